@@ -1,0 +1,83 @@
+"""Network architectures for small images: one file each, found by looking.
+
+    model = architectures.build("resnet18", classes=10, image_size=32, width=1.0)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.catalog import Catalog
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a net is built for.
+
+    Args:
+        classes: Number of outputs.
+        image_size: Height and width of the square input in pixels.
+        channels: Input channels.
+        width: Multiplies the number of channels of every layer; 1.0 is the published net.
+    """
+
+    classes: int = 10
+    image_size: int = 32
+    channels: int = 3
+    width: float = 1.0
+
+    def scaled(self, channels: int, *, multiple: int = 8) -> int:
+        """`channels` times the width, rounded to a multiple of 8 that is at least 8.
+
+        Exactly `channels` at width 1.
+        """
+        if self.width == 1.0:
+            return channels
+        return max(multiple, round(channels * self.width / multiple) * multiple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A net as an entry.
+
+    Args:
+        name: What people type.
+        why: One sentence on what it is for, shown by `bench list`.
+        reference: The paper or code it follows.
+        build: Makes the net with fresh random weights: images (B, C, H, W) to logits (B, classes).
+        parameters: Trainable parameters for 10 classes, 32 pixels, width 1; a test counts them.
+        default: Whether the default grid uses it.
+        version: Raised when the net changes, so that old results are not reused.
+    """
+
+    name: str
+    why: str
+    reference: str
+    build: "Callable[[Spec], nn.Module]"
+    parameters: int
+    default: bool = False
+    version: int = 1
+
+
+catalog = Catalog(package="architectures", entry_type=Architecture, noun="architecture")
+
+
+def build(
+    name: str, *, classes: int = 10, image_size: int = 32, channels: int = 3, width: float = 1.0
+) -> "nn.Module":
+    """A fresh net; see `Spec` for the arguments.
+
+    Raises:
+        UnknownName: No architecture of that name.
+        ValueError: The net cannot take that image size, or an argument is out of range.
+    """
+    if classes < 2 or channels < 1 or not 0 < width <= 16:
+        raise ValueError(
+            f"a net needs classes >= 2, channels >= 1 and 0 < width <= 16, "
+            f"got {classes}, {channels} and {width}"
+        )
+    spec = Spec(classes=classes, image_size=image_size, channels=channels, width=width)
+    return catalog.get(name).build(spec)

@@ -1,0 +1,106 @@
+"""A cell: one point of a grid, with everything that can change what a run gives."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+Scale = Literal["full", "cpu"]
+Protocol = Literal["validation", "speedrun"]
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One point of a grid.
+
+    Args:
+        architecture: Entry name.
+        optimizer: Entry name.
+        augmentation: Entry name.
+        pipeline: Canonical spelling: "kornia[compiled]".
+        source: "cifar10", "cifar100", "shapes" or "folder:PATH".
+        scale: How large the cell is; a table never mixes two.
+        device: "cuda" or "cpu".
+        epochs: Passes over the training images.
+        batch_size: Images per step; never changed behind the user's back.
+        width: Channel multiplier of the net.
+        train_images: Training images used, a stratified part of the split; None for all.
+        validation_images: Likewise.
+        precision: "bf16" is automatic mixed precision.
+        compile: Whether the net runs under torch.compile.
+        target_accuracy: Validation accuracy that time to accuracy refers to.
+        protocol: "validation" holds out a part of the training set; "speedrun" trains on all of
+            it and looks at the test set at the end only, as the speed records do.
+    """
+
+    architecture: str
+    optimizer: str
+    augmentation: str
+    pipeline: str
+    source: str = "cifar10"
+    scale: Scale = "full"
+    device: str = "cuda"
+    epochs: int
+    batch_size: int
+    width: float = 1.0
+    train_images: int | None = None
+    validation_images: int | None = None
+    precision: Precision = "fp32"
+    compile: bool = False
+    target_accuracy: float = 0.9
+    protocol: Protocol = "validation"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.width <= 16:
+            raise ValueError(
+                f"a cell needs epochs >= 1, batch_size >= 1 and 0 < width <= 16, "
+                f"got {self.epochs}, {self.batch_size} and {self.width}"
+            )
+        if not 0 < self.target_accuracy <= 1:
+            raise ValueError(f"target_accuracy lies in (0, 1], got {self.target_accuracy}")
+
+    @property
+    def name(self) -> str:
+        """What -k matches and people read: "resnet18/sgd/flip_crop/kornia"."""
+        return f"{self.architecture}/{self.optimizer}/{self.augmentation}/{self.pipeline}"
+
+    @property
+    def model_key(self) -> str:
+        """Cells with equal keys share a compiled model, and so a worker process."""
+        if not self.compile:
+            return ""
+        shared = (self.architecture, self.width, self.batch_size, self.precision, self.source)
+        return "/".join(map(str, shared))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One cell with one seed: the unit that is trained and recorded.
+
+    Args:
+        cell: What to train.
+        seed: Of weights, order and augmentation.
+        versions: Entry versions by kind ("architecture", "pipeline", ...).
+        fingerprint: Names the source's images.
+    """
+
+    cell: Cell
+    seed: int
+    versions: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits over every field that can change the outcome."""
+        canonical = msgspec.json.encode(self, order="deterministic")
+        return hashlib.sha256(canonical).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """The cell's name with the seed."""
+        return f"{self.cell.name}/seed{self.seed}"
+
+
+__all__ = ["Cell", "Precision", "Protocol", "Run", "Scale"]

@@ -1,0 +1,230 @@
+"""A record: what one run left behind, as one JSON file.
+
+Everything else (tables, CSV, plots) is derived from records and can be rebuilt at any time.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import msgspec
+
+from bench.cell import Cell
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
+
+
+class RecordError(ValueError):
+    """A record that cannot be used; the message says what is wrong with it."""
+
+
+class NewerRecord(RecordError):
+    """A record written by a newer version of the suite; it is left untouched."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why a run did not end well."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timings:
+    """Seconds, all on the monotonic clock.
+
+    Args:
+        import_s: Importing torch and the libraries, once a worker process.
+        load_s: Reading the source and building the pipeline.
+        build_s: Building the net.
+        compile_s: Warm-up steps above the time that as many warm steps take; 0 when already warm.
+        warmup_s: All steps on random labels before the clock starts, compilation included.
+        train_s: The training clock: data, forward, backward, update. Wall time.
+        train_device_s: The same span by CUDA events on the training stream; None on a CPU.
+        fit_s: Fitting on data before the first step (whitening); part of train_s.
+        evaluate_s: All evaluations, outside the training clock.
+        total_s: From taking the run to its record, without the worker's start.
+    """
+
+    import_s: float = 0.0
+    load_s: float = 0.0
+    build_s: float = 0.0
+    compile_s: float = 0.0
+    warmup_s: float = 0.0
+    train_s: float = 0.0
+    train_device_s: float | None = None
+    fit_s: float = 0.0
+    evaluate_s: float = 0.0
+    total_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One point of the curve, at the end of an epoch."""
+
+    epoch: int
+    images: int
+    train_s: float
+    train_loss: float | None
+    learning_rate: float
+    images_per_s: float
+    step_ms: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_macro_f1: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PerClass:
+    """Scores of one class on the test set."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metrics:
+    """Scores on the test set after the last step, and the time to accuracy on validation.
+
+    Args:
+        time_to_accuracy_s: Training clock when validation accuracy first reached the target;
+            None when it never did.
+        time_to_accuracy_with_compile_s: The same with the warm-up added.
+        confusion: Rows are true classes, columns predictions.
+        eval_views: Views of each test image that were averaged.
+    """
+
+    accuracy: float
+    macro_f1: float
+    precision: float
+    recall: float
+    loss: float | None
+    per_class: tuple[PerClass, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    eval_views: int = 1
+    validation_accuracy: float | None = None
+    time_to_accuracy_s: float | None = None
+    time_to_accuracy_with_compile_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throughput:
+    """Training images/s; percentiles are over epochs.
+
+    Args:
+        median: Over epochs, data included.
+        p5: Likewise.
+        p95: Likewise.
+        ceiling: The same model and optimizer fed one cached batch.
+        stall_pct: 100 * (1 - median / ceiling): the share of time spent waiting for data.
+        step_ms: Median milliseconds a step.
+    """
+
+    median: float
+    p5: float
+    p95: float
+    ceiling: float | None = None
+    stall_pct: float | None = None
+    step_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """Peak GiB. On a CPU `host_gib` is the worker's peak resident set and the others are None."""
+
+    host_gib: float | None = None
+    torch_gib: float | None = None
+    device_gib: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What one run left behind. See the classes above for units."""
+
+    run_id: str
+    cell: Cell
+    seed: int
+    versions: dict[str, int]
+    fingerprint: str
+    status: Status
+    error: Failure | None = None
+    timings: Timings = field(default_factory=Timings)
+    curve: tuple[Point, ...] = ()
+    metrics: Metrics | None = None
+    throughput: Throughput | None = None
+    memory: Memory = field(default_factory=Memory)
+    energy_j: float | None = None
+    parameters: int | None = None
+    augmentation_draws: dict[str, str] = field(default_factory=dict)
+    timing_suspect: tuple[str, ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+    finished: str = ""
+    attempt: int = 1
+    command: str = ""
+    schema_version: int = SCHEMA_VERSION
+    content_hash: str = ""
+
+    @property
+    def name(self) -> str:
+        """The run's name: cell and seed."""
+        return f"{self.cell.name}/seed{self.seed}"
+
+
+def encode(record: Record) -> bytes:
+    """Strict JSON with a content hash; numbers that JSON lacks (NaN, infinity) become null."""
+    plain = _finite(msgspec.to_builtins(replace(record, content_hash="")))
+    plain["content_hash"] = _hash(plain)
+    return msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n"
+
+
+def decode(text: bytes) -> Record:
+    """Reads and validates a record.
+
+    Raises:
+        NewerRecord: Its schema is newer than this code knows.
+        RecordError: It is no record, or was changed or cut since it was written.
+    """
+    try:
+        plain = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise RecordError(f"not JSON: {error}") from error
+    if not isinstance(plain, dict):
+        raise RecordError("not a record: the file holds no JSON object")
+    version = plain.get("schema_version")
+    if not isinstance(version, int):
+        raise RecordError("not a record: no schema_version")
+    if version > SCHEMA_VERSION:
+        raise NewerRecord(
+            f"written with schema {version}, this is schema {SCHEMA_VERSION}: upgrade pipeline-bench"
+        )
+    found = plain.get("content_hash")
+    if found != _hash({**plain, "content_hash": ""}):
+        raise RecordError("the content hash does not match: the file was changed or cut")
+    try:
+        return msgspec.convert(plain, Record, strict=True)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"not a valid record: {error}") from error
+
+
+def _hash(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,37 @@
+"""Augmentation policies: one file each, a named list of ops with its reason."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.catalog import Catalog
+from pipelines.ops import Op
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """A policy: ops in order. It is data and knows no library.
+
+    Args:
+        ops: Applied first to last.
+        name: What people type; an unnamed policy is "custom".
+        why: One sentence on what it is for, shown by `bench list`.
+        reference: Paper or code it follows.
+        default: Whether the default grid uses it.
+        version: Raised when the meaning changes, so that old results are not reused.
+    """
+
+    ops: Sequence[Op]
+    name: str = "custom"
+    why: str = ""
+    reference: str = ""
+    default: bool = False
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ops", tuple(self.ops))
+        for op in self.ops:
+            if not isinstance(op, Op):
+                raise TypeError(f"augmentation {self.name!r} holds {op!r}, which is not an op")
+
+
+catalog = Catalog(package="pipelines.augmentations", entry_type=Augmentation, noun="augmentation")

@@ -1,0 +1,164 @@
+"""What every pipeline promises, and the parts that are the same for all of them.
+
+A pipeline turns `Images` and an augmentation into batches on the training device. The order of the
+samples is ours, not the library's: equal seeds give every pipeline the same permutation, so two
+pipelines differ in how they do the work and in nothing else.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from pipelines.augmentations import Augmentation
+from pipelines.ops import Op
+from pipelines.sources.base import Images
+
+Batch = tuple[Tensor, Tensor]
+Draws = Literal["per sample", "per batch"]
+
+
+class Unsupported(RuntimeError):
+    """A pipeline that cannot do what is asked; the message names both ("kornia has no Crop")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """All that a pipeline needs to know.
+
+    Args:
+        images: The images to read.
+        augmentation: The policy to apply.
+        batch_size: Images per batch.
+        device: Where batches are delivered.
+        dtype: Of the images in a batch.
+        memory_format: Of the images in a batch.
+        seed: Equal seeds give equal batches.
+        mode: The variant's bare word: "compiled" for `kornia[compiled]`.
+        options: The variant's numbers: `{"workers": 4}` for `torchvision[workers=4]`.
+    """
+
+    images: Images
+    augmentation: Augmentation
+    batch_size: int
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    memory_format: torch.memory_format = torch.channels_last
+    seed: int = 0
+    mode: str = ""
+    options: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Semantics:
+    """How a pipeline draws its random numbers, op by op; "per batch" is a weaker augmentation."""
+
+    draws: Mapping[str, Draws]
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether every op draws its parameters for each sample by itself."""
+        return all(draw == "per sample" for draw in self.draws.values())
+
+
+class Pipeline(ABC):
+    """Training batches of one policy by one library.
+
+    Subclasses yield batches in the order of `permutation(epoch)`, each sample once, without the
+    last partial batch. `epoch(i)` depends on the seed and on `i` only, not on what ran before.
+    """
+
+    def __init__(self, request: Request, semantics: Semantics) -> None:
+        self.request = request
+        self.semantics = semantics
+        self.steps_per_epoch = len(request.images) // request.batch_size
+
+    @abstractmethod
+    def epoch(self, index: int) -> Iterator[Batch]:
+        """Batches of epoch `index`: images (B, C, H, W) normalised, labels int64 (B,).
+
+        Labels are (B, classes) float32 when the policy mixes images.
+        """
+
+    def close(self) -> None:
+        """Frees workers and device memory; safe to call twice."""
+
+    def permutation(self, index: int) -> Tensor:
+        """int64 (steps_per_epoch, batch_size) on the CPU: the samples of epoch `index` in order."""
+        request = self.request
+        generator = torch.Generator().manual_seed(derive_seed(request.seed, "order", index))
+        order = torch.randperm(len(request.images), generator=generator)
+        used = self.steps_per_epoch * request.batch_size
+        return order[:used].view(self.steps_per_epoch, request.batch_size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """One pipeline as an entry: a library, the ops it can do, and how to build it.
+
+    Args:
+        name: What people type ("kornia").
+        why: One sentence on what it is for, shown by `bench list`.
+        build: Makes the pipeline; only called when `ops` covers the policy.
+        ops: The op types it can do and how it draws their parameters.
+        modes: Its variants as bare words ("kornia[compiled]"); the first is the default.
+        options: Numbers that a variant can set ("torchvision[workers=4]"), with their defaults.
+        reference: Where the library lives.
+        version: Raised when its output changes, so that old results are not reused.
+    """
+
+    name: str
+    why: str
+    build: Callable[[Request], Pipeline]
+    ops: Mapping[type[Op], Draws]
+    modes: tuple[str, ...] = ()
+    options: Mapping[str, int] = field(default_factory=dict)
+    reference: str = ""
+    version: int = 1
+
+    def semantics(self, augmentation: Augmentation) -> Semantics:
+        """How this library draws for each op of `augmentation`.
+
+        Raises:
+            Unsupported: It lacks one of the ops.
+        """
+        for op in augmentation.ops:
+            if type(op) not in self.ops:
+                raise Unsupported(f"{self.name} has no {type(op).__name__}")
+        return Semantics(draws={type(op).__name__: self.ops[type(op)] for op in augmentation.ops})
+
+
+def derive_seed(seed: int, *stream: str | int) -> int:
+    """A seed for one independent stream of random numbers, in 0..2**63-1."""
+    text = ":".join(str(part) for part in (seed, *stream))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def normalise(
+    images_BHWC: Tensor,
+    images: Images,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format = torch.channels_last,
+) -> Tensor:
+    """uint8 (B, H, W, C) to normalised (B, C, H, W): the reference that all pipelines agree with."""
+    device = images_BHWC.device
+    mean = torch.tensor(images.mean, device=device) * 255.0
+    std = torch.tensor(images.std, device=device) * 255.0
+    x_BHWC = (images_BHWC.to(torch.float32) - mean) / std
+    return x_BHWC.permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=memory_format)

@@ -1,0 +1,128 @@
+"""From a pipeline's spelling ("torchvision[workers=4]") to a pipeline."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from pipelines import augmentations
+from pipelines.augmentations import Augmentation
+from pipelines.base import Library, Pipeline, Request, Unsupported
+from pipelines.catalog import Catalog, unknown_name
+from pipelines.evaluation import EvaluationPipeline
+from pipelines.sources.base import Images
+
+catalog = Catalog(package="pipelines", entry_type=Library, noun="pipeline")
+
+_SPELLING = re.compile(r"(?P<name>[a-z0-9_]+)(\[(?P<options>[^\[\]]*)\])?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A library with one mode and a value for each of its options."""
+
+    library: Library
+    mode: str
+    options: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """The one spelling of this variant: the default mode left out, all numbers spelled out.
+
+        Numbers are never left out because their default may depend on the machine.
+        """
+        parts = [self.mode] if self.library.modes and self.mode != self.library.modes[0] else []
+        parts += [f"{key}={value}" for key, value in sorted(self.options.items())]
+        return self.library.name + (f"[{','.join(parts)}]" if parts else "")
+
+
+def parse(spelling: str) -> Variant:
+    """The variant that `spelling` means, defaults filled in.
+
+    Raises:
+        UnknownName: No such pipeline.
+        Unavailable: It cannot be imported.
+        ValueError: A mode or option it does not have, or a value that does not fit.
+    """
+    match = _SPELLING.fullmatch(spelling)
+    if match is None:
+        raise ValueError(f"pipeline {spelling!r} is not spelled NAME or NAME[mode,option=number]")
+    library = catalog.get(match["name"])
+    mode = library.modes[0] if library.modes else ""
+    options = dict(library.options)
+    for part in filter(None, (part.strip() for part in (match["options"] or "").split(","))):
+        key, equals, text = part.partition("=")
+        if not equals and key in library.modes:
+            mode = key
+        elif key not in options:
+            raise ValueError(
+                unknown_name(f"option of {library.name}", key, [*library.modes, *options])
+            )
+        elif not text.isdecimal():
+            raise ValueError(f"in {spelling!r}, {key} needs a whole number, as in {key}=4")
+        else:
+            options[key] = int(text)
+    return Variant(library=library, mode=mode, options=options)
+
+
+def canonical_name(spelling: str) -> str:
+    """The one spelling of the variant that `spelling` means; raises as `parse` does."""
+    return parse(spelling).name
+
+
+def build(
+    pipeline: str,
+    images: Images,
+    augmentation: str | Augmentation,
+    *,
+    batch_size: int,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.channels_last,
+    seed: int = 0,
+    training: bool = True,
+) -> Pipeline:
+    """Builds a pipeline over `images`.
+
+    Args:
+        pipeline: A name, perhaps with options: "native", "kornia[compiled]".
+        images: What to read, one of the sets that `load` gives.
+        augmentation: The name of a policy, or a policy.
+        batch_size: Images per batch.
+        device: Where batches are delivered.
+        dtype: Of the images in a batch.
+        memory_format: Of the images in a batch.
+        seed: Equal seeds give equal batches.
+        training: False gives the evaluation path that all pipelines share: no augmentation, the
+            source's order, the last partial batch kept.
+
+    Raises:
+        UnknownName: No pipeline or policy of that name.
+        Unavailable: The pipeline's library is not usable here.
+        Unsupported: The library lacks an op of the policy.
+        ValueError: An unknown option, or a batch larger than the set.
+    """
+    variant = parse(pipeline)
+    if isinstance(augmentation, str):
+        augmentation = augmentations.catalog.get(augmentation)
+    if batch_size < 1:
+        raise ValueError(f"batch_size is at least 1, got {batch_size}")
+    if training and batch_size > len(images):
+        raise ValueError(f"batch_size {batch_size} is larger than the set of {len(images)} images")
+    request = Request(
+        images=images,
+        augmentation=augmentation,
+        batch_size=batch_size,
+        device=torch.device(device),
+        dtype=dtype,
+        memory_format=memory_format,
+        seed=seed,
+        mode=variant.mode,
+        options=variant.options,
+    )
+    variant.library.semantics(augmentation)
+    return variant.library.build(request) if training else EvaluationPipeline(request)
+
+
+__all__ = ["Unsupported", "Variant", "build", "canonical_name", "catalog", "parse"]

@@ -1,0 +1,22 @@
+"""The one evaluation path that all pipelines share: source, normalise, nothing else."""
+
+from collections.abc import Iterator
+
+from pipelines.base import Batch, Pipeline, Request, Semantics, normalise
+
+
+class EvaluationPipeline(Pipeline):
+    """Every image once in the source's order; the last batch may be smaller."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request, Semantics(draws={}))
+        self.steps_per_epoch = -(-len(request.images) // request.batch_size)
+        self.images_NHWC = request.images.images.to(request.device)
+        self.labels_N = request.images.labels.to(request.device)
+
+    def epoch(self, index: int) -> Iterator[Batch]:
+        request = self.request
+        for start in range(0, len(request.images), request.batch_size):
+            images_BHWC = self.images_NHWC[start : start + request.batch_size]
+            x_BCHW = normalise(images_BHWC, request.images, request.dtype, request.memory_format)
+            yield x_BCHW, self.labels_N[start : start + request.batch_size]

@@ -1,0 +1,76 @@
+"""What a source delivers: uint8 images and labels, the same bytes in the same order every time."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class SourceError(RuntimeError):
+    """A source that cannot be had; the message says why and what to do about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """One set of images.
+
+    Args:
+        images: uint8 (N, H, W, C), usually memory-mapped; an array becomes a tensor.
+        labels: int64 (N,).
+        classes: Class names; a label is an index into them.
+        mean: Per channel, of the training images scaled to [0, 1].
+        std: Likewise.
+        fingerprint: SHA-256 that names these images and labels in this order.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, name, torch.from_numpy(value))
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images are uint8 (N, H, W, C), got {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels are int64 ({len(self.images)},), "
+                f"got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        channels = self.images.shape[3]
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(f"mean and std need one value for each of {channels} channels")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.images.shape[1], self.images.shape[2]
+
+    def subset(self, indices: Tensor) -> "Images":
+        """The images at `indices` (int64, any order), copied; statistics are kept."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A source's two sets. `train` also holds what becomes validation; `test` is touched once."""
+
+    name: str
+    train: Images
+    test: Images
+
+    @property
+    def fingerprint(self) -> str:
+        """Names both sets together."""
+        return f"{self.train.fingerprint[:16]}-{self.test.fingerprint[:16]}"
