@@ -1,6 +1,6 @@
 """Network architectures for small images: one file each, found by looking.
 
-    model = architectures.build("resnet18", classes=10, image_size=32, width=1.0)
+model = architectures.build("resnet18", classes=10, image_size=32, width=1.0)
 """
 
 from collections.abc import Callable
@@ -22,6 +22,9 @@ class Spec:
         image_size: Height and width of the square input in pixels.
         channels: Input channels.
         width: Multiplies the number of channels of every layer; 1.0 is the published net.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
     classes: int = 10
@@ -29,14 +32,35 @@ class Spec:
     channels: int = 3
     width: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.classes < 2 or self.channels < 1 or self.image_size < 1 or not 0 < self.width <= 16:
+            raise ValueError(
+                f"a net needs classes >= 2, image_size >= 1, channels >= 1 and 0 < width <= 16, "
+                f"got {self.classes}, {self.image_size}, {self.channels} and {self.width}"
+            )
+
     def scaled(self, channels: int, *, multiple: int = 8) -> int:
-        """`channels` times the width, rounded to a multiple of 8 that is at least 8.
+        """`channels` times the width, rounded to a multiple of `multiple` and at least that.
 
         Exactly `channels` at width 1.
         """
         if self.width == 1.0:
             return channels
         return max(multiple, round(channels * self.width / multiple) * multiple)
+
+    def require_image_size(self, net: str, *, at_least: int, multiple_of: int = 1) -> None:
+        """Stops a net from being built for images it cannot take.
+
+        Raises:
+            ValueError: The image size is too small or not a multiple; names the allowed sizes.
+        """
+        if self.image_size >= at_least and self.image_size % multiple_of == 0:
+            return
+        multiples = f"multiples of {multiple_of} from" if multiple_of > 1 else "sizes from"
+        raise ValueError(
+            f"{net} cannot take images of {self.image_size} x {self.image_size} pixels: "
+            f"allowed are {multiples} {at_least} up"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +98,5 @@ def build(
         UnknownName: No architecture of that name.
         ValueError: The net cannot take that image size, or an argument is out of range.
     """
-    if classes < 2 or channels < 1 or not 0 < width <= 16:
-        raise ValueError(
-            f"a net needs classes >= 2, channels >= 1 and 0 < width <= 16, "
-            f"got {classes}, {channels} and {width}"
-        )
     spec = Spec(classes=classes, image_size=image_size, channels=channels, width=width)
     return catalog.get(name).build(spec)

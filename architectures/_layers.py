@@ -1,0 +1,31 @@
+"""What several convolutional nets share: one block, one head, one initialisation."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+
+def conv_bn_relu(inputs: int, outputs: int, *, bias: bool = False) -> list[nn.Module]:
+    """3x3 convolution, batch norm, ReLU: (B, inputs, H, W) to (B, outputs, H, W)."""
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def pooled_head(features: int, classes: int) -> list[nn.Module]:
+    """Global average pooling and a linear layer: (B, features, H, W) to (B, classes)."""
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, classes)]
+
+
+def kaiming(modules: Iterable[nn.Module]) -> None:
+    """Initialises convolutions in place as He et al. do: normal, variance 2 / fan-out, no bias.
+
+    Source: https://arxiv.org/abs/1502.01852
+    """
+    for module in modules:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,49 @@
+"""MobileNetV2 from torchvision, with the strides that CIFAR ports use."""
+
+from torch import nn
+from torchvision.models import MobileNetV2
+
+from architectures import Architecture, Spec
+from architectures._layers import kaiming
+
+# Expansion, channels, blocks, stride; the paper strides by 2 in the second row too.
+STAGES = [
+    [1, 16, 1, 1],
+    [6, 24, 2, 1],
+    [6, 32, 3, 2],
+    [6, 64, 4, 2],
+    [6, 96, 3, 1],
+    [6, 160, 3, 2],
+    [6, 320, 1, 1],
+]
+
+
+def build(spec: Spec) -> nn.Module:
+    """MobileNetV2 at an output stride of 8; as in the paper, widths below 1 keep the last layer.
+
+    Raises:
+        ValueError: The images are smaller than 8 pixels, the stride of the last stage.
+    """
+    spec.require_image_size("mobilenetv2", at_least=8)
+    net: nn.Module = MobileNetV2(
+        num_classes=spec.classes,
+        width_mult=spec.width,
+        inverted_residual_setting=STAGES,
+        dropout=0.0,
+    )
+    stem = net.get_submodule("features.0.0")
+    assert isinstance(stem, nn.Conv2d)
+    small = nn.Conv2d(spec.channels, stem.out_channels, 3, padding=1, bias=False)
+    kaiming([small])
+    net.set_submodule("features.0.0", small)
+    return net
+
+
+MOBILENETV2 = Architecture(
+    name="mobilenetv2",
+    why="Built for few multiplications: shows that memory traffic, not arithmetic, sets its time.",
+    reference="https://arxiv.org/abs/1801.04381; CIFAR strides of kuangliu/pytorch-cifar",
+    build=build,
+    parameters=2_236_682,
+    default=True,
+)

@@ -1,0 +1,60 @@
+"""Plain convolutional nets of two, four and six 3x3 convolutions, to be read in a minute."""
+
+from functools import partial
+
+from torch import nn
+
+from architectures import Architecture, Spec
+from architectures._layers import conv_bn_relu, kaiming, pooled_head
+
+POOL = 0
+LAYERS = {
+    "cnn2": (64, POOL, 128, POOL),
+    "cnn4": (64, POOL, 128, POOL, 256, 256, POOL),
+    "cnn6": (64, 64, POOL, 128, 128, POOL, 256, 256, POOL),
+}
+
+
+def build(name: str, spec: Spec) -> nn.Module:
+    """The net called `name`: convolutions as wide as its numbers say, halving at each pool.
+
+    Raises:
+        ValueError: The images are smaller than the pools can halve.
+    """
+    layers = LAYERS[name]
+    spec.require_image_size(name, at_least=2 ** layers.count(POOL))
+    modules: list[nn.Module] = []
+    channels = spec.channels
+    for width in layers:
+        if width == POOL:
+            modules.append(nn.MaxPool2d(2))
+            continue
+        modules += conv_bn_relu(channels, spec.scaled(width))
+        channels = spec.scaled(width)
+    net = nn.Sequential(*modules, *pooled_head(channels, spec.classes))
+    kaiming(net.modules())
+    return net
+
+
+CNN2 = Architecture(
+    name="cnn2",
+    why="Two convolutions: the floor that any other net has to beat.",
+    reference="The layer order of https://arxiv.org/abs/1502.03167, cut to two convolutions",
+    build=partial(build, "cnn2"),
+    parameters=77_130,
+)
+CNN4 = Architecture(
+    name="cnn4",
+    why="Four convolutions: what a first experiment uses, and fast everywhere.",
+    reference="The layer order of https://arxiv.org/abs/1502.03167, in four convolutions",
+    build=partial(build, "cnn4"),
+    parameters=964_170,
+    default=True,
+)
+CNN6 = Architecture(
+    name="cnn6",
+    why="Six convolutions: shows what depth alone gives without shortcuts.",
+    reference="The layer order of https://arxiv.org/abs/1502.03167, in six convolutions",
+    build=partial(build, "cnn6"),
+    parameters=1_148_874,
+)
