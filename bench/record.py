@@ -41,20 +41,25 @@ class Timings:
 
     Args:
         import_s: Importing torch and the libraries, once a worker process.
-        load_s: Reading the source and building the pipeline.
-        build_s: Building the net.
-        compile_s: Warm-up steps above the time that as many warm steps take; 0 when already warm.
-        warmup_s: All steps on random labels before the clock starts, compilation included.
+        load_s: Reading the source and splitting it.
+        build_s: Building net and pipeline.
+        first_batch_s: From a built pipeline to its first batch: worker start, kernel compilation.
+        compile_s: First training step and first evaluation batch, above what warm ones take.
+        warmup_s: All steps on random labels around the clock, the ceiling's included.
         train_s: The training clock: data, forward, backward, update. Wall time.
         train_device_s: The same span by CUDA events on the training stream; None on a CPU.
         fit_s: Fitting on data before the first step (whitening); part of train_s.
         evaluate_s: All evaluations, outside the training clock.
         total_s: From taking the run to its record, without the worker's start.
+
+    Runs that share a worker pay first_batch_s and compile_s once; each of them records the cost
+    that was paid, so that their figures can be compared.
     """
 
     import_s: float = 0.0
     load_s: float = 0.0
     build_s: float = 0.0
+    first_batch_s: float = 0.0
     compile_s: float = 0.0
     warmup_s: float = 0.0
     train_s: float = 0.0

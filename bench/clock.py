@@ -1,0 +1,67 @@
+"""The training clock and the watch for compilations that happen while it runs."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class TrainingClock:
+    """Adds up spans of training, by wall clock and, on a GPU, by CUDA events.
+
+    Each span begins and ends with the device idle, so that no work leaks across its edges. Events
+    miss host time before the first launch; the wall clock does not. Both are kept.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.wall_s = 0.0
+        self.device_s: float | None = 0.0 if device.type == "cuda" else None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The span of the `with` block counts."""
+        synchronize(self._device)
+        begin, end = self._event(), self._event()
+        start = time.perf_counter()
+        if begin is not None:
+            begin.record()
+        try:
+            yield
+        finally:
+            if end is not None:
+                end.record()
+            synchronize(self._device)
+            self.wall_s += time.perf_counter() - start
+            if begin is not None and end is not None and self.device_s is not None:
+                self.device_s += begin.elapsed_time(end) / 1000.0
+
+    def _event(self) -> torch.cuda.Event | None:
+        if self._device.type != "cuda":
+            return None
+        return torch.cuda.Event(enable_timing=True)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done all its work; returns at once on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class CompileWatch:
+    """Counts the graphs that torch.compile has built in this process."""
+
+    def __init__(self) -> None:
+        self._before = _graphs()
+
+    def new_graphs(self) -> int:
+        """Graphs built since this watch was made or last asked."""
+        before, self._before = self._before, _graphs()
+        return self._before - before
+
+
+def _graphs() -> int:
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])

@@ -1,0 +1,28 @@
+"""Who runs the jobs: one module each, all giving records of the same worker."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bench.draft import Job
+from bench.record import Point, Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watcher:
+    """Called while jobs run, for the live view."""
+
+    started: Callable[[Job], None]
+    epoch: Callable[[Job, Point], None]
+
+
+class Executor(Protocol):
+    """Runs jobs and yields their records as they end, in any order."""
+
+    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Record]:
+        """One record a job, whatever happens to it.
+
+        Closing the iterator stops the present job, yields nothing more for it, and leaves no
+        process behind; `interrupted` then gives its record.
+        """
+        ...

@@ -1,0 +1,185 @@
+"""Runs jobs in worker processes on this machine, one at a time.
+
+A worker keeps its process as long as its runs end well and the next job shares its compiled model.
+A run that ends otherwise ends its worker, since the device or the libraries may be in any state.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.draft import Draft, Job
+from bench.executors import Watcher
+from bench.messages import Done, EpochDone, Message, Ready, read_message, send
+from bench.record import Failure, Record
+from bench.signals import stops_held
+from bench.store import Store
+
+STARTUP_TIMEOUT_S = 300.0
+TERM_GRACE_S = 3.0
+
+
+class WorkerLost(RuntimeError):
+    """The worker died, or took longer than it may."""
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One child process and the pipe that its messages come through."""
+
+    process: "subprocess.Popen[bytes]"
+    key: str
+    buffer: bytes = b""
+    lines: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, key: str, log: Path) -> "Worker":
+        """Starts a worker in a process group of its own; what it prints goes to `log`."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bench.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,
+            )
+        return cls(process=process, key=key)
+
+    def send(self, job: Job) -> None:
+        """Hands the worker a job; a worker that is gone is noticed when it is read from."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            send(self.process.stdin, job)
+
+    def receive(self, deadline: float) -> Message:
+        """The next message.
+
+        Raises:
+            TimeoutError: None came before `deadline` (monotonic seconds).
+            WorkerLost: The worker died first.
+        """
+        assert self.process.stdout is not None
+        descriptor = self.process.stdout.fileno()
+        while not self.lines:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                raise TimeoutError
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                raise WorkerLost(cause_of_death(self.process.wait()))
+            *self.lines, self.buffer = (self.buffer + chunk).split(b"\n")
+        return read_message(self.lines.pop(0))
+
+    def stop(self) -> None:
+        """Ends the worker and every process it started: SIGTERM, then SIGKILL to the group."""
+        for stop_signal in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(TERM_GRACE_S)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+@dataclass(kw_only=True)
+class LocalExecutor:
+    """Runs jobs one after another.
+
+    Args:
+        timeout_s: Longest that one run may take.
+    """
+
+    timeout_s: float
+    _worker: Worker | None = None
+    _draft: Draft | None = None
+
+    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Record]:
+        """One record a job, in the given order; see `Executor.run`."""
+        try:
+            for job in jobs:
+                watcher.started(job)
+                record = self._run_one(job, watcher)
+                if record.status != "ok":
+                    self._stop_worker()
+                self._draft = None
+                yield record
+        finally:
+            self._stop_worker()
+
+    def interrupted(self) -> Record | None:
+        """The record of the job that was cut off when the iterator was closed, if one was."""
+        if self._draft is None:
+            return None
+        error = Failure(type="Interrupted", message="stopped from outside before it was done")
+        return self._draft.record("interrupted", error)
+
+    def _run_one(self, job: Job, watcher: Watcher) -> Record:
+        draft = self._draft = Draft(job=job)
+        log = Store(Path(job.folder)).log_path(job.run.id)
+        try:
+            worker = self._worker_for(job, log)
+            worker.send(job)
+            deadline = time.monotonic() + self.timeout_s
+            while True:
+                match worker.receive(deadline):
+                    case EpochDone(point=point):
+                        draft.curve.append(point)
+                        watcher.epoch(job, point)
+                    case Done(record=record):
+                        return record
+                    case Ready():
+                        pass
+        except TimeoutError:
+            message = f"took longer than {self.timeout_s:g} s and was stopped (--timeout)"
+            return draft.record("timeout", self._failure("Timeout", message, log))
+        except WorkerLost as error:
+            return draft.record("crashed", self._failure("WorkerLost", str(error), log))
+
+    def _worker_for(self, job: Job, log: Path) -> Worker:
+        """The present worker if it has the job's model, else a new one that is ready."""
+        key = job.run.cell.model_key
+        if self._worker is not None and self._worker.key != key:
+            self._stop_worker()
+        if self._worker is None:
+            self._worker = Worker.start(key, log)
+            try:
+                self._worker.receive(time.monotonic() + STARTUP_TIMEOUT_S)
+            except TimeoutError:
+                raise WorkerLost(f"no worker was ready in {STARTUP_TIMEOUT_S:g} s") from None
+        return self._worker
+
+    def _failure(self, kind: str, message: str, log: Path) -> Failure:
+        return Failure(type=kind, message=message, traceback=tail(log), log=f"logs/{log.name}")
+
+    def _stop_worker(self) -> None:
+        if self._worker is not None:
+            with stops_held():
+                self._worker.stop()
+            self._worker = None
+
+
+def cause_of_death(code: int) -> str:
+    """A sentence for a worker's exit code, negative when a signal killed it."""
+    if code >= 0:
+        return f"the worker ended by itself with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = " (out of host memory?)" if -code == signal.SIGKILL else ""
+    return f"the worker was killed by signal {-code} {name}{hint}"
+
+
+def tail(log: Path, lines: int = 40) -> str:
+    """The end of a log file; empty when there is none."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

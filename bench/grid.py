@@ -1,0 +1,173 @@
+"""Named grids as functions that return cells, and the budgets of the two scales."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bench import registry
+from bench.cell import Cell, Precision, Protocol, Run, Scale
+from bench.errors import UsageError
+from pipelines.building import canonical_name
+from pipelines.catalog import unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How large a cell is at one scale; the fields are those of `Cell`."""
+
+    epochs: int
+    batch_size: int
+    width: float
+    train_images: int | None
+    validation_images: int | None
+    target_accuracy: float
+
+
+BUDGETS: dict[Scale, Budget] = {
+    "full": Budget(
+        epochs=16,
+        batch_size=512,
+        width=1.0,
+        train_images=None,
+        validation_images=None,
+        target_accuracy=0.90,
+    ),
+    "cpu": Budget(
+        epochs=4,
+        batch_size=64,
+        width=0.25,
+        train_images=5000,
+        validation_images=1000,
+        target_accuracy=0.40,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all cells of a grid have in common."""
+
+    source: str
+    scale: Scale
+    device: str
+    precision: Precision
+    compile: bool
+    budget: Budget
+    protocol: Protocol = "validation"
+
+    def cell(self, architecture: str, optimizer: str, augmentation: str, pipeline: str) -> Cell:
+        """One cell under this setting."""
+        budget = self.budget
+        return Cell(
+            architecture=architecture,
+            optimizer=optimizer,
+            augmentation=augmentation,
+            pipeline=canonical_name(pipeline),
+            source=self.source,
+            scale=self.scale,
+            device=self.device,
+            epochs=budget.epochs,
+            batch_size=budget.batch_size,
+            width=budget.width,
+            train_images=budget.train_images,
+            validation_images=budget.validation_images,
+            precision=self.precision,
+            compile=self.compile,
+            target_accuracy=budget.target_accuracy,
+            protocol=self.protocol,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A grid as an entry: what it is for and the cells it has under a setting."""
+
+    name: str
+    why: str
+    cells: Callable[[Setting], list[Cell]]
+
+
+def default(setting: Setting) -> list[Cell]:
+    """Every default architecture x optimizer x augmentation through kornia, and a pipeline slice."""
+    cells = [
+        setting.cell(architecture, optimizer, augmentation, "kornia")
+        for architecture in registry.defaults("architectures")
+        for optimizer in registry.defaults("optimizers")
+        for augmentation in registry.defaults("augmentations")
+    ]
+    return unique([*cells, *pipeline_slice(setting)])
+
+
+def pipeline_slice(setting: Setting) -> list[Cell]:
+    """One architecture and one optimizer over all default augmentations x all pipelines."""
+    return [
+        setting.cell("resnet18", "sgd", augmentation, pipeline)
+        for augmentation in registry.defaults("augmentations")
+        for pipeline in SLICE_PIPELINES
+    ]
+
+
+SLICE_PIPELINES = ("native", "kornia", "torchvision")
+
+
+def smoke(setting: Setting) -> list[Cell]:
+    """A few tiny cells that touch every pipeline and optimizer: does it all work here?"""
+    tiny = replace(
+        setting,
+        budget=replace(
+            setting.budget,
+            epochs=1,
+            batch_size=64,
+            width=0.25,
+            train_images=1280,
+            validation_images=500,
+        ),
+    )
+    return [
+        tiny.cell("cnn2", "sgd", "flip_crop", "native"),
+        tiny.cell("cnn4", "adamw", "flip_crop_cutout", "kornia"),
+        tiny.cell("resnet18", "muon", "none", "torchvision"),
+    ]
+
+
+GRIDS: dict[str, Grid] = {
+    grid.name: grid
+    for grid in (
+        Grid(
+            name="default",
+            why="architectures x optimizers x augmentations, and what the pipeline does",
+            cells=default,
+        ),
+        Grid(name="smoke", why="a few tiny cells: does everything work here?", cells=smoke),
+    )
+}
+
+
+def cells_of(grid: str, setting: Setting) -> list[Cell]:
+    """The cells of the grid called `grid`.
+
+    Raises:
+        UsageError: No grid has that name.
+    """
+    if grid not in GRIDS:
+        raise UsageError(unknown_name("grid", grid, GRIDS))
+    return GRIDS[grid].cells(setting)
+
+
+def unique(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells without repeats, first places kept."""
+    return list(dict.fromkeys(cells))
+
+
+def runs_of(cells: Sequence[Cell], seeds: int, fingerprint: str) -> list[Run]:
+    """Every cell with seeds 0 to `seeds` - 1.
+
+    Runs that share a compiled model stand together; within them one seed goes through all cells
+    before the next, so that a grid that is cut off has whole seeds.
+    """
+    order = {key: index for index, key in enumerate(dict.fromkeys(c.model_key for c in cells))}
+    runs = [
+        Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)
+        for seed in range(seeds)
+        for cell in cells
+    ]
+    return sorted(runs, key=lambda run: order[run.cell.model_key])

@@ -1,0 +1,51 @@
+"""What parent and worker say to each other: one JSON object a line."""
+
+from typing import IO
+
+import msgspec
+
+from bench.draft import Job
+from bench.record import Point, Record
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """The worker has imported everything and waits for jobs."""
+
+    import_s: float
+
+
+class EpochDone(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """One more point of the present run's curve."""
+
+    point: Point
+
+
+class Done(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """The present run is over; after any status but "ok" the worker exits."""
+
+    record: Record
+
+
+Message = Ready | EpochDone | Done
+
+_messages = msgspec.json.Decoder(Message)
+_jobs = msgspec.json.Decoder(Job)
+
+
+def send(stream: IO[bytes], message: Message | Job) -> None:
+    """Writes one line and flushes it."""
+    stream.write(msgspec.json.encode(message) + b"\n")
+    stream.flush()
+
+
+def read_message(line: bytes) -> Message:
+    """A worker's line."""
+    return _messages.decode(line)
+
+
+def read_job(line: bytes) -> Job:
+    """A parent's line."""
+    return _jobs.decode(line)
+
+
+__all__ = ["Done", "EpochDone", "Message", "Ready", "read_job", "read_message", "send"]

@@ -1,0 +1,215 @@
+"""From what a person asked for to what is left to do; trains nothing and writes nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from bench import environment, grid, registry
+from bench.cell import Cell, Precision, Run, Scale
+from bench.environment import Probe
+from bench.errors import UsageError
+from bench.grid import BUDGETS, Setting
+from bench.record import Record
+from bench.selection import select
+from bench.store import Store, group_folder
+from pipelines import sources
+from pipelines.building import canonical_name
+from pipelines.catalog import unknown_name
+
+RERUN = ("interrupted", "skipped")  # statuses that are tried again without being asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `bench run` was asked for; None means: choose by machine and scale."""
+
+    grid: str = "default"
+    select: str = ""
+    seeds: int = 1
+    pipeline: str | None = None
+    source: str = "auto"
+    data_dir: Path | None = None
+    device: str = "auto"
+    scale: str | None = None
+    epochs: int | None = None
+    target: float | None = None
+    precision: str | None = None
+    compile: bool | None = None
+    out: Path = Path("results")
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A grid on this machine, and how far it has come.
+
+    Args:
+        setting: What all cells have in common.
+        folder: The group folder of machine, source and scale.
+        data_dir: Where sources are cached.
+        runs: Every run of the grid, in order.
+        todo: Those to train now.
+        done: Records of those that ended well.
+        failed: Records of those that failed and are left as they are without --retry-failed.
+        skipped: Those that cannot run here, with the reason.
+        notices: What must not be missed.
+    """
+
+    setting: Setting
+    folder: Path
+    data_dir: Path
+    runs: list[Run]
+    todo: list[Run]
+    done: list[Record]
+    failed: list[Record]
+    skipped: list[tuple[Run, str]]
+    notices: list[str]
+
+
+def make(options: Options, report: Callable[[str], None]) -> Plan:
+    """Resolves device, scale, source and cells, and looks up what is done.
+
+    Args:
+        options: What was asked for.
+        report: Gets progress lines, of a download for example.
+
+    Raises:
+        UsageError: Something that was asked for does not exist or cannot be had.
+    """
+    check(options)
+    probe = environment.probe()
+    notices: list[str] = []
+    device = choose_device(options.device, probe, notices)
+    data_dir = options.data_dir or sources.default_data_dir()
+    source, problem = sources.resolve(options.source, data_dir, report=report)
+    if problem:
+        notices.append(
+            f"CIFAR-10 cannot be had here ({problem}). Training on the generated source "
+            f"{source!r} instead: the figures say nothing about CIFAR-10. "
+            "Use --source cifar10 to insist, --data-dir if you have it."
+        )
+    setting = choose_setting(options, probe, device, source)
+    cells = choose_cells(options, setting)
+    data = sources.load(source, data_dir, report=report)
+    folder = group_folder(options.out, environment.machine_name(device), source, setting.scale)
+    runs = grid.runs_of(cells, options.seeds, data.fingerprint)
+    return sort_out(
+        Plan(
+            setting=setting,
+            folder=folder,
+            data_dir=data_dir,
+            runs=runs,
+            todo=[],
+            done=[],
+            failed=[],
+            skipped=[],
+            notices=notices,
+        ),
+        options.retry_failed,
+        notices.append,
+    )
+
+
+def check(options: Options) -> None:
+    """Refuses values that can be judged without looking at the machine.
+
+    Raises:
+        UsageError: One of them is out of range or unknown.
+    """
+    if options.grid not in grid.GRIDS:
+        raise UsageError(unknown_name("grid", options.grid, grid.GRIDS))
+    for name, value, known in (
+        ("--device", options.device, ["auto", "cpu", "cuda"]),
+        ("--scale", options.scale, list(get_args(Scale))),
+        ("--precision", options.precision, list(get_args(Precision))),
+    ):
+        if value is not None and value not in known:
+            raise UsageError(unknown_name(f"value of {name}", value, known))
+    for name, number in (("--seeds", options.seeds), ("--epochs", options.epochs)):
+        if number is not None and number < 1:
+            raise UsageError(f"{name} is at least 1, got {number}")
+    if options.target is not None and not 0 < options.target <= 1:
+        raise UsageError(f"--target is a share in (0, 1], as in 0.9 for 90 %, got {options.target}")
+
+
+def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
+    """ "cuda" or "cpu".
+
+    Raises:
+        UsageError: A GPU was asked for and there is none that works.
+    """
+    if asked == "cuda" and not probe.cuda:
+        raise UsageError(
+            f"--device cuda: no GPU can be used here: {probe.cuda_problem}. "
+            "Run `bench doctor` for what to do, or leave --device out to use the CPU."
+        )
+    if asked == "auto" and not probe.cuda:
+        notices.append(
+            f"No GPU ({probe.cuda_problem}): running on the CPU at scale 'cpu' "
+            "(narrow nets, part of the data, a short budget)."
+        )
+    return "cuda" if probe.cuda and asked != "cpu" else "cpu"
+
+
+def choose_setting(options: Options, probe: Probe, device: str, source: str) -> Setting:
+    """What all cells have in common, defaults by device and scale filled in.
+
+    Raises:
+        UsageError: torch.compile was asked for and cannot work here.
+    """
+    scale: Scale = "full" if device == "cuda" else "cpu"
+    scale = next((name for name in get_args(Scale) if name == options.scale), scale)
+    budget = BUDGETS[scale]
+    if options.epochs is not None:
+        budget = replace(budget, epochs=options.epochs)
+    if options.target is not None:
+        budget = replace(budget, target_accuracy=options.target)
+    compile_nets = device == "cuda" if options.compile is None else options.compile
+    if compile_nets and probe.compiler_problem:
+        raise UsageError(
+            f"torch.compile cannot work here: {probe.compiler_problem}. "
+            "Run `bench doctor` for what to do, or add --no-compile."
+        )
+    precision: Precision = "bf16" if device == "cuda" and probe.bf16 else "fp32"
+    precision = next((name for name in get_args(Precision) if name == options.precision), precision)
+    return Setting(
+        source=source,
+        scale=scale,
+        device=device,
+        precision=precision,
+        compile=compile_nets,
+        budget=budget,
+    )
+
+
+def choose_cells(options: Options, setting: Setting) -> list[Cell]:
+    """The grid's cells, through another pipeline if one was asked for, and selected by -k."""
+    cells = grid.cells_of(options.grid, setting)
+    if options.pipeline is not None:
+        try:
+            pipeline = canonical_name(options.pipeline)
+        except ValueError as error:
+            raise UsageError(f"--pipeline: {error}") from error
+        cells = grid.unique([replace(cell, pipeline=pipeline) for cell in cells])
+    return select(cells, options.select)
+
+
+def sort_out(plan: Plan, retry_failed: bool, warn: Callable[[str], None]) -> Plan:
+    """The plan with each run put under todo, done, failed or skipped, by the records there are."""
+    records = {
+        record.run_id: record for record in Store(plan.folder).records(on_warning=warn)
+    }
+    todo, done, failed, skipped = [], [], [], []
+    problems = {cell: registry.problem(cell) for cell in {run.cell for run in plan.runs}}
+    for run in plan.runs:
+        record, problem = records.get(run.id), problems[run.cell]
+        if record is not None and record.status == "ok":
+            done.append(record)
+        elif problem is not None:
+            skipped.append((run, problem))
+        elif record is None or record.status in RERUN or retry_failed:
+            todo.append(run)
+        else:
+            failed.append(record)
+    return replace(plan, todo=todo, done=done, failed=failed, skipped=skipped)

@@ -1,0 +1,297 @@
+"""One run from top to bottom: load, split, build, warm up, train, evaluate."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+import architectures
+import pipelines
+from bench import environment, memory, optimizers
+from bench.cell import Cell
+from bench.clock import CompileWatch, TrainingClock
+from bench.draft import Draft
+from bench.loop import Autocast, Step, cached_step_s, predict, train_epoch
+from bench.metrics import Scores, full_scores, quick_scores
+from bench.record import Point, Throughput
+from bench.split import training_and_validation
+from bench.store import Store
+from pipelines.base import Batch, Pipeline, derive_seed
+from pipelines.sources.base import Images
+
+EVALUATION_BATCH = 1000
+WARMUP_EPOCH = 2**31  # an epoch index that training never reaches: its draws are never reused
+WARMUP_STEPS = 3
+CEILING_S = 0.4
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """A model and the callable that runs it (itself, or compiled)."""
+
+    module: nn.Module
+    forward: nn.Module
+
+
+@dataclass(kw_only=True)
+class Shared:
+    """What the runs of one worker process share: compiled nets and what the first use cost."""
+
+    nets: dict[str, Net] = field(default_factory=dict)
+    first_cost_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything one run trains with."""
+
+    cell: Cell
+    seed: int
+    device: torch.device
+    net: Net
+    weights: dict[str, Tensor]
+    pipeline: Pipeline
+    validation: Pipeline | None
+    test: Pipeline
+    classes: tuple[str, ...]
+    autocast: Autocast
+
+
+def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> None:
+    """Trains the draft's run and fills the draft in.
+
+    Raises:
+        Diverged: The loss became NaN or infinite.
+        pipelines.base.Unsupported: The pipeline lacks an op of the policy.
+    """
+    run = draft.job.run
+    device = torch.device(run.cell.device)
+    draft.environment = environment.describe(run.cell.device)
+    memory.reset_peaks(device)
+    parts = prepare(draft, shared, device)
+    try:
+        steps_s = warm_up(draft, shared, parts)
+        watch = CompileWatch()
+        fit(draft, parts, on_point)
+        recompiled = watch.new_graphs()
+        if recompiled:
+            draft.timing_suspect.append(f"{recompiled} graphs compiled inside the clock")
+        evaluate_test(draft, parts)
+        steps_s += ceiling_steps(parts, fresh_step(parts), steps_s)
+        draft.throughput = throughput(draft.curve, run.cell.batch_size, steps_s)
+    finally:
+        parts.pipeline.close()
+    draft.memory = memory.peaks(device)
+
+
+def prepare(draft: Draft, shared: Shared, device: torch.device) -> Parts:
+    """Reads the source, splits it, and builds net and pipelines."""
+    run, cell = draft.job.run, draft.job.run.cell
+    with draft.timed("load_s"):
+        data = pipelines.load(cell.source, draft.job.data_dir)
+        training, validation = training_and_validation(
+            data.train,
+            protocol=cell.protocol,
+            train_images=cell.train_images,
+            validation_images=cell.validation_images,
+        )
+    dtype = torch.bfloat16 if cell.precision == "bf16" else torch.float32
+    with draft.timed("build_s"):
+        net = build_net(cell, run.seed, data.train, device, shared)
+        build = partial(pipelines.build, cell.pipeline, device=device, dtype=dtype, seed=run.seed)
+        pipeline = build(training, cell.augmentation, batch_size=cell.batch_size)
+        evaluation = partial(
+            build, augmentation="none", batch_size=EVALUATION_BATCH, training=False
+        )
+    draft.parameters = sum(parameter.numel() for parameter in net.module.parameters())
+    draft.augmentation_draws = dict(pipeline.semantics.draws)
+    return Parts(
+        cell=cell,
+        seed=run.seed,
+        device=device,
+        net=net,
+        weights={name: value.clone() for name, value in net.module.state_dict().items()},
+        pipeline=pipeline,
+        validation=None if validation is None else evaluation(validation),
+        test=evaluation(data.test),
+        classes=data.train.classes,
+        autocast=partial(
+            torch.autocast, device.type, dtype=torch.bfloat16, enabled=cell.precision == "bf16"
+        ),
+    )
+
+
+def build_net(cell: Cell, seed: int, images: Images, device: torch.device, shared: Shared) -> Net:
+    """A net with the seed's fresh weights; a compiled one is reused with new weights."""
+    torch.manual_seed(derive_seed(seed, "weights"))
+    module = architectures.build(
+        cell.architecture,
+        classes=len(images.classes),
+        image_size=images.image_size[0],
+        channels=images.images.shape[3],
+        width=cell.width,
+    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not cell.compile:
+        return Net(module=module, forward=module)
+    if cell.model_key in shared.nets:
+        net = shared.nets[cell.model_key]
+        net.module.load_state_dict(module.state_dict())
+        return net
+    net = Net(module=module, forward=torch.compile(module, dynamic=False))  # type: ignore[arg-type]
+    shared.nets[cell.model_key] = net
+    return net
+
+
+def fresh_step(parts: Parts) -> Step:
+    """A training step from the initial weights with a new optimizer; seeds what training draws."""
+    cell = parts.cell
+    recipe = optimizers.catalog.get(cell.optimizer)
+    parts.net.module.load_state_dict(parts.weights)
+    parts.net.module.zero_grad(set_to_none=True)
+    torch.manual_seed(derive_seed(parts.seed, "training"))
+    optimizer = recipe.build(parts.net.module, cell.batch_size)
+    steps = cell.epochs * parts.pipeline.steps_per_epoch
+    return Step(
+        model=parts.net.forward,
+        optimizer=optimizer,
+        schedule=LambdaLR(optimizer, lambda step: recipe.schedule(min(step / steps, 1.0))),
+        autocast=parts.autocast,
+        label_smoothing=recipe.label_smoothing,
+    )
+
+
+def warm_up(draft: Draft, shared: Shared, parts: Parts) -> list[float]:
+    """Pays for everything that is paid once, on random labels; seconds of the ceiling's steps."""
+    cell = parts.cell
+    start = time.perf_counter()
+    batch = first_batch(parts.pipeline)
+    first_batch_s = time.perf_counter() - start
+    step = fresh_step(parts)
+    timed = partial(cached_step_s, step, batch, parts.device, steps=1)
+    cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
+    cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts) for _ in range(2))
+    compile_s = cold_s - min(warm_s) + cold_evaluation_s - warm_evaluation_s
+    pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
+    net_key = f"{cell.model_key or cell.architecture}/{cell.optimizer}"
+    draft.timings["first_batch_s"] = shared.first_cost_s.setdefault(pipeline_key, first_batch_s)
+    draft.timings["compile_s"] = shared.first_cost_s.setdefault(net_key, max(0.0, compile_s))
+    steps_s = ceiling_steps(parts, step, warm_s)
+    draft.timings["warmup_s"] = time.perf_counter() - start
+    return steps_s
+
+
+def first_batch(pipeline: Pipeline) -> Batch:
+    """One batch of real images with random labels of the pipeline's kind."""
+    batches = pipeline.epoch(WARMUP_EPOCH)
+    images_BCHW, labels = next(batches)
+    if labels.ndim == 2:
+        return images_BCHW, torch.rand_like(labels).softmax(dim=1)
+    return images_BCHW, labels[torch.randperm(len(labels), device=labels.device)]
+
+
+def evaluation_s(parts: Parts) -> float:
+    """Seconds for one evaluation batch, so that its graph is built before the clock starts."""
+    images_BCHW, _ = next(parts.test.epoch(0))
+    clock = TrainingClock(parts.device)
+    parts.net.module.eval()
+    with clock.running(), torch.no_grad(), parts.autocast():
+        parts.net.forward(images_BCHW)
+    parts.net.module.train()
+    return clock.wall_s
+
+
+def ceiling_steps(parts: Parts, step: Step, known_s: list[float]) -> list[float]:
+    """Seconds of as many steps on one cached batch as fit in `CEILING_S`, three at least."""
+    steps = min(200, max(3, round(CEILING_S / statistics.median(known_s))))
+    return cached_step_s(step, first_batch(parts.pipeline), parts.device, steps=steps)
+
+
+def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:
+    """Trains all epochs; the clock stops for evaluation and logging.
+
+    Raises:
+        Diverged: The loss of an epoch is not finite.
+    """
+    clock = TrainingClock(parts.device)
+    step = fresh_step(parts)
+    images = parts.pipeline.steps_per_epoch * parts.cell.batch_size
+    for epoch in range(parts.cell.epochs):
+        before_s = clock.wall_s
+        with clock.running():
+            loss_sum = train_epoch(step, parts.pipeline.epoch(epoch), parts.device)
+        draft.timings["train_s"] = clock.wall_s
+        draft.timings["train_device_s"] = clock.device_s
+        epoch_s = clock.wall_s - before_s
+        loss = loss_sum.item() / parts.pipeline.steps_per_epoch
+        scores = evaluate_validation(draft, parts)
+        point = Point(
+            epoch=epoch + 1,
+            images=(epoch + 1) * images,
+            train_s=clock.wall_s,
+            train_loss=loss,
+            learning_rate=max(group["lr"] for group in step.optimizer.param_groups),
+            images_per_s=images / epoch_s,
+            step_ms=1000 * epoch_s / parts.pipeline.steps_per_epoch,
+            validation_loss=scores.loss if scores else None,
+            validation_accuracy=scores.accuracy if scores else None,
+            validation_macro_f1=scores.macro_f1 if scores else None,
+        )
+        draft.curve.append(point)
+        on_point(point)
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"the training loss was {loss} in epoch {epoch + 1} "
+                f"(learning rate {point.learning_rate:.4g}): lower the learning rate"
+            )
+
+
+def evaluate_validation(draft: Draft, parts: Parts) -> Scores | None:
+    """Scores on the validation set, if the protocol holds one out."""
+    if parts.validation is None:
+        return None
+    with draft.timed("evaluate_s"):
+        logits_NK, labels_N = predict(parts.net.forward, parts.validation, parts.autocast)
+        return quick_scores(logits_NK, labels_N)
+
+
+def evaluate_test(draft: Draft, parts: Parts) -> None:
+    """Looks at the test set, once, and keeps the predictions."""
+    with draft.timed("evaluate_s"):
+        logits_NK, labels_N = predict(parts.net.forward, parts.test, parts.autocast)
+        draft.metrics = full_scores(
+            logits_NK,
+            labels_N,
+            parts.classes,
+            curve=draft.curve,
+            target=parts.cell.target_accuracy,
+            compile_s=(draft.timings["compile_s"] or 0.0) + (draft.timings["first_batch_s"] or 0.0),
+        )
+    Store(Path(draft.job.folder)).save_predictions(
+        draft.job.run.id, labels_N.cpu().numpy(), logits_NK.argmax(dim=1).cpu().numpy()
+    )
+
+
+def throughput(curve: list[Point], batch_size: int, cached_steps_s: list[float]) -> Throughput:
+    """Training images/s over epochs, against the ceiling of one cached batch."""
+    rates = torch.tensor([point.images_per_s for point in curve], dtype=torch.float64)
+    low, median, high = rates.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)).tolist()
+    ceiling = batch_size / statistics.median(cached_steps_s)
+    return Throughput(
+        median=median,
+        p5=low,
+        p95=high,
+        ceiling=ceiling,
+        stall_pct=100.0 * (1.0 - median / ceiling),
+        step_ms=statistics.median(point.step_ms for point in curve),
+    )

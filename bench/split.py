@@ -1,0 +1,67 @@
+"""Which images train, which validate: fixed by the source, never by the seed."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.errors import UsageError
+from pipelines.base import derive_seed
+from pipelines.sources.base import Images
+
+VALIDATION_SHARE = 0.1
+
+
+def holdout(labels_N: Tensor, share: float = VALIDATION_SHARE) -> tuple[Tensor, Tensor]:
+    """Indices (training, validation), both sorted; every class gives the same share.
+
+    45,000/5,000 for CIFAR-10. The choice depends on the labels alone.
+    """
+    rng = np.random.Generator(np.random.PCG64(derive_seed(0, "holdout")))
+    chosen = [
+        rng.permutation(members)[: max(1, round(len(members) * share))]
+        for members in _members(labels_N)
+    ]
+    validation = np.sort(np.concatenate(chosen))
+    training = np.setdiff1d(np.arange(len(labels_N)), validation, assume_unique=True)
+    return torch.from_numpy(training), torch.from_numpy(validation)
+
+
+def stratified(labels_N: Tensor, count: int) -> Tensor:
+    """`count` indices, sorted, classes in their own proportion; a smaller count is a subset."""
+    rng = np.random.Generator(np.random.PCG64(derive_seed(0, "stratified")))
+    members = [rng.permutation(group) for group in _members(labels_N)]
+    # Ranking every image by its place within its class makes any prefix stratified.
+    rank = np.concatenate([np.arange(len(group)) / len(group) for group in members])
+    order = np.concatenate(members)[np.argsort(rank, kind="stable")]
+    return torch.from_numpy(np.sort(order[:count]))
+
+
+def training_and_validation(
+    images: Images, *, protocol: str, train_images: int | None, validation_images: int | None
+) -> tuple[Images, Images | None]:
+    """The sets a run trains on and chooses by; no validation set under the speedrun protocol.
+
+    Raises:
+        UsageError: A set is asked to be larger than it is.
+    """
+    if protocol == "speedrun":
+        everything = torch.arange(len(images))
+        return images.subset(_part(everything, images.labels, train_images, "training")), None
+    training, validation = holdout(images.labels)
+    return (
+        images.subset(_part(training, images.labels, train_images, "training")),
+        images.subset(_part(validation, images.labels, validation_images, "validation")),
+    )
+
+
+def _part(indices: Tensor, labels_N: Tensor, count: int | None, noun: str) -> Tensor:
+    if count is None or count == len(indices):
+        return indices
+    if count > len(indices):
+        raise UsageError(f"{count} {noun} images asked for, the source has {len(indices)}")
+    return indices[stratified(labels_N[indices], count)]
+
+
+def _members(labels_N: Tensor) -> list[np.ndarray]:  # type: ignore[type-arg]
+    labels = labels_N.numpy()
+    return [np.flatnonzero(labels == value) for value in np.unique(labels)]

@@ -1,0 +1,122 @@
+"""The child process: takes jobs, gives records. It alone touches the device.
+
+Jobs come as lines on standard input. Messages go out on a private copy of standard output, so that
+nothing a library prints can be taken for one; what is printed goes to the run's log.
+"""
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from bench.draft import Draft, Job
+from bench.messages import Done, EpochDone, Ready, read_job, send
+from bench.record import Failure, Point, Record, Status
+
+if TYPE_CHECKING:
+    from bench.run import Shared
+
+
+def main() -> None:
+    """Serves jobs until standard input ends or a run ends other than "ok"."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    messages = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    faulthandler.enable()
+    start = time.perf_counter()
+    from bench.run import Shared
+
+    shared = Shared()
+    import_s = time.perf_counter() - start
+    send(messages, Ready(import_s=import_s))
+    for line in sys.stdin.buffer:
+        record = serve(read_job(line), shared, messages, import_s)
+        send(messages, Done(record=record))
+        if record.status != "ok":
+            return
+
+
+def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> Record:
+    """Does one job; whatever it raises becomes the record's status."""
+    from bench.run import train
+    from bench.store import Store
+    from bench.tensorboard import RunLog
+
+    store = Store(Path(job.folder))
+    redirect_output(store.log_path(job.run.id))
+    draft = Draft(job=job)
+    draft.timings["import_s"] = import_s
+    log = RunLog(store.tensorboard_path(job.run), on_error=lambda text: print(text, flush=True))
+
+    def on_point(point: Point) -> None:
+        log.point(point)
+        send(messages, EpochDone(point=point))
+
+    try:
+        train(draft, shared, on_point)
+        record = draft.record("ok")
+    except Exception as error:  # noqa: BLE001 - every fault of a run is a row of the matrix
+        traceback.print_exc()
+        record = draft.record(status_of(error), failure(error, store.log_path(job.run.id)))
+    log.finish(record)
+    return record
+
+
+def status_of(error: Exception) -> Status:
+    """The status that an exception means."""
+    import torch
+
+    from bench.run import Diverged
+    from pipelines.base import Unsupported
+    from pipelines.catalog import Unavailable
+
+    if isinstance(error, Unsupported | Unavailable):
+        return "skipped"
+    if isinstance(error, Diverged):
+        return "diverged"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "oom"
+    return "crashed"
+
+
+def failure(error: Exception, log: Path) -> Failure:
+    """What the record keeps of an exception: the end of the traceback and where the log is."""
+    lines = "".join(traceback.format_exception(error)).splitlines()[-40:]
+    return Failure(
+        type=type(error).__name__,
+        message=str(error) or type(error).__name__,
+        traceback="\n".join(lines),
+        log=f"logs/{log.name}",
+    )
+
+
+def redirect_output(log: Path) -> None:
+    """Sends everything printed from here on, by C libraries too, to the run's log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def die_with_parent() -> None:
+    """Asks Linux to kill this process when its parent dies, so that none is left on the device."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Scores agree with scikit-learn; the time to accuracy is the first crossing or none."""
+
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from bench.metrics import full_scores, quick_scores, time_to_accuracy_s
+from bench.record import Point
+
+NAMES = tuple("abcdefg")
+
+
+def point(epoch: int, train_s: float, accuracy: float | None) -> Point:
+    return Point(
+        epoch=epoch,
+        images=epoch * 100,
+        train_s=train_s,
+        train_loss=1.0,
+        learning_rate=0.1,
+        images_per_s=100.0,
+        step_ms=1.0,
+        validation_accuracy=accuracy,
+    )
+
+
+def made_logits(seed: int, weights: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.multinomial(torch.tensor(weights), 500, replacement=True, generator=generator)
+    logits = torch.randn(500, len(weights), generator=generator)
+    logits[torch.arange(500), labels] += 1.0
+    return logits, labels
+
+
+@pytest.mark.parametrize(
+    "weights", [[1.0] * 7, [100.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1], [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scores_agree_with_scikit_learn(seed: int, weights: list[float]) -> None:
+    logits, labels = made_logits(seed, weights)
+    found = full_scores(logits, labels, NAMES, curve=[], target=0.5, compile_s=0.0)
+    truth, guess = labels.numpy(), logits.argmax(1).numpy()
+    assert found.accuracy == pytest.approx(sk.accuracy_score(truth, guess), abs=1e-6)
+    assert found.macro_f1 == pytest.approx(sk.f1_score(truth, guess, average="macro"), abs=1e-6)
+    assert found.confusion == tuple(
+        map(tuple, sk.confusion_matrix(truth, guess, labels=range(7)).tolist())
+    )
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
+        truth, guess, labels=range(7), zero_division=0
+    )
+    assert [c.precision for c in found.per_class] == pytest.approx(list(precision), abs=1e-6)
+    assert [c.recall for c in found.per_class] == pytest.approx(list(recall), abs=1e-6)
+    assert [c.f1 for c in found.per_class] == pytest.approx(list(f1), abs=1e-6)
+    assert [c.support for c in found.per_class] == list(support)
+    quick = quick_scores(logits, labels)
+    assert (quick.accuracy, quick.macro_f1) == (found.accuracy, found.macro_f1)
+
+
+def test_time_to_accuracy_is_the_first_crossing() -> None:
+    curve = [point(1, 1.0, 0.3), point(2, 2.0, 0.5), point(3, 3.0, 0.4), point(4, 4.0, 0.6)]
+    assert time_to_accuracy_s(curve, 0.5) == 2.0
+    assert time_to_accuracy_s(curve, 0.55) == 4.0
+
+
+def test_a_missed_target_has_no_time() -> None:
+    assert time_to_accuracy_s([point(1, 1.0, 0.3), point(2, 2.0, None)], 0.5) is None
+    logits, labels = made_logits(0, [1.0] * 7)
+    found = full_scores(
+        logits, labels, NAMES, curve=[point(1, 1.0, 0.3)], target=0.5, compile_s=2.0
+    )
+    assert found.time_to_accuracy_s is None
+    assert found.time_to_accuracy_with_compile_s is None
+
+
+def test_compilation_is_added_to_the_second_time() -> None:
+    logits, labels = made_logits(0, [1.0] * 7)
+    found = full_scores(
+        logits, labels, NAMES, curve=[point(1, 1.5, 0.8)], target=0.5, compile_s=2.0
+    )
+    assert found.time_to_accuracy_s == 1.5
+    assert found.time_to_accuracy_with_compile_s == 3.5
+    assert found.validation_accuracy == 0.8
