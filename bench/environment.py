@@ -1,0 +1,277 @@
+"""What machine and software a run had, and what this machine can do.
+
+`describe` is called in the worker, which holds the device. `machine_name` and `probe` are for the
+parent: it never imports torch, and asks a short-lived process what CUDA can do.
+"""
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench.files import slug
+
+PACKAGES = {
+    "pipeline_bench": "pipeline-bench",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "kornia": "kornia",
+    "dali": "nvidia-dali-cuda130",
+    "timm": "timm",
+}
+PROBE_TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What the device can do, found by trying.
+
+    Args:
+        torch: Version; "" when it cannot be imported.
+        torch_cuda: CUDA version that torch was built for; "" for none.
+        cuda: Whether a kernel ran on the GPU.
+        cuda_problem: Why not, in one sentence.
+        gpu: Name of the GPU.
+        capability: Its compute capability, "9.0".
+        memory_gib: Its memory.
+        bf16: Whether it multiplies bf16 itself.
+        compiler: Whether torch.compile finds a C++ compiler (and Triton, for a GPU).
+        compiler_problem: Why not, in one sentence.
+    """
+
+    torch: str = ""
+    torch_cuda: str = ""
+    cuda: bool = False
+    cuda_problem: str = ""
+    gpu: str = ""
+    capability: str = ""
+    memory_gib: float | None = None
+    bf16: bool = False
+    compiler: bool = False
+    compiler_problem: str = ""
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Software and hardware of this process, for the record; no host, user or path is in it.
+
+    Args:
+        device: "cuda" or "cpu". On a CPU the GPU's fields are None.
+    """
+    import torch
+
+    found: dict[str, Any] = {"python": platform.python_version()}
+    found |= {name: package_version(package) for name, package in PACKAGES.items()}
+    found |= {
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if device == "cuda" else None,  # type: ignore[no-untyped-call]
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "ram_gib": ram_gib(),
+        "os": operating_system(),
+    }
+    return found | _describe_gpu(device) | code_version()
+
+
+def _describe_gpu(device: str) -> dict[str, Any]:
+    names = ("driver", "gpu", "gpu_count", "gpu_memory_gib", "gpu_capability")
+    if device != "cuda":
+        return dict.fromkeys(names)
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    values = (
+        nvidia_smi("driver_version"),
+        properties.name,
+        torch.cuda.device_count(),
+        round(properties.total_memory / 2**30, 2),
+        f"{properties.major}.{properties.minor}",
+    )
+    return dict(zip(names, values, strict=True))
+
+
+def machine_name(device: str) -> str:
+    """What results of this machine are filed under: "nvidia-h100-80gb-hbm3", "amd-epyc-2-cores".
+
+    Args:
+        device: "cuda" or "cpu".
+    """
+    if device == "cuda":
+        return slug(nvidia_smi("name") or probe().gpu or "unknown gpu")
+    return slug(f"{_short(cpu_model())} {usable_cores()} cores")
+
+
+def nvidia_smi(field: str) -> str | None:
+    """One field of the first visible GPU, without touching CUDA; None without nvidia-smi."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
+    command = ["nvidia-smi", f"--id={visible}", f"--query-gpu={field}", "--format=csv,noheader"]
+    return run_command(command)
+
+
+def run_command(command: list[str], timeout_s: float = 10.0) -> str | None:
+    """What a command prints; None when it is missing, fails or hangs."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def package_version(distribution: str) -> str | None:
+    """Installed version of a distribution; None when it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def cpu_model() -> str:
+    """The processor's own name: "AMD EPYC 7763 64-Core Processor"."""
+    if sys.platform == "darwin":
+        return run_command(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.machine()
+    found = re.search(r"^(?:model name|cpu model|Processor)\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def _short(model: str) -> str:
+    noise = r"\((?:R|TM|C)\)|@.*|\bCPU\b|\b\d+-Core\b|\bProcessor\b"
+    return " ".join(re.sub(noise, " ", model, flags=re.IGNORECASE).split())
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and a container's quota if it is lower."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+
+
+def ram_gib() -> float | None:
+    """Physical memory."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 2)
+    except (ValueError, OSError):
+        return None
+
+
+def operating_system() -> str:
+    """Distribution, and the kernel's first two numbers: "Debian GNU/Linux 12, Linux 6.1"."""
+    kernel = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
+    try:
+        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {kernel}"
+    except (OSError, KeyError):
+        return kernel
+
+
+@cache
+def code_version() -> dict[str, Any]:
+    """Commit of the checkout this code runs from, and whether it was changed; else both None."""
+    file = Path(__file__).resolve()
+    git = ["git", "-C", str(file.parent)]
+    tracked = run_command([*git, "ls-files", "--error-unmatch", file.name])
+    commit = run_command([*git, "rev-parse", "HEAD"]) if tracked else None
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    changed = run_command([*git, "status", "--porcelain", "--untracked-files=no", ":/"])
+    return {"commit": commit, "dirty": changed is not None}
+
+
+def command_line(arguments: list[str] | None = None) -> str:
+    """This command as a person would type it again, with the home folder as "~"."""
+    name, *rest = sys.argv if arguments is None else arguments
+    program = "bench" if Path(name).name in {"bench", "__main__.py", "cli.py"} else Path(name).name
+    return shlex.join([program, *rest]).replace(str(Path.home()), "~")
+
+
+def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
+    """Tries the device in a process of its own, so that this one never touches CUDA."""
+    home = str(Path(__file__).resolve().parents[1])
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.environment"],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(cuda_problem=f"torch did not answer within {timeout_s:.0f} s")
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        return Probe(cuda_problem=f"torch could not be tried: {said[-1]}")
+    return Probe(**json.loads(lines[-1]))
+
+
+def probe_here() -> Probe:
+    """Tries the device in this process."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Probe(cuda_problem=f"torch cannot be imported: {error}")
+    software = Probe(torch=str(torch.__version__), torch_cuda=torch.version.cuda or "")
+    try:
+        torch.ones(8, device="cuda").sum().item()
+    except (RuntimeError, AssertionError) as error:
+        problem = " ".join(str(error).split()).split(". ")[0]
+        compiler = compiler_problem(gpu=False)
+        return replace(
+            software, cuda_problem=problem, compiler=not compiler, compiler_problem=compiler
+        )
+    properties = torch.cuda.get_device_properties(0)
+    compiler = compiler_problem(gpu=True)
+    return replace(
+        software,
+        cuda=True,
+        gpu=properties.name,
+        capability=f"{properties.major}.{properties.minor}",
+        memory_gib=round(properties.total_memory / 2**30, 2),
+        bf16=torch.cuda.is_bf16_supported(including_emulation=False),
+        compiler=not compiler,
+        compiler_problem=compiler,
+    )
+
+
+def compiler_problem(*, gpu: bool) -> str:
+    """What torch.compile lacks on this machine, in one sentence; "" when nothing."""
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
+    if gpu:
+        from importlib.util import find_spec
+
+        if find_spec("triton") is None:
+            return "Triton is not installed"
+        compilers = (os.environ.get("CC", ""), "gcc", "clang", "cc")
+    if not any(name and shutil.which(name) for name in compilers):
+        return f"no C{'' if gpu else '++'} compiler found"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        return "the C headers of Python (Python.h) are not installed"
+    return ""
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(probe_here())))

@@ -1,0 +1,1 @@
+"""What is derived from records: tables, and later plots and pages."""

@@ -1,0 +1,258 @@
+"""From records to the matrix: one row per cell, aggregated over seeds.
+
+Only runs that could have been trained under the same command share a row: the cell, the entries'
+versions, the images, the machine and torch must agree.
+"""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.cell import Cell
+from bench.record import Failure, Record
+
+GROUP = ("machine", "source", "scale")
+REMARKS = ("draws", "timing_suspect", "status", "reason")
+AXES = ("architecture", "optimizer", "augmentation", "pipeline")
+MEASURES = (
+    "accuracy",
+    "macro_f1",
+    "images_per_s",
+    "stall_pct",
+    "time_to_accuracy_s",
+    "time_to_accuracy_with_compile_s",
+    "train_s",
+)
+HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1", "images_per_s", "seeds"})
+BUDGET = {
+    "epochs": "{} epochs",
+    "batch_size": "batch {}",
+    "width": "width {:g}",
+    "train_images": "{} images",
+    "validation_images": "{} validation images",
+    "precision": "{}",
+    "compile": "compile {}",
+    "target_accuracy": "target {:.1%} validation accuracy",
+    "protocol": "{} protocol",
+    "device": "{}",
+    "source": "{}",
+    "scale": "{} scale",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """The matrix of one group.
+
+    Args:
+        title: Machine, scale, source and the budget that all cells share.
+        frame: One row per cell. Every measure has a column of its mean over seeds and one of its
+            standard deviation, which is missing for a single seed. Time to accuracy is the mean
+            over the seeds that reached the target, `reached` of `seeds`.
+    """
+
+    title: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What runs must have in common to share a row."""
+
+    cell: Cell
+    versions: tuple[tuple[str, int], ...]
+    fingerprint: str
+    machine: str
+    torch: str
+
+    def parts(self) -> dict[str, str]:
+        """What may differ between the rows of one table beside the axes, as people read it."""
+        parts = {
+            name: form.format(_word(getattr(self.cell, name))) for name, form in BUDGET.items()
+        }
+        parts |= {kind: f"{kind} v{number}" for kind, number in self.versions}
+        parts["fingerprint"] = f"images {self.fingerprint[:8]}"
+        parts["machine"] = self.machine
+        parts["torch"] = f"torch {self.torch}" if self.torch else ""
+        return parts
+
+
+def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
+    """The matrix of one group's records, sorted by time to accuracy, then accuracy.
+
+    Args:
+        records: Of one machine, source and scale; anything that differs is said in the row.
+        reference: Whether the repository ships them, which the title then says.
+    """
+    grouped = _grouped(records)
+    common, differing = _budgets(list(grouped))
+    rows = [
+        _row(key, runs, ", ".join(key.parts()[name] for name in differing))
+        for key, runs in grouped.items()
+    ]
+    frame = pd.DataFrame(rows, columns=_columns())
+    title = " | ".join((["reference"] if reference else []) + common)
+    return Matrix(title=title or "no records", frame=sort(frame, "time_to_accuracy_s"))
+
+
+def sort(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows with the best first. A target that some or all seeds missed sorts after the others."""
+    if column.startswith("time_to_accuracy"):
+        order = pd.DataFrame(
+            {
+                "missed": _missed(frame),
+                "time": frame[column],
+                "accuracy": -frame["accuracy"],
+                "name": frame[list(AXES)].agg("/".join, axis=1) if len(frame) else [],
+            }
+        )
+        return frame.loc[order.sort_values(list(order.columns)).index].reset_index(drop=True)
+    keys = [column, *(axis for axis in AXES if axis != column)]
+    ascending = [column not in HIGHER_IS_BETTER, *([True] * (len(keys) - 1))]
+    return frame.sort_values(keys, ascending=ascending, na_position="last", ignore_index=True)
+
+
+def _missed(frame: pd.DataFrame) -> "pd.Series[int]":
+    missed = pd.Series(1, index=frame.index)
+    missed[frame["reached"] == frame["seeds"]] = 0
+    missed[frame["reached"] == 0] = 2
+    missed[frame["seeds"] == 0] = 3
+    return missed
+
+
+def _columns() -> list[str]:
+    measures = [name for measure in MEASURES for name in (measure, f"{measure}_sd")]
+    return [*GROUP, *AXES, "budget", "seeds", "runs", *measures, "reached", *REMARKS, "parameters"]
+
+
+def _grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
+    found = list(records)
+    machine = _usual(_machine(record) for record in found)
+    torch = _usual(str(record.environment.get("torch") or "") for record in found)
+    grouped: dict[Key, list[Record]] = defaultdict(list)
+    for record in found:
+        key = Key(
+            cell=record.cell,
+            versions=tuple(sorted(record.versions.items())),
+            fingerprint=record.fingerprint,
+            machine=_machine(record) or machine,  # a run that never started knows neither
+            torch=str(record.environment.get("torch") or torch),
+        )
+        grouped[key].append(record)
+    return grouped
+
+
+def _machine(record: Record) -> str:
+    gpu, cpu = record.environment.get("gpu"), record.environment.get("cpu")
+    if gpu or not cpu:
+        return str(gpu or "")
+    return f"{cpu}, {record.environment.get('cores')} cores"
+
+
+def _usual(values: Iterable[str]) -> str:
+    counts = Counter(value for value in values if value)
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def _budgets(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
+    """What all keys share, as words for the title, and the names of the parts that differ."""
+    if not keys:
+        return [], []
+    values: dict[str, set[str]] = defaultdict(set)
+    for key in keys:
+        for name, text in key.parts().items():
+            values[name].add(text)
+    differing = [name for name, texts in values.items() if len(texts) > 1]
+    shown = ("machine", "scale", "source", "target_accuracy", "epochs", "precision", "compile",
+             "protocol", "torch")  # fmt: skip
+    first = keys[0].parts()
+    common = [first[name] for name in shown if name not in differing and first[name]]
+    return common, differing
+
+
+def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
+    good = [run for run in runs if run.status == "ok" and run.metrics is not None]
+    row: dict[str, Any] = {axis: getattr(key.cell, axis) for axis in AXES}
+    row |= {"machine": key.machine, "source": key.cell.source, "scale": key.cell.scale}
+    row |= {"budget": budget, "seeds": len(good), "runs": len(runs)}
+    measured = [_measures(run) for run in good]
+    for name in MEASURES:
+        row[name], row[f"{name}_sd"] = _mean_and_sd([values[name] for values in measured])
+    row["reached"] = _reached(key.cell, good)
+    row["parameters"] = next((run.parameters for run in runs if run.parameters), None)
+    row["draws"] = _joined(
+        f"per batch: {op}"
+        for run in runs
+        for op, draws in run.augmentation_draws.items()
+        if draws != "per sample"
+    )
+    row["timing_suspect"] = _joined(reason for run in good for reason in run.timing_suspect)
+    bad = [run for run in runs if run not in good]
+    row["status"] = _status(len(good), bad)
+    row["reason"] = _joined(
+        f"{run.error.type}: {(run.error.message.splitlines() or [''])[0]}"
+        for run in bad
+        if run.error
+    )
+    return row
+
+
+def _measures(run: Record) -> dict[str, float | None]:
+    metrics, throughput = run.metrics, run.throughput
+    with_compile_s = metrics.time_to_accuracy_with_compile_s if metrics else None
+    return {
+        "accuracy": metrics.accuracy if metrics else None,
+        "macro_f1": metrics.macro_f1 if metrics else None,
+        "images_per_s": throughput.median if throughput else None,
+        "stall_pct": throughput.stall_pct if throughput else None,
+        "time_to_accuracy_s": metrics.time_to_accuracy_s if metrics else None,
+        "time_to_accuracy_with_compile_s": metrics.time_to_accuracy_with_compile_s
+        if metrics
+        else None,
+        "train_s": run.timings.train_s,
+    }
+
+
+def _reached(cell: Cell, good: list[Record]) -> int | None:
+    """Seeds that reached the target; None where nothing was held out to see it by."""
+    if cell.protocol == "speedrun":
+        return None
+    return sum(run.metrics is not None and run.metrics.time_to_accuracy_s is not None
+               for run in good)  # fmt: skip
+
+
+def _mean_and_sd(values: Iterable[float | None]) -> tuple[float | None, float | None]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None, None
+    return statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None
+
+
+def _status(good: int, bad: list[Record]) -> str:
+    if not bad:
+        return "ok"
+    counts = Counter(run.status for run in bad)
+    if not good and len(counts) == 1:
+        return bad[0].status
+    return ", ".join(
+        ([f"{good} ok"] if good else []) + [f"{number} {name}" for name, number in counts.items()]
+    )
+
+
+def _first_line(error: Failure) -> str:
+    lines = error.message.splitlines() or [""]
+    return f"{error.type}: {lines[0]}" if error.type != "Skipped" else lines[0]
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _word(value: object) -> object:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "all" if value is None else value
