@@ -112,6 +112,12 @@ def machine_name(device: str) -> str:
     return slug(f"{_short(cpu_model())} {usable_cores()} cores")
 
 
+def this_machine() -> tuple[str, ...]:
+    """The names that results of this machine may be filed under, without starting torch."""
+    gpu = nvidia_smi("name")
+    return (*([slug(gpu)] if gpu else []), machine_name("cpu"))
+
+
 def nvidia_smi(field: str) -> str | None:
     """One field of the first visible GPU, without touching CUDA; None without nvidia-smi."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"

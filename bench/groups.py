@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,8 @@ def group_folder(root: Path, machine: str, source: str, scale: str) -> Path:
     return Path(root) / "_".join(map(slug, (machine, source, scale)))
 
 
-def groups(root: Path, *, machine: str = "") -> list[Group]:
-    """The group folders at or under `root`: this machine's first, the reference ones last.
+def groups(root: Path, *, machines: Collection[str] = ()) -> list[Group]:
+    """The group folders at or under `root`: those of `machines` first, the reference ones last.
 
     Raises:
         StoreError: There is no such folder.
@@ -58,7 +58,9 @@ def groups(root: Path, *, machine: str = "") -> list[Group]:
         Group(folder=folder, reference=folder.resolve().parent.name == REFERENCE)
         for folder in _group_folders(root, depth=3)
     ]
-    return sorted(found, key=lambda group: (group.reference, group.machine != machine, group.name))
+    return sorted(
+        found, key=lambda group: (group.reference, group.machine not in machines, group.name)
+    )
 
 
 def _group_folders(folder: Path, depth: int) -> Iterator[Path]:

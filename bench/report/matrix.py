@@ -203,7 +203,6 @@ def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
 
 def _measures(run: Record) -> dict[str, float | None]:
     metrics, throughput = run.metrics, run.throughput
-    with_compile_s = metrics.time_to_accuracy_with_compile_s if metrics else None
     return {
         "accuracy": metrics.accuracy if metrics else None,
         "macro_f1": metrics.macro_f1 if metrics else None,

@@ -1,7 +1,7 @@
 """The matrix as text: for a terminal, as Markdown, CSV or JSON."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Literal, get_args
@@ -59,14 +59,14 @@ def render_all(
     root: Path,
     form: Form = "rich",
     *,
-    machine: str = "",
+    machine: Collection[str] = (),
     sort_by: str | None = None,
     columns: Sequence[str] | None = None,
     width: int | None = None,
     color: bool = False,
     on_warning: Callable[[str], None] | None = None,
 ) -> str:
-    """One table for each group under `root`: this machine's first, reference matrices last.
+    """One table for each group under `root`: those of `machine` first, reference matrices last.
 
     CSV is one table whose rows name machine, source and scale; JSON is a list of tables.
 
@@ -75,7 +75,7 @@ def render_all(
         TableError: An unknown form or column.
     """
     matrices = []
-    for group in groups(root, machine=machine):
+    for group in groups(root, machines=machine):
         store = Store(group.folder)
         records = store.records(on_warning) if on_warning else store.records()
         if records:
@@ -155,7 +155,7 @@ def _rich(
     from rich.table import Table
     from rich.text import Text
 
-    widths = {name: max(map(len, [header(name), *texts])) + 2 for name, texts in cells.items()}
+    widths = {name: max(map(len, [header(name), *texts])) + 3 for name, texts in cells.items()}
     dropped = [] if keep or width is None else _dropped(widths, width)
     table = Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
