@@ -10,13 +10,13 @@ from typing import Protocol, TextIO
 from rich.console import Console as RichConsole
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from bench.cell import Run
 from bench.record import Point, Record
 
 STYLES = {"ok": "green", "skipped": "dim", "interrupted": "yellow"}
-SHOWN_RUNS = 60
 PLAIN_WIDTH = 100
 
 
@@ -115,8 +115,13 @@ class Console:
         self._notices.append(text)
         self._framed(text)
 
-    def plan(self, plan: Planned) -> None:
-        """What will run, what is done, what cannot run here."""
+    def plan(self, plan: Planned, *, every: bool = False) -> None:
+        """What will run, what is done, what cannot run here.
+
+        Args:
+            plan: What is to be done.
+            every: Whether to name every run that will be trained (for a dry run).
+        """
         for text in plan.notices:
             self.notice(text)
         for record in plan.done:
@@ -126,11 +131,10 @@ class Console:
         counts = {"to run": plan.todo, "done": plan.done, "failed before": plan.failed,
                   "cannot run here": plan.skipped}  # fmt: skip
         said = ", ".join(f"{len(runs)} {word}" for word, runs in counts.items() if runs)
-        self._line(f"{said or 'nothing to run'} | results in {plan.folder}")
-        for run in plan.todo[:SHOWN_RUNS]:
+        left = self._left_text()
+        self._line(f"{said or 'nothing to run'}{left} | results in {plan.folder}")
+        for run in plan.todo if every else ():
             self._line(f"  to run   {run.name}")
-        if self._total > SHOWN_RUNS:
-            self._line(f"  ... and {self._total - SHOWN_RUNS} more")
         for record in plan.failed:
             self._line(f"  failed   {record.name}: {record.status} (--retry-failed tries again)")
         for run, reason in plan.skipped:
@@ -147,15 +151,15 @@ class Console:
             self._bar = Progress(
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[left]}"),
-                TextColumn("{task.description}", markup=False),
+                TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True, min_width=8)),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
                 console=self._rich,
                 transient=True,
             )
             self._task = self._bar.add_task("", total=total, left="")
             self._bar.start()
         self._bar.update(
-            self._task, completed=position - 1, description=run.name, left=self._left_text()
+            self._task, completed=position - 1, description=run.name, left=self._bar_left()
         )
 
     def epoch(self, run: Run, point: Point, epochs: int) -> None:
@@ -166,7 +170,7 @@ class Console:
         accuracy = point.validation_accuracy
         shown = "" if accuracy is None else f" accuracy {accuracy:.1%}"
         text = f"{run.name} epoch {point.epoch}/{epochs}{loss}{shown} {point.images_per_s:.0f} im/s"
-        self._bar.update(self._task, description=text, left=self._left_text())
+        self._bar.update(self._task, description=text, left=self._bar_left())
 
     def run_finished(self, record: Record) -> None:
         """A run ended; says how, and on a failure where to read more."""
@@ -176,7 +180,7 @@ class Console:
         if record.error is not None and record.error.log:
             self._line(f"           log: {record.error.log}")
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, left=self._left_text())
+            self._bar.update(self._task, advance=1, left=self._bar_left())
 
     def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
         """How the grid ended, where the table is, and the command to go on with."""
@@ -200,13 +204,16 @@ class Console:
             self._bar.stop()
             self._bar = None
 
+    def _bar_left(self) -> str:
+        return self._left_text().removeprefix(", about ")
+
     def _left_text(self) -> str:
         known = [cost for run in self._waiting if (cost := self._left.of(run)) is not None]
         if not known:
             return ""
         left_s = sum(known) * len(self._waiting) / len(known)
         left_s -= min(time.monotonic() - self._run_began, known[0])
-        return f" about {_duration(left_s)} left"
+        return f", about {_duration(left_s)} left"
 
     def _line(self, text: str, style: str = "") -> None:
         self._rich.print(Text(text, style), soft_wrap=True)

@@ -120,7 +120,8 @@ def this_machine() -> tuple[str, ...]:
 
 def nvidia_smi(field: str) -> str | None:
     """One field of the first visible GPU, without touching CUDA; None without nvidia-smi."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    visible = "0" if visible in ("", "-1") else visible
     command = ["nvidia-smi", f"--id={visible}", f"--query-gpu={field}", "--format=csv,noheader"]
     return run_command(command)
 

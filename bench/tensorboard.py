@@ -104,8 +104,8 @@ class RunLog:
         self._scalars(dict(metrics), record.curve[-1].images if record.curve else 0)
         values = {name: getattr(record.cell, name) for name in HPARAMS}
         values |= {"seed": record.seed, "status": record.status}
-        file = self._writer._get_file_writer()
-        for summary in hparams(values, metrics):
+        file = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
+        for summary in hparams(values, metrics):  # type: ignore[no-untyped-call]
             file.add_summary(summary)
         cell = {name: getattr(record.cell, name) for name in record.cell.__dataclass_fields__}
         self._text("cell", cell | {"seed": record.seed, "run_id": record.run_id})
