@@ -10,7 +10,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 def stage(inputs: int, outputs: int, *, blocks: int, stride: int) -> list[nn.Module]:
-    """`blocks` basic blocks; the first one strides and projects its shortcut where shapes differ."""
+    """`blocks` basic blocks; the first strides, and projects its shortcut where shapes differ."""
     downsample = None
     if stride != 1 or inputs != outputs:
         downsample = nn.Sequential(

@@ -33,7 +33,7 @@ def build_vgg11_bn(spec: Spec) -> nn.Module:
 VGG11_BN = Architecture(
     name="vgg11_bn",
     why="The classic deep stack of 3x3 convolutions: many parameters, little arithmetic.",
-    reference="https://arxiv.org/abs/1409.1556, configuration A; CIFAR head of kuangliu/pytorch-cifar",
+    reference="https://arxiv.org/abs/1409.1556, net A; CIFAR head of kuangliu/pytorch-cifar",
     build=build_vgg11_bn,
     parameters=9_231_114,
     default=True,

@@ -1,0 +1,232 @@
+"""Every architecture in the catalog, held to the same promises."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import architectures
+from architectures import Architecture, Spec
+from pipelines.catalog import UnknownName
+
+NAMES = list(architectures.catalog.entries)
+NARROW = 0.125
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Iterator[None]:
+    yield
+    torch.compiler.reset()
+
+
+def make(name: str, *, seed: int = 0, width: float = NARROW, **spec: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return architectures.build(name, width=width, **spec)
+
+
+def images(*, batch: int = 4, channels: int = 3, size: int = 32, seed: int = 1) -> Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, channels, size, size, generator=draws)
+
+
+def count(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def test_catalog_is_whole() -> None:
+    assert not architectures.catalog.broken
+    assert {"cnn2", "cnn4", "cnn6", "vgg11_bn", "resnet18", "resnet34"} <= set(NAMES)
+    assert {"mobilenetv2", "convmixer", "vit_tiny"} <= set(NAMES)
+    assert sum(entry.default for entry in architectures.catalog.entries.values()) >= 6
+    for entry in architectures.catalog.entries.values():
+        assert entry.why.endswith(".")
+        assert "http" in entry.reference
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_at_full_width(name: str) -> None:
+    with torch.device("meta"):
+        net = architectures.build(name)
+    assert count(net) == architectures.catalog.get(name).parameters
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("channels", "size", "classes"), [(3, 32, 10), (1, 32, 100), (3, 64, 7)])
+def test_logits_for_any_spec(name: str, channels: int, size: int, classes: int) -> None:
+    net = make(name, channels=channels, image_size=size, classes=classes)
+    logits_BK = net(images(batch=2, channels=channels, size=size))
+    assert logits_BK.shape == (2, classes)
+    assert logits_BK.dtype == torch.float32
+    assert torch.isfinite(logits_BK).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_step_moves_every_parameter(name: str) -> None:
+    net = make(name)
+    before = {key: value.detach().clone() for key, value in net.named_parameters()}
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    loss = F.cross_entropy(net(images(batch=8)), torch.arange(8))
+    loss.backward()
+    assert 1.0 < loss.item() < 6.0, "fresh logits should be near a uniform guess, ln 10 = 2.3"
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+        assert parameter.grad.any(), key
+    optimizer.step()
+    for key, parameter in net.named_parameters():
+        assert not torch.equal(parameter, before[key]), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seed_decides_weights_and_outputs(name: str) -> None:
+    first, again, other = make(name, seed=3), make(name, seed=3), make(name, seed=4)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+    x_BCHW = images()
+    assert torch.equal(first(x_BCHW), again(x_BCHW))
+    assert not torch.allclose(first(x_BCHW), other(x_BCHW))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reloaded_weights_give_equal_outputs(name: str) -> None:
+    used, fresh = make(name, seed=5), make(name, seed=6)
+    used(images(seed=7))  # moves the running statistics
+    used.load_state_dict(fresh.state_dict())
+    x_BCHW = images()
+    assert torch.equal(used.eval()(x_BCHW), fresh.eval()(x_BCHW))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_channels_last_gives_the_same_logits(name: str) -> None:
+    net = make(name).double()
+    x_BCHW = images().double()
+    expected_BK = net(x_BCHW)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found_BK = net(x_BCHW.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(found_BK, expected_BK, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "vit_tiny"])
+def test_channels_last_stays_until_the_pooling(name: str) -> None:
+    net = make(name, width=0.25).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lost: list[str] = []
+    for layer_name, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d):
+            layer.register_forward_hook(
+                lambda _module, _inputs, output, layer_name=layer_name: (
+                    None
+                    if output.is_contiguous(memory_format=torch.channels_last)
+                    else lost.append(layer_name)
+                )
+            )
+    net(images().to(memory_format=torch.channels_last))
+    assert not lost
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16_trains_with_finite_numbers(name: str) -> None:
+    net = make(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = F.cross_entropy(net(images().to(memory_format=torch.channels_last)), torch.arange(4))
+    loss.backward()
+    assert torch.isfinite(loss)
+    for key, parameter in net.named_parameters():
+        assert parameter.dtype == torch.float32, key
+        assert torch.isfinite(parameter.grad).all(), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wider_means_more_parameters(name: str) -> None:
+    with torch.device("meta"):
+        counts = [count(architectures.build(name, width=w)) for w in (0.125, 0.25, 0.5, 1.0, 2.0)]
+    assert counts == sorted(set(counts))
+    assert counts[2] < 0.75 * counts[3]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiles_in_one_graph(name: str) -> None:
+    net = make(name)
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager", dynamic=False)
+    x_BCHW = images()
+    compiled(x_BCHW).sum().backward()
+    net.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x_BCHW), net(x_BCHW), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "allowed"),
+    [
+        ("cnn2", 3, "sizes from 4"),
+        ("cnn4", 7, "sizes from 8"),
+        ("vgg11_bn", 31, "sizes from 32"),
+        ("resnet18", 4, "sizes from 8"),
+        ("resnet34", 4, "sizes from 8"),
+        ("mobilenetv2", 7, "sizes from 8"),
+        ("convmixer", 33, "multiples of 2 from 4"),
+        ("vit_tiny", 30, "multiples of 4 from 8"),
+    ],
+)
+def test_images_a_net_cannot_take(name: str, size: int, allowed: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} cannot take images of {size} x .*{allowed} up$"):
+        architectures.build(name, image_size=size)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("cnn2", 4), ("cnn6", 8), ("vgg11_bn", 32), ("resnet18", 8), ("mobilenetv2", 8)]
+    + [("convmixer", 4), ("vit_tiny", 8), ("cnn4", 37), ("resnet18", 45), ("vgg11_bn", 50)],
+)
+def test_images_a_net_just_takes(name: str, size: int) -> None:
+    net = make(name, image_size=size)
+    assert torch.isfinite(net(images(size=size))).all()
+
+
+@given(
+    channels=st.integers(1, 2048), width=st.floats(0.01, 15.0), multiple=st.sampled_from([8, 16])
+)
+def test_scaled_channels(channels: int, width: float, multiple: int) -> None:
+    scaled = Spec(width=width).scaled(channels, multiple=multiple)
+    if width == 1.0:
+        assert scaled == channels
+        return
+    assert scaled >= multiple
+    assert scaled % multiple == 0
+    assert abs(scaled - channels * width) <= max(multiple, channels * width / 2)
+    assert scaled <= Spec(width=width + 0.001).scaled(channels, multiple=multiple)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"classes": 1}, {"channels": 0}, {"width": 0.0}, {"width": 17.0}, {"image_size": 0}]
+)
+def test_spec_refuses_what_no_net_has(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="a net needs"):
+        Spec(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a net needs"):
+        architectures.build("cnn2", **wrong)  # type: ignore[arg-type]
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean resnet"):
+        architectures.build("resnet19")
+
+
+def test_entries_are_frozen() -> None:
+    entry = architectures.catalog.get("cnn2")
+    assert isinstance(entry, Architecture)
+    with pytest.raises(AttributeError):
+        entry.parameters = 1  # type: ignore[misc]
+
+
+def test_listing_needs_no_timm_and_no_bench() -> None:
+    code = (
+        "import sys, architectures; architectures.catalog.entries; "
+        "sys.exit(any(name in sys.modules for name in ('timm', 'bench')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
