@@ -60,6 +60,8 @@ class Cell:
             )
         if not 0 < self.target_accuracy <= 1:
             raise ValueError(f"target_accuracy lies in (0, 1], got {self.target_accuracy}")
+        for name in ("width", "target_accuracy"):  # 1 and 1.0 are equal cells: one id for both
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def name(self) -> str:
@@ -71,8 +73,8 @@ class Cell:
         """Cells with equal keys share a compiled model, and so a worker process."""
         if not self.compile:
             return ""
-        shared = (self.architecture, self.width, self.batch_size, self.precision, self.source)
-        return "/".join(map(str, shared))
+        parts = (self.architecture, self.width, self.batch_size, self.precision, self.source)
+        return "/".join(map(str, (*parts, self.device)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -186,9 +186,17 @@ class Record:
 
 
 def encode(record: Record) -> bytes:
-    """Strict JSON with a content hash; numbers that JSON lacks (NaN, infinity) become null."""
-    plain = _finite(msgspec.to_builtins(replace(record, content_hash="")))
+    """Strict JSON with a content hash; numbers that JSON lacks (NaN, infinity) become null.
+
+    Raises:
+        RecordError: A number that every such record has is not finite, so it could not be read.
+    """
+    plain = _strict(msgspec.to_builtins(replace(record, content_hash=""), enc_hook=str))
     plain["content_hash"] = _hash(plain)
+    try:
+        msgspec.convert(plain, Record, strict=True)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"the record of {record.name} cannot be kept: {error}") from error
     return msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n"
 
 
@@ -201,7 +209,7 @@ def decode(text: bytes) -> Record:
     """
     try:
         plain = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's own, bad UTF-8, too deep a nesting
         raise RecordError(f"not JSON: {error}") from error
     if not isinstance(plain, dict):
         raise RecordError("not a record: the file holds no JSON object")
@@ -210,7 +218,8 @@ def decode(text: bytes) -> Record:
         raise RecordError("not a record: no schema_version")
     if version > SCHEMA_VERSION:
         raise NewerRecord(
-            f"written with schema {version}, this is schema {SCHEMA_VERSION}: upgrade pipeline-bench"
+            f"written with schema {version}, but this version of pipeline-bench knows "
+            f"{SCHEMA_VERSION}: upgrade it"
         )
     found = plain.get("content_hash")
     if found != _hash({**plain, "content_hash": ""}):
@@ -225,11 +234,14 @@ def _hash(plain: dict[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()
 
 
-def _finite(value: Any) -> Any:
+def _strict(value: Any) -> Any:
+    """The same without what JSON cannot hold: NaN, infinity, and bytes smuggled into a text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="replace").decode()
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_strict(item) for item in value]
     return value

@@ -1,0 +1,151 @@
+"""Records: what is written can be read, and nothing else is taken for one."""
+
+import hashlib
+import json
+import math
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.record import (
+    SCHEMA_VERSION,
+    Failure,
+    NewerRecord,
+    Record,
+    RecordError,
+    Throughput,
+    Timings,
+    decode,
+    encode,
+)
+from tests.made import made_failure, made_record
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | FLOATS | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+def without_hash(record: Record) -> Record:
+    return replace(record, content_hash="")
+
+
+@pytest.mark.parametrize(
+    "record", [made_record(), made_failure(), made_record(protocol="speedrun")]
+)
+def test_a_record_comes_back_as_it_was(record: Record) -> None:
+    assert without_hash(decode(encode(record))) == record
+
+
+@given(train_s=FLOATS, median=FLOATS, message=st.text(), energy_j=st.none() | FLOATS)
+def test_any_numbers_and_texts_come_back(
+    train_s: float, median: float, message: str, energy_j: float | None
+) -> None:
+    record = made_record(
+        record={
+            "timings": Timings(train_s=train_s),
+            "throughput": Throughput(median=median, p5=0.0, p95=1.0),
+            "error": Failure(type="E", message=message),
+            "energy_j": energy_j,
+        }
+    )
+    found = decode(encode(record))
+    assert (found.timings.train_s, found.energy_j) == (train_s, energy_j)
+    assert found.error is not None
+    assert found.error.message == message.encode(errors="replace").decode()
+
+
+@given(environment=st.dictionaries(st.text(max_size=5), JSON, max_size=4))
+def test_any_environment_is_kept(environment: dict[str, Any]) -> None:
+    assert (
+        decode(encode(made_record(record={"environment": environment}))).environment == environment
+    )
+
+
+def test_the_file_is_strict_json() -> None:
+    record = made_record(record={"environment": {"load": math.inf, "list": [math.nan, 1.0]}})
+    curve = (replace(record.curve[0], train_loss=math.nan), *record.curve[1:])
+    text = encode(replace(record, curve=curve))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    plain = json.loads(text, parse_constant=refuse)
+    assert plain["environment"] == {"load": None, "list": [None, 1.0]}
+    assert plain["curve"][0]["train_loss"] is None
+    assert decode(text).curve[0].train_loss is None
+
+
+def test_texts_that_utf8_lacks_do_not_lose_a_record() -> None:
+    error = Failure(type="OSError", message="cannot open caf\udce9.png")
+    found = decode(encode(made_record(record={"error": error})))
+    assert found.error is not None
+    assert found.error.message == "cannot open caf?.png"
+
+
+def test_values_of_other_types_in_the_environment_become_text() -> None:
+    environment = {"data": PurePosixPath("a/b")}
+    assert decode(encode(made_record(record={"environment": environment}))).environment == {
+        "data": "a/b"
+    }
+
+
+def test_what_could_not_be_read_is_not_written() -> None:
+    record = made_record(record={"throughput": Throughput(median=math.nan, p5=1.0, p95=1.0)})
+    with pytest.raises(RecordError, match=r"kornia/seed0 cannot be kept.*median"):
+        encode(record)
+
+
+@given(data=st.data())
+def test_a_changed_or_cut_file_is_noticed(data: st.DataObject) -> None:
+    text = encode(made_record())
+    place = data.draw(st.integers(0, len(text) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != text[place]))
+    changed = text[:place] + bytes([byte]) + text[place + 1 :]
+    for damaged in (changed, text[:place]):
+        try:
+            found = decode(damaged)
+        except RecordError:
+            continue
+        assert json.loads(damaged) == json.loads(text), "a change of content went unnoticed"
+        assert found == decode(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "not JSON"),
+        (b"\0" * 100, "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b'"\xff"', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1, 2]", "no JSON object"),
+        (b"{}", "no schema_version"),
+        (b'{"schema_version": 1}', "hash does not match"),
+    ],
+)
+def test_what_is_no_record_is_refused_with_the_reason(text: bytes, said: str) -> None:
+    with pytest.raises(RecordError, match=said):
+        decode(text)
+
+
+def test_a_newer_schema_is_told_apart() -> None:
+    text = encode(made_record(record={"schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(NewerRecord, match=f"schema {SCHEMA_VERSION + 1}.*upgrade"):
+        decode(text)
+
+
+def test_a_record_with_the_right_hash_but_wrong_fields_is_refused() -> None:
+    plain = json.loads(encode(made_record()))
+    plain |= {"status": "splendid", "content_hash": ""}
+    canonical = msgspec.json.encode(plain, order="deterministic")
+    plain["content_hash"] = hashlib.sha256(canonical).hexdigest()
+    with pytest.raises(RecordError, match=r"not a valid record.*splendid"):
+        decode(json.dumps(plain).encode())
