@@ -1,0 +1,307 @@
+"""The matrix: aggregation over seeds, order, and what each form shows."""
+
+import csv
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.cell import Cell
+from bench.files import StoreError
+from bench.record import Record, encode
+from bench.report import matrix as matrices
+from bench.report.columns import TableError
+from bench.report.matrix import AXES, BUDGET, Matrix, build
+from bench.report.table import render, render_all, write_matrix
+from bench.store import Store
+from tests.made import ENVIRONMENT, made_failure, made_record
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def rows_of(matrix: Matrix) -> list[dict[str, Any]]:
+    return list(csv.DictReader(StringIO(render(matrix, "csv"))))
+
+
+def order_of(matrix: Matrix, **options: Any) -> list[str]:
+    text = render(matrix, "csv", **options)
+    return [row["architecture"] for row in csv.DictReader(StringIO(text))]
+
+
+def fill(folder: Path, records: list[Record]) -> Store:
+    store = Store(folder)
+    for record in records:
+        path = store.record_path(record.run_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(record))
+    return store
+
+
+def test_every_field_of_a_cell_is_an_axis_or_part_of_the_budget() -> None:
+    assert set(AXES) | set(BUDGET) == set(Cell.__dataclass_fields__)
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=2, max_size=6))
+def test_mean_and_sd_are_those_of_the_seeds(accuracies: list[float]) -> None:
+    records = [made_record(seed, accuracy=value) for seed, value in enumerate(accuracies)]
+    (row,) = rows_of(build(records))
+    assert int(row["seeds"]) == len(accuracies)
+    assert float(row["accuracy"]) == pytest.approx(statistics.mean(accuracies), abs=1e-12)
+    assert float(row["accuracy_sd"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-9)
+
+
+def test_one_seed_has_no_sd() -> None:
+    (row,) = rows_of(build([made_record()]))
+    assert row["accuracy_sd"] == ""
+    assert "\u00b1" not in render(build([made_record()]), "md")
+
+
+def test_the_order_of_records_does_not_matter() -> None:
+    records = [made_record(seed, architecture=name) for seed in range(2) for name in "abc"]
+    assert render(build(records), "md") == render(build(records[::-1]), "md")
+
+
+def test_soonest_first_then_partly_missed_then_missed_by_accuracy_then_failed() -> None:
+    records = [
+        made_failure(architecture="failed"),
+        made_record(architecture="missed", time_to_accuracy_s=None, accuracy=0.4),
+        made_record(architecture="missed_better", time_to_accuracy_s=None, accuracy=0.5),
+        made_record(0, architecture="partly", time_to_accuracy_s=1.0),
+        made_record(1, architecture="partly", time_to_accuracy_s=None),
+        made_record(architecture="slow", time_to_accuracy_s=9.0),
+        made_record(architecture="soon", time_to_accuracy_s=2.0),
+    ]
+    assert order_of(build(records)) == [
+        "soon", "slow", "partly", "missed_better", "missed", "failed",
+    ]  # fmt: skip
+
+
+def test_a_missed_target_is_said_in_every_form() -> None:
+    matrix = build([made_record(time_to_accuracy_s=None)])
+    for form in ("rich", "md", "csv"):
+        assert "not reached" in render(matrix, form)  # type: ignore[arg-type]
+    (row,) = json.loads(render(matrix, "json"))["rows"]
+    assert (row["time_to_accuracy_s"], row["reached"], row["seeds"]) == (None, 0, 1)
+
+
+def test_a_target_that_some_seeds_missed_shows_how_many_reached_it() -> None:
+    records = [made_record(seed, time_to_accuracy_s=2.0 if seed < 3 else None) for seed in range(5)]
+    assert "2.0 \u00b1 0.0 (3/5 reached)" in render(build(records), "md")
+
+
+def test_nothing_is_reached_or_missed_without_a_validation_set() -> None:
+    matrix = build([made_record(protocol="speedrun", time_to_accuracy_s=None)])
+    assert "not reached" not in render(matrix, "md") + render(matrix, "csv")
+    assert "speedrun protocol" in render(matrix, "md")
+
+
+def test_a_failed_cell_is_a_row_with_its_reason() -> None:
+    matrix = build([made_record(), made_failure(architecture="vit", status="oom")])
+    row = rows_of(matrix)[1]
+    assert (row["status"], row["reason"]) == ("oom", "RuntimeError: it broke")
+    assert (row["seeds"], row["runs"], row["accuracy"]) == ("0", "1", "")
+    assert "oom: RuntimeError: it broke" in render(matrix, "md")
+    assert "second line" not in render(matrix, "md")
+
+
+def test_failed_seeds_of_a_cell_are_counted_beside_the_good_ones() -> None:
+    records = [made_record(0), made_record(1), made_failure(2), made_failure(3, status="oom")]
+    (row,) = rows_of(build(records))
+    assert (row["seeds"], row["runs"]) == ("2", "4")
+    assert row["status"] == "2 ok, 1 crashed, 1 oom"
+    assert "| 2/4 |" in " ".join(render(build(records), "md").split())
+
+
+def test_figures_of_failed_seeds_count_for_nothing() -> None:
+    cut = made_record(1, accuracy=0.1, record={"status": "interrupted"})
+    (row,) = rows_of(build([made_record(0, accuracy=0.9), cut]))
+    assert float(row["accuracy"]) == 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"epochs": 9}, "9 epochs"),
+        ({"width": 0.5}, "width 0.5"),
+        ({"target_accuracy": 0.7}, "target 70.0%"),
+        ({"train_images": None}, "all images"),
+        ({"compile": True}, "compile on"),
+        ({"source": "cifar10"}, "cifar10"),
+        ({"scale": "full"}, "full scale"),
+        ({"record": {"versions": {"architecture": 2}}}, "architecture v2"),
+        ({"record": {"fingerprint": "beef"}}, "images beef"),
+        ({"record": {"environment": ENVIRONMENT | {"torch": "2.99.0"}}}, "torch 2.99.0"),
+        ({"record": {"environment": ENVIRONMENT | {"gpu": "H100"}}}, "H100"),
+    ],
+)
+def test_runs_that_differ_in_anything_never_share_a_row(change: dict[str, Any], shown: str) -> None:
+    rows = rows_of(build([made_record(0), made_record(1, **change)]))
+    assert len(rows) == 2
+    assert any(shown in row["budget"] for row in rows)
+    same = build([made_record(0), made_record(1)])
+    assert rows_of(same)[0]["budget"] == ""
+    assert "budget" not in render(same, "md")
+
+
+def test_a_run_that_never_started_joins_the_machine_of_the_others() -> None:
+    failure = made_failure(1)
+    failure = made_record(1, record={"status": "crashed", "error": failure.error, "metrics": None,
+                                     "environment": {}})  # fmt: skip
+    assert len(rows_of(build([made_record(0), failure]))) == 1
+
+
+def test_the_title_names_what_all_rows_share() -> None:
+    title = build([made_record(), made_record(architecture="vit")]).title
+    for part in ("AMD EPYC, 2 cores", "cpu scale", "shapes", "target 60.0%", "4 epochs", "2.11.0"):
+        assert part in title
+    assert "4 epochs" not in build([made_record(), made_record(epochs=5)]).title
+    assert build([made_record()], reference=True).title.startswith("reference")
+
+
+def test_weaker_draws_and_suspect_times_are_marked() -> None:
+    marked = {
+        "augmentation_draws": {"Crop": "per batch", "HorizontalFlip": "per sample"},
+        "timing_suspect": ("2 graphs compiled inside the clock",),
+    }
+    text = render(build([made_record(record=marked)]), "md")
+    assert "timing suspect: 2 graphs compiled inside the clock; per batch: Crop" in text
+    assert "notes" not in render(build([made_record()]), "md")
+
+
+def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:
+    records = [
+        made_record(architecture="a", accuracy=0.8, images_per_s=100.0, time_to_accuracy_s=2.0),
+        made_record(architecture="b", accuracy=0.7, images_per_s=200.0, time_to_accuracy_s=3.0),
+        made_record(architecture="c", accuracy=0.6, images_per_s=900.0, time_to_accuracy_s=1.0,
+                    record={"timing_suspect": ("throttled",)}),
+    ]  # fmt: skip
+    text = render(build(records), "md")
+    assert "**80.00**" in text
+    assert "**200**" in text
+    assert "**2.0**" in text
+    assert "**900**" not in text
+    assert "**1.0**" not in text
+    assert "\x1b[1;32m" in render(build(records), "rich", color=True)
+    assert "\x1b" not in render(build(records), "rich")
+
+
+def test_columns_and_order_can_be_chosen() -> None:
+    records = [
+        made_record(architecture="a", accuracy=0.8, images_per_s=100.0),
+        made_record(architecture="b", accuracy=0.7, images_per_s=200.0),
+    ]
+    matrix = build(records)
+    assert order_of(matrix, sort_by="images_per_s") == ["b", "a"]
+    assert order_of(matrix, sort_by="accuracy") == ["a", "b"]
+    assert order_of(matrix, sort_by="train_s") == ["a", "b"]
+    text = render(matrix, "csv", columns=["pipeline", "accuracy"])
+    assert text.splitlines()[0] == "pipeline,accuracy"
+    assert "accuracy %" in render(matrix, "md", columns=["architecture", "accuracy"])
+    assert "macro" not in render(matrix, "md", columns=["architecture", "accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"sort_by": "acuracy"}, "did you mean accuracy"),
+        ({"columns": ["acuracy"]}, "did you mean accuracy"),
+        ({"columns": ["acuracy"], "form": "csv"}, "did you mean accuracy"),
+        ({"form": "cvs"}, "did you mean csv"),
+    ],
+)
+def test_unknown_names_get_a_suggestion(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(TableError, match=said):
+        render(build([made_record()]), **options)
+
+
+def test_text_in_a_reason_cannot_break_the_table() -> None:
+    record = made_record(pipeline="a|b")
+    lines = render(build([record]), "md").strip().splitlines()
+    unescaped = [line.replace("\\|", "").count("|") for line in lines[2:]]
+    assert len(set(unescaped)) == 1
+
+
+def test_a_narrow_terminal_drops_columns_and_says_so() -> None:
+    matrix = build([made_record(seed) for seed in range(2)])
+    text = render(matrix, "rich", width=100)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "left out for width: train s" in text
+    assert "left out" not in render(matrix, "rich", width=300)
+    assert "left out" not in render(matrix, "rich")
+
+
+def test_an_empty_matrix_can_be_shown() -> None:
+    for form in ("rich", "md", "csv", "json"):
+        assert render(build([]), form)  # type: ignore[arg-type]
+
+
+def test_matrix_files_are_written_beside_the_records(tmp_path: Path) -> None:
+    store = fill(tmp_path, [made_record(), made_failure(architecture="vit")])
+    path = write_matrix(store, store.records())
+    assert path == tmp_path / "matrix.md"
+    rows = list(csv.DictReader(StringIO((tmp_path / "matrix.csv").read_text())))
+    assert [row["architecture"] for row in rows] == ["resnet18", "vit"]
+    assert path.read_text() == render(build(store.records()), "md")
+
+
+def test_one_table_for_each_group(tmp_path: Path) -> None:
+    fill(tmp_path / "here_shapes_cpu", [made_record(architecture="ours")])
+    fill(tmp_path / "reference" / "there_shapes_cpu", [made_record(architecture="theirs")])
+    text = render_all(tmp_path, "md", machine=["here"])
+    assert text.count("###") == 2
+    assert text.index("ours") < text.index("### reference") < text.index("theirs")
+    rows = list(csv.DictReader(StringIO(render_all(tmp_path, "csv"))))
+    assert {row["architecture"] for row in rows} == {"ours", "theirs"}
+    tables = json.loads(render_all(tmp_path, "json"))
+    assert [len(table["rows"]) for table in tables] == [1, 1]
+
+
+def test_nothing_to_show_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no records under"):
+        render_all(tmp_path)
+
+
+def test_damaged_records_are_reported_and_the_rest_is_shown(tmp_path: Path) -> None:
+    store = fill(tmp_path / "group", [made_record()])
+    store.record_path("bad").write_bytes(b"{")
+    warnings: list[str] = []
+    assert "resnet18" in render_all(tmp_path, "md", on_warning=warnings.append)
+    assert "bad.json" in warnings[0]
+
+
+SHOW = """
+import sys
+from pathlib import Path
+from bench.report.table import render_all
+print(len(render_all(Path(sys.argv[1])).splitlines()))
+assert "torch" not in sys.modules
+"""
+
+
+def test_a_thousand_records_are_shown_within_two_seconds_and_without_torch(tmp_path: Path) -> None:
+    records = [
+        made_record(seed, architecture=f"net{net}", augmentation=f"policy{policy}", epochs=16)
+        for net in range(10)
+        for policy in range(20)
+        for seed in range(5)
+    ]
+    fill(tmp_path / "group", records)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", SHOW, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert int(done.stdout) > 200
+    processor_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert processor_s < 2.0  # not wall time: the machine may be busy
+
+
+def test_every_measure_has_a_direction() -> None:
+    assert set(matrices.HIGHER_IS_BETTER) <= {*matrices.MEASURES, "seeds"}
