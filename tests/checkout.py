@@ -1,0 +1,41 @@
+"""A copy of the three packages with files added, for tests that need entries of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def make(folder: Path, files: Mapping[str, str]) -> Path:
+    """Copies the packages into `folder` and adds `files` (path to text)."""
+    for package in ("bench", "pipelines", "architectures"):
+        shutil.copytree(ROOT / package, folder / package)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def command(checkout: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of `bench` with the copy's packages."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "COLUMNS": "200"}
+    return [sys.executable, "-m", "bench", *arguments], environment
+
+
+def bench(
+    checkout: Path, *arguments: str, timeout: float = 300
+) -> "subprocess.CompletedProcess[str]":
+    """Runs `bench` in the copy."""
+    line, environment = command(checkout, *arguments)
+    return subprocess.run(
+        line,
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )

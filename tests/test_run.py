@@ -1,0 +1,152 @@
+"""One run, in process, on generated images: what it records and that it repeats bit for bit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn import metrics as sk
+
+import pipelines
+from bench import run as running
+from bench.cell import Cell, Run
+from bench.draft import Draft, Job
+from bench.record import Record
+from bench.run import Diverged, Shared, train
+from bench.store import Store
+from pipelines import sources
+
+CELL = Cell(
+    architecture="cnn2",
+    optimizer="sgd",
+    augmentation="flip_crop",
+    pipeline="kornia",
+    source="shapes",
+    scale="cpu",
+    device="cpu",
+    epochs=2,
+    batch_size=50,
+    width=0.25,
+    train_images=300,
+    validation_images=100,
+    target_accuracy=0.01,
+)
+
+
+def run(cell: Cell, folder: Path, *, seed: int = 0, shared: Shared | None = None) -> Record:
+    job = Job(
+        run=Run(cell=cell, seed=seed), folder=str(folder), data_dir=str(sources.default_data_dir())
+    )
+    draft = Draft(job=job)
+    train(draft, shared or Shared(), lambda point: None)
+    return draft.record("ok")
+
+
+def outcome(record: Record) -> list[tuple[float | None, ...]]:
+    return [(p.train_loss, p.validation_loss, p.validation_accuracy) for p in record.curve]
+
+
+def test_a_record_is_complete(tmp_path: Path) -> None:
+    record = run(CELL, tmp_path)
+    assert [point.images for point in record.curve] == [300, 600]
+    assert record.metrics is not None
+    assert record.throughput is not None
+    assert record.metrics.time_to_accuracy_s == record.curve[0].train_s
+    assert record.metrics.time_to_accuracy_with_compile_s == pytest.approx(
+        record.curve[0].train_s + record.timings.compile_s + record.timings.first_batch_s
+    )
+    assert record.timings.train_s == record.curve[-1].train_s
+    assert record.timings.train_device_s is None
+    assert sum(map(sum, record.metrics.confusion)) == 10_000
+    assert record.throughput.stall_pct == pytest.approx(
+        100 * (1 - record.throughput.median / record.throughput.ceiling)
+    )
+    assert record.augmentation_draws == {"Crop": "per sample", "HorizontalFlip": "per sample"}
+    assert record.parameters
+    assert record.parameters > 0
+    assert record.memory.host_gib
+    assert record.memory.host_gib > 0.1
+
+
+def test_saved_predictions_give_the_recorded_scores_in_scikit_learn(tmp_path: Path) -> None:
+    record = run(CELL, tmp_path)
+    saved = Store(tmp_path).load_predictions(record.run_id)
+    truth = pipelines.load("shapes").test.labels.numpy()
+    assert (saved.labels == truth).all()
+    assert record.metrics is not None
+    accuracy = sk.accuracy_score(truth, saved.predictions)
+    macro_f1 = sk.f1_score(truth, saved.predictions, average="macro")
+    assert record.metrics.accuracy == pytest.approx(accuracy, abs=1e-6)
+    assert record.metrics.macro_f1 == pytest.approx(macro_f1, abs=1e-6)
+
+
+@pytest.mark.parametrize("pipeline", ["kornia", "native[eager]", "torchvision[workers=1]"])
+def test_the_same_seed_gives_the_same_curve_alone_or_after_other_cells(
+    pipeline: str, tmp_path: Path
+) -> None:
+    cell = replace(CELL, pipeline=pipeline)
+    alone = run(cell, tmp_path / "alone")
+    shared = Shared()
+    run(replace(CELL, optimizer="muon", architecture="cnn4"), tmp_path / "other", shared=shared)
+    after = run(cell, tmp_path / "after", shared=shared)
+    assert outcome(after) == outcome(alone)
+    assert outcome(run(cell, tmp_path / "seed1", seed=1)) != outcome(alone)
+
+
+def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_net = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda module, **options: compile_net(module, backend="aot_eager", **options)
+    )
+    cell = replace(CELL, compile=True, pipeline="native[eager]")
+    alone = run(cell, tmp_path / "alone")
+    shared = Shared()
+    run(replace(cell, optimizer="adamw", augmentation="none"), tmp_path / "other", shared=shared)
+    again = run(cell, tmp_path / "again", shared=shared)
+    assert len(shared.nets) == 1
+    assert outcome(again) == outcome(alone)
+    assert alone.timing_suspect == again.timing_suspect == ()
+
+
+def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
+    record = run(replace(CELL, protocol="speedrun"), tmp_path)
+    assert [point.validation_accuracy for point in record.curve] == [None, None]
+    assert record.metrics is not None
+    assert record.metrics.time_to_accuracy_s is None
+
+
+def test_the_test_set_is_predicted_once_after_the_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    predict = running.predict
+
+    def counted(model: object, pipeline: object, autocast: object) -> object:
+        sizes.append(len(pipeline.request.images))  # type: ignore[attr-defined]
+        return predict(model, pipeline, autocast)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running, "predict", counted)
+    run(CELL, tmp_path)
+    assert sizes == [100, 100, 10_000]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_epoch = running.train_epoch
+    losses = iter([1.0, float("nan")])
+    monkeypatch.setattr(
+        running, "train_epoch", lambda *parts: fit_epoch(*parts) * 0 + next(losses)
+    )
+    draft = Draft(
+        job=Job(
+            run=Run(cell=CELL, seed=0),
+            folder=str(tmp_path),
+            data_dir=str(sources.default_data_dir()),
+        )
+    )
+    with pytest.raises(Diverged, match="nan in epoch 2"):
+        train(draft, Shared(), lambda point: None)
+    assert len(draft.curve) == 2
