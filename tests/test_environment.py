@@ -66,7 +66,9 @@ def test_the_commit_is_that_of_the_checkout() -> None:
 def test_code_that_no_repository_tracks_has_no_commit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "of something else"]):
+        subprocess.run([*git, *arguments], check=True)
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
     assert environment.code_version() == {"commit": None, "dirty": None}
 

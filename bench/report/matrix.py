@@ -119,8 +119,7 @@ def sort(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 def _missed(frame: pd.DataFrame) -> "pd.Series[int]":
     missed = pd.Series(1, index=frame.index)
     missed[frame["reached"] == frame["seeds"]] = 0
-    missed[frame["reached"] == 0] = 2
-    missed[frame["seeds"] == 0] = 3
+    missed[frame["seeds"] == 0] = 2
     return missed
 
 
