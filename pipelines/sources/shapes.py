@@ -1,0 +1,243 @@
+"""The source `shapes`: ten flat shapes in clutter, drawn by arithmetic, the same bytes anywhere.
+
+Place, size, stretch, rotation, colours, textures, clutter and noise vary from image to image, so
+that a linear model learns little and a convolutional net learns much. Every shape has a mirror
+axis: flipping an image keeps its class.
+
+Bytes depend on numpy's raw PCG64 bits, `Generator.random`, and float32 operations that IEEE 754
+rounds exactly (add, subtract, multiply, divide, square root, minimum, maximum). Functions of the
+mathematics library (sine, power, exponential) and sums over axes are kept out, since their last
+bit differs between builds.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+VERSION = 1
+SIZE = 32
+TRAIN = 50_000
+TEST = 10_000
+CHUNK = 250
+STROKES = 3
+SETS = {"train": 0, "test": 1}
+
+
+def _length(u: Floats, v: Floats) -> Floats:
+    length: Floats = np.sqrt(u * u + v * v)
+    return length
+
+
+def _both(a: Floats, b: Floats) -> Floats:
+    intersection: Floats = np.maximum(a, b)
+    return intersection
+
+
+def _either(a: Floats, b: Floats) -> Floats:
+    union: Floats = np.minimum(a, b)
+    return union
+
+
+def _box(u: Floats, v: Floats, half_u: float | Floats, half_v: float | Floats) -> Floats:
+    return _both(abs(u) - half_u, abs(v) - half_v)
+
+
+def _disc(u: Floats, v: Floats) -> Floats:
+    return _length(u, v) - 0.85
+
+
+def _ring(u: Floats, v: Floats) -> Floats:
+    return abs(_length(u, v) - 0.72) - 0.24
+
+
+def _square(u: Floats, v: Floats) -> Floats:
+    return _box(u, v, 0.75, 0.75)
+
+
+def _triangle(u: Floats, v: Floats) -> Floats:
+    return _both(abs(u) * 0.8660254 + v * 0.5, -v) - 0.55
+
+
+def _star(u: Floats, v: Floats) -> Floats:
+    """A pentagram: inside all of five half-planes but at most one."""
+    upper, lower = v * 0.309017, v * -0.809017
+    near, far = abs(u) * 0.9510565, abs(u) * 0.5877853
+    largest, second = _both(v, near + upper), _either(v, near + upper)
+    for plane in (upper - near, lower + far, lower - far):
+        second = _both(second, _either(largest, plane))
+        largest = _both(largest, plane)
+    return second - 0.38
+
+
+def _cross(u: Floats, v: Floats) -> Floats:
+    return _either(_box(u, v, 0.95, 0.27), _box(u, v, 0.27, 0.95))
+
+
+def _crescent(u: Floats, v: Floats) -> Floats:
+    return _both(_length(u, v) - 0.95, 0.72 - _length(u - 0.55, v))
+
+
+def _bars(u: Floats, v: Floats) -> Floats:
+    return _box(abs(u) - 0.56, v, 0.25, 0.9)
+
+
+def _heart(u: Floats, v: Floats) -> Floats:
+    """A square on its corner with a disc on each of its two upper sides."""
+    square = (abs(u) + abs(v)) * 0.7071068
+    return _either(square, _length(abs(u) - 0.4242641, v - 0.4242641)) - 0.6
+
+
+def _tee(u: Floats, v: Floats) -> Floats:
+    return _either(_box(u, v - 0.62, 0.9, 0.27), _box(u, v, 0.27, 0.89))
+
+
+SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "disc": _disc,
+    "ring": _ring,
+    "square": _square,
+    "triangle": _triangle,
+    "star": _star,
+    "cross": _cross,
+    "crescent": _crescent,
+    "bars": _bars,
+    "heart": _heart,
+    "tee": _tee,
+}
+"""Name to signed distance: negative inside, in units of the shape's half size, any (u, v)."""
+
+CLASSES: tuple[str, ...] = tuple(SHAPES)
+
+
+def generate() -> tuple[Bytes, Labels, Bytes, Labels]:
+    """Training images and labels, test images and labels.
+
+    Images are uint8 (50000, 32, 32, 3) and (10000, 32, 32, 3), labels int64 (50000,) and (10000,),
+    every class equally often, in shuffled order.
+    """
+    return (*_draw_set("train", TRAIN), *_draw_set("test", TEST))
+
+
+def draw(labels: Labels, rng: np.random.Generator) -> Bytes:
+    """One image for each of `labels` (N,): uint8 (N, 32, 32, 3).
+
+    Raises:
+        ValueError: A label is not an index into `CLASSES`.
+    """
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASSES):
+        raise ValueError(f"labels are 0..{len(CLASSES) - 1}, got {labels.min()}..{labels.max()}")
+    count = len(labels)
+    middle = _uniform(rng, count, 0.35, 0.65)
+    contrast = _uniform(rng, count, 0.1, 0.28)
+    # A shape is brighter than what is behind it more often than not, as things in photographs are.
+    contrast *= np.where(_uniform(rng, count, 0.0, 1.0) < 0.7, 1.0, -1.0).astype(np.float32)
+    canvas = _surface(rng, middle - contrast)
+    for _ in range(STROKES):
+        _paint(canvas, _stroke(rng, count), _colour(rng, _uniform(rng, count, 0.1, 0.9)))
+    _paint(canvas, _shape(rng, labels), _surface(rng, middle + contrast))
+    canvas += _noise(rng, count)
+    images = np.rint(np.clip(canvas, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+
+
+def _draw_set(name: str, count: int) -> tuple[Bytes, Labels]:
+    rng = _generator(name, 0)
+    balanced = np.arange(count, dtype=np.int64) % len(CLASSES)
+    labels = balanced[np.argsort(rng.random(count), kind="stable")]
+    images = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    for start in range(0, count, CHUNK):
+        part = slice(start, start + CHUNK)
+        images[part] = draw(labels[part], _generator(name, 1 + start // CHUNK))
+    return images, labels
+
+
+def _generator(name: str, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([VERSION, SETS[name], stream]))
+
+
+def _uniform(rng: np.random.Generator, count: int, low: float, high: float) -> Floats:
+    """(count, 1, 1, 1), to be broadcast over channels and pixels."""
+    values = rng.random(count) * (high - low) + low
+    return values.astype(np.float32).reshape(count, 1, 1, 1)
+
+
+def _directions() -> Floats:
+    """Cosine and sine (360, 2), rounded to where every mathematics library agrees."""
+    angles = np.arange(360) * (np.pi / 180)
+    return (np.rint(np.stack([np.cos(angles), np.sin(angles)], 1) * 4096) / 4096).astype(np.float32)
+
+
+DIRECTIONS = _directions()
+AXIS = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
+
+
+def _frame(rng: np.random.Generator, count: int, reach: float) -> tuple[Floats, Floats]:
+    """Pixel coordinates (count, 1, 32, 32) about a centre up to `reach` off, turned at random."""
+    turn = (rng.random(count) * len(DIRECTIONS)).astype(np.int64)
+    cosine, sine = DIRECTIONS[turn].T.reshape(2, count, 1, 1, 1)
+    x = AXIS - _uniform(rng, count, -reach, reach)
+    y = AXIS[:, np.newaxis] - _uniform(rng, count, -reach, reach)
+    return x * cosine + y * sine, y * cosine - x * sine
+
+
+def _coverage(distance: Floats) -> Floats:
+    """How much of each pixel lies inside, from the signed distance of its centre in pixels."""
+    inside: Floats = np.clip(0.5 - distance, 0.0, 1.0)
+    return inside
+
+
+def _shape(rng: np.random.Generator, labels: Labels) -> Floats:
+    """Coverage (N, 1, 32, 32) of the labelled shapes."""
+    count = len(labels)
+    u, v = _frame(rng, count, reach=5.0)
+    radius = _uniform(rng, count, 6.5, 11.0)
+    stretch = _uniform(rng, count, 0.85, 1.0)
+    u /= radius * stretch
+    v /= radius
+    distance = np.empty_like(u)
+    for label, signed_distance in enumerate(SHAPES.values()):
+        members = np.flatnonzero(labels == label)
+        distance[members] = signed_distance(u[members], v[members])
+    return _coverage(distance * radius)
+
+
+def _stroke(rng: np.random.Generator, count: int) -> Floats:
+    """Coverage (count, 1, 32, 32) of a bar anywhere, from a dot to a line."""
+    along, across = _frame(rng, count, reach=16.0)
+    length = _uniform(rng, count, 1.0, 9.0)
+    width = _uniform(rng, count, 0.7, 1.8)
+    return _coverage(_box(along, across, length, width))
+
+
+def _colour(rng: np.random.Generator, grey: Floats) -> Floats:
+    """(N, 3, 1, 1): `grey` (N, 1, 1, 1) with a random tint."""
+    tint = rng.random((len(grey), 3, 1, 1)) * 0.4 - 0.2
+    return grey + tint.astype(np.float32)
+
+
+def _surface(rng: np.random.Generator, grey: Floats) -> Floats:
+    """(N, 3, 32, 32): two tints of `grey` (N, 1, 1, 1) in soft stripes."""
+    count = len(grey)
+    along, _ = _frame(rng, count, reach=16.0)
+    phase = along * _uniform(rng, count, 0.03, 0.22)
+    wave = abs(phase - np.rint(phase)) * 2.0
+    first, second = _colour(rng, grey), _colour(rng, grey)
+    return wave * (second - first) + first
+
+
+def _paint(canvas: Floats, coverage: Floats, colour: Floats) -> None:
+    """Lays `colour` (N, 3, 1 or 32, 1 or 32) over `canvas` (N, 3, 32, 32) where it covers."""
+    canvas += coverage * (colour - canvas)
+
+
+def _noise(rng: np.random.Generator, count: int) -> Floats:
+    """(count, 3, 32, 32) of uniform noise about zero, stronger in some images than in others."""
+    strength = _uniform(rng, count, 0.02, 0.16) / 255.0
+    # Raw bits are the one stream that numpy promises never to change.
+    raw = rng.bit_generator.random_raw(count * 3 * SIZE * SIZE // 8).astype("<u8").view(np.uint8)
+    noise: Floats = raw.reshape(count, 3, SIZE, SIZE).astype(np.float32) - 127.5
+    return noise * strength
