@@ -45,9 +45,7 @@ def guarded(work: Callable[[], ResultT], *, debug: bool) -> ResultT:
             raise
         if isinstance(error, people_errors()):
             fail(str(error), code=2)
-        fail(
-            f"{type(error).__name__}: {error} (a fault of the suite; --debug shows where)", code=1
-        )
+        fail(f"{type(error).__name__}: {error} (a fault of the suite; --debug shows where)", code=1)
 
 
 def people_errors() -> tuple[type[Exception], ...]:
@@ -91,7 +89,9 @@ def root(
 
 @app.command()
 def run(
-    grid: Annotated[str, typer.Option(help="Which grid; `bench list grids` shows them.")] = "default",
+    grid: Annotated[
+        str, typer.Option(help="Which grid; `bench list grids` shows them.")
+    ] = "default",
     select: Annotated[
         str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
     ] = "",
@@ -156,9 +156,7 @@ def run(
         if dry_run:
             return 0
         command = shlex.join(["bench", *sys.argv[1:]])
-        outcome = execute(
-            plan, console, command=command, timeout_s=timeout, fail_fast=fail_fast
-        )
+        outcome = execute(plan, console, command=command, timeout_s=timeout, fail_fast=fail_fast)
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
         return outcome.exit_code
 

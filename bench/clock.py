@@ -40,7 +40,7 @@ class TrainingClock:
     def _event(self) -> torch.cuda.Event | None:
         if self._device.type != "cuda":
             return None
-        return torch.cuda.Event(enable_timing=True)
+        return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def synchronize(device: torch.device) -> None:

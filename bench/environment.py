@@ -9,10 +9,8 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.files import slug
+from pipelines.compiling import compiler_problem
 
 PACKAGES = {
     "pipeline_bench": "pipeline-bench",
@@ -262,22 +261,6 @@ def probe_here() -> Probe:
         compiler=not compiler,
         compiler_problem=compiler,
     )
-
-
-def compiler_problem(*, gpu: bool) -> str:
-    """What torch.compile lacks on this machine, in one sentence; "" when nothing."""
-    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
-    if gpu:
-        from importlib.util import find_spec
-
-        if find_spec("triton") is None:
-            return "Triton is not installed"
-        compilers = (os.environ.get("CC", ""), "gcc", "clang", "cc")
-    if not any(name and shutil.which(name) for name in compilers):
-        return f"no C{'' if gpu else '++'} compiler found"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
-        return "the C headers of Python (Python.h) are not installed"
-    return ""
 
 
 if __name__ == "__main__":

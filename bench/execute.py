@@ -103,4 +103,3 @@ def _keep(store: Store, console: Console, counts: Counter[str], record: Record) 
 
 def _job(plan: Plan, run: Run, command: str) -> Job:
     return Job(run=run, folder=str(plan.folder), data_dir=str(plan.data_dir), command=command)
-

@@ -87,7 +87,7 @@ class Grid:
 
 
 def default(setting: Setting) -> list[Cell]:
-    """Every default architecture x optimizer x augmentation through kornia, and a pipeline slice."""
+    """Default architectures x optimizers x augmentations through kornia, and a pipeline slice."""
     cells = [
         setting.cell(architecture, optimizer, augmentation, "kornia")
         for architecture in registry.defaults("architectures")

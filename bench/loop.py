@@ -78,9 +78,7 @@ def _timed(step: Step, batch: Batch) -> float:
 
 
 @torch.no_grad()
-def predict(
-    model: nn.Module, pipeline: Pipeline, autocast: Autocast
-) -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, pipeline: Pipeline, autocast: Autocast) -> tuple[Tensor, Tensor]:
     """Logits float32 (N, classes) and labels (N,) of every image, on the device.
 
     The last batch is padded to full size, so that a compiled model sees one shape.

@@ -28,7 +28,7 @@ class Done(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 Message = Ready | EpochDone | Done
 
-_messages = msgspec.json.Decoder(Message)
+_messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _jobs = msgspec.json.Decoder(Job)
 
 

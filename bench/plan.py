@@ -197,9 +197,7 @@ def choose_cells(options: Options, setting: Setting) -> list[Cell]:
 
 def sort_out(plan: Plan, retry_failed: bool, warn: Callable[[str], None]) -> Plan:
     """The plan with each run put under todo, done, failed or skipped, by the records there are."""
-    records = {
-        record.run_id: record for record in Store(plan.folder).records(on_warning=warn)
-    }
+    records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
     todo, done, failed, skipped = [], [], [], []
     problems = {cell: registry.problem(cell) for cell in {run.cell for run in plan.runs}}
     for run in plan.runs:

@@ -80,7 +80,8 @@ def problem(cell: Cell) -> str | None:
         architectures.catalog.get(cell.architecture)
         optimizers.catalog.get(cell.optimizer)
         policy = augmentations.catalog.get(cell.augmentation)
-        building.parse(cell.pipeline).library.semantics(policy)
+        variant = building.parse(cell.pipeline)
+        variant.library.semantics(policy)
     except (Unavailable, Unsupported) as error:
         return str(error)
-    return None
+    return variant.library.problem(variant.mode, cell.device) or None

@@ -285,7 +285,9 @@ def evaluate_test(draft: Draft, parts: Parts) -> None:
 def throughput(curve: list[Point], batch_size: int, cached_steps_s: list[float]) -> Throughput:
     """Training images/s over epochs, against the ceiling of one cached batch."""
     rates = torch.tensor([point.images_per_s for point in curve], dtype=torch.float64)
-    low, median, high = rates.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)).tolist()
+    low, median, high = rates.quantile(
+        torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
+    ).tolist()
     ceiling = batch_size / statistics.median(cached_steps_s)
     return Throughput(
         median=median,

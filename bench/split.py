@@ -62,6 +62,6 @@ def _part(indices: Tensor, labels_N: Tensor, count: int | None, noun: str) -> Te
     return indices[stratified(labels_N[indices], count)]
 
 
-def _members(labels_N: Tensor) -> list[np.ndarray]:  # type: ignore[type-arg]
+def _members(labels_N: Tensor) -> list[np.ndarray]:
     labels = labels_N.numpy()
     return [np.flatnonzero(labels == value) for value in np.unique(labels)]

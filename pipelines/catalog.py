@@ -81,7 +81,7 @@ class Catalog(Generic[EntryT]):
             Unavailable: A file of that name exists but cannot be imported.
             UnknownName: No entry has that name.
         """
-        with contextlib.suppress(Exception):  # a file named like its entry spares the others' imports
+        with contextlib.suppress(Exception):  # a file named like its entry spares the others
             own = importlib.import_module(f"{self.package}.{name}")
             for value in vars(own).values():
                 if isinstance(value, self.entry_type) and value.name == name:

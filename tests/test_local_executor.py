@@ -76,7 +76,9 @@ def test_every_fault_becomes_a_status_and_nothing_stops_the_rest(copy: Path) -> 
         "gives_nan": "diverged",
         "works": "ok",
     }
-    messages = {name: record["error"] and record["error"]["message"] for name, record in found.items()}
+    messages = {
+        name: record["error"] and record["error"]["message"] for name, record in found.items()
+    }
     assert messages["raises"] == "boom in forward"
     assert "boom in forward" in found["raises"]["error"]["traceback"]
     assert "signal 9" in messages["is_killed"]

@@ -32,7 +32,8 @@ def made_logits(seed: int, weights: list[float]) -> tuple[torch.Tensor, torch.Te
 
 
 @pytest.mark.parametrize(
-    "weights", [[1.0] * 7, [100.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1], [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]]
+    "weights",
+    [[1.0] * 7, [100.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1], [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]],
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_scores_agree_with_scikit_learn(seed: int, weights: list[float]) -> None:

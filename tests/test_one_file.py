@@ -16,7 +16,12 @@ def build(spec: Spec) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(size, spec.classes))
 
 brand_new_net = Architecture(
-    name="brand_new_net", why="a test", reference="none", build=build, parameters=30730, default=True
+    name="brand_new_net",
+    why="a test",
+    reference="none",
+    build=build,
+    parameters=30730,
+    default=True,
 )
 """,
     "bench/optimizers/brand_new_optimizer.py": """

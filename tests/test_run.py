@@ -98,7 +98,9 @@ def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
 ) -> None:
     compile_net = torch.compile
     monkeypatch.setattr(
-        torch, "compile", lambda module, **options: compile_net(module, backend="aot_eager", **options)
+        torch,
+        "compile",
+        lambda module, **options: compile_net(module, backend="aot_eager", **options),
     )
     cell = replace(CELL, compile=True, pipeline="native[eager]")
     alone = run(cell, tmp_path / "alone")
@@ -137,9 +139,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(
 ) -> None:
     fit_epoch = running.train_epoch
     losses = iter([1.0, float("nan")])
-    monkeypatch.setattr(
-        running, "train_epoch", lambda *parts: fit_epoch(*parts) * 0 + next(losses)
-    )
+    monkeypatch.setattr(running, "train_epoch", lambda *parts: fit_epoch(*parts) * 0 + next(losses))
     draft = Draft(
         job=Job(
             run=Run(cell=CELL, seed=0),

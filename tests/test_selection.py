@@ -1,7 +1,8 @@
 """-k: the words select, typos are told, malformed expressions are refused."""
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.cell import Cell
 from bench.errors import UsageError
@@ -51,7 +52,9 @@ def test_matching_nothing_is_an_error() -> None:
         select(CELLS, "resnet18 and vit_tiny")
 
 
-@pytest.mark.parametrize("expression", ["and", "resnet18 and", "(resnet18", "resnet18)", "not", "()"])
+@pytest.mark.parametrize(
+    "expression", ["and", "resnet18 and", "(resnet18", "resnet18)", "not", "()"]
+)
 def test_malformed_expressions_are_refused(expression: str) -> None:
     with pytest.raises(UsageError, match="malformed"):
         select(CELLS, expression)
