@@ -85,7 +85,7 @@ class Pipeline(ABC):
         Labels are (B, classes) float32 when the policy mixes images.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most pipelines hold nothing that needs it
         """Frees workers and device memory; safe to call twice."""
 
     def permutation(self, index: int) -> Tensor:
@@ -119,6 +119,7 @@ class Library:
         ops: The op types it can do and how it draws their parameters.
         modes: Its variants as bare words ("kornia[compiled]"); the first is the default.
         options: Numbers that a variant can set ("torchvision[workers=4]"), with their defaults.
+        problem: Mode and device type ("cpu", "cuda") to why it cannot run here; "" when it can.
         reference: Where the library lives.
         version: Raised when its output changes, so that old results are not reused.
     """
@@ -129,6 +130,7 @@ class Library:
     ops: Mapping[type[Op], Draws]
     modes: tuple[str, ...] = ()
     options: Mapping[str, int] = field(default_factory=dict)
+    problem: Callable[[str, str], str] = lambda mode, device: ""
     reference: str = ""
     version: int = 1
 
@@ -156,7 +158,7 @@ def normalise(
     dtype: torch.dtype,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> Tensor:
-    """uint8 (B, H, W, C) to normalised (B, C, H, W): the reference that all pipelines agree with."""
+    """uint8 (B, H, W, C) to normalised (B, C, H, W): what all pipelines agree with."""
     device = images_BHWC.device
     mean = torch.tensor(images.mean, device=device) * 255.0
     std = torch.tensor(images.std, device=device) * 255.0

@@ -9,7 +9,7 @@ import torch
 from pipelines import augmentations
 from pipelines.augmentations import Augmentation
 from pipelines.base import Library, Pipeline, Request, Unsupported
-from pipelines.catalog import Catalog, unknown_name
+from pipelines.catalog import Catalog, Unavailable, unknown_name
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.sources.base import Images
 
@@ -122,6 +122,9 @@ def build(
         options=variant.options,
     )
     variant.library.semantics(augmentation)
+    problem = variant.library.problem(variant.mode, request.device.type) if training else ""
+    if problem:
+        raise Unavailable(problem)
     return variant.library.build(request) if training else EvaluationPipeline(request)
 
 

@@ -200,17 +200,6 @@ def test_what_torch_says_about_the_gpu_is_kept_in_one_sentence(
     assert not found.cuda
 
 
-def test_what_torch_compile_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    assert environment.compiler_problem(gpu=False) == "no C++ compiler found"
-    pretend(monkeypatch, tmp_path, "g++", "pass")
-    monkeypatch.setattr(environment.sysconfig, "get_path", lambda name: str(tmp_path))
-    assert "Python.h" in environment.compiler_problem(gpu=False)
-    (tmp_path / "Python.h").touch()
-    assert environment.compiler_problem(gpu=False) == ""
-
-
 def test_a_probe_is_plain_data() -> None:
     assert json.loads(msgspec.json.encode(Probe())) == msgspec.to_builtins(Probe())
 
