@@ -45,7 +45,7 @@ class NativePipeline(Pipeline):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, NATIVE.semantics(request.augmentation))
-        self._images_NHWC = request.images.images.to(request.device)
+        self._images_NHWC = request.images.images.to(request.device).contiguous()
         self._labels_N = request.images.labels.to(request.device)
         self._program = program(request)
 

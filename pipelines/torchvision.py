@@ -31,6 +31,7 @@ class TorchvisionPipeline(Pipeline):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=request.device.type == "cuda",
+            generator=torch.Generator(),  # else its seed comes from the process's own generator
         )
 
     def epoch(self, index: int) -> Iterator[Batch]:

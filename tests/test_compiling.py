@@ -41,5 +41,5 @@ def test_a_graph_break_is_an_error() -> None:
     def peek(x: Tensor) -> Tensor:
         return x + 1 if x.sum().item() > 0 else x
 
-    with pytest.raises(torch._dynamo.exc.Unsupported):
+    with pytest.raises(torch._dynamo.exc.TorchDynamoException):
         compiled(peek)(torch.ones(4))

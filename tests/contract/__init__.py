@@ -1,0 +1,1 @@
+"""What every pipeline promises, tried on every variant and every op that it claims."""

@@ -1,0 +1,75 @@
+"""What a batch looks like: shape, dtype, memory format, device, and the shared evaluation path."""
+
+import pytest
+import torch
+
+from pipelines import building
+from pipelines.base import normalise
+from tests.contract.variants import build, made, noise_image, numbered, variants
+
+every_variant = pytest.mark.parametrize("variant", variants())
+FORMATS = (torch.channels_last, torch.contiguous_format)
+
+
+@every_variant
+def test_without_ops_a_batch_is_the_normalised_source(variant: str) -> None:
+    images = numbered(128)
+    with build(variant, images, (), batch_size=32) as pipeline:
+        order = pipeline.permutation(0)
+        for (x_BCHW, labels_B), index_B in zip(pipeline.epoch(0), order, strict=True):
+            expected = normalise(images.images[index_B], images, torch.float32)
+            torch.testing.assert_close(x_BCHW, expected, atol=1e-5, rtol=1e-5)
+            assert torch.equal(labels_B, images.labels[index_B])
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=["channels_last", "contiguous"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@every_variant
+def test_batches_come_as_asked_for(
+    variant: str, dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    images = numbered(128)
+    with build(
+        variant, images, (), batch_size=64, dtype=dtype, memory_format=memory_format
+    ) as pipeline:
+        x_BCHW, labels_B = next(iter(pipeline.epoch(0)))
+        index_B = pipeline.permutation(0)[0]
+    assert x_BCHW.shape == (64, 3, 16, 16)
+    assert x_BCHW.dtype == dtype
+    assert x_BCHW.device.type == "cpu"
+    assert x_BCHW.is_contiguous(memory_format=memory_format)
+    assert not x_BCHW.requires_grad
+    assert labels_B.dtype == torch.int64
+    assert labels_B.shape == (64,)
+    expected = normalise(images.images[index_B], images, torch.float32)
+    torch.testing.assert_close(x_BCHW.float(), expected, atol=0.02, rtol=0.01)
+
+
+@every_variant
+def test_evaluation_is_the_same_code_for_all(variant: str) -> None:
+    images = numbered(100)
+    with building.build(variant, images, "flip_crop", batch_size=64, training=False) as pipeline:
+        batches = list(pipeline.epoch(0))
+    assert [len(x) for x, _ in batches] == [64, 36]
+    expected = normalise(images.images, images, torch.float32)
+    assert torch.equal(torch.cat([x for x, _ in batches]), expected)
+    assert torch.equal(torch.cat([labels for _, labels in batches]), images.labels)
+
+
+@every_variant
+def test_the_source_is_left_as_it_was(variant: str) -> None:
+    images = made(noise_image()[None].repeat(64, axis=0))
+    before = images.images.clone()
+    with build(variant, images, ()) as pipeline:
+        for x_BCHW, _ in pipeline.epoch(0):
+            x_BCHW.fill_(0)
+    assert torch.equal(images.images, before)
+
+
+@every_variant
+def test_how_parameters_are_drawn_is_declared(variant: str) -> None:
+    with building.build(variant, numbered(64), "flip_crop", batch_size=64) as pipeline:
+        assert set(pipeline.semantics.draws) == {"Crop", "HorizontalFlip"}
+        assert pipeline.semantics.per_sample == all(
+            draws == "per sample" for draws in pipeline.semantics.draws.values()
+        )
