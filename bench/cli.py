@@ -1,6 +1,5 @@
 """The command line: parses, calls, shows. What is done lives elsewhere."""
 
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +50,7 @@ def guarded(work: Callable[[], ResultT], *, debug: bool) -> ResultT:
 def people_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is one sentence for people. Those of unused modules are not imported."""
     named = {
-        "bench.store": ["StoreError"],
+        "bench.files": ["StoreError"],
         "bench.record": ["RecordError"],
         "bench.report.columns": ["TableError"],
         "pipelines.sources.base": ["SourceError"],
@@ -117,7 +116,9 @@ def run(
         typer.Option("--compile/--no-compile", help="torch.compile the nets (default: on a GPU)."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
-    timeout: Annotated[float, typer.Option(help="Longest that one run may take, in s.")] = 3600.0,
+    timeout: Annotated[
+        float, typer.Option(min=1.0, help="Longest that one run may take, in s.")
+    ] = 3600.0,
     retry_failed: Annotated[bool, typer.Option(help="Try failed runs again.")] = False,
     fail_fast: Annotated[bool, typer.Option(help="Stop at the first failed run.")] = False,
     dry_run: Annotated[
@@ -148,6 +149,7 @@ def run(
     def work() -> int:
         from bench import plan as planning
         from bench.console import Console
+        from bench.environment import command_line
         from bench.execute import execute
 
         console = Console()
@@ -155,7 +157,7 @@ def run(
         console.plan(plan, every=dry_run)
         if dry_run:
             return 0
-        command = shlex.join(["bench", *sys.argv[1:]])
+        command = command_line()
         outcome = execute(plan, console, command=command, timeout_s=timeout, fail_fast=fail_fast)
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
         return outcome.exit_code

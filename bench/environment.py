@@ -212,17 +212,27 @@ def command_line(arguments: list[str] | None = None) -> str:
     return shlex.join([program, *rest]).replace(str(Path.home()), "~")
 
 
-def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
-    """Tries the device in a process of its own, so that this one never touches CUDA."""
+def python_module(name: str) -> list[str]:
+    """The command that runs a module of this suite, whatever packages the present folder has."""
+    return [sys.executable, "-P", "-m", name]
+
+
+def python_environment() -> dict[str, str]:
+    """The environment in which `python_module` finds the suite that this process runs."""
     home = str(Path(__file__).resolve().parents[1])
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
+    """Tries the device in a process of its own, so that this one never touches CUDA."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "bench.environment"],
+            python_module("bench.environment"),
+            env=python_environment(),
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -1,6 +1,7 @@
 """Carries out a plan: jobs to the executor, records to the store, tables at the end."""
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 
 from bench.cell import Run
@@ -78,7 +79,7 @@ def _train(
         epoch=lambda job, point: console.epoch(job.run, point, job.run.cell.epochs),
     )
     records = executor.run(jobs, watcher)
-    with stops_raise():
+    with stops_raise(), closing(records):
         try:
             for record in records:
                 _keep(store, console, counts, record)
@@ -90,15 +91,14 @@ def _train(
             if cut_off is not None:
                 _keep(store, console, counts, cut_off)
             return True
-    records.close()
     return False
 
 
 def _keep(store: Store, console: Console, counts: Counter[str], record: Record) -> None:
     with stops_held():
         store.write(record)
-    counts[record.status] += 1
-    console.run_finished(record)
+        counts[record.status] += 1
+        console.run_finished(record)
 
 
 def _job(plan: Plan, run: Run, command: str) -> Job:

@@ -7,7 +7,7 @@ from bench import registry
 from bench.cell import Cell, Precision, Protocol, Run, Scale
 from bench.errors import UsageError
 from pipelines.building import canonical_name
-from pipelines.catalog import unknown_name
+from pipelines.catalog import Unavailable, unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Setting:
             architecture=architecture,
             optimizer=optimizer,
             augmentation=augmentation,
-            pipeline=canonical_name(pipeline),
+            pipeline=_spelled(pipeline),
             source=self.source,
             scale=self.scale,
             device=self.device,
@@ -75,6 +75,18 @@ class Setting:
             target_accuracy=budget.target_accuracy,
             protocol=self.protocol,
         )
+
+
+def _spelled(pipeline: str) -> str:
+    """The canonical spelling; as it is for a pipeline that cannot be used, whose cells are skipped.
+
+    Raises:
+        UnknownName: No such pipeline.
+    """
+    try:
+        return canonical_name(pipeline)
+    except Unavailable:
+        return pipeline
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ def predict(model: nn.Module, pipeline: Pipeline, autocast: Autocast) -> tuple[T
     for images_BCHW, labels_B in pipeline.epoch(0):
         count = len(images_BCHW)
         if count < size:
-            images_BCHW = _padded(images_BCHW, size, pipeline.request.memory_format)
+            images_BCHW = padded(images_BCHW, size, pipeline.request.memory_format)
         with autocast():
             logits.append(model(images_BCHW)[:count].float())
         labels.append(labels_B)
@@ -98,7 +98,8 @@ def predict(model: nn.Module, pipeline: Pipeline, autocast: Autocast) -> tuple[T
     return torch.cat(logits), torch.cat(labels)
 
 
-def _padded(images_BCHW: Tensor, size: int, memory_format: torch.memory_format) -> Tensor:
+def padded(images_BCHW: Tensor, size: int, memory_format: torch.memory_format) -> Tensor:
+    """`size` images: as many of `images_BCHW`, over and over."""
     repeats = -(-size // len(images_BCHW))
     full = images_BCHW.repeat(repeats, 1, 1, 1)[:size]
     return full.contiguous(memory_format=memory_format)

@@ -3,8 +3,8 @@
 import math
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bench import environment, memory, optimizers
 from bench.cell import Cell
 from bench.clock import CompileWatch, TrainingClock
 from bench.draft import Draft
-from bench.loop import Autocast, Step, cached_step_s, predict, train_epoch
+from bench.loop import Autocast, Step, cached_step_s, padded, predict, train_epoch
 from bench.metrics import Scores, full_scores, quick_scores
 from bench.record import Point, Throughput
 from bench.split import training_and_validation
@@ -67,6 +67,20 @@ class Parts:
     classes: tuple[str, ...]
     autocast: Autocast
 
+    def close(self) -> None:
+        """Frees what the pipelines hold."""
+        for pipeline in (self.pipeline, self.validation, self.test):
+            if pipeline is not None:
+                pipeline.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warm:
+    """What the warm-up leaves: a batch with random labels, and seconds of steps on it."""
+
+    batch: Batch
+    steps_s: list[float]
+
 
 def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> None:
     """Trains the draft's run and fills the draft in.
@@ -81,17 +95,17 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
     memory.reset_peaks(device)
     parts = prepare(draft, shared, device)
     try:
-        steps_s = warm_up(draft, shared, parts)
+        warm = warm_up(draft, shared, parts)
         watch = CompileWatch()
         fit(draft, parts, on_point)
         recompiled = watch.new_graphs()
         if recompiled:
             draft.timing_suspect.append(f"{recompiled} graphs compiled inside the clock")
         evaluate_test(draft, parts)
-        steps_s += ceiling_steps(parts, fresh_step(parts), steps_s)
-        draft.throughput = throughput(draft.curve, run.cell.batch_size, steps_s)
+        after_s = ceiling_steps(parts, fresh_step(parts), warm)
+        draft.throughput = throughput(draft.curve, run.cell.batch_size, warm.steps_s + after_s)
     finally:
-        parts.pipeline.close()
+        parts.close()
     draft.memory = memory.peaks(device)
 
 
@@ -171,8 +185,8 @@ def fresh_step(parts: Parts) -> Step:
     )
 
 
-def warm_up(draft: Draft, shared: Shared, parts: Parts) -> list[float]:
-    """Pays for everything that is paid once, on random labels; seconds of the ceiling's steps."""
+def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:
+    """Pays for everything that is paid once, on random labels, and measures the ceiling's steps."""
     cell = parts.cell
     start = time.perf_counter()
     batch = first_batch(parts.pipeline)
@@ -180,29 +194,35 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> list[float]:
     step = fresh_step(parts)
     timed = partial(cached_step_s, step, batch, parts.device, steps=1)
     cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
-    cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts) for _ in range(2))
+    cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts, batch) for _ in range(2))
     compile_s = cold_s - min(warm_s) + cold_evaluation_s - warm_evaluation_s
     pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
-    net_key = f"{cell.model_key or cell.architecture}/{cell.optimizer}"
+    net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
     draft.timings["first_batch_s"] = shared.first_cost_s.setdefault(pipeline_key, first_batch_s)
     draft.timings["compile_s"] = shared.first_cost_s.setdefault(net_key, max(0.0, compile_s))
-    steps_s = ceiling_steps(parts, step, warm_s)
+    warm = Warm(batch=batch, steps_s=warm_s)
+    warm = replace(warm, steps_s=ceiling_steps(parts, step, warm))
     draft.timings["warmup_s"] = time.perf_counter() - start
-    return steps_s
+    return warm
 
 
 def first_batch(pipeline: Pipeline) -> Batch:
     """One batch of real images with random labels of the pipeline's kind."""
     batches = pipeline.epoch(WARMUP_EPOCH)
     images_BCHW, labels = next(batches)
+    if isinstance(batches, Generator):
+        batches.close()  # now, so that its workers rest while steps are timed
     if labels.ndim == 2:
         return images_BCHW, torch.rand_like(labels).softmax(dim=1)
     return images_BCHW, labels[torch.randperm(len(labels), device=labels.device)]
 
 
-def evaluation_s(parts: Parts) -> float:
-    """Seconds for one evaluation batch, so that its graph is built before the clock starts."""
-    images_BCHW, _ = next(parts.test.epoch(0))
+def evaluation_s(parts: Parts, batch: Batch) -> float:
+    """Seconds for one evaluation batch, so that its graph is built before the clock starts.
+
+    It repeats training images: the test set is not touched before the last step.
+    """
+    images_BCHW = padded(batch[0], EVALUATION_BATCH, parts.test.request.memory_format)
     clock = TrainingClock(parts.device)
     parts.net.module.eval()
     with clock.running(), torch.no_grad(), parts.autocast():
@@ -211,10 +231,10 @@ def evaluation_s(parts: Parts) -> float:
     return clock.wall_s
 
 
-def ceiling_steps(parts: Parts, step: Step, known_s: list[float]) -> list[float]:
+def ceiling_steps(parts: Parts, step: Step, warm: Warm) -> list[float]:
     """Seconds of as many steps on one cached batch as fit in `CEILING_S`, three at least."""
-    steps = min(200, max(3, round(CEILING_S / statistics.median(known_s))))
-    return cached_step_s(step, first_batch(parts.pipeline), parts.device, steps=steps)
+    steps = min(200, max(3, round(CEILING_S / statistics.median(warm.steps_s))))
+    return cached_step_s(step, warm.batch, parts.device, steps=steps)
 
 
 def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 STALE_TEMPORARY_S = 60.0
 SPACE_NEEDED_MIB = 64
-RETRIED_STATUSES = frozenset({"interrupted", "skipped"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,16 +174,6 @@ class Store:
         self._clean(paths)
         found = (self._decode(path, on_warning) for path in paths if path.suffix == ".json")
         return [record for record in found if record is not None]
-
-    def done(self, run_id: str, *, retry_failed: bool = False) -> bool:
-        """Whether a run needs no further attempt: it has a record that was not cut short.
-
-        Interrupted and skipped runs are always tried again, failed ones with `retry_failed`.
-        """
-        record = self.read(run_id)
-        if record is None or record.status in RETRIED_STATUSES:
-            return False
-        return record.status == "ok" or not retry_failed
 
     def _decode(self, path: Path, on_warning: Callable[[str], None]) -> Record | None:
         try:

@@ -1,5 +1,6 @@
 """One run, in process, on generated images: what it records and that it repeats bit for bit."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from bench.record import Record
 from bench.run import Diverged, Shared, train
 from bench.store import Store
 from pipelines import sources
+from pipelines.base import Batch
+from pipelines.evaluation import EvaluationPipeline
+from pipelines.kornia import KorniaPipeline
 
 CELL = Cell(
     architecture="cnn2",
@@ -105,9 +109,12 @@ def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
     cell = replace(CELL, compile=True, pipeline="native[eager]")
     alone = run(cell, tmp_path / "alone")
     shared = Shared()
-    run(replace(cell, optimizer="adamw", augmentation="none"), tmp_path / "other", shared=shared)
+    other = run(
+        replace(cell, optimizer="adamw", augmentation="none"), tmp_path / "other", shared=shared
+    )
     again = run(cell, tmp_path / "again", shared=shared)
     assert len(shared.nets) == 1
+    assert again.timings.compile_s == other.timings.compile_s > 0
     assert outcome(again) == outcome(alone)
     assert alone.timing_suspect == again.timing_suspect == ()
 
@@ -119,19 +126,42 @@ def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
     assert record.metrics.time_to_accuracy_s is None
 
 
-def test_the_test_set_is_predicted_once_after_the_last_step(
+def test_the_test_set_is_touched_once_after_the_last_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    predict = running.predict
+    epoch = EvaluationPipeline.epoch
 
-    def counted(model: object, pipeline: object, autocast: object) -> object:
-        sizes.append(len(pipeline.request.images))  # type: ignore[attr-defined]
-        return predict(model, pipeline, autocast)  # type: ignore[arg-type]
+    def counted(pipeline: EvaluationPipeline, index: int) -> Iterator[Batch]:
+        sizes.append(len(pipeline.request.images))
+        return epoch(pipeline, index)
 
-    monkeypatch.setattr(running, "predict", counted)
+    monkeypatch.setattr(EvaluationPipeline, "epoch", counted)
     run(CELL, tmp_path)
     assert sizes == [100, 100, 10_000]
+
+
+def test_warming_up_leaves_no_epoch_running_and_a_run_closes_its_pipelines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = []
+    epoch = KorniaPipeline.epoch
+
+    def watched(pipeline: KorniaPipeline, index: int) -> Iterator[Batch]:
+        events.append(f"begin {index}")
+        try:
+            yield from epoch(pipeline, index)
+        finally:
+            events.append(f"end {index}")
+
+    monkeypatch.setattr(KorniaPipeline, "epoch", watched)
+    monkeypatch.setattr(KorniaPipeline, "close", lambda pipeline: events.append("close"))
+    monkeypatch.setattr(EvaluationPipeline, "close", lambda pipeline: events.append("close"))
+    run(CELL, tmp_path)
+    warm, *rest = [events[at : at + 2] for at in range(0, len(events) - 3, 2)]
+    assert warm == [f"begin {running.WARMUP_EPOCH}", f"end {running.WARMUP_EPOCH}"]
+    assert rest == [["begin 0", "end 0"], ["begin 1", "end 1"]]
+    assert events[-3:] == ["close"] * 3
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(

@@ -82,28 +82,6 @@ def test_a_skipped_run_is_no_attempt(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "done", "done_when_retrying"),
-    [
-        ("ok", True, True),
-        ("crashed", True, False),
-        ("oom", True, False),
-        ("diverged", True, False),
-        ("timeout", True, False),
-        ("interrupted", False, False),
-        ("skipped", False, False),
-    ],
-)
-def test_what_counts_as_done(
-    store: Store, status: str, done: bool, done_when_retrying: bool
-) -> None:
-    record = made_record() if status == "ok" else made_failure(status=status)
-    assert not store.done(record.run_id)
-    store.write(record)
-    assert store.done(record.run_id) is done
-    assert store.done(record.run_id, retry_failed=True) is done_when_retrying
-
-
-@pytest.mark.parametrize(
     ("damage", "said"),
     [
         (lambda text: b"", "not JSON"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bench.cell import Cell
 from bench.files import StoreError
-from bench.record import Record, encode
+from bench.record import Failure, Record, encode
 from bench.report import matrix as matrices
 from bench.report.columns import TableError
 from bench.report.matrix import AXES, BUDGET, Matrix, build
@@ -110,6 +110,23 @@ def test_a_failed_cell_is_a_row_with_its_reason() -> None:
     assert (row["seeds"], row["runs"], row["accuracy"]) == ("0", "1", "")
     assert "oom: RuntimeError: it broke" in render(matrix, "md")
     assert "second line" not in render(matrix, "md")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "shown"),
+    [
+        ("skipped", "Skipped", "skipped: it broke"),
+        ("skipped", "Unsupported", "skipped: it broke"),
+        ("timeout", "Timeout", "timeout: it broke"),
+        ("interrupted", "Interrupted", "interrupted: it broke"),
+        ("crashed", "ValueError", "crashed: ValueError: it broke"),
+    ],
+)
+def test_a_reason_says_nothing_twice(status: str, error: str, shown: str) -> None:
+    failure = Failure(type=error, message="it broke\nhere")
+    records = [made_record(0), made_record(1, epochs=9, record={"status": status, "error": failure,
+               "metrics": None, "throughput": None})]  # fmt: skip
+    assert f"| {shown} |" in render(build(records), "md").replace("  ", " ").replace("  ", " ")
 
 
 def test_failed_seeds_of_a_cell_are_counted_beside_the_good_ones() -> None:

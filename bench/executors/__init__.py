@@ -1,6 +1,6 @@
 """Who runs the jobs: one module each, all giving records of the same worker."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,7 @@ class Watcher:
 class Executor(Protocol):
     """Runs jobs and yields their records as they end, in any order."""
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Record]:
+    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Record, None, None]:
         """One record a job, whatever happens to it.
 
         Closing the iterator stops the present job, yields nothing more for it, and leaves no

@@ -8,14 +8,16 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from bench.draft import Draft, Job
+from bench.environment import python_environment, python_module
 from bench.executors import Watcher
 from bench.messages import Done, EpochDone, Message, Ready, read_message, send
 from bench.record import Failure, Record
@@ -24,6 +26,7 @@ from bench.store import Store
 
 STARTUP_TIMEOUT_S = 300.0
 TERM_GRACE_S = 3.0
+POLL_S = 1.0
 
 
 class WorkerLost(RuntimeError):
@@ -42,10 +45,10 @@ class Worker:
     @classmethod
     def start(cls, key: str, log: Path) -> "Worker":
         """Starts a worker in a process group of its own; what it prints goes to `log`."""
-        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "bench.worker"],
+                python_module("bench.worker"),
+                env=python_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -64,24 +67,30 @@ class Worker:
 
         Raises:
             TimeoutError: None came before `deadline` (monotonic seconds).
-            WorkerLost: The worker died first.
+            WorkerLost: The worker died first, or sent what is no message.
         """
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
         while not self.lines:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            if left <= 0:
                 raise TimeoutError
-            chunk = os.read(descriptor, 1 << 16)
-            if not chunk:
+            # What a dead worker forked may hold its pipe open, so its end is not seen there alone.
+            gone = self.process.poll() is not None
+            readable = select.select([descriptor], [], [], 0 if gone else min(left, POLL_S))[0]
+            chunk = os.read(descriptor, 1 << 16) if readable else b""
+            if not chunk and (gone or readable):
                 raise WorkerLost(cause_of_death(self.process.wait()))
             *self.lines, self.buffer = (self.buffer + chunk).split(b"\n")
-        return read_message(self.lines.pop(0))
+        try:
+            return read_message(self.lines.pop(0))
+        except msgspec.DecodeError as error:
+            raise WorkerLost(f"the worker sent what is no message: {error}") from error
 
     def stop(self) -> None:
         """Ends the worker and every process it started: SIGTERM, then SIGKILL to the group."""
         for stop_signal in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # macOS refuses for a zombie
                 os.killpg(self.process.pid, stop_signal)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(TERM_GRACE_S)
@@ -103,7 +112,7 @@ class LocalExecutor:
     _worker: Worker | None = None
     _draft: Draft | None = None
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Iterator[Record]:
+    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Record, None, None]:
         """One record a job, in the given order; see `Executor.run`."""
         try:
             for job in jobs:
@@ -126,6 +135,7 @@ class LocalExecutor:
     def _run_one(self, job: Job, watcher: Watcher) -> Record:
         draft = self._draft = Draft(job=job)
         log = Store(Path(job.folder)).log_path(job.run.id)
+        log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
         try:
             worker = self._worker_for(job, log)
             worker.send(job)
@@ -146,9 +156,10 @@ class LocalExecutor:
             return draft.record("crashed", self._failure("WorkerLost", str(error), log))
 
     def _worker_for(self, job: Job, log: Path) -> Worker:
-        """The present worker if it has the job's model, else a new one that is ready."""
+        """The present worker if it lives and has the job's model, else a new one that is ready."""
         key = job.run.cell.model_key
-        if self._worker is not None and self._worker.key != key:
+        present = self._worker
+        if present is not None and (present.key != key or present.process.poll() is not None):
             self._stop_worker()
         if self._worker is None:
             self._worker = Worker.start(key, log)

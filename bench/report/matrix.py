@@ -192,11 +192,7 @@ def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
     row["timing_suspect"] = _joined(reason for run in good for reason in run.timing_suspect)
     bad = [run for run in runs if run not in good]
     row["status"] = _status(len(good), bad)
-    row["reason"] = _joined(
-        f"{run.error.type}: {(run.error.message.splitlines() or [''])[0]}"
-        for run in bad
-        if run.error
-    )
+    row["reason"] = _joined(_reason(run.status, run.error) for run in bad if run.error)
     return row
 
 
@@ -241,9 +237,11 @@ def _status(good: int, bad: list[Record]) -> str:
     )
 
 
-def _first_line(error: Failure) -> str:
-    lines = error.message.splitlines() or [""]
-    return f"{error.type}: {lines[0]}" if error.type != "Skipped" else lines[0]
+def _reason(status: str, error: Failure) -> str:
+    """The first line of what went wrong; its type where that tells more than the status."""
+    first = (error.message.splitlines() or [""])[0]
+    told = status == "skipped" or error.type.lower() == status
+    return first if told else f"{error.type}: {first}"
 
 
 def _joined(texts: Iterable[str]) -> str:

@@ -1,0 +1,88 @@
+"""Files are whole or not there; what the system refuses is one sentence; names are safe."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.files import StoreError, exclusive, explained, slug, write_atomically
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError) as caught:
+        write_atomically(path, b"new")
+    assert str(caught.value) == f"cannot write {path}: No space left on device"
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stop_in_the_middle_of_a_write_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a" / "b" / "c.json", b"x")
+    assert (tmp_path / "a" / "b" / "c.json").read_bytes() == b"x"
+
+
+def test_an_explanation_names_the_file_unless_it_is_named_already() -> None:
+    with pytest.raises(StoreError) as caught, explained("read the folder"):
+        raise PermissionError(13, "Permission denied", "/some/file")
+    assert str(caught.value) == "cannot read the folder: Permission denied (/some/file)"
+    with pytest.raises(StoreError) as caught, explained("read /some/file"):
+        raise PermissionError(13, "Permission denied", "/some/file")
+    assert str(caught.value) == "cannot read /some/file: Permission denied"
+
+
+def test_other_errors_are_not_explained_away() -> None:
+    with pytest.raises(ZeroDivisionError), explained("divide"):
+        raise ZeroDivisionError
+
+
+def test_a_lock_is_free_again_after_an_error_and_empty(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with suppress(RuntimeError), exclusive(path):
+        assert str(os.getpid()) in path.read_text()
+        raise RuntimeError
+    assert path.read_text() == ""
+    with exclusive(path):
+        pass
+
+
+def test_a_lock_in_a_folder_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file or directory"), exclusive(tmp_path / "a/b"):
+        pytest.fail("there is nothing to hold")
+
+
+@given(st.text())
+def test_a_slug_is_safe_in_any_path(text: str) -> None:
+    found = slug(text)
+    assert set(found) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert not found.startswith("-")
+    assert not found.endswith("-")
+    assert slug(found) == found
+
+
+def test_a_slug_keeps_what_it_is_told_to() -> None:
+    assert slug("Flip_Crop / Kornia[a=1]") == "flip-crop-kornia-a-1"
+    assert slug("Flip_Crop", keep="_") == "flip_crop"

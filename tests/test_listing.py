@@ -1,0 +1,38 @@
+"""`bench list`: every entry of every kind with its reason; what is broken says why."""
+
+import pytest
+
+from bench import listing, registry
+from bench.errors import UsageError
+from bench.grid import GRIDS
+from bench.registry import CATALOGS, Listing
+
+
+def test_every_usable_entry_stands_there_with_its_reason() -> None:
+    text = listing.render(None)
+    for kind in (*CATALOGS, "grids"):
+        assert f"{kind}\n" in text
+    for catalog in CATALOGS.values():
+        for name, entry in catalog.entries.items():
+            assert name in text
+            assert entry.why in text
+    assert all(grid.why in text for grid in GRIDS.values())
+
+
+def test_one_kind_is_shown_alone_and_defaults_are_marked() -> None:
+    lines = listing.render("grids").splitlines()
+    assert lines[0] == "grids"
+    assert [line.split()[:2] for line in lines if " default " in line] == [["default", "*"]]
+    assert not any(line.split()[1] == "*" for line in lines[1:] if "smoke" in line)
+    assert "optimizers" not in listing.render("augmentations")
+
+
+def test_a_broken_file_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Listing(kind="optimizers", name="lion", why="", problem="ImportError: no lion")
+    monkeypatch.setattr(listing, "listing", lambda kind: [*registry.listing(kind), broken])
+    assert "lion    not usable here: ImportError: no lion" in listing.render("optimizers")
+
+
+def test_an_unknown_kind_gets_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown kind of entry 'optimiser': did you mean optim"):
+        listing.render("optimiser")

@@ -1,0 +1,150 @@
+"""The hot loops: what a step does, what an epoch sums, and predictions of every image once."""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+
+from bench import loop
+from bench.loop import Step, cached_step_s, padded, predict, train_epoch
+from pipelines.augmentations import Augmentation
+from pipelines.base import Batch, Request
+from pipelines.evaluation import EvaluationPipeline
+from pipelines.sources.base import Images
+
+CPU = torch.device("cpu")
+
+
+def made_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+
+
+def made_step(net: nn.Module, *, label_smoothing: float = 0.0) -> Step:
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    return Step(
+        model=net,
+        optimizer=optimizer,
+        schedule=LambdaLR(optimizer, lambda step: 1.0 / (step + 1)),
+        autocast=nullcontext,
+        label_smoothing=label_smoothing,
+    )
+
+
+def batches(count: int) -> Iterator[Batch]:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        yield (
+            torch.randn(5, 3, 4, 4, generator=generator),
+            torch.randint(3, (5,), generator=generator),
+        )
+
+
+def test_a_step_is_one_update_by_hand() -> None:
+    net, other = made_net(), made_net()
+    images, labels = next(batches(1))
+    loss = made_step(net, label_smoothing=0.1)(images, labels)
+    expected = F.cross_entropy(other(images), labels, label_smoothing=0.1)
+    expected.backward()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            assert parameter.grad is not None
+            parameter -= 0.1 * parameter.grad
+    torch.testing.assert_close(loss, expected.detach())
+    assert not loss.requires_grad
+    for found, wanted in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted)
+        assert found.grad is None
+
+
+def test_the_schedule_moves_once_a_step() -> None:
+    step = made_step(made_net())
+    train_epoch(step, batches(3), CPU)
+    assert step.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 4)
+
+
+def test_an_epoch_gives_the_sum_of_its_losses() -> None:
+    one, other = made_step(made_net()), made_step(made_net())
+    losses = [other(*batch) for batch in batches(4)]
+    torch.testing.assert_close(train_epoch(one, batches(4), CPU), torch.stack(losses).sum())
+
+
+def test_the_ceiling_takes_as_many_steps_as_it_is_asked_for() -> None:
+    step = made_step(made_net())
+    seconds = cached_step_s(step, next(batches(1)), CPU, steps=4)
+    assert len(seconds) == 4
+    assert min(seconds) > 0
+    assert step.schedule.last_epoch == 4
+
+
+class Spy(nn.Module):
+    """Counts the images of each call; the logit of class 0 is the image's first pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.modes: list[bool] = []
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        self.sizes.append(len(x_BCHW))
+        self.modes.append(self.training)
+        assert not torch.is_grad_enabled()
+        return torch.stack([x_BCHW[:, 0, 0, 0], -x_BCHW[:, 0, 0, 0]], dim=1).to(torch.bfloat16)
+
+
+def evaluation(count: int, batch_size: int) -> EvaluationPipeline:
+    images = torch.zeros(count, 4, 4, 3, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(count)
+    made = Images(
+        images=images,
+        labels=torch.arange(count) % 2,
+        classes=("a", "b"),
+        mean=(0.0,) * 3,
+        std=(1 / 255,) * 3,
+    )
+    policy = Augmentation(ops=[])
+    return EvaluationPipeline(
+        Request(images=made, augmentation=policy, batch_size=batch_size, device=CPU)
+    )
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(12, [4, 4, 4]), (10, [4, 4, 4]), (3, [4]), (1, [4])])
+def test_every_image_is_predicted_once_in_order_and_every_batch_is_full(
+    count: int, sizes: list[int]
+) -> None:
+    net = Spy()
+    logits, labels = predict(net, evaluation(count, 4), nullcontext)
+    torch.testing.assert_close(logits[:, 0], torch.arange(count, dtype=torch.float32))
+    assert logits.dtype == torch.float32
+    assert labels.tolist() == [index % 2 for index in range(count)]
+    assert net.sizes == sizes
+    assert net.modes == [False] * len(sizes)
+    assert net.training
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 11])
+def test_padding_repeats_the_images_in_the_memory_format(size: int) -> None:
+    images = torch.randn(4, 3, 2, 2)
+    full = padded(images, size, torch.channels_last)
+    assert full.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(full, images[torch.arange(size) % 4])
+
+
+@pytest.mark.parametrize("function", [Step.__call__, train_epoch])
+def test_nothing_in_the_timed_loop_waits_for_the_device(function: Any) -> None:
+    tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(function)))
+    called = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    }
+    waiting = {"item", "cpu", "tolist", "numpy", "print", "synchronize", "float", "nonzero"}
+    assert not called & waiting
+    assert {"synchronize"} <= set(dir(loop))

@@ -1,0 +1,249 @@
+"""From what was asked for to what is left to do: choices, notices, errors, and the sorting."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench import plan as planning
+from bench import registry
+from bench.environment import Probe
+from bench.errors import UsageError
+from bench.grid import BUDGETS, Setting
+from bench.plan import Options, Plan, choose_cells, choose_device, choose_setting, sort_out
+from bench.store import Store
+from pipelines.building import canonical_name
+from pipelines.catalog import UnknownName
+from tests.made import made_failure, made_record, made_run
+
+NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
+GPU = Probe(torch="2.11", cuda=True, gpu="NVIDIA H100", bf16=True, compiler=True)
+NO_COMPILER = replace(NO_GPU, compiler=False, compiler_problem="no C++ compiler found")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(grid="defualt"), "unknown grid 'defualt': did you mean default?"),
+        (
+            Options(device="gpu"),
+            "unknown value of --device 'gpu': did you mean cpu? known are auto, cpu, cuda",
+        ),
+        (Options(scale="ful"), "unknown value of --scale 'ful': did you mean full?"),
+        (Options(precision="fp16"), "unknown value of --precision 'fp16': did you mean"),
+        (Options(seeds=0), "--seeds is at least 1, got 0"),
+        (Options(epochs=-1), "--epochs is at least 1, got -1"),
+        (Options(target=90), "--target is a share in (0, 1], as in 0.9 for 90 %, got 90"),
+        (Options(target=0.0), "--target is a share in (0, 1]"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_the_machine_is_looked_at(
+    options: Options, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning.environment, "probe", lambda: pytest.fail("looked"))
+    with pytest.raises(UsageError) as caught:
+        planning.make(options, print)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "probe", "device", "noticed"),
+    [
+        ("auto", GPU, "cuda", False),
+        ("cuda", GPU, "cuda", False),
+        ("cpu", GPU, "cpu", False),
+        ("auto", NO_GPU, "cpu", True),
+        ("cpu", NO_GPU, "cpu", False),
+    ],
+)
+def test_the_device_is_the_gpu_where_one_works_and_a_lack_is_noticed(
+    asked: str, probe: Probe, device: str, noticed: bool
+) -> None:
+    notices: list[str] = []
+    assert choose_device(asked, probe, notices) == device
+    assert bool(notices) is noticed
+    assert all("No GPU (no NVIDIA driver): running on the CPU" in text for text in notices)
+
+
+def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_found() -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_device("cuda", NO_GPU, [])
+    assert str(caught.value) == (
+        "--device cuda: no GPU can be used here: no NVIDIA driver. "
+        "Run `bench doctor` for what to do, or leave --device out to use the CPU."
+    )
+
+
+def setting(probe: Probe = NO_GPU, device: str = "cpu", **options: Any) -> Setting:
+    return choose_setting(Options(**options), probe, device, "shapes")
+
+
+def test_a_gpu_gets_the_full_scale_bf16_and_compiled_nets() -> None:
+    found = setting(GPU, "cuda")
+    assert (found.scale, found.precision, found.compile) == ("full", "bf16", True)
+    assert found.budget == BUDGETS["full"]
+    assert setting(replace(GPU, bf16=False), "cuda").precision == "fp32"
+
+
+def test_a_cpu_gets_its_own_scale_in_fp32_without_compilation() -> None:
+    found = setting()
+    assert (found.scale, found.precision, found.compile) == ("cpu", "fp32", False)
+    assert found.budget == BUDGETS["cpu"]
+    assert (found.source, found.device) == ("shapes", "cpu")
+
+
+def test_what_is_asked_for_beats_what_is_usual() -> None:
+    found = setting(scale="full", precision="bf16", compile=True, epochs=3, target=0.5)
+    assert (found.scale, found.precision, found.compile) == ("full", "bf16", True)
+    assert found.budget == replace(BUDGETS["full"], epochs=3, target_accuracy=0.5)
+    found = setting(GPU, "cuda", scale="cpu", compile=False)
+    assert (found.scale, found.compile, found.device) == ("cpu", False, "cuda")
+
+
+def test_compilation_that_cannot_work_is_refused_only_where_it_is_wanted() -> None:
+    assert not setting(NO_COMPILER).compile
+    with pytest.raises(UsageError) as caught:
+        setting(NO_COMPILER, compile=True)
+    assert str(caught.value) == (
+        "torch.compile cannot work here: no C++ compiler found. "
+        "Run `bench doctor` for what to do, or add --no-compile."
+    )
+
+
+def test_cells_go_through_the_pipeline_that_was_asked_for_once_each() -> None:
+    cells = choose_cells(Options(pipeline="kornia[compiled]"), setting())
+    assert {cell.pipeline for cell in cells} == {canonical_name("kornia[compiled]")}
+    assert len(set(cells)) == len(cells)
+    kinds = ("architectures", "optimizers", "augmentations")
+    architectures, optimizers, augmentations = (len(registry.defaults(kind)) for kind in kinds)
+    assert len(cells) == architectures * optimizers * augmentations
+
+
+def test_a_pipeline_that_there_is_not_is_told() -> None:
+    with pytest.raises(UnknownName, match="unknown pipeline 'kornja': did you mean kornia"):
+        choose_cells(Options(pipeline="kornja"), setting())
+    with pytest.raises(UsageError, match="--pipeline: unknown option of kornia 'compile'"):
+        choose_cells(Options(pipeline="kornia[compile]"), setting())
+
+
+def test_cells_are_selected() -> None:
+    cells = choose_cells(Options(select="resnet18 and not sgd"), setting())
+    assert {cell.architecture for cell in cells} == {"resnet18"}
+    assert "sgd" not in {cell.optimizer for cell in cells}
+
+
+def made_plan(folder: Path, seeds: int) -> Plan:
+    return Plan(
+        setting=setting(),
+        folder=folder,
+        data_dir=folder,
+        runs=[made_run(seed) for seed in range(seeds)],
+        todo=[],
+        done=[],
+        failed=[],
+        skipped=[],
+        notices=[],
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "place", "place_when_retrying"),
+    [
+        (None, "todo", "todo"),
+        ("ok", "done", "done"),
+        ("crashed", "failed", "todo"),
+        ("oom", "failed", "todo"),
+        ("diverged", "failed", "todo"),
+        ("timeout", "failed", "todo"),
+        ("interrupted", "todo", "todo"),
+        ("skipped", "todo", "todo"),
+    ],
+)
+def test_a_run_is_sorted_by_its_record(
+    tmp_path: Path, status: str | None, place: str, place_when_retrying: str
+) -> None:
+    if status is not None:
+        Store(tmp_path).write(made_record() if status == "ok" else made_failure(status=status))
+    for retry, expected in ((False, place), (True, place_when_retrying)):
+        found = sort_out(made_plan(tmp_path, 1), retry, pytest.fail)
+        places = {name for name in ("todo", "done", "failed", "skipped") if getattr(found, name)}
+        assert places == {expected}
+
+
+def test_runs_that_cannot_run_here_are_skipped_unless_they_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning.registry, "problem", lambda cell: "kornia is not installed")
+    Store(tmp_path).write(made_record(0))
+    Store(tmp_path).write(made_failure(1))
+    found = sort_out(made_plan(tmp_path, 3), False, pytest.fail)
+    assert [record.seed for record in found.done] == [0]
+    assert [(run.seed, reason) for run, reason in found.skipped] == [
+        (1, "kornia is not installed"),
+        (2, "kornia is not installed"),
+    ]
+    assert found.todo == found.failed == []
+
+
+def test_a_damaged_record_is_told_and_its_run_is_to_do(tmp_path: Path) -> None:
+    path = Store(tmp_path).record_path(made_run().id)
+    Store(tmp_path).write(made_record())
+    path.write_bytes(path.read_bytes()[:-20])
+    told: list[str] = []
+    found = sort_out(made_plan(tmp_path, 1), False, told.append)
+    assert [run.id for run in found.todo] == [made_run().id]
+    assert str(path) in told[0]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Pretends a probe and what the sources answer."""
+
+    def pretend(probe: Probe, source: str, problem: str = "") -> None:
+        monkeypatch.setattr(planning.environment, "probe", lambda: probe)
+        monkeypatch.setattr(planning.environment, "machine_name", lambda device: f"my-{device}")
+        sources = SimpleNamespace(
+            default_data_dir=lambda: tmp_path / "data",
+            resolve=lambda asked, data_dir, report: (source, problem),
+            load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
+        )
+        monkeypatch.setattr(planning, "sources", sources)
+
+    return pretend
+
+
+def test_a_plan_is_made_and_writes_nothing(
+    machine: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(NO_GPU, "cifar10")
+    out = tmp_path / "out"
+    plan = planning.make(Options(out=out, seeds=2, select="cnn4"), print)
+    assert plan.folder == out / "my-cpu_cifar10_cpu"
+    assert plan.data_dir == tmp_path / "data"
+    assert {run.seed for run in plan.runs} == {0, 1}
+    assert {run.fingerprint for run in plan.runs} == {"f00d"}
+    assert plan.todo == plan.runs
+    assert not out.exists()
+    assert [text[:6] for text in plan.notices] == ["No GPU"]
+
+
+def test_a_stand_in_for_cifar_is_a_notice(machine: Callable[..., None], tmp_path: Path) -> None:
+    machine(GPU, "shapes", "no mirror answered")
+    plan = planning.make(Options(out=tmp_path), print)
+    assert {run.cell.source for run in plan.runs} == {"shapes"}
+    (notice,) = plan.notices
+    assert "CIFAR-10 cannot be had here (no mirror answered)" in notice
+    assert "'shapes'" in notice
+    assert plan.folder.name == "my-cuda_shapes_full"
+
+
+def test_a_wrong_selection_is_told_before_any_image_is_read(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(NO_GPU, "shapes")
+    monkeypatch.setattr(planning.sources, "load", lambda *args, **kwargs: pytest.fail("read"))
+    with pytest.raises(UsageError, match="did you mean resnet18"):
+        planning.make(Options(select="resnt18"), print)
