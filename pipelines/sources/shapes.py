@@ -24,7 +24,9 @@ SIZE = 32
 TRAIN = 50_000
 TEST = 10_000
 CHUNK = 250
-STROKES = 3
+STROKES_BEHIND = 3
+STROKES_BEFORE = 1
+UPRIGHT = 45
 SETS = {"train": 0, "test": 1}
 
 
@@ -79,7 +81,7 @@ def _cross(u: Floats, v: Floats) -> Floats:
 
 
 def _crescent(u: Floats, v: Floats) -> Floats:
-    return _both(_length(u, v) - 0.95, 0.72 - _length(u - 0.55, v))
+    return _both(_length(u, v) - 0.95, 0.72 - _length(u, v - 0.55))
 
 
 def _bars(u: Floats, v: Floats) -> Floats:
@@ -132,13 +134,13 @@ def draw(labels: Labels, rng: np.random.Generator) -> Bytes:
         raise ValueError(f"labels are 0..{len(CLASSES) - 1}, got {labels.min()}..{labels.max()}")
     count = len(labels)
     middle = _uniform(rng, count, 0.35, 0.65)
-    contrast = _uniform(rng, count, 0.1, 0.28)
+    contrast = _uniform(rng, count, 0.07, 0.27)
     # A shape is brighter than what is behind it more often than not, as things in photographs are.
-    contrast *= np.where(_uniform(rng, count, 0.0, 1.0) < 0.7, 1.0, -1.0).astype(np.float32)
+    contrast *= np.where(_uniform(rng, count, 0.0, 1.0) < 0.8, 1.0, -1.0).astype(np.float32)
     canvas = _surface(rng, middle - contrast)
-    for _ in range(STROKES):
-        _paint(canvas, _stroke(rng, count), _colour(rng, _uniform(rng, count, 0.1, 0.9)))
+    _clutter(canvas, rng, STROKES_BEHIND)
     _paint(canvas, _shape(rng, labels), _surface(rng, middle + contrast))
+    _clutter(canvas, rng, STROKES_BEFORE)
     canvas += _noise(rng, count)
     images = np.rint(np.clip(canvas, 0.0, 1.0) * 255.0).astype(np.uint8)
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
@@ -168,19 +170,26 @@ def _uniform(rng: np.random.Generator, count: int, low: float, high: float) -> F
 def _directions() -> Floats:
     """Cosine and sine (360, 2), rounded to where every mathematics library agrees."""
     angles = np.arange(360) * (np.pi / 180)
-    return (np.rint(np.stack([np.cos(angles), np.sin(angles)], 1) * 4096) / 4096).astype(np.float32)
+    exact = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    rounded: Floats = (np.rint(exact * 4096) / 4096).astype(np.float32)
+    return rounded
 
 
 DIRECTIONS = _directions()
 AXIS = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
 
 
-def _frame(rng: np.random.Generator, count: int, reach: float) -> tuple[Floats, Floats]:
-    """Pixel coordinates (count, 1, 32, 32) about a centre up to `reach` off, turned at random."""
-    turn = (rng.random(count) * len(DIRECTIONS)).astype(np.int64)
+def _frame(
+    rng: np.random.Generator, count: int, *, reach: float, lean: int = 180
+) -> tuple[Floats, Floats]:
+    """Pixel coordinates (count, 1, 32, 32) of a frame placed and turned at random.
+
+    Its centre is up to `reach` pixels off the image's, its axes up to `lean` degrees.
+    """
+    turn = (rng.random(count) * (2 * lean + 1)).astype(np.int64) - lean
     cosine, sine = DIRECTIONS[turn].T.reshape(2, count, 1, 1, 1)
     x = AXIS - _uniform(rng, count, -reach, reach)
-    y = AXIS[:, np.newaxis] - _uniform(rng, count, -reach, reach)
+    y = _uniform(rng, count, -reach, reach) - AXIS[:, np.newaxis]
     return x * cosine + y * sine, y * cosine - x * sine
 
 
@@ -193,9 +202,9 @@ def _coverage(distance: Floats) -> Floats:
 def _shape(rng: np.random.Generator, labels: Labels) -> Floats:
     """Coverage (N, 1, 32, 32) of the labelled shapes."""
     count = len(labels)
-    u, v = _frame(rng, count, reach=5.0)
-    radius = _uniform(rng, count, 6.5, 11.0)
-    stretch = _uniform(rng, count, 0.85, 1.0)
+    u, v = _frame(rng, count, reach=4.0, lean=UPRIGHT)
+    radius = _uniform(rng, count, 6.0, 11.0)
+    stretch = _uniform(rng, count, 0.8, 1.0)
     u /= radius * stretch
     v /= radius
     distance = np.empty_like(u)
@@ -203,6 +212,13 @@ def _shape(rng: np.random.Generator, labels: Labels) -> Floats:
         members = np.flatnonzero(labels == label)
         distance[members] = signed_distance(u[members], v[members])
     return _coverage(distance * radius)
+
+
+def _clutter(canvas: Floats, rng: np.random.Generator, strokes: int) -> None:
+    """Paints `strokes` bars over each image of `canvas` (N, 3, 32, 32)."""
+    count = len(canvas)
+    for _ in range(strokes):
+        _paint(canvas, _stroke(rng, count), _colour(rng, _uniform(rng, count, 0.1, 0.9)))
 
 
 def _stroke(rng: np.random.Generator, count: int) -> Floats:
@@ -225,8 +241,9 @@ def _surface(rng: np.random.Generator, grey: Floats) -> Floats:
     along, _ = _frame(rng, count, reach=16.0)
     phase = along * _uniform(rng, count, 0.03, 0.22)
     wave = abs(phase - np.rint(phase)) * 2.0
-    first, second = _colour(rng, grey), _colour(rng, grey)
-    return wave * (second - first) + first
+    colour = _colour(rng, grey)
+    surface: Floats = (_colour(rng, grey) - colour) * _uniform(rng, count, 0.0, 1.0) * wave + colour
+    return surface
 
 
 def _paint(canvas: Floats, coverage: Floats, colour: Floats) -> None:
@@ -236,7 +253,7 @@ def _paint(canvas: Floats, coverage: Floats, colour: Floats) -> None:
 
 def _noise(rng: np.random.Generator, count: int) -> Floats:
     """(count, 3, 32, 32) of uniform noise about zero, stronger in some images than in others."""
-    strength = _uniform(rng, count, 0.02, 0.16) / 255.0
+    strength = _uniform(rng, count, 0.0, 0.25) / 255.0
     # Raw bits are the one stream that numpy promises never to change.
     raw = rng.bit_generator.random_raw(count * 3 * SIZE * SIZE // 8).astype("<u8").view(np.uint8)
     noise: Floats = raw.reshape(count, 3, SIZE, SIZE).astype(np.float32) - 127.5
