@@ -119,10 +119,17 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=1.0, help="Longest that one run may take, in s.")
     ] = 3600.0,
-    retry_failed: Annotated[bool, typer.Option(help="Try failed runs again.")] = False,
-    fail_fast: Annotated[bool, typer.Option(help="Stop at the first failed run.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed runs again.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failed run.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option(help="Show what would run, what is done and what cannot; write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what would run, what is done and what cannot; write nothing."
+        ),
     ] = False,
     debug: Debug = False,
 ) -> None:

@@ -20,7 +20,7 @@ from bench.record import Failure, Record, encode
 from bench.report import matrix as matrices
 from bench.report.columns import TableError
 from bench.report.matrix import AXES, BUDGET, Matrix, build
-from bench.report.table import render, render_all, write_matrix
+from bench.report.table import Form, render, render_all, write_matrix
 from bench.store import Store
 from tests.made import ENVIRONMENT, made_failure, made_record
 
@@ -127,6 +127,15 @@ def test_a_reason_says_nothing_twice(status: str, error: str, shown: str) -> Non
     records = [made_record(0), made_record(1, epochs=9, record={"status": status, "error": failure,
                "metrics": None, "throughput": None})]  # fmt: skip
     assert f"| {shown} |" in render(build(records), "md").replace("  ", " ").replace("  ", " ")
+
+
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "json"])
+def test_a_table_in_which_nothing_ended_well_can_be_shown(form: Form) -> None:
+    records = [made_failure(0, status="oom"), made_failure(1, architecture="vit_tiny")]
+    text = render(build(records), form)
+    assert "oom" in text
+    assert "vit_tiny" in text
+    assert "nan" not in text.lower()
 
 
 def test_failed_seeds_of_a_cell_are_counted_beside_the_good_ones() -> None:

@@ -94,7 +94,7 @@ def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
         _row(key, runs, ", ".join(key.parts()[name] for name in differing))
         for key, runs in grouped.items()
     ]
-    frame = pd.DataFrame(rows, columns=_columns())
+    frame = pd.DataFrame(rows, columns=_columns()).astype(dict.fromkeys(_figures(), float))
     title = " | ".join((["reference"] if reference else []) + common)
     return Matrix(title=title or "no records", frame=sort(frame, "time_to_accuracy_s"))
 
@@ -124,8 +124,12 @@ def _missed(frame: pd.DataFrame) -> "pd.Series[int]":
 
 
 def _columns() -> list[str]:
-    measures = [name for measure in MEASURES for name in (measure, f"{measure}_sd")]
-    return [*GROUP, *AXES, "budget", "seeds", "runs", *measures, "reached", *REMARKS, "parameters"]
+    figures = _figures()
+    return [*GROUP, *AXES, "budget", "seeds", "runs", *figures, "reached", *REMARKS, "parameters"]
+
+
+def _figures() -> list[str]:
+    return [name for measure in MEASURES for name in (measure, f"{measure}_sd")]
 
 
 def _grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:

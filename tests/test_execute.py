@@ -1,0 +1,248 @@
+"""A plan is carried out: records at once, tables at the end, and an exit code that says how."""
+
+import signal
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from bench import execute as executing
+from bench.cell import Run
+from bench.console import Console
+from bench.draft import Draft, Job
+from bench.execute import FAILED, Outcome, execute
+from bench.executors import Watcher
+from bench.files import StoreError
+from bench.grid import BUDGETS, Setting
+from bench.plan import RERUN, Plan
+from bench.record import Failure, Record, Status
+from bench.store import Store
+from tests.made import made_curve, made_metrics, made_record, made_run
+
+SETTING = Setting(
+    source="shapes",
+    scale="cpu",
+    device="cpu",
+    precision="fp32",
+    compile=False,
+    budget=BUDGETS["cpu"],
+)
+
+
+class Executor:
+    """Gives each seed the status it is told to; "stop" stands for Ctrl-C in the middle of it."""
+
+    statuses: tuple[str, ...] = ()
+
+    def __init__(self, timeout_s: float) -> None:
+        self.closed = False
+        self._draft: Draft | None = None
+        made.append(self)
+
+    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Record, None, None]:
+        try:
+            for job in jobs:
+                watcher.started(job)
+                self._draft = Draft(job=job)
+                for point in made_curve(1, 100, 0.5):
+                    self._draft.curve.append(point)
+                    watcher.epoch(job, point)
+                status = self.statuses[job.run.seed]
+                if status == "stop":
+                    signal.raise_signal(signal.SIGTERM)
+                record = finished(self._draft, status)  # type: ignore[arg-type]
+                self._draft = None
+                yield record
+        finally:
+            self.closed = True
+
+    def interrupted(self) -> Record | None:
+        assert self.closed
+        return None if self._draft is None else finished(self._draft, "interrupted")
+
+
+made: list[Executor] = []
+
+
+def finished(draft: Draft, status: Status) -> Record:
+    if status == "ok":
+        draft.metrics = made_metrics(0.5, None)
+        return draft.record("ok")
+    return draft.record(status, Failure(type="Fault", message="it broke"))
+
+
+@pytest.fixture(autouse=True)
+def _executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    made.clear()
+    monkeypatch.setattr(executing, "LocalExecutor", Executor)
+
+
+def planned(folder: Path, seeds: int) -> Plan:
+    runs = [made_run(seed) for seed in range(seeds)]
+    return Plan(
+        setting=SETTING,
+        folder=folder,
+        data_dir=folder,
+        runs=runs,
+        todo=runs,
+        done=[],
+        failed=[],
+        skipped=[],
+        notices=[],
+    )
+
+
+def carry_out(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, *statuses: str, fail_fast: bool = False
+) -> tuple[Outcome, str]:
+    monkeypatch.setattr(Executor, "statuses", statuses)
+    out = StringIO()
+    console = Console(file=out, terminal=False)
+    console.plan(plan)
+    outcome = execute(plan, console, command="bench run", timeout_s=9.0, fail_fast=fail_fast)
+    return outcome, out.getvalue()
+
+
+def statuses_of(folder: Path) -> dict[int, str]:
+    return {record.seed: record.status for record in Store(folder).records()}
+
+
+def test_every_record_is_kept_and_the_table_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    assert outcome.exit_code == 0
+    assert outcome.counts == {"ok": 2}
+    assert statuses_of(tmp_path) == {0: "ok", 1: "ok"}
+    assert {record.command for record in Store(tmp_path).records()} == {"bench run"}
+    assert "resnet18" in (tmp_path / "matrix.md").read_text()
+    assert "resnet18" in (tmp_path / "matrix.csv").read_text()
+    assert "[1/2] resnet18/sgd/flip_crop/kornia/seed0 started" in text
+    assert "[2/2] resnet18/sgd/flip_crop/kornia/seed1 started" in text
+
+
+@pytest.mark.parametrize("status", FAILED)
+def test_a_failed_run_is_a_row_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, status, "ok")
+    assert outcome.exit_code == 1
+    assert statuses_of(tmp_path) == {0: status, 1: "ok"}
+    assert f"1 ok, 1 {status}" in (tmp_path / "matrix.md").read_text()
+
+
+def test_fail_fast_stops_at_the_first_failure_and_still_writes_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 3), monkeypatch, "ok", "oom", "ok", fail_fast=True)
+    assert outcome.exit_code == 1
+    assert statuses_of(tmp_path) == {0: "ok", 1: "oom"}
+    assert (tmp_path / "matrix.md").exists()
+    assert made[0].closed
+
+
+def test_a_run_that_was_skipped_by_its_worker_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, "skipped", "ok", fail_fast=True)
+    assert outcome.exit_code == 0
+    assert statuses_of(tmp_path) == {0: "skipped", 1: "ok"}
+
+
+def test_a_stop_keeps_what_is_known_of_the_run_it_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 3), monkeypatch, "ok", "stop", "ok")
+    assert outcome.exit_code == 130
+    assert statuses_of(tmp_path) == {0: "ok", 1: "interrupted"}
+    cut_off = Store(tmp_path).read(made_run(1).id)
+    assert cut_off is not None
+    assert len(cut_off.curve) == 1
+    assert "interrupted" in (tmp_path / "matrix.md").read_text()
+    assert made[0].closed
+
+
+def test_a_stop_while_a_record_is_written_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write
+
+    def stopped(store: Store, record: Record) -> Record:
+        signal.raise_signal(signal.SIGTERM)
+        return write(store, record)
+
+    monkeypatch.setattr(Store, "write", stopped)
+    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    assert outcome.exit_code == 130
+    assert outcome.counts == {"ok": 1}
+    assert statuses_of(tmp_path) == {0: "ok"}
+    assert "ok         resnet18/sgd/flip_crop/kornia/seed0" in text
+
+
+def test_a_disk_that_fills_up_leaves_no_worker_and_keeps_what_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write
+
+    def full(store: Store, record: Record) -> Record:
+        if record.seed == 1:
+            raise StoreError("cannot write: No space left on device")
+        return write(store, record)
+
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(StoreError, match="No space left"):
+        carry_out(planned(tmp_path, 3), monkeypatch, "ok", "ok", "ok")
+    assert made[0].closed
+    assert statuses_of(tmp_path) == {0: "ok"}
+
+
+def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(planned(tmp_path, 1), todo=[], skipped=[(made_run(5), "dali has no Cutout")])
+    outcome, _ = carry_out(plan, monkeypatch)
+    assert outcome.exit_code == 0
+    assert outcome.counts["skipped"] == 1
+    (record,) = Store(tmp_path).records()
+    assert record.status == "skipped"
+    assert record.error is not None
+    assert record.error.message == "dali has no Cutout"
+    assert "skipped: dali has no Cutout" in (tmp_path / "matrix.md").read_text()
+    assert made == []
+
+
+def test_nothing_to_do_counts_what_was_done_and_starts_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Store(tmp_path).write(made_record(0))
+    plan = replace(planned(tmp_path, 1), todo=[], done=[done])
+    outcome, _ = carry_out(plan, monkeypatch)
+    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
+    assert made == []
+
+
+def test_failures_of_before_still_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = made_record(0, record={"status": "oom", "metrics": None})
+    outcome, _ = carry_out(replace(planned(tmp_path, 0), failed=[failure]), monkeypatch)
+    assert outcome.exit_code == 1
+
+
+def test_a_status_either_fails_a_grid_or_is_tried_again() -> None:
+    assert not set(FAILED) & set(RERUN)
+    assert {"ok", *FAILED, *RERUN} == set(Status.__args__)  # type: ignore[attr-defined]
+
+
+def test_a_second_grid_in_the_same_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path).lock(), pytest.raises(StoreError, match="is in use: already running"):
+        carry_out(planned(tmp_path, 1), monkeypatch, "ok")
+    assert statuses_of(tmp_path) == {}
+
+
+def test_the_runs_of_a_plan_are_told_to_the_executor_as_jobs(tmp_path: Path) -> None:
+    run: Run = made_run(0)
+    job = executing._job(planned(tmp_path, 1), run, "bench run")
+    assert job == Job(run=run, folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")

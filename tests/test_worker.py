@@ -1,0 +1,145 @@
+"""The worker: every exception has its status, output goes to the log, it ends when it should."""
+
+import subprocess
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import environment, worker
+from bench import run as running
+from bench.draft import Draft, Job
+from bench.messages import EpochDone, Ready, read_message
+from bench.run import Diverged, Shared
+from bench.worker import failure, serve, status_of
+from pipelines.base import Unsupported
+from pipelines.catalog import Unavailable
+from tests.made import made_curve, made_metrics, made_run
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Unsupported("kornia has no Mix"), "skipped"),
+        (Unavailable("no such library"), "skipped"),
+        (Diverged("the loss is nan"), "diverged"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
+        (MemoryError(), "oom"),
+        (RuntimeError("boom"), "crashed"),
+        (ValueError("boom"), "crashed"),
+        (OSError(28, "No space left on device"), "crashed"),
+    ],
+)
+def test_every_exception_has_a_status(error: Exception, status: str) -> None:
+    assert status_of(error) == status
+
+
+def test_a_failure_has_the_message_the_end_of_the_traceback_and_the_log() -> None:
+    def deep(left: int) -> None:
+        if not left:
+            raise ValueError("boom\nsecond line")
+        deep(left - 1)
+
+    with pytest.raises(ValueError, match="boom") as caught:
+        deep(100)
+    found = failure(caught.value, Path("/results/group/logs/0123.log"))
+    assert (found.type, found.message) == ("ValueError", "boom\nsecond line")
+    lines = found.traceback.splitlines()
+    assert len(lines) <= 40
+    assert lines[-2:] == ["ValueError: boom", "second line"]
+    assert found.log == "logs/0123.log"
+
+
+def test_a_failure_without_words_is_named_by_its_type() -> None:
+    assert failure(MemoryError(), Path("x.log")).message == "MemoryError"
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setattr(worker, "redirect_output", lambda log: None)  # this process keeps its own
+    return Job(run=made_run(), folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")
+
+
+def test_a_run_that_ends_well_is_told_point_by_point(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(draft: Draft, shared: Shared, on_point: object) -> None:
+        for point in made_curve(2, 100, 0.5):
+            draft.curve.append(point)
+            on_point(point)  # type: ignore[operator]
+        draft.metrics = made_metrics(0.5, None)
+
+    monkeypatch.setattr(running, "train", train)
+    stream = BytesIO()
+    record = serve(job, Shared(), stream, import_s=1.5)
+    assert (record.status, record.error) == ("ok", None)
+    assert record.timings.import_s == 1.5
+    told = [read_message(line) for line in stream.getvalue().splitlines()]
+    assert told == [EpochDone(point=point) for point in record.curve]
+    assert list(Path(job.folder).glob("tensorboard/*/events.out.tfevents.*"))
+
+
+def test_a_run_that_raises_keeps_what_is_known_of_it(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(draft: Draft, shared: Shared, on_point: object) -> None:
+        draft.curve += made_curve(1, 100, 0.5)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(running, "train", train)
+    record = serve(job, Shared(), BytesIO(), import_s=0.0)
+    assert record.status == "oom"
+    assert record.error is not None
+    assert record.error.type == "OutOfMemoryError"
+    assert len(record.curve) == 1
+    assert "CUDA out of memory" in capsys.readouterr().err
+
+
+def test_a_worker_ends_with_its_input_and_imports_nothing_from_the_present_folder(
+    tmp_path: Path,
+) -> None:
+    for name in ("bench", "pipelines", "architectures", "torch"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('another package')")
+    done = subprocess.run(
+        environment.python_module("bench.worker"),
+        env=environment.python_environment(),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert isinstance(read_message(line), Ready)
+
+
+REDIRECTED = """
+import ctypes, os, sys
+from pathlib import Path
+from bench.worker import redirect_output
+print("before")
+redirect_output(Path("logs/a.log"))
+print("from Python", flush=True)
+print("an error", file=sys.stderr)
+os.system("echo from a child")
+redirect_output(Path("logs/b.log"))
+print("of the next run", flush=True)
+"""
+
+
+def test_what_is_printed_goes_to_the_log_of_its_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [environment.python_module("x")[0], "-c", REDIRECTED],
+        env=environment.python_environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "before\n"
+    assert done.stderr == ""
+    first = (tmp_path / "logs" / "a.log").read_text().splitlines()
+    assert sorted(first) == ["an error", "from Python", "from a child"]
+    assert (tmp_path / "logs" / "b.log").read_text() == "of the next run\n"
