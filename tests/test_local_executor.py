@@ -4,13 +4,19 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench.executors.local import cause_of_death, tail
+from bench.draft import Job
+from bench.executors import Watcher, local
+from bench.executors.local import LocalExecutor, Worker, WorkerLost, cause_of_death, tail
+from bench.record import Record
 from tests import checkout
+from tests.made import made_run
 
 FAULTS = {
     "raises": "raise ValueError('boom in forward')",
@@ -173,3 +179,204 @@ def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("\n".join(map(str, range(100))))
     assert tail(tmp_path / "a.log", lines=2) == "98\n99"
     assert os.getpid() not in children_of(os.getpid())
+
+
+ACTOR = """
+import os, subprocess, sys, time
+from bench.draft import Draft
+from bench.messages import Done, EpochDone, Ready, read_job, send
+from bench.record import Failure
+from tests.made import made_curve
+
+out = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+send(out, Ready(import_s=0.0))
+for line in sys.stdin.buffer:
+    job = read_job(line)
+    part = job.run.cell.architecture
+    draft = Draft(job=job)
+    draft.environment = {"pid": os.getpid()}
+    draft.curve += made_curve(1, 100, 0.5)
+    send(out, EpochDone(point=draft.curve[0]))
+    if part == "hangs":
+        time.sleep(600)
+    if part == "babbles":
+        out.write(b"Hello!\\n")
+        out.flush()
+        time.sleep(600)
+    if part == "leaves_children":
+        child = subprocess.Popen(["sleep", "600"], stdout=out)
+        print("child", child.pid, flush=True)
+        os._exit(3)
+    if part == "fails":
+        send(out, Done(record=draft.record("crashed", Failure(type="E", message="boom"))))
+        break
+    send(out, Done(record=draft.record("ok")))
+    if part == "dies_afterwards":
+        os._exit(0)
+"""
+
+
+@pytest.fixture
+def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a worker that plays the part its cell's architecture names in the real one's place."""
+    script = tmp_path / "actor.py"
+    script.write_text(ACTOR)
+    monkeypatch.setattr(local, "python_module", lambda name: [sys.executable, str(script)])
+
+
+def made_job(folder: Path, part: str, seed: int = 0, **cell: object) -> Job:
+    return Job(run=made_run(seed, architecture=part, **cell), folder=str(folder), data_dir="d")
+
+
+def quiet() -> Watcher:
+    return Watcher(started=lambda job: None, epoch=lambda job, point: None)
+
+
+def acted(folder: Path, *parts: str, timeout_s: float = 60.0) -> list[Record]:
+    jobs = [made_job(folder, part, seed) for seed, part in enumerate(parts)]
+    return list(LocalExecutor(timeout_s=timeout_s).run(jobs, quiet()))
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_worker_serves_until_a_run_fails(tmp_path: Path) -> None:
+    found = acted(tmp_path, "plays", "plays", "fails", "plays")
+    assert [record.status for record in found] == ["ok", "ok", "crashed", "ok"]
+    pids = [record.environment["pid"] for record in found]
+    assert pids[0] == pids[1] == pids[2] != pids[3]
+    assert not any(map(alive, pids))
+
+
+@pytest.mark.usefixtures("actor")
+def test_another_compiled_net_gets_another_worker(tmp_path: Path) -> None:
+    jobs = [
+        made_job(tmp_path, "plays", compile=True),
+        made_job(tmp_path, "plays", optimizer="adamw", compile=True),
+        made_job(tmp_path, "plays", width=0.5, compile=True),
+    ]
+    found = list(LocalExecutor(timeout_s=60.0).run(jobs, quiet()))
+    pids = [record.environment["pid"] for record in found]
+    assert pids[0] == pids[1] != pids[2]
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_worker_that_died_between_runs_costs_none(tmp_path: Path) -> None:
+    jobs = [
+        made_job(tmp_path, part, seed) for seed, part in enumerate(("dies_afterwards", "plays"))
+    ]
+    executor = LocalExecutor(timeout_s=60.0)
+    records = executor.run(jobs, quiet())
+    first = next(records)
+    wait_until_gone(first.environment["pid"])
+    second = next(records)
+    assert (first.status, second.status) == ("ok", "ok")
+    assert first.environment != second.environment
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_run_that_takes_too_long_keeps_its_curve_and_the_next_hears_nothing_of_it(
+    tmp_path: Path,
+) -> None:
+    late, after = acted(tmp_path, "hangs", "plays", timeout_s=3.0)
+    assert (late.status, after.status) == ("timeout", "ok")
+    assert late.error is not None
+    assert late.error.message == "took longer than 3 s and was stopped (--timeout)"
+    assert (len(late.curve), len(after.curve)) == (1, 1)
+    assert after.seed == 1
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_worker_that_sends_nonsense_is_ended(tmp_path: Path) -> None:
+    bad, good = acted(tmp_path, "babbles", "plays")
+    assert (bad.status, good.status) == ("crashed", "ok")
+    assert bad.error is not None
+    assert "sent what is no message" in bad.error.message
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_dead_worker_is_noticed_though_its_child_holds_the_pipe_and_both_are_ended(
+    tmp_path: Path,
+) -> None:
+    (record,) = acted(tmp_path, "leaves_children")
+    assert record.status == "crashed"
+    assert record.error is not None
+    assert "exit code 3" in record.error.message
+    child = int(record.error.traceback.split()[-1])
+    wait_until_gone(child)
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_log_is_of_the_latest_attempt(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    job = made_job(tmp_path, "hangs")
+    (logs / f"{job.run.id}.log").write_text("what the first attempt said")
+    (record,) = acted(tmp_path, "hangs", timeout_s=2.0)
+    assert record.error is not None
+    assert record.error.log == f"logs/{job.run.id}.log"
+    assert record.error.traceback == ""
+
+
+@pytest.mark.usefixtures("actor")
+def test_closing_in_the_middle_of_a_run_ends_it_and_gives_its_record(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    before = set(children_of(os.getpid()))
+
+    def stop(job: Job, point: object) -> None:
+        raise Stop
+
+    executor = LocalExecutor(timeout_s=60.0)
+    watcher = Watcher(started=lambda job: None, epoch=stop)
+    records = executor.run([made_job(tmp_path, "hangs")], watcher)
+    with pytest.raises(Stop):
+        next(records)
+    cut_off = executor.interrupted()
+    assert cut_off is not None
+    assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
+    assert set(children_of(os.getpid())) == before
+
+
+@pytest.mark.usefixtures("actor")
+def test_between_runs_nothing_is_cut_off(tmp_path: Path) -> None:
+    before = set(children_of(os.getpid()))
+    executor = LocalExecutor(timeout_s=60.0)
+    records = executor.run([made_job(tmp_path, "plays", seed) for seed in (0, 1)], quiet())
+    next(records)
+    records.close()
+    assert executor.interrupted() is None
+    assert set(children_of(os.getpid())) == before
+
+
+@pytest.fixture
+def stubborn() -> Iterator[Worker]:
+    """A worker that ignores SIGTERM."""
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; time.sleep(600)"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    yield Worker(process=process, key="")
+    process.kill()
+    process.wait()
+
+
+def test_a_worker_that_ignores_the_request_is_killed(
+    stubborn: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "TERM_GRACE_S", 0.2)
+    with pytest.raises(WorkerLost, match="no message"):
+        stubborn.receive(time.monotonic() + 60)
+    stubborn.stop()
+    assert stubborn.process.returncode == -signal.SIGKILL
+    stubborn.stop()
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 30
+    while alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.05)

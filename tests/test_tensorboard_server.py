@@ -1,0 +1,108 @@
+"""A TensorBoard server started on a results folder shows the runs and their curves."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.record import Record
+from bench.store import Store
+from bench.tensorboard import RunLog
+from tests.made import made_record, made_run
+
+START_TIMEOUT_S = 120
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one group, as `bench run` leaves them."""
+    root = tmp_path_factory.mktemp("results")
+    store = Store(root / "cpu_shapes_cpu")
+    for seed in (0, 1):
+        record = store.write(made_record(seed, accuracy=0.5 + seed / 10))
+        log(record, store)
+    return root
+
+
+def log(record: Record, store: Store) -> None:
+    run = made_run(record.seed)
+    events = RunLog(store.tensorboard_path(run), on_error=pytest.fail)
+    for point in record.curve:
+        events.point(point)
+    events.finish(record)
+
+
+@pytest.fixture(scope="module")
+def server(results: Path) -> Iterator[str]:
+    """The address of a server on a free port."""
+    log_path = results / "server.log"
+    with log_path.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tensorboard.main", "--logdir", str(results), "--host",
+             "127.0.0.1", "--port", "0", "--load_fast=false"],
+            stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while " at http://" not in (said := log_path.read_text()):
+            assert process.poll() is None, said
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        yield said.split(" at ")[1].split()[0].rstrip("/")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def get(address: str, route: str, **query: str) -> Any:
+    url = f"{address}/data/{route}?{urllib.parse.urlencode(query)}"
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return json.load(answer)
+
+
+def loaded(address: str, runs: int) -> list[str]:
+    """The names of the runs, once the server has read their last scalars and what follows."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        tags = get(address, "plugin/scalars/tags")
+        whole = sorted(name for name, found in tags.items() if "test/accuracy" in found)
+        plugins = get(address, "plugins_listing")
+        if len(whole) == runs and plugins["hparams"]["enabled"]:
+            return whole
+        assert time.monotonic() < deadline, tags
+        time.sleep(0.1)
+
+
+def test_every_run_is_shown_once_with_its_curves(server: str, results: Path) -> None:
+    names = loaded(server, 2)
+    assert len(names) == 2
+    assert all(name.startswith("cpu_shapes_cpu/tensorboard/resnet18-sgd-") for name in names)
+    tags = get(server, "plugin/scalars/tags")
+    wanted = {
+        "loss/train", "loss/validation", "accuracy/validation", "f1/validation_macro",
+        "throughput/images_per_s", "throughput/step_ms", "test/accuracy", "test/macro_f1",
+    }  # fmt: skip
+    for name, record in zip(names, (made_record(0), made_record(1, accuracy=0.6)), strict=True):
+        assert wanted <= set(tags[name])
+        points = get(server, "plugin/scalars/scalars", run=name, tag="loss/train")
+        assert [(step, value) for _, step, value in points] == [
+            (point.images, pytest.approx(point.train_loss)) for point in record.curve
+        ]
+    last = get(server, "plugin/scalars/scalars", run=names[1], tag="test/accuracy")
+    assert last[-1][2] == pytest.approx(0.6)
+
+
+def test_hparams_and_the_throughput_view_are_there(server: str) -> None:
+    loaded(server, 2)
+    plugins = get(server, "plugins_listing")
+    assert plugins["hparams"]["enabled"]
+    assert plugins["custom_scalars"]["enabled"]
+    layout = get(server, "plugin/custom_scalars/layout")
+    assert "Throughput" in json.dumps(layout)

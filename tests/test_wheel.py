@@ -1,0 +1,77 @@
+"""The wheel holds the three packages and the command, and nothing else."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("bench", "pipelines", "architectures")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built from a copy, so that nothing is left in the checkout, and without the network."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in (*PACKAGES, "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, copy)
+    (copy / "README.md").touch()
+    (copy / "results" / "reference").mkdir(parents=True)
+    (copy / "results" / "reference" / "matrix.md").write_text("a table")
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "out", "."],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (copy / "out").glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_it_holds_exactly_the_modules_of_the_three_packages(wheel: zipfile.ZipFile) -> None:
+    found = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert found == wanted
+
+
+def test_it_brings_the_command_and_its_own_name(wheel: zipfile.ZipFile) -> None:
+    (folder,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+    assert folder.startswith("pipeline_bench-")
+    assert "bench = bench.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
+    top = wheel.read(f"{folder}/top_level.txt").decode().split()
+    assert sorted(top) == sorted(PACKAGES)
+
+
+def test_the_version_is_that_of_the_package(wheel: zipfile.ZipFile) -> None:
+    from bench import __version__
+
+    assert f"pipeline_bench-{__version__}-py3-none-any.whl" in str(wheel.filename)
+
+
+def test_no_dependency_is_the_placeholder_of_dali() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    names = [re.split(r"[^\w.-]", line)[0] for line in [*project["dependencies"], *extras]]
+    assert "nvidia-dali" not in names
+    assert [name for name in names if "dali" in name] == ["nvidia-dali-cuda130"]
+
+
+def test_dali_is_asked_for_only_where_it_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (line,) = [line for line in project["dependencies"] if "dali" in line]
+    assert "sys_platform == 'linux'" in line
+    assert "platform_machine == 'x86_64'" in line
