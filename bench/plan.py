@@ -81,6 +81,8 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
     probe = environment.probe()
     notices: list[str] = []
     device = choose_device(options.device, probe, notices)
+    setting = choose_setting(options, probe, device)
+    cells = choose_cells(options, setting)  # a typo is told before anything is fetched
     data_dir = options.data_dir or sources.default_data_dir()
     source, problem = sources.resolve(options.source, data_dir, report=report)
     if problem:
@@ -89,8 +91,8 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
             f"{source!r} instead: the figures say nothing about CIFAR-10. "
             "Use --source cifar10 to insist, --data-dir if you have it."
         )
-    setting = choose_setting(options, probe, device, source)
-    cells = choose_cells(options, setting)
+    setting = replace(setting, source=source)
+    cells = [replace(cell, source=source) for cell in cells]
     data = sources.load(source, data_dir, report=report)
     folder = group_folder(options.out, environment.machine_name(device), source, setting.scale)
     runs = grid.runs_of(cells, options.seeds, data.fingerprint)
@@ -152,7 +154,7 @@ def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
     return "cuda" if probe.cuda and asked != "cpu" else "cpu"
 
 
-def choose_setting(options: Options, probe: Probe, device: str, source: str) -> Setting:
+def choose_setting(options: Options, probe: Probe, device: str) -> Setting:
     """What all cells have in common, defaults by device and scale filled in.
 
     Raises:
@@ -174,7 +176,7 @@ def choose_setting(options: Options, probe: Probe, device: str, source: str) -> 
     precision: Precision = "bf16" if device == "cuda" and probe.bf16 else "fp32"
     precision = next((name for name in get_args(Precision) if name == options.precision), precision)
     return Setting(
-        source=source,
+        source=options.source,
         scale=scale,
         device=device,
         precision=precision,

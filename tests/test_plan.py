@@ -78,7 +78,7 @@ def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_fou
 
 
 def setting(probe: Probe = NO_GPU, device: str = "cpu", **options: Any) -> Setting:
-    return choose_setting(Options(**options), probe, device, "shapes")
+    return choose_setting(Options(**options), probe, device)
 
 
 def test_a_gpu_gets_the_full_scale_bf16_and_compiled_nets() -> None:
@@ -92,7 +92,7 @@ def test_a_cpu_gets_its_own_scale_in_fp32_without_compilation() -> None:
     found = setting()
     assert (found.scale, found.precision, found.compile) == ("cpu", "fp32", False)
     assert found.budget == BUDGETS["cpu"]
-    assert (found.source, found.device) == ("shapes", "cpu")
+    assert (found.source, found.device) == ("auto", "cpu")
 
 
 def test_what_is_asked_for_beats_what_is_usual() -> None:
@@ -240,10 +240,11 @@ def test_a_stand_in_for_cifar_is_a_notice(machine: Callable[..., None], tmp_path
     assert plan.folder.name == "my-cuda_shapes_full"
 
 
-def test_a_wrong_selection_is_told_before_any_image_is_read(
+def test_a_wrong_selection_is_told_before_anything_is_fetched(
     machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(NO_GPU, "shapes")
-    monkeypatch.setattr(planning.sources, "load", lambda *args, **kwargs: pytest.fail("read"))
+    for name in ("resolve", "load"):
+        monkeypatch.setattr(planning.sources, name, lambda *args, **kwargs: pytest.fail("fetched"))
     with pytest.raises(UsageError, match="did you mean resnet18"):
         planning.make(Options(select="resnt18"), print)
