@@ -26,7 +26,7 @@ TEST = 10_000
 CHUNK = 250
 STROKES_BEHIND = 3
 STROKES_BEFORE = 1
-UPRIGHT = 45
+LEAN_DEGREES = 45
 SETS = {"train": 0, "test": 1}
 
 
@@ -110,7 +110,11 @@ SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "heart": _heart,
     "tee": _tee,
 }
-"""Name to signed distance: negative inside, in units of the shape's half size, any (u, v)."""
+"""Name to signed distance from its outline, negative inside.
+
+It takes u (to the right) and v (up) of one shape, in units of the shape's half size. Every
+distance is even in u, so that the mirror image of a class is the class again.
+"""
 
 CLASSES: tuple[str, ...] = tuple(SHAPES)
 
@@ -126,6 +130,10 @@ def generate() -> tuple[Bytes, Labels, Bytes, Labels]:
 
 def draw(labels: Labels, rng: np.random.Generator) -> Bytes:
     """One image for each of `labels` (N,): uint8 (N, 32, 32, 3).
+
+    Args:
+        labels: Indices into `CLASSES`, in any number.
+        rng: Over a generator of 64 raw bits, as PCG64 is; equal states give equal images.
 
     Raises:
         ValueError: A label is not an index into `CLASSES`.
@@ -202,7 +210,7 @@ def _coverage(distance: Floats) -> Floats:
 def _shape(rng: np.random.Generator, labels: Labels) -> Floats:
     """Coverage (N, 1, 32, 32) of the labelled shapes."""
     count = len(labels)
-    u, v = _frame(rng, count, reach=4.0, lean=UPRIGHT)
+    u, v = _frame(rng, count, reach=4.0, lean=LEAN_DEGREES)
     radius = _uniform(rng, count, 6.0, 11.0)
     stretch = _uniform(rng, count, 0.8, 1.0)
     u /= radius * stretch
