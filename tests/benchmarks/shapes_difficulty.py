@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/benchmarks/shapes_difficulty.py [linear] [good] [few] [short]
 
-prints one JSON object; without names it measures all four, about 20 minutes on two cores.
+prints one JSON object; without names it measures all four, about half an hour on one core.
 Nothing is asserted: the figures say whether the source's nuisances are still set well.
 """
 
