@@ -171,7 +171,7 @@ class DaliPipeline(Pipeline):
                 self._take()
 
     def _start(self) -> None:
-        """Fills DALI's queue once and empties it: its first run takes several batches, others one."""
+        """Fills the queue once and empties it: the first run takes several batches, others one."""
         generator = torch.Generator().manual_seed(0)
         for _ in range(PREFETCH):
             self._feed(torch.arange(self.request.batch_size, device=self.request.device), generator)
