@@ -26,8 +26,9 @@ class Cell:
         epochs: Passes over the training images.
         batch_size: Images per step; never changed behind the user's back.
         width: Channel multiplier of the net.
-        train_images: Training images used, a stratified part of the split; None for all.
+        train_images: Training images used at most, a stratified part; None for all.
         validation_images: Likewise.
+        test_images: Likewise.
         precision: "bf16" is automatic mixed precision.
         compile: Whether the net runs under torch.compile.
         target_accuracy: Validation accuracy that time to accuracy refers to.
@@ -47,6 +48,7 @@ class Cell:
     width: float = 1.0
     train_images: int | None = None
     validation_images: int | None = None
+    test_images: int | None = None
     precision: Precision = "fp32"
     compile: bool = False
     target_accuracy: float = 0.9

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from bench import registry
 from bench.cell import Cell, Precision, Protocol, Run, Scale
 from bench.errors import UsageError
+from pipelines import building
 from pipelines.building import canonical_name
 from pipelines.catalog import Unavailable, unknown_name
 
@@ -19,6 +20,7 @@ class Budget:
     width: float
     train_images: int | None
     validation_images: int | None
+    test_images: int | None
     target_accuracy: float
 
 
@@ -29,15 +31,17 @@ BUDGETS: dict[Scale, Budget] = {
         width=1.0,
         train_images=None,
         validation_images=None,
+        test_images=None,
         target_accuracy=0.90,
     ),
     "cpu": Budget(
-        epochs=4,
+        epochs=3,
         batch_size=64,
-        width=0.25,
-        train_images=5000,
-        validation_images=1000,
-        target_accuracy=0.40,
+        width=0.125,
+        train_images=2500,
+        validation_images=500,
+        test_images=2000,
+        target_accuracy=0.30,
     ),
 }
 
@@ -70,6 +74,7 @@ class Setting:
             width=budget.width,
             train_images=budget.train_images,
             validation_images=budget.validation_images,
+            test_images=budget.test_images,
             precision=self.precision,
             compile=self.compile,
             target_accuracy=budget.target_accuracy,
@@ -114,11 +119,8 @@ def pipeline_slice(setting: Setting) -> list[Cell]:
     return [
         setting.cell("resnet18", "sgd", augmentation, pipeline)
         for augmentation in registry.defaults("augmentations")
-        for pipeline in SLICE_PIPELINES
+        for pipeline in building.catalog.entries
     ]
-
-
-SLICE_PIPELINES = ("native", "kornia", "torchvision")
 
 
 def smoke(setting: Setting) -> list[Cell]:
@@ -129,15 +131,17 @@ def smoke(setting: Setting) -> list[Cell]:
             setting.budget,
             epochs=1,
             batch_size=64,
-            width=0.25,
+            width=0.125,
             train_images=1280,
             validation_images=500,
+            test_images=1000,
         ),
     )
     return [
         tiny.cell("cnn2", "sgd", "flip_crop", "native"),
         tiny.cell("cnn4", "adamw", "flip_crop_cutout", "kornia"),
         tiny.cell("resnet18", "muon", "none", "torchvision"),
+        tiny.cell("cnn2", "sgd", "flip_crop", "dali"),
     ]
 
 

@@ -21,7 +21,7 @@ from bench.draft import Draft
 from bench.loop import Autocast, Step, cached_step_s, padded, predict, train_epoch
 from bench.metrics import Scores, full_scores, quick_scores
 from bench.record import Point, Throughput
-from bench.split import training_and_validation
+from bench.split import reduced, training_and_validation
 from bench.store import Store
 from pipelines.base import Batch, Pipeline, derive_seed
 from pipelines.sources.base import Images
@@ -138,7 +138,7 @@ def prepare(draft: Draft, shared: Shared, device: torch.device) -> Parts:
         weights={name: value.clone() for name, value in net.module.state_dict().items()},
         pipeline=pipeline,
         validation=None if validation is None else evaluation(validation),
-        test=evaluation(data.test),
+        test=evaluation(reduced(data.test, cell.test_images)),
         classes=data.train.classes,
         autocast=partial(
             torch.autocast, device.type, dtype=torch.bfloat16, enabled=cell.precision == "bf16"

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import UsageError
 from pipelines.base import derive_seed
 from pipelines.sources.base import Images
 
@@ -39,26 +38,27 @@ def stratified(labels_N: Tensor, count: int) -> Tensor:
 def training_and_validation(
     images: Images, *, protocol: str, train_images: int | None, validation_images: int | None
 ) -> tuple[Images, Images | None]:
-    """The sets a run trains on and chooses by; no validation set under the speedrun protocol.
-
-    Raises:
-        UsageError: A set is asked to be larger than it is.
-    """
+    """The sets a run trains on and chooses by; no validation set under the speedrun protocol."""
     if protocol == "speedrun":
         everything = torch.arange(len(images))
-        return images.subset(_part(everything, images.labels, train_images, "training")), None
+        return images.subset(_part(everything, images.labels, train_images)), None
     training, validation = holdout(images.labels)
     return (
-        images.subset(_part(training, images.labels, train_images, "training")),
-        images.subset(_part(validation, images.labels, validation_images, "validation")),
+        images.subset(_part(training, images.labels, train_images)),
+        images.subset(_part(validation, images.labels, validation_images)),
     )
 
 
-def _part(indices: Tensor, labels_N: Tensor, count: int | None, noun: str) -> Tensor:
-    if count is None or count == len(indices):
+def reduced(images: Images, count: int | None) -> Images:
+    """A stratified part of `count` images; all of them for None or where there are no more."""
+    if count is None or count >= len(images):
+        return images
+    return images.subset(stratified(images.labels, count))
+
+
+def _part(indices: Tensor, labels_N: Tensor, count: int | None) -> Tensor:
+    if count is None or count >= len(indices):
         return indices
-    if count > len(indices):
-        raise UsageError(f"{count} {noun} images asked for, the source has {len(indices)}")
     return indices[stratified(labels_N[indices], count)]
 
 

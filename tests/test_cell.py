@@ -24,6 +24,7 @@ OTHER: dict[str, Any] = {
     "width": 0.5,
     "train_images": None,
     "validation_images": 7,
+    "test_images": 9,
     "precision": "bf16",
     "compile": True,
     "target_accuracy": 0.61,
@@ -56,7 +57,7 @@ def test_the_id_is_the_same_in_every_process_and_version() -> None:
         ),
         seed=0,
     )
-    assert run.id == "7ba3ca9478b39733"
+    assert run.id == "b73c7e4d58494774"
 
 
 def test_equal_runs_have_equal_ids() -> None:

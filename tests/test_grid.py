@@ -8,7 +8,8 @@ import pytest
 from bench import grid, registry
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.grid import BUDGETS, GRIDS, SLICE_PIPELINES, Setting, cells_of, runs_of, unique
+from bench.grid import BUDGETS, GRIDS, Setting, cells_of, runs_of, unique
+from pipelines import building
 from pipelines.building import canonical_name
 from pipelines.catalog import Unavailable, UnknownName
 from tests.made import made_cell
@@ -47,7 +48,7 @@ def test_the_default_grid_is_all_defaults_through_kornia_and_a_slice_over_pipeli
     assert len(augmentations) >= 3
     kornia = canonical_name("kornia")
     through_kornia = set(product(architectures, optimizers, augmentations, [kornia]))
-    pipelines = [canonical_name(name) for name in SLICE_PIPELINES]
+    pipelines = [canonical_name(name) for name in building.catalog.entries]
     assert len(set(pipelines)) >= 3
     across = set(product(["resnet18"], ["sgd"], augmentations, pipelines))
     cells = cells_of("default", setting)

@@ -1,12 +1,10 @@
 """The split is stratified, disjoint, complete, and depends on the labels alone."""
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import UsageError
-from bench.split import holdout, stratified, training_and_validation
+from bench.split import holdout, reduced, stratified, training_and_validation
 from pipelines.sources.base import Images
 
 
@@ -59,9 +57,17 @@ def test_the_speedrun_protocol_trains_on_everything_and_holds_nothing_out() -> N
     assert validation is None
 
 
-def test_asking_for_more_images_than_there_are_is_a_usage_error() -> None:
+def test_counts_are_at_most_what_there_is() -> None:
     images = made_images(torch.arange(100) % 10, 10)
-    with pytest.raises(UsageError, match="91 training images asked for, the source has 90"):
-        training_and_validation(
-            images, protocol="validation", train_images=91, validation_images=None
-        )
+    training, validation = training_and_validation(
+        images, protocol="validation", train_images=91, validation_images=50
+    )
+    assert validation is not None
+    assert (len(training), len(validation)) == (90, 10)
+    assert reduced(images, None) is images
+    assert reduced(images, 1000) is images
+
+
+def test_a_reduced_set_keeps_the_classes_shares() -> None:
+    images = made_images(torch.arange(100) % 10, 10)
+    assert torch.bincount(reduced(images, 20).labels).tolist() == [2] * 10

@@ -34,6 +34,7 @@ BUDGET = {
     "width": "width {:g}",
     "train_images": "{} images",
     "validation_images": "{} validation images",
+    "test_images": "{} test images",
     "precision": "{}",
     "compile": "compile {}",
     "target_accuracy": "target {:.1%} validation accuracy",
