@@ -1,148 +1,189 @@
-"""Where images come from: `load` gives a source's two sets from its cache, filled on first use."""
+"""Where images come from: `cifar10`, `cifar100`, `shapes` (generated) and `folder:PATH`.
 
+A source is fetched or read once, checked, and cached as arrays that later calls map into memory.
+"""
+
+import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.catalog import UnknownName, unknown_name
-from pipelines.sources.base import Data, SourceError
+from pipelines.sources import cache, cifar
+from pipelines.sources.arrays import SETS, Arrays, Labelled
+from pipelines.sources.errors import NotObtained, SourceError
 
 if TYPE_CHECKING:
-    from pipelines.sources.cache import Raw
+    from pipelines.sources.base import Data
 
-__all__ = ["default_data_dir", "is_cached", "load", "resolve"]
-
-NAMES = ("cifar10", "cifar100", "shapes")
-FOLDER = "folder:"
-AUTO = "auto"
+__all__ = ["SourceError", "default_data_dir", "is_cached", "load", "resolve"]
 
 Report = Callable[[str], None]
+NAMES = ["cifar10", "cifar100", "shapes", "folder:PATH"]
+TREE = "folder:"
+AUTO = "auto"
 
 
-def load(name: str, data_dir: str | Path | None = None, *, report: Report | None = None) -> Data:
-    """Both sets of a source: "cifar10", "cifar100", "shapes" or "folder:PATH".
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """How a source is made.
 
     Args:
-        name: The source.
-        data_dir: Where sources are cached; it may hold torchvision's CIFAR files.
-        report: Gets lines about work that takes a while.
+        folder: Its place in the cache.
+        key: Names what is made; a cache of another key is stale.
+        make: Makes it, with an empty folder to work in.
+    """
+
+    folder: str
+    key: str
+    make: Callable[[Path, Report], Arrays]
+
+
+def default_data_dir() -> Path:
+    """Where sources are cached if nobody says otherwise."""
+    named = os.environ.get("PIPELINE_BENCH_DATA")
+    if named:
+        return Path(named).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "pipeline-bench"
+
+
+def load(name: str, data_dir: str | Path | None = None, *, report: Report | None = None) -> "Data":
+    """The images of a source, fetched or read first if this has not been done before.
+
+    Args:
+        name: "cifar10", "cifar100", "shapes" or "folder:PATH".
+        data_dir: Where sources are cached; may hold torchvision's CIFAR files. If it cannot be
+            written, the usual place holds the cache.
+        report: Gets lines about progress.
 
     Raises:
-        UnknownName: No source has that name.
-        SourceError: It cannot be had; the message says why and what to do.
+        UnknownName: No such source.
+        SourceError: It cannot be had; the message says why and what to do about it.
     """
-    from pipelines.sources import cache
+    import torch
 
-    check_name(name)
+    from pipelines.sources.base import Data, Images
+
+    say = report or (lambda text: None)
     folder = _data_dir(data_dir)
-    say = report or _silent
-    place = folder / "cache" / cache_key(name)
-    cached = cache.read(place)
-    if cached is not None:
-        return cached
-    if place.exists():
-        say(f"{name}: the cache in {place} is damaged and made anew")
-    return cache.write(place, name, _obtain(name, folder, say))
+    recipe = _recipe(name, folder)
+    found = cache.obtain(
+        _place(folder, recipe),
+        recipe.key,
+        lambda scratch: recipe.make(scratch, say),
+        say,
+    )
+    train, test = (
+        Images(
+            images=torch.from_numpy(found.sets[which].images),
+            labels=torch.from_numpy(found.sets[which].labels),
+            classes=found.classes,
+            mean=found.mean,
+            std=found.std,
+            fingerprint=found.fingerprints[which],
+        )
+        for which in SETS
+    )
+    return Data(name=name, train=train, test=test)
 
 
 def resolve(
     name: str, data_dir: str | Path | None = None, *, report: Report | None = None
 ) -> tuple[str, str]:
-    """The source that `name` means, and for "auto" why it is not CIFAR-10 ("" if it is).
+    """The source to use, and the problem that kept "auto" from CIFAR-10 ("" if there is none).
 
     Raises:
-        UnknownName: No source has that name.
+        UnknownName: No such source.
     """
     if name != AUTO:
-        check_name(name)
+        _check(name)
         return name, ""
     try:
         load("cifar10", data_dir, report=report)
+    except NotObtained as error:
+        return "shapes", error.reason
     except SourceError as error:
-        return "shapes", str(error).split(" Ways out:")[0]
+        return "shapes", str(error)
     return "cifar10", ""
 
 
 def is_cached(name: str, data_dir: str | Path | None = None) -> bool:
-    """Whether a source can be read without fetching or decoding anything."""
-    from pipelines.sources import cache
-
-    check_name(name)
-    return cache.read(_data_dir(data_dir) / "cache" / cache_key(name)) is not None
-
-
-def default_data_dir() -> Path:
-    """$PIPELINE_BENCH_DATA, or "pipeline-bench" in the user's cache folder."""
-    own = os.environ.get("PIPELINE_BENCH_DATA")
-    if own:
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "pipeline-bench"
-
-
-def check_name(name: str) -> None:
-    """Refuses what is no source.
+    """Whether `load` would find the source in the cache; reads no image.
 
     Raises:
-        UnknownName: No source has that name; suggests the nearest.
+        UnknownName: No such source.
     """
-    if name not in NAMES and not name.startswith(FOLDER):
-        raise UnknownName(unknown_name("source", name, [*NAMES, f"{FOLDER}PATH"]))
-
-
-def cache_key(name: str) -> str:
-    """The cache folder's name: changes when what it holds would.
-
-    Raises:
-        SourceError: A folder source is not a tree of images.
-    """
-    if name == "shapes":
-        from pipelines.sources import shapes
-
-        return f"shapes-v{shapes.VERSION}"
-    if name.startswith(FOLDER):
-        from pipelines.sources import folder
-
-        return f"folder-{folder.scan(_path(name)).key}-{folder.SIZE}"
-    return name
-
-
-def _obtain(name: str, data_dir: Path, report: Report) -> "Raw":
-    if name == "shapes":
-        return _shapes(report)
-    if name.startswith(FOLDER):
-        from pipelines.sources import folder
-
-        return folder.read(folder.scan(_path(name)), report)
-    from pipelines.sources import cifar
-
-    which = {"cifar10": cifar.CIFAR10, "cifar100": cifar.CIFAR100}[name]
-    return cifar.obtain(which, data_dir, report)
-
-
-def _shapes(report: Report) -> "Raw":
-    from pipelines.sources import shapes
-    from pipelines.sources.cache import Raw
-
-    report("shapes: drawing 60,000 images")
-    train_images, train_labels, test_images, test_labels = shapes.generate()
-    return Raw(
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        classes=shapes.CLASSES,
-    )
-
-
-def _path(name: str) -> Path:
-    return Path(name.removeprefix(FOLDER)).expanduser()
+    folder = _data_dir(data_dir)
+    try:
+        recipe = _recipe(name, folder)
+    except SourceError:
+        return False
+    return cache.present(_place(folder, recipe), recipe.key)
 
 
 def _data_dir(data_dir: str | Path | None) -> Path:
-    return default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    return (Path(data_dir).expanduser() if data_dir else default_data_dir()).absolute()
 
 
-def _silent(text: str) -> None:
-    pass
+def _place(data_dir: Path, recipe: _Recipe) -> Path:
+    """The source's cache folder: in `data_dir`, unless that lacks it and cannot be written."""
+    own = data_dir / "cache" / recipe.folder
+    nearest = next(path for path in (own, *own.parents) if path.exists())
+    read_only = data_dir.is_dir() and not os.access(nearest, os.W_OK)
+    if read_only and not cache.present(own, recipe.key):
+        return default_data_dir().absolute() / "cache" / recipe.folder
+    return own
+
+
+def _check(name: str) -> None:
+    if name not in NAMES[:-1] and not name.startswith(TREE):
+        raise UnknownName(unknown_name("source", name, [AUTO, *NAMES]))
+    if name == TREE:
+        raise SourceError("the source 'folder:' names no folder; write folder:PATH")
+
+
+def _recipe(name: str, data_dir: Path) -> _Recipe:
+    _check(name)
+    if name.startswith(TREE):
+        return _tree(Path(name.removeprefix(TREE)).expanduser().absolute())
+    if name == "shapes":
+        return _shapes()
+    spec = cifar.CIFAR10 if name == "cifar10" else cifar.CIFAR100
+    return _Recipe(
+        folder=name,
+        key=name,
+        make=lambda scratch, report: cifar.obtain(spec, data_dir, scratch, report),
+    )
+
+
+def _tree(root: Path) -> _Recipe:
+    from pipelines.sources.decode import IMAGE_SIZE, decode_tree
+    from pipelines.sources.folder import scan
+
+    tree = scan(root)
+    place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return _Recipe(
+        folder=f"folder-{place}-{IMAGE_SIZE}",
+        key=f"{tree.key}-{IMAGE_SIZE}",
+        make=lambda scratch, report: decode_tree(tree, report),
+    )
+
+
+def _shapes() -> _Recipe:
+    from pipelines.sources import shapes
+
+    def make(scratch: Path, report: Report) -> Arrays:
+        report("drawing the source shapes")
+        train, train_labels, test, test_labels = shapes.generate()
+        return Arrays(
+            sets={
+                "train": Labelled(images=train, labels=train_labels),
+                "test": Labelled(images=test, labels=test_labels),
+            },
+            classes=shapes.CLASSES,
+        )
+
+    return _Recipe(folder="shapes", key=f"shapes-{shapes.VERSION}", make=make)

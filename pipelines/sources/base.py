@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.sources.errors import SourceError
 
-class SourceError(RuntimeError):
-    """A source that cannot be had; the message says why and what to do about it."""
+__all__ = ["Data", "Images", "SourceError"]
 
 
 @dataclass(frozen=True, kw_only=True)

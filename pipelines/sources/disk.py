@@ -1,0 +1,210 @@
+"""The cache's files: `source.json` and the data folder of .npy files that it points to.
+
+Data folders are written first and never changed; replacing `source.json` is what makes one of them
+the cache, so a crash at any moment leaves the old cache or none.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from pipelines.sources.arrays import SETS, Arrays, Cached, Labelled, Set
+from pipelines.sources.measures import fingerprint
+
+NOTE = "source.json"
+FORMAT = 1
+
+
+class Damaged(Exception):
+    """A cache that must not be used; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Note:
+    """What `source.json` says; `files` are those of the data folder."""
+
+    format: int
+    key: str
+    folder: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprints: dict[Set, str]
+    files: dict[str, _Stored]
+
+
+def read(folder: Path, key: str) -> Cached | None:
+    """The cache in `folder`; None if there is none, or one of another key.
+
+    Sizes are always checked, bytes only where a file was written since.
+
+    Raises:
+        Damaged: It is not what was written.
+    """
+    note = _read_note(folder)
+    if note is None or note.key != key:
+        return None
+    data = folder / note.folder
+    try:
+        touched = _touched(data, note)
+        sets = {name: _load(data, name) for name in SETS}
+    except (OSError, ValueError, EOFError) as error:
+        raise Damaged(str(error)) from error
+    if touched:
+        _compare(note, sets)
+        with suppress(OSError):  # a copied cache in a folder that cannot be written stays usable
+            _write_note(folder, replace(note, files=_stored(data)))
+    return Cached(
+        sets=sets,
+        classes=note.classes,
+        mean=note.mean,
+        std=note.std,
+        fingerprints=note.fingerprints,
+    )
+
+
+def write(
+    folder: Path, key: str, arrays: Arrays, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    """Makes `arrays` the cache in `folder`, which exists.
+
+    Raises:
+        OSError: They cannot be written; the cache is as it was.
+    """
+    data = Path(tempfile.mkdtemp(prefix="data-", dir=folder))
+    try:
+        _write_arrays(data, arrays)
+        note = _Note(
+            format=FORMAT,
+            key=key,
+            folder=data.name,
+            classes=arrays.classes,
+            mean=mean,
+            std=std,
+            fingerprints={
+                name: fingerprint(part.images, part.labels, arrays.classes)
+                for name, part in arrays.sets.items()
+            },
+            files=_stored(data),
+        )
+        _write_note(folder, note)
+    except BaseException:
+        shutil.rmtree(data, ignore_errors=True)
+        raise
+
+
+def sweep(folder: Path) -> None:
+    """Deletes what crashed or replaced builds left; arrays that are mapped somewhere stay valid."""
+    note = None
+    with suppress(Damaged):
+        note = _read_note(folder)
+    for pattern in ("data-*", "scratch-*"):
+        for path in folder.glob(pattern):
+            if note is None or path.name != note.folder:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_note(folder: Path) -> _Note | None:
+    try:
+        text = (folder / NOTE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Damaged(str(error)) from error
+    try:
+        note = msgspec.json.decode(text, type=_Note)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Damaged(f"{NOTE}: {error}") from error
+    if note.format != FORMAT:
+        return None
+    if set(note.files) != {_file(name, part) for name in SETS for part in ("images", "labels")}:
+        raise Damaged(f"{NOTE} lists other files")
+    if not note.folder.startswith("data-") or Path(note.folder).name != note.folder:
+        raise Damaged(f"{NOTE} points to {note.folder!r}")
+    return note
+
+
+def _touched(data: Path, note: _Note) -> bool:
+    touched = False
+    for name, stored in note.files.items():
+        status = (data / name).stat()
+        if status.st_size != stored.size:
+            raise Damaged(f"{name} has {status.st_size} bytes instead of {stored.size}")
+        touched |= status.st_mtime_ns != stored.modified_ns
+    return touched
+
+
+def _load(data: Path, name: Set) -> Labelled:
+    images = np.load(data / _file(name, "images"), mmap_mode="c", allow_pickle=False)
+    labels = np.load(data / _file(name, "labels"), mmap_mode="c", allow_pickle=False)
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(f"{name} images are {images.dtype} {images.shape}")
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise ValueError(f"{name} labels are {labels.dtype} {labels.shape}")
+    return Labelled(images=images, labels=labels)
+
+
+def _compare(note: _Note, sets: Mapping[Set, Labelled]) -> None:
+    for name, part in sets.items():
+        if fingerprint(part.images, part.labels, note.classes) != note.fingerprints.get(name):
+            raise Damaged(f"the bytes of the {name} set changed")
+
+
+def _file(name: Set, part: str) -> str:
+    return f"{name}_{part}.npy"
+
+
+def _write_arrays(data: Path, arrays: Arrays) -> None:
+    data.chmod(0o755)  # mkdtemp's folders are closed to everybody else, a shared cache is not
+    for name, part in arrays.sets.items():
+        for which, array in (("images", part.images), ("labels", part.labels)):
+            with (data / _file(name, which)).open("wb") as file:
+                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+    _sync(data)
+
+
+def _write_note(folder: Path, note: _Note) -> None:
+    handle, name = tempfile.mkstemp(prefix=f"{NOTE}.", dir=folder)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(note)))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(folder / NOTE)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(folder)
+
+
+def _stored(data: Path) -> dict[str, _Stored]:
+    found = {path.name: path.stat() for path in sorted(data.iterdir())}
+    return {
+        name: _Stored(size=status.st_size, modified_ns=status.st_mtime_ns)
+        for name, status in found.items()
+    }
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)  # without it the new names may be lost when the power goes
+    finally:
+        os.close(handle)

@@ -1,0 +1,119 @@
+"""A mirror on this machine that behaves, or misbehaves, as the first part of the path says."""
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+PAGE = b"<html>we moved</html>"
+
+
+@dataclass
+class Mirror:
+    """What it serves, and what it was asked: (path, Range header or "")."""
+
+    url: str
+    content: bytes
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def downloads(self, manner: str) -> list[str]:
+        """Ranges of the requests in this manner that were not just for the first byte."""
+        return [span for path, span in self.asked if f"/{manner}/" in path and span != "bytes=0-0"]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    mirror: Mirror
+    over: threading.Event
+
+    def do_GET(self) -> None:
+        manner, span = self.path.split("/")[1], self.headers.get("Range", "")
+        self.mirror.asked.append((self.path, span))
+        getattr(self, f"do_{manner}")(self.mirror.content, span)
+
+    def do_ok(self, content: bytes, span: str) -> None:
+        if not span:
+            return self.send(200, content)
+        first, last = span.removeprefix("bytes=").split("-")
+        part = content[int(first) : int(last) + 1 if last else None]
+        where = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
+        self.send(206, part, {"Content-Range": where})
+
+    def do_whole(self, content: bytes, span: str) -> None:
+        self.send(200, content)
+
+    def do_wrong(self, content: bytes, span: str) -> None:
+        self.send(200, bytes(len(content)))
+
+    def do_cut(self, content: bytes, span: str) -> None:
+        self.send(200, content[: len(content) // 2], {"Content-Length": str(len(content))})
+
+    def do_page(self, content: bytes, span: str) -> None:
+        self.send(200, PAGE)
+
+    def do_endless(self, content: bytes, span: str) -> None:
+        self.protocol_version = "HTTP/1.0"
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(content + content)
+
+    def do_gone(self, content: bytes, span: str) -> None:
+        self.send(404, b"")
+
+    def do_silent(self, content: bytes, span: str) -> None:
+        self.over.wait(30)
+
+    def do_stalls(self, content: bytes, span: str) -> None:
+        self.do_cut(content, span)
+        if span != "bytes=0-0":
+            self.over.wait(30)
+
+    def do_drips(self, content: bytes, span: str) -> None:
+        self.send(200, b"", {"Content-Length": str(len(content))})
+        while span != "bytes=0-0" and not self.over.wait(0.05):
+            self.wfile.write(content[:1])
+            self.wfile.flush()
+
+    def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def log_message(self, *args: object) -> None:
+        """Nothing is said on standard error."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *args: object) -> None:
+        """A client that hangs up is what the tests are about."""
+
+
+@contextmanager
+def serve(content: bytes) -> Iterator[Mirror]:
+    """Serves `content` under every path until the block ends."""
+    over = threading.Event()
+    mirror = Mirror(url="", content=content)
+    handler = type("Bound", (Handler,), {"mirror": mirror, "over": over})
+    with Server(("127.0.0.1", 0), handler) as server:
+        mirror.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield mirror
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+
+
+def refused() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -1,0 +1,145 @@
+"""Downloads: what is whole and right is kept, what hangs or lies costs seconds."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.sources import download
+from pipelines.sources.download import Wanted, fetch, md5_of
+from pipelines.sources.errors import SourceError, WayFailed
+from tests.mirror import Mirror, refused, serve
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+GIVE_UP_S = 15.0
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    monkeypatch.setattr(download, "ANSWER_S", 0.5)
+    monkeypatch.setattr(download, "STALL_S", 0.3)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serve(CONTENT) as mirror:
+        yield mirror
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
+    path = tmp_path_factory.mktemp("wanted") / "file"
+    path.write_bytes(CONTENT)
+    return Wanted(name="file", size=len(CONTENT), md5=md5_of(path))
+
+
+def attempt(mirror: Mirror, wanted: Wanted, folder: Path, *manners: str) -> list[str]:
+    """Fetches from mirrors of these manners, one after the other answers; gives what was told."""
+    told: list[str] = []
+    urls = [f"{mirror.url}/{manner}/file" for manner in manners]
+    path = fetch(wanted, urls, folder, told.append)
+    assert path.read_bytes() == CONTENT
+    return told
+
+
+@pytest.mark.parametrize("manner", ["ok", "whole"])
+def test_a_good_mirror_gives_the_file(
+    mirror: Mirror, wanted: Wanted, tmp_path: Path, manner: str
+) -> None:
+    told = attempt(mirror, wanted, tmp_path, manner)
+    assert "127.0.0.1" in told[0]
+    assert mirror.downloads(manner) == [""]
+    attempt(mirror, wanted, tmp_path, manner)
+    assert mirror.downloads(manner) == [""], "what is there is not fetched again"
+
+
+@pytest.mark.parametrize(
+    ("manner", "reason"),
+    [
+        ("wrong", "another checksum"),
+        ("cut", "broke off"),
+        ("page", "bytes instead of"),
+        ("endless", "more than"),
+        ("gone", "HTTP status 404"),
+        ("silent", "no answer in"),
+        ("stalls", "stopped answering"),
+        ("drips", "it gave"),
+    ],
+)
+def test_a_bad_mirror_is_told_and_the_next_one_taken(
+    mirror: Mirror, wanted: Wanted, tmp_path: Path, manner: str, reason: str
+) -> None:
+    start = time.monotonic()
+    with pytest.raises(WayFailed, match=reason) as failure:
+        attempt(mirror, wanted, tmp_path, manner)
+    assert "127.0.0.1" in str(failure.value)
+    attempt(mirror, wanted, tmp_path, "ok")
+    assert time.monotonic() - start < GIVE_UP_S
+
+
+def test_nobody_listens(wanted: Wanted, tmp_path: Path) -> None:
+    with pytest.raises(WayFailed, match="refused"):
+        fetch(wanted, [f"{refused()}/file"], tmp_path, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mirrors_of_one_fault_are_told_together(wanted: Wanted, tmp_path: Path) -> None:
+    hosts = [refused(), refused()]
+    with pytest.raises(WayFailed) as failure:
+        fetch(wanted, [f"{host}/file" for host in hosts], tmp_path, print)
+    assert str(failure.value).count("refused") == 1
+    for host in hosts:
+        assert host.removeprefix("http://") in str(failure.value)
+
+
+def test_silent_mirrors_are_waited_for_at_once(
+    mirror: Mirror, wanted: Wanted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "ANSWER_S", 1.0)
+    urls = [f"{mirror.url}/silent/{number}" for number in range(20)]
+    start = time.monotonic()
+    with pytest.raises(WayFailed, match="no answer"):
+        fetch(wanted, urls, tmp_path, print)
+    assert time.monotonic() - start < GIVE_UP_S < 20
+
+
+@pytest.mark.parametrize("first", ["stalls", "cut"])
+def test_a_part_is_gone_on_with(mirror: Mirror, wanted: Wanted, tmp_path: Path, first: str) -> None:
+    with pytest.raises(WayFailed):
+        attempt(mirror, wanted, tmp_path, first)
+    told = attempt(mirror, wanted, tmp_path, "ok")
+    assert mirror.downloads("ok") == [f"bytes={len(CONTENT) // 2}-"]
+    assert "going on" in told[0]
+
+
+def test_a_mirror_without_ranges_starts_again(
+    mirror: Mirror, wanted: Wanted, tmp_path: Path
+) -> None:
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    told = attempt(mirror, wanted, tmp_path, "whole")
+    assert "starting" in told[0]
+
+
+def test_a_part_of_another_file_is_thrown_away(
+    mirror: Mirror, wanted: Wanted, tmp_path: Path
+) -> None:
+    (tmp_path / "file.part").write_bytes(b"x" * 1000)
+    told = attempt(mirror, wanted, tmp_path, "ok")
+    assert mirror.downloads("ok") == ["bytes=1000-", ""]
+    assert any("starting again" in line for line in told)
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) + 1])
+def test_a_wrong_part_that_is_large_enough_is_thrown_away(
+    mirror: Mirror, wanted: Wanted, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "file.part").write_bytes(bytes(size))
+    attempt(mirror, wanted, tmp_path, "ok")
+    assert mirror.downloads("ok") == [""]
+
+
+def test_a_full_disk_is_not_the_mirrors_fault(
+    mirror: Mirror, wanted: Wanted, tmp_path: Path
+) -> None:
+    (tmp_path / "file.part").symlink_to("/dev/full")
+    with pytest.raises(SourceError, match=r"No space left on device.*--data-dir"):
+        fetch(wanted, [f"{mirror.url}/ok/file"], tmp_path, print)

