@@ -180,6 +180,9 @@ def table(
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     sort: Annotated[str | None, typer.Option(help="Column to sort by, best first.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to show, comma-separated.")] = None,
+    select: Annotated[
+        str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
+    ] = "",
     debug: Debug = False,
 ) -> None:
     """Show the matrix: one table for each machine, source and scale, this machine's first."""
@@ -196,6 +199,7 @@ def table(
             machine=this_machine(),
             sort_by=sort,
             columns=columns.split(",") if columns else None,
+            expression=select,
             width=screen.width,
             color=screen.color,
         )

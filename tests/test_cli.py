@@ -30,7 +30,7 @@ OPTIONS = {
             "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--debug",
         }
     ),
-    "table": frozenset({"results", "--format", "--sort", "--columns", "--debug"}),
+    "table": frozenset({"results", "--format", "--sort", "--columns", "-k", "--debug"}),
     "list": frozenset({"kind", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--data-dir", "--debug"}),

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cell import Cell
+from bench.errors import UsageError
 from bench.files import StoreError
 from bench.record import Failure, Record, encode
 from bench.report import matrix as matrices
@@ -331,3 +332,15 @@ def test_a_thousand_records_are_shown_within_two_seconds_and_without_torch(tmp_p
 
 def test_every_measure_has_a_direction() -> None:
     assert set(matrices.HIGHER_IS_BETTER) <= {*matrices.MEASURES, "seeds"}
+
+
+def test_a_selection_leaves_out_other_cells_and_groups_without_any(tmp_path: Path) -> None:
+    one, other = Store(tmp_path / "a_shapes_cpu"), Store(tmp_path / "b_shapes_cpu")
+    one.write(made_record(architecture="resnet18"))
+    one.write(made_record(architecture="vgg11_bn"))
+    other.write(made_record(architecture="vgg11_bn", optimizer="adamw"))
+    text = render_all(tmp_path, "md", expression="resnet18")
+    assert "vgg11_bn" not in text
+    assert text.count("###") == 1
+    with pytest.raises(UsageError, match="did you mean resnet18"):
+        render_all(tmp_path, "md", expression="resnet81")

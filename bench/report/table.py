@@ -12,6 +12,7 @@ from bench.files import StoreError
 from bench.record import Record
 from bench.report.columns import COLUMNS, NOT_REACHED, TableError, header, is_number, shown
 from bench.report.matrix import Matrix, build, sort
+from bench.selection import select
 from bench.store import Store, groups
 from pipelines.catalog import unknown_name
 
@@ -62,6 +63,7 @@ def render_all(
     machine: Collection[str] = (),
     sort_by: str | None = None,
     columns: Sequence[str] | None = None,
+    expression: str = "",
     width: int | None = None,
     color: bool = False,
     on_warning: Callable[[str], None] | None = None,
@@ -73,15 +75,21 @@ def render_all(
     Raises:
         StoreError: There is nothing to show, or it cannot be read.
         TableError: An unknown form or column.
+        UsageError: An `expression` that matches no cell.
     """
-    matrices = []
+    found = {}
     for group in groups(root, machines=machine):
         store = Store(group.folder)
-        records = store.records(on_warning) if on_warning else store.records()
-        if records:
-            matrices.append(build(records, reference=group.reference))
-    if not matrices:
+        found[group] = store.records(on_warning) if on_warning else store.records()
+    cells = list({record.cell: None for records in found.values() for record in records})
+    if not cells:
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
+    chosen = set(select(cells, expression))
+    matrices = [
+        build(kept, reference=group.reference)
+        for group, records in found.items()
+        if (kept := [record for record in records if record.cell in chosen])
+    ]
     if form == "csv":
         frames = [_sorted(matrix.frame, sort_by) for matrix in matrices]
         whole = pd.concat([_plain(frame) for frame in frames], ignore_index=True)
