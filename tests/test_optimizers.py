@@ -117,11 +117,11 @@ def test_a_step_reads_nothing_back(name: str) -> None:
 def test_memorises_a_batch_under_its_schedule(name: str) -> None:
     entry, net = optimizers.catalog.get(name), make_net(width=0.25)
     optimizer = entry.build(net, 64)
-    steps = 30
+    steps = 60
     schedule = LambdaLR(optimizer, lambda step: entry.schedule(min(step / steps, 1.0)))
     draws = torch.Generator().manual_seed(2)
-    x_BCHW = torch.randn(64, 3, 32, 32, generator=draws)
-    labels_B = torch.randint(0, 10, (64,), generator=draws)
+    x_BCHW = torch.randn(16, 3, 32, 32, generator=draws)
+    labels_B = torch.randint(0, 10, (16,), generator=draws)
     losses = []
     for _ in range(steps):
         loss = F.cross_entropy(net(x_BCHW), labels_B)
