@@ -26,7 +26,7 @@ from bench.store import Store
 from pipelines.base import Batch, Pipeline, derive_seed
 from pipelines.sources.base import Images
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images; a GPU is idle between small ones
 WARMUP_EPOCH = 2**31  # an epoch index that training never reaches: its draws are never reused
 WARMUP_STEPS = 3
 CEILING_S = 0.4
@@ -126,7 +126,7 @@ def prepare(draft: Draft, shared: Shared, device: torch.device) -> Parts:
         build = partial(pipelines.build, cell.pipeline, device=device, dtype=dtype, seed=run.seed)
         pipeline = build(training, cell.augmentation, batch_size=cell.batch_size)
         evaluation = partial(
-            build, augmentation="none", batch_size=EVALUATION_BATCH, training=False
+            build, augmentation="none", batch_size=EVALUATION_BATCH[device.type], training=False
         )
     draft.parameters = sum(parameter.numel() for parameter in net.module.parameters())
     draft.augmentation_draws = dict(pipeline.semantics.draws)
@@ -222,7 +222,8 @@ def evaluation_s(parts: Parts, batch: Batch) -> float:
 
     It repeats training images: the test set is not touched before the last step.
     """
-    images_BCHW = padded(batch[0], EVALUATION_BATCH, parts.test.request.memory_format)
+    evaluation = parts.test.request
+    images_BCHW = padded(batch[0], evaluation.batch_size, evaluation.memory_format)
     clock = TrainingClock(parts.device)
     parts.net.module.eval()
     with clock.running(), torch.no_grad(), parts.autocast():
