@@ -21,16 +21,13 @@ from tests.made import made_run
 
 FAULTS = {
     "raises": "raise ValueError('boom in forward')",
-    "runs_out": "raise torch.OutOfMemoryError('made for the test')",
-    "is_killed": "os.kill(os.getpid(), signal.SIGKILL)",
     "segfaults": "ctypes.string_at(0)",
     "would_hang": "open('hanging', 'w').close(); time.sleep(600)",  # after "works" in any listing
     "gives_nan": "return self.head(x.flatten(1)) * float('nan')",
 }
 
 NET = """
-import ctypes, os, signal, time
-import torch
+import ctypes, time
 from torch import nn
 from architectures import Architecture, Spec
 
@@ -77,8 +74,6 @@ def test_every_fault_becomes_a_status_and_nothing_stops_the_rest(copy: Path) -> 
     found = records(copy, "faults")
     assert {name: record["status"] for name, record in found.items()} == {
         "raises": "crashed",
-        "runs_out": "oom",
-        "is_killed": "crashed",
         "segfaults": "crashed",
         "gives_nan": "diverged",
         "works": "ok",
@@ -88,7 +83,6 @@ def test_every_fault_becomes_a_status_and_nothing_stops_the_rest(copy: Path) -> 
     }
     assert messages["raises"] == "boom in forward"
     assert "boom in forward" in found["raises"]["error"]["traceback"]
-    assert "signal 9" in messages["is_killed"]
     assert "signal 11" in messages["segfaults"]
     assert "nan in epoch 1" in messages["gives_nan"]
     table = checkout.bench(copy, "table", "faults", "--format", "md").stdout
@@ -203,6 +197,8 @@ for line in sys.stdin.buffer:
         child = subprocess.Popen(["sleep", "600"], stdout=out)
         print("child", child.pid, flush=True)
         os._exit(3)
+    if part == "is_killed":
+        os.kill(os.getpid(), 9)
     if part == "fails":
         send(out, Done(record=draft.record("crashed", Failure(type="E", message="boom"))))
         break
@@ -298,6 +294,16 @@ def test_a_dead_worker_is_noticed_though_its_child_holds_the_pipe_and_both_are_e
     assert "exit code 3" in record.error.message
     child = int(record.error.traceback.split()[-1])
     wait_until_gone(child)
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_worker_that_is_killed_says_by_what_and_the_next_run_gets_another(
+    tmp_path: Path,
+) -> None:
+    bad, good = acted(tmp_path, "is_killed", "plays")
+    assert (bad.status, good.status) == ("crashed", "ok")
+    assert bad.error is not None
+    assert "signal 9 SIGKILL (out of host memory?)" in bad.error.message
 
 
 @pytest.mark.usefixtures("actor")
