@@ -152,6 +152,13 @@ def derive_seed(seed: int, *stream: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def flipped(request: Request, index: int) -> Tensor:
+    """bool (N,) on the CPU: which images an alternating flip mirrors in epoch `index`."""
+    generator = torch.Generator().manual_seed(derive_seed(request.seed, "alternating flip"))
+    coins = torch.randint(0, 2, (len(request.images),), generator=generator)
+    return (coins + index) % 2 == 1
+
+
 def normalise(
     images_BHWC: Tensor,
     images: Images,

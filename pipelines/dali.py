@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from pipelines.base import Batch, Library, Pipeline, Request, derive_seed
-from pipelines.ops import Crop, Cutout, HorizontalFlip, Op
+from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.ops import AlternatingFlip, Crop, Cutout, HorizontalFlip, Op
 
 THREADS = 2
 PREFETCH = 2  # batches that DALI works on ahead of the one that is delivered
@@ -101,7 +101,7 @@ def draw_flip(
     return (torch.rand(count, generator=generator) < op.p).to(torch.int32)
 
 
-def add_flip(op: HorizontalFlip, graph: Graph, mirror: Any) -> None:
+def add_flip(op: HorizontalFlip | AlternatingFlip, graph: Graph, mirror: Any) -> None:
     """Mirrors; normalises in the same kernel if nothing has before."""
     from nvidia.dali import fn
 
@@ -133,9 +133,15 @@ def add_cutout(op: Cutout, graph: Graph, anchor: Any) -> None:
     )
 
 
+def draw_nothing(op: Op, size: tuple[int, int], count: int, generator: torch.Generator) -> Tensor:
+    """Never called: seed and epoch decide."""
+    raise AssertionError(f"{type(op).__name__} draws nothing")
+
+
 WAYS: dict[type[Op], Way] = {
     Crop: Way(draw=draw_crop, add=add_crop),
     HorizontalFlip: Way(draw=draw_flip, add=add_flip),
+    AlternatingFlip: Way(draw=draw_nothing, add=add_flip),
     Cutout: Way(draw=draw_cutout, add=add_cutout),
 }
 
@@ -156,11 +162,12 @@ class DaliPipeline(Pipeline):
         request = self.request
         order = self.permutation(index).to(request.device)
         generator = torch.Generator().manual_seed(derive_seed(request.seed, "draws", index))
+        flipped_N = flipped(request, index).to(torch.int32)
         scheduled = taken = 0
         try:
             for step, index_B in enumerate(order):
                 while scheduled < min(step + PREFETCH, len(order)):
-                    self._schedule(order[scheduled], generator)
+                    self._schedule(order[scheduled], generator, flipped_N)
                     scheduled += 1
                 x_BCHW = self._take()
                 taken += 1
@@ -173,19 +180,23 @@ class DaliPipeline(Pipeline):
     def _start(self) -> None:
         """Fills the queue once and empties it: the first run takes several batches, others one."""
         generator = torch.Generator().manual_seed(0)
+        first_B = torch.arange(self.request.batch_size, device=self.request.device)
         for _ in range(PREFETCH):
-            self._feed(torch.arange(self.request.batch_size, device=self.request.device), generator)
+            self._feed(first_B, generator, torch.zeros(len(self._labels_N), dtype=torch.int32))
         self._pipe.schedule_run()
         for _ in range(PREFETCH):
             self._take()
 
-    def _schedule(self, index_B: Tensor, generator: torch.Generator) -> None:
-        self._feed(index_B, generator)
+    def _schedule(self, index_B: Tensor, generator: torch.Generator, flipped_N: Tensor) -> None:
+        self._feed(index_B, generator, flipped_N)
         self._pipe.schedule_run()
 
-    def _feed(self, index_B: Tensor, generator: torch.Generator) -> None:
+    def _feed(self, index_B: Tensor, generator: torch.Generator, flipped_N: Tensor) -> None:
+        size = self.request.images.image_size
         draws = [
-            WAYS[type(op)].draw(op, self.request.images.image_size, len(index_B), generator)
+            flipped_N[index_B.cpu()]
+            if isinstance(op, AlternatingFlip)
+            else WAYS[type(op)].draw(op, size, len(index_B), generator)
             for op in self._ops
         ]
         fed = [_array(self._images_NHWC[index_B]), *map(_array, draws)]

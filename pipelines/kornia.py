@@ -1,14 +1,24 @@
-"""Kornia's augmentations on device batches, in a plain `nn.Sequential` so that they compile."""
+"""Kornia's augmentations on device batches, one after the other: its containers do not compile."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 import kornia.augmentation as K
 import torch
+from kornia.geometry.transform import hflip
 from torch import Tensor, nn
 
-from pipelines.base import Batch, Library, Pipeline, Request, derive_seed
+from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.compiling import compiled, compiler_problem
-from pipelines.ops import Crop, Cutout, HorizontalFlip, Op
+from pipelines.ops import (
+    Affine,
+    AlternatingFlip,
+    ColorJitter,
+    Crop,
+    Cutout,
+    HorizontalFlip,
+    Op,
+    RandomResizedCrop,
+)
 from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images
 
@@ -32,22 +42,34 @@ class KorniaPipeline(Pipeline):
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
         stream = OwnStream(derive_seed(request.seed, "draws", index), request.device)
+        flipped_N = flipped(request, index).to(request.device)
         for index_B in self.permutation(index).to(request.device):
             with stream.drawing():
-                x_BCHW = self._augment(self._images_NHWC[index_B])
+                x_BCHW = self._augment(self._images_NHWC[index_B], flipped_N[index_B])
             yield x_BCHW, self._labels_N[index_B]
 
-    def _carry_out(self, images_BHWC: Tensor) -> Tensor:
+    def _carry_out(self, images_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
         x_BCHW = images_BHWC.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255.0
-        x_BCHW = self._modules(x_BCHW).to(self.request.dtype)
-        augmented: Tensor = x_BCHW.contiguous(memory_format=self.request.memory_format)
-        return augmented
+        for module in self._modules:
+            if isinstance(module, Alternating):
+                x_BCHW = module(x_BCHW, flipped_B)
+            else:
+                x_BCHW = module(x_BCHW)
+        x_BCHW = x_BCHW.to(self.request.dtype)
+        return x_BCHW.contiguous(memory_format=self.request.memory_format)
 
-    def _compiled(self) -> Callable[[Tensor], Tensor]:
-        def augment(images_BHWC: Tensor) -> Tensor:
-            return self._carry_out(images_BHWC)
+    def _compiled(self) -> Callable[[Tensor, Tensor], Tensor]:
+        def augment(images_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
+            return self._carry_out(images_BHWC, flipped_B)
 
         return compiled(augment)
+
+
+class Alternating(nn.Module):
+    """Mirrors the samples that it is told to."""
+
+    def forward(self, x_BCHW: Tensor, flipped_B: Tensor) -> Tensor:
+        return torch.where(flipped_B[:, None, None, None], hflip(x_BCHW), x_BCHW)
 
 
 class ToMean(nn.Module):
@@ -94,17 +116,53 @@ def cutout(op: Cutout, images: Images) -> nn.Module:
     return ToMean(erasing, images.mean)
 
 
+def color_jitter(op: ColorJitter, images: Images) -> nn.Module:
+    """Kornia's jitter that follows Pillow, in our order."""
+    module: nn.Module = K.ColorJitter(
+        brightness=op.brightness,
+        contrast=op.contrast,
+        saturation=op.saturation,
+        hue=op.hue,
+        p=1.0,
+        order=(0, 1, 2, 3),
+    )
+    return module
+
+
+def affine(op: Affine, images: Images) -> nn.Module:
+    """One bilinear warp."""
+    module: nn.Module = K.RandomAffine(
+        degrees=(-op.degrees, op.degrees),
+        translate=(op.translate, op.translate),
+        scale=op.scale,
+        p=1.0,
+    )
+    return module
+
+
+def random_resized_crop(op: RandomResizedCrop, images: Images) -> nn.Module:
+    """Slices, then resizes between pixel centres."""
+    module: nn.Module = K.RandomResizedCrop(
+        images.image_size, scale=op.scale, ratio=op.ratio, align_corners=False
+    )
+    return module
+
+
 WAYS: dict[type[Op], Callable[..., nn.Module]] = {
     Crop: crop,
     HorizontalFlip: horizontal_flip,
+    AlternatingFlip: lambda op, images: Alternating(),
     Cutout: cutout,
+    ColorJitter: color_jitter,
+    Affine: affine,
+    RandomResizedCrop: random_resized_crop,
 }
 
 
-def modules(ops: Sequence[Op], images: Images) -> nn.Sequential:
+def modules(ops: Sequence[Op], images: Images) -> nn.ModuleList:
     """The policy and the normalisation, for images (B, C, H, W) float in [0, 1]."""
     normalise = K.Normalize(mean=torch.tensor(images.mean), std=torch.tensor(images.std), p=1.0)
-    return nn.Sequential(*(WAYS[type(op)](op, images) for op in ops), normalise)
+    return nn.ModuleList([*(WAYS[type(op)](op, images) for op in ops), normalise])
 
 
 def problem(mode: str, device: str) -> str:

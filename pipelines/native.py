@@ -7,10 +7,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from pipelines.base import Batch, Library, Pipeline, Request, derive_seed
+from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.compiling import compiled, compiler_problem
-from pipelines.native_ops import moves
-from pipelines.ops import Op
+from pipelines.native_ops import edits, mixes, moves
+from pipelines.ops import AlternatingFlip, Op
 
 COMPILED, EAGER = "compiled", "eager"
 
@@ -20,7 +20,9 @@ class Program:
     """All that the kernels of a policy depend on; equal programs share them.
 
     Args:
-        ops: The policy.
+        leading: Ops that only move or cover pixels, up to the first that does more.
+        following: The ops from there on.
+        mix: The op that mixes the batch at the end.
         height: Of the images, pixels.
         width: Likewise.
         mean: Of each channel, in 0..255.
@@ -30,7 +32,9 @@ class Program:
         compile: Whether the kernels are compiled.
     """
 
-    ops: tuple[Op, ...]
+    leading: tuple[Op, ...]
+    following: tuple[Op, ...]
+    mix: Op | None
     height: int
     width: int
     mean: tuple[float, ...]
@@ -38,6 +42,29 @@ class Program:
     dtype: torch.dtype
     channels_last: bool
     compile: bool
+
+    def draws(self) -> int:
+        """Uniform numbers that each sample takes."""
+        mixing = 0 if self.mix is None else mixes.MIXES[type(self.mix)].draws
+        return sum(map(draws_of, self.leading + self.following)) + mixing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """The functions that carry out a program, compiled or not.
+
+    They are separate graphs so that an offset is computed once a row and once a column, not once a
+    pixel.
+
+    Args:
+        locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers.
+        render: (source (N, H, W, C), draws, *located) to images (B, C, H, W).
+        mix: (images, weights (B,), draws) to images and own shares (B,).
+    """
+
+    locate: Callable[..., tuple[Tensor, ...]]
+    render: Callable[..., Tensor]
+    mix: Callable[..., tuple[Tensor, Tensor]]
 
 
 class NativePipeline(Pipeline):
@@ -48,27 +75,54 @@ class NativePipeline(Pipeline):
         self._images_NHWC = request.images.images.to(request.device).contiguous()
         self._labels_N = request.images.labels.to(request.device)
         self._program = program(request)
+        self._kernels = kernels(self._program)
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
         order = self.permutation(index).to(request.device)
         generator = torch.Generator(request.device)
         generator.manual_seed(derive_seed(request.seed, "draws", index))
-        draws = moves.draws_needed(self._program.ops)
-        locate, render = kernels(self._program)
+        draws = self._program.draws()
+        fixed = fixed_columns(self._program)
+        if fixed:
+            unless_flipped_N = (~flipped(request, index)).to(request.device, torch.float32)
         for index_B in order:
             u_BK = torch.rand(len(index_B), draws, generator=generator, device=request.device)
-            yield (
-                render(self._images_NHWC, *locate(index_B, u_BK)),
-                self._labels_N[index_B],
-            )
+            for column in fixed:
+                u_BK[:, column] = unless_flipped_N[index_B]
+            yield self._batch(index_B, u_BK, generator)
+
+    def _batch(self, index_B: Tensor, u_BK: Tensor, generator: torch.Generator) -> Batch:
+        located = self._kernels.locate(index_B, u_BK)
+        x_BCHW = self._kernels.render(self._images_NHWC, u_BK, *located)
+        labels_B = self._labels_N[index_B]
+        op = self._program.mix
+        if op is None:
+            return x_BCHW, labels_B
+        weight_B = mixes.MIXES[type(op)].weight(op, len(index_B), generator)
+        x_BCHW, own_B = self._kernels.mix(x_BCHW, weight_B, u_BK)
+        return x_BCHW, mixes.mixed_labels(labels_B, own_B, len(self.request.images.classes))
 
 
 def program(request: Request) -> Program:
-    """The program of a request."""
+    """The program of a request.
+
+    Raises:
+        ValueError: An op that mixes is not the last.
+    """
+    ops = tuple(request.augmentation.ops)
+    mixing = [op for op in ops if type(op) in mixes.MIXES]
+    if mixing and ops[-1:] != tuple(mixing):
+        raise ValueError(
+            f"{type(mixing[0]).__name__} mixes finished images: it must be the last op"
+        )
+    plain = ops[: len(ops) - len(mixing)]
+    split = next((i for i, op in enumerate(plain) if type(op) not in moves.MOVES), len(plain))
     height, width = request.images.image_size
     return Program(
-        ops=tuple(request.augmentation.ops),
+        leading=plain[:split],
+        following=plain[split:],
+        mix=mixing[0] if mixing else None,
         height=height,
         width=width,
         mean=tuple(255.0 * value for value in request.images.mean),
@@ -79,41 +133,96 @@ def program(request: Request) -> Program:
     )
 
 
-@cache
-def kernels(program: Program) -> tuple[Callable[..., tuple[Tensor, ...]], Callable[..., Tensor]]:
-    """The functions that carry out a program.
+def draws_of(op: Op) -> int:
+    """Uniform numbers that an op takes for each sample."""
+    return moves.MOVES[type(op)].draws if type(op) in moves.MOVES else edits.EDITS[type(op)].draws
 
-    `locate(index_B, u_BK)` gives flat offsets of rows and columns and what is covered.
-    `render(source_NHWC, *located)` gives images (B, C, H, W). They are two graphs so that an
-    offset is computed once a row and once a column, not once a pixel.
-    """
+
+def fixed_columns(program: Program) -> list[int]:
+    """Columns of the draws that seed and epoch decide: 0 where to flip, 1 where not."""
+    columns, start = [], 0
+    for op in program.leading + program.following:
+        if isinstance(op, AlternatingFlip):
+            columns.append(start)
+        start += draws_of(op)
+    return columns
+
+
+@cache
+def kernels(program: Program) -> Kernels:
+    """The functions of a program, made once in a process."""
+    functions = locating(program), rendering(program), mixing(program)
+    if program.compile:
+        functions = compiled(functions[0]), compiled(functions[1]), compiled(functions[2])
+    return Kernels(locate=functions[0], render=functions[1], mix=functions[2])
+
+
+def locating(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+    """See `Kernels.locate`."""
+    count = sum(map(draws_of, program.leading))
     channels = len(program.mean)
-    paints = moves.paints(program.ops)
 
     def locate(index_B: Tensor, u_BK: Tensor) -> tuple[Tensor, ...]:
         start = moves.identity(len(index_B), program.height, program.width, index_B.device)
-        places = moves.trace(program.ops, start, u_BK)
+        places = moves.trace(program.leading, start, u_BK[:, :count])
         rows_BH = index_B[:, None] * program.height + places.rows_BH
         covers = [part for cover in places.covers for part in cover]
         return rows_BH * (program.width * channels), places.columns_BW * channels, *covers
 
-    def render(source_NHWC: Tensor, row_BH: Tensor, column_BW: Tensor, *covers: Tensor) -> Tensor:
+    return locate
+
+
+def rendering(program: Program) -> Callable[..., Tensor]:
+    """See `Kernels.render`."""
+    used = sum(map(draws_of, program.leading))
+    paints = moves.paints(program.leading)
+
+    def render(
+        source_NHWC: Tensor, u_BK: Tensor, row_BH: Tensor, column_BW: Tensor, *covers: Tensor
+    ) -> Tensor:
         source = source_NHWC.view(-1)
         pixel_BHW = row_BH[:, :, None] + column_BW[:, None, :]
         planes = []
-        for channel in range(channels):  # apart, so that each is a vectorised gather
-            mean, std = program.mean[channel], program.std[channel]
-            x_BHW = (source[pixel_BHW + channel].to(torch.float32) - mean) / std
-            for paint, rows_BH, columns_BW in zip(paints, covers[::2], covers[1::2], strict=True):
-                either = rows_BH[:, :, None], columns_BW[:, None, :]
-                covered_BHW = either[0] | either[1] if paint.border else either[0] & either[1]
-                x_BHW = torch.where(covered_BHW, 0.0 if paint.mean else -mean / std, x_BHW)
-            planes.append(x_BHW.to(program.dtype))
+        for channel, mean in enumerate(program.mean):  # apart: each is a vectorised gather
+            x_BHW = source[pixel_BHW + channel].to(torch.float32)
+            planes.append(moves.painted(x_BHW, paints, covers, mean))
+        if program.following:
+            x_BHWC = follow(program, torch.stack(planes, dim=3), u_BK[:, used:])
+            planes = list(x_BHWC.unbind(dim=3))
+        for channel, (mean, std) in enumerate(zip(program.mean, program.std, strict=True)):
+            planes[channel] = ((planes[channel] - mean) / std).to(program.dtype)
         if program.channels_last:
             return torch.stack(planes, dim=-1).permute(0, 3, 1, 2)
         return torch.stack(planes, dim=1)
 
-    return (compiled(locate), compiled(render)) if program.compile else (locate, render)
+    return render
+
+
+def follow(program: Program, x_BHWC: Tensor, u_BK: Tensor) -> Tensor:
+    """Carries out the ops after the gather, on images in 0..255."""
+    start = 0
+    for op in program.following:
+        u = u_BK[:, start : start + draws_of(op)]
+        if type(op) in moves.MOVES:
+            x_BHWC = moves.move(op, x_BHWC, u, program.mean)
+        else:
+            x_BHWC = edits.EDITS[type(op)].apply(op, x_BHWC, u)
+        start += draws_of(op)
+    return x_BHWC
+
+
+def mixing(program: Program) -> Callable[..., tuple[Tensor, Tensor]]:
+    """See `Kernels.mix`."""
+    memory = torch.channels_last if program.channels_last else torch.contiguous_format
+
+    def mix(x_BCHW: Tensor, weight_B: Tensor, u_BK: Tensor) -> tuple[Tensor, Tensor]:
+        assert program.mix is not None
+        way = mixes.MIXES[type(program.mix)]
+        u = u_BK[:, u_BK.shape[1] - way.draws :]
+        x_BCHW, own_B = way.apply(program.mix, x_BCHW, weight_B, u)
+        return x_BCHW.contiguous(memory_format=memory), own_B
+
+    return mix
 
 
 def problem(mode: str, device: str) -> str:
@@ -126,7 +235,7 @@ NATIVE = Library(
     name="native",
     why="Plain tensor operations on the device: one compiled gather reads, augments, normalises.",
     build=NativePipeline,
-    ops=dict.fromkeys(moves.MOVES, "per sample"),
+    ops=dict.fromkeys([*moves.MOVES, *edits.EDITS, *mixes.MIXES], "per sample"),
     modes=(COMPILED, EAGER),
     problem=problem,
     reference="https://github.com/KellerJordan/cifar10-airbench (the idea; here as one gather)",

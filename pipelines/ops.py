@@ -55,3 +55,135 @@ class Cutout(Op):
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"Cutout needs size >= 1, got {self.size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlternatingFlip(Op):
+    """Mirrors each image in every other epoch, the first time by a coin of its own.
+
+    Each pair of epochs so sees both orientations of every image once (Jordan 2024,
+    arXiv:2404.00498). It draws nothing: seed and epoch decide.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomErasing(Op):
+    """With probability `p`, sets a rectangle to the data's mean.
+
+    Area uniform in `scale` (shares of the image), aspect ratio (height to width) log-uniform in
+    `ratio`, sides rounded; drawn again, ten times at most, until it is smaller than the image both
+    ways, else nothing is erased; place uniform over where it fits (Zhong et al. 2017,
+    arXiv:1708.04896; torchvision's rules).
+    """
+
+    p: float = 0.5
+    scale: tuple[float, float] = (0.02, 0.33)
+    ratio: tuple[float, float] = (0.3, 3.3)
+
+    def __post_init__(self) -> None:
+        _check_share("RandomErasing p", self.p)
+        _check_range("RandomErasing scale", self.scale, low=0.0, high=1.0)
+        _check_range("RandomErasing ratio", self.ratio, low=1e-3, high=1e3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColorJitter(Op):
+    """Scales brightness, contrast and saturation and turns the hue, in that order.
+
+    Factors are uniform in their ranges, 1 changes nothing; `hue` is in turns, 0 changes nothing.
+    As in torchvision: contrast moves towards the mean of the grey image, saturation towards the
+    grey image; results are clamped to [0, 1]. The order is fixed so that libraries agree.
+    """
+
+    brightness: tuple[float, float] = (0.8, 1.2)
+    contrast: tuple[float, float] = (0.8, 1.2)
+    saturation: tuple[float, float] = (0.8, 1.2)
+    hue: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            _check_range(f"ColorJitter {name}", getattr(self, name), low=0.0, high=100.0)
+        _check_range("ColorJitter hue", self.hue, low=-0.5, high=0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine(Op):
+    """Turns, moves and scales about the image's centre, bilinear, black outside.
+
+    Args:
+        degrees: Rotation is uniform in -degrees..degrees, counter-clockwise.
+        translate: Moves by up to this share of the width and of the height, each way, not rounded
+            to pixels.
+        scale: Enlargement is uniform in this range.
+    """
+
+    degrees: float = 15.0
+    translate: float = 0.1
+    scale: tuple[float, float] = (0.9, 1.1)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.degrees <= 180.0:
+            raise ValueError(f"Affine degrees lies in [0, 180], got {self.degrees}")
+        _check_share("Affine translate", self.translate)
+        _check_range("Affine scale", self.scale, low=0.01, high=100.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomResizedCrop(Op):
+    """Cuts a rectangle out and resizes it to the image's size, bilinear.
+
+    Area uniform in `scale`, aspect ratio (width to height) log-uniform in `ratio`, sides rounded;
+    drawn again, ten times at most, until it fits, else the largest centred rectangle whose ratio
+    is allowed; place uniform over where it fits (Szegedy et al. 2015, arXiv:1409.4842;
+    torchvision's rules). What lies outside of the rectangle does not reach into the result.
+    """
+
+    scale: tuple[float, float] = (0.35, 1.0)
+    ratio: tuple[float, float] = (0.75, 4.0 / 3.0)
+
+    def __post_init__(self) -> None:
+        _check_range("RandomResizedCrop scale", self.scale, low=1e-3, high=1.0)
+        _check_range("RandomResizedCrop ratio", self.ratio, low=1e-3, high=1e3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixUp(Op):
+    """Blends each image and its label with another of the batch; the last op of a policy.
+
+    Weights are Beta(alpha, alpha), for each sample (Zhang et al. 2017, arXiv:1710.09412).
+    """
+
+    alpha: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"MixUp alpha is above 0, got {self.alpha}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutMix(Op):
+    """Pastes a rectangle of another image of the batch; the last op of a policy.
+
+    The rectangle has the image's shape and the share 1 - Beta(alpha, alpha) of its area, its centre
+    is uniform and it is cut off at the edges; labels are weighted by the area that was pasted (Yun
+    et al. 2019, arXiv:1905.04899).
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"CutMix alpha is above 0, got {self.alpha}")
+
+
+MIXING = (MixUp, CutMix)
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} lies in [0, 1], got {value}")
+
+
+def _check_range(name: str, value: tuple[float, float], *, low: float, high: float) -> None:
+    if len(value) != 2 or not low <= value[0] <= value[1] <= high:
+        raise ValueError(f"{name} is a pair low <= high within [{low:g}, {high:g}], got {value}")

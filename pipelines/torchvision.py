@@ -5,12 +5,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
-from pipelines.base import Batch, Library, Pipeline, Request, derive_seed
-from pipelines.ops import Crop, Cutout, HorizontalFlip, Op
+from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.ops import (
+    MIXING,
+    Affine,
+    AlternatingFlip,
+    ColorJitter,
+    Crop,
+    Cutout,
+    HorizontalFlip,
+    MixUp,
+    Op,
+    RandomErasing,
+    RandomResizedCrop,
+)
 from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images
 
@@ -23,6 +36,7 @@ class TorchvisionPipeline(Pipeline):
     def __init__(self, request: Request) -> None:
         super().__init__(request, TORCHVISION.semantics(request.augmentation))
         workers = request.options["workers"]
+        self._mix = mixing(request.augmentation.ops, len(request.images.classes))
         self._keys = Keys(self)
         self._loader: DataLoader[Batch] | None = DataLoader(
             Samples(request),
@@ -39,16 +53,14 @@ class TorchvisionPipeline(Pipeline):
         if self._loader is None:
             raise RuntimeError("this pipeline was closed")
         self._keys.epoch = index
-        for x_BCHW, labels_B in self._loader:
-            yield (
-                x_BCHW.to(
-                    device=request.device,
-                    dtype=request.dtype,
-                    memory_format=request.memory_format,
-                    non_blocking=True,
-                ),
-                labels_B.to(request.device, non_blocking=True),
-            )
+        stream = OwnStream(derive_seed(request.seed, "mixes", index), torch.device("cpu"))
+        for x_BCHW, labels in self._loader:
+            x_BCHW = x_BCHW.to(request.device, non_blocking=True)
+            labels = labels.to(request.device, non_blocking=True)
+            if self._mix is not None:
+                with stream.drawing():
+                    x_BCHW, labels = self._mix(x_BCHW, labels)
+            yield x_BCHW.to(dtype=request.dtype, memory_format=request.memory_format), labels
 
     def close(self) -> None:
         self._loader = None  # the workers end with the loader's iterator
@@ -74,17 +86,28 @@ class Samples(Dataset[Batch]):
     """Makes whole batches, sample by sample, so that draws do not depend on the worker."""
 
     def __init__(self, request: Request) -> None:
+        self._flipped = -1, torch.empty(0)
         self._images_NCHW = request.images.images.permute(0, 3, 1, 2)
         self._labels_N = request.images.labels
-        self._seed = request.seed
-        self._transform = transforms(request.augmentation.ops, request.images)
+        self._request = request
+        plain = [op for op in request.augmentation.ops if not isinstance(op, MIXING)]
+        self._transform = transforms(plain, request.images)
+        self._flips = [step for step in self._transform.transforms if isinstance(step, Alternating)]
 
     def __getitem__(self, key: Key) -> Batch:
         epoch, batch, samples = key
-        stream = OwnStream(derive_seed(self._seed, "draws", epoch, batch), torch.device("cpu"))
-        with stream.drawing(), single_thread():
-            x_BCHW = torch.stack([self._transform(self._images_NCHW[index]) for index in samples])
+        seed = derive_seed(self._request.seed, "draws", epoch, batch)
+        with OwnStream(seed, torch.device("cpu")).drawing(), single_thread():
+            x_BCHW = torch.stack([self._image(index, epoch) for index in samples])
         return x_BCHW, self._labels_N[samples]
+
+    def _image(self, index: int, epoch: int) -> Tensor:
+        if self._flips and self._flipped[0] != epoch:
+            self._flipped = epoch, flipped(self._request, epoch)
+        for flip in self._flips:
+            flip.flipped = bool(self._flipped[1][index])
+        image_CHW: Tensor = self._transform(self._images_NCHW[index])
+        return image_CHW
 
 
 @contextmanager
@@ -121,12 +144,99 @@ def cutout(op: Cutout, images: Images) -> nn.Module:
     return module
 
 
+class Alternating(nn.Module):
+    """Mirrors if it was told to."""
+
+    flipped = False
+
+    def forward(self, image_CHW: Tensor) -> Tensor:
+        return F.horizontal_flip(image_CHW) if self.flipped else image_CHW
+
+
+def random_erasing(op: RandomErasing, images: Images) -> nn.Module:
+    """torchvision's own."""
+    module: nn.Module = v2.RandomErasing(
+        p=op.p, scale=op.scale, ratio=op.ratio, value=list(images.mean)
+    )
+    return module
+
+
+def color_jitter(op: ColorJitter, images: Images) -> nn.Module:
+    """One jitter for each part, so that the order is ours."""
+    parts = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    module: nn.Module = v2.Compose(
+        [
+            v2.ColorJitter(**{part: getattr(op, part)})
+            for part, neutral in parts.items()
+            if getattr(op, part) != (neutral, neutral)
+        ]
+        or [v2.Identity()]
+    )
+    return module
+
+
+class AffineWarp(nn.Module):
+    """torchvision's warp with draws of ours: its own class moves by whole pixels only."""
+
+    def __init__(self, op: Affine) -> None:
+        super().__init__()
+        self.op = op
+
+    def forward(self, image_CHW: Tensor) -> Tensor:
+        height, width = image_CHW.shape[1:]
+        angle, right, down, scale = torch.rand(4).tolist()
+        low, high = self.op.scale
+        warped: Tensor = F.affine(
+            image_CHW,
+            angle=self.op.degrees * (2 * angle - 1),
+            translate=[
+                self.op.translate * width * (2 * right - 1),
+                self.op.translate * height * (2 * down - 1),
+            ],
+            scale=low + (high - low) * scale,
+            shear=[0.0, 0.0],
+            interpolation=v2.InterpolationMode.BILINEAR,
+        )
+        return warped
+
+
+def random_resized_crop(op: RandomResizedCrop, images: Images) -> nn.Module:
+    """torchvision's own; nothing is made smaller, so antialiasing has nothing to do."""
+    module: nn.Module = v2.RandomResizedCrop(
+        images.image_size, scale=op.scale, ratio=op.ratio, antialias=False
+    )
+    return module
+
+
+def mixing(ops: Sequence[Op], classes: int) -> nn.Module | None:
+    """torchvision's mix of whole batches; None when the policy has none.
+
+    Raises:
+        ValueError: An op that mixes is not the last.
+    """
+    found = [op for op in ops if isinstance(op, MIXING)]
+    if not found:
+        return None
+    (op, *more) = found
+    if more or ops[-1] is not op:
+        raise ValueError(f"{type(op).__name__} mixes finished images: it comes last")
+    kind = v2.MixUp if isinstance(op, MixUp) else v2.CutMix
+    module: nn.Module = kind(alpha=op.alpha, num_classes=classes)
+    return module
+
+
 WAYS: dict[type[Op], Callable[..., nn.Module]] = {
     Crop: crop,
     HorizontalFlip: horizontal_flip,
+    AlternatingFlip: lambda op, images: Alternating(),
     Cutout: cutout,
+    RandomErasing: random_erasing,
+    ColorJitter: color_jitter,
+    Affine: lambda op, images: AffineWarp(op),
+    RandomResizedCrop: random_resized_crop,
 }
-IN_FLOAT = (Cutout,)  # its fill, the mean, is no whole number
+# Their results are no whole numbers; torchvision would round them in uint8.
+IN_FLOAT = (Cutout, RandomErasing, ColorJitter, Affine, RandomResizedCrop)
 
 
 def transforms(ops: Sequence[Op], images: Images) -> v2.Compose:
@@ -153,7 +263,7 @@ TORCHVISION = Library(
     name="torchvision",
     why="The baseline that everybody has: per-sample transforms in DataLoader workers.",
     build=TorchvisionPipeline,
-    ops=dict.fromkeys(WAYS, "per sample"),
+    ops={**dict.fromkeys(WAYS, "per sample"), **dict.fromkeys(MIXING, "per batch")},
     options={"workers": usable_workers()},
     reference="https://docs.pytorch.org/vision/stable/transforms.html",
 )

@@ -4,13 +4,15 @@ Going from the last op to the first, each function maps where a pixel is to wher
 The source is then read once, at the end, whatever the number of ops.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pipelines.ops import Crop, Cutout, HorizontalFlip, Op
+from pipelines.native_ops.edits import TRIES, between, first
+from pipelines.ops import AlternatingFlip, Crop, Cutout, HorizontalFlip, Op, RandomErasing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +66,6 @@ def identity(batch: int, height: int, width: int, device: torch.device) -> Place
     )
 
 
-def draws_needed(ops: Sequence[Op]) -> int:
-    """Uniform draws per sample that the ops take together."""
-    return sum(MOVES[type(op)].draws for op in ops)
-
-
 def trace(ops: Sequence[Op], places: Places, u_BK: Tensor) -> Places:
     """Through all ops, from the last to the first; draws (B, K) are in the order of the ops."""
     end = u_BK.shape[1]
@@ -83,6 +80,28 @@ def paints(ops: Sequence[Op]) -> list[Paint]:
     """How each of the covers is painted, first to last."""
     found = (MOVES[type(op)].paint(op) for op in ops)
     return [paint for paint in found if paint is not None]
+
+
+def painted(
+    x_BHW: Tensor, paints: Sequence[Paint], covers: Sequence[Tensor], mean: float
+) -> Tensor:
+    """One channel in 0..255 with the covers painted: their rows and columns, in turn."""
+    for paint, rows_BH, columns_BW in zip(paints, covers[::2], covers[1::2], strict=True):
+        either = rows_BH[:, :, None], columns_BW[:, None, :]
+        covered_BHW = either[0] | either[1] if paint.border else either[0] & either[1]
+        x_BHW = torch.where(covered_BHW, mean if paint.mean else 0.0, x_BHW)
+    return x_BHW
+
+
+def move(op: Op, x_BHWC: Tensor, u_BK: Tensor, mean: Sequence[float]) -> Tensor:
+    """One op on images (B, H, W, C) in 0..255, for where it comes after an op that edits."""
+    batch, height, width = x_BHWC.shape[:3]
+    places = trace([op], identity(batch, height, width, x_BHWC.device), u_BK)
+    batch_B11 = torch.arange(batch, device=x_BHWC.device)[:, None, None]
+    moved = x_BHWC[batch_B11, places.rows_BH[:, :, None], places.columns_BW[:, None, :]]
+    covers = [part for cover in places.covers for part in cover]
+    planes = [painted(moved[..., i], paints([op]), covers, mean[i]) for i in range(len(mean))]
+    return torch.stack(planes, dim=3)
 
 
 def crop(op: Crop, places: Places, u_B2: Tensor) -> Places:
@@ -117,6 +136,11 @@ def horizontal_flip(op: HorizontalFlip, places: Places, u_B1: Tensor) -> Places:
     )
 
 
+def alternating_flip(op: AlternatingFlip, places: Places, u_B1: Tensor) -> Places:
+    """Mirrors the columns where the draw, which is no chance here, is 0 rather than 1."""
+    return horizontal_flip(HorizontalFlip(p=0.5), places, u_B1)
+
+
 def cutout(op: Cutout, places: Places, u_B2: Tensor) -> Places:
     """Covers a square whose corner is uniform over all places where it fits."""
     height, width = places.rows_BH.shape[1], places.columns_BW.shape[1]
@@ -128,6 +152,26 @@ def cutout(op: Cutout, places: Places, u_B2: Tensor) -> Places:
     )
     return Places(
         rows_BH=places.rows_BH, columns_BW=places.columns_BW, covers=(square, *places.covers)
+    )
+
+
+def random_erasing(op: RandomErasing, places: Places, u_BK: Tensor) -> Places:
+    """Covers a rectangle; draws are ten areas, ten ratios, the place, and whether at all."""
+    height, width = places.rows_BH.shape[1], places.columns_BW.shape[1]
+    area = between(u_BK[:, :TRIES], *op.scale) * (height * width)
+    ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
+    high, wide = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (high < height) & (wide < width)
+    done_B1 = fits.any(dim=1, keepdim=True) & (u_BK[:, -1:] < op.p)
+    high_B1, wide_B1 = first(high, fits)[:, None], first(wide, fits)[:, None]
+    top_B1 = (u_BK[:, -3:-2] * (height - high_B1 + 1)).floor()
+    left_B1 = (u_BK[:, -2:-1] * (width - wide_B1 + 1)).floor()
+    rectangle = (
+        (places.rows_BH >= top_B1) & (places.rows_BH < top_B1 + high_B1) & done_B1,
+        (places.columns_BW >= left_B1) & (places.columns_BW < left_B1 + wide_B1) & done_B1,
+    )
+    return Places(
+        rows_BH=places.rows_BH, columns_BW=places.columns_BW, covers=(rectangle, *places.covers)
     )
 
 
@@ -144,5 +188,11 @@ MOVES: dict[type[Op], Move] = {
         paint=lambda op: Paint(mean=False, border=True) if op.padding == "zero" else None,
     ),
     HorizontalFlip: Move(draws=1, trace=horizontal_flip),
+    AlternatingFlip: Move(draws=1, trace=alternating_flip),
+    RandomErasing: Move(
+        draws=2 * TRIES + 3,
+        trace=random_erasing,
+        paint=lambda op: Paint(mean=True, border=False),
+    ),
     Cutout: Move(draws=2, trace=cutout, paint=lambda op: Paint(mean=True, border=False)),
 }

@@ -1,0 +1,173 @@
+"""Ops that change pixel values or read between pixels, on batches of float images in 0..255."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipelines.ops import Affine, ColorJitter, Op, RandomResizedCrop
+
+GREY = (0.2989, 0.587, 0.114)  # the weights that torchvision uses
+TRIES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """How one op type edits images.
+
+    Args:
+        draws: Uniform numbers in [0, 1) that it takes for each sample.
+        apply: (op, images (B, H, W, C) float32 in 0..255, draws (B, draws)) to the same shape.
+    """
+
+    draws: int
+    apply: Callable[..., Tensor]
+
+
+def between(u: Tensor, low: float, high: float) -> Tensor:
+    """Uniform numbers in [0, 1) as uniform in [low, high)."""
+    return low + u * (high - low)
+
+
+def grey(x_BHWC: Tensor) -> Tensor:
+    """Luminance (B, H, W, 1); images that are grey already are their own."""
+    if x_BHWC.shape[3] != len(GREY):
+        return x_BHWC.mean(dim=3, keepdim=True)
+    red, green, blue = (weight * x_BHWC[..., i] for i, weight in enumerate(GREY))
+    return (red + green + blue)[..., None]
+
+
+def blend(x_BHWC: Tensor, towards: Tensor, factor_B111: Tensor) -> Tensor:
+    """`towards` at factor 0, the image at 1, beyond it above 1; clamped to 0..255."""
+    return (towards + factor_B111 * (x_BHWC - towards)).clamp(0.0, 255.0)
+
+
+def color_jitter(op: ColorJitter, x_BHWC: Tensor, u_B4: Tensor) -> Tensor:
+    """Brightness, contrast, saturation, hue."""
+    factors = u_B4[:, :, None, None, None].unbind(dim=1)
+    if op.brightness != (1.0, 1.0):
+        factor = between(factors[0], *op.brightness)
+        x_BHWC = blend(x_BHWC, torch.zeros_like(x_BHWC), factor)
+    if op.contrast != (1.0, 1.0):
+        mean_B111 = grey(x_BHWC).mean(dim=(1, 2, 3), keepdim=True)
+        x_BHWC = blend(x_BHWC, mean_B111, between(factors[1], *op.contrast))
+    if op.saturation != (1.0, 1.0):
+        x_BHWC = blend(x_BHWC, grey(x_BHWC), between(factors[2], *op.saturation))
+    if op.hue != (0.0, 0.0) and x_BHWC.shape[3] == 3:
+        x_BHWC = turn_hue(x_BHWC, between(factors[3][..., 0], *op.hue))
+    return x_BHWC
+
+
+def turn_hue(x_BHWC: Tensor, turns_B11: Tensor) -> Tensor:
+    """Adds to the hue of HSV; value and saturation stay."""
+    red, green, blue = x_BHWC.unbind(dim=3)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    safe = torch.where(chroma > 0, chroma, 1.0)
+    sixth = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
+    )
+    hue = sixth / 6.0 + turns_B11
+    # Channel n of HSV to RGB: value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + 6 hue) mod 6.
+    planes = []
+    for n in (5.0, 3.0, 1.0):
+        k = torch.remainder(n + 6.0 * hue, 6.0)
+        planes.append(value - chroma * torch.minimum(k, 4.0 - k).clamp(0.0, 1.0))
+    return torch.stack(planes, dim=3)
+
+
+def bilinear(x_BHWC: Tensor, rows: Tensor, columns: Tensor, *, black_outside: bool) -> Tensor:
+    """Reads images between pixels, at float rows and columns that broadcast to (B, H, W).
+
+    Pixels outside are black, or the coordinates are trusted to lie inside.
+    """
+    batch, height, width, channels = x_BHWC.shape
+    flat = x_BHWC.reshape(batch * height * width, channels)
+    start_B11 = torch.arange(batch, device=x_BHWC.device)[:, None, None] * (height * width)
+    top, left = rows.floor(), columns.floor()
+    total = torch.zeros((), device=x_BHWC.device)
+    for down in (0, 1):
+        for right in (0, 1):
+            row, column = top + down, left + right
+            weight = (1.0 - (rows - row).abs()) * (1.0 - (columns - column).abs())
+            if black_outside:
+                inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+                weight = torch.where(inside, weight, 0.0)
+            index = start_B11 + row.clamp(0, height - 1).long() * width
+            index = index + column.clamp(0, width - 1).long()
+            total = total + flat[index] * weight[..., None]
+    return total
+
+
+def centred(size: int, device: torch.device) -> Tensor:
+    """Pixel centres relative to the image's centre: float32 (size,)."""
+    return torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2
+
+
+def affine(op: Affine, x_BHWC: Tensor, u_B4: Tensor) -> Tensor:
+    """Turns, scales and moves, by going back from each output pixel to its source."""
+    height, width = x_BHWC.shape[1:3]
+    angle, right, down, scale = u_B4[:, :, None, None].unbind(dim=1)
+    angle = between(angle, -op.degrees, op.degrees) * (math.pi / 180)
+    scale = between(scale, *op.scale)
+    y = centred(height, x_BHWC.device)[:, None] - between(down, -1, 1) * op.translate * height
+    x = centred(width, x_BHWC.device)[None, :] - between(right, -1, 1) * op.translate * width
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    rows = sin * x + cos * y + (height - 1) / 2
+    columns = cos * x - sin * y + (width - 1) / 2
+    return bilinear(x_BHWC, rows, columns, black_outside=True)
+
+
+def random_resized_crop(op: RandomResizedCrop, x_BHWC: Tensor, u_BK: Tensor) -> Tensor:
+    """Cuts and resizes; draws are ten areas, ten ratios, and the place."""
+    height, width = x_BHWC.shape[1:3]
+    area = between(u_BK[:, :TRIES], *op.scale) * (height * width)
+    ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
+    wide, high = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (wide >= 1) & (wide <= width) & (high >= 1) & (high <= height)
+    spare_wide, spare_high = centred_rectangle(op.ratio, height, width)
+    found_B = fits.any(dim=1)
+    w_B = torch.where(found_B, first(wide, fits), spare_wide)
+    h_B = torch.where(found_B, first(high, fits), spare_high)
+    top_B = torch.where(
+        found_B, (u_BK[:, -2] * (height - h_B + 1)).floor(), float((height - spare_high) // 2)
+    )
+    left_B = torch.where(
+        found_B, (u_BK[:, -1] * (width - w_B + 1)).floor(), float((width - spare_wide) // 2)
+    )
+    rows = resized(height, h_B, top_B)[:, :, None]
+    columns = resized(width, w_B, left_B)[:, None, :]
+    return bilinear(x_BHWC, rows, columns, black_outside=False)
+
+
+def first(values_BT: Tensor, fits_BT: Tensor) -> Tensor:
+    """The value of the first try that fits: (B,)."""
+    index_B1 = fits_BT.to(torch.int8).argmax(dim=1, keepdim=True)
+    return values_BT.gather(1, index_B1)[:, 0]
+
+
+def centred_rectangle(ratio: tuple[float, float], height: int, width: int) -> tuple[int, int]:
+    """(width, height) of the largest rectangle whose ratio of width to height is allowed."""
+    if width / height < ratio[0]:
+        return width, round(width / ratio[0])
+    if width / height > ratio[1]:
+        return round(height * ratio[1]), height
+    return width, height
+
+
+def resized(size: int, part_B: Tensor, start_B: Tensor) -> Tensor:
+    """Source coordinates (B, size) when `part` pixels from `start` on become `size` pixels."""
+    steps = torch.arange(size, device=part_B.device) + 0.5
+    inside = steps[None, :] * (part_B[:, None] / size) - 0.5
+    return torch.minimum(inside.clamp(min=0.0), part_B[:, None] - 1) + start_B[:, None]
+
+
+EDITS: dict[type[Op], Edit] = {
+    ColorJitter: Edit(draws=4, apply=color_jitter),
+    Affine: Edit(draws=4, apply=affine),
+    RandomResizedCrop: Edit(draws=2 * TRIES + 2, apply=random_resized_crop),
+}

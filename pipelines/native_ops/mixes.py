@@ -1,0 +1,72 @@
+"""Ops that mix images and labels of a batch, on normalised images; each weight is its sample's own.
+
+The other image is the batch's next one. The order of samples is random already, so any fixed
+partner is as good as a random one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipelines.ops import CutMix, MixUp, Op
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """How one op type mixes.
+
+    Args:
+        weight: (op, count, generator) to Beta draws float32 (count,) on the generator's device.
+        draws: Further uniform numbers that it takes for each sample.
+        apply: (op, images (B, C, H, W), weight (B,), draws (B, draws)) to mixed images and the
+            share (B,) of each that is its own.
+    """
+
+    weight: Callable[..., Tensor]
+    draws: int
+    apply: Callable[..., tuple[Tensor, Tensor]]
+
+
+def beta(op: MixUp | CutMix, count: int, generator: torch.Generator) -> Tensor:
+    """Beta(alpha, alpha) numbers, by the ratio of two gammas."""
+    alpha = torch.full((2, count), op.alpha, device=generator.device)
+    gammas = torch._standard_gamma(alpha, generator).clamp(min=torch.finfo(torch.float32).tiny)
+    return gammas[0] / gammas.sum(dim=0)
+
+
+def mix_up(op: MixUp, x_BCHW: Tensor, weight_B: Tensor, u_B0: Tensor) -> tuple[Tensor, Tensor]:
+    """A weighted mean with the next image."""
+    own_B111 = weight_B[:, None, None, None].to(x_BCHW.dtype)
+    return x_BCHW.roll(1, 0) * (1 - own_B111) + x_BCHW * own_B111, weight_B
+
+
+def cut_mix(op: CutMix, x_BCHW: Tensor, weight_B: Tensor, u_B2: Tensor) -> tuple[Tensor, Tensor]:
+    """A rectangle of the next image, cut off at the edges."""
+    height, width = x_BCHW.shape[2:]
+    side_B = 0.5 * (1.0 - weight_B).sqrt()
+    masks, lengths = [], []
+    for size, u_B in ((height, u_B2[:, 0]), (width, u_B2[:, 1])):
+        centre_B = (u_B * size).floor()
+        half_B = (side_B * size).floor()
+        start_B, end_B = (centre_B - half_B).clamp(min=0), (centre_B + half_B).clamp(max=size)
+        steps = torch.arange(size, device=x_BCHW.device)
+        masks.append((steps >= start_B[:, None]) & (steps < end_B[:, None]))
+        lengths.append(end_B - start_B)
+    pasted_B1HW = masks[0][:, None, :, None] & masks[1][:, None, None, :]
+    own_B = 1.0 - lengths[0] * lengths[1] / (height * width)
+    return torch.where(pasted_B1HW, x_BCHW.roll(1, 0), x_BCHW), own_B
+
+
+def mixed_labels(labels_B: Tensor, own_B: Tensor, classes: int) -> Tensor:
+    """float32 (B, classes): each label with the share of its own image, the next with the rest."""
+    one_hot_BK = torch.nn.functional.one_hot(labels_B, classes).to(torch.float32)
+    own_B1 = own_B[:, None].to(torch.float32)
+    return one_hot_BK * own_B1 + one_hot_BK.roll(1, 0) * (1.0 - own_B1)
+
+
+MIXES: dict[type[Op], Mix] = {
+    MixUp: Mix(weight=beta, draws=0, apply=mix_up),
+    CutMix: Mix(weight=beta, draws=2, apply=cut_mix),
+}
