@@ -113,9 +113,7 @@ def program(request: Request) -> Program:
     ops = tuple(request.augmentation.ops)
     mixing = [op for op in ops if type(op) in mixes.MIXES]
     if mixing and ops[-1:] != tuple(mixing):
-        raise ValueError(
-            f"{type(mixing[0]).__name__} mixes finished images: it must be the last op"
-        )
+        raise ValueError(f"{type(mixing[0]).__name__} mixes finished images: it comes last")
     plain = ops[: len(ops) - len(mixing)]
     split = next((i for i, op in enumerate(plain) if type(op) not in moves.MOVES), len(plain))
     height, width = request.images.image_size

@@ -54,13 +54,20 @@ class TorchvisionPipeline(Pipeline):
             raise RuntimeError("this pipeline was closed")
         self._keys.epoch = index
         stream = OwnStream(derive_seed(request.seed, "mixes", index), torch.device("cpu"))
-        for x_BCHW, labels in self._loader:
-            x_BCHW = x_BCHW.to(request.device, non_blocking=True)
-            labels = labels.to(request.device, non_blocking=True)
-            if self._mix is not None:
-                with stream.drawing():
-                    x_BCHW, labels = self._mix(x_BCHW, labels)
-            yield x_BCHW.to(dtype=request.dtype, memory_format=request.memory_format), labels
+        batches = iter(self._loader)
+        try:
+            for x_BCHW, labels in batches:
+                x_BCHW = x_BCHW.to(request.device, non_blocking=True)
+                labels = labels.to(request.device, non_blocking=True)
+                if self._mix is not None:
+                    with stream.drawing():
+                        x_BCHW, labels = self._mix(x_BCHW, labels)
+                yield x_BCHW.to(dtype=request.dtype, memory_format=request.memory_format), labels
+        finally:
+            # Workers of an epoch that is cut off would go on and slow down what comes next.
+            self._keys.cut_off = True
+            for _ in batches:
+                pass
 
     def close(self) -> None:
         self._loader = None  # the workers end with the loader's iterator
@@ -72,13 +79,16 @@ class Keys(Sampler[Key]):
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self.epoch = 0
+        self.cut_off = False
 
     def __len__(self) -> int:
         return self._pipeline.steps_per_epoch
 
     def __iter__(self) -> Iterator[Key]:
-        epoch = self.epoch
+        epoch, self.cut_off = self.epoch, False
         for batch, samples in enumerate(self._pipeline.permutation(epoch).tolist()):
+            if self.cut_off:
+                return
             yield epoch, batch, samples
 
 
