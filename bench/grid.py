@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from bench import registry
 from bench.cell import Cell, Precision, Protocol, Run, Scale
 from bench.errors import UsageError
-from pipelines import building
+from pipelines import augmentations, building
 from pipelines.building import canonical_name
 from pipelines.catalog import Unavailable, unknown_name
 
@@ -123,6 +123,21 @@ def pipeline_slice(setting: Setting) -> list[Cell]:
     ]
 
 
+def pipelines(setting: Setting) -> list[Cell]:
+    """A small and a larger net over all policies x every mode of every pipeline."""
+    spellings = [
+        f"{library.name}[{mode}]" if mode else library.name
+        for library in building.catalog.entries.values()
+        for mode in library.modes or ("",)
+    ]
+    return [
+        setting.cell(architecture, "sgd", augmentation, pipeline)
+        for architecture in ("cnn4", "resnet18")
+        for augmentation in augmentations.catalog.entries
+        for pipeline in spellings
+    ]
+
+
 def smoke(setting: Setting) -> list[Cell]:
     """A few tiny cells that touch every pipeline and optimizer: does it all work here?"""
     tiny = replace(
@@ -152,6 +167,11 @@ GRIDS: dict[str, Grid] = {
             name="default",
             why="architectures x optimizers x augmentations, and what the pipeline does",
             cells=default,
+        ),
+        Grid(
+            name="pipelines",
+            why="a small and a larger net x all policies x every mode of every pipeline",
+            cells=pipelines,
         ),
         Grid(name="smoke", why="a few tiny cells: does everything work here?", cells=smoke),
     )

@@ -9,7 +9,7 @@ from bench import grid, registry
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.grid import BUDGETS, GRIDS, Setting, cells_of, runs_of, unique
-from pipelines import building
+from pipelines import augmentations, building
 from pipelines.building import canonical_name
 from pipelines.catalog import Unavailable, UnknownName
 from tests.made import made_cell
@@ -81,6 +81,17 @@ def test_smoke_touches_every_pipeline_and_optimizer_of_the_default_grid_and_is_s
     steps = sum(cell.epochs * (cell.train_images or 0) // cell.batch_size for cell in smoke)
     assert 0 < steps < 100
     assert all(registry.versions(cell) for cell in smoke)
+
+
+def test_the_pipelines_grid_has_two_nets_under_every_policy_and_every_mode() -> None:
+    cells = cells_of("pipelines", CPU)
+    assert len(set(cells)) == len(cells)
+    assert {cell.architecture for cell in cells} == {"cnn4", "resnet18"}
+    assert {cell.augmentation for cell in cells} == set(augmentations.catalog.entries)
+    named = {cell.pipeline for cell in cells}
+    assert {"native", "native[eager]", "kornia", "kornia[compiled]", "dali"} <= named
+    assert any(name.startswith("torchvision[workers=") for name in named)
+    assert len(cells) == 2 * len(augmentations.catalog.entries) * len(named)
 
 
 def test_every_grid_is_named_as_it_is_filed() -> None:

@@ -344,3 +344,16 @@ def test_a_selection_leaves_out_other_cells_and_groups_without_any(tmp_path: Pat
     assert text.count("###") == 1
     with pytest.raises(UsageError, match="did you mean resnet18"):
         render_all(tmp_path, "md", expression="resnet81")
+
+
+@pytest.mark.parametrize(
+    ("images_per_s", "word"), [(1990.0, "model"), (1500.0, "both"), (400.0, "pipeline")]
+)
+def test_the_matrix_says_what_a_cell_is_bound_by(images_per_s: float, word: str) -> None:
+    matrix = build([made_record(images_per_s=images_per_s)])  # its ceiling is 2000 images/s
+    assert rows_of(matrix)[0]["bound_by"] == word
+    assert word in render(matrix, "md")
+
+
+def test_a_cell_without_a_ceiling_is_bound_by_nothing_known() -> None:
+    assert rows_of(build([made_failure()]))[0]["bound_by"] == ""

@@ -48,6 +48,7 @@ COLUMNS = {
     "macro_f1": Column(header="macro F1 %", digits=2, factor=100, lower=False, priority=2),
     "images_per_s": Column(header="images/s", digits=0, lower=False),
     "stall_pct": Column(header="stall %", digits=1, lower=True, priority=3),
+    "bound_by": Column(header="bound by", priority=4),
     "time_to_accuracy_s": Column(header="time to accuracy s", digits=1, lower=True),
     "time_to_accuracy_with_compile_s": Column(
         header="with compile s", digits=1, lower=True, priority=4

@@ -16,7 +16,7 @@ from bench.cell import Cell
 from bench.record import Failure, Record
 
 GROUP = ("machine", "source", "scale")
-REMARKS = ("draws", "timing_suspect", "status", "reason")
+REMARKS = ("bound_by", "draws", "timing_suspect", "status", "reason")
 AXES = ("architecture", "optimizer", "augmentation", "pipeline")
 MEASURES = (
     "accuracy",
@@ -27,6 +27,8 @@ MEASURES = (
     "time_to_accuracy_with_compile_s",
     "train_s",
 )
+MODEL_BOUND_PCT = 10.0  # less is within the noise of a throughput
+PIPELINE_BOUND_PCT = 50.0
 HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1", "images_per_s", "seeds"})
 BUDGET = {
     "epochs": "{} epochs",
@@ -187,6 +189,7 @@ def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
     for name in MEASURES:
         row[name], row[f"{name}_sd"] = _mean_and_sd([values[name] for values in measured])
     row["reached"] = _reached(key.cell, good)
+    row["bound_by"] = bound_by(row["stall_pct"])
     row["parameters"] = next((run.parameters for run in runs if run.parameters), None)
     row["draws"] = _joined(
         f"per batch: {op}"
@@ -199,6 +202,15 @@ def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
     row["status"] = _status(len(good), bad)
     row["reason"] = _joined(_reason(run.status, run.error) for run in bad if run.error)
     return row
+
+
+def bound_by(stall_pct: float | None) -> str:
+    """What limits a cell's throughput, by the share of its time that the ceiling does not need."""
+    if stall_pct is None:
+        return ""
+    if stall_pct < MODEL_BOUND_PCT:
+        return "model"
+    return "pipeline" if stall_pct >= PIPELINE_BOUND_PCT else "both"
 
 
 def _measures(run: Record) -> dict[str, float | None]:

@@ -1,0 +1,83 @@
+"""Pipelines and a whole grid on a CUDA device."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from bench import cli
+from bench.groups import groups
+from bench.store import Store
+from pipelines.base import normalise
+from pipelines.ops import Crop, HorizontalFlip
+from tests.contract.reference import Explainer
+from tests.contract.variants import (
+    alike,
+    build,
+    mean_255,
+    noise_image,
+    numbered,
+    pixels,
+    variants,
+)
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+every_variant = pytest.mark.parametrize("variant", variants())
+
+
+@every_variant
+def test_batches_are_delivered_on_the_device(variant: str) -> None:
+    images = numbered(256)
+    with build(variant, images, (), device="cuda", dtype=torch.bfloat16) as pipeline:
+        for (x_BCHW, labels_B), index_B in zip(
+            pipeline.epoch(0), pipeline.permutation(0), strict=True
+        ):
+            assert x_BCHW.device.type == labels_B.device.type == "cuda"
+            assert x_BCHW.is_contiguous(memory_format=torch.channels_last)
+            expected = normalise(images.images[index_B], images, torch.float32)
+            torch.testing.assert_close(x_BCHW.float().cpu(), expected, atol=0.02, rtol=0.01)
+            assert torch.equal(labels_B.cpu(), images.labels[index_B])
+
+
+@every_variant
+def test_ops_give_the_reference_pixels(variant: str) -> None:
+    ops = (Crop(pad=2), HorizontalFlip())
+    explainer = Explainer(ops, noise_image().astype(np.float64), mean_255())
+    with build(variant, alike(512), ops, device="cuda") as pipeline:
+        found = [each for x, _ in pipeline.epoch(0) for each in explainer.explain(pixels(x))]
+    assert max(each.error for each in found) < 0.1
+    assert len({each.drawn for each in found}) == 50
+
+
+@pytest.mark.parametrize("variant", ["native", "native[eager]"])
+def test_an_epoch_never_waits_for_the_device(variant: str) -> None:
+    with build(variant, alike(512), (Crop(pad=2), HorizontalFlip()), device="cuda") as pipeline:
+        for _ in pipeline.epoch(0):
+            pass
+        batches = pipeline.epoch(1)
+        next(batches)  # the order of the samples is copied once an epoch
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in batches:
+                pass
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_smoke_grid_runs(tmp_path: Path) -> None:
+    arguments = ["run", "--grid", "smoke", "--source", "shapes", "--device", "cuda"]
+    done = CliRunner().invoke(cli.app, [*arguments, "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    (group,) = groups(tmp_path)
+    records = Store(group.folder).records()
+    assert {record.status for record in records} <= {"ok", "skipped"}
+    for record in records:
+        if record.status == "ok":
+            assert record.timings.train_device_s
+            assert record.environment["gpu"]

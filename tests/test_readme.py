@@ -1,0 +1,91 @@
+"""The README tells the truth: its code runs, its commands exist, its matrix comes from records."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from architectures import Architecture, Spec
+from bench import cli
+from bench.report.table import render_all
+from pipelines import sources
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REFERENCE = ROOT / "results" / "reference"
+MATRIX = re.compile(r"<!-- matrix: bench (.+?) -->\n(.*?)<!-- /matrix -->", re.DOTALL)
+
+
+def snippet(word: str) -> str:
+    """The one block of Python that has `word` in it."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (block,) = [block for block in blocks if word in block]
+    return str(block)
+
+
+def test_the_five_lines_on_pipelines_run() -> None:
+    code = snippet("pipelines.build")
+    if not sources.is_cached("cifar10", sources.default_data_dir()):
+        code = code.replace("cifar10", "shapes")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert isinstance(names["images"], Tensor)
+    assert names["images"].shape == (512, 3, 32, 32)
+    assert names["labels"].shape == (512,)
+
+
+def test_the_example_of_an_architecture_is_one() -> None:
+    names: dict[str, Any] = {}
+    exec(snippet("my_net"), names)
+    entry = names["my_net"]
+    assert isinstance(entry, Architecture)
+    net = entry.build(Spec())
+    assert isinstance(net, nn.Module)
+    assert sum(parameter.numel() for parameter in net.parameters()) == entry.parameters
+
+
+def commands() -> list[str]:
+    """The README's own `bench` lines, without their remarks."""
+    lines = (line.partition("#")[0].strip() for line in README.splitlines() if line[:4] == "    ")
+    return [line for line in lines if line.startswith("bench ")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_exists_with_its_options(line: str) -> None:
+    verb, *arguments = shlex.split(line)[1:]
+    done = CliRunner().invoke(cli.app, [verb, "--help"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    for argument in arguments:
+        if argument.startswith("-"):
+            assert argument in done.output, f"{verb} has no {argument}"
+
+
+def test_the_matrix_is_what_its_command_shows() -> None:
+    match = MATRIX.search(README)
+    assert match is not None
+    command, shown = shlex.split(match[1]), match[2]
+    assert command[0] == "table"
+    done = CliRunner().invoke(cli.app, [command[0], str(ROOT / command[1]), *command[2:]])
+    assert done.exit_code == 0, done.output
+    assert shown.strip() == done.stdout.strip()
+
+
+def test_the_reference_matrices_are_valid_and_name_their_command() -> None:
+    from bench.groups import groups
+    from bench.store import Store
+
+    found = groups(REFERENCE)
+    assert found
+    for group in found:
+        assert group.reference
+        warnings: list[str] = []
+        records = Store(group.folder).records(warnings.append)
+        assert not warnings
+        assert records
+        assert all(record.status == "ok" for record in records)
+        assert all(record.command.startswith("bench run") for record in records)
+        assert (group.folder / "matrix.md").read_text() in render_all(group.folder, "md")
