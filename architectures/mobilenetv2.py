@@ -45,5 +45,4 @@ MOBILENETV2 = Architecture(
     reference="https://arxiv.org/abs/1801.04381; CIFAR strides of kuangliu/pytorch-cifar",
     build=build,
     parameters=2_236_682,
-    default=True,
 )

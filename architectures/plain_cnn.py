@@ -57,4 +57,5 @@ CNN6 = Architecture(
     reference="The layer order of https://arxiv.org/abs/1502.03167, in six convolutions",
     build=partial(build, "cnn6"),
     parameters=1_148_874,
+    default=True,
 )

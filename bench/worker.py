@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 from bench.draft import Draft, Job
 from bench.messages import Done, EpochDone, Ready, read_job, send
 from bench.record import Failure, Point, Record, Status
+from bench.threads import computing
 
 if TYPE_CHECKING:
     from bench.run import Shared
@@ -59,7 +60,8 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
         send(messages, EpochDone(point=point))
 
     try:
-        train(draft, shared, on_point)
+        with computing(job.run.cell):
+            train(draft, shared, on_point)
         record = draft.record("ok")
     except Exception as error:  # noqa: BLE001 - every fault of a run is a row of the matrix
         traceback.print_exc()

@@ -13,7 +13,7 @@ from scipy import stats
 
 from pipelines import building
 from pipelines.ops import Crop, Op
-from tests.contract.reference import Explainer, parameters
+from pipelines.verification.reference import Explainer, parameters
 from tests.contract.variants import (
     OPS,
     SIZE,

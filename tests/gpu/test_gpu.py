@@ -12,7 +12,7 @@ from bench.groups import groups
 from bench.store import Store
 from pipelines.base import normalise
 from pipelines.ops import Crop, HorizontalFlip
-from tests.contract.reference import Explainer
+from pipelines.verification.reference import Explainer
 from tests.contract.variants import (
     alike,
     build,

@@ -1,0 +1,34 @@
+"""Narrow nets on a CPU compute with one thread, all others with as many as torch chooses."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bench.threads import computing
+from tests.made import made_cell
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(
+    ("scale", "device", "threads"), [("cpu", "cpu", 1), ("full", "cpu", 3), ("full", "cuda", 3)]
+)
+def test_threads_follow_scale_and_device(scale: str, device: str, threads: int) -> None:
+    with computing(made_cell(scale=scale, device=device)):
+        assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_leaves_the_number_as_it_was() -> None:
+    with pytest.raises(RuntimeError), computing(made_cell()):
+        raise RuntimeError
+    assert torch.get_num_threads() == 3
