@@ -27,7 +27,7 @@ from pipelines.ops import (
     RandomResizedCrop,
 )
 from pipelines.sources.base import Images
-from tests.contract import plain
+from pipelines.verification import plain
 from tests.contract.test_draws import ALPHA, supported
 from tests.contract.variants import SIZE, build, made, mean_255, numbered, pixels, variants, which
 
