@@ -68,7 +68,8 @@ def which(x_BCHW: Tensor) -> NDArray[np.int64]:
 def pixels(x_BCHW: Tensor) -> NDArray[np.float32]:
     """Normalised (B, C, H, W) back to (B, H, W, C) in 0..255."""
     x_BHWC = x_BCHW.float().cpu().permute(0, 2, 3, 1).numpy()
-    back: NDArray[np.float32] = (x_BHWC * np.float32(STD) + np.float32(MEAN)) * 255
+    std, mean = np.array(STD, dtype=np.float32), np.array(MEAN, dtype=np.float32)
+    back: NDArray[np.float32] = (x_BHWC * std + mean) * 255
     return back
 
 

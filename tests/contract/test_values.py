@@ -29,19 +29,22 @@ from pipelines.ops import (
 from pipelines.sources.base import Images
 from pipelines.verification import plain
 from tests.contract.test_draws import ALPHA, supported
-from tests.contract.variants import SIZE, build, made, mean_255, numbered, pixels, variants, which
+from tests.contract.variants import (
+    SIZE,
+    build,
+    eager_variants,
+    made,
+    mean_255,
+    numbered,
+    pixels,
+    smooth_image,
+    which,
+)
 
 TOLERANCE = 1.0  # of 255: libraries round, and weigh grey with three or four digits
 SAMPLES = 512
 
-every_variant = pytest.mark.parametrize("variant", variants())
-
-
-def smooth() -> NDArray[np.uint8]:
-    """An image of slow waves, different in each channel, without symmetry."""
-    y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
-    waves = [np.sin(3 * x + 2 * y + 1), np.cos(2 * x - 4 * y), np.sin(4 * y - x + 2)]
-    return (128 + 80 * np.stack(waves, axis=2)).round().astype(np.uint8)
+every_variant = pytest.mark.parametrize("variant", eager_variants())
 
 
 def outputs(variant: str, op: Op, image: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
@@ -65,8 +68,8 @@ JITTERS = {
 def test_colours_are_jittered_as_the_plain_way_does(variant: str, part: str) -> None:
     factors = JITTERS[part]
     op = ColorJitter(**{name: (factor, factor) for name, factor in factors.items()})
-    expected = plain.jitter(smooth().astype(float), **factors)
-    for output in outputs(variant, op, smooth(), 64)[:4]:
+    expected = plain.jitter(smooth_image().astype(float), **factors)
+    for output in outputs(variant, op, smooth_image(), 64)[:4]:
         assert np.abs(output - expected).max() < TOLERANCE
 
 
@@ -91,8 +94,8 @@ WARPS = {
 @every_variant
 def test_a_fixed_warp_agrees_with_the_plain_way(variant: str) -> None:
     op = Affine(degrees=0, translate=0, scale=(1.25, 1.25))
-    expected = plain.warp(smooth().astype(float), degrees=0, right=0, down=0, scale=1.25)
-    assert np.abs(outputs(variant, op, smooth(), 64)[0] - expected).max() < 0.01
+    expected = plain.warp(smooth_image().astype(float), degrees=0, right=0, down=0, scale=1.25)
+    assert np.abs(outputs(variant, op, smooth_image(), 64)[0] - expected).max() < 0.01
 
 
 @pytest.mark.parametrize("part", WARPS)
@@ -100,14 +103,14 @@ def test_a_fixed_warp_agrees_with_the_plain_way(variant: str) -> None:
 def test_warps_agree_with_the_plain_way_and_are_drawn_evenly(variant: str, part: str) -> None:
     op, grid, tolerance = WARPS[part]
     still = {"degrees": 0.0, "right": 0.0, "down": 0.0, "scale": 1.0}
-    image = smooth().astype(float)
+    image = smooth_image().astype(float)
     if part == "right":
         tried = [(a, b) for a in grid for b in grid]
         made = [plain.warp(image, **still | {"right": a, "down": b}) for a, b in tried]
     else:
         tried = [(a,) for a in grid]
         made = [plain.warp(image, **still | {part: a}) for a in grid]
-    found = outputs(variant, op, smooth(), SAMPLES)
+    found = outputs(variant, op, smooth_image(), SAMPLES)
     distance = ((np.stack(made)[None, :, ::2] - found[:, None, ::2]) ** 2).sum(axis=(2, 3, 4))
     best = distance.argmin(axis=1)
     assert np.abs(np.stack(made)[best] - found).max() < tolerance
@@ -121,7 +124,7 @@ def test_warps_agree_with_the_plain_way_and_are_drawn_evenly(variant: str, part:
 @every_variant
 def test_resized_crops_are_rectangles_drawn_as_documented(variant: str) -> None:
     op = RandomResizedCrop(scale=(0.4, 1.0), ratio=(0.7, 1.4))
-    found = outputs(variant, op, smooth(), SAMPLES)
+    found = outputs(variant, op, smooth_image(), SAMPLES)
     rng = np.random.default_rng(0)
     expected = [plain.draw_crop(op, SIZE, rng) for _ in range(20_000)]
     sizes = sorted({(high, wide) for _, _, high, wide in expected})
@@ -131,7 +134,9 @@ def test_resized_crops_are_rectangles_drawn_as_documented(variant: str) -> None:
         for top in range(SIZE - high + 1)
         for left in range(SIZE - wide + 1)
     ]
-    made = np.stack([plain.cut_and_resize(smooth().astype(float), *each) for each in possible])
+    made = np.stack(
+        [plain.cut_and_resize(smooth_image().astype(float), *each) for each in possible]
+    )
     flat, wanted = found.reshape(SAMPLES, -1).astype(float), made.reshape(len(possible), -1)
     best = ((wanted**2).sum(axis=1)[None] - 2 * flat @ wanted.T).argmin(axis=1)
     assert np.abs(wanted[best] - flat).max() < TOLERANCE
@@ -252,10 +257,10 @@ LONG = (
 @every_variant
 def test_ops_are_carried_out_in_the_policys_order(variant: str) -> None:
     supported(variant, LONG)
-    with build(variant, made(smooth()[None].repeat(64, axis=0)), LONG) as pipeline:
+    with build(variant, made(smooth_image()[None].repeat(64, axis=0)), LONG) as pipeline:
         output = pixels(next(iter(pipeline.epoch(0)))[0])[0]
     coloured = plain.jitter(
-        smooth().astype(float), brightness=1.2, contrast=0.8, saturation=1.3, hue=0.0
+        smooth_image().astype(float), brightness=1.2, contrast=0.8, saturation=1.3, hue=0.0
     )
     expected = plain.warp(coloured, degrees=0, right=0, down=0, scale=1.25)
     assert np.abs(output - expected).max() < TOLERANCE
@@ -274,3 +279,44 @@ def test_moves_after_an_edit_keep_their_fills(variant: str) -> None:
     assert distance.min(axis=3).max() < TOLERANCE
     covered = (distance.argmin(axis=3) == 2).sum(axis=(1, 2))
     assert (covered == 16).all()
+
+
+EVERY_OP = (
+    (
+        AlternatingFlip(),
+        Crop(pad=2, padding="zero"),
+        RandomErasing(p=0.8),
+        ColorJitter(hue=(-0.1, 0.1)),
+        Affine(),
+        Cutout(size=4),
+        MixUp(),
+    ),
+    (HorizontalFlip(), RandomResizedCrop(), Crop(pad=2, padding="reflect"), CutMix()),
+)
+
+
+@pytest.mark.parametrize("ops", EVERY_OP, ids=["first", "second"])
+def test_compiled_native_gives_what_eager_native_gives(ops: tuple[Op, ...]) -> None:
+    images = made(np.random.default_rng(0).integers(0, 256, (128, SIZE, SIZE, 3), dtype=np.uint8))
+    batches = []
+    for variant in ("native", "native[eager]"):
+        with build(variant, images, ops) as pipeline:
+            batches.append(list(pipeline.epoch(1)))
+    for (x, y), (expected, labels) in zip(*batches, strict=True):
+        torch.testing.assert_close(x, expected, atol=2e-3, rtol=1e-4)
+        torch.testing.assert_close(y, labels)
+
+
+def test_compiled_kornia_does_its_ops_as_the_plain_way_does() -> None:
+    ops = (
+        ColorJitter(brightness=(0.8, 0.8), contrast=(1.2, 1.2), saturation=(0.7, 0.7)),
+        Affine(degrees=0, translate=0, scale=(1.25, 1.25)),
+    )
+    coloured = plain.jitter(
+        smooth_image().astype(float), brightness=0.8, contrast=1.2, saturation=0.7, hue=0.0
+    )
+    expected = plain.warp(coloured, degrees=0, right=0, down=0, scale=1.25)
+    images = made(smooth_image()[None].repeat(64, axis=0))
+    with build("kornia[compiled]", images, ops) as pipeline:
+        (x, _) = next(iter(pipeline.epoch(0)))
+    assert np.abs(pixels(x) - expected).max() < TOLERANCE

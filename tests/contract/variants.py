@@ -42,6 +42,20 @@ def variants() -> list[str]:
     return found
 
 
+def eager_variants() -> list[str]:
+    """The variants that need no compilation, for tests that try every op by itself.
+
+    Compiled ones are held to fewer and longer policies here, since each compilation takes seconds,
+    and to every op by `bench loaders --verify`.
+    """
+    return [variant for variant in variants() if not compiled(variant)]
+
+
+def compiled(variant: str) -> bool:
+    """Whether a variant compiles its policy."""
+    return building.parse(variant).mode == "compiled"
+
+
 def build(variant: str, images: Images, ops: tuple[Op, ...], **options: object) -> Pipeline:
     """A pipeline of a variant over made images."""
     policy = Augmentation(ops=ops)
@@ -55,6 +69,8 @@ __all__ = [
     "STD",
     "alike",
     "build",
+    "compiled",
+    "eager_variants",
     "made",
     "mean_255",
     "noise_image",

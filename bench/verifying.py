@@ -1,0 +1,74 @@
+"""`bench loaders --verify`: one row for each pipeline x op, tried on this machine."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bench.errors import UsageError
+from pipelines.catalog import unknown_name
+
+if TYPE_CHECKING:
+    from pipelines.verification.checks import Finding
+
+FORMS = ("rich", "md", "csv", "json")
+
+
+def verify_all(
+    pipelines: Sequence[str], device: str, report: Callable[[str], None]
+) -> "list[Finding]":
+    """Tries every op on every pipeline.
+
+    Args:
+        pipelines: Their spellings.
+        device: "cuda" or "cpu".
+        report: Gets a line before each pipeline.
+    """
+    from pipelines.verification.checks import TRIED, verify
+
+    findings = []
+    for spelling in pipelines:
+        report(f"verifying {spelling}")
+        findings += [verify(spelling, op, device) for op in TRIED]
+    return findings
+
+
+def render(findings: "Sequence[Finding]", form: str) -> str:
+    """The findings as text.
+
+    Raises:
+        UsageError: There is no such form.
+    """
+    if form not in FORMS:
+        raise UsageError(unknown_name("table format", form, list(FORMS)))
+    rows = [asdict(finding) for finding in findings]
+    if form == "json":
+        return json.dumps(rows, indent=1) + "\n"
+    frame = pd.DataFrame(rows)
+    if form == "csv":
+        return str(frame.to_csv(index=False, lineterminator="\n"))
+    shown = pd.DataFrame(
+        {
+            "pipeline": frame["pipeline"],
+            "op": frame["op"],
+            "": frame["status"],
+            "worst pixel of 255": [
+                "-" if pd.isna(error) else f"{error:.3f}" for error in frame["error"]
+            ],
+            "draws": frame["draws"],
+            "problem": frame["problem"],
+        }
+    )
+    table = shown.to_markdown(
+        index=False, tablefmt="pipe" if form == "md" else "simple", disable_numparse=True
+    )
+    counts = frame["status"].value_counts()
+    said = ", ".join(f"{number} {status}" for status, number in counts.items())
+    return f"{table}\n\n{said}\n"
+
+
+def any_wrong(findings: "Sequence[Finding]") -> bool:
+    """Whether a promise was not kept."""
+    return any(finding.status == "wrong" for finding in findings)
