@@ -1,14 +1,13 @@
 """The command line: parses, calls, shows. What is done lives elsewhere."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated
 
 import typer
 
 from bench import __version__
-from bench.errors import UsageError
+from bench.guarding import guarded
 
 app = typer.Typer(
     help="Which data pipeline, architecture, optimizer and augmentation gets a GPU to an accuracy "
@@ -20,54 +19,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ResultT = TypeVar("ResultT")
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Where sources are cached; may hold torchvision's CIFAR files."),
 ]
+Source = Annotated[str, typer.Option(help="auto, cifar10, cifar100, shapes or folder:PATH.")]
+Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
+Out = Annotated[Path, typer.Option(help="Results folder.")]
 
 
 def main() -> None:
     """Entry point of the `bench` script."""
     app()
-
-
-def guarded(work: Callable[[], ResultT], *, debug: bool) -> ResultT:
-    """Runs `work`; an error meant for people ends the command with one sentence and exit code 2."""
-    try:
-        return work()
-    except KeyboardInterrupt:
-        fail("interrupted", code=130)
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, people_errors()):
-            fail(str(error), code=2)
-        fail(f"{type(error).__name__}: {error} (a fault of the suite; --debug shows where)", code=1)
-
-
-def people_errors() -> tuple[type[Exception], ...]:
-    """Errors whose message is one sentence for people. Those of unused modules are not imported."""
-    named = {
-        "bench.files": ["StoreError"],
-        "bench.record": ["RecordError"],
-        "bench.report.columns": ["TableError"],
-        "pipelines.sources.base": ["SourceError"],
-        "pipelines.catalog": ["UnknownName", "Unavailable"],
-        "pipelines.base": ["Unsupported"],
-    }
-    found: list[type[Exception]] = [UsageError]
-    for module, names in named.items():
-        if module in sys.modules:
-            found += [getattr(sys.modules[module], name) for name in names]
-    return tuple(found)
-
-
-def fail(message: str, *, code: int) -> NoReturn:
-    """Prints one sentence on standard error and ends the command."""
-    typer.echo(f"bench: {message}", err=True)
-    raise typer.Exit(code)
 
 
 def version(show: bool) -> None:
@@ -98,11 +62,9 @@ def run(
     pipeline: Annotated[
         str | None, typer.Option(help="Run all cells through this pipeline: 'kornia[compiled]'.")
     ] = None,
-    source: Annotated[
-        str, typer.Option(help="auto, cifar10, cifar100, shapes or folder:PATH.")
-    ] = "auto",
+    source: Source = "auto",
     data_dir: DataDir = None,
-    device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
+    device: Device = "auto",
     scale: Annotated[
         str | None, typer.Option(help="full or cpu; chosen by the device if left out.")
     ] = None,
@@ -115,7 +77,7 @@ def run(
         bool | None,
         typer.Option("--compile/--no-compile", help="torch.compile the nets (default: on a GPU)."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Results folder.")] = Path("results"),
+    out: Out = Path("results"),
     timeout: Annotated[
         float, typer.Option(min=1.0, help="Longest that one run may take, in s.")
     ] = 3600.0,
@@ -205,6 +167,62 @@ def table(
         )
 
     typer.echo(guarded(work, debug=debug), nl=False)
+
+
+@app.command()
+def loaders(
+    pipeline: Annotated[
+        list[str] | None, typer.Option(help="Only this one; can be repeated (default: all).")
+    ] = None,
+    augmentation: Annotated[str, typer.Option(help="The policy.")] = "flip_crop_cutout",
+    batch_size: Annotated[
+        list[int] | None,
+        typer.Option(help="Can be repeated (default: 128, 512, 2048 and up to 50000)."),
+    ] = None,
+    source: Source = "auto",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    repeats: Annotated[int, typer.Option(help="Of each pipeline and batch size.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Least time of a repeat.")] = 1.0,
+    form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
+    out: Out = Path("results"),
+    debug: Debug = False,
+) -> None:
+    """Measure each pipeline alone, without a net, in turns with the others."""
+    from bench.loader_plan import Options
+
+    options = Options(
+        pipelines=pipeline or (),
+        augmentation=augmentation,
+        batch_sizes=batch_size or (),
+        source=source,
+        data_dir=data_dir,
+        device=device,
+        repeats=repeats,
+        repeat_s=seconds,
+        out=out,
+    )
+
+    def work() -> int:
+        from bench import loader_plan as planning
+        from bench import loaders as measuring
+        from bench.console import Console, terminal
+        from bench.report.loaders import check_form, render
+
+        check_form(form)
+        console = Console(file=sys.stderr)
+        plan = planning.make(options, console.progress)
+        for text in plan.notices:
+            console.notice(text)
+        record = measuring.measure(plan, console.progress)
+        screen = terminal()
+        table = render(record, form, width=screen.width, color=screen.color)  # type: ignore[arg-type]
+        typer.echo(table, nl=False)  # first: what was measured is seen even if the disk is full
+        measuring.write(record, plan.folder, console.progress)
+        console.progress(f"table, plot and all figures: {plan.folder / 'loaders.*'}")
+        return 1 if measuring.failed(record) else 0
+
+    raise typer.Exit(guarded(work, debug=debug))
 
 
 @app.command(name="list")

@@ -32,7 +32,7 @@ _messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _jobs = msgspec.json.Decoder(Job)
 
 
-def send(stream: IO[bytes], message: Message | Job) -> None:
+def send(stream: IO[bytes], message: Job | msgspec.Struct) -> None:
     """Writes one line and flushes it."""
     stream.write(msgspec.json.encode(message) + b"\n")
     stream.flush()

@@ -10,6 +10,7 @@ source and scale:
     predictions/<run_id>.npz    test labels and predictions
     tensorboard/<run>/          event files
     matrix.csv, matrix.md       the table, rebuilt from the records
+    loaders.*                   what `bench loaders` found: json is all, the rest derived from it
 """
 
 import os
@@ -84,6 +85,10 @@ class Store:
     def tensorboard_path(self, run: Run) -> Path:
         """Folder of a run's event files: the name to read, the id to tell budgets apart."""
         return self.folder / "tensorboard" / f"{slug(run.name, keep='_')}_{run.id[:8]}"
+
+    def loaders_tensorboard_path(self, pipeline: str) -> Path:
+        """Folder of the event files of one pipeline, measured alone."""
+        return self.folder / "tensorboard" / "loaders" / slug(pipeline)
 
     def _inside(self, name: str) -> Path:
         folder = self.folder / name
@@ -256,10 +261,10 @@ class Store:
         except (OSError, ValueError, TypeError, BadZipFile) as error:
             raise StoreError(f"{path} cannot be read, run it again: {error}") from error
 
-    def write_derived(self, name: str, text: str) -> Path:
+    def write_derived(self, name: str, content: str | bytes) -> Path:
         """Writes a file that is derived from the records ("matrix.md") and returns its path."""
         path = self.folder / name
-        write_atomically(path, text.encode())
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
 
 

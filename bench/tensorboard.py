@@ -4,7 +4,7 @@ Hparams are written as summaries into the run's own file. `SummaryWriter.add_hpa
 second run for them, and `add_scalars` one for every curve, which makes a large grid unusable.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +122,28 @@ class RunLog:
     def _close(self) -> None:
         assert self._writer is not None
         self._writer.close()
+
+
+def write_loaders(
+    folder: Path, images_per_s: Mapping[int, float], *, on_error: Callable[[str], None]
+) -> None:
+    """Writes what a pipeline alone delivers, the step being the batch size.
+
+    Args:
+        folder: The pipeline's own; event files of an earlier call in it are removed.
+        images_per_s: Batch size to images a second.
+        on_error: Gets one sentence when TensorBoard cannot be written.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+
+        for earlier in folder.glob("events.out.tfevents.*"):
+            earlier.unlink()
+        with SummaryWriter(log_dir=str(folder)) as writer:
+            for batch_size, rate in sorted(images_per_s.items()):
+                writer.add_scalar("loaders/images_per_s", rate, batch_size)
+    except Exception as error:  # noqa: BLE001 - a log that fails must not cost what was measured
+        on_error(f"TensorBoard files in {folder} are incomplete: {type(error).__name__}: {error}")
 
 
 def outcome(record: Record) -> dict[str, float]:

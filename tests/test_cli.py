@@ -31,6 +31,12 @@ OPTIONS = {
         }
     ),
     "table": frozenset({"results", "--format", "--sort", "--columns", "-k", "--debug"}),
+    "loaders": frozenset(
+        {
+            "--pipeline", "--augmentation", "--batch-size", "--source", "--data-dir", "--device",
+            "--repeats", "--seconds", "--format", "--out", "--debug",
+        }
+    ),
     "list": frozenset({"kind", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--data-dir", "--debug"}),

@@ -20,6 +20,9 @@ MAY_NOT_IMPORT = {
     "bench/loop.py": ["bench.run", "bench.worker", "bench.store"],
     "bench/run.py": ["bench.worker", "bench.executors", "bench.cli", "bench.plan"],
     "bench/worker.py": ["bench.executors", "bench.cli", "bench.plan", "bench.execute"],
+    "bench/loader_worker.py": ["bench.executors", "bench.cli", "bench.loaders"],
+    "bench/loader_plan.py": ["bench.executors", "bench.cli", "bench.loaders", "torch"],
+    "bench/loaders.py": ["bench.cli", "bench.loader_worker", "bench.execute", "torch"],
     "bench/executors": ["bench.cli", "bench.plan", "bench.execute", "bench.run", "torch"],
     "bench/optimizers": ["bench.run", "bench.loop", "bench.cell"],
 }
@@ -48,7 +51,16 @@ def test_imports_run_one_way(place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["bench.cli", "bench.report.table", "bench.store", "architectures", "pipelines"]
+    "module",
+    [
+        "bench.cli",
+        "bench.loaders",
+        "bench.report.loaders_plot",
+        "bench.report.table",
+        "bench.store",
+        "architectures",
+        "pipelines",
+    ],
 )
 def test_quick_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

@@ -9,10 +9,12 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
@@ -30,6 +32,7 @@ TERM_GRACE_S = 3.0
 # other process wants the core; asleep they cost next to nothing. OpenMP reads it when it is loaded.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 POLL_S = 1.0
+MessageT = TypeVar("MessageT")
 
 
 class WorkerLost(RuntimeError):
@@ -46,12 +49,19 @@ class Worker:
     lines: list[bytes] = field(default_factory=list)
 
     @classmethod
-    def start(cls, key: str, log: Path) -> "Worker":
+    def start(
+        cls,
+        key: str,
+        log: Path,
+        *,
+        module: str = "bench.worker",
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> "Worker":
         """Starts a worker in a process group of its own; what it prints goes to `log`."""
         with log.open("ab") as output:
             process = subprocess.Popen(
-                python_module("bench.worker"),
-                env=PATIENT_THREADS | python_environment(),
+                python_module(module),
+                env=PATIENT_THREADS | python_environment() | dict(settings),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -59,14 +69,18 @@ class Worker:
             )
         return cls(process=process, key=key)
 
-    def send(self, job: Job) -> None:
+    def send(self, job: Job | msgspec.Struct) -> None:
         """Hands the worker a job; a worker that is gone is noticed when it is read from."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             send(self.process.stdin, job)
 
     def receive(self, deadline: float) -> Message:
-        """The next message.
+        """The next message of a run's worker; see `read`."""
+        return self.read(deadline, read_message)
+
+    def read(self, deadline: float, decode: Callable[[bytes], MessageT]) -> MessageT:
+        """The next line, as what `decode` makes of it.
 
         Raises:
             TimeoutError: None came before `deadline` (monotonic seconds).
@@ -86,7 +100,7 @@ class Worker:
                 raise WorkerLost(cause_of_death(self.process.wait()))
             *self.lines, self.buffer = (self.buffer + chunk).split(b"\n")
         try:
-            return read_message(self.lines.pop(0))
+            return decode(self.lines.pop(0))
         except msgspec.DecodeError as error:
             raise WorkerLost(f"the worker sent what is no message: {error}") from error
 

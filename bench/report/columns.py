@@ -1,12 +1,12 @@
 """The columns of the matrix as people see them: headers, units, digits, what is best."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from bench.report.layout import Column
 from pipelines.catalog import unknown_name
 
 Row = dict[str, Any]
@@ -18,32 +18,13 @@ class TableError(ValueError):
     """A table that was asked for in a way there is none; the message says what there is."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column as people see it.
-
-    Args:
-        header: Its name with the unit.
-        digits: After the decimal point; None for text.
-        factor: From the frame's unit to the one shown.
-        lower: Whether less is better; None when nothing is.
-        priority: A narrow terminal drops the highest first; 0 always stays.
-    """
-
-    header: str
-    digits: int | None = None
-    factor: float = 1.0
-    lower: bool | None = None
-    priority: int = 0
-
-
 COLUMNS = {
     "architecture": Column(header="architecture"),
     "optimizer": Column(header="optimizer"),
     "augmentation": Column(header="augmentation"),
     "pipeline": Column(header="pipeline"),
     "budget": Column(header="budget"),
-    "seeds": Column(header="seeds", priority=1),
+    "seeds": Column(header="seeds", priority=1, right=True),
     "accuracy": Column(header="accuracy %", digits=2, factor=100, lower=False),
     "macro_f1": Column(header="macro F1 %", digits=2, factor=100, lower=False, priority=2),
     "images_per_s": Column(header="images/s", digits=0, lower=False),
@@ -127,11 +108,6 @@ def _best(name: str, rows: list[Row]) -> set[int]:
     return {index for index, value in values.items() if value == top}
 
 
-def header(name: str) -> str:
-    """What stands above a column."""
-    return COLUMNS[name].header if name in COLUMNS else name
-
-
-def is_number(name: str) -> bool:
-    """Whether a column is aligned to the right."""
-    return name == "seeds" or (name in COLUMNS and COLUMNS[name].digits is not None)
+def laid_out(names: Iterable[str]) -> dict[str, Column]:
+    """How to show columns; one that is not usually shown stands under its own name."""
+    return {name: COLUMNS.get(name, Column(header=name)) for name in names}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,13 +9,13 @@ import pandas as pd
 
 from bench.files import StoreError
 from bench.record import Record
-from bench.report.columns import COLUMNS, NOT_REACHED, TableError, header, is_number, shown
+from bench.report.columns import NOT_REACHED, TableError, laid_out, shown
+from bench.report.layout import for_terminal, markdown
 from bench.report.matrix import Matrix, build, sort
 from bench.selection import select
 from bench.store import Store, groups
 from pipelines.catalog import unknown_name
 
-NOTES_WIDTH = 30  # of a terminal; longer notes are wrapped
 Form = Literal["rich", "md", "csv", "json"]
 
 
@@ -50,9 +49,17 @@ def render(
         return json.dumps({"title": matrix.title, "rows": rows}, indent=1) + "\n"
     cells, best = shown(frame, columns)
     if form == "md":
-        return _markdown(matrix.title, cells, best)
+        return markdown(matrix.title, laid_out(cells), cells, best)
     if form == "rich":
-        return _rich(matrix.title, cells, best, width, color, keep=columns is not None)
+        return for_terminal(
+            matrix.title,
+            laid_out(cells),
+            cells,
+            best,
+            width=width,
+            color=color,
+            keep=columns is not None,
+        )
     raise TableError(unknown_name("table format", form, list(get_args(Form))))
 
 
@@ -131,77 +138,6 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     plain = frame.astype(dict.fromkeys(times, object))
     plain.loc[(frame["reached"] == 0) & (frame["seeds"] > 0), times] = NOT_REACHED
     return plain
-
-
-def _markdown(title: str, cells: dict[str, list[str]], best: dict[str, set[int]]) -> str:
-    texts = {
-        header(name): [
-            f"**{text}**" if index in best[name] else text.replace("|", "\\|")
-            for index, text in enumerate(column)
-        ]
-        for name, column in cells.items()
-    }
-    table = pd.DataFrame(texts).to_markdown(
-        index=False,
-        colalign=["right" if is_number(name) else "left" for name in cells],
-        disable_numparse=True,
-    )
-    return f"### {title}\n\n{table}\n"
-
-
-def _rich(
-    title: str,
-    cells: dict[str, list[str]],
-    best: dict[str, set[int]],
-    width: int | None,
-    color: bool,
-    *,
-    keep: bool,
-) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    widths = {name: max(map(len, [header(name), *texts])) + 3 for name, texts in cells.items()}
-    dropped = [] if keep or width is None else _dropped(widths, width)
-    table = Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
-    )
-    names = [name for name in cells if name not in dropped]
-    for name in names:
-        table.add_column(
-            header(name), justify="right" if is_number(name) else "left", overflow="fold"
-        )
-    for index in range(len(next(iter(cells.values()), []))):
-        styles = ["bold green" if index in best[name] else "" for name in names]
-        table.add_row(
-            *(Text(cells[name][index], style) for name, style in zip(names, styles, strict=True))
-        )
-    needed = sum(widths[name] for name in names) + 2
-    out = StringIO()
-    console = Console(
-        file=out, width=width or max(needed, len(title)), force_terminal=color, no_color=not color,
-        color_system="standard" if color else None, highlight=False,
-    )  # fmt: skip
-    console.print(table)
-    if dropped:
-        console.print(
-            f"left out for width: {', '.join(header(name) for name in dropped)}", style="dim"
-        )
-    return out.getvalue()
-
-
-def _dropped(widths: dict[str, int], width: int) -> list[str]:
-    """The columns to leave out so that the rest fits, the least needed first."""
-    dropped: list[str] = []
-    total = sum(widths.values()) + 2 - max(0, widths.get("notes", 0) - NOTES_WIDTH)
-    for name in sorted(widths, key=lambda name: -COLUMNS[name].priority):
-        if total <= width or not COLUMNS[name].priority:
-            break
-        dropped.append(name)
-        total -= widths[name]
-    return dropped
 
 
 __all__ = ["Form", "TableError", "render", "render_all", "write_matrix"]

@@ -1,0 +1,93 @@
+"""What `bench loaders` found: each pipeline alone, at several batch sizes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.record import Memory, Status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repeat:
+    """Whole batches delivered between two moments when the device was idle.
+
+    Args:
+        images: Delivered.
+        batch_s: Seconds for each batch, on average.
+        images_per_s: Images a second.
+    """
+
+    images: int
+    batch_s: float
+    images_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """One pipeline at one batch size, measured in a process of its own.
+
+    Args:
+        pipeline: The variant's spelling.
+        batch_size: Images a batch.
+        compiled: Whether the variant compiles its operations.
+        status: "ok", "skipped" (it cannot do this here), or how it failed.
+        reason: Why it is not "ok", in one sentence.
+        draws: Op to "per sample" or "per batch".
+        build_s: Building the pipeline, its library imported and the source at hand.
+        first_batch_s: From the built pipeline to its first batch; with nothing compiled before.
+        bytes_per_image: Of the source that is read, and of the output that is written.
+        memory: Peaks above what was held before the pipeline was built.
+        repeats: In the order of measurement; a failed series keeps those before the failure.
+    """
+
+    pipeline: str
+    batch_size: int
+    compiled: bool
+    status: Status = "ok"
+    reason: str = ""
+    draws: Mapping[str, str] = field(default_factory=dict)
+    build_s: float | None = None
+    first_batch_s: float | None = None
+    bytes_per_image: int | None = None
+    memory: Memory = field(default_factory=Memory)
+    repeats: tuple[Repeat, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadersRecord:
+    """All of one call.
+
+    Args:
+        source: Where the images come from.
+        fingerprint: Names them.
+        images: How many are read.
+        image_size: (height, width).
+        augmentation: The policy.
+        device: "cuda" or "cpu".
+        scale: "full" or "cpu", as `bench run` files its results.
+        precision: Of the images delivered: "fp32" or "bf16".
+        repeat_s: Least seconds of a repeat.
+        command: The command line.
+        started: ISO time.
+        environment: As `bench.environment.describe` gives it.
+        bandwidth_gb_per_s: Of the device's memory, in 10^9 bytes read or written a second.
+        series: One for each batch size and pipeline.
+    """
+
+    source: str
+    fingerprint: str
+    images: int
+    image_size: tuple[int, int]
+    augmentation: str
+    device: str
+    scale: str
+    precision: str
+    repeat_s: float
+    command: str
+    started: str
+    environment: Mapping[str, Any]
+    bandwidth_gb_per_s: float
+    series: tuple[Series, ...]
+
+
+__all__ = ["LoadersRecord", "Repeat", "Series"]

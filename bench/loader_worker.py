@@ -1,0 +1,208 @@
+"""The child process of `bench loaders`: one pipeline, measured whenever the parent says so.
+
+Between orders it waits for a line on standard input and uses no core.
+"""
+
+import faulthandler
+import os
+import signal
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import count
+from typing import TYPE_CHECKING
+
+from bench.loader_messages import (
+    Build,
+    Built,
+    Describe,
+    Described,
+    Failed,
+    Measure,
+    Measured,
+    Order,
+    Reply,
+    read_order,
+)
+from bench.loader_record import Repeat
+from bench.messages import Ready, send
+from bench.record import Memory
+from bench.worker import die_with_parent, status_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipelines.base import Batch, Pipeline
+
+LEAST_BATCHES = 2
+COPIED_MIB = {"cuda": 1024, "cpu": 512}  # well above any cache
+COPIES = 9
+
+
+def main() -> None:
+    """Carries out orders until standard input ends or one of them fails."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    faulthandler.enable()
+    start = time.perf_counter()
+    import pipelines.building  # noqa: F401 - paid here, so that no order pays for it
+
+    bench = LoaderBench()
+    send(replies, Ready(import_s=time.perf_counter() - start))
+    for line in sys.stdin.buffer:
+        reply = answer(bench, read_order(line))
+        send(replies, reply)
+        if isinstance(reply, Failed):
+            return
+
+
+def answer(bench: "LoaderBench", order: Order) -> Reply:
+    """Carries out one order; what it raises becomes the reply."""
+    try:
+        match order:
+            case Describe():
+                return describe(order.device)
+            case Build():
+                return bench.build(order)
+            case Measure():
+                return bench.measure(order.seconds)
+    except Exception as error:  # noqa: BLE001 - every fault of a pipeline is a row of the table
+        traceback.print_exc()
+        status = status_of(error)
+        said = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        reason = said[0] if status == "skipped" else f"{type(error).__name__}: {said[0]}"
+        return Failed(status=status, reason=reason)
+
+
+class LoaderBench:
+    """The pipeline of this process and the counters that go with it."""
+
+    def __init__(self) -> None:
+        self._epochs = count()
+        self._device_gib = 0.0
+
+    def build(self, order: Build) -> Built:
+        """Builds the pipeline and takes its first batch."""
+        import torch
+
+        import pipelines
+        from bench import memory
+        from bench.clock import synchronize
+        from pipelines.building import parse
+
+        self._device = device = torch.device(order.device)
+        images = pipelines.load(order.source, order.data_dir).train
+        parse(order.pipeline)  # imports its library
+        torch.zeros(1, device=device)  # makes the device's context, which is no pipeline's
+        memory.reset_peaks(device)
+        self._before = self._turn = memory.peaks(device)
+        start = time.perf_counter()
+        self._pipeline = pipelines.build(
+            order.pipeline,
+            images,
+            order.augmentation,
+            batch_size=order.batch_size,
+            device=device,
+            dtype=torch.bfloat16 if order.precision == "bf16" else torch.float32,
+        )
+        synchronize(device)
+        built_s = time.perf_counter()
+        with closing(endless(self._pipeline, self._epochs)) as batches:
+            x_BCHW, _ = next(batches)
+            synchronize(device)
+            first_batch_s = time.perf_counter() - built_s
+        return Built(
+            build_s=built_s - start,
+            first_batch_s=first_batch_s,
+            bytes_per_image=images.images[0].nbytes + x_BCHW[0].nbytes,
+            draws=dict(self._pipeline.semantics.draws),
+            memory=self._memory(),
+        )
+
+    def measure(self, seconds: float) -> Measured:
+        """Takes whole batches for at least `seconds`, from the start of an epoch on."""
+        from bench import memory
+        from bench.clock import synchronize
+
+        self._turn = memory.peaks(self._device)
+        images = batches = 0
+        with closing(endless(self._pipeline, self._epochs)) as stream:
+            synchronize(self._device)
+            start = time.perf_counter()
+            for _, labels in stream:
+                images += len(labels)
+                batches += 1
+                if batches >= LEAST_BATCHES and time.perf_counter() - start >= seconds:
+                    break
+            synchronize(self._device)
+            passed_s = time.perf_counter() - start
+        repeat = Repeat(images=images, batch_s=passed_s / batches, images_per_s=images / passed_s)
+        return Measured(repeat=repeat, memory=self._memory())
+
+    def _memory(self) -> Memory:
+        """Peaks above what was held before the pipeline was built.
+
+        The device's own figure is everybody's. What it grows by from the beginning of an order to
+        its end is ours, since the others rest meanwhile.
+        """
+        from bench import memory
+
+        now, before = memory.peaks(self._device), self._before
+        grown_gib = above(now.device_gib, self._turn.device_gib)
+        if grown_gib is not None:
+            self._device_gib += grown_gib
+        return Memory(
+            host_gib=above(now.host_gib, before.host_gib),
+            torch_gib=above(now.torch_gib, before.torch_gib),
+            device_gib=None if grown_gib is None else self._device_gib,
+        )
+
+
+def above(now_gib: float | None, before_gib: float | None) -> float | None:
+    """The difference, where both are known."""
+    return None if now_gib is None or before_gib is None else now_gib - before_gib
+
+
+def endless(pipeline: "Pipeline", epochs: Iterator[int]) -> "Generator[Batch, None, None]":
+    """Batches of one epoch after the other; closing it closes the present one."""
+    for index in epochs:
+        yield from pipeline.epoch(index)
+
+
+def describe(device: str) -> Described:
+    """This machine, and how fast its device copies memory."""
+    import torch
+
+    from bench import environment
+
+    return Described(
+        environment=environment.describe(device),
+        bandwidth_gb_per_s=bandwidth_gb_per_s(torch.device(device), COPIED_MIB[device]),
+    )
+
+
+def bandwidth_gb_per_s(device: "torch.device", size_mib: int) -> float:
+    """Bytes read and written a second by a large copy, in 10^9, the median of several."""
+    import torch
+
+    from bench.clock import synchronize
+
+    source = torch.ones(size_mib * 2**20, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    times_s = []
+    for _ in range(COPIES + 1):
+        synchronize(device)
+        start = time.perf_counter()
+        target.copy_(source)
+        synchronize(device)
+        times_s.append(time.perf_counter() - start)
+    return 2 * source.nbytes / statistics.median(times_s[1:]) / 1e9
+
+
+if __name__ == "__main__":
+    main()

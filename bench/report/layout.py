@@ -1,0 +1,133 @@
+"""Tables of texts as people see them: Markdown, or drawn for a terminal."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+import pandas as pd
+
+NOTES_WIDTH = 30  # of a terminal; longer notes are wrapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column as people see it.
+
+    Args:
+        header: Its name with the unit.
+        digits: After the decimal point; None for text.
+        factor: From the frame's unit to the one shown.
+        lower: Whether less is better; None when nothing is.
+        priority: A narrow terminal drops the highest first; 0 always stays.
+        right: Whether a text is aligned to the right, as figures are.
+    """
+
+    header: str
+    digits: int | None = None
+    factor: float = 1.0
+    lower: bool | None = None
+    priority: int = 0
+    right: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is aligned to the right."""
+        return self.right or self.digits is not None
+
+
+def markdown(
+    title: str,
+    columns: Mapping[str, Column],
+    cells: Mapping[str, Sequence[str]],
+    best: Mapping[str, Collection[int]],
+) -> str:
+    """A Markdown table under a heading.
+
+    Args:
+        title: The heading.
+        columns: How to show each column, in order.
+        cells: Column to the texts of its rows.
+        best: Column to the rows that are set in bold.
+    """
+    texts = {
+        column.header: [
+            f"**{text}**" if index in best[name] else text.replace("|", "\\|")
+            for index, text in enumerate(cells[name])
+        ]
+        for name, column in columns.items()
+    }
+    table = pd.DataFrame(texts).to_markdown(
+        index=False,
+        colalign=["right" if column.is_number else "left" for column in columns.values()],
+        disable_numparse=True,
+    )
+    return f"### {title}\n\n{table}\n"
+
+
+def for_terminal(
+    title: str,
+    columns: Mapping[str, Column],
+    cells: Mapping[str, Sequence[str]],
+    best: Mapping[str, Collection[int]],
+    *,
+    width: int | None,
+    color: bool,
+    keep: bool = False,
+) -> str:
+    """A table for a terminal; arguments as in `markdown`.
+
+    Args:
+        width: Characters that it may use; None for as many as it takes.
+        color: Whether it may use bold and colours.
+        keep: Whether columns stay that are too wide together.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    widths = {
+        name: max(map(len, [column.header, *cells[name]])) + 3 for name, column in columns.items()
+    }
+    dropped = [] if keep or width is None else _dropped(columns, widths, width)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
+    )
+    names = [name for name in columns if name not in dropped]
+    for name in names:
+        table.add_column(
+            columns[name].header,
+            justify="right" if columns[name].is_number else "left",
+            overflow="fold",
+        )
+    for index in range(len(next(iter(cells.values()), []))):
+        styles = ["bold green" if index in best[name] else "" for name in names]
+        table.add_row(
+            *(Text(cells[name][index], style) for name, style in zip(names, styles, strict=True))
+        )
+    needed = sum(widths[name] for name in names) + 2
+    out = StringIO()
+    console = Console(
+        file=out, width=width or max(needed, len(title)), force_terminal=color, no_color=not color,
+        color_system="standard" if color else None, highlight=False,
+    )  # fmt: skip
+    console.print(table)
+    if dropped:
+        left_out = ", ".join(columns[name].header for name in dropped)
+        console.print(f"left out for width: {left_out}", style="dim")
+    return out.getvalue()
+
+
+def _dropped(columns: Mapping[str, Column], widths: Mapping[str, int], width: int) -> list[str]:
+    """The columns to leave out so that the rest fits, the least needed first."""
+    dropped: list[str] = []
+    total = sum(widths.values()) + 2 - max(0, widths.get("notes", 0) - NOTES_WIDTH)
+    for name in sorted(widths, key=lambda name: -columns[name].priority):
+        if total <= width or not columns[name].priority:
+            break
+        dropped.append(name)
+        total -= widths[name]
+    return dropped
+
+
+__all__ = ["Column", "for_terminal", "markdown"]
