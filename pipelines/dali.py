@@ -138,6 +138,10 @@ def draw_nothing(op: Op, size: tuple[int, int], count: int, generator: torch.Gen
     raise AssertionError(f"{type(op).__name__} draws nothing")
 
 
+# DALI's policies of these names are not RandAugment, TrivialAugment and AutoAugment as declared:
+# moves by parts of a pixel, equalize as OpenCV has it, sharpness that smooths the edge pixels too,
+# contrast about a mean without rounding, solarize from 256 on, and for CIFAR-10 magnitudes from 0.1
+# to 1.9 without signs.
 WAYS: dict[type[Op], Way] = {
     Crop: Way(draw=draw_crop, add=add_crop),
     HorizontalFlip: Way(draw=draw_flip, add=add_flip),

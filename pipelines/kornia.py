@@ -148,6 +148,11 @@ def random_resized_crop(op: RandomResizedCrop, images: Images) -> nn.Module:
     return module
 
 
+# Kornia has policies of these names, but others than RandAugment, TrivialAugment and AutoAugment
+# here: one choice of op for the whole batch, RandAugment without repeats, no identity, an added
+# solarize_add (RandAugment), shears multiplied by 180 to degrees (0.3 becomes tan 54 = 1.38),
+# moves of at most 0.1 (RandAugment) or 0.5 (TrivialAugment) of the side instead of 150/331 or 32
+# pixels, continuous magnitudes within a bin, results that are not rounded to 8 bits.
 WAYS: dict[type[Op], Callable[..., nn.Module]] = {
     Crop: crop,
     HorizontalFlip: horizontal_flip,

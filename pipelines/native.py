@@ -9,10 +9,11 @@ from torch import Tensor
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.compiling import compiled, compiler_problem
-from pipelines.native_ops import edits, mixes, moves
+from pipelines.native_ops import auto, edits, mixes, moves
 from pipelines.ops import AlternatingFlip, Op
 
 COMPILED, EAGER = "compiled", "eager"
+EDITS = {**edits.EDITS, **auto.EDITS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Kernels:
 
     Args:
         locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers.
-        render: (source (N, H, W, C), draws, *located) to images (B, C, H, W).
+        render: (source (N, H, W, C), draws, tables, *located) to images (B, C, H, W).
         mix: (images, weights (B,), draws) to images and own shares (B,).
     """
 
@@ -76,6 +77,7 @@ class NativePipeline(Pipeline):
         self._labels_N = request.images.labels.to(request.device)
         self._program = program(request)
         self._kernels = kernels(self._program)
+        self._tables = lookups(self._program, request.device)
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
@@ -94,7 +96,7 @@ class NativePipeline(Pipeline):
 
     def _batch(self, index_B: Tensor, u_BK: Tensor, generator: torch.Generator) -> Batch:
         located = self._kernels.locate(index_B, u_BK)
-        x_BCHW = self._kernels.render(self._images_NHWC, u_BK, *located)
+        x_BCHW = self._kernels.render(self._images_NHWC, u_BK, self._tables, *located)
         labels_B = self._labels_N[index_B]
         op = self._program.mix
         if op is None:
@@ -133,7 +135,18 @@ def program(request: Request) -> Program:
 
 def draws_of(op: Op) -> int:
     """Uniform numbers that an op takes for each sample."""
-    return moves.MOVES[type(op)].draws if type(op) in moves.MOVES else edits.EDITS[type(op)].draws
+    draws = (moves.MOVES if type(op) in moves.MOVES else EDITS)[type(op)].draws
+    return draws if isinstance(draws, int) else draws(op)
+
+
+def lookups(program: Program, device: torch.device) -> tuple[Tensor | None, ...]:
+    """The table of each of the following ops, None where it has none."""
+    found: list[Tensor | None] = []
+    for op in program.following:
+        make = EDITS[type(op)].table if type(op) in EDITS else None
+        size = program.height, program.width, len(program.mean)
+        found.append(None if make is None else make(op, size).to(device))
+    return tuple(found)
 
 
 def fixed_columns(program: Program) -> list[int]:
@@ -176,7 +189,12 @@ def rendering(program: Program) -> Callable[..., Tensor]:
     paints = moves.paints(program.leading)
 
     def render(
-        source_NHWC: Tensor, u_BK: Tensor, row_BH: Tensor, column_BW: Tensor, *covers: Tensor
+        source_NHWC: Tensor,
+        u_BK: Tensor,
+        tables: tuple[Tensor | None, ...],
+        row_BH: Tensor,
+        column_BW: Tensor,
+        *covers: Tensor,
     ) -> Tensor:
         source = source_NHWC.view(-1)
         pixel_BHW = row_BH[:, :, None] + column_BW[:, None, :]
@@ -185,7 +203,7 @@ def rendering(program: Program) -> Callable[..., Tensor]:
             x_BHW = source[pixel_BHW + channel].to(torch.float32)
             planes.append(moves.painted(x_BHW, paints, covers, mean))
         if program.following:
-            x_BHWC = follow(program, torch.stack(planes, dim=3), u_BK[:, used:])
+            x_BHWC = follow(program, torch.stack(planes, dim=3), u_BK[:, used:], tables)
             planes = list(x_BHWC.unbind(dim=3))
         for channel, (mean, std) in enumerate(zip(program.mean, program.std, strict=True)):
             planes[channel] = ((planes[channel] - mean) / std).to(program.dtype)
@@ -196,15 +214,19 @@ def rendering(program: Program) -> Callable[..., Tensor]:
     return render
 
 
-def follow(program: Program, x_BHWC: Tensor, u_BK: Tensor) -> Tensor:
+def follow(
+    program: Program, x_BHWC: Tensor, u_BK: Tensor, tables: tuple[Tensor | None, ...]
+) -> Tensor:
     """Carries out the ops after the gather, on images in 0..255."""
     start = 0
-    for op in program.following:
+    for op, table in zip(program.following, tables, strict=True):
         u = u_BK[:, start : start + draws_of(op)]
         if type(op) in moves.MOVES:
             x_BHWC = moves.move(op, x_BHWC, u, program.mean)
+        elif table is None:
+            x_BHWC = EDITS[type(op)].apply(op, x_BHWC, u)
         else:
-            x_BHWC = edits.EDITS[type(op)].apply(op, x_BHWC, u)
+            x_BHWC = EDITS[type(op)].apply(op, x_BHWC, u, table)
         start += draws_of(op)
     return x_BHWC
 
@@ -233,7 +255,7 @@ NATIVE = Library(
     name="native",
     why="Plain tensor operations on the device: one compiled gather reads, augments, normalises.",
     build=NativePipeline,
-    ops=dict.fromkeys([*moves.MOVES, *edits.EDITS, *mixes.MIXES], "per sample"),
+    ops=dict.fromkeys([*moves.MOVES, *EDITS, *mixes.MIXES], "per sample"),
     modes=(COMPILED, EAGER),
     problem=problem,
     reference="https://github.com/KellerJordan/cifar10-airbench (the idea; here as one gather)",

@@ -147,6 +147,64 @@ class RandomResizedCrop(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RandAugment(Op):
+    """Applies `n` ops one after the other, each drawn from 14 with equal chances, for each sample.
+
+    Magnitude `magnitude` of the scale 0..`bins` - 1, the same for all (Cubuk et al. 2019,
+    arXiv:1909.13719). Exactly torchvision's v2.RandAugment with nearest interpolation and black
+    fill, its spaces included: shears to 0.3, moves to 150/331 of the side in whole pixels, turns to
+    30 degrees, brightness, colour, contrast and sharpness by 1 +- 0.9, posterize to 4 bits,
+    solarize to everything, autocontrast, equalize, identity. Signs by a fair coin.
+
+    It acts on images of 8 bits and yields such; floats before it become them as in torchvision.
+    """
+
+    n: int = 2
+    magnitude: int = 9
+    bins: int = 31
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"RandAugment needs n >= 1, got {self.n}")
+        _check_bins("RandAugment", self.bins)
+        if not 0 <= self.magnitude < self.bins:
+            raise ValueError(
+                f"RandAugment magnitude lies in [0, {self.bins - 1}], got {self.magnitude}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrivialAugment(Op):
+    """Applies one op of 14 at one of `bins` magnitudes, both uniform, drawn for each sample.
+
+    The "wide" space (Mueller and Hutter 2021, arXiv:2103.10158). Exactly torchvision's
+    v2.TrivialAugmentWide with nearest interpolation and black fill: as `RandAugment`, but shears to
+    0.99, moves to 32 pixels, turns to 135 degrees, enhancements by 1 +- 0.99, posterize to 2 bits.
+    """
+
+    bins: int = 31
+
+    def __post_init__(self) -> None:
+        _check_bins("TrivialAugment", self.bins)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAugment(Op):
+    """Applies one of 25 pairs of ops, drawn for each sample, each op with a chance of its own.
+
+    The pairs were found by search on CIFAR-10 (Cubuk et al. 2018, arXiv:1805.09501). Exactly
+    torchvision's v2.AutoAugment with its CIFAR10 policy, nearest interpolation and black fill:
+    the spaces of `RandAugment` in 10 bins, and invert.
+    """
+
+    policy: Literal["cifar10"] = "cifar10"
+
+    def __post_init__(self) -> None:
+        if self.policy != "cifar10":
+            raise ValueError(f"AutoAugment policy is 'cifar10', got {self.policy!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MixUp(Op):
     """Blends each image and its label with another of the batch; the last op of a policy.
 
@@ -176,7 +234,13 @@ class CutMix(Op):
             raise ValueError(f"CutMix alpha is above 0, got {self.alpha}")
 
 
+AUTOMATIC = (RandAugment, TrivialAugment, AutoAugment)
 MIXING = (MixUp, CutMix)
+
+
+def _check_bins(name: str, bins: int) -> None:
+    if bins < 2:
+        raise ValueError(f"{name} needs bins >= 2, got {bins}")
 
 
 def _check_share(name: str, value: float) -> None:

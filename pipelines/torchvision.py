@@ -12,17 +12,21 @@ from torchvision.transforms.v2 import functional as F
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.ops import (
+    AUTOMATIC,
     MIXING,
     Affine,
     AlternatingFlip,
+    AutoAugment,
     ColorJitter,
     Crop,
     Cutout,
     HorizontalFlip,
     MixUp,
     Op,
+    RandAugment,
     RandomErasing,
     RandomResizedCrop,
+    TrivialAugment,
 )
 from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images
@@ -244,6 +248,10 @@ WAYS: dict[type[Op], Callable[..., nn.Module]] = {
     ColorJitter: color_jitter,
     Affine: lambda op, images: AffineWarp(op),
     RandomResizedCrop: random_resized_crop,
+    # Nearest interpolation and black fill are their defaults.
+    RandAugment: lambda op, images: v2.RandAugment(op.n, op.magnitude, op.bins),
+    TrivialAugment: lambda op, images: v2.TrivialAugmentWide(op.bins),
+    AutoAugment: lambda op, images: v2.AutoAugment(v2.AutoAugmentPolicy(op.policy)),
 }
 # Their results are no whole numbers; torchvision would round them in uint8.
 IN_FLOAT = (Cutout, RandomErasing, ColorJitter, Affine, RandomResizedCrop)
@@ -251,14 +259,17 @@ IN_FLOAT = (Cutout, RandomErasing, ColorJitter, Affine, RandomResizedCrop)
 
 def transforms(ops: Sequence[Op], images: Images) -> v2.Compose:
     """The policy and the normalisation, for one image uint8 (C, H, W)."""
-    to_float = v2.ToDtype(torch.float32, scale=True)
     steps: list[nn.Module] = []
+    dtype = torch.uint8
     for op in ops:
-        if isinstance(op, IN_FLOAT) and to_float not in steps:
-            steps.append(to_float)
+        wanted = torch.uint8 if isinstance(op, AUTOMATIC) else dtype
+        wanted = torch.float32 if isinstance(op, IN_FLOAT) else wanted
+        if wanted != dtype:
+            steps.append(v2.ToDtype(wanted, scale=True))
         steps.append(WAYS[type(op)](op, images))
-    if to_float not in steps:
-        steps.append(to_float)
+        dtype = wanted
+    if dtype == torch.uint8:
+        steps.append(v2.ToDtype(torch.float32, scale=True))
     return v2.Compose([*steps, v2.Normalize(list(images.mean), list(images.std))])
 
 

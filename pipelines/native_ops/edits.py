@@ -18,12 +18,15 @@ class Edit:
     """How one op type edits images.
 
     Args:
-        draws: Uniform numbers in [0, 1) that it takes for each sample.
-        apply: (op, images (B, H, W, C) float32 in 0..255, draws (B, draws)) to the same shape.
+        draws: Uniform numbers in [0, 1) that it takes for each sample; of the op if they vary.
+        apply: (op, images (B, H, W, C) float32 in 0..255, draws (B, draws)) to the same shape; the
+            table comes last if there is one.
+        table: (op, (height, width, channels)) to numbers that it looks up, made once.
     """
 
-    draws: int
+    draws: int | Callable[..., int]
     apply: Callable[..., Tensor]
+    table: Callable[..., Tensor] | None = None
 
 
 def between(u: Tensor, low: float, high: float) -> Tensor:

@@ -1,0 +1,128 @@
+"""All outcomes that an automatic policy's draws can have, by torchvision's own spaces and ops."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms import v2
+
+from pipelines.ops import AutoAugment, Op, RandAugment, TrivialAugment
+
+SIZE = 32  # pixels, what moves to 32 pixels are meant for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One of the results that a policy's draws can have.
+
+    Args:
+        uniforms: Draws of native's op that lead there.
+        steps: torchvision's names of the ops, and their magnitudes with sign.
+        chance: How likely it is.
+        label: What is counted.
+    """
+
+    uniforms: tuple[float, ...]
+    steps: tuple[tuple[str, float], ...]
+    chance: float
+    label: str
+
+
+def signed(space: dict[str, Any], name: str, bins: int, at: int, sign: int, size: int) -> float:
+    """A magnitude of torchvision's space; sign 0 is minus."""
+    make, has_sign = space[name]
+    found = make(bins, size, size)
+    magnitude = 0.0 if found is None else float(found[at])
+    return -magnitude if has_sign and sign == 0 else magnitude
+
+
+def outcomes(op: Op, size: int = SIZE) -> Iterator[Outcome]:
+    """All outcomes of an op."""
+    if isinstance(op, AutoAugment):
+        yield from pair_outcomes(size)
+        return
+    kind = v2.RandAugment if isinstance(op, RandAugment) else v2.TrivialAugmentWide
+    space = kind._AUGMENTATION_SPACE
+    chosen: list[Outcome] = []
+    for (index, name), sign in product(enumerate(space), (0, 1)):
+        start, end = (index + 0.5) / len(space), 0.25 + 0.5 * sign
+        if isinstance(op, RandAugment):
+            step = name, signed(space, name, op.bins, op.magnitude, sign, size)
+            chosen.append(Outcome(uniforms=(start, end), steps=(step,), chance=1 / 28, label=name))
+            continue
+        assert isinstance(op, TrivialAugment)
+        for at in range(op.bins):
+            step = name, signed(space, name, op.bins, at, sign, size)
+            uniforms = start, (at + 0.5) / op.bins, end
+            chance = 1 / 28 / op.bins
+            chosen.append(Outcome(uniforms=uniforms, steps=(step,), chance=chance, label=name))
+    for parts in product(chosen, repeat=op.n if isinstance(op, RandAugment) else 1):
+        yield Outcome(
+            uniforms=tuple(u for part in parts for u in part.uniforms),
+            steps=tuple(step for part in parts for step in part.steps),
+            chance=float(np.prod([part.chance for part in parts])),
+            label=" ".join(part.label for part in parts),
+        )
+
+
+def pair_outcomes(size: int) -> Iterator[Outcome]:
+    """Those of AutoAugment: a pair, and whether and with which sign each op is applied."""
+    reference = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
+    for index, pair in enumerate(reference._policies):
+        for done in product((False, True), (0, 1), (False, True), (0, 1)):
+            uniforms, steps, chance = [(index + 0.5) / 25], [], 1 / 25
+            for (name, likely, at), applied, sign in zip(pair, done[::2], done[1::2], strict=True):
+                uniforms += [0.0 if applied else 0.9999, 0.25 + 0.5 * sign]
+                chance *= 0.5 * (likely if applied else 1 - likely)
+                if applied:
+                    space = reference._AUGMENTATION_SPACE
+                    steps.append((name, signed(space, name, 10, at, sign, size)))
+            if chance > 0:
+                yield Outcome(
+                    uniforms=tuple(uniforms), steps=tuple(steps), chance=chance, label=str(index)
+                )
+
+
+def by_torchvision(image: NDArray[np.uint8], steps: tuple[tuple[str, float], ...]) -> Any:
+    """An image (H, W, C) after torchvision's operators for names and magnitudes, uint8."""
+    carry = v2.RandAugment()
+    x_CHW = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    for name, magnitude in steps:
+        x_CHW = carry._apply_image_or_video_transform(
+            x_CHW, name, magnitude, interpolation=carry.interpolation, fill=carry._fill
+        )
+    return x_CHW.permute(1, 2, 0).numpy()
+
+
+@cache
+def photo(size: int = SIZE) -> NDArray[np.uint8]:
+    """Waves with some noise, each channel over a part of the range: every op shows on it."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    waves = [np.sin(5 * x + 3 * y + 1), np.cos(3 * x - 7 * y), np.sin(6 * y - 4 * x + 2)]
+    noise = np.random.default_rng(0).normal(0, 8, (size, size, 3))
+    levels = np.array([120, 90, 140]) + np.array([80, 60, 70]) * np.stack(waves, axis=2) + noise
+    return levels.clip(3, 250).round().astype(np.uint8)
+
+
+def dark(size: int = SIZE) -> NDArray[np.uint8]:
+    """Few levels, and one channel that has a single one."""
+    image = photo(size) // 60
+    image[..., 1] = 7
+    return image
+
+
+def noisy(size: int = SIZE) -> NDArray[np.uint8]:
+    """All levels, no structure."""
+    return np.random.default_rng(1).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+IMAGES: dict[str, Callable[[int], NDArray[np.uint8]]] = {
+    "photo": photo,
+    "dark": dark,
+    "noisy": noisy,
+}

@@ -1,0 +1,203 @@
+"""The automatic policies: torchvision's own ops and spaces are the reference, outcome by outcome.
+
+The draws of a policy have finitely many outcomes, so all of them are tried: each is forced by
+handing chosen uniform numbers to native's op, and compared with what torchvision's operators make
+of the same image in uint8. The same list then explains what pipelines deliver by chance.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from pipelines import augmentations, building, native
+from pipelines.augmentations import Augmentation
+from pipelines.ops import (
+    AUTOMATIC,
+    AutoAugment,
+    ColorJitter,
+    HorizontalFlip,
+    Op,
+    RandAugment,
+    TrivialAugment,
+)
+from tests.contract.outcomes import IMAGES, SIZE, by_torchvision, noisy, outcomes, photo
+from tests.contract.test_draws import ALPHA, independent
+from tests.contract.variants import build, made, pixels, variants
+
+SAMPLES = 2048
+NAMES = ("randaugment", "trivialaugment", "autoaugment")
+OPS: dict[str, Op] = {
+    "one": RandAugment(n=1),
+    "weak": RandAugment(n=1, magnitude=0),
+    "strong": RandAugment(n=1, magnitude=30),
+    "odd": RandAugment(n=1, magnitude=3, bins=8),
+    "two": RandAugment(n=2),
+    "trivial": TrivialAugment(),
+    "coarse": TrivialAugment(bins=5),
+    "auto": AutoAugment(),
+}
+CLAIM = [name for name in variants() if set(AUTOMATIC) <= set(building.parse(name).library.ops)]
+PLAIN = [name for name in CLAIM if building.parse(name).mode != "compiled"]
+
+
+def by_native(op: Op, images_BHWC: NDArray[np.uint8], u_BK: Tensor) -> NDArray[np.float32]:
+    """Images after native's op, with the draws handed in."""
+    edit = native.EDITS[type(op)]
+    assert edit.table is not None
+    table = edit.table(op, images_BHWC.shape[1:])
+    x_BHWC = torch.from_numpy(images_BHWC).to(torch.float32)
+    found: NDArray[np.float32] = edit.apply(op, x_BHWC, u_BK, table).numpy()
+    return found
+
+
+@pytest.mark.parametrize("size", [32, 20])
+@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("name", OPS)
+def test_every_outcome_has_torchvisions_pixels(name: str, image: str, size: int) -> None:
+    op, source = OPS[name], IMAGES[image](size)
+    found = list(outcomes(op, size))
+    expected = np.stack([by_torchvision(source, each.steps) for each in found])
+    u_BK = torch.tensor([each.uniforms for each in found])
+    made_here = by_native(op, np.broadcast_to(source, expected.shape).copy(), u_BK)
+    wrong = [
+        (each.steps, float(np.abs(a - b).max()), int((a != b).sum()))
+        for each, a, b in zip(found, made_here, expected.astype(float), strict=True)
+        if not np.array_equal(a, b)
+    ]
+    assert not wrong, f"{len(wrong)} of {len(found)}: {wrong[:20]}"
+
+
+@cache
+def groups(name: str) -> tuple[dict[bytes, str], dict[str, float]]:
+    """What each possible image of a policy on `photo` counts as, and the chance of each count.
+
+    Outcomes with the same pixels cannot be told apart and are counted together.
+    """
+    labels: dict[bytes, set[str]] = defaultdict(set)
+    chances: dict[bytes, float] = defaultdict(float)
+    for each in outcomes(OPS[name]):
+        key = by_torchvision(photo(), each.steps).tobytes()
+        labels[key].add(each.label)
+        chances[key] += each.chance
+    counted = {key: ", ".join(sorted(found)) for key, found in labels.items()}
+    total: dict[str, float] = defaultdict(float)
+    for key, label in counted.items():
+        total[label] += chances[key]
+    return counted, total
+
+
+@cache
+def delivered(variant: str, name: str) -> list[str]:
+    """What the outputs of a pipeline count as, in their order; KeyError where nothing fits."""
+    counted, _ = groups(name)
+    images = made(np.broadcast_to(photo(), (SAMPLES, SIZE, SIZE, 3)).copy())
+    with build(variant, images, (OPS[name],), batch_size=256) as pipeline:
+        found = [pixels(x).round().astype(np.uint8) for x, _ in pipeline.epoch(0)]
+    return [counted[np.ascontiguousarray(image).tobytes()] for image in np.concatenate(found)]
+
+
+@pytest.mark.parametrize("name", ["one", "two", "trivial", "auto"])
+@pytest.mark.parametrize("variant", PLAIN)
+def test_outcomes_have_the_chances_of_torchvisions(variant: str, name: str) -> None:
+    _, chances = groups(name)
+    found = delivered(variant, name)
+    common = [label for label, chance in chances.items() if chance * SAMPLES >= 8]
+    expected = np.array([chances[label] for label in common] + [0.0])
+    counts = np.array([found.count(label) for label in common] + [0])
+    expected[-1], counts[-1] = 1 - expected.sum(), SAMPLES - counts.sum()
+    assert len(common) >= 14
+    kept = expected * SAMPLES > 1
+    assert counts[~kept].sum() == 0
+    assert stats.chisquare(counts[kept], expected[kept] * SAMPLES).pvalue > ALPHA
+
+
+@pytest.mark.parametrize("variant", PLAIN)
+def test_the_op_is_chosen_for_each_sample(variant: str) -> None:
+    found = delivered(variant, "one")
+    for start in range(0, SAMPLES, 256):
+        assert len(set(found[start : start + 256])) >= 12
+    assert independent(stats.contingency.crosstab(found[:-1], found[1:]).count)
+
+
+@pytest.mark.parametrize("variant", PLAIN)
+def test_what_comes_before_is_made_8_bit(variant: str) -> None:
+    """Half of 101 is no whole number: posterizing and the like act on 50."""
+    half = ColorJitter(brightness=(0.5, 0.5), contrast=(1, 1), saturation=(1, 1))
+    image = np.full((SIZE, SIZE, 3), 101, dtype=np.uint8)
+    ops = (half, RandAugment(n=1, magnitude=0), HorizontalFlip())
+    with build(variant, made(image[None].repeat(64, axis=0)), ops) as pipeline:
+        found = pixels(next(iter(pipeline.epoch(0)))[0])
+    assert set(np.unique(found.round(2))) <= {50.0, 205.0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("variant", PLAIN)
+def test_seeds_repeat_and_labels_stay(variant: str, name: str) -> None:
+    images = made(np.stack([np.roll(photo(), index, axis=1) for index in range(256)]))
+    results = []
+    for seed in (3, 3, 4):
+        with building.build(variant, images, name, batch_size=64, seed=seed) as pipeline:
+            assert pipeline.semantics.per_sample
+            batches = list(pipeline.epoch(1))
+            order = pipeline.permutation(1).flatten()
+        assert torch.equal(torch.cat([y for _, y in batches]), images.labels[order])
+        results.append(torch.cat([x for x, _ in batches]))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_without_breaks_and_equal_to_eager(name: str) -> None:
+    problem = native.problem(native.COMPILED, "cpu")
+    if problem:
+        pytest.skip(problem)
+    images = made(np.stack([photo()] * 64 + [noisy()] * 64))
+    results = []
+    for variant in ("native[eager]", "native"):
+        # Compiled as one graph: torch.compile refuses what would break it.
+        with building.build(variant, images, name, batch_size=64) as pipeline:
+            results.append(torch.cat([x for x, _ in pipeline.epoch(0)]))
+    off = (pixels(results[0]) - pixels(results[1])).__abs__()
+    assert off.max() < 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_policies_are_listed(name: str) -> None:
+    entry = augmentations.catalog.get(name)
+    assert isinstance(entry, Augmentation)
+    assert not entry.default
+    assert entry.why
+    assert "arXiv" in entry.reference
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RandAugment(n=0), "RandAugment needs n >= 1, got 0"),
+        (lambda: RandAugment(magnitude=31), r"magnitude lies in \[0, 30\], got 31"),
+        (lambda: RandAugment(magnitude=-1), "got -1"),
+        (lambda: RandAugment(bins=1), "RandAugment needs bins >= 2, got 1"),
+        (lambda: TrivialAugment(bins=0), "TrivialAugment needs bins >= 2, got 0"),
+        (lambda: AutoAugment(policy="svhn"), "policy is 'cifar10', got 'svhn'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make: Callable[[], Op], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_images_of_one_channel() -> None:
+    grey = photo()[..., :1]
+    for op in (OPS["two"], OPS["trivial"], OPS["auto"]):
+        found = list(outcomes(op))[::7]
+        u_BK = torch.tensor([each.uniforms for each in found])
+        made_here = by_native(op, np.broadcast_to(grey, (len(found), *grey.shape)).copy(), u_BK)
+        expected = np.stack([by_torchvision(grey, each.steps) for each in found])
+        assert np.array_equal(made_here, expected)
