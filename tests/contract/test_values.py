@@ -5,6 +5,8 @@ is needed, the parameter is found by searching a fine grid on a smooth image, wh
 little between two points of it.
 """
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -98,24 +100,30 @@ def test_a_fixed_warp_agrees_with_the_plain_way(variant: str) -> None:
     assert np.abs(outputs(variant, op, smooth_image(), 64)[0] - expected).max() < 0.01
 
 
+@cache
+def warped(part: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The parameters of the grid (G, 1 or 2), and what the plain way makes of each (G, H, W, C)."""
+    still = {"degrees": 0.0, "right": 0.0, "down": 0.0, "scale": 1.0}
+    grid = WARPS[part][1]
+    names = ("right", "down") if part == "right" else (part,)
+    tried = np.stack(np.meshgrid(*[grid] * len(names), indexing="ij"), axis=-1)
+    tried = tried.reshape(-1, len(names))
+    image = smooth_image().astype(float)
+    made = [plain.warp(image, **still | dict(zip(names, each, strict=True))) for each in tried]
+    return tried, np.stack(made)
+
+
 @pytest.mark.parametrize("part", WARPS)
 @every_variant
 def test_warps_agree_with_the_plain_way_and_are_drawn_evenly(variant: str, part: str) -> None:
     op, grid, tolerance = WARPS[part]
-    still = {"degrees": 0.0, "right": 0.0, "down": 0.0, "scale": 1.0}
-    image = smooth_image().astype(float)
-    if part == "right":
-        tried = [(a, b) for a in grid for b in grid]
-        made = [plain.warp(image, **still | {"right": a, "down": b}) for a, b in tried]
-    else:
-        tried = [(a,) for a in grid]
-        made = [plain.warp(image, **still | {part: a}) for a in grid]
+    tried, made = warped(part)
     found = outputs(variant, op, smooth_image(), SAMPLES)
-    distance = ((np.stack(made)[None, :, ::2] - found[:, None, ::2]) ** 2).sum(axis=(2, 3, 4))
-    best = distance.argmin(axis=1)
-    assert np.abs(np.stack(made)[best] - found).max() < tolerance
-    for column in range(len(tried[0])):
-        values = np.array(tried)[best, column]
+    flat, wanted = found.reshape(SAMPLES, -1).astype(float), made.reshape(len(made), -1)
+    best = ((wanted**2).sum(axis=1)[None] - 2 * flat @ wanted.T).argmin(axis=1)
+    assert np.abs(made[best] - found).max() < tolerance
+    for column in range(tried.shape[1]):
+        values = tried[best, column]
         values = values + np.random.default_rng(0).uniform(-0.5, 0.5, SAMPLES) * (grid[1] - grid[0])
         uniform = stats.uniform(grid[0], grid[-1] - grid[0])
         assert stats.kstest(values, uniform.cdf).pvalue > ALPHA
