@@ -1,6 +1,8 @@
 """Kornia's augmentations on device batches, one after the other: its containers do not compile."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 
 import kornia.augmentation as K
 import torch
@@ -20,9 +22,33 @@ from pipelines.ops import (
     RandomResizedCrop,
 )
 from pipelines.randomness import OwnStream
-from pipelines.sources.base import Images
 
 EAGER, COMPILED = "eager", "compiled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that Kornia's modules depend on; equal recipes share them, and what is compiled.
+
+    Args:
+        ops: The policy.
+        image_size: (height, width).
+        mean: Of each channel, in [0, 1].
+        std: Likewise.
+        device: Where the modules are.
+        dtype: Of the images delivered.
+        memory_format: Likewise.
+        compile: Whether the whole policy is one compiled graph.
+    """
+
+    ops: tuple[Op, ...]
+    image_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    device: torch.device
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    compile: bool
 
 
 class KorniaPipeline(Pipeline):
@@ -36,8 +62,7 @@ class KorniaPipeline(Pipeline):
         super().__init__(request, KORNIA.semantics(request.augmentation))
         self._images_NHWC = request.images.images.to(request.device)
         self._labels_N = request.images.labels.to(request.device)
-        self._modules = modules(request.augmentation.ops, request.images).to(request.device)
-        self._augment = self._compiled() if request.mode == COMPILED else self._carry_out
+        self._augment = augmenter(recipe(request))
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
@@ -48,21 +73,33 @@ class KorniaPipeline(Pipeline):
                 x_BCHW = self._augment(self._images_NHWC[index_B], flipped_N[index_B])
             yield x_BCHW, self._labels_N[index_B]
 
-    def _carry_out(self, images_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
+
+def recipe(request: Request) -> Recipe:
+    """The recipe of a request."""
+    return Recipe(
+        ops=tuple(request.augmentation.ops),
+        image_size=request.images.image_size,
+        mean=request.images.mean,
+        std=request.images.std,
+        device=request.device,
+        dtype=request.dtype,
+        memory_format=request.memory_format,
+        compile=request.mode == COMPILED,
+    )
+
+
+@cache
+def augmenter(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    """From uint8 (B, H, W, C) and what to mirror (B,) to a batch; made once in a process."""
+    steps = modules(recipe).to(recipe.device)
+
+    def augment(images_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
         x_BCHW = images_BHWC.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255.0
-        for module in self._modules:
-            if isinstance(module, Alternating):
-                x_BCHW = module(x_BCHW, flipped_B)
-            else:
-                x_BCHW = module(x_BCHW)
-        x_BCHW = x_BCHW.to(self.request.dtype)
-        return x_BCHW.contiguous(memory_format=self.request.memory_format)
+        for step in steps:
+            x_BCHW = step(x_BCHW, flipped_B) if isinstance(step, Alternating) else step(x_BCHW)
+        return x_BCHW.to(recipe.dtype).contiguous(memory_format=recipe.memory_format)
 
-    def _compiled(self) -> Callable[[Tensor, Tensor], Tensor]:
-        def augment(images_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
-            return self._carry_out(images_BHWC, flipped_B)
-
-        return compiled(augment)
+    return compiled(augment) if recipe.compile else augment
 
 
 class Alternating(nn.Module):
@@ -91,10 +128,10 @@ class ToMean(nn.Module):
         return shifted + self.mean_C11
 
 
-def crop(op: Crop, images: Images) -> nn.Module:
+def crop(op: Crop, recipe: Recipe) -> nn.Module:
     """Slices at integer offsets after padding."""
     module: nn.Module = K.RandomCrop(
-        images.image_size,
+        recipe.image_size,
         padding=op.pad,
         padding_mode="reflect" if op.padding == "reflect" else "constant",
         cropping_mode="slice",
@@ -102,21 +139,21 @@ def crop(op: Crop, images: Images) -> nn.Module:
     return module
 
 
-def horizontal_flip(op: HorizontalFlip, images: Images) -> nn.Module:
+def horizontal_flip(op: HorizontalFlip, recipe: Recipe) -> nn.Module:
     """Mirrors each sample by a coin of its own."""
     module: nn.Module = K.RandomHorizontalFlip(p=op.p)
     return module
 
 
-def cutout(op: Cutout, images: Images) -> nn.Module:
+def cutout(op: Cutout, recipe: Recipe) -> nn.Module:
     """Random erasing with area and aspect ratio fixed, which leaves only its place to chance."""
-    height, width = images.image_size
+    height, width = recipe.image_size
     area = op.size**2 / (height * width)
     erasing = K.RandomErasing(scale=(area, area), ratio=(1.0, 1.0), value=0.0, p=1.0)
-    return ToMean(erasing, images.mean)
+    return ToMean(erasing, recipe.mean)
 
 
-def color_jitter(op: ColorJitter, images: Images) -> nn.Module:
+def color_jitter(op: ColorJitter, recipe: Recipe) -> nn.Module:
     """Kornia's jitter that follows Pillow, in our order."""
     module: nn.Module = K.ColorJitter(
         brightness=op.brightness,
@@ -129,7 +166,7 @@ def color_jitter(op: ColorJitter, images: Images) -> nn.Module:
     return module
 
 
-def affine(op: Affine, images: Images) -> nn.Module:
+def affine(op: Affine, recipe: Recipe) -> nn.Module:
     """One bilinear warp."""
     module: nn.Module = K.RandomAffine(
         degrees=(-op.degrees, op.degrees),
@@ -140,10 +177,10 @@ def affine(op: Affine, images: Images) -> nn.Module:
     return module
 
 
-def random_resized_crop(op: RandomResizedCrop, images: Images) -> nn.Module:
+def random_resized_crop(op: RandomResizedCrop, recipe: Recipe) -> nn.Module:
     """Slices, then resizes between pixel centres."""
     module: nn.Module = K.RandomResizedCrop(
-        images.image_size, scale=op.scale, ratio=op.ratio, align_corners=False
+        recipe.image_size, scale=op.scale, ratio=op.ratio, align_corners=False
     )
     return module
 
@@ -156,7 +193,7 @@ def random_resized_crop(op: RandomResizedCrop, images: Images) -> nn.Module:
 WAYS: dict[type[Op], Callable[..., nn.Module]] = {
     Crop: crop,
     HorizontalFlip: horizontal_flip,
-    AlternatingFlip: lambda op, images: Alternating(),
+    AlternatingFlip: lambda op, recipe: Alternating(),
     Cutout: cutout,
     ColorJitter: color_jitter,
     Affine: affine,
@@ -164,10 +201,10 @@ WAYS: dict[type[Op], Callable[..., nn.Module]] = {
 }
 
 
-def modules(ops: Sequence[Op], images: Images) -> nn.ModuleList:
+def modules(recipe: Recipe) -> nn.ModuleList:
     """The policy and the normalisation, for images (B, C, H, W) float in [0, 1]."""
-    normalise = K.Normalize(mean=torch.tensor(images.mean), std=torch.tensor(images.std), p=1.0)
-    return nn.ModuleList([*(WAYS[type(op)](op, images) for op in ops), normalise])
+    normalise = K.Normalize(mean=torch.tensor(recipe.mean), std=torch.tensor(recipe.std), p=1.0)
+    return nn.ModuleList([*(WAYS[type(op)](op, recipe) for op in recipe.ops), normalise])
 
 
 def problem(mode: str, device: str) -> str:
