@@ -186,6 +186,10 @@ def loaders(
     seconds: Annotated[float, typer.Option(help="Least time of a repeat.")] = 1.0,
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     out: Out = Path("results"),
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Do not measure: hold each pipeline to what each op says."),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Measure each pipeline alone, without a net, in turns with the others."""
@@ -211,6 +215,12 @@ def loaders(
 
         check_form(form)
         console = Console(file=sys.stderr)
+        if verify:
+            from bench import verifying
+
+            findings = verifying.verify_all(*verifying.choose(options), console.progress)
+            typer.echo(verifying.render(findings, form), nl=False)
+            return 1 if verifying.any_wrong(findings) else 0
         plan = planning.make(options, console.progress)
         for text in plan.notices:
             console.notice(text)

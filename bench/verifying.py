@@ -2,18 +2,33 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from bench import environment
 from bench.errors import UsageError
+from bench.loader_plan import Options, check, choose_candidates
+from bench.plan import choose_device
 from pipelines.catalog import unknown_name
 
 if TYPE_CHECKING:
     from pipelines.verification.checks import Finding
 
 FORMS = ("rich", "md", "csv", "json")
+
+
+def choose(options: Options) -> tuple[list[str], str]:
+    """The pipelines and the device that were asked for.
+
+    Raises:
+        UsageError: One of them does not exist, or cannot be had.
+    """
+    check(options)
+    device = choose_device(options.device, environment.probe(), [])
+    wanted = replace(options, augmentation="none")
+    return [candidate.name for candidate in choose_candidates(wanted, device)], device
 
 
 def verify_all(

@@ -34,7 +34,7 @@ OPTIONS = {
     "loaders": frozenset(
         {
             "--pipeline", "--augmentation", "--batch-size", "--source", "--data-dir", "--device",
-            "--repeats", "--seconds", "--format", "--out", "--debug",
+            "--repeats", "--seconds", "--format", "--out", "--verify", "--debug",
         }
     ),
     "list": frozenset({"kind", "--debug"}),

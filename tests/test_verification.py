@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
+from typer.testing import CliRunner
 
+from bench.cli import app
 from bench.errors import UsageError
 from bench.verifying import any_wrong, render, verify_all
 from pipelines import native
@@ -143,3 +145,30 @@ def test_all_ops_are_tried_on_each_pipeline() -> None:
     found = verify_all(["dali"], "nowhere", said.append)
     assert [finding.op for finding in found] == list(TRIED)
     assert said == ["verifying dali"]
+
+
+def test_bench_loaders_verifies_and_exits_by_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [
+        "loaders",
+        "--verify",
+        "--pipeline",
+        PIPELINE,
+        "--device",
+        "cpu",
+        "--format",
+        "csv",
+    ]
+    monkeypatch.setattr("pipelines.verification.checks.TRIED", {"none": TRIED["none"]})
+    right = CliRunner().invoke(app, arguments)
+    assert right.exit_code == 0, right.output
+    assert f"{PIPELINE},none,ok" in right.stdout
+
+    def shifted(self: native.NativePipeline, *arguments: Tensor) -> Batch:
+        x_BCHW, labels = batch(self, *arguments)  # type: ignore[arg-type]
+        return x_BCHW, labels.roll(1, 0)
+
+    batch = native.NativePipeline._batch
+    monkeypatch.setattr(native.NativePipeline, "_batch", shifted)
+    wrong = CliRunner().invoke(app, arguments)
+    assert wrong.exit_code == 1, wrong.output
+    assert "labels are not those of the images" in wrong.stdout
