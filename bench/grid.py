@@ -38,10 +38,10 @@ BUDGETS: dict[Scale, Budget] = {
         epochs=3,
         batch_size=64,
         width=0.125,
-        train_images=2000,
-        validation_images=500,
+        train_images=1600,
+        validation_images=400,
         test_images=2000,
-        target_accuracy=0.30,
+        target_accuracy=0.25,
     ),
 }
 
