@@ -19,6 +19,7 @@ def draw(record: LoadersRecord) -> dict[str, bytes]:
     """The plot as files: "png" and "svg" to their content. Bars span the quartiles."""
     import matplotlib
     from matplotlib.figure import Figure  # not pyplot: it would look for a window
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     lines = _lines(rows(record))
     with matplotlib.rc_context({"svg.hashsalt": "loaders", "svg.fonttype": "none"}):
@@ -26,12 +27,12 @@ def draw(record: LoadersRecord) -> dict[str, bytes]:
         axes = figure.subplots()
         for number, (pipeline, points) in enumerate(lines.items()):
             middle = [point["images_per_s"] for point in points]
-            low = [point["images_per_s"] - point["images_per_s_q1"] for point in points]
-            high = [point["images_per_s_q3"] - point["images_per_s"] for point in points]
+            below = [point["images_per_s"] - point["images_per_s_q1"] for point in points]
+            above = [point["images_per_s_q3"] - point["images_per_s"] for point in points]
             axes.errorbar(
                 [point["batch_size"] for point in points],
                 middle,
-                yerr=[low, high],
+                yerr=[below, above],
                 label=pipeline,
                 color=f"C{number % 10}",
                 marker=MARKERS[number % len(MARKERS)],
@@ -42,13 +43,17 @@ def draw(record: LoadersRecord) -> dict[str, bytes]:
         axes.set_yscale("log")
         sizes = sorted({series.batch_size for series in record.series})
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        low, high = axes.get_ylim()
+        between = (1.0, 2.0, 5.0) if high > 10 * low else (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+        axes.yaxis.set_major_locator(LogLocator(subs=between))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.minorticks_off()
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel("images/s (median and quartiles)")
         figure.suptitle("\n".join(wrap(title(record), 110)), fontsize=9)
         if lines:
-            figure.legend(loc="outside right upper", frameon=False)
+            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
         return {form: _saved(figure, form) for form in FORMS}
 
 
