@@ -203,8 +203,10 @@ def rendering(program: Program) -> Callable[..., Tensor]:
             x_BHW = source[pixel_BHW + channel].to(torch.float32)
             planes.append(moves.painted(x_BHW, paints, covers, mean))
         if program.following:
-            x_BHWC = follow(program, torch.stack(planes, dim=3), u_BK[:, used:], tables)
-            planes = list(x_BHWC.unbind(dim=3))
+            # In memory the channels stay apart: most of what follows is then vectorised on CPUs.
+            x_BHWC = torch.stack(planes, dim=1).permute(0, 2, 3, 1)
+            x_BHWC = follow(program, x_BHWC, u_BK[:, used:], tables)
+            planes = [x_BHWC[..., channel] for channel in range(len(program.mean))]
         for channel, (mean, std) in enumerate(zip(program.mean, program.std, strict=True)):
             planes[channel] = ((planes[channel] - mean) / std).to(program.dtype)
         if program.channels_last:

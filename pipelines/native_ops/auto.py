@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.native_ops import spaces
-from pipelines.native_ops.edits import GREY, Edit, grey
+from pipelines.native_ops.edits import GREY, Edit
 from pipelines.ops import AutoAugment, Op, RandAugment, TrivialAugment
 
 LEVELS = 256
@@ -19,37 +19,41 @@ LEVELS = 256
 GREEN, BLUE = torch.tensor(GREY[1:]).tolist()
 
 
-def whole(x_BHWC: Tensor) -> Tensor:
-    """Whole numbers 0..255, as torchvision makes uint8 of floats; whole ones stay."""
-    return (x_BHWC * (255.999 / 255.0)).floor().clamp(0.0, 255.0)
+def planes(x_BHWC: Tensor) -> Tensor:
+    """Whole numbers 0..255, as torchvision makes uint8 of floats: (B, C, H, W).
+
+    Channels come apart because each is then a contiguous run for reductions and lookups.
+    """
+    whole_BHWC = (x_BHWC * (255.999 / 255.0)).floor().clamp(0.0, 255.0)
+    return whole_BHWC.permute(0, 3, 1, 2).contiguous()
 
 
 def rand_augment(op: RandAugment, x_BHWC: Tensor, u_BK: Tensor, table_RF: Tensor) -> Tensor:
     """Draws are op and sign, `n` times."""
-    x_BHWC = whole(x_BHWC)
+    x_BCHW = planes(x_BHWC)
     for index in range(op.n):
         op_B, sign_B = pick(u_BK[:, 2 * index], len(spaces.OPS)), pick(u_BK[:, 2 * index + 1], 2)
-        x_BHWC = step(x_BHWC, table_RF[2 * op_B + sign_B])
-    return x_BHWC
+        x_BCHW = step(x_BCHW, table_RF[2 * op_B + sign_B])
+    return x_BCHW.permute(0, 2, 3, 1)
 
 
 def trivial_augment(op: TrivialAugment, x_BHWC: Tensor, u_B3: Tensor, table_RF: Tensor) -> Tensor:
     """Draws are op, magnitude and sign."""
     op_B, bin_B = pick(u_B3[:, 0], len(spaces.OPS)), pick(u_B3[:, 1], op.bins)
     row_B = 2 * (op.bins * op_B + bin_B) + pick(u_B3[:, 2], 2)
-    return step(whole(x_BHWC), table_RF[row_B])
+    return step(planes(x_BHWC), table_RF[row_B]).permute(0, 2, 3, 1)
 
 
 def auto_augment(op: AutoAugment, x_BHWC: Tensor, u_B5: Tensor, tables_2RF: Tensor) -> Tensor:
     """Draws are the pair, and whether and sign for each of its two ops."""
-    x_BHWC = whole(x_BHWC)
+    x_BCHW = planes(x_BHWC)
     pair_B = pick(u_B5[:, 0], len(spaces.CIFAR10))
     neutral_F = tables_2RF[0, -1, 1:]
     for index, table_RF in enumerate(tables_2RF.unbind(dim=0)):
         row_BF = table_RF[2 * pair_B + pick(u_B5[:, 2 * index + 2], 2)]
         done_B1 = u_B5[:, 2 * index + 1, None] < row_BF[:, :1]
-        x_BHWC = step(x_BHWC, torch.where(done_B1, row_BF[:, 1:], neutral_F))
-    return x_BHWC
+        x_BCHW = step(x_BCHW, torch.where(done_B1, row_BF[:, 1:], neutral_F))
+    return x_BCHW.permute(0, 2, 3, 1)
 
 
 def pick(u_B: Tensor, count: int) -> Tensor:
@@ -57,20 +61,20 @@ def pick(u_B: Tensor, count: int) -> Tensor:
     return (u_B * count).to(torch.int64)
 
 
-def step(x_BHWC: Tensor, row_BF: Tensor) -> Tensor:
+def step(x_BCHW: Tensor, row_BF: Tensor) -> Tensor:
     """One op for each sample, on whole numbers 0..255; fields are those of `spaces.Row`."""
     settings_FB111 = row_BF[:, 6:, None, None, None].unbind(dim=1)
     factor, weight, towards, bits, threshold, histogram = settings_FB111
-    y_BHWC = warped(x_BHWC, row_BF[:, :6])
     # No sample is both warped and blended, so that what is blended in needs no warp.
-    other = torch.where(towards == spaces.MEAN, grey_mean(x_BHWC), 0.0)
-    other = torch.where(towards == spaces.GREY, grey_level(x_BHWC), other)
-    other = torch.where(towards == spaces.SMOOTH, smoothing(x_BHWC), other)
-    y_BHWC = rounded_once(other, weight, y_BHWC * factor).clamp(0.0, 255.0).floor()
-    y_BHWC = (y_BHWC.to(torch.int32) & bits.to(torch.int32)).to(torch.float32)
-    y_BHWC = torch.where(y_BHWC >= threshold, 255.0 - y_BHWC, y_BHWC)
-    y_BHWC = torch.where(histogram == spaces.STRETCH, stretched(x_BHWC), y_BHWC)
-    return torch.where(histogram == spaces.EQUALIZE, equalized(x_BHWC), y_BHWC)
+    other = torch.where(towards == spaces.MEAN, grey_mean(x_BCHW), 0.0)
+    other = torch.where(towards == spaces.GREY, grey(x_BCHW), other)
+    other = torch.where(towards == spaces.SMOOTH, smoothing(x_BCHW), other)
+    y_BCHW = warped(x_BCHW, row_BF[:, :6])
+    y_BCHW = rounded_once(other, weight, y_BCHW * factor).clamp(0.0, 255.0).floor()
+    y_BCHW = (y_BCHW.to(torch.int32) & bits.to(torch.int32)).to(torch.float32)
+    y_BCHW = torch.where(y_BCHW >= threshold, 255.0 - y_BCHW, y_BCHW)
+    y_BCHW = torch.where(histogram == spaces.STRETCH, stretched(x_BCHW), y_BCHW)
+    return torch.where(histogram == spaces.EQUALIZE, equalized(x_BCHW), y_BCHW)
 
 
 def rounded_once(x: Tensor, y: Tensor | float, z: Tensor) -> Tensor:
@@ -79,19 +83,21 @@ def rounded_once(x: Tensor, y: Tensor | float, z: Tensor) -> Tensor:
     return (x.to(torch.float64) * y + z.to(torch.float64)).to(torch.float32)
 
 
-def warped(x_BHWC: Tensor, matrix_B6: Tensor) -> Tensor:
+def warped(x_BCHW: Tensor, matrix_B6: Tensor) -> Tensor:
     """Each pixel from the nearest to where it came from; black outside."""
-    batch, height, width, channels = x_BHWC.shape
+    height, width = x_BCHW.shape[2:]
     xx, xy, x0, yx, yy, y0 = matrix_B6[:, :, None, None].unbind(dim=1)
-    x = torch.arange(width, device=x_BHWC.device, dtype=torch.float32) - (width - 1) / 2
-    y = torch.arange(height, device=x_BHWC.device, dtype=torch.float32)[:, None] - (height - 1) / 2
+    x = torch.arange(width, device=x_BCHW.device, dtype=torch.float32) - (width - 1) / 2
+    y = torch.arange(height, device=x_BCHW.device, dtype=torch.float32)[:, None] - (height - 1) / 2
     column = nearest(rounded_once(y, xy, x * xx) + x0, width)
     row = nearest(rounded_once(y, yy, x * yx) + y0, height)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    start_B11 = torch.arange(batch, device=x_BHWC.device)[:, None, None] * (height * width)
-    index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
-    found = x_BHWC.reshape(-1, channels)[start_B11 + index]
-    return torch.where(inside[..., None], found, 0.0)
+    inside_BHW = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    index_BHW = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).to(torch.int64)
+    index_BN = torch.where(inside_BHW, index_BHW, -1).flatten(1)
+    found = []
+    for plane_BN in x_BCHW.flatten(2).unbind(dim=1):  # apart: the index is then computed once
+        found.append(torch.where(index_BN < 0, 0.0, plane_BN.gather(1, index_BN.clamp(min=0))))
+    return torch.stack(found, dim=1).view(x_BCHW.shape)
 
 
 def nearest(position: Tensor, size: int) -> Tensor:
@@ -99,54 +105,56 @@ def nearest(position: Tensor, size: int) -> Tensor:
     return ((position + 1.0) * (size / 2) - 0.5).round()
 
 
-def grey_level(x_BHWC: Tensor) -> Tensor:
-    """Luminance in whole numbers: (B, H, W, 1)."""
-    if x_BHWC.shape[3] != 3:
-        return grey(x_BHWC).floor()
-    red, green, blue = x_BHWC.unbind(dim=3)
+def grey(x_BCHW: Tensor) -> Tensor:
+    """Luminance in whole numbers: (B, 1, H, W)."""
+    if x_BCHW.shape[1] != len(GREY):
+        return x_BCHW.mean(dim=1, keepdim=True).floor()
+    red, green, blue = x_BCHW.unbind(dim=1)
     level = rounded_once(green, GREEN, red * GREY[0])
-    return rounded_once(blue, BLUE, level).floor()[..., None]
+    return rounded_once(blue, BLUE, level).floor()[:, None]
 
 
-def grey_mean(x_BHWC: Tensor) -> Tensor:
+def grey_mean(x_BCHW: Tensor) -> Tensor:
     """Mean of the luminance: (B, 1, 1, 1)."""
-    return grey_level(x_BHWC).mean(dim=(1, 2, 3), keepdim=True)
+    return grey(x_BCHW).mean(dim=(1, 2, 3), keepdim=True)
 
 
-def smoothing(x_BHWC: Tensor) -> Tensor:
+def smoothing(x_BCHW: Tensor) -> Tensor:
     """What smoothing adds to each pixel: a 3 x 3 mean with 5 in the middle; 0 at edges."""
-    height, width = x_BHWC.shape[1:3]
+    height, width = x_BCHW.shape[2:]
     if height <= 2 or width <= 2:
-        return torch.zeros_like(x_BHWC)
-    middle = x_BHWC[:, 1:-1, 1:-1]
-    rows = x_BHWC[:, :-2] + x_BHWC[:, 1:-1] + x_BHWC[:, 2:]
-    total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4.0 * middle
-    return functional.pad((total / 13.0).round() - middle, (0, 0, 1, 1, 1, 1))
+        return torch.zeros_like(x_BCHW)
+    middle = x_BCHW[:, :, 1:-1, 1:-1]
+    rows = x_BCHW[:, :, :-2] + x_BCHW[:, :, 1:-1] + x_BCHW[:, :, 2:]
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4.0 * middle
+    return functional.pad((total / 13.0).round() - middle, (1, 1, 1, 1))
 
 
-def stretched(x_BHWC: Tensor) -> Tensor:
+def stretched(x_BCHW: Tensor) -> Tensor:
     """Each channel from its own minimum and maximum to 0 and 255."""
-    low, high = x_BHWC.amin(dim=(1, 2), keepdim=True), x_BHWC.amax(dim=(1, 2), keepdim=True)
+    low, high = x_BCHW.amin(dim=(2, 3), keepdim=True), x_BCHW.amax(dim=(2, 3), keepdim=True)
     scale = (high - low) * (1.0 / 255.0)
-    y_BHWC = ((x_BHWC - low) / torch.where(high > low, scale, 1.0)).clamp(0.0, 255.0).floor()
-    return torch.where(high > low, y_BHWC, x_BHWC)
+    y_BCHW = ((x_BCHW - low) / torch.where(high > low, scale, 1.0)).clamp(0.0, 255.0).floor()
+    return torch.where(high > low, y_BCHW, x_BCHW)
 
 
-def equalized(x_BHWC: Tensor) -> Tensor:
+def equalized(x_BCHW: Tensor) -> Tensor:
     """Each channel through the curve that flattens its histogram, by Pillow's rounding."""
-    batch, height, width, channels = x_BHWC.shape
-    level = x_BHWC.to(torch.int64)
-    index_BN = (level + torch.arange(channels, device=x_BHWC.device) * LEVELS).flatten(1)
-    counts = torch.zeros(batch, channels * LEVELS, device=x_BHWC.device, dtype=torch.int32)
-    ones_BN = torch.ones(1, 1, device=x_BHWC.device, dtype=torch.int32).expand_as(index_BN)
-    counts_BCL = counts.scatter_add(1, index_BN, ones_BN).view(batch, channels, LEVELS)
-    below_BCL = counts_BCL.cumsum(dim=2, dtype=torch.int32) - counts_BCL
-    brightest_BC = (x_BHWC == x_BHWC.amax(dim=(1, 2), keepdim=True)).sum(dim=(1, 2))
-    share_BC1 = ((height * width - brightest_BC) // (LEVELS - 1)).to(torch.int32)[..., None]
-    curve_BCL = (below_BCL + share_BC1 // 2) // share_BC1.clamp(min=1)
-    unchanged_L = torch.arange(LEVELS, device=x_BHWC.device, dtype=torch.int32)
-    curve_BCL = torch.where(share_BC1 > 0, curve_BCL.clamp(0, LEVELS - 1), unchanged_L)
-    return curve_BCL.flatten(1).gather(1, index_BN).view(x_BHWC.shape).to(torch.float32)
+    batch, channels, height, width = x_BCHW.shape
+    level_BCN = x_BCHW.flatten(2).to(torch.int64)
+    counts = torch.zeros(batch, channels, LEVELS, device=x_BCHW.device)
+    ones_BCN = torch.ones(1, 1, 1, device=x_BCHW.device).expand_as(level_BCN)
+    counts_BCL = counts.scatter_add(2, level_BCN, ones_BCN)
+    below_BCL = counts_BCL.cumsum(dim=2) - counts_BCL
+    below_BCHW = below_BCL.gather(2, level_BCN).view(x_BCHW.shape)
+    brightest = x_BCHW == x_BCHW.amax(dim=(2, 3), keepdim=True)
+    rest_BC11 = height * width - brightest.to(torch.float32).sum(dim=(2, 3), keepdim=True)
+    # Divisions of whole numbers, rounded down: half a unit more cannot reach the next result, and
+    # keeps the errors of float32 from falling short of this one.
+    share_BC11 = ((rest_BC11 + 0.5) / (LEVELS - 1)).floor()
+    numerator = below_BCHW + (0.5 * share_BC11).floor() + 0.5
+    curve = (numerator / share_BC11.clamp(min=1.0)).floor().clamp(0.0, LEVELS - 1.0)
+    return torch.where(share_BC11 > 0, curve, x_BCHW)
 
 
 def narrow_table(op: RandAugment, size: spaces.Size) -> Tensor:

@@ -88,11 +88,10 @@ def bilinear(x_BHWC: Tensor, rows: Tensor, columns: Tensor, *, black_outside: bo
 
     Pixels outside are black, or the coordinates are trusted to lie inside.
     """
-    batch, height, width, channels = x_BHWC.shape
-    flat = x_BHWC.reshape(batch * height * width, channels)
-    start_B11 = torch.arange(batch, device=x_BHWC.device)[:, None, None] * (height * width)
+    height, width = x_BHWC.shape[1:3]
+    planes = x_BHWC.permute(0, 3, 1, 2).flatten(2).unbind(dim=1)
+    totals = [torch.zeros((), device=x_BHWC.device) for _ in planes]
     top, left = rows.floor(), columns.floor()
-    total = torch.zeros((), device=x_BHWC.device)
     for down in (0, 1):
         for right in (0, 1):
             row, column = top + down, left + right
@@ -100,10 +99,12 @@ def bilinear(x_BHWC: Tensor, rows: Tensor, columns: Tensor, *, black_outside: bo
             if black_outside:
                 inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
                 weight = torch.where(inside, weight, 0.0)
-            index = start_B11 + row.clamp(0, height - 1).long() * width
-            index = index + column.clamp(0, width - 1).long()
-            total = total + flat[index] * weight[..., None]
-    return total
+            index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+            index_BN = index.to(torch.int64).flatten(1)
+            for channel, plane_BN in enumerate(planes):  # apart: the index is then computed once
+                found_BHW = plane_BN.gather(1, index_BN).view(x_BHWC.shape[:3])
+                totals[channel] = totals[channel] + found_BHW * weight
+    return torch.stack(totals, dim=1).permute(0, 2, 3, 1)
 
 
 def centred(size: int, device: torch.device) -> Tensor:
