@@ -30,6 +30,7 @@ EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images; a GPU is idle between s
 WARMUP_EPOCH = 2**31  # an epoch index that training never reaches: its draws are never reused
 WARMUP_STEPS = 3
 CEILING_S = 0.4
+NOISE_PCT = 15.0  # by which two measurements of one speed may differ
 
 
 class Diverged(RuntimeError):
@@ -104,6 +105,7 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
         evaluate_test(draft, parts)
         after_s = ceiling_steps(parts, fresh_step(parts), warm)
         draft.throughput = throughput(draft.curve, run.cell.batch_size, warm.steps_s + after_s)
+        draft.timing_suspect += beyond_ceiling(draft.throughput)
     finally:
         parts.close()
     draft.memory = memory.peaks(device)
@@ -318,3 +320,10 @@ def throughput(curve: list[Point], batch_size: int, cached_steps_s: list[float])
         stall_pct=100.0 * (1.0 - median / ceiling),
         step_ms=statistics.median(point.step_ms for point in curve),
     )
+
+
+def beyond_ceiling(found: Throughput) -> list[str]:
+    """What is suspect when training was quicker than the same steps without data, beyond noise."""
+    if found.stall_pct is None or found.stall_pct > -NOISE_PCT:
+        return []
+    return [f"trained {-found.stall_pct:.0f} % faster than its ceiling: the machine was busy"]
