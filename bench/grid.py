@@ -125,16 +125,11 @@ def pipeline_slice(setting: Setting) -> list[Cell]:
 
 def pipelines(setting: Setting) -> list[Cell]:
     """A small and a larger net over all policies x every mode of every pipeline."""
-    spellings = [
-        f"{library.name}[{mode}]" if mode else library.name
-        for library in building.catalog.entries.values()
-        for mode in library.modes or ("",)
-    ]
     return [
         setting.cell(architecture, "sgd", augmentation, pipeline)
         for architecture in ("cnn4", "resnet18")
         for augmentation in augmentations.catalog.entries
-        for pipeline in spellings
+        for pipeline in building.variants()
     ]
 
 

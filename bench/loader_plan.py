@@ -184,12 +184,9 @@ def every_variant() -> list[str]:
     """Every pipeline in each of its modes, with its usual workers and with none."""
     from pipelines import building
 
-    found = []
-    for library in building.catalog.entries.values():
-        for mode in library.modes or ("",):
-            for option in ("workers=0", "") if "workers" in library.options else ("",):
-                found.append(f"{library.name}[{','.join(filter(None, (mode, option)))}]")
-    return found + list(building.catalog.broken)
+    libraries = building.catalog.entries.values()
+    loaders = {each.name: ("workers=0", "") for each in libraries if "workers" in each.options}
+    return building.variants(loaders) + list(building.catalog.broken)
 
 
 __all__ = ["Candidate", "Options", "Plan", "Report", "make"]

@@ -1,7 +1,7 @@
 """From a pipeline's spelling ("torchvision[workers=4]") to a pipeline."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,6 +71,23 @@ def canonical_name(spelling: str) -> str:
     return parse(spelling).name
 
 
+def variants(options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """Spellings of every mode of every pipeline that can be imported.
+
+    Args:
+        options: Library name to settings to spell each of its modes with: "workers=0"; "" leaves
+            them at their defaults, as for every library that is not named.
+    """
+    options = options or {}
+    found = []
+    for library in catalog.entries.values():
+        for mode in library.modes or ("",):
+            for setting in options.get(library.name, ("",)):
+                inside = ",".join(filter(None, (mode, setting)))
+                found.append(f"{library.name}[{inside}]" if inside else library.name)
+    return found
+
+
 def build(
     pipeline: str,
     images: Images,
@@ -128,4 +145,4 @@ def build(
     return variant.library.build(request) if training else EvaluationPipeline(request)
 
 
-__all__ = ["Unsupported", "Variant", "build", "canonical_name", "catalog", "parse"]
+__all__ = ["Unsupported", "Variant", "build", "canonical_name", "catalog", "parse", "variants"]

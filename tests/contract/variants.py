@@ -33,13 +33,7 @@ OPS: dict[str, tuple[Op, ...]] = {
 
 def variants() -> list[str]:
     """The spelling of every mode and option set of every pipeline."""
-    found = []
-    for library in building.catalog.entries.values():
-        for mode in library.modes or ("",):
-            for options in OPTIONS.get(library.name, ("",)):
-                inside = ",".join(filter(None, (mode, options)))
-                found.append(building.canonical_name(f"{library.name}[{inside}]"))
-    return found
+    return [building.canonical_name(spelling) for spelling in building.variants(OPTIONS)]
 
 
 def eager_variants() -> list[str]:
