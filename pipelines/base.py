@@ -120,6 +120,8 @@ class Library:
         modes: Its variants as bare words ("kornia[compiled]"); the first is the default.
         options: Numbers that a variant can set ("torchvision[workers=4]"), with their defaults.
         problem: Mode and device type ("cpu", "cuda") to why it cannot run here; "" when it can.
+        decodes: Whether it decodes `Images.files` each epoch where there are any; one that does
+            not reads the array of decoded images.
         reference: Where the library lives.
         version: Raised when its output changes, so that old results are not reused.
     """
@@ -131,6 +133,7 @@ class Library:
     modes: tuple[str, ...] = ()
     options: Mapping[str, int] = field(default_factory=dict)
     problem: Callable[[str, str], str] = lambda mode, device: ""
+    decodes: bool = False
     reference: str = ""
     version: int = 1
 

@@ -1,6 +1,7 @@
 """What a source delivers: uint8 images and labels, the same bytes in the same order every time."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ class Images:
         mean: Per channel, of the training images scaled to [0, 1].
         std: Likewise.
         fingerprint: SHA-256 that names these images and labels in this order.
+        files: The image files that pipelines which can do so decode anew each epoch, in the order
+            of `images`; () where the arrays are the source.
     """
 
     images: Tensor
@@ -30,6 +33,7 @@ class Images:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str = ""
+    files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
@@ -48,6 +52,8 @@ class Images:
         channels = self.images.shape[3]
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(f"mean and std need one value for each of {channels} channels")
+        if self.files and len(self.files) != len(self.images):
+            raise ValueError(f"{len(self.files)} files do not go with {len(self.images)} images")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,7 +65,8 @@ class Images:
 
     def subset(self, indices: Tensor) -> "Images":
         """The images at `indices` (int64, any order), copied; statistics are kept."""
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        files = tuple(self.files[index] for index in indices.tolist()) if self.files else ()
+        return replace(self, images=self.images[indices], labels=self.labels[indices], files=files)
 
 
 @dataclass(frozen=True, kw_only=True)
