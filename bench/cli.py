@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
+from bench.cli_options import DataDir, Debug, Decode, Device, ImageSize, Out, Source, spelled
 from bench.guarding import guarded
 
 app = typer.Typer(
@@ -18,15 +19,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Where sources are cached; may hold torchvision's CIFAR files."),
-]
-Source = Annotated[str, typer.Option(help="auto, cifar10, cifar100, shapes or folder:PATH.")]
-Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
-Out = Annotated[Path, typer.Option(help="Results folder.")]
 
 
 def main() -> None:
@@ -63,6 +55,8 @@ def run(
         str | None, typer.Option(help="Run all cells through this pipeline: 'kornia[compiled]'.")
     ] = None,
     source: Source = "auto",
+    image_size: ImageSize = None,
+    decode: Decode = False,
     data_dir: DataDir = None,
     device: Device = "auto",
     scale: Annotated[
@@ -103,7 +97,7 @@ def run(
         select=select,
         seeds=seeds,
         pipeline=pipeline,
-        source=source,
+        source=guarded(lambda: spelled(source, image_size, decode), debug=debug),
         data_dir=data_dir,
         device=device,
         scale=scale,
@@ -180,6 +174,8 @@ def loaders(
         typer.Option(help="Can be repeated (default: 128, 512, 2048 and up to 50000)."),
     ] = None,
     source: Source = "auto",
+    image_size: ImageSize = None,
+    decode: Decode = False,
     data_dir: DataDir = None,
     device: Device = "auto",
     repeats: Annotated[int, typer.Option(help="Of each pipeline and batch size.")] = 5,
@@ -199,7 +195,7 @@ def loaders(
         pipelines=pipeline or (),
         augmentation=augmentation,
         batch_sizes=batch_size or (),
-        source=source,
+        source=guarded(lambda: spelled(source, image_size, decode), debug=debug),
         data_dir=data_dir,
         device=device,
         repeats=repeats,
@@ -274,6 +270,7 @@ def doctor(
 @app.command()
 def data(
     source: Annotated[str, typer.Argument(help="cifar10, cifar100, shapes or folder:PATH.")],
+    image_size: ImageSize = None,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
@@ -282,7 +279,8 @@ def data(
     def work() -> str:
         import pipelines
 
-        found = pipelines.load(source, data_dir, report=lambda text: typer.echo(text, err=True))
+        name = spelled(source, image_size, decode=False)
+        found = pipelines.load(name, data_dir, report=lambda text: typer.echo(text, err=True))
         height, width = found.train.image_size
         return (
             f"{found.name}: {len(found.train)} training and {len(found.test)} test images of "

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench.cell import Run
-from bench.record import Failure, Memory, Metrics, Point, Record, Status, Throughput, Timings
+from bench.record import Failure, Memory, Metrics, Point, Reads, Record, Status, Throughput, Timings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class Draft:
     memory: Memory = field(default_factory=Memory)
     parameters: int | None = None
     augmentation_draws: dict[str, str] = field(default_factory=dict)
+    reads: Reads = "array"
     timing_suspect: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     _began: float = field(default_factory=time.perf_counter)
@@ -73,6 +74,7 @@ class Draft:
             memory=self.memory,
             parameters=self.parameters,
             augmentation_draws=self.augmentation_draws,
+            reads=self.reads,
             timing_suspect=tuple(self.timing_suspect),
             environment=self.environment,
             started=self._started,

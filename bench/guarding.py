@@ -31,7 +31,7 @@ def people_errors() -> tuple[type[Exception], ...]:
         "bench.files": ["StoreError"],
         "bench.record": ["RecordError"],
         "bench.report.columns": ["TableError"],
-        "pipelines.sources.base": ["SourceError"],
+        "pipelines.sources.errors": ["SourceError"],
         "pipelines.catalog": ["UnknownName", "Unavailable"],
         "pipelines.base": ["Unsupported"],
     }

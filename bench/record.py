@@ -15,6 +15,7 @@ from bench.cell import Cell
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
+Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
 
 
 class RecordError(ValueError):
@@ -170,6 +171,7 @@ class Record:
     energy_j: float | None = None
     parameters: int | None = None
     augmentation_draws: dict[str, str] = field(default_factory=dict)
+    reads: Reads = "array"
     timing_suspect: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = ""

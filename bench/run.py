@@ -4,29 +4,22 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
-import architectures
-import pipelines
-from bench import environment, memory, optimizers
-from bench.cell import Cell
+from bench import environment, memory
 from bench.clock import CompileWatch, TrainingClock
 from bench.draft import Draft
-from bench.loop import Autocast, Step, cached_step_s, padded, predict, train_epoch
+from bench.loop import Step, cached_step_s, padded, predict, train_epoch
 from bench.metrics import Scores, full_scores, quick_scores
+from bench.prepare import Parts, Shared, fresh_step, prepare
 from bench.record import Point, Throughput
-from bench.split import reduced, training_and_validation
 from bench.store import Store
-from pipelines.base import Batch, Pipeline, derive_seed
-from pipelines.sources.base import Images
+from pipelines.base import Batch, Pipeline
 
-EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images; a GPU is idle between small ones
 WARMUP_EPOCH = 2**31  # an epoch index that training never reaches: its draws are never reused
 WARMUP_STEPS = 3
 CEILING_S = 0.4
@@ -35,44 +28,6 @@ NOISE_PCT = 15.0  # by which two measurements of one speed may differ
 
 class Diverged(RuntimeError):
     """The loss is no longer a finite number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Net:
-    """A model and the callable that runs it (itself, or compiled)."""
-
-    module: nn.Module
-    forward: nn.Module
-
-
-@dataclass(kw_only=True)
-class Shared:
-    """What the runs of one worker process share: compiled nets and what the first use cost."""
-
-    nets: dict[str, Net] = field(default_factory=dict)
-    first_cost_s: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Everything one run trains with."""
-
-    cell: Cell
-    seed: int
-    device: torch.device
-    net: Net
-    weights: dict[str, Tensor]
-    pipeline: Pipeline
-    validation: Pipeline | None
-    test: Pipeline
-    classes: tuple[str, ...]
-    autocast: Autocast
-
-    def close(self) -> None:
-        """Frees what the pipelines hold."""
-        for pipeline in (self.pipeline, self.validation, self.test):
-            if pipeline is not None:
-                pipeline.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,82 +64,6 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
     finally:
         parts.close()
     draft.memory = memory.peaks(device)
-
-
-def prepare(draft: Draft, shared: Shared, device: torch.device) -> Parts:
-    """Reads the source, splits it, and builds net and pipelines."""
-    run, cell = draft.job.run, draft.job.run.cell
-    with draft.timed("load_s"):
-        data = pipelines.load(cell.source, draft.job.data_dir)
-        training, validation = training_and_validation(
-            data.train,
-            protocol=cell.protocol,
-            train_images=cell.train_images,
-            validation_images=cell.validation_images,
-        )
-    dtype = torch.bfloat16 if cell.precision == "bf16" else torch.float32
-    with draft.timed("build_s"):
-        net = build_net(cell, run.seed, data.train, device, shared)
-        build = partial(pipelines.build, cell.pipeline, device=device, dtype=dtype, seed=run.seed)
-        pipeline = build(training, cell.augmentation, batch_size=cell.batch_size)
-        evaluation = partial(
-            build, augmentation="none", batch_size=EVALUATION_BATCH[device.type], training=False
-        )
-    draft.parameters = sum(parameter.numel() for parameter in net.module.parameters())
-    draft.augmentation_draws = dict(pipeline.semantics.draws)
-    return Parts(
-        cell=cell,
-        seed=run.seed,
-        device=device,
-        net=net,
-        weights={name: value.clone() for name, value in net.module.state_dict().items()},
-        pipeline=pipeline,
-        validation=None if validation is None else evaluation(validation),
-        test=evaluation(reduced(data.test, cell.test_images)),
-        classes=data.train.classes,
-        autocast=partial(
-            torch.autocast, device.type, dtype=torch.bfloat16, enabled=cell.precision == "bf16"
-        ),
-    )
-
-
-def build_net(cell: Cell, seed: int, images: Images, device: torch.device, shared: Shared) -> Net:
-    """A net with the seed's fresh weights; a compiled one is reused with new weights."""
-    torch.manual_seed(derive_seed(seed, "weights"))
-    module = architectures.build(
-        cell.architecture,
-        classes=len(images.classes),
-        image_size=images.image_size[0],
-        channels=images.images.shape[3],
-        width=cell.width,
-    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not cell.compile:
-        return Net(module=module, forward=module)
-    if cell.model_key in shared.nets:
-        net = shared.nets[cell.model_key]
-        net.module.load_state_dict(module.state_dict())
-        return net
-    net = Net(module=module, forward=torch.compile(module, dynamic=False))  # type: ignore[arg-type]
-    shared.nets[cell.model_key] = net
-    return net
-
-
-def fresh_step(parts: Parts) -> Step:
-    """A training step from the initial weights with a new optimizer; seeds what training draws."""
-    cell = parts.cell
-    recipe = optimizers.catalog.get(cell.optimizer)
-    parts.net.module.load_state_dict(parts.weights)
-    parts.net.module.zero_grad(set_to_none=True)
-    torch.manual_seed(derive_seed(parts.seed, "training"))
-    optimizer = recipe.build(parts.net.module, cell.batch_size)
-    steps = cell.epochs * parts.pipeline.steps_per_epoch
-    return Step(
-        model=parts.net.forward,
-        optimizer=optimizer,
-        schedule=LambdaLR(optimizer, lambda step: recipe.schedule(min(step / steps, 1.0))),
-        autocast=parts.autocast,
-        label_smoothing=recipe.label_smoothing,
-    )
 
 
 def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:

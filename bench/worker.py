@@ -20,7 +20,7 @@ from bench.record import Failure, Point, Record, Status
 from bench.threads import computing
 
 if TYPE_CHECKING:
-    from bench.run import Shared
+    from bench.prepare import Shared
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     os.dup2(2, 1)
     faulthandler.enable()
     start = time.perf_counter()
-    from bench.run import Shared
+    from bench.prepare import Shared
 
     shared = Shared()
     import_s = time.perf_counter() - start

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -69,6 +70,11 @@ def parse(spelling: str) -> Variant:
 def canonical_name(spelling: str) -> str:
     """The one spelling of the variant that `spelling` means; raises as `parse` does."""
     return parse(spelling).name
+
+
+def reads(spelling: str, images: Images) -> Literal["array", "files"]:
+    """What the pipeline reads in each epoch: decoded images, or files that it decodes anew."""
+    return "files" if images.files and parse(spelling).library.decodes else "array"
 
 
 def variants(options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
@@ -145,4 +151,13 @@ def build(
     return variant.library.build(request) if training else EvaluationPipeline(request)
 
 
-__all__ = ["Unsupported", "Variant", "build", "canonical_name", "catalog", "parse", "variants"]
+__all__ = [
+    "Unsupported",
+    "Variant",
+    "build",
+    "canonical_name",
+    "catalog",
+    "parse",
+    "reads",
+    "variants",
+]

@@ -25,21 +25,22 @@ NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 OPTIONS = {
     "run": frozenset(
         {
-            "--grid", "-k", "--seeds", "--pipeline", "--source", "--data-dir", "--device",
-            "--scale", "--epochs", "--target", "--precision", "--compile", "--no-compile", "--out",
+            "--grid", "-k", "--seeds", "--pipeline", "--source", "--image-size",
+            "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
+            "--compile", "--no-compile", "--out",
             "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--debug",
         }
     ),
     "table": frozenset({"results", "--format", "--sort", "--columns", "-k", "--debug"}),
     "loaders": frozenset(
         {
-            "--pipeline", "--augmentation", "--batch-size", "--source", "--data-dir", "--device",
-            "--repeats", "--seconds", "--format", "--out", "--verify", "--debug",
+            "--pipeline", "--augmentation", "--batch-size", "--source", "--image-size", "--decode",
+            "--data-dir", "--device", "--repeats", "--seconds", "--format", "--out", "--verify", "--debug",
         }
     ),
     "list": frozenset({"kind", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
-    "data": frozenset({"source", "--data-dir", "--debug"}),
+    "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),
 }  # fmt: skip
 
 

@@ -359,5 +359,5 @@ def test_a_damaged_image_is_read_or_refused(data: st.DataObject) -> None:
         )
         with warnings.catch_warnings(), contextlib.suppress(SourceError):
             warnings.simplefilter("ignore", UserWarning)  # Pillow's, about damaged metadata
-            arrays = decode.decode_tree(tree, print)
+            arrays = decode.decode_tree(tree, 32, root, print)
             assert arrays.sets["train"].images.shape == (1, 32, 32, 3)

@@ -11,7 +11,8 @@ from bench import environment, worker
 from bench import run as running
 from bench.draft import Draft, Job
 from bench.messages import EpochDone, Ready, read_message
-from bench.run import Diverged, Shared
+from bench.prepare import Shared
+from bench.run import Diverged
 from bench.worker import failure, serve, status_of
 from pipelines.base import Unsupported
 from pipelines.catalog import Unavailable

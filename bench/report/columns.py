@@ -23,6 +23,7 @@ COLUMNS = {
     "optimizer": Column(header="optimizer"),
     "augmentation": Column(header="augmentation"),
     "pipeline": Column(header="pipeline"),
+    "reads": Column(header="reads"),
     "budget": Column(header="budget"),
     "seeds": Column(header="seeds", priority=1, right=True),
     "accuracy": Column(header="accuracy %", digits=2, factor=100, lower=False),
@@ -53,6 +54,8 @@ def shown(
             raise TableError(unknown_name("column", name, sorted(known)))
     if columns is None:
         empty = {name for name in ("budget", "notes") if not any(row[name] for row in rows)}
+        if not any("files" in row["reads"] for row in rows):
+            empty.add("reads")
         names = [name for name in names if name not in empty]
     return (
         {name: [_text(name, row) for row in rows] for name in names},

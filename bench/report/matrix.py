@@ -16,7 +16,7 @@ from bench.cell import Cell
 from bench.record import Failure, Record
 
 GROUP = ("machine", "source", "scale")
-REMARKS = ("bound_by", "draws", "timing_suspect", "status", "reason")
+REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
 AXES = ("architecture", "optimizer", "augmentation", "pipeline")
 MEASURES = (
     "accuracy",
@@ -190,6 +190,7 @@ def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
         row[name], row[f"{name}_sd"] = _mean_and_sd([values[name] for values in measured])
     row["reached"] = _reached(key.cell, good)
     row["bound_by"] = bound_by(row["stall_pct"])
+    row["reads"] = _joined(run.reads for run in good)
     row["parameters"] = next((run.parameters for run in runs if run.parameters), None)
     row["draws"] = _joined(
         f"per batch: {op}"

@@ -1,18 +1,21 @@
 """Where images come from: `cifar10`, `cifar100`, `shapes` (generated) and `folder:PATH`.
 
+`folder:PATH[size=224,decode]` brings images to another size than 32 and names their files, which
+pipelines that can do so then decode in each epoch.
+
 A source is fetched or read once, checked, and cached as arrays that later calls map into memory.
 """
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.catalog import UnknownName, unknown_name
-from pipelines.sources import cache, cifar
-from pipelines.sources.arrays import SETS, Arrays, Labelled
+from pipelines.sources import cache, cifar, tree_name
+from pipelines.sources.arrays import SETS, Arrays, Labelled, Set
 from pipelines.sources.errors import NotObtained, SourceError
 
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ __all__ = ["SourceError", "default_data_dir", "is_cached", "load", "resolve"]
 
 Report = Callable[[str], None]
 NAMES = ["cifar10", "cifar100", "shapes", "folder:PATH"]
-TREE = "folder:"
 AUTO = "auto"
 
 
@@ -34,11 +36,13 @@ class _Recipe:
         folder: Its place in the cache.
         key: Names what is made; a cache of another key is stale.
         make: Makes it, with an empty folder to work in.
+        files: Of each set, where pipelines are to decode them.
     """
 
     folder: str
     key: str
     make: Callable[[Path, Report], Arrays]
+    files: Mapping[Set, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def default_data_dir() -> Path:
@@ -54,7 +58,7 @@ def load(name: str, data_dir: str | Path | None = None, *, report: Report | None
     """The images of a source, fetched or read first if this has not been done before.
 
     Args:
-        name: "cifar10", "cifar100", "shapes" or "folder:PATH".
+        name: "cifar10", "cifar100", "shapes", "folder:PATH" or "folder:PATH[size=224,decode]".
         data_dir: Where sources are cached; may hold torchvision's CIFAR files. If it cannot be
             written, the usual place holds the cache.
         report: Gets lines about progress.
@@ -84,6 +88,7 @@ def load(name: str, data_dir: str | Path | None = None, *, report: Report | None
             mean=found.mean,
             std=found.std,
             fingerprint=found.fingerprints[which],
+            files=recipe.files.get(which, ()),
         )
         for which in SETS
     )
@@ -97,10 +102,11 @@ def resolve(
 
     Raises:
         UnknownName: No such source.
+        SourceError: A folder of a size that there is none of.
     """
     if name != AUTO:
         _check(name)
-        return name, ""
+        return tree_name.with_options(name), ""
     try:
         load("cifar10", data_dir, report=report)
     except NotObtained as error:
@@ -139,16 +145,16 @@ def _place(data_dir: Path, recipe: _Recipe) -> Path:
 
 
 def _check(name: str) -> None:
-    if name not in NAMES[:-1] and not name.startswith(TREE):
+    if name.startswith(tree_name.PREFIX):
+        tree_name.parse(name)
+    elif name not in NAMES[:-1]:
         raise UnknownName(unknown_name("source", name, [AUTO, *NAMES]))
-    if name == TREE:
-        raise SourceError("the source 'folder:' names no folder; write folder:PATH")
 
 
 def _recipe(name: str, data_dir: Path) -> _Recipe:
     _check(name)
-    if name.startswith(TREE):
-        return _tree(Path(name.removeprefix(TREE)).expanduser().absolute())
+    if name.startswith(tree_name.PREFIX):
+        return _tree(tree_name.parse(name))
     if name == "shapes":
         return _shapes()
     spec = cifar.CIFAR10 if name == "cifar10" else cifar.CIFAR100
@@ -159,16 +165,19 @@ def _recipe(name: str, data_dir: Path) -> _Recipe:
     )
 
 
-def _tree(root: Path) -> _Recipe:
-    from pipelines.sources.decode import IMAGE_SIZE, decode_tree
+def _tree(name: tree_name.TreeName) -> _Recipe:
+    from pipelines.sources.decode import decode_tree
     from pipelines.sources.folder import scan
 
-    tree = scan(root)
-    place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    tree = scan(name.root)
+    size = name.image_size
+    place = hashlib.sha256(os.fsencode(name.root.resolve())).hexdigest()[:16]
+    files = {which: tuple(tree.root / item.path for item in tree.items[which]) for which in SETS}
     return _Recipe(
-        folder=f"folder-{place}-{IMAGE_SIZE}",
-        key=f"{tree.key}-{IMAGE_SIZE}",
-        make=lambda scratch, report: decode_tree(tree, report),
+        folder=f"folder-{place}-{size}",
+        key=f"{tree.key}-{size}",
+        make=lambda scratch, report: decode_tree(tree, size, scratch, report),
+        files=files if name.decode else {},
     )
 
 

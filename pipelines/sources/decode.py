@@ -10,26 +10,34 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipelines.sources.arrays import SETS, Arrays, Labelled
-from pipelines.sources.folder import Item, Tree, unreadable
+from pipelines.sources.arrays import SETS, Arrays, Labelled, Set
+from pipelines.sources.errors import writing
+from pipelines.sources.folder import Tree, unreadable
 from pipelines.sources.measures import Bytes
 
-IMAGE_SIZE = 32
 MAX_PIXELS = 90_000_000
 REPORT_S = 3.0
 SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 WIDE = {"I", "F"}
 
 
-def decode_tree(tree: Tree, report: Callable[[str], None], image_size: int = IMAGE_SIZE) -> Arrays:
+def decode_tree(
+    tree: Tree, image_size: int, scratch: Path, report: Callable[[str], None]
+) -> Arrays:
     """All images of a tree, as RGB of `image_size` x `image_size`.
+
+    Args:
+        tree: What a scan found.
+        image_size: Pixels a side.
+        scratch: Holds the images while they are made: there may be more than memory takes.
+        report: Gets lines about progress.
 
     Raises:
         SourceError: A file is not an image that can be read; the message names it.
     """
     sets = {
         name: Labelled(
-            images=_decode(tree, tree.items[name], image_size, report),
+            images=_decode(tree, name, image_size, scratch, report),
             labels=np.array([item.label for item in tree.items[name]], np.int64),
         )
         for name in SETS
@@ -37,7 +45,7 @@ def decode_tree(tree: Tree, report: Callable[[str], None], image_size: int = IMA
     return Arrays(sets=sets, classes=tree.classes)
 
 
-def read_image(path: Path, image_size: int = IMAGE_SIZE) -> Bytes:
+def read_image(path: Path, image_size: int) -> Bytes:
     """One image as RGB uint8 (image_size, image_size, 3).
 
     It is turned as its EXIF data says; the largest square in its middle is resized with
@@ -70,17 +78,28 @@ def read_image(path: Path, image_size: int = IMAGE_SIZE) -> Bytes:
     return np.asarray(square)
 
 
-def _decode(tree: Tree, items: list[Item], image_size: int, report: Callable[[str], None]) -> Bytes:
-    images = np.empty((len(items), image_size, image_size, 3), np.uint8)
+def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
+    """As `read_image`, for a file of the tree `root`.
+
+    Raises:
+        SourceError: It cannot be read; the message names it.
+    """
+    try:
+        return read_image(path, image_size)
+    except UnidentifiedImageError as error:
+        raise unreadable(root, path, "it is not an image") from error
+    except Exception as error:
+        raise unreadable(root, path, str(error) or type(error).__name__) from error
+
+
+def _decode(
+    tree: Tree, which: Set, image_size: int, scratch: Path, report: Callable[[str], None]
+) -> Bytes:
+    items = tree.items[which]
+    images = _on_disk(scratch / f"{which}.npy", (len(items), image_size, image_size, 3))
 
     def work(index: int) -> None:
-        path = tree.root / items[index].path
-        try:
-            images[index] = read_image(path, image_size)
-        except UnidentifiedImageError as error:
-            raise unreadable(tree.root, path, "it is not an image") from error
-        except Exception as error:
-            raise unreadable(tree.root, path, str(error) or type(error).__name__) from error
+        images[index] = read_listed(tree.root, tree.root / items[index].path, image_size)
 
     reported_at = time.monotonic()
     with warnings.catch_warnings(), ThreadPoolExecutor(_cores()) as pool:
@@ -93,6 +112,16 @@ def _decode(tree: Tree, items: list[Item], image_size: int, report: Callable[[st
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return images
+
+
+def _on_disk(path: Path, shape: tuple[int, ...]) -> Bytes:
+    """An array in a file, with its place on the disk kept: a full one then raises, not kills."""
+    with writing(path):
+        images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return images
 
 

@@ -1,0 +1,29 @@
+"""Options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where sources are cached; may hold torchvision's CIFAR files."),
+]
+Source = Annotated[str, typer.Option(help="auto, cifar10, cifar100, shapes or folder:PATH.")]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Pixels a side that a folder's images are brought to (32).")
+]
+Decode = Annotated[
+    bool,
+    typer.Option("--decode", help="Pipelines that can decode a folder's files in each epoch."),
+]
+Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
+Out = Annotated[Path, typer.Option(help="Results folder.")]
+
+
+def spelled(source: str, image_size: int | None, decode: bool) -> str:
+    """The source's name with the size and the decoding that were asked for."""
+    from pipelines.sources.tree_name import with_options
+
+    return with_options(source, image_size=image_size, decode=decode)
