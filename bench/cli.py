@@ -171,14 +171,14 @@ def loaders(
     augmentation: Annotated[str, typer.Option(help="The policy.")] = "flip_crop_cutout",
     batch_size: Annotated[
         list[int] | None,
-        typer.Option(help="Can be repeated (default: 128, 512, 2048 and up to 50000)."),
+        typer.Option(help="Can be repeated (default: 128, 512, 2048; on a GPU 50000 too)."),
     ] = None,
     source: Source = "auto",
     image_size: ImageSize = None,
     decode: Decode = False,
     data_dir: DataDir = None,
     device: Device = "auto",
-    repeats: Annotated[int, typer.Option(help="Of each pipeline and batch size.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Of each pipeline and batch size, at most.")] = 5,
     seconds: Annotated[float, typer.Option(help="Least time of a repeat.")] = 1.0,
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     out: Out = Path("results"),
@@ -207,6 +207,7 @@ def loaders(
         from bench import loader_plan as planning
         from bench import loaders as measuring
         from bench.console import Console, terminal
+        from bench.loader_record import LoadersRecord
         from bench.report.loaders import check_form, render
 
         check_form(form)
@@ -220,13 +221,17 @@ def loaders(
         plan = planning.make(options, console.progress)
         for text in plan.notices:
             console.notice(text)
-        record = measuring.measure(plan, console.progress)
+
+        def keep(record: LoadersRecord) -> None:
+            measuring.write(record, plan.folder, console.progress)
+
+        record = measuring.measure(plan, console.progress, keep)
         screen = terminal()
         table = render(record, form, width=screen.width, color=screen.color)  # type: ignore[arg-type]
         typer.echo(table, nl=False)  # first: what was measured is seen even if the disk is full
-        measuring.write(record, plan.folder, console.progress)
+        keep(record)
         console.progress(f"table, plot and all figures: {plan.folder / 'loaders.*'}")
-        return 1 if measuring.failed(record) else 0
+        return measuring.exit_code(record)
 
     raise typer.Exit(guarded(work, debug=debug))
 

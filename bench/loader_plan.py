@@ -1,18 +1,21 @@
 """From what `bench loaders` was asked for to what it measures; measures and writes nothing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import environment
 from bench.errors import UsageError
 from bench.loader_record import LoadersRecord
+from bench.record import Reads
 from bench.store import group_folder
 from pipelines import sources
 from pipelines.catalog import Unavailable, unknown_name
 
-BATCH_SIZES = (128, 512, 2048, 50_000)
+# A batch of 50,000 takes a per-sample pipeline half a minute on a CPU, and tells nothing there.
+BATCH_SIZES = {"cpu": (128, 512, 2048), "cuda": (128, 512, 2048, 50_000)}
+SERIES_S = 30.0  # of repeats: a series that took as long gets no more of them
 PATIENCE_S = 900.0  # for a first batch, or for a repeat beyond the time it was asked to take
 Report = Callable[[str], None]
 
@@ -39,11 +42,13 @@ class Candidate:
     Args:
         name: The variant's spelling.
         compiled: Whether it compiles its operations.
+        reads: What of the source it reads: its array, or its image files.
         problem: Why it cannot run here; "" when it can.
     """
 
     name: str
     compiled: bool = False
+    reads: Reads = "array"
     problem: str = ""
 
 
@@ -55,11 +60,12 @@ class Plan:
         header: The record that is to be filled with series; its environment is not known yet.
         candidates: The pipelines, those that cannot run included.
         batch_sizes: Ascending.
-        repeats: Of each pipeline and batch size.
+        repeats: Of each pipeline and batch size, at most.
         data_dir: Where sources are cached.
         folder: The group folder of machine, source and scale.
         notices: What must not be missed.
         patience_s: Longest wait for a first batch, and for a repeat beyond its own time.
+        series_s: Seconds of repeats after which a series that can be ranked gets no more.
     """
 
     header: LoadersRecord
@@ -70,6 +76,7 @@ class Plan:
     folder: Path
     notices: Sequence[str]
     patience_s: float = PATIENCE_S
+    series_s: float = SERIES_S
 
 
 def make(options: Options, report: Report) -> Plan:
@@ -79,6 +86,7 @@ def make(options: Options, report: Report) -> Plan:
         UsageError: Something that was asked for does not exist or cannot be had.
     """
     from bench.plan import choose_device
+    from pipelines import building
 
     check(options)
     probe = environment.probe()
@@ -114,8 +122,11 @@ def make(options: Options, report: Report) -> Plan:
     machine = environment.machine_name(device)
     return Plan(
         header=header,
-        candidates=candidates,
-        batch_sizes=choose_batch_sizes(options.batch_sizes, len(images)),
+        candidates=[
+            each if each.problem else replace(each, reads=building.reads(each.name, images))
+            for each in candidates
+        ],
+        batch_sizes=choose_batch_sizes(options.batch_sizes, len(images), device),
         repeats=options.repeats,
         data_dir=data_dir,
         folder=group_folder(options.out, machine, source, header.scale),
@@ -140,15 +151,15 @@ def check(options: Options) -> None:
         raise UsageError(f"--batch-size is at least 1, got {min(options.batch_sizes)}")
 
 
-def choose_batch_sizes(asked: Sequence[int], images: int) -> list[int]:
-    """Those asked for, or the usual ones with what is too large for the source made to fit.
+def choose_batch_sizes(asked: Sequence[int], images: int, device: str) -> list[int]:
+    """Those asked for, or the device's usual ones, made to fit the source where too large.
 
     Raises:
         UsageError: One that was asked for has more images than the source.
     """
     if asked and max(asked) > images:
         raise UsageError(f"--batch-size {max(asked)} is more than the source's {images} images")
-    return sorted(set(asked or (min(size, images) for size in BATCH_SIZES)))
+    return sorted(set(asked or (min(size, images) for size in BATCH_SIZES[device])))
 
 
 def choose_candidates(options: Options, device: str) -> list[Candidate]:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.record import Memory, Status
+from bench.record import Memory, Reads, Status
+
+LEAST_REPEATS = 3  # of fewer the quartiles say nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,19 +32,22 @@ class Series:
         pipeline: The variant's spelling.
         batch_size: Images a batch.
         compiled: Whether the variant compiles its operations.
-        status: "ok", "skipped" (it cannot do this here), or how it failed.
+        reads: "files" where it decodes the source's image files each epoch, else "array".
+        status: "ok", "skipped" (it cannot do this here), "interrupted" (the call ended before it
+            was done), or how it failed.
         reason: Why it is not "ok", in one sentence.
         draws: Op to "per sample" or "per batch".
         build_s: Building the pipeline, its library imported and the source at hand.
         first_batch_s: From the built pipeline to its first batch; with nothing compiled before.
         bytes_per_image: Of the source that is read, and of the output that is written.
         memory: Peaks above what was held before the pipeline was built.
-        repeats: In the order of measurement; a failed series keeps those before the failure.
+        repeats: In the order of measurement; a series that was lost keeps those it had.
     """
 
     pipeline: str
     batch_size: int
     compiled: bool
+    reads: Reads = "array"
     status: Status = "ok"
     reason: str = ""
     draws: Mapping[str, str] = field(default_factory=dict)
@@ -90,4 +95,4 @@ class LoadersRecord:
     series: tuple[Series, ...]
 
 
-__all__ = ["LoadersRecord", "Repeat", "Series"]
+__all__ = ["LEAST_REPEATS", "LoadersRecord", "Repeat", "Series"]

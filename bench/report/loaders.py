@@ -9,14 +9,13 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from bench.loader_record import LoadersRecord, Series
+from bench.loader_record import LEAST_REPEATS, LoadersRecord, Series
 from bench.report.columns import ABSENT, TableError
 from bench.report.layout import Column, for_terminal, markdown
 from bench.report.table import Form
 from pipelines.catalog import unknown_name
 
 Row = dict[str, Any]
-LEAST_REPEATS = 3  # of fewer the quartiles say nothing
 
 COLUMNS = {
     "rank": Column(header="rank", right=True),
@@ -24,6 +23,8 @@ COLUMNS = {
     "batch_size": Column(header="batch", digits=0),
     "images_per_s": Column(header="images/s", digits=0),
     "interval": Column(header="quartiles", right=True),
+    "repeats": Column(header="repeats", digits=0),
+    "reads": Column(header="reads"),
     "first_batch_s": Column(header="first batch s", digits=3, priority=1),
     "compile_s": Column(header="compile s", digits=1, priority=4),
     "build_s": Column(header="build s", digits=3, priority=7),
@@ -50,21 +51,22 @@ def _sizes(record: LoadersRecord) -> list[int]:
 
 
 def _ranked(record: LoadersRecord, batch_size: int) -> list[Row]:
-    """The rows of one batch size with their ranks."""
+    """The rows of one batch size with their ranks; what was interrupted has none."""
     here = [_row(record, series) for series in record.series if series.batch_size == batch_size]
-    good = sorted(
+    figured = sorted(
         (row for row in here if row["images_per_s"] is not None),
         key=lambda row: -row["images_per_s"],
     )
+    good = [row for row in figured if row["status"] == "ok"]
     if all(row["repeats"] >= LEAST_REPEATS for row in good):
         spans = ranks([(row["images_per_s_q1"], row["images_per_s_q3"]) for row in good])
     else:
         spans = [(1, len(good))] * len(good)
     for row, (first, last) in zip(good, spans, strict=True):
         row["rank"] = str(first) if first == last else f"{first}-{last}"
-    return good + sorted(
-        (row for row in here if row["images_per_s"] is None), key=lambda row: row["pipeline"]
-    )
+    unfinished = [row for row in figured if row["status"] != "ok"]
+    rest = [row for row in here if row["images_per_s"] is None]
+    return [*good, *unfinished, *sorted(rest, key=lambda row: row["pipeline"])]
 
 
 def ranks(intervals: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
@@ -82,8 +84,8 @@ def ranks(intervals: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
 
 
 def _row(record: LoadersRecord, series: Series) -> Row:
-    """The figures of a series; a failed one has none, whatever it did before."""
-    ok = series.status == "ok" and bool(series.repeats)
+    """The figures of a series; one that failed has none, whatever it did before."""
+    ok = series.status in ("ok", "interrupted") and bool(series.repeats)
     rates = [repeat.images_per_s for repeat in series.repeats] if ok else []
     low, median, high = quartiles(rates) if rates else (None, None, None)
     share = None
@@ -97,6 +99,7 @@ def _row(record: LoadersRecord, series: Series) -> Row:
         "images_per_s_q1": low,
         "images_per_s_q3": high,
         "repeats": len(series.repeats),
+        "reads": series.reads,
         "first_batch_s": series.first_batch_s,
         "compile_s": compile_s(series) if ok else None,
         "build_s": series.build_s,
@@ -155,7 +158,7 @@ def title(record: LoadersRecord) -> str:
 def notes(found: Sequence[Row]) -> list[str]:
     """What must be known to read the table, a sentence each."""
     said = []
-    good = [row for row in found if row["images_per_s"] is not None]
+    good = [row for row in found if row["rank"] is not None]
     if any(row["repeats"] < LEAST_REPEATS for row in good):
         said.append(f"Fewer than {LEAST_REPEATS} repeats are not ranked.")
     elif any("-" in row["rank"] for row in good):
@@ -163,6 +166,8 @@ def notes(found: Sequence[Row]) -> list[str]:
             'Overlapping intervals are not ranked: "2-3" may be the second or the third at its '
             "batch size."
         )
+    if len({row["repeats"] for row in good}) > 1:
+        said.append("A series whose repeats take long gets fewer of them: see repeats.")
     if any(row["host_gib"] is not None for row in found):
         said.append(
             "host GiB is the pipeline's own process above what it held before; workers of a "
@@ -192,11 +197,7 @@ def render(
     if form == "csv":
         return pd.DataFrame(found).to_csv(index=False, lineterminator="\n")
     cells = {name: [_text(name, row) for row in found] for name in COLUMNS}
-    columns = {
-        name: column
-        for name, column in COLUMNS.items()
-        if name not in MAY_BE_EMPTY or any(text not in ("", ABSENT) for text in cells[name])
-    }
+    columns = {name: column for name, column in COLUMNS.items() if tells(name, cells[name])}
     first = [index for index, row in enumerate(found) if row["rank"] == "1"]
     best = dict.fromkeys(COLUMNS, ()) | {"images_per_s": first}
     if form == "md":
@@ -204,6 +205,15 @@ def render(
         return "\n".join([table, *(f"{note}\n" for note in notes(found))])
     table = for_terminal(title(record), columns, cells, best, width=width, color=color)
     return table + "".join(f"{note}\n" for note in notes(found))
+
+
+def tells(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column says anything that the title does not."""
+    if name == "reads":
+        return "files" in cells
+    if name == "repeats":
+        return len({text for text in cells if text != "0"}) > 1
+    return name not in MAY_BE_EMPTY or any(text not in ("", ABSENT) for text in cells)
 
 
 def check_form(form: str) -> None:

@@ -61,7 +61,7 @@ def _lines(found: list[Row]) -> dict[str, list[Row]]:
     """Pipeline to its points, in the order in which the lines end on the right."""
     lines: dict[str, list[Row]] = defaultdict(list)
     for row in found:
-        if row["images_per_s"] is not None:
+        if row["rank"] is not None:  # a point cannot say that it was interrupted
             lines[row["pipeline"]].append(row)
     return dict(sorted(lines.items(), key=lambda line: -line[1][-1]["images_per_s"]))
 
