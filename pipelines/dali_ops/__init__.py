@@ -1,0 +1,1 @@
+"""What DALI does with images, op by op: the same code for graphs and for dynamic mode."""

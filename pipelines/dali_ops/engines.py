@@ -1,0 +1,139 @@
+"""The two ways to run DALI's operators: a graph, and dynamic mode."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from pipelines.dali_ops.feeds import Feed
+from pipelines.dali_ops.flow import Operators
+from pipelines.dali_ops.plan import Plan, carry_out
+
+PREFETCH = 2  # batches that DALI works on ahead of the one that is delivered
+HELD = PREFETCH + 2  # batches whose inputs are kept, since DALI reads them without copying
+
+
+class Engine(ABC):
+    """Carries out a plan, batch after batch, in the background."""
+
+    @abstractmethod
+    def submit(self, fed: Any, draws: Sequence[Tensor]) -> None:
+        """Starts on a batch: what a feed gave, and the draws."""
+
+    @abstractmethod
+    def take(self) -> Tensor:
+        """The oldest batch that was not taken: images (B, H, W, C) on the device."""
+
+
+class GraphEngine(Engine):
+    """A DALI graph, built once; inputs are named "0" (images), "1", "2", …
+
+    Args:
+        plan: What to carry out.
+        feed: What it is fed with.
+        batch_size: At most.
+        device: Where to carry it out.
+    """
+
+    def __init__(self, plan: Plan, feed: Feed, batch_size: int, device: torch.device) -> None:
+        from nvidia.dali import Pipeline, fn, math, types
+
+        gpu = device.type == "cuda"
+        self._device = device
+        self._layout = feed.layout
+        self._held: deque[list[Any]] = deque(maxlen=HELD)
+        self._pipe: Any = Pipeline(
+            batch_size=batch_size,
+            num_threads=feed.threads,
+            device_id=device_id(device) if gpu else None,
+            prefetch_queue_depth=PREFETCH,
+        )
+        with self._pipe:
+            operators = Operators(fn=fn, math=math, types=types, gpu=gpu)
+            fed = fn.external_source(name="0", device="gpu" if feed.gpu else "cpu", no_copy=True)
+            inputs = [
+                fn.external_source(name=str(name), no_copy=True)
+                for name in range(1, 1 + plan.inputs())
+            ]
+            images = carry_out(plan, operators, feed.images(operators, fed), inputs)
+            self._pipe.set_outputs(images)
+        self._pipe.build()
+
+    def start(self, fed: Sequence[Any], draws: Sequence[Tensor]) -> None:
+        """Fills the queue and empties it: the first run takes several batches, others one."""
+        for images in fed:
+            self._give(images, draws)
+        self._pipe.schedule_run()
+        for _ in fed:
+            self.take()
+
+    def submit(self, fed: Any, draws: Sequence[Tensor]) -> None:
+        self._give(fed, draws)
+        self._pipe.schedule_run()
+
+    def _give(self, fed: Any, draws: Sequence[Tensor]) -> None:
+        arrays = [fed, *(draw.numpy() for draw in draws)]
+        for name, array in enumerate(arrays):
+            self._pipe.feed_input(str(name), array, layout=self._layout if name == 0 else "")
+        self._held.append(arrays)
+
+    def take(self) -> Tensor:
+        gpu = self._device.type == "cuda"
+        stream = torch.cuda.current_stream(self._device) if gpu else None
+        (found,) = self._pipe.share_outputs(stream)
+        x_BHWC: Tensor = from_dlpack(found.as_tensor())
+        self._pipe.release_outputs()
+        return x_BHWC
+
+
+class DynamicEngine(Engine):
+    """DALI's dynamic mode, which is experimental: every operator is called for every batch.
+
+    On a GPU it works on the stream that is torch's when it is made, so that nothing has to wait.
+
+    Args:
+        plan: What to carry out.
+        feed: What it is fed with.
+        device: Where to carry it out.
+    """
+
+    def __init__(self, plan: Plan, feed: Feed, device: torch.device) -> None:
+        from nvidia.dali import types
+        from nvidia.dali.experimental import dynamic
+
+        gpu = device.type == "cuda"
+        self._dynamic: Any = dynamic
+        self._plan = plan
+        self._feed = feed
+        self._operators = Operators(fn=dynamic, math=dynamic.math, types=types, gpu=gpu)
+        self._context: Any = dynamic.EvalContext(
+            num_threads=feed.threads,
+            device_id=device_id(device) if gpu else None,
+            cuda_stream=torch.cuda.current_stream(device) if gpu else None,
+        )
+        self._made: deque[Any] = deque()
+        self._held: deque[list[Any]] = deque(maxlen=HELD)
+
+    def submit(self, fed: Any, draws: Sequence[Tensor]) -> None:
+        as_batch = self._dynamic.as_batch
+        arrays = [fed, *(draw.numpy() for draw in draws)]
+        with self._context:
+            given = as_batch(fed, layout=self._feed.layout or None)
+            images = self._feed.images(self._operators, given)
+            inputs = [as_batch(array) for array in arrays[1:]]
+            self._made.append(carry_out(self._plan, self._operators, images, inputs))
+        self._held.append(arrays)
+
+    def take(self) -> Tensor:
+        with self._context:
+            x_BHWC: Tensor = self._made.popleft().torch()
+        return x_BHWC
+
+
+def device_id(device: torch.device) -> int:
+    """The number of a CUDA device."""
+    return torch.cuda.current_device() if device.index is None else device.index

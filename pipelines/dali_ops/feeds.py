@@ -1,0 +1,183 @@
+"""Where a batch's images come from: an array in memory, or image files decoded anew."""
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pipelines.base import Request
+from pipelines.dali_ops.flow import Operators
+from pipelines.dali_ops.plan import Plan
+from pipelines.ops import Crop
+from pipelines.sources.base import SourceError
+
+SMALL = 64 * 64  # pixels; an image below is so little work that many threads hinder each other
+THREADS_SMALL = 8
+
+
+class Feed(ABC):
+    """What DALI is fed with.
+
+    Args:
+        gpu: Whether `batch` is on the GPU.
+        layout: Of what `batch` gives.
+        threads: That DALI is to work with.
+    """
+
+    gpu: bool
+    layout: str
+    threads: int
+
+    @abstractmethod
+    def batch(self, index_B: Tensor) -> Any:
+        """What to feed for the samples int64 (B,), on the CPU."""
+
+    @abstractmethod
+    def images(self, operators: Operators, fed: Any) -> Any:
+        """uint8 images HWC from what was fed, in a graph or at once."""
+
+    def explain(self, index_N: Tensor, error: Exception) -> Exception:
+        """What to raise when DALI failed with `error` on some of the samples (N,)."""
+        return error
+
+
+class ArrayFeed(Feed):
+    """Gathers from an array that lies on the training device.
+
+    Args:
+        request: With the images.
+        plan: Whose padding is done here, once.
+        slots: Batches that DALI may still read from; it does not copy them.
+    """
+
+    def __init__(self, request: Request, plan: Plan, slots: int) -> None:
+        images = request.images.images.to(request.device)
+        if plan.pad:
+            (crop,) = (op for op in plan.carried()[:1] if isinstance(op, Crop))
+            images = padded(images, crop)
+        self._images_NHWC = images.contiguous()
+        shape = request.batch_size, *self._images_NHWC.shape[1:]
+        self._slots = [images.new_empty(shape) for _ in range(slots)]
+        self._next = 0
+        self.gpu = request.device.type == "cuda"
+        self.layout = "HWC"
+        small = math.prod(request.images.image_size) < SMALL
+        self.threads = min(cores(), THREADS_SMALL) if small else cores()
+
+    def batch(self, index_B: Tensor) -> Any:
+        slot_BHWC = self._slots[self._next][: len(index_B)]
+        self._next = (self._next + 1) % len(self._slots)
+        index_B = index_B.to(slot_BHWC.device)
+        torch.index_select(self._images_NHWC, 0, index_B, out=slot_BHWC)
+        return slot_BHWC if self.gpu else slot_BHWC.numpy()
+
+    def images(self, operators: Operators, fed: Any) -> Any:
+        return fed
+
+
+class FileFeed(Feed):
+    """Names files, which DALI reads and decodes on all cores.
+
+    They become what `sources.decode` makes of them: upright RGB, the largest square in the middle,
+    resized with antialiasing and rounded to bytes.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._files = request.images.files
+        self._names = [np.frombuffer(os.fsencode(path), np.uint8) for path in self._files]
+        self._size = request.images.image_size
+        self.gpu = False
+        self.layout = ""
+        self.threads = cores()
+
+    def batch(self, index_B: Tensor) -> Any:
+        return [self._names[index] for index in index_B.tolist()]
+
+    def images(self, operators: Operators, fed: Any) -> Any:
+        return decoded(operators, fed, self._size)
+
+    def explain(self, index_N: Tensor, error: Exception) -> Exception:
+        files = [self._files[index] for index in index_N.tolist()]
+        found = unreadable(files)
+        if found is None:
+            return error
+        path, reason = found
+        return SourceError(f"{path} cannot be decoded: {reason}; repair it or take it away")
+
+
+def decoded(operators: Operators, names: Any, size: tuple[int, int]) -> Any:
+    """uint8 images of one size from the names of their files."""
+    fn, types = operators.fn, operators.types
+    encoded = fn.io.file.read(names)
+    shape = fn.peek_image_shape(encoded, dtype=types.FLOAT)  # upright, as the decoder turns it
+    shape = fn.slice(shape, start=[0], shape=[2], axes=[0])
+    side = fn.reductions.min(shape, axes=[0], keep_dims=True)
+    start = (shape - side) / 2.0
+    image = fn.decoders.image(encoded, device=decoder(operators), output_type=types.RGB)
+    return fn.resize(
+        image,
+        size=[float(length) for length in size],
+        roi_start=start,
+        roi_end=start + side,
+        interp_type=types.INTERP_LINEAR,
+        antialias=True,
+    )
+
+
+def decoder(operators: Operators) -> str:
+    """The device name of the decoder: on a GPU it reads bytes from the CPU."""
+    if not operators.gpu:
+        return "cpu"
+    return "mixed" if operators.fn.__name__ == "nvidia.dali.fn" else "gpu"
+
+
+def unreadable(files: Sequence[Path]) -> tuple[Path, str] | None:
+    """The first file that DALI cannot decode on the CPU, and why."""
+    from nvidia.dali import Pipeline, fn
+
+    for path in files:
+        if not path.is_file():
+            return path, "there is no such file"
+        graph: Any = Pipeline(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
+        with graph:
+            name = fn.external_source(name="name")
+            graph.set_outputs(fn.decoders.image(fn.io.file.read(name), device="cpu"))
+        graph.build()
+        graph.feed_input("name", [np.frombuffer(os.fsencode(path), np.uint8)])
+        try:
+            graph.run()
+        except RuntimeError:
+            return path, "DALI cannot read it as an image"
+    return None
+
+
+def padded(images_NHWC: Tensor, crop: Crop) -> Tensor:
+    """uint8 images with `crop.pad` more pixels on each side."""
+    height, width = images_NHWC.shape[1:3]
+    if crop.padding == "zero":
+        return pad(images_NHWC, (0, 0, crop.pad, crop.pad, crop.pad, crop.pad))
+    rows, columns = (
+        reflected(torch.arange(-crop.pad, size + crop.pad), size).to(images_NHWC.device)
+        for size in (height, width)
+    )
+    return images_NHWC[:, rows][:, :, columns]
+
+
+def reflected(index: Tensor, size: int) -> Tensor:
+    """Indices past an edge, mirrored at it without repeating the edge."""
+    last = size - 1
+    return last - (last - index.abs()).abs()
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,138 @@
+"""Which ops are carried out in which order on what, and their draws."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.base import Request
+from pipelines.dali_ops import edits, mixes, moves
+from pipelines.dali_ops.flow import Draws, Flow, Operators, Way
+from pipelines.ops import AlternatingFlip, Crop, HorizontalFlip, Op
+
+# DALI's policies of these names are not RandAugment, TrivialAugment and AutoAugment as declared:
+# moves by parts of a pixel, equalize as OpenCV has it, sharpness that smooths the edge pixels too,
+# contrast about a mean without rounding, solarize from 256 on, and for CIFAR-10 magnitudes from 0.1
+# to 1.9 without signs.
+WAYS: dict[type[Op], Way] = {**moves.WAYS, **edits.WAYS, **mixes.WAYS}
+FLIPS = (HorizontalFlip, AlternatingFlip)
+DTYPES = {torch.float32: "FLOAT", torch.float16: "FLOAT16"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A policy as DALI carries it out.
+
+    Args:
+        ops: In the policy's order, in which draws are made.
+        swapped: Whether the first two, a flip and a crop, are carried out the other way round.
+        pad: Pixels by which the source is padded, once; 0 where it is not.
+        size: (height, width) of the images delivered.
+        mean: Of each channel, in 0..255.
+        std: Likewise.
+        dtype: DALI's name of the type that it delivers.
+    """
+
+    ops: tuple[Op, ...]
+    swapped: bool
+    pad: int
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: str
+
+    def carried(self) -> tuple[Op, ...]:
+        """The ops in the order in which they are carried out."""
+        return (self.ops[1], self.ops[0], *self.ops[2:]) if self.swapped else self.ops
+
+    def inputs(self) -> int:
+        """Parameters that all ops take together."""
+        return sum(WAYS[type(op)].inputs(op) for op in self.ops)
+
+    def draw(
+        self, generator: torch.Generator, flipped_B: Tensor
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Parameters of a batch.
+
+        Args:
+            generator: On the CPU.
+            flipped_B: int32 (B,), which images an alternating flip mirrors.
+
+        Returns:
+            The inputs of `carry_out`, and for ops that mix the share (B,) of each image that is its
+            own.
+        """
+        drawn: list[Draws] = []
+        for op in self.ops:
+            if isinstance(op, AlternatingFlip):
+                drawn.append((flipped_B,))
+            else:
+                drawn.append(WAYS[type(op)].draw(op, self.size, len(flipped_B), generator))
+        own = WAYS[type(self.ops[-1])].own if self.ops else None
+        share_B = own(self.size, drawn[-1]) if own is not None else None
+        if self.swapped:
+            (mirror_B,), (start_B2,) = drawn[0], drawn[1]
+            start_B2[:, 1] *= 1 - 2 * mirror_B
+            drawn[:2] = drawn[1], drawn[0]
+        if self.pad:
+            drawn[0][0].add_(self.pad)
+        return [draw for draws in drawn for draw in draws], share_B
+
+
+def make_plan(request: Request) -> Plan:
+    """The plan of a request.
+
+    Raises:
+        ValueError: An op that mixes is not the last.
+    """
+    ops = tuple(request.augmentation.ops)
+    for op in ops[:-1]:
+        if type(op) in mixes.WAYS:
+            raise ValueError(f"{type(op).__name__} mixes finished images: it comes last")
+    # A crop of bytes is quicker than one of floats, and the flip then shares the kernel that
+    # normalises.
+    swapped = len(ops) > 1 and isinstance(ops[0], FLIPS) and isinstance(ops[1], Crop)
+    crop = ops[1] if swapped else ops[0] if ops else None
+    padded = isinstance(crop, Crop) and not request.images.files
+    mixing = bool(ops) and type(ops[-1]) in mixes.WAYS
+    return Plan(
+        ops=ops,
+        swapped=swapped,
+        pad=crop.pad if padded and isinstance(crop, Crop) else 0,
+        size=request.images.image_size,
+        mean=tuple(255.0 * value for value in request.images.mean),
+        std=tuple(255.0 * value for value in request.images.std),
+        dtype="FLOAT" if mixing else DTYPES.get(request.dtype, "FLOAT"),
+    )
+
+
+def carry_out(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]) -> Any:
+    """Does all ops and normalises, or adds that to the graph.
+
+    Args:
+        plan: What to do.
+        operators: Of a graph, or of dynamic mode.
+        images: uint8 HWC.
+        inputs: As `Plan.draw` gives them.
+    """
+    flow = Flow(
+        operators=operators,
+        images=images,
+        size=plan.size,
+        mean=list(plan.mean),
+        std=list(plan.std),
+        dtype=getattr(operators.types, plan.dtype),
+        pad=plan.pad,
+    )
+    ops = plan.carried()
+    raw = max((i for i, op in enumerate(ops) if WAYS[type(op)].raw), default=-1)
+    given = iter(inputs)
+    for index, op in enumerate(ops):
+        flow.keep = index < raw
+        way = WAYS[type(op)]
+        way.add(op, flow, *(next(given) for _ in range(way.inputs(op))))
+    if not flow.normalised:
+        flow.normalise()
+    return flow.images
