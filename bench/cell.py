@@ -1,14 +1,17 @@
 """A cell: one point of a grid, with everything that can change what a run gives."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
 
+from bench.recipe import Recipe
+
 Scale = Literal["full", "cpu"]
 Protocol = Literal["validation", "speedrun"]
 Precision = Literal["fp32", "bf16"]
+EVAL_VIEWS = (1, 2, 6)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,9 @@ class Cell:
         precision: "bf16" is automatic mixed precision.
         compile: Whether the net runs under torch.compile.
         target_accuracy: Validation accuracy that time to accuracy refers to.
+        eval_views: Views of each test image that are averaged: 1 (as it is), 2 (and mirrored) or 6
+            (and both moved by a pixel up-left and down-right, weighing as much as the first two).
+        recipe: What the optimizer is set to; None for its own defaults, as in old records.
         protocol: "validation" holds out a part of the training set; "speedrun" trains on all of
             it and looks at the test set at the end only, as the speed records do.
     """
@@ -53,6 +59,8 @@ class Cell:
     compile: bool = False
     target_accuracy: float = 0.9
     protocol: Protocol = "validation"
+    eval_views: int = 1
+    recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.width <= 16:
@@ -62,8 +70,17 @@ class Cell:
             )
         if not 0 < self.target_accuracy <= 1:
             raise ValueError(f"target_accuracy lies in (0, 1], got {self.target_accuracy}")
+        if self.eval_views not in EVAL_VIEWS:
+            raise ValueError(f"eval_views is one of {EVAL_VIEWS}, got {self.eval_views}")
         for name in ("width", "target_accuracy"):  # 1 and 1.0 are equal cells: one id for both
             object.__setattr__(self, name, float(getattr(self, name)))
+
+    @property
+    def identity(self) -> "Cell":
+        """Without what people wrote down about its recipe, which changes no outcome."""
+        if self.recipe is None:
+            return self
+        return replace(self, recipe=replace(self.recipe, origin=""))
 
     @property
     def name(self) -> str:
@@ -98,7 +115,9 @@ class Run:
     @property
     def id(self) -> str:
         """16 hexadecimal digits over every field that can change the outcome."""
-        canonical = msgspec.json.encode(self, order="deterministic")
+        canonical = msgspec.json.encode(
+            replace(self, cell=self.cell.identity), order="deterministic"
+        )
         return hashlib.sha256(canonical).hexdigest()[:16]
 
     @property

@@ -18,6 +18,7 @@ Decode = Annotated[
     bool,
     typer.Option("--decode", help="Pipelines that can decode a folder's files in each epoch."),
 ]
+Instead = Annotated[str | None, typer.Option(help="Of all cells, instead of the grid's.")]
 Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
 Out = Annotated[Path, typer.Option(help="Results folder.")]
 

@@ -1,9 +1,11 @@
 """The hot loops. Nothing in them waits for the device, prints, or reads a value back."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from bench.averaging import WeightAverage, refresh_statistics
 from bench.clock import synchronize
+from bench.views import averaged
 from pipelines.base import Batch, Pipeline
 
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -27,6 +31,10 @@ class Step:
         schedule: Likewise.
         autocast: Makes the mixed-precision context of the forward pass.
         label_smoothing: Of the cross-entropy loss.
+        passes: With more than one the optimizer's step gets a function that runs another pass.
+        average: Of the weights, if one is kept.
+        recent: Images of the last steps, for an optimizer that evaluates other weights than it
+            trains; None for all others.
     """
 
     model: nn.Module
@@ -34,17 +42,63 @@ class Step:
     schedule: LRScheduler
     autocast: Autocast
     label_smoothing: float
+    passes: int = 1
+    average: WeightAverage | None = None
+    recent: deque[Tensor] | None = None
 
     def __call__(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
         """The batch's mean loss, detached, still on the device."""
+        loss = self.backward(images_BCHW, labels)
+        if self.passes > 1:
+            self.optimizer.step(partial(self.backward, images_BCHW, labels))  # type: ignore[arg-type]
+        else:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update()
+        if self.recent is not None:
+            self.recent.append(images_BCHW)
+        return loss.detach()
+
+    def backward(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
+        """One pass: the mean loss, its gradients added to the weights'."""
         with self.autocast():
             logits_BK = self.model(images_BCHW)
             loss = F.cross_entropy(logits_BK, labels, label_smoothing=self.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        return loss.detach()
+        return loss
+
+    def settle(self) -> None:
+        """Puts the weights that are to be evaluated into the model."""
+        if self.average is not None:
+            self.average.settle()
+        if self.recent is not None:
+            self.optimizer.eval()  # type: ignore[attr-defined]
+            with self.autocast():
+                refresh_statistics(self.model, self.recent)
+
+    def resume(self) -> None:
+        """Puts the weights that are trained back."""
+        if self.average is not None:
+            self.average.resume()
+        if self.recent is not None:
+            self.optimizer.train()  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What a model says of images.
+
+    Args:
+        logits_NK: float32 (N, classes), averaged over the views.
+        plain_NK: Likewise, of the images as they are.
+        labels_N: int64 (N,).
+    """
+
+    logits_NK: Tensor
+    plain_NK: Tensor
+    labels_N: Tensor
 
 
 def train_epoch(step: Step, batches: Iterable[Batch], device: torch.device) -> Tensor:
@@ -78,13 +132,16 @@ def _timed(step: Step, batch: Batch) -> float:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, pipeline: Pipeline, autocast: Autocast) -> tuple[Tensor, Tensor]:
-    """Logits float32 (N, classes) and labels (N,) of every image, on the device.
+def predict(
+    model: nn.Module, pipeline: Pipeline, autocast: Autocast, *, eval_views: int = 1
+) -> Predicted:
+    """Logits of every image, on the device.
 
     The last batch is padded to full size, so that a compiled model sees one shape.
     """
     size = pipeline.request.batch_size
     logits: list[Tensor] = []
+    plain: list[Tensor] = []
     labels: list[Tensor] = []
     model.eval()
     for images_BCHW, labels_B in pipeline.epoch(0):
@@ -92,10 +149,14 @@ def predict(model: nn.Module, pipeline: Pipeline, autocast: Autocast) -> tuple[T
         if count < size:
             images_BCHW = padded(images_BCHW, size, pipeline.request.memory_format)
         with autocast():
-            logits.append(model(images_BCHW)[:count].float())
+            total_BK, plain_BK = averaged(model, images_BCHW, eval_views)
+        logits.append(total_BK[:count])
+        plain.append(plain_BK[:count])
         labels.append(labels_B)
     model.train()
-    return torch.cat(logits), torch.cat(labels)
+    return Predicted(
+        logits_NK=torch.cat(logits), plain_NK=torch.cat(plain), labels_N=torch.cat(labels)
+    )
 
 
 def padded(images_BCHW: Tensor, size: int, memory_format: torch.memory_format) -> Tensor:

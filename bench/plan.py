@@ -1,22 +1,31 @@
 """From what a person asked for to what is left to do; trains nothing and writes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from bench import environment, grid, registry
+import architectures
+from bench import environment, grid, optimizers, recipe_files, registry
 from bench.cell import Cell, Precision, Run, Scale
+from bench.changes import apply as apply_changes
+from bench.changes import parse as parse_changes
 from bench.environment import Probe
 from bench.errors import UsageError
-from bench.grid import BUDGETS, Setting
 from bench.record import Record
 from bench.selection import select
+from bench.setting import BUDGETS, Setting
 from bench.store import Store, group_folder
-from pipelines import sources
+from pipelines import augmentations, sources
 from pipelines.building import canonical_name
 from pipelines.catalog import unknown_name
 
+AXES = ("architecture", "optimizer", "augmentation", "pipeline")
+FIND: Mapping[str, Callable[[str], object]] = {
+    "architecture": architectures.get,
+    "optimizer": optimizers.catalog.get,
+    "augmentation": augmentations.catalog.get,
+}
 RERUN = ("interrupted", "skipped")  # statuses that are tried again without being asked
 
 
@@ -27,7 +36,12 @@ class Options:
     grid: str = "default"
     select: str = ""
     seeds: int = 1
+    architecture: str | None = None
+    optimizer: str | None = None
+    augmentation: str | None = None
     pipeline: str | None = None
+    changes: Sequence[str] = ()
+    recipes: Path | None = None
     source: str = "auto"
     data_dir: Path | None = None
     device: str = "auto"
@@ -182,19 +196,42 @@ def choose_setting(options: Options, probe: Probe, device: str) -> Setting:
         precision=precision,
         compile=compile_nets,
         budget=budget,
+        book=recipe_files.book(scale, options.recipes),
     )
 
 
 def choose_cells(options: Options, setting: Setting) -> list[Cell]:
-    """The grid's cells, through another pipeline if one was asked for, and selected by -k."""
+    """The grid's cells with what was asked for in place of theirs, selected by -k.
+
+    Raises:
+        UsageError: Something that was asked for does not exist or does not fit.
+        UnknownName: No entry of that name.
+    """
+    changes = parse_changes(options.changes)
     cells = grid.cells_of(options.grid, setting)
-    if options.pipeline is not None:
+    for axis in AXES:
+        wanted = getattr(options, axis)
+        if wanted is not None:
+            cells = grid.unique([_with(setting, cell, axis, wanted) for cell in cells])
+    return apply_changes(select(cells, options.select), changes)
+
+
+def _with(setting: Setting, cell: Cell, axis: str, name: str) -> Cell:
+    """The cell with another entry, and the recipe of its new net and optimizer."""
+    if axis == "pipeline":
         try:
-            pipeline = canonical_name(options.pipeline)
+            return replace(cell, pipeline=canonical_name(name))
         except ValueError as error:
             raise UsageError(f"--pipeline: {error}") from error
-        cells = grid.unique([replace(cell, pipeline=pipeline) for cell in cells])
-    return select(cells, options.select)
+    FIND[axis](name)
+    named: dict[str, Any] = {axis: name}
+    changed = replace(cell, **named)
+    if axis == "augmentation":
+        return changed
+    recipe, batch_size = setting.book.find(
+        changed.architecture, changed.optimizer, setting.budget.batch_size
+    )
+    return replace(changed, recipe=recipe, batch_size=batch_size)
 
 
 def sort_out(plan: Plan, retry_failed: bool, warn: Callable[[str], None]) -> Plan:

@@ -1,5 +1,7 @@
 """What one run trains with: the source split, the net built or taken again, the pipelines."""
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,14 +12,17 @@ from torch.optim.lr_scheduler import LambdaLR
 import architectures
 import pipelines
 from bench import optimizers
+from bench.averaging import WeightAverage
 from bench.cell import Cell
 from bench.draft import Draft
 from bench.loop import Autocast, Step
+from bench.recipe import Recipe
 from bench.split import reduced, training_and_validation
 from pipelines import building
 from pipelines.base import Pipeline, derive_seed
 from pipelines.sources.base import Images
 
+SETTLING_BATCHES = 8  # of training, from which batch norms learn the statistics of other weights
 EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images; a GPU is idle between small ones
 
 
@@ -47,6 +52,7 @@ class Parts:
     net: Net
     weights: dict[str, Tensor]
     pipeline: Pipeline
+    training: Images
     validation: Pipeline | None
     test: Pipeline
     classes: tuple[str, ...]
@@ -88,6 +94,7 @@ def prepare(draft: Draft, shared: Shared, device: torch.device) -> Parts:
         net=net,
         weights={name: value.clone() for name, value in net.module.state_dict().items()},
         pipeline=pipeline,
+        training=training,
         validation=None if validation is None else evaluation(validation),
         test=evaluation(reduced(data.test, cell.test_images)),
         classes=data.train.classes,
@@ -120,17 +127,40 @@ def build_net(cell: Cell, seed: int, images: Images, device: torch.device, share
 
 def fresh_step(parts: Parts) -> Step:
     """A training step from the initial weights with a new optimizer; seeds what training draws."""
-    cell = parts.cell
-    recipe = optimizers.catalog.get(cell.optimizer)
-    parts.net.module.load_state_dict(parts.weights)
-    parts.net.module.zero_grad(set_to_none=True)
+    cell, module = parts.cell, parts.net.module
+    entry = optimizers.catalog.get(cell.optimizer)
+    recipe = cell.recipe or entry.default_recipe(cell.batch_size)
+    module.load_state_dict(parts.weights)
+    module.zero_grad(set_to_none=True)
     torch.manual_seed(derive_seed(parts.seed, "training"))
-    optimizer = recipe.build(parts.net.module, cell.batch_size)
+    optimizer = entry.build(module, recipe)
     steps = cell.epochs * parts.pipeline.steps_per_epoch
     return Step(
         model=parts.net.forward,
         optimizer=optimizer,
-        schedule=LambdaLR(optimizer, lambda step: recipe.schedule(min(step / steps, 1.0))),
+        schedule=LambdaLR(optimizer, factors(optimizer, recipe, steps)),
         autocast=parts.autocast,
         label_smoothing=recipe.label_smoothing,
+        passes=entry.passes,
+        average=None if recipe.average == "none" else WeightAverage(module, recipe, steps),
+        recent=deque(maxlen=SETTLING_BATCHES) if entry.settles else None,
     )
+
+
+def factors(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
+) -> list[Callable[[int], float]]:
+    """The schedule of each parameter group.
+
+    A group with the key "trained_for" goes through its schedule in that share of the run; its
+    parameters then stay as they are.
+    """
+
+    def scheduled(share: float) -> Callable[[int], float]:
+        def factor(step: int) -> float:
+            progress = step / steps / share
+            return recipe.factor(min(progress, 1.0)) if progress <= 1.0 or share == 1.0 else 0.0
+
+        return factor
+
+    return [scheduled(group.get("trained_for", 1.0)) for group in optimizer.param_groups]

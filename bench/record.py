@@ -107,6 +107,7 @@ class Metrics:
         time_to_accuracy_with_compile_s: The same with the warm-up added.
         confusion: Rows are true classes, columns predictions.
         eval_views: Views of each test image that were averaged.
+        one_view_accuracy: Of the images as they are, whatever else was averaged.
     """
 
     accuracy: float
@@ -117,6 +118,7 @@ class Metrics:
     per_class: tuple[PerClass, ...]
     confusion: tuple[tuple[int, ...], ...]
     eval_views: int = 1
+    one_view_accuracy: float | None = None
     validation_accuracy: float | None = None
     time_to_accuracy_s: float | None = None
     time_to_accuracy_with_compile_s: float | None = None

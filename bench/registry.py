@@ -1,6 +1,6 @@
 """All entries in one place: what there is, what cannot be used here and why, and their versions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,16 +56,16 @@ def versions(cell: Cell) -> dict[str, int]:
         UnknownName: The cell names something that does not exist.
     """
     return {
-        "architecture": _version(architectures.catalog, cell.architecture),
-        "optimizer": _version(optimizers.catalog, cell.optimizer),
-        "augmentation": _version(augmentations.catalog, cell.augmentation),
-        "pipeline": _version(building.catalog, cell.pipeline.partition("[")[0]),
+        "architecture": _version(architectures.get, cell.architecture),
+        "optimizer": _version(optimizers.catalog.get, cell.optimizer),
+        "augmentation": _version(augmentations.catalog.get, cell.augmentation),
+        "pipeline": _version(building.catalog.get, cell.pipeline.partition("[")[0]),
     }
 
 
-def _version(catalog: Catalog[Any], name: str) -> int:
+def _version(get: Callable[[str], Any], name: str) -> int:
     try:
-        return int(catalog.get(name).version)
+        return int(get(name).version)
     except Unavailable:
         return 0
 
@@ -77,7 +77,7 @@ def problem(cell: Cell) -> str | None:
         UnknownName: The cell names something that does not exist.
     """
     try:
-        architectures.catalog.get(cell.architecture)
+        architectures.get(cell.architecture)
         optimizers.catalog.get(cell.optimizer)
         policy = augmentations.catalog.get(cell.augmentation)
         variant = building.parse(cell.pipeline)

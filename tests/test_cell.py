@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cell import Cell, Run
+from bench.recipe import Recipe
 from tests.made import made_cell, made_run
 
 OTHER: dict[str, Any] = {
@@ -29,6 +30,8 @@ OTHER: dict[str, Any] = {
     "compile": True,
     "target_accuracy": 0.61,
     "protocol": "speedrun",
+    "eval_views": 6,
+    "recipe": Recipe(lr=0.1),
 }
 
 
@@ -57,7 +60,14 @@ def test_the_id_is_the_same_in_every_process_and_version() -> None:
         ),
         seed=0,
     )
-    assert run.id == "b73c7e4d58494774"
+    assert run.id == "b2f4012834caa0ac"
+
+
+def test_where_a_recipe_comes_from_is_no_part_of_the_id() -> None:
+    one, other = (made_run(recipe=Recipe(lr=0.1, origin=origin)) for origin in ("here", "there"))
+    assert one.id == other.id
+    assert one.cell.identity == other.cell.identity
+    assert made_run(recipe=Recipe(lr=0.2)).id != one.id
 
 
 def test_equal_runs_have_equal_ids() -> None:
@@ -90,6 +100,7 @@ def test_the_id_survives_json(width: float, epochs: int, architecture: str) -> N
         {"target_accuracy": 0.0},
         {"target_accuracy": 1.01},
         {"target_accuracy": float("nan")},
+        {"eval_views": 3},
     ],
 )
 def test_impossible_cells_are_refused_with_the_value(bad: dict[str, Any]) -> None:

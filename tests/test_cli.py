@@ -25,7 +25,8 @@ NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 OPTIONS = {
     "run": frozenset(
         {
-            "--grid", "-k", "--seeds", "--pipeline", "--source", "--image-size",
+            "--grid", "-k", "--seeds", "--architecture", "--optimizer",
+            "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out",
             "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--debug",
@@ -35,7 +36,8 @@ OPTIONS = {
     "loaders": frozenset(
         {
             "--pipeline", "--augmentation", "--batch-size", "--source", "--image-size", "--decode",
-            "--data-dir", "--device", "--repeats", "--seconds", "--format", "--out", "--verify", "--debug",
+            "--data-dir", "--device", "--repeats", "--seconds", "--format", "--out",
+            "--verify", "--debug",
         }
     ),
     "list": frozenset({"kind", "--debug"}),

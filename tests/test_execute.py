@@ -15,9 +15,9 @@ from bench.draft import Draft, Job
 from bench.execute import FAILED, Outcome, execute
 from bench.executors import Watcher
 from bench.files import StoreError
-from bench.grid import BUDGETS, Setting
 from bench.plan import RERUN, Plan
 from bench.record import Failure, Record, Status
+from bench.setting import BUDGETS, Setting
 from bench.store import Store
 from tests.made import made_curve, made_metrics, made_record, made_run
 

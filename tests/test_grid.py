@@ -5,10 +5,11 @@ from itertools import product
 
 import pytest
 
-from bench import grid, registry
+from bench import registry, setting
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.grid import BUDGETS, GRIDS, Setting, cells_of, runs_of, unique
+from bench.grid import GRIDS, cells_of, runs_of, unique
+from bench.setting import BUDGETS, Setting
 from pipelines import augmentations, building
 from pipelines.building import canonical_name
 from pipelines.catalog import Unavailable, UnknownName
@@ -109,7 +110,7 @@ def test_a_pipeline_that_cannot_be_imported_keeps_its_cells(
     def unavailable(spelling: str) -> str:
         raise Unavailable("no such library")
 
-    monkeypatch.setattr(grid, "canonical_name", unavailable)
+    monkeypatch.setattr(setting, "canonical_name", unavailable)
     assert CPU.cell("cnn2", "sgd", "none", "kornia").pipeline == "kornia"
 
 

@@ -120,10 +120,11 @@ def test_every_image_is_predicted_once_in_order_and_every_batch_is_full(
     count: int, sizes: list[int]
 ) -> None:
     net = Spy()
-    logits, labels = predict(net, evaluation(count, 4), nullcontext)
-    torch.testing.assert_close(logits[:, 0], torch.arange(count, dtype=torch.float32))
-    assert logits.dtype == torch.float32
-    assert labels.tolist() == [index % 2 for index in range(count)]
+    found = predict(net, evaluation(count, 4), nullcontext)
+    torch.testing.assert_close(found.logits_NK[:, 0], torch.arange(count, dtype=torch.float32))
+    assert torch.equal(found.logits_NK, found.plain_NK)
+    assert found.logits_NK.dtype == torch.float32
+    assert found.labels_N.tolist() == [index % 2 for index in range(count)]
     assert net.sizes == sizes
     assert net.modes == [False] * len(sizes)
     assert net.training
@@ -137,7 +138,7 @@ def test_padding_repeats_the_images_in_the_memory_format(size: int) -> None:
     torch.testing.assert_close(full, images[torch.arange(size) % 4])
 
 
-@pytest.mark.parametrize("function", [Step.__call__, train_epoch])
+@pytest.mark.parametrize("function", [Step.__call__, Step.backward, train_epoch])
 def test_nothing_in_the_timed_loop_waits_for_the_device(function: Any) -> None:
     tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(function)))
     called = {

@@ -27,13 +27,14 @@ brand_new_net = Architecture(
     "bench/optimizers/brand_new_optimizer.py": """
 import torch
 from bench.optimizers import Optimizer
+from bench.recipe import Recipe
 
 brand_new_optimizer = Optimizer(
     name="brand_new_optimizer",
     why="a test",
     reference="none",
-    build=lambda model, batch_size: torch.optim.SGD(model.parameters(), lr=0.01),
-    schedule=lambda progress: 1.0,
+    build=lambda net, recipe: torch.optim.SGD(net.parameters(), lr=recipe.lr),
+    recipe=Recipe(lr=0.01),
     default=True,
 )
 """,

@@ -3,12 +3,11 @@
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
@@ -17,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import architectures
 from bench import optimizers
 from bench.optimizers import _parameters as parameters
-from bench.optimizers._schedules import cosine_decay, linear_decay
 
 NAMES = list(optimizers.catalog.entries)
 NETS = list(architectures.catalog.entries)
@@ -26,6 +24,12 @@ NETS = list(architectures.catalog.entries)
 def make_net(name: str = "cnn4", *, seed: int = 0, width: float = 0.125) -> nn.Module:
     torch.manual_seed(seed)
     return architectures.build(name, width=width)
+
+
+def built(name: str, net: nn.Module, batch_size: int = 128, **changes: Any) -> Any:
+    """The torch optimizer with its default settings."""
+    entry = optimizers.catalog.get(name)
+    return entry.build(net, replace(entry.default_recipe(batch_size), **changes))
 
 
 def gradients(net: nn.Module, *, seed: int = 1) -> None:
@@ -47,14 +51,14 @@ def test_catalog_is_whole() -> None:
     for entry in optimizers.catalog.entries.values():
         assert entry.why.endswith(".")
         assert "http" in entry.reference
-        assert 0 <= entry.label_smoothing < 0.5
+        assert set(dict(entry.recipe.options)) <= set(entry.options)
 
 
 @pytest.mark.parametrize("net_name", NETS)
 @pytest.mark.parametrize("name", NAMES)
 def test_each_parameter_once_and_decay_only_for_weights(name: str, net_name: str) -> None:
     net = make_net(net_name)
-    optimizer = optimizers.catalog.get(name).build(net, 128)
+    optimizer = built(name, net)
     listed = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in net.parameters())
     weights = {
@@ -70,7 +74,7 @@ def test_each_parameter_once_and_decay_only_for_weights(name: str, net_name: str
 def test_one_step_changes_every_parameter_to_finite_numbers(name: str, net_name: str) -> None:
     net = make_net(net_name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     before = copy.deepcopy(net.state_dict())
-    optimizer = optimizers.catalog.get(name).build(net, 128)
+    optimizer = built(name, net)
     gradients(net)
     optimizer.step()
     for key, parameter in net.named_parameters():
@@ -103,7 +107,7 @@ def test_read_back_is_noticed() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_reads_nothing_back(name: str) -> None:
     net = make_net()
-    optimizer = optimizers.catalog.get(name).build(net, 128)
+    optimizer = built(name, net)
     gradients(net)
     optimizer.step()
     counters = {id(state["step"]) for state in optimizer.state.values() if "step" in state}
@@ -115,10 +119,10 @@ def test_a_step_reads_nothing_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_memorises_a_batch_under_its_schedule(name: str) -> None:
-    entry, net = optimizers.catalog.get(name), make_net(width=0.25)
-    optimizer = entry.build(net, 64)
+    recipe, net = optimizers.catalog.get(name).default_recipe(64), make_net(width=0.25)
+    optimizer = built(name, net, 64)
     steps = 60
-    schedule = LambdaLR(optimizer, lambda step: entry.schedule(min(step / steps, 1.0)))
+    schedule = LambdaLR(optimizer, lambda step: recipe.factor(min(step / steps, 1.0)))
     draws = torch.Generator().manual_seed(2)
     x_BCHW = torch.randn(16, 3, 32, 32, generator=draws)
     labels_B = torch.randint(0, 10, (16,), generator=draws)
@@ -138,7 +142,7 @@ def test_memorises_a_batch_under_its_schedule(name: str) -> None:
 def test_same_gradients_same_weights(name: str) -> None:
     nets = [make_net(), make_net()]
     for net in nets:
-        optimizer = optimizers.catalog.get(name).build(net, 128)
+        optimizer = built(name, net)
         for seed in range(3):
             gradients(net, seed=seed)
             optimizer.step()
@@ -148,51 +152,22 @@ def test_same_gradients_same_weights(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "power"), [("sgd", 1.0), ("adamw", 0.5), ("muon", 0.5)])
 def test_learning_rate_grows_with_the_batch(name: str, power: float) -> None:
-    build, net = optimizers.catalog.get(name).build, make_net()
-    peaks = [max(g["lr"] for g in build(net, size).param_groups) for size in (64, 128, 1024)]
+    find = optimizers.catalog.get(name).default_recipe
+    peaks = [find(size).lr for size in (64, 128, 1024)]
     assert peaks[1] / peaks[0] == pytest.approx(2**power)
     assert peaks[2] / peaks[1] == pytest.approx(8**power)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_schedule_rises_to_one_and_ends_near_zero(name: str) -> None:
-    schedule = optimizers.catalog.get(name).schedule
-    factors = [schedule(step / 1000) for step in range(1001)]
+    recipe = optimizers.catalog.get(name).recipe
+    factors = [recipe.factor(step / 1000) for step in range(1001)]
     peak = factors.index(max(factors))
     assert max(factors) == pytest.approx(1.0, abs=1e-3)
     assert factors[: peak + 1] == sorted(factors[: peak + 1])
     assert factors[peak:] == sorted(factors[peak:], reverse=True)
     assert factors[0] >= 0.05, "the first step should not be wasted"
     assert 0 <= factors[-1] <= 0.01
-
-
-@given(
-    decay=st.sampled_from([linear_decay, cosine_decay]),
-    progress=st.floats(0, 1),
-    warmup=st.floats(0, 0.95),
-    start=st.floats(0, 1),
-    end=st.floats(0, 1),
-)
-def test_schedules_stay_in_range(
-    decay: Any, progress: float, warmup: float, start: float, end: float
-) -> None:
-    factor = decay(progress, warmup=warmup, start=start, end=end)
-    assert math.isfinite(factor)
-    low = start if progress < warmup else end
-    assert low - 1e-9 <= factor <= 1 + 1e-9
-    assert decay(warmup, warmup=warmup, start=start, end=end) == pytest.approx(1.0)
-    assert decay(1.0, warmup=warmup, start=start, end=end) == pytest.approx(end)
-    if warmup > 0:
-        assert decay(0.0, warmup=warmup, start=start, end=end) == pytest.approx(start)
-    assert decay(min(1.0, progress + 1e-6), warmup=warmup, start=start, end=end) == pytest.approx(
-        factor, abs=1e-3 + (1e-6 / warmup if warmup > 0 else 0)
-    )
-
-
-def test_schedule_shapes() -> None:
-    assert linear_decay(0.6, warmup=0.2, end=0.0) == pytest.approx(0.5)
-    assert linear_decay(0.1, warmup=0.2, start=0.0) == pytest.approx(0.5)
-    assert cosine_decay(0.3, warmup=0.0) == pytest.approx((1 + math.cos(0.3 * math.pi)) / 2)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +196,7 @@ def test_matrices_are_hidden_and_mix_their_inputs(net_name: str, first: str, las
 @pytest.mark.parametrize("net_name", NETS)
 def test_muon_updates_its_matrices_and_nothing_else(net_name: str) -> None:
     net = make_net(net_name, width=0.25)
-    optimizer = optimizers.catalog.get("muon").build(net, 128)
+    optimizer = built("muon", net)
     gradients(net)
     optimizer.step()
     matrices = {id(parameter) for parameter in parameters.sort(net).matrices}
@@ -239,8 +214,7 @@ def test_muon_update_is_orthogonal(shape: tuple[int, ...]) -> None:
     layers[1].weight = nn.Parameter(torch.randn(shape))
     net = nn.Sequential(*layers)
     weight = net.get_parameter("1.weight")
-    build: Any = optimizers.catalog.get("muon").build
-    optimizer = build(net, 128, lr=0.01, weight_decay=0.0)
+    optimizer = built("muon", net, lr=0.01, weight_decay=0.0)
     gradients(net)
     gradient = weight.grad
     assert gradient is not None

@@ -12,8 +12,8 @@ from bench import plan as planning
 from bench import registry
 from bench.environment import Probe
 from bench.errors import UsageError
-from bench.grid import BUDGETS, Setting
 from bench.plan import Options, Plan, choose_cells, choose_device, choose_setting, sort_out
+from bench.setting import BUDGETS, Setting
 from bench.store import Store
 from pipelines.building import canonical_name
 from pipelines.catalog import UnknownName

@@ -1,27 +1,37 @@
-"""Optimizers with their schedules: one file each, found by looking."""
+"""Optimizers: one file each, found by looking."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
+from bench.recipe import Recipe
 from pipelines.catalog import Catalog
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer as TorchOptimizer
 
+BATCH_SIZE = 128  # images a step that default learning rates are meant for
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """An optimizer as an entry: the update rule, its schedule and its settings.
+    """An optimizer as an entry: the update rule and its settings.
 
     Args:
         name: What people type.
         why: One sentence on what it is for, shown by `bench list`.
         reference: The paper or code it follows.
-        build: Makes the torch optimizer for a model and a batch size, peak learning rates set.
-        schedule: Share of the run done, in [0, 1], to a factor on the peak learning rates.
-        label_smoothing: Of the cross-entropy loss.
+        build: Makes the torch optimizer for a net by a recipe, peak learning rates set.
+        recipe: Its settings where no net has its own, for `BATCH_SIZE` images a step.
+        options: Its own settings with their defaults, beside rate and decay ("momentum").
+        grows: How the default learning rate grows with the batch size: in proportion (SGD,
+            arXiv:1706.02677) or with the root (Adam and its kin, arXiv:2205.10287).
+        passes: Forward and backward passes a step; with more than one the optimizer's `step` takes
+            a function that runs another.
+        settles: Whether it evaluates other weights than it trains, with the methods `eval` and
+            `train` of schedulefree's optimizers.
         default: Whether the default grid uses it.
         version: Raised when the update or a setting changes, so that old results are not reused.
     """
@@ -29,11 +39,21 @@ class Optimizer:
     name: str
     why: str
     reference: str
-    build: "Callable[[nn.Module, int], TorchOptimizer]"
-    schedule: Callable[[float], float]
-    label_smoothing: float = 0.0
+    build: "Callable[[nn.Module, Recipe], TorchOptimizer]"
+    recipe: Recipe
+    options: Mapping[str, float] = field(default_factory=dict)
+    grows: Literal["in proportion", "with the root"] = "with the root"
+    passes: int = 1
+    settles: bool = False
     default: bool = False
     version: int = 1
+
+    def default_recipe(self, batch_size: int) -> Recipe:
+        """Its settings for a batch size, all options spelled out."""
+        growth = batch_size / BATCH_SIZE
+        factor = growth if self.grows == "in proportion" else math.sqrt(growth)
+        options = tuple({**self.options, **dict(self.recipe.options)}.items())
+        return replace(self.recipe, lr=self.recipe.lr * factor, options=options)
 
 
 catalog = Catalog(package="bench.optimizers", entry_type=Optimizer, noun="optimizer")

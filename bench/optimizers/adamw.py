@@ -1,32 +1,20 @@
-"""AdamW with warm-up and a cosine schedule."""
-
-import math
-from functools import partial
+"""AdamW."""
 
 import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
 from bench.optimizers._parameters import decay_groups
-from bench.optimizers._schedules import cosine_decay
+from bench.recipe import Recipe
 
 
-def build(
-    net: nn.Module,
-    batch_size: int,
-    *,
-    lr: float = 2e-3,
-    betas: tuple[float, float] = (0.9, 0.99),
-    weight_decay: float = 0.05,
-) -> torch.optim.Optimizer:
-    """AdamW whose peak learning rate is `lr` at 128 images a step and grows with the root.
-
-    Source of the square-root scaling: https://arxiv.org/abs/2205.10287
-    """
+def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """torch's, fused."""
     return torch.optim.AdamW(
-        decay_groups(net, weight_decay),
-        lr=lr * math.sqrt(batch_size / 128),
-        betas=betas,
+        decay_groups(net, recipe.weight_decay),
+        lr=recipe.lr,
+        betas=(recipe.option("beta1"), recipe.option("beta2")),
+        eps=recipe.option("eps"),
         fused=True,
     )
 
@@ -36,7 +24,7 @@ ADAMW = Optimizer(
     why="Adam with decoupled weight decay: hardly needs tuning, and the rule for transformers.",
     reference="https://arxiv.org/abs/1711.05101",
     build=build,
-    schedule=partial(cosine_decay, warmup=0.1),
-    label_smoothing=0.1,
+    recipe=Recipe(lr=2e-3, weight_decay=0.05, schedule="cosine", warmup=0.1, label_smoothing=0.1),
+    options={"beta1": 0.9, "beta2": 0.99, "eps": 1e-8},
     default=True,
 )

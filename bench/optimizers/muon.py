@@ -1,40 +1,30 @@
 """Muon from timm: orthogonalised momentum for the matrices, AdamW for the rest."""
 
-import math
-from functools import partial
-
 import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
 from bench.optimizers import _parameters as parameters
-from bench.optimizers._schedules import linear_decay
+from bench.recipe import Recipe
 
 
-def build(
-    net: nn.Module,
-    batch_size: int,
-    *,
-    lr: float = 2e-3,
-    momentum: float = 0.95,
-    weight_decay: float = 0.05,
-) -> torch.optim.Optimizer:
-    """Muon whose peak learning rate is `lr` at 128 images a step and grows with the root.
+def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """A convolution counts as a matrix of (out, in * kernel * kernel).
 
-    A convolution counts as a matrix of (out, in * kernel * kernel). Updates are scaled to the
-    size AdamW's have, so one learning rate serves both; source: https://arxiv.org/abs/2502.16982
+    Updates are scaled to the size AdamW's have, so one learning rate serves both; source:
+    https://arxiv.org/abs/2502.16982
     """
     from timm.optim import Muon  # slow to import, so only when it is used
 
     groups = parameters.sort(net)
     optimizer: torch.optim.Optimizer = Muon(
         [
-            {"params": groups.matrices, "weight_decay": weight_decay},
-            {"params": groups.weights, "weight_decay": weight_decay, "use_fallback": True},
+            {"params": groups.matrices, "weight_decay": recipe.weight_decay},
+            {"params": groups.weights, "weight_decay": recipe.weight_decay, "use_fallback": True},
             {"params": groups.rest, "weight_decay": 0.0, "use_fallback": True},
         ],
-        lr=lr * math.sqrt(batch_size / 128),
-        momentum=momentum,
+        lr=recipe.lr,
+        momentum=recipe.option("momentum"),
         nesterov=True,
         adjust_lr_fn="match_rms_adamw",
         conv_mode="flatten",
@@ -47,7 +37,9 @@ MUON = Optimizer(
     why="Orthogonalised updates: more progress a step than AdamW for some extra arithmetic.",
     reference="https://kellerjordan.github.io/posts/muon/, scaled as in https://arxiv.org/abs/2502.16982",
     build=build,
-    schedule=partial(linear_decay, warmup=0.1),
-    label_smoothing=0.1,
+    recipe=Recipe(
+        lr=2e-3, weight_decay=0.05, schedule="one_cycle", warmup=0.1, label_smoothing=0.1
+    ),
+    options={"momentum": 0.95},
     default=True,
 )

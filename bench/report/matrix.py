@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench.cell import Cell
 from bench.record import Failure, Record
+from bench.report.settings import differing_settings
 
 GROUP = ("machine", "source", "scale")
 REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
@@ -30,6 +31,18 @@ MEASURES = (
 MODEL_BOUND_PCT = 10.0  # less is within the noise of a throughput
 PIPELINE_BOUND_PCT = 50.0
 HIGHER_IS_BETTER = frozenset({"accuracy", "macro_f1", "images_per_s", "seeds"})
+TITLE: tuple[str, ...] = (
+    "machine",
+    "scale",
+    "source",
+    "target_accuracy",
+    "epochs",
+    "precision",
+    "compile",
+    "protocol",
+    "eval_views",
+    "torch",
+)
 BUDGET = {
     "epochs": "{} epochs",
     "batch_size": "batch {}",
@@ -41,6 +54,7 @@ BUDGET = {
     "compile": "compile {}",
     "target_accuracy": "target {:.1%} validation accuracy",
     "protocol": "{} protocol",
+    "eval_views": "{} views of each image",
     "device": "{}",
     "source": "{}",
     "scale": "{} scale",
@@ -93,8 +107,9 @@ def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
     """
     grouped = _grouped(records)
     common, differing = _budgets(list(grouped))
+    recipes = differing_settings([key.cell for key in grouped])
     rows = [
-        _row(key, runs, ", ".join(key.parts()[name] for name in differing))
+        _row(key, runs, ", ".join([*(key.parts()[name] for name in differing), *recipes[key.cell]]))
         for key, runs in grouped.items()
     ]
     frame = pd.DataFrame(rows, columns=_columns()).astype(dict.fromkeys(_figures(), float))
@@ -142,7 +157,7 @@ def _grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
     grouped: dict[Key, list[Record]] = defaultdict(list)
     for record in found:
         key = Key(
-            cell=record.cell,
+            cell=record.cell.identity,
             versions=tuple(sorted(record.versions.items())),
             fingerprint=record.fingerprint,
             machine=_machine(record) or machine,  # a run that never started knows neither
@@ -173,9 +188,10 @@ def _budgets(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
         for name, text in key.parts().items():
             values[name].add(text)
     differing = [name for name, texts in values.items() if len(texts) > 1]
-    shown = ("machine", "scale", "source", "target_accuracy", "epochs", "precision", "compile",
-             "protocol", "torch")  # fmt: skip
+    shown = TITLE
     first = keys[0].parts()
+    if first["eval_views"] == BUDGET["eval_views"].format(1):
+        shown = tuple(name for name in shown if name != "eval_views")
     common = [first[name] for name in shown if name not in differing and first[name]]
     return common, differing
 

@@ -1,0 +1,117 @@
+"""`bench run` on the command line."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli_options import (
+    DataDir,
+    Debug,
+    Decode,
+    Device,
+    ImageSize,
+    Instead,
+    Out,
+    Source,
+    spelled,
+)
+from bench.guarding import guarded
+
+
+def run(
+    grid: Annotated[
+        str, typer.Option(help="Which grid; `bench list grids` shows them.")
+    ] = "default",
+    select: Annotated[
+        str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="Seeds per cell, from 0 on.")] = 1,
+    architecture: Instead = None,
+    optimizer: Instead = None,
+    augmentation: Instead = None,
+    pipeline: Instead = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, as in optimizer.lr=0.1; can be repeated."),
+    ] = None,
+    recipes: Annotated[
+        Path | None, typer.Option(help="A file of recipes that go before the shipped ones.")
+    ] = None,
+    source: Source = "auto",
+    image_size: ImageSize = None,
+    decode: Decode = False,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    scale: Annotated[
+        str | None, typer.Option(help="full or cpu; chosen by the device if left out.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs instead of the scale's.")] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Validation accuracy for time to accuracy, as in 0.9.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    compile_nets: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="torch.compile the nets (default: on a GPU)."),
+    ] = None,
+    out: Out = Path("results"),
+    timeout: Annotated[
+        float, typer.Option(min=1.0, help="Longest that one run may take, in s.")
+    ] = 3600.0,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed runs again.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failed run.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what would run, what is done and what cannot; write nothing."
+        ),
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Train what is not done yet of a grid; safe to repeat."""
+    from bench.plan import Options
+
+    options = Options(
+        grid=grid,
+        select=select,
+        seeds=seeds,
+        architecture=architecture,
+        optimizer=optimizer,
+        augmentation=augmentation,
+        pipeline=pipeline,
+        changes=changes or (),
+        recipes=recipes,
+        source=guarded(lambda: spelled(source, image_size, decode), debug=debug),
+        data_dir=data_dir,
+        device=device,
+        scale=scale,
+        epochs=epochs,
+        target=target,
+        precision=precision,
+        compile=compile_nets,
+        out=out,
+        retry_failed=retry_failed,
+    )
+
+    def work() -> int:
+        from bench import plan as planning
+        from bench.console import Console
+        from bench.environment import command_line
+        from bench.execute import execute
+
+        console = Console()
+        plan = planning.make(options, console.progress)
+        console.plan(plan, every=dry_run)
+        if dry_run:
+            return 0
+        command = command_line()
+        outcome = execute(plan, console, command=command, timeout_s=timeout, fail_fast=fail_fast)
+        console.summary(outcome.counts, plan.folder / "matrix.md", command)
+        return outcome.exit_code
+
+    raise typer.Exit(guarded(work, debug=debug))

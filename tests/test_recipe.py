@@ -1,0 +1,101 @@
+"""Recipes: what they may hold, what is refused, and how changes by hand get into cells."""
+
+import math
+from typing import Any
+
+import pytest
+
+from bench import changes
+from bench.cell import Cell
+from bench.errors import UsageError
+from bench.recipe import Recipe, with_options
+from bench.recipe_files import DEFAULT_ORIGIN, Book
+from tests.made import made_cell
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"lr": 0.0}, "lr is above 0, got 0"),
+        ({"lr": math.nan}, "lr is above 0"),
+        ({"weight_decay": -1.0}, "weight_decay is at least 0, got -1"),
+        ({"schedule": "cosin"}, "unknown schedule 'cosin': did you mean cosine"),
+        ({"average": "emma"}, "unknown average 'emma': did you mean ema"),
+        ({"warmup": 1.0}, r"warmup lies in \[0, 0.999\], got 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing lies in"),
+        ({"end_factor": 1.1}, r"end_factor lies in \[0, 1\]"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(**{"lr": 0.1} | wrong)
+
+
+def test_equal_recipes_are_equal_however_they_are_written() -> None:
+    one = Recipe(lr=1, options=(("b", 2), ("a", 1)))
+    assert one == Recipe(lr=1.0, options=(("a", 1.0), ("b", 2.0)))
+    assert one.option("b") == 2.0
+
+
+def test_options_are_spelled_out_and_unknown_ones_refused() -> None:
+    recipe = Recipe(lr=0.1, options=(("beta1", 0.8),))
+    known = {"beta1": 0.9, "beta2": 0.99}
+    assert with_options(recipe, "adamw", known, {}) == (("beta1", 0.8), ("beta2", 0.99))
+    with pytest.raises(UsageError, match="option of the optimizer adamw 'beta': did you mean beta"):
+        with_options(recipe, "adamw", known, {"beta": 1.0})
+
+
+def cell(optimizer: str = "sgd", batch_size: int = 64) -> Cell:
+    """A cell with the optimizer's defaults."""
+    recipe, batch_size = Book(entries={}).find("resnet18", optimizer, batch_size)
+    return made_cell(optimizer=optimizer, recipe=recipe, batch_size=batch_size)
+
+
+def changed(*texts: str, optimizer: str = "sgd") -> Cell:
+    (found,) = changes.apply([cell(optimizer)], changes.parse(texts))
+    return found
+
+
+def test_settings_are_changed_by_hand() -> None:
+    found = changed(
+        "optimizer.lr=0.3", "optimizer.momentum=0.8", "schedule=wsd", "average=ema", "width=0.5"
+    )
+    assert found.recipe is not None
+    assert (found.recipe.lr, found.recipe.option("momentum")) == (0.3, 0.8)
+    assert (found.recipe.schedule, found.recipe.average, found.width) == ("wsd", "ema", 0.5)
+    assert found.recipe.origin == changes.BY_HAND
+
+
+def test_no_change_leaves_the_cell() -> None:
+    assert changed() == cell()
+    assert changed("optimizer.momentum=0.9") == cell()
+
+
+def test_a_default_rate_is_that_of_the_new_batch_size_a_found_one_stays() -> None:
+    larger = changed("batch_size=128")
+    assert larger.recipe is not None
+    assert cell().recipe is not None
+    assert larger.recipe.lr == pytest.approx(2 * cell().recipe.lr)  # type: ignore[union-attr]
+    assert larger.recipe.origin == DEFAULT_ORIGIN
+    tuned = made_cell(recipe=Recipe(lr=0.7, options=(("momentum", 0.9),), origin="found"))
+    (found,) = changes.apply([tuned], {"batch_size": 128})
+    assert found.recipe == tuned.recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer.lr", "--set takes KEY=VALUE, as in optimizer.lr=0.1, got 'optimizer.lr'"),
+        ("learning_rate=1", "unknown key of --set 'learning_rate'"),
+        ("optimizer.lr=fast", "--set optimizer.lr needs a number, got 'fast'"),
+        ("batch_size=1.5", "--set batch_size needs a whole number, got '1.5'"),
+        ("optimizer.lr=nan", "--set optimizer.lr needs a finite number, got 'nan'"),
+        ("optimizer.lr=0", "--set: lr is above 0, got 0"),
+        ("optimizer.beta1=0.5", "unknown option of the optimizer sgd 'beta1': known are momentum"),
+        ("schedule=sinus", "--set: unknown schedule 'sinus'"),
+        ("eval_views=3", "--set: eval_views is one of"),
+    ],
+)
+def test_what_cannot_be_set_is_told_in_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        changed(text)
