@@ -167,7 +167,7 @@ def padded(images_NHWC: Tensor, crop: Crop) -> Tensor:
         reflected(torch.arange(-crop.pad, size + crop.pad), size).to(images_NHWC.device)
         for size in (height, width)
     )
-    return images_NHWC[:, rows][:, :, columns]
+    return images_NHWC.index_select(1, rows).index_select(2, columns)
 
 
 def reflected(index: Tensor, size: int) -> Tensor:

@@ -1,9 +1,10 @@
 """Images on their way through DALI's operators."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,10 @@ class Operators:
     def here(self, parameters: Any) -> Any:
         """Parameters where the images are, for arithmetic with them."""
         return parameters.gpu() if self.gpu else parameters
+
+    def constant(self, rows: Sequence[Sequence[float]]) -> Any:
+        """A matrix that is the same for all samples, as an argument."""
+        return np.array(rows, np.float32)
 
 
 @dataclass(kw_only=True)
