@@ -78,11 +78,12 @@ class DaliPipeline(Pipeline):
         """Starts on a batch; gives each image's own share where the policy mixes."""
         assert self._engine is not None, "the pipeline is closed"
         draws, share_B = self._plan.draw(generator, flipped_N[index_B])
-        self._running.append(index_B)
         try:
             self._engine.submit(self._feed.batch(index_B), draws)
         except RuntimeError as error:
+            self._running.append(index_B)
             raise self._failed(error) from error
+        self._running.append(index_B)
         return share_B
 
     def _take(self) -> Tensor:

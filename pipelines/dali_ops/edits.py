@@ -71,7 +71,7 @@ def draw_resized_crop(
 def add_resized_crop(op: RandomResizedCrop, flow: Flow, start: object, shape: object) -> None:
     """A slice, then a resize: a region of interest of `resize` reads what lies around it too."""
     fn, types = flow.operators.fn, flow.operators.types
-    part = fn.slice(flow.images, start=start, shape=shape, axis_names="HW")
+    part = fn.slice(flow.images, start=start, shape=shape, axis_names="HW", dtype=types.FLOAT)
     flow.images = fn.resize(
         part,
         size=[float(side) for side in flow.size],
@@ -105,7 +105,7 @@ def add_jitter(op: ColorJitter, flow: Flow, *factors: Any) -> None:
     for name, given in zip(parts(op), factors, strict=True):
         factor = operators.here(given)
         if name == "hue":
-            x = turn_hue(operators, x, factor) if channels == len(GREY) else x
+            x = turn_hue(operators, x, factor)
             continue
         if name == "brightness":
             x = x * factor

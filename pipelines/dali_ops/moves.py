@@ -54,8 +54,6 @@ def draw_cutout(op: Cutout, size: Size, count: int, generator: torch.Generator) 
 
 def add_cutout(op: Cutout, flow: Flow, anchor: object) -> None:
     """Erases a square."""
-    if op.size > min(flow.size):
-        raise ValueError(f"Cutout of {op.size} pixels does not fit images of {flow.size}")
     erase(flow, anchor, [float(op.size)] * 2)
 
 

@@ -1,7 +1,7 @@
 """Which ops are carried out in which order on what, and their draws."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from pipelines.base import Request
 from pipelines.dali_ops import edits, mixes, moves
 from pipelines.dali_ops.flow import Draws, Flow, Operators, Way
-from pipelines.ops import AlternatingFlip, Crop, HorizontalFlip, Op
+from pipelines.ops import AlternatingFlip, ColorJitter, Crop, Cutout, HorizontalFlip, Op
+from pipelines.sources.base import Images
 
 # DALI's policies of these names are not RandAugment, TrivialAugment and AutoAugment as declared:
 # moves by parts of a pixel, equalize as OpenCV has it, sharpness that smooths the edge pixels too,
@@ -85,9 +86,10 @@ def make_plan(request: Request) -> Plan:
     """The plan of a request.
 
     Raises:
-        ValueError: An op that mixes is not the last.
+        ValueError: An op that mixes is not the last, or one does not fit the images.
     """
-    ops = tuple(request.augmentation.ops)
+    images = request.images
+    ops = tuple(fitting(op, images) for op in request.augmentation.ops)
     for op in ops[:-1]:
         if type(op) in mixes.WAYS:
             raise ValueError(f"{type(op).__name__} mixes finished images: it comes last")
@@ -95,17 +97,30 @@ def make_plan(request: Request) -> Plan:
     # normalises.
     swapped = len(ops) > 1 and isinstance(ops[0], FLIPS) and isinstance(ops[1], Crop)
     crop = ops[1] if swapped else ops[0] if ops else None
-    padded = isinstance(crop, Crop) and not request.images.files
+    padded = isinstance(crop, Crop) and not images.files
     mixing = bool(ops) and type(ops[-1]) in mixes.WAYS
     return Plan(
         ops=ops,
         swapped=swapped,
         pad=crop.pad if padded and isinstance(crop, Crop) else 0,
-        size=request.images.image_size,
-        mean=tuple(255.0 * value for value in request.images.mean),
-        std=tuple(255.0 * value for value in request.images.std),
+        size=images.image_size,
+        mean=tuple(255.0 * value for value in images.mean),
+        std=tuple(255.0 * value for value in images.std),
         dtype="FLOAT" if mixing else DTYPES.get(request.dtype, "FLOAT"),
     )
+
+
+def fitting(op: Op, images: Images) -> Op:
+    """The op for these images: those of one channel have no hue to turn.
+
+    Raises:
+        ValueError: It needs larger images.
+    """
+    if isinstance(op, Cutout) and op.size > min(images.image_size):
+        raise ValueError(f"Cutout of {op.size} pixels does not fit images of {images.image_size}")
+    if isinstance(op, ColorJitter) and len(images.mean) != 3:
+        return replace(op, hue=(0.0, 0.0))
+    return op
 
 
 def carry_out(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]) -> Any:
