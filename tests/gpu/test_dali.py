@@ -1,0 +1,52 @@
+"""DALI on a CUDA device: the same batches as on the CPU, from arrays and from files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines import building
+from pipelines.augmentations import Augmentation
+from pipelines.dali import problem
+from pipelines.ops import Op
+from pipelines.sources.base import Images
+from tests.test_dali import POLICIES, noise
+from tests.test_dali_decoding import SHAPES, named, write
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    pytest.mark.skipif(bool(problem("", "cuda")), reason="dali is not installed"),
+]
+
+VARIANTS = ("dali", "dali[dynamic]")
+
+
+def epoch(
+    variant: str, images: Images, ops: tuple[Op, ...], device: str, batch_size: int = 32
+) -> tuple[Tensor, Tensor]:
+    """Images and labels of epoch 1, on the CPU."""
+    policy = Augmentation(ops=ops)
+    with building.build(variant, images, policy, batch_size=batch_size, device=device) as pipeline:
+        batches = list(pipeline.epoch(1))
+    assert {x.device.type for batch in batches for x in batch} == {device}
+    return torch.cat([x for x, _ in batches]).cpu(), torch.cat([y for _, y in batches]).cpu()
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ops_do_on_the_device_what_they_do_on_the_cpu(variant: str, name: str) -> None:
+    x, labels = epoch(variant, noise(), POLICIES[name], "cuda")
+    expected, expected_labels = epoch(variant, noise(), POLICIES[name], "cpu")
+    torch.testing.assert_close(x, expected, atol=0.01, rtol=0.001)
+    torch.testing.assert_close(labels, expected_labels)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_files_are_decoded_on_the_device(variant: str, tmp_path: Path) -> None:
+    images = named([write(tmp_path / name, phase) for phase, name in enumerate(SHAPES)])
+    x, labels = epoch(variant, images, (), "cuda", batch_size=5)
+    expected, expected_labels = epoch(variant, images, (), "cpu", batch_size=5)
+    assert (x - expected).abs().mean() < 1 / 60  # a level, in standard deviations
+    assert torch.equal(labels, expected_labels)
