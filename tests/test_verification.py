@@ -41,8 +41,8 @@ def test_a_pipeline_that_is_right_passes(op: str) -> None:
 
 
 def test_a_library_that_lacks_the_op_is_skipped_with_the_reason() -> None:
-    finding = verify("dali", "MixUp", "cpu")
-    assert (finding.status, finding.problem) == ("skipped", "dali has no MixUp")
+    finding = verify("kornia", "MixUp", "cpu")
+    assert (finding.status, finding.problem) == ("skipped", "kornia has no MixUp")
 
 
 def plant(patch: pytest.MonkeyPatch, op: type, trace: Callable[..., Places]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from pipelines.base import Request
 from pipelines.dali_ops.flow import Operators
@@ -159,21 +158,19 @@ def unreadable(files: Sequence[Path]) -> tuple[Path, str] | None:
 
 
 def padded(images_NHWC: Tensor, crop: Crop) -> Tensor:
-    """uint8 images with `crop.pad` more pixels on each side."""
-    height, width = images_NHWC.shape[1:3]
-    if crop.padding == "zero":
-        return pad(images_NHWC, (0, 0, crop.pad, crop.pad, crop.pad, crop.pad))
-    rows, columns = (
-        reflected(torch.arange(-crop.pad, size + crop.pad), size).to(images_NHWC.device)
-        for size in (height, width)
-    )
-    return images_NHWC.index_select(1, rows).index_select(2, columns)
-
-
-def reflected(index: Tensor, size: int) -> Tensor:
-    """Indices past an edge, mirrored at it without repeating the edge."""
-    last = size - 1
-    return last - (last - index.abs()).abs()
+    """uint8 images with `crop.pad` more pixels on each side; "reflect" as in `Crop`."""
+    pad, (count, height, width, channels) = crop.pad, images_NHWC.shape
+    out = images_NHWC.new_zeros((count, height + 2 * pad, width + 2 * pad, channels))
+    out[:, pad : pad + height, pad : pad + width] = images_NHWC
+    if crop.padding == "reflect":
+        right, bottom = pad + width - 1, pad + height - 1
+        for k in range(1, pad + 1):  # by strips, which is quicker than by indices
+            out[:, :, pad - k] = out[:, :, pad + k]
+            out[:, :, right + k] = out[:, :, right - k]
+        for k in range(1, pad + 1):
+            out[:, pad - k] = out[:, pad + k]
+            out[:, bottom + k] = out[:, bottom - k]
+    return out
 
 
 def cores() -> int:
