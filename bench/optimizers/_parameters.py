@@ -1,6 +1,8 @@
 """Sorts a net's parameters by what an optimizer may do to them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -39,10 +41,37 @@ def is_weight(parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and parameter.shape[0] > 1
 
 
-def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two groups for a torch optimizer: weights with decay, biases, norms and tokens without."""
+def in_order(net: nn.Module, chosen: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """The chosen parameters in the order in which the net defines them."""
+    wanted = {id(parameter) for parameter in chosen}
+    return [parameter for parameter in net.parameters() if id(parameter) in wanted]
+
+
+def groups(parameters: Iterable[nn.Parameter], **settings: object) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer with `settings`: one, or more where some train for less long.
+
+    A net says so by the attribute `trained_for` of a parameter: the share of the run after which
+    it stays as it is. The group's key of that name tells the schedule.
+    """
+    by_share: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        by_share.setdefault(getattr(parameter, "trained_for", 1.0), []).append(parameter)
+    return [
+        {"params": members, **settings} | ({"trained_for": share} if share < 1.0 else {})
+        for share, members in by_share.items()
+    ]
+
+
+def decay_groups(net: nn.Module, weight_decay: float, **of_rest: object) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer: weights with decay, biases, norms and tokens without.
+
+    Args:
+        net: Whose parameters are sorted.
+        weight_decay: Of weights.
+        of_rest: Other settings of biases, norms and tokens.
+    """
     parameters = sort(net)
     return [
-        {"params": parameters.matrices + parameters.weights, "weight_decay": weight_decay},
-        {"params": parameters.rest, "weight_decay": 0.0},
+        *groups(parameters.matrices + parameters.weights, weight_decay=weight_decay),
+        *groups(parameters.rest, weight_decay=0.0, **of_rest),
     ]

@@ -1,35 +1,38 @@
-"""Muon from timm: orthogonalised momentum for the matrices, AdamW for the rest."""
+"""Muon for the hidden matrices, AdamW for the rest."""
 
 import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
 from bench.optimizers import _parameters as parameters
+from bench.optimizers._muon import Muon, Together
 from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """A convolution counts as a matrix of (out, in * kernel * kernel).
+    """Updates of matrices have the size that AdamW's have, so one learning rate serves both.
 
-    Updates are scaled to the size AdamW's have, so one learning rate serves both; source:
-    https://arxiv.org/abs/2502.16982
+    Source: https://arxiv.org/abs/2502.16982
     """
-    from timm.optim import Muon  # slow to import, so only when it is used
-
-    groups = parameters.sort(net)
-    optimizer: torch.optim.Optimizer = Muon(
+    sorted_ = parameters.sort(net)
+    decay = recipe.weight_decay
+    adamw = torch.optim.AdamW(
         [
-            {"params": groups.matrices, "weight_decay": recipe.weight_decay},
-            {"params": groups.weights, "weight_decay": recipe.weight_decay, "use_fallback": True},
-            {"params": groups.rest, "weight_decay": 0.0, "use_fallback": True},
+            *parameters.groups(sorted_.weights, weight_decay=decay),
+            *parameters.groups(sorted_.rest, weight_decay=0.0),
         ],
         lr=recipe.lr,
-        momentum=recipe.option("momentum"),
-        nesterov=True,
-        adjust_lr_fn="match_rms_adamw",
-        conv_mode="flatten",
+        betas=(recipe.option("beta1"), recipe.option("beta2")),
+        fused=True,
     )
-    return optimizer
+    if not sorted_.matrices:
+        return adamw
+    muon = Muon(
+        parameters.groups(sorted_.matrices, weight_decay=decay),
+        lr=recipe.lr,
+        momentum=recipe.option("momentum"),
+    )
+    return Together(muon, adamw)
 
 
 MUON = Optimizer(
@@ -40,6 +43,7 @@ MUON = Optimizer(
     recipe=Recipe(
         lr=2e-3, weight_decay=0.05, schedule="one_cycle", warmup=0.1, label_smoothing=0.1
     ),
-    options={"momentum": 0.95},
+    options={"momentum": 0.95, "beta1": 0.9, "beta2": 0.95},
     default=True,
+    version=2,
 )

@@ -12,7 +12,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """torch's, fused."""
     momentum = recipe.option("momentum")
     return torch.optim.SGD(
-        decay_groups(net, recipe.weight_decay),
+        decay_groups(net, recipe.weight_decay, lr=recipe.lr * recipe.option("bias_lr_factor")),
         lr=recipe.lr,
         momentum=momentum,
         nesterov=momentum > 0,
@@ -26,7 +26,7 @@ SGD = Optimizer(
     reference="https://proceedings.mlr.press/v28/sutskever13.html",
     build=build,
     recipe=Recipe(lr=0.1, weight_decay=5e-4, schedule="one_cycle", warmup=0.2, label_smoothing=0.1),
-    options={"momentum": 0.9},
+    options={"momentum": 0.9, "bias_lr_factor": 1.0},
     grows="in proportion",
     default=True,
 )
