@@ -18,6 +18,7 @@ from bench.cli_options import (
     spelled,
 )
 from bench.cli_run import run
+from bench.cli_tune import tune
 from bench.guarding import guarded
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ def version(show: bool) -> None:
 
 
 app.command()(run)
+app.command()(tune)
 
 
 @app.callback()

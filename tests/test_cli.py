@@ -32,6 +32,13 @@ OPTIONS = {
             "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--debug",
         }
     ),
+    "tune": frozenset(
+        {
+            "--grid", "-k", "--trials", "--seeds", "--architecture", "--optimizer",
+            "--augmentation", "--pipeline", "--source", "--data-dir", "--device", "--scale",
+            "--epochs", "--out", "--save", "--timeout", "--debug",
+        }
+    ),
     "table": frozenset({"results", "--format", "--sort", "--columns", "-k", "--debug"}),
     "loaders": frozenset(
         {

@@ -1,0 +1,98 @@
+"""`bench tune` on the command line."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli_options import DataDir, Debug, Device, Source
+from bench.guarding import fail, guarded
+
+
+def tune(
+    grid: Annotated[
+        str, typer.Option(help="Whose nets and optimizers; `bench list grids` shows them.")
+    ] = "default",
+    select: Annotated[
+        str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
+    ] = "",
+    trials: Annotated[int, typer.Option(min=2, help="Contenders of each net and optimizer.")] = 12,
+    seeds: Annotated[int, typer.Option(min=2, help="Of the confirmation.")] = 5,
+    architecture: Annotated[str | None, typer.Option(help="Only this net.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Only this optimizer.")] = None,
+    augmentation: Annotated[str, typer.Option(help="The policy to search with.")] = "flip_crop",
+    pipeline: Annotated[str, typer.Option(help="The pipeline to search with.")] = "native",
+    source: Source = "auto",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    scale: Annotated[
+        str | None, typer.Option(help="full or cpu; chosen by the device if left out.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs instead of the scale's.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the search is kept.")] = Path("tuning"),
+    save: Annotated[
+        Path | None, typer.Option(help="A file of recipes to put what was found into.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1.0, help="Longest that one run may take, in s.")
+    ] = 3600.0,
+    debug: Debug = False,
+) -> None:
+    """Search learning rate, decay, batch size and schedule on validation; safe to repeat."""
+    from bench.plan import Options
+
+    options = Options(
+        grid=grid,
+        select=select,
+        architecture=architecture,
+        optimizer=optimizer,
+        augmentation=augmentation,
+        pipeline=pipeline,
+        source=source,
+        data_dir=data_dir,
+        device=device,
+        scale=scale,
+        epochs=epochs,
+        out=out,
+    )
+
+    def work() -> None:
+        from datetime import UTC, datetime
+
+        from bench import plan as planning
+        from bench import recipe_files
+        from bench.console import Console
+        from bench.environment import command_line, machine_name
+        from bench.report import tuning
+        from bench.store import Store
+        from bench.tune import Interrupted, Search
+        from bench.tune import tune as search
+
+        console = Console()
+        plan = planning.make(options, console.progress)
+        for text in plan.notices:
+            console.notice(text)
+        known = recipe_files.read(save) if save is not None and save.exists() else []
+        try:
+            found = search(
+                plan,
+                Search(trials=trials, seeds=seeds),
+                console,
+                command=command_line(),
+                timeout_s=timeout,
+            )
+        except Interrupted:
+            fail(f"interrupted; the same command goes on: {command_line()}", code=130)
+        typer.echo(tuning.table(found), nl=False)
+        machine = machine_name(plan.setting.device)
+        date = datetime.now(UTC).date().isoformat()
+        entries = tuning.entries(found, machine, date)
+        store = Store(plan.folder)
+        store.write_derived("tuning.md", tuning.table(found))
+        store.write_derived("recipes.json", recipe_files.render(entries))
+        if save is not None:
+            merged = recipe_files.by_name([*known, *entries]).values()
+            save.write_text(recipe_files.render(merged))
+        console.progress(f"recipes: {save or plan.folder / 'recipes.json'}")
+
+    guarded(work, debug=debug)
