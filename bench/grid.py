@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bench import registry
+import architectures
+from bench import optimizers, registry
 from bench.cell import Cell, Run
 from bench.errors import UsageError
 from bench.setting import Setting
@@ -72,6 +73,66 @@ def smoke(setting: Setting) -> list[Cell]:
     ]
 
 
+def all_optimizers(setting: Setting) -> list[Cell]:
+    """Every optimizer on a plain, a residual and an attention net."""
+    return [
+        setting.cell(architecture, optimizer, "flip_crop", "native")
+        for architecture in ("cnn4", "resnet18", "vit_tiny")
+        for optimizer in optimizers.catalog.entries
+    ]
+
+
+def all_architectures(setting: Setting) -> list[Cell]:
+    """Every net with the yardstick of convolutional nets and that of transformers."""
+    return [
+        setting.cell(architecture, optimizer, "flip_crop", "native")
+        for architecture in architectures.catalog.entries
+        for optimizer in ("sgd", "adamw")
+    ]
+
+
+def speedrun(setting: Setting) -> list[Cell]:
+    """The nets of the CIFAR-10 speed records, by the records' protocol.
+
+    All 50,000 images train; the test set is seen once, at the end, with six views of each image
+    (what one view gives is recorded beside it). At full scale nets have the epochs of the records.
+    """
+    full = setting.scale == "full"
+    records = (
+        ("airnet94", "muon_sgd", "speedrun94", 8),
+        ("airnet96", "sgd", "speedrun96", 45),
+        ("resnet9", "sgd", "flip_crop_cutout", 24),
+        ("resnet18", "sgd", "flip_crop", 30),
+    )
+    record = replace(setting, protocol="speedrun", eval_views=6)
+    return [
+        (record.of(epochs=epochs) if full else record).cell(net, optimizer, policy, "native")
+        for net, optimizer, policy, epochs in records
+    ]
+
+
+def seed(setting: Setting) -> list[Cell]:
+    """A first experiment: plain nets of growing depth and a ResNet, for 5 and for 25 epochs.
+
+    As it is usually done: cross-entropy without smoothing, no augmentation, SGD and Adam.
+    """
+    cells = [
+        setting.of(epochs=epochs).cell(architecture, optimizer, "none", "native")
+        for epochs in (5, 25)
+        for architecture in ("cnn2", "cnn4", "cnn6", "cnn8", "resnet34")
+        for optimizer in ("sgd", "adam")
+    ]
+    return [without_smoothing(cell) for cell in cells]
+
+
+def without_smoothing(cell: Cell) -> Cell:
+    """The cell with plain cross-entropy."""
+    if cell.recipe is None or cell.recipe.label_smoothing == 0:
+        return cell
+    origin = f"{cell.recipe.origin}; no label smoothing"
+    return replace(cell, recipe=replace(cell.recipe, label_smoothing=0.0, origin=origin))
+
+
 GRIDS: dict[str, Grid] = {
     grid.name: grid
     for grid in (
@@ -84,6 +145,22 @@ GRIDS: dict[str, Grid] = {
             name="pipelines",
             why="a small and a larger net x all policies x every mode of every pipeline",
             cells=pipelines,
+        ),
+        Grid(
+            name="optimizers",
+            why="every optimizer x a plain, a residual and an attention net",
+            cells=all_optimizers,
+        ),
+        Grid(name="architectures", why="every net x SGD and AdamW", cells=all_architectures),
+        Grid(
+            name="speedrun",
+            why="the speed records' nets by their protocol: all images, six views",
+            cells=speedrun,
+        ),
+        Grid(
+            name="seed",
+            why="a first experiment: plain nets and a ResNet, SGD and Adam, 5 and 25 epochs",
+            cells=seed,
         ),
         Grid(name="smoke", why="a few tiny cells: does everything work here?", cells=smoke),
     )

@@ -177,8 +177,6 @@ def choose_setting(options: Options, probe: Probe, device: str) -> Setting:
     scale: Scale = "full" if device == "cuda" else "cpu"
     scale = next((name for name in get_args(Scale) if name == options.scale), scale)
     budget = BUDGETS[scale]
-    if options.epochs is not None:
-        budget = replace(budget, epochs=options.epochs)
     if options.target is not None:
         budget = replace(budget, target_accuracy=options.target)
     compile_nets = device == "cuda" if options.compile is None else options.compile
@@ -213,6 +211,8 @@ def choose_cells(options: Options, setting: Setting) -> list[Cell]:
         wanted = getattr(options, axis)
         if wanted is not None:
             cells = grid.unique([_with(setting, cell, axis, wanted) for cell in cells])
+    if options.epochs is not None:
+        cells = grid.unique([replace(cell, epochs=options.epochs) for cell in cells])
     return apply_changes(select(cells, options.select), changes)
 
 

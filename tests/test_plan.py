@@ -96,9 +96,9 @@ def test_a_cpu_gets_its_own_scale_in_fp32_without_compilation() -> None:
 
 
 def test_what_is_asked_for_beats_what_is_usual() -> None:
-    found = setting(scale="full", precision="bf16", compile=True, epochs=3, target=0.5)
+    found = setting(scale="full", precision="bf16", compile=True, target=0.5)
     assert (found.scale, found.precision, found.compile) == ("full", "bf16", True)
-    assert found.budget == replace(BUDGETS["full"], epochs=3, target_accuracy=0.5)
+    assert found.budget == replace(BUDGETS["full"], target_accuracy=0.5)
     found = setting(GPU, "cuda", scale="cpu", compile=False)
     assert (found.scale, found.compile, found.device) == ("cpu", False, "cuda")
 
@@ -120,6 +120,41 @@ def test_cells_go_through_the_pipeline_that_was_asked_for_once_each() -> None:
     kinds = ("architectures", "optimizers", "augmentations")
     architectures, optimizers, augmentations = (len(registry.defaults(kind)) for kind in kinds)
     assert len(cells) == architectures * optimizers * augmentations
+
+
+def test_any_axis_and_the_epochs_can_be_asked_for() -> None:
+    options = Options(architecture="cnn2", optimizer="muon", augmentation="color", epochs=9)
+    cells = choose_cells(replace(options, pipeline="native", select="native"), setting())
+    (cell,) = cells
+    assert cell.name == "cnn2/muon/color/native"
+    assert cell.epochs == 9
+    assert cell.recipe is not None
+    assert dict(cell.recipe.options).keys() >= {"momentum"}  # muon's own, not those it replaced
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            Options(architecture="resnet81"),
+            "unknown architecture 'resnet81': did you mean resnet18",
+        ),
+        (Options(optimizer="sdg"), "unknown optimizer 'sdg': did you mean sgd"),
+        (Options(augmentation="flipcrop"), "unknown augmentation 'flipcrop'"),
+    ],
+)
+def test_an_entry_that_there_is_not_is_told(options: Options, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
+        choose_cells(options, setting())
+
+
+def test_changes_reach_the_chosen_cells_only() -> None:
+    options = Options(select="sgd and cnn4", changes=("optimizer.momentum=0.8",))
+    cells = choose_cells(options, setting())
+    assert cells
+    assert all(dict(cell.recipe.options)["momentum"] == 0.8 for cell in cells if cell.recipe)
+    with pytest.raises(UsageError, match="option of the optimizer adamw 'momentum'"):
+        choose_cells(replace(options, select="cnn4"), setting())
 
 
 def test_a_pipeline_that_there_is_not_is_told() -> None:
