@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from architectures import Spec
+
 
 def conv_bn_relu(inputs: int, outputs: int, *, bias: bool = False) -> list[nn.Module]:
     """3x3 convolution, batch norm, ReLU: (B, inputs, H, W) to (B, outputs, H, W)."""
@@ -29,3 +31,15 @@ def kaiming(modules: Iterable[nn.Module]) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def small_stem(net: nn.Module, path: str, spec: Spec) -> None:
+    """Puts a 3x3 convolution of stride 1 in place of the strided one at `path`, in place.
+
+    (B, spec.channels, H, W) to (B, as many as before, H, W).
+    """
+    strided = net.get_submodule(path)
+    assert isinstance(strided, nn.Conv2d)
+    small = nn.Conv2d(spec.channels, strided.out_channels, 3, padding=1, bias=False)
+    kaiming([small])
+    net.set_submodule(path, small)

@@ -33,5 +33,6 @@ CONVMIXER = Architecture(
     reference="https://arxiv.org/abs/2201.09792, ConvMixer-256/8, patch 2, kernel 5",
     build=build,
     parameters=594_186,
+    flops=296_227_840,
     default=True,
 )

@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.models import MobileNetV2
 
 from architectures import Architecture, Spec
-from architectures._layers import kaiming
+from architectures._layers import small_stem
 
 # Expansion, channels, blocks, stride; the paper strides by 2 in the second row too.
 STAGES = [
@@ -31,11 +31,7 @@ def build(spec: Spec) -> nn.Module:
         inverted_residual_setting=STAGES,
         dropout=0.0,
     )
-    stem = net.get_submodule("features.0.0")
-    assert isinstance(stem, nn.Conv2d)
-    small = nn.Conv2d(spec.channels, stem.out_channels, 3, padding=1, bias=False)
-    kaiming([small])
-    net.set_submodule("features.0.0", small)
+    small_stem(net, "features.0.0", spec)
     return net
 
 
@@ -45,4 +41,5 @@ MOBILENETV2 = Architecture(
     reference="https://arxiv.org/abs/1801.04381; CIFAR strides of kuangliu/pytorch-cifar",
     build=build,
     parameters=2_236_682,
+    flops=175_952_896,
 )

@@ -1,4 +1,4 @@
-"""Plain convolutional nets of two, four and six 3x3 convolutions, to be read in a minute."""
+"""Plain convolutional nets of two, four, six and eight 3x3 convolutions, to be read in a minute."""
 
 from functools import partial
 
@@ -12,6 +12,7 @@ LAYERS = {
     "cnn2": (64, POOL, 128, POOL),
     "cnn4": (64, POOL, 128, POOL, 256, 256, POOL),
     "cnn6": (64, 64, POOL, 128, 128, POOL, 256, 256, POOL),
+    "cnn8": (64, 64, POOL, 128, 128, POOL, 256, 256, POOL, 512, 512, POOL),
 }
 
 
@@ -42,6 +43,7 @@ CNN2 = Architecture(
     reference="The layer order of https://arxiv.org/abs/1502.03167, cut to two convolutions",
     build=partial(build, "cnn2"),
     parameters=77_130,
+    flops=41_290_240,
 )
 CNN4 = Architecture(
     name="cnn4",
@@ -49,6 +51,7 @@ CNN4 = Architecture(
     reference="The layer order of https://arxiv.org/abs/1502.03167, in four convolutions",
     build=partial(build, "cnn4"),
     parameters=964_170,
+    flops=154_539_008,
     default=True,
 )
 CNN6 = Architecture(
@@ -57,5 +60,14 @@ CNN6 = Architecture(
     reference="The layer order of https://arxiv.org/abs/1502.03167, in six convolutions",
     build=partial(build, "cnn6"),
     parameters=1_148_874,
+    flops=305_533_952,
     default=True,
+)
+CNN8 = Architecture(
+    name="cnn8",
+    why="Eight convolutions: where a plain net begins to gain little from more.",
+    reference="The layer order of https://arxiv.org/abs/1502.03167, in eight convolutions",
+    build=partial(build, "cnn8"),
+    parameters=4_692_426,
+    flops=418_785_280,
 )

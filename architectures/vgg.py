@@ -1,24 +1,36 @@
 """VGG with batch norm, with the single linear layer that CIFAR ports use as its head."""
 
+from functools import partial
+
 from torch import nn
 
 from architectures import Architecture, Spec
 from architectures._layers import conv_bn_relu, kaiming, pooled_head
 
 POOL = 0
-LAYERS_A = (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL)
+LAYERS = {
+    "vgg11_bn": (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL),
+    "vgg16_bn": (
+        *(64, 64, POOL),
+        *(128, 128, POOL),
+        *(256, 256, 256, POOL),
+        *(512, 512, 512, POOL),
+        *(512, 512, 512, POOL),
+    ),
+}
 
 
-def build_vgg11_bn(spec: Spec) -> nn.Module:
-    """Configuration A of the paper.
+def build(name: str, spec: Spec) -> nn.Module:
+    """The net called `name`: convolutions as wide as its numbers say, halving at each pool.
 
     Raises:
         ValueError: The images are smaller than 32 pixels, which five pools halve to one.
     """
-    spec.require_image_size("vgg11_bn", at_least=2 ** LAYERS_A.count(POOL))
+    layers = LAYERS[name]
+    spec.require_image_size(name, at_least=2 ** layers.count(POOL))
     modules: list[nn.Module] = []
     channels = spec.channels
-    for width in LAYERS_A:
+    for width in layers:
         if width == POOL:
             modules.append(nn.MaxPool2d(2))
             continue
@@ -34,7 +46,16 @@ VGG11_BN = Architecture(
     name="vgg11_bn",
     why="The classic deep stack of 3x3 convolutions: many parameters, little arithmetic.",
     reference="https://arxiv.org/abs/1409.1556, net A; CIFAR head of kuangliu/pytorch-cifar",
-    build=build_vgg11_bn,
+    build=partial(build, "vgg11_bn"),
     parameters=9_231_114,
+    flops=305_539_072,
     default=True,
+)
+VGG16_BN = Architecture(
+    name="vgg16_bn",
+    why="VGG as most papers use it: what depth gives to VGG-11 without shortcuts.",
+    reference="https://arxiv.org/abs/1409.1556, net D; CIFAR head of kuangliu/pytorch-cifar",
+    build=partial(build, "vgg16_bn"),
+    parameters=14_728_266,
+    flops=626_403_328,
 )

@@ -38,5 +38,6 @@ VIT_TINY = Architecture(
     reference="https://arxiv.org/abs/2010.11929, https://arxiv.org/abs/2012.12877 (tiny), patch 4",
     build=build,
     parameters=5_362_762,
+    flops=730_215_168,
     default=True,
 )

@@ -1,8 +1,10 @@
 """Every architecture in the catalog, held to the same promises."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -17,6 +19,9 @@ from pipelines.catalog import UnknownName
 
 NAMES = list(architectures.catalog.entries)
 NARROW = 0.125
+FROZEN = {"airnet94", "airnet96"}  # fixed whitening, norms without a scale of their own
+ZERO_HEAD = {"mlp_mixer_s4"}  # as published: the first step moves the head alone
+LIKE_ANOTHER = {"cnn4", "cnn6", "resnet34", "resnet56", "vgg16_bn", "wrn28_10", "wrn40_4"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,23 +46,16 @@ def count(net: nn.Module) -> int:
 
 def test_catalog_is_whole() -> None:
     assert not architectures.catalog.broken
-    assert {"cnn2", "cnn4", "cnn6", "vgg11_bn", "resnet18", "resnet34"} <= set(NAMES)
-    assert {"mobilenetv2", "convmixer", "vit_tiny"} <= set(NAMES)
+    assert len(NAMES) >= 28
     assert sum(entry.default for entry in architectures.catalog.entries.values()) >= 6
-    for entry in architectures.catalog.entries.values():
+    for name, entry in architectures.catalog.entries.items():
+        assert re.fullmatch(r"[a-z0-9_]+", name)
         assert entry.why.endswith(".")
         assert "http" in entry.reference
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_at_full_width(name: str) -> None:
-    with torch.device("meta"):
-        net = architectures.build(name)
-    assert count(net) == architectures.catalog.get(name).parameters
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("channels", "size", "classes"), [(3, 32, 10), (1, 32, 100), (3, 64, 7)])
+@pytest.mark.parametrize(("channels", "size", "classes"), [(1, 32, 100), (3, 64, 7)])
 def test_logits_for_any_spec(name: str, channels: int, size: int, classes: int) -> None:
     net = make(name, channels=channels, image_size=size, classes=classes)
     logits_BK = net(images(batch=2, channels=channels, size=size))
@@ -67,66 +65,57 @@ def test_logits_for_any_spec(name: str, channels: int, size: int, classes: int) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_step_moves_every_parameter(name: str) -> None:
+def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
     net = make(name)
-    before = {key: value.detach().clone() for key, value in net.named_parameters()}
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    if name in ZERO_HEAD:
+        nn.init.normal_(net.get_parameter("head.weight"), std=0.1)
     loss = F.cross_entropy(net(images(batch=8)), torch.arange(8))
     loss.backward()
     assert 1.0 < loss.item() < 6.0, "fresh logits should be near a uniform guess, ln 10 = 2.3"
     for key, parameter in net.named_parameters():
+        if not parameter.requires_grad:
+            assert name in FROZEN, key
+            continue
         assert parameter.grad is not None, key
         assert torch.isfinite(parameter.grad).all(), key
         assert parameter.grad.any(), key
-    optimizer.step()
-    for key, parameter in net.named_parameters():
-        assert not torch.equal(parameter, before[key]), key
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_seed_decides_weights_and_outputs(name: str) -> None:
+def test_the_seed_decides_and_weights_can_be_reloaded(name: str) -> None:
     first, again, other = make(name, seed=3), make(name, seed=3), make(name, seed=4)
     for key, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
     x_BCHW = images()
-    assert torch.equal(first(x_BCHW), again(x_BCHW))
-    assert not torch.allclose(first(x_BCHW), other(x_BCHW))
+    first(x_BCHW)  # moves the running statistics
+    assert not all(map(torch.equal, first.parameters(), other.parameters()))
+    other.load_state_dict(first.state_dict())
+    assert torch.equal(other.eval()(x_BCHW), first.eval()(x_BCHW))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_reloaded_weights_give_equal_outputs(name: str) -> None:
-    used, fresh = make(name, seed=5), make(name, seed=6)
-    used(images(seed=7))  # moves the running statistics
-    used.load_state_dict(fresh.state_dict())
-    x_BCHW = images()
-    assert torch.equal(used.eval()(x_BCHW), fresh.eval()(x_BCHW))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_channels_last_gives_the_same_logits(name: str) -> None:
+def test_channels_last_stays_and_gives_the_same_logits(name: str) -> None:
     net = make(name).double()
     x_BCHW = images().double()
     expected_BK = net(x_BCHW)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    found_BK = net(x_BCHW.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(found_BK, expected_BK, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "vit_tiny"])
-def test_channels_last_stays_until_the_pooling(name: str) -> None:
-    net = make(name, width=0.25).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     lost: list[str] = []
     for layer_name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d):
-            layer.register_forward_hook(
-                lambda _module, _inputs, output, layer_name=layer_name: (
-                    None
-                    if output.is_contiguous(memory_format=torch.channels_last)
-                    else lost.append(layer_name)
-                )
-            )
-    net(images().to(memory_format=torch.channels_last))
+            layer.register_forward_hook(partial(note_if_lost, lost, layer_name))
+    found_BK = net(x_BCHW.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(found_BK, expected_BK, rtol=1e-9, atol=1e-9)
     assert not lost
+
+
+def note_if_lost(
+    lost: list[str], name: str, layer: nn.Module, given: tuple[Tensor], made: Tensor
+) -> None:
+    """Notes a layer that gets or gives images whose channels are not next to each other."""
+    for tensor in (*given, made):
+        whole = tensor.is_contiguous(memory_format=torch.channels_last)
+        if not whole and tensor.stride(1) != 1:  # a part of the channels is not contiguous
+            lost.append(f"{name} {tuple(tensor.shape)}")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,23 +127,46 @@ def test_bf16_trains_with_finite_numbers(name: str) -> None:
     assert torch.isfinite(loss)
     for key, parameter in net.named_parameters():
         assert parameter.dtype == torch.float32, key
-        assert torch.isfinite(parameter.grad).all(), key
+        assert not parameter.requires_grad or torch.isfinite(parameter.grad).all(), key
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wider_means_more_parameters(name: str) -> None:
     with torch.device("meta"):
-        counts = [count(architectures.build(name, width=w)) for w in (0.125, 0.25, 0.5, 1.0, 2.0)]
+        counts = [count(architectures.build(name, width=w)) for w in (0.125, 0.5, 1.0, 1.5)]
     assert counts == sorted(set(counts))
-    assert counts[2] < 0.75 * counts[3]
+    assert counts[1] < 0.75 * counts[2]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LIKE_ANOTHER])
 def test_compiles_in_one_graph(name: str) -> None:
-    net = make(name)
+    net = make(name).eval()
     compiled = torch.compile(net, fullgraph=True, backend="eager", dynamic=False)
-    x_BCHW = images()
+    x_BCHW = images(batch=2)
     torch.testing.assert_close(compiled(x_BCHW), net(x_BCHW), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["airnet94", "airnet96"])
+def test_whitening_decorrelates_the_patches_of_images(name: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    images_NCHW = F.interpolate(torch.randn(40, 3, 16, 16, generator=draws), 32, mode="bilinear")
+    net = make(name)
+    whiten = net.get_submodule("whiten")
+    assert isinstance(whiten, nn.Conv2d)
+    assert whiten.bias is not None
+    bias = whiten.bias.clone()
+    fit = architectures.catalog.get(name).fit
+    assert fit is not None
+    fit(net, images_NCHW)
+    assert torch.equal(whiten.bias, bias)
+    assert not whiten.weight.requires_grad
+    with torch.no_grad():
+        found_NCHW = F.conv2d(images_NCHW, whiten.weight)
+    positive_NCHW, negative_NCHW = found_NCHW.chunk(2, dim=1)
+    torch.testing.assert_close(negative_NCHW, -positive_NCHW)
+    found_CP = positive_NCHW.transpose(0, 1).flatten(1)
+    moment_CC = found_CP @ found_CP.T / found_CP.shape[1]
+    torch.testing.assert_close(moment_CC, torch.eye(len(moment_CC)), rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +180,21 @@ def test_compiles_in_one_graph(name: str) -> None:
         ("mobilenetv2", 7, "sizes from 8"),
         ("convmixer", 33, "multiples of 2 from 4"),
         ("vit_tiny", 30, "multiples of 4 from 8"),
+        ("mlp_mixer_s4", 34, "multiples of 4 from 8"),
+        ("convnext_tiny", 24, "multiples of 16 from 16"),
+        ("cnn8", 15, "sizes from 16"),
+        ("vgg16_bn", 16, "sizes from 32"),
+        ("resnet50", 7, "sizes from 8"),
+        ("resnext29_2x64d", 3, "sizes from 4"),
+        ("resnet20", 3, "sizes from 4"),
+        ("resnet9", 7, "sizes from 8"),
+        ("preact_resnet18", 7, "sizes from 8"),
+        ("wrn16_8", 3, "sizes from 4"),
+        ("regnetx_200mf", 3, "sizes from 4"),
+        ("shufflenetv2", 7, "sizes from 8"),
+        ("efficientnet_b0", 7, "sizes from 8"),
+        ("densenet121", 7, "sizes from 8"),
+        ("airnet94", 15, "sizes from 16"),
     ],
 )
 def test_images_a_net_cannot_take(name: str, size: int, allowed: str) -> None:
@@ -188,6 +215,21 @@ def test_images_a_net_cannot_take(name: str, size: int, allowed: str) -> None:
         ("mobilenetv2", 8),
         ("convmixer", 4),
         ("vit_tiny", 8),
+        ("mlp_mixer_s4", 8),
+        ("convnext_tiny", 16),
+        ("cnn8", 16),
+        ("resnet50", 8),
+        ("resnext29_2x64d", 5),
+        ("resnet20", 5),
+        ("resnet9", 8),
+        ("resnet9", 37),
+        ("preact_resnet18", 9),
+        ("wrn16_8", 4),
+        ("regnetx_200mf", 5),
+        ("shufflenetv2", 8),
+        ("efficientnet_b0", 9),
+        ("densenet121", 8),
+        ("airnet94", 16),
     ],
 )
 def test_images_a_net_just_takes(name: str, size: int) -> None:

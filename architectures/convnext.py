@@ -1,0 +1,44 @@
+"""ConvNeXt-tiny from torchvision, with patches of 2 x 2 pixels."""
+
+from torch import nn
+from torchvision.models import ConvNeXt
+from torchvision.models.convnext import CNBlockConfig
+
+from architectures import Architecture, Spec
+
+PATCH = 2
+WIDTHS = (96, 192, 384, 768)
+DEPTHS = (3, 3, 9, 3)
+
+
+def build(spec: Spec) -> nn.Module:
+    """Stages at strides 2, 4, 8 and 16, without stochastic depth.
+
+    Raises:
+        ValueError: The image size is not a multiple of 16, the stride of the last stage.
+    """
+    spec.require_image_size("convnext_tiny", at_least=8 * PATCH, multiple_of=8 * PATCH)
+    widths = [spec.scaled(width) for width in WIDTHS]
+    net: nn.Module = ConvNeXt(
+        [
+            CNBlockConfig(before, after, depth)
+            for before, after, depth in zip(widths, [*widths[1:], None], DEPTHS, strict=True)
+        ],
+        num_classes=spec.classes,
+    )
+    stem = nn.Conv2d(spec.channels, widths[0], PATCH, stride=PATCH)
+    nn.init.trunc_normal_(stem.weight, std=0.02)  # as torchvision does all of its layers
+    assert stem.bias is not None
+    nn.init.zeros_(stem.bias)
+    net.set_submodule("features.0.0", stem)
+    return net
+
+
+CONVNEXT_TINY = Architecture(
+    name="convnext_tiny",
+    why="A ResNet with the habits of transformers: large kernels, layer norm, few activations.",
+    reference="https://arxiv.org/abs/2201.03545, patch 2",
+    build=build,
+    parameters=27_824_362,
+    flops=725_554_176,
+)
