@@ -6,7 +6,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.ops import RandomErasing, RandomResizedCrop
+from pipelines.ops import CutMix, RandomErasing, RandomResizedCrop
 
 Image = NDArray[np.float64]  # (H, W, C) in 0..255
 GREY = np.array([0.2989, 0.587, 0.114])
@@ -29,14 +29,18 @@ def jitter(
     return turned
 
 
-def read(image: Image, row: float, column: float) -> NDArray[np.float64]:
-    """Between four pixels; outside is black."""
+def read(
+    image: Image, row: NDArray[np.float64], column: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Between four pixels, at rows and columns (H, W); outside is black."""
     height, width = image.shape[:2]
-    total = np.zeros(image.shape[2])
-    for r in (math.floor(row), math.floor(row) + 1):
-        for c in (math.floor(column), math.floor(column) + 1):
-            if 0 <= r < height and 0 <= c < width:
-                total += image[r, c] * (1 - abs(row - r)) * (1 - abs(column - c))
+    total = np.zeros((*row.shape, image.shape[2]))
+    for r in (np.floor(row), np.floor(row) + 1):
+        for c in (np.floor(column), np.floor(column) + 1):
+            inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
+            weight = np.where(inside, (1 - abs(row - r)) * (1 - abs(column - c)), 0)
+            at = r.clip(0, height - 1).astype(int), c.clip(0, width - 1).astype(int)
+            total += image[at] * weight[..., None]
     return total
 
 
@@ -45,28 +49,22 @@ def warp(image: Image, *, degrees: float, right: float, down: float, scale: floa
     height, width = image.shape[:2]
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     angle = math.radians(degrees)
-    out = np.empty_like(image)
-    for row in range(height):
-        for column in range(width):
-            # Rows grow downwards, so up is minus; the way back turns clockwise and shrinks.
-            x, up = column - middle_column - right, -(row - middle_row - down)
-            back_x = (math.cos(angle) * x + math.sin(angle) * up) / scale
-            back_up = (-math.sin(angle) * x + math.cos(angle) * up) / scale
-            out[row, column] = read(image, middle_row - back_up, middle_column + back_x)
-    return out
+    row, column = np.mgrid[0:height, 0:width].astype(float)
+    # Rows grow downwards, so up is minus; the way back turns clockwise and shrinks.
+    x, up = column - middle_column - right, -(row - middle_row - down)
+    back_x = (math.cos(angle) * x + math.sin(angle) * up) / scale
+    back_up = (-math.sin(angle) * x + math.cos(angle) * up) / scale
+    return read(image, middle_row - back_up, middle_column + back_x)
 
 
 def cut_and_resize(image: Image, top: int, left: int, high: int, wide: int) -> Image:
     """A rectangle stretched to the image's size, bilinear between its own pixel centres."""
     height, width = image.shape[:2]
     part = image[top : top + high, left : left + wide]
-    out = np.empty_like(image)
-    for row in range(height):
-        for column in range(width):
-            r = min(max((row + 0.5) * high / height - 0.5, 0), high - 1)
-            c = min(max((column + 0.5) * wide / width - 0.5, 0), wide - 1)
-            out[row, column] = read(part, r, c)
-    return out
+    row, column = np.mgrid[0:height, 0:width].astype(float)
+    r = ((row + 0.5) * high / height - 0.5).clip(0, high - 1)
+    c = ((column + 0.5) * wide / width - 0.5).clip(0, wide - 1)
+    return read(part, r, c)
 
 
 def draw_crop(
@@ -97,3 +95,16 @@ def draw_erasing(
             top = int(rng.integers(0, size - high + 1))
             return top, int(rng.integers(0, size - wide + 1)), high, wide
     return None
+
+
+def draw_cut_mix(
+    op: CutMix, size: int, rng: np.random.Generator, count: int
+) -> tuple[NDArray[np.int64], ...]:
+    """(top, left, high, wide) of what is pasted, each (count,); 0 where nothing is."""
+    half = np.floor(0.5 * size * np.sqrt(1 - rng.beta(op.alpha, op.alpha, count)))
+    starts, lengths = [], []
+    for centre in rng.integers(0, size, (2, count)):
+        start, end = (centre - half).clip(0), (centre + half).clip(max=size)
+        starts.append(np.where(half > 0, start, 0).astype(np.int64))
+        lengths.append((end - start).astype(np.int64))
+    return *starts, *lengths

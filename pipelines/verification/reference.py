@@ -5,7 +5,6 @@ any, give the same pixels here? Images of noise make the answer unique.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,14 +61,6 @@ def apply(op: Op, image: Image, mean: Image, drawn: Parameters) -> Image:
     raise NotImplementedError(type(op).__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explained:
-    """The parameters that explain an output, and by how much its worst pixel is off."""
-
-    drawn: Parameters
-    error: float
-
-
 class Explainer:
     """Finds the parameters behind outputs of one image.
 
@@ -87,15 +78,17 @@ class Explainer:
                 for known, made in candidates
                 for drawn in parameters(op, *image.shape[:2])
             ]
-        self._drawn = [drawn for drawn, _ in candidates]
+        self._drawn = np.array([drawn for drawn, _ in candidates]).reshape(len(candidates), -1)
         self._made = np.stack([made.ravel() for _, made in candidates]).astype(np.float32)
 
-    def explain(self, outputs: NDArray[np.float32]) -> list[Explained]:
-        """For outputs (B, H, W, C) in 0..255, the nearest candidate each."""
-        found = []
-        norms = (self._made**2).sum(axis=1)
-        for output in outputs.reshape(len(outputs), -1):
-            best = int((norms - 2.0 * self._made @ output).argmin())
-            error = float(np.abs(self._made[best] - output).max())
-            found.append(Explained(drawn=self._drawn[best], error=error))
-        return found
+    def explain(
+        self, outputs: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """For outputs (N, H, W, C) in 0..255, the nearest candidate each.
+
+        Returns:
+            Its parameters (N, K), and by how much its worst pixel is off (N,).
+        """
+        flat = outputs.reshape(len(outputs), -1)
+        best = ((self._made**2).sum(axis=1) - 2.0 * flat @ self._made.T).argmin(axis=1)
+        return self._drawn[best].astype(np.int64), np.abs(self._made[best] - flat).max(axis=1)

@@ -13,6 +13,7 @@ MEAN = (0.48, 0.44, 0.40)
 STD = (0.25, 0.24, 0.26)
 SIZE = 16  # pixels; small, so that searching for parameters is quick
 CLASSES = tuple("abcdefghij")
+COUNT = 4096  # samples that an op's draws are judged by
 FIRST, COLOURS = 64, 128  # colours that number images: 64..191, far from black and the mean
 
 
@@ -49,13 +50,28 @@ def alike(count: int, image: NDArray[np.uint8] | None = None) -> Images:
     return made(image[None].repeat(count, axis=0))
 
 
-def numbered(count: int) -> Images:
+@cache
+def ramp_image() -> NDArray[np.uint8]:
+    """Red tells the column and green the row, in steps of 8 from 60 on; blue is of slow waves."""
+    image = smooth_image().copy()
+    image[..., 0] = 60 + 8 * np.arange(SIZE)
+    image[..., 1] = 60 + 8 * np.arange(SIZE)[:, None]
+    return image
+
+
+def numbered(count: int, size: int = SIZE) -> Images:
     """Images of one colour each, no two alike: the colour tells which image it was."""
     index = np.arange(count)
     colours = [index % COLOURS + FIRST, index // COLOURS + FIRST, np.full(count, 200)]
-    images = np.broadcast_to(np.stack(colours, axis=1)[:, None, None], (count, SIZE, SIZE, 3))
+    images = np.broadcast_to(np.stack(colours, axis=1)[:, None, None], (count, size, size, 3))
     labels = np.random.default_rng(1).integers(0, len(CLASSES), count)
     return made(np.ascontiguousarray(images, dtype=np.uint8), labels)
+
+
+def varied(count: int) -> Images:
+    """Images of noise, no two alike."""
+    rng = np.random.default_rng(2)
+    return made(rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8))
 
 
 def which(x_BCHW: Tensor) -> NDArray[np.int64]:

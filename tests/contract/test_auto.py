@@ -2,18 +2,16 @@
 
 The draws of a policy have finitely many outcomes, so all of them are tried: each is forced by
 handing chosen uniform numbers to native's op, and compared with what torchvision's operators make
-of the same image in uint8. The same list then explains what pipelines deliver by chance.
+of the same image in uint8. The same list then explains, in `pipelines/verification`, what pipelines
+deliver by chance.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from pipelines import augmentations, building, native
@@ -27,11 +25,9 @@ from pipelines.ops import (
     RandAugment,
     TrivialAugment,
 )
-from tests.contract.outcomes import IMAGES, SIZE, by_torchvision, noisy, outcomes, photo
-from tests.contract.test_draws import ALPHA, independent
+from pipelines.verification.outcomes import IMAGES, SIZE, by_torchvision, noisy, outcomes, photo
 from tests.contract.variants import build, made, pixels, variants
 
-SAMPLES = 2048
 NAMES = ("randaugment", "trivialaugment", "autoaugment")
 OPS: dict[str, Op] = {
     "one": RandAugment(n=1),
@@ -72,58 +68,6 @@ def test_every_outcome_has_torchvisions_pixels(name: str, image: str, size: int)
         if not np.array_equal(a, b)
     ]
     assert not wrong, f"{len(wrong)} of {len(found)}: {wrong[:20]}"
-
-
-@cache
-def groups(name: str) -> tuple[dict[bytes, str], dict[str, float]]:
-    """What each possible image of a policy on `photo` counts as, and the chance of each count.
-
-    Outcomes with the same pixels cannot be told apart and are counted together.
-    """
-    labels: dict[bytes, set[str]] = defaultdict(set)
-    chances: dict[bytes, float] = defaultdict(float)
-    for each in outcomes(OPS[name]):
-        key = by_torchvision(photo(), each.steps).tobytes()
-        labels[key].add(each.label)
-        chances[key] += each.chance
-    counted = {key: ", ".join(sorted(found)) for key, found in labels.items()}
-    total: dict[str, float] = defaultdict(float)
-    for key, label in counted.items():
-        total[label] += chances[key]
-    return counted, total
-
-
-@cache
-def delivered(variant: str, name: str) -> list[str]:
-    """What the outputs of a pipeline count as, in their order; KeyError where nothing fits."""
-    counted, _ = groups(name)
-    images = made(np.broadcast_to(photo(), (SAMPLES, SIZE, SIZE, 3)).copy())
-    with build(variant, images, (OPS[name],), batch_size=256) as pipeline:
-        found = [pixels(x).round().astype(np.uint8) for x, _ in pipeline.epoch(0)]
-    return [counted[np.ascontiguousarray(image).tobytes()] for image in np.concatenate(found)]
-
-
-@pytest.mark.parametrize("name", ["one", "two", "trivial", "auto"])
-@pytest.mark.parametrize("variant", PLAIN)
-def test_outcomes_have_the_chances_of_torchvisions(variant: str, name: str) -> None:
-    _, chances = groups(name)
-    found = delivered(variant, name)
-    common = [label for label, chance in chances.items() if chance * SAMPLES >= 8]
-    expected = np.array([chances[label] for label in common] + [0.0])
-    counts = np.array([found.count(label) for label in common] + [0])
-    expected[-1], counts[-1] = 1 - expected.sum(), SAMPLES - counts.sum()
-    assert len(common) >= 14
-    kept = expected * SAMPLES > 1
-    assert counts[~kept].sum() == 0
-    assert stats.chisquare(counts[kept], expected[kept] * SAMPLES).pvalue > ALPHA
-
-
-@pytest.mark.parametrize("variant", PLAIN)
-def test_the_op_is_chosen_for_each_sample(variant: str) -> None:
-    found = delivered(variant, "one")
-    for start in range(0, SAMPLES, 256):
-        assert len(set(found[start : start + 256])) >= 12
-    assert independent(stats.contingency.crosstab(found[:-1], found[1:]).count)
 
 
 @pytest.mark.parametrize("variant", PLAIN)

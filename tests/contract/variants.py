@@ -1,9 +1,11 @@
 """Every variant that is tried, and the ops and worlds it is tried on."""
 
+import pytest
+
 from pipelines import building
 from pipelines.augmentations import Augmentation
 from pipelines.base import Pipeline
-from pipelines.ops import Crop, Cutout, HorizontalFlip, Op
+from pipelines.ops import Op
 from pipelines.sources.base import Images
 from pipelines.verification.world import (
     MEAN,
@@ -20,15 +22,6 @@ from pipelines.verification.world import (
 )
 
 OPTIONS = {"torchvision": ("workers=0", "workers=2")}
-OPS: dict[str, tuple[Op, ...]] = {
-    "crop_reflect": (Crop(pad=4, padding="reflect"),),
-    "crop_zero": (Crop(pad=4, padding="zero"),),
-    "flip": (HorizontalFlip(p=0.5),),
-    "cutout": (Cutout(size=5),),
-    "crop_flip": (Crop(pad=2, padding="reflect"), HorizontalFlip(p=0.5)),
-    "flip_crop_zero": (HorizontalFlip(p=0.5), Crop(pad=2, padding="zero")),
-    "cutout_flip": (Cutout(size=12), HorizontalFlip(p=0.5)),
-}
 
 
 def variants() -> list[str]:
@@ -50,6 +43,14 @@ def compiled(variant: str) -> bool:
     return building.parse(variant).mode == "compiled"
 
 
+def supported(variant: str, ops: tuple[Op, ...]) -> None:
+    """Skips what a library says it lacks."""
+    library = building.parse(variant).library
+    for op in ops:
+        if type(op) not in library.ops:
+            pytest.skip(f"{library.name} has no {type(op).__name__}")
+
+
 def build(variant: str, images: Images, ops: tuple[Op, ...], **options: object) -> Pipeline:
     """A pipeline of a variant over made images."""
     policy = Augmentation(ops=ops)
@@ -58,7 +59,6 @@ def build(variant: str, images: Images, ops: tuple[Op, ...], **options: object) 
 
 __all__ = [
     "MEAN",
-    "OPS",
     "SIZE",
     "STD",
     "alike",
@@ -70,6 +70,7 @@ __all__ = [
     "noise_image",
     "numbered",
     "pixels",
+    "supported",
     "smooth_image",
     "variants",
     "which",

@@ -1,5 +1,6 @@
 """All outcomes that an automatic policy's draws can have, by torchvision's own spaces and ops."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms import v2
 
 from pipelines.ops import AutoAugment, Op, RandAugment, TrivialAugment
 
 SIZE = 32  # pixels, what moves to 32 pixels are meant for
+Step = tuple[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +25,14 @@ class Outcome:
         uniforms: Draws of native's op that lead there.
         steps: torchvision's names of the ops, and their magnitudes with sign.
         chance: How likely it is.
-        label: What is counted.
+        labels: What it counts as, by one way of counting each: which op, and which sign,
+            magnitude, or ops applied.
     """
 
     uniforms: tuple[float, ...]
-    steps: tuple[tuple[str, float], ...]
+    steps: tuple[Step, ...]
     chance: float
-    label: str
+    labels: tuple[str, str]
 
 
 def signed(space: dict[str, Any], name: str, bins: int, at: int, sign: int, size: int) -> float:
@@ -43,6 +45,8 @@ def signed(space: dict[str, Any], name: str, bins: int, at: int, sign: int, size
 
 def outcomes(op: Op, size: int = SIZE) -> Iterator[Outcome]:
     """All outcomes of an op."""
+    from torchvision.transforms import v2
+
     if isinstance(op, AutoAugment):
         yield from pair_outcomes(size)
         return
@@ -53,25 +57,33 @@ def outcomes(op: Op, size: int = SIZE) -> Iterator[Outcome]:
         start, end = (index + 0.5) / len(space), 0.25 + 0.5 * sign
         if isinstance(op, RandAugment):
             step = name, signed(space, name, op.bins, op.magnitude, sign, size)
-            chosen.append(Outcome(uniforms=(start, end), steps=(step,), chance=1 / 28, label=name))
+            labels = name, "-+"[sign]
+            chosen.append(
+                Outcome(uniforms=(start, end), steps=(step,), chance=1 / 28, labels=labels)
+            )
             continue
         assert isinstance(op, TrivialAugment)
         for at in range(op.bins):
             step = name, signed(space, name, op.bins, at, sign, size)
-            uniforms = start, (at + 0.5) / op.bins, end
-            chance = 1 / 28 / op.bins
-            chosen.append(Outcome(uniforms=uniforms, steps=(step,), chance=chance, label=name))
+            uniforms_3 = start, (at + 0.5) / op.bins, end
+            chance, labels = 1 / 28 / op.bins, (name, f"{'-+'[sign]}{at // 4}")
+            chosen.append(Outcome(uniforms=uniforms_3, steps=(step,), chance=chance, labels=labels))
     for parts in product(chosen, repeat=op.n if isinstance(op, RandAugment) else 1):
         yield Outcome(
             uniforms=tuple(u for part in parts for u in part.uniforms),
             steps=tuple(step for part in parts for step in part.steps),
             chance=float(np.prod([part.chance for part in parts])),
-            label=" ".join(part.label for part in parts),
+            labels=(
+                " ".join(part.labels[0] for part in parts),
+                " ".join(part.labels[1] for part in parts),
+            ),
         )
 
 
 def pair_outcomes(size: int) -> Iterator[Outcome]:
     """Those of AutoAugment: a pair, and whether and with which sign each op is applied."""
+    from torchvision.transforms import v2
+
     reference = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
     for index, pair in enumerate(reference._policies):
         for done in product((False, True), (0, 1), (False, True), (0, 1)):
@@ -83,30 +95,98 @@ def pair_outcomes(size: int) -> Iterator[Outcome]:
                     space = reference._AUGMENTATION_SPACE
                     steps.append((name, signed(space, name, 10, at, sign, size)))
             if chance > 0:
+                signs = "".join("-+"[sign] for sign in done[1::2])
                 yield Outcome(
-                    uniforms=tuple(uniforms), steps=tuple(steps), chance=chance, label=str(index)
+                    uniforms=tuple(uniforms),
+                    steps=tuple(steps),
+                    chance=chance,
+                    labels=(f"{index} {done[0]} {done[2]}", signs),
                 )
 
 
-def by_torchvision(image: NDArray[np.uint8], steps: tuple[tuple[str, float], ...]) -> Any:
-    """An image (H, W, C) after torchvision's operators for names and magnitudes, uint8."""
+def by_torchvision(image: NDArray[np.uint8], steps: tuple[Step, ...]) -> NDArray[np.uint8]:
+    """An image (H, W, C) after torchvision's operators for names and magnitudes."""
+    from torchvision.transforms import v2
+
     carry = v2.RandAugment()
     x_CHW = torch.from_numpy(image).permute(2, 0, 1).contiguous()
     for name, magnitude in steps:
         x_CHW = carry._apply_image_or_video_transform(
             x_CHW, name, magnitude, interpolation=carry.interpolation, fill=carry._fill
         )
-    return x_CHW.permute(1, 2, 0).numpy()
+    found: NDArray[np.uint8] = x_CHW.permute(1, 2, 0).contiguous().numpy()
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """All images that a policy can make of one, and what each of them counts as.
+
+    Outcomes with the same pixels cannot be told apart: they are counted together.
+
+    Args:
+        images: (K, H, W, C), no two alike.
+        places: An image's bytes to its place in `images`.
+        columns: For each way of counting, the class of each image, (K,).
+        chances: For each way of counting, the chance of each class.
+    """
+
+    images: NDArray[np.uint8]
+    places: dict[bytes, int]
+    columns: tuple[NDArray[np.int64], ...]
+    chances: tuple[NDArray[np.float64], ...]
+
+    def nearest(self, pixels: NDArray[np.float32]) -> tuple[int, float]:
+        """The place of the image (H, W, C) that is nearest, and the worst pixel's error."""
+        whole = np.ascontiguousarray(pixels.round().clip(0, 255).astype(np.uint8))
+        place = self.places.get(whole.tobytes())
+        if place is not None:
+            return place, float(np.abs(pixels - whole).max())
+        off = np.abs(self.images - pixels).max(axis=(1, 2, 3))
+        return int(off.argmin()), float(off.min())
 
 
 @cache
-def photo(size: int = SIZE) -> NDArray[np.uint8]:
+def counted(op: Op, number: int = 0) -> Counted:
+    """What `op` can make of a photo, the one of that number."""
+    steps_made: dict[tuple[bytes, Step], NDArray[np.uint8]] = {}
+    found: dict[bytes, list[Outcome]] = defaultdict(list)
+    images: dict[bytes, NDArray[np.uint8]] = {}
+    for each in outcomes(op):
+        image = photo(SIZE, number)
+        for step in each.steps:  # one by one: many outcomes begin alike
+            key = image.tobytes(), step
+            if key not in steps_made:
+                steps_made[key] = by_torchvision(image, (step,))
+            image = steps_made[key]
+        found[image.tobytes()].append(each)
+        images[image.tobytes()] = image
+    columns, chances = [], []
+    for way in (0, 1):
+        texts = [", ".join(sorted({each.labels[way] for each in same})) for same in found.values()]
+        classes = {text: at for at, text in enumerate(sorted(set(texts)))}
+        columns.append(np.array([classes[text] for text in texts]))
+        total = np.zeros(len(classes))
+        shares = [sum(each.chance for each in same) for same in found.values()]
+        np.add.at(total, columns[-1], shares)
+        chances.append(total)
+    return Counted(
+        images=np.stack(list(images.values())),
+        places={key: at for at, key in enumerate(images)},
+        columns=tuple(columns),
+        chances=tuple(chances),
+    )
+
+
+@cache
+def photo(size: int = SIZE, number: int = 0) -> NDArray[np.uint8]:
     """Waves with some noise, each channel over a part of the range: every op shows on it."""
     y, x = np.mgrid[0:size, 0:size] / size
     waves = [np.sin(5 * x + 3 * y + 1), np.cos(3 * x - 7 * y), np.sin(6 * y - 4 * x + 2)]
-    noise = np.random.default_rng(0).normal(0, 8, (size, size, 3))
+    noise = np.random.default_rng(number).normal(0, 8, (size, size, 3))
     levels = np.array([120, 90, 140]) + np.array([80, 60, 70]) * np.stack(waves, axis=2) + noise
-    return levels.clip(3, 250).round().astype(np.uint8)
+    found: NDArray[np.uint8] = levels.clip(3, 250).round().astype(np.uint8)
+    return found
 
 
 def dark(size: int = SIZE) -> NDArray[np.uint8]:
