@@ -71,18 +71,18 @@ def refresh_statistics(net: nn.Module, images: Iterable[Tensor]) -> None:
     """Sets the running statistics of batch norms to those of `images` under the present weights.
 
     Args:
-        net: In training mode; what else than batch norms draws or counts in it does so.
+        net: In training mode and not compiled, as it would be compiled anew; what else than batch
+            norms draws or counts in it does so.
         images: Batches (B, C, H, W); all weigh alike.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     if not norms:
         return
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # torch's way to say: the plain mean over what it sees
     try:
-        for batch_BCHW in images:
+        for number, batch_BCHW in enumerate(images, start=1):
+            for norm in norms:
+                norm.momentum = 1.0 / number  # the plain mean over what it sees
             net(batch_BCHW)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from bench.averaging import WeightAverage, refresh_statistics
 from bench.clock import synchronize
+from bench.freezing import Freezing
 from bench.views import averaged
 from pipelines.base import Batch, Pipeline
 
@@ -32,6 +33,7 @@ class Step:
         autocast: Makes the mixed-precision context of the forward pass.
         label_smoothing: Of the cross-entropy loss.
         passes: With more than one the optimizer's step gets a function that runs another pass.
+        freezing: Of parameters that train for a part of the run only.
         average: Of the weights, if one is kept.
         recent: Images of the last steps, for an optimizer that evaluates other weights than it
             trains; None for all others.
@@ -43,6 +45,7 @@ class Step:
     autocast: Autocast
     label_smoothing: float
     passes: int = 1
+    freezing: Freezing | None = None
     average: WeightAverage | None = None
     recent: deque[Tensor] | None = None
 
@@ -55,6 +58,8 @@ class Step:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
+        if self.freezing is not None:
+            self.freezing.count()
         if self.average is not None:
             self.average.update()
         if self.recent is not None:
@@ -76,7 +81,7 @@ class Step:
         if self.recent is not None:
             self.optimizer.eval()  # type: ignore[attr-defined]
             with self.autocast():
-                refresh_statistics(self.model, self.recent)
+                refresh_statistics(getattr(self.model, "_orig_mod", self.model), self.recent)
 
     def resume(self) -> None:
         """Puts the weights that are trained back."""

@@ -15,6 +15,7 @@ from bench import optimizers
 from bench.averaging import WeightAverage
 from bench.cell import Cell
 from bench.draft import Draft
+from bench.freezing import Freezing
 from bench.loop import Autocast, Step
 from bench.recipe import Recipe
 from bench.split import reduced, training_and_validation
@@ -133,8 +134,9 @@ def fresh_step(parts: Parts) -> Step:
     module.load_state_dict(parts.weights)
     module.zero_grad(set_to_none=True)
     torch.manual_seed(derive_seed(parts.seed, "training"))
-    optimizer = entry.build(module, recipe)
     steps = cell.epochs * parts.pipeline.steps_per_epoch
+    freezing = Freezing(module, steps)  # first, as optimizers look at what is trained
+    optimizer = entry.build(module, recipe)
     return Step(
         model=parts.net.forward,
         optimizer=optimizer,
@@ -142,6 +144,7 @@ def fresh_step(parts: Parts) -> Step:
         autocast=parts.autocast,
         label_smoothing=recipe.label_smoothing,
         passes=entry.passes,
+        freezing=freezing if freezing.changes else None,
         average=None if recipe.average == "none" else WeightAverage(module, recipe, steps),
         recent=deque(maxlen=SETTLING_BATCHES) if entry.settles else None,
     )

@@ -76,9 +76,15 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:
     first_batch_s = time.perf_counter() - start
     step = fresh_step(parts)
     timed = partial(cached_step_s, step, batch, parts.device, steps=1)
-    cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
-    cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts, batch) for _ in range(2))
-    compile_s = cold_s - min(warm_s) + cold_evaluation_s - warm_evaluation_s
+    compile_s = 0.0
+    for state in (0, *step.freezing.changes) if step.freezing else (0,):
+        if step.freezing is not None:
+            step.freezing.go_to(state)
+        cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
+        cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts, batch) for _ in range(2))
+        compile_s += cold_s - min(warm_s) + cold_evaluation_s - warm_evaluation_s
+    step.settle()
+    step.resume()
     pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
     net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
     draft.timings["first_batch_s"] = shared.first_cost_s.setdefault(pipeline_key, first_batch_s)
@@ -116,7 +122,13 @@ def evaluation_s(parts: Parts, batch: Batch) -> float:
 
 
 def ceiling_steps(parts: Parts, step: Step, warm: Warm) -> list[float]:
-    """Seconds of as many steps on one cached batch as fit in `CEILING_S`, three at least."""
+    """Seconds of as many steps on one cached batch as fit in `CEILING_S`, three at least.
+
+    What is trained is what the middle of a run trains, as is the median epoch that they are
+    compared with.
+    """
+    if step.freezing is not None:
+        step.freezing.go_halfway()
     steps = min(200, max(3, round(CEILING_S / statistics.median(warm.steps_s))))
     return cached_step_s(step, warm.batch, parts.device, steps=steps)
 

@@ -1,4 +1,4 @@
-"""Muon: momentum made orthogonal, many matrices at once; and optimizers that go together."""
+"""Muon: momentum made orthogonal, many matrices at once."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.optimizers._orthogonal import Bucket, as_matrix, buckets, orthogonalise
+from bench.optimizers._orthogonal import Bucket, as_matrix, buckets, orthogonal_in
 
 # Padding is cheap where launches cost, dear where multiplications do; and CPUs emulate bfloat16.
 WASTE = {"cuda": 4.0, "cpu": 1.25}
 DTYPE = {"cuda": torch.bfloat16, "cpu": torch.float32}
+TINY = 1e-7  # norms below it count as zero
 
 
 class Muon(torch.optim.Optimizer):
@@ -45,40 +46,42 @@ class Muon(torch.optim.Optimizer):
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(params, defaults)
         self._steps, self._rms, self._renormalise = steps, rms, renormalise
-        self._sorted: dict[int, list[Bucket]] = {}
+        self._sorted: dict[tuple[tuple[int, int], ...], list[Bucket]] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Updates every weight that has a gradient."""
-        for number, group in enumerate(self.param_groups):
+        for group in self.param_groups:
             trained = [weight for weight in group["params"] if weight.grad is not None]
             if trained:
-                self._step(number, group, trained)
+                self._step(group, trained)
 
-    def _step(self, number: int, group: dict[str, Any], trained: list[nn.Parameter]) -> None:
-        gradients = [weight.grad for weight in trained if weight.grad is not None]
-        buffers = [self._buffer(weight) for weight in trained]
+    def _step(self, group: dict[str, Any], trained: list[nn.Parameter]) -> None:
         weights = [weight.data for weight in trained]
-        torch._foreach_mul_(buffers, group["momentum"])
-        torch._foreach_add_(buffers, gradients)
-        ahead = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
         if self._renormalise:
             norms = torch._foreach_norm(weights)
-            sizes = [math.sqrt(len(weight)) for weight in weights]
-            torch._foreach_mul_(
-                weights, torch._foreach_mul(torch._foreach_reciprocal(norms), sizes)
-            )
+            torch._foreach_maximum_(norms, TINY)
+            torch._foreach_div_(norms, [math.sqrt(len(weight)) for weight in weights])
+            torch._foreach_div_(weights, norms)
         if group["weight_decay"]:
             torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
-        matrices = [as_matrix(tensor) for tensor in ahead]
-        if number not in self._sorted:
-            shapes = [(matrix.shape[0], matrix.shape[1]) for matrix in matrices]
-            self._sorted[number] = buckets(shapes, WASTE[weights[0].device.type])
-        for bucket in self._sorted[number]:
-            updates = self._orthogonal(bucket, matrices)
-            targets = [as_matrix(weights[index]) for index in bucket.members]
-            for target, update in zip(targets, updates, strict=True):
-                target.add_(update, alpha=-group["lr"] * self._scale(target))
+        ahead = [as_matrix(tensor) for tensor in self._ahead(trained, group["momentum"])]
+        targets = [as_matrix(weight) for weight in weights]
+        for bucket in self._buckets(targets):
+            updates = orthogonal_in(bucket, ahead, self._steps, DTYPE[ahead[0].device.type])
+            for index, update in zip(bucket.members, updates, strict=True):
+                rate = group["lr"] * self._scale(targets[index])
+                targets[index].add_(update, alpha=-rate)
+
+    def _ahead(self, trained: list[nn.Parameter], momentum: float) -> list[Tensor]:
+        """Nesterov momentum, in the memory format of the weights."""
+        gradients = [weight.grad for weight in trained if weight.grad is not None]
+        buffers = [self._buffer(weight) for weight in trained]
+        torch._foreach_mul_(buffers, momentum)
+        torch._foreach_add_(buffers, gradients)
+        ahead = list(torch._foreach_mul(buffers, momentum))
+        torch._foreach_add_(ahead, gradients)
+        return ahead
 
     def _buffer(self, weight: nn.Parameter) -> Tensor:
         state = self.state[weight]
@@ -87,57 +90,11 @@ class Muon(torch.optim.Optimizer):
         buffer: Tensor = state["momentum_buffer"]
         return buffer
 
-    def _orthogonal(self, bucket: Bucket, matrices: list[Tensor]) -> list[Tensor]:
-        chosen = [matrices[index] for index in bucket.members]
-        turned = [matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix for matrix in chosen]
-        x_BMN = chosen[0].new_zeros(
-            (len(chosen), bucket.rows, bucket.columns), dtype=DTYPE[chosen[0].device.type]
-        )
-        for place, matrix in zip(x_BMN, turned, strict=True):
-            place[: matrix.shape[0], : matrix.shape[1]].copy_(matrix)
-        x_BMN = orthogonalise(x_BMN, self._steps)
-        return [
-            (place[: one.shape[0], : one.shape[1]] if one is matrix else
-             place[: one.shape[0], : one.shape[1]].mT).to(matrix.dtype)
-            for place, one, matrix in zip(x_BMN, turned, chosen, strict=True)
-        ]  # fmt: skip
+    def _buckets(self, matrices: list[Tensor]) -> list[Bucket]:
+        shapes = tuple((len(matrix), matrix.shape[1]) for matrix in matrices)
+        if shapes not in self._sorted:
+            self._sorted[shapes] = buckets(shapes, WASTE[matrices[0].device.type])
+        return self._sorted[shapes]
 
     def _scale(self, matrix: Tensor) -> float:
         return 1.0 if self._rms is None else self._rms * math.sqrt(max(matrix.shape))
-
-
-class Together(torch.optim.Optimizer):
-    """Several optimizers as one: their groups side by side, one step each.
-
-    Args:
-        parts: Whose parameters are apart.
-    """
-
-    def __init__(self, *parts: torch.optim.Optimizer) -> None:
-        self.parts = parts
-        groups = [group for part in parts for group in part.param_groups]
-        super().__init__([{"params": group["params"]} for group in groups], {})
-        self.param_groups = groups  # the parts' own, so that a schedule reaches them
-        self.state = _Joined(parts)  # type: ignore[assignment]
-
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """A step of each."""
-        for part in self.parts:
-            part.step()
-
-
-class _Joined(dict[Tensor, Any]):
-    """The states of several optimizers, looked up where they are."""
-
-    def __init__(self, parts: tuple[torch.optim.Optimizer, ...]) -> None:
-        super().__init__()
-        self._parts = parts
-
-    def __missing__(self, key: Tensor) -> Any:
-        for part in self._parts:
-            if key in part.state:
-                return part.state[key]
-        raise KeyError(key)
-
-    def values(self) -> Any:
-        return [state for part in self._parts for state in part.state.values()]

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-QUINTIC = (
-    3.4445,
-    -4.7750,
-    2.0315,
-)  # steepest at zero; source: https://kellerjordan.github.io/posts/muon/
+# Steepest at zero; source: https://kellerjordan.github.io/posts/muon/
+QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,32 +28,53 @@ class Bucket:
 def buckets(shapes: Sequence[tuple[int, int]], waste: float) -> list[Bucket]:
     """Sorts matrices into batches of one padded shape.
 
-    Zeros that are added change nothing: rows and columns of zeros stay zeros.
-
     Args:
         shapes: (rows, columns) of each.
         waste: How many times the work of a matrix its padded form may be: launches are what costs
             on a GPU, and multiplications on a CPU.
     """
     turned = [(min(shape), max(shape)) for shape in shapes]
-    order = sorted(range(len(shapes)), key=lambda i: (-turned[i][0], -turned[i][1], i))
+    left = sorted(range(len(shapes)), key=lambda index: turned[index], reverse=True)
     found: list[Bucket] = []
-    while order:
-        members: list[int] = []
-        rows, columns = turned[order[0]][0], max(turned[order[0]][1], 1)
-        work = _work(rows, columns)
-        for index in order:
-            fits = turned[index][0] <= rows and turned[index][1] <= columns
-            if fits and work <= waste * _work(*turned[index]):
-                members.append(index)
-        order = [index for index in order if index not in members]
+    while left:
+        rows, columns = turned[left[0]]
+        members = [
+            index
+            for index in left
+            if turned[index][1] <= columns  # rows are no more, by the order
+            and work(rows, columns) <= waste * work(*turned[index])
+        ]
+        left = [index for index in left if index not in members]
         found.append(Bucket(members=tuple(members), rows=rows, columns=columns))
     return found
 
 
-def _work(rows: int, columns: int) -> int:
+def work(rows: int, columns: int) -> int:
     """Multiplications of one iteration."""
     return 2 * rows * rows * columns + rows**3
+
+
+def orthogonal_in(
+    bucket: Bucket, matrices: Sequence[Tensor], steps: int, dtype: torch.dtype
+) -> list[Tensor]:
+    """The bucket's matrices made orthogonal: views of one batch in `dtype`, each in its shape.
+
+    Zeros that pad them change nothing: rows and columns of zeros stay zeros.
+    """
+    chosen = [matrices[index] for index in bucket.members]
+    size = (len(chosen), bucket.rows, bucket.columns)
+    x_BMN = chosen[0].new_zeros(size, dtype=dtype)
+    for place, matrix in zip(_places(x_BMN, chosen), chosen, strict=True):
+        place.copy_(matrix)
+    return _places(orthogonalise(x_BMN, steps), chosen)
+
+
+def _places(x_BMN: Tensor, matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Where each matrix lies in a padded batch, a tall one turned."""
+    return [
+        padded.mT[:rows, :columns] if rows > columns else padded[:rows, :columns]
+        for padded, (rows, columns) in zip(x_BMN, (m.shape for m in matrices), strict=True)
+    ]
 
 
 def orthogonalise(x_BMN: Tensor, steps: int) -> Tensor:
@@ -79,5 +97,5 @@ def as_matrix(weight: Tensor) -> Tensor:
     The order of columns does not matter to what is orthogonal.
     """
     if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
-        return weight.permute(0, 2, 3, 1).flatten(1)
-    return weight.flatten(1)
+        weight = weight.permute(0, 2, 3, 1)
+    return weight.view(len(weight), -1)  # never a copy, which an update would be lost in

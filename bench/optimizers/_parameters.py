@@ -1,6 +1,6 @@
 """Sorts a net's parameters by what an optimizer may do to them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,36 +15,46 @@ class Parameters:
         matrices: Weights between hidden channels that mix all their inputs: linear layers and
             convolutions, without the first and the last layer.
         weights: The other weights: first layer, last layer, depthwise convolutions.
+        head: The one of `weights` that is the last layer's, if it is trained.
         rest: Biases, norms, class tokens and position embeddings, which weight decay only harms.
     """
 
     matrices: list[nn.Parameter]
     weights: list[nn.Parameter]
+    head: list[nn.Parameter]
     rest: list[nn.Parameter]
 
 
 def sort(net: nn.Module) -> Parameters:
-    """Sorts by shape and by the order in which the net defines its layers."""
-    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in trainable if is_weight(parameter)]
-    hidden = [parameter for parameter in decayed[1:-1] if parameter.shape[1] > 1]
-    chosen = {id(parameter) for parameter in hidden}
+    """Sorts by shape and by the order in which the net defines its layers.
+
+    A first layer that is not trained (whitening) is the first layer all the same.
+    """
+    exempt = _exempt(net)
+    layers = [p for name, p in net.named_parameters() if is_weight(p) and name not in exempt]
+    hidden = {id(p) for p in layers[1:-1] if p.shape[1] > 1}
+    outer = {id(p) for p in layers} - hidden
+    trainable = [p for p in net.parameters() if p.requires_grad]
     return Parameters(
-        matrices=hidden,
-        weights=[parameter for parameter in decayed if id(parameter) not in chosen],
-        rest=[parameter for parameter in trainable if not is_weight(parameter)],
+        matrices=[p for p in trainable if id(p) in hidden],
+        weights=[p for p in trainable if id(p) in outer],
+        head=[p for p in layers[-1:] if p.requires_grad],
+        rest=[p for p in trainable if id(p) not in hidden | outer],
     )
 
 
 def is_weight(parameter: Tensor) -> bool:
-    """Whether it multiplies activations; tokens and position embeddings have a leading 1."""
-    return parameter.ndim >= 2 and parameter.shape[0] > 1
+    """Whether it multiplies activations and mixes them.
+
+    Tokens and position embeddings have a leading 1, scales one value for each channel.
+    """
+    return parameter.ndim >= 2 and 1 < parameter.shape[0] < parameter.numel()
 
 
-def in_order(net: nn.Module, chosen: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """The chosen parameters in the order in which the net defines them."""
-    wanted = {id(parameter) for parameter in chosen}
-    return [parameter for parameter in net.parameters() if id(parameter) in wanted]
+def _exempt(net: nn.Module) -> set[str]:
+    """Names of what timm's nets say is no weight (tables of relative positions)."""
+    names: Callable[[], Iterable[str]] | None = getattr(net, "no_weight_decay", None)
+    return set(names()) if names is not None else set()
 
 
 def groups(parameters: Iterable[nn.Parameter], **settings: object) -> list[dict[str, Any]]:

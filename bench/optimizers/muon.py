@@ -5,7 +5,8 @@ from torch import nn
 
 from bench.optimizers import Optimizer
 from bench.optimizers import _parameters as parameters
-from bench.optimizers._muon import Muon, Together
+from bench.optimizers._muon import Muon
+from bench.optimizers._together import Together
 from bench.recipe import Recipe
 
 

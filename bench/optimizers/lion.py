@@ -1,0 +1,31 @@
+"""Lion."""
+
+import torch
+from torch import nn
+
+from bench.optimizers import Optimizer
+from bench.optimizers._parameters import decay_groups
+from bench.optimizers._timm import timm_optimizer
+from bench.recipe import Recipe
+
+
+def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """timm's, over all weights at once."""
+    optimizer: torch.optim.Optimizer = timm_optimizer("Lion")(
+        decay_groups(net, recipe.weight_decay),
+        lr=recipe.lr,
+        betas=(recipe.option("beta1"), recipe.option("beta2")),
+        foreach=True,
+    )
+    return optimizer
+
+
+LION = Optimizer(
+    name="lion",
+    why="The sign of a momentum: every weight moves by the same amount, and one state is kept.",
+    reference="https://arxiv.org/abs/2302.06675",
+    build=build,
+    # A quarter of the rate of AdamW and four times its decay, in the range the paper advises.
+    recipe=Recipe(lr=5e-4, weight_decay=0.2, schedule="cosine", warmup=0.1, label_smoothing=0.1),
+    options={"beta1": 0.9, "beta2": 0.99},
+)

@@ -1,0 +1,30 @@
+"""RMSprop."""
+
+import torch
+from torch import nn
+
+from bench.optimizers import Optimizer
+from bench.optimizers._parameters import decay_groups
+from bench.recipe import Recipe
+
+
+def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """torch's, over all weights at once; weight decay goes into the gradient."""
+    return torch.optim.RMSprop(
+        decay_groups(net, recipe.weight_decay),
+        lr=recipe.lr,
+        alpha=recipe.option("alpha"),
+        momentum=recipe.option("momentum"),
+        eps=recipe.option("eps"),
+        foreach=True,
+    )
+
+
+RMSPROP = Optimizer(
+    name="rmsprop",
+    why="Adam's forerunner, which MobileNets and EfficientNets were trained with.",
+    reference="https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf",
+    build=build,
+    recipe=Recipe(lr=1e-3, weight_decay=1e-5, schedule="cosine", warmup=0.1, label_smoothing=0.1),
+    options={"alpha": 0.99, "momentum": 0.0, "eps": 1e-8},
+)

@@ -1,0 +1,48 @@
+"""Nets, gradients and optimizers that the tests of optimizers share."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import architectures
+from bench import optimizers
+
+NAMES = list(optimizers.catalog.entries)
+# Plain, with shortcuts, with tokens and attention, with what is not trained, depthwise.
+NETS = ["cnn2", "resnet18", "vit_tiny", "airnet94", "mobilenetv2"]
+
+
+def make_net(name: str = "cnn4", *, seed: int = 0, width: float = 0.125) -> nn.Module:
+    """In the memory format that runs use."""
+    torch.manual_seed(seed)
+    net = architectures.build(name, width=width)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def built(name: str, net: nn.Module, batch_size: int = 128, **changes: Any) -> Any:
+    """The torch optimizer with its default settings."""
+    entry = optimizers.catalog.get(name)
+    return entry.build(net, replace(entry.default_recipe(batch_size), **changes))
+
+
+def gradients(net: nn.Module, *, seed: int = 1) -> None:
+    """Gives every trained parameter a random gradient, without the cost of a backward pass."""
+    draws = torch.Generator().manual_seed(seed)
+    for parameter in trained(net):
+        parameter.grad = torch.empty_like(parameter).normal_(generator=draws)
+
+
+def trained(net: nn.Module) -> list[nn.Parameter]:
+    """The parameters that optimizers get."""
+    return [parameter for parameter in net.parameters() if parameter.requires_grad]
+
+
+def take_step(name: str, optimizer: Any, again: Callable[[], Tensor | None]) -> None:
+    """A step with the gradients that are there; `again` makes those of another pass."""
+    if optimizers.catalog.get(name).passes > 1:
+        optimizer.step(again)
+    else:
+        optimizer.step()
