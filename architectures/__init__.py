@@ -1,6 +1,7 @@
 """Network architectures for small images: one file each, found by looking.
 
 model = architectures.build("resnet18", classes=10, image_size=32, width=1.0)
+model = architectures.build("timm:resnet10t")  # or "torchvision:NAME": any net of theirs
 """
 
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from pipelines.catalog import Catalog
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+class Unfit(ValueError):
+    """A net that cannot be built for what is asked; the message names both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +57,12 @@ class Spec:
         """Stops a net from being built for images it cannot take.
 
         Raises:
-            ValueError: The image size is too small or not a multiple; names the allowed sizes.
+            Unfit: The image size is too small or not a multiple; names the allowed sizes.
         """
         if self.image_size >= at_least and self.image_size % multiple_of == 0:
             return
         multiples = f"multiples of {multiple_of} from" if multiple_of > 1 else "sizes from"
-        raise ValueError(
+        raise Unfit(
             f"{net} cannot take images of {self.image_size} x {self.image_size} pixels: "
             f"allowed are {multiples} {at_least} up"
         )
@@ -73,10 +78,12 @@ class Architecture:
         reference: The paper or code it follows.
         build: Makes the net with fresh random weights: images (B, C, H, W) to logits (B, classes).
         parameters: Trainable parameters for 10 classes, 32 pixels, width 1; a test counts them.
+            0 where it is not stated.
         flops: Of one forward pass over one image, for 10 classes, 32 pixels, width 1: two for each
             multiplication of convolutions, linear layers and attention; a test counts them.
         fit: Sets what the net does not learn by gradients from training images (N, C, H, W),
             normalised, before the first step.
+        scales: Whether it has a width multiplier; if not, its cells have width 1.
         default: Whether the default grid uses it.
         version: Raised when the net changes, so that old results are not reused.
     """
@@ -88,6 +95,7 @@ class Architecture:
     parameters: int
     flops: int = 0
     fit: "Callable[[nn.Module, Tensor], None] | None" = None
+    scales: bool = True
     default: bool = False
     version: int = 1
 
@@ -96,12 +104,17 @@ catalog = Catalog(package="architectures", entry_type=Architecture, noun="archit
 
 
 def get(name: str) -> Architecture:
-    """The architecture called `name`.
+    """The architecture called `name`, or `timm:NAME` or `torchvision:NAME`.
 
     Raises:
         UnknownName: There is none of that name.
         Unavailable: It cannot be used here.
     """
+    if ":" in name:
+        from architectures import _zoo  # imports torch, which the quick commands do without
+
+        if _zoo.is_from_zoo(name):
+            return _zoo.get(name)
     return catalog.get(name)
 
 
@@ -112,7 +125,8 @@ def build(
 
     Raises:
         UnknownName: No architecture of that name.
-        ValueError: The net cannot take that image size, or an argument is out of range.
+        Unfit: The net cannot take that image size, or that width.
+        ValueError: An argument is out of range.
     """
     spec = Spec(classes=classes, image_size=image_size, channels=channels, width=width)
     return get(name).build(spec)

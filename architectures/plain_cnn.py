@@ -65,7 +65,7 @@ CNN6 = Architecture(
 )
 CNN8 = Architecture(
     name="cnn8",
-    why="Eight convolutions: where a plain net begins to gain little from more.",
+    why="Eight convolutions: whether a plain net still gains from more.",
     reference="The layer order of https://arxiv.org/abs/1502.03167, in eight convolutions",
     build=partial(build, "cnn8"),
     parameters=4_692_426,

@@ -100,7 +100,7 @@ WRN16_8 = Architecture(
 )
 WRN28_10 = Architecture(
     name="wrn28_10",
-    why="The net that papers on augmentation report: 96 % and more, at ten times the arithmetic.",
+    why="The net that papers on augmentation report: ten times the arithmetic of ResNet-18.",
     reference=WIDE,
     build=partial(build, "wrn28_10"),
     parameters=36_479_194,
@@ -108,7 +108,7 @@ WRN28_10 = Architecture(
 )
 WRN40_4 = Architecture(
     name="wrn40_4",
-    why="As many parameters as WRN-16-8 in thin and deep: what depth costs in time.",
+    why="WRN-16-8 made thin and deep, with a fifth fewer parameters: what depth costs in time.",
     reference=WIDE,
     build=partial(build, "wrn40_4"),
     parameters=8_949_210,

@@ -1,9 +1,15 @@
 """`bench list` as text."""
 
+import architectures
 from bench.errors import UsageError
 from bench.grid import GRIDS
 from bench.registry import CATALOGS, Listing, listing
 from pipelines.catalog import unknown_name
+
+ZOO = (
+    "  and timm:NAME and torchvision:NAME, as in timm:resnet10t: "
+    "any of their nets, with a stem for small images, at width 1"
+)
 
 
 def render(kind: str | None) -> str:
@@ -29,7 +35,18 @@ def _section(kind: str) -> str:
     width = max(len(entry.name) for entry in entries)
     lines = [
         f"  {entry.name:<{width}} {'*' if entry.default else ' '} "
-        + (f"not usable here: {entry.problem}" if entry.problem else entry.why)
+        + (f"not usable here: {entry.problem}" if entry.problem else _size(entry) + entry.why)
         for entry in entries
     ]
+    if kind == "architectures":
+        lines.append(ZOO)
     return "\n".join([kind, *lines]) + "\n"
+
+
+def _size(entry: Listing) -> str:
+    """Parameters and arithmetic of a net, as columns; nothing for other kinds of entries."""
+    if entry.kind != "architectures":
+        return ""
+    net = architectures.catalog.entries[entry.name]
+    flops = f"{net.flops / 1e9:6.3f} GFLOP" if net.flops else " " * 12
+    return f"{net.parameters / 1e6:6.2f} M {flops}  "

@@ -225,6 +225,8 @@ def _with(setting: Setting, cell: Cell, axis: str, name: str) -> Cell:
             raise UsageError(f"--pipeline: {error}") from error
     FIND[axis](name)
     named: dict[str, Any] = {axis: name}
+    if axis == "architecture" and not architectures.get(name).scales:
+        named["width"] = 1.0
     changed = replace(cell, **named)
     if axis == "augmentation":
         return changed

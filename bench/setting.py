@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import architectures
 from bench.cell import Cell, Precision, Protocol, Scale
 from bench.recipe_files import Book
 from pipelines.building import canonical_name
-from pipelines.catalog import Unavailable
+from pipelines.catalog import Unavailable, UnknownName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Setting:
             device=self.device,
             epochs=budget.epochs,
             batch_size=batch_size,
-            width=budget.width,
+            width=self.width_of(architecture),
             train_images=budget.train_images,
             validation_images=budget.validation_images,
             test_images=budget.test_images,
@@ -86,6 +87,14 @@ class Setting:
             eval_views=self.eval_views,
             recipe=recipe,
         )
+
+    def width_of(self, architecture: str) -> float:
+        """The budget's width; 1 for a net that has no multiplier."""
+        try:
+            scales = architectures.get(architecture).scales
+        except (Unavailable, UnknownName):  # told, or skipped, where the cell is looked at
+            scales = True
+        return self.budget.width if scales else 1.0
 
     def of(self, **changes: Any) -> "Setting":
         """The same with other fields of the budget: `setting.of(epochs=5)`."""

@@ -74,11 +74,12 @@ def status_of(error: Exception) -> Status:
     """The status that an exception means."""
     import torch
 
+    from architectures import Unfit
     from bench.run import Diverged
     from pipelines.base import Unsupported
     from pipelines.catalog import Unavailable
 
-    if isinstance(error, Unsupported | Unavailable):
+    if isinstance(error, Unsupported | Unavailable | Unfit):
         return "skipped"
     if isinstance(error, Diverged):
         return "diverged"
