@@ -70,6 +70,7 @@ def smoke(setting: Setting) -> list[Cell]:
         tiny.cell("cnn4", "adamw", "flip_crop_cutout", "kornia"),
         tiny.cell("resnet18", "muon", "none", "torchvision"),
         tiny.cell("cnn2", "sgd", "flip_crop", "dali"),
+        tiny.cell("cnn2", "sgd", "flip_crop", "torchvision_batch"),
     ]
 
 

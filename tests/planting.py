@@ -33,7 +33,7 @@ def problem(op: str) -> str:
 def problem_of_draws(op: str) -> str:
     """Likewise, of the draws alone."""
     try:
-        check_draws(Trial(PIPELINE, TRIED[op], "cpu"), way_of(TRIED[op]), per_batch=False)
+        check_draws(Trial(PIPELINE, TRIED[op], "cpu"), way_of(TRIED[op]))
     except Wrong as wrong:
         return str(wrong)
     return ""

@@ -87,7 +87,7 @@ def verify(spelling: str, op: str, device: str) -> Finding:
     ops = TRIED[op]
     try:
         draws = building.parse(spelling).library.semantics(Augmentation(ops=ops)).draws
-        error = hold(Trial(spelling, ops, device), per_batch="per batch" in draws.values())
+        error = hold(Trial(spelling, ops, device, shared="per batch" in draws.values()))
     except (Unsupported, Unavailable) as reason:
         return Finding(pipeline=spelling, op=op, status="skipped", problem=str(reason))
     except Wrong as reason:
@@ -99,7 +99,7 @@ def verify(spelling: str, op: str, device: str) -> Finding:
     return Finding(pipeline=spelling, op=op, status="ok", error=error, draws=declared)
 
 
-def hold(trial: Trial, *, per_batch: bool) -> float:
+def hold(trial: Trial) -> float:
     """Holds a pipeline to everything; the worst pixel's error, of 255.
 
     Raises:
@@ -111,6 +111,6 @@ def hold(trial: Trial, *, per_batch: bool) -> float:
     delivery.check_delivery(trial, delivery.images_for(trial, len(way.images)))
     if not trial.ops:
         delivery.check_forms(trial)
-    if per_batch:
+    if trial.shared:
         trial = replace(trial, batch_size=SHARED)
-    return check_draws(trial, way, per_batch=per_batch)
+    return check_draws(trial, way)

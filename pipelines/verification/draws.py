@@ -11,13 +11,12 @@ from pipelines.verification.way import Way
 COMPARED = 1024  # samples of another epoch and of another seed
 
 
-def check_draws(trial: Trial, way: Way, *, per_batch: bool) -> float:
+def check_draws(trial: Trial, way: Way) -> float:
     """The worst pixel's error, of 255.
 
     Args:
         trial: What is tried.
         way: To its parameters.
-        per_batch: Whether a batch shares its draws, as declared.
 
     Raises:
         Wrong: A pixel is off, or draws are not as declared.
@@ -27,20 +26,20 @@ def check_draws(trial: Trial, way: Way, *, per_batch: bool) -> float:
     require(error < way.tolerance, f"a pixel is off by {error:.1f} of 255")
     if not way.names:
         return error
-    check_chances(way, for_each_draw(drawn, trial, per_batch=per_batch))
-    batches = None if per_batch else COMPARED // trial.batch_size
+    check_chances(way, for_each_draw(drawn, trial))
+    batches = None if trial.shared else COMPARED // trial.batch_size
     later = trial.deliver(way.images, epoch=1, batches=batches)
     other = trial.deliver(way.images, seed=1, batches=batches)
     for found, said in ((later, "the next epoch's"), (other, "another seed's")):
         again, worst = way.read(found)
         require(worst < way.tolerance, f"a pixel is off by {worst:.1f} of 255")
-        one = for_each_draw(drawn[: len(again)], trial, per_batch=per_batch)
-        two = for_each_draw(again, trial, per_batch=per_batch)
+        one = for_each_draw(drawn[: len(again)], trial)
+        two = for_each_draw(again, trial)
         check_apart(way, one, two, f"tells {said}")
         error = max(error, worst)
     if any(isinstance(op, AlternatingFlip) for op in trial.ops):
         check_alternating(whole, drawn, later, way.read(later)[0])
-    elif not per_batch:
+    elif not trial.shared:
         one, two = by_sample(whole, drawn, later, way.read(later)[0])
         check_apart(way, one, two, "tells the same sample's in the next epoch")
     return error
@@ -74,13 +73,13 @@ def check_apart(way: Way, one: NDArray[np.int64], two: NDArray[np.int64], otherw
         require(apart, f"{name} {otherwise}")
 
 
-def for_each_draw(drawn: NDArray[np.int64], trial: Trial, *, per_batch: bool) -> NDArray[np.int64]:
+def for_each_draw(drawn: NDArray[np.int64], trial: Trial) -> NDArray[np.int64]:
     """Parameters, one for each draw: of each sample, or of each batch.
 
     Raises:
         Wrong: Samples of a batch differ where it shares its draws.
     """
-    if not per_batch:
+    if not trial.shared:
         return drawn
     batches = drawn.reshape(-1, trial.batch_size, drawn.shape[1])
     same = (batches == batches[:, :1]).all()

@@ -31,22 +31,25 @@ class Delivered:
         labels: (N,), or (N, classes) of a policy that mixes.
         order: (N,), the samples that these should be.
         batch_size: Of the batches.
+        shared: Whether a batch shares its draws, as declared.
     """
 
     pixels: NDArray[np.float32]
     labels: NDArray[np.float32] | NDArray[np.int64]
     order: NDArray[np.int64]
     batch_size: int
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One pipeline with one policy on one device."""
+    """One pipeline with one policy on one device; `shared` if it declares one draw for a batch."""
 
     spelling: str
     ops: tuple[Op, ...]
     device: str
     batch_size: int = BATCH
+    shared: bool = False
 
     @property
     def mixes(self) -> bool:
@@ -92,6 +95,7 @@ class Trial:
             labels=torch.cat([labels.cpu() for _, labels in found]).numpy(),
             order=order,
             batch_size=self.batch_size,
+            shared=self.shared,
         )
 
 

@@ -56,7 +56,9 @@ def rectangles(
         # A place among few becomes a number in 0..1 by a number of ours, so that all are alike.
         rng = np.random.default_rng(zlib.crc32(drawn.tobytes()))
         room = world.SIZE + 1 - drawn[:, 2:]
-        share = (drawn[:, :2] + rng.random(room.shape)) / np.where(drawn[:, 2:] > 0, room, 1)
+        alike = found.batch_size if found.shared else 1
+        spread = rng.random((len(room) // alike, 2)).repeat(alike, axis=0)
+        share = (drawn[:, :2] + spread) / np.where(drawn[:, 2:] > 0, room, 1)
         return np.concatenate([binned(share, ((0, 1), (0, 1))), drawn[:, 2:]], axis=1), error
 
     sides = [np.bincount(column, minlength=world.SIZE + 1) for column in made[:, 2:].T]

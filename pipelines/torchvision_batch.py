@@ -1,0 +1,49 @@
+"""torchvision's v2 transforms on whole device batches: quick, and one draw for all of a batch.
+
+It is what many scripts do without knowing: given a batch, v2 draws once and treats every image
+alike. That is a weaker augmentation, and declared as such.
+"""
+
+from collections.abc import Iterator
+
+from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.ops import MIXING, AlternatingFlip
+from pipelines.randomness import OwnStream
+from pipelines.torchvision_ops import WAYS, Alternating, mixing, transforms
+
+
+class TorchvisionBatchPipeline(Pipeline):
+    """Gathers a batch of uint8 on the device and hands it to the transforms as it is."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request, TORCHVISION_BATCH.semantics(request.augmentation))
+        self._images_NHWC = request.images.images.to(request.device)
+        self._labels_N = request.images.labels.to(request.device)
+        self._mix = mixing(request.augmentation.ops, len(request.images.classes))
+        self._transform = transforms(request.augmentation.ops, request.images)
+        self._flips = [step for step in self._transform.transforms if isinstance(step, Alternating)]
+
+    def epoch(self, index: int) -> Iterator[Batch]:
+        request = self.request
+        stream = OwnStream(derive_seed(request.seed, "draws", index), request.device)
+        flipped_N = flipped(request, index).to(request.device) if self._flips else None
+        for index_B in self.permutation(index).to(request.device):
+            for flip in self._flips:
+                assert flipped_N is not None
+                flip.flipped = flipped_N[index_B]
+            labels = self._labels_N[index_B]
+            with stream.drawing():
+                x_BCHW = self._transform(self._images_NHWC[index_B].permute(0, 3, 1, 2))
+                if self._mix is not None:
+                    x_BCHW, labels = self._mix(x_BCHW, labels)
+            x_BCHW = x_BCHW.to(request.dtype).contiguous(memory_format=request.memory_format)
+            yield x_BCHW, labels
+
+
+TORCHVISION_BATCH = Library(
+    name="torchvision_batch",
+    why="torchvision's transforms on device batches: no worker, but one draw for a whole batch.",
+    build=TorchvisionBatchPipeline,
+    ops={**dict.fromkeys([*WAYS, *MIXING], "per batch"), AlternatingFlip: "per sample"},
+    reference="https://github.com/pytorch/vision/issues/8484",
+)
