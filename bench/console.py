@@ -235,9 +235,10 @@ def _outcome(record: Record) -> str:
         reached_s = record.metrics.time_to_accuracy_s
         target = f"{record.cell.target_accuracy:.0%}"
         parts.append(f"accuracy {record.metrics.accuracy:.1%}")
-        parts.append(
-            f"{target} not reached" if reached_s is None else f"{target} in {reached_s:.1f} s"
-        )
+        if reached_s is not None:
+            parts.append(f"{target} in {reached_s:.1f} s")
+        elif record.cell.protocol == "validation":
+            parts.append(f"{target} not reached")
     if record.throughput is not None:
         parts.append(f"{record.throughput.median:.0f} images/s")
     suspect = (

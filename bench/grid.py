@@ -60,7 +60,7 @@ def smoke(setting: Setting) -> list[Cell]:
             epochs=1,
             batch_size=64,
             width=0.125,
-            train_images=1280,
+            train_images=1024,
             validation_images=500,
             test_images=1000,
         ),

@@ -95,6 +95,35 @@ def test_the_pipelines_grid_has_two_nets_under_every_policy_and_every_mode() -> 
     assert len(cells) == 2 * len(augmentations.catalog.entries) * len(named)
 
 
+def test_the_grids_of_one_axis_have_all_of_it() -> None:
+    of_optimizers = cells_of("optimizers", CPU)
+    assert {cell.optimizer for cell in of_optimizers} == set(
+        registry.CATALOGS["optimizers"].entries
+    )
+    assert len({cell.architecture for cell in of_optimizers}) == 3
+    of_nets = cells_of("architectures", CPU)
+    assert {cell.architecture for cell in of_nets} == set(
+        registry.CATALOGS["architectures"].entries
+    )
+    assert {cell.optimizer for cell in of_nets} == {"sgd", "adamw"}
+
+
+def test_the_speedrun_grid_follows_the_records_protocol() -> None:
+    cells = cells_of("speedrun", GPU)
+    assert {(cell.protocol, cell.eval_views) for cell in cells} == {("speedrun", 6)}
+    epochs = {cell.architecture: cell.epochs for cell in cells}
+    assert epochs == {"airnet94": 8, "airnet96": 45, "resnet9": 24, "resnet18": 30}
+    assert {cell.epochs for cell in cells_of("speedrun", CPU)} == {BUDGETS["cpu"].epochs}
+
+
+def test_the_first_experiment_has_five_nets_two_optimizers_two_budgets() -> None:
+    cells = cells_of("seed", CPU)
+    assert len(cells) == 5 * 2 * 2
+    assert {cell.epochs for cell in cells} == {5, 25}
+    assert {cell.optimizer for cell in cells} == {"sgd", "adam"}
+    assert all(cell.recipe is not None and cell.recipe.label_smoothing == 0 for cell in cells)
+
+
 def test_every_grid_is_named_as_it_is_filed() -> None:
     assert all(name == entry.name and entry.why for name, entry in GRIDS.items())
 

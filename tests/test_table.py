@@ -5,6 +5,7 @@ import json
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.files import StoreError
+from bench.recipe import Recipe
 from bench.record import Failure, Record, encode
 from bench.report import matrix as matrices
 from bench.report.columns import TableError
@@ -352,3 +354,29 @@ def test_the_matrix_says_what_a_cell_is_bound_by(images_per_s: float, word: str)
 
 def test_a_cell_without_a_ceiling_is_bound_by_nothing_known() -> None:
     assert rows_of(build([made_failure()]))[0]["bound_by"] == ""
+
+
+def test_what_one_view_gives_is_shown_where_there_were_more() -> None:
+    plain = made_record()
+    assert plain.metrics is not None
+    metrics = replace(plain.metrics, accuracy=0.5, one_view_accuracy=0.48, eval_views=6)
+    more = replace(plain, cell=replace(plain.cell, eval_views=6), metrics=metrics)
+    text = render(build([more]), "md")
+    assert "one view %" in text
+    assert "48.00" in text
+    assert "6 views of each image" in text
+    assert "view" not in render(build([plain]), "md")
+
+
+def test_rows_of_one_name_say_what_their_optimizers_were_set_to() -> None:
+    plain = made_record()
+    one, other = (
+        replace(
+            plain, cell=replace(plain.cell, recipe=Recipe(lr=lr, origin=f"{lr}")), run_id=str(lr)
+        )
+        for lr in (0.1, 0.2)
+    )
+    text = render(build([one, other]), "md")
+    assert "lr 0.1" in text
+    assert "lr 0.2" in text
+    assert "lr" not in render(build([one]), "md")

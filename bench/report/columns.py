@@ -27,6 +27,7 @@ COLUMNS = {
     "budget": Column(header="budget"),
     "seeds": Column(header="seeds", priority=1, right=True),
     "accuracy": Column(header="accuracy %", digits=2, factor=100, lower=False),
+    "one_view_accuracy": Column(header="one view %", digits=2, factor=100, lower=False),
     "macro_f1": Column(header="macro F1 %", digits=2, factor=100, lower=False, priority=2),
     "images_per_s": Column(header="images/s", digits=0, lower=False),
     "stall_pct": Column(header="stall %", digits=1, lower=True, priority=3),
@@ -56,11 +57,19 @@ def shown(
         empty = {name for name in ("budget", "notes") if not any(row[name] for row in rows)}
         if not any("files" in row["reads"] for row in rows):
             empty.add("reads")
+        if not any(_has_more_views(row) for row in rows):
+            empty.add("one_view_accuracy")
         names = [name for name in names if name not in empty]
     return (
         {name: [_text(name, row) for row in rows] for name in names},
         {name: _best(name, rows) for name in names},
     )
+
+
+def _has_more_views(row: Row) -> bool:
+    """Whether the accuracy is of more views than the image as it is."""
+    one_view = row["one_view_accuracy"]
+    return one_view is not None and not math.isnan(one_view) and one_view != row["accuracy"]
 
 
 def _notes(row: Row) -> str:
@@ -96,7 +105,7 @@ def _best(name: str, rows: list[Row]) -> set[int]:
     lower = COLUMNS[name].lower if name in COLUMNS else None
     if lower is None or len(rows) < 2:
         return set()
-    timing = name not in ("accuracy", "macro_f1")
+    timing = name not in ("accuracy", "one_view_accuracy", "macro_f1")
     values = {
         index: row[name]
         for index, row in enumerate(rows)
