@@ -1,6 +1,7 @@
-"""Parameters that train for a part of a run: frozen in time, thawed for the next, compiled ahead."""
+"""Parameters that train for a part of a run: frozen in time, thawed again, compiled ahead."""
 
 from contextlib import nullcontext
+from itertools import pairwise
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_a_parameter_moves_for_its_share_of_the_run_and_then_stays(share: float,
     for _ in range(STEPS):
         step(torch.randn(5, 3, 2, 2), torch.randint(3, (5,)))
         seen.append(bias.detach().clone())
-    moved = [not torch.equal(*pair) for pair in zip(seen, seen[1:], strict=False)]
+    moved = [not torch.equal(*pair) for pair in pairwise(seen)]
     assert moved == [number < end for number in range(STEPS)]
     assert not bias.requires_grad
     made_step(net)
