@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.cli_options import DataDir, Debug, Device, Source
-from bench.guarding import fail, guarded
+from bench.guarding import guarded
 
 
 def tune(
@@ -56,7 +56,7 @@ def tune(
         out=out,
     )
 
-    def work() -> None:
+    def work() -> int:
         from datetime import UTC, datetime
 
         from bench import plan as planning
@@ -82,7 +82,8 @@ def tune(
                 timeout_s=timeout,
             )
         except Interrupted:
-            fail(f"interrupted; the same command goes on: {command_line()}", code=130)
+            typer.echo(f"bench: interrupted; to go on: {command_line()}", err=True)
+            return 130
         typer.echo(tuning.table(found), nl=False)
         machine = machine_name(plan.setting.device)
         date = datetime.now(UTC).date().isoformat()
@@ -94,5 +95,6 @@ def tune(
             merged = recipe_files.by_name([*known, *entries]).values()
             save.write_text(recipe_files.render(merged))
         console.progress(f"recipes: {save or plan.folder / 'recipes.json'}")
+        return 0
 
-    guarded(work, debug=debug)
+    raise typer.Exit(guarded(work, debug=debug))

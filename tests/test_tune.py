@@ -1,5 +1,6 @@
 """The search for recipes: who is tried, who goes on, and what may be said of the winner."""
 
+import json
 import math
 from collections import Counter
 from dataclasses import replace
@@ -7,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from bench import cli
+from bench import plan as planning
 from bench import tune as tuning
 from bench.cell import Cell
 from bench.console import Console
@@ -191,3 +195,32 @@ def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> 
     assert "| better" in table(found)
     assert BASE.recipe is not None
     assert BASE.recipe.origin == DEFAULT_ORIGIN
+
+
+def bench_tune(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Any:
+    """`bench tune` over the made plan."""
+    monkeypatch.setattr(planning, "make", lambda options, report: plan(folder, BASE))
+    return CliRunner().invoke(cli.app, ["tune", "--trials", "4", *arguments])
+
+
+def test_the_command_shows_and_saves_what_was_found(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.json"
+    done = bench_tune(monkeypatch, tmp_path, "--save", str(file))
+    assert done.exit_code == 0, done.output
+    assert "| cnn4" in done.stdout
+    assert read(file) == read(tmp_path / "recipes.json")
+    other = {"architecture": "cnn2", "optimizer": "sgd", "batch_size": 8, "lr": 1.0, "origin": "x"}
+    file.write_text(json.dumps([other]))
+    bench_tune(monkeypatch, tmp_path, "--save", str(file))
+    assert [entry.architecture for entry in read(file)] == ["cnn2", "cnn4"]
+
+
+def test_a_stopped_search_ends_with_the_command_that_goes_on(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.stop_after = 1
+    done = bench_tune(monkeypatch, tmp_path)
+    assert done.exit_code == 130
+    assert "bench: interrupted; to go on:" in done.stderr
