@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from architectures import Architecture, Spec
@@ -49,6 +51,9 @@ def test_the_example_of_an_architecture_is_one() -> None:
     net = entry.build(Spec())
     assert isinstance(net, nn.Module)
     assert sum(parameter.numel() for parameter in net.parameters()) == entry.parameters
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 3, 32, 32))
+    assert counter.get_total_flops() == entry.flops
 
 
 def commands() -> list[str]:
