@@ -42,7 +42,7 @@ MUON = Optimizer(
     reference="https://kellerjordan.github.io/posts/muon/, scaled as in https://arxiv.org/abs/2502.16982",
     build=build,
     recipe=Recipe(
-        lr=6e-3, weight_decay=0.05, schedule="one_cycle", warmup=0.1, label_smoothing=0.1
+        lr=2e-3, weight_decay=0.05, schedule="one_cycle", warmup=0.1, label_smoothing=0.1
     ),
     options={"momentum": 0.95, "beta1": 0.9, "beta2": 0.95},
     default=True,
