@@ -77,7 +77,8 @@ def test_a_default_rate_is_that_of_the_new_batch_size_a_found_one_stays() -> Non
     assert cell().recipe is not None
     assert larger.recipe.lr == pytest.approx(2 * cell().recipe.lr)  # type: ignore[union-attr]
     assert larger.recipe.origin == DEFAULT_ORIGIN
-    tuned = made_cell(recipe=Recipe(lr=0.7, options=(("momentum", 0.9),), origin="found"))
+    options = cell().recipe.options  # type: ignore[union-attr]
+    tuned = made_cell(recipe=Recipe(lr=0.7, options=options, origin="found"))
     (found,) = changes.apply([tuned], {"batch_size": 128})
     assert found.recipe == tuned.recipe
 
