@@ -45,6 +45,9 @@ def test_it_holds_exactly_the_modules_of_the_three_packages(wheel: zipfile.ZipFi
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
     }
+    wanted |= {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "bench/recipes").glob("*.json")
+    }
     assert found == wanted
 
 
