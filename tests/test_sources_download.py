@@ -97,7 +97,7 @@ def test_silent_mirrors_are_waited_for_at_once(
     monkeypatch.setattr(download, "ANSWER_S", 1.0)
     urls = [f"{mirror.url}/silent/{number}" for number in range(20)]
     start = time.monotonic()
-    with pytest.raises(WayFailed, match="no answer|stopped answering"):
+    with pytest.raises(WayFailed, match=r"no answer|stopped answering"):
         fetch(wanted, urls, tmp_path, print)
     assert time.monotonic() - start < GIVE_UP_S < 20
 
