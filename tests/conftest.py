@@ -1,6 +1,7 @@
 """Settings that must stand before anything imports torch."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -10,3 +11,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A busy machine is no fault of an example.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# A job in the background inherits that it ignores these; the processes that tests stop must not.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
