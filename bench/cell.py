@@ -12,6 +12,7 @@ Scale = Literal["full", "cpu"]
 Protocol = Literal["validation", "speedrun"]
 Precision = Literal["fp32", "bf16"]
 EVAL_VIEWS = (1, 2, 6)
+AXES = ("architecture", "optimizer", "augmentation", "pipeline")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from bench import optimizers
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.recipe import Recipe, with_options
-from bench.recipe_files import DEFAULT_ORIGIN
+from bench.recipe_files import DEFAULT_ORIGIN, untuned
 from pipelines.catalog import Unavailable, unknown_name
 
 PREFIX = "optimizer."
@@ -88,8 +88,7 @@ def _rescaled(cell: Cell, recipe: Recipe) -> Recipe:
     """An optimizer's defaults are for any batch size; what was found is for its own."""
     if recipe.origin != DEFAULT_ORIGIN:
         return recipe
-    default = optimizers.catalog.get(cell.optimizer).default_recipe(cell.batch_size)
-    return replace(default, origin=DEFAULT_ORIGIN)
+    return untuned(cell.optimizer, cell.batch_size)
 
 
 def _changed_recipe(optimizer: str, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -14,6 +14,7 @@ from bench.cli_options import (
     Device,
     ImageSize,
     Out,
+    Select,
     Source,
     spelled,
 )
@@ -65,9 +66,7 @@ def table(
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     sort: Annotated[str | None, typer.Option(help="Column to sort by, best first.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to show, comma-separated.")] = None,
-    select: Annotated[
-        str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
-    ] = "",
+    select: Select = "",
     debug: Debug = False,
 ) -> None:
     """Show the matrix: one table for each machine, source and scale, this machine's first."""

@@ -20,6 +20,12 @@ Decode = Annotated[
 ]
 Instead = Annotated[str | None, typer.Option(help="Of all cells, instead of the grid's.")]
 Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
+Select = Annotated[
+    str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
+]
+Scale = Annotated[str | None, typer.Option(help="full or cpu; chosen by the device if left out.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs instead of the scale's.")]
+Timeout = Annotated[float, typer.Option(min=1.0, help="Longest that one run may take, in s.")]
 Out = Annotated[Path, typer.Option(help="Results folder.")]
 
 

@@ -10,10 +10,14 @@ from bench.cli_options import (
     Debug,
     Decode,
     Device,
+    Epochs,
     ImageSize,
     Instead,
     Out,
+    Scale,
+    Select,
     Source,
+    Timeout,
     spelled,
 )
 from bench.guarding import guarded
@@ -23,9 +27,7 @@ def run(
     grid: Annotated[
         str, typer.Option(help="Which grid; `bench list grids` shows them.")
     ] = "default",
-    select: Annotated[
-        str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
-    ] = "",
+    select: Select = "",
     seeds: Annotated[int, typer.Option(help="Seeds per cell, from 0 on.")] = 1,
     architecture: Instead = None,
     optimizer: Instead = None,
@@ -43,10 +45,8 @@ def run(
     decode: Decode = False,
     data_dir: DataDir = None,
     device: Device = "auto",
-    scale: Annotated[
-        str | None, typer.Option(help="full or cpu; chosen by the device if left out.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs instead of the scale's.")] = None,
+    scale: Scale = None,
+    epochs: Epochs = None,
     target: Annotated[
         float | None, typer.Option(help="Validation accuracy for time to accuracy, as in 0.9.")
     ] = None,
@@ -56,9 +56,7 @@ def run(
         typer.Option("--compile/--no-compile", help="torch.compile the nets (default: on a GPU)."),
     ] = None,
     out: Out = Path("results"),
-    timeout: Annotated[
-        float, typer.Option(min=1.0, help="Longest that one run may take, in s.")
-    ] = 3600.0,
+    timeout: Timeout = 3600.0,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed runs again.")
     ] = False,

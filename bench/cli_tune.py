@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from bench.cli_options import DataDir, Debug, Device, Source
+from bench.cli_options import (
+    DataDir,
+    Debug,
+    Device,
+    Epochs,
+    Scale,
+    Select,
+    Source,
+    Timeout,
+)
 from bench.guarding import guarded
 
 
@@ -13,9 +22,7 @@ def tune(
     grid: Annotated[
         str, typer.Option(help="Whose nets and optimizers; `bench list grids` shows them.")
     ] = "default",
-    select: Annotated[
-        str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
-    ] = "",
+    select: Select = "",
     trials: Annotated[int, typer.Option(min=2, help="Contenders of each net and optimizer.")] = 12,
     seeds: Annotated[int, typer.Option(min=2, help="Of the confirmation.")] = 5,
     architecture: Annotated[str | None, typer.Option(help="Only this net.")] = None,
@@ -25,17 +32,13 @@ def tune(
     source: Source = "auto",
     data_dir: DataDir = None,
     device: Device = "auto",
-    scale: Annotated[
-        str | None, typer.Option(help="full or cpu; chosen by the device if left out.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs instead of the scale's.")] = None,
+    scale: Scale = None,
+    epochs: Epochs = None,
     out: Annotated[Path, typer.Option(help="Where the search is kept.")] = Path("tuning"),
     save: Annotated[
         Path | None, typer.Option(help="A file of recipes to put what was found into.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(min=1.0, help="Longest that one run may take, in s.")
-    ] = 3600.0,
+    timeout: Timeout = 3600.0,
     debug: Debug = False,
 ) -> None:
     """Search learning rate, decay, batch size and schedule on validation; safe to repeat."""

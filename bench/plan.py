@@ -1,13 +1,12 @@
 """From what a person asked for to what is left to do; trains nothing and writes nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import architectures
-from bench import environment, grid, optimizers, recipe_files, registry
-from bench.cell import Cell, Precision, Run, Scale
+from bench import environment, grid, recipe_files, registry
+from bench.cell import AXES, Cell, Precision, Run, Scale
 from bench.changes import apply as apply_changes
 from bench.changes import parse as parse_changes
 from bench.environment import Probe
@@ -16,16 +15,10 @@ from bench.record import Record
 from bench.selection import select
 from bench.setting import BUDGETS, Setting
 from bench.store import Store, group_folder
-from pipelines import augmentations, sources
+from pipelines import sources
 from pipelines.building import canonical_name
 from pipelines.catalog import unknown_name
 
-AXES = ("architecture", "optimizer", "augmentation", "pipeline")
-FIND: Mapping[str, Callable[[str], object]] = {
-    "architecture": architectures.get,
-    "optimizer": optimizers.catalog.get,
-    "augmentation": augmentations.catalog.get,
-}
 RERUN = ("interrupted", "skipped")  # statuses that are tried again without being asked
 
 
@@ -223,9 +216,9 @@ def _with(setting: Setting, cell: Cell, axis: str, name: str) -> Cell:
             return replace(cell, pipeline=canonical_name(name))
         except ValueError as error:
             raise UsageError(f"--pipeline: {error}") from error
-    FIND[axis](name)
+    entry = registry.FIND[axis](name)
     named: dict[str, Any] = {axis: name}
-    if axis == "architecture" and not architectures.get(name).scales:
+    if axis == "architecture" and not entry.scales:
         named["width"] = 1.0
     changed = replace(cell, **named)
     if axis == "augmentation":

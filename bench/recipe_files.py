@@ -59,8 +59,18 @@ class Book:
         found = self.entries.get((architecture, optimizer))
         if found is not None:
             return found.recipe, found.batch_size
-        default = optimizers.catalog.get(optimizer).default_recipe(batch_size)
-        return replace(default, origin=DEFAULT_ORIGIN), batch_size
+        return untuned(optimizer, batch_size), batch_size
+
+
+def untuned(optimizer: str, batch_size: int) -> Recipe:
+    """The defaults of an optimizer for a batch size, which say that this is what they are.
+
+    Raises:
+        UnknownName: There is no such optimizer.
+        Unavailable: It cannot be used here.
+    """
+    default = optimizers.catalog.get(optimizer).default_recipe(batch_size)
+    return replace(default, origin=DEFAULT_ORIGIN)
 
 
 def book(scale: Scale, more: Path | None = None) -> Book:

@@ -6,7 +6,7 @@ from typing import Any
 
 import architectures
 from bench import optimizers
-from bench.cell import Cell
+from bench.cell import AXES, Cell
 from pipelines import augmentations, building
 from pipelines.base import Unsupported
 from pipelines.catalog import Catalog, Unavailable
@@ -16,6 +16,15 @@ CATALOGS: Mapping[str, Catalog[Any]] = {
     "optimizers": optimizers.catalog,
     "augmentations": augmentations.catalog,
     "pipelines": building.catalog,
+}
+
+
+# By axis of a cell: a name to its entry.
+FIND: Mapping[str, Callable[[str], Any]] = {
+    "architecture": architectures.get,
+    "optimizer": optimizers.catalog.get,
+    "augmentation": augmentations.catalog.get,
+    "pipeline": lambda spelling: building.catalog.get(spelling.partition("[")[0]),
 }
 
 
@@ -55,12 +64,7 @@ def versions(cell: Cell) -> dict[str, int]:
     Raises:
         UnknownName: The cell names something that does not exist.
     """
-    return {
-        "architecture": _version(architectures.get, cell.architecture),
-        "optimizer": _version(optimizers.catalog.get, cell.optimizer),
-        "augmentation": _version(augmentations.catalog.get, cell.augmentation),
-        "pipeline": _version(building.catalog.get, cell.pipeline.partition("[")[0]),
-    }
+    return {axis: _version(FIND[axis], getattr(cell, axis)) for axis in AXES}
 
 
 def _version(get: Callable[[str], Any], name: str) -> int:

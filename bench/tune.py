@@ -18,8 +18,7 @@ from bench.cell import Cell, Run
 from bench.console import Console
 from bench.execute import execute
 from bench.plan import Plan
-from bench.recipe import Recipe
-from bench.recipe_files import DEFAULT_ORIGIN
+from bench.recipe_files import untuned
 from bench.record import Record
 from bench.schedules import SCHEDULES
 from bench.store import Store
@@ -106,8 +105,7 @@ def base_cells(cells: Sequence[Cell]) -> list[Cell]:
 
 def with_default(cell: Cell) -> Cell:
     """The cell with the optimizer's defaults for its batch size."""
-    recipe = optimizers.catalog.get(cell.optimizer).default_recipe(cell.batch_size)
-    return replace(cell, recipe=replace(recipe, origin=DEFAULT_ORIGIN))
+    return replace(cell, recipe=untuned(cell.optimizer, cell.batch_size))
 
 
 def contenders(base: Cell, trials: int) -> list[Cell]:
@@ -251,4 +249,4 @@ def origin(found: Found, machine: str, date: str) -> str:
     )
 
 
-__all__ = ["Found", "Interrupted", "Recipe", "Search", "contenders", "origin", "rungs", "tune"]
+__all__ = ["Found", "Interrupted", "Search", "contenders", "origin", "rungs", "tune"]

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cell import Cell
+from bench.cell import AXES, Cell
 from bench.errors import UsageError
 from bench.files import StoreError
 from bench.recipe import Recipe
 from bench.record import Failure, Record, encode
 from bench.report import matrix as matrices
 from bench.report.columns import TableError
-from bench.report.matrix import AXES, BUDGET, Matrix, build
+from bench.report.matrix import BUDGET, Matrix, build
 from bench.report.table import Form, render, render_all, write_matrix
 from bench.store import Store
 from tests.made import ENVIRONMENT, made_failure, made_record

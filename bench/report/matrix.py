@@ -12,13 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.cell import Cell
+from bench.cell import AXES, Cell
 from bench.record import Failure, Record
 from bench.report.settings import differing_settings
 
 GROUP = ("machine", "source", "scale")
 REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
-AXES = ("architecture", "optimizer", "augmentation", "pipeline")
 MEASURES = (
     "accuracy",
     "one_view_accuracy",

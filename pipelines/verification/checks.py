@@ -87,7 +87,8 @@ def verify(spelling: str, op: str, device: str) -> Finding:
     ops = TRIED[op]
     try:
         draws = building.parse(spelling).library.semantics(Augmentation(ops=ops)).draws
-        error = hold(Trial(spelling, ops, device, shared="per batch" in draws.values()))
+        shared = "per batch" in draws.values()
+        error = hold(Trial(spelling, ops, device, shared=shared))
     except (Unsupported, Unavailable) as reason:
         return Finding(pipeline=spelling, op=op, status="skipped", problem=str(reason))
     except Wrong as reason:
@@ -95,7 +96,7 @@ def verify(spelling: str, op: str, device: str) -> Finding:
     except Exception as fault:  # noqa: BLE001 - one way that breaks must not hide the others
         problem = f"{type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else ''}"
         return Finding(pipeline=spelling, op=op, status="wrong", problem=problem)
-    declared = "per batch" if "per batch" in draws.values() else "per sample" if draws else ""
+    declared = "per batch" if shared else "per sample" if draws else ""
     return Finding(pipeline=spelling, op=op, status="ok", error=error, draws=declared)
 
 
