@@ -1,6 +1,6 @@
 """Tensor operations on the training device: no data loader, one gather, everything fused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -185,6 +185,8 @@ def locating(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 def rendering(program: Program) -> Callable[..., Tensor]:
     """See `Kernels.render`."""
+    if program.channels_last and not program.following:
+        return rendering_pixels(program)
     used = sum(map(draws_of, program.leading))
     paints = moves.paints(program.leading)
 
@@ -201,7 +203,7 @@ def rendering(program: Program) -> Callable[..., Tensor]:
         planes = []
         for channel, mean in enumerate(program.mean):  # apart: each is a vectorised gather
             x_BHW = source[pixel_BHW + channel].to(torch.float32)
-            planes.append(moves.painted(x_BHW, paints, covers, mean))
+            planes.append(moves.painted(x_BHW[..., None], paints, covers, mean)[..., 0])
         if program.following:
             # In memory the channels stay apart: most of what follows is then vectorised on CPUs.
             x_BHWC = torch.stack(planes, dim=1).permute(0, 2, 3, 1)
@@ -214,6 +216,39 @@ def rendering(program: Program) -> Callable[..., Tensor]:
         return torch.stack(planes, dim=1)
 
     return render
+
+
+def rendering_pixels(program: Program) -> Callable[..., Tensor]:
+    """See `Kernels.render`; here the channels of a pixel are read and written together.
+
+    With channels last on both sides, a CPU takes half the time that a gather a channel takes.
+    """
+    paints = moves.paints(program.leading)
+
+    def render(
+        source_NHWC: Tensor,
+        u_BK: Tensor,
+        tables: tuple[Tensor | None, ...],
+        row_BH: Tensor,
+        column_BW: Tensor,
+        *covers: Tensor,
+    ) -> Tensor:
+        channel_C = torch.arange(len(program.mean), device=row_BH.device)
+        mean_C, std_C = chosen(program.mean, channel_C), chosen(program.std, channel_C)
+        place_BHWC = row_BH[:, :, None, None] + column_BW[:, None, :, None] + channel_C
+        x_BHWC = source_NHWC.view(-1)[place_BHWC].to(torch.float32)
+        x_BHWC = moves.painted(x_BHWC, paints, covers, mean_C)
+        return ((x_BHWC - mean_C) / std_C).to(program.dtype).permute(0, 3, 1, 2)
+
+    return render
+
+
+def chosen(values: Sequence[float], channel_C: Tensor) -> Tensor:
+    """The value of each channel; as choices among constants, which a kernel need not load."""
+    result_C = torch.full_like(channel_C, values[-1], dtype=torch.float32)
+    for channel, value in enumerate(values[:-1]):
+        result_C = torch.where(channel_C == channel, value, result_C)
+    return result_C
 
 
 def follow(

@@ -83,14 +83,17 @@ def paints(ops: Sequence[Op]) -> list[Paint]:
 
 
 def painted(
-    x_BHW: Tensor, paints: Sequence[Paint], covers: Sequence[Tensor], mean: float
+    x_BHWC: Tensor, paints: Sequence[Paint], covers: Sequence[Tensor], mean: Tensor | float
 ) -> Tensor:
-    """One channel in 0..255 with the covers painted: their rows and columns, in turn."""
+    """Images in 0..255 with the covers painted: their rows and columns, in turn.
+
+    `mean` is that of the channels (C,), or of the only one.
+    """
     for paint, rows_BH, columns_BW in zip(paints, covers[::2], covers[1::2], strict=True):
-        either = rows_BH[:, :, None], columns_BW[:, None, :]
-        covered_BHW = either[0] | either[1] if paint.border else either[0] & either[1]
-        x_BHW = torch.where(covered_BHW, mean if paint.mean else 0.0, x_BHW)
-    return x_BHW
+        either = rows_BH[:, :, None, None], columns_BW[:, None, :, None]
+        covered_BHW1 = either[0] | either[1] if paint.border else either[0] & either[1]
+        x_BHWC = torch.where(covered_BHW1, mean if paint.mean else 0.0, x_BHWC)
+    return x_BHWC
 
 
 def move(op: Op, x_BHWC: Tensor, u_BK: Tensor, mean: Sequence[float]) -> Tensor:
@@ -100,8 +103,10 @@ def move(op: Op, x_BHWC: Tensor, u_BK: Tensor, mean: Sequence[float]) -> Tensor:
     batch_B11 = torch.arange(batch, device=x_BHWC.device)[:, None, None]
     moved = x_BHWC[batch_B11, places.rows_BH[:, :, None], places.columns_BW[:, None, :]]
     covers = [part for cover in places.covers for part in cover]
-    planes = [painted(moved[..., i], paints([op]), covers, mean[i]) for i in range(len(mean))]
-    return torch.stack(planes, dim=3)
+    planes = [
+        painted(moved[..., i : i + 1], paints([op]), covers, mean[i]) for i in range(len(mean))
+    ]
+    return torch.cat(planes, dim=3)
 
 
 def crop(op: Crop, places: Places, u_B2: Tensor) -> Places:

@@ -1,27 +1,30 @@
 """What the native pipeline costs a training, measured in turns with steps on a cached batch.
 
-    python tests/benchmarks/native_stall.py [ROUNDS]
+    python tests/benchmarks/native_stall.py [PAIRS]
 
 ResNet-18 at the width and batch size of scale cpu, SGD, flip_crop on all of CIFAR-10's training
-images. A round is 20 steps on batches of the pipeline and 20 on one batch that is there already,
-which of the two first in turns; 15 rounds unless said. Prints JSON: the share of time that data
-took in each round, its median and quartiles.
+images, epoch after epoch. A pair is a step on the pipeline's next batch and one on a batch that is
+there already, which of the two first in turns; 1,500 pairs unless said. A shared machine disturbs
+single steps by far more than data costs, so the stall is that of the median steps, with a bootstrap
+interval over the pairs. The time inside `next` alone is given beside it. Prints JSON.
 """
 
 import json
 import os
-import statistics
 import sys
 import time
-from collections.abc import Iterable
-from itertools import islice, repeat
+from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from scipy.stats import bootstrap  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 import architectures  # noqa: E402
@@ -30,10 +33,11 @@ from bench import optimizers  # noqa: E402
 from bench.setting import BUDGETS  # noqa: E402
 from pipelines.base import Batch  # noqa: E402
 
-STEPS = 20
+WARM_UP = 20
+Seconds = NDArray[np.float64]
 
 
-def main(rounds: int = 15) -> None:
+def main(pairs: int = 1500) -> None:
     """Measures and prints."""
     torch.set_num_threads(1)
     budget = BUDGETS["cpu"]
@@ -43,25 +47,47 @@ def main(rounds: int = 15) -> None:
     entry = optimizers.catalog.get("sgd")
     optimizer = entry.build(net, entry.default_recipe(budget.batch_size))
 
-    def seconds(batches: Iterable[Batch]) -> float:
+    def step(batches: Iterator[Batch]) -> tuple[float, float]:
+        """Seconds of a step and, of these, seconds of waiting for its batch."""
         start = time.perf_counter()
-        for x_BCHW, labels_B in batches:
-            F.cross_entropy(net(x_BCHW), labels_B).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        return time.perf_counter() - start
+        x_BCHW, labels_B = next(batches)
+        waited = time.perf_counter() - start
+        F.cross_entropy(net(x_BCHW), labels_B).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return time.perf_counter() - start, waited
 
-    stream = pipeline.epoch(0)
-    cached = next(iter(stream))
-    seconds(islice(stream, STEPS))
-    stalls = []
-    for number in range(rounds):
-        sides = {"data": lambda: islice(stream, STEPS), "cached": lambda: repeat(cached, STEPS)}
-        order = list(sides) if number % 2 else list(sides)[::-1]
-        took = {side: seconds(sides[side]()) for side in order}
-        stalls.append(100 * (1 - took["cached"] / took["data"]))
-    low, middle, high = statistics.quantiles(stalls, n=4)
-    print(json.dumps({"stall_pct": stalls, "median": middle, "quartiles": [low, high]}, indent=1))
+    stream = chain.from_iterable(pipeline.epoch(number) for number in count())
+    cached = next(stream)
+    for _ in range(WARM_UP):
+        step(stream)
+    with_data, with_cached, waits = np.empty((3, pairs))
+    for pair in range(pairs):
+        if pair % 2:
+            with_cached[pair] = step(iter([cached]))[0]
+        with_data[pair], waits[pair] = step(stream)
+        if not pair % 2:
+            with_cached[pair] = step(iter([cached]))[0]
+    print(json.dumps(summary(with_data, with_cached, waits), indent=1))
+
+
+def summary(with_data: Seconds, with_cached: Seconds, waits: Seconds) -> dict[str, object]:
+    """The stall in percent, its 95 % interval, and the share of time inside `next`."""
+
+    def stall_pct(data: Seconds, cached: Seconds) -> float:
+        return float(100 * (1 - np.median(cached) / np.median(data)))
+
+    found = bootstrap(
+        (with_data, with_cached), stall_pct, paired=True, vectorized=False, method="percentile"
+    )
+    interval = found.confidence_interval
+    return {
+        "pairs": len(waits),
+        "stall_pct": stall_pct(with_data, with_cached),
+        "stall_pct_95": [interval.low, interval.high],
+        "inside_next_pct": float(100 * waits.sum() / with_data.sum()),
+        "step_ms_quartiles": list(np.percentile(1000 * with_cached, [25, 50, 75])),
+    }
 
 
 if __name__ == "__main__":
