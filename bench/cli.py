@@ -1,6 +1,7 @@
 """The command line: parses, calls, shows. What is done lives elsewhere."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -143,9 +144,8 @@ def loaders(
         if verify:
             from bench import verifying
 
-            findings = verifying.verify_all(*verifying.choose(options), console.progress)
-            typer.echo(verifying.render(findings, form), nl=False)
-            return 1 if verifying.any_wrong(findings) else 0
+            tried = verifying.verify_all(*verifying.choose(options), console.progress)
+            return verifying.show(tried, form, console.progress, partial(typer.echo, nl=False))
         plan = planning.make(options, console.progress)
         for text in plan.notices:
             console.notice(text)

@@ -1,7 +1,8 @@
 """`bench loaders --verify`: one row for each pipeline x op, tried on this machine."""
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from bench import environment
 from bench.errors import UsageError
 from bench.loader_plan import Options, check, choose_candidates
 from bench.plan import choose_device
+from bench.signals import stops_raise
 from pipelines.catalog import unknown_name
 
 if TYPE_CHECKING:
@@ -33,21 +35,65 @@ def choose(options: Options) -> tuple[list[str], str]:
 
 def verify_all(
     pipelines: Sequence[str], device: str, report: Callable[[str], None]
-) -> "list[Finding]":
-    """Tries every op on every pipeline.
+) -> "Iterator[Finding]":
+    """Tries every op on every pipeline, one after the other.
 
     Args:
         pipelines: Their spellings.
         device: "cuda" or "cpu".
-        report: Gets a line before each pipeline.
+        report: Gets a line before each pipeline, and one after each op that it was tried on.
     """
     from pipelines.verification.checks import TRIED, verify
 
-    findings = []
-    for spelling in pipelines:
-        report(f"verifying {spelling}")
-        findings += [verify(spelling, op, device) for op in TRIED]
-    return findings
+    for number, spelling in enumerate(pipelines, start=1):
+        report(f"[{number}/{len(pipelines)}] verifying {spelling}")
+        for op in TRIED:
+            start = time.monotonic()
+            finding = verify(spelling, op, device)
+            if finding.status != "skipped":
+                said = f": {finding.problem}" if finding.problem else ""
+                report(f"  {finding.status:<5} {op}, {time.monotonic() - start:.0f} s{said}")
+            yield finding
+
+
+def show(
+    findings: "Iterable[Finding]",
+    form: str,
+    report: Callable[[str], None],
+    put: Callable[[str], None],
+) -> int:
+    """Gathers the findings and puts the table; one that is stopped shows what was found so far.
+
+    Returns:
+        The exit code: 0, 1 where a promise was not kept, 130 where it was stopped.
+
+    Raises:
+        UsageError: There is no such form.
+    """
+    check_form(form)
+    found = []
+    stopped = False
+    try:
+        with stops_raise():
+            for finding in findings:
+                found.append(finding)
+    except KeyboardInterrupt:
+        stopped = True
+    if found:
+        put(render(found, form))
+    if stopped:
+        report("stopped: the rows that are missing were not tried")
+    return 130 if stopped else int(any_wrong(found))
+
+
+def check_form(form: str) -> None:
+    """Refuses an unknown form.
+
+    Raises:
+        UsageError: There is no such form.
+    """
+    if form not in FORMS:
+        raise UsageError(unknown_name("table format", form, list(FORMS)))
 
 
 def render(findings: "Sequence[Finding]", form: str) -> str:
@@ -56,8 +102,7 @@ def render(findings: "Sequence[Finding]", form: str) -> str:
     Raises:
         UsageError: There is no such form.
     """
-    if form not in FORMS:
-        raise UsageError(unknown_name("table format", form, list(FORMS)))
+    check_form(form)
     rows = [asdict(finding) for finding in findings]
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"

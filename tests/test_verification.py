@@ -1,5 +1,6 @@
 """What verification says, and how `bench loaders --verify` shows it."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.errors import UsageError
-from bench.verifying import any_wrong, render, verify_all
+from bench.verifying import any_wrong, render, show, verify_all
 from pipelines import native
 from pipelines.base import Batch
 from pipelines.verification.checks import TRIED, Finding, verify
@@ -52,9 +53,26 @@ def test_an_unknown_form_gets_the_nearest() -> None:
 
 def test_all_ops_are_tried_on_each_pipeline() -> None:
     said: list[str] = []
-    found = verify_all(["dali"], "nowhere", said.append)
+    found = list(verify_all(["dali"], "nowhere", said.append))
     assert [finding.op for finding in found] == list(TRIED)
-    assert said == ["verifying dali"]
+    assert said[0] == "[1/1] verifying dali"
+    tried = [finding for finding in found if finding.status != "skipped"]
+    assert len(said[1:]) == len(tried)
+    for line, finding in zip(said[1:], tried, strict=True):
+        assert finding.op in line
+        assert finding.status in line
+
+
+def test_what_was_found_before_a_stop_is_shown() -> None:
+    def stopped() -> Iterator[Finding]:
+        yield FINDINGS[0]
+        raise KeyboardInterrupt
+
+    said: list[str] = []
+    shown: list[str] = []
+    assert show(stopped(), "csv", said.append, shown.append) == 130
+    assert "native,none,ok" in "".join(shown)
+    assert "stopped" in said[-1]
 
 
 def test_bench_loaders_verifies_and_exits_by_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
