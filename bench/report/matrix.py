@@ -70,10 +70,12 @@ class Matrix:
         frame: One row per cell. Every measure has a column of its mean over seeds and one of its
             standard deviation, which is missing for a single seed. Time to accuracy is the mean
             over the seeds that reached the target, `reached` of `seeds`.
+        runs: The records of each row, in the order of the rows.
     """
 
     title: str
     frame: pd.DataFrame
+    runs: tuple[tuple[Record, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,13 @@ def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
     ]
     frame = pd.DataFrame(rows, columns=_columns()).astype(dict.fromkeys(_figures(), float))
     title = " | ".join((["reference"] if reference else []) + common)
-    return Matrix(title=title or "no records", frame=sort(frame, "time_to_accuracy_s"))
+    ordered = sort(frame.assign(place=range(len(frame))), "time_to_accuracy_s")
+    runs = list(grouped.values())
+    return Matrix(
+        title=title or "no records",
+        runs=tuple(tuple(runs[place]) for place in ordered["place"]),
+        frame=ordered.drop(columns="place"),
+    )
 
 
 def sort(frame: pd.DataFrame, column: str) -> pd.DataFrame:
