@@ -5,6 +5,15 @@ import math
 from torch import nn
 
 
+def trained_parameters(net: nn.Module) -> int:
+    """Numbers that training changes, in a part of the run at least."""
+    return sum(
+        parameter.numel()
+        for parameter in net.parameters()
+        if parameter.requires_grad or hasattr(parameter, "trained_for")
+    )
+
+
 class Freezing:
     """Stops the training of parameters when their share of a run is over.
 

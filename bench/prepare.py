@@ -15,7 +15,7 @@ from bench import optimizers
 from bench.averaging import WeightAverage
 from bench.cell import Cell
 from bench.draft import Draft
-from bench.freezing import Freezing
+from bench.freezing import Freezing, trained_parameters
 from bench.loop import Autocast, Step
 from bench.recipe import Recipe
 from bench.split import reduced, training_and_validation
@@ -85,7 +85,7 @@ def prepare(draft: Draft, shared: Shared, device: torch.device) -> Parts:
         evaluation = partial(
             build, augmentation="none", batch_size=EVALUATION_BATCH[device.type], training=False
         )
-    draft.parameters = sum(parameter.numel() for parameter in net.module.parameters())
+    draft.parameters = trained_parameters(net.module)
     draft.augmentation_draws = dict(pipeline.semantics.draws)
     draft.reads = building.reads(cell.pipeline, training)
     return Parts(

@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from sklearn import metrics as sk
 
+import architectures
 import pipelines
 from bench import run as running
 from bench.cell import Cell, Run
 from bench.draft import Draft, Job
+from bench.freezing import Freezing
 from bench.record import Record, Throughput
 from bench.run import Diverged, Shared, train
 from bench.store import Store
@@ -98,15 +101,20 @@ def test_the_same_seed_gives_the_same_curve_alone_or_after_other_cells(
     assert outcome(run(cell, tmp_path / "seed1", seed=1)) != outcome(alone)
 
 
-def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def compile_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nets are captured, guarded and differentiated as usual, but no kernels are made."""
     compile_net = torch.compile
     monkeypatch.setattr(
         torch,
         "compile",
         lambda module, **options: compile_net(module, backend="aot_eager", **options),
     )
+
+
+def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_quickly(monkeypatch)
     cell = replace(CELL, compile=True, pipeline="native[eager]")
     alone = run(cell, tmp_path / "alone")
     torch.compiler.reset()  # else the next net finds the graphs of this one
@@ -120,6 +128,34 @@ def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
     assert outcome(again) == outcome(alone)
     for record in (alone, again):
         assert not any("compiled" in reason for reason in record.timing_suspect)
+
+
+@pytest.mark.parametrize("warmed", [True, False])
+def test_a_net_that_freezes_on_the_way_is_compiled_for_it_before_the_clock_starts(
+    warmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_quickly(monkeypatch)
+    torch.compiler.reset()
+    if not warmed:
+        go_to, warm_up = Freezing.go_to, running.warm_up
+
+        def in_the_first_state(*arguments: Any) -> Any:
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(Freezing, "go_to", lambda freezing, step: go_to(freezing, 0))
+                return warm_up(*arguments)
+
+        monkeypatch.setattr(running, "warm_up", in_the_first_state)
+    cell = replace(
+        CELL, architecture="airnet94", width=0.125, compile=True, protocol="speedrun",
+        pipeline="native[eager]", test_images=100,
+    )  # fmt: skip
+    record = run(cell, tmp_path)
+    compiled = [reason for reason in record.timing_suspect if "compiled" in reason]
+    assert bool(compiled) != warmed, record.timing_suspect
+    assert record.parameters
+    assert record.parameters < sum(
+        parameter.numel() for parameter in architectures.build("airnet94", width=0.125).parameters()
+    ), "the whitening is not trained"
 
 
 def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
