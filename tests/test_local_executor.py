@@ -381,3 +381,18 @@ def wait_until_gone(pid: int) -> None:
     while alive(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_start_with_the_settings_unless_the_user_has_set_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    worker = Worker.start("key", tmp_path / "log", module="this")
+    try:
+        found = Path(f"/proc/{worker.process.pid}/environ").read_bytes().decode().split("\0")
+    finally:
+        worker.stop()
+    assert "MALLOC_MMAP_MAX_=0" in found
+    assert "OMP_WAIT_POLICY=ACTIVE" in found
