@@ -107,12 +107,12 @@ def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
         records: Of one machine, source and scale; anything that differs is said in the row.
         reference: Whether the repository ships them, which the title then says.
     """
-    grouped = _grouped(records)
-    common, differing = _budgets(list(grouped))
-    recipes = differing_settings([key.cell for key in grouped])
+    grouped_runs = grouped(records)
+    common, differing = budgets(list(grouped_runs))
+    recipes = differing_settings([key.cell for key in grouped_runs])
     rows = [
         _row(key, runs, ", ".join([*(key.parts()[name] for name in differing), *recipes[key.cell]]))
-        for key, runs in grouped.items()
+        for key, runs in grouped_runs.items()
     ]
     frame = pd.DataFrame(rows, columns=_columns()).astype(dict.fromkeys(_figures(), float))
     title = " | ".join((["reference"] if reference else []) + common)
@@ -158,7 +158,8 @@ def _figures() -> list[str]:
     return [name for measure in MEASURES for name in (measure, f"{measure}_sd")]
 
 
-def _grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
+def grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
+    """The runs of each row of the matrix."""
     found = list(records)
     machine = _usual(_machine(record) for record in found)
     torch = _usual(str(record.environment.get("torch") or "") for record in found)
@@ -187,7 +188,7 @@ def _usual(values: Iterable[str]) -> str:
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def _budgets(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
+def budgets(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
     """What all keys share, as words for the title, and the names of the parts that differ."""
     if not keys:
         return [], []
@@ -209,7 +210,7 @@ def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
     row: dict[str, Any] = {axis: getattr(key.cell, axis) for axis in AXES}
     row |= {"machine": key.machine, "source": key.cell.source, "scale": key.cell.scale}
     row |= {"budget": budget, "seeds": len(good), "runs": len(runs)}
-    measured = [_measures(run) for run in good]
+    measured = [measures(run) for run in good]
     for name in MEASURES:
         row[name], row[f"{name}_sd"] = _mean_and_sd([values[name] for values in measured])
     row["reached"] = _reached(key.cell, good)
@@ -238,7 +239,8 @@ def bound_by(stall_pct: float | None) -> str:
     return "pipeline" if stall_pct >= PIPELINE_BOUND_PCT else "both"
 
 
-def _measures(run: Record) -> dict[str, float | None]:
+def measures(run: Record) -> dict[str, float | None]:
+    """What a run measured, by the columns of the matrix; None for what it has not."""
     metrics, throughput = run.metrics, run.throughput
     return {
         "accuracy": metrics.accuracy if metrics else None,
