@@ -117,7 +117,7 @@ def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
     frame = pd.DataFrame(rows, columns=_columns()).astype(dict.fromkeys(_figures(), float))
     title = " | ".join((["reference"] if reference else []) + common)
     ordered = sort(frame.assign(place=range(len(frame))), "time_to_accuracy_s")
-    runs = list(grouped.values())
+    runs = list(grouped_runs.values())
     return Matrix(
         title=title or "no records",
         runs=tuple(tuple(runs[place]) for place in ordered["place"]),
