@@ -1,0 +1,135 @@
+"""What each level of each factor did: against a reference, over cells that differ in nothing else.
+
+An effect is the mean over matched cells, each weighing the same. Its interval is over the matched
+cells where there are five or more, else over seeds where every side has five or more; with fewer
+there is no claim. A time where one side missed the target has no ratio, but it counts: then ranks
+decide, with a miss ranked after every time.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.report.intervals import (
+    ALPHA,
+    Contrast,
+    Interval,
+    rank_sum,
+    signed_rank,
+    student,
+    welch,
+)
+from bench.report.matching import Matched, difference, enough_seeds, is_finite
+from bench.report.outcomes import METRICS, TIME, Metric, Outcome
+
+CELLS_NEEDED = 5
+
+Over = Literal["matched cells", "seeds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What one level did to one figure.
+
+    Args:
+        cells: Matched cells with figures on both sides.
+        runs: Runs behind them, of the level and of the reference.
+        both: Matched cells that have a difference: for a time, both sides reached the target.
+        interval: Points of a percent, or a ratio; None for fewer than two differences.
+        over: What the interval is over.
+        enough: Whether there are enough cells or seeds for a claim.
+        side: 1 higher, -1 lower, 0 cannot tell.
+        reached: Runs that reached the target, of the level and of the reference.
+    """
+
+    factor: str
+    level: str
+    reference: str
+    metric: Metric
+    cells: int
+    runs: tuple[int, int]
+    both: int
+    interval: Interval | None
+    over: Over
+    enough: bool
+    side: int
+    reached: tuple[int, int] = (0, 0)
+
+
+def effect(matched: Matched, level: str, metric: Metric) -> Effect | None:
+    """What a level did to a figure; None where no matched cells have it on both sides."""
+    found = [(pair, pair.contrast(metric)) for pair in matched.pairs[level]]
+    contrasts = [contrast for _, contrast in found if contrast is not None]
+    if not contrasts:
+        return None
+    pairs = [pair for pair, contrast in found if contrast is not None]
+    over, enough = _grounds(contrasts)
+    differences = [difference(contrast, metric) for contrast in contrasts]
+    interval = (
+        welch([one for one in contrasts if is_finite(one)])
+        if over == "seeds"
+        else student([value for value in differences if math.isfinite(value)])
+    )
+    side = _side(contrasts, differences, interval, over) if enough else 0
+    return Effect(
+        factor=matched.factor,
+        level=level,
+        reference=matched.reference,
+        metric=metric,
+        cells=len(contrasts),
+        runs=_totals([(len(one.level), len(one.reference)) for one in contrasts]),
+        both=sum(map(is_finite, contrasts) if over == "seeds" else map(math.isfinite, differences)),
+        interval=interval.as_ratio() if interval and metric.ratio else interval,
+        over=over,
+        enough=enough,
+        side=side,
+        reached=_totals([(_reached(one.level), _reached(one.reference)) for one in pairs])
+        if metric is TIME
+        else (0, 0),
+    )
+
+
+def effects(matched: Matched) -> dict[str, list[Effect]]:
+    """Those of each level, in the order of the metrics."""
+    return {
+        level: [
+            found for metric in METRICS if (found := effect(matched, level, metric)) is not None
+        ]
+        for level in matched.pairs
+    }
+
+
+def _grounds(contrasts: Sequence[Contrast]) -> tuple[Over, bool]:
+    """What an interval is over, and whether it may carry a claim."""
+    if len(contrasts) >= CELLS_NEEDED:
+        return "matched cells", True
+    if all(map(enough_seeds, contrasts)):
+        return "seeds", True
+    return "matched cells", False
+
+
+def _side(
+    contrasts: Sequence[Contrast],
+    differences: Sequence[float],
+    interval: Interval | None,
+    over: Over,
+) -> int:
+    if over == "seeds" and not all(map(is_finite, contrasts)):
+        score, p = rank_sum(contrasts)
+        return (score > 0) - (score < 0) if p < ALPHA else 0
+    if over == "matched cells" and any(map(math.isinf, differences)):
+        side, p = signed_rank([0.0 if math.isnan(value) else value for value in differences])
+        return side if p < ALPHA else 0
+    return interval.side() if interval else 0
+
+
+def _reached(side: Sequence[Outcome]) -> int:
+    return sum(outcome.reached for outcome in side)
+
+
+def _totals(pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return sum(level for level, _ in pairs), sum(reference for _, reference in pairs)
+
+
+__all__ = ["CELLS_NEEDED", "Effect", "Over", "effect", "effects"]
