@@ -15,11 +15,11 @@ from bench.cli_options import (
     Device,
     ImageSize,
     Out,
-    Select,
     Source,
     spelled,
 )
 from bench.cli_run import run
+from bench.cli_table import table
 from bench.cli_tune import tune
 from bench.guarding import guarded
 
@@ -47,6 +47,7 @@ def version(show: bool) -> None:
 
 
 app.command()(run)
+app.command()(table)
 app.command()(tune)
 
 
@@ -57,39 +58,6 @@ def root(
     ] = False,
 ) -> None:
     """Options of `bench` itself."""
-
-
-@app.command()
-def table(
-    results: Annotated[Path, typer.Argument(help="A results folder, or one group in it.")] = Path(
-        "results"
-    ),
-    form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
-    sort: Annotated[str | None, typer.Option(help="Column to sort by, best first.")] = None,
-    columns: Annotated[str | None, typer.Option(help="Columns to show, comma-separated.")] = None,
-    select: Select = "",
-    debug: Debug = False,
-) -> None:
-    """Show the matrix: one table for each machine, source and scale, this machine's first."""
-
-    def work() -> str:
-        from bench.console import terminal
-        from bench.environment import this_machine
-        from bench.report.table import render_all
-
-        screen = terminal()
-        return render_all(
-            results,
-            form,  # type: ignore[arg-type]
-            machine=this_machine(),
-            sort_by=sort,
-            columns=columns.split(",") if columns else None,
-            expression=select,
-            width=screen.width,
-            color=screen.color,
-        )
-
-    typer.echo(guarded(work, debug=debug), nl=False)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from bench.reaching import time_to_accuracy_s
 from bench.record import Metrics, PerClass, Point
 
 
@@ -90,11 +91,3 @@ def full_scores(
         time_to_accuracy_s=reached_s,
         time_to_accuracy_with_compile_s=None if reached_s is None else reached_s + compile_s,
     )
-
-
-def time_to_accuracy_s(curve: Iterable[Point], target: float) -> float | None:
-    """Training clock at the first point whose validation accuracy is at least `target`."""
-    for point in curve:
-        if point.validation_accuracy is not None and point.validation_accuracy >= target:
-            return point.train_s
-    return None

@@ -39,7 +39,12 @@ OPTIONS = {
             "--epochs", "--out", "--save", "--timeout", "--debug",
         }
     ),
-    "table": frozenset({"results", "--format", "--sort", "--columns", "-k", "--debug"}),
+    "table": frozenset(
+        {
+            "results", "--format", "--sort", "--columns", "--target", "--group", "--metric",
+            "--pivot", "-k", "--debug",
+        }
+    ),
     "loaders": frozenset(
         {
             "--pipeline", "--augmentation", "--batch-size", "--source", "--image-size", "--decode",

@@ -4,7 +4,8 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from bench.metrics import full_scores, quick_scores, time_to_accuracy_s
+from bench.metrics import full_scores, quick_scores
+from bench.reaching import time_to_accuracy_s
 from bench.record import Point
 
 NAMES = tuple("abcdefg")

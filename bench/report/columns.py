@@ -12,6 +12,7 @@ from pipelines.catalog import unknown_name
 Row = dict[str, Any]
 NOT_REACHED = "not reached"
 ABSENT = "-"
+WHOLE = {"seeds": "runs", "cells": "all_cells"}  # what ended well, and of how many
 
 
 class TableError(ValueError):
@@ -25,6 +26,7 @@ COLUMNS = {
     "pipeline": Column(header="pipeline"),
     "reads": Column(header="reads"),
     "budget": Column(header="budget"),
+    "cells": Column(header="cells", right=True),
     "seeds": Column(header="seeds", priority=1, right=True),
     "accuracy": Column(header="accuracy %", digits=2, factor=100, lower=False),
     "one_view_accuracy": Column(header="one view %", digits=2, factor=100, lower=False),
@@ -44,12 +46,16 @@ COLUMNS = {
 def shown(
     frame: pd.DataFrame, columns: Sequence[str] | None
 ) -> tuple[dict[str, list[str]], dict[str, set[int]]]:
-    """The texts of each column, and the rows that are the best of it."""
+    """The texts of each column, and the rows that are the best of it.
+
+    Raises:
+        TableError: An unknown column.
+    """
     rows: list[Row] = frame.to_dict(orient="records")  # type: ignore[assignment]
     for row in rows:
         row["notes"] = _notes(row)
-    names = list(COLUMNS) if columns is None else list(columns)
     known = {*frame.columns, "notes"}
+    names = [name for name in COLUMNS if name in known] if columns is None else list(columns)
     for name in names:
         if name not in known:
             raise TableError(unknown_name("column", name, sorted(known)))
@@ -83,8 +89,9 @@ def _notes(row: Row) -> str:
 def _text(name: str, row: Row) -> str:
     value = row[name]
     column = COLUMNS.get(name, Column(header=name))
-    if name == "seeds":
-        return f"{value}/{row['runs']}" if value != row["runs"] else str(value)
+    if name in WHOLE:
+        whole = row[WHOLE[name]]
+        return f"{value}/{whole}" if value != whole else str(value)
     if name.startswith("time_to_accuracy") and row["seeds"] and row["reached"] == 0:
         return NOT_REACHED
     if value is None or (isinstance(value, float) and math.isnan(value)):

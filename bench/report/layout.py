@@ -40,6 +40,8 @@ def markdown(
     columns: Mapping[str, Column],
     cells: Mapping[str, Sequence[str]],
     best: Mapping[str, Collection[int]],
+    *,
+    notes: Sequence[str] = (),
 ) -> str:
     """A Markdown table under a heading.
 
@@ -48,6 +50,7 @@ def markdown(
         columns: How to show each column, in order.
         cells: Column to the texts of its rows.
         best: Column to the rows that are set in bold.
+        notes: Paragraphs between heading and table.
     """
     texts = {
         column.header: [
@@ -61,7 +64,7 @@ def markdown(
         colalign=["right" if column.is_number else "left" for column in columns.values()],
         disable_numparse=True,
     )
-    return f"### {title}\n\n{table}\n"
+    return "\n\n".join([f"### {title}", *notes, table]) + "\n"
 
 
 def for_terminal(
@@ -70,6 +73,7 @@ def for_terminal(
     cells: Mapping[str, Sequence[str]],
     best: Mapping[str, Collection[int]],
     *,
+    notes: Sequence[str] = (),
     width: int | None,
     color: bool,
     keep: bool = False,
@@ -77,6 +81,7 @@ def for_terminal(
     """A table for a terminal; arguments as in `markdown`.
 
     Args:
+        notes: Lines under the table.
         width: Characters that it may use; None for as many as it takes.
         color: Whether it may use bold and colours.
         keep: Whether columns stay that are too wide together.
@@ -90,9 +95,7 @@ def for_terminal(
         name: max(map(len, [column.header, *cells[name]])) + 3 for name, column in columns.items()
     }
     dropped = [] if keep or width is None else _dropped(columns, widths, width)
-    table = Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
-    )
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
     names = [name for name in columns if name not in dropped]
     for name in names:
         table.add_column(
@@ -108,10 +111,14 @@ def for_terminal(
     needed = sum(widths[name] for name in names) + 2
     out = StringIO()
     console = Console(
-        file=out, width=width or max(needed, len(title)), force_terminal=color, no_color=not color,
+        file=out, width=width or max(needed, *map(len, (title, *notes))),
+        force_terminal=color, no_color=not color,
         color_system="standard" if color else None, highlight=False,
     )  # fmt: skip
+    console.print(Text(title, "bold"))  # above the table, which may be narrower
     console.print(table)
+    for note in notes:
+        console.print(Text(note, "dim"))
     if dropped:
         left_out = ", ".join(columns[name].header for name in dropped)
         console.print(f"left out for width: {left_out}", style="dim")

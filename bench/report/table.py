@@ -1,22 +1,22 @@
-"""The matrix as text: for a terminal, as Markdown, CSV or JSON."""
+"""The matrix as text: for a terminal, as Markdown, CSV, HTML, LaTeX or JSON."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import pandas as pd
 
 from bench.files import StoreError
 from bench.record import Record
-from bench.report.columns import NOT_REACHED, TableError, laid_out, shown
-from bench.report.layout import for_terminal, markdown
-from bench.report.matrix import Matrix, build, sort
+from bench.report.columns import COLUMNS, NOT_REACHED, TableError, laid_out, shown
+from bench.report.matrix import Matrix, build
+from bench.report.pivot import Grouping, Pivot, Shape, averaged, footings, pivoted, sorted_by
+from bench.report.retarget import retarget
+from bench.report.sheet import Form, Sheet, as_json, check_form, drawn
+from bench.report.versions import versions
 from bench.selection import select
 from bench.store import Store, groups
 from pipelines.catalog import unknown_name
-
-Form = Literal["rich", "md", "csv", "json"]
 
 
 def render(
@@ -32,35 +32,18 @@ def render(
 
     Args:
         matrix: What to show.
-        form: "rich" for a terminal, "md", "csv" or "json".
+        form: "rich" for a terminal, "md", "csv", "html", "latex" or "json".
         sort_by: A column of the frame, best first; the default is time to accuracy.
-        columns: Columns of the frame, or those that "rich" and "md" show; None for the usual ones.
+        columns: Columns of the frame; None for the usual ones, and for all in "csv" and "json".
         width: Characters that "rich" may use; None for as many as it takes.
         color: Whether "rich" may use bold and colours.
 
     Raises:
         TableError: An unknown form or column.
     """
-    frame = _sorted(matrix.frame, sort_by)
-    if form == "csv":
-        return _chosen(_plain(frame), columns).to_csv(index=False, lineterminator="\n")
-    if form == "json":
-        rows = json.loads(_chosen(frame, columns).to_json(orient="records", double_precision=15))
-        return json.dumps({"title": matrix.title, "rows": rows}, indent=1) + "\n"
-    cells, best = shown(frame, columns)
-    if form == "md":
-        return markdown(matrix.title, laid_out(cells), cells, best)
-    if form == "rich":
-        return for_terminal(
-            matrix.title,
-            laid_out(cells),
-            cells,
-            best,
-            width=width,
-            color=color,
-            keep=columns is not None,
-        )
-    raise TableError(unknown_name("table format", form, list(get_args(Form))))
+    check_form(form)
+    sheet = _sheet(matrix.frame, form, title=matrix.title, sort_by=sort_by, columns=columns)
+    return drawn(sheet, form, width=width, color=color)
 
 
 def render_all(
@@ -71,6 +54,8 @@ def render_all(
     sort_by: str | None = None,
     columns: Sequence[str] | None = None,
     expression: str = "",
+    target: float | None = None,
+    shape: Shape = None,
     width: int | None = None,
     color: bool = False,
     on_warning: Callable[[str], None] | None = None,
@@ -79,11 +64,49 @@ def render_all(
 
     CSV is one table whose rows name machine, source and scale; JSON is a list of tables.
 
+    Args:
+        root: A results folder, or one group in it.
+        form: As in `render`.
+        machine: Names of this machine.
+        sort_by: As in `render`; not for a pivot table.
+        columns: Likewise.
+        expression: What -k takes; which cells to show.
+        target: Validation accuracy that time to accuracy is for; None for that of each run.
+        shape: Means over axes, or a pivot table, instead of a row for each cell.
+        width: As in `render`.
+        color: Likewise.
+        on_warning: Is told of damaged records.
+
     Raises:
         StoreError: There is nothing to show, or it cannot be read.
-        TableError: An unknown form or column.
+        TableError: An unknown form or column, or a target that is no share.
         UsageError: An `expression` that matches no cell.
     """
+    check_form(form)
+    if isinstance(shape, Pivot) and (sort_by is not None or columns is not None):
+        raise TableError(
+            "a pivot table has the columns of its axes: leave --sort and --columns out"
+        )
+    sheets = [
+        sheet
+        for kept, reference in _chosen_groups(root, machine, expression, on_warning)
+        for sheet in _sheets(kept, reference, form, target, shape, sort_by, columns)
+    ]
+    if form == "csv":
+        whole = pd.concat([sheet.frame for sheet in sheets], ignore_index=True)
+        return whole.to_csv(index=False, lineterminator="\n")
+    if form == "json":
+        return json.dumps([as_json(sheet) for sheet in sheets], indent=1) + "\n"
+    return "\n".join(drawn(sheet, form, width=width, color=color) for sheet in sheets)
+
+
+def _chosen_groups(
+    root: Path,
+    machine: Collection[str],
+    expression: str,
+    on_warning: Callable[[str], None] | None,
+) -> list[tuple[list[Record], bool]]:
+    """The records of each group that `expression` chooses, and whether it is a reference."""
     found = {}
     for group in groups(root, machines=machine):
         store = Store(group.folder)
@@ -92,22 +115,92 @@ def render_all(
     if not cells:
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
     chosen = set(select(cells, expression))
-    matrices = [
-        build(kept, reference=group.reference)
+    return [
+        (kept, group.reference)
         for group, records in found.items()
         if (kept := [record for record in records if record.cell in chosen])
     ]
-    if form == "csv":
-        frames = [_sorted(matrix.frame, sort_by) for matrix in matrices]
-        whole = pd.concat([_plain(frame) for frame in frames], ignore_index=True)
-        return _chosen(whole, columns).to_csv(index=False, lineterminator="\n")
-    texts = [
-        render(matrix, form, sort_by=sort_by, columns=columns, width=width, color=color)
-        for matrix in matrices
-    ]
-    if form == "json":
-        return json.dumps([json.loads(text) for text in texts], indent=1) + "\n"
-    return "\n".join(texts)
+
+
+def _sheets(
+    records: list[Record],
+    reference: bool,
+    form: Form,
+    target: float | None,
+    shape: Shape,
+    sort_by: str | None,
+    columns: Sequence[str] | None,
+) -> list[Sheet]:
+    """The tables of one group: one, or one for each footing where cells are averaged."""
+    notes: list[str] = []
+    if target is not None:
+        changed = retarget(records, target)
+        records = changed.records
+        notes.append(changed.note)
+    made = []
+    for part in footings(records) if shape else [records]:
+        matrix, software = build(part, reference=reference), versions(part)
+        if isinstance(shape, Pivot):
+            made.append(_pivot_sheet(matrix, shape, notes, software))
+            continue
+        frame, more = matrix.frame, list[str]()
+        if isinstance(shape, Grouping):
+            frame, more = averaged(frame, shape.axes)
+        made.append(
+            _sheet(
+                frame,
+                form,
+                title=matrix.title,
+                notes=(*notes, *more),
+                software=software,
+                sort_by=sort_by,
+                columns=columns,
+            )
+        )
+    return made
+
+
+def _sheet(
+    frame: pd.DataFrame,
+    form: Form,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    software: str = "",
+    sort_by: str | None,
+    columns: Sequence[str] | None,
+) -> Sheet:
+    frame = _sorted(frame, sort_by)
+    figures = form in ("csv", "json")
+    cells, best = ({}, {}) if figures else shown(frame, columns)
+    return Sheet(
+        title=title,
+        notes=tuple(notes),
+        versions=software,
+        columns=laid_out(cells),
+        cells=cells,
+        best=best,
+        frame=_chosen(_plain(frame), columns) if figures else frame,
+        rows=_chosen(frame, columns) if figures else frame,
+        keep=columns is not None,
+    )
+
+
+def _pivot_sheet(matrix: Matrix, pivot: Pivot, notes: Sequence[str], software: str) -> Sheet:
+    table = pivoted(matrix.frame, pivot)
+    down, across = table.axes
+    header = COLUMNS[pivot.metric].header
+    return Sheet(
+        title=f"{header}, {down} x {across} | {matrix.title}",
+        notes=(*notes, *table.notes),
+        versions=software,
+        columns=table.columns,
+        cells=table.cells,
+        best=table.best,
+        frame=table.frame,
+        rows=table.frame,
+        keep=True,
+    )
 
 
 def write_matrix(store: Store, records: Iterable[Record]) -> Path:
@@ -122,7 +215,7 @@ def _sorted(frame: pd.DataFrame, column: str | None) -> pd.DataFrame:
         return frame
     if column not in frame.columns:
         raise TableError(unknown_name("column to sort by", column, list(frame.columns)))
-    return sort(frame, column)
+    return sorted_by(frame, column)
 
 
 def _chosen(frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
