@@ -55,6 +55,15 @@ class Draft:
         finally:
             self.timings[name] = (self.timings.get(name) or 0.0) + time.perf_counter() - start
 
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """The `with` block is no part of the run: `total_s` leaves its seconds out."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._began += time.perf_counter() - start
+
     def record(self, status: Status, error: Failure | None = None) -> Record:
         """The record of the run as it stands."""
         self.timings["total_s"] = time.perf_counter() - self._began

@@ -14,6 +14,7 @@ from bench.record import Failure, Record
 from bench.report.table import write_matrix
 from bench.signals import stops_held, stops_raise
 from bench.store import Store
+from bench.tensorboard.overview import write_overview
 
 FAILED = ("diverged", "oom", "timeout", "crashed")
 
@@ -56,10 +57,13 @@ def execute(
             draft = Draft(job=_job(plan, run, command))
             record = draft.record("skipped", Failure(type="Skipped", message=reason))
             _keep(store, console, counts, record)
+        write_overview(store, store.records(), plan.todo, on_error=console.notice)
         if plan.todo:
             jobs = [_job(plan, run, command) for run in plan.todo]
             interrupted = _train(jobs, store, console, counts, timeout_s, fail_fast)
-        write_matrix(store, store.records())
+        records = store.records()
+        write_matrix(store, records)
+        write_overview(store, records, on_error=console.notice)
     return Outcome(counts=counts, interrupted=interrupted)
 
 

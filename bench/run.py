@@ -14,8 +14,10 @@ import architectures
 from bench import environment, memory
 from bench.clock import CompileWatch, TrainingClock
 from bench.draft import Draft
+from bench.examples import keep_example
 from bench.loop import Step, cached_step_s, padded, predict, train_epoch
 from bench.metrics import Scores, full_scores, quick_scores
+from bench.pr_curves import positives
 from bench.prepare import Parts, Shared, fresh_step, prepare
 from bench.record import Point, Throughput
 from bench.store import Store
@@ -54,6 +56,9 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
     parts = prepare(draft, shared, device)
     try:
         warm = warm_up(draft, shared, parts)
+        store = Store(Path(draft.job.folder))
+        with draft.untimed():
+            keep_example(store, run.cell, warm.batch[0], parts.training)
         watch = CompileWatch()
         fit(draft, parts, on_point)
         recompiled = watch.new_graphs()
@@ -216,7 +221,10 @@ def evaluate_test(draft: Draft, parts: Parts) -> None:
             one_view_accuracy=quick_scores(found.plain_NK, found.labels_N).accuracy,
         )
     Store(Path(draft.job.folder)).save_predictions(
-        draft.job.run.id, found.labels_N.cpu().numpy(), found.logits_NK.argmax(dim=1).cpu().numpy()
+        draft.job.run.id,
+        found.labels_N.cpu().numpy(),
+        found.logits_NK.argmax(dim=1).cpu().numpy(),
+        positives=positives(found.logits_NK, found.labels_N).int().cpu().numpy(),
     )
 
 

@@ -8,7 +8,9 @@ source and scale:
     records/.quarantine/        files that are no valid record
     logs/<run_id>.log           output of the run's worker
     predictions/<run_id>.npz    test labels and predictions
-    tensorboard/<run>/          event files
+    examples/<policy>__<pipeline>.png    augmented images, as `bench.examples` names them
+    profiles/<run_id>.json.gz   a trace of some steps, and beside it a table of what took longest
+    tensorboard/<run>/          event files, and beside the runs what `bench.tensorboard` lists
     matrix.csv, matrix.md       the table, rebuilt from the records
     loaders.*                   what `bench loaders` found: json is all, the rest derived from it
 """
@@ -45,11 +47,14 @@ class Predictions:
         labels: int (N,).
         predictions: int (N,).
         probabilities: float (N, classes), or None when they were not kept.
+        positives: int (classes, 2, thresholds): true and false positives of each class where its
+            probability is at least a threshold, which divide 0 to 1 evenly. None in old files.
     """
 
     labels: "np.ndarray"
     predictions: "np.ndarray"
     probabilities: "np.ndarray | None" = None
+    positives: "np.ndarray | None" = None
 
 
 def _to_stderr(message: str) -> None:
@@ -84,11 +89,15 @@ class Store:
 
     def tensorboard_path(self, run: Run) -> Path:
         """Folder of a run's event files: the name to read, the id to tell budgets apart."""
-        return self.folder / "tensorboard" / f"{slug(run.name, keep='_')}_{run.id[:8]}"
+        return self.tensorboard_folder() / f"{slug(run.name, keep='_')}_{run.id[:8]}"
+
+    def tensorboard_folder(self) -> Path:
+        """Folder of all event files."""
+        return self.folder / "tensorboard"
 
     def loaders_tensorboard_path(self, pipeline: str) -> Path:
         """Folder of the event files of one pipeline, measured alone."""
-        return self.folder / "tensorboard" / "loaders" / slug(pipeline)
+        return self.tensorboard_folder() / "loaders" / slug(pipeline)
 
     def _inside(self, name: str) -> Path:
         folder = self.folder / name
@@ -231,13 +240,15 @@ class Store:
         labels: "ArrayLike",
         predictions: "ArrayLike",
         probabilities: "ArrayLike | None" = None,
+        positives: "ArrayLike | None" = None,
     ) -> Path:
         """Keeps what a run predicted for the test set; shapes as in `Predictions`."""
         import numpy as np
 
         arrays = {"labels": np.asarray(labels), "predictions": np.asarray(predictions)}
-        if probabilities is not None:
-            arrays["probabilities"] = np.asarray(probabilities)
+        for name, extra in (("probabilities", probabilities), ("positives", positives)):
+            if extra is not None:
+                arrays[name] = np.asarray(extra)
         buffer = BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         path = self.folder / "predictions" / f"{run_id}.npz"

@@ -47,7 +47,7 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
     """Does one job; whatever it raises becomes the record's status."""
     from bench.run import train
     from bench.store import Store
-    from bench.tensorboard import RunLog
+    from bench.tensorboard import RunLog, kept_positives
 
     store = Store(Path(job.folder))
     redirect_output(store.log_path(job.run.id))
@@ -66,7 +66,7 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
     except Exception as error:  # noqa: BLE001 - every fault of a run is a row of the matrix
         traceback.print_exc()
         record = draft.record(status_of(error), failure(error, store.log_path(job.run.id)))
-    log.finish(record)
+    log.finish(record, kept_positives(store, record))
     return record
 
 

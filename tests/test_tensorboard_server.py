@@ -15,6 +15,7 @@ import pytest
 from bench.record import Record
 from bench.store import Store
 from bench.tensorboard import RunLog
+from bench.tensorboard.overview import write_overview
 from tests.made import made_record, made_run
 
 START_TIMEOUT_S = 120
@@ -28,6 +29,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in (0, 1):
         record = store.write(made_record(seed, accuracy=0.5 + seed / 10))
         log(record, store)
+    write_overview(store, store.records(), on_error=pytest.fail)
     return root
 
 
@@ -105,4 +107,5 @@ def test_hparams_and_the_throughput_view_are_there(server: str) -> None:
     assert plugins["hparams"]["enabled"]
     assert plugins["custom_scalars"]["enabled"]
     layout = get(server, "plugin/custom_scalars/layout")
-    assert "Throughput" in json.dumps(layout)
+    shown = [category["title"] for category in layout["category"]]
+    assert shown == ["Throughput", "Time to accuracy", "Seeds"]

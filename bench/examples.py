@@ -1,0 +1,68 @@
+"""Augmented images as the net gets them: one strip for each policy and pipeline of a group."""
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from bench.cell import Cell
+from bench.files import slug
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipelines.sources.base import Images
+
+SHOWN = 16  # images of a strip
+SIDE = 64  # pixels that an image has at least when magnified, about this when made smaller
+
+
+def example_name(cell: Cell) -> str:
+    """Name of the strip of a cell's policy and pipeline: "flip_crop__torchvision-workers-2"."""
+    return f"{slug(cell.augmentation, keep='_')}__{slug(cell.pipeline, keep='_')}"
+
+
+def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Images") -> None:
+    """Writes a strip to the group's `examples/` unless its policy and pipeline have one.
+
+    Args:
+        store: Of the group.
+        cell: Whose policy and pipeline made the images.
+        images_BCHW: As a pipeline delivers them: normalised, any floating dtype.
+        source: What they were made of, for mean and standard deviation.
+    """
+    name = f"examples/{example_name(cell)}.png"
+    if not (store.folder / name).exists():
+        store.write_derived(name, strip_png(images_BCHW, source))
+
+
+def kept_examples(store: Store) -> dict[str, bytes]:
+    """The group's strips as PNG, by name, in its order."""
+    paths = sorted((store.folder / "examples").glob("*.png"))
+    return {path.stem: path.read_bytes() for path in paths}
+
+
+def strip_png(images_BCHW: "Tensor", source: "Images") -> bytes:
+    """The first images of a batch beside each other, de-normalised.
+
+    Small images are magnified by a whole number so that every pixel stays one, large ones reduced.
+    """
+    import torch
+    from PIL import Image
+
+    x_BCHW = images_BCHW[:SHOWN].detach().float().cpu()
+    mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (source.mean, source.std))
+    x_BCHW = ((x_BCHW * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    row_HWC = torch.cat(list(x_BCHW), dim=2).permute(1, 2, 0)
+    pixels = row_HWC.expand(-1, -1, 3) if row_HWC.shape[2] == 1 else row_HWC
+    image = Image.fromarray(pixels.contiguous().numpy())
+    side = x_BCHW.shape[2]
+    if side < SIDE:
+        factor = SIDE // side
+        image = image.resize(
+            (image.width * factor, image.height * factor), Image.Resampling.NEAREST
+        )
+    elif side >= 2 * SIDE:
+        image = image.reduce(side // SIDE)
+    buffer = BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
