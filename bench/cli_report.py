@@ -1,0 +1,45 @@
+"""`bench report` on the command line."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli_options import DataDir, Debug, Select
+from bench.guarding import guarded
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="A results folder, or one group in it.")] = Path(
+        "results"
+    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="One page of all groups, and nothing in the groups' folders."),
+    ] = None,
+    select: Select = "",
+    update: Annotated[
+        Path | None,
+        typer.Option(help="A Markdown file: puts the conclusions between its markers."),
+    ] = None,
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Write a page for each machine, source and scale: matrix, figures, conclusions, reasons."""
+
+    def work() -> list[Path]:
+        from bench.environment import this_machine
+        from bench.report.writing import Order, write
+
+        order = Order(
+            results=results,
+            out=out,
+            select=select,
+            update=update,
+            data_dir=data_dir,
+            machines=this_machine(),
+        )
+        return write(order, lambda said: typer.echo(said, err=True))
+
+    for path in guarded(work, debug=debug):
+        typer.echo(path)

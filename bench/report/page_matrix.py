@@ -1,0 +1,161 @@
+"""The matrix on the page: sorted, filtered and with the columns that a reader chooses."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bench.cell import AXES
+from bench.report.columns import ABSENT, COLUMNS, laid_out, shown
+from bench.report.layout import Column
+from bench.report.matrix import Matrix
+from bench.report.page_html import tag, text
+
+MORE = ("status", "runs", "reached", "parameters", "reads", "draws", "timing_suspect")
+FILTERS = (*AXES, "status")
+NO_RUNS = "No runs are recorded here yet; `bench run` makes some."
+
+
+def matrix_section(matrix: Matrix, prefix: str) -> str:
+    """Filters and table; every row links to the closer look at its cell.
+
+    Args:
+        matrix: What to show.
+        prefix: Of the ids of this group's elements.
+    """
+    if not len(matrix.frame):
+        return tag("p", text(NO_RUNS))
+    usual, _ = shown(matrix.frame, None)
+    told = [name for name in (*COLUMNS, *MORE) if name in matrix.frame.columns or name == "notes"]
+    cells, best = shown(matrix.frame, [*usual, *(name for name in told if name not in usual)])
+    cells = {name: texts for name, texts in cells.items() if name in usual or _tells(texts)}
+    columns = laid_out(cells)
+    rows: list[dict[str, Any]] = matrix.frame.to_dict(orient="records")  # type: ignore[assignment]
+    heads = [_head(name, column, name in usual) for name, column in columns.items()]
+    body = [
+        _row(
+            row,
+            index,
+            {name: texts[index] for name, texts in cells.items()},
+            {name for name in cells if index in best[name]},
+            columns,
+            usual=set(usual),
+            prefix=prefix,
+        )
+        for index, row in enumerate(rows)
+    ]
+    table = tag(
+        "table",
+        tag("thead", tag("tr", *heads)),
+        tag("tbody", "\n".join(body)),
+        class_="matrix",
+        id=f"{prefix}-matrix-table",
+        data_sortable=True,
+    )
+    return _controls(rows, columns, set(usual), prefix) + tag(
+        "div", table, class_="box tall", tabindex=0
+    )
+
+
+def _tells(texts: Sequence[str]) -> bool:
+    return any(value not in ("", ABSENT, "None", "nan") for value in texts)
+
+
+def _head(name: str, column: Column, usual: bool) -> str:
+    return tag(
+        "th",
+        tag("button", text(column.header), type="button"),
+        scope="col",
+        class_="n" if column.is_number else None,
+        data_name=name,
+        data_first="descending" if column.lower is False else "ascending",
+        hidden=not usual,
+    )
+
+
+def _row(
+    row: dict[str, Any],
+    index: int,
+    texts: dict[str, str],
+    best: set[str],
+    columns: dict[str, Column],
+    *,
+    usual: set[str],
+    prefix: str,
+) -> str:
+    filled = []
+    for name, value in texts.items():
+        content = text(_whole(value) if name == "parameters" else value)
+        if name == "architecture":
+            content = tag("a", content, href=f"#{prefix}-closer", data_cell=index)
+        filled.append(
+            tag(
+                "td",
+                tag("strong", content) if name in best else content,
+                class_=_class(name, columns[name], value),
+                data_v=_figure(row.get(name), columns[name], name),
+                hidden=name not in usual,
+            )
+        )
+    marks = {f"data_{name}": str(row[name]) for name in FILTERS}
+    failed = "failed" if row["status"] != "ok" else None
+    return tag("tr", *filled, class_=failed, **marks)
+
+
+def _whole(value: str) -> str:
+    return value.removesuffix(".0")
+
+
+def _class(name: str, column: Column, value: str) -> str | None:
+    if name in ("notes", "budget") and value:
+        return "long"
+    return "n" if column.is_number or name in MORE[1:4] else None
+
+
+def _figure(value: Any, column: Column, name: str) -> str | None:
+    """What a figure is sorted by: "" for one that is missing; None for a text."""
+    if not (column.is_number or name in ("runs", "reached", "parameters")):
+        return None
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if missing else repr(value)
+
+
+def _controls(
+    rows: list[dict[str, Any]], columns: dict[str, Column], usual: set[str], prefix: str
+) -> str:
+    search = tag(
+        "label",
+        "words ",
+        tag("input", type="search", data_filter="words", placeholder="resnet18 kornia"),
+    )
+    selects = [
+        tag("label", text(name), " ", _select(name, [str(row[name]) for row in rows]))
+        for name in FILTERS
+    ]
+    boxes = [
+        tag(
+            "label",
+            tag("input", type="checkbox", data_column=name, checked=name in usual),
+            " ",
+            text(column.header),
+        )
+        for name, column in columns.items()
+    ]
+    choice = tag("details", tag("summary", "Columns"), tag("div", *boxes, class_="boxes"))
+    count = tag("output", f"{len(rows)} of {len(rows)} cells", aria_live="polite")
+    reset = tag("button", "Show all", type="button", data_reset=True)
+    return tag(
+        "div",
+        tag("div", search, *selects, reset, count, class_="filters"),
+        choice,
+        class_="controls",
+        data_for=f"{prefix}-matrix-table",
+    )
+
+
+def _select(name: str, values: list[str]) -> str:
+    options = [tag("option", "all", value="")]
+    options += [tag("option", text(value), value=value) for value in sorted(set(values))]
+    return tag("select", *options, data_filter=name)
+
+
+__all__ = ["NO_RUNS", "matrix_section"]

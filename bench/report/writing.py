@@ -1,0 +1,107 @@
+"""`bench report`: a page and its pictures in each group's folder, or one page elsewhere."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.files import StoreError, write_atomically
+from bench.groups import Group, groups
+from bench.record import Record
+from bench.report.loaders_reading import read
+from bench.report.page import render
+from bench.report.page_content import Content, gather
+from bench.selection import select
+from bench.store import Store
+
+PAGE = "report.html"
+MARKER = "conclusions"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is asked for.
+
+    Args:
+        results: A results folder, or one group in it.
+        out: File for one page of all groups; None writes a page and pictures into each group.
+        select: Expression as of -k.
+        update: Markdown file that gets the conclusions between its markers, or None.
+        data_dir: Where sources are cached.
+        machines: Names of this machine; their groups come first.
+    """
+
+    results: Path
+    out: Path | None = None
+    select: str = ""
+    update: Path | None = None
+    data_dir: Path | None = None
+    machines: Collection[str] = ()
+
+
+def write(order: Order, report: Report) -> list[Path]:
+    """Writes what is asked for and returns the pages and the file that was updated.
+
+    Raises:
+        StoreError: There is nothing to show, or a file cannot be read or written.
+        UsageError: An expression that matches no cell.
+    """
+    contents = [
+        gather(group, records, data_dir=order.data_dir, report=report)
+        for group, records in _chosen(order, report).items()
+    ]
+    if order.out is not None:
+        write_atomically(order.out, render(contents).encode())
+        written = [order.out]
+    else:
+        written = [_write_group(content) for content in contents]
+    if order.update is not None:
+        _update(order.update, contents)
+        written.append(order.update)
+    return written
+
+
+def _chosen(order: Order, report: Report) -> dict[Group, list[Record]]:
+    """The groups that have something to show, and the records that match."""
+    found = {
+        group: Store(group.folder).records(report)
+        for group in groups(order.results, machines=order.machines)
+    }
+    cells = list({record.cell: None for records in found.values() for record in records})
+    if not cells and not any(read(group.folder) for group in found):
+        raise StoreError(f"there are no records under {order.results}: `bench run` makes some")
+    kept = set(select(cells, order.select))
+    chosen = {
+        group: [record for record in records if record.cell in kept]
+        for group, records in found.items()
+    }
+    alone = not order.select  # pipelines alone are of no cell
+    return {
+        group: records
+        for group, records in chosen.items()
+        if records or (alone and read(group.folder) is not None)
+    }
+
+
+def _write_group(content: Content) -> Path:
+    store = Store(content.group.folder)
+    for picture in content.pictures:
+        store.write_derived(f"report/{picture.name}.svg", picture.svg)
+        store.write_derived(f"report/{picture.name}.png", picture.png)
+    return store.write_derived(PAGE, render([content]))
+
+
+def _update(path: Path, contents: list[Content]) -> None:
+    """The conclusions of all groups, under a heading each where there are several."""
+    from bench.report.conclusions import markdown
+    from bench.report.inserting import insert
+
+    texts = []
+    for content in contents:
+        heading = f"### {content.group.name}\n\n" if len(contents) > 1 else ""
+        texts.append(heading + markdown(content.conclusions).strip())
+    insert(path, MARKER, "\n\n".join(texts))
+
+
+__all__ = ["Order", "write"]
