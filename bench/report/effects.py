@@ -21,7 +21,7 @@ from bench.report.intervals import (
     welch,
 )
 from bench.report.matching import Matched, difference, enough_seeds, is_finite
-from bench.report.outcomes import METRICS, TIME, Metric, Outcome
+from bench.report.outcomes import METRICS, TIME, Metric, Outcome, mean
 
 CELLS_NEEDED = 5
 
@@ -36,7 +36,8 @@ class Effect:
         cells: Matched cells with figures on both sides.
         runs: Runs behind them, of the level and of the reference.
         both: Matched cells that have a difference: for a time, both sides reached the target.
-        interval: Points of a percent, or a ratio; None for fewer than two differences.
+        estimate: Points of a percent, or a ratio; None where no matched cell has a difference.
+        interval: Of the estimate; None for fewer than two differences.
         over: What the interval is over.
         enough: Whether there are enough cells or seeds for a claim.
         side: 1 higher, -1 lower, 0 cannot tell.
@@ -50,6 +51,7 @@ class Effect:
     cells: int
     runs: tuple[int, int]
     both: int
+    estimate: float | None
     interval: Interval | None
     over: Over
     enough: bool
@@ -66,11 +68,14 @@ def effect(matched: Matched, level: str, metric: Metric) -> Effect | None:
     pairs = [pair for pair, contrast in found if contrast is not None]
     over, enough = _grounds(contrasts)
     differences = [difference(contrast, metric) for contrast in contrasts]
-    interval = (
-        welch([one for one in contrasts if is_finite(one)])
-        if over == "seeds"
-        else student([value for value in differences if math.isfinite(value)])
-    )
+    known = [value for value in differences if math.isfinite(value)]
+    if over == "seeds":
+        whole = [one for one in contrasts if is_finite(one)]
+        known = [difference(one, metric) for one in whole]
+        interval = welch(whole)
+    else:
+        interval = student(known)
+    middle = interval.middle if interval else (mean(known) if known else None)
     side = _side(contrasts, differences, interval, over) if enough else 0
     return Effect(
         factor=matched.factor,
@@ -79,7 +84,8 @@ def effect(matched: Matched, level: str, metric: Metric) -> Effect | None:
         metric=metric,
         cells=len(contrasts),
         runs=_totals([(len(one.level), len(one.reference)) for one in contrasts]),
-        both=sum(map(is_finite, contrasts) if over == "seeds" else map(math.isfinite, differences)),
+        both=len(known),
+        estimate=math.exp(middle) if middle is not None and metric.ratio else middle,
         interval=interval.as_ratio() if interval and metric.ratio else interval,
         over=over,
         enough=enough,
