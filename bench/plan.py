@@ -29,6 +29,7 @@ class Options:
     grid: str = "default"
     select: str = ""
     seeds: int = 1
+    seed: int | None = None  # this one alone
     architecture: str | None = None
     optimizer: str | None = None
     augmentation: str | None = None
@@ -102,7 +103,9 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
     cells = [replace(cell, source=source) for cell in cells]
     data = sources.load(source, data_dir, report=report)
     folder = group_folder(options.out, environment.machine_name(device), source, setting.scale)
-    runs = grid.runs_of(cells, options.seeds, data.fingerprint)
+    seeds = options.seeds if options.seed is None else options.seed + 1
+    every = grid.runs_of(cells, seeds, data.fingerprint)
+    runs = [run for run in every if options.seed in (None, run.seed)]
     return sort_out(
         Plan(
             setting=setting,
@@ -138,6 +141,8 @@ def check(options: Options) -> None:
     for name, number in (("--seeds", options.seeds), ("--epochs", options.epochs)):
         if number is not None and number < 1:
             raise UsageError(f"{name} is at least 1, got {number}")
+    if options.seed is not None and (options.seed < 0 or options.seeds != 1):
+        raise UsageError(f"--seed takes one number from 0 on, without --seeds, got {options.seed}")
     if options.target is not None and not 0 < options.target <= 1:
         raise UsageError(f"--target is a share in (0, 1], as in 0.9 for 90 %, got {options.target}")
 

@@ -25,7 +25,7 @@ NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 OPTIONS = {
     "run": frozenset(
         {
-            "--grid", "-k", "--seeds", "--architecture", "--optimizer",
+            "--grid", "-k", "--seeds", "--seed", "--architecture", "--optimizer",
             "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out",

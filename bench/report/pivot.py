@@ -133,8 +133,9 @@ def averaged(
         timed: Whether times to accuracy will be shown, which takes a note.
     """
     cells: Cells = defaultdict(list)
-    for row in frame.to_dict(orient="records"):
-        cells[tuple(row[axis] for axis in axes)].append(row)  # type: ignore[index]
+    found: list[dict[str, Any]] = frame.to_dict(orient="records")  # type: ignore[assignment]
+    for row in found:
+        cells[tuple(row[axis] for axis in axes)].append(row)
     rows = [_mean_row(members) for members in cells.values()]
     others = [axis for axis in AXES if axis not in axes]
     kept = [name for name in frame.columns if name not in others]

@@ -1,0 +1,130 @@
+"""The command that is shown for a run selects exactly that run."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import cli
+from bench import plan as planning
+from bench.again import Again, again
+from bench.cell import Cell, Run
+from bench.environment import Probe
+from bench.plan import Plan
+from bench.recipe import Recipe
+from bench.record import Record
+from bench.registry import versions
+from bench.setting import BUDGETS, Setting
+from tests.made import made_failure, made_record
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without a GPU and with the image fingerprint of the made records."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planning.environment, "probe", lambda: Probe(cuda_problem="none"))
+    sources = SimpleNamespace(
+        default_data_dir=lambda: tmp_path,
+        resolve=lambda asked, data_dir, report: (asked, ""),
+        load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
+    )
+    monkeypatch.setattr(planning, "sources", sources)
+
+
+def recorded(cell: Cell, seed: int = 0, **fields: Any) -> Record:
+    """A record of a cell as this version of the suite would write it."""
+    run = Run(cell=cell, seed=seed, versions=versions(cell), fingerprint="f00d")
+    return replace(made_record(seed), run_id=run.id, cell=cell, versions=run.versions, **fields)
+
+
+def of_grid(grid: str, name: str, **changes: Any) -> Cell:
+    options = planning.Options(grid=grid, source="shapes", device="cpu", scale="cpu", **changes)
+    setting = planning.choose_setting(options, Probe(), "cpu")
+    return next(c for c in planning.choose_cells(options, setting) if c.name.startswith(name))
+
+
+def planned(found: Again) -> Plan:
+    assert found.options is not None
+    return planning.make(found.options, print)
+
+
+CELLS = {
+    "default": lambda: of_grid("default", "resnet18/sgd/none/kornia"),
+    "smoke": lambda: of_grid("smoke", "cnn2/sgd/flip_crop/native"),
+    "six views": lambda: of_grid("speedrun", "airnet94"),
+    "25 epochs": lambda: replace(of_grid("seed", "cnn4/adam"), epochs=25),
+    "a longer name": lambda: of_grid("pipelines", "cnn4/sgd/flip_crop/kornia"),
+    "another target": lambda: of_grid("default", "cnn4/sgd", target=0.3),
+    "a net of no grid": lambda: of_grid("default", "timm", architecture="timm:resnet10t"),
+    "by hand": lambda: of_grid("default", "cnn4", changes=("batch_size=96", "optimizer.lr=0.3")),
+    "schedule": lambda: of_grid("default", "cnn4/muon", changes=("schedule=cosine",)),
+    "option": lambda: of_grid(
+        "default", "cnn4", select="sgd", changes=("optimizer.momentum=0.8",)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CELLS)
+def test_the_command_plans_exactly_the_run(case: str) -> None:
+    record = recorded(CELLS[case](), seed=2)
+    plan = planned(again(record, Path("results")))
+    assert [run.id for run in plan.runs] == [record.run_id]
+    assert [run.seed for run in plan.todo] == [2]
+
+
+def test_the_command_line_means_what_was_planned(tmp_path: Path) -> None:
+    record = recorded(CELLS["by hand"](), seed=1)
+    found = again(record, tmp_path)
+    words = shlex.split(found.command)
+    assert words[:2] == ["bench", "run"]
+    done = CliRunner().invoke(cli.app, [*words[1:], "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "1 to run" in done.stdout
+    assert f"to run   {record.name}\n" in done.stdout
+
+
+def test_what_is_done_goes_elsewhere_and_what_failed_is_tried_again_in_place() -> None:
+    cell = CELLS["default"]()
+    done = again(recorded(cell), Path("results"))
+    failed = again(recorded(cell, status="crashed", error=made_failure().error), Path("results"))
+    assert "--out again" in done.command
+    assert "--retry-failed" not in done.command
+    assert "--out results" in failed.command
+    assert failed.command.endswith("--retry-failed")
+
+
+def test_a_grid_is_found_in_the_command_that_was_given() -> None:
+    cell = CELLS["default"]()
+    assert "--grid default" in again(recorded(cell), Path("results")).command
+    recipe = of_grid("optimizers", "cnn4/sgd")
+    command = "bench run --grid optimizers --data-dir 'data'"
+    found = again(recorded(recipe, command=command), Path("results")).command
+    assert "--grid optimizers -k cnn4/sgd/flip_crop/native" in found
+
+
+def test_a_changed_entry_is_told() -> None:
+    record = recorded(CELLS["default"]())
+    older = replace(record, versions=record.versions | {"optimizer": 77})
+    assert "optimizer v77, now v" in again(older, Path("results")).note
+    assert again(record, Path("results")).note == ""
+
+
+def test_a_cell_that_no_command_gives_has_a_reason_instead() -> None:
+    budget = replace(BUDGETS["cpu"], train_images=123)
+    setting = Setting(source="shapes", scale="cpu", device="cpu", precision="fp32", compile=False,
+                      budget=budget)  # fmt: skip
+    cell = replace(setting.cell("cnn4", "sgd", "none", "native"), recipe=Recipe(lr=0.1))
+    found = again(recorded(cell), Path("results"))
+    assert found.options is None
+    assert found.command == ""
+    assert "no grid" in found.note
+
+
+@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 1, "seeds": 2}])
+def test_one_seed_and_many_exclude_each_other(options: dict[str, int]) -> None:
+    with pytest.raises(planning.UsageError, match="--seed takes one number from 0 on"):
+        planning.check(planning.Options(**options))  # type: ignore[arg-type]
