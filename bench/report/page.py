@@ -49,7 +49,7 @@ def render(contents: Sequence[Content]) -> str:
     """
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
     script = (ASSETS / "page.js").read_text(encoding="utf-8")
-    matrices = [build(content.records, reference=content.group.reference) for content in contents]
+    matrices = [build(content.records) for content in contents]
     titles = [_title(content, matrix) for content, matrix in zip(contents, matrices, strict=True)]
     parts = [
         _group(content, matrix, title, f"g{number}")
@@ -111,6 +111,8 @@ def _group(content: Content, matrix: Matrix, title: str, prefix: str) -> str:
         if content_html
     ]
     head, *rest = title.split(" | ")
+    if content.group.reference:
+        rest.append("reference, shipped with the suite")
     lead = tag("p", text(" · ".join(rest)), class_="lead") if rest else ""
     return tag(
         "article", tag("h2", text(head)), lead, caption(content.records), nav, *sections, id=prefix
@@ -124,7 +126,8 @@ def _conclusions(content: Content, prefix: str) -> str:
     parts = []
     for kind, said in groupby(content.conclusions, key=lambda conclusion: conclusion.kind):
         lines = [_conclusion(conclusion, drawn, prefix) for conclusion in said]
-        parts.append(tag("h4", text(kind[:1].upper() + kind[1:])) + tag("ul", *lines))
+        head = tag("h4", text(kind[:1].upper() + kind[1:]))
+        parts.append(tag("section", head, tag("ul", *lines)))
     return tag("div", *parts, class_="conclusions")
 
 
@@ -134,7 +137,7 @@ def _conclusion(conclusion: "Conclusion", drawn: Mapping[str, str], prefix: str)
         for name in conclusion.figures
         if name in drawn
     ]
-    seen = f" ({', '.join(links)})" if links else ""
+    seen = tag("span", *(f" {link}" for link in links), class_="seen") if links else ""
     return tag("li", text(conclusion.text) + seen)
 
 

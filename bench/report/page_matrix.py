@@ -107,7 +107,7 @@ def _whole(value: str) -> str:
 
 def _class(name: str, column: Column, value: str) -> str | None:
     if name in ("notes", "budget") and value:
-        return "long"
+        return f"long {name}"
     return "n" if column.is_number or name in MORE[1:4] else None
 
 

@@ -1,5 +1,6 @@
 """Pictures on the page: figures as inline SVG, augmented examples, images most often mistaken."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from bench.report.page_html import image, tag, text
 if TYPE_CHECKING:
     from bench.report.figures import Picture
 
+_VIEW_BOX = re.compile(r'viewBox="\S+ \S+ (\S+) (\S+)"')
+ROW_SHARE = 0.9  # of a figure's width, what a row of the grid is high
 NO_EXAMPLES = (
     "No augmented examples are kept in this folder: runs of this version of the suite leave them."
 )
@@ -25,10 +28,24 @@ def figures_section(pictures: Sequence["Picture"], prefix: str) -> str:
             tag("div", picture.svg, class_="box plot", tabindex=0),
             tag("figcaption", text(picture.caption)),
             id=figure_id(picture.name, prefix),
+            style=f"grid-row: span {_rows(picture.svg)}",
         )
         for picture in pictures
     ]
-    return tag("div", *shown, class_="figures")
+    links = [
+        tag("a", text(picture.title), href=f"#{figure_id(picture.name, prefix)}")
+        for picture in pictures
+    ]
+    return tag("nav", *links, aria_label="Figures") + tag("div", *shown, class_="figures")
+
+
+def _rows(svg: str) -> int:
+    """Rows of the grid that a figure takes: a long one stands beside several others."""
+    found = _VIEW_BOX.search(svg)
+    if found is None:
+        return 1
+    width, height = map(float, found.groups())
+    return max(1, round(height / width / ROW_SHARE))
 
 
 def figure_id(name: str, prefix: str) -> str:
