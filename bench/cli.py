@@ -19,6 +19,7 @@ from bench.cli_options import (
     spelled,
 )
 from bench.cli_run import run
+from bench.cli_show import show
 from bench.cli_table import table
 from bench.cli_tune import tune
 from bench.guarding import guarded
@@ -48,6 +49,7 @@ def version(show: bool) -> None:
 
 app.command()(run)
 app.command()(table)
+app.command()(show)
 app.command()(tune)
 
 

@@ -45,6 +45,7 @@ OPTIONS = {
             "--pivot", "-k", "--debug",
         }
     ),
+    "show": frozenset({"run", "results", "--format", "--debug"}),
     "loaders": frozenset(
         {
             "--pipeline", "--augmentation", "--batch-size", "--source", "--image-size", "--decode",
