@@ -1,0 +1,239 @@
+"""Classes: which are taken for which, and how well each is told."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.report.figures.comparison import Case, Comparison, by_accuracy, shown_name
+from bench.report.figures.heatmaps import NOT_RUN, Tile, Tiles, draw_tiles, heat_map
+from bench.report.figures.style import PALETTE, Section, Sketch, new_figure
+from bench.report.loaders import quartiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_CLASSES = 40  # in a picture: the ones that are told worst
+MOST_WITH_NUMBERS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """A confusion matrix over the seeds of a cell.
+
+    Args:
+        names: Of the classes shown.
+        counts: Images; rows are true classes, columns predictions.
+        totals: Images of each true class, those predicted as a class not shown included.
+        classes: How many classes there are.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    totals: tuple[int, ...]
+    classes: int
+
+    def percent(self, row: int, column: int) -> float:
+        """Share of a true class that was predicted as another."""
+        return 100 * self.counts[row][column] / self.totals[row] if self.totals[row] else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """F1 of one class over cells.
+
+    Args:
+        name: Of the class.
+        values: Mean over the seeds of each cell.
+        best: Of the cell with the best accuracy.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    best: float
+
+
+def sketches(comparison: Comparison) -> Iterator[Sketch]:
+    """Confusion of the most accurate and of the quickest cell, and F1 of each class."""
+    cases = [case for case in comparison.cases if case.good]
+    if not cases:
+        return
+    best = max(cases, key=lambda case: (case.mean("accuracy") or 0.0, case.label))
+    yield from _confusion(comparison, best, "best", "the cell with the best test accuracy")
+    timed = [case for case in cases if len(case.over_seeds("time_to_accuracy_s")) == len(case.runs)
+             and not case.suspect]  # fmt: skip
+    quickest = min(
+        timed, key=lambda case: (case.mean("time_to_accuracy_s") or 0.0, case.label), default=best
+    )
+    if quickest is not best:
+        yield from _confusion(comparison, quickest, "quickest", "the cell soonest at the target")
+    if len(cases) > 1:
+        yield from _by_net(comparison, cases)
+        yield from _spread(comparison, cases, best)
+
+
+def confusion(case: Case) -> Confusion | None:
+    """The sum over a cell's seeds; of many classes those with the worst recall."""
+    tables = [run.metrics.confusion for run in case.good if run.metrics is not None]
+    tables = [table for table in tables if table and len(table) == len(tables[0])]
+    if not tables:
+        return None
+    classes = range(len(tables[0]))
+    total = [[sum(table[row][column] for table in tables) for column in classes] for row in classes]
+    recall = [total[row][row] / (sum(total[row]) or 1) for row in classes]
+    kept = sorted(sorted(classes, key=lambda row: recall[row])[:MOST_CLASSES])
+    assert case.good[0].metrics is not None
+    names = [score.name for score in case.good[0].metrics.per_class]
+    return Confusion(
+        names=tuple(names[row] for row in kept),
+        counts=tuple(tuple(total[row][column] for column in kept) for row in kept),
+        totals=tuple(sum(total[row]) for row in kept),
+        classes=len(names),
+    )
+
+
+def _confusion(comparison: Comparison, case: Case, stem: str, what: str) -> Iterator[Sketch]:
+    found = confusion(case)
+    if found is None:
+        return
+    shown = len(found.names)
+    part = ""
+    if shown < found.classes:
+        part = f" The {shown} of {found.classes} classes with the worst recall."
+    yield Sketch(
+        name=comparison.name(f"confusion_{stem}"),
+        title=f"Confusion of {case.label}",
+        caption=f"{what[0].upper()}{what[1:]}, {case.label}: % of each true class (row) that was "
+        f"predicted as each class (column), test set, summed over seeds.{part} "
+        f"{comparison.about([case])}",
+        figure=_confusion_figure(found),
+    )
+
+
+def _confusion_figure(found: Confusion) -> "Figure":
+    number = len(found.names)
+    tile_in = 0.36 if number <= MOST_WITH_NUMBERS else 0.17
+    figure = new_figure(max(3.4, 1.5 + tile_in * number), max(2.4, 1.0 + tile_in * number))
+    axes = figure.subplots()
+    names = [f"{place}\0{name}" for place, name in enumerate(found.names)]  # two may be alike
+    grid = Tiles(rows=tuple(names), columns=tuple(names), tiles={})
+    percent = {
+        (row, column): found.percent(i, j)
+        for i, row in enumerate(names)
+        for j, column in enumerate(names)
+    }
+    texts = {place: f"{value:.0f}" if value >= 0.5 else "" for place, value in percent.items()}
+    if number > MOST_WITH_NUMBERS:
+        texts = dict.fromkeys(texts, "")
+    draw_tiles(axes, grid, texts, {p: value / 100 for p, value in percent.items()})
+    size = 8.0 if number <= MOST_WITH_NUMBERS else 6.0
+    shown = [shown_name(name, 20) for name in found.names]
+    axes.set_yticks(axes.get_yticks(), shown, size=size)
+    axes.set_xticks(axes.get_xticks(), shown, size=size, rotation=50, ha="left")
+    axes.set_ylabel("true class")
+    axes.set_xlabel("predicted class")
+    return figure
+
+
+def f1_by_net(cases: Sequence[Case]) -> Tiles:
+    """F1 of each class for each net, mean over its cells and their seeds."""
+    nets = by_accuracy(cases, "architecture")
+    names = _names(cases)
+    tiles = {}
+    for net in nets:
+        own = [case for case in cases if case.cell.architecture == net]
+        each = [scores for case in own if (scores := f1(case)) is not None]
+        for place, name in enumerate(names):
+            value = statistics.fmean(one[place] for one in each) if each else None
+            text = NOT_RUN if value is None else f"{100 * value:.0f}"
+            tiles[net, name] = Tile(value=value, text=text)
+    return Tiles(rows=tuple(nets), columns=tuple(names), tiles=tiles)
+
+
+def _names(cases: Sequence[Case]) -> list[str]:
+    metrics = cases[0].good[0].metrics
+    assert metrics is not None
+    return [score.name for score in metrics.per_class]
+
+
+def f1(case: Case) -> list[float] | None:
+    """F1 of each class, mean over the seeds of a cell."""
+    each = [
+        [score.f1 for score in run.metrics.per_class]
+        for run in case.good
+        if run.metrics is not None
+    ]
+    if not each or not each[0]:
+        return None
+    return [statistics.fmean(values) for values in zip(*each, strict=True)]
+
+
+def _by_net(comparison: Comparison, cases: Sequence[Case]) -> Iterator[Sketch]:
+    found = f1_by_net(cases)
+    if len(found.rows) < 2 or not 1 < len(set(found.columns)) <= MOST_WITH_NUMBERS:
+        return
+    yield heat_map(
+        found,
+        "macro_f1",
+        name=comparison.name("class_f1_architecture"),
+        title="F1 (%): architecture by class",
+        caption="F1 of each class on the test set, mean over the cells of an architecture and "
+        f"their seeds. {comparison.about(cases)}",
+    )
+
+
+def class_scores(cases: Sequence[Case], best: Case) -> list[ClassScore]:
+    """Classes with their F1 in every cell, the one that is told worst first."""
+    every = [scores for case in cases if (scores := f1(case)) is not None]
+    own = f1(best)
+    if own is None:
+        return []
+    found = [
+        ClassScore(name=name, values=tuple(one[place] for one in every), best=own[place])
+        for place, name in enumerate(_names(cases))
+    ]
+    return sorted(found, key=lambda score: (statistics.median(score.values), score.name))
+
+
+def _spread(comparison: Comparison, cases: Sequence[Case], best: Case) -> Iterator[Sketch]:
+    found = class_scores(cases, best)
+    if len(found) < 2:
+        return
+    kept = found[:MOST_CLASSES]
+    part = f" The {len(kept)} worst of {len(found)}." if len(kept) < len(found) else ""
+    looks = (
+        ("every cell", {"color": PALETTE[1], "linewidth": 1}),
+        ("middle half", {"color": PALETTE[1], "linewidth": 5}),
+        ("median", {"marker": "|", "linestyle": "none", "markeredgewidth": 2, "markersize": 9}),
+        (f"best: {best.label}", {"color": PALETTE[0], "marker": "o", "linestyle": "none"}),
+    )
+    yield Sketch(
+        name=comparison.name("class_f1_spread"),
+        title="F1 of each class over all cells",
+        caption="F1 of each class on the test set: from the worst cell to the best, the middle "
+        f"half of the cells, their median, and the cell with the best accuracy, {best.label}."
+        f"{part} {comparison.about(cases)}",
+        figure=_spread_figure(kept),
+        sections=(Section(title="F1", entries=looks),),
+    )
+
+
+def _spread_figure(kept: Sequence[ClassScore]) -> "Figure":
+    from bench.report.figures.svg import FOREGROUND
+
+    figure = new_figure(5.4, 0.6 + 0.22 * len(kept))
+    axes = figure.subplots()
+    for place, score in enumerate(kept):
+        values = [100 * value for value in score.values]
+        low, middle, high = quartiles(values)
+        at = [place, place]
+        axes.plot([min(values), max(values)], at, color=PALETTE[1], linewidth=1, alpha=0.8)
+        axes.plot([low, high], at, color=PALETTE[1], linewidth=5, solid_capstyle="butt", alpha=0.8)
+        axes.plot([middle], [place], marker="|", color=FOREGROUND, markersize=9, markeredgewidth=2)
+        axes.plot([100 * score.best], [place], marker="o", color=PALETTE[0], markersize=4.5)
+    axes.set_yticks(range(len(kept)), [shown_name(score.name, 24) for score in kept])
+    axes.set_ylim(len(kept) - 0.4, -0.6)
+    axes.set_xlabel("F1 (%)")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="x")
+    return figure

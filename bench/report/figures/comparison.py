@@ -1,0 +1,202 @@
+"""What one set of pictures compares: cells of a group that may stand side by side."""
+
+import hashlib
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.cell import AXES, Cell
+from bench.record import Record
+from bench.report.matrix import Key, build, grouped, measures
+
+SAME = (  # what every picture needs to be alike
+    "machine", "device", "source", "scale", "fingerprint", "target_accuracy", "protocol",
+    "eval_views",
+)  # fmt: skip
+BUDGET = (  # what may differ between cells of different names, and is then said
+    "epochs", "train_images", "validation_images", "test_images", "precision", "compile", "torch",
+)  # fmt: skip
+NAME_LENGTH = 32  # characters of a name in a picture
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One cell with its runs: a row of the matrix.
+
+    Args:
+        cell: What was trained.
+        label: What tells it from the other cells of the comparison.
+        runs: Its records, by seed.
+        row: Its row of the matrix, the means over seeds.
+    """
+
+    cell: Cell
+    label: str
+    runs: tuple[Record, ...]
+    row: Mapping[str, Any]
+
+    @property
+    def good(self) -> list[Record]:
+        """The runs that ended well."""
+        return [run for run in self.runs if run.status == "ok" and run.metrics is not None]
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the timing of one of its runs is suspect."""
+        return bool(self.row["timing_suspect"])
+
+    @property
+    def seeds_short(self) -> int:
+        """Runs that ended well without reaching the target, or that did not end well."""
+        return len(self.runs) - int(self.row["reached"] or 0)
+
+    def mean(self, measure: str) -> float | None:
+        """Mean of a column of the matrix over the seeds that have it."""
+        value = self.row[measure]
+        return None if value is None or math.isnan(value) else float(value)
+
+    def over_seeds(self, measure: str) -> list[float]:
+        """The values that the mean is of."""
+        found = (measures(run)[measure] for run in self.good)
+        return [value for value in found if value is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Cells that may stand side by side: no two budgets of one cell, one target, one machine.
+
+    Args:
+        number: 1 for the largest of a group, 2 for the next.
+        title: What the cells share, as the matrix says it.
+        differing: What they do not, beside their names: "epochs".
+        cases: The cells, in the order of the matrix.
+    """
+
+    number: int
+    title: str
+    differing: tuple[str, ...]
+    cases: tuple[Case, ...]
+
+    @property
+    def mark(self) -> str:
+        """Eight digits of its runs, which tell its pictures from those of other groups."""
+        ids = sorted(run.run_id for case in self.cases for run in case.runs)
+        return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:8]
+
+    @property
+    def usual_pipeline(self) -> str:
+        """The pipeline that most cells have."""
+        counts = Counter(case.cell.pipeline for case in self.cases)
+        return min(counts, key=lambda name: (-counts[name], name))
+
+    @property
+    def usual(self) -> list[Case]:
+        """The cells that have it, so that what is compared is not the pipeline."""
+        return [case for case in self.cases if case.cell.pipeline == self.usual_pipeline]
+
+    def name(self, stem: str) -> str:
+        """A picture's name: its stem, numbered after the first comparison."""
+        return stem if self.number == 1 else f"{stem}_{self.number}"
+
+    def about(self, cases: Sequence[Case]) -> str:
+        """The sentences of a caption that say over what a picture is."""
+        failed = sum(not case.good for case in cases)
+        lost = f", {failed} of them without a result" if failed else ""
+        text = f"{counted(len(cases), 'cell')}, {seeds(cases)}{lost}. {self.title}."
+        if self.differing:
+            text += f" Cells differ in {', '.join(self.differing)}."
+        return text
+
+
+def comparisons(records: Iterable[Record]) -> list[Comparison]:
+    """The records of one group, divided into sets that may be compared, the largest first.
+
+    Cells of different budgets stand together unless one and the same cell has several.
+    """
+    found = grouped(records)
+    by_budget: dict[tuple[Parts, Parts], list[Key]] = defaultdict(list)
+    for key in found:
+        parts = key.parts()
+        budget = tuple(parts[name] for name in BUDGET)
+        by_budget[tuple(parts[name] for name in SAME), budget].append(key)
+    sets: list[tuple[Parts, list[Key]]] = []
+    for (same, _), keys in sorted(by_budget.items(), key=lambda one: (-len(one[1]), one[0])):
+        names = {key.cell.name for key in keys}
+        for other, members in sets:
+            if other == same and not names & {key.cell.name for key in members}:
+                members += keys
+                break
+        else:
+            sets.append((same, list(keys)))
+    sets.sort(key=lambda one: -len(one[1]))
+    return [
+        _comparison(number, [run for key in keys for run in found[key]])
+        for number, (_, keys) in enumerate(sets, start=1)
+    ]
+
+
+def _comparison(number: int, records: list[Record]) -> Comparison:
+    matrix = build(records)
+    cells = [runs[0].cell for runs in matrix.runs]
+    varying = [axis for axis in AXES if len({getattr(cell, axis) for cell in cells}) > 1]
+    rows: list[dict[str, Any]] = matrix.frame.to_dict(orient="records")  # type: ignore[assignment]
+    names = Counter(cell.name for cell in cells)
+    cases = []
+    for cell, row, runs in zip(cells, rows, matrix.runs, strict=True):
+        parts = [shown_name(getattr(cell, axis)) for axis in varying or AXES]
+        if names[cell.name] > 1:
+            parts.append(f"({row['budget']})")
+        ordered = tuple(sorted(runs, key=lambda run: (run.seed, run.run_id)))
+        cases.append(Case(cell=cell, label=" · ".join(parts), runs=ordered, row=row))
+    keys = [key.parts() for key in grouped(records)]
+    differing = [name for name in BUDGET if len({parts[name] for parts in keys}) > 1]
+    return Comparison(
+        number=number,
+        title=shown_name(matrix.title, length=None),
+        differing=tuple(name.replace("_", " ") for name in differing),
+        cases=tuple(cases),
+    )
+
+
+def levels(cases: Iterable[Case], axis: str) -> list[str]:
+    """The entries of an axis, by name."""
+    return sorted({getattr(case.cell, axis) for case in cases})
+
+
+def by_accuracy(cases: Collection[Case], axis: str) -> list[str]:
+    """The entries of an axis, the one with the best mean accuracy first, those without last."""
+    found: dict[str, list[float]] = {level: [] for level in levels(cases, axis)}
+    for case in cases:
+        accuracy = case.mean("accuracy")
+        if accuracy is not None:
+            found[getattr(case.cell, axis)].append(accuracy)
+    return sorted(found, key=lambda level: -statistics.fmean(found[level] or [-1.0]))
+
+
+def seeds(cases: Iterable[Case]) -> str:
+    """How many seeds they have: "1 seed each", "2 to 3 seeds each"."""
+    numbers = sorted({len(case.good) for case in cases if case.good})
+    if not numbers:
+        return "no seed"
+    if len(numbers) == 1:
+        return f"{counted(numbers[0], 'seed')} each"
+    return f"{numbers[0]} to {numbers[-1]} seeds each"
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 cell", "2 cells"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shown_name(text: str, length: int | None = NAME_LENGTH) -> str:
+    """A text from a record on one line, without what cannot be drawn, cut in its middle."""
+    clean = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    if length is None or len(clean) <= length:
+        return clean
+    head = 2 * length // 3
+    return f"{clean[:head]}…{clean[head + 1 - length :]}"

@@ -1,0 +1,128 @@
+"""How soon each cell reached the target, as bars."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.report.columns import NOT_REACHED
+from bench.report.figures.comparison import Case, Comparison, counted, levels
+from bench.report.figures.style import Sketch, colour_key, colours, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_BARS = 72
+BAR_IN = 0.165
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A cell's time to accuracy in seconds; None where no seed reached the target.
+
+    Args:
+        case: The cell.
+        warm_s: Mean over the seeds that reached the target.
+        with_compile_s: The same, first batch and compilation included.
+        span: Least and most of the seeds.
+        note: What stands beside the bar.
+    """
+
+    case: Case
+    warm_s: float | None
+    with_compile_s: float | None
+    span: tuple[float, float] | None
+    note: str
+
+
+def sketches(comparison: Comparison) -> Iterator[Sketch]:
+    """The bars; nothing where nothing was held out to see the target by, or none reached it."""
+    cases = [case for case in comparison.cases if case.row["reached"] is not None]
+    found = bars(cases)
+    if len(found) < 2 or all(bar.warm_s is None for bar in found):
+        return
+    kept = found[:MOST_BARS]
+    left_out = ""
+    if len(kept) < len(found):
+        lost = sum(bar.warm_s is None for bar in found[MOST_BARS:])
+        left_out = (
+            f" The first {len(kept)} of {counted(len(found), 'cell')}; of those left out {lost} "
+            "did not reach it."
+        )
+    target = cases[0].cell.target_accuracy
+    looks = colours(levels(cases, "optimizer"))
+    whiskers = " Whiskers span the seeds." if any(bar.span for bar in kept) else ""
+    yield Sketch(
+        name=comparison.name("time_to_accuracy"),
+        title=f"Time to {target:.1%} validation accuracy",
+        caption=f"Seconds of the training clock until validation accuracy first reached "
+        f"{target:.1%}, mean over the seeds that did; the pale part is the first batch and "
+        f"compilation.{whiskers}{left_out} {comparison.about(cases)}",
+        figure=_figure(kept, looks),
+        sections=(colour_key("optimizer", looks),),
+    )
+
+
+def bars(cases: Sequence[Case]) -> list[Bar]:
+    """All cells: reached by all seeds, quickest first, then by some, by none, then the failed."""
+    return sorted((_bar(case) for case in cases), key=_order)
+
+
+def _order(bar: Bar) -> tuple[int, float, str]:
+    good, reached = len(bar.case.good), int(bar.case.row["reached"] or 0)
+    if not good:
+        return 3, 0.0, bar.case.label
+    if bar.warm_s is None:
+        return 2, -(bar.case.mean("accuracy") or 0.0), bar.case.label
+    return int(reached < good), bar.warm_s, bar.case.label
+
+
+def _bar(case: Case) -> Bar:
+    values = case.over_seeds("time_to_accuracy_s")
+    warm_s = case.mean("time_to_accuracy_s")
+    return Bar(
+        case=case,
+        warm_s=warm_s,
+        with_compile_s=case.mean("time_to_accuracy_with_compile_s"),
+        span=(min(values), max(values)) if len(values) > 1 else None,
+        note=_note(case, warm_s),
+    )
+
+
+def _note(case: Case, warm_s: float | None) -> str:
+    if not case.good:
+        return str(case.row["status"])
+    if warm_s is None:
+        best = case.mean("accuracy")
+        return NOT_REACHED if best is None else f"{NOT_REACHED} (test {best:.1%})"
+    notes = [f"{warm_s:,.{2 if warm_s < 10 else 1 if warm_s < 100 else 0}f} s"]
+    reached = int(case.row["reached"])
+    if reached < len(case.runs):
+        notes.append(f"{reached} of {len(case.runs)} runs")
+    if case.suspect:
+        notes.append("timing suspect")
+    return ", ".join(notes)
+
+
+def _figure(kept: Sequence[Bar], looks: dict[str, str]) -> "Figure":
+    figure = new_figure(6.2, 0.6 + BAR_IN * len(kept))
+    axes = figure.subplots()
+    longest = max(bar.with_compile_s or bar.warm_s or 0.0 for bar in kept)
+    for place, bar in enumerate(kept):
+        color = looks[bar.case.cell.optimizer]
+        end = 0.0
+        if bar.warm_s is not None:
+            end = bar.with_compile_s or bar.warm_s
+            axes.barh(place, end, color=color, alpha=0.35, height=0.75)
+            axes.barh(place, bar.warm_s, color=color, height=0.75)
+        if bar.span is not None:
+            axes.plot(bar.span, [place, place], color="#8C8C8C", linewidth=1.2, marker="|")
+            end = max(end, bar.span[1])
+        style: Any = "normal" if bar.warm_s is not None else "italic"
+        axes.text(end + longest * 0.012, place, bar.note, va="center", size=6.5, style=style)
+    axes.set_yticks(range(len(kept)), [bar.case.label for bar in kept], size=6.5)
+    axes.set_ylim(len(kept) - 0.4, -0.6)
+    axes.set_xlim(0, longest * 1.28)
+    axes.set_xlabel("time to accuracy (s)")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="x")
+    return figure
