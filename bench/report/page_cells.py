@@ -1,10 +1,12 @@
 """One cell closely: its seeds, confusion matrix and classes, as the reader chooses."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bench.record import Record
 from bench.report.matrix import Matrix
 from bench.report.page_html import data, tag, text
+from bench.report.rerun import rerun
 from bench.report.settings import settings
 
 DIGITS = 6  # significant; the page shows fewer
@@ -34,20 +36,20 @@ def closer_section(matrix: Matrix, prefix: str) -> str:
         choice,
         missing,
         tag("div", class_="cell", aria_live="polite"),
-        data(f"{prefix}-cells", [cell_data(runs) for runs in matrix.runs]),
+        data(f"{prefix}-cells", [cell_data(runs, names) for runs in matrix.runs]),
         class_="picker",
         data_cells=f"{prefix}-cells",
     )
 
 
-def cell_data(runs: tuple[Record, ...]) -> dict[str, Any]:
-    """What the page tells of one row of the matrix."""
+def cell_data(runs: tuple[Record, ...], names: Sequence[str]) -> dict[str, Any]:
+    """What the page tells of one row of the matrix; `names` are those of all cells."""
     first = runs[0]
     return {
         "name": first.cell.name,
         "settings": _settings(first),
         "classes": next((_classes(run) for run in runs if run.metrics), []),
-        "runs": [_run_data(run) for run in sorted(runs, key=lambda run: run.seed)],
+        "runs": [_run_data(run, names) for run in sorted(runs, key=lambda run: run.seed)],
     }
 
 
@@ -69,7 +71,7 @@ def _classes(record: Record) -> list[str]:
     return [scores.name for scores in record.metrics.per_class]
 
 
-def _run_data(record: Record) -> dict[str, Any]:
+def _run_data(record: Record, names: Sequence[str]) -> dict[str, Any]:
     metrics, throughput, timings = record.metrics, record.throughput, record.timings
     told: dict[str, Any] = {
         "seed": record.seed,
@@ -77,7 +79,7 @@ def _run_data(record: Record) -> dict[str, Any]:
         "status": record.status,
         "reason": f"{record.error.type}: {record.error.message}" if record.error else "",
         "suspect": "; ".join(record.timing_suspect),
-        "again": record.command,
+        "again": rerun(record, names),
         "train_s": _short(timings.train_s),
         "total_s": _short(timings.total_s),
         "images_per_s": _short(throughput.median if throughput else None),
