@@ -18,6 +18,7 @@ from bench.cli_options import (
     Source,
     spelled,
 )
+from bench.cli_report import report
 from bench.cli_run import run
 from bench.cli_show import show
 from bench.cli_table import table
@@ -49,6 +50,7 @@ def version(show: bool) -> None:
 
 app.command()(run)
 app.command()(table)
+app.command()(report)
 app.command()(show)
 app.command()(tune)
 
