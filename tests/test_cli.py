@@ -46,6 +46,9 @@ OPTIONS = {
         }
     ),
     "show": frozenset({"run", "results", "--format", "--debug"}),
+    "report": frozenset(
+        {"results", "--out", "-k", "--update", "--data-dir", "--debug"}
+    ),
     "loaders": frozenset(
         {
             "--pipeline", "--augmentation", "--batch-size", "--source", "--image-size", "--decode",
