@@ -112,8 +112,8 @@ def _recipes(good: Sequence[Outcome]) -> Iterator[str]:
     if plain and other:
         yield (
             "Trained with the optimizer's defaults, not tuned for the net: "
-            f"{listed(sorted(plain))}. The other {len(other)} pairs of net and optimizer have recipes of their own, so a "
-            "comparison of these is one of recipes too."
+            f"{listed(sorted(plain))}. The other {len(other)} pairs of net and optimizer have "
+            "recipes of their own, so a comparison of these is one of recipes too."
         )
     several = _several_recipes(good)
     if several:

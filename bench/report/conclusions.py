@@ -34,6 +34,7 @@ KINDS = (
     "cannot tell",
     "caveats",
 )
+MOST_EFFECTS = 8
 HEAT_MAPS = {"architecture": "optimizer", "optimizer": "optimizer", "augmentation": "augmentation"}
 PIPELINES = ("pipelines_throughput",)
 
@@ -196,25 +197,37 @@ def _pipelines(good: Sequence[Outcome]) -> Iterator[Conclusion]:
 def _cannot_tell(
     good: Sequence[Outcome], matched: Sequence[Matched], given: dict[str, dict[str, list[Effect]]]
 ) -> Iterator[Conclusion]:
-    texts = [*_between_seeds(good)]
+    for text in _between_seeds(good):
+        yield Conclusion(kind="cannot tell", text=text, figures=_pictures(ACCURACY, "architecture"))
     for one in matched:
         metric = SPEED if one.factor == "pipeline" else ACCURACY
         for level in one.pairs:
             cells = cell_by_cell(one, level, metric)
             if cells.higher or cells.lower or cells.cannot_tell:
-                texts.append(sentences.cell_by_cell(cells, level, one.reference, metric))
+                yield Conclusion(
+                    kind="cannot tell" if cells.cannot_tell else "effects",
+                    text=sentences.cell_by_cell(cells, level, one.reference, metric),
+                    figures=_pictures(metric, one.factor),
+                )
     for metric in METRICS:
-        names = [
-            against(effect.level, effect.reference)
+        untold = [
+            effect
             for levels in given.values()
             for level in levels.values()
             for effect in level
             if effect.metric is metric and effect.side == 0
         ]
-        if names:
-            texts.append(f"Cannot tell an average effect on {metric.label}: {', '.join(names)}.")
-    for text in texts:
-        yield Conclusion(kind="cannot tell", text=text, figures=_pictures(ACCURACY, "architecture"))
+        if untold:
+            names = [against(effect.level, effect.reference) for effect in untold]
+            more = len(names) - MOST_EFFECTS
+            rest = f" and {more} more" if more > 0 else ""
+            text = (
+                f"Cannot tell an average effect on {metric.label}: "
+                f"{', '.join(names[:MOST_EFFECTS])}{rest}."
+            )
+            pictures = (_pictures(metric, effect.factor) for effect in untold)
+            shown = tuple(dict.fromkeys(name for group in pictures for name in group))
+            yield Conclusion(kind="cannot tell", text=text, figures=shown)
 
 
 def _between_seeds(good: Sequence[Outcome]) -> Iterator[str]:

@@ -76,7 +76,7 @@ def _levels(outcomes: Sequence[Outcome], factor: str) -> dict[Key, str]:
     for name, version in named.values():
         versions[name].add(version)
     return {
-        key: f"{name} v{version}" if len(versions[name]) > 1 else name
+        key: f"{name} v{version}" if version and len(versions[name]) > 1 else name
         for key, (name, version) in named.items()
     }
 

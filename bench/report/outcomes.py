@@ -133,7 +133,7 @@ def _labelled(found: dict[Key, list[Record]]) -> list[Outcome]:
             apart = [
                 text
                 for part, text in parts[key].items()
-                if text and any(other[part] != text for other in parts.values())
+                if text and any(other.get(part) != text for other in parts.values())
             ]
             apart += recipes[key.cell]
             labels[key] = name + (f" ({', '.join(apart)})" if apart else "")

@@ -68,7 +68,10 @@ def points(value: float) -> str:
 
 
 def _times(value: float) -> str:
-    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+    """A ratio, with more digits where it is near one."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if 0.9 < value < 1.1 else f"{value:.2f}"
 
 
 def bounds(interval: Interval, metric: Metric) -> str:
@@ -103,7 +106,11 @@ def too_few(found: Sequence[Effect]) -> str:
     cells = max(one.cells for one in found)
     seen = [
         f"{one.metric.label} "
-        + (f"{one.estimate:.2f} times" if one.metric.ratio else f"{points(one.estimate)} points")
+        + (
+            f"{_times(one.estimate)} times"
+            if one.metric.ratio
+            else f"{points(one.estimate)} points"
+        )
         for one in found
         if one.estimate is not None
     ]
@@ -199,10 +206,11 @@ def best(one: Best) -> str:
     parts = []
     if one.worse or one.alike:
         parts.append(
-            f"{_cells(len(one.alike))} cannot be told from it"
+            f"{count(len(one.alike), 'other cell')} cannot be told from it"
             + (f": {listed(one.alike)}" if one.alike else "")
         )
-        parts.append(f"{_cells(one.worse)} worse (Welch's test, Holm's correction)")
+        verb = "is" if one.worse == 1 else "are"
+        parts.append(f"{one.worse:,} {verb} worse (Welch's test, Holm's correction)")
     if one.too_few:
         parts.append(
             f"too few seeds to tell it from {_of(one.too_few, one.others)} "
@@ -219,19 +227,16 @@ def best(one: Best) -> str:
     return f"{head} {text[0].upper()}{text[1:]}."
 
 
-def _cells(number: int) -> str:
-    return count(number, "other cell")
-
-
 def _of(number: int, whole: int) -> str:
     return f"the other {count(whole, 'cell')}" if number == whole else f"{number} of {whole} others"
 
 
 def cell_by_cell(one: CellByCell, level: str, reference: str, metric: Metric) -> str:
     """In how many matched cells a level was higher or lower, and where one cannot tell."""
-    tested = len(one.higher) + len(one.lower) + len(one.cannot_tell)
+    numbers = [len(names) for names in (one.higher, one.lower, one.cannot_tell)]
+    tested, most = sum(numbers), max(numbers)
     parts = [
-        f"{word} in {len(names)}" + (f" ({listed(names)})" if names else "")
+        f"{word} in {len(names)}" + (f" ({listed(names)})" if 0 < len(names) < most else "")
         for word, names in (
             ("higher", one.higher),
             ("lower", one.lower),
