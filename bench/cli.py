@@ -22,6 +22,7 @@ from bench.cli_report import report
 from bench.cli_run import run
 from bench.cli_show import show
 from bench.cli_table import table
+from bench.cli_tensorboard import tensorboard
 from bench.cli_tune import tune
 from bench.guarding import guarded
 
@@ -52,6 +53,7 @@ app.command()(run)
 app.command()(table)
 app.command()(report)
 app.command()(show)
+app.command()(tensorboard)
 app.command()(tune)
 
 

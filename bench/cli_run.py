@@ -70,6 +70,10 @@ def run(
             "--dry-run", help="Show what would run, what is done and what cannot; write nothing."
         ),
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Keep a trace of a few steps of each run, for Perfetto."),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train what is not done yet of a grid; safe to repeat."""
@@ -103,6 +107,7 @@ def run(
         from bench.console import Console
         from bench.environment import command_line
         from bench.execute import execute
+        from bench.profiling import traces_told
 
         console = Console()
         plan = planning.make(options, console.progress)
@@ -110,8 +115,17 @@ def run(
         if dry_run:
             return 0
         command = command_line()
-        outcome = execute(plan, console, command=command, timeout_s=timeout, fail_fast=fail_fast)
+        outcome = execute(
+            plan,
+            console,
+            command=command,
+            timeout_s=timeout,
+            fail_fast=fail_fast,
+            profile=profile,
+        )
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
+        if profile:
+            console.progress(traces_told(plan.folder, plan.todo))
         return outcome.exit_code
 
     raise typer.Exit(guarded(work, debug=debug))

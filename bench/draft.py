@@ -20,12 +20,14 @@ class Job:
         folder: The group folder whose store keeps what the run leaves.
         data_dir: Where sources are cached.
         command: The command line that asked for it, for the record.
+        profile: Whether to leave a trace of some steps, recorded after everything else.
     """
 
     run: Run
     folder: str
     data_dir: str
     command: str = ""
+    profile: bool = False
 
 
 @dataclass(kw_only=True)

@@ -40,9 +40,23 @@ class Outcome:
 
 
 def execute(
-    plan: Plan, console: Console, *, command: str, timeout_s: float, fail_fast: bool
+    plan: Plan,
+    console: Console,
+    *,
+    command: str,
+    timeout_s: float,
+    fail_fast: bool,
+    profile: bool = False,
 ) -> Outcome:
     """Trains what the plan has left to do; every record is on disk before the next run starts.
+
+    Args:
+        plan: What to do.
+        console: Shows it.
+        command: The command line, for the records.
+        timeout_s: Longest that one run may take.
+        fail_fast: Whether to stop at the first failed run.
+        profile: Whether each run leaves a trace of some steps.
 
     Raises:
         StoreError: The results folder cannot be written or is in use.
@@ -59,7 +73,7 @@ def execute(
             _keep(store, console, counts, record)
         write_overview(store, store.records(), plan.todo, on_error=console.notice)
         if plan.todo:
-            jobs = [_job(plan, run, command) for run in plan.todo]
+            jobs = [_job(plan, run, command, profile) for run in plan.todo]
             interrupted = _train(jobs, store, console, counts, timeout_s, fail_fast)
         records = store.records()
         write_matrix(store, records)
@@ -105,5 +119,11 @@ def _keep(store: Store, console: Console, counts: Counter[str], record: Record) 
         console.run_finished(record)
 
 
-def _job(plan: Plan, run: Run, command: str) -> Job:
-    return Job(run=run, folder=str(plan.folder), data_dir=str(plan.data_dir), command=command)
+def _job(plan: Plan, run: Run, command: str, profile: bool = False) -> Job:
+    return Job(
+        run=run,
+        folder=str(plan.folder),
+        data_dir=str(plan.data_dir),
+        command=command,
+        profile=profile,
+    )

@@ -19,6 +19,7 @@ from bench.loop import Step, cached_step_s, padded, predict, train_epoch
 from bench.metrics import Scores, full_scores, quick_scores
 from bench.pr_curves import positives
 from bench.prepare import Parts, Shared, fresh_step, prepare
+from bench.profiling import keep_profile
 from bench.record import Point, Throughput
 from bench.store import Store
 from pipelines.base import Batch, Pipeline, normalise
@@ -68,9 +69,13 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
         after_s = ceiling_steps(parts, fresh_step(parts), warm)
         draft.throughput = throughput(draft.curve, run.cell.batch_size, warm.steps_s + after_s)
         draft.timing_suspect += beyond_ceiling(draft.throughput)
+        draft.memory = memory.peaks(device)
+        if draft.job.profile:
+            with draft.untimed():
+                step = halfway(fresh_step(parts))
+                keep_profile(store, run.id, run.name, step, parts.pipeline, WARMUP_EPOCH)
     finally:
         parts.close()
-    draft.memory = memory.peaks(device)
 
 
 def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:
@@ -132,10 +137,16 @@ def ceiling_steps(parts: Parts, step: Step, warm: Warm) -> list[float]:
     What is trained is what the middle of a run trains, as is the median epoch that they are
     compared with.
     """
-    if step.freezing is not None:
-        step.freezing.go_halfway()
+    step = halfway(step)
     steps = min(200, max(3, round(CEILING_S / statistics.median(warm.steps_s))))
     return cached_step_s(step, warm.batch, parts.device, steps=steps)
+
+
+def halfway(step: Step) -> Step:
+    """The step with as much frozen as in the middle of the run."""
+    if step.freezing is not None:
+        step.freezing.go_halfway()
+    return step
 
 
 def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:

@@ -8,7 +8,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-from bench.cell import Cell
+from bench.cell import AXES, Cell
 from bench.record import Record
 
 Value = str | float | bool
@@ -87,7 +87,8 @@ def seconds(time: str) -> float:
 
 
 def _column(name: str, found: set[Any]) -> Any:
-    info = api_pb2.HParamInfo(name=name, differs=len(found) > 1)
+    # TensorBoard sorts by `differs` and name, and shows five columns unasked: these
+    info = api_pb2.HParamInfo(name=name, differs=len(found) > 1 and name in (*AXES, "lr"))
     ordered = sorted(found)
     if all(isinstance(value, bool) for value in ordered):
         info.type = api_pb2.DATA_TYPE_BOOL

@@ -13,9 +13,7 @@ CHARTS = {
     "Throughput": {
         "images/s, data included": "throughput/images_per_s",
         "step (ms)": "throughput/step_ms",
-        "ceiling: images/s of the same net fed one cached batch": (
-            "throughput/ceiling_images_per_s"
-        ),
+        "ceiling: one cached batch (images/s)": "throughput/ceiling_images_per_s",
         "stall: time lost against the ceiling (%)": "throughput/epoch_stall_pct",
     },
     "Time to accuracy": {

@@ -1,0 +1,60 @@
+"""`bench tensorboard` on the command line."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from bench.cli_options import Debug, Select
+from bench.guarding import guarded
+
+
+def tensorboard(
+    results: Annotated[Path, typer.Argument(help="A results folder, or one group in it.")] = Path(
+        "results"
+    ),
+    select: Select = "",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="0: any that is free (default: 6006 or the next).")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Write the event files anew from the records first.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Show runs in TensorBoard: throughput view, hparams, images, curves; until Ctrl-C."""
+
+    def report(text: str) -> None:
+        typer.echo(text, err=True)
+
+    def work() -> None:
+        from bench.errors import UsageError
+        from bench.tensorboard.rebuild import rebuild as write_again
+        from bench.tensorboard.server import serve
+        from bench.tensorboard.view import View, choose
+
+        chosen = choose(results, select)
+        if rebuild:
+            write_again(chosen, report)
+        runs = sum(len(group.records) for group in chosen)
+        missing = sum(group.missing for group in chosen)
+        if missing == runs:
+            raise UsageError(
+                f"none of the {runs} runs under {results} has event files: "
+                "add --rebuild, which writes them from the records"
+            )
+        if missing:
+            report(f"{missing} of {runs} runs have no event files; --rebuild writes them")
+        with TemporaryDirectory(prefix="bench-tensorboard-") as folder:
+            view = View(Path(folder), chosen)
+
+            page = view.page()
+
+            def ready(address: str) -> None:
+                typer.echo(f"{runs - missing} runs at {address} (Ctrl-C ends it)")
+
+            serve(view.folder, host=host, port=port, page=page, ready=ready, update=view.update)
+
+    guarded(work, debug=debug)
