@@ -190,6 +190,10 @@ def test_suspect_timings_have_scores_only() -> None:
     records = made_grid(flip_helps)
     suspect = [replace(record, timing_suspect=("busy",)) for record in records[:2]] + records[2:]
     assert [of(suspect, metric).cells for metric in (ACCURACY, SPEED, TIME)] == [10, 9, 9]
+    seeds = made_grid(flip_helps, seeds=2)
+    seeds[0] = replace(seeds[0], timing_suspect=("busy",))
+    found = of(seeds, TIME)
+    assert (found.runs, found.reached) == ((20, 19), (20, 19))
 
 
 def test_failed_runs_enter_no_effect() -> None:

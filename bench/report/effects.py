@@ -21,7 +21,7 @@ from bench.report.intervals import (
     welch,
 )
 from bench.report.matching import Matched, difference, enough_seeds, is_finite
-from bench.report.outcomes import METRICS, TIME, Metric, Outcome, mean
+from bench.report.outcomes import METRICS, TIME, Metric, mean
 
 CELLS_NEEDED = 5
 
@@ -61,11 +61,10 @@ class Effect:
 
 def effect(matched: Matched, level: str, metric: Metric) -> Effect | None:
     """What a level did to a figure; None where no matched cells have it on both sides."""
-    found = [(pair, pair.contrast(metric)) for pair in matched.pairs[level]]
-    contrasts = [contrast for _, contrast in found if contrast is not None]
+    found = [pair.contrast(metric) for pair in matched.pairs[level]]
+    contrasts = [contrast for contrast in found if contrast is not None]
     if not contrasts:
         return None
-    pairs = [pair for pair, contrast in found if contrast is not None]
     over, enough = _grounds(contrasts)
     differences = [difference(contrast, metric) for contrast in contrasts]
     known = [value for value in differences if math.isfinite(value)]
@@ -90,7 +89,7 @@ def effect(matched: Matched, level: str, metric: Metric) -> Effect | None:
         over=over,
         enough=enough,
         side=side,
-        reached=_totals([(_reached(one.level), _reached(one.reference)) for one in pairs])
+        reached=_totals([(_finite(one.level), _finite(one.reference)) for one in contrasts])
         if metric is TIME
         else (0, 0),
     )
@@ -130,8 +129,8 @@ def _side(
     return interval.side() if interval else 0
 
 
-def _reached(side: Sequence[Outcome]) -> int:
-    return sum(outcome.reached for outcome in side)
+def _finite(values: Sequence[float]) -> int:
+    return sum(map(math.isfinite, values))
 
 
 def _totals(pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -67,20 +67,17 @@ def points(value: float) -> str:
     return text if float(text) else "0.00"
 
 
-def _times(value: float) -> str:
-    """A ratio, with more digits where it is near one."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3f}" if 0.9 < value < 1.1 else f"{value:.2f}"
+def _times(*values: float) -> list[str]:
+    """Ratios, with a digit more where two would hide on which side of 1 one is."""
+    digits = 3 if any(f"{value:.2f}" == "1.00" for value in values) else 2
+    return [f"{value:,.0f}" if value >= 100 else f"{value:.{digits}f}" for value in values]
 
 
 def bounds(interval: Interval, metric: Metric) -> str:
     """An estimate and its bounds."""
     if metric.ratio:
-        return (
-            f"{_times(interval.middle)} times, 95 % interval {_times(interval.low)} to "
-            f"{_times(interval.high)}"
-        )
+        middle, low, high = _times(interval.middle, interval.low, interval.high)
+        return f"{middle} times, 95 % interval {low} to {high}"
     low, high = points(interval.low), points(interval.high)
     return f"{points(interval.middle)} points, 95 % interval {low} to {high}"
 
@@ -107,7 +104,7 @@ def too_few(found: Sequence[Effect]) -> str:
     seen = [
         f"{one.metric.label} "
         + (
-            f"{_times(one.estimate)} times"
+            f"{_times(one.estimate)[0]} times"
             if one.metric.ratio
             else f"{points(one.estimate)} points"
         )
