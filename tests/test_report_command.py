@@ -151,8 +151,8 @@ def test_pipelines_alone_are_read_back_as_they_were_measured(tmp_path: Path) -> 
     found = read(tmp_path)
     assert found is not None
     assert replace(found, series=()) == replace(MIXED, series=())
-    assert {series.pipeline: series for series in found.series} == {
-        series.pipeline: series for series in MIXED.series
+    assert {(one.pipeline, one.batch_size): one for one in found.series} == {
+        (one.pipeline, one.batch_size): one for one in MIXED.series
     }
 
 
