@@ -3,9 +3,11 @@
     python tests/benchmarks/airnet94_steps.py airbench94_muon.py [ROUNDS]
 
 The public script (cifar10-airbench) is read from the file that is named; its net and its optimizers
-are taken as they are, in float32 on the CPU and without compilation. Both train on the same batch
-of 2,000 images, first with and then without the whitening bias, as both do in a run. Prints JSON:
-each round's seconds and the ratios. The whole run, with its accuracy, is
+are taken as they are, in float32 on the CPU and without compilation. Each side is a process of its
+own, which sleeps while the other has its turn: ours with the settings of a worker, the public one
+with and without them. All train on the same batch of 2,000 images, first with and then without the
+whitening bias, as they do in a run. Prints JSON: each round's seconds and the ratios. The whole
+run, with its accuracy, is
 
     bench run --grid speedrun -k airnet94 --scale full --device cpu --timeout 36000
 """
@@ -13,15 +15,15 @@ each round's seconds and the ratios. The whole run, with its accuracy, is
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -30,6 +32,7 @@ from torch.nn import functional as F  # noqa: E402
 import architectures  # noqa: E402
 import pipelines  # noqa: E402
 from bench import optimizers  # noqa: E402
+from bench.executors.local import SETTINGS  # noqa: E402
 from bench.freezing import Freezing  # noqa: E402
 from bench.recipe_files import book  # noqa: E402
 
@@ -86,38 +89,71 @@ def public(path: Path, images_NCHW: Tensor) -> Training:
     return step
 
 
-def main(path: Path, rounds: int = 5) -> None:
-    """Both in turns, after a step each that does not count."""
+def serve(side: str, path: Path) -> None:
+    """Does a step for each line that comes, and answers with its seconds."""
     images = pipelines.load("cifar10").train
     pipeline = pipelines.build("native[eager]", images, "speedrun94", batch_size=BATCH)
     x_BCHW, labels_B = next(iter(pipeline.epoch(0)))
-    sides = {"ours": ours(x_BCHW), "public": public(path, x_BCHW)}
-    seconds: dict[str, list[float]] = {f"{side} {bias}": [] for side in sides for bias in (1, 0)}
-    for number in range(rounds + 1):
-        for bias in (1, 0):
-            for side, step in sides.items():
-                start = time.perf_counter()
-                step(x_BCHW, labels_B, bool(bias))
-                if number:
-                    seconds[f"{side} {bias}"].append(time.perf_counter() - start)
-    ratios = {
-        bias: [
-            b / a for a, b in zip(seconds[f"ours {bias}"], seconds[f"public {bias}"], strict=True)
-        ]
-        for bias in (1, 0)
-    }
-    print(
-        json.dumps(
-            {
-                "seconds": seconds,
-                "public over ours, bias trained": ratios[1],
-                "public over ours, bias fixed": ratios[0],
-                "medians": [statistics.median(ratios[bias]) for bias in (1, 0)],
-            },
-            indent=1,
-        )
+    step = ours(x_BCHW) if side == "ours" else public(path, x_BCHW)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        step(x_BCHW, labels_B, line.strip() == "with bias")
+        print(time.perf_counter() - start, flush=True)
+
+
+def child(side: str, path: Path, settings: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """A process that serves a side."""
+    return subprocess.Popen(
+        [sys.executable, __file__, str(path), "--serve", side],
+        env={**os.environ, **settings},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
+def ask(process: "subprocess.Popen[str]", state: str) -> float:
+    """Seconds of a step."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print(state, file=process.stdin, flush=True)
+    return float(process.stdout.readline())
+
+
+def main(path: Path, rounds: int = 5) -> None:
+    """All in turns, after a step each that does not count."""
+    patient = {"OMP_WAIT_POLICY": "PASSIVE"}  # or a side that waits for its turn takes the cores
+    sides = {
+        "ours": child("ours", path, SETTINGS),
+        "public": child("public", path, patient),
+        "public, our settings": child("public", path, SETTINGS),
+    }
+    seconds: dict[str, dict[str, list[float]]] = {
+        state: {side: [] for side in sides} for state in ("with bias", "without bias")
+    }
+    try:
+        for number in range(rounds + 1):
+            for state, found in seconds.items():
+                for side, process in sides.items():
+                    took_s = ask(process, state)
+                    if number:
+                        found[side].append(took_s)
+    finally:
+        for process in sides.values():
+            process.kill()
+    ratios = {
+        f"{side} over ours, {state}": statistics.quantiles(
+            [b / a for a, b in zip(found["ours"], found[side], strict=True)], n=4
+        )
+        for state, found in seconds.items()
+        for side in list(sides)[1:]
+    }
+    print(json.dumps({"seconds": seconds, "ratios, quartiles": ratios}, indent=1))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    script, *more = sys.argv[1:]
+    if more[:1] == ["--serve"]:
+        serve(more[1], Path(script))
+    else:
+        main(Path(script), *map(int, more))
