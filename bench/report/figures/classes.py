@@ -122,7 +122,7 @@ def _confusion_figure(found: Confusion) -> "Figure":
         for i, row in enumerate(names)
         for j, column in enumerate(names)
     }
-    texts = {place: f"{value:.0f}" if value >= 0.5 else "" for place, value in percent.items()}
+    texts = {place: _percent(value) for place, value in percent.items()}
     if number > MOST_WITH_NUMBERS:
         texts = dict.fromkeys(texts, "")
     draw_tiles(axes, grid, texts, {p: value / 100 for p, value in percent.items()})
@@ -133,6 +133,12 @@ def _confusion_figure(found: Confusion) -> "Figure":
     axes.set_ylabel("true class")
     axes.set_xlabel("predicted class")
     return figure
+
+
+def _percent(value: float) -> str:
+    if value == 0:
+        return ""
+    return f"{value:.0f}" if value >= 1 else "<1"
 
 
 def f1_by_net(cases: Sequence[Case]) -> Tiles:
@@ -202,7 +208,7 @@ def _spread(comparison: Comparison, cases: Sequence[Case], best: Case) -> Iterat
     kept = found[:MOST_CLASSES]
     part = f" The {len(kept)} worst of {len(found)}." if len(kept) < len(found) else ""
     looks = (
-        ("every cell", {"color": PALETTE[1], "linewidth": 1}),
+        ("all cells", {"color": PALETTE[1], "linewidth": 1}),
         ("middle half", {"color": PALETTE[1], "linewidth": 5}),
         ("median", {"marker": "|", "linestyle": "none", "markeredgewidth": 2, "markersize": 9}),
         (f"best: {best.label}", {"color": PALETTE[0], "marker": "o", "linestyle": "none"}),

@@ -155,27 +155,29 @@ def _figure(
     color: dict[str, str],
     marker: dict[str, str],
 ) -> Any:
-    from matplotlib.ticker import NullFormatter
-
     figure = new_figure(5.6, 3.6)
     axes = figure.subplots()
-    for spot in found:
-        own = color[spot.case.cell.optimizer]
-        axes.plot(
-            [spot.x],
-            [100 * spot.accuracy],
-            marker=marker[spot.case.cell.architecture],
-            color=own,
-            markerfacecolor="none" if spot.case.suspect else own,
-            alpha=1.0 if spot.best else 0.45,
-            markersize=7 if spot.best else 5,
-            linestyle="none",
-            zorder=3 if spot.best else 2,
-        )
+    for net, sign in marker.items():
+        for best in (False, True):
+            chosen = [s for s in found if s.case.cell.architecture == net and s.best == best]
+            own = [color[spot.case.cell.optimizer] for spot in chosen]
+            axes.scatter(
+                [spot.x for spot in chosen],
+                [100 * spot.accuracy for spot in chosen],
+                s=45 if best else 22,
+                marker=sign,
+                facecolors=[
+                    "none" if spot.case.suspect else look
+                    for spot, look in zip(chosen, own, strict=True)
+                ],
+                edgecolors=own,
+                linewidths=1.0,
+                alpha=1.0 if best else 0.5,
+                zorder=3 if best else 2,
+            )
     _draw_frontier(axes, named, against)
     axes.set_xscale("log")
     plain_log_ticks(axes)
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.08, y=0.1)
     axes.set_xlabel(against.label)
     axes.set_ylabel("test accuracy (%)")
@@ -208,9 +210,18 @@ def _draw_frontier(axes: "Axes", named: Sequence[Spot], against: Against) -> Non
 
 def plain_log_ticks(axes: "Axes") -> None:
     """Plain numbers along x, and enough of them over less than a decade."""
-    from matplotlib.ticker import LogLocator, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     low, high = axes.get_xlim()
-    steps = (1.0, 2.0, 5.0) if high > 8 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps if high < 1000 * low else (1.0,)))
+    axes.xaxis.set_major_locator(LogLocator(subs=_steps(high / low)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+
+
+def _steps(ratio: float) -> tuple[float, ...]:
+    """The ticks of a decade, by how much an axis spans."""
+    if ratio < 8:
+        return 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0
+    if ratio < 60:
+        return 1.0, 2.0, 5.0
+    return (1.0, 3.0) if ratio < 2000 else (1.0,)

@@ -113,15 +113,14 @@ def _figure(kept: Sequence[Spent]) -> "Figure":
     figure = new_figure(6.2, 0.6 + 0.22 * len(kept))
     axes = figure.subplots()
     longest = max(bar.total_s for bar in kept)
+    lefts = [0.0] * len(kept)
+    for part, color in COLOURS.items():
+        values = [bar.seconds[part] for bar in kept]
+        axes.barh(range(len(kept)), values, left=lefts, color=color, height=0.78)
+        lefts = [left + value for left, value in zip(lefts, values, strict=True)]
     for place, bar in enumerate(kept):
-        left = 0.0
-        for part, color in COLOURS.items():
-            value = bar.seconds[part]
-            if value > 0:
-                axes.barh(place, value, left=left, color=color, height=0.78)
-            left += value
-        note = f"{bar.total_s:.3g} s, {counted(bar.runs, 'run')}"
-        axes.text(left + 0.01 * longest, place, note, va="center", size=6.5)
+        note = f"{bar.total_s:,.{1 if bar.total_s < 1000 else 0}f} s, {counted(bar.runs, 'run')}"
+        axes.text(bar.total_s + 0.01 * longest, place, note, va="center", size=6.5)
     axes.set_yticks(range(len(kept)), [bar.label for bar in kept], size=7)
     axes.set_ylim(len(kept) - 0.4, -0.6)
     axes.set_xlim(0, longest * 1.22)

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from io import BytesIO
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.report.figures.style import LINE_IN, Sketch, draw_key, key_rows
+from bench.report.figures.style import LINE_IN, Margins, Sketch, draw_key, key_rows
 from bench.report.figures.svg import tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI = 150
 POINTS = 72  # an inch
@@ -51,7 +54,6 @@ def picture(sketch: Sketch, *, group: str, mark: str) -> Picture:
     with matplotlib.rc_context({"svg.hashsalt": prefix}):
         # The canvases themselves: `savefig` would draw everything twice.
         png, svg = BytesIO(), BytesIO()
-        figure.set_dpi(DPI)
         figure.set_facecolor("white")
         agg: Any = FigureCanvasAgg(figure)
         agg.print_png(png, metadata={"Software": None})
@@ -72,6 +74,7 @@ def picture(sketch: Sketch, *, group: str, mark: str) -> Picture:
 def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
     """Makes room for header and key and fills it; gives the header's texts and its height."""
     figure = sketch.figure
+    figure.set_dpi(DPI)  # hinting makes texts a little wider or narrower than at others
     width, body = map(float, figure.get_size_inches())
     rows = key_rows(sketch.sections, width)
     titles = wrap(sketch.title, int(width * 12))
@@ -86,8 +89,30 @@ def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
         figure.text(0.1, height - 0.1, "\n".join(titles), size=10, weight="bold", **at),
         figure.text(0.1, height - 0.12 - 0.2 * len(titles), "\n".join(lines), size=SMALL, **at),
     ]
-    engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, key_in / height, 1, body / height))
-    engine.execute(figure)
-    figure.set_layout_engine("none")
+    if sketch.margins is not None:
+        _adjust(figure, sketch.margins, key_in, body)
+    else:
+        engine: Any = figure.get_layout_engine()
+        engine.set(rect=(0, key_in / height, 1, body / height))
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     return header, header_in
+
+
+def _adjust(figure: "Figure", margins: Margins, key_in: float, body: float) -> None:
+    """Places panels by their margins."""
+    width, height = map(float, figure.get_size_inches())
+    grid = figure.axes[0].get_subplotspec()
+    assert grid is not None
+    rows, columns = grid.get_gridspec().get_geometry()
+    panel_in = (width - margins.left - margins.right - margins.across * (columns - 1)) / columns
+    tall_in = (body - margins.bottom - margins.top - margins.down * (rows - 1)) / rows
+    figure.set_layout_engine(None)
+    figure.subplots_adjust(
+        left=margins.left / width,
+        right=1 - margins.right / width,
+        bottom=(key_in + margins.bottom) / height,
+        top=(key_in + body - margins.top) / height,
+        wspace=margins.across / panel_in,
+        hspace=margins.down / tall_in,
+    )

@@ -14,10 +14,11 @@ from bench.report.figures.comparison import Case, Comparison, shown_name
 from bench.report.figures.curves import QUANTITIES, small_multiples
 from bench.report.figures.frontiers import plain_log_ticks
 from bench.report.figures.heatmaps import heat_map, tiles
-from bench.report.figures.style import (  # fmt: skip
+from bench.report.figures.style import (
     PALETTE,
     Section,
     Sketch,
+    colour_key,
     colours,
     new_figure,
     panels,

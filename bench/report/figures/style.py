@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.report.figures.comparison import shown_name
@@ -27,8 +27,15 @@ MARKERS = "osD^vP*X<>hp"
 SIZE = 8.0  # of text, in points
 LINE_IN = 0.19  # height of a line of the key
 LETTER_IN = 0.064  # what a letter of that size takes at most, on average
+BOLD_IN = 0.072  # of a bold one
 HANDLE_IN = 0.34
 
+_HANDLE: dict[str, Any] = {
+    "color": FOREGROUND,
+    "linewidth": 1.5,
+    "markersize": 5,
+    "solid_capstyle": "butt",
+}
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # "$x$" is a name
@@ -77,6 +84,18 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Margins:
+    """Room around and between panels in inches, for many of them: measuring texts takes long."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+    across: float
+    down: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeyItem:
     """A text of the key: a title, or an entry with its look.
 
@@ -103,13 +122,15 @@ class Sketch:
         caption: What is drawn, over what.
         figure: Without a header.
         sections: The key at its bottom.
+        margins: Around its panels; None to measure what its texts need.
     """
 
     name: str
     title: str
     caption: str
     figure: "Figure"
-    sections: tuple[Section, ...] = field(default=())
+    sections: tuple[Section, ...] = ()
+    margins: Margins | None = None
 
 
 @contextmanager
@@ -171,7 +192,7 @@ def key_rows(sections: Sequence[Section], width_in: float) -> list[list[KeyItem]
     """The key as rows as wide as the figure; a part starts a row."""
     rows: list[list[KeyItem]] = []
     for part in sections:
-        indent = 0.1 + LETTER_IN * (len(part.title) + 2)
+        indent = 0.1 + BOLD_IN * (len(part.title) + 1.5)
         row = [KeyItem(left_in=0.1, text=part.title)]
         left = indent
         for name, look in part.entries:
@@ -200,7 +221,7 @@ def _draw_item(figure: "Figure", item: KeyItem, middle: float) -> None:
     if item.look is None:
         figure.text(left, middle, item.text, weight="bold", va="center", **inches)
         return
-    look = {"color": FOREGROUND, "linewidth": 1.5, "markersize": 5, **item.look}
+    look = {**_HANDLE, **item.look}
     ends = [left, left + item.handle_in]
     if look.get("linestyle") == "none":
         ends = [left + item.handle_in / 2]

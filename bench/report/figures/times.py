@@ -107,13 +107,12 @@ def _figure(kept: Sequence[Bar], looks: dict[str, str]) -> "Figure":
     figure = new_figure(6.2, 0.6 + BAR_IN * len(kept))
     axes = figure.subplots()
     longest = max(bar.with_compile_s or bar.warm_s or 0.0 for bar in kept)
-    for place, bar in enumerate(kept):
-        color = looks[bar.case.cell.optimizer]
-        end = 0.0
-        if bar.warm_s is not None:
-            end = bar.with_compile_s or bar.warm_s
-            axes.barh(place, end, color=color, alpha=0.35, height=0.75)
-            axes.barh(place, bar.warm_s, color=color, height=0.75)
+    places = range(len(kept))
+    colors = [looks[bar.case.cell.optimizer] for bar in kept]
+    ends = [bar.with_compile_s or bar.warm_s or 0.0 for bar in kept]
+    axes.barh(places, ends, color=colors, alpha=0.35, height=0.75)
+    axes.barh(places, [bar.warm_s or 0.0 for bar in kept], color=colors, height=0.75)
+    for place, (bar, end) in enumerate(zip(kept, ends, strict=True)):
         if bar.span is not None:
             axes.plot(bar.span, [place, place], color="#8C8C8C", linewidth=1.2, marker="|")
             end = max(end, bar.span[1])
