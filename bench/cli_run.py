@@ -1,7 +1,8 @@
 """`bench run` on the command line."""
 
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,9 @@ from bench.cli_options import (
     spelled,
 )
 from bench.guarding import guarded
+
+if TYPE_CHECKING:
+    from bench.console_base import Reporter
 
 
 def run(
@@ -74,6 +78,12 @@ def run(
         bool,
         typer.Option("--profile", help="Keep a trace of a few steps of each run, for Perfetto."),
     ] = False,
+    progress: Annotated[
+        str, typer.Option(help="auto, or json: an object a line for each event.")
+    ] = "auto",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show problems and the summary only.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train what is not done yet of a grid; safe to repeat."""
@@ -102,14 +112,12 @@ def run(
         retry_failed=retry_failed,
     )
 
-    def work() -> int:
+    def carry_out(console: "Reporter") -> int:
         from bench import plan as planning
-        from bench.console import Console
         from bench.environment import command_line
         from bench.execute import execute
         from bench.profiling import traces_told
 
-        console = Console()
         plan = planning.make(options, console.progress)
         console.plan(plan, every=dry_run)
         if dry_run:
@@ -127,5 +135,11 @@ def run(
         if profile:
             console.progress(traces_told(plan.folder, plan.todo))
         return outcome.exit_code
+
+    def work() -> int:
+        from bench.console import reporter
+
+        with closing(reporter(progress, quiet=quiet)) as console:
+            return carry_out(console)
 
     raise typer.Exit(guarded(work, debug=debug))

@@ -87,6 +87,8 @@ def tune(
         except Interrupted:
             typer.echo(f"bench: interrupted; to go on: {command_line()}", err=True)
             return 130
+        finally:
+            console.close()
         typer.echo(tuning.table(found), nl=False)
         machine = machine_name(plan.setting.device)
         date = datetime.now(UTC).date().isoformat()

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from bench.cell import Run
-from bench.console import Console
+from bench.console_base import Reporter
 from bench.draft import Draft, Job
 from bench.executors import Watcher
 from bench.executors.local import LocalExecutor
@@ -41,7 +41,7 @@ class Outcome:
 
 def execute(
     plan: Plan,
-    console: Console,
+    console: Reporter,
     *,
     command: str,
     timeout_s: float,
@@ -84,7 +84,7 @@ def execute(
 def _train(
     jobs: list[Job],
     store: Store,
-    console: Console,
+    console: Reporter,
     counts: Counter[str],
     timeout_s: float,
     fail_fast: bool,
@@ -95,6 +95,7 @@ def _train(
     watcher = Watcher(
         started=lambda job: console.run_started(job.run, next(position), len(jobs)),
         epoch=lambda job, point: console.epoch(job.run, point, job.run.cell.epochs),
+        memory=console.memory,
     )
     records = executor.run(jobs, watcher)
     with stops_raise(), closing(records):
@@ -112,7 +113,7 @@ def _train(
     return False
 
 
-def _keep(store: Store, console: Console, counts: Counter[str], record: Record) -> None:
+def _keep(store: Store, console: Reporter, counts: Counter[str], record: Record) -> None:
     with stops_held():
         store.write(record)
         counts[record.status] += 1

@@ -5,7 +5,7 @@ from typing import IO
 import msgspec
 
 from bench.draft import Job
-from bench.record import Point, Record
+from bench.record import Memory, Point, Record
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -15,9 +15,10 @@ class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class EpochDone(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """One more point of the present run's curve."""
+    """One more point of the present run's curve, and the peak of its memory so far."""
 
     point: Point
+    memory: Memory | None = None
 
 
 class Done(msgspec.Struct, tag=True, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from bench import optimizers, registry
 from bench import plan as planning
 from bench.cell import Cell, Run
-from bench.console import Console
+from bench.console_base import Reporter
 from bench.execute import execute
 from bench.plan import Plan
 from bench.recipe_files import untuned
@@ -155,7 +155,7 @@ def rungs(trials: int) -> Iterator[tuple[int, int]]:
 
 
 def tune(
-    base: Plan, search: Search, console: Console, *, command: str, timeout_s: float
+    base: Plan, search: Search, console: Reporter, *, command: str, timeout_s: float
 ) -> list[Found]:
     """Searches for every net and optimizer of the plan's cells.
 
@@ -199,7 +199,7 @@ class _Trainer:
     """Trains cells with seeds and tells their validation accuracies."""
 
     base: Plan
-    console: Console
+    console: Reporter
     command: str
     timeout_s: float
 

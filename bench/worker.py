@@ -45,6 +45,9 @@ def main() -> None:
 
 def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> Record:
     """Does one job; whatever it raises becomes the record's status."""
+    import torch
+
+    from bench.memory import peaks
     from bench.run import train
     from bench.store import Store
     from bench.tensorboard import RunLog, kept_positives
@@ -57,7 +60,8 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
 
     def on_point(point: Point) -> None:
         log.point(point)
-        send(messages, EpochDone(point=point))
+        peak = peaks(torch.device(job.run.cell.device))
+        send(messages, EpochDone(point=point, memory=peak))
 
     try:
         with computing(job.run.cell):

@@ -29,7 +29,8 @@ OPTIONS = {
             "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out",
-            "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--debug",
+            "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--progress", "--quiet",
+            "--debug",
         }
     ),
     "tune": frozenset(

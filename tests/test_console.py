@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import console as module
 from bench.cell import Run
-from bench.console import Console, TimeLeft, terminal
+from bench.console import Console, TimeLeft, reporter, terminal
+from bench.console_base import duration
+from bench.console_json import JsonConsole
+from bench.errors import UsageError
 from bench.record import Record
 from tests.made import made_failure, made_record, made_run
 
@@ -31,9 +33,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
-def shown(plan: Plan, records: list[Record], *, is_terminal: bool) -> str:
+def shown(plan: Plan, records: list[Record], *, is_terminal: bool, quiet: bool = False) -> str:
     out = StringIO()
-    console = Console(file=out, terminal=is_terminal)
+    console = Console(file=out, terminal=is_terminal, quiet=quiet)
     console.plan(plan)
     for position, (run, record) in enumerate(zip(plan.todo, records, strict=False)):
         console.run_started(run, position + 1, len(plan.todo))
@@ -95,6 +97,34 @@ def test_long_notices_are_whole_on_a_terminal() -> None:
     assert all(word in text for word in words)
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_quiet_leaves_problems_and_the_summary(is_terminal: bool) -> None:
+    plan = Plan(todo=[made_run(0), made_run(1)], notices=["Training on shapes instead."])
+    text = shown(plan, [made_record(0), made_failure(1)], is_terminal=is_terminal, quiet=True)
+    assert "seed0" not in text
+    assert "to run |" not in text
+    assert "crashed    resnet18/sgd/flip_crop/kornia/seed1: it broke" in text
+    assert "log: logs/x.log" in text
+    assert text.count("Training on shapes instead.") == 1
+    assert "2 runs: 1 ok, 1 crashed" in text
+    assert text.endswith("to go on: bench run --grid default\n")
+
+
+def test_quiet_names_the_runs_of_a_dry_run_all_the_same() -> None:
+    out = StringIO()
+    Console(file=out, terminal=False, quiet=True).plan(Plan(todo=[made_run(0)]), every=True)
+    assert "to run   resnet18" in out.getvalue()
+
+
+def test_the_way_of_showing_is_chosen_by_name() -> None:
+    assert isinstance(reporter("auto", quiet=True), Console)
+    assert isinstance(reporter("json", quiet=False), JsonConsole)
+    with pytest.raises(UsageError, match="leave out --quiet"):
+        reporter("json", quiet=True)
+    with pytest.raises(UsageError, match="unknown value of --progress 'jsn': did you mean json"):
+        reporter("jsn", quiet=False)
+
+
 def test_names_with_brackets_are_no_markup() -> None:
     run = made_run(pipeline="kornia[bold]")
     for is_terminal in (True, False):
@@ -151,7 +181,7 @@ def test_time_left_comes_from_the_runs_most_like_it() -> None:
     [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (3661, "1 h 01 min")],
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert module._duration(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_a_pipe_has_neither_width_nor_colours() -> None:

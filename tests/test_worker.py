@@ -77,7 +77,9 @@ def test_a_run_that_ends_well_is_told_point_by_point(
     assert (record.status, record.error) == ("ok", None)
     assert record.timings.import_s == 1.5
     told = [read_message(line) for line in stream.getvalue().splitlines()]
-    assert told == [EpochDone(point=point) for point in record.curve]
+    assert all(isinstance(message, EpochDone) for message in told)
+    assert [message.point for message in told] == list(record.curve)  # type: ignore[union-attr]
+    assert all(message.memory.host_gib > 0 for message in told)  # type: ignore[union-attr]
     assert list(Path(job.folder).glob("tensorboard/*/events.out.tfevents.*"))
 
 

@@ -5,15 +5,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bench.draft import Job
-from bench.record import Point, Record
+from bench.record import Memory, Point, Record
+
+
+def _unwatched(peak: Memory) -> None:
+    """For those who do not ask."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watcher:
-    """Called while jobs run, for the live view."""
+    """Called while jobs run, for the live view; `memory` before the epoch that it was read after."""
 
     started: Callable[[Job], None]
     epoch: Callable[[Job, Point], None]
+    memory: Callable[[Memory], None] = _unwatched
 
 
 class Executor(Protocol):

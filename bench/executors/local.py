@@ -165,8 +165,10 @@ class LocalExecutor:
             deadline = time.monotonic() + self.timeout_s
             while True:
                 match worker.receive(deadline):
-                    case EpochDone(point=point):
+                    case EpochDone(point=point, memory=memory):
                         draft.curve.append(point)
+                        if memory is not None:
+                            watcher.memory(memory)
                         watcher.epoch(job, point)
                     case Done(record=record):
                         return record
