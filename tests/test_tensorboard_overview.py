@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +156,19 @@ def test_a_band_whose_cell_is_gone_is_gone(store: Store) -> None:
 
 
 def test_strips_of_images_are_cards_of_one_run(store: Store, tmp_path: Path) -> None:
-    Image.new("RGB", (32, 2), "red").save(tmp_path / "strip.png")
+    colours = [(16 * number, 0, 255 - number) for number in range(6)]
+    image = Image.new("RGB", (12, 2))
+    for index, colour in enumerate(colours):
+        image.paste(colour, (2 * index, 0, 2 * index + 2, 2))
+    image.save(tmp_path / "strip.png")
     strip = (tmp_path / "strip.png").read_bytes()
     store.write_derived("examples/flip_crop__kornia.png", strip)
     events = read(overview(store, made_record()) / "examples")
     (picture,) = events.Images("examples/flip_crop__kornia")
-    assert picture.encoded_image_string == strip
-    assert (picture.width, picture.height) == (32, 2)
+    assert (picture.width, picture.height) == (8, 4)  # six squares of two pixels, four a row
+    shown = Image.open(BytesIO(picture.encoded_image_string))
+    found = [shown.getpixel((2 * (index % 4), 2 * (index // 4))) for index in range(6)]
+    assert found == colours
 
 
 def test_a_view_that_cannot_be_written_is_told_and_costs_nothing(store: Store) -> None:

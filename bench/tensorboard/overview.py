@@ -59,14 +59,15 @@ def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[
 
 
 def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
-    """Writes strips of augmented images (PNG), one card for each policy and pipeline."""
+    """Writes strips of augmented images (PNG) as blocks, one card a policy and pipeline."""
     from bench.tensorboard.events import Events
+    from bench.tensorboard.pictures import tiled_png
 
     if not pictures:
         return
     with Events(folder) as events:
         for name, png in pictures.items():
-            events.image(f"examples/{name}", png)
+            events.image(f"examples/{name}", tiled_png(png))
 
 
 def write_seeds(folder: Path, records: Iterable[Record]) -> None:

@@ -1,4 +1,4 @@
-"""The confusion matrix as a small picture, drawn without matplotlib."""
+"""Small pictures: the confusion matrix, drawn without matplotlib, and blocks of images."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -6,6 +6,7 @@ from io import BytesIO
 from PIL import Image, ImageDraw, ImageFont
 
 CELL, FONT = 44, 13  # pixels
+BLOCK = 4  # augmented images a row
 MOST_NUMBERED = 20  # classes; with more of them cells are small and have neither name nor number
 DARK, LIGHT = (8, 48, 107), (247, 251, 255)
 GREY = (90, 90, 90)
@@ -41,6 +42,21 @@ def confusion_png(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> b
     if numbered:
         _name(image, names, margin, font)
     return _png(image)
+
+
+def tiled_png(strip: bytes) -> bytes:
+    """A strip of square images as a block of `BLOCK` a row: TensorBoard's cards are narrow."""
+    image = Image.open(BytesIO(strip)).convert("RGB")
+    side = image.height
+    count = image.width // side
+    rows = -(-count // BLOCK)
+    block = Image.new("RGB", (min(count, BLOCK) * side, rows * side), "white")
+    for index in range(count):
+        part = image.crop((index * side, 0, (index + 1) * side, side))
+        block.paste(part, (index % BLOCK * side, index // BLOCK * side))
+    buffer = BytesIO()
+    block.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _shade(share: float) -> tuple[int, int, int]:

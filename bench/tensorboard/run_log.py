@@ -1,5 +1,6 @@
 """What one run leaves for TensorBoard: curves, throughput, memory, hparams, pictures, text."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,7 +201,9 @@ def tags(record: Record) -> set[str]:
 
 def texts(record: Record) -> dict[str, dict[str, object]]:
     """Tables of text by tag."""
-    cell = {name: getattr(record.cell, name) for name in record.cell.__dataclass_fields__}
+    cell = fields(record.cell)
+    recipe = cell.pop("recipe")
+    cell |= {f"recipe.{name}": value for name, value in (fields(recipe) if recipe else {}).items()}
     found: dict[str, dict[str, object]] = {
         "cell": cell | {"seed": record.seed, "run_id": record.run_id, "status": record.status},
         "environment": record.environment,
@@ -213,3 +216,8 @@ def texts(record: Record) -> dict[str, dict[str, object]]:
     if record.error is not None:
         found["error"] = {record.error.type: record.error.message}
     return found
+
+
+def fields(entry: Any) -> dict[str, object]:
+    """A dataclass's fields, by name."""
+    return {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
