@@ -5,7 +5,6 @@ It is not guessed: every command that is offered has been planned and gives exac
 
 import re
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,29 +50,29 @@ def again(record: Record, out: Path) -> Again:
             record stays what it is.
         out: The results folder that holds it.
     """
-    found: list[Options] = []
-    for options in _ways(record, out):
-        if not options.changes:
-            return Again(options=options, note=_changed_since(record))
-        found.append(options)
-    if not found:
-        return Again(options=None, note="no grid of this version gives a cell like it")
-    shortest = min(found, key=lambda options: len(options.changes))
-    return Again(options=shortest, note=_changed_since(record))
-
-
-def _ways(record: Record, out: Path) -> Iterator[Options]:
-    """Options that give exactly the run's cell; the grid it came from first."""
     came_from = re.search(r"--grid[ =](\S+)", record.command)
     first = came_from[1] if came_from else "default"
     for grid in sorted(GRIDS, key=lambda name: name != first):
-        for named in (True, False):
-            try:
-                options = _narrowed(_common(record, out, grid), record.cell, named=named)
-            except (UsageError, UnknownName, Unavailable):
-                continue
-            if options is not None:
-                yield options
+        found = _ways(_common(record, out, grid), record.cell)
+        if found:
+            shortest = min(found, key=lambda options: len(options.changes))
+            return Again(options=shortest, note=_changed_since(record))
+    return Again(options=None, note="no grid of this version gives a cell like it")
+
+
+def _ways(options: Options, cell: Cell) -> list[Options]:
+    """The options of a grid made to give exactly the cell: by its name, or by its entries."""
+    found = []
+    for named in (True, False):
+        try:
+            narrowed = _narrowed(options, cell, named=named)
+        except (UsageError, UnknownName, Unavailable):
+            continue
+        if narrowed is not None:
+            found.append(narrowed)
+        if narrowed is not None and not narrowed.changes:
+            break
+    return found
 
 
 def _common(record: Record, out: Path, grid: str) -> Options:
