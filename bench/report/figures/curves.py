@@ -18,6 +18,7 @@ from bench.report.figures.style import (
     label_panels,
     new_figure,
     panels,
+    plain_log_ticks,
 )
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def small_multiples(
         f"over seeds.{band}{lost} {comparison.about(cases)}",
         figure=_figure(comparison, drawn, quantity, against),
         sections=_key(factors, looks),
-        margins=Margins(left=0.55, right=0.1, bottom=0.45, top=0.25, across=0.25, down=0.42)
+        margins=Margins(left=0.55, right=0.1, bottom=0.45, top=0.25, across=0.25, down=0.5)
         if against == "seconds"
         else Margins(left=0.55, right=0.1, bottom=0.45, top=0.25, across=0.25, down=0.3),
     )
@@ -226,7 +227,7 @@ def _figure(
     cell = comparison.cases[0].cell
     for axes, (title, curves) in zip(grid, drawn.items(), strict=True):
         _draw(axes, curves, against, most)
-        axes.set_title(title, loc="left")
+        axes.set_title(shown_name(title), loc="left")
         axes.grid(visible=True)
         if quantity.name == "accuracy" and cell.protocol == "validation":
             target = cell.target_accuracy * quantity.factor
@@ -267,15 +268,16 @@ def _draw(axes: "Axes", curves: Sequence[Curve], against: str, most: int) -> Non
 
 
 def _scale(grid: "Sequence[Axes]", lines: Sequence[Line], quantity: Quantity, against: str) -> None:
-    from matplotlib.ticker import MaxNLocator, NullLocator
+    from matplotlib.ticker import MaxNLocator
 
     low = min(min(line.low) for line in lines)
     high = max(max(line.high) for line in lines)
     for axes in grid:
         if quantity.name != "accuracy" and low > 0 and high > STEEP * low:
             axes.set_yscale("log")
-            axes.yaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=against == "epochs"))
         axes.autoscale_view()
+        if axes.get_yscale() == "log":
+            plain_log_ticks(axes.yaxis)
         if against == "seconds":
             axes.set_xlim(left=0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.report.figures.comparison import Case, Comparison, counted, levels
+from bench.report.figures.comparison import Case, Comparison, counted, levels, shown_name
 from bench.report.figures.style import (
     PALETTE,
     Section,
@@ -14,11 +14,13 @@ from bench.report.figures.style import (
     marker_key,
     markers,
     new_figure,
+    plain_log_ticks,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NAMED_LENGTH = 76  # letters of a line of the key
 MOST_NAMED = 14  # of the frontier, best accuracies first
 
 
@@ -144,7 +146,8 @@ def frontier(found: Sequence[Spot], against: Against) -> list[Spot]:
 def _names(named: Sequence[Spot], against: Against) -> Iterator[Section]:
     """The frontier as lines of the key."""
     for number, spot in enumerate(named[:MOST_NAMED], start=1):
-        text = f"{spot.case.label}: {spot.accuracy:.2%}, {against.form.format(spot.x)}"
+        figures = f": {spot.accuracy:.2%}, {against.form.format(spot.x)}"
+        text = f"{shown_name(spot.case.label, NAMED_LENGTH - len(figures))}{figures}"
         yield Section(title=str(number), entries=((text, {"linestyle": "none"}),), handle_in=0.0)
 
 
@@ -177,7 +180,7 @@ def _figure(
             )
     _draw_frontier(axes, named, against)
     axes.set_xscale("log")
-    plain_log_ticks(axes)
+    plain_log_ticks(axes.xaxis)
     axes.margins(x=0.08, y=0.1)
     axes.set_xlabel(against.label)
     axes.set_ylabel("test accuracy (%)")
@@ -196,32 +199,16 @@ def _draw_frontier(axes: "Axes", named: Sequence[Spot], against: Against) -> Non
         linewidth=1.0,
         zorder=1,
     )
+    places: dict[tuple[float, float], list[str]] = {}
     for number, spot in enumerate(named[:MOST_NAMED], start=1):
+        places.setdefault((spot.x, 100 * spot.accuracy), []).append(str(number))
+    for index, (place, numbers) in enumerate(places.items()):
         axes.annotate(
-            str(number),
-            (spot.x, 100 * spot.accuracy),
-            xytext=(0, 5),
+            numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}",
+            place,
+            xytext=(0, -12 if index % 2 else 5),  # neighbours keep out of each other's way
             textcoords="offset points",
             ha="center",
             size=7.5,
             weight="bold",
         )
-
-
-def plain_log_ticks(axes: "Axes") -> None:
-    """Plain numbers along x, and enough of them over less than a decade."""
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=_steps(high / low)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-
-
-def _steps(ratio: float) -> tuple[float, ...]:
-    """The ticks of a decade, by how much an axis spans."""
-    if ratio < 8:
-        return 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0
-    if ratio < 60:
-        return 1.0, 2.0, 5.0
-    return (1.0, 3.0) if ratio < 2000 else (1.0,)

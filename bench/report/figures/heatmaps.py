@@ -143,9 +143,9 @@ def heat_map(found: Tiles, measure: str, *, name: str, title: str, caption: str)
     left_in = 0.3 + 0.07 * max(len(shown_name(row)) for row in found.rows)
     top_in = 0.35 + 0.04 * max(len(shown_name(column)) for column in found.columns)
     row_in = 0.34 if any("\n" in text for text in texts.values()) else 0.27
-    figure = new_figure(
-        max(3.2, left_in + column_in * len(found.columns)), top_in + row_in * len(found.rows)
-    )
+    last_in = 0.06 * len(shown_name(found.columns[-1])) - column_in / 2  # it leans to the right
+    width_in = left_in + column_in * len(found.columns) + max(0.1, last_in)
+    figure = new_figure(max(3.2, width_in), top_in + row_in * len(found.rows))
     axes = figure.subplots()
     draw_tiles(axes, found, texts, shares(found, measure))
     used = {"k of n": any(tile.partial for tile in found.tiles.values())}

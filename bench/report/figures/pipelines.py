@@ -12,7 +12,6 @@ import msgspec
 from bench.loader_record import LoadersRecord
 from bench.report.figures.comparison import Case, Comparison, shown_name
 from bench.report.figures.curves import QUANTITIES, small_multiples
-from bench.report.figures.frontiers import plain_log_ticks
 from bench.report.figures.heatmaps import heat_map, tiles
 from bench.report.figures.style import (
     PALETTE,
@@ -22,6 +21,7 @@ from bench.report.figures.style import (
     colours,
     new_figure,
     panels,
+    plain_log_ticks,
 )
 from bench.report.loaders import Row, rows, title
 
@@ -173,10 +173,10 @@ def _throughput_figure(found: dict[str, list[Feed]]) -> "Figure":
     for axes, (name, group) in zip(panels(figure, len(found), columns), found.items(), strict=True):
         for place, feed in enumerate(group):
             _draw_feed(axes, place, feed)
-        axes.set_title(name, loc="left")
+        axes.set_title(shown_name(name, 40), loc="left")
         axes.set_xscale("log")
         axes.margins(x=0.08)
-        plain_log_ticks(axes)
+        plain_log_ticks(axes.xaxis)
         axes.set_yticks(range(len(group)), [shown_name(feed.pipeline) for feed in group])
         axes.set_ylim(len(group) - 0.5, -0.5)
         axes.grid(visible=True, axis="x")
@@ -253,7 +253,7 @@ def _dots_figure(found: Sequence[Row], size: int) -> "Figure":
             xytext=(4, 0), textcoords="offset points", va="center", size=7,
         )  # fmt: skip
     axes.set_xscale("log")
-    plain_log_ticks(axes)
+    plain_log_ticks(axes.xaxis)
     axes.set_yticks(range(len(found)), [shown_name(row["pipeline"]) for row in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_xlabel(f"images/s at batch {size:,}")
@@ -276,6 +276,7 @@ def _lines_figure(found: Sequence[Row], names: Sequence[str], sizes: Sequence[in
     axes.set_yscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    plain_log_ticks(axes.yaxis)
     axes.set_xlabel("batch size (images)")
     axes.set_ylabel("images/s")
     axes.grid(visible=True)

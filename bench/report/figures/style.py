@@ -11,6 +11,7 @@ from bench.report.figures.svg import FOREGROUND
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color/) without black; blue a little lighter
@@ -196,7 +197,7 @@ def key_rows(sections: Sequence[Section], width_in: float) -> list[list[KeyItem]
         row = [KeyItem(left_in=0.1, text=part.title)]
         left = indent
         for name, look in part.entries:
-            needed = part.handle_in + LETTER_IN * len(name) + 0.2
+            needed = part.handle_in + LETTER_IN * len(name) + 0.26
             if left + needed > width_in and left > indent:
                 rows.append(row)
                 row, left = [], indent
@@ -246,3 +247,22 @@ def label_panels(grid: "Sequence[Axes]", columns: int, along: str, up: str) -> N
         if place + columns >= len(grid):
             axes.set_xlabel(along)
             axes.tick_params(labelbottom=True)
+
+
+def plain_log_ticks(axis: "Axis") -> None:
+    """Plain numbers along a logarithmic axis, and enough of them over less than a decade."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=_steps(high / low)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
+
+
+def _steps(ratio: float) -> tuple[float, ...]:
+    """The ticks of a decade, by how much an axis spans."""
+    if ratio < 8:
+        return 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0
+    if ratio < 60:
+        return 1.0, 2.0, 5.0
+    return (1.0, 3.0) if ratio < 2000 else (1.0,)

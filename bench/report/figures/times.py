@@ -104,7 +104,8 @@ def _note(case: Case, warm_s: float | None) -> str:
 
 
 def _figure(kept: Sequence[Bar], looks: dict[str, str]) -> "Figure":
-    figure = new_figure(6.2, 0.6 + BAR_IN * len(kept))
+    label_in = 0.056 * max(len(bar.case.label) for bar in kept)
+    figure = new_figure(max(6.2, label_in + 3.6), 0.6 + BAR_IN * len(kept))
     axes = figure.subplots()
     longest = max(bar.with_compile_s or bar.warm_s or 0.0 for bar in kept)
     places = range(len(kept))
@@ -120,7 +121,7 @@ def _figure(kept: Sequence[Bar], looks: dict[str, str]) -> "Figure":
         axes.text(end + longest * 0.012, place, bar.note, va="center", size=6.5, style=style)
     axes.set_yticks(range(len(kept)), [bar.case.label for bar in kept], size=6.5)
     axes.set_ylim(len(kept) - 0.4, -0.6)
-    axes.set_xlim(0, longest * 1.28)
+    axes.set_xlim(0, longest * 1.45)
     axes.set_xlabel("time to accuracy (s)")
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="x")
