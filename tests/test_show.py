@@ -219,6 +219,18 @@ def test_ten_classes_fit_narrow_terminals(width: int, color: bool) -> None:
     assert "do not fit" not in text(lines)
 
 
+def test_narrow_terminals_keep_heads_and_figures_of_classes() -> None:
+    counts = [[100 if i == j else i for j in range(10)] for i in range(10)]
+    metrics = metrics_of(counts, NAMES)
+    head = show_parts.confusion(metrics, width=50, color=False)[0].plain
+    assert head.split() == [name[:2] for name in NAMES]
+    for width in (46, 50, 80):
+        lines = show_parts.per_class(metrics, width=width)
+        assert max(map(len, lines)) <= width
+        assert "50.0     50.0     50.0      10" in lines[1].plain
+    assert lines[1].plain.endswith(" " + 10 * "\u2588")
+
+
 def test_a_hundred_classes_leave_the_worst_pairs() -> None:
     counts = [[90 if i == j else 0 for j in range(100)] for i in range(100)]
     counts[3][7] = 10

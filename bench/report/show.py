@@ -94,7 +94,7 @@ def _sections(
             "confusion: true classes down, predictions across",
             confusion(metrics, width=width, color=color),
         )
-        yield "classes", per_class(metrics)
+        yield "classes", per_class(metrics, width=width)
     yield "times", _texts(_times(record))
     yield "speed and memory", _texts([*_speed(record), *_memory(record)])
     yield "machine and software", _texts(_environment(record))

@@ -12,8 +12,11 @@ SHADES = " \u2591\u2592\u2593\u2588"  # from nothing to all of a class
 PLOT_HEIGHT = 6
 PLOT_WIDTH = 60  # at most
 LABEL = 8  # characters of the scale beside a plot
-BAR = 20
+SHADED = (3, 2)  # characters of an entry that is a shade, with a blank and without
+BAR = 20  # at most
+FEW = 0.05  # of a class
 CONFUSED = 8  # pairs that are named
+FIGURES = 34  # characters of a class's figures
 PLAIN_WIDTH = 100  # where lines may be of any length
 
 
@@ -88,16 +91,17 @@ def confusion(metrics: Metrics, *, width: int | None, color: bool) -> list[Text]
     label = max(map(len, names))
     room = (width or PLAIN_WIDTH) - label - 1
     figures = len(str(max(max(row) for row in counts)))
-    cell = max(figures + (1 if color else 2), 4) + 1
+    widest = max(figures + (1 if color else 2), 4) + 1
+    fitting = (cell for cell in (widest, *SHADED) if cell * len(names) <= room)
+    cell = next(fitting, None)
     lines: list[Text] = []
-    if cell * len(names) <= room:
+    if cell is not None:
         head = "".join(f"{name[: cell - 1]:>{cell}}" for name in names)
-        lines.append(Text(" " * (label + 1) + head, "dim"))
+        if cell > min(SHADED):
+            lines.append(Text(" " * (label + 1) + head, "dim"))
         lines += [
             _row(name, label, row, cell, color) for name, row in zip(names, counts, strict=True)
         ]
-    elif 2 * len(names) <= room:
-        lines += [_row(name, label, row, 2, color) for name, row in zip(names, counts, strict=True)]
     else:
         lines.append(Text(f"{len(names)} classes do not fit here", "dim"))
     return [*lines, *_most_confused(names, counts)]
@@ -108,7 +112,8 @@ def _row(name: str, label: int, row: Sequence[int], cell: int, color: bool) -> T
     line = Text(f"{name:<{label}} ")
     for count in row:
         share = count / max(sum(row), 1)
-        if cell == 2:
+        if cell in SHADED:
+            line.append(" " * (cell - 2))
             line.append(2 * _shade(share), _heat(share) if color else "")
         elif color:
             line.append(f"{count:>{cell}}", _heat(share))
@@ -123,9 +128,9 @@ def _shade(share: float) -> str:
 
 
 def _heat(share: float) -> str:
-    """Blue for few to red for all, readable on dark and on light."""
-    if share == 0:
-        return "dim"
+    """Nothing for hardly any, blue for few to red for all; readable on dark and on light."""
+    if share < FEW:
+        return "dim" if share == 0 else ""
     steps = ("on blue", "on cyan", "on green", "on yellow", "on red")
     background = steps[min(int(share * len(steps)), len(steps) - 1)]
     return f"{'white' if background in ('on blue', 'on red') else 'black'} {background}"
@@ -144,12 +149,13 @@ def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> lis
     return [Text(f"most often taken: {said}")]
 
 
-def per_class(metrics: Metrics) -> list[Text]:
-    """F1 of each class as a bar, with precision, recall and the number of its images."""
+def per_class(metrics: Metrics, *, width: int | None) -> list[Text]:
+    """F1 of each class as a bar where it fits, precision, recall and the number of its images."""
     label = max(len(one.name) for one in metrics.per_class)
+    longest = max(0, min(BAR, (width or PLAIN_WIDTH) - label - FIGURES))
     lines = [Text(f"{'':<{label}}  F1 %  prec. % recall %  images", "dim")]
     for one in metrics.per_class:
-        bar = "\u2588" * round(BAR * one.f1)
+        bar = "\u2588" * round(longest * one.f1)
         figures = (
             f"{100 * one.f1:6.1f} {100 * one.precision:8.1f} {100 * one.recall:8.1f}"
             f" {one.support:7d}  "
