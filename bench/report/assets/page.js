@@ -51,6 +51,11 @@ function makeSortable(table) {
   });
 }
 
+// Only what changes: an attribute that is set anew is styled anew.
+function hide(element, hidden) {
+  if (element.hidden !== hidden) element.hidden = hidden;
+}
+
 function makeFilters(controls) {
   const table = document.getElementById(controls.dataset.for);
   const rows = [...table.tBodies[0].rows];
@@ -62,7 +67,7 @@ function makeFilters(controls) {
     let shown = 0;
     for (const row of rows) {
       const fits = filters.every((filter) => fit(row, filter.dataset.filter, filter.value));
-      row.hidden = !fits;
+      hide(row, !fits);
       shown += fits ? 1 : 0;
     }
     count.textContent = `${shown} of ${rows.length} cells`;
@@ -83,7 +88,7 @@ function makeFilters(controls) {
   for (const box of controls.querySelectorAll("[data-column]")) {
     const column = heads.findIndex((head) => head.dataset.name === box.dataset.column);
     const show = () => {
-      for (const row of [table.tHead.rows[0], ...rows]) row.cells[column].hidden = !box.checked;
+      for (const row of [table.tHead.rows[0], ...rows]) hide(row.cells[column], !box.checked);
     };
     box.addEventListener("change", show);
     show(); // a browser may restore a reader's choice when it goes back
