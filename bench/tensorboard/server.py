@@ -56,7 +56,7 @@ def _launch(folder: Path, host: str, port: int | None, page: str) -> str:
     flags += [] if port is None else ["--port", str(port)]
     server = program.TensorBoard(server_class=listening)
     try:
-        with redirect_stderr(StringIO()):  # advice on how it loads, of no use here
+        with redirect_stderr(said := StringIO()):  # advice on how it loads, of no use here
             server.configure(["tensorboard", *flags, "--window_title", "pipeline-bench"])
             return str(server.launch())
     except program.TensorBoardPortInUseError as error:
@@ -64,6 +64,9 @@ def _launch(folder: Path, host: str, port: int | None, page: str) -> str:
         raise UsageError(f"{taken}: name another with --port") from error
     except (program.TensorBoardServerException, OSError) as error:
         raise UsageError(f"TensorBoard cannot listen on {host}: {error}") from error
+    except SystemExit as error:  # the HTTP library's way, with the reason on standard error
+        reason = said.getvalue().strip().rpartition("\n")[2]
+        raise UsageError(f"TensorBoard cannot listen on {host}: {reason}") from error
 
 
 def entered(app: Callable[..., Any], page: str) -> Callable[..., Any]:
