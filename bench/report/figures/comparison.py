@@ -50,11 +50,6 @@ class Case:
         """Whether the timing of one of its runs is suspect."""
         return bool(self.row["timing_suspect"])
 
-    @property
-    def seeds_short(self) -> int:
-        """Runs that ended well without reaching the target, or that did not end well."""
-        return len(self.runs) - int(self.row["reached"] or 0)
-
     def mean(self, measure: str) -> float | None:
         """Mean of a column of the matrix over the seeds that have it."""
         value = self.row[measure]
