@@ -68,13 +68,11 @@ def render_all(
         root: A results folder, or one group in it.
         form: As in `render`.
         machine: Names of this machine.
-        sort_by: As in `render`; not for a pivot table.
-        columns: Likewise.
+        sort_by, columns: As in `render`; not for a pivot table.
         expression: What -k takes; which cells to show.
         target: Validation accuracy that time to accuracy is for; None for that of each run.
         shape: Means over axes, or a pivot table, instead of a row for each cell.
-        width: As in `render`.
-        color: Likewise.
+        width, color: As in `render`.
         on_warning: Is told of damaged records.
 
     Raises:
