@@ -14,7 +14,7 @@ def _unwatched(peak: Memory) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Watcher:
-    """Called while jobs run, for the live view; `memory` before the epoch that it was read after."""
+    """Called while jobs run, for the live view; `memory` before the epoch it was read after."""
 
     started: Callable[[Job], None]
     epoch: Callable[[Job, Point], None]
