@@ -29,7 +29,7 @@ OPTIONS = {
             "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out",
-            "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--progress", "--quiet",
+            "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--report", "--progress", "--quiet",
             "--debug",
         }
     ),
@@ -57,6 +57,7 @@ OPTIONS = {
             "--verify", "--debug",
         }
     ),
+    "tensorboard": frozenset({"results", "-k", "--rebuild", "--host", "--port", "--debug"}),
     "list": frozenset({"kind", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),
