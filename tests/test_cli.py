@@ -29,8 +29,8 @@ OPTIONS = {
             "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out",
-            "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--report", "--progress", "--quiet",
-            "--debug",
+            "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--report",
+            "--profile", "--progress", "--quiet", "--debug",
         }
     ),
     "tune": frozenset(
