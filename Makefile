@@ -1,4 +1,4 @@
-# make bench   the default grid, set-up included
+# make bench   the default grid and its report, set-up included
 # make test    the tests, set-up included
 # make check   lint, format and types
 
@@ -9,7 +9,7 @@ READY := .venv/ready
 .PHONY: bench test check format clean
 
 bench: $(READY)
-	$(BIN)/bench run --grid default $(ARGS)
+	$(BIN)/bench run --grid default --report $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)

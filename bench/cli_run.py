@@ -78,6 +78,9 @@ def run(
         bool,
         typer.Option("--profile", help="Keep a trace of a few steps of each run, for Perfetto."),
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the group's report at the end.")
+    ] = False,
     progress: Annotated[
         str, typer.Option(help="auto, or json: an object a line for each event.")
     ] = "auto",
@@ -134,6 +137,11 @@ def run(
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
         if profile:
             console.progress(traces_told(plan.folder, plan.todo))
+        if report:
+            from bench.report.writing import Order, write
+
+            for page in write(Order(results=plan.folder, data_dir=data_dir), console.progress):
+                console.progress(f"report: {page}")
         return outcome.exit_code
 
     def work() -> int:

@@ -51,9 +51,12 @@ def results(tmp_path: Path) -> Path:
 def test_each_group_gets_its_page_and_its_pictures(results: Path) -> None:
     done = bench(str(results))
     assert done.exit_code == 0, done.output
-    groups = [results / "mine_shapes_cpu", results / "reference" / "other_shapes_cpu"]
-    assert done.stdout.split() == [str(group / "report.html") for group in groups]
-    for group in groups:
+    mine, reference = results / "mine_shapes_cpu", results / "reference" / "other_shapes_cpu"
+    assert done.stdout.split() == [str(mine / "report.html")]
+    assert not (reference / "report.html").exists(), "what is shipped stays as it is"
+    named = bench(str(reference))
+    assert named.stdout.split() == [str(reference / "report.html")]
+    for group in (mine, reference):
         page = (group / "report.html").read_text()
         assert "title of bars" in page
         assert "resnet18" in page

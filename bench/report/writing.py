@@ -43,6 +43,8 @@ class Order:
 def write(order: Order, report: Report) -> list[Path]:
     """Writes what is asked for and returns the pages and the file that was updated.
 
+    Reference groups get no page of their own beside results that somebody made.
+
     Raises:
         StoreError: There is nothing to show, or a file cannot be read or written.
         UsageError: An expression that matches no cell.
@@ -55,7 +57,8 @@ def write(order: Order, report: Report) -> list[Path]:
         write_atomically(order.out, render(contents).encode())
         written = [order.out]
     else:
-        written = [_write_group(content) for content in contents]
+        own = [content for content in contents if not content.group.reference]
+        written = [_write_group(content) for content in own or contents]
     if order.update is not None:
         _update(order.update, contents)
         written.append(order.update)
