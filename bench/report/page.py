@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bench.report.whys import Why
 
 ASSETS = Path(__file__).parent / "assets"
+FOLDED = frozenset({"interactions", "pipelines", "cannot tell"})  # long, and read by few
 SECTIONS = {
     "conclusions": "Conclusions",
     "matrix": "Matrix",
@@ -126,8 +127,13 @@ def _conclusions(content: Content, prefix: str) -> str:
     parts = []
     for kind, said in groupby(content.conclusions, key=lambda conclusion: conclusion.kind):
         lines = [_conclusion(conclusion, drawn, prefix) for conclusion in said]
-        head = tag("h4", text(kind[:1].upper() + kind[1:]))
-        parts.append(tag("section", head, tag("ul", *lines)))
+        listed = tag("ul", *lines)
+        name = kind[:1].upper() + kind[1:]
+        if kind in FOLDED:
+            head = tag("summary", tag("h4", text(f"{name} ({len(lines)})")))
+            parts.append(tag("details", head, listed))
+        else:
+            parts.append(tag("section", tag("h4", text(name)), listed))
     return tag("div", *parts, class_="conclusions")
 
 
