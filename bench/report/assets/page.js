@@ -218,6 +218,15 @@ function makePicker(picker) {
   pick();
 }
 
+// ---- links within the page ----
+
+// A jump lands where it should only once everything above has its size.
+const layOut = () => document.documentElement.classList.add("whole");
+document.addEventListener("click", (event) => {
+  if (event.target.closest("a[href^='#']")) layOut();
+});
+if (location.hash) layOut();
+
 // ---- paper ----
 
 // What is folded on the screen is printed.
