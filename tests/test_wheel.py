@@ -46,7 +46,9 @@ def test_it_holds_exactly_the_modules_of_the_three_packages(wheel: zipfile.ZipFi
         for path in (ROOT / package).rglob("*.py")
     }
     wanted |= {
-        path.relative_to(ROOT).as_posix() for path in (ROOT / "bench/recipes").glob("*.json")
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("recipes/*.json", "report/assets/page.*")
+        for path in (ROOT / "bench").glob(pattern)
     }
     assert found == wanted
 
