@@ -21,17 +21,6 @@ NAMES = list(architectures.catalog.entries)
 NARROW = 0.125
 FROZEN = {"airnet94", "airnet96"}  # fixed whitening, norms without a scale of their own
 ZERO_HEAD = {"mlp_mixer_s4"}  # as published: the first step moves the head alone
-# Made by the code of a net that is compiled; tracing them takes seconds each.
-LIKE_ANOTHER = {
-    "cnn4",
-    "cnn6",
-    "resnet34",
-    "resnet50",
-    "resnet56",
-    "vgg16_bn",
-    "wrn28_10",
-    "wrn40_4",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +137,7 @@ def test_wider_means_more_parameters(name: str) -> None:
     assert counts[1] < 0.75 * counts[2]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in LIKE_ANOTHER])
+@pytest.mark.parametrize("name", NAMES)
 def test_compiles_in_one_graph(name: str) -> None:
     net = make(name)
     compiled = torch.compile(net, fullgraph=True, backend="eager", dynamic=False)
