@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bench.record import Record
+from bench.report import figures
 from bench.report.figures import Picture, draw
 from bench.report.figures.style import PALETTE
 from bench.report.figures.svg import FOREGROUND, tidy
@@ -258,3 +259,11 @@ def test_matplotlib_is_imported_only_to_draw() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_processes_that_share_the_work_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [made_record(seed, architecture=net) for net in ("cnn4", "cnn6") for seed in (0, 1)]
+    alone = figures.draw(records)
+    monkeypatch.setattr(figures, "MANY", 1)
+    monkeypatch.setattr(figures, "usable_cores", lambda: 2)
+    assert figures.draw(records) == alone

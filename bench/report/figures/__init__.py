@@ -1,7 +1,11 @@
 """The pictures of one group of results."""
 
-from collections.abc import Iterator, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
+from bench.environment import usable_cores
 from bench.loader_record import LoadersRecord
 from bench.record import Record
 from bench.report.figures.classes import sketches as classes
@@ -17,6 +21,18 @@ from bench.report.figures.profiles import sketches as profiles
 from bench.report.figures.style import Sketch, settings
 from bench.report.figures.times import sketches as times
 
+MANY = 200  # records from which on processes share the work: starting them takes a second or two
+SECTIONS: tuple[Callable[[Comparison, LoadersRecord | None], Iterable[Sketch]], ...] = (
+    lambda comparison, loaders: times(comparison),
+    lambda comparison, loaders: profiles(comparison),
+    lambda comparison, loaders: frontiers(comparison),
+    lambda comparison, loaders: heatmaps(comparison),
+    lambda comparison, loaders: curves(comparison),
+    pipelines,
+    lambda comparison, loaders: parts(comparison),
+    lambda comparison, loaders: classes(comparison),
+)
+
 
 def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> list[Picture]:
     """Every picture that the records of one group can support, in the order of a report.
@@ -25,12 +41,19 @@ def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> lis
         records: Of one machine, source and scale.
         loaders: What `bench loaders` found there, if it was called.
     """
-    pictures = []
-    with settings():
-        for comparison in comparisons(records):
-            for sketch in _sketches(comparison, loaders if comparison.number == 1 else None):
-                pictures.append(picture(sketch, group=comparison.title, mark=comparison.mark))
-        if loaders is not None:
+    section = partial(_section, records, loaders)
+    numbers = range(len(SECTIONS))
+    workers = min(len(SECTIONS), usable_cores())
+    if len(records) < MANY or workers < 2:
+        found = [section(number) for number in numbers]
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            found = list(pool.map(section, numbers))
+    pictures = [each for of_comparison in zip(*found, strict=True) for part in of_comparison
+                for each in part]  # fmt: skip
+    if loaders is not None:
+        with settings():
             pictures += [
                 picture(sketch, group=about(loaders), mark=mark(loaders))
                 for sketch in alone(loaders)
@@ -38,15 +61,20 @@ def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> lis
     return pictures
 
 
-def _sketches(comparison: Comparison, loaders: LoadersRecord | None) -> Iterator[Sketch]:
-    yield from times(comparison)
-    yield from profiles(comparison)
-    yield from frontiers(comparison)
-    yield from heatmaps(comparison)
-    yield from curves(comparison)
-    yield from pipelines(comparison, loaders)
-    yield from parts(comparison)
-    yield from classes(comparison)
+def _section(
+    records: Sequence[Record], loaders: LoadersRecord | None, number: int
+) -> list[list[Picture]]:
+    """The pictures of one section, for each comparison."""
+    with settings():
+        return [
+            [
+                picture(sketch, group=comparison.title, mark=comparison.mark)
+                for sketch in SECTIONS[number](
+                    comparison, loaders if comparison.number == 1 else None
+                )
+            ]
+            for comparison in comparisons(records)
+        ]
 
 
 __all__ = ["Picture", "draw"]
