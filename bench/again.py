@@ -18,6 +18,7 @@ from bench.errors import UsageError
 from bench.grid import GRIDS
 from bench.plan import RERUN, Options
 from bench.record import Record
+from bench.selection import only
 from bench.setting import BUDGETS
 from pipelines.catalog import Unavailable, UnknownName
 
@@ -103,7 +104,9 @@ def _narrowed(options: Options, cell: Cell, *, named: bool) -> Options | None:
         named: Whether to choose it by name from the grid, or to put its entries into all cells.
     """
     if named:
-        options = replace(options, select=_expression(_cells(options, cell), cell.name))
+        options = replace(
+            options, select=only(cell.name, [found.name for found in _cells(options, cell)])
+        )
     else:
         options = replace(options, **{axis: getattr(cell, axis) for axis in AXES})
     if any(found.epochs != cell.epochs for found in _cells(options, cell)):
@@ -118,12 +121,6 @@ def _narrowed(options: Options, cell: Cell, *, named: bool) -> Options | None:
 def _cells(options: Options, cell: Cell) -> list[Cell]:
     setting = planning.choose_setting(options, Probe(), cell.device)
     return [found.identity for found in planning.choose_cells(options, setting)]
-
-
-def _expression(cells: list[Cell], name: str) -> str:
-    """What -k takes for the cells called `name` alone; longer names may hold it as a part."""
-    longer = sorted({cell.name for cell in cells if name in cell.name and cell.name != name})
-    return " and not ".join([name, *longer])
 
 
 def _changes(have: Cell, want: Cell) -> tuple[str, ...]:

@@ -71,8 +71,8 @@ def execute(
             draft = Draft(job=_job(plan, run, command))
             record = draft.record("skipped", Failure(type="Skipped", message=reason))
             _keep(store, console, counts, record)
-        write_overview(store, store.records(), plan.todo, on_error=console.notice)
         if plan.todo:
+            write_overview(store, store.records(), plan.todo, on_error=console.notice)
             jobs = [_job(plan, run, command, profile) for run in plan.todo]
             interrupted = _train(jobs, store, console, counts, timeout_s, fail_fast)
         records = store.records()

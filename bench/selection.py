@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bench.cell import Cell
 from bench.errors import UsageError
@@ -26,6 +26,12 @@ def select(cells: Sequence[Cell], expression: str) -> list[Cell]:
     if not chosen:
         raise UsageError(f"-k {expression!r} matches none of the grid's {len(cells)} cells")
     return chosen
+
+
+def only(name: str, names: Iterable[str]) -> str:
+    """The expression for the cells called `name` alone; longer names may hold it as a part."""
+    longer = sorted({other for other in names if name in other and other != name})
+    return " and not ".join([name, *longer])
 
 
 class _Parser:

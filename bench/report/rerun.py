@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable
 
 from bench.record import Record
+from bench.selection import only
 
 ELSEWHERE = "again"  # a run that ended well is done where it is; it is trained again elsewhere
 REPLACED = ("-k", "--seeds", "--seed")
@@ -28,9 +29,7 @@ def rerun(record: Record, names: Iterable[str] = ()) -> str:
         return record.command
     ended_well = record.status == "ok"
     kept = _without(words, (*REPLACED, "--out") if ended_well else REPLACED)
-    name = record.cell.name
-    longer = sorted({other for other in names if name in other and other != name})
-    kept += ["-k", " and not ".join([name, *longer]), "--seed", str(record.seed)]
+    kept += ["-k", only(record.cell.name, names), "--seed", str(record.seed)]
     kept += ["--out", ELSEWHERE] if ended_well else ["--retry-failed"]
     return shlex.join(kept)
 

@@ -41,7 +41,7 @@ def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> lis
         records: Of one machine, source and scale.
         loaders: What `bench loaders` found there, if it was called.
     """
-    section = partial(_section, records, loaders)
+    section = partial(_section, comparisons(records), loaders)
     numbers = range(len(SECTIONS))
     workers = min(len(SECTIONS), usable_cores())
     if len(records) < MANY or workers < 2:
@@ -62,7 +62,7 @@ def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> lis
 
 
 def _section(
-    records: Sequence[Record], loaders: LoadersRecord | None, number: int
+    found: Sequence[Comparison], loaders: LoadersRecord | None, number: int
 ) -> list[list[Picture]]:
     """The pictures of one section, for each comparison."""
     with settings():
@@ -73,7 +73,7 @@ def _section(
                     comparison, loaders if comparison.number == 1 else None
                 )
             ]
-            for comparison in comparisons(records)
+            for comparison in found
         ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.record import Record
 from bench.report.figures.comparison import Comparison, counted, shown_name
-from bench.report.figures.style import PALETTE, Sketch, colour_key, new_figure
+from bench.report.figures.style import PALETTE, Sketch, colour_key, name_bars, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,10 +121,5 @@ def _figure(kept: Sequence[Spent]) -> "Figure":
     for place, bar in enumerate(kept):
         note = f"{bar.total_s:,.{1 if bar.total_s < 1000 else 0}f} s, {counted(bar.runs, 'run')}"
         axes.text(bar.total_s + 0.01 * longest, place, note, va="center", size=6.5)
-    axes.set_yticks(range(len(kept)), [bar.label for bar in kept], size=7)
-    axes.set_ylim(len(kept) - 0.4, -0.6)
-    axes.set_xlim(0, longest * 1.22)
-    axes.set_xlabel("seconds")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=True, axis="x")
+    name_bars(axes, [bar.label for bar in kept], size=7, end=longest * 1.22, unit="seconds")
     return figure

@@ -154,6 +154,16 @@ def new_figure(width_in: float, height_in: float) -> "Figure":
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
+def name_bars(axes: "Axes", names: Sequence[str], *, size: float, end: float, unit: str) -> None:
+    """Names horizontal bars from the top down, on an axis from 0 to `end`."""
+    axes.set_yticks(range(len(names)), names, size=size)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, end)
+    axes.set_xlabel(unit)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="x")
+
+
 def colours(levels: Sequence[str]) -> dict[str, str]:
     """A colour for each entry; they repeat after twelve."""
     return {level: PALETTE[number % len(PALETTE)] for number, level in enumerate(levels)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.report.columns import NOT_REACHED
 from bench.report.figures.comparison import Case, Comparison, counted, levels
-from bench.report.figures.style import Sketch, colour_key, colours, new_figure
+from bench.report.figures.style import Sketch, colour_key, colours, name_bars, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,10 +119,6 @@ def _figure(kept: Sequence[Bar], looks: dict[str, str]) -> "Figure":
             end = max(end, bar.span[1])
         style: Any = "normal" if bar.warm_s is not None else "italic"
         axes.text(end + longest * 0.012, place, bar.note, va="center", size=6.5, style=style)
-    axes.set_yticks(range(len(kept)), [bar.case.label for bar in kept], size=6.5)
-    axes.set_ylim(len(kept) - 0.4, -0.6)
-    axes.set_xlim(0, longest * 1.45)
-    axes.set_xlabel("time to accuracy (s)")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=True, axis="x")
+    labels = [bar.case.label for bar in kept]
+    name_bars(axes, labels, size=6.5, end=longest * 1.45, unit="time to accuracy (s)")
     return figure
