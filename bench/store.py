@@ -12,13 +12,14 @@ source and scale:
     profiles/<run_id>.json.gz   a trace of some steps, and beside it a table of what took longest
     tensorboard/<run>/          event files, and beside the runs what `bench.tensorboard` lists
     matrix.csv, matrix.md       the table, rebuilt from the records
+    report.html, report/        the page, and its pictures as files
     loaders.*                   what `bench loaders` found: json is all, the rest derived from it
 """
 
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 from bench.cell import Run
+from bench.derived import replace_files
 from bench.files import StoreError, exclusive, explained, slug, write_atomically
 from bench.groups import Group, group_folder, groups
 from bench.record import NewerRecord, Record, RecordError, decode, encode
@@ -277,6 +279,12 @@ class Store:
         path = self.folder / name
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
+
+    def replace_derived(
+        self, name: str, files: Mapping[str, bytes], on_warning: Callable[[str], None] = _to_stderr
+    ) -> None:
+        """Writes all files of a derived folder ("report"); older ones of ours are removed."""
+        replace_files(self.folder / name, files, on_warning)
 
 
 __all__ = ["Group", "Predictions", "Store", "StoreError", "group_folder", "groups"]

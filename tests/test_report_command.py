@@ -60,7 +60,7 @@ def test_each_group_gets_its_page_and_its_pictures(results: Path) -> None:
         page = (group / "report.html").read_text()
         assert "title of bars" in page
         assert "resnet18" in page
-        assert {path.name for path in (group / "report").iterdir()} == {"bars.png", "bars.svg"}
+        assert {path.name for path in (group / "report").glob("[!.]*")} == {"bars.png", "bars.svg"}
         assert (group / "report" / "bars.svg").read_text() == made_picture().svg
 
 
@@ -71,6 +71,20 @@ def test_the_same_records_give_the_same_bytes(results: Path) -> None:
     first = path.read_bytes()
     bench(str(results))
     assert path.read_bytes() == first
+
+
+@pytest.mark.usefixtures("quick")
+def test_pictures_that_are_drawn_no_more_go_and_a_persons_own_files_stay(results: Path) -> None:
+    store = Store(results / "mine_shapes_cpu")
+    store.write_derived("loaders.json", render_loaders(MIXED, "json"))
+    bench(str(results))
+    pictures = store.folder / "report"
+    (pictures / "mine.png").write_bytes(b"mine")
+    assert (pictures / "alone.svg").exists()
+    (store.folder / "loaders.json").unlink()
+    assert bench(str(results)).exit_code == 0
+    left = {path.name for path in pictures.glob("[!.]*")}
+    assert left == {"bars.png", "bars.svg", "mine.png"}
 
 
 @pytest.mark.usefixtures("quick")

@@ -14,6 +14,7 @@ from bench.selection import select
 from bench.store import Store
 
 PAGE = "report.html"
+PICTURES = "report"  # folder of them
 MARKER = "conclusions"
 
 Report = Callable[[str], None]
@@ -58,7 +59,7 @@ def write(order: Order, report: Report) -> list[Path]:
         written = [order.out]
     else:
         own = [content for content in contents if not content.group.reference]
-        written = [_write_group(content) for content in own or contents]
+        written = [_write_group(content, report) for content in own or contents]
     if order.update is not None:
         _update(order.update, contents)
         written.append(order.update)
@@ -87,11 +88,12 @@ def _chosen(order: Order, report: Report) -> dict[Group, list[Record]]:
     }
 
 
-def _write_group(content: Content) -> Path:
+def _write_group(content: Content, report: Report) -> Path:
+    """The page and its pictures; old pictures that are drawn no more go."""
     store = Store(content.group.folder)
-    for picture in content.pictures:
-        store.write_derived(f"report/{picture.name}.svg", picture.svg)
-        store.write_derived(f"report/{picture.name}.png", picture.png)
+    files = {f"{picture.name}.svg": picture.svg.encode() for picture in content.pictures}
+    files |= {f"{picture.name}.png": picture.png for picture in content.pictures}
+    store.replace_derived(PICTURES, files, report)
     return store.write_derived(PAGE, render([content]))
 
 
