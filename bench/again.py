@@ -3,8 +3,7 @@
 It is not guessed: every command that is offered has been planned and gives exactly the cell.
 """
 
-import re
-import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,15 @@ from bench.changes import OF_CELL, OF_OPTIMIZER, OF_RECIPE, PREFIX
 from bench.environment import Probe
 from bench.errors import UsageError
 from bench.grid import GRIDS
-from bench.plan import RERUN, Options
+from bench.plan import Options
 from bench.record import Record
+from bench.retyped import ELSEWHERE, given, line, narrowed, pinned, placing, typed_words
 from bench.selection import only
 from bench.setting import BUDGETS
 from pipelines.catalog import Unavailable, UnknownName
+from pipelines.sources.errors import SourceError
 
-ELSEWHERE = Path("again")  # a run that is done is trained again in a results folder of its own
+Read = Callable[[list[str]], Options]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,30 +36,55 @@ class Again:
     """
 
     options: Options | None
+    command: str = ""
     note: str = ""
 
-    @property
-    def command(self) -> str:
-        """The command line; "" when there is none."""
-        return "" if self.options is None else shlex.join(["bench", "run", *_spelled(self.options)])
 
-
-def again(record: Record, out: Path) -> Again:
+def again(record: Record, out: Path, read: Read) -> Again:
     """How to train the run of `record` again.
 
     Args:
         record: Of any status. What ended well is trained in another results folder, so that its
             record stays what it is.
         out: The results folder that holds it.
+        read: What the words after `bench run` ask for.
     """
-    came_from = re.search(r"--grid[ =](\S+)", record.command)
-    first = came_from[1] if came_from else "default"
+    note = _changed_since(record)
+    typed = _as_typed(record, out, read)
+    if typed is not None:
+        words, options = typed
+        return Again(options=options, command=line(words), note=note)
+    first = given(typed_words(record.command), "--grid") or "default"
     for grid in sorted(GRIDS, key=lambda name: name != first):
         found = _ways(_common(record, out, grid), record.cell)
         if found:
             shortest = min(found, key=lambda options: len(options.changes))
-            return Again(options=shortest, note=_changed_since(record))
+            words = _spelled(shortest, record, out)
+            return Again(options=shortest, command=line(words), note=note)
     return Again(options=None, note="no grid of this version gives a cell like it")
+
+
+def _as_typed(record: Record, out: Path, read: Read) -> tuple[list[str], Options] | None:
+    """The recorded command narrowed to the run, where it gives exactly the cell."""
+    words = narrowed(record, out=out)
+    if not words:
+        return None
+    try:
+        options = read(words)
+        planning.check(options)
+        every = [found.name for found in _cells(replace(options, select=""), record.cell)]
+        words = narrowed(record, every, out)
+        options = read(words)
+        if _cells(options, record.cell) == [record.cell.identity]:
+            return words, options
+    except (
+        UsageError,
+        UnknownName,
+        Unavailable,
+        SourceError,
+    ):  # typed for another version, or not as it ran
+        return None
+    return None
 
 
 def _ways(options: Options, cell: Cell) -> list[Options]:
@@ -78,20 +104,20 @@ def _ways(options: Options, cell: Cell) -> list[Options]:
 
 def _common(record: Record, out: Path, grid: str) -> Options:
     cell = record.cell
-    data_dir = re.search(r"--data-dir[ =](\S+)", record.command)
+    data_dir = given(typed_words(record.command), "--data-dir")
     usual = BUDGETS[cell.scale].target_accuracy
     return Options(
         grid=grid,
         seed=record.seed,
         source=cell.source,
-        data_dir=Path(data_dir[1]) if data_dir else None,
+        data_dir=Path(data_dir) if data_dir else None,
         device=cell.device,
         scale=cell.scale,
         target=None if cell.target_accuracy == usual else cell.target_accuracy,
         precision=cell.precision,
         compile=cell.compile,
         out=ELSEWHERE if record.status == "ok" else out,
-        retry_failed=record.status not in ("ok", *RERUN),
+        retry_failed=record.status != "ok",
     )
 
 
@@ -157,28 +183,20 @@ def _changed_since(record: Record) -> str:
     return f"it will be another run, filed beside this one: {', '.join(changed)}"
 
 
-def _spelled(options: Options) -> list[str]:
-    """The command line arguments that stand for the options."""
+def _spelled(options: Options, record: Record, out: Path) -> list[str]:
+    """The words after `bench run` that stand for the options."""
     plain: dict[str, Any] = {
         "--grid": options.grid,
         "-k": options.select or None,
         **{f"--{axis}": getattr(options, axis) for axis in AXES},
         "--seed": options.seed,
-        "--source": options.source,
         "--data-dir": options.data_dir,
-        "--device": options.device,
-        "--scale": options.scale,
         "--epochs": options.epochs,
         "--target": options.target,
-        "--precision": options.precision,
-        "--out": options.out,
     }
-    words = [
-        word for key, value in plain.items() if value is not None for word in (key, str(value))
-    ]
+    words = [word for key, said in plain.items() if said is not None for word in (key, str(said))]
     words += [word for change in options.changes for word in ("--set", change)]
-    words.append("--compile" if options.compile else "--no-compile")
-    return words + (["--retry-failed"] if options.retry_failed else [])
+    return words + pinned(record.cell) + placing(record, out)
 
 
 __all__ = ["Again", "again"]

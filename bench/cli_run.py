@@ -1,6 +1,8 @@
 """`bench run` on the command line."""
 
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +27,9 @@ from bench.guarding import guarded
 
 if TYPE_CHECKING:
     from bench.console_base import Reporter
+    from bench.plan import Options
+
+RENAMED = {"compile": "compile_nets"}  # fields of the options whose parameter has another name
 
 
 def run(
@@ -151,3 +156,25 @@ def run(
             return carry_out(console)
 
     raise typer.Exit(guarded(work, debug=debug))
+
+
+def options_of(words: Sequence[str]) -> "Options":
+    """What `bench run WORDS` asks for, without running it.
+
+    Raises:
+        UsageError: The command line has no such option or value.
+    """
+    from bench.errors import UsageError
+    from bench.plan import Options
+
+    app = typer.Typer(add_completion=False)
+    app.command()(run)
+    wrong: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or typer's own copy of it
+    try:
+        said = typer.main.get_command(app).make_context("bench run", list(words)).params
+    except wrong as error:
+        raise UsageError(f"bench run: {error}") from error
+    values = {field.name: said[RENAMED.get(field.name, field.name)] for field in fields(Options)}
+    values["changes"] = values["changes"] or ()
+    values["source"] = spelled(said["source"], said["image_size"], said["decode"])
+    return Options(**values)

@@ -34,8 +34,9 @@ def show(
         if form == "json":
             return as_json(found)
         from bench.again import again
+        from bench.cli_run import options_of
 
-        way = again(found.record, found.root)
+        way = again(found.record, found.root, options_of)
         screen = terminal()
         return render(
             found, command=way.command, note=way.note, width=screen.width, color=screen.color

@@ -11,13 +11,17 @@ from typer.testing import CliRunner
 
 from bench import cli
 from bench import plan as planning
-from bench.again import Again, again
+from bench.again import Again
+from bench.again import again as found_by
 from bench.cell import Cell, Run
+from bench.cli_run import options_of
 from bench.environment import Probe
 from bench.plan import Plan
 from bench.recipe import Recipe
 from bench.record import Record
 from bench.registry import versions
+from bench.report.rerun import rerun
+from bench.retyped import given, typed_words
 from bench.setting import BUDGETS, Setting
 from tests.made import made_failure, made_record
 
@@ -45,6 +49,10 @@ def of_grid(grid: str, name: str, **changes: Any) -> Cell:
     options = planning.Options(grid=grid, source="shapes", device="cpu", scale="cpu", **changes)
     setting = planning.choose_setting(options, Probe(), "cpu")
     return next(c for c in planning.choose_cells(options, setting) if c.name.startswith(name))
+
+
+def again(record: Record, out: Path) -> Again:
+    return found_by(record, out, options_of)
 
 
 def planned(found: Again) -> Plan:
@@ -103,7 +111,7 @@ def test_a_grid_is_found_in_the_command_that_was_given() -> None:
     recipe = of_grid("optimizers", "cnn4/sgd")
     command = "bench run --grid optimizers --data-dir 'data'"
     found = again(recorded(recipe, command=command), Path("results")).command
-    assert "--grid optimizers -k cnn4/sgd/flip_crop/native" in found
+    assert "--grid optimizers --data-dir data -k cnn4/sgd/flip_crop/native" in found
 
 
 def test_a_changed_entry_is_told() -> None:
@@ -122,6 +130,73 @@ def test_a_cell_that_no_command_gives_has_a_reason_instead() -> None:
     assert found.options is None
     assert found.command == ""
     assert "no grid" in found.note
+
+
+COMMANDS = {
+    "bench run --grid default --report": CELLS["default"],
+    "bench run --grid=default --seeds 5 -k 'resnet18 and not muon' --quiet": CELLS["default"],
+    "bench run --grid smoke --out elsewhere --fail-fast --progress json": CELLS["smoke"],
+    "bench run --set batch_size=96 --set optimizer.lr=0.3 -kcnn4": CELLS["by hand"],
+    "bench run --target 0.3 --source auto --device auto": CELLS["another target"],
+    "bench run --grid seed --epochs 25": CELLS["25 epochs"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["ok", "crashed"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_and_the_terminal_offer_one_command_and_it_gives_the_run(
+    command: str, status: str
+) -> None:
+    error = None if status == "ok" else made_failure().error
+    record = recorded(COMMANDS[command](), 1, command=command, status=status, error=error)
+    found = again(record, Path(given(typed_words(command), "--out") or "results"))
+    offered = rerun(record)
+    told = {word for word in shlex.split(found.command) if word != "--out"}
+    placed = {"results", "elsewhere"} if status == "crashed" else set()  # a page knows no folder
+    assert told ^ set(shlex.split(offered)) - {"--out"} <= placed
+    plan = planning.make(options_of(shlex.split(offered)[2:]), print)
+    assert [run.id for run in plan.todo] == [record.run_id]
+    assert [run.id for run in planned(found).todo] == [record.run_id]
+
+
+def test_a_grid_that_holds_a_longer_name_gets_it_left_out() -> None:
+    record = recorded(CELLS["a longer name"](), command="bench run --grid pipelines")
+    assert "and not" in again(record, Path("results")).command
+
+
+def test_what_was_typed_for_another_version_is_not_offered() -> None:
+    record = recorded(CELLS["default"](), command="bench run --gone 3")
+    assert "--gone" not in again(record, Path("results")).command
+    assert [run.id for run in planned(again(record, Path("results"))).todo] == [record.run_id]
+
+
+def test_a_home_folder_is_left_to_the_shell() -> None:
+    record = recorded(CELLS["default"](), command="bench run --data-dir '~/my data'")
+    assert "--data-dir ~/'my data'" in again(record, Path("results")).command
+    assert "--data-dir ~/'my data'" in rerun(record)
+
+
+@pytest.mark.parametrize("words", [["--gone"], ["--seed", "x"], ["extra"]])
+def test_a_command_line_that_means_nothing_is_a_wrong_usage(words: list[str]) -> None:
+    with pytest.raises(planning.UsageError, match="bench run: "):
+        options_of(words)
+
+
+def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[planning.Options] = []
+
+    def make(options: planning.Options, report: object) -> Plan:
+        asked.append(options)
+        raise planning.UsageError("enough")
+
+    monkeypatch.setattr(planning, "make", make)
+    words = ["--grid", "smoke", "-k", "cnn2", "--seed", "2", "--architecture", "cnn4", "--set",
+             "width=0.5", "--set", "optimizer.lr=1", "--source", "folder:x", "--image-size", "64",
+             "--decode", "--epochs", "2", "--target", "0.3", "--precision", "fp32", "--no-compile",
+             "--out", "o", "--retry-failed", "--recipes", "r.json", "--data-dir", "d"]  # fmt: skip
+    CliRunner().invoke(cli.app, ["run", *words])
+    assert asked == [options_of(words)]
+    assert options_of(words) != options_of([])
 
 
 @pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 1, "seeds": 2}])

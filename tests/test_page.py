@@ -266,22 +266,26 @@ def test_dates_are_those_of_the_records() -> None:
     assert "Recorded from 2026-01-01 00:00 UTC to 2026-03-04 05:06 UTC." in page
 
 
+PINNED = "--source shapes --device cpu --scale cpu --precision fp32 --no-compile"
+OWN = f"-k resnet18/sgd/flip_crop/kornia --seed 3 {PINNED} --out again"
+
+
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
         (
-            "bench run --grid default --seeds 5 --out mine",
-            "bench run --grid default -k resnet18/sgd/flip_crop/kornia --seed 3 --out again",
+            "bench run --grid default --seeds 5 --out mine --report",
+            f"bench run --grid default {OWN}",
         ),
         (
-            "bench run -k 'resnet18 or cnn4' --retry-failed --set width=0.1",
-            "bench run --set width=0.1 -k resnet18/sgd/flip_crop/kornia --seed 3 --out again",
+            "bench run -k 'resnet18 or cnn4' --retry-failed --set width=0.1 --compile",
+            f"bench run --set width=0.1 {OWN}",
         ),
         ("bench tune --grid default", "bench tune --grid default"),
         ("bench run 'cut", "bench run 'cut"),
         ("", ""),
     ],
-)
+)  # fmt: skip
 def test_the_recorded_command_is_narrowed_to_the_run(command: str, expected: str) -> None:
     assert rerun(made_record(3, record={"command": command})) == expected
 
@@ -290,7 +294,8 @@ def test_a_failed_run_is_tried_again_where_it_is_and_longer_names_are_left_out()
     failed = replace(made_failure(3), command="bench run --out mine")
     name = failed.cell.name
     assert rerun(failed, [name, f"{name}[compiled]"]) == (
-        f"bench run --out mine -k '{name} and not {name}[compiled]' --seed 3 --retry-failed"
+        f"bench run --out mine -k '{name} and not {name}[compiled]' --seed 3 {PINNED} "
+        "--retry-failed"
     )
 
 
