@@ -11,6 +11,7 @@ from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipp
 from pipelines.compiling import compiled, compiler_problem
 from pipelines.native_ops import auto, edits, mixes, moves
 from pipelines.ops import AlternatingFlip, Op
+from pipelines.reusing import Reused
 
 COMPILED, EAGER = "compiled", "eager"
 EDITS = {**edits.EDITS, **auto.EDITS}
@@ -31,6 +32,7 @@ class Program:
         dtype: Of the images delivered.
         channels_last: Their memory format, otherwise contiguous.
         compile: Whether the kernels are compiled.
+        writes: Whether `Kernels.render` writes into memory that it is given.
     """
 
     leading: tuple[Op, ...]
@@ -43,6 +45,7 @@ class Program:
     dtype: torch.dtype
     channels_last: bool
     compile: bool
+    writes: bool
 
     def draws(self) -> int:
         """Uniform numbers that each sample takes."""
@@ -59,7 +62,8 @@ class Kernels:
 
     Args:
         locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers.
-        render: (source (N, H, W, C), draws, tables, *located) to images (B, C, H, W).
+        render: (images (B, C, H, W) to write or None, source (N, H, W, C), draws, tables, *located)
+            to images (B, C, H, W).
         mix: (images, weights (B,), draws) to images and own shares (B,).
     """
 
@@ -78,6 +82,8 @@ class NativePipeline(Pipeline):
         self._program = program(request)
         self._kernels = kernels(self._program)
         self._tables = lookups(self._program, request.device)
+        shape = request.batch_size, len(request.images.mean), *request.images.image_size
+        self._memory = Reused(shape, request.dtype, request.memory_format)
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
@@ -96,7 +102,8 @@ class NativePipeline(Pipeline):
 
     def _batch(self, index_B: Tensor, u_BK: Tensor, generator: torch.Generator) -> Batch:
         located = self._kernels.locate(index_B, u_BK)
-        x_BCHW = self._kernels.render(self._images_NHWC, u_BK, self._tables, *located)
+        to_BCHW = self._memory.take() if self._program.writes else None
+        x_BCHW = self._kernels.render(to_BCHW, self._images_NHWC, u_BK, self._tables, *located)
         labels_B = self._labels_N[index_B]
         op = self._program.mix
         if op is None:
@@ -130,6 +137,7 @@ def program(request: Request) -> Program:
         dtype=request.dtype,
         channels_last=request.memory_format == torch.channels_last,
         compile=request.mode == COMPILED,
+        writes=request.mode == COMPILED and request.device.type == "cpu",
     )
 
 
@@ -162,10 +170,10 @@ def fixed_columns(program: Program) -> list[int]:
 @cache
 def kernels(program: Program) -> Kernels:
     """The functions of a program, made once in a process."""
-    functions = locating(program), rendering(program), mixing(program)
+    locate, render, mix = locating(program), rendering(program), mixing(program)
     if program.compile:
-        functions = compiled(functions[0]), compiled(functions[1]), compiled(functions[2])
-    return Kernels(locate=functions[0], render=functions[1], mix=functions[2])
+        locate, mix = compiled(locate), compiled(mix)
+    return Kernels(locate=locate, render=delivering(program, render), mix=mix)
 
 
 def locating(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
@@ -183,8 +191,28 @@ def locating(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     return locate
 
 
+def delivering(program: Program, render: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """See `Kernels.render`; `render` takes the same but for the images to write."""
+    if not program.writes:
+        made = compiled(render) if program.compile else render
+        return lambda to_BCHW, *inputs: made(*inputs)
+    order = (0, 2, 3, 1) if program.channels_last else (0, 1, 2, 3)
+
+    def write(to: Tensor, *inputs: Tensor) -> None:
+        to.copy_(render(*inputs).permute(order))
+
+    written = compiled(write)
+
+    def into(to_BCHW: Tensor, *inputs: Tensor) -> Tensor:
+        # In the order in which it lies in memory: else the kernel makes a batch and copies it.
+        written(to_BCHW.permute(order), *inputs)
+        return to_BCHW
+
+    return into
+
+
 def rendering(program: Program) -> Callable[..., Tensor]:
-    """See `Kernels.render`."""
+    """The images (B, C, H, W) of `Kernels.render`, made in new memory."""
     if program.channels_last and not program.following:
         return rendering_pixels(program)
     used = sum(map(draws_of, program.leading))

@@ -1,0 +1,109 @@
+"""Memory of batches: used again when nobody holds it, and never before."""
+
+from itertools import islice
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import pipelines
+from pipelines.reusing import KEPT, Reused
+
+SHAPE = (4, 3, 2, 2)
+
+
+def reused(memory_format: torch.memory_format = torch.channels_last) -> Reused:
+    return Reused(SHAPE, torch.float32, memory_format)
+
+
+def test_tensors_have_the_shape_dtype_and_memory_format() -> None:
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        given = Reused(SHAPE, torch.bfloat16, memory_format).take()
+        assert given.shape == SHAPE
+        assert given.dtype == torch.bfloat16
+        assert given.is_contiguous(memory_format=memory_format)
+
+
+def test_what_was_dropped_is_given_again() -> None:
+    memory = reused()
+    first = memory.take()
+    place = first.data_ptr()
+    del first
+    assert memory.take().data_ptr() == place
+
+
+def holders_of(tensor: Tensor) -> dict[str, object]:
+    """Ways to hold a batch's memory without the batch itself."""
+    return {
+        "view": tensor[1:],
+        "detached": tensor.detach(),
+        "numpy": tensor.numpy(),
+        "iterator": iter(tensor),
+        "activation": (tensor * torch.ones((), requires_grad=True)).sum(),
+        "dlpack": torch.utils.dlpack.to_dlpack(tensor),
+    }
+
+
+def test_what_is_held_in_any_way_is_left_alone() -> None:
+    for name in holders_of(torch.zeros(SHAPE)):
+        memory = reused()
+        tensor = memory.take()
+        place, held = tensor.data_ptr(), holders_of(tensor)[name]
+        del tensor
+        assert memory.take().data_ptr() != place, name
+        del held
+        assert memory.take().data_ptr() == place, name
+
+
+def test_memory_shared_with_another_process_is_never_given_again() -> None:
+    memory = reused()
+    tensor = memory.take()
+    tensor.share_memory_()
+    place = tensor.data_ptr()
+    del tensor
+    assert all(memory.take().data_ptr() != place for _ in range(3))
+
+
+def test_a_loop_that_holds_one_batch_uses_two_places() -> None:
+    memory = reused()
+    places = set()
+    held = None
+    for _ in range(20):
+        held = memory.take()
+        places.add(held.data_ptr())
+    assert held is not None
+    assert len(places) == 2
+
+
+def test_no_more_than_two_places_are_kept() -> None:
+    memory = reused()
+    held = [memory.take() for _ in range(10)]
+    kept = {tensor.data_ptr() for tensor in held[:KEPT]}
+    held.clear()
+    first, second = memory.take(), memory.take()
+    assert {first.data_ptr(), second.data_ptr()} == kept
+
+
+@given(st.lists(st.integers(min_value=0, max_value=5), max_size=40))
+def test_nothing_held_is_ever_overwritten(moves: list[int]) -> None:
+    memory = reused()
+    held: list[tuple[int, Tensor]] = []
+    for number, move in enumerate(moves):
+        if move < 3:
+            tensor = memory.take()
+            tensor.fill_(number)
+            held.append((number, tensor[move]))
+        elif held:
+            held.pop(move % len(held))
+        assert all((tensor == value).all() for value, tensor in held)
+
+
+def test_batches_of_native_that_are_kept_stay_as_they_were() -> None:
+    source = pipelines.load("shapes").train
+    with pipelines.build("native", source, "flip_crop", batch_size=128) as pipeline:
+        one_by_one = [images.clone() for images, _ in islice(pipeline.epoch(0), 6)]
+        together = [images for images, _ in islice(pipeline.epoch(0), 6)]
+    assert len({images.data_ptr() for images in together}) == 6
+    for kept, copy in zip(together, one_by_one, strict=True):
+        assert torch.equal(kept, copy)
