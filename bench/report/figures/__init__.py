@@ -8,6 +8,7 @@ from functools import partial
 from bench.environment import usable_cores
 from bench.loader_record import LoadersRecord
 from bench.record import Record
+from bench.report.figures.alone import about, alone, mark
 from bench.report.figures.classes import sketches as classes
 from bench.report.figures.comparison import Comparison, comparisons
 from bench.report.figures.curves import sketches as curves
@@ -15,7 +16,6 @@ from bench.report.figures.frontiers import sketches as frontiers
 from bench.report.figures.heatmaps import sketches as heatmaps
 from bench.report.figures.parts import sketches as parts
 from bench.report.figures.picture import Picture, picture
-from bench.report.figures.pipelines import about, alone, mark
 from bench.report.figures.pipelines import sketches as pipelines
 from bench.report.figures.profiles import sketches as profiles
 from bench.report.figures.style import Sketch, settings

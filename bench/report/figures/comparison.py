@@ -103,7 +103,7 @@ class Comparison:
         failed = sum(not case.good for case in cases)
         lost = f", {failed} of them without a result" if failed else ""
         text = f"{counted(len(cases), 'cell')}, {seeds(cases)}{lost}. {self.title}."
-        if self.differing:
+        if self.differing and len(cases) > 1:
             text += f" Cells differ in {', '.join(self.differing)}."
         return text
 
@@ -173,13 +173,13 @@ def by_accuracy(cases: Collection[Case], axis: str) -> list[str]:
     return sorted(found, key=lambda level: -statistics.fmean(found[level] or [-1.0]))
 
 
-def seeds(cases: Iterable[Case]) -> str:
-    """How many seeds they have: "1 seed each", "2 to 3 seeds each"."""
+def seeds(cases: Sequence[Case]) -> str:
+    """How many seeds they have: "1 seed each", "2 to 3 seeds each"; of one cell "2 seeds"."""
     numbers = sorted({len(case.good) for case in cases if case.good})
     if not numbers:
         return "no seed"
     if len(numbers) == 1:
-        return f"{counted(numbers[0], 'seed')} each"
+        return counted(numbers[0], "seed") + (" each" if len(cases) > 1 else "")
     return f"{numbers[0]} to {numbers[-1]} seeds each"
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.record import Point
+from bench.report.figures import crowds
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels, shown_name
 from bench.report.figures.style import (
     PALETTE,
     Margins,
-    Section,
     Sketch,
     colour_key,
     colours,
@@ -71,11 +71,12 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A line with how it looks."""
+    """A line with how it looks; `behind` where it is one of a crowd."""
 
     line: Line
     color: str
     linestyle: Any
+    behind: bool = False
 
 
 QUANTITIES = (
@@ -99,9 +100,7 @@ def sketches(comparison: Comparison) -> Iterator[Sketch]:
     """Curves of each quantity against epochs and against seconds."""
     cases = comparison.usual
     nets = by_accuracy(cases, "architecture")
-    groups = {
-        shown_name(net): [case for case in cases if case.cell.architecture == net] for net in nets
-    }
+    groups = {net: [case for case in cases if case.cell.architecture == net] for net in nets}
     for quantity in QUANTITIES:
         for against in AGAINST:
             yield from small_multiples(
@@ -125,6 +124,7 @@ def small_multiples(
     factors: tuple[str, str],
     name: str,
     what: str,
+    more: str = "",
 ) -> Iterator[Sketch]:
     """A panel for each group of cells; nothing where no cell has a curve.
 
@@ -136,9 +136,11 @@ def small_multiples(
         factors: Axes of a cell that colour and dashes stand for.
         name: Of the files.
         what: What the caption says of the panels.
+        more: What it says after that, of panels that are left out.
     """
     cases = [case for group in groups.values() for case in group]
-    looks = colours(levels(cases, factors[0])), dashes(levels(cases, factors[1]))
+    shown = [case for group in groups.values() for case in crowds.foremost(group)]
+    looks = colours(levels(shown, factors[0])), dashes(levels(shown, factors[1]))
     drawn = {title: _curves(group, quantity, factors, looks) for title, group in groups.items()}
     drawn = {title: lines for title, lines in drawn.items() if lines}
     number = sum(map(len, drawn.values()))
@@ -152,19 +154,16 @@ def small_multiples(
         title=f"{quantity.heading[0].upper()}{quantity.heading[1:]} against "
         f"{'epochs' if against == 'epochs' else 'training seconds'}",
         caption=f"{quantity.heading[0].upper()}{quantity.heading[1:]} {what}; lines are means "
-        f"over seeds.{band}{lost} {comparison.about(cases)}",
+        f"over seeds.{band}{crowds.said(groups.values())}{more}{lost} {comparison.about(cases)}",
         figure=_figure(comparison, drawn, quantity, against),
-        sections=_key(factors, looks),
+        sections=(
+            colour_key(factors[0], looks[0]),
+            dash_key(factors[1], looks[1]),
+            *crowds.key(groups.values()),
+        ),
         margins=Margins(left=0.55, right=0.1, bottom=0.45, top=0.25, across=0.25, down=0.5)
         if against == "seconds"
         else Margins(left=0.55, right=0.1, bottom=0.45, top=0.25, across=0.25, down=0.3),
-    )
-
-
-def _key(factors: tuple[str, str], looks: Looks) -> tuple[Section, ...]:
-    return (
-        colour_key(factors[0], looks[0]),
-        dash_key(factors[1], looks[1]),
     )
 
 
@@ -174,13 +173,19 @@ def _curves(
     factors: tuple[str, str],
     looks: Looks,
 ) -> list[Curve]:
+    """The lines of a panel, those behind the others first."""
     found = []
-    for case in cases:
+    shown = {id(case) for case in crowds.foremost(cases)}
+    for case in sorted(cases, key=lambda case: id(case) in shown):
         found_line = line(case, quantity)
-        if found_line is not None:
-            color = looks[0][getattr(case.cell, factors[0])]
-            style = looks[1][getattr(case.cell, factors[1])]
-            found.append(Curve(line=found_line, color=color, linestyle=style))
+        if found_line is None:
+            continue
+        if id(case) not in shown:
+            found.append(Curve(line=found_line, color=crowds.BEHIND, linestyle="-", behind=True))
+            continue
+        color = looks[0][getattr(case.cell, factors[0])]
+        style = looks[1][getattr(case.cell, factors[1])]
+        found.append(Curve(line=found_line, color=color, linestyle=style))
     return found
 
 
@@ -252,7 +257,7 @@ def _draw(axes: "Axes", curves: Sequence[Curve], against: str, most: int) -> Non
         places = thinned(len(line.epochs), most)
         along = line.epochs if against == "epochs" else line.seconds
         lines.append([(along[place], line.mean[place]) for place in places])
-        if line.low != line.high:
+        if line.low != line.high and not curve.behind:
             low = [(along[place], line.low[place]) for place in places]
             high = [(along[place], line.high[place]) for place in places]
             bands.append(low + high[::-1])
@@ -262,8 +267,9 @@ def _draw(axes: "Axes", curves: Sequence[Curve], against: str, most: int) -> Non
             PolyCollection(bands, facecolors=band_colors, alpha=0.15, linewidths=0), autolim=True
         )
     colors, styles = [curve.color for curve in curves], [curve.linestyle for curve in curves]
+    widths = [0.4 if curve.behind else 1.2 for curve in curves]
     axes.add_collection(
-        LineCollection(lines, colors=colors, linestyles=styles, linewidths=1.2), autolim=True
+        LineCollection(lines, colors=colors, linestyles=styles, linewidths=widths), autolim=True
     )
 
 

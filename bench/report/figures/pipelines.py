@@ -1,13 +1,10 @@
 """Pipelines: what each delivers alone, what the net could take, and what training got."""
 
-import hashlib
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from bench.loader_record import LoadersRecord
 from bench.report.figures.comparison import Case, Comparison, shown_name
@@ -17,13 +14,11 @@ from bench.report.figures.style import (
     PALETTE,
     Section,
     Sketch,
-    colour_key,
-    colours,
     new_figure,
     panels,
     plain_log_ticks,
 )
-from bench.report.loaders import Row, rows, title
+from bench.report.loaders import Row, rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,19 +76,41 @@ def sketches(comparison: Comparison, loaders: LoadersRecord | None) -> Iterator[
 
 
 def blocks(comparison: Comparison) -> dict[str, list[Case]]:
-    """Net and optimizer to their cells, where two pipelines or more feed them."""
+    """Net and optimizer to their cells, where two pipelines or more feed them.
+
+    Of many those with most pipelines, and among these the quickest, which a pipeline slows first.
+    """
+    several = _several(comparison)
+    ranked = sorted(several, key=lambda pair: _rank(several[pair], pair))
+    return {
+        f"{net} · {optimizer}": several[net, optimizer]
+        for net, optimizer in sorted(ranked[:MOST_PANELS])
+    }
+
+
+def _several(comparison: Comparison) -> dict[tuple[str, str], list[Case]]:
     found: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in comparison.cases:
         found[case.cell.architecture, case.cell.optimizer].append(case)
-    several = {
-        pair: cases
-        for pair, cases in sorted(found.items())
-        if len({case.cell.pipeline for case in cases}) > 1
-    }
     return {
-        f"{shown_name(net)} · {shown_name(optimizer)}": cases
-        for (net, optimizer), cases in list(several.items())[:MOST_PANELS]
+        pair: cases for pair, cases in found.items() if len({c.cell.pipeline for c in cases}) > 1
     }
+
+
+def _rank(cases: Sequence[Case], pair: tuple[str, str]) -> tuple[int, float, tuple[str, str]]:
+    pipelines = {case.cell.pipeline for case in cases}
+    return -len(pipelines), -(_mean(cases, "images_per_s") or 0.0), pair
+
+
+def _left_out(comparison: Comparison) -> str:
+    """What a caption says where there are more panels than are drawn."""
+    number = len(_several(comparison))
+    if number <= MOST_PANELS:
+        return ""
+    return (
+        f" {MOST_PANELS} of {number} pairs of architecture and optimizer: those with most "
+        "pipelines, and among these the quickest in training."
+    )
 
 
 def feeds(cases: Sequence[Case], loaders: LoadersRecord | None) -> list[Feed]:
@@ -158,8 +175,8 @@ def _throughput(comparison: Comparison, loaders: LoadersRecord | None) -> Iterat
         name=comparison.name("pipelines_throughput"),
         title="Pipelines in front of a net",
         caption="Images/s in training, of the ceiling (the same net fed one cached batch) and, "
-        f"where measured, of the pipeline alone; means over policies and seeds.{alone} "
-        f"{comparison.about(cases)}",
+        f"where measured, of the pipeline alone; means over policies and seeds.{alone}"
+        f"{_left_out(comparison)} {comparison.about(cases)}",
         figure=_throughput_figure(found),
         sections=(Section(title="images/s", entries=tuple(looks.items()), handle_in=0.14),),
     )
@@ -206,88 +223,5 @@ def _curves(comparison: Comparison) -> Iterator[Sketch]:
         factors=("pipeline", "augmentation"),
         name=f"pipelines_curves_{quantity.name}",
         what="where several pipelines feed a net, a panel for each architecture and optimizer",
+        more=_left_out(comparison),
     )
-
-
-def alone(loaders: LoadersRecord) -> Iterator[Sketch]:
-    """What each pipeline delivers without a net; nothing where none has a figure."""
-    found = [row for row in rows(loaders) if row["images_per_s"] is not None]
-    if not found:
-        return
-    lost = [
-        f"{shown_name(row['pipeline'])} at {row['batch_size']} ({row['status']})"
-        for row in rows(loaders)
-        if row["images_per_s"] is None
-    ]
-    sizes = sorted({row["batch_size"] for row in found})
-    names = list(dict.fromkeys(row["pipeline"] for row in found))
-    many = len(sizes) > 1
-    yield Sketch(
-        name="pipelines_alone",
-        title="Pipelines alone",
-        caption="Images/s that each pipeline delivers without a net, median of the repeats; bars "
-        f"span the quartiles. {shown_name(title(loaders), length=None)}."
-        + (f" Without figures: {', '.join(lost)}." if lost else ""),
-        figure=_lines_figure(found, names, sizes) if many else _dots_figure(found, sizes[0]),
-        sections=(colour_key("pipeline", colours(names)),) if many else (),
-    )
-
-
-def about(loaders: LoadersRecord) -> str:
-    """What stands under the title of its picture."""
-    return shown_name(title(loaders), length=None)
-
-
-def mark(loaders: LoadersRecord) -> str:
-    """Eight digits of what was measured."""
-    return hashlib.sha256(msgspec.json.encode(loaders, order="deterministic")).hexdigest()[:8]
-
-
-def _dots_figure(found: Sequence[Row], size: int) -> "Figure":
-    figure = new_figure(5.6, 0.6 + 0.26 * len(found))
-    axes = figure.subplots()
-    for place, row in enumerate(found):
-        _draw_quartiles(axes, [row["images_per_s"]], [place], [row], PALETTE[2], across=True)
-        axes.annotate(
-            f"{row['images_per_s']:,.0f}", (1, place), xycoords=("axes fraction", "data"),
-            xytext=(4, 0), textcoords="offset points", va="center", size=7,
-        )  # fmt: skip
-    axes.set_xscale("log")
-    plain_log_ticks(axes.xaxis)
-    axes.set_yticks(range(len(found)), [shown_name(row["pipeline"]) for row in found])
-    axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlabel(f"images/s at batch {size:,}")
-    axes.grid(visible=True, axis="x")
-    return figure
-
-
-def _lines_figure(found: Sequence[Row], names: Sequence[str], sizes: Sequence[int]) -> "Figure":
-    from matplotlib.ticker import NullLocator
-
-    figure = new_figure(5.6, 3.6)
-    axes = figure.subplots()
-    for name, color in colours(names).items():
-        points = [row for row in found if row["pipeline"] == name]
-        x = [row["batch_size"] for row in points]
-        y = [row["images_per_s"] for row in points]
-        axes.plot(x, y, color=color, linewidth=1.3)
-        _draw_quartiles(axes, x, y, points, color, across=False)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    plain_log_ticks(axes.yaxis)
-    axes.set_xlabel("batch size (images)")
-    axes.set_ylabel("images/s")
-    axes.grid(visible=True)
-    return figure
-
-
-def _draw_quartiles(
-    axes: "Axes", x: Sequence[float], y: Sequence[float], points: Sequence[Row], color: str,
-    *, across: bool,
-) -> None:  # fmt: skip
-    below = [row["images_per_s"] - row["images_per_s_q1"] for row in points]
-    above = [row["images_per_s_q3"] - row["images_per_s"] for row in points]
-    error: dict[str, Any] = {"xerr" if across else "yerr": [below, above]}
-    axes.errorbar(x, y, **error, fmt="o", color=color, markersize=4.5, capsize=3, linewidth=1.2)
