@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.cell import Cell
 from bench.recipe_files import DEFAULT_ORIGIN
 from bench.record import Record
+from bench.report import losses
 from bench.report.outcomes import Outcome
 from bench.report.sentences import code, count, listed, percent
 
@@ -31,6 +32,7 @@ def caveats(outcomes: Sequence[Outcome], intervals: int) -> Iterator[str]:
         yield from _targets(good)
         yield from _draws(good)
     yield from _failures(outcomes)
+    yield from losses.told(outcomes)
     if intervals > 1:
         yield (
             f"Each of the {intervals} intervals of effects holds at 95 % by itself; about "

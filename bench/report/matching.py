@@ -38,14 +38,25 @@ class Matched:
 
 def match(outcomes: Sequence[Outcome], factor: str) -> Matched | None:
     """Each level's cells beside those of the reference; None where the factor has one level."""
-    known = [outcome for outcome in outcomes if outcome.good]
-    levels = _levels(known, factor)
+    return match_all([outcome for outcome in outcomes if outcome.good], factor)
+
+
+def match_all(outcomes: Sequence[Outcome], factor: str, reference: str = "") -> Matched | None:
+    """The same with cells of which no run ended well.
+
+    Args:
+        outcomes: All are matched.
+        factor: One of `FACTORS`.
+        reference: The level to compare with, if there is one of that name.
+    """
+    levels = _levels(outcomes, factor)
     cells: dict[str, dict[Key, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
-    for outcome in known:
+    for outcome in outcomes:
         cells[levels[outcome.key]][matching_key(outcome.key, factor)].append(outcome)
     if len(cells) < 2:
         return None
-    reference = _reference(known, levels, factor)
+    if reference not in cells:
+        reference = _reference(outcomes, levels, factor)
     names = sorted(set(cells) - {reference}, key=lambda name: _order(name, factor))
     pairs = {
         name: [
@@ -128,5 +139,6 @@ __all__ = [
     "enough_seeds",
     "is_finite",
     "match",
+    "match_all",
     "matches",
 ]
