@@ -99,6 +99,7 @@ def test_hparams_are_in_the_run_itself(tmp_path: Path) -> None:
     start = hparams_of(events, "session_start_info").session_start_info
     assert start.group_name == record.run_id
     assert start.hparams["architecture"].string_value == "resnet18"
+    assert start.hparams["target"].string_value == "reached"
     numbers = {"seed": 3, "lr": 0.25, "weight_decay": 5e-4, "batch_size": 100}
     assert {name: start.hparams[name].number_value for name in numbers} == numbers
     end = hparams_of(events, "session_end_info").session_end_info

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from bench.recipe import Recipe
 from bench.record import Memory, Record
 from bench.store import Store
-from bench.tensorboard.hparams import METRICS
+from bench.tensorboard.hparams import METRICS, TARGETS, target
 from bench.tensorboard.layout import CHARTS, SEEDS
 from bench.tensorboard.overview import bands, seeded, write_overview
 from bench.tensorboard.run_log import tags
@@ -178,3 +178,27 @@ def test_a_view_that_cannot_be_written_is_told_and_costs_nothing(store: Store) -
     write_overview(store, [made_record()], on_error=told.append)
     assert len(told) == 1
     assert str(store.tensorboard_folder()) in told[0]
+
+
+def test_runs_that_lack_a_metric_are_counted_where_it_is_chosen_and_seen_by_their_target(
+    store: Store,
+) -> None:
+    records = [
+        made_record(0),
+        made_record(1, time_to_accuracy_s=None),
+        made_failure(2),
+        made_record(3, protocol="speedrun", time_to_accuracy_s=None),
+    ]
+    found = columns_of(overview(store, *records))
+    names = {info.name.tag: info.display_name for info in found.metric_infos}
+    assert names["time/to_accuracy_s"] == "time to accuracy (s), 1 of 4 runs"
+    assert names["test/accuracy"] == "accuracy, 3 of 4 runs"
+    assert names["time/total_train_s"] == "training clock (s)"
+    (column,) = (info for info in found.hparam_infos if info.name == "target")
+    assert {value.string_value for value in column.domain_discrete.values} == set(TARGETS)
+    assert column.differs
+    assert [target(record) for record in records] == list(TARGETS)
+    planned = columns_of(
+        overview(store, made_record(time_to_accuracy_s=None), planned=[made_run(1)])
+    )
+    assert [info.display_name for info in planned.metric_infos] == list(METRICS.values())

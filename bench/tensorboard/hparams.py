@@ -18,7 +18,8 @@ FIELDS = (
 )  # fmt: skip
 RECIPE = ("lr", "weight_decay", "schedule")
 # TensorBoard's parallel coordinates leave out a run that lacks a ticked metric, and the first five
-# are ticked unasked: so the one that a run may miss stands last.
+# are ticked unasked: so the one that a run may miss stands last, a name says how many have it, and
+# the column `target` shows the others.
 METRICS = {
     "test/accuracy": "accuracy",
     "test/macro_f1": "macro F1",
@@ -27,6 +28,7 @@ METRICS = {
     "time/total_train_s": "training clock (s)",
     "time/to_accuracy_s": "time to accuracy (s)",
 }
+TARGETS = ("reached", "not reached", "no result", "not looked for")
 
 
 def values(cell: Cell) -> dict[str, Value]:
@@ -41,6 +43,7 @@ def values(cell: Cell) -> dict[str, Value]:
 def session(record: Record) -> list[Any]:
     """Summaries that make the run a row of the table."""
     settings = values(record.cell) | {"seed": record.seed, "status": record.status}
+    settings["target"] = target(record)
     ended = api_pb2.STATUS_SUCCESS if record.status == "ok" else api_pb2.STATUS_FAILURE
     end = plugin_data_pb2.SessionEndInfo(status=ended, end_time_secs=seconds(record.finished))
     return [
@@ -49,24 +52,54 @@ def session(record: Record) -> list[Any]:
     ]
 
 
-def columns(cells: Sequence[Cell], seeds: Iterable[int], statuses: Iterable[str]) -> Any:
+def target(record: Record) -> str:
+    """What became of the target: one of `TARGETS`."""
+    if record.metrics is None:
+        return TARGETS[2]
+    if record.cell.protocol == "speedrun":  # nothing is held out to see it by
+        return TARGETS[3]
+    return TARGETS[record.metrics.time_to_accuracy_s is None]
+
+
+def columns(
+    cells: Sequence[Cell],
+    seeds: Iterable[int],
+    statuses: Iterable[str],
+    targets: Iterable[str],
+    records: Sequence[Record] = (),
+) -> Any:
     """The summary that names all columns and the values that each of them has.
 
     TensorBoard takes the first such summary for the whole table, and hides a row whose value it
     does not list: so there is one, over all cells.
+
+    Args:
+        cells: Of all runs.
+        seeds: Of them.
+        statuses: That they have or may come to have.
+        targets: Likewise, of `TARGETS`.
+        records: Of all runs, when none is to come.
     """
     rows = [values(cell) for cell in cells]
     names = dict.fromkeys(name for row in rows for name in row)
     found = {name: {row[name] for row in rows if name in row} for name in names}
-    found |= {"seed": set(seeds), "status": set(statuses)}
+    found |= {"seed": set(seeds), "status": set(statuses), "target": set(targets)}
     experiment = api_pb2.Experiment(
         hparam_infos=[_column(name, found[name]) for name in found],
         metric_infos=[
-            api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=shown)
+            api_pb2.MetricInfo(
+                name=api_pb2.MetricName(tag=tag), display_name=shown + _having(tag, records)
+            )
             for tag, shown in METRICS.items()
         ],
     )
     return _summary(metadata.EXPERIMENT_TAG, experiment=experiment)
+
+
+def _having(tag: str, records: Sequence[Record]) -> str:
+    """How many runs have a metric, where some lack it."""
+    number = sum(tag in outcome(record) for record in records)
+    return "" if number == len(records) else f", {number} of {len(records)} runs"
 
 
 def outcome(record: Record) -> dict[str, float]:
@@ -89,8 +122,8 @@ def seconds(time: str) -> float:
 
 
 def _column(name: str, found: set[Any]) -> Any:
-    # TensorBoard sorts by `differs` and name, and shows five columns unasked: these
-    info = api_pb2.HParamInfo(name=name, differs=len(found) > 1 and name in (*AXES, "lr"))
+    # TensorBoard sorts by `differs` and name, and shows five columns unasked: of these
+    info = api_pb2.HParamInfo(name=name, differs=len(found) > 1 and name in (*AXES, "lr", "target"))
     ordered = sorted(found)
     if all(isinstance(value, bool) for value in ordered):
         info.type = api_pb2.DATA_TYPE_BOOL

@@ -55,7 +55,9 @@ def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[
     found: set[str] = set().union(*map(tags, records)) if not planned else set()
     with Events(folder) as events:
         events.summary(layout(found, seeds=bool(seeded(records)) or len(seeds) > 1))
-        events.summary(hparams.columns(cells, seeds, statuses))
+        targets = set(hparams.TARGETS if planned else map(hparams.target, records))
+        ended = () if planned else records
+        events.summary(hparams.columns(cells, seeds, statuses, targets, ended))
 
 
 def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
