@@ -8,7 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench.cell import Run
-from bench.record import Failure, Memory, Metrics, Point, Reads, Record, Status, Throughput, Timings
+from bench.record import (
+    Conditions,
+    Failure,
+    Memory,
+    Metrics,
+    Point,
+    Reads,
+    Record,
+    Status,
+    Throughput,
+    Timings,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +51,8 @@ class Draft:
     metrics: Metrics | None = None
     throughput: Throughput | None = None
     memory: Memory = field(default_factory=Memory)
+    conditions: Conditions = field(default_factory=Conditions)
+    energy_j: float | None = None
     parameters: int | None = None
     augmentation_draws: dict[str, str] = field(default_factory=dict)
     reads: Reads = "array"
@@ -83,6 +96,8 @@ class Draft:
             metrics=self.metrics,
             throughput=self.throughput,
             memory=self.memory,
+            conditions=self.conditions,
+            energy_j=self.energy_j,
             parameters=self.parameters,
             augmentation_draws=self.augmentation_draws,
             reads=self.reads,

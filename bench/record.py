@@ -155,6 +155,33 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Conditions:
+    """What the machine did while the clock ran; None for what it does not tell.
+
+    Args:
+        power_w: Mean of the GPU over the training clock.
+        sm_mhz: Median clock of the GPU's multiprocessors.
+        temperature_c: Highest of the GPU.
+        hot_s: Seconds of the clock at which the GPU was slower because of heat.
+        slowed: Why the GPU's clock was low, where no run asked for it.
+        gpu_others: Other processes on the GPU, at most at once.
+        cpu_others_pct: Share of the usable cores that processes outside the run used.
+        cpu_idle_pct: Share of them that was free.
+        cpu_stolen_pct: Share of them that the host of a virtual machine gave to others.
+    """
+
+    power_w: float | None = None
+    sm_mhz: float | None = None
+    temperature_c: float | None = None
+    hot_s: float | None = None
+    slowed: tuple[str, ...] = ()
+    gpu_others: int | None = None
+    cpu_others_pct: float | None = None
+    cpu_idle_pct: float | None = None
+    cpu_stolen_pct: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
     """What one run left behind. See the classes above for units."""
 
@@ -170,6 +197,7 @@ class Record:
     metrics: Metrics | None = None
     throughput: Throughput | None = None
     memory: Memory = field(default_factory=Memory)
+    conditions: Conditions = field(default_factory=Conditions)
     energy_j: float | None = None
     parameters: int | None = None
     augmentation_draws: dict[str, str] = field(default_factory=dict)

@@ -16,19 +16,20 @@ from bench.clock import CompileWatch, TrainingClock
 from bench.draft import Draft
 from bench.examples import keep_example
 from bench.loop import Step, cached_step_s, padded, predict, train_epoch
+from bench.meanwhile import Meanwhile
 from bench.metrics import Scores, full_scores, quick_scores
 from bench.pr_curves import positives
 from bench.prepare import Parts, Shared, fresh_step, prepare
 from bench.profiling import keep_profile
 from bench.record import Point, Throughput
 from bench.store import Store
+from bench.suspicion import suspicions
 from pipelines.base import Batch, Pipeline, normalise
 
 WARMUP_EPOCH = 2**31  # an epoch index that training never reaches: its draws are never reused
 WARMUP_STEPS = 3
 FITTING_IMAGES = 5000  # as cifar10-airbench fits its whitening
 CEILING_S = 0.4
-NOISE_PCT = 15.0  # by which two measurements of one speed may differ
 
 
 class Diverged(RuntimeError):
@@ -63,12 +64,17 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
         watch = CompileWatch()
         fit(draft, parts, on_point)
         recompiled = watch.new_graphs()
-        if recompiled:
-            draft.timing_suspect.append(f"{recompiled} graphs compiled inside the clock")
         evaluate_test(draft, parts)
-        after_s = ceiling_steps(parts, fresh_step(parts), warm)
+        step = fresh_step(parts)
+        after_s = ceiling_steps(parts, step, warm)
         draft.throughput = throughput(draft.curve, run.cell.batch_size, warm.steps_s + after_s)
-        draft.timing_suspect += beyond_ceiling(draft.throughput)
+        draft.timing_suspect += suspicions(
+            recompiled=recompiled,
+            curve=draft.curve,
+            steady=step.freezing is None,
+            throughput=draft.throughput,
+            conditions=draft.conditions,
+        )
         draft.memory = memory.peaks(device)
         if draft.job.profile:
             with draft.untimed():
@@ -155,18 +161,19 @@ def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:
     Raises:
         Diverged: The loss of an epoch is not finite.
     """
-    clock = TrainingClock(parts.device)
+    clock, meanwhile = TrainingClock(parts.device), Meanwhile(parts.device)
     step = fresh_step(parts)
     fit_to_data(draft, parts, clock)
     images = parts.pipeline.steps_per_epoch * parts.cell.batch_size
     for epoch in range(parts.cell.epochs):
         before_s = clock.wall_s
-        with clock.running():
+        with meanwhile.running(clock):
             step.resume()
             loss_sum = train_epoch(step, parts.pipeline.epoch(epoch), parts.device)
             step.settle()
         draft.timings["train_s"] = clock.wall_s
         draft.timings["train_device_s"] = clock.device_s
+        draft.energy_j = meanwhile.energy_j()
         epoch_s = clock.wall_s - before_s
         loss = loss_sum.item() / parts.pipeline.steps_per_epoch
         scores = evaluate_validation(draft, parts)
@@ -189,6 +196,7 @@ def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:
                 f"the training loss was {loss} in epoch {epoch + 1} "
                 f"(learning rate {point.learning_rate:.4g}): lower the learning rate"
             )
+    draft.conditions = meanwhile.conditions(clock.wall_s)
 
 
 def fit_to_data(draft: Draft, parts: Parts, clock: TrainingClock) -> None:
@@ -254,10 +262,3 @@ def throughput(curve: list[Point], batch_size: int, cached_steps_s: list[float])
         stall_pct=100.0 * (1.0 - median / ceiling),
         step_ms=statistics.median(point.step_ms for point in curve),
     )
-
-
-def beyond_ceiling(found: Throughput) -> list[str]:
-    """What is suspect when training was quicker than the same steps without data, beyond noise."""
-    if found.stall_pct is None or found.stall_pct > -NOISE_PCT:
-        return []
-    return [f"trained {-found.stall_pct:.0f} % faster than its ceiling: the machine was busy"]

@@ -15,7 +15,7 @@ from bench import run as running
 from bench.cell import Cell, Run
 from bench.draft import Draft, Job
 from bench.freezing import Freezing
-from bench.record import Record, Throughput
+from bench.record import Record
 from bench.run import Diverged, Shared, train
 from bench.store import Store
 from pipelines import sources
@@ -219,10 +219,3 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(
     with pytest.raises(Diverged, match="nan in epoch 2"):
         train(draft, Shared(), lambda point: None)
     assert len(draft.curve) == 2
-
-
-@pytest.mark.parametrize(("stall_pct", "suspect"), [(-40.0, True), (-5.0, False), (30.0, False)])
-def test_training_beyond_its_ceiling_is_suspect(stall_pct: float, suspect: bool) -> None:
-    found = Throughput(median=100.0, p5=90.0, p95=110.0, ceiling=80.0, stall_pct=stall_pct)
-    assert bool(running.beyond_ceiling(found)) == suspect
-    assert not running.beyond_ceiling(replace(found, stall_pct=None))

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.files import StoreError
 from bench.record import Record
+from bench.report.cautions import cautions
 from bench.report.columns import COLUMNS, NOT_REACHED, TableError, laid_out, shown
 from bench.report.matrix import Matrix, build
 from bench.report.pivot import Grouping, Pivot, Shape, averaged, footings, pivoted, sorted_by
@@ -42,7 +43,14 @@ def render(
         TableError: An unknown form or column.
     """
     check_form(form)
-    sheet = _sheet(matrix.frame, form, title=matrix.title, sort_by=sort_by, columns=columns)
+    sheet = _sheet(
+        matrix.frame,
+        form,
+        title=matrix.title,
+        notes=[*cautions(matrix.frame)],
+        sort_by=sort_by,
+        columns=columns,
+    )
     return drawn(sheet, form, width=width, color=color)
 
 
@@ -144,6 +152,8 @@ def _sheets(
         frame, more = matrix.frame, list[str]()
         if isinstance(shape, Grouping):
             frame, more = averaged(frame, shape.axes)
+        else:
+            more = [*cautions(frame)]
         made.append(
             _sheet(
                 frame,
