@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from bench.report.figures.comparison import Case
 from bench.report.figures.style import PALETTE, Section
 
-MOST_LINES = 12  # that colours and dashes tell apart in one panel
-FOREMOST = 6  # of more
+MOST_LINES = 16  # that colours and dashes tell apart in one panel
+FOREMOST = 8  # of more
 BEHIND = PALETTE[7]
 
 
