@@ -1,15 +1,11 @@
-"""Files that survive a crash: whole or not at all, and one writer at a time."""
+"""Files that survive a crash: whole or not at all."""
 
-import fcntl
-import json
 import os
-import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from secrets import token_hex
 
 
 class StoreError(RuntimeError):
@@ -34,63 +30,71 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StoreError: It cannot be written; the message says why.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # A process id alone is not enough: another host's, on a shared disk, may be the same.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{token_hex(4)}.tmp")
     with explained(f"write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(temporary, content)
             temporary.replace(path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to tell
+                temporary.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # without it the new name may be lost when the power goes
-        finally:
-            os.close(folder)
+        settle(path.parent)
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`; the operating system frees it when its holder dies.
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it; their names outlast a power cut.
 
     Raises:
-        StoreError: Another process holds it; the message names it.
+        OSError: One cannot be made, or a file has its name.
     """
-    with explained(f"open {path}"):
-        file = path.open("a+", encoding="utf-8")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise StoreError(f"{path.parent} is in use: {_holder(file.read())}") from error
-        except OSError as error:
-            raise StoreError(f"cannot lock {path}: {error.strerror}") from error
-        with explained(f"write {path}"):
-            _note(file)
-        try:
-            yield
-        finally:
-            file.truncate(0)
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    settle(folder.parent)
 
 
-def _note(file: TextIO) -> None:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    file.truncate(0)
-    file.write(json.dumps({"pid": os.getpid(), "host": platform.node(), "started": started}))
-    file.flush()
-
-
-def _holder(text: str) -> str:
+def settle(folder: Path) -> None:
+    """Brings a folder's names to the disk; without it a new name may go when the power does."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        note = json.loads(text)
-        return f"already running (pid {note['pid']} on {note['host']}, since {note['started']})"
-    except (ValueError, TypeError, KeyError):  # read between its lock and its note
-        return "already running"
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move_aside(path: Path, folder: Path) -> Path:
+    """Moves a file into a folder, under a name that none has there; where it is now.
+
+    Of several that move files there, the caller lets one at a time.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    make_folder(folder)
+    target, number = folder / path.name, 0
+    while target.exists():
+        number += 1
+        target = folder / f"{path.stem}.{number}{path.suffix}"
+    path.rename(target)
+    for place in (folder, path.parent):
+        settle(place)
+    return target
 
 
 def slug(text: str, keep: str = "") -> str:
@@ -98,4 +102,12 @@ def slug(text: str, keep: str = "") -> str:
     return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", text.lower()).strip("-")
 
 
-__all__ = ["StoreError", "exclusive", "explained", "slug", "write_atomically"]
+__all__ = [
+    "StoreError",
+    "explained",
+    "make_folder",
+    "move_aside",
+    "settle",
+    "slug",
+    "write_atomically",
+]

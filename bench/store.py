@@ -6,6 +6,7 @@ source and scale:
     records/<run_id>.json       what each run left behind; everything else is derived or extra
     records/.attempts/          earlier records of runs that were tried again
     records/.quarantine/        files that are no valid record
+    records/<run_id>.<n>.claim  who trains a run now, while several share the folder
     logs/<run_id>.log           output of the run's worker
     predictions/<run_id>.npz    test labels and predictions
     examples/<policy>__<pipeline>.png    augmented images, as `bench.examples` names them
@@ -16,47 +17,26 @@ source and scale:
     loaders.*                   what `bench loaders` found: json is all, the rest derived from it
 """
 
-import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from io import BytesIO
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
+from bench import leftovers, room
 from bench.cell import Run
+from bench.claims import none_left, told
 from bench.derived import replace_files
-from bench.files import StoreError, exclusive, explained, slug, write_atomically
+from bench.files import StoreError, explained, make_folder, slug, write_atomically
 from bench.groups import Group, group_folder, groups
-from bench.record import NewerRecord, Record, RecordError, decode, encode
+from bench.locks import Turn, held, serialized
+from bench.predictions import Predictions, packed, unpacked
+from bench.record import Record, RecordError, encode
+from bench.record_files import read_record, set_aside
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import ArrayLike
-
-STALE_TEMPORARY_S = 60.0
-SPACE_NEEDED_MIB = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """What a run predicted for the test set, in the order of the source.
-
-    Args:
-        labels: int (N,).
-        predictions: int (N,).
-        probabilities: float (N, classes), or None when they were not kept.
-        positives: int (classes, 2, thresholds): true and false positives of each class where its
-            probability is at least a threshold, which divide 0 to 1 evenly. None in old files.
-    """
-
-    labels: "np.ndarray"
-    predictions: "np.ndarray"
-    probabilities: "np.ndarray | None" = None
-    positives: "np.ndarray | None" = None
 
 
 def _to_stderr(message: str) -> None:
@@ -104,29 +84,22 @@ class Store:
     def _inside(self, name: str) -> Path:
         folder = self.folder / name
         with explained(f"make the folder {folder}"):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         return folder
 
-    def check_writable(self) -> None:
+    def check_writable(self, runs: int = 0) -> str:
         """Tries to write to the folder and to have room there, before anything is trained.
+
+        Args:
+            runs: How many are to come.
+
+        Returns:
+            A warning if the room may not do for so many; else "".
 
         Raises:
             StoreError: It is no directory, cannot be written, or its disk is full.
         """
-        self._inside("records")
-        trial = self._records / f"trial.{os.getpid()}.tmp"
-        with explained(f"write to the results folder {self.folder}"):
-            try:
-                trial.write_bytes(b"\0" * 65536)
-            finally:
-                trial.unlink(missing_ok=True)
-            disk = os.statvfs(self._records)
-        free_mib = disk.f_bavail * disk.f_frsize / 2**20
-        if free_mib < SPACE_NEEDED_MIB:
-            raise StoreError(
-                f"only {free_mib:.0f} MiB are free for {self.folder}: make room for at least "
-                f"{SPACE_NEEDED_MIB} MiB, or name another folder"
-            )
+        return room.check(self._inside("records"), runs)
 
     def write(self, record: Record) -> Record:
         """Writes a record so that a crash leaves the old file or the new one, never a part.
@@ -141,24 +114,37 @@ class Store:
             StoreError: The file cannot be written, or a newer version of the suite wrote it.
         """
         path = self.record_path(record.run_id)
-        attempts = self._attempt_numbers(record.run_id)
-        current = self.read(record.run_id)
-        if current is not None and current.status != "skipped":
-            attempts.append(current.attempt)
-            kept = self._attempts / f"{record.run_id}.{current.attempt}.json"
-            write_atomically(kept, path.read_bytes())
-        record = replace(record, attempt=max(attempts, default=0) + 1)
-        write_atomically(path, encode(record))
+        with self._alone():
+            attempts = self._attempt_numbers(record.run_id)
+            current = self._settled(path, _to_stderr)
+            if current is not None and current.status != "skipped":
+                attempts.append(current.attempt)
+                kept = self._attempts / f"{record.run_id}.{current.attempt}.json"
+                write_atomically(kept, path.read_bytes())
+            record = replace(record, attempt=max(attempts, default=0) + 1)
+            write_atomically(path, encode(record))
         return record
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While a record is put in its place, no other process puts one there or takes it away."""
+        self._inside("records")
+        with serialized(self._records / ".lock"):
+            yield
 
     def _attempt_numbers(self, run_id: str) -> list[int]:
         names = (path.name for path in self._attempts.glob(f"{run_id}.*.json"))
         return [int(number) for name in names if (number := name.split(".")[1]).isdecimal()]
 
-    def attempts(self, run_id: str) -> list[Record]:
-        """Earlier records of a run that was tried again, oldest first."""
+    def attempts(self, run_id: str, on_warning: Callable[[str], None] = _to_stderr) -> list[Record]:
+        """Earlier records of a run that was tried again, oldest first; damaged ones are moved."""
+        current = self.read(run_id, on_warning)
         numbers = sorted(self._attempt_numbers(run_id))
-        return [decode((self._attempts / f"{run_id}.{n}.json").read_bytes()) for n in numbers]
+        if current is not None:  # a crash may leave what is current among the earlier ones too
+            numbers = [number for number in numbers if number < current.attempt]
+        paths = [self._attempts / f"{run_id}.{number}.json" for number in numbers]
+        found = (self._decode(path, on_warning) for path in paths)
+        return [record for record in found if record is not None]
 
     def read(self, run_id: str, on_warning: Callable[[str], None] = _to_stderr) -> Record | None:
         """The record of a run; None when there is none or it was damaged (and moved away).
@@ -166,11 +152,7 @@ class Store:
         Raises:
             StoreError: A newer version of the suite wrote it.
         """
-        path = self.record_path(run_id)
-        try:
-            return self._decode(path, on_warning)
-        except FileNotFoundError:
-            return None
+        return self._decode(self.record_path(run_id), on_warning)
 
     def records(self, on_warning: Callable[[str], None] = _to_stderr) -> list[Record]:
         """All records, in the order of their ids.
@@ -187,53 +169,76 @@ class Store:
             return []
         except OSError as error:
             raise StoreError(f"cannot read {self._records}: {error.strerror}") from error
-        self._clean(paths)
         found = (self._decode(path, on_warning) for path in paths if path.suffix == ".json")
         return [record for record in found if record is not None]
 
     def _decode(self, path: Path, on_warning: Callable[[str], None]) -> Record | None:
+        """The record in a file; None when there is none, or it was damaged (and moved away)."""
         try:
-            record = decode(path.read_bytes())
-            if record.run_id != path.stem:
-                raise RecordError(f"it holds the record of another run, {record.run_id}")
-            return record
-        except NewerRecord as error:
-            raise StoreError(f"{path} was {error}") from error
+            return read_record(path)
         except RecordError as error:
-            on_warning(self._quarantine(path, str(error)))
+            reason = str(error)
+        try:
+            with self._alone():  # it may be written anew just now, and must not be moved then
+                return self._settled(path, on_warning)
+        except StoreError:  # a read-only results folder can still be shown
+            on_warning(f"{path} is left out: {reason}")
             return None
 
-    def _quarantine(self, path: Path, reason: str) -> str:
-        folder = self._records / ".quarantine"
-        target = folder / path.name
+    def _settled(self, path: Path, on_warning: Callable[[str], None]) -> Record | None:
+        """Likewise, for who is alone."""
         try:
-            folder.mkdir(exist_ok=True)
-            for number in range(1, 1000):
-                if not target.exists():
-                    break
-                target = folder / f"{path.stem}.{number}.json"
-            path.rename(target)
-        except OSError:  # a read-only results folder can still be shown
-            return f"{path} is left out: {reason}"
-        return f"{path} was moved to {target}, its run counts as not done: {reason}"
-
-    def _clean(self, paths: list[Path]) -> None:
-        for path in paths:
-            if path.suffix != ".tmp":
-                continue
-            with suppress(OSError):  # its writer may be alive; a reader may lack the right
-                if time.time() - path.stat().st_mtime > STALE_TEMPORARY_S:
-                    path.unlink()
+            return read_record(path)
+        except RecordError as error:
+            on_warning(set_aside(path, self._records / ".quarantine", str(error)))
+            return None
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the folder for one writer; the lock of a process that died is free at once.
+    def lock(
+        self,
+        turn: Turn = "alone",
+        *,
+        notice: Callable[[str], None] = _to_stderr,
+        advice: str = "",
+    ) -> Iterator[None]:
+        """Holds the folder for one writer, or for those that share it.
+
+        What processes that died have left (their lock, claims, unfinished files) is cleared away.
+
+        Args:
+            turn: "alone"; "wait": the same, after those who have it; "share": with others that
+                share it, who then must claim the runs that they train (see `bench.claims`).
+            notice: Is told whom is waited for and what was left.
+            advice: What to do about a folder that is in use.
 
         Raises:
             StoreError: Another process holds it; the message names it.
         """
-        self._inside("records")
-        with exclusive(self.folder / ".lock"):
+        records = self._inside("records")
+        shared, wait = turn == "share", turn == "wait"
+        with held(
+            self.folder / ".lock",
+            notice=notice,
+            shared=shared,
+            wait=wait,
+            others=lambda: told(records),
+            advice=advice,
+        ):
+            if not shared:
+                none_left(records, wait=wait, notice=notice, advice=advice)
+            quiet = () if shared else (records, self._attempts)
+            removed = leftovers.clear(self.folder, nobody_writes=quiet)
+            if removed:
+                notice(removed)
+            yield
+
+    @contextmanager
+    def deriving(self) -> Iterator[None]:
+        """Held while files are derived from the records that are read within.
+
+        Of several processes that derive at once the last thus knows all records.
+        """
+        with serialized(self.folder / ".derived.lock"):
             yield
 
     def save_predictions(
@@ -245,16 +250,14 @@ class Store:
         positives: "ArrayLike | None" = None,
     ) -> Path:
         """Keeps what a run predicted for the test set; shapes as in `Predictions`."""
-        import numpy as np
-
-        arrays = {"labels": np.asarray(labels), "predictions": np.asarray(predictions)}
-        for name, extra in (("probabilities", probabilities), ("positives", positives)):
-            if extra is not None:
-                arrays[name] = np.asarray(extra)
-        buffer = BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        content = packed(
+            labels=labels,
+            predictions=predictions,
+            probabilities=probabilities,
+            positives=positives,
+        )
         path = self.folder / "predictions" / f"{run_id}.npz"
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, content)
         return path
 
     def load_predictions(self, run_id: str) -> Predictions:
@@ -263,16 +266,11 @@ class Store:
         Raises:
             StoreError: Its predictions were not kept or cannot be read.
         """
-        import numpy as np
-
         path = self.folder / "predictions" / f"{run_id}.npz"
         try:
-            with np.load(path, allow_pickle=False) as found:
-                return Predictions(**{name: found[name] for name in found.files})
+            return unpacked(path)
         except FileNotFoundError as error:
             raise StoreError(f"no predictions of run {run_id} in {self.folder}") from error
-        except (OSError, ValueError, TypeError, BadZipFile) as error:
-            raise StoreError(f"{path} cannot be read, run it again: {error}") from error
 
     def write_derived(self, name: str, content: str | bytes) -> Path:
         """Writes a file that is derived from the records ("matrix.md") and returns its path."""
@@ -284,7 +282,8 @@ class Store:
         self, name: str, files: Mapping[str, bytes], on_warning: Callable[[str], None] = _to_stderr
     ) -> None:
         """Writes all files of a derived folder ("report"); older ones of ours are removed."""
-        replace_files(self.folder / name, files, on_warning)
+        with self.deriving():
+            replace_files(self.folder / name, files, on_warning)
 
 
 __all__ = ["Group", "Predictions", "Store", "StoreError", "group_folder", "groups"]

@@ -1,14 +1,13 @@
 """Files are whole or not there; what the system refuses is one sentence; names are safe."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.files import StoreError, exclusive, explained, slug, write_atomically
+from bench.files import StoreError, explained, move_aside, slug, write_atomically
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(
@@ -59,19 +58,30 @@ def test_other_errors_are_not_explained_away() -> None:
         raise ZeroDivisionError
 
 
-def test_a_lock_is_free_again_after_an_error_and_empty(tmp_path: Path) -> None:
-    path = tmp_path / ".lock"
-    with suppress(RuntimeError), exclusive(path):
-        assert str(os.getpid()) in path.read_text()
-        raise RuntimeError
-    assert path.read_text() == ""
-    with exclusive(path):
-        pass
+def test_two_that_write_one_file_at_once_use_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, path, used = Path.replace, tmp_path / "matrix.md", []
+
+    def second(temporary: Path, target: Path) -> Path:
+        used.append(temporary)
+        if len(used) == 1:
+            write_atomically(path, b"second")
+        return replace(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", second)
+    write_atomically(path, b"first")
+    assert len(set(used)) == 2
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_lock_in_a_folder_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="No such file or directory"), exclusive(tmp_path / "a/b"):
-        pytest.fail("there is nothing to hold")
+def test_a_file_that_is_moved_takes_no_other_ones_name(tmp_path: Path) -> None:
+    for content in (b"1", b"2", b"3"):
+        (tmp_path / "a.json").write_bytes(content)
+        target = move_aside(tmp_path / "a.json", tmp_path / "aside")
+        assert target.read_bytes() == content
+    assert len(list((tmp_path / "aside").iterdir())) == 3
 
 
 @given(st.text())

@@ -1,0 +1,40 @@
+"""A record as a file named after its run: read whole and true, or set aside with the reason."""
+
+from pathlib import Path
+
+from bench.files import StoreError, move_aside
+from bench.record import NewerRecord, Record, RecordError, decode
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in "<run_id>.json" or "<run_id>.<attempt>.json"; None when there is no such file.
+
+    Raises:
+        RecordError: It is damaged.
+        StoreError: It cannot be read, or a newer version of the suite wrote it.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        record = decode(content)
+    except NewerRecord as error:
+        raise StoreError(f"{path} was {error}") from error
+    if record.run_id != path.name.partition(".")[0]:
+        raise RecordError(f"it holds the record of another run, {record.run_id}")
+    return record
+
+
+def set_aside(path: Path, folder: Path, reason: str) -> str:
+    """Moves a damaged file into `folder` and says so; where that cannot be, it is left out."""
+    try:
+        target = move_aside(path, folder)
+    except OSError:
+        return f"{path} is left out: {reason}"
+    return f"{path} was moved to {target}, its run counts as not done: {reason}"
+
+
+__all__ = ["read_record", "set_aside"]
