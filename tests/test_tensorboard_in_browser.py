@@ -11,6 +11,8 @@ import pytest
 
 from bench import environment
 from bench.store import Store
+from bench.tensorboard.layout import SEEDS
+from bench.tensorboard.page import ROWS
 from tests.made import made_record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -87,6 +89,8 @@ def test_the_throughput_view_draws_its_charts(page: Any, address: str, tmp_path:
     assert bands.first.locator("path.area[d*=L]").count() == 2
     for title in ("Throughput", "Time to accuracy", "Seeds"):
         assert page.get_by_text(title, exact=True).count()
+    titles = bands.evaluate_all("cards => cards.map(card => card.title)")
+    assert titles == [f"{title}: mean, lowest, highest" for title in SEEDS]
     seen(page, tmp_path, "custom_scalars")
 
 
@@ -100,6 +104,7 @@ def test_the_hparams_table_lists_the_runs_and_their_axes(
         assert table.get_by_text(name, exact=True).count() == 2
     for column in ("architecture", "accuracy", "macro F1", "images/s", "stall (%)"):
         assert table.get_by_text(column, exact=True).count() == 1
+    assert page.locator(".page-size-input input").input_value() == str(ROWS)
     seen(page, tmp_path, "hparams")
     page.get_by_text("PARALLEL COORDINATES VIEW").click()
     plot = page.locator("tf-hparams-parallel-coords-plot")

@@ -3,16 +3,20 @@
 import json
 from base64 import b64decode
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from bench.errors import UsageError
 from bench.record import Record
 from bench.store import Store, StoreError
+from bench.tensorboard import write_loaders
+from bench.tensorboard.overview import SEEDS, seeds_name
 from bench.tensorboard.rebuild import rebuild
 from bench.tensorboard.view import BEST, TICKED_UNASKED, View, choose, rank
 from tests.made import made_failure, made_record, made_run
@@ -127,22 +131,64 @@ def test_nothing_is_copied(tmp_path: Path) -> None:
     assert all(path.is_symlink() or path.is_dir() for path in made.folder.rglob("*"))
 
 
-def test_of_many_runs_the_best_are_ticked(tmp_path: Path) -> None:
+def ticked(made: View) -> dict[str, bool]:
+    tab, *settings, state = made.page().split("&")
+    assert (tab, settings) == ("custom_scalars", ["_smoothingWeight=0", "_ignoreYOutliers=false"])
+    found = json.loads(b64decode(unquote(state.removeprefix("runSelectionState="))))
+    assert isinstance(found, dict)
+    return found
+
+
+def test_of_many_runs_the_best_are_ticked_with_their_seeds(tmp_path: Path) -> None:
     times = {seed: float(100 - seed) for seed in range(TICKED_UNASKED)}
     records = [made_record(seed, time_to_accuracy_s=time) for seed, time in times.items()]
     store = group(tmp_path / "results", "a", *records)
-    page = view(tmp_path, tmp_path / "results").page()
-    tab, smoothing, ticked = page.split("&")
-    assert (tab, smoothing) == ("custom_scalars", "_smoothingWeight=0")
-    state = json.loads(b64decode(unquote(ticked.removeprefix("runSelectionState="))))
     best = sorted(times, key=lambda seed: times[seed])[:BEST]
-    assert state == {store.tensorboard_path(made_run(seed)).name: True for seed in best}
+    seeds = f"{SEEDS}/{seeds_name(records[0])}"
+    expected = {store.tensorboard_path(made_run(seed)).name for seed in best} | {seeds}
+    assert ticked(view(tmp_path, tmp_path / "results")) == dict.fromkeys(expected, True)
+
+
+def test_the_best_of_each_cell_are_ticked_before_a_second_of_any(tmp_path: Path) -> None:
+    nets = [f"net{number}" for number in range(BEST + 4)]
+    times = {
+        (net, seed): 1.0 + place + seed / 10 for place, net in enumerate(nets) for seed in range(3)
+    }
+    records = [
+        made_record(seed, architecture=net, time_to_accuracy_s=time)
+        for (net, seed), time in times.items()
+    ]
+    store = group(tmp_path / "results", "a", *records)
+    expected = {
+        store.tensorboard_path(made_run(0, architecture=net)).name for net in nets[:BEST]
+    } | {
+        f"{SEEDS}/{seeds_name(record)}"
+        for record in records
+        if record.cell.architecture in nets[:BEST]
+    }
+    assert set(ticked(view(tmp_path, tmp_path / "results"))) == expected
+
+
+def test_what_all_runs_share_is_ticked_below_the_name_of_each_group(tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    records = [made_record(seed) for seed in range(TICKED_UNASKED)]
+    for name in ("a_shapes_cpu", "b_shapes_cpu"):
+        store = group(root, name, *records, rebuilt=False)
+        strip = BytesIO()
+        Image.new("RGB", (128, 64)).save(strip, "PNG")
+        store.write_derived("examples/none__kornia.png", strip.getvalue())
+        rebuild(choose(store.folder, ""), said)
+        write_loaders(store.loaders_tensorboard_path("kornia"), {64: 100.0}, on_error=pytest.fail)
+    found = set(ticked(view(tmp_path, root)))
+    for name in ("a_shapes_cpu", "b_shapes_cpu"):
+        assert {f"{name}/examples", f"{name}/loaders/kornia"} <= found
+    assert sum("-seed" in name for name in found) == BEST
 
 
 def test_of_few_runs_tensorboard_ticks_all_itself(tmp_path: Path) -> None:
     group(tmp_path / "results", "a", made_record())
     page = view(tmp_path, tmp_path / "results").page()
-    assert page == "custom_scalars&_smoothingWeight=0"
+    assert page == "custom_scalars&_smoothingWeight=0&_ignoreYOutliers=false"
 
 
 def test_runs_are_ranked_by_time_then_accuracy_and_failures_last() -> None:

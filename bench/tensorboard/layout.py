@@ -54,7 +54,8 @@ def layout(tags: Collection[str], *, seeds: bool) -> Any:
         if shown:
             categories.append(_category(title, [_lines(*chart) for chart in shown.items()]))
     if seeds:
-        bands = [_band(title, tag) for title, (tag, _) in SEEDS.items()]
+        # TensorBoard shows charts with a band in the reverse of the order that they are listed in
+        bands = [_band(title, tag) for title, (tag, _) in reversed(SEEDS.items())]
         categories.insert(2, _category("Seeds", bands))
     content = layout_pb2.Layout(category=categories).SerializeToString()
     value = Summary.Value(

@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.signals import stops_raise
+from bench.tensorboard.page import ENTRY, entered
 
 RELOAD_S = 5
-ENTRY = "/view"  # leads to the page that people are to see first
 
 
 def serve(
@@ -67,15 +67,3 @@ def _launch(folder: Path, host: str, port: int | None, page: str) -> str:
     except SystemExit as error:  # the HTTP library's way, with the reason on standard error
         reason = said.getvalue().strip().rpartition("\n")[2]
         raise UsageError(f"TensorBoard cannot listen on {host}: {reason}") from error
-
-
-def entered(app: Callable[..., Any], page: str) -> Callable[..., Any]:
-    """The WSGI application, with `ENTRY` as the short address of a page of it."""
-
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        if environ.get("PATH_INFO") == ENTRY:
-            start_response("302 Found", [("Location", f"/#{page}"), ("Content-Length", "0")])
-            return [b""]
-        return app(environ, start_response)
-
-    return answer

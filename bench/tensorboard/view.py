@@ -6,6 +6,7 @@ One group's runs stand at the top of the view, those of several groups below the
 import json
 import math
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from bench.files import StoreError, explained
 from bench.record import Record
 from bench.selection import select
 from bench.store import Store, groups
+from bench.tensorboard.events import PATTERN
 from bench.tensorboard.overview import EXAMPLES, MATRIX, SEEDS, seeds_name, write_matrix_run
 
 TICKED_UNASKED = 40
-BEST = 10  # runs that are ticked when there are more
+BEST = 10  # runs that are ticked when there are more, of as many cells as there are
 SHARED = (EXAMPLES, "loaders")  # folders that are shown whichever runs are chosen
 
 
@@ -99,27 +101,51 @@ class View:
                     link.symlink_to(target.resolve())
 
     def page(self) -> str:
-        """The part of TensorBoard's address that opens the throughput view, unsmoothed.
+        """The part of TensorBoard's address that opens the throughput view.
 
-        TensorBoard ticks no run when there are more than `TICKED_UNASKED`: then the best are.
+        Curves are not smoothed, and an axis spans all values: TensorBoard's own would leave the
+        fastest run out. It ticks no run when there are more than `TICKED_UNASKED`: then the best
+        are, with the seeds of their cells and what all runs share.
         """
-        page = "custom_scalars&_smoothingWeight=0"
+        page = "custom_scalars&_smoothingWeight=0&_ignoreYOutliers=false"
         if sum(1 for _ in self.folder.rglob("*") if _.is_symlink()) <= TICKED_UNASKED:
             return page
-        ticked = {self._name(group, folder.name): True for group, folder in self._best()}
+        ticked = dict.fromkeys([*self._best(), *self._shared()], True)
         state = b64encode(json.dumps(ticked).encode()).decode()
         return f"{page}&runSelectionState={quote(state, safe='')}"
 
-    def _best(self) -> list[tuple[Chosen, Path]]:
-        """The runs that reached their target soonest, then those with the best accuracy."""
-        runs = [
-            (rank(record), group, folder)
-            for group in self._chosen
-            for record, folder in zip(group.records, group.folders, strict=True)
-            if has_events(folder)
-        ]
-        best = sorted(runs, key=lambda run: run[0])[:BEST]
-        return [(group, folder) for _, group, folder in best]
+    def _best(self) -> Iterator[str]:
+        """The runs that reached their target soonest, then those with the best accuracy.
+
+        The best of each cell come before a second one of any, so that cells are compared.
+        """
+        runs = sorted(
+            (
+                (rank(record), group, folder, record)
+                for group in self._chosen
+                for record, folder in zip(group.records, group.folders, strict=True)
+                if has_events(folder)
+            ),
+            key=lambda run: run[0],
+        )
+        earlier: Counter[str] = Counter()
+        placed = []
+        for place, group, folder, record in runs:
+            seeds = self._name(group, f"{SEEDS}/{seeds_name(record)}")
+            placed.append((earlier[seeds], place, self._name(group, folder.name), seeds))
+            earlier[seeds] += 1
+        for _, _, name, seeds in sorted(placed)[:BEST]:
+            yield name
+            if (self.folder / seeds).is_symlink():
+                yield seeds
+
+    def _shared(self) -> Iterator[str]:
+        for group in self._chosen:
+            for name in SHARED:
+                folder = self.folder / self._name(group, name)
+                if folder.is_dir():
+                    found = {path.parent for path in folder.rglob(PATTERN)}
+                    yield from sorted(str(path.relative_to(self.folder)) for path in found)
 
     def _name(self, group: Chosen, name: str) -> str:
         return name if len(self._chosen) == 1 else f"{group.store.folder.name}/{name}"
@@ -160,4 +186,4 @@ def run_of(record: Record) -> Run:
 
 def has_events(folder: Path) -> bool:
     """Whether a folder has an event file."""
-    return any(folder.glob("events.out.tfevents.*"))
+    return any(folder.glob(PATTERN))
