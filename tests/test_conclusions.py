@@ -165,6 +165,33 @@ def test_levels_without_a_matched_cell_are_said() -> None:
     assert "cannot tell, no cell of the one differs" in text
 
 
+def test_levels_without_a_matched_cell_share_one_sentence() -> None:
+    records = [
+        made_record(architecture=f"net{place}", optimizer=name)
+        for place, name in enumerate(("sgd", "adamw", "muon"))
+    ]
+    said = [text for text in texts(records, "effects") if "in the optimizer alone" in text]
+    assert said == [
+        "`adamw`, `muon`, each instead of `sgd`: cannot tell, no cell of the one differs from a "
+        "cell of the other in the optimizer alone."
+    ]
+
+
+def test_one_of_a_thing_is_said_as_one() -> None:
+    records = made_grid(
+        lambda **_: {"time_to_accuracy_s": None}, epochs=(1, 4), architecture=("cnn2",), seeds=2
+    )
+    text = "\n".join(one.text for one in conclude(records))
+    assert "`4 epochs` instead of `1 epoch`: cannot tell, too few seeds" in text
+    assert "0 of 8 runs reached the target, with `1 epoch` 0 of 8" in text
+    assert "1 to 4 epochs" in text
+    alone = made_record(epochs=1, time_to_accuracy_s=0.5)
+    text = "\n".join(one.text for one in conclude([alone]))
+    assert "training images, 1 epoch." in text
+    assert "The only run that reached the target" in text
+    assert "its time is that of one interval" in text
+
+
 def test_nothing_one_cell_and_failures_only() -> None:
     assert [one.text for one in conclude([])] == ["There are no records to conclude from."]
     (best, *_) = texts([made_record()], "best")

@@ -47,7 +47,7 @@ def _scale(cells: Sequence[Cell]) -> Iterator[str]:
     yield (
         f"Scale `cpu`: nets of width {_range(cell.width for cell in small)}, "
         f"{_range(cell.train_images for cell in small)} training images, "
-        f"{_range(cell.epochs for cell in small)} epochs. It shows what works and what feeds what, "
+        f"{_epochs(small)}. It shows what works and what feeds what, "
         "not what a net can reach; ranks at full scale may differ."
     )
 
@@ -59,6 +59,11 @@ def _range(values: Iterable[float | None]) -> str:
     if len(known) == 1:
         return f"{known[0]:,g}"
     return f"{known[0]:,g} to {known[-1]:,g}"
+
+
+def _epochs(cells: Sequence[Cell]) -> str:
+    said = _range(cell.epochs for cell in cells)
+    return f"{said} epoch{'' if said == '1' else 's'}"
 
 
 def _source(cells: Sequence[Cell]) -> Iterator[str]:
@@ -159,10 +164,11 @@ def _targets(good: Sequence[Outcome]) -> Iterator[str]:
             yield f"No run of {listed(nets)} reached {said}."
         first = sum(_at_first_look(run) for outcome in found for run in outcome.good)
         if first:
+            which = "The only run" if reached == 1 else f"{first} of the {reached:,} runs"
+            times = "its time is that" if first == 1 else "their times are those"
             yield (
-                f"{first} of the {count(reached, 'run')} that reached {said} had done so at the "
-                "first evaluation: their times are those of one interval between evaluations, and "
-                "a higher target would tell more."
+                f"{which} that reached {said} had done so at the first evaluation: {times} of one "
+                "interval between evaluations, and a higher target would tell more."
             )
 
 

@@ -133,14 +133,12 @@ def _pictures(metric: Metric, factor: str) -> tuple[str, ...]:
 
 def _effects(matched: Matched, given: dict[str, list[Effect]]) -> Iterator[Conclusion]:
     kind = "longer budgets" if matched.factor == "epochs" else "effects"
+    alone = [level for level, found in given.items() if not found]
+    if alone:
+        text = sentences.unmatched(alone, matched)
+        yield Conclusion(kind=kind, text=text, figures=())
     for level, found in given.items():
         what = against(level, matched.reference)
-        if not found:
-            text = (
-                f"{what}: cannot tell, no cell of the one differs from a cell of the other in "
-                f"the {matched.factor} alone."
-            )
-            yield Conclusion(kind=kind, text=text, figures=())
         if found and not any(one.enough for one in found):
             text = sentences.too_few(found)
             yield Conclusion(kind=kind, text=text, figures=_pictures(ACCURACY, matched.factor))

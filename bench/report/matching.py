@@ -78,7 +78,7 @@ def matches(outcomes: Sequence[Outcome]) -> list[Matched]:
 def _levels(outcomes: Sequence[Outcome], factor: str) -> dict[Key, str]:
     """Names of levels; versions of one entry are levels of their own."""
     if factor == "epochs":
-        return {outcome.key: f"{outcome.cell.epochs} epochs" for outcome in outcomes}
+        return {outcome.key: outcome.key.parts()["epochs"] for outcome in outcomes}
     named = {
         outcome.key: (getattr(outcome.cell, factor), dict(outcome.key.versions).get(factor))
         for outcome in outcomes

@@ -93,6 +93,7 @@ class Key:
         parts = {
             name: form.format(_word(getattr(self.cell, name))) for name, form in BUDGET.items()
         }
+        parts["epochs"] = "1 epoch" if self.cell.epochs == 1 else parts["epochs"]
         parts |= {kind: f"{kind} v{number}" for kind, number in self.versions}
         parts["fingerprint"] = f"images {self.fingerprint[:8]}"
         parts["machine"] = self.machine

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.report.effects import CELLS_NEEDED, Effect
 from bench.report.interactions import CellByCell, Interaction
 from bench.report.intervals import ALPHA, Interval
-from bench.report.matching import SEEDS_NEEDED
+from bench.report.matching import SEEDS_NEEDED, Matched
 from bench.report.outcomes import TIME, Metric
 from bench.report.ranking import Best
 
@@ -98,6 +98,15 @@ def effect(one: Effect) -> str:
     return f"{label}: {said} ({grounds})"
 
 
+def unmatched(levels: Sequence[str], matched: Matched) -> str:
+    """That levels have no cell which a cell of the reference can be compared with."""
+    each = ", each" if len(levels) > 1 else ""
+    return (
+        f"{listed(levels)}{each} instead of {code(matched.reference)}: cannot tell, no cell of the "
+        f"one differs from a cell of the other in the {matched.factor} alone."
+    )
+
+
 def too_few(found: Sequence[Effect]) -> str:
     """What was seen of a level that has too few matched cells and seeds for any claim."""
     cells = max(one.cells for one in found)
@@ -112,7 +121,7 @@ def too_few(found: Sequence[Effect]) -> str:
         if one.estimate is not None
     ]
     missed = [one for one in found if one.metric is TIME and sum(one.reached) < sum(one.runs)]
-    seen += [_reached(*one.reached, one) for one in missed]
+    seen += [_reached(*one.reached, one, "the target") for one in missed]
     return (
         f"{against(found[0].level, found[0].reference)}: cannot tell, too few seeds "
         f"({count(cells, 'matched cell')}; {CELLS_NEEDED} of them, or {SEEDS_NEEDED} seeds on each "
@@ -138,9 +147,9 @@ def _grounds(one: Effect) -> str:
     return f"{bounds(one.interval, one.metric)} {over}"
 
 
-def _reached(level: int, reference: int, one: Effect) -> str:
+def _reached(level: int, reference: int, one: Effect, what: str = "it") -> str:
     text = (
-        f"{level} of {count(one.runs[0], 'run')} reached it, with {code(one.reference)} "
+        f"{level} of {count(one.runs[0], 'run')} reached {what}, with {code(one.reference)} "
         f"{reference} of {one.runs[1]}"
     )
     missed = (one.runs[0] - level) + (one.runs[1] - reference)
