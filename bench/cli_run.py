@@ -27,8 +27,10 @@ from bench.guarding import guarded
 
 if TYPE_CHECKING:
     from bench.console_base import Reporter
+    from bench.locks import Turn
     from bench.plan import Options
 
+ADVICE = ". Add --wait to begin after it, or start all of them with --share"
 RENAMED = {"compile": "compile_nets"}  # fields of the options whose parameter has another name
 
 
@@ -72,6 +74,15 @@ def run(
     ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failed run.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait while another `bench run` has the folder.")
+    ] = False,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share", help="Work beside others that share the folder, also from other hosts."
+        ),
     ] = False,
     dry_run: Annotated[
         bool,
@@ -126,6 +137,7 @@ def run(
         from bench.execute import execute
         from bench.profiling import traces_told
 
+        turn = _turn(wait=wait, share=share)
         plan = planning.make(options, console.progress)
         console.plan(plan, every=dry_run)
         if dry_run:
@@ -138,11 +150,16 @@ def run(
             timeout_s=timeout,
             fail_fast=fail_fast,
             profile=profile,
+            turn=turn,
+            advice=ADVICE,
         )
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
+        if outcome.problem:
+            said = f"{outcome.problem}. When that is mended, go on with: {command}"
+            typer.echo(f"bench: {said}", err=True)
         if profile:
             console.progress(traces_told(plan.folder, plan.todo))
-        if report:
+        if report and not outcome.problem:
             from bench.report.writing import Order, write
 
             for page in write(Order(results=plan.folder, data_dir=data_dir), console.progress):
@@ -156,6 +173,21 @@ def run(
             return carry_out(console)
 
     raise typer.Exit(guarded(work, debug=debug))
+
+
+def _turn(*, wait: bool, share: bool) -> "Turn":
+    """How to have the folder.
+
+    Raises:
+        UsageError: Both ways were asked for.
+    """
+    from bench.errors import UsageError
+
+    if wait and share:
+        raise UsageError(
+            "--wait has the folder for itself, --share does not: leave one of them out"
+        )
+    return "share" if share else "wait" if wait else "alone"
 
 
 def options_of(words: Sequence[str]) -> "Options":

@@ -1,20 +1,28 @@
 """Carries out a plan: jobs to the executor, records to the store, tables at the end."""
 
+import sys
 from collections import Counter
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
 
 from bench.cell import Run
+from bench.claims import Claims
 from bench.console_base import Reporter
 from bench.draft import Draft, Job
 from bench.executors import Watcher
 from bench.executors.local import LocalExecutor
+from bench.files import StoreError
+from bench.locks import Turn
 from bench.plan import Plan
-from bench.record import Failure, Record
+from bench.record import Failure, Record, encode
 from bench.report.table import write_matrix
 from bench.signals import stops_held, stops_raise
 from bench.store import Store
 from bench.tensorboard.overview import write_overview
+from bench.todo import Todo
 
 FAILED = ("diverged", "oom", "timeout", "crashed")
 
@@ -26,17 +34,20 @@ class Outcome:
     Args:
         counts: Runs by status, those that were done before included.
         interrupted: Whether it was stopped from outside.
+        problem: Why it ended early or left something unwritten; "" when it did not.
     """
 
     counts: Counter[str]
     interrupted: bool
+    problem: str = ""
 
     @property
     def exit_code(self) -> int:
-        """0 all ok, 1 some run failed, 130 interrupted."""
+        """0 all ok, 1 some run failed or could not be kept, 130 interrupted."""
         if self.interrupted:
             return 130
-        return 1 if any(self.counts[status] for status in FAILED) else 0
+        failed = any(self.counts[status] for status in FAILED)
+        return 1 if failed or self.problem else 0
 
 
 def execute(
@@ -47,8 +58,12 @@ def execute(
     timeout_s: float,
     fail_fast: bool,
     profile: bool = False,
+    turn: Turn = "alone",
+    advice: str = "",
 ) -> Outcome:
     """Trains what the plan has left to do; every record is on disk before the next run starts.
+
+    A record that cannot be written goes to standard error, and nothing more is started.
 
     Args:
         plan: What to do.
@@ -57,67 +72,162 @@ def execute(
         timeout_s: Longest that one run may take.
         fail_fast: Whether to stop at the first failed run.
         profile: Whether each run leaves a trace of some steps.
+        turn: Whether to have the folder alone, after others, or shared with them.
+        advice: What to do about a folder that others have.
 
     Raises:
         StoreError: The results folder cannot be written or is in use.
     """
     store = Store(plan.folder)
-    store.check_writable()
-    counts = Counter({"ok": len(plan.done)})
-    counts.update(record.status for record in plan.failed)
-    interrupted = False
-    with store.lock():
-        for run, reason in plan.skipped:
-            draft = Draft(job=_job(plan, run, command))
-            record = draft.record("skipped", Failure(type="Skipped", message=reason))
-            _keep(store, console, counts, record)
-        if plan.todo:
-            write_overview(store, store.records(), plan.todo, on_error=console.notice)
-            jobs = [_job(plan, run, command, profile) for run in plan.todo]
-            interrupted = _train(jobs, store, console, counts, timeout_s, fail_fast)
-        records = store.records()
-        write_matrix(store, records)
-        write_overview(store, records, on_error=console.notice)
-    return Outcome(counts=counts, interrupted=interrupted)
+    warning = store.check_writable(len(plan.todo))
+    if warning:
+        console.notice(warning)
+    with (
+        store.lock(turn, notice=console.progress, advice=advice),
+        _claims(store, console, turn) as claims,
+    ):
+        work = _Work(
+            plan=plan,
+            console=console,
+            store=store,
+            command=command,
+            profile=profile,
+            claims=claims,
+        )
+        interrupted = work.train(timeout_s, fail_fast)
+        work.derive()
+    return Outcome(counts=work.counts, interrupted=interrupted, problem=work.problem)
 
 
-def _train(
-    jobs: list[Job],
-    store: Store,
-    console: Reporter,
-    counts: Counter[str],
-    timeout_s: float,
-    fail_fast: bool,
-) -> bool:
-    """Runs the jobs; whether it was stopped from outside."""
-    executor = LocalExecutor(timeout_s=timeout_s)
-    position = iter(range(1, len(jobs) + 1))
-    watcher = Watcher(
-        started=lambda job: console.run_started(job.run, next(position), len(jobs)),
-        epoch=lambda job, point: console.epoch(job.run, point, job.run.cell.epochs),
-        memory=console.memory,
-    )
-    records = executor.run(jobs, watcher)
-    with stops_raise(), closing(records):
+@contextmanager
+def _claims(store: Store, console: Reporter, turn: Turn) -> Iterator[Claims | None]:
+    """Claims where the folder is shared; None where it is ours."""
+    if turn != "share":
+        yield None
+        return
+    with store.claims(console.progress) as claims:
+        yield claims
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """A plan on its way."""
+
+    plan: Plan
+    console: Reporter
+    store: Store
+    command: str
+    profile: bool
+    claims: Claims | None
+    counts: Counter[str] = field(default_factory=lambda: Counter({"ok": 0}))
+    problem: str = ""
+    todo: Todo = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.todo = Todo(
+            plan=self.plan, store=self.store, claims=self.claims, overtaken=self._overtaken
+        )
+
+    def train(self, timeout_s: float, fail_fast: bool) -> bool:
+        """Does what there is to do; whether it was stopped from outside."""
         try:
-            for record in records:
-                _keep(store, console, counts, record)
-                if fail_fast and record.status in FAILED:
-                    break
-        except KeyboardInterrupt:
-            records.close()
-            cut_off = executor.interrupted()
-            if cut_off is not None:
-                _keep(store, console, counts, cut_off)
-            return True
-    return False
+            self._skip()
+            if not self.plan.todo:
+                return False
+            self._overview(self.plan.todo)
+            return self._train(timeout_s, fail_fast)
+        except StoreError as error:
+            self.problem = self.problem or str(error)
+            return False
+
+    def derive(self) -> None:
+        """Writes what is made of the records; if it cannot be, it can be made at any time."""
+        if self.todo.left:
+            self.console.notice(self.todo.left_told)
+        others = [run for run in self.plan.todo if run.id in self.todo.left]
+        before = [*self.plan.done, *self.plan.failed]
+        records: list[Record] = []
+        try:
+            with self.store.deriving():
+                records = self.store.records()
+                write_matrix(self.store, records)
+                write_overview(self.store, records, others, on_error=self.console.notice)
+        except StoreError as error:
+            said = f"the tables are not up to date: {error}"
+            self.console.notice(f"{said}; `bench table` shows all records")
+            self.problem = self.problem or said
+        # As they are now: another may have tried a failed one again since the plan was made.
+        now = {record.run_id: record.status for record in [*before, *records]}
+        self.counts.update(now[record.run_id] for record in before)
+
+    def _overview(self, planned: Sequence[Run]) -> None:
+        with self.store.deriving():
+            records = self.store.records()
+            write_overview(self.store, records, planned, on_error=self.console.notice)
+
+    def _skip(self) -> None:
+        reasons = {run.id: reason for run, reason in self.plan.skipped}
+        for run in self.todo.ours([run for run, _ in self.plan.skipped]):
+            failure = Failure(type="Skipped", message=reasons[run.id])
+            self._keep(Draft(job=_job(self.plan, run, self.command)).record("skipped", failure))
+
+    def _train(self, timeout_s: float, fail_fast: bool) -> bool:
+        executor = LocalExecutor(timeout_s=timeout_s)
+        total = len(self.plan.todo)
+        position = iter(range(1, total + 1))
+        watcher = Watcher(
+            started=lambda job: self.console.run_started(job.run, next(position), total),
+            epoch=lambda job, point: self.console.epoch(job.run, point, job.run.cell.epochs),
+            memory=self.console.memory,
+        )
+        records = executor.run(self._jobs(), watcher)
+        with stops_raise(), closing(records):
+            try:
+                for record in records:
+                    self._keep(record)
+                    if fail_fast and record.status in FAILED:
+                        break
+            except KeyboardInterrupt:
+                records.close()
+                cut_off = executor.interrupted()
+                if cut_off is not None:
+                    self._keep(cut_off)
+                return True
+        return False
+
+    def _jobs(self) -> Iterator[Job]:
+        for run in self.todo.ours(self.plan.todo):
+            yield _job(self.plan, run, self.command, self.profile)
+
+    def _keep(self, record: Record) -> None:
+        with stops_held():
+            try:
+                self.store.write(record)
+            except StoreError as error:
+                self.console.close()
+                self.problem = f"{error}. {rescued(record)}"
+                raise
+            self.todo.finish(record.run_id)
+            self.counts[record.status] += 1
+            self.console.run_finished(record)
+
+    def _overtaken(self, record: Record) -> None:
+        self.console.progress(f"{record.name} was done meanwhile by another `bench run`:")
+        self.counts[record.status] += 1
+        self.console.run_finished(record)
 
 
-def _keep(store: Store, console: Reporter, counts: Counter[str], record: Record) -> None:
-    with stops_held():
-        store.write(record)
-        counts[record.status] += 1
-        console.run_finished(record)
+def rescued(record: Record) -> str:
+    """Writes a record that the disk did not take to standard error, as one line of JSON.
+
+    Returns:
+        What to do with it.
+    """
+    print(msgspec.json.format(encode(record), indent=-1).decode(), file=sys.stderr, flush=True)
+    return (
+        f"The record of {record.name} is the line of JSON above, whole: it can be put into "
+        f"records/{record.run_id}.json"
+    )
 
 
 def _job(plan: Plan, run: Run, command: str, profile: bool = False) -> Job:

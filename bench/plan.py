@@ -1,7 +1,7 @@
 """From what a person asked for to what is left to do; trains nothing and writes nothing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -62,6 +62,7 @@ class Plan:
         failed: Records of those that failed and are left as they are without --retry-failed.
         skipped: Those that cannot run here, with the reason.
         notices: What must not be missed.
+        seen: Content hash of each record that there was, by run id.
     """
 
     setting: Setting
@@ -73,6 +74,7 @@ class Plan:
     failed: list[Record]
     skipped: list[tuple[Run, str]]
     notices: list[str]
+    seen: dict[str, str] = field(default_factory=dict)
 
 
 def make(options: Options, report: Callable[[str], None]) -> Plan:
@@ -249,4 +251,5 @@ def sort_out(plan: Plan, retry_failed: bool, warn: Callable[[str], None]) -> Pla
             todo.append(run)
         else:
             failed.append(record)
-    return replace(plan, todo=todo, done=done, failed=failed, skipped=skipped)
+    seen = {run_id: record.content_hash for run_id, record in records.items()}
+    return replace(plan, todo=todo, done=done, failed=failed, skipped=skipped, seen=seen)

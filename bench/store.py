@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from bench import leftovers, room
 from bench.cell import Run
-from bench.claims import none_left, told
+from bench.claims import Claims, none_left, told
 from bench.derived import replace_files
 from bench.files import StoreError, explained, make_folder, slug, write_atomically
 from bench.groups import Group, group_folder, groups
@@ -231,6 +231,11 @@ class Store:
             if removed:
                 notice(removed)
             yield
+
+    def claims(self, notice: Callable[[str], None]) -> Claims:
+        """By which those that share the folder tell each other what they train."""
+        # Beside the records: to write here is what makes a network file system look anew.
+        return Claims(folder=self._records, notice=notice)
 
     @contextmanager
     def deriving(self) -> Iterator[None]:

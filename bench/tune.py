@@ -21,7 +21,7 @@ from bench.plan import Plan
 from bench.recipe_files import untuned
 from bench.record import Record
 from bench.schedules import SCHEDULES
-from bench.store import Store
+from bench.store import Store, StoreError
 
 RATES = (-3.0, 3.0)  # powers of two on the default rate
 DECAYS = (-1.0, 1.0)  # powers of ten on the default decay
@@ -223,6 +223,8 @@ class _Trainer:
         )
         if outcome.interrupted:
             raise Interrupted
+        if outcome.problem:
+            raise StoreError(outcome.problem)
         records = {record.run_id: record for record in Store(plan.folder).records()}
         return {
             cell: [_score(records.get(run.id)) for run in of_cell] for cell, of_cell in runs.items()

@@ -29,8 +29,8 @@ OPTIONS = {
             "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out",
-            "--timeout", "--retry-failed", "--fail-fast", "--dry-run", "--report",
-            "--profile", "--progress", "--quiet", "--debug",
+            "--timeout", "--retry-failed", "--fail-fast", "--wait", "--share", "--dry-run",
+            "--report", "--profile", "--progress", "--quiet", "--debug",
         }
     ),
     "tune": frozenset(
@@ -147,6 +147,7 @@ def test_the_version_is_shown() -> None:
         (["--seeds", "0"], "--seeds is at least 1, got 0"),
         (["--epochs", "0"], "--epochs is at least 1, got 0"),
         (["--target", "94"], "--target is a share in (0, 1]"),
+        (["--wait", "--share"], "leave one of them out"),
     ],
 )
 def test_a_run_that_cannot_be_is_one_sentence_and_writes_nothing(
@@ -196,6 +197,7 @@ def test_a_folder_in_use_is_told(tmp_path: Path) -> None:
         done = bench(*options)
     assert done.exit_code == 2
     assert "is in use: already running (pid " in done.stderr
+    assert "Add --wait to begin after it, or start all of them with --share" in done.stderr
 
 
 @pytest.mark.usefixtures("machine")

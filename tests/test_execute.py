@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench import execute as executing
+from bench import files
+from bench import store as storing
 from bench.cell import Run
 from bench.console import Console
 from bench.draft import Draft, Job
@@ -16,10 +18,10 @@ from bench.execute import FAILED, Outcome, execute
 from bench.executors import Watcher
 from bench.files import StoreError
 from bench.plan import RERUN, Plan
-from bench.record import Failure, Record, Status
+from bench.record import Failure, Record, Status, decode
 from bench.setting import BUDGETS, Setting
 from bench.store import Store
-from tests.made import made_curve, made_metrics, made_record, made_run
+from tests.made import made_curve, made_failure, made_metrics, made_record, made_run
 
 SETTING = Setting(
     source="shapes",
@@ -182,7 +184,7 @@ def test_a_stop_while_a_record_is_written_comes_after_it(
 
 
 def test_a_disk_that_fills_up_leaves_no_worker_and_keeps_what_was_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write = Store.write
 
@@ -192,10 +194,57 @@ def test_a_disk_that_fills_up_leaves_no_worker_and_keeps_what_was_finished(
         return write(store, record)
 
     monkeypatch.setattr(Store, "write", full)
-    with pytest.raises(StoreError, match="No space left"):
-        carry_out(planned(tmp_path, 3), monkeypatch, "ok", "ok", "ok")
+    outcome, text = carry_out(planned(tmp_path, 4), monkeypatch, "ok", "ok", "ok", "ok")
     assert made[0].closed
     assert statuses_of(tmp_path) == {0: "ok"}
+    assert (outcome.exit_code, outcome.counts) == (1, {"ok": 1})
+    assert "No space left on device. The record of resnet18" in outcome.problem
+    assert "seed2 started" not in text
+    (line,) = capsys.readouterr().err.splitlines()
+    saved = decode(line.encode())
+    assert (saved.seed, saved.status) == (1, "ok")
+    assert "resnet18" in (tmp_path / "matrix.md").read_text()
+
+
+def test_tables_that_cannot_be_written_cost_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = files.write_atomically
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "matrix.csv":
+            raise StoreError(f"cannot write {path}: No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(storing, "write_atomically", full)
+    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    assert statuses_of(tmp_path) == {0: "ok", 1: "ok"}
+    assert (outcome.exit_code, outcome.counts) == (1, {"ok": 2})
+    assert "the tables are not up to date: cannot write" in outcome.problem
+    assert "`bench table` shows all records" in text
+
+
+def test_a_run_that_another_has_done_since_the_plan_was_made_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tmp_path, 2)
+    Store(tmp_path).write(made_record(0))
+    outcome, text = carry_out(plan, monkeypatch, "crashed", "ok")
+    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 2})
+    assert "seed0 was done meanwhile by another `bench run`" in text
+    assert "seed0 started" not in text
+    first = Store(tmp_path).read(made_run(0).id)
+    assert first is not None
+    assert (first.attempt, first.metrics) == (1, made_record(0).metrics)
+
+
+def test_a_failed_run_that_another_has_mended_since_the_plan_was_made_counts_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(planned(tmp_path, 0), failed=[Store(tmp_path).write(made_failure(0))])
+    Store(tmp_path).write(made_record(0))
+    outcome, _ = carry_out(plan, monkeypatch)
+    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
 
 
 def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(

@@ -1,6 +1,6 @@
 """Who runs the jobs: one module each, all giving records of the same worker."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,8 +24,8 @@ class Watcher:
 class Executor(Protocol):
     """Runs jobs and yields their records as they end, in any order."""
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Record, None, None]:
-        """One record a job, whatever happens to it.
+    def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
+        """One record a job, whatever happens to it; a job is asked for when it can begin.
 
         Closing the iterator stops the present job, yields nothing more for it, and leaves no
         process behind; `interrupted` then gives its record.

@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +135,7 @@ class LocalExecutor:
     _worker: Worker | None = None
     _draft: Draft | None = None
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Record, None, None]:
+    def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
         """One record a job, in the given order; see `Executor.run`."""
         try:
             for job in jobs:
