@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from bench.cell import Cell
 from bench.files import slug
-from bench.store import Store
+from bench.store import Store, StoreError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,8 @@ def example_name(cell: Cell) -> str:
 def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Images") -> None:
     """Writes a strip to the group's `examples/` unless its policy and pipeline have one.
 
+    A strip that cannot be written is told on standard output and costs no run.
+
     Args:
         store: Of the group.
         cell: Whose policy and pipeline made the images.
@@ -31,8 +33,12 @@ def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Image
         source: What they were made of, for mean and standard deviation.
     """
     name = f"examples/{example_name(cell)}.png"
-    if not (store.folder / name).exists():
+    if (store.folder / name).exists():
+        return
+    try:
         store.write_derived(name, strip_png(images_BCHW, source))
+    except StoreError as error:
+        print(f"no example is kept, the run goes on: {error}", flush=True)
 
 
 def kept_examples(store: Store) -> dict[str, bytes]:

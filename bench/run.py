@@ -22,7 +22,7 @@ from bench.pr_curves import positives
 from bench.prepare import Parts, Shared, fresh_step, prepare
 from bench.profiling import keep_profile
 from bench.record import Point, Throughput
-from bench.store import Store
+from bench.store import Store, StoreError
 from bench.suspicion import suspicions
 from pipelines.base import Batch, Pipeline, normalise
 
@@ -239,12 +239,15 @@ def evaluate_test(draft: Draft, parts: Parts) -> None:
             eval_views=cell.eval_views,
             one_view_accuracy=quick_scores(found.plain_NK, found.labels_N).accuracy,
         )
-    Store(Path(draft.job.folder)).save_predictions(
-        draft.job.run.id,
-        found.labels_N.cpu().numpy(),
-        found.logits_NK.argmax(dim=1).cpu().numpy(),
-        positives=positives(found.logits_NK, found.labels_N).int().cpu().numpy(),
-    )
+    try:
+        Store(Path(draft.job.folder)).save_predictions(
+            draft.job.run.id,
+            found.labels_N.cpu().numpy(),
+            found.logits_NK.argmax(dim=1).cpu().numpy(),
+            positives=positives(found.logits_NK, found.labels_N).int().cpu().numpy(),
+        )
+    except StoreError as error:  # a full disk must not cost a trained run
+        print(f"the predictions are not kept, the run goes on: {error}", flush=True)
 
 
 def throughput(curve: list[Point], batch_size: int, cached_steps_s: list[float]) -> Throughput:

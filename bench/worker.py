@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from bench.draft import Draft, Job
 from bench.messages import Done, EpochDone, Ready, read_job, send
+from bench.output import forgiving
 from bench.record import Failure, Point, Record, Status
 from bench.threads import computing
 
@@ -29,6 +30,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    sys.stdout, sys.stderr = forgiving(1), forgiving(2)
     faulthandler.enable()
     start = time.perf_counter()
     from bench.prepare import Shared
@@ -104,9 +106,16 @@ def failure(error: Exception, log: Path) -> Failure:
 
 
 def redirect_output(log: Path) -> None:
-    """Sends everything printed from here on, by C libraries too, to the run's log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Sends everything printed from here on, by C libraries too, to the run's log.
+
+    Where that cannot be made (a full disk), it goes on to where it went before.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        print(f"{log} cannot be written: {error}")
+        return
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)

@@ -21,6 +21,7 @@ import msgspec
 from bench.draft import Draft, Job
 from bench.environment import python_environment, python_module
 from bench.executors import Watcher
+from bench.files import explained
 from bench.messages import Done, EpochDone, Message, Ready, read_message, send
 from bench.record import Failure, Record
 from bench.signals import stops_held
@@ -64,7 +65,9 @@ class Worker:
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> "Worker":
         """Starts a worker in a process group of its own; what it prints goes to `log`."""
-        with log.open("ab") as output:
+        with explained(f"write {log}"):
+            output = log.open("ab")
+        with output:
             process = subprocess.Popen(
                 python_module(module),
                 env=SETTINGS | python_environment() | dict(settings),
@@ -158,7 +161,8 @@ class LocalExecutor:
     def _run_one(self, job: Job, watcher: Watcher) -> Record:
         draft = self._draft = Draft(job=job)
         log = Store(Path(job.folder)).log_path(job.run.id)
-        log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
+        with explained(f"remove the old log {log}"):
+            log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
         try:
             worker = self._worker_for(job, log)
             worker.send(job)
