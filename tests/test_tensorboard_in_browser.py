@@ -89,6 +89,8 @@ def test_the_throughput_view_draws_its_charts(page: Any, address: str, tmp_path:
     assert bands.first.locator("path.area[d*=L]").count() == 2
     for title in ("Throughput", "Time to accuracy", "Seeds"):
         assert page.get_by_text(title, exact=True).count()
+    outliers = page.locator("tf-custom-scalar-dashboard").evaluate("tab => tab._ignoreYOutliers")
+    assert outliers is False  # no curve leaves its chart
     titles = bands.evaluate_all("cards => cards.map(card => card.title)")
     assert titles == [f"{title}: mean, lowest, highest" for title in SEEDS]
     seen(page, tmp_path, "custom_scalars")

@@ -133,7 +133,7 @@ def test_nothing_is_copied(tmp_path: Path) -> None:
 
 def ticked(made: View) -> dict[str, bool]:
     tab, *settings, state = made.page().split("&")
-    assert (tab, settings) == ("custom_scalars", ["_smoothingWeight=0", "_ignoreYOutliers=false"])
+    assert (tab, settings) == ("custom_scalars", ["_smoothingWeight=0"])
     found = json.loads(b64decode(unquote(state.removeprefix("runSelectionState="))))
     assert isinstance(found, dict)
     return found
@@ -188,7 +188,7 @@ def test_what_all_runs_share_is_ticked_below_the_name_of_each_group(tmp_path: Pa
 def test_of_few_runs_tensorboard_ticks_all_itself(tmp_path: Path) -> None:
     group(tmp_path / "results", "a", made_record())
     page = view(tmp_path, tmp_path / "results").page()
-    assert page == "custom_scalars&_smoothingWeight=0&_ignoreYOutliers=false"
+    assert page == "custom_scalars&_smoothingWeight=0"
 
 
 def test_runs_are_ranked_by_time_then_accuracy_and_failures_last() -> None:

@@ -1,7 +1,8 @@
-"""What is added to TensorBoard's own page: a short address, and an hparams tab of all runs.
+"""What is added to TensorBoard's own page: a short address, and a script that sets two fields.
 
 TensorBoard's hparams show a hundred runs a page, in the table and in the parallel coordinates, and
-no option of it changes that; a script of ours sets the number that its own field asks for.
+its charts cut off what it takes for outliers, such as the fastest run. No option of it changes
+either, so the script sets the fields that a person would.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +13,8 @@ SCRIPT = "/bench.js"
 ROWS = 1000  # runs a page of hparams; parallel coordinates of so many are still drawn in seconds
 # where a later TensorBoard has no such field its page stays as it is
 CONTENT = f"""
+const outliers = "_ignoreYOutliers";  // kept by the browser: what a person chose later stays
+if (localStorage.getItem(outliers) === null) localStorage.setItem(outliers, "false");
 customElements.whenDefined("tf-hparams-query-pane").then((pane) => {{
   const ready = pane.prototype.ready;
   pane.prototype.ready = function () {{

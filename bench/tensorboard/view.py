@@ -103,11 +103,10 @@ class View:
     def page(self) -> str:
         """The part of TensorBoard's address that opens the throughput view.
 
-        Curves are not smoothed, and an axis spans all values: TensorBoard's own would leave the
-        fastest run out. It ticks no run when there are more than `TICKED_UNASKED`: then the best
-        are, with the seeds of their cells and what all runs share.
+        Its curves are not smoothed. TensorBoard ticks no run when there are more than
+        `TICKED_UNASKED`: then the best are, with their cells' seeds and what all runs share.
         """
-        page = "custom_scalars&_smoothingWeight=0&_ignoreYOutliers=false"
+        page = "custom_scalars&_smoothingWeight=0"
         if sum(1 for _ in self.folder.rglob("*") if _.is_symlink()) <= TICKED_UNASKED:
             return page
         ticked = dict.fromkeys([*self._best(), *self._shared()], True)
