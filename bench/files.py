@@ -1,7 +1,9 @@
 """Files that survive a crash: whole or not at all."""
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +12,10 @@ from secrets import token_hex
 
 class StoreError(RuntimeError):
     """A results folder that cannot be used; the message says which and what to do."""
+
+
+class StrangeFile(ValueError):
+    """Something that lies where a file of ours is expected and is none."""
 
 
 @contextmanager
@@ -51,6 +57,35 @@ def _write(path: Path, content: bytes) -> None:
         while left:
             left = left[os.write(descriptor, left) :]
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """A plain file's content; a folder, pipe or socket of that name is refused, never waited for.
+
+    Args:
+        path: Of the file, or of a link to it.
+        most: Bytes that it may have.
+
+    Raises:
+        StrangeFile: It is no plain file, or larger.
+        OSError: It cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # links in a circle; a socket
+            raise StrangeFile("it is no plain file") from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StrangeFile("it is no plain file")
+        if status.st_size > most:
+            raise StrangeFile(f"its {status.st_size:,} bytes are more than {most:,}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
     finally:
         os.close(descriptor)
 
@@ -104,9 +139,11 @@ def slug(text: str, keep: str = "") -> str:
 
 __all__ = [
     "StoreError",
+    "StrangeFile",
     "explained",
     "make_folder",
     "move_aside",
+    "read_file",
     "settle",
     "slug",
     "write_atomically",

@@ -4,15 +4,17 @@ Everything else (tables, CSV, plots) is derived from records and can be rebuilt 
 """
 
 import hashlib
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
 
+from bench import soundness
 from bench.cell import Cell
+from bench.strict_json import strict
 
 SCHEMA_VERSION = 1
+LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
 
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
 Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
@@ -221,15 +223,16 @@ def encode(record: Record) -> bytes:
     """Strict JSON with a content hash; numbers that JSON lacks (NaN, infinity) become null.
 
     Raises:
-        RecordError: A number that every such record has is not finite, so it could not be read.
+        RecordError: It could not be read: a number that every such record has is not finite or far
+            out of range, or it is too large.
     """
-    plain = _strict(msgspec.to_builtins(replace(record, content_hash=""), enc_hook=str))
+    plain = strict(msgspec.to_builtins(replace(record, content_hash=""), enc_hook=str))
     plain["content_hash"] = _hash(plain)
     try:
-        msgspec.convert(plain, Record, strict=True)
-    except msgspec.ValidationError as error:
+        _as_record(plain)
+        return _text(plain)
+    except RecordError as error:
         raise RecordError(f"the record of {record.name} cannot be kept: {error}") from error
-    return msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n"
 
 
 def decode(text: bytes) -> Record:
@@ -239,6 +242,8 @@ def decode(text: bytes) -> Record:
         NewerRecord: Its schema is newer than this code knows.
         RecordError: It is no record, or was changed or cut since it was written.
     """
+    if len(text) > LARGEST_FILE:
+        raise RecordError(too_large(len(text)))
     try:
         plain = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:  # msgspec's own, bad UTF-8, too deep a nesting
@@ -257,23 +262,36 @@ def decode(text: bytes) -> Record:
     if found != _hash({**plain, "content_hash": ""}):
         raise RecordError("the content hash does not match: the file was changed or cut")
     try:
-        return msgspec.convert(plain, Record, strict=True)
-    except msgspec.ValidationError as error:
+        return _as_record(plain)
+    except RecordError as error:
         raise RecordError(f"not a valid record: {error}") from error
+
+
+def too_large(size: int) -> str:
+    """Why a file of `size` bytes is no record."""
+    return f"{size:,} bytes are more than the {LARGEST_FILE:,} of the largest record"
+
+
+def _as_record(plain: dict[str, Any]) -> Record:
+    try:
+        record = msgspec.convert(plain, Record, strict=True)
+    except msgspec.ValidationError as error:
+        raise RecordError(str(error)) from error
+    problem = soundness.problem(record)
+    if problem:
+        raise RecordError(problem)
+    return record
+
+
+def _text(plain: dict[str, Any]) -> bytes:
+    """An entry a line for people; of very many classes, all in one line."""
+    short = msgspec.json.encode(plain)
+    long = msgspec.json.format(short, indent=1) + b"\n"
+    text = long if len(long) <= LARGEST_FILE else short + b"\n"
+    if len(text) > LARGEST_FILE:
+        raise RecordError(too_large(len(text)))
+    return text
 
 
 def _hash(plain: dict[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()
-
-
-def _strict(value: Any) -> Any:
-    """The same without what JSON cannot hold: NaN, infinity, and bytes smuggled into a text."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode(errors="replace").decode()
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return value

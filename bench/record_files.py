@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bench.files import StoreError, move_aside
-from bench.record import NewerRecord, Record, RecordError, decode
+from bench.files import StoreError, StrangeFile, move_aside, read_file
+from bench.record import LARGEST_FILE, NewerRecord, Record, RecordError, decode
 
 
 def read_record(path: Path) -> Record | None:
@@ -14,9 +14,11 @@ def read_record(path: Path) -> Record | None:
         StoreError: It cannot be read, or a newer version of the suite wrote it.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, LARGEST_FILE)
     except FileNotFoundError:
         return None
+    except StrangeFile as error:
+        raise RecordError(str(error)) from error
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import files
+from bench import files, record_files
 from bench.record import encode
 from bench.store import Store, StoreError, group_folder, groups
 from tests.made import made_failure, made_record, made_run
@@ -94,16 +94,16 @@ def test_a_record_written_anew_while_a_damaged_one_is_read_is_not_moved_away(
 ) -> None:
     record = made_record()
     path = put(store, f"{record.run_id}.json", b"{")
-    read, times = Path.read_bytes, iter((b"{",))
+    read, times = record_files.read_file, iter((b"{",))
 
-    def late(path_: Path) -> bytes:
+    def late(path_: Path, most: int) -> bytes:
         content = next(times, None)
         if content is None:
-            return read(path_)
+            return read(path_, most)
         path.write_bytes(encode(record))  # by another process, as this one has read its bytes
         return content
 
-    monkeypatch.setattr(Path, "read_bytes", late)
+    monkeypatch.setattr(record_files, "read_file", late)
     warnings: list[str] = []
     assert store.read(record.run_id, warnings.append) is not None
     assert (path.exists(), warnings) == (True, [])

@@ -1,0 +1,88 @@
+"""What every reader of records relies on: tables that fit each other, figures within their range.
+
+A file that says otherwise is no record, however well its hash fits. Whether figures agree with each
+other is another question, which `bench check` asks.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.record import Metrics, Record
+
+ROUNDING = 1e-3  # of shares that were computed in 32 bits
+LARGEST = 1e15  # seconds, images, bytes: no run comes near
+LARGEST_STALL_PCT = 1e9  # below 0 too: a pipeline may seem faster than the ceiling
+SCORES = ("accuracy", "macro_f1", "precision", "recall", "one_view_accuracy", "validation_accuracy")
+TIMES = ("time_to_accuracy_s", "time_to_accuracy_with_compile_s")
+OF_POINT = ("images", "train_s", "images_per_s", "step_ms")
+SHARES_OF_POINT = ("validation_accuracy", "validation_macro_f1")
+
+
+def problem(record: "Record") -> str:
+    """The first thing that is out of order, in a few words; "" when all is well."""
+    return next(_problems(record), "")
+
+
+def _problems(record: "Record") -> Iterator[str]:
+    for name, least in (("seed", 0), ("attempt", 1), ("parameters", 0), ("energy_j", 0)):
+        yield from _within(name, getattr(record, name), least, LARGEST)
+    for part in ("timings", "memory"):
+        yield from _all_within(getattr(record, part), part)
+    for place, point in enumerate(record.curve):
+        where = f"curve[{place}]."
+        yield from _within(f"{where}epoch", point.epoch, 1, LARGEST)
+        for name in OF_POINT:
+            yield from _within(where + name, getattr(point, name), 0, LARGEST)
+        for name in SHARES_OF_POINT:
+            yield from _share(where + name, getattr(point, name))
+    if record.throughput is not None:
+        speed = record.throughput
+        for name in ("median", "p5", "p95", "ceiling", "step_ms"):
+            yield from _within(f"throughput.{name}", getattr(speed, name), 0, LARGEST)
+        yield from _within(
+            "throughput.stall_pct", speed.stall_pct, -LARGEST_STALL_PCT, LARGEST_STALL_PCT
+        )
+        if speed.ceiling == 0:
+            yield "throughput.ceiling is 0"
+    if record.metrics is not None:
+        yield from _metrics(record.metrics)
+
+
+def _metrics(metrics: "Metrics") -> Iterator[str]:
+    for name in SCORES:
+        yield from _share(f"metrics.{name}", getattr(metrics, name))
+    for name in TIMES:
+        yield from _within(f"metrics.{name}", getattr(metrics, name), 0, LARGEST)
+    for place, scores in enumerate(metrics.per_class):
+        for name in ("precision", "recall", "f1"):
+            yield from _share(f"metrics.per_class[{place}].{name}", getattr(scores, name))
+        yield from _within(f"metrics.per_class[{place}].support", scores.support, 0, LARGEST)
+    classes = len(metrics.per_class)
+    if not classes:
+        yield "metrics.per_class is empty"
+    if len(metrics.confusion) != classes or any(len(row) != classes for row in metrics.confusion):
+        yield f"metrics.confusion has not {classes} x {classes} entries, one for each two classes"
+    counts = [count for row in metrics.confusion for count in row]
+    if counts and not 0 <= min(counts) <= max(counts) <= LARGEST:
+        yield f"metrics.confusion has counts from {min(counts)} to {max(counts)}"
+
+
+def _all_within(part: Any, where: str) -> Iterator[str]:
+    for name in type(part).__slots__:
+        yield from _within(f"{where}.{name}", getattr(part, name), 0, LARGEST)
+
+
+def _share(name: str, value: float | None) -> Iterator[str]:
+    yield from _within(name, value, -ROUNDING, 1 + ROUNDING)
+
+
+def _within(name: str, value: float | None, least: float, most: float) -> Iterator[str]:
+    # a comparison with NaN is never true, and one with a whole number of any size is exact
+    if value is not None and not least <= value <= most:
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)[:24]
+        yield f"{name} is {shown}, which lies outside {math.ceil(least)} to {most:.0g}"
+
+
+__all__ = ["problem"]
