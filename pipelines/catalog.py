@@ -8,17 +8,24 @@ import contextlib
 import difflib
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
+from pipelines import importing
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
 
 class Named(Protocol):
-    """What every entry has: the name people type."""
+    """What every entry has: the name people type, and a reason for it."""
 
     @property
     def name(self) -> str: ...
+    @property
+    def why(self) -> str: ...
 
 
 EntryT = TypeVar("EntryT", bound=Named)
@@ -50,19 +57,61 @@ class Catalog(Generic[EntryT]):
     def _scan(self) -> tuple[dict[str, EntryT], dict[str, str]]:
         entries: dict[str, EntryT] = {}
         broken: dict[str, str] = {}
-        folder = importlib.import_module(self.package)
-        for info in sorted(pkgutil.iter_modules(folder.__path__), key=lambda module: module.name):
+        homes: dict[str, str] = {}
+        for looked_at in self._files():
+            file = looked_at
             try:
-                module = importlib.import_module(f"{self.package}.{info.name}")
-            except Exception as error:  # noqa: BLE001 - any fault of one file must not hide the rest
-                broken[info.name] = f"{type(error).__name__}: {error}"
+                found = self._entries_in(file)
+            except importing.Broken as problem:
+                broken[file] = str(problem)
                 continue
-            for value in vars(module).values():
-                if not isinstance(value, self.entry_type):
+            for entry in found:
+                home = homes.setdefault(entry.name, file)
+                if entries.setdefault(entry.name, entry) is entry:
                     continue
-                if entries.setdefault(value.name, value) is not value:
-                    broken[info.name] = f"the name {value.name!r} is taken by another file"
+                if file == entry.name:  # as in `get`, this file is its home
+                    homes[entry.name], entries[entry.name] = file, entry
+                    file, home = home, file
+                broken[file] = _taken(entry.name, home)
         return entries, broken
+
+    def _files(self) -> list[str]:
+        folder = importlib.import_module(self.package)
+        return sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+
+    @cached_property
+    def _read(self) -> dict[str, list[EntryT] | importing.Broken]:
+        """What each file that was looked at gave: one that never ends is waited for once."""
+        return {}
+
+    def _entries_in(self, file: str) -> list[EntryT]:
+        """The entries of one file.
+
+        Raises:
+            Broken: It cannot be imported, or an entry of it has no name to type.
+        """
+        if file not in self._read:
+            try:
+                self._read[file] = self._import(file)
+            except importing.Broken as problem:
+                self._read[file] = problem
+        found = self._read[file]
+        if isinstance(found, importing.Broken):
+            raise found
+        return found
+
+    def _import(self, file: str) -> list[EntryT]:
+        module = importing.load(f"{self.package}.{file}")
+        found = [value for value in vars(module).values() if isinstance(value, self.entry_type)]
+        for entry in found:
+            if not isinstance(entry.name, str) or not _NAME.fullmatch(entry.name):
+                raise importing.Broken(
+                    f"an {type(entry).__name__} in it has the name {entry.name!r}; "
+                    "a name is letters, digits, '_', '-' and '.'"
+                )
+            if not isinstance(entry.why, str):
+                raise importing.Broken(f"the `why` of {entry.name} is no sentence: {entry.why!r}")
+        return found
 
     @property
     def entries(self) -> Mapping[str, EntryT]:
@@ -81,16 +130,20 @@ class Catalog(Generic[EntryT]):
             Unavailable: A file of that name exists but cannot be imported.
             UnknownName: No entry has that name.
         """
-        with contextlib.suppress(Exception):  # a file named like its entry spares the others
-            own = importlib.import_module(f"{self.package}.{name}")
-            for value in vars(own).values():
-                if isinstance(value, self.entry_type) and value.name == name:
-                    return value
+        if name in self._files():
+            with contextlib.suppress(importing.Broken):  # its own file spares all others
+                for entry in self._entries_in(name):
+                    if entry.name == name:
+                        return entry
         if name in self.entries:
             return self.entries[name]
         if name in self.broken:
             raise Unavailable(f"{self.noun} {name!r} cannot be used here: {self.broken[name]}")
         raise UnknownName(unknown_name(self.noun, name, self.entries))
+
+
+def _taken(name: str, home: str) -> str:
+    return f"the name {name!r} is taken by the file {home}.py; give one of the two another name"
 
 
 def unknown_name(noun: str, name: str, known: Mapping[str, object] | list[str]) -> str:
