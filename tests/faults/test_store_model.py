@@ -1,0 +1,208 @@
+"""Fault 11, between any two system calls: the store against a plain dictionary.
+
+Hypothesis writes, damages, reads and opens again in any order; the process dies before any call, or
+the power goes and takes back what was not settled. Whatever was written once is there afterwards,
+once and whole; what was being written is there as before or as after.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bench.record import encode
+from bench.store import Store, StoreError
+from tests.faults.crashing import Died, Disk
+from tests.made import made_failure, made_record
+
+MEMORY = Path("/dev/shm")  # what is settled is kept count of, so the disk need not be a slow one
+SEEDS = st.integers(0, 2)
+STATUSES = st.sampled_from(["ok", "crashed", "skipped"])
+
+
+@dataclass(frozen=True)
+class Crash:
+    """How an operation ends early: after `calls` calls, the disk taking names and content back."""
+
+    calls: int
+    power: bool
+    kept: int
+    share: float
+
+
+CRASHES = st.none() | st.builds(
+    Crash,
+    calls=st.integers(0, 40),
+    power=st.booleans(),
+    kept=st.integers(0, 3),
+    share=st.sampled_from([0.0, 0.5, 1.0]),
+)
+
+
+@dataclass
+class Known:
+    """What must be there of a run: marks of its attempts by number, and of its record."""
+
+    attempts: dict[int, int] = field(default_factory=dict)
+    current: tuple[int, int, str] | None = None  # attempt, mark, status
+
+    def after(self, mark: int, status: str) -> "Known":
+        """What must be there when one more was written."""
+        attempts = dict(self.attempts)
+        if self.current is not None and self.current[2] != "skipped":
+            attempts[self.current[0]] = self.current[1]
+        return Known(attempts, (1 + max(attempts, default=0), mark, status))
+
+
+class Machine(RuleBasedStateMachine):
+    """One store, and what is known to be in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        place = MEMORY if MEMORY.is_dir() else None
+        self.root = Path(tempfile.mkdtemp(dir=place))
+        self.store = Store(self.root / "results" / "group")
+        self.disk = Disk(self.root)
+        self.known: dict[int, Known] = {seed: Known() for seed in range(3)}
+        self.damaged: list[bytes] = []
+        self.marks = 0
+        self.reopen(None)
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.root)
+
+    @rule(seed=SEEDS, status=STATUSES, crash=CRASHES)
+    def write(self, seed: int, status: str, crash: Crash | None) -> None:
+        self._write(seed, status, crash, [self.known[seed]])
+
+    def _write(self, seed: int, status: str, crash: Crash | None, before: list[Known]) -> None:
+        self.marks += 1
+        made = made_record(seed) if status == "ok" else made_failure(seed, status=status)
+        record = replace(made, environment={"mark": self.marks})
+        after = [known.after(self.marks, status) for known in before]
+        if self._until(crash, lambda: self.store.write(record)):
+            self._settle(seed, before + after)
+        else:
+            self.known[seed] = self._one_of(seed, after)
+
+    @rule(seed=SEEDS, what=st.sampled_from(["read", "records", "write"]), crash=CRASHES)
+    def damage(self, seed: int, what: str, crash: Crash | None) -> None:
+        """A record goes bad, and is noticed by whatever comes next."""
+        if self.known[seed].current is None:
+            return
+        self.damaged.append(b"garbage %d" % len(self.damaged))
+        self._path(seed).write_bytes(self.damaged[-1])
+        lost = Known(dict(self.known[seed].attempts))
+        number, mark, _ = self.known[seed].current
+        # A crash may have left it among the attempts before; the more the better.
+        spared = Known({**lost.attempts, number: mark})
+        if what == "write":
+            self._write(seed, "ok", crash, [lost, spared])
+            return
+        quiet: list[str] = []
+        operation: Callable[[], object] = (
+            (lambda: self.store.read(_id(seed), quiet.append))
+            if what == "read"
+            else (lambda: self.store.records(quiet.append))
+        )
+        if not self._until(crash, operation):
+            assert len(quiet) == 1
+        self._settle(seed, [lost, spared])
+
+    @rule(seed=SEEDS)
+    def newer(self, seed: int) -> None:
+        """A newer version has written a record: nothing touches it."""
+        self.reopen(None)
+        path = self._path(seed)
+        before = path.read_bytes() if path.exists() else None
+        content = encode(made_record(seed, record={"schema_version": 99}))
+        path.write_bytes(content)
+        for refused in (
+            self.store.records,
+            lambda: self.store.read(_id(seed)),
+            lambda: self.store.write(made_record(seed)),
+        ):
+            with pytest.raises(StoreError, match="schema 99"):
+                refused()
+        assert path.read_bytes() == content
+        path.unlink() if before is None else path.write_bytes(before)
+
+    @rule(crash=CRASHES)
+    def reopen(self, crash: Crash | None) -> None:
+        """Another process begins, as `bench run` does."""
+
+        def begin() -> None:
+            self.store = Store(self.store.folder)
+            self.store.check_writable()
+            with self.store.lock(notice=lambda text: None):
+                pass
+
+        if not self._until(crash, begin):
+            assert not list(self.store.folder.rglob("*.tmp"))
+
+    @rule(kept=st.integers(0, 3), share=st.sampled_from([0.0, 0.5]))
+    def power_goes(self, kept: int, share: float) -> None:
+        self.disk.cut_power(kept, share)
+
+    @invariant()
+    def all_is_there(self) -> None:
+        for seed, known in self.known.items():
+            assert self._found(seed) == known
+        records = self.root / "results" / "group" / "records"
+        kept = [path.read_bytes() for path in (records / ".quarantine").glob("*")]
+        assert sorted(kept) == sorted(self.damaged)
+
+    def _until(self, crash: Crash | None, work: Callable[[], object]) -> bool:
+        """Does something until the process dies; whether it did."""
+        self.disk.left = None if crash is None else crash.calls
+        died = False
+        try:
+            with self.disk.watched():
+                work()
+        except Died:
+            died = True
+        self.disk.revive()
+        if crash is not None and crash.power:
+            self.disk.cut_power(crash.kept, crash.share)
+        return died
+
+    def _path(self, seed: int) -> Path:
+        return self.store.record_path(_id(seed))
+
+    def _found(self, seed: int) -> Known:
+        """What there is; no warning is due, since nothing that is known may be damaged."""
+        record = self.store.read(_id(seed), pytest.fail)
+        attempts = self.store.attempts(_id(seed), pytest.fail)
+        current = None
+        if record is not None:
+            current = (record.attempt, record.environment["mark"], record.status)
+        return Known({one.attempt: one.environment["mark"] for one in attempts}, current)
+
+    def _one_of(self, seed: int, allowed: list[Known]) -> Known:
+        found = self._found(seed)
+        assert found in allowed
+        return found
+
+    def _settle(self, seed: int, allowed: list[Known]) -> None:
+        """What is damaged is moved away at last, and what is left of the run is taken note of."""
+        self.store.read(_id(seed), lambda text: None)
+        self.known[seed] = self._one_of(seed, allowed)
+
+
+def _id(seed: int) -> str:
+    return made_record(seed).run_id
+
+
+Machine.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestTheStoreIsAsADictionary = Machine.TestCase
