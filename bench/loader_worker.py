@@ -29,8 +29,9 @@ from bench.loader_messages import (
 )
 from bench.loader_record import Repeat
 from bench.messages import Ready, send
+from bench.orphans import die_with_parent
 from bench.record import Memory, Reads
-from bench.worker import die_with_parent, status_of
+from bench.worker import status_of
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +46,8 @@ COPIES = 9
 
 def main() -> None:
     """Carries out orders until standard input ends or one of them fails."""
-    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    die_with_parent()
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     faulthandler.enable()

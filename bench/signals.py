@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,17 +28,53 @@ def stops_held() -> Iterator[None]:
 
     A mask would not do: any thread of the process that lacks it may take the signal.
     """
-    came: dict[int, None] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came[number] = None
-
+    held = _Held()
     try:
-        with _handled(note):
+        with _handled(held):
             yield
     finally:
-        for number in came:
+        for number in held.came:
             signal.raise_signal(number)
+
+
+@contextmanager
+def stops_let_through() -> Iterator[None]:
+    """Inside `stops_held`, waits for something that may take long; only the main thread may.
+
+    A stop that came before or comes now raises KeyboardInterrupt. It has then been heard: the hold
+    does not raise it again at its end. Without a hold around it this does nothing.
+    """
+    handlers = (signal.getsignal(number) for number in STOPS)
+    held = next((one for one in handlers if isinstance(one, _Held)), None)
+    if held is None:
+        yield
+        return
+    held.raises = True
+    try:
+        if held.came:
+            held.stop()
+        yield
+    finally:
+        held.raises = False
+
+
+@dataclass(kw_only=True)
+class _Held:
+    """A handler that notes what comes."""
+
+    came: dict[int, None] = field(default_factory=dict)
+    raises: bool = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came[number] = None
+        if self.raises:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stops now; from here on stops are held again."""
+        self.raises = False
+        self.came.clear()
+        raise KeyboardInterrupt
 
 
 @contextmanager

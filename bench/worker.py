@@ -4,7 +4,6 @@ Jobs come as lines on standard input. Messages go out on a private copy of stand
 nothing a library prints can be taken for one; what is printed goes to the run's log.
 """
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from bench.draft import Draft, Job
 from bench.messages import Done, EpochDone, Ready, read_job, send
+from bench.orphans import die_with_parent
 from bench.output import forgiving
 from bench.record import Failure, Point, Record, Status
 from bench.threads import computing
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Serves jobs until standard input ends or a run ends other than "ok"."""
-    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    die_with_parent()
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout, sys.stderr = forgiving(1), forgiving(2)
@@ -121,17 +121,6 @@ def redirect_output(log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-
-
-def die_with_parent() -> None:
-    """Asks Linux to kill this process when its parent dies, so that none is left on the device."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the call above
-        os._exit(1)
 
 
 if __name__ == "__main__":

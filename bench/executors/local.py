@@ -23,8 +23,9 @@ from bench.environment import python_environment, python_module
 from bench.executors import Watcher
 from bench.files import explained
 from bench.messages import Done, EpochDone, Message, Ready, read_message, send
+from bench.orphans import MARK, end_marked, fresh_mark
 from bench.record import Failure, Record
-from bench.signals import stops_held
+from bench.signals import stops_held, stops_let_through
 from bench.store import Store
 
 STARTUP_TIMEOUT_S = 300.0
@@ -52,6 +53,7 @@ class Worker:
 
     process: "subprocess.Popen[bytes]"
     key: str
+    mark: str = ""
     buffer: bytes = b""
     lines: list[bytes] = field(default_factory=list)
 
@@ -65,18 +67,19 @@ class Worker:
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> "Worker":
         """Starts a worker in a process group of its own; what it prints goes to `log`."""
+        mark = fresh_mark()
         with explained(f"write {log}"):
             output = log.open("ab")
         with output:
             process = subprocess.Popen(
                 python_module(module),
-                env=SETTINGS | python_environment() | dict(settings),
+                env=SETTINGS | python_environment() | dict(settings) | {MARK: mark},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
                 start_new_session=True,
             )
-        return cls(process=process, key=key)
+        return cls(process=process, key=key, mark=mark)
 
     def send(self, job: Job | msgspec.Struct) -> None:
         """Hands the worker a job; a worker that is gone is noticed when it is read from."""
@@ -98,12 +101,14 @@ class Worker:
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
         while not self.lines:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
+            left = max(0.0, deadline - time.monotonic())
             # What a dead worker forked may hold its pipe open, so its end is not seen there alone.
             gone = self.process.poll() is not None
-            readable = select.select([descriptor], [], [], 0 if gone else min(left, POLL_S))[0]
+            with stops_let_through():
+                readable = select.select([descriptor], [], [], 0 if gone else min(left, POLL_S))[0]
+            # Who was asleep beyond the deadline reads first what came meanwhile.
+            if not (readable or gone or left):
+                raise TimeoutError
             chunk = os.read(descriptor, 1 << 16) if readable else b""
             if not chunk and (gone or readable):
                 raise WorkerLost(cause_of_death(self.process.wait()))
@@ -114,12 +119,16 @@ class Worker:
             raise WorkerLost(f"the worker sent what is no message: {error}") from error
 
     def stop(self) -> None:
-        """Ends the worker and every process it started: SIGTERM, then SIGKILL to the group."""
+        """Ends the worker and every process it started: SIGTERM, then SIGKILL to the group.
+
+        Then SIGKILL to those that have left the group.
+        """
         for stop_signal in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError, PermissionError):  # macOS refuses for a zombie
                 os.killpg(self.process.pid, stop_signal)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(TERM_GRACE_S)
+        end_marked(self.mark)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with suppress(BrokenPipeError):
@@ -142,6 +151,8 @@ class LocalExecutor:
         """One record a job, in the given order; see `Executor.run`."""
         try:
             for job in jobs:
+                with stops_let_through():
+                    pass  # between two runs nothing is cut off
                 watcher.started(job)
                 record = self._run_one(job, watcher)
                 if record.status != "ok":
