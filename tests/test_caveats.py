@@ -54,7 +54,10 @@ def test_recipes() -> None:
         made_record(recipe=tuned, batch_size=50), made_record(architecture="vit", recipe=plain)
     )
     assert "The batch size is part of a recipe (50, 100 here)" in text
-    assert "not tuned for the net: `vit with sgd`. The other 1 pairs" in text
+    assert (
+        "not tuned for the net: `vit with sgd`. The other pair of net and optimizer has a recipe of"
+        in text
+    )
     assert "more than one recipe" not in text
     assert "not tuned" not in told(made_record(recipe=tuned))
     assert "not tuned" not in told(made_record(recipe=plain))

@@ -204,6 +204,18 @@ def test_nothing_one_cell_and_failures_only() -> None:
     assert "No cell reached the target of 60 % with all of its seeds." in missed
 
 
+def test_a_target_that_was_reached_with_suspect_timings_only_is_not_called_missed() -> None:
+    busy = {"timing_suspect": ("busy",)}
+    records = [made_record(seed, record=busy, architecture=net) for net in "ab" for seed in (0, 1)]
+    said = texts([*records, made_record(architecture="c", time_to_accuracy_s=None)], "best")
+    assert (
+        "No best time to accuracy: 2 cells reached the target of 60 % with all of their seeds, "
+        "none without a timing that is suspect." in said
+    )
+    one = [made_record(0, record=busy), made_record(1, record=busy, time_to_accuracy_s=None)]
+    assert "No cell reached the target of 60 % with all of its seeds." in texts(one, "best")
+
+
 def test_groups_are_concluded_from_apart_and_named() -> None:
     other = made_grid(lambda **_: {"accuracy": 0.9}, source="cifar10", augmentation=("flip_crop",))
     found = conclude([*made_grid(augmentation=("none",)), *other])

@@ -119,8 +119,8 @@ def _recipes(good: Sequence[Outcome]) -> Iterator[str]:
     if plain and other:
         yield (
             "Trained with the optimizer's defaults, not tuned for the net: "
-            f"{listed(sorted(plain))}. The other {len(other)} pairs of net and optimizer have "
-            "recipes of their own, so a comparison of these is one of recipes too."
+            f"{listed(sorted(plain))}. {_others(len(other))}, so a comparison of "
+            "these is one of recipes too."
         )
     several = _several_recipes(good)
     if several:
@@ -128,6 +128,12 @@ def _recipes(good: Sequence[Outcome]) -> Iterator[str]:
             f"{listed(several)}: trained with more than one recipe; effects of nets and optimizers "
             "take their mean."
         )
+
+
+def _others(number: int) -> str:
+    if number == 1:
+        return "The other pair of net and optimizer has a recipe of its own"
+    return f"The other {number} pairs of net and optimizer have recipes of their own"
 
 
 def _several_recipes(good: Sequence[Outcome]) -> list[str]:

@@ -23,7 +23,7 @@ from bench.report.outcomes import (
     Outcome,
     outcomes_by_group,
 )
-from bench.report.sentences import Conclusion, against, code, count, percent
+from bench.report.sentences import Conclusion, against, code, count
 
 KINDS = (
     "best",
@@ -116,8 +116,7 @@ def _best(good: Sequence[Outcome]) -> Iterator[Conclusion]:
                 text = prefix + sentences.best(best)
                 yield Conclusion(kind="best", text=text, figures=_pictures(metric, "architecture"))
             elif metric is TIME and any(outcome.aimed for outcome in outcomes):
-                target = percent(outcomes[0].cell.target_accuracy)
-                text = f"{prefix}No cell reached the target of {target} with all of its seeds."
+                text = prefix + sentences.no_time(outcomes)
                 yield Conclusion(kind="best", text=text, figures=("time_to_accuracy",))
 
 

@@ -7,7 +7,7 @@ from bench.report.effects import CELLS_NEEDED, Effect
 from bench.report.interactions import CellByCell, Interaction
 from bench.report.intervals import ALPHA, Interval
 from bench.report.matching import SEEDS_NEEDED, Matched
-from bench.report.outcomes import TIME, Metric
+from bench.report.outcomes import TIME, Metric, Outcome
 from bench.report.ranking import Best
 
 MOST_NAMES = 6
@@ -231,6 +231,18 @@ def best(one: Best) -> str:
         parts.append(f"of all others {one.missed} missed the target with a seed or more")
     text = "; ".join(parts)
     return f"{head} {text[0].upper()}{text[1:]}."
+
+
+def no_time(outcomes: Sequence[Outcome]) -> str:
+    """Why no cell of one setting has the best time to accuracy."""
+    target = f"the target of {percent(outcomes[0].cell.target_accuracy)}"
+    reached = sum(one.reached == len(one.runs) for one in outcomes)
+    if not reached:
+        return f"No cell reached {target} with all of its seeds."
+    return (
+        f"No best time to accuracy: {count(reached, 'cell')} reached {target} with all of "
+        f"{'its' if reached == 1 else 'their'} seeds, none without a timing that is suspect."
+    )
 
 
 def _of(number: int, whole: int) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 40  # in a picture: the ones that are told worst
 MOST_WITH_NUMBERS = 20
+BEST_LENGTH = 64  # letters of a line of the key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,10 @@ def _spread(comparison: Comparison, cases: Sequence[Case], best: Case) -> Iterat
         ("all cells", {"color": PALETTE[1], "linewidth": 1}),
         ("middle half", {"color": PALETTE[1], "linewidth": 5}),
         ("median", {"marker": "|", "linestyle": "none", "markeredgewidth": 2, "markersize": 9}),
-        (f"best: {best.label}", {"color": PALETTE[0], "marker": "o", "linestyle": "none"}),
+        (
+            shown_name(f"best: {best.label}", BEST_LENGTH),
+            {"color": PALETTE[0], "marker": "o", "linestyle": "none"},
+        ),
     )
     yield Sketch(
         name=comparison.name("class_f1_spread"),

@@ -94,6 +94,13 @@ class Comparison:
         """The cells that have it, so that what is compared is not the pipeline."""
         return [case for case in self.cases if case.cell.pipeline == self.usual_pipeline]
 
+    @property
+    def usual_said(self) -> str:
+        """What a caption says of this choice."""
+        others = len(self.cases) - len(self.usual)
+        left_out = f" ({counted(others, 'cell')} with another left out)" if others else ""
+        return f"with pipeline {shown_name(self.usual_pipeline)}{left_out}"
+
     def name(self, stem: str) -> str:
         """A picture's name: its stem, numbered after the first comparison."""
         return stem if self.number == 1 else f"{stem}_{self.number}"

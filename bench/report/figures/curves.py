@@ -110,8 +110,7 @@ def sketches(comparison: Comparison) -> Iterator[Sketch]:
                 against,
                 factors=("optimizer", "augmentation"),
                 name=f"curves_{quantity.name}_{against}",
-                what=f"with pipeline {shown_name(comparison.usual_pipeline)}, a panel for each "
-                "architecture",
+                what=f"{comparison.usual_said}, a panel for each architecture",
             )
 
 

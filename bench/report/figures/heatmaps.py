@@ -63,7 +63,6 @@ def sketches(comparison: Comparison) -> Iterator[Sketch]:
     cases = comparison.usual
     if len(cases) < 2:
         return
-    pipeline = shown_name(comparison.usual_pipeline)
     for measure in MEASURES:
         if measure == "time_to_accuracy_s" and all(case.row["reached"] is None for case in cases):
             continue  # nothing was held out to see it by
@@ -78,7 +77,7 @@ def sketches(comparison: Comparison) -> Iterator[Sketch]:
                 measure,
                 name=comparison.name(f"{measure}_{row_axis}_{column_axis}"),
                 title=f"{heading(measure)}: {row_axis} by {column_axis}",
-                caption=f"{heading(measure)} with pipeline {pipeline}, mean over {other}s and "
+                caption=f"{heading(measure)} {comparison.usual_said}, mean over {other}s and "
                 f"seeds. {comparison.about(cases)}",
             )
 
@@ -143,8 +142,11 @@ def heat_map(found: Tiles, measure: str, *, name: str, title: str, caption: str)
     left_in = 0.3 + 0.07 * max(len(shown_name(row)) for row in found.rows)
     top_in = 0.35 + 0.04 * max(len(shown_name(column)) for column in found.columns)
     row_in = 0.34 if any("\n" in text for text in texts.values()) else 0.27
-    last_in = 0.06 * len(shown_name(found.columns[-1])) - column_in / 2  # it leans to the right
-    width_in = left_in + column_in * len(found.columns) + max(0.1, last_in)
+    over_in = max(  # heads lean to the right, over the columns that follow and beyond
+        0.062 * len(shown_name(column)) - column_in * (behind + 0.5)
+        for behind, column in enumerate(reversed(found.columns))
+    )
+    width_in = left_in + column_in * len(found.columns) + max(0.1, over_in)
     figure = new_figure(max(3.2, width_in), top_in + row_in * len(found.rows))
     axes = figure.subplots()
     draw_tiles(axes, found, texts, shares(found, measure))

@@ -65,7 +65,7 @@ _SETTINGS: dict[str, Any] = {
     "hatch.color": FOREGROUND,
     "hatch.linewidth": 0.4,
     "figure.constrained_layout.h_pad": 0.06,
-    "figure.constrained_layout.w_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.1,
 }
 
 

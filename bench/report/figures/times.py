@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 MOST_BARS = 72
 BAR_IN = 0.165
+NOTE_SIZE = 6.5
+NOTE_LETTER_IN = 0.054  # what a letter of a note takes, on average
+BARS_IN = 3.6  # for bars and notes, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,9 @@ def _note(case: Case, warm_s: float | None) -> str:
 
 
 def _figure(kept: Sequence[Bar], looks: dict[str, str]) -> "Figure":
-    label_in = 0.056 * max(len(bar.case.label) for bar in kept)
-    figure = new_figure(max(6.2, label_in + 3.6), 0.6 + BAR_IN * len(kept))
+    label_in = 0.058 * max(len(bar.case.label) for bar in kept)
+    width_in = max(6.2, label_in + BARS_IN)
+    figure = new_figure(width_in, 0.6 + BAR_IN * len(kept))
     axes = figure.subplots()
     longest = max(bar.with_compile_s or bar.warm_s or 0.0 for bar in kept)
     places = range(len(kept))
@@ -113,12 +117,25 @@ def _figure(kept: Sequence[Bar], looks: dict[str, str]) -> "Figure":
     ends = [bar.with_compile_s or bar.warm_s or 0.0 for bar in kept]
     axes.barh(places, ends, color=colors, alpha=0.35, height=0.75)
     axes.barh(places, [bar.warm_s or 0.0 for bar in kept], color=colors, height=0.75)
-    for place, (bar, end) in enumerate(zip(kept, ends, strict=True)):
+    for place, bar in enumerate(kept):
         if bar.span is not None:
             axes.plot(bar.span, [place, place], color="#8C8C8C", linewidth=1.2, marker="|")
-            end = max(end, bar.span[1])
         style: Any = "normal" if bar.warm_s is not None else "italic"
-        axes.text(end + longest * 0.012, place, bar.note, va="center", size=6.5, style=style)
+        at = reach_s(bar) + longest * 0.012
+        axes.text(at, place, bar.note, va="center", size=NOTE_SIZE, style=style)
     labels = [bar.case.label for bar in kept]
-    name_bars(axes, labels, size=6.5, end=longest * 1.45, unit="time to accuracy (s)")
+    end_s = axis_end_s(kept, width_in - label_in - 0.3)
+    name_bars(axes, labels, size=6.5, end=end_s, unit="time to accuracy (s)")
     return figure
+
+
+def reach_s(bar: Bar) -> float:
+    """Where a bar with its whisker ends and its note begins."""
+    return max(bar.with_compile_s or bar.warm_s or 0.0, *(bar.span or (0.0,)))
+
+
+def axis_end_s(kept: Sequence[Bar], axis_in: float) -> float:
+    """How far an axis of so many inches must go for all notes to stand on it."""
+    notes_in = {bar.case.label: NOTE_LETTER_IN * len(bar.note) + 0.1 for bar in kept}
+    needed = [reach_s(bar) / (1 - min(0.8, notes_in[bar.case.label] / axis_in)) for bar in kept]
+    return max(max(map(reach_s, kept)) * 1.1, *needed)
