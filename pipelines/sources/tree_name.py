@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.sources.errors import SourceError
+from pipelines.sources.places import expanded
 
 PREFIX = "folder:"
 IMAGE_SIZE = 32
@@ -38,7 +39,7 @@ class TreeName:
     @property
     def root(self) -> Path:
         """The tree's folder, absolute."""
-        return Path(self.path).expanduser().absolute()
+        return expanded(self.path).absolute()
 
     @property
     def name(self) -> str:
