@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.files import StoreError, explained, slug
 
 REFERENCE = "reference"
+LONGEST_NAME = 100  # letters of an image folder in its group's name: file systems take 255 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def group_folder(root: Path, machine: str, source: str, scale: str) -> Path:
     if source.startswith("folder:"):
         path = Path(source.removeprefix("folder:")).expanduser().resolve()
         mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
-        source = f"folder-{path.name}-{mark}"
+        source = f"folder-{path.name[:LONGEST_NAME]}-{mark}"
     return Path(root) / "_".join(map(slug, (machine, source, scale)))
 
 
