@@ -61,7 +61,8 @@ def cut_mix(op: CutMix, x_BCHW: Tensor, weight_B: Tensor, u_B2: Tensor) -> tuple
 
 def mixed_labels(labels_B: Tensor, own_B: Tensor, classes: int) -> Tensor:
     """float32 (B, classes): each label with the share of its own image, the next with the rest."""
-    one_hot_BK = torch.nn.functional.one_hot(labels_B, classes).to(torch.float32)
+    class_K = torch.arange(classes, device=labels_B.device)
+    one_hot_BK = (labels_B[:, None] == class_K).to(torch.float32)  # torch's own reads values back
     own_B1 = own_B[:, None].to(torch.float32)
     return one_hot_BK * own_B1 + one_hot_BK.roll(1, 0) * (1.0 - own_B1)
 
