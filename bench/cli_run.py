@@ -168,8 +168,9 @@ def run(
 
     def work() -> int:
         from bench.console import reporter
+        from bench.signals import stops_raise
 
-        with closing(reporter(progress, quiet=quiet)) as console:
+        with stops_raise(), closing(reporter(progress, quiet=quiet)) as console:
             return carry_out(console)
 
     raise typer.Exit(guarded(work, debug=debug))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from threading import RLock
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console as RichConsole
 from rich.panel import Panel
@@ -24,6 +24,7 @@ from bench.console_base import (
 from bench.console_json import JsonConsole
 from bench.console_live import LiveArea, State, lines
 from bench.errors import UsageError
+from bench.outlet import Outlet
 from bench.record import Memory, Point, Record
 from pipelines.catalog import unknown_name
 
@@ -44,7 +45,9 @@ class Console:
     def __init__(
         self, *, file: TextIO | None = None, terminal: bool | None = None, quiet: bool = False
     ) -> None:
-        self._rich = RichConsole(file=file or sys.stdout, force_terminal=terminal, highlight=False)
+        self._rich = RichConsole(
+            file=file or cast(TextIO, Outlet(sys.stdout)), force_terminal=terminal, highlight=False
+        )
         self._quiet = quiet
         self._live = self._rich.is_terminal and not self._rich.is_dumb_terminal and not quiet
         self._lock = RLock()

@@ -4,12 +4,13 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import msgspec
 
 from bench.cell import Run
 from bench.console_base import Planned, TimeLeft, first_line, peak_gib
+from bench.outlet import Outlet
 from bench.record import Memory, Point, Record
 
 
@@ -21,7 +22,7 @@ class JsonConsole:
     """
 
     def __init__(self, *, file: TextIO | None = None) -> None:
-        self._file = file or sys.stdout
+        self._file = file or cast(TextIO, Outlet(sys.stdout))
         self._left = TimeLeft()
         self._waiting: list[Run] = []
         self._began = time.monotonic()
@@ -109,7 +110,8 @@ class JsonConsole:
 
     def _event(self, event: str, **fields: Any) -> None:
         text = msgspec.json.encode({"event": event} | fields, enc_hook=str).decode()
-        print(text, file=self._file, flush=True)
+        self._file.write(f"{text}\n")
+        self._file.flush()
 
 
 def _of_run(run: Run) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from bench.locks import Turn
 from bench.plan import Plan
 from bench.record import Failure, Record, encode
 from bench.report.table import write_matrix
-from bench.signals import stops_held, stops_raise
+from bench.signals import stops_held, stops_let_through, stops_raise
 from bench.store import Store
 from bench.tensorboard.overview import write_overview
 from bench.todo import Todo
@@ -94,8 +94,12 @@ def execute(
             profile=profile,
             claims=claims,
         )
-        interrupted = work.train(timeout_s, fail_fast)
-        work.derive()
+        with stops_raise():
+            try:
+                interrupted = work.train(timeout_s, fail_fast)
+            except KeyboardInterrupt:  # between two runs, or a second time
+                interrupted = True
+            interrupted = work.derive() or interrupted
     return Outcome(counts=work.counts, interrupted=interrupted, problem=work.problem)
 
 
@@ -140,25 +144,35 @@ class _Work:
             self.problem = self.problem or str(error)
             return False
 
-    def derive(self) -> None:
-        """Writes what is made of the records; if it cannot be, it can be made at any time."""
+    def derive(self) -> bool:
+        """Writes what is made of the records; if it cannot be, it can be made at any time.
+
+        Returns:
+            Whether it was stopped from outside.
+        """
         if self.todo.left:
             self.console.notice(self.todo.left_told)
         others = [run for run in self.plan.todo if run.id in self.todo.left]
         before = [*self.plan.done, *self.plan.failed]
         records: list[Record] = []
+        late, problem = "the tables are not up to date", ""
+        interrupted = False
         try:
             with self.store.deriving():
                 records = self.store.records()
                 write_matrix(self.store, records)
                 write_overview(self.store, records, others, on_error=self.console.notice)
         except StoreError as error:
-            said = f"the tables are not up to date: {error}"
-            self.console.notice(f"{said}; `bench table` shows all records")
-            self.problem = self.problem or said
+            problem = f"{late}: {error}"
+        except KeyboardInterrupt:
+            interrupted = True
+        if problem or interrupted:
+            self.console.notice(f"{problem or late}; `bench table` shows all records")
+            self.problem = self.problem or problem
         # As they are now: another may have tried a failed one again since the plan was made.
         now = {record.run_id: record.status for record in [*before, *records]}
         self.counts.update(now[record.run_id] for record in before)
+        return interrupted
 
     def _overview(self, planned: Sequence[Run]) -> None:
         with self.store.deriving():
@@ -181,7 +195,7 @@ class _Work:
             memory=self.console.memory,
         )
         records = executor.run(self._jobs(), watcher)
-        with stops_raise(), closing(records):
+        with stops_held(), closing(records):
             try:
                 for record in records:
                     self._keep(record)
@@ -197,6 +211,8 @@ class _Work:
 
     def _jobs(self) -> Iterator[Job]:
         for run in self.todo.ours(self.plan.todo):
+            with stops_let_through():
+                pass  # a stop that comes between two runs cuts nothing off
             yield _job(self.plan, run, self.command, self.profile)
 
     def _keep(self, record: Record) -> None:

@@ -20,6 +20,7 @@ from bench.files import StoreError
 from bench.plan import RERUN, Plan
 from bench.record import Failure, Record, Status, decode
 from bench.setting import BUDGETS, Setting
+from bench.signals import stops_let_through
 from bench.store import Store
 from tests.made import made_curve, made_failure, made_metrics, made_record, made_run
 
@@ -53,7 +54,8 @@ class Executor:
                     watcher.epoch(job, point)
                 status = self.statuses[job.run.seed]
                 if status == "stop":
-                    signal.raise_signal(signal.SIGTERM)
+                    with stops_let_through():
+                        signal.raise_signal(signal.SIGTERM)
                 record = finished(self._draft, status)  # type: ignore[arg-type]
                 self._draft = None
                 yield record
