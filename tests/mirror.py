@@ -2,6 +2,7 @@
 
 import http.server
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,63 @@ class Handler(http.server.BaseHTTPRequestHandler):
         while span != "bytes=0-0" and not self.over.wait(0.05):
             self.wfile.write(content[:1])
             self.wfile.flush()
+
+    def do_resets(self, content: bytes, span: str) -> None:
+        self.do_cut(content, span)
+        self.reset()
+
+    def do_slams(self, content: bytes, span: str) -> None:
+        self.reset()
+
+    def do_circles(self, content: bytes, span: str) -> None:
+        self.send(302, b"", {"Location": self.path})
+
+    def do_wanders(self, content: bytes, span: str) -> None:
+        self.send(302, b"", {"Location": f"{self.path}x"})
+
+    def do_leaves(self, content: bytes, span: str) -> None:
+        self.send(302, b"", {"Location": "file:///etc/hostname"})
+
+    def do_nowhere(self, content: bytes, span: str) -> None:
+        self.send(302, b"", {"Location": "http://[::1/file"})
+
+    def do_html(self, content: bytes, span: str) -> None:
+        self.protocol_version = "HTTP/1.0"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(PAGE)
+
+    def do_garbage(self, content: bytes, span: str) -> None:
+        self.wfile.write(b"\x1b[2J\x07no HTTP at all\r\n\r\n")
+
+    def do_halfway(self, content: bytes, span: str) -> None:
+        """Half of it, and no more for as long as anybody waits."""
+        self.send(200, content[: len(content) // 2], {"Content-Length": str(len(content))})
+        while span != "bytes=0-0" and not self.over.wait(0.1):
+            pass
+
+    def do_minute(self, content: bytes, span: str) -> None:
+        """A byte at once, and the next one in a minute."""
+        self.send(200, content[:1], {"Content-Length": str(len(content))})
+        if span != "bytes=0-0":
+            self.over.wait(60)
+
+    def do_header(self, content: bytes, span: str) -> None:
+        """The file's head drips, a byte at a time; the question for one byte is answered well."""
+        if span == "bytes=0-0":
+            return self.do_ok(content, span)
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Never-Ends: ")
+        while not self.over.wait(0.05):
+            self.wfile.write(b"x")
+            self.wfile.flush()
+
+    def reset(self) -> None:
+        """Ends the connection as a crash does: with RST instead of FIN."""
+        self.wfile.flush()
+        now = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+        self.connection.close()
 
     def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

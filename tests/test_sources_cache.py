@@ -192,7 +192,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     def refuse(*args: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(disk.np, "save", refuse)
+    monkeypatch.setattr(disk, "_save", refuse)
     with pytest.raises(SourceError, match=r"No space left on device.*--data-dir"):
         obtain(tmp_path)
     assert contents(tmp_path) == [".lock"]

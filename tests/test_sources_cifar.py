@@ -1,6 +1,5 @@
 """CIFAR: the same images whichever way they come, and every way that fails says why."""
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -92,22 +91,6 @@ def test_an_archive_of_the_wrong_checksum_is_never_opened(
     monkeypatch.setattr(unpack.tarfile, "open", lambda *args: pytest.fail("opened"))
     with pytest.raises(SourceError, match="another checksum"):
         sources.load("cifar10", tmp_path)
-
-
-def test_files_in_a_folder_that_cannot_be_written_are_cached_in_the_usual_place(
-    made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lay_out(made.files, tmp_path / "shared")
-    allowed = os.access
-    monkeypatch.setattr(
-        sources.os,
-        "access",
-        lambda path, mode: "shared" not in str(path) and allowed(path, mode),
-    )
-    loaded(made, tmp_path / "shared")
-    assert (tmp_path / "usual" / "cache" / "cifar10").is_dir()
-    assert not (tmp_path / "shared" / "cache").exists()
-    assert sources.is_cached("cifar10", tmp_path / "shared")
 
 
 def test_a_data_dir_that_cannot_be_made_is_told(made: MadeCifar, tmp_path: Path) -> None:

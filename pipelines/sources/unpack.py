@@ -36,6 +36,7 @@ def files_in(
                     lacking.remove(member.name)
                     yield member.name, file.read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise WayFailed(f"{archive.name} is no whole tar archive ({error})") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise WayFailed(f"{archive.name} is no whole tar archive ({said})") from error
     if lacking:
         raise WayFailed(f"{archive.name} lacks {', '.join(sorted(lacking))}")
