@@ -159,7 +159,7 @@ def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:
     """Trains all epochs; the clock stops for evaluation and logging.
 
     Raises:
-        Diverged: The loss of an epoch is not finite.
+        Diverged: A loss of an epoch is not finite.
     """
     clock, meanwhile = TrainingClock(parts.device), Meanwhile(parts.device)
     step = fresh_step(parts)
@@ -191,12 +191,23 @@ def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:
         )
         draft.curve.append(point)
         on_point(point)
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"the training loss was {loss} in epoch {epoch + 1} "
-                f"(learning rate {point.learning_rate:.4g}): lower the learning rate"
-            )
+        check_finite(point, "training", loss)
+        if scores is not None:  # the last step's weights are judged here alone
+            check_finite(point, "validation", scores.loss)
     draft.conditions = meanwhile.conditions(clock.wall_s)
+
+
+def check_finite(point: Point, kind: str, loss: float) -> None:
+    """Refuses to go on with what is no number any more.
+
+    Raises:
+        Diverged: The loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"the {kind} loss was {loss} in epoch {point.epoch} "
+            f"(learning rate {point.learning_rate:.4g}): lower the learning rate"
+        )
 
 
 def fit_to_data(draft: Draft, parts: Parts, clock: TrainingClock) -> None:
@@ -222,7 +233,11 @@ def evaluate_validation(draft: Draft, parts: Parts) -> Scores | None:
 
 
 def evaluate_test(draft: Draft, parts: Parts) -> None:
-    """Looks at the test set, once, and keeps the predictions."""
+    """Looks at the test set, once, and keeps the predictions.
+
+    Raises:
+        Diverged: What the last step left gives no finite loss.
+    """
     cell = parts.cell
     with draft.timed("evaluate_s"):
         found = predict(parts.net.forward, parts.test, parts.autocast, eval_views=cell.eval_views)
@@ -234,6 +249,7 @@ def evaluate_test(draft: Draft, parts: Parts) -> None:
             target=cell.target_accuracy,
             compile_s=(draft.timings["compile_s"] or 0.0) + (draft.timings["first_batch_s"] or 0.0),
         )
+        check_finite(draft.curve[-1], "test", metrics.loss)
         draft.metrics = replace(
             metrics,
             eval_views=cell.eval_views,

@@ -10,6 +10,8 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -50,6 +52,7 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
     import torch
 
     from bench.memory import peaks
+    from bench.out_of_memory import told
     from bench.run import train
     from bench.store import Store
     from bench.tensorboard import RunLog, kept_positives
@@ -71,16 +74,21 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
         record = draft.record("ok")
     except Exception as error:  # noqa: BLE001 - every fault of a run is a row of the matrix
         traceback.print_exc()
-        record = draft.record(status_of(error), failure(error, store.log_path(job.run.id)))
+        with suppress(RuntimeError):  # a GPU after some errors answers nothing any more
+            draft.memory = peaks(torch.device(job.run.cell.device))
+        found = failure(error, store.log_path(job.run.id))
+        status = status_of(error)
+        if status == "oom":
+            found = replace(found, message=told(error, job.run.cell, draft.memory))
+        record = draft.record(status, found)
     log.finish(record, kept_positives(store, record))
     return record
 
 
 def status_of(error: Exception) -> Status:
     """The status that an exception means."""
-    import torch
-
     from architectures import Unfit
+    from bench.out_of_memory import ran_out
     from bench.run import Diverged
     from pipelines.base import Unsupported
     from pipelines.catalog import Unavailable
@@ -89,7 +97,7 @@ def status_of(error: Exception) -> Status:
         return "skipped"
     if isinstance(error, Diverged):
         return "diverged"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if ran_out(error):
         return "oom"
     return "crashed"
 
