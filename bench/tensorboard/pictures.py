@@ -80,5 +80,6 @@ def _name(image: Image.Image, names: Sequence[str], margin: int, font: Font) -> 
 
 def _png(image: Image.Image) -> bytes:
     buffer = BytesIO()
-    image.quantize(64).save(buffer, "PNG", optimize=True)
+    # quicker than the method taken unasked, and nearer to the colours
+    image.quantize(64, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

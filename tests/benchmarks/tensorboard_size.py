@@ -258,6 +258,7 @@ def main() -> None:
     shots = Path(sys.argv[3]) if len(sys.argv) > 3 else None
     if shots:
         shots.mkdir(parents=True, exist_ok=True)
+    busy = os.getloadavg()[0]  # other work on the machine makes all of it slower
     with tempfile.TemporaryDirectory() as name:
         root, runs = Path(name), cells * seeds
         start = time.perf_counter()
@@ -281,7 +282,11 @@ def main() -> None:
                 "server_mb": memory_mb(process),
                 "browser": browser,
             }
-    machine = {"python": platform.python_version(), "cores": os.cpu_count()}
+    machine = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load_before": round(busy, 1),
+    }
     print(json.dumps({"machine": machine, "figures": figures}, indent=1))
 
 
