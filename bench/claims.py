@@ -21,10 +21,11 @@ from typing import Self
 
 import msgspec
 
-from bench.files import StoreError, explained
+from bench.files import StoreError, explained, read_file
 
 BEAT_S = 10.0
 POLL_S = 1.0
+LARGEST_CLAIM = 4096  # bytes
 STALE_S = 180.0  # more than a network file system may take to show a heartbeat (60 s)
 
 
@@ -266,7 +267,7 @@ def _read(path: Path) -> Holder | None:
         FileNotFoundError: It was ended meanwhile.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Holder)
+        return msgspec.json.decode(read_file(path, LARGEST_CLAIM), type=Holder)
     except FileNotFoundError:
         raise
     except (OSError, ValueError):

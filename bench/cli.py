@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
+from bench.cli_check import check
 from bench.cli_options import (
     DataDir,
     Debug,
@@ -55,6 +56,7 @@ app.command()(report)
 app.command()(show)
 app.command()(tensorboard)
 app.command()(tune)
+app.command()(check)
 
 
 @app.callback()

@@ -16,15 +16,9 @@ def clear(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> str:
 
     Args:
         folder: A group's.
-        nobody_writes: Folders in which no other process can be writing now: there young ones
-            go as well, elsewhere they may be somebody's who lives.
+        nobody_writes: As in `unfinished`.
     """
-    quiet = set(nobody_writes)
-    gone = [
-        path
-        for path in sorted(folder.rglob("*.tmp"))
-        if OURS.search(path.name) and _removed(path, 0.0 if path.parent in quiet else STALE_S)
-    ]
+    gone = [path for path in unfinished(folder, nobody_writes=nobody_writes) if _removed(path)]
     if not gone:
         return ""
     named = ", ".join(str(path.relative_to(folder)) for path in gone[:NAMED])
@@ -32,12 +26,33 @@ def clear(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> str:
     return f"removed from {folder} what a process that died had left unfinished: {named}{more}"
 
 
-def _removed(path: Path, older_than_s: float) -> bool:
-    with suppress(OSError):  # finished just now by its writer, or not ours to remove
-        if time.time() - path.stat().st_mtime >= older_than_s:
-            path.unlink()
-            return True
+def unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> list[Path]:
+    """Files in a folder and below it that nobody will finish.
+
+    Args:
+        folder: A group's.
+        nobody_writes: Folders in which no other process can be writing now: there young ones
+            count as well, elsewhere they may be somebody's who lives.
+    """
+    quiet = set(nobody_writes)
+    return [
+        path
+        for path in sorted(folder.rglob("*.tmp"))
+        if OURS.search(path.name) and _is_old(path, 0.0 if path.parent in quiet else STALE_S)
+    ]
+
+
+def _is_old(path: Path, older_than_s: float) -> bool:
+    with suppress(OSError):  # finished just now by its writer
+        return time.time() - path.stat().st_mtime >= older_than_s
     return False
 
 
-__all__ = ["clear"]
+def _removed(path: Path) -> bool:
+    with suppress(OSError):  # finished just now by its writer, or not ours to remove
+        path.unlink()
+        return True
+    return False
+
+
+__all__ = ["clear", "unfinished"]

@@ -17,6 +17,9 @@ from typing import Literal, TextIO
 from bench.files import StoreError, explained
 
 POLL_S = 0.5
+NOTE_SIZE = 4096  # bytes, far more than a note has
+# Never another file by way of a link, since a lock is emptied; never a pipe that is waited for.
+SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Turn = Literal["alone", "wait", "share"]
 Notice = Callable[[str], None]
@@ -78,9 +81,29 @@ def serialized(path: Path) -> Iterator[None]:
         yield
 
 
+def look(path: Path) -> tuple[bool, str]:
+    """Whether a lock file is held, and by whom its note says; takes nothing and waits for nobody.
+
+    A note in one that nobody holds is of a process that died.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | SAFELY)
+    except OSError:
+        return False, ""
+    with os.fdopen(descriptor, encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True, _noted(file)
+        except OSError:
+            pass  # where nothing can be locked, nobody holds a lock
+        return False, _noted(file)
+
+
 def _opened(path: Path) -> TextIO:
     with explained(f"open {path}"):
-        return path.open("a+", encoding="utf-8")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | SAFELY, 0o666)
+    return os.fdopen(descriptor, "a+", encoding="utf-8")
 
 
 def _take(
@@ -118,12 +141,12 @@ def _note(file: TextIO) -> None:
 
 def _noted(file: TextIO) -> str:
     """Who the lock's note says holds it; "" where none is."""
-    file.seek(0)
     try:
-        note = json.loads(file.read())
+        file.seek(0)
+        note = json.loads(file.read(NOTE_SIZE))
         return f"pid {note['pid']} on {note['host']}, since {note['started']}"
-    except (OSError, ValueError, TypeError, KeyError):  # read between its lock and its note
-        return ""
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ""  # read between its lock and its note, or no note of ours
 
 
-__all__ = ["Turn", "held", "serialized"]
+__all__ = ["Turn", "held", "look", "serialized"]

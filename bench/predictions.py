@@ -1,16 +1,25 @@
 """What a run predicted for the test set, as a file: arrays of numbers, nothing to unpickle."""
 
+import struct
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
+from zipfile import BadZipFile, LargeZipFile, ZipFile
 
-from bench.files import StoreError
+from bench.files import StoreError, read_file
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
+
+LARGEST = 2**29  # bytes, as a file and unpacked
+# All that damaged archives and arrays make their readers raise.
+UNREADABLE = (
+    OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError, RuntimeError,
+    BadZipFile, LargeZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +55,46 @@ def unpacked(path: Path) -> Predictions:
 
     Raises:
         FileNotFoundError: There is none.
-        StoreError: It cannot be read.
+        StoreError: It cannot be read, or holds no predictions.
     """
-    import numpy as np
-
     try:
-        with np.load(path, allow_pickle=False) as found:
-            return Predictions(**{name: found[name] for name in found.files})
+        found = Predictions(**_arrays(read_file(path, LARGEST)))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, BadZipFile) as error:
-        raise StoreError(f"{path} cannot be read, run it again: {error}") from error
+    except UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise StoreError(f"{path} cannot be read, run it again: {reason}") from error
+    problem = _problem(found)
+    if problem:
+        raise StoreError(f"{path} holds no predictions, run it again: {problem}")
+    return found
+
+
+def _arrays(content: bytes) -> "dict[str, np.ndarray]":
+    import numpy as np
+
+    with ZipFile(BytesIO(content)) as archive:  # what unpacks to more than it says is cut there
+        unpacked_size = sum(entry.file_size for entry in archive.infolist())
+    if unpacked_size > LARGEST:
+        raise ValueError(f"it would unpack to {unpacked_size:,} bytes, more than {LARGEST:,}")
+    with np.load(BytesIO(content), allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}
+
+
+def _problem(found: Predictions) -> str:
+    """What does not fit together; "" for nothing."""
+    arrays = {"labels": found.labels, "predictions": found.predictions}
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            return f"{name} of type {array.dtype} and shape {array.shape} are no class numbers"
+        if len(array) and array.min() < 0:
+            return f"{name} go down to {array.min()}"
+    if len(found.labels) != len(found.predictions):
+        return f"{len(found.predictions)} predictions for {len(found.labels)} labels"
+    positives = found.positives
+    if positives is not None and (positives.ndim != 3 or positives.dtype.kind not in "iu"):
+        return f"positives of type {positives.dtype} and shape {positives.shape} are no counts"
+    return ""
 
 
 __all__ = ["Predictions", "packed", "unpacked"]

@@ -58,6 +58,7 @@ OPTIONS = {
         }
     ),
     "tensorboard": frozenset({"results", "-k", "--rebuild", "--host", "--port", "--debug"}),
+    "check": frozenset({"results", "--dry-run", "--format", "--data-dir", "--debug"}),
     "list": frozenset({"kind", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),

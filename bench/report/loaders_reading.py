@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 
-from bench.files import StoreError, explained
+from bench.files import StoreError, explained, read_file
 from bench.loader_record import LoadersRecord
 
 FILE = "loaders.json"
+LARGEST = 2**26  # bytes
 
 
 def read(folder: Path) -> LoadersRecord | None:
@@ -20,11 +21,11 @@ def read(folder: Path) -> LoadersRecord | None:
     path = folder / FILE
     if not path.exists():
         return None
-    with explained(f"read {path}"):
-        text = path.read_bytes()
     try:
+        with explained(f"read {path}"):
+            text = read_file(path, LARGEST)
         return msgspec.convert(_plain(msgspec.json.decode(text)), LoadersRecord)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path} is no record of `bench loaders` ({error}): call it again, or delete the file"
         ) from error

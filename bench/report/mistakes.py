@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.files import StoreError
 from bench.record import Record
-from bench.store import Store
+from bench.store import Predictions, Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,9 +71,11 @@ def find(store: Store, records: Iterable[Record], data_dir: Path | None = None) 
     found = []
     for record in largest:
         try:
-            found.append(store.load_predictions(record.run_id))
+            kept = store.load_predictions(record.run_id)
         except StoreError:  # results may be shared without them; how many were found is said
             continue
+        if _fits(kept, record):
+            found.append(kept)
     if not found:
         return Mistakes(problem="The predictions of these runs were not kept in this folder.")
     labels = found[0].labels
@@ -88,6 +90,13 @@ def find(store: Store, records: Iterable[Record], data_dir: Path | None = None) 
         images=tuple(most_mistaken(labels, same)),
     )
     return _with_pictures(mistakes, cell.source, largest[0].fingerprint, labels, data_dir)
+
+
+def _fits(kept: Predictions, record: Record) -> bool:
+    """Whether predictions are of the record's classes, and of any images."""
+    assert record.metrics is not None
+    given = (kept.labels, kept.predictions)
+    return all(len(array) and array.max() < len(record.metrics.per_class) for array in given)
 
 
 def _largest(records: Iterable[Record]) -> list[Record]:

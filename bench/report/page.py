@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.report import reasons
+from bench.report.made_of import NAME as MADE_OF
+from bench.report.made_of import made_of
 from bench.report.matrix import Matrix, build
 from bench.report.page_about import caption, environment_section, times_section
 from bench.report.page_cells import closer_section
@@ -64,6 +66,7 @@ def render(contents: Sequence[Content]) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name=MADE_OF, content=made_of((one.records, one.loaders) for one in contents)),
         tag("title", text(f"pipeline-bench: {titles[0]}" if titles else "pipeline-bench")),
         f"<style>{style}</style>",
     )

@@ -143,9 +143,14 @@ def kept_positives(store: Store, record: Record) -> "np.ndarray | None":
     if record.metrics is None:
         return None
     try:
-        return store.load_predictions(record.run_id).positives
+        positives_K2T = store.load_predictions(record.run_id).positives
     except StoreError:
         return None
+    fits = positives_K2T is not None and positives_K2T.shape[:2] == (
+        len(record.metrics.per_class),
+        2,
+    )
+    return positives_K2T if fits else None
 
 
 def point_scalars(point: Point) -> dict[str, float | None]:
