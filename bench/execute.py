@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,13 +17,15 @@ from bench.executors import Watcher
 from bench.executors.local import LocalExecutor
 from bench.files import StoreError
 from bench.locks import Turn
-from bench.plan import Plan
 from bench.record import Failure, Record, encode
 from bench.report.table import write_matrix
 from bench.signals import stops_held, stops_let_through, stops_raise
 from bench.store import Store
 from bench.tensorboard.overview import write_overview
 from bench.todo import Todo
+
+if TYPE_CHECKING:
+    from bench.plan import Plan
 
 FAILED = ("diverged", "oom", "timeout", "crashed")
 
@@ -51,7 +54,7 @@ class Outcome:
 
 
 def execute(
-    plan: Plan,
+    plan: "Plan",
     console: Reporter,
     *,
     command: str,
@@ -117,7 +120,7 @@ def _claims(store: Store, console: Reporter, turn: Turn) -> Iterator[Claims | No
 class _Work:
     """A plan on its way."""
 
-    plan: Plan
+    plan: "Plan"
     console: Reporter
     store: Store
     command: str
@@ -246,7 +249,7 @@ def rescued(record: Record) -> str:
     )
 
 
-def _job(plan: Plan, run: Run, command: str, profile: bool = False) -> Job:
+def _job(plan: "Plan", run: Run, command: str, profile: bool = False) -> Job:
     return Job(
         run=run,
         folder=str(plan.folder),

@@ -15,11 +15,10 @@ from bench.record import Record
 from bench.selection import select
 from bench.setting import BUDGETS, Setting
 from bench.store import Store, group_folder
+from bench.todo import RERUN
 from pipelines import sources
 from pipelines.building import canonical_name
 from pipelines.catalog import unknown_name
-
-RERUN = ("interrupted", "skipped")  # statuses that are tried again without being asked
 
 
 @dataclass(frozen=True, kw_only=True)

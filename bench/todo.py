@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bench.cell import Run
 from bench.claims import Claims, Holder
-from bench.plan import RERUN, Plan
 from bench.record import Record
 from bench.store import Store
+
+if TYPE_CHECKING:  # a plan knows the libraries; who carries it out need not load them
+    from bench.plan import Plan
+
+RERUN = ("interrupted", "skipped")  # statuses that are tried again without being asked
 
 
 @dataclass(kw_only=True)
@@ -22,7 +27,7 @@ class Todo:
         left: Runs that others hold, filled in as runs are handed out.
     """
 
-    plan: Plan
+    plan: "Plan"
     store: Store
     claims: Claims | None
     overtaken: Callable[[Record], None]
@@ -79,4 +84,4 @@ class Todo:
         return f"{runs} left to others that have claimed them: {'; '.join(whose)}"
 
 
-__all__ = ["Todo"]
+__all__ = ["RERUN", "Todo"]

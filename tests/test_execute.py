@@ -17,11 +17,12 @@ from bench.draft import Draft, Job
 from bench.execute import FAILED, Outcome, execute
 from bench.executors import Watcher
 from bench.files import StoreError
-from bench.plan import RERUN, Plan
+from bench.plan import Plan
 from bench.record import Failure, Record, Status, decode
 from bench.setting import BUDGETS, Setting
 from bench.signals import stops_let_through
 from bench.store import Store
+from bench.todo import RERUN
 from tests.made import made_curve, made_failure, made_metrics, made_record, made_run
 
 SETTING = Setting(
