@@ -15,8 +15,8 @@ GONE = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
 class Outlet(io.TextIOBase):
     """Writes at once. When the reader is gone the command is asked to stop, as by Ctrl-C.
 
-    What is still to be said then goes to standard error, and nowhere if nobody reads that either.
-    Under nohup the command goes on.
+    What is still to be said then goes to standard error, and nowhere if nobody reads that either;
+    likewise after a stop while a reader was waited for. Under nohup the command goes on.
 
     Args:
         file: Over a descriptor of the system.
@@ -46,20 +46,23 @@ class Outlet(io.TextIOBase):
                     self._file.write(text)
                     self._file.flush()
                 break
+            except KeyboardInterrupt:  # the reader may be one that never reads again
+                self._turn_away(self._file)
+                raise
             except OSError as error:
                 if error.errno not in GONE:
                     raise
-                self._reader_is_gone(self._file)
+                first = self._file is not sys.__stderr__
+                self._turn_away(self._file)
+                if first and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                    signal.raise_signal(signal.SIGINT)
         return len(text)
 
-    def _reader_is_gone(self, file: TextIO) -> None:
+    def _turn_away(self, file: TextIO) -> None:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, file.fileno())  # takes what is still buffered, now or when Python ends
         os.close(nothing)
-        first = file is not sys.__stderr__
-        self._file = sys.__stderr__ if first else None
-        if first and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.raise_signal(signal.SIGINT)
+        self._file = None if file is sys.__stderr__ else sys.__stderr__
 
 
 __all__ = ["Outlet"]

@@ -40,6 +40,7 @@ SETTINGS = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
 }
 POLL_S = 1.0
+CRASH = "Fatal Python error"
 MessageT = TypeVar("MessageT")
 
 
@@ -227,8 +228,13 @@ def cause_of_death(code: int) -> str:
 
 
 def tail(log: Path, lines: int = 40) -> str:
-    """The end of a log file; empty when there is none."""
+    """The end of a log file; empty when there is none.
+
+    Of a crash that Python itself reports, innermost call first, it is the beginning of the report.
+    """
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        said = log.read_text(errors="replace").splitlines()
     except OSError:
         return ""
+    crash = max((at for at, line in enumerate(said) if line.startswith(CRASH)), default=None)
+    return "\n".join(said[-lines:] if crash is None else said[crash : crash + lines])

@@ -1,0 +1,183 @@
+"""Runs `bench` commands in processes that are forked from one that has imported everything.
+
+A program of its own: lines of JSON come in, each a command; what becomes of it goes out as lines.
+Commands and their workers run the suite's own code in processes, groups and sessions as always;
+only Python and torch are not started anew for each, which takes seconds.
+"""
+
+import faulthandler
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any, NoReturn
+
+import bench.cli
+import bench.execute
+import bench.files
+import bench.prepare
+import bench.run
+import bench.tensorboard
+import bench.worker
+import pipelines.kornia
+import pipelines.torchvision  # noqa: F401 - so that no command pays for it
+from bench import environment
+from bench.environment import Probe
+from bench.executors import local
+
+HIGHEST = 512  # of the descriptors that a command may have
+
+
+class Forked:
+    """What `Worker` uses of `subprocess.Popen`."""
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        env: Mapping[str, str],
+        stdin: int,
+        stdout: int,
+        stderr: IO[bytes],
+        start_new_session: bool,
+    ) -> None:
+        assert command[-1] == "bench.worker"
+        assert start_new_session
+        assert stdin == stdout == subprocess.PIPE
+        jobs, messages = os.pipe(), os.pipe()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            serve(dict(env), jobs[0], messages[1], stderr.fileno())
+        os.close(jobs[0])
+        os.close(messages[1])
+        self.stdin, self.stdout = os.fdopen(jobs[1], "wb"), os.fdopen(messages[0], "rb")
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it lives."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float = 1e9) -> int:
+        """Likewise, once it has ended."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("worker", timeout)
+            time.sleep(0.005)
+        return code
+
+
+def serve(env: dict[str, str], jobs: int, messages: int, log: int) -> NoReturn:
+    """Becomes a worker."""
+    code = 1
+    try:
+        os.setsid()
+        take(jobs, messages, log)
+        os.environ.clear()
+        os.environ.update(env)
+        bench.worker.faulthandler = SimpleNamespace(enable=import_slowly)  # type: ignore[assignment]
+        bench.worker.main()
+        code = 0
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def import_slowly() -> None:
+    """What comes before the worker's imports, and they may take long."""
+    faulthandler.enable()
+    reached("starting")
+
+
+def take(*streams: int) -> None:
+    """Has these as standard streams, no other descriptor, and Python's own signal handlers."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    for target, descriptor in enumerate([os.dup(one) for one in [os.dup(one) for one in streams]]):
+        os.dup2(descriptor, target)
+    os.closerange(3, HIGHEST)
+    sys.stdin = open(0, closefd=False)
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = open(  # type: ignore[misc]
+        2, "w", closefd=False, buffering=1
+    )
+
+
+def reached(moment: str) -> None:
+    """Waits here for good where the present folder has a file that says so."""
+    if Path(f"wait-{moment}").exists():
+        Path(f"at-{moment}").write_text(str(os.getpid()))
+        time.sleep(600)
+
+
+def slowed(moment: str, function: Any) -> Any:
+    """The function, but two seconds later where the present folder has a file that says so."""
+
+    def slow(*arguments: Any, **named: Any) -> Any:
+        if Path(f"slow-{moment}").exists():
+            Path(f"at-{moment}").write_text(str(os.getpid()))
+            time.sleep(2.0)
+        return function(*arguments, **named)
+
+    return slow
+
+
+def probe() -> Probe:
+    """As on a machine without a GPU."""
+    reached("planning")
+    return Probe(torch="2", cuda_problem="no GPU")
+
+
+def begin(order: dict[str, Any]) -> int:
+    """Starts a command; its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    os.chdir(order["folder"])
+    modes = (os.O_RDONLY, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_APPEND)
+    take(*(os.open(path, mode) for path, mode in zip(order["streams"], modes, strict=True)))
+    sys.argv = ["bench", *order["arguments"]]
+    bench.cli.main()
+    raise AssertionError("it ends by itself")
+
+
+def main() -> None:
+    """Takes orders until there are no more; children that have ended are told."""
+    environment.probe = probe
+    local.subprocess = SimpleNamespace(  # type: ignore[assignment]
+        Popen=Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
+    )
+    bench.files._write = slowed("writing", bench.files._write)  # type: ignore[attr-defined]
+    bench.execute.write_matrix = slowed("deriving", bench.execute.write_matrix)
+    buffer = b""
+    print(json.dumps({"ready": True}), flush=True)
+    while True:
+        if select.select([0], [], [], 0.02)[0]:
+            chunk = os.read(0, 1 << 16)
+            if not chunk:
+                return
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                print(json.dumps({"pid": begin(json.loads(line))}), flush=True)
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            continue
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            print(json.dumps({"ended": pid, "code": code}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
