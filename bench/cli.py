@@ -26,6 +26,7 @@ from bench.cli_table import table
 from bench.cli_tensorboard import tensorboard
 from bench.cli_tune import tune
 from bench.guarding import guarded
+from bench.printable import printable
 
 app = typer.Typer(
     help="Which data pipeline, architecture, optimizer and augmentation gets a GPU to an accuracy "
@@ -155,7 +156,7 @@ def list_entries(
 
         return render(kind)
 
-    typer.echo(guarded(work, debug=debug), nl=False)
+    typer.echo(printable(guarded(work, debug=debug)), nl=False)
 
 
 @app.command()
@@ -170,7 +171,7 @@ def doctor(
         from bench.doctor import checks, render
 
         found = checks(data_dir, out)
-        typer.echo(render(found), nl=False)
+        typer.echo(printable(render(found)), nl=False)
         return any(check.status == "fail" for check in found)
 
     raise typer.Exit(2 if guarded(work, debug=debug) else 0)
@@ -185,11 +186,14 @@ def data(
 ) -> None:
     """Fetch, check and cache a source, and tell what it holds."""
 
+    def report(text: str) -> None:
+        typer.echo(printable(text), err=True)
+
     def work() -> str:
         import pipelines
 
         name = spelled(source, image_size, decode=False)
-        found = pipelines.load(name, data_dir, report=lambda text: typer.echo(text, err=True))
+        found = pipelines.load(name, data_dir, report=report)
         height, width = found.train.image_size
         return (
             f"{found.name}: {len(found.train)} training and {len(found.test)} test images of "
@@ -197,4 +201,4 @@ def data(
             f"fingerprint {found.fingerprint}"
         )
 
-    typer.echo(guarded(work, debug=debug))
+    typer.echo(printable(guarded(work, debug=debug)))

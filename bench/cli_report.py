@@ -7,6 +7,7 @@ import typer
 
 from bench.cli_options import DataDir, Debug, Select
 from bench.guarding import guarded
+from bench.printable import printable
 
 
 def report(
@@ -39,7 +40,7 @@ def report(
             data_dir=data_dir,
             machines=this_machine(),
         )
-        return write(order, lambda said: typer.echo(said, err=True))
+        return write(order, lambda said: typer.echo(printable(said), err=True))
 
     for path in guarded(work, debug=debug):
-        typer.echo(path)
+        typer.echo(printable(str(path)))

@@ -24,6 +24,7 @@ from bench.cli_options import (
     spelled,
 )
 from bench.guarding import guarded
+from bench.printable import printable
 
 if TYPE_CHECKING:
     from bench.console_base import Reporter
@@ -156,7 +157,7 @@ def run(
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
         if outcome.problem:
             said = f"{outcome.problem}. When that is mended, go on with: {command}"
-            typer.echo(f"bench: {said}", err=True)
+            typer.echo(f"bench: {printable(said)}", err=True)
         if profile:
             console.progress(traces_told(plan.folder, plan.todo))
         if report and not outcome.problem:

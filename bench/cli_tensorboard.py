@@ -8,6 +8,7 @@ import typer
 
 from bench.cli_options import Debug, Select
 from bench.guarding import guarded
+from bench.printable import printable
 
 
 def tensorboard(
@@ -27,7 +28,7 @@ def tensorboard(
     """Show runs in TensorBoard: throughput view, hparams, images, curves; until Ctrl-C."""
 
     def report(text: str) -> None:
-        typer.echo(text, err=True)
+        typer.echo(printable(text), err=True)
 
     def work() -> None:
         from bench.errors import UsageError

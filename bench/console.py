@@ -25,6 +25,7 @@ from bench.console_json import JsonConsole
 from bench.console_live import LiveArea, State, lines
 from bench.errors import UsageError
 from bench.outlet import Outlet
+from bench.printable import printable
 from bench.record import Memory, Point, Record
 from pipelines.catalog import unknown_name
 
@@ -174,12 +175,12 @@ class Console:
 
     def _line(self, text: str, style: str = "") -> None:
         with self._lock:
-            self._rich.print(Text(text, style), soft_wrap=True)
+            self._rich.print(Text(printable(text), style), soft_wrap=True)
 
     def _framed(self, text: str) -> None:
         if self._rich.is_terminal:
             with self._lock:
-                self._rich.print(Panel(Text(text), title="NOTICE", style="bold yellow"))
+                self._rich.print(Panel(Text(printable(text)), title="NOTICE", style="bold yellow"))
             return
         rule = "*" * PLAIN_WIDTH
         self._line(f"{rule}\nNOTICE: {text}\n{rule}")

@@ -7,6 +7,7 @@ from typing import NoReturn, TypeVar
 import typer
 
 from bench.errors import UsageError
+from bench.printable import in_one_line
 
 ResultT = TypeVar("ResultT")
 
@@ -44,5 +45,5 @@ def people_errors() -> tuple[type[Exception], ...]:
 
 def fail(message: str, *, code: int) -> NoReturn:
     """Prints one sentence on standard error and ends the command."""
-    typer.echo(f"bench: {message}", err=True)
+    typer.echo(f"bench: {in_one_line(message)}", err=True)
     raise typer.Exit(code)

@@ -14,6 +14,7 @@ from bench.cell import Cell
 from bench.strict_json import strict
 
 SCHEMA_VERSION = 1
+LONGEST_REASON = 300  # characters: it may quote what stands in the file
 LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
 
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
@@ -264,7 +265,7 @@ def decode(text: bytes) -> Record:
     try:
         return _as_record(plain)
     except RecordError as error:
-        raise RecordError(f"not a valid record: {error}") from error
+        raise RecordError(f"not a valid record: {str(error):.{LONGEST_REASON}}") from error
 
 
 def too_large(size: int) -> str:

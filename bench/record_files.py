@@ -26,7 +26,7 @@ def read_record(path: Path) -> Record | None:
     except NewerRecord as error:
         raise StoreError(f"{path} was {error}") from error
     if record.run_id != path.name.partition(".")[0]:
-        raise RecordError(f"it holds the record of another run, {record.run_id}")
+        raise RecordError(f"it holds the record of another run, {record.run_id:.40}")
     return record
 
 

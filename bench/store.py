@@ -32,6 +32,7 @@ from bench.files import StoreError, explained, make_folder, slug, write_atomical
 from bench.groups import Group, group_folder, groups
 from bench.locks import Turn, held, serialized
 from bench.predictions import Predictions, packed, unpacked
+from bench.printable import printable
 from bench.record import Record, RecordError, encode
 from bench.record_files import read_record, set_aside
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def _to_stderr(message: str) -> None:
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
 
 
 class Store:

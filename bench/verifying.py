@@ -12,6 +12,7 @@ from bench import environment
 from bench.errors import UsageError
 from bench.loader_plan import Options, check, choose_candidates
 from bench.plan import choose_device
+from bench.report.markup import csv
 from bench.signals import stops_raise
 from pipelines.catalog import unknown_name
 
@@ -108,7 +109,7 @@ def render(findings: "Sequence[Finding]", form: str) -> str:
         return json.dumps(rows, indent=1) + "\n"
     frame = pd.DataFrame(rows)
     if form == "csv":
-        return str(frame.to_csv(index=False, lineterminator="\n"))
+        return csv(frame)
     shown = pd.DataFrame(
         {
             "pipeline": frame["pipeline"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.printable import legible
 from bench.record import Record
 from bench.store import Store, groups
 
@@ -49,7 +50,7 @@ def find(root: Path, wanted: str, on_warning: Callable[[str], None] | None = Non
     for group in groups(root):
         store = Store(group.folder)
         records = store.records(on_warning) if on_warning else store.records()
-        known += [(record, store) for record in records]
+        known += [(legible(record), store) for record in records]
     if not known:
         raise UsageError(f"there are no records under {root}: `bench run` makes some")
     for test in (_is_it, _begins_so, _holds_it):
@@ -58,8 +59,12 @@ def find(root: Path, wanted: str, on_warning: Callable[[str], None] | None = Non
             raise UsageError(_ambiguous(wanted, found))
         if found:
             record, store = found[0]
-            return Found(record=record, store=store, earlier=store.attempts(record.run_id))
+            return Found(record=record, store=store, earlier=_earlier(store, record))
     raise UsageError(_unknown(root, wanted, known))
+
+
+def _earlier(store: Store, record: Record) -> list[Record]:
+    return [legible(earlier) for earlier in store.attempts(record.run_id)]
 
 
 def _is_it(record: Record, wanted: str) -> bool:

@@ -52,19 +52,29 @@ def markdown(
         best: Column to the rows that are set in bold.
         notes: Paragraphs between heading and table.
     """
-    texts = {
-        column.header: [
-            f"**{text}**" if index in best[name] else text.replace("|", "\\|")
+    texts = [
+        [
+            f"**{text}**" if index in best[name] else as_markdown(text)
             for index, text in enumerate(cells[name])
         ]
-        for name, column in columns.items()
-    }
-    table = pd.DataFrame(texts).to_markdown(
+        for name in columns
+    ]
+    headers = [as_markdown(column.header) for column in columns.values()]
+    rows = list(zip(*texts, strict=True))
+    table = pd.DataFrame(rows, columns=range(len(headers))).to_markdown(
         index=False,
+        headers=headers,
         colalign=["right" if column.is_number else "left" for column in columns.values()],
         disable_numparse=True,
     )
-    return "\n\n".join([f"### {title}", *notes, table]) + "\n"
+    said = [as_markdown(text, in_cell=False) for text in (title, *notes)]
+    return "\n\n".join([f"### {said[0]}", *said[1:], table]) + "\n"
+
+
+def as_markdown(text: str, *, in_cell: bool = True) -> str:
+    """A text in one line that ends no cell and makes neither HTML nor a link."""
+    plain = " ".join(text.split()).replace("<", "&lt;").replace("](", "]\\(")
+    return plain.replace("|", "\\|") if in_cell else plain
 
 
 def for_terminal(
@@ -99,7 +109,7 @@ def for_terminal(
     names = [name for name in columns if name not in dropped]
     for name in names:
         table.add_column(
-            columns[name].header,
+            Text(columns[name].header),
             justify="right" if columns[name].is_number else "left",
             overflow="fold",
         )
@@ -121,7 +131,7 @@ def for_terminal(
         console.print(Text(note, "dim"))
     if dropped:
         left_out = ", ".join(columns[name].header for name in dropped)
-        console.print(f"left out for width: {left_out}", style="dim")
+        console.print(Text(f"left out for width: {left_out}", "dim"))
     return out.getvalue()
 
 

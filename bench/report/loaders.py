@@ -12,6 +12,7 @@ import pandas as pd
 from bench.loader_record import LEAST_REPEATS, LoadersRecord, Series
 from bench.report.columns import ABSENT, TableError
 from bench.report.layout import Column, for_terminal, markdown
+from bench.report.markup import csv
 from bench.report.table import Form
 from pipelines.catalog import unknown_name
 
@@ -195,7 +196,7 @@ def render(
     if form == "json":
         return _json(record, found)
     if form == "csv":
-        return pd.DataFrame(found).to_csv(index=False, lineterminator="\n")
+        return csv(pd.DataFrame(found))
     cells = {name: [_text(name, row) for row in found] for name in COLUMNS}
     columns = {name: column for name, column in COLUMNS.items() if tells(name, cells[name])}
     first = [index for index, row in enumerate(found) if row["rank"] == "1"]

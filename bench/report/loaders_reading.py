@@ -7,6 +7,7 @@ import msgspec
 
 from bench.files import StoreError, explained, read_file
 from bench.loader_record import LoadersRecord
+from bench.printable import legible
 
 FILE = "loaders.json"
 LARGEST = 2**26  # bytes
@@ -24,7 +25,7 @@ def read(folder: Path) -> LoadersRecord | None:
     try:
         with explained(f"read {path}"):
             text = read_file(path, LARGEST)
-        return msgspec.convert(_plain(msgspec.json.decode(text)), LoadersRecord)
+        return legible(msgspec.convert(_plain(msgspec.json.decode(text)), LoadersRecord))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path} is no record of `bench loaders` ({error}): call it again, or delete the file"

@@ -1,10 +1,14 @@
-"""Tables of texts for other documents: an HTML fragment, and LaTeX with booktabs."""
+"""Tables for other documents: CSV, an HTML fragment, and LaTeX with booktabs."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 from bench.report.layout import Column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -17,7 +21,20 @@ LATEX = {
     "|": r"\textbar{}",
     "\u00b1": r"$\pm$",
 } | {mark: f"\\{mark}" for mark in "&%$#_"}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begin one in a spreadsheet
 _SPECIAL = re.compile("|".join(map(re.escape, LATEX)))
+
+
+def csv(frame: "pd.DataFrame") -> str:
+    """A table of figures and texts; none of them is taken for a formula by a spreadsheet."""
+    safe = frame.apply(lambda column: column if column.dtype.kind in "iufb" else column.map(_safe))
+    safe.columns = [_safe(name) for name in frame.columns]
+    return str(safe.to_csv(index=False, lineterminator="\n"))
+
+
+def _safe(value: Any) -> Any:
+    is_formula = isinstance(value, str) and value.startswith(FORMULA) and len(value) > 1
+    return f"'{value}" if is_formula else value
 
 
 def html(
@@ -106,4 +123,4 @@ def _rows(cells: Mapping[str, Sequence[str]]) -> int:
     return len(next(iter(cells.values()), []))
 
 
-__all__ = ["escaped", "html", "latex"]
+__all__ = ["csv", "escaped", "html", "latex"]

@@ -100,6 +100,11 @@ class Key:
         parts["torch"] = f"torch {self.torch}" if self.torch else ""
         return parts
 
+    def told(self, names: Sequence[str]) -> list[str]:
+        """Those of the parts, and only those that are known."""
+        parts = self.parts()
+        return [parts[name] for name in names if name in parts]
+
 
 def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
     """The matrix of one group's records, sorted by time to accuracy, then accuracy.
@@ -112,7 +117,7 @@ def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
     common, differing = budgets(list(grouped_runs))
     recipes = differing_settings([key.cell for key in grouped_runs])
     rows = [
-        _row(key, runs, ", ".join([*(key.parts()[name] for name in differing), *recipes[key.cell]]))
+        _row(key, runs, ", ".join([*key.told(differing), *recipes[key.cell]]))
         for key, runs in grouped_runs.items()
     ]
     frame = pd.DataFrame(rows, columns=_columns()).astype(dict.fromkeys(_figures(), float))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.report.columns import TableError
 from bench.report.layout import Column, for_terminal, markdown
-from bench.report.markup import html, latex
+from bench.report.markup import csv, html, latex
 from pipelines.catalog import unknown_name
 
 Form = Literal["rich", "md", "csv", "html", "latex", "json"]
@@ -72,7 +72,7 @@ def drawn(sheet: Sheet, form: Form, *, width: int | None = None, color: bool = F
     check_form(form)
     shown = (sheet.columns, sheet.cells, sheet.best)
     if form == "csv":
-        return sheet.frame.to_csv(index=False, lineterminator="\n")
+        return csv(sheet.frame)
     if form == "json":
         return json.dumps(as_json(sheet), indent=1) + "\n"
     if form == "md":

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.cell import Cell
+from bench.printable import printable
 from bench.record import Record, encode
 from bench.report.finding import Found
 from bench.report.matrix import bound_by
@@ -103,7 +104,7 @@ def _sections(
 
 
 def _texts(lines: Sequence[str] | Iterator[str]) -> list[Text]:
-    return [Text(line) for line in lines]
+    return [Text(printable(line)) for line in lines]
 
 
 def _run(found: Found) -> Iterator[str]:

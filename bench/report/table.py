@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from bench.files import StoreError
+from bench.printable import legible
 from bench.record import Record
 from bench.report.cautions import cautions
 from bench.report.columns import COLUMNS, NOT_REACHED, TableError, laid_out, shown
+from bench.report.markup import csv
 from bench.report.matrix import Matrix, build
 from bench.report.pivot import Grouping, Pivot, Shape, averaged, footings, pivoted, sorted_by
 from bench.report.retarget import retarget
@@ -100,7 +102,7 @@ def render_all(
     ]
     if form == "csv":
         whole = pd.concat([sheet.frame for sheet in sheets], ignore_index=True)
-        return whole.to_csv(index=False, lineterminator="\n")
+        return csv(whole)
     if form == "json":
         return json.dumps([as_json(sheet) for sheet in sheets], indent=1) + "\n"
     return "\n".join(drawn(sheet, form, width=width, color=color) for sheet in sheets)
@@ -116,7 +118,8 @@ def _chosen_groups(
     found = {}
     for group in groups(root, machines=machine):
         store = Store(group.folder)
-        found[group] = store.records(on_warning) if on_warning else store.records()
+        records = store.records(on_warning) if on_warning else store.records()
+        found[group] = [legible(record) for record in records]
     cells = list({record.cell: None for records in found.values() for record in records})
     if not cells:
         raise StoreError(f"there are no records under {root}: `bench run` makes some")

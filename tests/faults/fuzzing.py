@@ -1,0 +1,111 @@
+"""Bad input by the thousand, tried in a process of its own that may do little.
+
+The child may take so much more memory and so many seconds, write only where it is told, and neither
+unpickle, connect, nor start a program. How many inputs are tried grows with PIPELINE_BENCH_FUZZ.
+"""
+
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+TIMES = int(os.environ.get("PIPELINE_BENCH_FUZZ", "1"))
+GIB = 2**30
+NEVER = ("pickle.find_class", "socket.connect", "subprocess.Popen", "os.system", "os.exec")
+# Audit events that change files, and which of their arguments are paths.
+CHANGES = {
+    "os.remove": (0,), "os.rename": (0, 1), "os.mkdir": (0,), "os.rmdir": (0,), "os.link": (1,),
+    "os.symlink": (1,), "os.truncate": (0,), "os.chmod": (0,), "os.chown": (0,), "os.utime": (0,),
+    "shutil.rmtree": (0,), "shutil.move": (0, 1), "shutil.copyfile": (1,),
+}  # fmt: skip
+
+
+class Forbidden(BaseException):
+    """The child did what it may not; no handler of the suite swallows it."""
+
+
+def apart(
+    work: Callable[[], None],
+    *,
+    writes: Sequence[Path] = (),
+    seconds: float = 300.0,
+    more_memory: int = GIB,
+) -> None:
+    """Runs `work` in a forked process and fails as it does.
+
+    Args:
+        work: Raises what it finds.
+        writes: Folders in which files may be changed.
+        seconds: Longest that it may take.
+        more_memory: Bytes of address space beyond what there is at the start.
+
+    Raises:
+        AssertionError: It raised, did what it may not, or did not end; with its traceback.
+    """
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        child = os.fork()
+    if child == 0:
+        _in_child(work, writes, more_memory, writing)
+    os.close(writing)
+    deadline = time.monotonic() + seconds
+    signal_sent = False
+    with os.fdopen(reading, "rb") as told:
+        os.set_blocking(told.fileno(), False)
+        while True:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                break
+            if time.monotonic() > deadline and not signal_sent:
+                os.kill(child, signal.SIGKILL)
+                signal_sent = True
+            time.sleep(0.01)
+        said = (told.read() or b"").decode(errors="replace")
+    assert not signal_sent, f"still at work after {seconds} s"
+    assert status == 0, said or f"ended with status {status}"
+
+
+def _in_child(
+    work: Callable[[], None], writes: Sequence[Path], more_memory: int, writing: int
+) -> None:
+    code = 1
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + more_memory
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        sys.addaudithook(_watch([os.path.realpath(folder) for folder in writes]))
+        work()
+        code = 0
+    except BaseException:  # noqa: BLE001 - the parent raises it
+        os.write(writing, traceback.format_exc()[-60_000:].encode(errors="replace"))
+    finally:
+        os._exit(code)
+
+
+def _watch(writes: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
+    def check(path: Any, event: str) -> None:
+        if not isinstance(path, str | bytes | os.PathLike):
+            return  # a descriptor, which was opened before
+        place = Path(os.path.realpath(Path(os.fsdecode(path)).absolute().parent))
+        if not any(place.is_relative_to(folder) for folder in writes):
+            raise Forbidden(f"{event} of {os.fsdecode(path)!r}")
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in NEVER:
+            raise Forbidden(f"{event} {arguments}")
+        if event == "open":
+            path, _, flags = arguments
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND):
+                # opened through a link, what lies behind it is written
+                check(os.path.realpath(path) if isinstance(path, str) else path, event)
+        for place in CHANGES.get(event, ()):
+            check(arguments[place], event)
+
+    return hook

@@ -1,0 +1,176 @@
+"""Records that are damaged, made up or malicious (part of fault 12): refused, or shown as they are.
+
+Whatever lies in a results folder ends in a record that can be shown in every form, or in one of the
+suite's own errors with one sentence; nothing is unpickled, nothing outside is written, no memory or
+time is used beyond bounds.
+"""
+
+import json
+import tracemalloc
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bench.check import check
+from bench.files import StoreError
+from bench.printable import printable
+from bench.record import LARGEST_FILE, Record, RecordError, _hash, decode, encode
+from bench.report.conclusions import conclude
+from bench.report.finding import find
+from bench.report.page import render as page
+from bench.report.page_content import Content
+from bench.report.show import render as show
+from bench.report.table import render_all
+from bench.store import Group, Store
+from tests.faults.fuzzing import GIB, TIMES, apart
+from tests.faults.mutating import changed_bytes, with_double, with_token, with_values
+from tests.made import made_failure, made_record
+from tests.made_sound import sound_record
+
+GOOD = [encode(record) for record in (sound_record(), made_failure(), made_record(3))]
+FORMS = ("rich", "md", "csv", "html", "latex", "json")
+
+
+def hashed(plain: object) -> bytes:
+    """JSON with a hash that fits, as somebody would make it who wants to be believed."""
+    if not isinstance(plain, dict):
+        return json.dumps(plain).encode()
+    try:
+        plain["content_hash"] = _hash({**plain, "content_hash": ""})
+    except (ValueError, OverflowError, RecursionError):
+        plain["content_hash"] = ""
+    return json.dumps(plain).encode()
+
+
+def bad_records(random: Random, count: int) -> list[bytes]:
+    made = []
+    for number in range(count):
+        text = random.choice(GOOD)
+        match number % 5:
+            case 0 | 1:
+                made.append(changed_bytes(random, text))
+            case 2:
+                made.append(with_token(random, json.loads(text)))
+            case 3:
+                made.append(with_double(random, text))
+            case 4:
+                made.append(hashed(with_values(random, json.loads(text))))
+    return made
+
+
+def accepted(text: bytes) -> Record | None:
+    try:
+        return decode(text)
+    except RecordError as error:
+        reason = str(error)
+    assert len(reason) < 500
+    return None
+
+
+def test_damaged_and_made_up_records_are_refused_in_one_sentence() -> None:
+    def work() -> None:
+        kept = [accepted(text) for text in bad_records(Random(1), 6000 * TIMES)]
+        assert sum(record is None for record in kept) > 5000 * TIMES
+
+    apart(work)
+
+
+def absurd_records(seed: int, count: int) -> list[Record]:
+    """Different records that were made up and are nevertheless believed."""
+    random = Random(seed)
+    found: dict[str, Record] = {}
+    while len(found) < count:
+        record = accepted(hashed(with_values(random, json.loads(random.choice(GOOD)))))
+        if record is not None and record.content_hash:
+            found[record.content_hash] = record
+    return list(found.values())
+
+
+def put(folder: Path, records: list[Record]) -> Store:
+    """A group of records, each under its own name."""
+    store = Store(folder)
+    (folder / "records").mkdir(parents=True)
+    for number, record in enumerate(records):
+        if printable(record.run_id) == record.run_id and "/" not in record.run_id:
+            plain = json.loads(encode(record)) | {"run_id": f"{number:016x}"}
+            (folder / "records" / f"{number:016x}.json").write_bytes(hashed(plain))
+    return store
+
+
+def test_what_is_believed_can_be_shown_in_every_form(tmp_path: Path) -> None:
+    def work() -> None:
+        for number in range(6 * TIMES):
+            folder = tmp_path / str(number) / "a_b_c"
+            records = put(folder, absurd_records(number, 40)).records(pytest.fail)
+            assert len(records) > 30
+            for form in FORMS:
+                said = render_all(folder, form)  # type: ignore[arg-type]
+                assert "\x1b" not in said
+            conclude(records)
+            page([Content(group=Group(folder=folder), records=records)])
+            for record in records[:10]:
+                show(find(folder, record.run_id), width=80, color=False)
+            check(folder, dry_run=True, data_dir=None, report=pytest.fail)
+
+    apart(work, writes=[tmp_path, Path("/tmp")])
+
+
+def test_a_folder_of_strange_files_stops_nobody(tmp_path: Path) -> None:
+    random = Random(4)
+    store = Store(tmp_path / "results" / "a_b_c")
+    kept = store.write(sound_record())
+    records = store.folder / "records"
+    (records / "folder.json").mkdir()
+    (records / "loop.json").symlink_to("loop.json")
+    (records / "out.json").symlink_to("/dev/zero")
+    (records / "passwd.json").symlink_to("/etc/passwd")
+    for number, text in enumerate(bad_records(random, 60)):
+        (records / f"{number:016x}.json").write_bytes(text)
+    (records / ("x" * 200 + ".json")).write_bytes(b"{}")
+    (records / "new\nline\x1b[2J.json").write_bytes(b"{}")
+    (records / "caf\udce9.json").write_bytes(b"{}")
+    with (records / "huge.json").open("wb") as file:
+        file.truncate(300 * 2**30)
+    import os
+
+    os.mkfifo(records / "pipe.json")
+
+    def work() -> None:
+        told: list[str] = []
+        assert [record.run_id for record in store.records(told.append)] == [kept.run_id]
+        assert len(told) > 60
+        assert [record.run_id for record in store.records(pytest.fail)] == [kept.run_id]
+        check(store.folder, dry_run=False, data_dir=None, report=told.append)
+        assert "resnet18" in render_all(tmp_path / "results", "md")
+
+    apart(work, writes=[tmp_path, Path("/tmp")], more_memory=2**29)
+
+
+def test_a_hundred_megabytes_are_refused_at_little_cost() -> None:
+    text = GOOD[0].replace(b'"command": ""', b'"command": "' + b"x" * 100_000_000 + b'"')
+    assert len(text) > LARGEST_FILE
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordError, match=r"100,0\d\d,\d\d\d bytes are more than"):
+            decode(text)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_most_that_fits_into_a_file_stays_within_memory() -> None:
+    nested = b'{"a":[' + b"[]," * (LARGEST_FILE // 24) + b"[]]}"  # an eighth of it
+
+    def work() -> None:
+        assert accepted(nested) is None
+
+    apart(work, more_memory=2 * GIB // 8)
+
+
+def test_a_run_that_would_make_a_record_too_large_is_not_lost_in_silence() -> None:
+    record = made_record(record={"command": "x" * LARGEST_FILE})
+    with pytest.raises(RecordError, match=r"cannot be kept: .* bytes are more than"):
+        encode(record)
+    with pytest.raises((RecordError, StoreError)):
+        decode(b" " * (LARGEST_FILE + 1))
