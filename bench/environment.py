@@ -11,24 +11,25 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench.commands import ask
 from bench.files import slug
-from pipelines.compiling import compiler_problem
+from pipelines.dali_ops.trial import wheels
 
 PACKAGES = {
     "pipeline_bench": "pipeline-bench",
     "torch": "torch",
     "torchvision": "torchvision",
     "kornia": "kornia",
-    "dali": "nvidia-dali-cuda130",
     "timm": "timm",
 }
 PROBE_TIMEOUT_S = 180.0
+LONGEST_FIELD = 100  # letters of what nvidia-smi calls a GPU or a driver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,9 @@ class Probe:
         torch_cuda: CUDA version that torch was built for; "" for none.
         cuda: Whether a kernel ran on the GPU.
         cuda_problem: Why not, in one sentence.
-        gpu: Name of the GPU.
+        gpu: Name of the GPU, also of one that cannot be used, if torch sees it.
         capability: Its compute capability, "9.0".
+        built_for: Capabilities that torch has code for, "7.5 8.0 9.0"; "" if it runs.
         memory_gib: Its memory.
         bf16: Whether it multiplies bf16 itself.
         compiler: Whether torch.compile finds a C++ compiler (and Triton, for a GPU).
@@ -54,6 +56,7 @@ class Probe:
     cuda_problem: str = ""
     gpu: str = ""
     capability: str = ""
+    built_for: str = ""
     memory_gib: float | None = None
     bf16: bool = False
     compiler: bool = False
@@ -71,6 +74,7 @@ def describe(device: str) -> dict[str, Any]:
     found: dict[str, Any] = {"python": platform.python_version()}
     found |= {name: package_version(package) for name, package in PACKAGES.items()}
     found |= {
+        "dali": dali_version(),
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if device == "cuda" else None,  # type: ignore[no-untyped-call]
@@ -118,22 +122,26 @@ def this_machine() -> tuple[str, ...]:
 
 
 def nvidia_smi(field: str) -> str | None:
-    """One field of the first visible GPU, without touching CUDA; None without nvidia-smi."""
+    """One field of the first visible GPU, without touching CUDA; None without nvidia-smi.
+
+    What is no single line of plain text is none of its answers.
+    """
+    said = run_command(nvidia_smi_command(field))
+    plain = said is not None and len(said) <= LONGEST_FIELD and said.isprintable()
+    return said if plain else None
+
+
+def nvidia_smi_command(fields: str) -> list[str]:
+    """Asks nvidia-smi for fields of the first visible GPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     visible = "0" if visible in ("", "-1") else visible
-    command = ["nvidia-smi", f"--id={visible}", f"--query-gpu={field}", "--format=csv,noheader"]
-    return run_command(command)
+    return ["nvidia-smi", f"--id={visible}", f"--query-gpu={fields}", "--format=csv,noheader"]
 
 
 def run_command(command: list[str], timeout_s: float = 10.0) -> str | None:
     """What a command prints; None when it is missing, fails or hangs."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+    said = ask(command, timeout_s=timeout_s)
+    return None if said.problem else said.text or None
 
 
 def package_version(distribution: str) -> str | None:
@@ -142,6 +150,11 @@ def package_version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def dali_version() -> str | None:
+    """Of whichever of its wheels is installed; they differ by the CUDA that they are for."""
+    return next(filter(None, map(package_version, wheels())), None)
 
 
 @cache
@@ -209,7 +222,11 @@ def command_line(arguments: list[str] | None = None) -> str:
     """This command as a person would type it again, with the home folder as "~"."""
     name, *rest = sys.argv if arguments is None else arguments
     program = "bench" if Path(name).name in {"bench", "__main__.py", "cli.py"} else Path(name).name
-    return shlex.join([program, *rest]).replace(str(Path.home()), "~")
+    line = shlex.join([program, *rest])
+    try:
+        return line.replace(str(Path.home()), "~")
+    except RuntimeError:  # a user without an entry in the list of users and without HOME
+        return line
 
 
 def python_module(name: str) -> list[str]:
@@ -228,10 +245,11 @@ def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
     """Tries the device in a process of its own, so that this one never touches CUDA."""
     try:
         done = subprocess.run(
-            python_module("bench.environment"),
+            python_module("bench.probing"),
             env=python_environment(),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=timeout_s,
             check=False,
         )
@@ -241,37 +259,7 @@ def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
     if done.returncode or not lines:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         return Probe(cuda_problem=f"torch could not be tried: {said[-1]}")
-    return Probe(**json.loads(lines[-1]))
-
-
-def probe_here() -> Probe:
-    """Tries the device in this process."""
     try:
-        import torch
-    except (ImportError, OSError) as error:
-        return Probe(cuda_problem=f"torch cannot be imported: {error}")
-    software = Probe(torch=str(torch.__version__), torch_cuda=torch.version.cuda or "")
-    try:
-        torch.ones(8, device="cuda").sum().item()
-    except (RuntimeError, AssertionError) as error:
-        problem = " ".join(str(error).split()).split(". ")[0]
-        compiler = compiler_problem(gpu=False)
-        return replace(
-            software, cuda_problem=problem, compiler=not compiler, compiler_problem=compiler
-        )
-    properties = torch.cuda.get_device_properties(0)
-    compiler = compiler_problem(gpu=True)
-    return replace(
-        software,
-        cuda=True,
-        gpu=properties.name,
-        capability=f"{properties.major}.{properties.minor}",
-        memory_gib=round(properties.total_memory / 2**30, 2),
-        bf16=torch.cuda.is_bf16_supported(including_emulation=False),
-        compiler=not compiler,
-        compiler_problem=compiler,
-    )
-
-
-if __name__ == "__main__":
-    print(json.dumps(asdict(probe_here())))
+        return Probe(**json.loads(lines[-1]))
+    except (ValueError, TypeError):
+        return Probe(cuda_problem=f"torch could not be tried: it printed {lines[-1][:100]!r}")

@@ -9,6 +9,7 @@ from bench import environment, grid, recipe_files, registry
 from bench.cell import AXES, Cell, Precision, Run, Scale
 from bench.changes import apply as apply_changes
 from bench.changes import parse as parse_changes
+from bench.doctor import gpu_told
 from bench.environment import Probe
 from bench.errors import UsageError
 from bench.record import Record
@@ -91,7 +92,14 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
     notices: list[str] = []
     device = choose_device(options.device, probe, notices)
     setting = choose_setting(options, probe, device)
+    if device == "cuda" and options.compile is None and not setting.compile:
+        notices.append(
+            f"torch.compile cannot work here ({probe.compiler_problem}): nets run uncompiled, as "
+            "cells of their own (compile off). Run `bench doctor` for what to do, or add "
+            "--no-compile."
+        )
     cells = choose_cells(options, setting)  # a typo is told before anything is fetched
+    notices += registry.broken_told()
     data_dir = options.data_dir or sources.default_data_dir()
     source, problem = sources.resolve(options.source, data_dir, report=report)
     if problem:
@@ -157,7 +165,7 @@ def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
     if asked == "cuda" and not probe.cuda:
         raise UsageError(
             f"--device cuda: no GPU can be used here: {probe.cuda_problem}. "
-            "Run `bench doctor` for what to do, or leave --device out to use the CPU."
+            f"bench doctor says: {gpu_told(probe)}. Or leave --device out to use the CPU."
         )
     if asked == "auto" and not probe.cuda:
         notices.append(
@@ -178,8 +186,9 @@ def choose_setting(options: Options, probe: Probe, device: str) -> Setting:
     budget = BUDGETS[scale]
     if options.target is not None:
         budget = replace(budget, target_accuracy=options.target)
-    compile_nets = device == "cuda" if options.compile is None else options.compile
-    if compile_nets and probe.compiler_problem:
+    possible = not probe.compiler_problem
+    compile_nets = device == "cuda" and possible if options.compile is None else options.compile
+    if compile_nets and not possible:
         raise UsageError(
             f"torch.compile cannot work here: {probe.compiler_problem}. "
             "Run `bench doctor` for what to do, or add --no-compile."

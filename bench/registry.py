@@ -53,6 +53,20 @@ def listing(kind: str) -> list[Listing]:
     return usable + broken
 
 
+def broken_told() -> list[str]:
+    """A sentence for each kind that a grid took all entries of, where some could not be had."""
+    told = []
+    for kind, catalog in CATALOGS.items():
+        broken = catalog.broken if catalog.looked_through else {}
+        if broken:
+            reasons = "; ".join(f"{file}.py ({reason})" for file, reason in broken.items())
+            told.append(
+                f"The grid lacks the {kind} of files that cannot be used: {reasons}. "
+                "Mend them, or take them away."
+            )
+    return told
+
+
 def defaults(kind: str) -> list[str]:
     """Names of the entries that the default grid uses."""
     return [entry.name for entry in listing(kind) if entry.default]

@@ -119,6 +119,11 @@ class Catalog(Generic[EntryT]):
         return self._scan[0]
 
     @property
+    def looked_through(self) -> bool:
+        """Whether somebody has asked for all entries, rather than for some by name."""
+        return "_scan" in vars(self)
+
+    @property
     def broken(self) -> Mapping[str, str]:
         """File name (no ending) to the reason why it could not be imported."""
         return self._scan[1]

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import subprocess
 import sysconfig
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -13,20 +15,57 @@ from typing import ParamSpec, TypeVar
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _numbers = count()
+TRIAL_TIMEOUT_S = 60.0
 
 
 def compiler_problem(*, gpu: bool) -> str:
     """What torch.compile lacks on this machine, in one sentence; "" when nothing."""
-    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
+    language, variable, names = ("C++", "CXX", ("g++", "clang++", "c++"))
     if gpu:
         if find_spec("triton") is None:
             return "Triton is not installed"
-        compilers = (os.environ.get("CC", ""), "gcc", "clang", "cc")
-    if not any(name and shutil.which(name) for name in compilers):
-        return f"no C{'' if gpu else '++'} compiler found"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        language, variable, names = ("C", "CC", ("gcc", "clang", "cc"))
+    named = os.environ.get(variable, "")
+    compiler = next(filter(shutil.which, filter(None, (named, *names))), None)
+    if compiler is None:
+        return f"no {language} compiler found"
+    include = sysconfig.get_path("include")
+    if not (Path(include) / "Python.h").is_file():
         return "the C headers of Python (Python.h) are not installed"
-    return ""
+    fault = _fault_of(compiler, os.environ.get("PATH", ""), language, include)
+    return f"the {language} compiler {compiler} does not work: {fault}" if fault else ""
+
+
+@cache
+def _fault_of(compiler: str, path: str, language: str, include: str) -> str:
+    """What keeps a compiler from reading Python's headers; it writes nothing.
+
+    Args:
+        compiler: Its name.
+        path: Where it is looked for; another path may have another one of this name.
+        language: "C" or "C++".
+        include: The headers' folder.
+    """
+    standard = "<cstddef>" if language == "C++" else "<stdlib.h>"
+    command = [compiler, "-fsyntax-only", "-x", language.lower(), "-I", include, "-"]
+    try:
+        done = subprocess.run(
+            command,
+            input=f"#include <Python.h>\n#include {standard}\n",
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TRIAL_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"it did not end within {TRIAL_TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return str(error.strerror)
+    if done.returncode == 0:
+        return ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line), f"exit status {done.returncode}")
 
 
 def compiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

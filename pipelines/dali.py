@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.catalog import Unavailable
 from pipelines.dali_ops.engines import HELD, PREFETCH, DynamicEngine, Engine, GraphEngine
 from pipelines.dali_ops.feeds import ArrayFeed, FileFeed
 from pipelines.dali_ops.plan import WAYS, make_plan
+from pipelines.dali_ops.trial import fault
 from pipelines.native_ops.mixes import mixed_labels
 
 GRAPH, DYNAMIC = "graph", "dynamic"
@@ -28,6 +30,9 @@ class DaliPipeline(Pipeline):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, DALI.semantics(request.augmentation))
+        broken = fault(request.device.type, dynamic=request.mode == DYNAMIC)
+        if broken:
+            raise Unavailable(f"dali cannot be used here: {broken}; bench doctor says what to do")
         self._labels_N = request.images.labels.to(request.device)
         self._plan = make_plan(request)
         self._feed = (

@@ -1,5 +1,6 @@
 """What the pipelines compile: a code object each, and a plain word when it cannot work."""
 
+import shutil
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipelines import compiling
 from pipelines.compiling import compiled, compiler_problem
 
 
@@ -16,10 +18,39 @@ def test_what_torch_compile_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.delenv("CXX", raising=False)
     assert compiler_problem(gpu=False) == "no C++ compiler found"
     compiler = tmp_path / "g++"
-    compiler.touch(mode=0o755)
+    compiler.write_text("#!/bin/sh\nexit 0\n")
+    compiler.chmod(0o755)
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     assert "Python.h" in compiler_problem(gpu=False)
     (tmp_path / "Python.h").touch()
+    assert compiler_problem(gpu=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "fault"),
+    [
+        ("echo 'g++: fatal error: cannot execute cc1plus' >&2; exit 1", "cannot execute cc1plus"),
+        ("exit 1", "exit status 1"),
+        ("sleep 60", "it did not end within"),
+        ("printf 'error: \\377' >&2; exit 1", "error"),
+    ],
+)
+def test_a_compiler_that_is_there_and_does_not_work_gives_its_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, fault: str
+) -> None:
+    monkeypatch.setattr(compiling, "TRIAL_TIMEOUT_S", 1.0)
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    said = compiler_problem(gpu=False)
+    assert said.startswith(f"the C++ compiler {compiler} does not work: ")
+    assert fault in said
+
+
+def test_the_compiler_of_this_machine_works() -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ here")
     assert compiler_problem(gpu=False) == ""
 
 

@@ -2,13 +2,16 @@
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from bench import doctor, environment
+from bench import doctor, doctor_gpu, doctor_libraries, environment
+from bench.commands import Answer
 from bench.doctor import Check, checks, render
+from bench.doctor_gpu import Smi
 from bench.environment import Probe
 from pipelines import sources
 
@@ -25,29 +28,18 @@ GOOD = Probe(
 NO_GPU = Probe(torch="2.14.1", torch_cuda="13.0", cuda_problem="Found no NVIDIA driver")
 
 
-def smi(monkeypatch: pytest.MonkeyPatch, cuda: str | None, apps: str = "") -> None:
-    """Pretends a driver that serves CUDA up to `cuda`; None for no driver."""
-
-    def answer(command: list[str], timeout_s: float = 10.0) -> str | None:
-        if cuda is None or command[0] != "nvidia-smi":
-            return None
-        asked = " ".join(command)
-        if "compute-apps" in asked:
-            return apps or None
-        if "=driver_version" in asked:
-            return "550.54"
-        return "NVIDIA H100" if "=name" in asked else f"| NVIDIA-SMI  CUDA Version: {cuda}  |"
-
-    monkeypatch.setattr(environment, "run_command", answer)
+SMI = Smi(gpu="NVIDIA H100", driver="580.1", cuda="13.1")
+MISSING = Smi(problem="nvidia-smi is not installed", missing=True)
 
 
 def python_says(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str = "") -> None:
     done = SimpleNamespace(returncode=code, stderr=stderr, stdout="")
-    monkeypatch.setattr(doctor, "_python", lambda code: done)
+    monkeypatch.setattr(doctor_libraries, "python", lambda code: done)
 
 
 def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    smi(monkeypatch, "13.1")
+    monkeypatch.setattr(doctor, "look", lambda: SMI)
+    monkeypatch.setattr(doctor_gpu, "ask", lambda command: Answer())
     python_says(monkeypatch, 0)
     monkeypatch.setattr(environment, "probe", lambda: GOOD)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
@@ -57,7 +49,7 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert {check.status for check in found} == {"ok"}
     names = [check.name for check in found]
     for name in ("python", "torch", "gpu", "driver", "kornia", "dali", "compile", "data", "disk",
-                 "results", "gpu use", "cpu"):  # fmt: skip
+                 "results", "temp", "gpu use", "cpu"):  # fmt: skip
         assert name in names
     assert list(tmp_path.iterdir()) == []
 
@@ -65,7 +57,7 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_nothing_works_and_every_problem_has_its_advice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    smi(monkeypatch, None)
+    monkeypatch.setattr(doctor, "look", lambda: MISSING)
     python_says(monkeypatch, 1, "Traceback\nModuleNotFoundError: No module named 'x'")
     broken = Probe(cuda_problem="torch cannot be imported: no torch", compiler_problem="no g++")
     monkeypatch.setattr(environment, "probe", lambda: broken)
@@ -90,11 +82,9 @@ def test_nothing_works_and_every_problem_has_its_advice(
         ("9.0", "12.0", "ok"),
     ],
 )
-def test_only_a_driver_of_an_older_major_is_too_old(
-    monkeypatch: pytest.MonkeyPatch, built: str, able: str, status: str
-) -> None:
-    smi(monkeypatch, able)
-    check = doctor.driver(Probe(torch="2.14", torch_cuda=built))
+def test_only_a_driver_of_an_older_major_is_too_old(built: str, able: str, status: str) -> None:
+    found = Smi(gpu="NVIDIA H100", driver="550.54", cuda=able)
+    check = doctor.driver(Probe(torch="2.14", torch_cuda=built), found)
     assert check is not None
     assert check.status == status
     if status == "fail":
@@ -102,35 +92,52 @@ def test_only_a_driver_of_an_older_major_is_too_old(
         assert "12" in check.advice
 
 
+CUDA_TORCH = partial(Probe, torch="2", torch_cuda="13.0")
+
+
 @pytest.mark.parametrize(
     ("probe", "visible", "advice"),
     [
-        (Probe(torch="2", cuda_problem="not compiled with CUDA"), "0", "built for CPUs"),
+        (Probe(torch="2", cuda_problem="not compiled with CUDA"), "0", "built for CPUs: pip inst"),
         (
-            Probe(torch="2", torch_cuda="13.0", cuda_problem="CUDA error: no kernel image is av"),
+            CUDA_TORCH(
+                cuda_problem="CUDA error: no kernel image is available for execution on the device",
+                capability="6.1",
+                built_for="7.5 8.0 9.0",
+            ),
             "0",
-            "no code for this GPU",
+            "a GPU this old: pip install --force-reinstall torch torchvision --index-url",
         ),
-        (Probe(torch="2", torch_cuda="13.0", cuda_problem="No CUDA GPUs"), "", "unset CUDA_VIS"),
-        (Probe(torch="2", torch_cuda="13.0", cuda_problem="driver is too old"), "0", "driver"),
+        (
+            CUDA_TORCH(
+                cuda_problem="CUDA error: no kernel image is available for execution on the device",
+                capability="13.0",
+                built_for="7.5 8.0 9.0 12.0",
+            ),
+            "0",
+            "newer than this torch, which has code for 7.5 8.0 9.0 12.0: pip install --upgrade",
+        ),
+        (CUDA_TORCH(cuda_problem="No CUDA GPUs"), "", "unset CUDA_VIS"),
+        (CUDA_TORCH(cuda_problem="The NVIDIA driver is too old"), "0", "update the driver"),
+        (CUDA_TORCH(cuda_problem="CUDA error: out of memory"), "0", "another process holds it"),
+        (CUDA_TORCH(cuda_problem="system not yet initialized"), "0", "nvidia-fabricmanager"),
+        (CUDA_TORCH(cuda_problem="unknown error"), "0", "dmesg"),
     ],
 )
 def test_a_gpu_that_cannot_be_used_fails_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, probe: Probe, visible: str, advice: str
 ) -> None:
-    smi(monkeypatch, "12.4")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    check = doctor.gpu(probe)
+    check = doctor.gpu(probe, Smi(gpu="NVIDIA H100", driver="550.54", cuda="12.4"))
     assert check.status == "fail"
     assert probe.cuda_problem in check.message
     assert advice in check.advice
 
 
-def test_no_gpu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    smi(monkeypatch, None)
-    assert doctor.gpu(NO_GPU).status == "warn"
-    assert doctor.driver(NO_GPU) is None
-    assert doctor.neighbours(NO_GPU) is None
+def test_no_gpu_is_no_failure() -> None:
+    assert doctor.gpu(NO_GPU, MISSING).status == "warn"
+    assert doctor.driver(NO_GPU, MISSING) is None
+    assert doctor.neighbours(NO_GPU, MISSING) is None
 
 
 def test_a_torch_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,35 +147,29 @@ def test_a_torch_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_neighbours_on_the_gpu_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    smi(monkeypatch, "13.0", apps="4711, python, 5000 MiB")
-    check = doctor.neighbours(GOOD)
+    apps = Answer(text="4711, python, 5000 MiB")
+    monkeypatch.setattr(doctor_gpu, "ask", lambda command: apps)
+    check = doctor.neighbours(GOOD, SMI)
     assert check is not None
     assert check.status == "warn"
     assert "4711" in check.message
 
 
-def test_the_lack_of_dali_counts_only_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    python_says(monkeypatch, 1, "ImportError: libcudart.so.12: no such file")
-    with_gpu = doctor.library("dali", driver=True)
-    assert (with_gpu.status, with_gpu.advice) == ("warn", "pip install nvidia-dali-cuda130")
-    assert "libcudart" in with_gpu.message
-    assert doctor.library("dali", driver=False).status == "ok"
-
-
 def test_a_library_that_breaks_is_told_from_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     python_says(monkeypatch, -11)
-    assert "exit status -11" in doctor.library("kornia", driver=False).message
+    assert "exit status -11" in doctor.library("kornia").message
 
     def hang(code: str) -> None:
         raise subprocess.TimeoutExpired("python", 300)
 
-    monkeypatch.setattr(doctor, "_python", hang)
-    assert "takes more than" in doctor.library("kornia", driver=False).message
+    monkeypatch.setattr(doctor_libraries, "python", hang)
+    assert "takes more than" in doctor.library("kornia").message
     assert "takes more than" in doctor.compiler(GOOD).message
+    assert "takes more than" in doctor.dali(GOOD, SMI).message
 
 
 def test_a_real_library_is_really_imported() -> None:
-    assert doctor.library("torchmetrics", driver=False).status == "ok"
+    assert doctor.library("torchmetrics").status == "ok"
 
 
 def test_a_compiler_that_fails_gives_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import torch
 
-from bench import environment
+from bench import environment, probing
 from bench.environment import Probe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -195,7 +195,7 @@ def test_what_torch_says_about_the_gpu_is_kept_in_one_sentence(
         raise RuntimeError("The driver is too old (found version 12020). Please update.\nMore.")
 
     monkeypatch.setattr(torch, "ones", refuse)
-    found = environment.probe_here()
+    found = probing.probe_here()
     assert found.cuda_problem == "The driver is too old (found version 12020)"
     assert not found.cuda
 

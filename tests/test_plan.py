@@ -68,12 +68,15 @@ def test_the_device_is_the_gpu_where_one_works_and_a_lack_is_noticed(
     assert all("No GPU (no NVIDIA driver): running on the CPU" in text for text in notices)
 
 
-def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_found() -> None:
+def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "gpu_told", lambda probe: "it is unplugged -> plug it in")
     with pytest.raises(UsageError) as caught:
         choose_device("cuda", NO_GPU, [])
     assert str(caught.value) == (
         "--device cuda: no GPU can be used here: no NVIDIA driver. "
-        "Run `bench doctor` for what to do, or leave --device out to use the CPU."
+        "bench doctor says: it is unplugged -> plug it in. Or leave --device out to use the CPU."
     )
 
 
@@ -105,6 +108,7 @@ def test_what_is_asked_for_beats_what_is_usual() -> None:
 
 def test_compilation_that_cannot_work_is_refused_only_where_it_is_wanted() -> None:
     assert not setting(NO_COMPILER).compile
+    assert not setting(replace(GPU, compiler_problem="no C compiler found"), "cuda").compile
     with pytest.raises(UsageError) as caught:
         setting(NO_COMPILER, compile=True)
     assert str(caught.value) == (

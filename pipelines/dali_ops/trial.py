@@ -1,0 +1,56 @@
+"""Whether DALI works on this machine, found by a pipeline that gives a single number.
+
+DALI can be found and still not work: a wheel for another CUDA, a driver that is too old for it.
+That shows when a first pipeline is built, and is no fault of the run that builds it.
+"""
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import distributions
+from typing import Any
+
+WHEEL = "nvidia-dali-cuda"
+DYNAMIC_MODULE = "nvidia.dali.experimental.dynamic"
+
+
+@cache
+def fault(device: str, *, dynamic: bool = False) -> str:
+    """Why DALI does not work here, in one line; "" if it does.
+
+    Args:
+        device: "cpu" or "cuda".
+        dynamic: Whether its dynamic mode is to work.
+    """
+    try:
+        dali: Any = import_module("nvidia.dali")
+        fn: Any = import_module("nvidia.dali.fn")
+        if dynamic:
+            import_module(DYNAMIC_MODULE)
+        pipe = dali.Pipeline(
+            batch_size=1, num_threads=1, device_id=0 if device == "cuda" else None, seed=0
+        )
+        with pipe:
+            pipe.set_outputs(fn.constant(idata=[1], device="gpu" if device == "cuda" else "cpu"))
+        pipe.build()
+        pipe.run()
+    except (ImportError, OSError) as error:
+        return f"it cannot be imported ({_line(error)})"
+    except Exception as error:  # noqa: BLE001 - whatever DALI raises, it does not work here
+        if "memory" in str(error).lower():
+            return ""  # the device is full, which is the run's affair
+        return f"it fails when it is first used ({_line(error)})"
+    return ""
+
+
+def wheels() -> list[str]:
+    """DALI's installed distributions: ["nvidia-dali-cuda130"]."""
+    names = {found.metadata["Name"] for found in distributions()}
+    return sorted(name for name in names if name and name.startswith(WHEEL))
+
+
+def _line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+__all__ = ["fault", "wheels"]
