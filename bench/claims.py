@@ -55,7 +55,8 @@ class Holder:
         if self.host != platform.node() or self.place != place():
             return None
         if self.place:
-            return birth(self.pid) != self.born
+            now = birth(self.pid)
+            return not now or now != self.born
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:

@@ -200,7 +200,7 @@ def _id(seed: int) -> str:
 
 
 Machine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -1,0 +1,111 @@
+"""A grid whose worker only pretends to train, in a process of its own: all else is real.
+
+`python -m tests.faults.acting FOLDER ORDER` with an `Order` as JSON.
+"""
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from bench import claims
+from bench.console import Console
+from bench.draft import Draft
+from bench.execute import execute
+from bench.executors import local
+from bench.locks import Turn
+from bench.messages import Done, EpochDone, Ready, read_job, send
+from bench.store import Store
+from tests.made import made_curve, made_metrics, made_run
+
+STARTED = "--act"
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """What to pretend.
+
+    Args:
+        seeds: Runs of the plan.
+        turn: As in `execute`.
+        work_s: What a run takes.
+        noise: Bytes that a record has more than it needs.
+        limit: Largest file that can be written, in bytes; None for any.
+        stale_s: After how long a claim that is not renewed is dead.
+        beat_s: How often one is renewed.
+    """
+
+    seeds: int = 3
+    turn: Turn = "alone"
+    work_s: float = 0.0
+    noise: int = 0
+    limit: int | None = None
+    stale_s: float = claims.STALE_S
+    beat_s: float = claims.BEAT_S
+
+
+def plan_of(folder: Path, seeds: int) -> Any:
+    """One cell with so many seeds; `bench.plan` would load torch to make a plan."""
+    runs = [made_run(seed, architecture="cnn4", pipeline="native") for seed in range(seeds)]
+    records = {record.run_id: record for record in Store(folder).records()}
+    return SimpleNamespace(
+        folder=folder,
+        data_dir=folder,
+        todo=[run for run in runs if run.id not in records],
+        done=[records[run.id] for run in runs if run.id in records],
+        failed=[],
+        skipped=[],
+        notices=[],
+        seen={run_id: record.content_hash for run_id, record in records.items()},
+    )
+
+
+def act(order: Order) -> None:
+    """The worker's part: a record for each job, all at its end."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    send(out, Ready(import_s=0.0))
+    for line in sys.stdin.buffer:
+        draft = Draft(job=read_job(line))
+        time.sleep(order.work_s)
+        draft.curve += made_curve(2, 100, 0.5)
+        send(out, EpochDone(point=draft.curve[0]))
+        draft.metrics = made_metrics(0.5, 1.0)
+        draft.environment = {"by": os.getppid(), "noise": "x" * order.noise}
+        send(out, Done(record=draft.record("ok")))
+
+
+def main(folder: Path, order: Order) -> int:
+    """The grid; its exit code."""
+    claims.STALE_S, claims.BEAT_S = order.stale_s, order.beat_s
+    text = msgspec.json.encode(order).decode()
+    command = [sys.executable, "-m", "tests.faults.acting", STARTED, text]
+    local.python_module = lambda name: command
+    plan = plan_of(folder, order.seeds)
+    if order.limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order.limit, order.limit))
+    console = Console(terminal=False)
+    console.plan(plan)
+    outcome = execute(
+        plan,
+        console,
+        command="bench run",
+        timeout_s=600.0,
+        fail_fast=False,
+        turn=order.turn,
+    )
+    console.summary(outcome.counts, folder / "matrix.md", "bench run")
+    print(outcome.problem, file=sys.stderr)
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    wanted = msgspec.json.decode(sys.argv[2], type=Order)
+    if sys.argv[1] == STARTED:
+        act(wanted)
+    else:
+        sys.exit(main(Path(sys.argv[1]), wanted))
