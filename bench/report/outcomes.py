@@ -46,7 +46,8 @@ SPEED = Metric(name="images_per_s", label="images/s", ratio=True, higher=True, t
 TIME = Metric(
     name="time_to_accuracy_s", label="time to accuracy", ratio=True, higher=False, timing=True
 )
-METRICS = (ACCURACY, MACRO_F1, SPEED, TIME)
+TRAIN = Metric(name="train_s", label="train time", ratio=True, higher=False, timing=True)
+METRICS = (ACCURACY, MACRO_F1, SPEED, TIME)  # what effects are told of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,21 +82,22 @@ class Outcome:
     def values(self, metric: Metric) -> tuple[float, ...]:
         """One figure a run, percents for scores; infinite for a missed target."""
         runs = self.trusted if metric.timing else self.good
-        found = (_value(run, metric) for run in runs)
+        found = (value_of(run, metric) for run in runs)
         return tuple(value for value in found if value is not None)
 
     @property
     def reached(self) -> int:
         """Runs that reached the target."""
-        return sum(_value(run, TIME) not in (None, math.inf) for run in self.good)
+        return sum(value_of(run, TIME) not in (None, math.inf) for run in self.good)
 
     @property
     def aimed(self) -> int:
         """Runs that could have been seen to reach it."""
-        return sum(_value(run, TIME) is not None for run in self.good)
+        return sum(value_of(run, TIME) is not None for run in self.good)
 
 
-def _value(run: Record, metric: Metric) -> float | None:
+def value_of(run: Record, metric: Metric) -> float | None:
+    """A figure of a run that ended well, a percent for a score; None where it has none."""
     assert run.metrics is not None
     if metric is TIME:
         if run.cell.protocol == "speedrun":  # nothing is held out to see it by
@@ -104,6 +106,8 @@ def _value(run: Record, metric: Metric) -> float | None:
         return math.inf if seconds is None else seconds
     if metric is SPEED:
         return run.throughput.median if run.throughput and run.throughput.median > 0 else None
+    if metric is TRAIN:
+        return run.timings.train_s if run.timings.train_s > 0 else None
     return 100 * float(getattr(run.metrics, metric.name))
 
 
@@ -171,10 +175,12 @@ __all__ = [
     "METRICS",
     "SPEED",
     "TIME",
+    "TRAIN",
     "Metric",
     "Outcome",
     "matching_key",
     "mean",
     "outcomes_by_group",
     "setting_key",
+    "value_of",
 ]
