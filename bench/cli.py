@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import __version__
+from bench import __version__, surroundings
 from bench.cli_check import check
 from bench.cli_options import (
     DataDir,
@@ -41,6 +41,11 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the `bench` script."""
+    surroundings.fit()
+    problem = surroundings.problem(sys.argv[1:])
+    if problem:
+        typer.echo(f"bench: {problem}", err=True)
+        sys.exit(2)
     app()
 
 

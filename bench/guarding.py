@@ -1,5 +1,6 @@
 """How a verb ends: with what it made, or with one sentence and the exit code that fits it."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -21,9 +22,29 @@ def guarded(work: Callable[[], ResultT], *, debug: bool) -> ResultT:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, BrokenPipeError):  # whoever read along has seen enough
+            raise
         if isinstance(error, people_errors()):
             fail(str(error), code=2)
+        surroundings = _of_surroundings(error)
+        if surroundings:
+            fail(surroundings, code=2)
         fail(f"{type(error).__name__}: {error} (a fault of the suite; --debug shows where)", code=1)
+
+
+def _of_surroundings(error: Exception) -> str:
+    """A sentence for an error that the machine made, not the suite; "" for others."""
+    if isinstance(error, ImportError):
+        module = (error.name or "").partition(".")[0]
+        ours = module in ("bench", "pipelines", "architectures")
+        return "" if ours else f"a library cannot be imported ({error}): see bench doctor"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        where = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return (
+            f"{where} cannot be used: {error.strerror}; permit it or name another file or folder "
+            "(--debug shows where it was wanted)"
+        )
+    return ""
 
 
 def people_errors() -> tuple[type[Exception], ...]:

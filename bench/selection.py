@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from bench.cell import Cell
 from bench.errors import UsageError
 
+DEEPEST = 50  # brackets and nots within each other
+LONGEST = 200  # characters of an expression that a message repeats
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 
+OPERATORS = ("and", "or", "not")
 Test = Callable[[str], bool]
 
 
@@ -41,11 +44,14 @@ class _Parser:
         self._expression = expression
         self._names = names
         self._tokens = _TOKEN.findall(expression)
+        self._depth = 0
 
     def parse(self) -> Test:
         test = self._either()
         if self._tokens:
-            raise self._malformed(f"unexpected {self._tokens[0]!r}")
+            near = difflib.get_close_matches(self._tokens[0], OPERATORS, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise self._malformed(f"unexpected {self._tokens[0]!r}{hint}")
         return test
 
     def _either(self) -> Test:
@@ -61,6 +67,14 @@ class _Parser:
         return lambda name: all(test(name) for test in tests)
 
     def _one(self) -> Test:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise self._malformed(f"it is nested more than {DEEPEST} deep")
+        test = self._unnested()
+        self._depth -= 1
+        return test
+
+    def _unnested(self) -> Test:
         if self._take("not"):
             negated = self._one()
             return lambda name: not negated(name)
