@@ -18,16 +18,34 @@ class StrangeFile(ValueError):
     """Something that lies where a file of ours is expected and is none."""
 
 
+_ELSEWHERE = "name another folder"
+_ADVICE = {
+    errno.EACCES: f"permit it, or {_ELSEWHERE}",
+    errno.EPERM: f"permit it, or {_ELSEWHERE}",
+    errno.EROFS: _ELSEWHERE,
+    errno.ENOTDIR: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
+    errno.EEXIST: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ELOOP: f"its links lead in circles: {_ELSEWHERE}",
+    errno.ENOSPC: f"make room, or {_ELSEWHERE}",
+    errno.EDQUOT: f"make room, or {_ELSEWHERE}",
+    errno.EFBIG: f"make room, or {_ELSEWHERE}",
+}
+
+
 @contextmanager
 def explained(action: str) -> Iterator[None]:
-    """Turns an operating system's error into a `StoreError` that says what could not be done."""
+    """Turns an operating system's error into a `StoreError`: what could not be done, what to do."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         where = str(error.filename or "")
         detail = f" ({where})" if where and where not in action else ""
-        raise StoreError(f"cannot {action}: {reason}{detail}") from error
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise StoreError(
+            f"cannot {action}: {reason}{detail}{'; ' if advice else ''}{advice}"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

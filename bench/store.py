@@ -164,12 +164,11 @@ class Store:
         Raises:
             StoreError: A newer version of the suite wrote one of them; it is left untouched.
         """
-        try:
-            paths = sorted(self._records.iterdir())
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StoreError(f"cannot read {self._records}: {error.strerror}") from error
+        with explained(f"read {self._records}"):
+            try:
+                paths = sorted(self._records.iterdir())
+            except FileNotFoundError:
+                return []
         found = (self._decode(path, on_warning) for path in paths if path.suffix == ".json")
         return [record for record in found if record is not None]
 

@@ -22,7 +22,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError) as caught:
         write_atomically(path, b"new")
-    assert str(caught.value) == f"cannot write {path}: No space left on device"
+    assert str(caught.value) == (
+        f"cannot write {path}: No space left on device; make room, or name another folder"
+    )
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -47,10 +49,14 @@ def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
 def test_an_explanation_names_the_file_unless_it_is_named_already() -> None:
     with pytest.raises(StoreError) as caught, explained("read the folder"):
         raise PermissionError(13, "Permission denied", "/some/file")
-    assert str(caught.value) == "cannot read the folder: Permission denied (/some/file)"
+    advice = "permit it, or name another folder"
+    assert str(caught.value) == f"cannot read the folder: Permission denied (/some/file); {advice}"
     with pytest.raises(StoreError) as caught, explained("read /some/file"):
         raise PermissionError(13, "Permission denied", "/some/file")
-    assert str(caught.value) == "cannot read /some/file: Permission denied"
+    assert str(caught.value) == f"cannot read /some/file: Permission denied; {advice}"
+    with pytest.raises(StoreError) as caught, explained("read it"):
+        raise OSError("as a library says it")
+    assert str(caught.value) == "cannot read it: as a library says it"
 
 
 def test_other_errors_are_not_explained_away() -> None:

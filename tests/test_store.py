@@ -15,6 +15,7 @@ import pytest
 from bench import files, record_files
 from bench.record import encode
 from bench.store import Store, StoreError, group_folder, groups
+from tests.faults.rights import of_a_user
 from tests.made import made_failure, made_record, made_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -221,10 +222,9 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
             Store(folder).check_writable()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="Permission denied"):
+    with of_a_user(), pytest.raises(StoreError, match="Permission denied; permit it, or name"):
         Store(tmp_path / "group").check_writable()
 
 
