@@ -37,9 +37,9 @@ BUDGETS: dict[Scale, Budget] = {
         epochs=3,
         batch_size=64,
         width=0.125,
-        train_images=1600,
+        train_images=1280,
         validation_images=400,
-        test_images=2000,
+        test_images=1500,
         target_accuracy=0.25,
     ),
 }
