@@ -1,18 +1,22 @@
 # make bench   the default grid and its report, set-up included
 # make test    the tests, set-up included
+# make gpu     all that needs a GPU, within 10 minutes; again to go on
 # make check   lint, format and types
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: bench test check format clean
+.PHONY: bench test gpu check format clean
 
 bench: $(READY)
 	$(BIN)/bench run --grid default --report $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+gpu: $(READY)
+	$(BIN)/bench selfcheck --gpu $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check

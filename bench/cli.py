@@ -21,6 +21,7 @@ from bench.cli_options import (
 )
 from bench.cli_report import report
 from bench.cli_run import run
+from bench.cli_selfcheck import selfcheck
 from bench.cli_show import show
 from bench.cli_table import table
 from bench.cli_tensorboard import tensorboard
@@ -63,6 +64,7 @@ app.command()(show)
 app.command()(tensorboard)
 app.command()(tune)
 app.command()(check)
+app.command()(selfcheck)
 
 
 @app.callback()

@@ -59,6 +59,11 @@ OPTIONS = {
     ),
     "tensorboard": frozenset({"results", "-k", "--rebuild", "--host", "--port", "--debug"}),
     "check": frozenset({"results", "--dry-run", "--format", "--data-dir", "--debug"}),
+    "selfcheck": frozenset(
+        {
+            "--gpu", "--device", "--budget", "--part", "--source", "--data-dir", "--out", "--debug",
+        }
+    ),
     "list": frozenset({"kind", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),

@@ -1,0 +1,280 @@
+"""Each net against what the device can do: percent of the compute and of the memory floor.
+
+    python -m bench.roofline GROUP_FOLDER DEVICE
+
+Speeds are those of the records in the folder; peaks are measured now. Writes `roofline.json` and
+`roofline.md` there.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cell import Precision
+from bench.files import write_atomically
+from bench.record import Record
+from bench.store import Store
+from bench.strict_json import strict
+from pipelines.sources.tree_name import IMAGE_SIZE, PREFIX, parse
+
+if TYPE_CHECKING:
+    from bench.net_work import Work
+    from bench.peaks import Peaks
+
+NAME = "roofline"
+CHANNELS = 3  # of every source
+BYTES = {"bf16": 2, "fp32": 4}
+HEADS = (
+    "architecture", "optimizer", "batch size", "GFLOP forward", "GFLOP training", "MB moved",
+    "images/s, step alone", "images/s", "compute floor images/s", "memory floor images/s",
+    "% of compute", "% of memory", "bound by",
+)  # fmt: skip
+# Dense bf16 and memory as NVIDIA's data sheets state them, by the name that the driver gives.
+DATA_SHEETS = {
+    "NVIDIA H200": (989e12, 4.8e12),
+    "NVIDIA H100 80GB HBM3": (989e12, 3.35e12),
+    "NVIDIA H100 PCIe": (756e12, 2.0e12),
+    "NVIDIA A100-SXM4-80GB": (312e12, 2.039e12),
+    "NVIDIA A100-SXM4-40GB": (312e12, 1.555e12),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One net by its fastest record.
+
+    Args:
+        architecture: Entry name.
+        optimizer: Of that record, as the batch size and the precision.
+        batch_size: Images a step.
+        precision: Likewise.
+        width: Of the net.
+        forward_flops: Of one image.
+        train_flops: Of one image in training, every pass of the optimizer counted.
+        traffic_bytes: That one image has to move at least in training.
+        ceiling_images_per_s: The step alone, fed one cached batch.
+        images_per_s: Of the same record, data included.
+        compute_floor_images_per_s: At the device's peak, if memory cost nothing.
+        memory_floor_images_per_s: Likewise, if arithmetic cost nothing.
+    """
+
+    architecture: str
+    optimizer: str
+    batch_size: int
+    precision: Precision
+    width: float
+    forward_flops: float
+    train_flops: float
+    traffic_bytes: float
+    ceiling_images_per_s: float
+    images_per_s: float
+    compute_floor_images_per_s: float
+    memory_floor_images_per_s: float
+
+    @property
+    def compute_pct(self) -> float:
+        """Of the compute floor that the step alone reaches."""
+        return 100 * self.ceiling_images_per_s / self.compute_floor_images_per_s
+
+    @property
+    def memory_pct(self) -> float:
+        """Likewise of the memory floor."""
+        return 100 * self.ceiling_images_per_s / self.memory_floor_images_per_s
+
+    @property
+    def bound(self) -> str:
+        """Which of both floors is the lower one."""
+        compute = self.compute_floor_images_per_s <= self.memory_floor_images_per_s
+        return "compute" if compute else "memory"
+
+
+def fastest(records: Sequence[Record]) -> list[Record]:
+    """Of each net the record whose step alone is the fastest; by name."""
+    found: dict[str, Record] = {}
+    for record in records:
+        name = record.cell.architecture
+        if record.status == "ok" and _ceiling(record) > (
+            _ceiling(found[name]) if name in found else 0.0
+        ):
+            found[name] = record
+    return [found[name] for name in sorted(found)]
+
+
+def _ceiling(record: Record) -> float:
+    return (record.throughput.ceiling if record.throughput else None) or 0.0
+
+
+def row(record: Record, work: "Work", peaks: "Peaks", passes: int) -> Row:
+    """The row of a record.
+
+    Args:
+        record: It has a ceiling.
+        work: Of its net.
+        peaks: Of its device, in its precision.
+        passes: Through the net that the optimizer makes in a step.
+    """
+    assert record.throughput is not None
+    cell = record.cell
+    flops = work.train_flops * passes
+    traffic = work.traffic_bytes(BYTES[cell.precision]) * passes
+    return Row(
+        architecture=cell.architecture,
+        optimizer=cell.optimizer,
+        batch_size=cell.batch_size,
+        precision=cell.precision,
+        width=cell.width,
+        forward_flops=work.forward_flops,
+        train_flops=flops,
+        traffic_bytes=traffic,
+        ceiling_images_per_s=_ceiling(record),
+        images_per_s=record.throughput.median,
+        compute_floor_images_per_s=peaks.flops_per_s / flops,
+        memory_floor_images_per_s=peaks.bytes_per_s / traffic,
+    )
+
+
+def markdown(
+    device: str, peaks: Sequence["Peaks"], rows: Sequence[Row], problems: Mapping[str, str]
+) -> str:
+    """The peaks and a table of the nets."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|:--|:--|" + "--:|" * (len(HEADS) - 3) + ":--|"]
+    lines += ["| " + " | ".join(_cells(one)) + " |" for one in rows]
+    blocks = [
+        f"# Roofline of {device}",
+        "\n".join(f"- {_peak(device, one)}" for one in peaks),
+        "\n".join(lines) if rows else "No run has ended well yet, so that no net has a speed.",
+        "Arithmetic is two for each multiplication of convolutions, linear layers and attention, "
+        "forward and backward. The memory floor is an estimate: five passes over each output of "
+        "those layers, all else fused into them; weights and optimizer are left out. Of each net "
+        "the fastest record is shown.",
+        "\n".join(f"- {name} is left out: {reason}" for name, reason in problems.items()),
+    ]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _peak(device: str, peaks: "Peaks") -> str:
+    threads = f" with {peaks.threads} threads" if peaks.threads else ""
+    said = (
+        f"{peaks.precision}{threads}: {peaks.flops_per_s / 1e12:.3g} TFLOP/s by a large product, "
+        f"{peaks.bytes_per_s / 1e9:.4g} GB/s by a large copy"
+    )
+    stated = DATA_SHEETS.get(device)
+    if stated is None or peaks.precision != "bf16":
+        return said
+    return (
+        f"{said}; the data sheet states {stated[0] / 1e12:.0f} and {stated[1] / 1e9:.0f}, of which "
+        f"that is {100 * peaks.flops_per_s / stated[0]:.0f} % and "
+        f"{100 * peaks.bytes_per_s / stated[1]:.0f} %"
+    )
+
+
+def _cells(one: Row) -> list[str]:
+    return [
+        one.architecture,
+        one.optimizer,
+        str(one.batch_size),
+        f"{one.forward_flops / 1e9:.4f}",
+        f"{one.train_flops / 1e9:.4f}",
+        f"{one.traffic_bytes / 1e6:.3f}",
+        f"{one.ceiling_images_per_s:,.0f}",
+        f"{one.images_per_s:,.0f}",
+        f"{one.compute_floor_images_per_s:,.0f}",
+        f"{one.memory_floor_images_per_s:,.0f}",
+        f"{one.compute_pct:.1f}",
+        f"{one.memory_pct:.1f}",
+        one.bound,
+    ]
+
+
+def as_json(
+    environment: Mapping[str, Any],
+    peaks: Sequence["Peaks"],
+    rows: Sequence[Row],
+    problems: Mapping[str, str],
+) -> bytes:
+    """All figures."""
+    plain = {
+        "schema_version": 1,
+        "environment": dict(environment),
+        "peaks": [asdict(one) for one in peaks],
+        "nets": [
+            asdict(one)
+            | {"compute_pct": one.compute_pct, "memory_pct": one.memory_pct, "bound_by": one.bound}
+            for one in rows
+        ],
+        "left_out": dict(problems),
+    }
+    return json.dumps(strict(plain), indent=1).encode() + b"\n"
+
+
+def draw(folder: Path, device: str) -> str:
+    """Measures the peaks, counts the nets, and writes both files.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        StoreError: The folder cannot be read or written.
+    """
+    from bench import environment
+
+    records = fastest(Store(folder).records())
+    peaks = _measured(records, device)
+    rows: list[Row] = []
+    problems: dict[str, str] = {}
+    for record in records:
+        try:
+            rows.append(_counted(record, peaks[record.cell.precision]))
+        except (RuntimeError, NotImplementedError, LookupError, ValueError) as error:
+            name, reason = record.cell.architecture, str(error).splitlines() or [repr(error)]
+            problems[name] = f"it cannot be counted: {reason[0]}"
+    found = environment.describe(device)
+    text = markdown(str(found["gpu"] or found["cpu"]), list(peaks.values()), rows, problems)
+    content = as_json(found, list(peaks.values()), rows, problems)
+    write_atomically(folder / f"{NAME}.json", content)
+    write_atomically(folder / f"{NAME}.md", text.encode())
+    return text
+
+
+def _measured(records: Sequence[Record], device: str) -> "dict[Precision, Peaks]":
+    """The peaks in each precision that the records have, with the threads that they had."""
+    import torch
+
+    from bench.peaks import measure
+    from bench.threads import computing
+
+    usual: Precision = "bf16" if device == "cuda" else "fp32"
+    precisions = dict.fromkeys(record.cell.precision for record in records) or {usual: None}
+    with computing(records[0].cell) if records else nullcontext():
+        return {precision: measure(torch.device(device), precision) for precision in precisions}
+
+
+def _counted(record: Record, peaks: "Peaks") -> Row:
+    from bench import optimizers
+    from bench.net_work import count
+
+    cell = record.cell
+    assert record.metrics is not None
+    work = count(
+        cell.architecture,
+        classes=len(record.metrics.per_class),
+        image_size=parse(cell.source).image_size if cell.source.startswith(PREFIX) else IMAGE_SIZE,
+        channels=CHANNELS,
+        width=cell.width,
+    )
+    return row(record, work, peaks, optimizers.catalog.get(cell.optimizer).passes)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """What the command does."""
+    folder, device = arguments
+    print(draw(Path(folder), device), end="", flush=True)
+    print(f"roofline: {Path(folder) / NAME}.*", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,188 @@
+"""Goes through the parts, each within its time, and files how every task ended."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.environment import command_line
+from bench.errors import UsageError
+from bench.files import explained, make_folder, slug
+from bench.selfcheck import hearing, journal, process
+from bench.selfcheck.journal import Call, Journal, Outcome, Status
+from bench.selfcheck.parts import Part, Task
+from bench.signals import stops_held, stops_let_through, stops_raise
+from pipelines.catalog import unknown_name
+
+LEAST_S = 2.0  # a task with less time is not begun
+RESERVE = 0.03  # of the whole time: what stopping the last part takes
+
+Report = Callable[[str], None]
+BENCH = ["python", "-m", "bench"]
+EXIT = {"ok": 0, "skipped": 0, "stopped": 0, "not begun": 0, "failed": 1, "interrupted": 130}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conduct:
+    """What to go through.
+
+    Args:
+        parts: In order.
+        group: The group's folder; gets the journal, and logs of the tasks under `logs`.
+        budget_s: The whole call is to take no longer.
+        code: Digest of the suite's code; what the same code did well is not done again.
+        chosen: Names of the parts to go through, whether done or not; all others are left out.
+            Empty for all that are not done.
+        report: Gets a line at the begin and the end of each task.
+        grace_s: Longest that a task may take to end when it is asked to.
+    """
+
+    parts: Sequence[Part]
+    group: Path
+    budget_s: float
+    code: str
+    chosen: Sequence[str]
+    report: Report
+    grace_s: float = process.GRACE_S
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.parts]
+        for name in self.chosen:
+            if name not in names:
+                raise UsageError(unknown_name("part", name, names))
+
+    def go(self, before: Journal, call: Call, start: float) -> Journal:
+        """Goes through the parts and keeps the journal up to date after each task.
+
+        Args:
+            before: What earlier calls left.
+            call: This call; its tasks and its time are filled in.
+            start: When it began, on the monotonic clock.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        with explained(f"make the folder {self.logs}"):
+            make_folder(self.logs)
+        present = replace(before, calls=(*before.calls, call))
+        with stops_raise(), stops_held():
+            for part, deadline in self._deadlines(start):
+                for task in part.tasks or (None,):
+                    outcome = self._one(part, task, deadline, present)
+                    present = _noted(present, outcome, time.monotonic() - start)
+                    journal.write(self.group, present)
+                    if outcome.status == "interrupted":
+                        return present
+        return present
+
+    @property
+    def logs(self) -> Path:
+        """Where what the tasks print goes."""
+        return self.group / "logs"
+
+    def _deadlines(self, start: float) -> Iterator[tuple[Part, float]]:
+        """Each part and when it is to end: what is left over goes to those that follow."""
+        wanted = [part for part in self.parts if not self.chosen or part.name in self.chosen]
+        total = sum(part.share for part in wanted)
+        usable_s = self.budget_s * (1 - RESERVE)
+        used = 0.0
+        for part in wanted:
+            used += part.share
+            yield part, start + usable_s * used / total
+
+    def _one(self, part: Part, task: Task | None, deadline: float, present: Journal) -> Outcome:
+        name = part.name if task is None else task.name
+        outcome = Outcome(
+            part=part.name, task=name, status="skipped", started=_now(), code=self.code
+        )
+        if task is None or part.missing:
+            return self._told(replace(outcome, said=part.missing or "there is nothing to do"))
+        earlier = present.last(name)
+        if earlier is not None and self._done(task, earlier):
+            self.report(f"{name}: done before ({earlier.said})")
+            return earlier
+        left_s = deadline - time.monotonic()
+        if left_s < LEAST_S:
+            said = "no time was left; call it again to go on"
+            if earlier is not None and earlier.status == "ok":
+                return earlier
+            return self._told(replace(outcome, status="not begun", said=said))
+        try:
+            with stops_let_through():
+                pass  # a stop that comes between two tasks cuts nothing off
+        except KeyboardInterrupt:
+            return self._told(replace(outcome, status="interrupted", said="before it began"))
+        return self._told(self._carried_out(task, outcome, deadline))
+
+    def _done(self, task: Task, earlier: Outcome) -> bool:
+        """Whether the same code did it well, and nobody asks for it by name."""
+        again = task.always or bool(self.chosen) or earlier.code != self.code
+        return earlier.status == "ok" and not again
+
+    def _carried_out(self, task: Task, outcome: Outcome, deadline: float) -> Outcome:
+        log = self.logs / f"selfcheck-{slug(task.name)}.log"
+        command = shown(task.command)
+        self.report(f"{task.name}: at most {deadline - time.monotonic():.0f} s: {command}")
+        try:
+            ended = process.carry_out(
+                task.command,
+                log=log,
+                deadline=deadline,
+                folder=task.folder,
+                grace_s=self.grace_s,
+            )
+        except OSError as error:
+            said = f"it cannot be started: {error.strerror}"
+            return replace(outcome, status="failed", said=said, command=command)
+        status: Status = "ok" if ended.code == 0 else "failed"
+        if ended.how != "exited":
+            status = "stopped" if ended.how == "overran" else "interrupted"
+        said = hearing.grid(log) if task.grid else hearing.last_line(log)
+        if status == "stopped":
+            said = f"its time was up{f': {said}' if said else ''}"
+        elif status == "failed":
+            said = f"exit code {ended.code}{f': {said}' if said else ''}"
+        return replace(
+            outcome,
+            status=status,
+            said=said,
+            command=command,
+            seconds=round(ended.seconds, 2),
+            tail=() if status == "ok" else hearing.tail(log),
+        )
+
+    def _told(self, outcome: Outcome) -> Outcome:
+        took = f" after {outcome.seconds:.0f} s" if outcome.seconds else ""
+        self.report(f"{outcome.task}: {outcome.status}{took}: {outcome.said}")
+        return outcome
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0 when nothing failed, 1 when something did, 130 when it was stopped from outside."""
+    return max((EXIT[outcome.status] for outcome in outcomes), default=0)
+
+
+def shown(command: Sequence[str]) -> str:
+    """A command as a person would type it."""
+    words = ["python" if word == sys.executable else word for word in command if word != "-P"]
+    return command_line(["bench", *words[3:]] if words[:3] == BENCH else words)
+
+
+def _noted(present: Journal, outcome: Outcome, seconds: float) -> Journal:
+    *earlier, call = present.calls
+    call = replace(
+        call,
+        seconds=round(seconds, 2),
+        tasks=(*call.tasks, outcome.task),
+        interrupted=outcome.status == "interrupted",
+    )
+    return replace(present.with_outcome(outcome), calls=(*earlier, call))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+__all__ = ["Conduct", "exit_code", "shown"]

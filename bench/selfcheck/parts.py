@@ -1,0 +1,172 @@
+"""The parts of a self-check in the order of their importance, and the time each may have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench.environment import python_module
+from bench.selfcheck.published import NETS
+
+ROOT = Path(__file__).resolve().parents[2]
+GPU_TESTS = Path("tests") / "gpu"
+SWAPPED = "PIPELINE_BENCH_GPU_TESTS_ON"  # the device on which tests/gpu tries itself
+QUICK_REPEATS = ("--repeats", "3", "--seconds", "0.3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One command of a part.
+
+    Args:
+        name: Unique among all parts.
+        command: Program and arguments.
+        folder: Where it runs.
+        grid: Whether it tells its progress as JSON, as `bench run --progress json` does.
+        always: Whether it runs although it ended well before.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    grid: bool = False
+    always: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What is tried or measured together.
+
+    Args:
+        name: What `--part` takes.
+        why: What it tells, in a few words.
+        share: Of the whole time; what the parts before leave over comes on top.
+        tasks: In order.
+        missing: Why it cannot run here; "" if it can.
+    """
+
+    name: str
+    why: str
+    share: float
+    tasks: Sequence[Task] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What the parts are made for.
+
+    Args:
+        device: "cuda" or "cpu".
+        source: Of the images, as its name is.
+        data_dir: Where sources are cached; None for the usual place.
+        out: The results folder.
+        group: The group's folder in it.
+        folder: Where `bench` runs: relative paths mean the same as in this process.
+    """
+
+    device: str
+    source: str
+    data_dir: Path | None
+    out: Path
+    group: Path
+    folder: Path
+
+
+def parts(place: Place) -> list[Part]:
+    """All parts, the most important first; the last one needs what the others leave."""
+    return [
+        Part(name="doctor", why="what works here", share=40, tasks=[_doctor(place)]),
+        _tests(place),
+        _speedrun(place, "airnet94", share=130, seeds=40),
+        _speedrun(place, "airnet96", share=90, seeds=10),
+        _loaders(place),
+        _contract(place),
+        _default_grid(place),
+        _roofline(place),
+    ]
+
+
+def bench(place: Place, *words: str, name: str, **more: bool) -> Task:
+    """A task that is a `bench` command."""
+    return Task(name=name, command=[*python_module("bench"), *words], folder=place.folder, **more)
+
+
+def _data_dir(place: Place) -> list[str]:
+    return [] if place.data_dir is None else ["--data-dir", str(place.data_dir)]
+
+
+def _doctor(place: Place) -> Task:
+    words = ("doctor", *_data_dir(place), "--out", str(place.out))
+    return bench(place, *words, name="doctor", always=True)
+
+
+def _tests(place: Place) -> Part:
+    missing = ""
+    if not (ROOT / GPU_TESTS).is_dir():
+        missing = "there is no checkout with tests/gpu beside this installation"
+    elif missing_packages := [name for name in ("pytest", "hypothesis") if find_spec(name) is None]:
+        missing = f"{' and '.join(missing_packages)} not installed: pip install '.[dev]'"
+    command = ["env", f"{SWAPPED}={place.device}", *python_module("pytest"), str(GPU_TESTS)]
+    options = ["-m", "gpu", "-q", "--color=no", "-p", "no:cacheprovider"]
+    task = Task(name="tests", command=[*command, *options], folder=ROOT)
+    why = "the tests that need a GPU"
+    return Part(name="tests", why=why, share=110, tasks=[task], missing=missing)
+
+
+def _speedrun(place: Place, net: str, *, share: float, seeds: int) -> Part:
+    assert net in NETS
+    words = ("run", "--grid", "speedrun", "-k", net, "--seeds", str(seeds))
+    task = bench(place, *words, *_grid_options(place), name=net, grid=True, always=True)
+    why = f"{seeds} seeds by the speed records' protocol"
+    return Part(name=net, why=why, share=share, tasks=[task])
+
+
+def _grid_options(place: Place) -> list[str]:
+    return [*_common(place), "--progress", "json"]
+
+
+def _common(place: Place) -> list[str]:
+    options = ["--device", place.device, "--source", place.source, "--out", str(place.out)]
+    return options + _data_dir(place)
+
+
+def _loaders(place: Place) -> Part:
+    words = ("loaders", *QUICK_REPEATS, *_common(place), "--format", "md")
+    why = "each pipeline alone, at all batch sizes"
+    return Part(name="loaders", why=why, share=80, tasks=[bench(place, *words, name="loaders")])
+
+
+def _contract(place: Place) -> Part:
+    """A task for each pipeline in each mode, so that a second call need not begin anew."""
+    from bench.loader_plan import Options, choose_candidates
+
+    options = Options(augmentation="none")
+    tasks = [
+        bench(
+            place,
+            *("loaders", "--verify", "--pipeline", candidate.name, "--device", place.device),
+            *("--format", "md"),
+            name=f"contract {candidate.name}",
+        )
+        for candidate in choose_candidates(options, place.device)
+        if not candidate.problem
+    ]
+    why = "each pipeline held to what each op says"
+    return Part(name="contract", why=why, share=60, tasks=tasks)
+
+
+def _default_grid(place: Place) -> Part:
+    words = ("run", "--grid", "default", *_grid_options(place))
+    task = bench(place, *words, name="default grid", grid=True, always=True)
+    return Part(name="default", why="the default grid, one seed", share=65, tasks=[task])
+
+
+def _roofline(place: Place) -> Part:
+    command = [*python_module("bench.roofline"), str(place.group), place.device]
+    task = Task(name="roofline", command=command, folder=place.folder, always=True)
+    why = "each net against what the device can do"
+    return Part(name="roofline", why=why, share=25, tasks=[task])
+
+
+__all__ = ["Part", "Place", "Task", "parts"]
