@@ -9,6 +9,7 @@ import typer
 
 from bench import __version__, surroundings
 from bench.cli_check import check
+from bench.cli_compare import compare
 from bench.cli_options import (
     DataDir,
     Debug,
@@ -64,6 +65,7 @@ app.command()(show)
 app.command()(tensorboard)
 app.command()(tune)
 app.command()(check)
+app.command()(compare)
 app.command()(selfcheck)
 
 

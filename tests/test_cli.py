@@ -64,6 +64,9 @@ OPTIONS = {
             "--gpu", "--device", "--budget", "--part", "--source", "--data-dir", "--out", "--debug",
         }
     ),
+    "compare": frozenset(
+        {"a", "b", "-a", "-b", "-k", "--metric", "--fail-on", "--format", "--debug"}
+    ),
     "list": frozenset({"kind", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),

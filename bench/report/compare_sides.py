@@ -1,0 +1,183 @@
+"""The two sides of a comparison: folders, or parts of them, and the records of each.
+
+A side is spelled "FOLDER" or "FOLDER@KEY=VALUE,KEY=VALUE", as in "results@commit=3145b0a".
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.printable import legible
+from bench.record import Record
+from bench.report.compare_conditions import Condition, Filed, conditions
+from bench.selection import select
+from bench.store import Store, groups
+
+MOST_NAMES = 3
+LETTERS = ("a", "b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be compared.
+
+    Args:
+        a: The side that is compared with, as it was typed.
+        b: The side that is judged; None for the folder of `a`.
+        select: Expression as of -k for the cells of both sides.
+        select_a: Likewise, of side a alone.
+        select_b: Likewise, of side b alone.
+    """
+
+    a: str
+    b: str | None = None
+    select: str = ""
+    select_a: str = ""
+    select_b: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side.
+
+    Args:
+        name: For the title: folder, conditions and expression.
+        records: No two of the same run on the same machine.
+        chosen: Whether cells were chosen for this side alone.
+        notes: What was left out of it, a sentence each.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    chosen: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A side as it was typed: a folder and conditions on its records."""
+
+    folder: Path
+    conditions: tuple[Condition, ...]
+
+
+def read_sides(asked: Asked) -> tuple[Side, Side]:
+    """Both sides with their records.
+
+    Raises:
+        StoreError: There is no such folder, or it cannot be read.
+        UsageError: A side is malformed or empty, a record is unreadable, or both are the same.
+    """
+    first = _place(asked.a)
+    second = _Place(folder=first.folder, conditions=()) if asked.b is None else _place(asked.b)
+    if first.folder.resolve() == second.folder.resolve():
+        _check_apart(asked, first, second)
+    filed = {place.folder: _filed(place.folder) for place in (first, second)}
+    texts = (asked.select_a, asked.select_b)
+    a, b = (
+        _side(letter, place, filed[place.folder], asked.select, text)
+        for letter, place, text in zip(LETTERS, (first, second), texts, strict=True)
+    )
+    shared = {(one.run_id, one.content_hash) for one in a.records} & {
+        (one.run_id, one.content_hash) for one in b.records
+    }
+    if shared:
+        names = sorted({one.name for one in a.records if (one.run_id, one.content_hash) in shared})
+        raise UsageError(
+            f"{len(shared)} records are on both sides ({_some(names)}): a run is not compared with "
+            "itself; choose sides that share none, as in -a native -b kornia"
+        )
+    return a, b
+
+
+def _check_apart(asked: Asked, first: _Place, second: _Place) -> None:
+    if first.conditions == second.conditions and asked.select_a == asked.select_b:
+        raise UsageError(
+            f"both sides are {first.folder}: name two folders, or two parts of one, as in "
+            "-a native -b kornia or results@commit=3145b0a results@commit=9f2c1d4"
+        )
+
+
+def _place(text: str) -> _Place:
+    """A folder may have "@" in its name: the longest part that is a folder is it."""
+    cuts = [len(text), *(at for at, mark in enumerate(text) if mark == "@")]
+    for cut in sorted(cuts, reverse=True):
+        if cut and Path(text[:cut]).is_dir():
+            return _Place(folder=Path(text[:cut]), conditions=conditions(text, text[cut + 1 :]))
+    folder = text.partition("@")[0]
+    raise UsageError(
+        f"there is no results folder {folder!r}: name one that `bench run` has written, with "
+        "conditions after @ if need be, as in results@commit=3145b0a"
+    )
+
+
+def _filed(root: Path) -> list[Filed]:
+    """All records; reference matrices only where there is nothing else."""
+    found = groups(root)
+    own = [group for group in found if not group.reference]
+    filed = []
+    for group in own or found:
+        wrong: list[str] = []
+        filed += [
+            Filed(record=legible(record), machine=group.machine)
+            for record in Store(group.folder).records(wrong.append)
+        ]
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise UsageError(f"{wrong[0]}{more}; compare again to do without it")
+    if not filed:
+        raise UsageError(f"there are no records under {root}: `bench run` makes some")
+    return filed
+
+
+def _side(letter: str, place: _Place, filed: Iterable[Filed], both: str, alone: str) -> Side:
+    kept = list(filed)
+    for condition in place.conditions:
+        kept = condition.keep(kept)
+    records = [one.record for one in kept]
+    for option, expression in (("-k", both), (f"-{letter}", alone)):
+        records = _selected(records, option, expression)
+    unique = _latest(records)
+    notes = []
+    if left_out := len(records) - len(unique):
+        notes.append(
+            f"{letter}: {left_out} records are of runs that another group of the same machine has "
+            "too; those that ended last count."
+        )
+    parts = [str(place.folder), *(one.text for one in place.conditions), alone]
+    return Side(
+        name=" ".join(filter(None, parts)),
+        records=tuple(unique),
+        chosen=bool(alone),
+        notes=tuple(notes),
+    )
+
+
+def _selected(records: list[Record], option: str, expression: str) -> list[Record]:
+    cells = list({record.cell: None for record in records})
+    try:
+        chosen = set(select(cells, expression))
+    except UsageError as error:  # its sentence knows of one option only
+        said = str(error).replace("-k", option, 1).replace("the grid's", "the side's")
+        raise UsageError(said) from error
+    return [record for record in records if record.cell in chosen]
+
+
+def _latest(records: Iterable[Record]) -> list[Record]:
+    found: dict[tuple[str, str], Record] = {}
+    for record in sorted(records, key=lambda one: (one.finished, one.content_hash)):
+        found[record.run_id, _where(record.environment)] = record
+    return list(found.values())
+
+
+def _where(environment: Mapping[str, object]) -> str:
+    return repr([environment.get(name) for name in ("gpu", "cpu", "cores", "torch")])
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+__all__ = ["Asked", "Side", "read_sides"]
