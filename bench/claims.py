@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,8 @@ class Holder:
         pid: Of the process there.
         born: When that process began, in the system's own count; tells a reused pid apart.
         place: Names the system that runs now and its process ids; "" where it cannot be told.
-        since: When it claimed (UTC).
+        since: When it began to share (UTC).
+        token: Tells its claims apart.
     """
 
     host: str
@@ -46,6 +47,7 @@ class Holder:
     born: str
     place: str
     since: str
+    token: str = ""
 
     def __str__(self) -> str:
         return f"pid {self.pid} on {self.host}, since {self.since}"
@@ -100,6 +102,7 @@ class Claims:
 
     folder: Path
     notice: Callable[[str], None]
+    _me: Holder = field(default_factory=lambda: _this_process())
     _mine: dict[str, tuple[Path, int]] = field(default_factory=dict)
     _touching: threading.Lock = field(default_factory=threading.Lock)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -134,7 +137,7 @@ class Claims:
             return next(holder for path, holder in found.items() if path not in dead)
         number = 1 + max((_number(path) for path in found), default=0)
         path = self.folder / f"{run_id}.{number}.claim"
-        me = _me()
+        me = replace(self._me, token=token_hex(8))
         with explained(f"write {path}"):
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -245,7 +248,7 @@ def is_dead(path: Path, holder: Holder) -> bool:
             probe.unlink(missing_ok=True)
 
 
-def _me() -> Holder:
+def _this_process() -> Holder:
     return Holder(
         host=platform.node(),
         pid=os.getpid(),

@@ -143,6 +143,33 @@ def test_two_that_find_one_claim_dead_do_not_both_get_the_run(
     assert [path.name for path in tmp_path.iterdir()] == [f"{RUN}.1.claim"]
 
 
+def test_of_two_that_find_no_claim_one_gets_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other claims between the first's look and its own claim."""
+    look, other = claims.claims_in, replace(ME, host="elsewhere")
+
+    def late(folder: Path, pattern: str = "*") -> dict[Path, Holder]:
+        found = look(folder, pattern)
+        if not found:
+            put(tmp_path, other)
+        return found
+
+    monkeypatch.setattr(claims, "claims_in", late)
+    with Claims(folder=tmp_path, notice=never) as ours:
+        assert ours.take(RUN) is not None
+    assert list(look(tmp_path).values()) == [other]
+
+
+def test_one_that_shares_is_named_once_and_alike_whatever_it_claims(tmp_path: Path) -> None:
+    with Claims(folder=tmp_path, notice=never) as ours:
+        ours.take(RUN)
+        before = told(tmp_path)
+        ours.take("another")
+        assert told(tmp_path) == before
+        assert len(set(claims_in(tmp_path).values())) == 2
+
+
 def test_a_folder_for_one_is_cleared_of_the_dead_and_refused_while_others_live(
     tmp_path: Path, gone: Holder
 ) -> None:
