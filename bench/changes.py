@@ -24,6 +24,7 @@ OF_RECIPE: Mapping[str, type] = {
     "average": str,
     "average_decay": float,
 }
+LARGEST = 1e15  # no setting comes near, and some number formats end soon after
 BY_HAND = "changed by hand"
 
 
@@ -55,7 +56,7 @@ def _value(key: str, kind: type, text: str) -> Any:
     except ValueError:
         wanted = "whole number" if kind is int else "number"
         raise UsageError(f"--set {key} needs a {wanted}, got {text!r}") from None
-    if not math.isfinite(value):
+    if not (abs(value) < math.inf and abs(value) <= LARGEST):
         raise UsageError(f"--set {key} needs a finite number, got {text!r}")
     return value
 

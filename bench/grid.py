@@ -184,8 +184,8 @@ def unique(cells: Sequence[Cell]) -> list[Cell]:
     return list(dict.fromkeys(cells))
 
 
-def runs_of(cells: Sequence[Cell], seeds: int, fingerprint: str) -> list[Run]:
-    """Every cell with seeds 0 to `seeds` - 1.
+def runs_of(cells: Sequence[Cell], seeds: Sequence[int], fingerprint: str) -> list[Run]:
+    """Every cell with every seed.
 
     Runs that share a compiled model stand together; within them one seed goes through all cells
     before the next, so that a grid that is cut off has whole seeds.
@@ -193,7 +193,7 @@ def runs_of(cells: Sequence[Cell], seeds: int, fingerprint: str) -> list[Run]:
     order = {key: index for index, key in enumerate(dict.fromkeys(c.model_key for c in cells))}
     runs = [
         Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)
-        for seed in range(seeds)
+        for seed in seeds
         for cell in cells
     ]
     return sorted(runs, key=lambda run: order[run.cell.model_key])

@@ -21,6 +21,10 @@ from pipelines import sources
 from pipelines.building import canonical_name
 from pipelines.catalog import unknown_name
 
+MOST_SEEDS = 10_000
+MOST_EPOCHS = 1_000_000
+SEEDS = range(2**32)  # as many as every generator of random numbers takes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -112,9 +116,8 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
     cells = [replace(cell, source=source) for cell in cells]
     data = sources.load(source, data_dir, report=report)
     folder = group_folder(options.out, environment.machine_name(device), source, setting.scale)
-    seeds = options.seeds if options.seed is None else options.seed + 1
-    every = grid.runs_of(cells, seeds, data.fingerprint)
-    runs = [run for run in every if options.seed in (None, run.seed)]
+    seeds = range(options.seeds) if options.seed is None else [options.seed]
+    runs = grid.runs_of(cells, seeds, data.fingerprint)
     return sort_out(
         Plan(
             setting=setting,
@@ -147,11 +150,18 @@ def check(options: Options) -> None:
     ):
         if value is not None and value not in known:
             raise UsageError(unknown_name(f"value of {name}", value, known))
-    for name, number in (("--seeds", options.seeds), ("--epochs", options.epochs)):
+    for name, number, most in (
+        ("--seeds", options.seeds, MOST_SEEDS),
+        ("--epochs", options.epochs, MOST_EPOCHS),
+    ):
         if number is not None and number < 1:
             raise UsageError(f"{name} is at least 1, got {number}")
-    if options.seed is not None and (options.seed < 0 or options.seeds != 1):
-        raise UsageError(f"--seed takes one number from 0 on, without --seeds, got {options.seed}")
+        if number is not None and number > most:
+            raise UsageError(f"{name} is at most {most:,}, got {number}")
+    if options.seed is not None and (options.seed not in SEEDS or options.seeds != 1):
+        raise UsageError(
+            f"--seed takes one number from 0 to {SEEDS[-1]}, without --seeds, got {options.seed}"
+        )
     if options.target is not None and not 0 < options.target <= 1:
         raise UsageError(f"--target is a share in (0, 1], as in 0.9 for 90 %, got {options.target}")
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 from bench import optimizers
 from bench.cell import Scale
 from bench.errors import UsageError
+from bench.files import read_file
 from bench.recipe import Recipe, with_options
-from pipelines.catalog import unknown_name
+from pipelines.catalog import Unavailable, unknown_name
 
 SHIPPED = Path(__file__).parent / "recipes"
+LARGEST = 2**24  # bytes
 DEFAULT_ORIGIN = "default of the optimizer, not tuned for the net"
 
 
@@ -103,16 +106,21 @@ def read(path: Path) -> list[Entry]:
         UsageError: It cannot be read, or says something that no recipe has; names what and where.
     """
     try:
-        plain = json.loads(path.read_text())
+        text = read_file(path, LARGEST)
     except OSError as error:
         raise UsageError(f"the recipes {path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except ValueError as error:  # no plain file, or a name that no file can have
+        raise UsageError(f"the recipes {path} cannot be read: {error}") from error
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the recipes {path} are no JSON: {error}") from error
     if not isinstance(plain, list):
         raise UsageError(f"the recipes {path} are no list of recipes")
     return [_entry(path, number, one) for number, one in enumerate(plain, start=1)]
 
 
+UNUSABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, UsageError)
 KEYS = ("architecture", "optimizer", "batch_size")
 SETTINGS = tuple(field.name for field in fields(Recipe))
 
@@ -135,9 +143,11 @@ def _entry(path: Path, number: int, plain: Any) -> Entry:
     options = settings.pop("options", {})
     try:
         recipe = Recipe(**settings)
-        known = optimizers.catalog.get(plain["optimizer"]).options
-        recipe = replace(recipe, options=with_options(recipe, plain["optimizer"], known, options))
-    except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
+        with suppress(Unavailable):  # its runs are skipped with the reason
+            known = optimizers.catalog.get(plain["optimizer"]).options
+            added = with_options(recipe, plain["optimizer"], known, options)
+            recipe = replace(recipe, options=added)
+    except UNUSABLE as error:
         raise UsageError(f"{where}: {error}") from error
     return Entry(
         architecture=plain["architecture"],

@@ -155,7 +155,7 @@ def test_unique_keeps_first_places() -> None:
 
 def test_runs_without_compilation_take_whole_seeds_in_turn() -> None:
     cells = [made_cell(architecture=name) for name in ("resnet34", "resnet18")]
-    runs = runs_of(cells, seeds=2, fingerprint="f00d")
+    runs = runs_of(cells, seeds=range(2), fingerprint="f00d")
     assert [(run.cell.architecture, run.seed) for run in runs] == [
         ("resnet34", 0),
         ("resnet18", 0),
@@ -173,7 +173,7 @@ def test_runs_that_share_a_compiled_net_stand_together_seed_by_seed() -> None:
         for optimizer in ("sgd", "adamw")
         for architecture in ("resnet34", "resnet18")
     ]
-    runs = runs_of(cells, seeds=2, fingerprint="")
+    runs = runs_of(cells, seeds=range(2), fingerprint="")
     assert [(run.cell.architecture, run.seed, run.cell.optimizer) for run in runs] == [
         (architecture, seed, optimizer)
         for architecture in ("resnet34", "resnet18")

@@ -12,6 +12,7 @@ from pipelines.sources.arrays import SETS, Set
 from pipelines.sources.errors import SourceError
 
 VERSION = 1
+MOST_CLASSES = 3000  # scores of more, each against each, fit into no memory and no file
 SKIPPED = {"thumbs.db", "desktop.ini"}
 
 
@@ -81,6 +82,10 @@ def scan(root: Path) -> Tree:
     names = tuple(sorted(classes["train"]))
     if len(names) < 2:
         raise SourceError(f"{root} has only the class {names[0]!r}; there is nothing to tell apart")
+    if len(names) > MOST_CLASSES:
+        raise SourceError(
+            f"{root} has {len(names):,} classes; at most {MOST_CLASSES:,} can be told apart here"
+        )
     labels = {name: label for label, name in enumerate(names)}
     items = {
         name: [Item(path=file.path, label=labels[file.class_name]) for file in files]

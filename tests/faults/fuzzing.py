@@ -4,6 +4,7 @@ The child may take so much more memory and so many seconds, write only where it 
 unpickle, connect, nor start a program. How many inputs are tried grows with PIPELINE_BENCH_FUZZ.
 """
 
+import faulthandler
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 
 TIMES = int(os.environ.get("PIPELINE_BENCH_FUZZ", "1"))
 GIB = 2**30
+GRACE_S = 5.0  # in which a child that is at work for too long says at what
 NEVER = ("pickle.find_class", "socket.connect", "subprocess.Popen", "os.system", "os.exec")
 # Audit events that change files, and which of their arguments are paths.
 CHANGES = {
@@ -53,33 +55,38 @@ def apart(
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
         child = os.fork()
     if child == 0:
-        _in_child(work, writes, more_memory, writing)
+        _in_child(work, writes, seconds, more_memory, writing)
     os.close(writing)
-    deadline = time.monotonic() + seconds
-    signal_sent = False
+    deadline = time.monotonic() + seconds + GRACE_S
+    killed = False
     with os.fdopen(reading, "rb") as told:
         os.set_blocking(told.fileno(), False)
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
                 break
-            if time.monotonic() > deadline and not signal_sent:
+            if time.monotonic() > deadline and not killed:
                 os.kill(child, signal.SIGKILL)
-                signal_sent = True
+                killed = True
             time.sleep(0.01)
         said = (told.read() or b"").decode(errors="replace")
-    assert not signal_sent, f"still at work after {seconds} s"
+    assert not killed, f"still at work after {seconds} s, and cannot say at what"
     assert status == 0, said or f"ended with status {status}"
 
 
 def _in_child(
-    work: Callable[[], None], writes: Sequence[Path], more_memory: int, writing: int
+    work: Callable[[], None],
+    writes: Sequence[Path],
+    seconds: float,
+    more_memory: int,
+    writing: int,
 ) -> None:
     code = 1
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + more_memory
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        faulthandler.dump_traceback_later(seconds, exit=True, file=writing)
         sys.addaudithook(_watch([os.path.realpath(folder) for folder in writes]))
         work()
         code = 0
@@ -93,6 +100,8 @@ def _watch(writes: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
     def check(path: Any, event: str) -> None:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # a descriptor, which was opened before
+        if path == os.devnull:
+            return
         place = Path(os.path.realpath(Path(os.fsdecode(path)).absolute().parent))
         if not any(place.is_relative_to(folder) for folder in writes):
             raise Forbidden(f"{event} of {os.fsdecode(path)!r}")
