@@ -1,0 +1,129 @@
+"""How often `bench compare` says "different" of two halves of the same runs.
+
+    bench run --grid smoke --source shapes -k "cnn2 and native" --epochs 3 --target 0.11 \
+        --seeds 120 --out alike
+    python tests/benchmarks/compare_alike.py alike
+
+One cell, many seeds, split into two sides of 5, 10 and 20 runs each in three ways: at random 1,000
+times; in turns, every other run of a stretch of time; and apart, the first half of a stretch
+against its second. Stretches begin at each run, so they overlap and their rates are rougher than
+the number of tries says. "as recorded" leaves suspect timings out, as the command does; "marks
+removed" counts them, which is a harder test: the machine was busy then. A rate is null where no
+try had five seeds a side. Prints JSON.
+"""
+
+import json
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from bench.errors import UsageError  # noqa: E402
+from bench.record import Record  # noqa: E402
+from bench.report.compare import METRICS, compared  # noqa: E402
+from bench.report.compare_sides import Side  # noqa: E402
+from bench.report.outcomes import Metric  # noqa: E402
+from bench.store import Store, groups  # noqa: E402
+
+TRIES = 1000
+SEEDS = (5, 10, 20)
+WAYS = ("at random", "in turns", "apart")
+NO_CLAIM = ("too few seeds", "no figures")
+
+Halves = tuple[Sequence[Record], Sequence[Record]]
+
+
+def splits(way: str, runs: Sequence[Record], seeds: int) -> Iterator[Halves]:
+    """Pairs of sides with `seeds` runs each; `runs` are in the order of time."""
+    if way == "at random":
+        chance = random.Random(seeds)
+        for _ in range(TRIES):
+            drawn = chance.sample(list(runs), 2 * seeds)
+            yield drawn[:seeds], drawn[seeds:]
+        return
+    for start in range(len(runs) - 2 * seeds + 1):
+        stretch = runs[start : start + 2 * seeds]
+        yield (
+            (stretch[::2], stretch[1::2])
+            if way == "in turns"
+            else (
+                stretch[:seeds],
+                stretch[seeds:],
+            )
+        )
+
+
+def verdict(halves: Halves, metric: Metric) -> str:
+    """What the comparison says of its one cell."""
+    a, b = (Side(name=name, records=tuple(half)) for name, half in zip("ab", halves, strict=True))
+    try:
+        return compared(a, b, metric).rows[0].verdict
+    except UsageError:  # all timings of a side are suspect
+        return "no figures"
+
+
+def rate(way: str, runs: Sequence[Record], seeds: int, metric: Metric) -> dict[str, Any]:
+    """The share of tries that said "different", and the tries that could."""
+    said = [verdict(halves, metric) for halves in splits(way, runs, seeds)]
+    told = [one for one in said if one not in NO_CLAIM]
+    different = sum(one != "cannot tell" for one in told)
+    return {
+        "tries": len(said),
+        "with_a_verdict": len(told),
+        "different_pct": round(100 * different / len(told), 2) if told else None,
+    }
+
+
+def drift(runs: Sequence[Record]) -> dict[str, float]:
+    """How images/s of one run and the next belong together: 0 on a machine that does not drift."""
+    speeds = np.log([run.throughput.median for run in runs if run.throughput])
+    return {
+        "images_per_s_sd_pct": round(100 * float(speeds.std(ddof=1)), 1),
+        "images_per_s_lag_1": round(float(np.corrcoef(speeds[1:], speeds[:-1])[0, 1]), 2),
+    }
+
+
+def main(folder: str) -> None:
+    """Splits, compares and prints."""
+    records = [one for group in groups(Path(folder)) for one in Store(group.folder).records()]
+    runs = sorted(
+        (one for one in records if one.status == "ok"), key=lambda one: (one.started, one.seed)
+    )
+    bare = [replace(run, timing_suspect=()) for run in runs]
+    found = {
+        marks: {
+            metric.name: {
+                way: {str(seeds): rate(way, chosen, seeds, metric) for seeds in SEEDS}
+                for way in WAYS
+            }
+            for metric in METRICS
+        }
+        for marks, chosen in (("as recorded", runs), ("marks removed", bare))
+    }
+    environment = runs[0].environment
+    print(
+        json.dumps(
+            {
+                "machine": {name: environment.get(name) for name in ("cpu", "cores", "torch")},
+                "command": runs[0].command,
+                "cell": runs[0].cell.name,
+                "runs": len(runs),
+                "suspect": sum(bool(run.timing_suspect) for run in runs),
+                "started": [runs[0].started, runs[-1].started],
+                **drift(runs),
+                "different": found,
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
