@@ -100,8 +100,6 @@ class LoaderBench:
         self._device = device = torch.device(order.device)
         images = pipelines.load(order.source, order.data_dir).train
         variant = parse(order.pipeline)  # imports its library
-        # Workers finish at the same time: who stops between two of them leaves work uncounted.
-        self._round = max(1, variant.options.get("workers", 1))
         torch.zeros(1, device=device)  # makes the device's context, which is no pipeline's
         memory.reset_peaks(device)
         self._before = self._turn = memory.peaks(device)
@@ -116,6 +114,10 @@ class LoaderBench:
         )
         synchronize(device)
         built_s = time.perf_counter()
+        # Workers finish at the same time: who stops between two of them leaves work uncounted. Of
+        # an epoch's batches no more are made at once than there are.
+        workers = variant.options.get("workers", 1)
+        self._round = max(1, min(workers, self._pipeline.steps_per_epoch))
         with closing(endless(self._pipeline, self._epochs)) as batches:
             x_BCHW, _ = next(batches)
             synchronize(device)

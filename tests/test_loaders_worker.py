@@ -64,6 +64,17 @@ def test_a_child_counts_whole_batches_of_epochs() -> None:
 
 
 @pytest.mark.usefixtures("images")
+def test_more_workers_than_batches_in_an_epoch_do_not_make_a_repeat_longer() -> None:
+    bench = LoaderBench()
+    built = answer(bench, made_order(pipeline="torchvision[workers=3]", batch_size=20))
+    assert isinstance(built, Built), built
+    found = answer(bench, Measure(seconds=1e-9))
+    bench._pipeline.close()
+    assert isinstance(found, Measured), found
+    assert found.repeat.images == 20 * loader_worker.LEAST_BATCHES
+
+
+@pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [

@@ -21,7 +21,8 @@ RESERVE = 0.03  # of the whole time: what stopping the last part takes
 
 Report = Callable[[str], None]
 BENCH = ["python", "-m", "bench"]
-EXIT = {"ok": 0, "skipped": 0, "stopped": 0, "not begun": 0, "failed": 1, "interrupted": 130}
+EXIT = {"ok": 0, "skipped": 0, "stopped": 1, "not begun": 1, "failed": 1, "interrupted": 130}
+LOOK = 0.15  # of its share, for a part that is done and only looked at again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class Conduct:
             make_folder(self.logs)
         present = replace(before, calls=(*before.calls, call))
         with stops_raise(), stops_held():
-            for part, deadline in self._deadlines(start):
+            for part, deadline in self._deadlines(start, before):
                 for task in part.tasks or (None,):
                     outcome = self._one(part, task, deadline, present)
                     present = _noted(present, outcome, time.monotonic() - start)
@@ -82,15 +83,30 @@ class Conduct:
         """Where what the tasks print goes."""
         return self.group / "logs"
 
-    def _deadlines(self, start: float) -> Iterator[tuple[Part, float]]:
-        """Each part and when it is to end: what is left over goes to those that follow."""
+    def _deadlines(self, start: float, before: Journal) -> Iterator[tuple[Part, float]]:
+        """Each part and when it is to end: what is left over goes to those that follow.
+
+        What is done already has next to no share, so that the others get the more of the time.
+        """
         wanted = [part for part in self.parts if not self.chosen or part.name in self.chosen]
-        total = sum(part.share for part in wanted)
-        usable_s = self.budget_s * (1 - RESERVE)
+        shares = [self._share(part, before) for part in wanted]
+        usable_s = start + self.budget_s * (1 - RESERVE) - time.monotonic()
+        begun = time.monotonic()
         used = 0.0
-        for part in wanted:
-            used += part.share
-            yield part, start + usable_s * used / total
+        for part, share in zip(wanted, shares, strict=True):
+            used += share
+            yield part, begun + usable_s * used / max(sum(shares), 1e-9)
+
+    def _share(self, part: Part, before: Journal) -> float:
+        if part.missing:
+            return 0.0
+        outcomes = [before.last(task.name) for task in part.tasks]
+        done = [
+            one is not None and one.status == "ok" and one.code == self.code for one in outcomes
+        ]
+        if self.chosen or not all(done):
+            return part.share
+        return LOOK * part.share if any(task.always for task in part.tasks) else 0.0
 
     def _one(self, part: Part, task: Task | None, deadline: float, present: Journal) -> Outcome:
         name = part.name if task is None else task.name
@@ -160,7 +176,7 @@ class Conduct:
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """0 when nothing failed, 1 when something did, 130 when it was stopped from outside."""
+    """0 when all is done, 1 when something failed or is left, 130 when stopped from outside."""
     return max((EXIT[outcome.status] for outcome in outcomes), default=0)
 
 

@@ -102,16 +102,23 @@ def _doctor(place: Place) -> Task:
 
 
 def _tests(place: Place) -> Part:
-    missing = ""
-    if not (ROOT / GPU_TESTS).is_dir():
+    missing, why = "", "the tests that need a GPU"
+    files = sorted((ROOT / GPU_TESTS).glob("test_*.py"))
+    if not files:
         missing = "there is no checkout with tests/gpu beside this installation"
     elif missing_packages := [name for name in ("pytest", "hypothesis") if find_spec(name) is None]:
         missing = f"{' and '.join(missing_packages)} not installed: pip install '.[dev]'"
-    command = ["env", f"{SWAPPED}={place.device}", *python_module("pytest"), str(GPU_TESTS)]
+    command = ["env", f"{SWAPPED}={place.device}", *python_module("pytest")]
     options = ["-m", "gpu", "-q", "--color=no", "-p", "no:cacheprovider"]
-    task = Task(name="tests", command=[*command, *options], folder=ROOT)
-    why = "the tests that need a GPU"
-    return Part(name="tests", why=why, share=110, tasks=[task], missing=missing)
+    tasks = [
+        Task(
+            name=f"tests {path.stem.removeprefix('test_')}",
+            command=[*command, str(path.relative_to(ROOT)), *options],
+            folder=ROOT,
+        )
+        for path in files
+    ]
+    return Part(name="tests", why=why, share=110, tasks=tasks, missing=missing)
 
 
 def _speedrun(place: Place, net: str, *, share: float, seeds: int) -> Part:
@@ -141,7 +148,8 @@ def _contract(place: Place) -> Part:
     """A task for each pipeline in each mode, so that a second call need not begin anew."""
     from bench.loader_plan import Options, choose_candidates
 
-    options = Options(augmentation="none")
+    found = choose_candidates(Options(augmentation="none"), place.device)
+    found.sort(key=lambda candidate: candidate.compiled)  # first those that take seconds
     tasks = [
         bench(
             place,
@@ -149,7 +157,7 @@ def _contract(place: Place) -> Part:
             *("--format", "md"),
             name=f"contract {candidate.name}",
         )
-        for candidate in choose_candidates(options, place.device)
+        for candidate in found
         if not candidate.problem
     ]
     why = "each pipeline held to what each op says"
@@ -157,9 +165,12 @@ def _contract(place: Place) -> Part:
 
 
 def _default_grid(place: Place) -> Part:
-    words = ("run", "--grid", "default", *_grid_options(place))
+    words, why = ["run", "--grid", "default", *_grid_options(place)], "the default grid, one seed"
+    if find_spec("kornia") is None:  # through which nearly all of its cells go
+        words += ["--pipeline", "native"]
+        why += ", through native: kornia is not installed"
     task = bench(place, *words, name="default grid", grid=True, always=True)
-    return Part(name="default", why="the default grid, one seed", share=65, tasks=[task])
+    return Part(name="default", why=why, share=65, tasks=[task])
 
 
 def _roofline(place: Place) -> Part:

@@ -11,13 +11,13 @@ from pipelines.augmentations import Augmentation
 from pipelines.dali import problem
 from pipelines.ops import Op
 from pipelines.sources.base import Images
+from tests.gpu.device import DEVICE, on_the_device
 from tests.test_dali import POLICIES, noise
 from tests.test_dali_decoding import SHAPES, named, write
 
 pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-    pytest.mark.skipif(bool(problem("", "cuda")), reason="dali is not installed"),
+    *on_the_device,
+    pytest.mark.skipif(bool(problem("", DEVICE)), reason="dali is not installed"),
 ]
 
 VARIANTS = ("dali", "dali[dynamic]")
@@ -37,7 +37,7 @@ def epoch(
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_ops_do_on_the_device_what_they_do_on_the_cpu(variant: str, name: str) -> None:
-    x, labels = epoch(variant, noise(), POLICIES[name], "cuda")
+    x, labels = epoch(variant, noise(), POLICIES[name], DEVICE)
     expected, expected_labels = epoch(variant, noise(), POLICIES[name], "cpu")
     torch.testing.assert_close(x, expected, atol=0.01, rtol=0.001)
     torch.testing.assert_close(labels, expected_labels)
@@ -46,7 +46,7 @@ def test_ops_do_on_the_device_what_they_do_on_the_cpu(variant: str, name: str) -
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_files_are_decoded_on_the_device(variant: str, tmp_path: Path) -> None:
     images = named([write(tmp_path / name, phase) for phase, name in enumerate(SHAPES)])
-    x, labels = epoch(variant, images, (), "cuda", batch_size=5)
+    x, labels = epoch(variant, images, (), DEVICE, batch_size=5)
     expected, expected_labels = epoch(variant, images, (), "cpu", batch_size=5)
     assert (x - expected).abs().mean() < 1 / 60  # a level, in standard deviations
     assert torch.equal(labels, expected_labels)

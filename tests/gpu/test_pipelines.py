@@ -1,15 +1,9 @@
-"""Pipelines and a whole grid on a CUDA device."""
-
-from pathlib import Path
+"""Pipelines on a CUDA device."""
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from bench import cli
-from bench.groups import groups
-from bench.store import Store
 from pipelines.base import normalise
 from pipelines.ops import Crop, HorizontalFlip
 from pipelines.verification.reference import Explainer
@@ -22,11 +16,9 @@ from tests.contract.variants import (
     pixels,
     variants,
 )
+from tests.gpu.device import DEVICE, cuda_alone, on_the_device
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+pytestmark = on_the_device
 
 every_variant = pytest.mark.parametrize("variant", variants())
 
@@ -34,11 +26,11 @@ every_variant = pytest.mark.parametrize("variant", variants())
 @every_variant
 def test_batches_are_delivered_on_the_device(variant: str) -> None:
     images = numbered(256)
-    with build(variant, images, (), device="cuda", dtype=torch.bfloat16) as pipeline:
+    with build(variant, images, (), device=DEVICE, dtype=torch.bfloat16) as pipeline:
         for (x_BCHW, labels_B), index_B in zip(
             pipeline.epoch(0), pipeline.permutation(0), strict=True
         ):
-            assert x_BCHW.device.type == labels_B.device.type == "cuda"
+            assert x_BCHW.device.type == labels_B.device.type == DEVICE
             assert x_BCHW.is_contiguous(memory_format=torch.channels_last)
             expected = normalise(images.images[index_B], images, torch.float32)
             torch.testing.assert_close(x_BCHW.float().cpu(), expected, atol=0.02, rtol=0.01)
@@ -49,16 +41,17 @@ def test_batches_are_delivered_on_the_device(variant: str) -> None:
 def test_ops_give_the_reference_pixels(variant: str) -> None:
     ops = (Crop(pad=2), HorizontalFlip())
     explainer = Explainer(ops, noise_image().astype(np.float64), mean_255())
-    with build(variant, alike(512), ops, device="cuda") as pipeline:
+    with build(variant, alike(512), ops, device=DEVICE) as pipeline:
         found = np.concatenate([pixels(x) for x, _ in pipeline.epoch(0)])
     drawn, error = explainer.explain(found)
     assert error.max() < 0.1
     assert len(np.unique(drawn, axis=0)) == 50
 
 
+@cuda_alone
 @pytest.mark.parametrize("variant", ["native", "native[eager]"])
 def test_an_epoch_never_waits_for_the_device(variant: str) -> None:
-    with build(variant, alike(512), (Crop(pad=2), HorizontalFlip()), device="cuda") as pipeline:
+    with build(variant, alike(512), (Crop(pad=2), HorizontalFlip()), device=DEVICE) as pipeline:
         for _ in pipeline.epoch(0):
             pass
         batches = pipeline.epoch(1)
@@ -69,16 +62,3 @@ def test_an_epoch_never_waits_for_the_device(variant: str) -> None:
                 pass
         finally:
             torch.cuda.set_sync_debug_mode("default")
-
-
-def test_the_smoke_grid_runs(tmp_path: Path) -> None:
-    arguments = ["run", "--grid", "smoke", "--source", "shapes", "--device", "cuda"]
-    done = CliRunner().invoke(cli.app, [*arguments, "--out", str(tmp_path)])
-    assert done.exit_code == 0, done.output
-    (group,) = groups(tmp_path)
-    records = Store(group.folder).records()
-    assert {record.status for record in records} <= {"ok", "skipped"}
-    for record in records:
-        if record.status == "ok":
-            assert record.timings.train_device_s
-            assert record.environment["gpu"]

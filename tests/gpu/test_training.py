@@ -1,0 +1,173 @@
+"""What one process needs of a CUDA device: clock, memory, NVML, the step, the peaks."""
+
+import time
+
+import pytest
+import torch
+
+from bench import environment
+from bench.cell import Cell, Run
+from bench.clock import CompileWatch, TrainingClock
+from bench.doctor_gpu import gpu, look
+from bench.draft import Draft, Job
+from bench.gpu_state import GpuWatch
+from bench.meanwhile import Meanwhile
+from bench.memory import peaks, reset_peaks
+from bench.out_of_memory import ran_out
+from bench.peaks import measure
+from bench.prepare import Shared, fresh_step, prepare
+from bench.roofline import DATA_SHEETS
+from pipelines.sources import default_data_dir
+from tests.gpu.device import DEVICE, cuda_alone, on_the_device
+
+pytestmark = on_the_device
+
+ON = torch.device(DEVICE)
+
+
+def busy(rounds: int) -> None:
+    """Work on the device that takes a while."""
+    x = torch.randn(1024, 1024, device=ON)
+    for _ in range(rounds):
+        x = x @ x / 32
+
+
+def test_the_device_can_be_used_and_described() -> None:
+    probe = environment.probe()
+    found = environment.describe(DEVICE)
+    assert probe.torch == found["torch"] == str(torch.__version__)
+    if DEVICE == "cuda":
+        assert probe.cuda
+        assert probe.gpu == found["gpu"] == torch.cuda.get_device_name()
+        assert gpu(probe, look()).status == "ok"
+        assert environment.machine_name("cuda") != environment.machine_name("cpu")
+
+
+def test_the_clock_waits_for_the_device() -> None:
+    busy(3)
+    clock = TrainingClock(ON)
+    start = time.perf_counter()
+    with clock.running():
+        busy(200)
+    passed_s = time.perf_counter() - start
+    assert 0 < clock.wall_s <= passed_s
+    if DEVICE == "cuda":
+        assert clock.device_s is not None
+        assert 0 < clock.device_s <= clock.wall_s
+        assert torch.cuda.current_stream().query(), "work was left when the clock stopped"
+
+
+@cuda_alone
+def test_the_devices_memory_is_told_and_its_peak_starts_anew() -> None:
+    reset_peaks(ON)
+    before = peaks(ON)
+    block = torch.empty(2**28, dtype=torch.uint8, device=ON)
+    del block
+    after = peaks(ON)
+    assert before.torch_gib is not None
+    assert after.torch_gib is not None
+    assert after.torch_gib - before.torch_gib == pytest.approx(0.25, abs=0.01)
+    assert after.device_gib is not None
+    assert 0 < after.device_gib <= torch.cuda.get_device_properties(ON).total_memory / 2**30
+    reset_peaks(ON)
+    assert peaks(ON).torch_gib == pytest.approx(before.torch_gib, abs=0.01)
+
+
+@cuda_alone
+def test_memory_that_ran_out_is_known_for_that() -> None:
+    with pytest.raises(torch.OutOfMemoryError) as error:
+        torch.empty(2**50, dtype=torch.uint8, device=ON)
+    assert ran_out(error.value)
+    busy(1)  # and the device goes on
+
+
+@cuda_alone
+def test_nvml_knows_this_device() -> None:
+    pytest.importorskip("pynvml")
+    watch = GpuWatch.find(str(torch.cuda.get_device_properties(ON).uuid))
+    watch.begin()
+    busy(2000)
+    torch.cuda.synchronize()
+    watch.end()
+    state = watch.state
+    assert state.sm_mhz
+    assert 100 < state.sm_mhz[0] < 5000
+    assert state.temperature_c is not None
+    assert 10 < state.temperature_c < 110
+    assert state.energy_j is None or 0 <= state.energy_j < 1e5
+    assert state.others >= 0
+
+
+def test_a_watched_span_is_on_the_clock() -> None:
+    clock, meanwhile = TrainingClock(ON), Meanwhile(ON)
+    with meanwhile.running(clock):
+        busy(50)
+    found = meanwhile.conditions(clock.wall_s)
+    assert clock.wall_s > 0
+    assert (found.gpu_others is None) or DEVICE == "cuda"
+
+
+@pytest.fixture(scope="module")
+def cell() -> Cell:
+    """Small, with a whitening bias that stops training on the way."""
+    return Cell(
+        architecture="airnet94",
+        optimizer="muon_sgd",
+        augmentation="speedrun94",
+        pipeline="native[eager]",
+        source="shapes",
+        scale="cpu",
+        device=DEVICE,
+        epochs=1,
+        batch_size=128,
+        width=0.25,
+        train_images=1024,
+        validation_images=500,
+        test_images=500,
+        precision="bf16",
+        compile=DEVICE == "cuda",
+    )
+
+
+def test_a_step_trains_in_channels_last_and_bf16_without_waiting(cell: Cell) -> None:
+    run = Run(cell=cell, seed=0)
+    data_dir = str(default_data_dir())
+    draft = Draft(job=Job(run=run, folder="nowhere", data_dir=data_dir))
+    parts = prepare(draft, Shared(), ON)
+    try:
+        filters = [p for p in parts.net.module.parameters() if p.ndim == 4]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in filters)
+        assert {p.device.type for p in filters} == {DEVICE}
+        step = fresh_step(parts)
+        images_BCHW, labels_B = next(parts.pipeline.epoch(0))
+        assert images_BCHW.dtype == torch.bfloat16
+        assert images_BCHW.is_contiguous(memory_format=torch.channels_last)
+        first = step(images_BCHW, labels_B)
+        assert step.freezing is not None
+        for state in (*step.freezing.changes, 0):  # each is a graph of its own
+            step.freezing.go_to(state)
+            step(images_BCHW, labels_B)
+        watch = CompileWatch()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            losses = [step(images_BCHW, labels_B) for _ in range(4)]
+        finally:
+            if DEVICE == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+        assert watch.new_graphs() == 0
+        assert torch.stack(losses).isfinite().all()
+        assert losses[-1] < first
+    finally:
+        parts.close()
+
+
+def test_peaks_are_what_the_data_sheet_allows() -> None:
+    found = measure(ON, "bf16" if DEVICE == "cuda" else "fp32")
+    assert found.flops_per_s > 1e9
+    assert found.bytes_per_s > 1e8
+    stated = DATA_SHEETS.get(torch.cuda.get_device_name()) if DEVICE == "cuda" else None
+    if stated is not None:
+        assert 0.4 < found.flops_per_s / stated[0] < 1.05
+        assert 0.5 < found.bytes_per_s / stated[1] < 1.05
