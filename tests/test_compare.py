@@ -270,6 +270,24 @@ def test_sides_that_ran_one_after_the_other_are_told() -> None:
     assert not any("began" in note for note in against(early, grid(1)).notes)
 
 
+def with_ceilings(records: Sequence[Record], share: float) -> list[Record]:
+    """The ceiling of each run, with its noise, is that much above 1,250 images/s."""
+    found = []
+    for one in records:
+        assert one.throughput is not None
+        ceiling = 1250 * share * (1 + 0.001 * one.seed)
+        found.append(replace(one, throughput=replace(one.throughput, ceiling=ceiling)))
+    return found
+
+
+def test_a_ceiling_that_moved_too_is_told() -> None:
+    a, b = with_ceilings(grid(0), 1.0), grid(1, cnn4_is_slower)
+    said = "In 1 of 1 cell that became faster or slower the ceiling"
+    assert any(said in note for note in against(a, with_ceilings(b, 0.8)).notes)
+    for share in (1.0, 1.2):
+        assert not any("ceiling" in note for note in against(a, with_ceilings(b, share)).notes)
+
+
 def sample(a: Sequence[float], b: Sequence[float], metric: Metric = SPEED) -> Sample:
     return Sample(metric=metric, a=dict(enumerate(a)), b=dict(enumerate(b)))
 

@@ -6,7 +6,7 @@ from math import log
 from typing import Literal
 
 from bench.errors import UsageError
-from bench.report.compare_context import apart_in_time, differences, left_out
+from bench.report.compare_context import apart_in_time, ceilings, differences, left_out
 from bench.report.compare_gate import Judgement, Limit, judge, limit
 from bench.report.compare_matching import Match, Matches, match_sides
 from bench.report.compare_sides import Asked, Side, read_sides
@@ -155,7 +155,12 @@ def compared(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> 
         judge(one, figures[one.metric.name], _overall(figures[one.metric.name], one.metric))
         for one in limits
     ]
-    notes = [*a.notes, *b.notes, *left_out(matches), apart_in_time(matches.cells)]
+    moved = [
+        (row.match, 1 if row.verdict == "faster" else -1)
+        for row in rows
+        if metric in (SPEED, TRAIN) and row.verdict in ("faster", "slower")
+    ]
+    notes = [*a.notes, *b.notes, *left_out(matches), ceilings(moved), apart_in_time(matches.cells)]
     return Comparison(
         a=a,
         b=b,

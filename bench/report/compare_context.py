@@ -1,11 +1,13 @@
 """What the sides of a comparison differ in beside what it is about, and what it leaves out."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench.record import Record
 from bench.report.compare_matching import Match, Matches, soft, told
+from bench.report.intervals import Contrast, welch
 from bench.report.outcomes import Outcome
 from bench.report.sentences import count, listed
 from bench.report.settings import settings
@@ -143,4 +145,33 @@ def apart_in_time(cells: Sequence[Match]) -> str:
     return ""
 
 
-__all__ = ["apart_in_time", "differences", "left_out"]
+def ceilings(told: Sequence[tuple[Match, int]]) -> str:
+    """A note where the ceiling, the same net fed one cached batch, moved as images/s did; else "".
+
+    Args:
+        told: Cells that are faster (1) or slower (-1).
+    """
+    moved = sum(_ceiling_side(match) == side for match, side in told)
+    if not moved:
+        return ""
+    return (
+        f"In {moved} of {count(len(told), 'cell')} that became faster or slower the ceiling, the "
+        "same net without waiting for data, moved the same way: it is not the pipeline alone, but "
+        "the net, the software or the machine."
+    )
+
+
+def _ceiling_side(match: Match) -> int:
+    level, reference = (
+        tuple(
+            math.log(run.throughput.ceiling)
+            for run in side.trusted
+            if run.throughput and run.throughput.ceiling
+        )
+        for side in (match.b, match.a)
+    )
+    interval = welch([Contrast(level=level, reference=reference)])
+    return interval.side() if interval else 0
+
+
+__all__ = ["apart_in_time", "ceilings", "differences", "left_out"]

@@ -3,10 +3,11 @@
 A side is spelled "FOLDER" or "FOLDER@KEY=VALUE,KEY=VALUE", as in "results@commit=3145b0a".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cell import Cell
 from bench.errors import UsageError
 from bench.printable import legible
 from bench.record import Record
@@ -74,10 +75,12 @@ def read_sides(asked: Asked) -> tuple[Side, Side]:
     if first.folder.resolve() == second.folder.resolve():
         _check_apart(asked, first, second)
     filed = {place.folder: _filed(place.folder) for place in (first, second)}
+    found = [_fulfilling(place, filed[place.folder]) for place in (first, second)]
+    found = _of_both(found, asked.select)
     texts = (asked.select_a, asked.select_b)
     a, b = (
-        _side(letter, place, filed[place.folder], asked.select, text)
-        for letter, place, text in zip(LETTERS, (first, second), texts, strict=True)
+        _side(letter, place, records, text)
+        for letter, place, records, text in zip(LETTERS, (first, second), found, texts, strict=True)
     )
     shared = {(one.run_id, one.content_hash) for one in a.records} & {
         (one.run_id, one.content_hash) for one in b.records
@@ -131,13 +134,25 @@ def _filed(root: Path) -> list[Filed]:
     return filed
 
 
-def _side(letter: str, place: _Place, filed: Iterable[Filed], both: str, alone: str) -> Side:
-    kept = list(filed)
+def _fulfilling(place: _Place, filed: list[Filed]) -> list[Record]:
     for condition in place.conditions:
-        kept = condition.keep(kept)
-    records = [one.record for one in kept]
-    for option, expression in (("-k", both), (f"-{letter}", alone)):
-        records = _selected(records, option, expression)
+        filed = condition.keep(filed)
+    return [one.record for one in filed]
+
+
+def _of_both(sides: Sequence[list[Record]], expression: str) -> list[list[Record]]:
+    """The records that -k chooses; a word that one side has is known."""
+    chosen = _chosen([record for records in sides for record in records], "-k", expression)
+    found = [[record for record in records if record.cell in chosen] for records in sides]
+    for letter, records in zip(LETTERS, found, strict=True):
+        if not records:
+            raise UsageError(f"-k {expression!r} matches no cell of side {letter}")
+    return found
+
+
+def _side(letter: str, place: _Place, records: list[Record], alone: str) -> Side:
+    chosen = _chosen(records, f"-{letter}", alone)
+    records = [record for record in records if record.cell in chosen]
     unique = _latest(records)
     notes = []
     if left_out := len(records) - len(unique):
@@ -154,14 +169,13 @@ def _side(letter: str, place: _Place, filed: Iterable[Filed], both: str, alone: 
     )
 
 
-def _selected(records: list[Record], option: str, expression: str) -> list[Record]:
+def _chosen(records: Iterable[Record], option: str, expression: str) -> set[Cell]:
     cells = list({record.cell: None for record in records})
     try:
-        chosen = set(select(cells, expression))
+        return set(select(cells, expression))
     except UsageError as error:  # its sentence knows of one option only
         said = str(error).replace("-k", option, 1).replace("the grid's", "the side's")
         raise UsageError(said) from error
-    return [record for record in records if record.cell in chosen]
 
 
 def _latest(records: Iterable[Record]) -> list[Record]:
