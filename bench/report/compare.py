@@ -132,20 +132,7 @@ def compared(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> 
     figures = {one.name: _of(matches, one) for one in METRICS}
     if not figures[metric.name]:
         raise UsageError(_no_figures(matches, metric))
-    found = figures[metric.name]
-    tests = {label: one.test() if one.enough else None for label, one in found.items()}
-    ps = dict(zip(tests, corrected(list(tests.values())), strict=True))
-    rows = [
-        Row(
-            match=cell,
-            samples={
-                name: each[cell.label] for name, each in figures.items() if cell.label in each
-            },
-            p=ps.get(cell.label),
-            verdict=_verdict(found.get(cell.label), tests.get(cell.label), ps.get(cell.label)),
-        )
-        for cell in matches.cells
-    ]
+    rows = _rows(matches, figures, metric)
     whole = {
         name: _whole(together)
         for name, each in figures.items()
@@ -172,6 +159,25 @@ def compared(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> 
         matches=matches,
         judgements=tuple(judgements),
     )
+
+
+def _rows(
+    matches: Matches, figures: Mapping[str, Mapping[str, Sample]], metric: Metric
+) -> list[Row]:
+    found = figures[metric.name]
+    tests = {label: one.test() if one.enough else None for label, one in found.items()}
+    ps = dict(zip(tests, corrected(list(tests.values())), strict=True))
+    return [
+        Row(
+            match=cell,
+            samples={
+                name: each[cell.label] for name, each in figures.items() if cell.label in each
+            },
+            p=ps.get(cell.label),
+            verdict=_verdict(found.get(cell.label), tests.get(cell.label), ps.get(cell.label)),
+        )
+        for cell in matches.cells
+    ]
 
 
 def _of(matches: Matches, metric: Metric) -> dict[str, Sample]:
