@@ -37,7 +37,6 @@ class Conduct:
         chosen: Names of the parts to go through, whether done or not; all others are left out.
             Empty for all that are not done.
         report: Gets a line at the begin and the end of each task.
-        grace_s: Longest that a task may take to end when it is asked to.
     """
 
     parts: Sequence[Part]
@@ -46,7 +45,6 @@ class Conduct:
     code: str
     chosen: Sequence[str]
     report: Report
-    grace_s: float = process.GRACE_S
 
     def __post_init__(self) -> None:
         names = [part.name for part in self.parts]
@@ -147,7 +145,7 @@ class Conduct:
                 log=log,
                 deadline=deadline,
                 folder=task.folder,
-                grace_s=self.grace_s,
+                grace_s=task.grace_s,
             )
         except OSError as error:
             said = f"it cannot be started: {error.strerror}"

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from bench.environment import python_module
+from bench.selfcheck.process import GRACE_S
 from bench.selfcheck.published import NETS
 
 ROOT = Path(__file__).resolve().parents[2]
 GPU_TESTS = Path("tests") / "gpu"
 SWAPPED = "PIPELINE_BENCH_GPU_TESTS_ON"  # the device on which tests/gpu tries itself
+# A grid that is to end ends its worker, files the run that was cut off and writes the tables.
+TIDYING_S = 25.0
+GRID: dict[str, Any] = {"grid": True, "always": True, "grace_s": TIDYING_S}
 QUICK_REPEATS = ("--repeats", "3", "--seconds", "0.3")
 
 
@@ -24,6 +29,7 @@ class Task:
         folder: Where it runs.
         grid: Whether it tells its progress as JSON, as `bench run --progress json` does.
         always: Whether it runs although it ended well before.
+        grace_s: How long it may take to end when it is asked to.
     """
 
     name: str
@@ -31,6 +37,7 @@ class Task:
     folder: Path
     grid: bool = False
     always: bool = False
+    grace_s: float = GRACE_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +94,7 @@ def parts(place: Place) -> list[Part]:
     ]
 
 
-def bench(place: Place, *words: str, name: str, **more: bool) -> Task:
+def bench(place: Place, *words: str, name: str, **more: Any) -> Task:
     """A task that is a `bench` command."""
     return Task(name=name, command=[*python_module("bench"), *words], folder=place.folder, **more)
 
@@ -124,7 +131,7 @@ def _tests(place: Place) -> Part:
 def _speedrun(place: Place, net: str, *, share: float, seeds: int) -> Part:
     assert net in NETS
     words = ("run", "--grid", "speedrun", "-k", net, "--seeds", str(seeds))
-    task = bench(place, *words, *_grid_options(place), name=net, grid=True, always=True)
+    task = bench(place, *words, *_grid_options(place), name=net, **GRID)
     why = f"{seeds} seeds by the speed records' protocol"
     return Part(name=net, why=why, share=share, tasks=[task])
 
@@ -141,7 +148,8 @@ def _common(place: Place) -> list[str]:
 def _loaders(place: Place) -> Part:
     words = ("loaders", *QUICK_REPEATS, *_common(place), "--format", "md")
     why = "each pipeline alone, at all batch sizes"
-    return Part(name="loaders", why=why, share=80, tasks=[bench(place, *words, name="loaders")])
+    task = bench(place, *words, name="loaders", grace_s=TIDYING_S)
+    return Part(name="loaders", why=why, share=80, tasks=[task])
 
 
 def _contract(place: Place) -> Part:
@@ -169,7 +177,7 @@ def _default_grid(place: Place) -> Part:
     if find_spec("kornia") is None:  # through which nearly all of its cells go
         words += ["--pipeline", "native"]
         why += ", through native: kornia is not installed"
-    task = bench(place, *words, name="default grid", grid=True, always=True)
+    task = bench(place, *words, name="default grid", **GRID)
     return Part(name="default", why=why, share=65, tasks=[task])
 
 

@@ -18,8 +18,7 @@ from bench.orphans import MARK, end_marked, fresh_mark
 from bench.signals import stops_held, stops_let_through
 
 End = Literal["exited", "overran", "interrupted"]
-# After the wish to end: a grid ends its worker, files the run that was cut off and writes tables.
-GRACE_S = 25.0
+GRACE_S = 5.0
 LAST_GRACE_S = 3.0
 POLL_S = 0.1
 

@@ -119,8 +119,8 @@ def _told(net: str, contest: Contest, found: Sequence[Record]) -> list[str]:
     seeds = "1 seed" if len(found) == 1 else f"{len(found)} seeds"
     said = [
         f"{net}, {seeds}, {cell.eval_views} views, {cell.source} at {cell.scale} scale on "
-        f"{device}: accuracy {_mean(accuracies, 2)} %; training {_mean(seconds, 3)} s, "
-        f"with the final evaluation {_mean(whole, 3)} s."
+        f"{device}: accuracy {_mean(accuracies, 2, '%')}; training {_mean(seconds, 3, 's')}, "
+        f"with the final evaluation {_mean(whole, 3, 's')}."
     ]
     suspect = sum(bool(record.timing_suspect) for record in found)
     if suspect:
@@ -138,14 +138,14 @@ def _told(net: str, contest: Contest, found: Sequence[Record]) -> list[str]:
     return said
 
 
-def _mean(values: Sequence[float], digits: int) -> str:
+def _mean(values: Sequence[float], digits: int, unit: str) -> str:
     from bench.report.intervals import student
 
     found = student(values)
     if found is None:
-        return f"{values[0]:.{digits}f} (one seed, no interval)"
+        return f"{values[0]:.{digits}f} {unit} (one seed, no interval)"
     low, high = f"{found.low:.{digits}f}", f"{found.high:.{digits}f}"
-    return f"{found.middle:.{digits}f} (95 % interval {low} to {high})"
+    return f"{found.middle:.{digits}f} {unit} (95 % interval {low} to {high})"
 
 
 def _judged(contest: Contest, accuracies: Sequence[float]) -> str:
