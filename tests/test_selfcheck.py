@@ -446,7 +446,12 @@ def test_every_real_command_is_one_that_its_verb_takes(tmp_path: Path) -> None:
             assert said.get("device", "cpu") == "cpu"
             parsed += 1
     assert parsed >= 8
-    assert {task.name for task in tasks} >= {"tests pipelines", "tests run", "contract native", "roofline"}
+    assert {task.name for task in tasks} >= {
+        "tests pipelines",
+        "tests run",
+        "contract native",
+        "roofline",
+    }
 
 
 def test_parts_without_their_library_are_left_out_and_say_so(
