@@ -42,7 +42,7 @@ class Outlet(io.TextIOBase):
         """Writes and flushes; a stop is heard while a reader that does not read is waited for."""
         while self._file is not None:
             try:
-                with stops_let_through():
+                with stops_let_through(earlier=False):
                     self._file.write(text)
                     self._file.flush()
                 break

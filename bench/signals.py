@@ -1,6 +1,7 @@
 """How a grid is stopped from outside, and the moments when it must not be."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,20 +39,23 @@ def stops_held() -> Iterator[None]:
 
 
 @contextmanager
-def stops_let_through() -> Iterator[None]:
-    """Inside `stops_held`, waits for something that may take long; only the main thread may.
+def stops_let_through(*, earlier: bool = True) -> Iterator[None]:
+    """Inside `stops_held`, waits for something that may take long.
 
-    A stop that came before or comes now raises KeyboardInterrupt. It has then been heard: the hold
-    does not raise it again at its end. Without a hold around it this does nothing.
+    A stop raises KeyboardInterrupt. It has then been heard: the hold does not raise it again at its
+    end. Without a hold around it, and in any thread but the main one, this does nothing.
+
+    Args:
+        earlier: Whether one that came since the hold began raises at once.
     """
     handlers = (signal.getsignal(number) for number in STOPS)
     held = next((one for one in handlers if isinstance(one, _Held)), None)
-    if held is None:
+    if held is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     held.raises = True
     try:
-        if held.came:
+        if held.came and earlier:
             held.stop()
         yield
     finally:

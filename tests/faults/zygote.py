@@ -19,18 +19,21 @@ from types import SimpleNamespace
 from typing import IO, Any, NoReturn
 
 import bench.cli
+import bench.console
 import bench.execute
 import bench.files
 import bench.prepare
 import bench.run
-import bench.tensorboard
+import bench.tensorboard.events
+import bench.tensorboard.hparams
+import bench.tensorboard.layout
+import bench.tensorboard.pictures
 import bench.worker
-import pipelines.kornia
-import pipelines.torchvision  # noqa: F401 - so that no command pays for it
-from bench import environment
+from bench import environment, registry
 from bench.environment import Probe
 from bench.executors import local
 
+KINDS = ("architectures", "optimizers", "augmentations", "pipelines")
 HIGHEST = 512  # of the descriptors that a command may have
 
 
@@ -106,11 +109,10 @@ def take(*streams: int) -> None:
     for target, descriptor in enumerate([os.dup(one) for one in [os.dup(one) for one in streams]]):
         os.dup2(descriptor, target)
     os.closerange(3, HIGHEST)
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = open(  # type: ignore[misc]
-        2, "w", closefd=False, buffering=1
-    )
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False)  # type: ignore[misc]
+    errors = os.fdopen(2, "w", buffering=1, closefd=False)
+    sys.stderr = sys.__stderr__ = errors  # type: ignore[misc]
 
 
 def reached(moment: str) -> None:
@@ -120,11 +122,18 @@ def reached(moment: str) -> None:
         time.sleep(600)
 
 
-def slowed(moment: str, function: Any) -> Any:
-    """The function, but two seconds later where the present folder has a file that says so."""
+def slowed(moment: str, function: Any, inside: str = "") -> Any:
+    """The function, but two seconds later where the present folder has a file that says so.
+
+    Args:
+        moment: Its name.
+        function: Its first argument is a path, if `inside` is given.
+        inside: The name of a folder; files elsewhere are written as fast as always.
+    """
 
     def slow(*arguments: Any, **named: Any) -> Any:
-        if Path(f"slow-{moment}").exists():
+        here = not inside or arguments[0].parent.name == inside
+        if here and Path(f"slow-{moment}").exists():
             Path(f"at-{moment}").write_text(str(os.getpid()))
             time.sleep(2.0)
         return function(*arguments, **named)
@@ -158,8 +167,10 @@ def main() -> None:
     local.subprocess = SimpleNamespace(  # type: ignore[assignment]
         Popen=Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )
-    bench.files._write = slowed("writing", bench.files._write)  # type: ignore[attr-defined]
+    bench.files._write = slowed("writing", bench.files._write, "records")  # type: ignore[attr-defined]
     bench.execute.write_matrix = slowed("deriving", bench.execute.write_matrix)
+    for kind in KINDS:
+        registry.defaults(kind)  # imports all of them
     buffer = b""
     print(json.dumps({"ready": True}), flush=True)
     while True:
