@@ -348,6 +348,10 @@ def test_equal_figures_tell_nothing_and_a_steady_difference_all() -> None:
     assert student_test([0.0] * 5).p == 1.0
     assert student_test([0.1] * 5).p == 0.0
     assert student_test([1.0]).p == 1.0
+    plain = Overall(metric=SPEED, differences=(0.1, 0.25, 0.3)).interval()
+    expected = stats.ttest_1samp([0.1, 0.25, 0.3], 0).confidence_interval(0.95)
+    assert plain is not None
+    assert (plain.low, plain.high) == pytest.approx((expected.low, expected.high))
     whole = Overall(
         metric=TIME, differences=(math.inf, math.nan, math.inf, 0.1, 0.2, 0.3, math.inf)
     )

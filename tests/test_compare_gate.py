@@ -91,6 +91,9 @@ def test_too_few_seeds_break_nothing_but_enough_cells_do() -> None:
     nets = [f"net{n}" for n in range(6)]
     found = judged("slower:3%", grid(0, 1, nets), grid(1, 1, nets, images_per_s=900.0))
     assert found.broken == (OVERALL,)
+    a, b = grid(0, 1, nets), grid(1, 1, nets, images_per_s=975.0)
+    assert judged("slower:0%", a, b).broken == (OVERALL,)
+    assert judged("slower:5%", a, b).broken == ()
 
 
 def test_a_limit_is_broken_by_chance_as_seldom_as_said() -> None:

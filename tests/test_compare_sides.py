@@ -144,7 +144,7 @@ def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
 
 
 def test_reference_matrices_stand_back_and_copies_of_a_run_count_once(tmp_path: Path) -> None:
-    fill(tmp_path / "reference" / "m_shapes_cpu", some("kornia"))
+    fill(tmp_path / "reference" / "m_shapes_cpu", some(seeds=4))
     later = some(finished="2026-03-01T00:00:00+00:00")
     fill(tmp_path / "m_shapes_cpu", some())
     fill(tmp_path / "m-again_shapes_cpu", later)
