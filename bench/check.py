@@ -98,6 +98,7 @@ def _check_group(
         *files.in_attempts(store, read, attempts),
         *files.in_quarantine(store, read),
         *files.in_predictions(store, read),
+        *files.in_examples(store),
         *derived.in_loaders(store),
     ]
     damaged = {**read.damaged, **attempts.damaged}

@@ -1,10 +1,11 @@
 """Augmented images as the net gets them: one strip for each policy and pipeline of a group."""
 
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cell import Cell
-from bench.files import slug
+from bench.files import StrangeFile, read_file, slug
 from bench.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from pipelines.sources.base import Images
 
+LARGEST = 2**26  # bytes of a strip
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+END = b"IEND\xaeB`\x82"  # the last chunk, with its sum
 SHOWN = 16  # images of a strip
 SIDE = 64  # pixels that an image has at least when magnified, about this when made smaller
 
@@ -42,9 +46,18 @@ def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Image
 
 
 def kept_examples(store: Store) -> dict[str, bytes]:
-    """The group's strips as PNG, by name, in its order."""
+    """The group's strips as PNG, by name, in its order; what is no such picture is left out."""
     paths = sorted((store.folder / "examples").glob("*.png"))
-    return {path.stem: path.read_bytes() for path in paths}
+    return {path.stem: png for path in paths if (png := picture(path))}
+
+
+def picture(path: Path) -> bytes:
+    """A PNG file's content; b"" for one that cannot be read or is something else."""
+    try:
+        content = read_file(path, LARGEST)
+    except (OSError, StrangeFile):
+        return b""
+    return content if content.startswith(SIGNATURE) and content.endswith(END) else b""
 
 
 def strip_png(images_BCHW: "Tensor", source: "Images") -> bytes:

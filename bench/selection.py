@@ -8,7 +8,6 @@ from bench.cell import Cell
 from bench.errors import UsageError
 
 DEEPEST = 50  # brackets and nots within each other
-LONGEST = 200  # characters of an expression that a message repeats
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 
 OPERATORS = ("and", "or", "not")

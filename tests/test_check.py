@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +14,12 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from bench import claims, cli
+from bench import cli
 from bench.check import Checked, check, render
 from bench.checking.figures import problems
 from bench.checking.finding import Finding
 from bench.checking.loaders import problems as loaders_problems
+from bench.claims import Holder, place
 from bench.locks import held
 from bench.record import Record, decode, encode
 from bench.report import loaders as loaders_report
@@ -238,7 +240,7 @@ def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     records, run_id = store.folder / "records", first(store).stem
     (store.folder / ".lock").write_text('{"pid": 1, "host": "gone", "started": "then"}')
     (records / f"{run_id}.json.1-0123abcd.tmp").write_bytes(b"half")
-    dead = replace(claims._me(), born="0")
+    dead = Holder(host=platform.node(), pid=os.getpid(), born="0", place=place(), since="then")
     (records / f"{run_id}.1.claim").write_bytes(msgspec.json.encode(dead))
     (store.folder / "notes.tmp").write_text("somebody's own")
     dry = looked(store, dry_run=True)
@@ -270,6 +272,8 @@ def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
     (attempts / f"{failed.run_id}.1.json").rename(attempts / f"{failed.run_id}.8.json")
     (attempts / "0123456789abcdef.1.json").write_bytes(b"{}")
     (store.folder / "records" / "notes.txt").write_text("mine")
+    (store.folder / "examples").mkdir()
+    (store.folder / "examples" / "x__y.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     store.save_predictions("0123456789abcdef", LABELS, PREDICTIONS)
     other, cut = [path.stem for path in sorted((store.folder / "predictions").glob("*.npz"))][1:3]
     store.save_predictions(other, LABELS, PREDICTIONS[::-1])
@@ -280,6 +284,7 @@ def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
         f"{failed.run_id}.8.json: it holds attempt 1 of run {failed.run_id}",
         "0123456789abcdef.1.json: not a record: no schema_version",
         "notes.txt: no file of the suite",
+        "x__y.png: is no whole PNG picture",
         "0123456789abcdef.npz: no record is scored by it",
         f"{other}.npz: it does not give the confusion matrix of its record",
         f"{cut}.npz: File is not a zip file",

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import cli
-from bench.examples import example_name
+from bench.examples import END, SIGNATURE, example_name
 from bench.record import Record
 from bench.report import figures
 from bench.report.loaders import render as render_loaders
@@ -128,7 +128,7 @@ def test_what_lies_in_the_group_is_shown(results: Path, tmp_path: Path) -> None:
     store = Store(results / "mine_shapes_cpu")
     store.write_derived("loaders.json", render_loaders(MIXED, "json"))
     name = example_name(RECORDS[0].cell)
-    store.write_derived(f"examples/{name}.png", b"strip")
+    store.write_derived(f"examples/{name}.png", SIGNATURE + b"strip" + END)
     store.write_derived("examples/other__pipeline.png", b"of no record")
     store.save_predictions(RECORDS[0].run_id, [0, 1], [1, 1])
     bench(str(store.folder), "--data-dir", str(tmp_path / "empty"))

@@ -9,6 +9,7 @@ from bench import leftovers, locks
 from bench.checking.figures import problems
 from bench.checking.finding import Finding
 from bench.claims import claims_in
+from bench.examples import picture
 from bench.files import StoreError
 from bench.record import Record, RecordError
 from bench.record_files import read_record
@@ -172,6 +173,18 @@ def _against(store: Store, record: Record) -> str:
     return ""
 
 
+def in_examples(store: Store) -> Iterator[Finding]:
+    """Whether the strips of augmented images are pictures."""
+    for path in sorted((store.folder / "examples").glob("*.png")):
+        if not picture(path):
+            yield Finding(
+                level="wrong",
+                path=path,
+                problem="is no whole PNG picture",
+                advice="delete it: the next run with its policy and pipeline makes it anew",
+            )
+
+
 def left_by_the_dead(store: Store) -> Iterator[Finding]:
     """Locks, claims and unfinished files of processes that are gone; a new lock clears them."""
     records = store.folder / "records"
@@ -197,6 +210,7 @@ __all__ = [
     "AGAIN",
     "Read",
     "in_attempts",
+    "in_examples",
     "in_predictions",
     "in_quarantine",
     "in_records",

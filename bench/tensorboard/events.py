@@ -4,6 +4,7 @@ Written with TensorBoard's own writer. Torch's `SummaryWriter.add_hparams` would
 for the hparams of each, and `add_scalars` one for every curve, which makes a large grid unusable.
 """
 
+import errno
 import struct
 import time
 from collections.abc import Mapping
@@ -31,9 +32,14 @@ class Events:
     Args:
         folder: The run's own.
         wall_time: Seconds since 1970 of all that is written; the present time when left out.
+
+    Raises:
+        OSError: The folder is a link, or cannot be written.
     """
 
     def __init__(self, folder: Path, *, wall_time: float | None = None) -> None:
+        if folder.is_symlink():  # files of others may lie behind it, and some would be removed
+            raise OSError(errno.ELOOP, "it is a link and no folder", str(folder))
         for earlier in folder.glob(PATTERN):
             earlier.unlink()
         self._writer = EventFileWriter(str(folder))

@@ -55,7 +55,7 @@ def read_image(path: Path, image_size: int) -> Bytes:
         Exception: Whatever Pillow raises for a file that it cannot read.
         ValueError: More than `MAX_PIXELS` pixels, or pixels whose range is unknown.
     """
-    with Image.open(path) as image:
+    with Image.open(path, formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(
                 f"{image.width}x{image.height} pixels are more than {MAX_PIXELS / 1e6:.0f} million"
@@ -78,6 +78,12 @@ def read_image(path: Path, image_size: int) -> Bytes:
     return np.asarray(square)
 
 
+def _formats() -> list[str]:
+    """Those that Pillow reads by itself: for EPS it would run a program, which runs the file."""
+    Image.init()
+    return [form for form in Image.OPEN if form != "EPS"]
+
+
 def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
     """As `read_image`, for a file of the tree `root`.
 
@@ -88,6 +94,8 @@ def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
         return read_image(path, image_size)
     except UnidentifiedImageError as error:
         raise unreadable(root, path, "it is not an image") from error
+    except OSError as error:
+        raise unreadable(root, path, error.strerror or str(error)) from error
     except Exception as error:
         raise unreadable(root, path, str(error) or type(error).__name__) from error
 

@@ -20,11 +20,13 @@ TIMES = int(os.environ.get("PIPELINE_BENCH_FUZZ", "1"))
 GIB = 2**30
 GRACE_S = 5.0  # in which a child that is at work for too long says at what
 NEVER = ("pickle.find_class", "socket.connect", "subprocess.Popen", "os.system", "os.exec")
-# Audit events that change files, and which of their arguments are paths.
-CHANGES = {
-    "os.remove": (0,), "os.rename": (0, 1), "os.mkdir": (0,), "os.rmdir": (0,), "os.link": (1,),
-    "os.symlink": (1,), "os.truncate": (0,), "os.chmod": (0,), "os.chown": (0,), "os.utime": (0,),
-    "shutil.rmtree": (0,), "shutil.move": (0, 1), "shutil.copyfile": (1,),
+NONE = -1
+# Audit events that change files: which arguments are paths, and descriptors of the folders that
+# they are relative to.
+CHANGES: dict[str, tuple[tuple[int, int], ...]] = {
+    "os.remove": ((0, 1),), "os.rmdir": ((0, 1),), "os.mkdir": ((0, 2),),
+    "os.rename": ((0, 2), (1, 3)), "os.link": ((1, 3),), "os.symlink": ((1, 2),),
+    "os.chmod": ((0, 2),), "os.chown": ((0, 3),), "os.truncate": ((0, NONE),),
 }  # fmt: skip
 
 
@@ -97,13 +99,14 @@ def _in_child(
 
 
 def _watch(writes: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
-    def check(path: Any, event: str) -> None:
+    def check(path: Any, event: str, folder: int = NONE) -> None:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # a descriptor, which was opened before
         if path == os.devnull:
             return
-        place = Path(os.path.realpath(Path(os.fsdecode(path)).absolute().parent))
-        if not any(place.is_relative_to(folder) for folder in writes):
+        base = Path.cwd() if folder == NONE else Path(f"/proc/self/fd/{folder}").readlink()
+        place = (base / os.fsdecode(path)).parent.resolve()
+        if not any(place.is_relative_to(allowed) for allowed in writes):
             raise Forbidden(f"{event} of {os.fsdecode(path)!r}")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -114,7 +117,7 @@ def _watch(writes: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
             if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND):
                 # opened through a link, what lies behind it is written
                 check(os.path.realpath(path) if isinstance(path, str) else path, event)
-        for place in CHANGES.get(event, ()):
-            check(arguments[place], event)
+        for place, folder in CHANGES.get(event, ()):
+            check(arguments[place], event, NONE if folder == NONE else arguments[folder])
 
     return hook
