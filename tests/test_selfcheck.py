@@ -111,6 +111,12 @@ def test_a_task_that_overruns_is_stopped_with_all_that_it_started(tmp_path: Path
     assert found.calls[-1].seconds < 15.0
 
 
+def test_a_task_that_hangs_leaves_half_the_time_to_the_rest_of_its_part(tmp_path: Path) -> None:
+    made = [part("p", "import time; time.sleep(600)", "print('well')", tmp_path=tmp_path)]
+    found = go(conduct(tmp_path, made, budget_s=12.0))
+    assert statuses(found) == {"p": "stopped", "p1": "ok"}
+
+
 def lives(pid: int) -> bool:
     """Whether a process is there and no zombie that nobody has reaped."""
     try:
@@ -253,6 +259,7 @@ def test_how_far_a_grid_has_come_is_heard_from_its_events(tmp_path: Path) -> Non
     lines = [json.dumps(event).replace('": ', '":') for event in EVENTS]
     log.write_text("\n".join(["a warning", *lines, '{"event":"epo']))
     assert hearing.grid(log) == "2 ok, 2 left, 1 oom, 1 skipped, 1 crashed; net/seed1: it broke"
+    assert hearing.grid_tail(log) == ("net/seed1: it broke", "a warning")
 
 
 def test_a_grid_that_never_began_says_its_last_line(tmp_path: Path) -> None:

@@ -68,8 +68,11 @@ class Conduct:
         present = replace(before, calls=(*before.calls, call))
         with stops_raise(), stops_held():
             for part, deadline in self._deadlines(start, before):
-                for task in part.tasks or (None,):
-                    outcome = self._one(part, task, deadline, present)
+                for number, task in enumerate(part.tasks or (None,), start=1):
+                    now = time.monotonic()
+                    # One that hangs must not cost those after it in its part all their time.
+                    share = 1.0 if number >= len(part.tasks) else 0.5
+                    outcome = self._one(part, task, now + share * (deadline - now), present)
                     present = _noted(present, outcome, time.monotonic() - start)
                     journal.write(self.group, present)
                     if outcome.status == "interrupted":
@@ -153,7 +156,9 @@ class Conduct:
         status: Status = "ok" if ended.code == 0 else "failed"
         if ended.how != "exited":
             status = "stopped" if ended.how == "overran" else "interrupted"
-        said = hearing.grid(log) if task.grid else hearing.last_line(log)
+        hear = hearing.grid if task.grid else hearing.last_line
+        hear_tail = hearing.grid_tail if task.grid else hearing.tail
+        said = hear(log)
         if status == "stopped":
             said = f"its time was up{f': {said}' if said else ''}"
         elif status == "failed":
@@ -164,7 +169,7 @@ class Conduct:
             said=said,
             command=command,
             seconds=round(ended.seconds, 2),
-            tail=() if status == "ok" else hearing.tail(log),
+            tail=() if status == "ok" else hear_tail(log),
         )
 
     def _told(self, outcome: Outcome) -> Outcome:

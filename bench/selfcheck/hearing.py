@@ -11,6 +11,7 @@ from bench.printable import in_one_line
 TAIL = 30  # lines of a command that did not end well
 LONGEST = 300  # letters of a line
 REASONS = 2  # of failed runs that the sentence names
+EVENT = '{"event":'
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -22,6 +23,13 @@ def last_line(log: Path) -> str:
 def tail(log: Path) -> tuple[str, ...]:
     """The last lines, without the folders of user and suite in them."""
     return tuple(_lines(log)[-TAIL:])
+
+
+def grid_tail(log: Path) -> tuple[str, ...]:
+    """Why runs failed, and what was printed beside the events; nobody reads those."""
+    failed = [f"{one['name']}: {one['reason']}" for one in _events(log) if _is_failure(one)]
+    printed = [line for line in _lines(log) if not line.startswith(EVENT)]
+    return tuple([*failed, *printed][-TAIL:])
 
 
 def grid(log: Path) -> str:
@@ -40,7 +48,7 @@ def grid(log: Path) -> str:
                 status = event["status"]
                 counts[status] += 1
                 counts["left"] -= status != "skipped"
-                if status not in ("ok", "skipped", "interrupted"):
+                if _is_failure(event):
                     reasons.append(f"{event['name']}: {event['reason']}")
     if not planned:
         return last_line(log)
@@ -51,11 +59,16 @@ def grid(log: Path) -> str:
     return "; ".join([", ".join(said), *reasons[:REASONS]]) + more
 
 
+def _is_failure(event: dict[str, Any]) -> bool:
+    well = ("ok", "skipped", "interrupted")
+    return event.get("event") == "finished" and event["status"] not in well
+
+
 def _events(log: Path) -> list[dict[str, Any]]:
     """The events among the lines; what else was printed is no event."""
     found = []
     for line in _text(log).splitlines():
-        if not line.startswith('{"event":'):
+        if not line.startswith(EVENT):
             continue
         try:
             found.append(msgspec.json.decode(line))
@@ -85,4 +98,4 @@ def _text(log: Path) -> str:
         return ""
 
 
-__all__ = ["grid", "last_line", "tail"]
+__all__ = ["grid", "grid_tail", "last_line", "tail"]
