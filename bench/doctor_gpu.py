@@ -14,6 +14,7 @@ AGAIN = "pip install --force-reinstall torch torchvision"
 WHEELS = {12: "cu126"}  # a torch for drivers of an older CUDA, which this version of it still has
 HIDDEN = ("", "-1")
 NO_GPU = "No devices were found"
+PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +38,13 @@ class Smi:
 
 def look() -> Smi:
     """Asks nvidia-smi; once, where it hangs."""
-    said = ask(environment.nvidia_smi_command("name,driver_version"))
+    said = ask(environment.nvidia_smi_command("name,driver_version"), timeout_s=PATIENCE_S)
     if said.problem:
         return Smi(problem=said.problem, missing=said.missing)
     name, comma, driver = said.text.rpartition(", ")
     if not comma or not said.text.isprintable() or len(said.text) > environment.LONGEST_FIELD:
         return Smi(problem=f"nvidia-smi prints {said.text[:60]!r}, which names no GPU")
-    cuda = re.search(r"CUDA Version:\s*(\d+\.\d+)", ask(["nvidia-smi"]).text)
+    cuda = re.search(r"CUDA Version:\s*(\d+\.\d+)", ask(["nvidia-smi"], timeout_s=PATIENCE_S).text)
     return Smi(gpu=name, driver=driver, cuda=cuda[1] if cuda else "")
 
 
@@ -159,7 +160,7 @@ def neighbours(probe: Probe, smi: Smi) -> Check | None:
     if not probe.cuda or smi.problem:
         return None
     fields = "--query-compute-apps=pid,process_name,used_memory"
-    said = ask(["nvidia-smi", fields, "--format=csv,noheader"])
+    said = ask(["nvidia-smi", fields, "--format=csv,noheader"], timeout_s=PATIENCE_S)
     if said.problem:
         advice = _smi_advice(Smi(problem=said.problem))
         return Check(name="gpu use", status="warn", message=said.problem, advice=advice)

@@ -39,7 +39,7 @@ def python_says(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str = "") ->
 
 def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "look", lambda: SMI)
-    monkeypatch.setattr(doctor_gpu, "ask", lambda command: Answer())
+    monkeypatch.setattr(doctor_gpu, "ask", lambda command, timeout_s: Answer())
     python_says(monkeypatch, 0)
     monkeypatch.setattr(environment, "probe", lambda: GOOD)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
@@ -148,7 +148,7 @@ def test_a_torch_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_neighbours_on_the_gpu_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     apps = Answer(text="4711, python, 5000 MiB")
-    monkeypatch.setattr(doctor_gpu, "ask", lambda command: apps)
+    monkeypatch.setattr(doctor_gpu, "ask", lambda command, timeout_s: apps)
     check = doctor.neighbours(GOOD, SMI)
     assert check is not None
     assert check.status == "warn"
