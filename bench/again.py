@@ -172,7 +172,10 @@ def _changes(have: Cell, want: Cell) -> tuple[str, ...]:
 
 def _changed_since(record: Record) -> str:
     """Entries whose version is another by now, so that the run would be another too."""
-    now = registry.versions(record.cell)
+    try:
+        now = registry.versions(record.cell)
+    except UnknownName:  # of an entry that is gone: no grid will give its cell
+        return ""
     changed = [
         f"{kind} v{number}, now v{now[kind]}"
         for kind, number in record.versions.items()
