@@ -116,7 +116,10 @@ def for_terminal(
     for index in range(len(next(iter(cells.values()), []))):
         styles = ["bold green" if index in best[name] else "" for name in names]
         table.add_row(
-            *(Text(cells[name][index], style) for name, style in zip(names, styles, strict=True))
+            *(
+                Text(" ".join(cells[name][index].split("\n")), style)
+                for name, style in zip(names, styles, strict=True)
+            )
         )
     needed = sum(widths[name] for name in names) + 2
     out = StringIO()

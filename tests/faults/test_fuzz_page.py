@@ -1,0 +1,284 @@
+"""Names, reasons, tracebacks, class names, commands and environments of others, shown.
+
+Whatever a text from a record tries to be (HTML, a script, a link, a formula, a macro, markup, an
+escape sequence, a change of the direction of writing), it is seen as text, in every form.
+"""
+
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import cli
+from bench.cell import Run
+from bench.console import Console
+from bench.printable import legible, printable
+from bench.record import Failure, Record
+from bench.report.table import render_all
+from bench.report.writing import Order, write
+from bench.store import Store
+from tests.faults.fuzzing import TIMES, apart
+from tests.made import made_failure, made_record
+from tests.made_sound import PREDICTIONS, sound_record
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+NASTY = (
+    "<script>window.planted=1</script>", "</script><script>window.planted=2</script>",
+    "<img src=x onerror=window.planted=3>", "\"><svg onload=window.planted=4>",
+    "' onmouseover='window.planted=5", "]]><x>", "<!--", "</style><script>window.planted=6//",
+    "javascript:window.planted=7", "<a href='http://127.0.0.1:9/'>go</a>", "&lt;b&gt;&#60;",
+    "[click](http://127.0.0.1:9/)", "![x](http://127.0.0.1:9/x.png)", "a|b\\|c", "`code` ``",
+    "one\ntwo\r\nthree", "tab\there", "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1",
+    "$(touch planted)", "`touch planted`", "; touch planted", "'; touch planted; '",
+    "\\input{/etc/passwd}", "\\end{tabular}", "$x_1$ {y} ~ ^ # % &", "[bold red]loud[/]", "[/]",
+    "[link=http://x]y[/link]", ":smile:", "\x1b[2J\x1b[H", "\x1b]52;c;cGxhbnRlZA==\x07",
+    "\x1b]0;title\x07", "\x9b31m", "\x07\x08\x7f", "\u202etxet desrever", "\u2066isolated",
+    "\u2028line\u2029", "\0", "\ufeff", "{{7*7}}", "${7*7}", "%s%n%x", "\U0001f608" * 3, "x" * 900,
+    "", " ", "__proto__", "constructor",
+)  # fmt: skip
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+DRAWS_TABLES = {"table", "caption", "thead", "tbody", "tr", "th", "td", "strong", "br", "p"}
+MACROS = {
+    "begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule", "textbf", "pm",
+    "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
+}  # fmt: skip
+
+
+def nasty(random: Random, place: int) -> Record:
+    """A record whose every text is one of those, or two of them in a row."""
+
+    def text() -> str:
+        return random.choice(NASTY) + random.choice(("", "", random.choice(NASTY)))
+
+    cell: dict[str, Any] = {
+        axis: text() for axis in ("architecture", "optimizer", "augmentation", "pipeline")
+    }
+    if place % 3 == 2:
+        record = made_failure(place, **cell)
+        failure = Failure(type=text(), message=text(), traceback=text(), log=text())
+        record = replace(record, error=failure)
+    else:
+        record = sound_record(place, **cell)
+        assert record.metrics is not None
+        named = tuple(replace(one, name=text()) for one in record.metrics.per_class)
+        record = replace(record, metrics=replace(record.metrics, per_class=named))
+    return replace(
+        record,
+        environment={**record.environment, "os": text(), "cpu": text(), "torch": text(),
+                     "git_commit": text(), text(): text()},
+        timing_suspect=(text(),) if place % 2 else (),
+        augmentation_draws={text(): text()},
+        versions={**record.versions, text(): 2},
+        command=f"bench run {text()}",
+        fingerprint=text(),
+    )  # fmt: skip
+
+
+def nasty_records(seed: int, count: int) -> list[Record]:
+    random = Random(seed)
+    made = [nasty(random, place) for place in range(count)]
+    return [
+        replace(one, run_id=Run(cell=one.cell, seed=one.seed, versions=one.versions,
+                                fingerprint=one.fingerprint).id)
+        for one in made
+    ]  # fmt: skip
+
+
+def kept(folder: Path, records: Sequence[Record]) -> Store:
+    store = Store(folder / "epyc_shapes_cpu")
+    for record in records:
+        store.write(record)
+        if record.metrics:
+            store.save_predictions(record.run_id, [0] * 50 + [1] * 50, PREDICTIONS)
+    return store
+
+
+class Elements(HTMLParser):
+    """Names and attributes of the elements of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def check_html(shown: str) -> None:
+    page = Elements(shown)
+    assert set(page.names) <= DRAWS_TABLES, set(page.names) - DRAWS_TABLES
+    assert {name for name, _ in page.attributes} <= {"scope", "style"}
+
+
+def check_markdown(shown: str) -> None:
+    assert "<" not in shown
+    assert "](" not in shown
+    for table in re.findall(r"(?:^\|.*\n)+", shown, re.MULTILINE):
+        counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(counts) == 1, table
+    for line in shown.splitlines():
+        assert line == "" or line.startswith(("|", "### ")) or not line.startswith("#"), line
+
+
+def check_csv(shown: str, rows: int) -> None:
+    found = list(csv.reader(io.StringIO(shown)))
+    assert len(found) == 1 + rows
+    assert {len(row) for row in found} == {len(found[0])}
+    for text in (text for row in found for text in row):
+        is_figure = re.fullmatch(r"-?[\d.]+(e[-+]?\d+)?", text) is not None
+        assert is_figure or not text.startswith(("=", "+", "-", "@", "\t", "\r")), text
+
+
+def check_latex(shown: str) -> None:
+    assert set(re.findall(r"\\([a-zA-Z]+)", shown)) <= MACROS
+    assert shown.count("\\begin") == shown.count("\\end")
+    assert not re.search(r"(?<!\\)[#%]|(?<![\\$])\$(?!\\pm\$|\s|$)[^\\]", shown)
+    body = re.sub(r"\\[{}]", "", shown)
+    assert body.count("{") == body.count("}")
+
+
+def check_shown(folder: Path, records: Sequence[Record]) -> None:
+    cells = len({(one.cell, *map(str, one.versions.items()), one.fingerprint) for one in records})
+    for form in ("rich", "md", "csv", "html", "latex", "json"):
+        shown = render_all(folder, form)  # type: ignore[arg-type]
+        assert not UNSEEN.search(shown), (form, UNSEEN.search(shown))
+        match form:
+            case "html":
+                check_html(shown)
+            case "md":
+                check_markdown(shown)
+            case "csv":
+                check_csv(shown, cells)
+            case "latex":
+                check_latex(shown)
+            case "rich":
+                for record in records:  # markup is text, and no text is lost
+                    name = " ".join(legible(record).cell.architecture.split())
+                    squeezed = re.sub(r"\s", "", shown)
+                    assert re.sub(r"\s", "", name) in squeezed, name
+    coloured = COLOUR.sub("", render_all(folder, "rich", width=90, color=True))
+    assert not UNSEEN.search(coloured)
+
+
+def test_tables_of_nasty_records_are_tables_in_every_form(tmp_path: Path) -> None:
+    def work() -> None:
+        for seed in range(8 * TIMES):
+            records = nasty_records(seed, 12)
+            kept(tmp_path / str(seed), records)
+            check_shown(tmp_path / str(seed), records)
+
+    apart(work, writes=[tmp_path])
+
+
+def bench(*arguments: str) -> str:
+    done = CliRunner().invoke(cli.app, list(arguments))
+    assert done.exit_code in (0, 1, 2), (arguments, done.output, done.exception)
+    assert "fault of the suite" not in done.output, done.output
+    assert not UNSEEN.search(done.output), (arguments, UNSEEN.search(done.output))
+    return str(done.output)
+
+
+def test_every_verb_shows_nasty_records_as_text(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    records = nasty_records(99, 12)
+    kept(results, records)
+    for record in records[:3]:
+        shown = bench("show", record.run_id, str(results))
+        assert printable(record.cell.name).split()[0] in shown
+    for arguments in (
+        ["table", str(results), "--metric", "accuracy", "--pivot", "architecture,pipeline"],
+        ["table", str(results), "--group", "architecture,optimizer"],
+        ["table", str(results), "--metric", "accuracy", "--format", "md"],
+        ["check", str(results), "--dry-run"],
+    ):
+        bench(*arguments)
+    for form in ("rich", "md", "html"):
+        shown = bench("compare", str(results), str(results), "--format", form)
+        if form == "html":
+            check_html(shown)
+        if form == "md":
+            check_markdown(shown)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_run_that_says_nasty_things_does_not_command_the_terminal(is_terminal: bool) -> None:
+    out = io.StringIO()
+    console = Console(file=out, terminal=is_terminal)
+    for text in NASTY:
+        console.notice(text)
+        console.progress(text)
+        failure = Failure(type="E", message=text, log=text)
+        console.run_finished(made_record(record={"status": "crashed", "error": failure}))
+    console.close()
+    shown = COLOUR.sub("", out.getvalue())
+    assert not UNSEEN.search(shown), UNSEEN.search(shown)
+    assert "[bold red]loud[/]" in shown
+
+
+def test_nothing_planted_in_a_page_comes_to_life(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("no Chromium on the PATH: apt-get install chromium")
+    store = kept(tmp_path, nasty_records(7, 6))
+    (path,) = write(Order(results=store.folder, data_dir=tmp_path / "none"), lambda said: None)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page, wrong = watched(browser.new_page())
+        page.goto(path.as_uri())
+        before = page.evaluate("Object.keys(window).sort().join()")
+        for picker in page.locator("select").all():
+            for place in range(picker.locator("option").count()):
+                picker.select_option(index=place)
+        for head in page.locator("th button").all():
+            head.evaluate("button => button.click()")
+        assert page.locator("[onerror], [onload], [onmouseover], [href^=javascript]").count() == 0
+        assert page.evaluate("window.planted") is None
+        assert page.evaluate("Object.keys(window).sort().join()") == before
+        elsewhere = page.evaluate(
+            "[...document.querySelectorAll('[href], [src]')].map(e => e.getAttribute('href') || "
+            "e.getAttribute('src')).filter(v => !/^(#|data:image)/.test(v))"
+        )
+        assert elsewhere == []
+        browser.close()
+    assert wrong == []
+    shown = path.read_text(encoding="utf-8")
+    assert json.dumps("<script>window.planted")[1:-1] not in shown
+    assert not UNSEEN.search(shown)
+
+
+def watched(page: "Page") -> "tuple[Page, list[str]]":
+    """The page, and a list that gets every dialog, error, message and request of it."""
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith(("file:", "data:")) else wrong.append(request.url)
+        ),
+    )
+    return page, wrong
