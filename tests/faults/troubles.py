@@ -1,0 +1,153 @@
+"""Nets that are trouble, for a copy of the packages."""
+
+TROUBLES = """
+import ctypes, os, resource, signal, subprocess, sys, time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from architectures import Architecture
+
+
+def raises(net):
+    raise ValueError("boom in forward")
+
+
+def gpu_full(net):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+def host_full(net):
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
+    resource.setrlimit(resource.RLIMIT_AS, (held + 2**28, held + 2**28))
+    torch.empty(2**30)
+
+
+def python_full(net):
+    bytearray(2**46)
+
+
+def killed(net):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def segfaults(net):
+    ctypes.string_at(0)
+
+
+def gives_nan(net):
+    return torch.full_like(net.head.weight, float("nan")).sum()
+
+
+def ends_in_nan(net):
+    if doing() == "predict" and net.evaluated == 1:
+        return float("nan")
+
+
+def is_tested_in_nan(net):
+    if doing() == "predict" and net.evaluated == 2:
+        return float("nan")
+
+
+def guesses(net):
+    return 0.0
+
+
+def hangs(net):
+    if moment(net) == "training":
+        start_others()
+        time.sleep(600)
+
+
+def is_stubborn(net):
+    if moment(net) == "training":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        start_others()
+        time.sleep(600)
+
+
+def stalls(net):
+    # The pipeline's own processes do nothing any more, and its iterator waits for them.
+    if moment(net) == "training":
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            pid, parent = int(path.parent.name), int(path.read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"pt_data" in Path(f"/proc/{pid}/comm").read_bytes():
+                os.kill(pid, signal.SIGSTOP)
+
+
+def would_halt(net):
+    now = moment(net)
+    if Path(f"wait-{now}").exists():
+        start_others()
+        Path(f"at-{now}").write_text(str(os.getpid()))
+        time.sleep(600)
+
+
+def works(net):
+    pass
+
+
+def start_others():
+    # Processes that the worker starts, one of them in a session of its own.
+    for alone in (False, True):
+        subprocess.Popen(["sleep", "600"], start_new_session=alone)
+
+
+def doing():
+    frame, names = sys._getframe(), set()
+    while frame:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return next((name for name in ("warm_up", "predict", "train_epoch") if name in names), "")
+
+
+def moment(net):
+    now = {"warm_up": "warming_up", "predict": "evaluating"}.get(doing(), "")
+    if doing() == "train_epoch" and net.evaluated == 1:
+        return "training"  # of the second epoch
+    return now
+
+
+class Net(nn.Module):
+    def __init__(self, spec, body):
+        super().__init__()
+        self.head = nn.Linear(spec.channels * spec.image_size**2, spec.classes)
+        self.body = body
+        self.evaluated = 0
+        with open("processes", "a") as file:
+            print(os.getpid(), file=file)
+
+    def train(self, mode=True):
+        self.evaluated += int(mode and doing() == "predict")
+        return super().train(mode)
+
+    def forward(self, x):
+        found = self.body(self)
+        logits = self.head(x.flatten(1))
+        return logits if found is None else logits * found
+
+
+def entry(body):
+    return Architecture(
+        name=body.__name__, why="a test", reference="none",
+        build=lambda spec: Net(spec, body), parameters=30730, default=True,
+    )
+
+
+BODIES = (raises, gpu_full, host_full, python_full, killed, segfaults, gives_nan, ends_in_nan,
+          is_tested_in_nan, guesses, hangs, is_stubborn, stalls, works,
+          would_halt)
+"""
+
+
+def files() -> dict[str, str]:
+    """The nets, one file each, for a copy of the packages."""
+    body = TROUBLES.partition("BODIES = (")[2].rstrip(")\n")
+    names = [name.strip() for name in body.split(",")]
+    return {"architectures/_troubles.py": TROUBLES} | {
+        f"architectures/{name}.py": (
+            f"from architectures import _troubles\n\n{name} = _troubles.entry(_troubles.{name})\n"
+        )
+        for name in names
+    }
