@@ -10,14 +10,15 @@ from typing import Any
 
 from bench import plan as planning
 from bench import registry
-from bench.cell import AXES, Cell
+from bench.cell import AXES, Cell, plugins_of
 from bench.changes import OF_CELL, OF_OPTIMIZER, OF_RECIPE, PREFIX
 from bench.environment import Probe
 from bench.errors import UsageError
-from bench.grid import GRIDS
+from bench.grid import grids
 from bench.plan import Options
+from bench.plugins import as_recorded, joined
 from bench.record import Record
-from bench.retyped import ELSEWHERE, given, line, narrowed, pinned, placing, typed_words
+from bench.retyped import ELSEWHERE, given, given_all, line, narrowed, pinned, placing, typed_words
 from bench.selection import only
 from bench.setting import BUDGETS
 from pipelines.catalog import Unavailable, UnknownName
@@ -49,13 +50,24 @@ def again(record: Record, out: Path, read: Read) -> Again:
         out: The results folder that holds it.
         read: What the words after `bench run` ask for.
     """
+    wanted = plugins_of(record.versions)
+    places = as_recorded(wanted, given_all(typed_words(record.command), "--plugin"))
+    if places is None:
+        words = narrowed(record, out=out)
+        note = f"it needs what is not here as it was then: {', '.join(wanted)}"
+        return Again(options=None, command=line(words) if words else "", note=note)
+    with joined(places):
+        return _planned(record, out, read)
+
+
+def _planned(record: Record, out: Path, read: Read) -> Again:
     note = _changed_since(record)
     typed = _as_typed(record, out, read)
     if typed is not None:
         words, options = typed
         return Again(options=options, command=line(words), note=note)
     first = given(typed_words(record.command), "--grid") or "default"
-    for grid in sorted(GRIDS, key=lambda name: name != first):
+    for grid in sorted(grids(), key=lambda name: name != first):
         found = _ways(_common(record, out, grid), record.cell)
         if found:
             shortest = min(found, key=lambda options: len(options.changes))
@@ -118,6 +130,7 @@ def _common(record: Record, out: Path, grid: str) -> Options:
         compile=cell.compile,
         out=ELSEWHERE if record.status == "ok" else out,
         retry_failed=record.status != "ok",
+        plugins=given_all(typed_words(record.command), "--plugin"),
     )
 
 
@@ -198,6 +211,7 @@ def _spelled(options: Options, record: Record, out: Path) -> list[str]:
         "--target": options.target,
     }
     words = [word for key, said in plain.items() if said is not None for word in (key, str(said))]
+    words += [word for said in options.plugins for word in ("--plugin", said)]
     words += [word for change in options.changes for word in ("--set", change)]
     return words + pinned(record.cell) + placing(record, out)
 

@@ -1,6 +1,7 @@
 """A cell: one point of a grid, with everything that can change what a run gives."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -11,7 +12,9 @@ from bench.recipe import Recipe
 Scale = Literal["full", "cpu"]
 Protocol = Literal["validation", "speedrun"]
 Precision = Literal["fp32", "bf16"]
+Version = int | str
 EVAL_VIEWS = (1, 2, 6)
+OF = " of "  # between an entry's version and where it comes from
 AXES = ("architecture", "optimizer", "augmentation", "pipeline")
 
 
@@ -90,7 +93,7 @@ class Cell:
 
     @property
     def model_key(self) -> str:
-        """Cells with equal keys share a compiled model, and so a worker process."""
+        """Cells with equal keys share a compiled model."""
         if not self.compile:
             return ""
         parts = (self.architecture, self.width, self.batch_size, self.precision, self.source)
@@ -104,13 +107,14 @@ class Run:
     Args:
         cell: What to train.
         seed: Of weights, order and augmentation.
-        versions: Entry versions by kind ("architecture", "pipeline", ...).
+        versions: Entry versions by kind ("architecture", "pipeline", ...). An entry from outside
+            has a text that names its source and the digest of it: "1 of mine.py 0123456789abcdef".
         fingerprint: Names the source's images.
     """
 
     cell: Cell
     seed: int
-    versions: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)
     fingerprint: str = ""
 
     @property
@@ -122,9 +126,35 @@ class Run:
         return hashlib.sha256(canonical).hexdigest()[:16]
 
     @property
+    def plugins(self) -> tuple[str, ...]:
+        """Where its entries come from, "mine.py 0123456789abcdef"; none of the suite's own."""
+        return plugins_of(self.versions)
+
+    @property
+    def worker_key(self) -> tuple[str, ...]:
+        """Runs with equal keys share a worker: no plugin is imported beside cells without it."""
+        return (self.cell.model_key, *self.plugins)
+
+    @property
     def name(self) -> str:
         """The cell's name with the seed."""
         return f"{self.cell.name}/seed{self.seed}"
 
 
-__all__ = ["Cell", "Precision", "Protocol", "Run", "Scale"]
+def version_of(number: int, origin: str) -> str:
+    """The version of an entry from outside."""
+    return f"{number}{OF}{origin}"
+
+
+def number_of(version: Version) -> str:
+    """The number in a version, as text: what a record says has been checked by nobody."""
+    return str(version).partition(OF)[0]
+
+
+def plugins_of(versions: Mapping[str, Version]) -> tuple[str, ...]:
+    """The origins of entries from outside, by their versions."""
+    said = {version.partition(OF)[2] for version in versions.values() if isinstance(version, str)}
+    return tuple(sorted(said))
+
+
+__all__ = ["Cell", "Precision", "Protocol", "Run", "Scale", "Version"]

@@ -17,6 +17,7 @@ from bench.cli_options import (
     Device,
     ImageSize,
     Out,
+    Plugin,
     Source,
     spelled,
 )
@@ -83,6 +84,7 @@ def loaders(
     pipeline: Annotated[
         list[str] | None, typer.Option(help="Only this one; can be repeated (default: all).")
     ] = None,
+    plugin: Plugin = None,
     augmentation: Annotated[str, typer.Option(help="The policy.")] = "flip_crop_cutout",
     batch_size: Annotated[
         list[int] | None,
@@ -123,17 +125,19 @@ def loaders(
         from bench import loaders as measuring
         from bench.console import Console, terminal
         from bench.loader_record import LoadersRecord
+        from bench.plugins import used
         from bench.report.loaders import check_form, render
 
         check_form(form)
         console = Console(file=sys.stderr)
-        if verify:
-            from bench import verifying
+        with used(plugin or ()) as plugins:
+            if verify:
+                from bench import verifying
 
-            tried = verifying.verify_all(*verifying.choose(options), console.progress)
-            return verifying.show(tried, form, console.progress, partial(typer.echo, nl=False))
-        plan = planning.make(options, console.progress)
-        for text in plan.notices:
+                tried = verifying.verify_all(*verifying.choose(options), console.progress)
+                return verifying.show(tried, form, console.progress, partial(typer.echo, nl=False))
+            plan = planning.make(options, console.progress)
+        for text in (*plan.notices, *plugins.told()):
             console.notice(text)
 
         def keep(record: LoadersRecord) -> None:
@@ -154,16 +158,21 @@ def loaders(
 def list_entries(
     kind: Annotated[
         str | None,
-        typer.Argument(help="architectures, optimizers, augmentations, pipelines or grids."),
+        typer.Argument(
+            help="architectures, optimizers, augmentations, pipelines, grids or plugins."
+        ),
     ] = None,
+    plugin: Plugin = None,
     debug: Debug = False,
 ) -> None:
     """List what there is, with the reason for each; * marks what the default grid uses."""
 
     def work() -> str:
         from bench.listing import render
+        from bench.plugins import used
 
-        return render(kind)
+        with used(plugin or ()) as plugins:
+            return render(kind, plugins)
 
     typer.echo(printable(guarded(work, debug=debug)), nl=False)
 

@@ -26,6 +26,12 @@ Select = Annotated[
 Scale = Annotated[str | None, typer.Option(help="full or cpu; chosen by the device if left out.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs instead of the scale's.")]
 Timeout = Annotated[float, typer.Option(min=1.0, help="Longest that one run may take, in s.")]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE_OR_MODULE", help="Entries of your own, see docs/plugins.md; can be repeated."
+    ),
+]
 Out = Annotated[Path, typer.Option(help="Results folder.")]
 
 

@@ -17,6 +17,7 @@ from bench.cli_options import (
     ImageSize,
     Instead,
     Out,
+    Plugin,
     Scale,
     Select,
     Source,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from bench.plan import Options
 
 ADVICE = ". Add --wait to begin after it, or start all of them with --share"
-RENAMED = {"compile": "compile_nets"}  # fields of the options whose parameter has another name
+# Fields of the options whose parameter has another name.
+RENAMED = {"compile": "compile_nets", "plugins": "plugin"}
 
 
 def run(
@@ -46,6 +48,7 @@ def run(
     optimizer: Instead = None,
     augmentation: Instead = None,
     pipeline: Instead = None,
+    plugin: Plugin = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE, as in optimizer.lr=0.1; can be repeated."),
@@ -130,16 +133,20 @@ def run(
         compile=compile_nets,
         out=out,
         retry_failed=retry_failed,
+        plugins=plugin or (),
     )
 
     def carry_out(console: "Reporter") -> int:
         from bench import plan as planning
         from bench.environment import command_line
         from bench.execute import execute
+        from bench.plugins import used
         from bench.profiling import traces_told
 
         turn = _turn(wait=wait, share=share)
-        plan = planning.make(options, console.progress)
+        with used(options.plugins) as plugins:
+            plan = planning.make(options, console.progress)
+        plan.notices.extend(plugins.told())
         console.plan(plan, every=dry_run)
         if dry_run:
             return 0
@@ -209,6 +216,6 @@ def options_of(words: Sequence[str]) -> "Options":
     except wrong as error:
         raise UsageError(f"bench run: {error}") from error
     values = {field.name: said[RENAMED.get(field.name, field.name)] for field in fields(Options)}
-    values["changes"] = values["changes"] or ()
+    values |= {name: values[name] or () for name in ("changes", "plugins")}
     values["source"] = spelled(said["source"], said["image_size"], said["decode"])
     return Options(**values)

@@ -10,6 +10,7 @@ from bench.cli_options import (
     Debug,
     Device,
     Epochs,
+    Plugin,
     Scale,
     Select,
     Source,
@@ -29,6 +30,7 @@ def tune(
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer.")] = None,
     augmentation: Annotated[str, typer.Option(help="The policy to search with.")] = "flip_crop",
     pipeline: Annotated[str, typer.Option(help="The pipeline to search with.")] = "native",
+    plugin: Plugin = None,
     source: Source = "auto",
     data_dir: DataDir = None,
     device: Device = "auto",
@@ -57,9 +59,16 @@ def tune(
         scale=scale,
         epochs=epochs,
         out=out,
+        plugins=plugin or (),
     )
 
     def work() -> int:
+        from bench.plugins import used
+
+        with used(options.plugins) as plugins:
+            return carry_out(plugins.told())
+
+    def carry_out(told: list[str]) -> int:
         from datetime import UTC, datetime
 
         from bench import plan as planning
@@ -73,7 +82,7 @@ def tune(
 
         console = Console()
         plan = planning.make(options, console.progress)
-        for text in plan.notices:
+        for text in (*plan.notices, *told):
             console.notice(text)
         known = recipe_files.read(save) if save is not None and save.exists() else []
         try:

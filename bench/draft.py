@@ -1,7 +1,7 @@
 """A record in the making, so that a run that fails leaves everything known so far."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ class Job:
         data_dir: Where sources are cached.
         command: The command line that asked for it, for the record.
         profile: Whether to leave a trace of some steps, recorded after everything else.
+        plugins: By what each plugin is loaded that the run needs, by its origin as text.
     """
 
     run: Run
@@ -39,6 +40,7 @@ class Job:
     data_dir: str
     command: str = ""
     profile: bool = False
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)

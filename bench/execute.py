@@ -256,4 +256,5 @@ def _job(plan: "Plan", run: Run, command: str, profile: bool = False) -> Job:
         data_dir=str(plan.data_dir),
         command=command,
         profile=profile,
+        plugins={origin: plan.plugins[origin] for origin in run.plugins},
     )

@@ -9,7 +9,7 @@ from bench.cell import Cell, Run
 from bench.errors import UsageError
 from bench.setting import Setting
 from pipelines import augmentations, building
-from pipelines.catalog import unknown_name
+from pipelines.catalog import Origin, unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +168,32 @@ GRIDS: dict[str, Grid] = {
 }
 
 
+# Those of plugins, and where each is from; `bench.plugins` puts them in and takes them out again.
+JOINED: dict[str, tuple[Grid, Origin]] = {}
+
+
+def grids() -> dict[str, Grid]:
+    """All grids by name, those of plugins last."""
+    return GRIDS | {name: grid for name, (grid, _) in JOINED.items()}
+
+
+def home(name: str) -> str:
+    """Who has a grid's name already; "" for nobody."""
+    if name in JOINED:
+        return JOINED[name][1].name
+    return "bench/grid.py" if name in GRIDS else ""
+
+
 def cells_of(grid: str, setting: Setting) -> list[Cell]:
     """The cells of the grid called `grid`.
 
     Raises:
         UsageError: No grid has that name.
     """
-    if grid not in GRIDS:
-        raise UsageError(unknown_name("grid", grid, GRIDS))
-    return GRIDS[grid].cells(setting)
+    known = grids()
+    if grid not in known:
+        raise UsageError(unknown_name("grid", grid, known))
+    return known[grid].cells(setting)
 
 
 def unique(cells: Sequence[Cell]) -> list[Cell]:
@@ -187,13 +204,13 @@ def unique(cells: Sequence[Cell]) -> list[Cell]:
 def runs_of(cells: Sequence[Cell], seeds: Sequence[int], fingerprint: str) -> list[Run]:
     """Every cell with every seed.
 
-    Runs that share a compiled model stand together; within them one seed goes through all cells
-    before the next, so that a grid that is cut off has whole seeds.
+    Runs that share a worker stand together; within them one seed goes through all cells before
+    the next, so that a grid that is cut off has whole seeds.
     """
-    order = {key: index for index, key in enumerate(dict.fromkeys(c.model_key for c in cells))}
     runs = [
         Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)
         for seed in seeds
         for cell in cells
     ]
-    return sorted(runs, key=lambda run: order[run.cell.model_key])
+    order = {key: index for index, key in enumerate(dict.fromkeys(run.worker_key for run in runs))}
+    return sorted(runs, key=lambda run: order[run.worker_key])

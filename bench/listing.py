@@ -2,33 +2,48 @@
 
 import architectures
 from bench.errors import UsageError
-from bench.grid import GRIDS
+from bench.grid import grids
+from bench.plugins import Plugin, Plugins
 from bench.registry import CATALOGS, Listing, listing
 from pipelines.catalog import unknown_name
 
+NONE = Plugins()
 ZOO = (
     "  and timm:NAME and torchvision:NAME, as in timm:resnet10t: "
     "any of their nets, with a stem for small images, at width 1"
 )
 
 
-def render(kind: str | None) -> str:
-    """All entries of a kind, or of all kinds.
+def render(kind: str | None, plugins: Plugins = NONE) -> str:
+    """All entries of a kind, or of all kinds; plugins where there are some.
 
     Raises:
         UsageError: There is no such kind.
     """
-    kinds = [*CATALOGS, "grids"]
+    kinds = [*CATALOGS, "grids", "plugins"]
     if kind is not None and kind not in kinds:
         raise UsageError(unknown_name("kind of entry", kind, kinds))
-    return "\n".join(_section(name) for name in ([kind] if kind else kinds))
+    wanted = [kind] if kind else kinds
+    if kind is None and not (plugins.loaded or plugins.broken):
+        wanted.remove("plugins")
+    return "\n".join(_plugins(plugins) if each == "plugins" else _section(each) for each in wanted)
+
+
+def _plugins(plugins: Plugins) -> str:
+    lines = [f"  {plugin.origin}: {_defined(plugin)}" for plugin in plugins.loaded]
+    lines += [f"  {name}: not usable here: {why}" for name, why in plugins.broken.items()]
+    return "\n".join(["plugins", *(lines or ["  none; name one with --plugin"])]) + "\n"
+
+
+def _defined(plugin: Plugin) -> str:
+    return "; ".join(f"{kind} {', '.join(names)}" for kind, names in plugin.names.items())
 
 
 def _section(kind: str) -> str:
     if kind == "grids":
         entries = [
             Listing(kind=kind, name=grid.name, why=grid.why, default=grid.name == "default")
-            for grid in GRIDS.values()
+            for grid in grids().values()
         ]
     else:
         entries = listing(kind)

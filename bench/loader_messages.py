@@ -16,7 +16,7 @@ class Describe(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Build(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """Asks for a pipeline and its first batch."""
+    """Asks for a pipeline and its first batch; plugins as in `Job`."""
 
     pipeline: str
     source: str
@@ -25,6 +25,7 @@ class Build(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     batch_size: int
     device: str
     precision: str
+    plugins: dict[str, str] = {}
 
 
 class Measure(msgspec.Struct, tag=True, frozen=True, kw_only=True):

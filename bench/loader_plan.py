@@ -1,7 +1,7 @@
 """From what `bench loaders` was asked for to what it measures; measures and writes nothing."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +64,7 @@ class Plan:
         data_dir: Where sources are cached.
         folder: The group folder of machine, source and scale.
         notices: What must not be missed.
+        plugins: By what each plugin is loaded that is needed, by its origin as text.
         patience_s: Longest wait for a first batch, and for a repeat beyond its own time.
         series_s: Seconds of repeats after which a series that can be ranked gets no more.
     """
@@ -75,6 +76,7 @@ class Plan:
     data_dir: Path
     folder: Path
     notices: Sequence[str]
+    plugins: Mapping[str, str] = field(default_factory=dict)
     patience_s: float = PATIENCE_S
     series_s: float = SERIES_S
 
@@ -85,6 +87,7 @@ def make(options: Options, report: Report) -> Plan:
     Raises:
         UsageError: Something that was asked for does not exist or cannot be had.
     """
+    from bench import registry
     from bench.plan import choose_device
     from pipelines import building
 
@@ -120,8 +123,11 @@ def make(options: Options, report: Report) -> Plan:
         series=(),
     )
     machine = environment.machine_name(device)
+    places = registry.places(
+        pipeline=[each.name for each in candidates], augmentation=[options.augmentation]
+    )
     return Plan(
-        header=header,
+        header=replace(header, plugins=tuple(places)),
         candidates=[
             each if each.problem else replace(each, reads=building.reads(each.name, images))
             for each in candidates
@@ -131,6 +137,7 @@ def make(options: Options, report: Report) -> Plan:
         data_dir=data_dir,
         folder=group_folder(options.out, machine, source, header.scale),
         notices=notices,
+        plugins=places,
     )
 
 

@@ -77,6 +77,7 @@ class LoadersRecord:
         environment: As `bench.environment.describe` gives it.
         bandwidth_gb_per_s: Of the device's memory, in 10^9 bytes read or written a second.
         series: One for each batch size and pipeline.
+        plugins: Where entries from outside come from: "mine.py" and the digest of its source.
     """
 
     source: str
@@ -93,6 +94,7 @@ class LoadersRecord:
     environment: Mapping[str, Any]
     bandwidth_gb_per_s: float
     series: tuple[Series, ...]
+    plugins: tuple[str, ...] = ()
 
 
 __all__ = ["LEAST_REPEATS", "LoadersRecord", "Repeat", "Series"]

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,7 @@ class LoaderBench:
     def __init__(self) -> None:
         self._epochs = count()
         self._device_gib = 0.0
+        self._plugins = ExitStack()  # of the one pipeline, as long as the process
 
     def build(self, order: Build) -> Built:
         """Builds the pipeline and takes its first batch."""
@@ -97,6 +98,10 @@ class LoaderBench:
         from bench.clock import synchronize
         from pipelines.building import parse, reads
 
+        if order.plugins:
+            from bench.plugins import joined
+
+            self._plugins.enter_context(joined(order.plugins))
         self._device = device = torch.device(order.device)
         images = pipelines.load(order.source, order.data_dir).train
         variant = parse(order.pipeline)  # imports its library

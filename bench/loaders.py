@@ -166,6 +166,7 @@ def build(plan: Plan, trial: Trial) -> None:
         batch_size=trial.series.batch_size,
         device=header.device,
         precision=header.precision,
+        plugins=dict(plan.plugins),
     )
     built = trial.step(order, Built, plan.patience_s)
     if built is not None:

@@ -1,6 +1,6 @@
 """From what a person asked for to what is left to do; trains nothing and writes nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -50,6 +50,7 @@ class Options:
     compile: bool | None = None
     out: Path = Path("results")
     retry_failed: bool = False
+    plugins: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class Plan:
         skipped: Those that cannot run here, with the reason.
         notices: What must not be missed.
         seen: Content hash of each record that there was, by run id.
+        plugins: By what each plugin is loaded that runs need, by its origin as text.
     """
 
     setting: Setting
@@ -79,6 +81,7 @@ class Plan:
     skipped: list[tuple[Run, str]]
     notices: list[str]
     seen: dict[str, str] = field(default_factory=dict)
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
 
 def make(options: Options, report: Callable[[str], None]) -> Plan:
@@ -129,6 +132,7 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
             failed=[],
             skipped=[],
             notices=notices,
+            plugins=registry.places(**{axis: {getattr(c, axis) for c in cells} for axis in AXES}),
         ),
         options.retry_failed,
         notices.append,
@@ -141,8 +145,8 @@ def check(options: Options) -> None:
     Raises:
         UsageError: One of them is out of range or unknown.
     """
-    if options.grid not in grid.GRIDS:
-        raise UsageError(unknown_name("grid", options.grid, grid.GRIDS))
+    if options.grid not in grid.grids():
+        raise UsageError(unknown_name("grid", options.grid, grid.grids()))
     for name, value, known in (
         ("--device", options.device, ["auto", "cpu", "cuda"]),
         ("--scale", options.scale, list(get_args(Scale))),

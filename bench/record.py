@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from bench import soundness
-from bench.cell import Cell
+from bench.cell import Cell, Version
 from bench.strict_json import strict
 
 SCHEMA_VERSION = 1
@@ -191,7 +191,7 @@ class Record:
     run_id: str
     cell: Cell
     seed: int
-    versions: dict[str, int]
+    versions: dict[str, Version]
     fingerprint: str
     status: Status
     error: Failure | None = None

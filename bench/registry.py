@@ -1,15 +1,15 @@
 """All entries in one place: what there is, what cannot be used here and why, and their versions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import architectures
 from bench import optimizers
-from bench.cell import AXES, Cell
+from bench.cell import AXES, Cell, Version, version_of
 from pipelines import augmentations, building
 from pipelines.base import Unsupported
-from pipelines.catalog import Catalog, Unavailable
+from pipelines.catalog import Catalog, Origin, Unavailable
 
 CATALOGS: Mapping[str, Catalog[Any]] = {
     "architectures": architectures.catalog,
@@ -72,20 +72,36 @@ def defaults(kind: str) -> list[str]:
     return [entry.name for entry in listing(kind) if entry.default]
 
 
-def versions(cell: Cell) -> dict[str, int]:
+def versions(cell: Cell) -> dict[str, Version]:
     """The versions of the entries that a cell is made of.
 
     Raises:
         UnknownName: The cell names something that does not exist.
     """
-    return {axis: _version(FIND[axis], getattr(cell, axis)) for axis in AXES}
+    return {axis: _version(axis, getattr(cell, axis)) for axis in AXES}
 
 
-def _version(get: Callable[[str], Any], name: str) -> int:
+def _version(axis: str, name: str) -> Version:
     try:
-        return int(get(name).version)
+        number = int(FIND[axis](name).version)
     except Unavailable:
         return 0
+    origin = _origin(axis, name)
+    return version_of(number, str(origin)) if origin else number
+
+
+def _origin(axis: str, name: str) -> Origin | None:
+    return CATALOGS[f"{axis}s"].origin(name.partition("[")[0])
+
+
+def places(**names: Iterable[str]) -> dict[str, str]:
+    """By what the plugins are loaded that entries come from, by origin as text.
+
+    Args:
+        names: Of the entries, by axis.
+    """
+    origins = (_origin(axis, name) for axis, of_axis in names.items() for name in of_axis)
+    return {str(origin): origin.place for origin in origins if origin is not None}
 
 
 def problem(cell: Cell) -> str | None:

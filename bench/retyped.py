@@ -52,14 +52,19 @@ def typed_words(command: str) -> list[str] | None:
 
 
 def given(words: list[str] | None, option: str) -> str | None:
-    """What was given for an option; None where it was left out."""
-    found = None
+    """What was given for an option, the last time; None where it was left out."""
+    return next(reversed(given_all(words, option)), None)
+
+
+def given_all(words: list[str] | None, option: str) -> list[str]:
+    """What was given for an option that can be repeated."""
+    found = []
     every = words or []
     for word, after in zip(every, [*every[1:], ""], strict=False):
         if word == option:
-            found = after
+            found.append(after)
         elif word.startswith(f"{option}="):
-            found = word.partition("=")[2]
+            found.append(word.partition("=")[2])
     return found
 
 
@@ -107,4 +112,13 @@ def _without(words: list[str], options: tuple[str, ...]) -> list[str]:
     return kept
 
 
-__all__ = ["ELSEWHERE", "given", "line", "narrowed", "pinned", "placing", "typed_words"]
+__all__ = [
+    "ELSEWHERE",
+    "given",
+    "given_all",
+    "line",
+    "narrowed",
+    "pinned",
+    "placing",
+    "typed_words",
+]

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -69,7 +69,7 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
         send(messages, EpochDone(point=point, memory=peak))
 
     try:
-        with computing(job.run.cell):
+        with plugged(job), computing(job.run.cell):
             train(draft, shared, on_point)
         record = draft.record("ok")
     except Exception as error:  # noqa: BLE001 - every fault of a run is a row of the matrix
@@ -83,6 +83,15 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
         record = draft.record(status, found)
     log.finish(record, kept_positives(store, record))
     return record
+
+
+def plugged(job: Job) -> AbstractContextManager[None]:
+    """The job's plugins, where it has some."""
+    if not job.plugins:
+        return nullcontext()
+    from bench.plugins import joined
+
+    return joined(job.plugins)
 
 
 def status_of(error: Exception) -> Status:

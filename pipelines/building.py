@@ -67,6 +67,12 @@ def parse(spelling: str) -> Variant:
     return Variant(library=library, mode=mode, options=options)
 
 
+def can_be_spelled(name: str) -> bool:
+    """Whether `parse` finds a library of that name."""
+    match = _SPELLING.fullmatch(name)
+    return match is not None and match["name"] == name
+
+
 def canonical_name(spelling: str) -> str:
     """The one spelling of the variant that `spelling` means; raises as `parse` does."""
     return parse(spelling).name

@@ -9,9 +9,10 @@ import difflib
 import importlib
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import Generic, Protocol, TypeVar
 
 from pipelines import importing
@@ -40,6 +41,24 @@ class Unavailable(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where entries from outside come from, and which code that is.
+
+    Args:
+        name: The file's or the module's, without the folders that lead to it.
+        digest: Of its source, 16 hexadecimal digits.
+        place: What it is loaded by: the file's whole path, or the module's name.
+    """
+
+    name: str
+    digest: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Catalog(Generic[EntryT]):
     """The entries of one type found in the modules of one package.
 
@@ -54,7 +73,7 @@ class Catalog(Generic[EntryT]):
     noun: str
 
     @cached_property
-    def _scan(self) -> tuple[dict[str, EntryT], dict[str, str]]:
+    def _scan(self) -> tuple[dict[str, EntryT], dict[str, str], dict[str, str]]:
         entries: dict[str, EntryT] = {}
         broken: dict[str, str] = {}
         homes: dict[str, str] = {}
@@ -73,7 +92,7 @@ class Catalog(Generic[EntryT]):
                     homes[entry.name], entries[entry.name] = file, entry
                     file, home = home, file
                 broken[file] = _taken(entry.name, home)
-        return entries, broken
+        return entries, broken, homes
 
     def _files(self) -> list[str]:
         folder = importlib.import_module(self.package)
@@ -101,22 +120,47 @@ class Catalog(Generic[EntryT]):
         return found
 
     def _import(self, file: str) -> list[EntryT]:
-        module = importing.load(f"{self.package}.{file}")
+        return self.within(importing.load(f"{self.package}.{file}"))
+
+    def within(self, module: ModuleType) -> list[EntryT]:
+        """The entries at the module's level.
+
+        Raises:
+            Broken: One of them has no name to type.
+        """
         found = [value for value in vars(module).values() if isinstance(value, self.entry_type)]
         for entry in found:
-            if not isinstance(entry.name, str) or not _NAME.fullmatch(entry.name):
-                raise importing.Broken(
-                    f"an {type(entry).__name__} in it has the name {entry.name!r}; "
-                    "a name is letters, digits, '_', '-' and '.'"
-                )
-            if not isinstance(entry.why, str):
-                raise importing.Broken(f"the `why` of {entry.name} is no sentence: {entry.why!r}")
+            check_named(entry)
         return found
+
+    @cached_property
+    def _joined(self) -> dict[str, tuple[EntryT, Origin]]:
+        return {}
+
+    def join(self, entries: Sequence[EntryT], origin: Origin) -> None:
+        """Takes entries from outside in, until they `leave`; their names are taken by no other."""
+        self._joined.update({entry.name: (entry, origin) for entry in entries})
+
+    def leave(self, origin: Origin) -> None:
+        """Forgets the entries that came from there."""
+        for name in [name for name, (_, whose) in self._joined.items() if whose is origin]:
+            del self._joined[name]
+
+    def origin(self, name: str) -> Origin | None:
+        """Where the entry called `name` comes from; None for one of the package's own."""
+        return self._joined[name][1] if name in self._joined else None
+
+    def home(self, name: str) -> str:
+        """Who has the name already: a file of the package, or another origin; "" for nobody."""
+        if name in self._joined:
+            return self._joined[name][1].name
+        file = self._scan[2].get(name) or (name if name in self.broken else "")
+        return f"{self.package.replace('.', '/')}/{file}.py" if file else ""
 
     @property
     def entries(self) -> Mapping[str, EntryT]:
-        """Usable entries by name, in the order of their files."""
-        return self._scan[0]
+        """Usable entries by name, in the order of their files; then those from outside."""
+        return self._scan[0] | {name: entry for name, (entry, _) in self._joined.items()}
 
     @property
     def looked_through(self) -> bool:
@@ -135,6 +179,8 @@ class Catalog(Generic[EntryT]):
             Unavailable: A file of that name exists but cannot be imported.
             UnknownName: No entry has that name.
         """
+        if name in self._joined:
+            return self._joined[name][0]
         if name in self._files():
             with contextlib.suppress(importing.Broken):  # its own file spares all others
                 for entry in self._entries_in(name):
@@ -145,6 +191,21 @@ class Catalog(Generic[EntryT]):
         if name in self.broken:
             raise Unavailable(f"{self.noun} {name!r} cannot be used here: {self.broken[name]}")
         raise UnknownName(unknown_name(self.noun, name, self.entries))
+
+
+def check_named(entry: Named) -> None:
+    """Refuses an entry that people could not ask for.
+
+    Raises:
+        Broken: It has no name to type, or no reason to read.
+    """
+    if not isinstance(entry.name, str) or not _NAME.fullmatch(entry.name):
+        raise importing.Broken(
+            f"an {type(entry).__name__} in it has the name {entry.name!r}; "
+            "a name is letters, digits, '_', '-' and '.'"
+        )
+    if not isinstance(entry.why, str):
+        raise importing.Broken(f"the `why` of {entry.name} is no sentence: {entry.why!r}")
 
 
 def _taken(name: str, home: str) -> str:

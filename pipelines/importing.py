@@ -3,7 +3,7 @@
 import importlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, ModuleType
 
@@ -19,15 +19,19 @@ class _TooLong(BaseException):
     """No `except Exception` of the module's own takes it for one of its errors."""
 
 
-def load(name: str) -> ModuleType:
+def load(name: str, by: Callable[[str], ModuleType] = importlib.import_module) -> ModuleType:
     """The module called `name`.
+
+    Args:
+        name: Dotted.
+        by: Imports it.
 
     Raises:
         Broken: It raises an error, ends the program, or does not come to an end.
     """
     try:
         with _limited():
-            return importlib.import_module(name)
+            return by(name)
     except KeyboardInterrupt:
         raise
     except _TooLong as error:

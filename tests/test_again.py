@@ -201,5 +201,5 @@ def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 1, "seeds": 2}])
 def test_one_seed_and_many_exclude_each_other(options: dict[str, int]) -> None:
-    with pytest.raises(planning.UsageError, match="--seed takes one number from 0 on"):
+    with pytest.raises(planning.UsageError, match="--seed takes one number from 0 to"):
         planning.check(planning.Options(**options))  # type: ignore[arg-type]

@@ -196,7 +196,7 @@ class LocalExecutor:
 
     def _worker_for(self, job: Job, log: Path) -> Worker:
         """The present worker if it lives and has the job's model, else a new one that is ready."""
-        key = job.run.cell.model_key
+        key = " ".join(job.run.worker_key)
         present = self._worker
         if present is not None and (present.key != key or present.process.poll() is not None):
             self._stop_worker()

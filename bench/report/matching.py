@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.cell import Version
 from bench.report.intervals import Contrast
 from bench.report.matrix import Key
 from bench.report.outcomes import FACTORS, TIME, Metric, Outcome, matching_key, mean
@@ -83,7 +84,7 @@ def _levels(outcomes: Sequence[Outcome], factor: str) -> dict[Key, str]:
         outcome.key: (getattr(outcome.cell, factor), dict(outcome.key.versions).get(factor))
         for outcome in outcomes
     }
-    versions: dict[str, set[int | None]] = defaultdict(set)
+    versions: dict[str, set[Version | None]] = defaultdict(set)
     for name, version in named.values():
         versions[name].add(version)
     return {

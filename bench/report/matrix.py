@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.cell import AXES, Cell
+from bench.cell import AXES, Cell, Version, number_of, plugins_of
 from bench.record import Failure, Record
 from bench.report.settings import differing_settings
 
@@ -83,7 +83,7 @@ class Key:
     """What runs must have in common to share a row."""
 
     cell: Cell
-    versions: tuple[tuple[str, int], ...]
+    versions: tuple[tuple[str, Version], ...]
     fingerprint: str
     machine: str
     torch: str
@@ -94,7 +94,8 @@ class Key:
             name: form.format(_word(getattr(self.cell, name))) for name, form in BUDGET.items()
         }
         parts["epochs"] = "1 epoch" if self.cell.epochs == 1 else parts["epochs"]
-        parts |= {kind: f"{kind} v{number}" for kind, number in self.versions}
+        parts |= {kind: f"{kind} v{number_of(version)}" for kind, version in self.versions}
+        parts["plugins"] = ", ".join(plugins_of(dict(self.versions)))
         parts["fingerprint"] = f"images {self.fingerprint[:8]}"
         parts["machine"] = self.machine
         parts["torch"] = f"torch {self.torch}" if self.torch else ""
@@ -103,7 +104,7 @@ class Key:
     def told(self, names: Sequence[str]) -> list[str]:
         """Those of the parts, and only those that are known."""
         parts = self.parts()
-        return [parts[name] for name in names if name in parts]
+        return [parts[name] for name in names if parts.get(name)]
 
 
 def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
