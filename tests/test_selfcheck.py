@@ -190,6 +190,12 @@ def test_a_second_call_does_what_is_left(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "xxx"
 
 
+def test_a_task_that_there_is_no_more_is_forgotten(tmp_path: Path) -> None:
+    first = go(conduct(tmp_path, [part("old", "pass", tmp_path=tmp_path)]))
+    second = go(conduct(tmp_path, [part("new", "pass", tmp_path=tmp_path)]), first)
+    assert statuses(second) == {"new": "ok"}
+
+
 def test_no_time_for_what_was_done_before_takes_nothing_from_it(tmp_path: Path) -> None:
     made = [part("c", counting("c"), tmp_path=tmp_path, always=True)]
     first = go(conduct(tmp_path, made))
@@ -227,8 +233,8 @@ def test_a_stop_from_outside_ends_the_task_and_files_it(tmp_path: Path, stop: in
     assert found is not None
     assert statuses(found) == {"a": "ok", "b": "interrupted"}
     assert found.calls[-1].interrupted
-    again = part("b", "print(2)", tmp_path=tmp_path), part("c", "print(3)", tmp_path=tmp_path)
-    assert statuses(go(conduct(tmp_path, list(again)), found)) == dict.fromkeys("abc", "ok")
+    again = [part(name, "print(2)", tmp_path=tmp_path) for name in "abc"]
+    assert statuses(go(conduct(tmp_path, again), found)) == dict.fromkeys("abc", "ok")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.files import write_atomically
 from bench.locks import held
 from bench.selfcheck import hearing, journal, place, process, published, telling
-from bench.selfcheck.conduct import Conduct, exit_code, shown
+from bench.selfcheck.conduct import DATA, Conduct, exit_code, shown
 from bench.selfcheck.journal import Call, Journal, Outcome, Status
 from bench.selfcheck.parts import Part, Place, parts
 from bench.signals import stops_held, stops_raise
@@ -101,7 +101,7 @@ def find_source(options: Options, start: float, report: Report) -> tuple[str, Ou
     Raises:
         UsageError: CIFAR-10 was asked for and cannot be had, or it was stopped from outside.
     """
-    outcome = Outcome(part="data", task="data", status="ok")
+    outcome = Outcome(part=DATA, task=DATA, status="ok")
     if options.source == "shapes":
         return "shapes", replace(outcome, said="shapes, which are generated")
     folder = options.data_dir or sources.default_data_dir()
@@ -145,7 +145,7 @@ def _fetched(options: Options, start: float, outcome: Outcome) -> Outcome:
 def _told(present: Journal, conduct: Conduct) -> Checked:
     """Writes the words; what this call did decides the exit code."""
     compared = _compared(conduct.group)
-    order = ["data", *(part.name for part in conduct.parts)]
+    order = [DATA, *(part.name for part in conduct.parts)]
     text = telling.markdown(present, order, compared)
     write_atomically(conduct.group / telling.FILE, text.encode())
     done = [one for one in present.outcomes if one.task in present.calls[-1].tasks]

@@ -20,6 +20,7 @@ LEAST_S = 2.0  # a task with less time is not begun
 RESERVE = 0.03  # of the whole time: what stopping the last part takes
 
 Report = Callable[[str], None]
+DATA = "data"  # the task that is done before all parts
 BENCH = ["python", "-m", "bench"]
 EXIT = {"ok": 0, "skipped": 0, "stopped": 1, "not begun": 1, "failed": 1, "interrupted": 130}
 LOOK = 0.15  # of its share, for a part that is done and only looked at again
@@ -65,7 +66,11 @@ class Conduct:
         """
         with explained(f"make the folder {self.logs}"):
             make_folder(self.logs)
-        present = replace(before, calls=(*before.calls, call))
+        names = {task.name for part in self.parts for task in part.tasks}
+        present = replace(
+            before.only(names | {part.name for part in self.parts} | {DATA}),
+            calls=(*before.calls, call),
+        )
         with stops_raise(), stops_held():
             for part, deadline in self._deadlines(start, before):
                 for number, task in enumerate(part.tasks or (None,), start=1):

@@ -1,5 +1,6 @@
 """What ran, how long, and how it ended: `selfcheck.json` in the group's folder."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +80,10 @@ class Journal:
         """With this outcome in the place of an earlier one of the same task."""
         others = [one for one in self.outcomes if one.task != outcome.task]
         return replace(self, outcomes=(*others, outcome))
+
+    def only(self, tasks: Collection[str]) -> "Journal":
+        """Without the outcomes of tasks that there are no more."""
+        return replace(self, outcomes=tuple(one for one in self.outcomes if one.task in tasks))
 
     def last(self, task: str) -> Outcome | None:
         """The last outcome of a task."""
