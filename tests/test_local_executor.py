@@ -1,13 +1,12 @@
 """Runs that end badly: each becomes a row with its reason, and the others go on."""
 
-import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,125 +15,7 @@ from bench.draft import Job
 from bench.executors import Watcher, local
 from bench.executors.local import LocalExecutor, Worker, WorkerLost, cause_of_death, tail
 from bench.record import Record
-from tests import checkout
 from tests.made import made_run
-
-FAULTS = {
-    "raises": "raise ValueError('boom in forward')",
-    "segfaults": "ctypes.string_at(0)",
-    "would_hang": "open('hanging', 'w').close(); time.sleep(600)",  # after "works" in any listing
-    "gives_nan": "return self.head(x.flatten(1)) * float('nan')",
-}
-
-NET = """
-import ctypes, time
-from torch import nn
-from architectures import Architecture, Spec
-
-class Net(nn.Module):
-    def __init__(self, spec):
-        super().__init__()
-        self.head = nn.Linear(spec.channels * spec.image_size**2, spec.classes)
-
-    def forward(self, x):
-        {body}
-        return self.head(x.flatten(1))
-
-entry = Architecture(
-    name="{name}", why="a test", reference="none", build=Net, parameters=30730, default=True
-)
-"""
-
-
-def net(name: str, body: str) -> dict[str, str]:
-    return {f"architectures/{name}.py": NET.format(name=name, body=body)}
-
-
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    files = {key: text for name, body in FAULTS.items() for key, text in net(name, body).items()}
-    return checkout.make(tmp_path_factory.mktemp("copy"), files | net("works", "pass"))
-
-
-def arguments(names: str, *more: str) -> list[str]:
-    chosen = f"({names}) and /sgd/none/kornia"
-    return ["run", "--source", "shapes", "--device", "cpu", "--epochs", "1", "-k", chosen, *more]
-
-
-def records(copy: Path, out: str) -> dict[str, dict[str, object]]:
-    found = [json.loads(path.read_text()) for path in (copy / out).glob("*/records/*.json")]
-    return {record["cell"]["architecture"]: record for record in found}
-
-
-def test_every_fault_becomes_a_status_and_nothing_stops_the_rest(copy: Path) -> None:
-    ended = [name for name in FAULTS if name != "would_hang"]
-    command = arguments(" or ".join([*ended, "works"]), "--out", "faults")
-    done = checkout.bench(copy, *command)
-    assert done.returncode == 1, done.stderr
-    found = records(copy, "faults")
-    assert {name: record["status"] for name, record in found.items()} == {
-        "raises": "crashed",
-        "segfaults": "crashed",
-        "gives_nan": "diverged",
-        "works": "ok",
-    }
-    messages = {
-        name: record["error"] and record["error"]["message"] for name, record in found.items()
-    }
-    assert messages["raises"] == "boom in forward"
-    assert "boom in forward" in found["raises"]["error"]["traceback"]
-    assert "signal 11" in messages["segfaults"]
-    assert "nan in epoch 1" in messages["gives_nan"]
-    table = checkout.bench(copy, "table", "faults", "--format", "md").stdout
-    for name in ended:
-        assert name in table
-
-    again = checkout.bench(copy, *command)
-    assert again.returncode == 1
-    assert records(copy, "faults") == found
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_leaves_a_record_and_no_process(copy: Path, stop: signal.Signals) -> None:
-    out = f"stopped-{stop.name}"
-    with hanging(copy, "works or would_hang", "--out", out) as (process, worker):
-        process.send_signal(stop)
-        output, _ = process.communicate()
-    assert process.returncode == 130, output
-    assert b"to go on: bench run" in output
-    statuses = {name: record["status"] for name, record in records(copy, out).items()}
-    assert statuses == {"works": "ok", "would_hang": "interrupted"}
-    assert not alive(worker)
-
-
-def test_a_killed_parent_takes_its_worker_along(copy: Path) -> None:
-    with hanging(copy, "would_hang", "--out", "killed") as (process, worker):
-        process.kill()
-        process.wait()
-        wait_until_gone(worker)
-    assert records(copy, "killed") == {}
-
-
-@contextmanager
-def hanging(copy: Path, names: str, *more: str) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
-    """A `bench run` whose worker is in the forward pass that hangs, and that worker's id."""
-    mark = copy / "hanging"
-    mark.unlink(missing_ok=True)
-    line, environment = checkout.command(copy, *arguments(names, *more))
-    process = subprocess.Popen(
-        line, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        deadline = time.monotonic() + 300
-        while not mark.exists():
-            assert time.monotonic() < deadline, "it never got to the net that hangs"
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.05)
-        (worker,) = children_of(process.pid)
-        yield process, worker
-    finally:
-        process.kill()
-        process.wait()
 
 
 def children_of(parent: int) -> list[int]:
@@ -167,6 +48,9 @@ def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
     assert tail(tmp_path / "none.log") == ""
     (tmp_path / "a.log").write_text("\n".join(map(str, range(100))))
     assert tail(tmp_path / "a.log", lines=2) == "98\n99"
+    crash = "\n".join(["before", "Fatal Python error: Aborted", *map(str, range(100))])
+    (tmp_path / "a.log").write_text(crash)
+    assert tail(tmp_path / "a.log", lines=2) == "Fatal Python error: Aborted\n0"
     assert os.getpid() not in children_of(os.getpid())
 
 
@@ -376,6 +260,16 @@ def test_a_worker_that_ignores_the_request_is_killed(
     stubborn.stop()
 
 
+def test_who_was_asleep_beyond_the_deadline_reads_first_what_came_meanwhile(
+    stubborn: Worker,
+) -> None:
+    assert stubborn.process.stdout is not None
+    select.select([stubborn.process.stdout], [], [], 60)
+    assert stubborn.read(time.monotonic() - 3600, bytes.decode) == "1"
+    with pytest.raises(TimeoutError):
+        stubborn.read(time.monotonic() - 3600, bytes.decode)
+
+
 def wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 30
     while alive(pid):
@@ -389,7 +283,7 @@ def test_workers_start_with_the_settings_unless_the_user_has_set_them(
 ) -> None:
     monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    worker = Worker.start("key", tmp_path / "log", module="this")
+    worker = Worker.start("key", tmp_path / "log", module="code")  # waits for input
     try:
         found = Path(f"/proc/{worker.process.pid}/environ").read_bytes().decode().split("\0")
     finally:

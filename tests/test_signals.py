@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, suppress
 
 import pytest
 
-from bench.signals import STOPS, stops_held, stops_raise
+from bench.signals import STOPS, stops_held, stops_let_through, stops_raise
 
 Context = Callable[[], AbstractContextManager[None]]
 
@@ -82,3 +82,61 @@ def test_a_held_stop_does_not_hide_the_error_of_the_block() -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
         fail()
     assert isinstance(caught.value.__context__, RuntimeError)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_hold_that_waits_lets_a_stop_through_once(stop: signal.Signals) -> None:
+    heard: list[str] = []
+    with stops_held():
+        try:
+            with stops_let_through():
+                os.kill(os.getpid(), stop)
+                heard.append("went on")
+        except KeyboardInterrupt:
+            heard.append("stopped")
+        with stops_let_through():
+            heard.append("waited again")
+    heard.append("through")
+    assert heard == ["stopped", "waited again", "through"]
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_stop_that_came_before_the_wait_is_heard_there_or_at_the_end(earlier: bool) -> None:
+    heard: list[str] = []
+    with suppress(KeyboardInterrupt), stops_raise(), stops_held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with suppress(KeyboardInterrupt), stops_let_through(earlier=earlier):
+            heard.append("waited")
+        heard.append("written")
+    assert heard == (["written"] if earlier else ["waited", "written"])
+
+
+def test_a_stop_after_the_one_that_was_heard_comes_at_the_end_of_the_hold() -> None:
+    heard: list[str] = []
+    try:
+        with stops_raise(), stops_held():
+            with suppress(KeyboardInterrupt), stops_let_through():
+                os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            heard.append("written")
+        heard.append("went on")
+    except KeyboardInterrupt:
+        heard.append("stopped")
+    assert heard == ["written", "stopped"]
+
+
+def test_without_a_hold_and_in_other_threads_nothing_changes() -> None:
+    with stops_let_through():
+        pass
+    seen: list[bool] = []
+
+    def wait() -> None:
+        with stops_let_through():
+            seen.append(True)
+
+    with suppress(KeyboardInterrupt), stops_raise(), stops_held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    assert seen == [True]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -129,17 +130,7 @@ class Zygote:
 
     def left(self) -> list[int]:
         """The processes that live and come from the commands, whatever group they are in."""
-        sought = f"{MARK}={self._mark}".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            pid = int(path.parent.name)
-            try:
-                ours = sought in path.read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if ours and pid != self._process.pid:
-                found.append(pid)
-        return found
+        return [pid for pid in of_mark(self._mark) if pid != self._process.pid]
 
     def check_none_left(self, since: float) -> None:
         """No process of any command lives `GONE_S` after a moment (monotonic)."""
@@ -155,6 +146,17 @@ class Zygote:
             os.kill(pid, 9)
         self._process.kill()
         self._process.wait()
+
+
+def of_mark(mark: str) -> list[int]:
+    """The processes that live and began with this mark in their environment."""
+    sought = f"{MARK}={mark}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # gone meanwhile
+            if sought in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 def until(true: Callable[[], bool], otherwise: Callable[[], str]) -> None:
