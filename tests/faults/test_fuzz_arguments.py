@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import bench.plan as planning
-from bench import cli, recipe_files
+from bench import changes, cli, recipe_files
+from bench.cell import Run
 from bench.environment import Probe
 from bench.errors import UsageError
 from bench.recipe import Recipe
@@ -27,7 +28,7 @@ from bench.store import Store
 from pipelines import sources
 from tests.faults.fuzzing import TIMES, apart
 from tests.faults.mutating import ODD_TEXTS, TOKENS, changed_bytes, with_token, with_values
-from tests.made import made_failure, made_record
+from tests.made import made_cell, made_failure, made_record
 
 NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 WORDS = (
@@ -186,6 +187,20 @@ def test_any_words_after_bench_run_end_well(machine: Path) -> None:
 
     apart(work, writes=[machine / "data"])
     assert sorted(path.name for path in machine.iterdir()) == ["made"]
+
+
+def test_any_value_of_set_is_a_number_that_can_be_kept_or_is_refused() -> None:
+    cells = [made_cell(recipe=Recipe(lr=0.1))]
+    kept = 0
+    for key in KEYS:
+        for value in (*NUMBERS, *ODD_TEXTS):
+            try:
+                (cell,) = changes.apply(cells, changes.parse([f"{key}={value}"]))
+            except UsageError:
+                continue
+            kept += 1
+            assert Run(cell=cell, seed=0).id
+    assert kept > 50
 
 
 def test_any_words_after_bench_table_and_show_end_well(machine: Path) -> None:

@@ -221,6 +221,14 @@ def test_every_verb_shows_nasty_records_as_text(tmp_path: Path) -> None:
             check_markdown(shown)
 
 
+def test_markup_in_names_is_shown_in_heads_and_cells(tmp_path: Path) -> None:
+    loud = "[bold red]loud[/]"
+    kept(tmp_path, [sound_record(0, pipeline=loud, architecture=loud), sound_record(1)])
+    for more in ([], ["--metric", "accuracy", "--pivot", "architecture,pipeline"]):
+        assert bench("table", str(tmp_path), *more).count(loud) == 2
+    assert loud in bench("show", "seed0", str(tmp_path))
+
+
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_a_run_that_says_nasty_things_does_not_command_the_terminal(is_terminal: bool) -> None:
     out = io.StringIO()

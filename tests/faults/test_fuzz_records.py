@@ -140,6 +140,7 @@ def test_a_folder_of_strange_files_stops_nobody(tmp_path: Path) -> None:
         told: list[str] = []
         assert [record.run_id for record in store.records(told.append)] == [kept.run_id]
         assert len(told) > 60
+        assert any("huge.json" in line and "bytes are more than" in line for line in told)
         assert [record.run_id for record in store.records(pytest.fail)] == [kept.run_id]
         check(store.folder, dry_run=False, data_dir=None, report=told.append)
         assert "resnet18" in render_all(tmp_path / "results", "md")
