@@ -98,7 +98,7 @@ def test_too_few_seeds_break_nothing_but_enough_cells_do() -> None:
 
 def test_a_limit_is_broken_by_chance_as_seldom_as_said() -> None:
     """All cells are slower by exactly the limit."""
-    tries = 150
+    tries = 80
     broken = sum(
         bool(judged("slower:3%", grid(2 * n), grid(2 * n + 1, images_per_s=970.0)).broken)
         for n in range(tries)

@@ -1,6 +1,7 @@
 """What the sides of a comparison differ in beside what it is about, and what it leaves out."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -116,12 +117,14 @@ def _runs_left_out(letter: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
     suspect = [run for one in outcomes for run in one.good if run.timing_suspect]
     if suspect:
         good = sum(len(one.good) for one in outcomes)
-        reasons = Counter(reason for run in suspect for reason in run.timing_suspect)
-        most = reasons.most_common(1)[0][0]
-        more = f" and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
+        kinds: dict[str, list[str]] = {}
+        for reason in (reason for run in suspect for reason in run.timing_suspect):
+            kinds.setdefault(re.sub(r"[\d.,]+", "", reason), []).append(reason)
+        most = max(kinds.values(), key=len)[0]
+        more = " and others" if len(kinds) > 1 else ""
         yield (
             f"Suspect timings on side {letter}, left out of every speed and time but not of the "
-            f"scores: {len(suspect)} of {count(good, 'run')} ({most}{more})."
+            f"scores: {len(suspect)} of {count(good, 'run')} (as in: {most}{more})."
         )
     failed = Counter(run.status for one in outcomes for run in one.runs if run not in one.good)
     if failed:
