@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from bench import leftovers, room
 from bench.cell import Run
 from bench.claims import Claims, none_left, told
+from bench.collecting import collector_rests
 from bench.derived import replace_files
 from bench.files import StoreError, explained, make_folder, slug, write_atomically
 from bench.groups import Group, group_folder, groups
@@ -170,7 +171,8 @@ class Store:
             except FileNotFoundError:
                 return []
         found = (self._decode(path, on_warning) for path in paths if path.suffix == ".json")
-        return [record for record in found if record is not None]
+        with collector_rests():
+            return [record for record in found if record is not None]
 
     def _decode(self, path: Path, on_warning: Callable[[str], None]) -> Record | None:
         """The record in a file; None when there is none, or it was damaged (and moved away)."""
