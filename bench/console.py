@@ -19,6 +19,7 @@ from bench.console_base import (
     TimeLeft,
     duration,
     first_line,
+    overhead,
     terminal,
 )
 from bench.console_json import JsonConsole
@@ -54,6 +55,7 @@ class Console:
         self._lock = RLock()
         self._left = TimeLeft()
         self._waiting: list[Run] = []
+        self._training_s = 0.0
         self._began = time.monotonic()
         self._run_began = self._began
         self._notices: list[str] = []
@@ -122,6 +124,8 @@ class Console:
 
     def run_finished(self, record: Record) -> None:
         """A run ended; says how, and on a failure where to read more."""
+        if self._now is not None and self._now[0].id == record.run_id:
+            self._training_s += record.timings.train_s  # what another trained meanwhile is not ours
         self._left.learn(record)
         self._waiting = [run for run in self._waiting if run.id != record.run_id]
         if self._quiet and record.status not in PROBLEMS:
@@ -137,8 +141,8 @@ class Console:
             self._framed(text)
         total = sum(counts.values())
         said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-        passed = duration(time.monotonic() - self._began)
-        self._line(f"{total} runs: {said or 'none'} | {passed}")
+        told = overhead(time.monotonic() - self._began, self._training_s)
+        self._line(f"{total} runs: {said or 'none'} | {told}")
         if self._waiting:
             self._line(f"{len(self._waiting)} runs are left")
         self._line(f"table: {table}")

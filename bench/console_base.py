@@ -134,6 +134,20 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def overhead(wall_s: float, training_s: float) -> str:
+    """A grid's wall time against the sum of its runs' training clocks, and their ratio.
+
+    "1 min 40 s, of which 50 s on the training clocks (2.00 x)"; the first part alone where nothing
+    was trained.
+    """
+    if training_s <= 0:
+        return duration(wall_s)
+    return (
+        f"{duration(wall_s)}, of which {duration(training_s)} on the training clocks "
+        f"({wall_s / training_s:.2f} x)"
+    )
+
+
 def first_line(record: Record) -> str:
     """The first line of what went wrong; "" when nothing did."""
     lines = record.error.message.splitlines() if record.error else []

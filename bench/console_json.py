@@ -25,6 +25,8 @@ class JsonConsole:
         self._file = file or cast(TextIO, Outlet(sys.stdout))
         self._left = TimeLeft()
         self._waiting: list[Run] = []
+        self._now = ""
+        self._training_s = 0.0
         self._began = time.monotonic()
         self._memory: Memory | None = None
 
@@ -55,6 +57,7 @@ class JsonConsole:
 
     def run_started(self, run: Run, position: int, total: int) -> None:
         """A run begins."""
+        self._now = run.id
         self._memory = None
         self._event(
             "started",
@@ -76,6 +79,8 @@ class JsonConsole:
 
     def run_finished(self, record: Record) -> None:
         """A run ended, or could not begin."""
+        if record.run_id == self._now:  # what another trained meanwhile is not ours
+            self._training_s += record.timings.train_s
         self._left.learn(record)
         self._waiting = [run for run in self._waiting if run.id != record.run_id]
         metrics, speed = record.metrics, record.throughput
@@ -101,6 +106,7 @@ class JsonConsole:
             counts={status: number for status, number in counts.items() if number},
             left=len(self._waiting),
             passed_s=time.monotonic() - self._began,
+            training_s=self._training_s,
             table=str(table),
             command=command,
         )

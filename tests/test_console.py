@@ -8,7 +8,7 @@ import pytest
 
 from bench.cell import Run
 from bench.console import Console, TimeLeft, reporter, terminal
-from bench.console_base import duration
+from bench.console_base import duration, overhead
 from bench.console_json import JsonConsole
 from bench.errors import UsageError
 from bench.record import Record
@@ -187,3 +187,22 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 def test_a_pipe_has_neither_width_nor_colours() -> None:
     screen = terminal()
     assert (screen.width, screen.color) == (None, False)
+
+
+def test_the_summary_says_what_the_grid_took_beside_the_training() -> None:
+    assert overhead(100.0, 50.0) == "1 min 40 s, of which 50 s on the training clocks (2.00 x)"
+    assert overhead(7.0, 0.0) == "7 s"
+    plan = Plan(todo=[made_run(0), made_run(1)], done=[made_record(7)])
+    text = shown(plan, [made_record(0), made_record(1)], is_terminal=False)
+    assert "of which 8 s on the training clocks" in text  # 4 s each; what was done before is none
+
+
+def test_what_another_trained_meanwhile_is_no_training_of_this_grid() -> None:
+    out = StringIO()
+    console = Console(file=out, terminal=False)
+    console.plan(Plan(todo=[made_run(0), made_run(1)]))
+    console.run_finished(made_record(0))
+    console.run_started(made_run(1), 1, 2)
+    console.run_finished(made_record(1))
+    console.summary({"ok": 2}, Path("matrix.md"), "bench run")
+    assert "of which 4 s on the training clocks" in out.getvalue()

@@ -79,6 +79,7 @@ def test_the_summary_counts_and_names_the_command() -> None:
     last = events()[-1]
     assert last["counts"] == {"ok": 1, "crashed": 1}
     assert (last["left"], last["command"]) == (0, "bench run")
+    assert last["training_s"] == 8.0  # of the one that ended well and of the one that did not
 
 
 def test_numbers_that_json_lacks_are_null() -> None:
