@@ -19,11 +19,14 @@ class Shares:
         others: Used by processes of other sessions.
         idle: Used by nobody.
         stolen: Taken by the machine that this one is a guest of.
+        waited: Of the time in which this process had work, the part in which it had no core; None
+            where the system does not count it.
     """
 
     others: float
     idle: float
     stolen: float
+    waited: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class Ticks:
     idle: int
     stolen: int
     own: int
+    ran_ns: int = 0
+    waited_ns: int = 0
 
 
 class CpuWatch:
@@ -56,10 +61,12 @@ class CpuWatch:
         whole = busy + idle + stolen
         if whole < LEAST_TICKS:
             return None
+        ran_ns, waited_ns = now.ran_ns - before.ran_ns, now.waited_ns - before.waited_ns
         return Shares(
             others=100.0 * max(0, busy - own) / whole,
             idle=100.0 * idle / whole,
             stolen=100.0 * stolen / whole,
+            waited=100.0 * waited_ns / (ran_ns + waited_ns) if ran_ns > 0 else None,
         )
 
 
@@ -81,7 +88,24 @@ def read_ticks(proc: Path = PROC) -> Ticks | None:
             busy += user + nice + system + interrupt + soft
             idle += at_rest + waiting
             stolen += taken
-    return Ticks(busy=busy, idle=idle, stolen=stolen, own=session_ticks(proc, os.getsid(0)))
+    own = session_ticks(proc, os.getsid(0))
+    ran_ns, waited_ns = thread_ns(proc / "self" / "task")
+    return Ticks(busy=busy, idle=idle, stolen=stolen, own=own, ran_ns=ran_ns, waited_ns=waited_ns)
+
+
+def thread_ns(tasks: Path) -> tuple[int, int]:
+    """Nanoseconds that the threads of a process ran, and that they waited for a core; 0 if unknown.
+
+    Source: "schedstats" of the Linux kernel's documentation of its scheduler.
+    """
+    ran = waited = 0
+    for path in tasks.glob("*/schedstat"):
+        try:
+            times = path.read_text().split()
+        except OSError:  # the thread ended meanwhile
+            continue
+        ran, waited = ran + int(times[0]), waited + int(times[1])
+    return ran, waited
 
 
 def session_ticks(proc: Path, session: int) -> int:

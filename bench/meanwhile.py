@@ -54,6 +54,7 @@ class Meanwhile:
             cpu_others_pct=shares.others if shares else None,
             cpu_idle_pct=shares.idle if shares else None,
             cpu_stolen_pct=shares.stolen if shares else None,
+            cpu_waited_pct=shares.waited if shares else None,
         )
 
 

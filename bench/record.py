@@ -171,6 +171,7 @@ class Conditions:
         cpu_others_pct: Share of the usable cores that processes outside the run used.
         cpu_idle_pct: Share of them that was free.
         cpu_stolen_pct: Share of them that the host of a virtual machine gave to others.
+        cpu_waited_pct: Of the time in which the run's process had work, the part without a core.
     """
 
     power_w: float | None = None
@@ -182,6 +183,7 @@ class Conditions:
     cpu_others_pct: float | None = None
     cpu_idle_pct: float | None = None
     cpu_stolen_pct: float | None = None
+    cpu_waited_pct: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

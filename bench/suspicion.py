@@ -14,6 +14,7 @@ SPREADS = 5.0
 OTHERS_PCT = 10.0
 IDLE_PCT = 10.0
 STOLEN_PCT = 5.0
+WAITED_PCT = 5.0
 
 
 def suspicions(
@@ -107,8 +108,14 @@ def disturbed(conditions: Conditions) -> Iterator[str]:
     if conditions.gpu_others:
         were = "other process was" if conditions.gpu_others == 1 else "other processes were"
         yield f"{conditions.gpu_others} {were} on the GPU: stop them, or wait"
-    others_pct, idle_pct = conditions.cpu_others_pct, conditions.cpu_idle_pct
-    if (others_pct or 0.0) > OTHERS_PCT and (idle_pct or 0.0) < IDLE_PCT:
+    others_pct, waited_pct = conditions.cpu_others_pct or 0.0, conditions.cpu_waited_pct
+    if others_pct > OTHERS_PCT and waited_pct is not None:
+        if waited_pct > WAITED_PCT:
+            yield (
+                f"other processes used {others_pct:.0f} % of the CPU, and the run waited for a "
+                f"core in {waited_pct:.0f} % of its time"
+            )
+    elif others_pct > OTHERS_PCT and (conditions.cpu_idle_pct or 0.0) < IDLE_PCT:
         yield f"other processes used {others_pct:.0f} % of the CPU, which had no core to spare"
     if (conditions.cpu_stolen_pct or 0.0) > STOLEN_PCT:
         yield f"other guests of the host took {conditions.cpu_stolen_pct:.0f} % of the CPU"

@@ -31,13 +31,18 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / str(pid)).mkdir()
         fields = f"S 1 {pid} {session} 0 -1 0 0 0 0 0 5 6 7 8 20 0"
         (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name}) {fields}\n")
+    for thread, line in (("41", "5000 70 3"), ("45", "1000 30 2")):
+        (tmp_path / "self" / "task" / thread).mkdir(parents=True)
+        (tmp_path / "self" / "task" / thread / "schedstat").write_text(line + "\n")
     (tmp_path / "44").mkdir()  # ended meanwhile
     (tmp_path / "uptime").write_text("1 2\n")
     return tmp_path
 
 
 def test_counters_are_of_the_usable_cores_and_of_the_own_session(proc: Path) -> None:
-    assert read_ticks(proc) == Ticks(busy=20 + 20, idle=105 + 200, stolen=7, own=2 * 26)
+    assert read_ticks(proc) == Ticks(
+        busy=20 + 20, idle=105 + 200, stolen=7, own=2 * 26, ran_ns=6000, waited_ns=100
+    )
     assert session_ticks(proc, 7) == 26
     assert session_ticks(proc, 8) == 0
 
@@ -94,3 +99,15 @@ def test_real_work_of_others_is_seen_and_own_children_are_not_others() -> None:
     # Two of four or more busy processes are of this session, and the cores are shared evenly.
     assert 10.0 < found.others < 95.0
     assert found.idle < 50.0
+    assert found.waited is not None
+    assert found.waited > 5.0
+
+
+def test_how_long_a_process_waited_is_a_share_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Ticks(busy=0, idle=0, stolen=0, own=0, ran_ns=10, waited_ns=5)
+    after = Ticks(busy=200, idle=0, stolen=0, own=100, ran_ns=85, waited_ns=30)
+    ticks = iter([before, after])
+    monkeypatch.setattr(contention, "read_ticks", lambda: next(ticks))
+    found = CpuWatch().shares()
+    assert found is not None
+    assert found.waited == 25.0
