@@ -197,13 +197,13 @@ def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:
     draft.conditions = meanwhile.conditions(clock.wall_s)
 
 
-def check_finite(point: Point, kind: str, loss: float) -> None:
+def check_finite(point: Point, kind: str, loss: float | None) -> None:
     """Refuses to go on with what is no number any more.
 
     Raises:
         Diverged: The loss is NaN or infinite.
     """
-    if not math.isfinite(loss):
+    if loss is None or not math.isfinite(loss):
         raise Diverged(
             f"the {kind} loss was {loss} in epoch {point.epoch} "
             f"(learning rate {point.learning_rate:.4g}): lower the learning rate"
