@@ -28,7 +28,7 @@ OPTIONS = {
             "--grid", "-k", "--seeds", "--seed", "--architecture", "--optimizer",
             "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
-            "--compile", "--no-compile", "--out",
+            "--compile", "--no-compile", "--out", "--plugin",
             "--timeout", "--retry-failed", "--fail-fast", "--wait", "--share", "--dry-run",
             "--report", "--profile", "--progress", "--quiet", "--debug",
         }
@@ -37,7 +37,7 @@ OPTIONS = {
         {
             "--grid", "-k", "--trials", "--seeds", "--architecture", "--optimizer",
             "--augmentation", "--pipeline", "--source", "--data-dir", "--device", "--scale",
-            "--epochs", "--out", "--save", "--timeout", "--debug",
+            "--epochs", "--out", "--save", "--plugin", "--timeout", "--debug",
         }
     ),
     "table": frozenset(
@@ -52,7 +52,8 @@ OPTIONS = {
     ),
     "loaders": frozenset(
         {
-            "--pipeline", "--augmentation", "--batch-size", "--source", "--image-size", "--decode",
+            "--pipeline", "--plugin", "--augmentation", "--batch-size", "--source",
+            "--image-size", "--decode",
             "--data-dir", "--device", "--repeats", "--seconds", "--format", "--out",
             "--verify", "--debug",
         }
@@ -67,7 +68,7 @@ OPTIONS = {
     "compare": frozenset(
         {"a", "b", "-a", "-b", "-k", "--metric", "--fail-on", "--format", "--debug"}
     ),
-    "list": frozenset({"kind", "--debug"}),
+    "list": frozenset({"kind", "--plugin", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),
 }  # fmt: skip
@@ -231,7 +232,7 @@ def test_the_exit_code_is_that_of_the_grid_and_the_summary_names_table_and_comma
         (["table", "made", "--sort", "acuracy"], "did you mean accuracy"),
         (["table", "made", "--columns", "architecture,acuracy"], "did you mean accuracy"),
         (["table", "made", "--format", "markdown"], "unknown table format 'markdown'"),
-        (["list", "pipeline"], "unknown kind of entry 'pipeline': did you mean pipelines?"),
+        (["list", "pipeline"], "unknown kind of entry 'pipeline': did you mean pipelines or"),
     ],
 )
 def test_other_verbs_refuse_in_one_sentence_too(
@@ -276,7 +277,7 @@ def test_the_doctor_ends_with_2_when_something_fails(
 def test_a_fault_of_the_suite_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench import listing
 
-    monkeypatch.setattr(listing, "render", lambda kind: 1 / 0)
+    monkeypatch.setattr(listing, "render", lambda kind, plugins: 1 / 0)
     done = bench("list")
     assert done.exit_code == 1
     assert done.stderr == (
@@ -287,7 +288,7 @@ def test_a_fault_of_the_suite_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch)
 def test_a_stop_before_the_first_run_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench import listing
 
-    def stop(kind: str | None) -> str:
+    def stop(kind: str | None, plugins: object) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(listing, "render", stop)

@@ -1,0 +1,48 @@
+"""Plugins made for tests: small texts of modules, and the example of the docs."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOC = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+
+
+def doc_block(language: str) -> str:
+    """The one block of a language in docs/plugins.md."""
+    (block,) = re.findall(rf"```{language}\n(.*?)```", DOC, re.DOTALL)
+    return str(block)
+
+
+def net(name: str = "team_net", **fields: object) -> str:
+    """A module with one architecture that imports no torch."""
+    said = {"why": "a test", "reference": "none", "parameters": 1, "version": 1} | fields
+    texts = "".join(f", {key}={value!r}" for key, value in said.items())
+    return (
+        "from architectures import Architecture\n"
+        f"net = Architecture(name={name!r}, build=lambda spec: None{texts})\n"
+    )
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """The folder with the files in it."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def distribution(folder: Path, points: dict[str, str], name: str = "team-parts") -> Path:
+    """What an installed distribution leaves: its name, its version and its entry points."""
+    lines = [f"{point} = {value}" for point, value in points.items()]
+    return write(
+        folder,
+        {
+            f"{name.replace('-', '_')}-1.2.dist-info/METADATA": (
+                f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n"
+            ),
+            f"{name.replace('-', '_')}-1.2.dist-info/entry_points.txt": "\n".join(
+                ["[pipeline_bench]", *lines, ""]
+            ),
+        },
+    )
