@@ -20,6 +20,7 @@ LEAST_S = 2.0  # a task with less time is not begun
 RESERVE = 0.03  # of the whole time: what stopping the last part takes
 
 Report = Callable[[str], None]
+KEPT = 0.5  # of a part's time, for those of its tasks that are to come
 DATA = "data"  # the task that is done before all parts
 BENCH = ["python", "-m", "bench"]
 EXIT = {"ok": 0, "skipped": 0, "stopped": 1, "not begun": 1, "failed": 1, "interrupted": 130}
@@ -73,10 +74,11 @@ class Conduct:
         )
         with stops_raise(), stops_held():
             for part, deadline in self._deadlines(start, before):
-                for number, task in enumerate(part.tasks or (None,), start=1):
+                tasks = _in_turn(part, before)
+                for number, task in enumerate(tasks, start=1):
                     now = time.monotonic()
                     # One that hangs must not cost those after it in its part all their time.
-                    share = 1.0 if number >= len(part.tasks) else 0.5
+                    share = 1.0 - KEPT * (len(tasks) - number) / len(tasks)
                     outcome = self._one(part, task, now + share * (deadline - now), present)
                     present = _noted(present, outcome, time.monotonic() - start)
                     journal.write(self.group, present)
@@ -181,6 +183,12 @@ class Conduct:
         took = f" after {outcome.seconds:.0f} s" if outcome.seconds else ""
         self.report(f"{outcome.task}: {outcome.status}{took}: {outcome.said}")
         return outcome
+
+
+def _in_turn(part: Part, before: Journal) -> list[Task | None]:
+    """The part's tasks, those that took too long the last time at the end; None without any."""
+    stopped = {one.task for one in before.outcomes if one.status == "stopped"}
+    return [*sorted(part.tasks, key=lambda task: task.name in stopped)] or [None]
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
