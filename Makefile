@@ -1,5 +1,6 @@
 # make bench   the default grid and its report, set-up included
 # make test    the tests, set-up included
+# make benchmark   the short benchmarks; MEASURED=FOLDER for another than the committed figures
 # make gpu     all that needs a GPU, within 10 minutes; again to go on
 # make check   lint, format and types
 
@@ -7,7 +8,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: bench test gpu check format clean
+MEASURED ?= results/reference/amd-epyc-2-cores_cifar10_cpu
+
+.PHONY: bench test benchmark gpu check format clean
 
 bench: $(READY)
 	$(BIN)/bench run --grid default --report $(ARGS)
@@ -17,6 +20,12 @@ test: $(READY)
 
 gpu: $(READY)
 	$(BIN)/bench selfcheck --gpu $(ARGS)
+
+benchmark: $(READY)
+	for name in start_up native_memory; do \
+		$(BIN)/python tests/benchmarks/$$name.py > $(MEASURED)/$$name.json.new && \
+		mv $(MEASURED)/$$name.json.new $(MEASURED)/$$name.json || exit 1; \
+	done
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -1,70 +1,119 @@
 """Seconds of `bench --help` and of `bench table` against the number of records.
 
-    python tests/benchmarks/start_up.py [REPEATS]
+    python tests/benchmarks/start_up.py [REPEATS] [LARGEST]
 
-Whole processes, each command in turn, REPEATS rounds (5 unless said); prints JSON with the median,
-minimum and maximum of each. A bare `python -c pass` is measured beside them.
+Made records of sixteen epochs and ten classes, ten seeds a cell, all of one size: 10, 100, ... up
+to LARGEST (100,000 unless said). Whole processes, each command in turn, REPEATS rounds (5 unless
+said) but one only of more than 10,000 records; a bare `python -c pass` is measured beside them.
+Prints JSON: wall seconds; seconds of CPU, which other work on the machine disturbs less; the peak
+memory (never below that of this process); and what each record more costs from one size to the next, the same for all if the growth
+is linear. Linux and macOS only.
 """
 
 import json
-import platform
-import statistics
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench.record import encode  # noqa: E402
-from tests.made import made_record  # noqa: E402
+from dataclasses import replace  # noqa: E402
 
-SIZES = (10, 100, 1_000, 10_000)
+from bench.record import PerClass, Record, encode  # noqa: E402
+from tests.benchmarks.side_by_side import conditions  # noqa: E402
+from tests.made import made_metrics, made_record  # noqa: E402
 
-
-def fill(folder: Path, count: int) -> Path:
-    """A results folder with `count` records of as many cells and seeds."""
-    records = folder / f"made-{count}_shapes_cpu" / "records"
-    records.mkdir(parents=True)
-    for number in range(count):
-        record = made_record(number % 10, epochs=4 + number // 10)
-        (records / f"{record.run_id}.json").write_bytes(encode(record))
-    return records.parent
+SEEDS, EPOCHS, CLASSES, OFTEN_UP_TO = 10, 16, 10, 10_000
+SCORES = tuple(
+    PerClass(name=f"class{number}", precision=0.7, recall=0.7, f1=0.7, support=1000)
+    for number in range(CLASSES)
+)
+CONFUSION = tuple(tuple(700 if a == b else 33 for b in range(CLASSES)) for a in range(CLASSES))
 
 
-def seconds(command: list[str]) -> float:
-    """One whole process."""
+def made(number: int) -> Record:
+    """The record with that number: its seed, then its cell."""
+    cell, seed = divmod(number, SEEDS)
+    metrics = replace(made_metrics(0.7, 3.0), per_class=SCORES, confusion=CONFUSION)
+    return made_record(
+        seed,
+        record={"metrics": metrics},
+        epochs=EPOCHS,
+        architecture=f"net{cell // 100}",
+        optimizer=f"optimizer{cell // 10 % 10}",
+        augmentation=f"policy{cell % 10}",
+    )
+
+
+def fill(root: Path, sizes: list[int]) -> list[Path]:
+    """A group folder of each size; the smaller ones hold the first records of the largest."""
+    folders = [root / f"made-{size}_shapes_cpu" / "records" for size in sizes]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for number in range(max(sizes)):
+        record = made(number)
+        first, *others = (f for f, size in zip(folders, sizes, strict=True) if number < size)
+        path = first / f"{record.run_id}.json"
+        path.write_bytes(encode(record))
+        for folder in others:
+            (folder / path.name).hardlink_to(path)
+    return [folder.parent for folder in folders]
+
+
+def process(command: list[str]) -> tuple[float, float, float]:
+    """Seconds of a whole process, its seconds of CPU, and its peak memory in MiB."""
     start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
+        _, status, used = os.wait4(child.pid, 0)
+        wall_s = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, command)
+    kib = used.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return wall_s, used.ru_utime + used.ru_stime, kib / 1024
 
 
-def main() -> None:
+def growth(cpu_s: dict[int, float]) -> Iterator[dict[str, float]]:
+    """What a record more costs, from each size to the next."""
+    for (few, few_s), (many, many_s) in pairwise(sorted(cpu_s.items())):
+        yield {"from": few, "to": many, "cpu_us": round(1e6 * (many_s - few_s) / (many - few), 1)}
+
+
+def main(repeats: int = 5, largest: int = 100_000) -> None:
     """Measures and prints."""
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    python = [sys.executable, "-m", "bench"]
+    before = conditions()
+    sizes = [size for size in (10, 100, 1_000, 10_000, 100_000) if size <= largest]
+    bench = [sys.executable, "-m", "bench"]
+    found: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
-        commands = {"python -c pass": [sys.executable, "-c", "pass"], "--help": [*python, "--help"]}
-        for size in SIZES:
-            folder = fill(Path(name), size)
-            commands[f"table, {size} records"] = [*python, "table", str(folder), "--format", "md"]
-        times: dict[str, list[float]] = {label: [] for label in commands}
-        for _ in range(repeats):
-            for label, command in commands.items():
-                times[label].append(seconds(command))
+        tables = dict(zip(sizes, fill(Path(name), sizes), strict=True))
+        for number in range(repeats):
+            found["python -c pass"].append(process([sys.executable, "-c", "pass"]))
+            found["--help"].append(process([*bench, "--help"]))
+            for size, folder in tables.items():
+                if size <= OFTEN_UP_TO or not number:
+                    command = [*bench, "table", str(folder), "--format", "md"]
+                    found[f"table, {size} records"].append(process(command))
     figures = {
         label: {
-            "median_s": round(statistics.median(found), 3),
-            "min_s": round(min(found), 3),
-            "max_s": round(max(found), 3),
+            "wall_s": [round(wall_s, 3) for wall_s, _, _ in times],
+            "cpu_s": [round(cpu_s, 3) for _, cpu_s, _ in times],
+            "peak_mib": round(max(mib for _, _, mib in times)),
         }
-        for label, found in times.items()
+        for label, times in found.items()
     }
-    machine = {"python": platform.python_version(), "processor": platform.machine()}
-    print(json.dumps({"machine": machine, "repeats": repeats, "figures": figures}, indent=1))
+    cpu_s = {size: median(cpu for _, cpu, _ in found[f"table, {size} records"]) for size in sizes}
+    told = {"conditions": before, "figures": figures, "cpu_us_a_record_more": [*growth(cpu_s)]}
+    print(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""What the benchmarks share: the conditions they ran under, and ratios of what ran in turns."""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+from scipy.stats import bootstrap  # noqa: E402
+
+from bench.environment import cpu_model, usable_cores  # noqa: E402
+
+
+def conditions() -> dict[str, object]:
+    """Machine, date, and how loaded it is now; to be asked before anything is measured."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+        "load_before": [round(load, 1) for load in os.getloadavg()],
+    }
+
+
+def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+    """The ratio of two medians with its 95 % bootstrap interval over the pairs.
+
+    Args:
+        above, below: Seconds of the two sides, in the order of the turns.
+    """
+
+    def ratio(a: "np.typing.NDArray[np.float64]", b: "np.typing.NDArray[np.float64]") -> float:
+        return float(np.median(a) / np.median(b))
+
+    found = bootstrap(
+        (np.asarray(above), np.asarray(below)),
+        ratio,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=2000,
+        rng=np.random.default_rng(0),
+    )
+    interval = found.confidence_interval
+    whole = ratio(np.asarray(above), np.asarray(below))
+    return {
+        "ratio": round(whole, 4),
+        "low_95": round(float(interval.low), 4),
+        "high_95": round(float(interval.high), 4),
+    }
