@@ -1,0 +1,77 @@
+"""What `bench run` costs beside the training: wall time against the sum of the training clocks.
+
+    python tests/benchmarks/grid_overhead.py [SEEDS]
+
+The whole command, as a user calls it, on a small real grid: cnn4 and resnet18 with SGD and AdamW at
+the scale and budget cpu on generated images, one seed unless said, into a temporary folder that is
+empty at first; then once more, when there is nothing left to do. Prints JSON: the parts by the
+records' own timings, and what is left over, which is the parent: its start, plan, tables, event
+files, and the workers' ends.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from bench.record import Record  # noqa: E402
+from bench.store import Store, groups  # noqa: E402
+from tests.benchmarks.side_by_side import conditions  # noqa: E402
+
+GRID = ("--grid", "optimizers", "--source", "shapes", "--device", "cpu", "--no-compile",
+        "-k", "(cnn4 or resnet18) and (sgd or adamw)")  # fmt: skip
+PARTS = ("load_s", "build_s", "warmup_s", "train_s", "evaluate_s")
+
+
+def command_s(folder: Path, seeds: int) -> float:
+    """Wall seconds of the command."""
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "bench", "run", *GRID, "--seeds", str(seeds), "--out", str(folder)],
+        cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+def breakdown(wall_s: float, records: list[Record]) -> dict[str, float]:
+    """Seconds of the grid by what they went to; `compile_s` is part of `warmup_s`."""
+    parts = {name: sum(getattr(record.timings, name) for record in records) for name in PARTS}
+    runs_s = sum(record.timings.total_s for record in records)
+    imports = {record.timings.import_s for record in records}  # one a worker, in each of its runs
+    parts["import_s"] = sum(imports)
+    parts["rest_of_runs_s"] = runs_s - sum(parts[name] for name in PARTS)
+    parts["parent_s"] = wall_s - runs_s - parts["import_s"]
+    compile_s = {record.cell.architecture: record.timings.compile_s for record in records}
+    parts["compile_s"] = sum(compile_s.values())
+    return {name: round(seconds, 3) for name, seconds in parts.items()}
+
+
+def main(seeds: int = 1) -> None:
+    """Measures and prints."""
+    before = conditions()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wall_s = command_s(folder, seeds)
+        (group,) = groups(folder)
+        records = Store(group.folder).records()
+        again_s = command_s(folder, seeds)
+    training_s = sum(record.timings.train_s for record in records)
+    figures = {
+        "runs": sorted(record.name for record in records),
+        "statuses": sorted({record.status for record in records}),
+        "wall_s": round(wall_s, 3),
+        "training_s": round(training_s, 3),
+        "wall_over_training": round(wall_s / training_s, 3),
+        "parts": breakdown(wall_s, records),
+        "nothing_to_do_s": round(again_s, 3),
+    }
+    print(json.dumps({"conditions": before, "figures": figures}, indent=1))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
