@@ -6,8 +6,8 @@ Made records of sixteen epochs and ten classes, ten seeds a cell, all of one siz
 to LARGEST (100,000 unless said). Whole processes, each command in turn, REPEATS rounds (5 unless
 said) but one only of more than 10,000 records; a bare `python -c pass` is measured beside them.
 Prints JSON: wall seconds; seconds of CPU, which other work on the machine disturbs less; the peak
-memory (never below that of this process); and what each record more costs from one size to the next, the same for all if the growth
-is linear. Linux and macOS only.
+memory (never below that of this process); and what each record more costs from one size to the
+next, the same for all if the growth is linear. Linux and macOS only.
 """
 
 import json
