@@ -186,7 +186,9 @@ class Conduct:
 
 
 def _in_turn(part: Part, before: Journal) -> list[Task | None]:
-    """The part's tasks, those that took too long the last time at the end; None without any."""
+    """The part's tasks, those that took too long the last time at the end; None if it has none."""
+    if part.missing:
+        return [None]
     stopped = {one.task for one in before.outcomes if one.status == "stopped"}
     return [*sorted(part.tasks, key=lambda task: task.name in stopped)] or [None]
 
