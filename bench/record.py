@@ -267,7 +267,7 @@ def decode(text: bytes) -> Record:
     try:
         return _as_record(plain)
     except RecordError as error:
-        raise RecordError(f"not a valid record: {str(error):.{LONGEST_REASON}}") from error
+        raise RecordError(f"not a valid record: {error!s:.{LONGEST_REASON}}") from error
 
 
 def too_large(size: int) -> str:

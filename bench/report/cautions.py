@@ -33,7 +33,10 @@ def cautions(frame: pd.DataFrame) -> Iterator[str]:
     doubtful = int((good["timing_suspect"] != "").sum())
     if doubtful:
         whose = "One cell has" if doubtful == 1 else f"{doubtful} of {len(good)} cells have"
-        yield f"{whose} doubtful times, for the reasons in the notes: no time or speed of theirs is set in bold."
+        yield (
+            f"{whose} doubtful times, for the reasons in the notes: no time or speed of theirs is "
+            "set in bold."
+        )
 
 
 __all__ = ["cautions"]
