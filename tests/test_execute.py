@@ -57,7 +57,9 @@ class Executor:
                 if status == "stop":
                     with stops_let_through():
                         signal.raise_signal(signal.SIGTERM)
-                record = finished(self._draft, status)  # type: ignore[arg-type]
+                record = finished(self._draft, status.removesuffix(", stop"))  # type: ignore[arg-type]
+                if status.endswith(", stop"):
+                    signal.raise_signal(signal.SIGINT)
                 self._draft = None
                 yield record
         finally:
@@ -167,6 +169,16 @@ def test_a_stop_keeps_what_is_known_of_the_run_it_cut_off(
     assert len(cut_off.curve) == 1
     assert "interrupted" in (tmp_path / "matrix.md").read_text()
     assert made[0].closed
+
+
+@pytest.mark.parametrize("status", ["ok", "crashed"])
+def test_a_stop_between_the_end_of_a_run_and_its_record_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, f"{status}, stop", "ok")
+    assert outcome.exit_code == 130
+    assert statuses_of(tmp_path) == {0: status}
+    assert (tmp_path / "matrix.md").exists()
 
 
 def test_a_stop_while_a_record_is_written_comes_after_it(
