@@ -9,7 +9,6 @@ cost a few bytes a sample. Without an NVIDIA driver the same ops run on DALI's C
 
 from collections import deque
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from pipelines.catalog import Unavailable
 from pipelines.dali_ops.engines import HELD, PREFETCH, DynamicEngine, Engine, GraphEngine
 from pipelines.dali_ops.feeds import ArrayFeed, FileFeed
 from pipelines.dali_ops.plan import WAYS, make_plan
-from pipelines.dali_ops.trial import fault
+from pipelines.dali_ops.trial import fault, lack
 from pipelines.native_ops.mixes import mixed_labels
 
 GRAPH, DYNAMIC = "graph", "dynamic"
@@ -118,9 +117,7 @@ class DaliPipeline(Pipeline):
 
 def problem(mode: str, device: str) -> str:
     """Why it cannot run on a device type."""
-    if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
-        return "dali is not installed: pip install nvidia-dali-cuda130 (Linux on x86-64 only)"
-    return ""
+    return lack()
 
 
 DALI = Library(

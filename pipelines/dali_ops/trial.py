@@ -7,6 +7,7 @@ That shows when a first pipeline is built, and is no fault of the run that build
 from functools import cache
 from importlib import import_module
 from importlib.metadata import distributions
+from importlib.util import find_spec
 from typing import Any
 
 WHEEL = "nvidia-dali-cuda"
@@ -42,6 +43,13 @@ def fault(device: str, *, dynamic: bool = False) -> str:
     return ""
 
 
+def lack() -> str:
+    """What keeps DALI from being found; "" when it is there, whether it works or not."""
+    if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
+        return "dali is not installed: pip install nvidia-dali-cuda130 (Linux on x86-64 only)"
+    return ""
+
+
 def wheels() -> list[str]:
     """DALI's installed distributions: ["nvidia-dali-cuda130"]."""
     names = {found.metadata["Name"] for found in distributions()}
@@ -53,4 +61,4 @@ def _line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-__all__ = ["fault", "wheels"]
+__all__ = ["fault", "lack", "wheels"]
