@@ -311,6 +311,11 @@ def test_loaders_are_looked_at_too(tmp_path: Path) -> None:
         (folder / f"loaders.{form}").write_text(text)
     store = Store(folder)
     assert said(looked(store)) == []
+    older = (folder / "loaders.json").read_text().replace('"reads": "array",', "")
+    (folder / "loaders.json").write_text(older)
+    assert said(looked(store)) == []
+    (folder / "loaders.json").write_text(older.replace('"rank": "1"', '"rank": "9"', 1))
+    assert [one.level for one in looked(store).findings] == ["mended"]
     (folder / "loaders.csv").write_text("1,2\n")
     assert [one.level for one in looked(store).findings] == ["mended"]
     assert (folder / "loaders.csv").read_text() == loaders_report.render(record, "csv")

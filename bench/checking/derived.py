@@ -1,7 +1,9 @@
 """Files that are made of the records: whether they are what the records make now."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from bench.checking.finding import Finding
 from bench.files import StoreError, StrangeFile, read_file
@@ -9,6 +11,7 @@ from bench.record import Record
 from bench.report.made_of import HEAD, made_of, read_sum
 from bench.store import Store
 
+TABLES: tuple[Literal["csv", "md"], ...] = ("csv", "md")
 LARGEST = 2**28  # bytes of a derived file
 
 
@@ -63,12 +66,21 @@ def in_loaders(store: Store) -> Iterator[Finding]:
         yield Finding(
             level="wrong", path=path, problem=problem, advice="call `bench loaders` again"
         )
-    made = {
-        "loaders.json": loaders.render(record, "json"),
-        "loaders.csv": loaders.render(record, "csv"),
-        "loaders.md": loaders.render(record, "md"),
-    }
+    # An older file lacks what is recorded since; what it has must be what its series make.
+    if not _agrees(json.loads(path.read_bytes()), json.loads(loaders.render(record, "json"))):
+        yield Finding(level="stale", path=path, problem="is not what its series make now")
+    made = {f"loaders.{form}": loaders.render(record, form) for form in TABLES}
     yield from _differing(store.folder, made, "its series make")
+
+
+def _agrees(found: Any, made: Any) -> bool:
+    if isinstance(found, dict):
+        return isinstance(made, dict) and all(
+            name in made and _agrees(value, made[name]) for name, value in found.items()
+        )
+    if isinstance(found, list):
+        return isinstance(made, list) and len(found) == len(made) and all(map(_agrees, found, made))
+    return bool(found == made)
 
 
 def _differing(folder: Path, made: Mapping[str, str], who: str) -> Iterator[Finding]:

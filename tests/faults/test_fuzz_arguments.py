@@ -68,7 +68,7 @@ KEYS = (
 )  # fmt: skip
 COLUMNS = tuple(build([made_record()]).frame.columns)
 GIVEN = settings(
-    max_examples=100 * TIMES,
+    max_examples=60 * TIMES,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -181,7 +181,7 @@ def test_any_words_after_bench_run_end_well(machine: Path) -> None:
         random = Random(1)
         ends = [
             told("run", "--dry-run", "--device", "cpu", "--grid", "smoke", *run_words(random))
-            for _ in range(400 * TIMES)
+            for _ in range(250 * TIMES)
         ]
         assert {0, 2} == set(ends)
 
@@ -206,7 +206,7 @@ def test_any_value_of_set_is_a_number_that_can_be_kept_or_is_refused() -> None:
 def test_any_words_after_bench_table_and_show_end_well(machine: Path) -> None:
     def work() -> None:
         random = Random(2)
-        ends = [told("table", "made", *table_words(random)) for _ in range(150 * TIMES)]
+        ends = [told("table", "made", *table_words(random)) for _ in range(120 * TIMES)]
         assert {0, 2} == set(ends)
         for text in ODD_TEXTS:
             told("show", f"x{text}" if text.startswith("-") else text, "made")
