@@ -1,5 +1,6 @@
 """What the doctor says of libraries and of torch.compile, each tried in a process of its own."""
 
+import os
 import subprocess
 import sys
 import time
@@ -106,6 +107,9 @@ def compiler(probe: Probe) -> Check:
 
 
 def _compiler_advice(problem: str) -> str:
+    for name in ("CXX", "CC"):
+        if "does not work" in problem and os.environ.get(name, "") in problem.split():
+            return f"unset {name}, which names this compiler (or {WITHOUT})"
     if "Triton" in problem:
         return f"pip install triton (or {WITHOUT})"
     if sys.platform == "darwin":

@@ -300,6 +300,11 @@ def broken_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
 
 
+def broken_by_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_compiler(folder, monkeypatch)
+    monkeypatch.setenv("CXX", str(folder / "g++"))
+
+
 def no_headers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling.sysconfig, "get_path", lambda name: str(folder))
 
@@ -309,6 +314,7 @@ def no_headers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (no_compiler, "no C++ compiler found", "apt-get install g++ python3-dev"),
         (broken_compiler, "cannot execute 'cc1plus'", "apt-get install --reinstall g++"),
+        (broken_by_choice, "cannot execute 'cc1plus'", "unset CXX, which names this compiler"),
         (no_headers, "Python.h", "apt-get install python3-dev"),
     ],
 )
