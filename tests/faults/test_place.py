@@ -1,49 +1,26 @@
-"""Where a command is started and where results go (faults 17 and 30).
+"""Where results go (fault 17).
 
-Commands that load no torch are run as a user runs them; what needs a plan runs in this process, on
-a machine without a GPU, with an executor that must never be reached.
+What needs a plan runs on a machine without a GPU, with an executor that must never be reached.
 """
 
-import os
-import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli, environment, guarding
-from bench import execute as executing
-from bench import plan as planning
-from bench.environment import Probe
-from bench.errors import UsageError
+from bench import cli
 from bench.store import Store
-from pipelines import sources
-from pipelines.sources import places
-from pipelines.sources.errors import SourceError
+from tests.faults.machines import NO_GPU, pretend
 from tests.faults.rights import of_a_user
 from tests.made import made_failure, made_record
 
-ROOT = Path(__file__).parents[2]
-NO_GPU = Probe(torch="2.14", cuda_problem="Found no NVIDIA driver", compiler=True)
 WORDS = ("run", "--grid", "smoke", "--device", "cpu", "--source", "shapes")
 
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`shapes` is there; whoever trains fails the test."""
-    made = SimpleNamespace(
-        default_data_dir=lambda: tmp_path / "data",
-        resolve=lambda *args, **kwargs: ("shapes", ""),
-        load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
-    )
-    monkeypatch.setattr(planning, "sources", made)
-    monkeypatch.setattr(planning.environment, "probe", lambda: NO_GPU)
-    monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
+    pretend(monkeypatch, tmp_path / "here")(NO_GPU)
 
 
 def run_into(out: Path) -> str:
@@ -140,216 +117,3 @@ def test_a_results_folder_of_any_name_can_be_written_and_read(tmp_path: Path, na
     assert done.exit_code == 0, (done.output, done.exception)
     assert {"resnet18", "cnn4"} <= set(done.stdout.replace(",", " ").split())
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-# Surroundings of the process.
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with a source that is not spelled in ASCII."""
-    folder = tmp_path_factory.mktemp("results")
-    Store(folder).write(made_record(source="folder:/bilder/größe/結果"))
-    return folder
-
-
-def bench(
-    *words: str, without: tuple[str, ...] = (), cwd: Path = ROOT, **settings: str
-) -> "subprocess.CompletedProcess[bytes]":
-    """`bench` in a process of its own, as the script starts it."""
-    setting = {name: value for name, value in os.environ.items() if name not in without}
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "bench", *words],
-        cwd=cwd,
-        env=setting | {"PYTHONPATH": str(ROOT)} | settings,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-
-
-ASCII = {
-    "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",
-}  # fmt: skip
-SURROUNDINGS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-    "ascii": ((), ASCII),
-    "posix": ((), {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
-    "latin": ((), {"PYTHONIOENCODING": "latin-1"}),
-    "no such locale": ((), {"LC_ALL": "xx_YY.nonsense", "LANG": "xx_YY.nonsense"}),
-    "no home and no terminal": (("HOME", "TERM", "XDG_CACHE_HOME"), {}),
-    "dumb and narrow": ((), {"TERM": "dumb", "COLUMNS": "1", "LINES": "1", "NO_COLOR": "1"}),
-    "absurd": ((), {"COLUMNS": "-5", "TERM": "nonsense", "TZ": "nonsense", "TMPDIR": "/nowhere"}),
-}
-
-
-@pytest.mark.parametrize("case", SURROUNDINGS)
-def test_nothing_breaks_on_printing_whatever_the_surroundings(results: Path, case: str) -> None:
-    """Fault 30: locales, terminals and widths; the same row everywhere."""
-    without, settings = SURROUNDINGS[case]
-    done = bench("table", str(results), without=without, **settings)
-    assert done.returncode == 0, done.stderr
-    assert b"Traceback" not in done.stderr
-    assert b"resnet18" in done.stdout
-    assert b"\x1b" not in done.stdout
-    if case == "latin":
-        assert b"gr\xf6\xdfe/\\u7d50\\u679c" in done.stdout
-
-
-def test_progress_and_notices_break_on_no_letter() -> None:
-    """Fault 30: what a grid shows while it runs, on an output that takes ASCII alone."""
-    code = (
-        "from bench import surroundings; surroundings.fit(); from bench.console import Console; "
-        "console = Console(); console.progress('gr\\xf6\\xdfe'); console.notice('\\u7d50')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8=0", "-c", code],
-        cwd=ROOT, env=os.environ | ASCII,
-        capture_output=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert rb"gr\xf6\xdfe" in done.stdout
-    assert rb"\u7d50" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("verb", "columns"),
-    [("table", "0"), ("table", "1"), ("table", "7"), ("table", "100000"), ("show", "1")],
-)
-def test_any_width_of_the_terminal_will_do(
-    results: Path, monkeypatch: pytest.MonkeyPatch, verb: str, columns: str
-) -> None:
-    """Fault 30: rich's own tables and frames at widths that hold nothing."""
-    monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    words = ["resnet18/sgd/flip_crop/kornia"] if verb == "show" else []
-    done = CliRunner().invoke(cli.app, [verb, *words, str(results)])
-    assert done.exit_code == 0, (done.output, done.exception)
-
-
-def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
-    """Fault 17: the folder that the command was started in was deleted."""
-    code = (
-        "import os, sys; from bench.cli import main; os.mkdir('gone'); os.chdir('gone'); "
-        "os.rmdir('../gone'); sys.argv = ['bench', 'list']; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert done.stderr == "bench: the folder you are in is gone: change to another one with cd\n"
-
-
-def test_an_argument_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
-    """Fault 17: a path of bytes that no record could hold; nothing is made."""
-    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")
-    done = bench("run", "--out", path, LC_ALL="C.UTF-8", cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.decode().splitlines()
-    assert line.startswith("bench: the argument b'")
-    assert "is no text in this locale's encoding" in line
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_reader_that_goes_away_gets_no_traceback(results: Path) -> None:
-    """Fault 9: `bench table | head -1`."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    command = [sys.executable, "-m", "bench", "table", str(results), "--format", "json"]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120
-    )
-    os.close(writing)
-    assert b"Traceback" not in done.stderr
-    assert b"fault of the suite" not in done.stderr
-
-
-def test_standard_output_that_is_closed_is_no_crash(results: Path) -> None:
-    """Fault 30: a service may start commands without any output."""
-    shell = f'exec "{sys.executable}" -m bench table "{results}" --format csv >&- 2>/dev/null'
-    done = subprocess.run(["/bin/sh", "-c", shell], cwd=ROOT, check=False, timeout=120)
-    assert done.returncode == 0
-
-
-def test_files_are_as_private_as_the_umask_says(tmp_path: Path) -> None:
-    """Fault 30: umask 077 is kept for results; a cache of images that is shared stays readable."""
-    before = os.umask(0o077)
-    try:
-        Store(tmp_path / "results").write(made_record())
-    finally:
-        os.umask(before)
-    made = list((tmp_path / "results").rglob("*"))
-    assert made
-    for path in made:
-        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-
-
-# Users without a home, and errors that the machine makes.
-
-
-@pytest.fixture
-def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user that is in no list of users, as in many containers, without HOME."""
-    import pwd
-
-    def unknown(number: int) -> Any:
-        raise KeyError(f"getpwuid(): uid not found: {number}")
-
-    for name in ("HOME", "XDG_CACHE_HOME", places.VARIABLE):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-
-
-@pytest.mark.usefixtures("homeless")
-def test_a_user_without_a_home_is_told_what_to_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Fault 30: a container's user; with a folder named it works."""
-    for words in (["data", "shapes"], ["data", "shapes", "--data-dir", "~/images"]):
-        done = CliRunner().invoke(cli.app, words)
-        assert done.exit_code == 2, (done.output, done.exception)
-        (line,) = done.stderr.splitlines()
-        for way in ("has no home folder", "--data-dir", places.VARIABLE, "HOME"):
-            assert way in line
-    monkeypatch.setenv(places.VARIABLE, str(tmp_path))
-    assert sources.default_data_dir() == tmp_path
-    assert environment.command_line(["bench", "run"]) == "bench run"
-
-
-def test_a_data_folder_that_is_no_text_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fault 17: it would reach the records."""
-    monkeypatch.setenv(places.VARIABLE, os.fsdecode(b"/data/\xff"))
-    with pytest.raises(SourceError, match="is no text in UTF-8"):
-        sources.default_data_dir()
-
-
-MACHINE_MADE: list[tuple[Exception, int, str]] = [
-    (UsageError("it is so"), 2, "bench: it is so"),
-    (ModuleNotFoundError("No module named 'x'", name="x"), 2, "No module named 'x'"),
-    (ImportError("libcudart.so.12: no such file", name="torch._C"), 2, "see bench doctor"),
-    (PermissionError(13, "Permission denied", "/some/file"), 2, "/some/file cannot be used: Perm"),
-    (OSError(24, "Too many open files", b"/some/\xc3\xa4"), 2, "/some/ä cannot be used: Too many"),
-    (ModuleNotFoundError("No module named 'bench.x'", name="bench.x"), 1, "a fault of the suite"),
-    (ZeroDivisionError("division by zero"), 1, "a fault of the suite; --debug shows where"),
-    (KeyboardInterrupt(), 130, "bench: interrupted"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("error", "code", "said"), MACHINE_MADE, ids=lambda value: str(value)[:40])
-def test_every_error_is_one_sentence_with_the_code_that_fits(
-    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
-) -> None:
-    """Every fault: never a traceback without --debug, and with it the error itself."""
-
-    def work() -> None:
-        raise error
-
-    with pytest.raises(guarding.typer.Exit) as ended:
-        guarding.guarded(work, debug=False)
-    assert ended.value.exit_code == code
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
-    if code != 130:
-        with pytest.raises(type(error)):
-            guarding.guarded(work, debug=True)
