@@ -6,6 +6,7 @@ from io import StringIO
 
 import pandas as pd
 
+IN_LINE = {ord(mark): " " for mark in "\n\t"}  # what would move a cell's text out of its place
 NOTES_WIDTH = 30  # of a terminal; longer notes are wrapped
 
 
@@ -97,12 +98,14 @@ def for_terminal(
         keep: Whether columns stay that are too wide together.
     """
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     widths = {
-        name: max(map(len, [column.header, *cells[name]])) + 3 for name, column in columns.items()
+        name: max(map(cell_len, [column.header, *cells[name]])) + 3
+        for name, column in columns.items()
     }
     dropped = [] if keep or width is None else _dropped(columns, widths, width)
     table = Table(header_style="bold", box=SIMPLE_HEAD)
@@ -117,7 +120,7 @@ def for_terminal(
         styles = ["bold green" if index in best[name] else "" for name in names]
         table.add_row(
             *(
-                Text(" ".join(cells[name][index].split("\n")), style)
+                Text(cells[name][index].translate(IN_LINE), style)
                 for name, style in zip(names, styles, strict=True)
             )
         )
