@@ -237,7 +237,8 @@ def test_between_runs_nothing_is_cut_off(tmp_path: Path) -> None:
 @pytest.fixture
 def stubborn() -> Iterator[Worker]:
     """A worker that ignores SIGTERM."""
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    # One write, also where Python does not buffer what it prints.
+    code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.write(1, b'1\\n')"
     process = subprocess.Popen(
         [sys.executable, "-c", f"{code}; time.sleep(600)"],
         stdin=subprocess.PIPE,
@@ -285,7 +286,10 @@ def test_workers_start_with_the_settings_unless_the_user_has_set_them(
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     worker = Worker.start("key", tmp_path / "log", module="code")  # waits for input
     try:
-        found = Path(f"/proc/{worker.process.pid}/environ").read_bytes().decode().split("\0")
+        environment, deadline = Path(f"/proc/{worker.process.pid}/environ"), time.monotonic() + 30
+        while not (text := environment.read_text()):  # the new program is not laid out yet
+            assert time.monotonic() < deadline
+        found = text.split("\0")
     finally:
         worker.stop()
     assert "MALLOC_MMAP_MAX_=0" in found
