@@ -87,9 +87,9 @@ def nasty(random: Random, place: int) -> Record:
     )  # fmt: skip
 
 
-def nasty_records(seed: int, count: int) -> list[Record]:
+def nasty_records(seed: int, count: int, first: int = 0) -> list[Record]:
     random = Random(seed)
-    made = [nasty(random, place) for place in range(count)]
+    made = [nasty(random, first + place) for place in range(count)]
     return [
         replace(one, run_id=Run(cell=one.cell, seed=one.seed, versions=one.versions,
                                 fingerprint=one.fingerprint).id)
@@ -202,6 +202,7 @@ def test_every_verb_shows_nasty_records_as_text(tmp_path: Path) -> None:
     results = tmp_path / "results"
     records = nasty_records(99, 12)
     kept(results, records)
+    kept(tmp_path / "others", nasty_records(99, 12, first=102))
     for record in records[:3]:
         shown = bench("show", record.run_id, str(results))
         assert printable(record.cell.name).split()[0] in shown
@@ -213,7 +214,8 @@ def test_every_verb_shows_nasty_records_as_text(tmp_path: Path) -> None:
     ):
         bench(*arguments)
     for form in ("rich", "md", "html"):
-        shown = bench("compare", str(results), str(results), "--format", form)
+        shown = bench("compare", str(results), str(tmp_path / "others"), "--format", form)
+        assert "verdict" in shown
         if form == "html":
             check_html(shown)
         if form == "md":
