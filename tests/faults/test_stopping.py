@@ -159,9 +159,9 @@ def test_9_a_terminal_that_is_closed(zygote: Zygote, tmp_path: Path) -> None:
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     command = zygote.run(tmp_path, grid(ONE), streams=[os.ttyname(terminal)] * 3)
-    os.close(terminal)
     with draining(controller):
         command.wait_for("training")
+    os.close(terminal)  # only now: while nobody has it open, reading fails
     since = time.monotonic()
     os.close(controller)
     check_ended(command, zygote, since)
