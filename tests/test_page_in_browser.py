@@ -13,6 +13,7 @@ from bench.record import Record
 from bench.report.figures import draw
 from bench.report.mistakes import Mistake, Mistakes
 from bench.report.page import render
+from tests.browsing import watched
 from tests.made import made_failure, made_record
 from tests.made_page import HOSTILE, SVG, hostile_record, made_content, made_picture
 
@@ -83,16 +84,7 @@ def opened(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
     )
     page = context.new_page()
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith(("file:", "data:")) else wrong.append(request.url)
-        ),
-    )
+    wrong = watched(page)
     page.goto(path.as_uri())
     return page, wrong
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -27,12 +27,10 @@ from bench.record import Failure, Record
 from bench.report.table import render_all
 from bench.report.writing import Order, write
 from bench.store import Store
+from tests.browsing import watched
 from tests.faults.fuzzing import TIMES, apart
 from tests.made import made_failure, made_record
 from tests.made_sound import PREDICTIONS, sound_record
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 NASTY = (
     "<script>window.planted=1</script>", "</script><script>window.planted=2</script>",
@@ -255,7 +253,8 @@ def test_nothing_planted_in_a_page_comes_to_life(tmp_path: Path) -> None:
     (path,) = write(Order(results=store.folder, data_dir=tmp_path / "none"), lambda said: None)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page, wrong = watched(browser.new_page())
+        page = browser.new_page()
+        wrong = watched(page)
         page.goto(path.as_uri())
         before = page.evaluate("Object.keys(window).sort().join()")
         for picker in page.locator("select").all():
@@ -276,18 +275,3 @@ def test_nothing_planted_in_a_page_comes_to_life(tmp_path: Path) -> None:
     shown = path.read_text(encoding="utf-8")
     assert json.dumps("<script>window.planted")[1:-1] not in shown
     assert not UNSEEN.search(shown)
-
-
-def watched(page: "Page") -> "tuple[Page, list[str]]":
-    """The page, and a list that gets every dialog, error, message and request of it."""
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith(("file:", "data:")) else wrong.append(request.url)
-        ),
-    )
-    return page, wrong
