@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -131,6 +131,21 @@ def settle(folder: Path) -> None:
         os.close(descriptor)
 
 
+def settle_tree(folders: Iterable[Path]) -> None:
+    """Brings the names in folders to the disk, and the folders' own, up to where we may not write.
+
+    Raises:
+        OSError: A folder below what we may write to cannot be settled.
+    """
+    settled: set[Path] = set()
+    for folder in folders:
+        place = folder.absolute()
+        while place.is_dir() and place not in settled and os.access(place, os.W_OK | os.R_OK):
+            settle(place)
+            settled.add(place)
+            place = place.parent
+
+
 def move_aside(path: Path, folder: Path) -> Path:
     """Moves a file into a folder, under a name that none has there; where it is now.
 
@@ -163,6 +178,7 @@ __all__ = [
     "move_aside",
     "read_file",
     "settle",
+    "settle_tree",
     "slug",
     "write_atomically",
 ]

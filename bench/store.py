@@ -29,7 +29,7 @@ from bench.cell import Run
 from bench.claims import Claims, none_left, told
 from bench.collecting import collector_rests
 from bench.derived import replace_files
-from bench.files import StoreError, explained, make_folder, slug, write_atomically
+from bench.files import StoreError, explained, make_folder, settle_tree, slug, write_atomically
 from bench.groups import Group, group_folder, groups
 from bench.locks import Turn, held, serialized
 from bench.predictions import Predictions, packed, unpacked
@@ -230,6 +230,9 @@ class Store:
                 none_left(records, wait=wait, notice=notice, advice=advice)
             quiet = () if shared else (records, self._attempts)
             removed = leftovers.clear(self.folder, nobody_writes=quiet)
+            # A process that died may not have: without it a power cut takes back what is seen here.
+            with explained(f"write {records}"):
+                settle_tree((self._attempts, self._records / ".quarantine", records))
             if removed:
                 notice(removed)
             yield

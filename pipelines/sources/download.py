@@ -100,7 +100,7 @@ def _answers(urls: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _ask(url: str, answers: "queue.Queue[tuple[str, str]]") -> None:
     try:
-        with opened(url, end=0, timeout_s=ANSWER_S):
+        with opened(url, end=0, timeout_s=ANSWER_S + 1.0):  # who waits gives up first, and says so
             answers.put((url, ""))
     except FAULTS as error:
         answers.put((url, why(error)))

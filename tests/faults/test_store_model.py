@@ -136,15 +136,14 @@ class Machine(RuleBasedStateMachine):
     @rule(crash=CRASHES)
     def reopen(self, crash: Crash | None) -> None:
         """Another process begins, as `bench run` does."""
-
-        def begin() -> None:
-            self.store = Store(self.store.folder)
-            self.store.check_writable()
-            with self.store.lock(notice=lambda text: None):
-                pass
-
-        if not self._until(crash, begin):
+        if not self._until(crash, self._begin):
             assert not list(self.store.folder.rglob("*.tmp"))
+
+    def _begin(self) -> None:
+        self.store = Store(self.store.folder)
+        self.store.check_writable()
+        with self.store.lock(notice=lambda text: None):
+            pass
 
     @rule(kept=st.integers(0, 3), share=st.sampled_from([0.0, 0.5]))
     def power_goes(self, kept: int, share: float) -> None:
@@ -170,6 +169,9 @@ class Machine(RuleBasedStateMachine):
         self.disk.revive()
         if crash is not None and crash.power:
             self.disk.cut_power(crash.kept, crash.share)
+        elif died:  # what the dead one left is settled by the next that begins, or never seen
+            with self.disk.watched():
+                self._begin()
         return died
 
     def _path(self, seed: int) -> Path:
