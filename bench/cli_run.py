@@ -73,6 +73,12 @@ def run(
     ] = None,
     out: Out = Path("results"),
     timeout: Timeout = 3600.0,
+    executor: Annotated[
+        str, typer.Option(help="Where runs are trained: local or ray; see docs/executors.md.")
+    ] = "local",
+    address: Annotated[
+        str, typer.Option(help="Of the Ray cluster, as host:port; auto finds one on this host.")
+    ] = "auto",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed runs again.")
     ] = False,
@@ -140,16 +146,19 @@ def run(
         from bench import plan as planning
         from bench.environment import command_line
         from bench.execute import execute
+        from bench.executors.choosing import check_choice, chosen
         from bench.plugins import used
         from bench.profiling import traces_told
 
         turn = _turn(wait=wait, share=share)
+        check_choice(executor, address)
         with used(options.plugins) as plugins:
             plan = planning.make(options, console.progress)
         plan.notices.extend(plugins.told())
         console.plan(plan, every=dry_run)
         if dry_run:
             return 0
+        hired = chosen(executor, address=address, device=plan.setting.device, timeout_s=timeout)
         command = command_line()
         outcome = execute(
             plan,
@@ -160,6 +169,7 @@ def run(
             profile=profile,
             turn=turn,
             advice=ADVICE,
+            executor=hired,
         )
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
         if outcome.problem:

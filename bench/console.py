@@ -23,7 +23,7 @@ from bench.console_base import (
     terminal,
 )
 from bench.console_json import JsonConsole
-from bench.console_live import LiveArea, State, lines
+from bench.console_live import LiveArea, Running, State, lines
 from bench.errors import UsageError
 from bench.outlet import Outlet
 from bench.printable import printable
@@ -57,11 +57,9 @@ class Console:
         self._waiting: list[Run] = []
         self._training_s = 0.0
         self._began = time.monotonic()
-        self._run_began = self._began
         self._notices: list[str] = []
         self._area: LiveArea | None = None
-        self._now: tuple[Run, int, int] | None = None
-        self._point: Point | None = None
+        self._running: dict[str, Running] = {}  # the one last heard of at the end
         self._memory: Memory | None = None
 
     def progress(self, text: str) -> None:
@@ -86,7 +84,6 @@ class Console:
         for record in plan.done:
             self._left.learn(record)
         self._waiting = list(plan.todo)
-        self._run_began = time.monotonic()
         if self._quiet and not every:
             return
         counts = {"to run": plan.todo, "done": plan.done, "failed before": plan.failed,
@@ -102,8 +99,7 @@ class Console:
 
     def run_started(self, run: Run, position: int, total: int) -> None:
         """A run begins; on a terminal the live view shows it."""
-        self._run_began = time.monotonic()
-        self._now, self._point, self._memory = (run, position, total), None, None
+        self._running[run.id] = Running(run=run, position=position, total=total)
         if self._live and self._area is None:
             self._area = LiveArea(self._rich, self._lines, self._lock)
             self._area.start()
@@ -113,19 +109,21 @@ class Console:
             self._line(f"[{position}/{total}] {run.name} started{self._left_text()}")
 
     def memory(self, peak: Memory) -> None:
-        """What the present run has taken so far."""
+        """Kept for the epoch that comes next."""
         self._memory = peak
 
     def epoch(self, run: Run, point: Point, epochs: int) -> None:
         """An epoch ended; plain output leaves epochs out."""
-        self._point = point
+        if running := self._running.pop(run.id, None):
+            running.point, running.memory, self._memory = point, self._memory, None
+            self._running[run.id] = running
         if self._area is not None:
             self._area.refresh()
 
     def run_finished(self, record: Record) -> None:
         """A run ended; says how, and on a failure where to read more."""
-        if self._now is not None and self._now[0].id == record.run_id:
-            self._training_s += record.timings.train_s  # what another trained meanwhile is not ours
+        if self._running.pop(record.run_id, None):  # what another trained meanwhile is not ours
+            self._training_s += record.timings.train_s
         self._left.learn(record)
         self._waiting = [run for run in self._waiting if run.id != record.run_id]
         if self._quiet and record.status not in PROBLEMS:
@@ -158,23 +156,29 @@ class Console:
 
     def _lines(self, width: int) -> list[Text]:
         """What the live view shows."""
-        if self._now is None:
+        if not self._running:
             return []
-        run, position, total = self._now
-        passed_s = time.monotonic() - self._run_began
+        shown = list(self._running.values())[-1]
         state = State(
-            run=run,
-            position=position,
-            total=total,
-            passed_s=passed_s,
-            left_s=self._left.of_all(self._waiting, passed_s),
-            point=self._point,
-            memory=self._memory,
+            run=shown.run,
+            position=max(running.position for running in self._running.values()),
+            total=shown.total,
+            passed_s=shown.passed_s,
+            left_s=self._left_s(),
+            point=shown.point,
+            memory=shown.memory,
+            others=len(self._running) - 1,
         )
         return lines(state, width)
 
+    def _left_s(self) -> float | None:
+        """Seconds until all is done, if as many go on being trained at once as now."""
+        passed_s = sum(running.passed_s for running in self._running.values())
+        left_s = self._left.of_all(self._waiting, passed_s)
+        return None if left_s is None else left_s / max(1, len(self._running))
+
     def _left_text(self) -> str:
-        left_s = self._left.of_all(self._waiting, time.monotonic() - self._run_began)
+        left_s = self._left_s()
         return "" if left_s is None else f", about {duration(left_s)} left"
 
     def _line(self, text: str, style: str = "") -> None:

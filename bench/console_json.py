@@ -25,7 +25,7 @@ class JsonConsole:
         self._file = file or cast(TextIO, Outlet(sys.stdout))
         self._left = TimeLeft()
         self._waiting: list[Run] = []
-        self._now = ""
+        self._ours: set[str] = set()
         self._training_s = 0.0
         self._began = time.monotonic()
         self._memory: Memory | None = None
@@ -57,7 +57,7 @@ class JsonConsole:
 
     def run_started(self, run: Run, position: int, total: int) -> None:
         """A run begins."""
-        self._now = run.id
+        self._ours.add(run.id)
         self._memory = None
         self._event(
             "started",
@@ -79,7 +79,7 @@ class JsonConsole:
 
     def run_finished(self, record: Record) -> None:
         """A run ended, or could not begin."""
-        if record.run_id == self._now:  # what another trained meanwhile is not ours
+        if record.run_id in self._ours:  # what another trained meanwhile is not ours
             self._training_s += record.timings.train_s
         self._left.learn(record)
         self._waiting = [run for run in self._waiting if run.id != record.run_id]

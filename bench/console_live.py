@@ -6,9 +6,10 @@ none of them is left behind.
 """
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, TextIO, cast
 
@@ -39,6 +40,7 @@ class State:
         left_s: Until all are done; None while nothing is known.
         point: Its last epoch, if one has ended.
         memory: Its peak so far, if known.
+        others: Runs that are trained at the same time.
     """
 
     run: Run
@@ -48,22 +50,55 @@ class State:
     left_s: float | None = None
     point: Point | None = None
     memory: Memory | None = None
+    others: int = 0
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A run that has begun.
+
+    Args:
+        run: Which.
+        position: Its number, from 1 on.
+        total: Runs of the grid.
+        began: On the monotonic clock.
+        point: Its last epoch.
+        memory: Its peak so far.
+    """
+
+    run: Run
+    position: int
+    total: int
+    began: float = field(default_factory=time.monotonic)
+    point: Point | None = None
+    memory: Memory | None = None
+
+    @property
+    def passed_s(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
 
 
 def lines(state: State, width: int) -> list[Text]:
     """The state in lines of less than `width` characters, however narrow: they are wrapped."""
     room = max(1, width - 1)  # a full line would make some terminals scroll
-    return [_bar(state, room), *_folded(state.run.name, room), *_flowed(_figures(state), room)]
+    beside = f" and {state.others} more" if state.others else ""
+    return [
+        _bar(state, room),
+        *_folded(f"{state.run.name}{beside}", room),
+        *_flowed(_figures(state), room),
+    ]
 
 
 def _bar(state: State, room: int) -> Text:
-    said = f"{state.position - 1}/{state.total}"
+    ended = max(0, state.position - 1 - state.others)
+    said = f"{ended}/{state.total}"
     if state.left_s is not None:
         said += f", about {duration(state.left_s)} left"
     bar = min(BAR, room - len(said) - 1)
     if bar < LEAST_BAR:
         return Text(said[:room])
-    done = bar * (state.position - 1) // state.total
+    done = bar * ended // state.total
     return Text.assemble(
         ("\u2501" * done, "green"), ("\u2501" * (bar - done), "dim"), f" {said}"
     )  # fmt: skip

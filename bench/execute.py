@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ import msgspec
 
 from bench.cell import Run
 from bench.claims import Claims
-from bench.console_base import Reporter
+from bench.console_base import Reporter, first_line
 from bench.draft import Draft, Job
-from bench.executors import Watcher
+from bench.executors import Executor, Watcher
 from bench.executors.local import LocalExecutor
 from bench.files import StoreError
 from bench.locks import Turn
@@ -63,6 +63,7 @@ def execute(
     profile: bool = False,
     turn: Turn = "alone",
     advice: str = "",
+    executor: Executor | None = None,
 ) -> Outcome:
     """Trains what the plan has left to do; every record is on disk before the next run starts.
 
@@ -77,6 +78,7 @@ def execute(
         profile: Whether each run leaves a trace of some steps.
         turn: Whether to have the folder alone, after others, or shared with them.
         advice: What to do about a folder that others have.
+        executor: Who runs the jobs; left out, workers of this machine, one at a time.
 
     Raises:
         StoreError: The results folder cannot be written or is in use.
@@ -99,7 +101,9 @@ def execute(
         )
         with stops_raise():
             try:
-                interrupted = work.train(timeout_s, fail_fast)
+                interrupted = work.train(
+                    lambda: executor or LocalExecutor(timeout_s=timeout_s), fail_fast
+                )
             except KeyboardInterrupt:  # between two runs, or a second time
                 interrupted = True
             interrupted = work.derive() or interrupted
@@ -135,14 +139,14 @@ class _Work:
             plan=self.plan, store=self.store, claims=self.claims, overtaken=self._overtaken
         )
 
-    def train(self, timeout_s: float, fail_fast: bool) -> bool:
+    def train(self, hired: Callable[[], Executor], fail_fast: bool) -> bool:
         """Does what there is to do; whether it was stopped from outside."""
         try:
             self._skip()
             if not self.plan.todo:
                 return False
             self._overview(self.plan.todo)
-            return self._train(timeout_s, fail_fast)
+            return self._train(hired(), fail_fast)
         except StoreError as error:
             self.problem = self.problem or str(error)
             return False
@@ -188,29 +192,29 @@ class _Work:
             failure = Failure(type="Skipped", message=reasons[run.id])
             self._keep(Draft(job=_job(self.plan, run, self.command)).record("skipped", failure))
 
-    def _train(self, timeout_s: float, fail_fast: bool) -> bool:
-        executor = LocalExecutor(timeout_s=timeout_s)
+    def _train(self, executor: Executor, fail_fast: bool) -> bool:
         total = len(self.plan.todo)
         position = iter(range(1, total + 1))
         watcher = Watcher(
             started=lambda job: self.console.run_started(job.run, next(position), total),
             epoch=lambda job, point: self.console.epoch(job.run, point, job.run.cell.epochs),
             memory=self.console.memory,
+            lost=self._lost,
         )
         records = executor.run(self._jobs(), watcher)
         with stops_held(), closing(records):
+            interrupted = False
             try:
                 for record in records:
                     self._keep(record)
                     if fail_fast and record.status in FAILED:
                         break
             except KeyboardInterrupt:
-                records.close()
-                cut_off = executor.interrupted()
-                if cut_off is not None:
-                    self._keep(cut_off)
-                return True
-        return False
+                interrupted = True
+            records.close()
+            for cut_off in executor.interrupted():
+                self._keep(cut_off)
+        return interrupted
 
     def _jobs(self) -> Iterator[Job]:
         for run in self.todo.ours(self.plan.todo):
@@ -229,6 +233,11 @@ class _Work:
             self.todo.finish(record.run_id)
             self.counts[record.status] += 1
             self.console.run_finished(record)
+
+    def _lost(self, record: Record) -> None:
+        """A try that came to nothing is kept among the run's attempts."""
+        self.store.write(record)
+        self.console.progress(f"{record.name} is tried again: {first_line(record)}")
 
     def _overtaken(self, record: Record) -> None:
         self.console.progress(f"{record.name} was done meanwhile by another `bench run`:")

@@ -65,9 +65,9 @@ class Executor:
         finally:
             self.closed = True
 
-    def interrupted(self) -> Record | None:
+    def interrupted(self) -> list[Record]:
         assert self.closed
-        return None if self._draft is None else finished(self._draft, "interrupted")
+        return [] if self._draft is None else [finished(self._draft, "interrupted")]
 
 
 made: list[Executor] = []

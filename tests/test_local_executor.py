@@ -217,8 +217,7 @@ def test_closing_in_the_middle_of_a_run_ends_it_and_gives_its_record(tmp_path: P
     records = executor.run([made_job(tmp_path, "hangs")], watcher)
     with pytest.raises(Stop):
         next(records)
-    cut_off = executor.interrupted()
-    assert cut_off is not None
+    (cut_off,) = executor.interrupted()
     assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
     assert set(children_of(os.getpid())) == before
 
@@ -230,7 +229,7 @@ def test_between_runs_nothing_is_cut_off(tmp_path: Path) -> None:
     records = executor.run([made_job(tmp_path, "plays", seed) for seed in (0, 1)], quiet())
     next(records)
     records.close()
-    assert executor.interrupted() is None
+    assert executor.interrupted() == []
     assert set(children_of(os.getpid())) == before
 
 

@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,21 +155,33 @@ class LocalExecutor:
                 watcher.started(job)
                 record = self._run_one(job, watcher)
                 if record.status != "ok":
-                    self._stop_worker()
+                    self.stop()
                 self._draft = None
                 yield record
         finally:
-            self._stop_worker()
+            self.stop()
 
-    def interrupted(self) -> Record | None:
+    def interrupted(self) -> list[Record]:
         """The record of the job that was cut off when the iterator was closed, if one was."""
-        if self._draft is None:
-            return None
-        error = Failure(type="Interrupted", message="stopped from outside before it was done")
-        return self._draft.record("interrupted", error)
+        return [] if self._draft is None else [cut_off(self._draft)]
 
     def _run_one(self, job: Job, watcher: Watcher) -> Record:
         draft = self._draft = Draft(job=job)
+        for message in self.follow(job, draft):
+            match message:
+                case Done(record=record):
+                    return record
+                case EpochDone(point=point, memory=memory):
+                    if memory is not None:
+                        watcher.memory(memory)
+                    watcher.epoch(job, point)
+        raise AssertionError("a run ends with a record")
+
+    def follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
+        """What the worker says of one job, `Done` last, whatever happens; the draft learns of it.
+
+        The worker then waits for the next job, until `stop`.
+        """
         log = Store(Path(job.folder)).log_path(job.run.id)
         with explained(f"remove the old log {log}"):
             log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
@@ -178,28 +190,27 @@ class LocalExecutor:
             worker.send(job)
             deadline = time.monotonic() + self.timeout_s
             while True:
-                match worker.receive(deadline):
-                    case EpochDone(point=point, memory=memory):
-                        draft.curve.append(point)
-                        if memory is not None:
-                            watcher.memory(memory)
-                        watcher.epoch(job, point)
-                    case Done(record=record):
-                        return record
-                    case Ready():
-                        pass
+                message = worker.receive(deadline)
+                if isinstance(message, Ready):
+                    continue
+                if isinstance(message, EpochDone):
+                    draft.curve.append(message.point)
+                yield message
+                if isinstance(message, Done):
+                    return
         except TimeoutError:
-            message = f"took longer than {self.timeout_s:g} s and was stopped (--timeout)"
-            return draft.record("timeout", self._failure("Timeout", message, log))
+            late = f"took longer than {self.timeout_s:g} s and was stopped (--timeout)"
+            yield Done(record=draft.record("timeout", self._failure("Timeout", late, log)))
         except WorkerLost as error:
-            return draft.record("crashed", self._failure("WorkerLost", str(error), log))
+            failure = self._failure("WorkerLost", str(error), log)
+            yield Done(record=draft.record("crashed", failure))
 
     def _worker_for(self, job: Job, log: Path) -> Worker:
         """The present worker if it lives and has the job's model, else a new one that is ready."""
         key = " ".join(job.run.worker_key)
         present = self._worker
         if present is not None and (present.key != key or present.process.poll() is not None):
-            self._stop_worker()
+            self.stop()
         if self._worker is None:
             self._worker = Worker.start(key, log)
             try:
@@ -211,11 +222,18 @@ class LocalExecutor:
     def _failure(self, kind: str, message: str, log: Path) -> Failure:
         return Failure(type=kind, message=message, traceback=tail(log), log=f"logs/{log.name}")
 
-    def _stop_worker(self) -> None:
+    def stop(self) -> None:
+        """Ends the worker, if there is one."""
         if self._worker is not None:
             with stops_held():
                 self._worker.stop()
             self._worker = None
+
+
+def cut_off(draft: Draft) -> Record:
+    """The record of a run that was stopped in the middle."""
+    error = Failure(type="Interrupted", message="stopped from outside before it was done")
+    return draft.record("interrupted", error)
 
 
 def cause_of_death(code: int) -> str:

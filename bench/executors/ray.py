@@ -1,0 +1,282 @@
+"""Jobs as tasks of a Ray cluster.
+
+A task does on its node what `local` does on this one: it starts a worker process, follows it and
+ends it. What the worker says comes back as the task says it, and the files that the run left come
+back with it, for nodes that do not share the results folder.
+"""
+
+import logging
+import os
+import platform
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import ray
+from ray import exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from bench.draft import Draft, Job
+from bench.environment import machine_name, package_version
+from bench.errors import UsageError
+from bench.executors.local import LocalExecutor
+from bench.executors.remote import Lost, News
+from bench.files import StoreError, write_atomically
+from bench.messages import Done, EpochDone, read_message
+from bench.signals import stops_let_through
+from bench.store import Store
+
+POLL_S = 1.0
+CONNECT_S = 5.0
+LOOK_S = 120.0
+STOP_S = 10.0
+NODELESS_S = 60.0
+THREADS = "OMP_NUM_THREADS"  # which Ray sets for its tasks, and torch heeds
+
+Facts = dict[str, str]
+Files = dict[str, bytes]
+
+
+class Different(RuntimeError):
+    """A node that would give other results than this process; the message says in what."""
+
+
+def facts(device: str) -> Facts:
+    """What must be the same wherever runs of one grid are trained."""
+    found = {name: str(package_version(name)) for name in ("torch", "ray", "pipeline-bench")}
+    return {"machine": machine_name(device), "python": platform.python_version()} | found
+
+
+def compare(device: str, ours: Facts) -> None:
+    """To be called on a node.
+
+    Raises:
+        Different: It has other versions, or is another machine.
+    """
+    theirs = facts(device)
+    if theirs != ours:
+        parts = [
+            f"{name} {theirs[name]} instead of {ours[name]}" for name in ours
+            if theirs[name] != ours[name]
+        ]  # fmt: skip
+        raise Different(
+            f"the Ray node {socket.gethostname()} has {', '.join(parts)}: make them the same, or "
+            "take the node out of the cluster"
+        )
+
+
+def serve(
+    line: bytes, timeout_s: float, ours: Facts, threads: str | None
+) -> Iterator[bytes | Files]:
+    """The task: one job, as the local executor does it.
+
+    Args:
+        line: The job, as a worker reads it.
+        timeout_s: Longest that the run may take.
+        ours: What the process that writes the store has.
+        threads: That process's setting of `THREADS`.
+
+    Yields:
+        Messages of the worker, the last of them after the files that the run left.
+    """
+    job = msgspec.json.decode(line, type=Job)
+    compare(job.run.cell.device, ours)
+    os.environ.pop(THREADS, None)
+    if threads is not None:
+        os.environ[THREADS] = threads
+    executor = LocalExecutor(timeout_s=timeout_s)
+    try:
+        for message in executor.follow(job, Draft(job=job)):
+            if isinstance(message, Done):
+                executor.stop()  # it may still write
+                yield left_by(job)
+            yield msgspec.json.encode(message)
+    finally:
+        executor.stop()
+
+
+def left_by(job: Job) -> Files:
+    """What a run has left in its folder, by paths in it: log, predictions, event files, trace."""
+    store = Store(Path(job.folder))
+    found = [store.log_path(job.run.id), *store.tensorboard_path(job.run).rglob("*")]
+    for name in ("predictions", "profiles"):
+        found += (store.folder / name).glob(f"*{job.run.id}*")
+    return {
+        str(path.relative_to(store.folder)): path.read_bytes() for path in found if path.is_file()
+    }
+
+
+def keep(job: Job, files: Files) -> None:
+    """Puts what a run left where this process keeps results, unless it lies there already."""
+    for name, content in files.items():
+        path = Path(job.folder) / name
+        if not (path.is_file() and path.read_bytes() == content):
+            write_atomically(path, content)
+
+
+@dataclass(kw_only=True)
+class RayCluster:
+    """A `Cluster` of Ray nodes. A ticket is the generator of a task's results.
+
+    Args:
+        device: What the runs are trained on.
+        timeout_s: Longest that one run may take.
+    """
+
+    device: str
+    timeout_s: float
+    _ours: Facts
+    _jobs: dict[Any, Job] = field(default_factory=dict)
+    _nodeless_since: float | None = None
+
+    @classmethod
+    def connect(cls, address: str, *, device: str, timeout_s: float) -> "RayCluster":
+        """Joins the cluster at an address.
+
+        Raises:
+            UsageError: There is none, or its nodes cannot be used.
+        """
+        _join(address)
+        cluster = cls(device=device, timeout_s=timeout_s, _ours=facts(device))
+        cluster._look()
+        return cluster
+
+    @property
+    def _unit(self) -> str:
+        """What a job needs one of."""
+        return "GPU" if self.device == "cuda" else "CPU"
+
+    @property
+    def _needs(self) -> dict[str, int]:
+        return {"num_gpus": 1, "num_cpus": 0} if self.device == "cuda" else {"num_cpus": 1}
+
+    def _look(self) -> None:
+        """Compares the nodes that can have jobs with this process."""
+        look, asked = ray.remote(compare), {}
+        for node in ray.nodes():
+            if node["Alive"] and node["Resources"].get(self._unit, 0) >= 1:
+                where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=where)
+                asked[task.remote(self.device, self._ours)] = node["NodeManagerAddress"]
+        if not asked:
+            raise UsageError(self._without_nodes)
+        for answer, host in asked.items():
+            try:
+                ray.get(answer, timeout=LOOK_S)
+            except exceptions.RayError as error:
+                raise _unusable(host, error) from error
+
+    @property
+    def _without_nodes(self) -> str:
+        return (
+            f"no node of the Ray cluster has a {self._unit} to give: start one with "
+            f"`ray start --address=HOST:PORT --num-{self._unit.lower()}s=1`"
+        )
+
+    def room(self) -> int:
+        """A job for each GPU, or on CPUs for each that the nodes were started with."""
+        room = int(ray.cluster_resources().get(self._unit, 0))
+        if room:
+            self._nodeless_since = None
+            return room
+        self._nodeless_since = self._nodeless_since or time.monotonic()
+        if time.monotonic() - self._nodeless_since > NODELESS_S:
+            raise UsageError(self._without_nodes)
+        return 0
+
+    def begin(self, job: Job) -> Any:
+        """Sends a job to a node; of several free ones, to one that has none."""
+        task = ray.remote(serve).options(
+            **self._needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
+        )
+        log = Store(Path(job.folder)).log_path(job.run.id)
+        log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
+        ticket = task.remote(
+            msgspec.json.encode(job), self.timeout_s, self._ours, os.environ.get(THREADS)
+        )
+        self._jobs[ticket] = job
+        return ticket
+
+    def news(self, tickets: Sequence[Any]) -> list[News]:
+        """At most one message of each task."""
+        with stops_let_through():
+            ray.wait(list(tickets), num_returns=1, timeout=POLL_S, fetch_local=False)
+        ready, _ = ray.wait(list(tickets), num_returns=len(tickets), timeout=0, fetch_local=False)
+        heard = ((ticket, self._hear(ticket)) for ticket in ready)
+        return [(ticket, message) for ticket, message in heard if message is not None]
+
+    def _hear(self, ticket: Any) -> EpochDone | Done | Lost | None:
+        try:
+            said = ray.get(next(ticket))
+        except exceptions.RayTaskError as error:
+            raise _unusable("where a run was to be trained", error) from error
+        except (exceptions.RayError, StopIteration) as error:
+            return Lost(reason=_told(error) or "the task ended without a record")
+        if isinstance(said, dict):
+            keep(self._jobs[ticket], said)
+            return None
+        message = read_message(said)
+        assert isinstance(message, EpochDone | Done)
+        return message
+
+    def stop(self, tickets: Sequence[Any]) -> None:
+        """Interrupts the tasks as Ctrl-C would, kills those that go on, and waits for their end."""
+        left = [ticket.completed() for ticket in tickets]
+        for force in (False, True):
+            for task in left:
+                ray.cancel(task, force=force)
+            if left:
+                _, left = ray.wait(left, num_returns=len(left), timeout=STOP_S, fetch_local=False)
+
+
+def _join(address: str) -> None:
+    """Connects this process to the cluster.
+
+    Raises:
+        UsageError: There is none at the address, or it is of another version.
+    """
+    none = (
+        f"no Ray cluster answers at {address}"
+        if address != "auto"
+        else "no Ray cluster runs on this host"
+    )
+    advice = "start one with `ray start --head`, or name another's with --address HOST:PORT"
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:  # Ray itself would try for a minute
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise UsageError(f"{none} ({error}): {advice}") from error
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(f"{none}: {advice}") from error
+    except RuntimeError as error:
+        raise UsageError(
+            f"the Ray cluster at {address} cannot be joined: {_told(error)}"
+        ) from error
+
+
+def _unusable(host: str, error: exceptions.RayError) -> Exception:
+    """What to say of a node on which a task cannot be done."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Different):
+        return UsageError(str(cause))
+    if isinstance(cause, StoreError):
+        return StoreError(f"on a Ray node: {cause}")
+    return UsageError(
+        f"the Ray node {host} cannot do the work ({_told(cause or error)}): install the same "
+        "pipeline-bench there"
+    )
+
+
+def _told(error: BaseException) -> str:
+    """The first line of an error's own words."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+__all__ = ["Different", "RayCluster", "compare", "facts", "keep", "left_by", "serve"]
