@@ -1,0 +1,46 @@
+"""Stand-ins for a cluster's nodes and for what they do with a job."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.draft import Draft, Job
+from bench.executors import Watcher
+from bench.messages import Done, EpochDone
+from bench.record import Record
+from tests.made import made_curve, made_run
+
+
+def made_job(folder: Path, part: str, seed: int = 0) -> Job:
+    """A job whose architecture says what `made_serve` is to do with it."""
+    return Job(run=made_run(seed, architecture=part), folder=str(folder), data_dir="d")
+
+
+def made_serve(line: bytes, timeout_s: float, ours: Any, threads: Any) -> Iterator[Any]:
+    """In place of the task: trains nothing. On a node that is named in `doomed` it hangs."""
+    import ray
+
+    job = msgspec.json.decode(line, type=Job)
+    folder, part = Path(job.folder), job.run.cell.architecture
+    draft = Draft(job=job, curve=list(made_curve(1, 100, 0.5)))
+    draft.environment = {"node": ray.get_runtime_context().get_node_id()}
+    yield msgspec.json.encode(EpochDone(point=draft.curve[0]))
+    doomed = folder / "doomed"
+    if doomed.exists() and doomed.read_text() == draft.environment["node"]:
+        (folder / f"hangs{job.run.seed}").touch()
+        time.sleep(600)
+    tries = len(list(folder.glob("try*")))
+    (folder / f"try{tries}").touch()
+    if part == "is_killed" or (part == "is_killed_once" and not tries):
+        os.kill(os.getpid(), 9)
+    yield {}
+    yield msgspec.json.encode(Done(record=draft.record("ok")))
+
+
+def watching(lost: list[Record]) -> Watcher:
+    """Notes lost tries, nothing else."""
+    return Watcher(started=lambda job: None, epoch=lambda job, point: None, lost=lost.append)
