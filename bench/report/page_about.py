@@ -48,7 +48,11 @@ def _moment(iso: str) -> str:
 
 def _values(records: Sequence[Record], name: str) -> Counter[str]:
     found = (record.environment.get(name) for record in records)
-    return Counter(str(value) for value in found if value not in (None, ""))
+    return Counter(_shown(value) for value in found if value not in (None, ""))
+
+
+def _shown(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def environment_section(records: Sequence[Record]) -> str:
