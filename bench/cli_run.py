@@ -1,7 +1,8 @@
 """`bench run` on the command line."""
 
+import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -158,19 +159,21 @@ def run(
         console.plan(plan, every=dry_run)
         if dry_run:
             return 0
-        hired = chosen(executor, address=address, device=plan.setting.device, timeout_s=timeout)
         command = command_line()
-        outcome = execute(
-            plan,
-            console,
-            command=command,
-            timeout_s=timeout,
-            fail_fast=fail_fast,
-            profile=profile,
-            turn=turn,
-            advice=ADVICE,
-            executor=hired,
-        )
+        # Ray prints what becomes of its nodes; the standard output is for what the console says.
+        with redirect_stdout(sys.stderr):
+            hired = chosen(executor, address=address, device=plan.setting.device, timeout_s=timeout)
+            outcome = execute(
+                plan,
+                console,
+                command=command,
+                timeout_s=timeout,
+                fail_fast=fail_fast,
+                profile=profile,
+                turn=turn,
+                advice=ADVICE,
+                executor=hired,
+            )
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
         if outcome.problem:
             said = f"{outcome.problem}. When that is mended, go on with: {command}"

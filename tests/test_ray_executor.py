@@ -1,5 +1,6 @@
 """Ray: a cluster of several nodes on this machine, whose nodes and workers are killed."""
 
+import json
 import os
 import socket
 import time
@@ -29,6 +30,7 @@ from tests.made_cluster import made_job, made_serve, watching
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
+from ray import exceptions  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from bench.executors import ray as executing  # noqa: E402
@@ -215,6 +217,34 @@ def test_nodes_with_other_versions_are_refused(
     monkeypatch.setattr(executing, "facts", lambda device: ours)
     with pytest.raises(UsageError, match=r"the Ray node \S+ has torch \S+ instead of 9\.9: make"):
         joined()
+
+
+def test_a_node_that_dies_while_it_is_looked_at_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(answer: Any, timeout: float) -> None:
+        raise answer
+
+    monkeypatch.setattr(ray, "get", gone)
+    assert not executing._looked_at(exceptions.TaskUnschedulableError("no such node"), "1.2.3.4")
+    assert not executing._looked_at(exceptions.NodeDiedError("dead"), "1.2.3.4")
+    with pytest.raises(UsageError, match=r"the Ray node 1\.2\.3\.4 cannot do the work"):
+        executing._looked_at(exceptions.RaySystemError("other"), "1.2.3.4")
+
+
+def test_what_ray_prints_goes_beside_the_results(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def talkative(*arguments: Any, **more: Any) -> None:
+        print("(raylet) a node is gone")
+        raise UsageError("no cluster")
+
+    monkeypatch.setattr(choosing, "chosen", talkative)
+    grid = ["run", "--grid", "smoke", "--source", "shapes", "--executor", "ray"]
+    done = CliRunner().invoke(cli.app, [*grid, "--out", str(tmp_path), "--progress", "json"])
+    assert done.exit_code == 2
+    assert "(raylet)" in done.stderr
+    assert done.stdout
+    for line in done.stdout.splitlines():
+        json.loads(line)
 
 
 def test_a_cluster_without_a_gpu_is_refused(cluster: Any) -> None:

@@ -162,13 +162,9 @@ class RayCluster:
                 where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=where)
                 asked[task.remote(self.device, self._ours)] = node["NodeManagerAddress"]
-        if not asked:
+        good = sum(_looked_at(answer, host) for answer, host in asked.items())
+        if not good:
             raise UsageError(self._without_nodes)
-        for answer, host in asked.items():
-            try:
-                ray.get(answer, timeout=LOOK_S)
-            except exceptions.RayError as error:
-                raise _unusable(host, error) from error
 
     @property
     def _without_nodes(self) -> str:
@@ -231,6 +227,21 @@ class RayCluster:
                 ray.cancel(task, force=force)
             if left:
                 _, left = ray.wait(left, num_returns=len(left), timeout=STOP_S, fetch_local=False)
+
+
+def _looked_at(answer: Any, host: str) -> bool:
+    """Waits for what `compare` finds on a node; False for a node that is gone meanwhile.
+
+    Raises:
+        UsageError: The node cannot be used.
+    """
+    try:
+        ray.get(answer, timeout=LOOK_S)
+    except (exceptions.TaskUnschedulableError, exceptions.NodeDiedError):
+        return False  # one that died is listed for some seconds more
+    except exceptions.RayError as error:
+        raise _unusable(host, error) from error
+    return True
 
 
 def _join(address: str) -> None:
