@@ -40,15 +40,31 @@ def test_9_a_reader_that_goes_away_stops_the_grid_in_order(
     zygote: Zygote, tmp_path: Path, pipe: tuple[Path, int]
 ) -> None:
     path, reader = pipe
-    command = zygote.run(tmp_path, grid("works"), streams=through(path, tmp_path))
+    both = grid("works or raises")
+    command = zygote.run(tmp_path, both, streams=through(path, tmp_path))
     until(lambda: bool(readable(reader)), lambda: "it said nothing")
-    assert b"1 to run" in os.read(reader, 4096)  # as `| head -1`
+    assert b"2 to run" in os.read(reader, 4096)  # as `| head -1`
+    os.close(reader)
+    check_ended(command, zygote, time.monotonic())
+    assert command.to_go_on() == both
+    # The line that the first begins may lie in the pipe already; the next comes with its result.
+    (status,) = statuses(tmp_path).values()
+    assert status in ("interrupted", "ok")
+
+
+def test_9_a_reader_that_goes_away_stops_a_run_in_the_middle(
+    zygote: Zygote, tmp_path: Path, pipe: tuple[Path, int]
+) -> None:
+    path, reader = pipe
+    arguments = grid("works", "--progress", "json", epochs=30)  # a line with every epoch
+    command = zygote.run(tmp_path, arguments, streams=through(path, tmp_path))
+    until(lambda: bool(readable(reader)), lambda: "it said nothing")
+    assert b'"plan"' in os.read(reader, 4096)
     os.close(reader)
     assert command.code() == 130, command.problems
     zygote.check_none_left(time.monotonic())
     assert "Traceback" not in command.problems
     assert statuses(tmp_path) == {"works": "interrupted"}
-    assert command.to_go_on() == grid("works")
 
 
 def test_9_a_reader_that_does_not_read_holds_up_no_stop(
