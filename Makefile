@@ -1,6 +1,7 @@
 # make bench   the default grid and its report, set-up included
 # make test    the tests, set-up included
-# make benchmark   the short benchmarks; MEASURED=FOLDER for another than the committed figures
+# make benchmark   the short benchmarks and the table of all; NAMES="soak start_up" for others,
+#                  MEASURED=FOLDER for another than the committed figures
 # make gpu     all that needs a GPU, within 10 minutes; again to go on
 # make check   lint, format and types
 
@@ -9,6 +10,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 MEASURED ?= results/reference/amd-epyc-2-cores_cifar10_cpu
+NAMES ?= suite_steps grid_overhead native_memory start_up
 
 .PHONY: bench test benchmark gpu check format clean
 
@@ -22,10 +24,11 @@ gpu: $(READY)
 	$(BIN)/bench selfcheck --gpu $(ARGS)
 
 benchmark: $(READY)
-	for name in start_up native_memory; do \
+	for name in $(NAMES); do \
 		$(BIN)/python tests/benchmarks/$$name.py > $(MEASURED)/$$name.json.new && \
 		mv $(MEASURED)/$$name.json.new $(MEASURED)/$$name.json || exit 1; \
 	done
+	$(BIN)/python tests/benchmarks/table.py $(MEASURED)
 
 check: $(READY)
 	$(BIN)/ruff check

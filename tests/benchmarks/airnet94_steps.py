@@ -12,7 +12,6 @@ run, with its accuracy, is
     bench run --grid speedrun -k airnet94 --scale full --device cpu --timeout 36000
 """
 
-import json
 import os
 import statistics
 import subprocess
@@ -35,6 +34,7 @@ from bench import optimizers  # noqa: E402
 from bench.executors.local import SETTINGS  # noqa: E402
 from bench.freezing import Freezing  # noqa: E402
 from bench.recipe_files import book  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 BATCH = 2000
 Training = Callable[[Tensor, Tensor, bool], None]
@@ -122,6 +122,7 @@ def ask(process: "subprocess.Popen[str]", state: str) -> float:
 
 def main(path: Path, rounds: int = 5) -> None:
     """All in turns, after a step each that does not count."""
+    before = conditions()
     patient = {"OMP_WAIT_POLICY": "PASSIVE"}  # or a side that waits for its turn takes the cores
     sides = {
         "ours": child("ours", path, SETTINGS),
@@ -148,7 +149,7 @@ def main(path: Path, rounds: int = 5) -> None:
         for state, found in seconds.items()
         for side in list(sides)[1:]
     }
-    print(json.dumps({"seconds": seconds, "ratios, quartiles": ratios}, indent=1))
+    told(before, {"seconds": seconds, "ratios, quartiles": ratios})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ removed" counts them, which is a harder test: the machine was busy then. A rate 
 try had five seeds a side. Prints JSON.
 """
 
-import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from bench.report.compare import METRICS, compared  # noqa: E402
 from bench.report.compare_sides import Side  # noqa: E402
 from bench.report.outcomes import Metric  # noqa: E402
 from bench.store import Store, groups  # noqa: E402
+from tests.benchmarks.side_by_side import told  # noqa: E402
 
 TRIES = 1000
 SEEDS = (5, 10, 20)
@@ -107,22 +107,18 @@ def main(folder: str) -> None:
         }
         for marks, chosen in (("as recorded", runs), ("marks removed", bare))
     }
+    figures = {
+        "command": runs[0].command,
+        "cell": runs[0].cell.name,
+        "runs": len(runs),
+        "suspect": sum(bool(run.timing_suspect) for run in runs),
+        "started": [runs[0].started, runs[-1].started],
+        **drift(runs),
+        "different": found,
+    }
     environment = runs[0].environment
-    print(
-        json.dumps(
-            {
-                "machine": {name: environment.get(name) for name in ("cpu", "cores", "torch")},
-                "command": runs[0].command,
-                "cell": runs[0].cell.name,
-                "runs": len(runs),
-                "suspect": sum(bool(run.timing_suspect) for run in runs),
-                "started": [runs[0].started, runs[-1].started],
-                **drift(runs),
-                "different": found,
-            },
-            indent=1,
-        )
-    )
+    measured_on = {name: environment.get(name) for name in ("cpu", "cores", "torch")}
+    told({"date": runs[0].started[:10], **measured_on}, figures)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ records' own timings, and what is left over, which is the parent: its start, pla
 files, and the workers' ends.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.record import Record  # noqa: E402
 from bench.store import Store, groups  # noqa: E402
-from tests.benchmarks.side_by_side import conditions  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 GRID = ("--grid", "optimizers", "--source", "shapes", "--device", "cpu", "--no-compile",
         "-k", "(cnn4 or resnet18) and (sgd or adamw)")  # fmt: skip
@@ -70,7 +69,7 @@ def main(seeds: int = 1) -> None:
         "parts": breakdown(wall_s, records),
         "nothing_to_do_s": round(again_s, 3),
     }
-    print(json.dumps({"conditions": before, "figures": figures}, indent=1))
+    told(before, figures)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ batch before it asks for the next: what is left then is the pipeline's own.
 
 import ctypes
 import gc
-import json
 import os
 import sys
 from pathlib import Path
@@ -27,6 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pipelines  # noqa: E402
 from pipelines.sources.base import Images  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 STATUS = Path("/proc/self/status")
 EPOCHS = 8
@@ -76,20 +76,17 @@ def peaks(images: Images, batch_size: int, batch_bytes: int, *, lets_go: bool) -
 
 def main(batch_size: int = 512) -> None:
     """Reads an epoch that does not count and those that do, and prints their peaks."""
+    before = conditions()
     images = pipelines.load("cifar10").train
     batch_bytes = read(images, batch_size)
-    print(
-        json.dumps(
-            {
-                "batch_size": batch_size,
-                "source_bytes": images.images.nbytes,
-                "batch_bytes": batch_bytes,
-                "loop_holds_the_last": peaks(images, batch_size, batch_bytes, lets_go=False),
-                "loop_lets_go": peaks(images, batch_size, batch_bytes, lets_go=True),
-            },
-            indent=1,
-        )
-    )
+    figures = {
+        "batch_size": batch_size,
+        "source_bytes": images.images.nbytes,
+        "batch_bytes": batch_bytes,
+        "loop_holds_the_last": peaks(images, batch_size, batch_bytes, lets_go=False),
+        "loop_lets_go": peaks(images, batch_size, batch_bytes, lets_go=True),
+    }
+    told(before, figures)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ single steps by far more than data costs, so the stall is that of the median ste
 interval over the pairs. The time inside `next` alone is given beside it. Prints JSON.
 """
 
-import json
 import os
 import sys
 import time
@@ -32,6 +31,7 @@ import pipelines  # noqa: E402
 from bench import optimizers  # noqa: E402
 from bench.setting import BUDGETS  # noqa: E402
 from pipelines.base import Batch  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 WARM_UP = 20
 Seconds = NDArray[np.float64]
@@ -39,6 +39,7 @@ Seconds = NDArray[np.float64]
 
 def main(pairs: int = 1500) -> None:
     """Measures and prints."""
+    before = conditions()
     torch.set_num_threads(1)
     budget = BUDGETS["cpu"]
     images = pipelines.load("cifar10").train
@@ -68,7 +69,7 @@ def main(pairs: int = 1500) -> None:
         with_data[pair], waits[pair] = step(stream)
         if not pair % 2:
             with_cached[pair] = step(iter([cached]))[0]
-    print(json.dumps(summary(with_data, with_cached, waits), indent=1))
+    told(before, summary(with_data, with_cached, waits))
 
 
 def summary(with_data: Seconds, with_cached: Seconds, waits: Seconds) -> dict[str, object]:

@@ -7,9 +7,7 @@ Chromium and is null without it. SCREENSHOTS is a folder that gets the page at t
 and dark, and printed.
 """
 
-import json
 import os
-import platform
 import random
 import shutil
 import subprocess
@@ -25,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.record import PerClass, Record, encode  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 from tests.made import made_metrics, made_record  # noqa: E402
 
 NETS = [f"net{number}" for number in range(10)]
@@ -118,6 +117,7 @@ def main() -> None:
     shots = Path(sys.argv[3]) if len(sys.argv) > 3 else None
     if shots:
         shots.mkdir(parents=True, exist_ok=True)
+    loaded = conditions()
     with tempfile.TemporaryDirectory() as name:
         folder = fill(Path(name), cells, seeds)
         before = os.times()
@@ -141,8 +141,7 @@ def main() -> None:
             "pictures": len(list((folder / "report").glob("*.svg"))),
             "browser": opening(page, shots),
         }  # fmt: skip
-    machine = {"python": platform.python_version(), "processor": platform.machine()}
-    print(json.dumps({"machine": machine, "figures": figures}, indent=1))
+    told(loaded, figures)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What the benchmarks share: the conditions they ran under, and ratios of what ran in turns."""
 
+import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def conditions() -> dict[str, object]:
         "python": platform.python_version(),
         "load_before": [round(load, 1) for load in os.getloadavg()],
     }
+
+
+def told(before: Mapping[str, object], figures: Mapping[str, object]) -> None:
+    """Prints what was measured, and under which conditions, as JSON."""
+    print(json.dumps({"conditions": before, "figures": figures}, indent=1))
 
 
 def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:

@@ -8,12 +8,12 @@ the store took is noted, and at each fiftieth the memory and open files of both.
 growth is that from the hundredth run to the last. Linux only.
 """
 
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from bench import cli  # noqa: E402
 from bench.executors.local import Worker  # noqa: E402
 from bench.record import Record  # noqa: E402
 from bench.store import Store  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 WARM, EVERY, EDGE = 100, 50, 100
 CELL = ("--grid", "smoke", "-k", "cnn2 and native", "--pipeline", "native[eager]", "--source",
@@ -93,10 +94,11 @@ def growth_pct(first: float, last: float) -> float:
 
 def main(runs: int = 2000) -> None:
     """Runs and prints."""
+    before = conditions()
     watch = Watch()
     watch.install()
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         code = cli.app(["run", *CELL, "--seeds", str(runs), "--out", folder], standalone_mode=False)
         records = len(list(Path(folder).glob("*/records/*.json")))
     warm = next(seen for seen in watch.seen if seen["runs"] >= WARM)
@@ -118,7 +120,7 @@ def main(runs: int = 2000) -> None:
         },
         "seen": watch.seen,
     }
-    print(json.dumps(figures, indent=1))
+    told(before, figures)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ has a net of its own with the same first weights. A turn is a few steps, which s
 the throughput of the suite over that of the bare loop with a bootstrap interval.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from bench.prepare import Parts, Shared, build_net, fresh_step, prepare  # noqa:
 from bench.threads import computing  # noqa: E402
 from pipelines import sources  # noqa: E402
 from pipelines.base import Batch  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, ratio_of_medians  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, ratio_of_medians, told  # noqa: E402
 from tests.made import made_run  # noqa: E402
 
 NETS = {
@@ -107,8 +106,7 @@ def main(pairs: int = 40, *modes: str) -> None:
         for mode in modes or ("eager", "compiled")
         for name, net in NETS.items()
     }
-    told = before | {"torch": torch.__version__}
-    print(json.dumps({"conditions": told, "pairs": pairs, "figures": figures}, indent=1))
+    told(before | {"torch": torch.__version__}, {"pairs": pairs, "nets": figures})
 
 
 if __name__ == "__main__":

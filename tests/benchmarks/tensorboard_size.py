@@ -9,8 +9,6 @@ Chromium and is null without it. SCREENSHOTS is a folder that gets a picture of 
 
 import json
 import math
-import os
-import platform
 import random
 import shutil
 import subprocess
@@ -38,6 +36,7 @@ from bench.record import Memory, PerClass, Point, Record, Throughput, Timings  #
 from bench.store import Store  # noqa: E402
 from bench.tensorboard.rebuild import rebuild  # noqa: E402
 from bench.tensorboard.view import choose  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 from tests.made import made_metrics, made_record  # noqa: E402
 
 NETS = tuple(f"net{number}" for number in range(10))
@@ -275,7 +274,7 @@ def main() -> None:
     shots = Path(sys.argv[3]) if len(sys.argv) > 3 else None
     if shots:
         shots.mkdir(parents=True, exist_ok=True)
-    busy = os.getloadavg()[0]  # other work on the machine makes all of it slower
+    before = conditions()  # other work on the machine makes all of it slower
     with tempfile.TemporaryDirectory() as name:
         root, runs = Path(name), cells * seeds
         start = time.perf_counter()
@@ -299,12 +298,7 @@ def main() -> None:
                 "server_mb": memory_mb(process),
                 "browser": browser,
             }
-    machine = {
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "load_before": round(busy, 1),
-    }
-    print(json.dumps({"machine": machine, "figures": figures}, indent=1))
+    told(before, figures)
 
 
 if __name__ == "__main__":

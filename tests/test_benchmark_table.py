@@ -1,0 +1,37 @@
+"""The table of what the benchmarks found: current, whole, and plain about what misses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import table
+
+SHARED = {"side_by_side", "table", "jpeg_tree", "shapes_difficulty"}
+
+
+def test_the_committed_table_is_made_from_the_figures_beside_it() -> None:
+    written = (table.REFERENCE / table.NAME).read_text()
+    assert written == table.table(table.REFERENCE)
+
+
+def test_every_benchmark_is_in_the_table() -> None:
+    scripts = {path.stem for path in Path(table.__file__).parent.glob("[!_]*.py")}
+    assert scripts - SHARED | {"loaders"} == set(table.FIGURES)
+
+
+@pytest.mark.parametrize(("stall_pct", "holds"), [(2.0, "yes"), (2.01, "**no**")])
+def test_a_figure_that_misses_says_so(tmp_path: Path, stall_pct: float, holds: str) -> None:
+    figures = {"stall_pct": stall_pct, "stall_pct_95": [1.0, 3.0]}
+    told = {"conditions": {"date": "2026-01-02", "load_before": [0.5]}, "figures": figures}
+    (tmp_path / "native_stall.json").write_text(json.dumps(told))
+    (row,) = table.lines(tmp_path)
+    assert row[2:] == (f"{stall_pct:g} (1.00 to 3.00)", "<= 2", holds, "2026-01-02", "0.5")
+    missing = table.table(tmp_path).splitlines()[-1]
+    assert missing.startswith("Not measured here: suite_steps, ")
+    assert "native_stall" not in missing
+
+
+@pytest.mark.parametrize("path", sorted(table.REFERENCE.glob("*.json")), ids=lambda path: path.stem)
+def test_every_figure_is_whole_json(path: Path) -> None:
+    assert json.loads(path.read_text())
