@@ -1,0 +1,218 @@
+"""The compiled functions of the native pipeline: where to read, what to deliver, how to mix."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from pipelines.compiling import compiled
+from pipelines.native_ops import auto, edits, mixes, moves
+from pipelines.ops import Op
+
+EDITS = {**edits.EDITS, **auto.EDITS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """All that the kernels of a policy depend on; equal programs share them.
+
+    Args:
+        leading: Ops that only move or cover pixels, up to the first that does more.
+        following: The ops from there on.
+        mix: The op that mixes the batch at the end.
+        height: Of the images, pixels.
+        width: Likewise.
+        mean: Of each channel, in 0..255.
+        std: Likewise.
+        dtype: Of the images delivered.
+        channels_last: Their memory format, otherwise contiguous.
+        compile: Whether the kernels are compiled.
+        writes: Whether `Kernels.render` writes into memory that it is given.
+    """
+
+    leading: tuple[Op, ...]
+    following: tuple[Op, ...]
+    mix: Op | None
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: torch.dtype
+    channels_last: bool
+    compile: bool
+    writes: bool
+
+    def draws(self) -> int:
+        """Uniform numbers that each sample takes."""
+        mixing = 0 if self.mix is None else mixes.MIXES[type(self.mix)].draws
+        return sum(map(draws_of, self.leading + self.following)) + mixing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernels:
+    """The functions that carry out a program, compiled or not.
+
+    They are separate graphs so that an offset is computed once a row and once a column, not once a
+    pixel.
+
+    Args:
+        locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers.
+        render: (images (B, C, H, W) to write or None, source (N, H, W, C), draws, tables, *located)
+            to images (B, C, H, W).
+        mix: (images, weights (B,), draws) to images and own shares (B,).
+    """
+
+    locate: Callable[..., tuple[Tensor, ...]]
+    render: Callable[..., Tensor]
+    mix: Callable[..., tuple[Tensor, Tensor]]
+
+
+def draws_of(op: Op) -> int:
+    """Uniform numbers that an op takes for each sample."""
+    draws = (moves.MOVES if type(op) in moves.MOVES else EDITS)[type(op)].draws
+    return draws if isinstance(draws, int) else draws(op)
+
+
+@cache
+def kernels(program: Program) -> Kernels:
+    """The functions of a program, made once in a process."""
+    locate, render, mix = locating(program), rendering(program), mixing(program)
+    if program.compile:
+        locate, mix = compiled(locate), compiled(mix)
+    return Kernels(locate=locate, render=delivering(program, render), mix=mix)
+
+
+def locating(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+    """See `Kernels.locate`."""
+    count = sum(map(draws_of, program.leading))
+    channels = len(program.mean)
+
+    def locate(index_B: Tensor, u_BK: Tensor) -> tuple[Tensor, ...]:
+        start = moves.identity(len(index_B), program.height, program.width, index_B.device)
+        places = moves.trace(program.leading, start, u_BK[:, :count])
+        rows_BH = index_B[:, None] * program.height + places.rows_BH
+        covers = [part for cover in places.covers for part in cover]
+        return rows_BH * (program.width * channels), places.columns_BW * channels, *covers
+
+    return locate
+
+
+def delivering(program: Program, render: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """See `Kernels.render`; `render` takes the same but for the images to write."""
+    if not program.writes:
+        made = compiled(render) if program.compile else render
+        return lambda to_BCHW, *inputs: made(*inputs)
+    order = (0, 2, 3, 1) if program.channels_last else (0, 1, 2, 3)
+
+    def write(to: Tensor, *inputs: Tensor) -> None:
+        to.copy_(render(*inputs).permute(order))
+
+    written = compiled(write)
+
+    def into(to_BCHW: Tensor, *inputs: Tensor) -> Tensor:
+        # In the order in which it lies in memory: else the kernel makes a batch and copies it.
+        written(to_BCHW.permute(order), *inputs)
+        return to_BCHW
+
+    return into
+
+
+def rendering(program: Program) -> Callable[..., Tensor]:
+    """The images (B, C, H, W) of `Kernels.render`, made in new memory."""
+    if program.channels_last and not program.following:
+        return rendering_pixels(program)
+    used = sum(map(draws_of, program.leading))
+    paints = moves.paints(program.leading)
+
+    def render(
+        source_NHWC: Tensor,
+        u_BK: Tensor,
+        tables: tuple[Tensor | None, ...],
+        row_BH: Tensor,
+        column_BW: Tensor,
+        *covers: Tensor,
+    ) -> Tensor:
+        source = source_NHWC.view(-1)
+        pixel_BHW = row_BH[:, :, None] + column_BW[:, None, :]
+        planes = []
+        for channel, mean in enumerate(program.mean):  # apart: each is a vectorised gather
+            x_BHW = source[pixel_BHW + channel].to(torch.float32)
+            planes.append(moves.painted(x_BHW[..., None], paints, covers, mean)[..., 0])
+        if program.following:
+            # In memory the channels stay apart: most of what follows is then vectorised on CPUs.
+            x_BHWC = torch.stack(planes, dim=1).permute(0, 2, 3, 1)
+            x_BHWC = follow(program, x_BHWC, u_BK[:, used:], tables)
+            planes = [x_BHWC[..., channel] for channel in range(len(program.mean))]
+        for channel, (mean, std) in enumerate(zip(program.mean, program.std, strict=True)):
+            planes[channel] = ((planes[channel] - mean) / std).to(program.dtype)
+        if program.channels_last:
+            return torch.stack(planes, dim=-1).permute(0, 3, 1, 2)
+        return torch.stack(planes, dim=1)
+
+    return render
+
+
+def rendering_pixels(program: Program) -> Callable[..., Tensor]:
+    """See `Kernels.render`; here the channels of a pixel are read and written together.
+
+    With channels last on both sides, a CPU takes half the time that a gather a channel takes.
+    """
+    paints = moves.paints(program.leading)
+
+    def render(
+        source_NHWC: Tensor,
+        u_BK: Tensor,
+        tables: tuple[Tensor | None, ...],
+        row_BH: Tensor,
+        column_BW: Tensor,
+        *covers: Tensor,
+    ) -> Tensor:
+        channel_C = torch.arange(len(program.mean), device=row_BH.device)
+        mean_C, std_C = chosen(program.mean, channel_C), chosen(program.std, channel_C)
+        place_BHWC = row_BH[:, :, None, None] + column_BW[:, None, :, None] + channel_C
+        x_BHWC = source_NHWC.view(-1)[place_BHWC].to(torch.float32)
+        x_BHWC = moves.painted(x_BHWC, paints, covers, mean_C)
+        return ((x_BHWC - mean_C) / std_C).to(program.dtype).permute(0, 3, 1, 2)
+
+    return render
+
+
+def chosen(values: Sequence[float], channel_C: Tensor) -> Tensor:
+    """The value of each channel; as choices among constants, which a kernel need not load."""
+    result_C = torch.full_like(channel_C, values[-1], dtype=torch.float32)
+    for channel, value in enumerate(values[:-1]):
+        result_C = torch.where(channel_C == channel, value, result_C)
+    return result_C
+
+
+def follow(
+    program: Program, x_BHWC: Tensor, u_BK: Tensor, tables: tuple[Tensor | None, ...]
+) -> Tensor:
+    """Carries out the ops after the gather, on images in 0..255."""
+    start = 0
+    for op, table in zip(program.following, tables, strict=True):
+        u = u_BK[:, start : start + draws_of(op)]
+        if type(op) in moves.MOVES:
+            x_BHWC = moves.move(op, x_BHWC, u, program.mean)
+        elif table is None:
+            x_BHWC = EDITS[type(op)].apply(op, x_BHWC, u)
+        else:
+            x_BHWC = EDITS[type(op)].apply(op, x_BHWC, u, table)
+        start += draws_of(op)
+    return x_BHWC
+
+
+def mixing(program: Program) -> Callable[..., tuple[Tensor, Tensor]]:
+    """See `Kernels.mix`."""
+    memory = torch.channels_last if program.channels_last else torch.contiguous_format
+
+    def mix(x_BCHW: Tensor, weight_B: Tensor, u_BK: Tensor) -> tuple[Tensor, Tensor]:
+        assert program.mix is not None
+        way = mixes.MIXES[type(program.mix)]
+        u = u_BK[:, u_BK.shape[1] - way.draws :]
+        x_BCHW, own_B = way.apply(program.mix, x_BCHW, weight_B, u)
+        return x_BCHW.contiguous(memory_format=memory), own_B
+
+    return mix
