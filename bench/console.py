@@ -143,6 +143,9 @@ class Console:
         self._line(f"{total} runs: {said or 'none'} | {told}")
         if self._waiting:
             self._line(f"{len(self._waiting)} runs are left")
+        failed = sum(counts.get(status, 0) for status in PROBLEMS if status != "interrupted")
+        if failed:
+            self._line(f"{failed} failed: tried again only with --retry-failed")
         self._line(f"table: {table}")
         wanted = self._waiting or any(counts.get(status) for status in counts if status != "ok")
         verb = "to go on" if wanted else "to run what is added later"

@@ -62,8 +62,9 @@ def test_plain_output_has_a_line_for_each_event_and_no_escapes() -> None:
     assert lines[4] == "crashed    resnet18/sgd/flip_crop/kornia/seed1: it broke"
     assert lines[5].strip() == "log: logs/x.log"
     assert "1 ok, 1 crashed" in lines[6]
-    assert lines[7] == "table: results/group/matrix.md"
-    assert lines[8] == "to go on: bench run --grid default"
+    assert lines[7] == "1 failed: tried again only with --retry-failed"
+    assert lines[8] == "table: results/group/matrix.md"
+    assert lines[9] == "to go on: bench run --grid default"
 
 
 def test_a_terminal_gets_a_bar_and_the_same_outcomes() -> None:
