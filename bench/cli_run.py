@@ -75,11 +75,15 @@ def run(
     out: Out = Path("results"),
     timeout: Timeout = 3600.0,
     executor: Annotated[
-        str, typer.Option(help="Where runs are trained: local or ray; see docs/executors.md.")
+        str, typer.Option(help="Where runs are trained: local, ray or slurm; docs/executors.md.")
     ] = "local",
     address: Annotated[
         str, typer.Option(help="Of the Ray cluster, as host:port; auto finds one on this host.")
     ] = "auto",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option("--slurm", metavar="KEY=VALUE", help="As partition=gpu; can be repeated."),
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed runs again.")
     ] = False,
@@ -147,12 +151,12 @@ def run(
         from bench import plan as planning
         from bench.environment import command_line
         from bench.execute import execute
-        from bench.executors.choosing import check_choice, chosen
+        from bench.executors.choosing import choice, hired
         from bench.plugins import used
         from bench.profiling import traces_told
 
         turn = _turn(wait=wait, share=share)
-        check_choice(executor, address)
+        wanted = choice(executor, address, slurm or ())
         with used(options.plugins) as plugins:
             plan = planning.make(options, console.progress)
         plan.notices.extend(plugins.told())
@@ -162,7 +166,9 @@ def run(
         command = command_line()
         # Ray prints what becomes of its nodes; the standard output is for what the console says.
         with redirect_stdout(sys.stderr):
-            hired = chosen(executor, address=address, device=plan.setting.device, timeout_s=timeout)
+            where = hired(
+                wanted, device=plan.setting.device, timeout_s=timeout, told=console.progress
+            )
             outcome = execute(
                 plan,
                 console,
@@ -172,7 +178,7 @@ def run(
                 profile=profile,
                 turn=turn,
                 advice=ADVICE,
-                executor=hired,
+                executor=where,
             )
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
         if outcome.problem:

@@ -20,7 +20,9 @@ def made_job(folder: Path, part: str, seed: int = 0) -> Job:
     return Job(run=made_run(seed, architecture=part), folder=str(folder), data_dir="d")
 
 
-def made_serve(line: bytes, timeout_s: float, ours: Any, threads: Any) -> Iterator[Any]:
+def made_serve(
+    line: bytes, timeout_s: float, engine: str, ours: Any, threads: Any
+) -> Iterator[Any]:
     """In place of the task: trains nothing. On a node that is named in `doomed` it hangs."""
     import ray
 

@@ -19,9 +19,10 @@ from bench.draft import Job
 from bench.errors import UsageError
 from bench.execute import execute
 from bench.executors import Watcher, choosing
-from bench.executors.choosing import check_choice
+from bench.executors.choosing import choice
 from bench.executors.local import LocalExecutor
 from bench.executors.remote import RemoteExecutor
+from bench.executors.serving import keep, left_by
 from bench.orphans import MARK
 from bench.record import Record
 from bench.store import Store
@@ -34,7 +35,7 @@ from ray import exceptions  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from bench.executors import ray as executing  # noqa: E402
-from bench.executors.ray import RayCluster, keep, left_by  # noqa: E402
+from bench.executors.ray import RayCluster  # noqa: E402
 from tests.test_execute import planned  # noqa: E402
 
 SMALL = {"object_store_memory": 100 * 2**20}
@@ -213,8 +214,8 @@ def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:
 def test_nodes_with_other_versions_are_refused(
     joined: Callable[[], RemoteExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = executing.facts("cpu") | {"torch": "9.9"}
-    monkeypatch.setattr(executing, "facts", lambda device: ours)
+    ours = executing.facts("cpu", "ray") | {"torch": "9.9"}
+    monkeypatch.setattr(executing, "facts", lambda *of: ours)
     with pytest.raises(UsageError, match=r"the Ray node \S+ has torch \S+ instead of 9\.9: make"):
         joined()
 
@@ -237,7 +238,7 @@ def test_what_ray_prints_goes_beside_the_results(
         print("(raylet) a node is gone")
         raise UsageError("no cluster")
 
-    monkeypatch.setattr(choosing, "chosen", talkative)
+    monkeypatch.setattr(choosing, "hired", talkative)
     grid = ["run", "--grid", "smoke", "--source", "shapes", "--executor", "ray"]
     done = CliRunner().invoke(cli.app, [*grid, "--out", str(tmp_path), "--progress", "json"])
     assert done.exit_code == 2
@@ -275,7 +276,7 @@ def test_without_ray_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_wrong_choices_are_refused() -> None:
     with pytest.raises(UsageError, match="roy"):
-        check_choice("roy", "auto")
+        choice("roy")
     with pytest.raises(UsageError, match="--address is of a Ray cluster"):
-        check_choice("local", "127.0.0.1:6379")
+        choice("local", "127.0.0.1:6379")
     assert os.getpid() not in workers()

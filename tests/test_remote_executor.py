@@ -10,10 +10,12 @@ from bench.console import Console
 from bench.draft import Draft, Job
 from bench.executors import Watcher
 from bench.executors.remote import TRIES, Lost, News, RemoteExecutor
-from bench.messages import Done, EpochDone
+from bench.messages import Done, EpochDone, Ready
 from bench.record import Record
 from tests.made import made_curve, made_record, made_run
 from tests.made_cluster import made_job, watching
+
+READY = Ready(import_s=0.0)
 
 
 class Cluster:
@@ -24,14 +26,16 @@ class Cluster:
         self.jobs: dict[int, Job] = {}
         self.begun = self.most = 0
         self.stopped: list[int] = []
+        self.closed = False
 
     def room(self) -> int:
         return self.size
 
-    def begin(self, job: Job) -> int:
-        self.begun += 1
-        self.jobs[self.begun] = job
-        return self.begun
+    def begin(self, jobs: Sequence[Job]) -> list[int]:
+        first = self.begun + 1
+        self.begun += len(jobs)
+        self.jobs.update(enumerate(jobs, first))
+        return list(range(first, self.begun + 1))
 
     def news(self, tickets: Sequence[int]) -> list[News]:
         self.most = max(self.most, len(tickets))
@@ -46,6 +50,9 @@ class Cluster:
 
     def stop(self, tickets: Sequence[int]) -> None:
         self.stopped += tickets
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def jobs_of(folder: Path, number: int) -> list[Job]:
@@ -110,6 +117,42 @@ def test_closing_gives_what_had_ended_and_what_was_cut_off(tmp_path: Path) -> No
     assert (ended.seed, ended.status) == (1, "ok")
     assert (cut_off.seed, cut_off.status, len(cut_off.curve)) == (2, "interrupted", 1)
     assert cluster.stopped == [3]
+    assert cluster.closed
+
+
+def test_what_only_waits_in_a_queue_is_neither_shown_nor_cut_off(tmp_path: Path) -> None:
+    class Full(Cluster):
+        def news(self, tickets: Sequence[int]) -> list[News]:
+            return [(1, READY), self._end(1)] if 1 in tickets else []
+
+    started: list[int] = []
+    watcher = Watcher(
+        started=lambda job: started.append(job.run.seed), epoch=lambda job, point: None
+    )
+    executor = RemoteExecutor(cluster=Full(room=9, losses={}))
+    records = executor.run(jobs_of(tmp_path, 4), watcher)
+    assert next(records).seed == 0
+    assert started == [0]
+    records.close()
+    assert executor.interrupted() == []
+
+
+@pytest.mark.parametrize("anew", [1, TRIES - 1, TRIES])
+def test_a_job_that_the_cluster_begins_anew_has_lost_a_try(tmp_path: Path, anew: int) -> None:
+    class Preempting(Cluster):
+        def news(self, tickets: Sequence[int]) -> list[News]:
+            point = EpochDone(point=made_curve(1, 100, 0.5)[0])
+            begun: list[News] = [(1, READY), (1, point)]
+            return begun * (anew + 1) + [self._end(1)] if anew < TRIES else begun * (anew + 1)
+
+    lost: list[Record] = []
+    cluster = Preempting(room=1, losses={})
+    (record,) = RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1), watching(lost))
+    assert [(one.status, len(one.curve)) for one in lost] == [("interrupted", 1)] * min(
+        anew, TRIES - 1
+    )
+    assert (cluster.begun, record.status) == (1, "ok" if anew < TRIES else "crashed")
+    assert cluster.stopped == ([] if anew < TRIES else [1])
 
 
 def test_the_live_view_shows_who_spoke_last_and_how_many_more_there_are() -> None:

@@ -1,49 +1,87 @@
-"""Which executor a command asks for. Ray is imported only for who wants it."""
+"""Which executor a command asks for. Ray and submitit are imported only for who wants them."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from bench.errors import UsageError
 from bench.executors import Executor
+from bench.executors.slurm_options import SlurmOptions, read
 from pipelines.catalog import unknown_name
 
-EXECUTORS = ("local", "ray")
+EXECUTORS = {"local": "", "ray": "ray", "slurm": "submitit"}  # and the package that each needs
 
 
-def check_choice(name: str, address: str) -> None:
-    """Looks at what was asked for, before anything is planned.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Where runs are to be trained.
+
+    Args:
+        name: One of `EXECUTORS`.
+        address: Of the Ray cluster: host:port, or auto.
+        slurm: How jobs of a Slurm cluster are submitted.
+    """
+
+    name: str = "local"
+    address: str = "auto"
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
+
+
+def choice(name: str, address: str = "auto", slurm: Sequence[str] = ()) -> Choice:
+    """What was asked for, looked at before anything is planned.
+
+    Args:
+        name: Of the executor.
+        address: Of the Ray cluster.
+        slurm: Options, each as KEY=VALUE.
 
     Raises:
-        UsageError: There is no such executor, or what it needs is not installed.
+        UsageError: There is no such executor or option, or what it needs is not installed.
     """
     if name not in EXECUTORS:
         raise UsageError(unknown_name("value of --executor", name, list(EXECUTORS)))
     if name != "ray" and address != "auto":
         raise UsageError("--address is of a Ray cluster: leave it out, or add --executor ray")
-    if name != "local" and find_spec(name) is None:
+    if name != "slurm" and slurm:
+        raise UsageError("--slurm is of a Slurm cluster: leave it out, or add --executor slurm")
+    options, package = read(slurm), EXECUTORS[name]
+    if package and find_spec(package) is None:
         raise UsageError(
-            f"--executor {name} needs {name}, which is not installed: "
+            f"--executor {name} needs {package}, which is not installed: "
             f"pip install 'pipeline-bench[{name}]'"
         )
+    return Choice(name=name, address=address, slurm=options)
 
 
-def chosen(name: str, *, address: str, device: str, timeout_s: float) -> Executor | None:
-    """The executor of that name, ready to run; None for local, which needs no preparation.
+def hired(
+    wanted: Choice, *, device: str, timeout_s: float, told: Callable[[str], None]
+) -> Executor | None:
+    """The executor, ready to run; None for local, which needs no preparation.
 
     Args:
-        name: One of `EXECUTORS`.
-        address: Of the Ray cluster: host:port, or auto.
+        wanted: Which.
         device: What the runs are trained on, "cuda" or "cpu".
         timeout_s: Longest that one run may take.
+        told: Is told in a line what becomes of jobs that do not run yet.
 
     Raises:
-        UsageError: There is no cluster at the address, or its nodes cannot be used.
+        UsageError: There is no cluster, or its nodes cannot be used.
+        StoreError: A folder that it needs cannot be made.
     """
-    if name == "local":
+    if wanted.name == "local":
         return None
-    from bench.executors.ray import RayCluster
-    from bench.executors.remote import RemoteExecutor
+    from bench.executors.remote import Cluster, RemoteExecutor
 
-    return RemoteExecutor(cluster=RayCluster.connect(address, device=device, timeout_s=timeout_s))
+    cluster: Cluster
+    if wanted.name == "ray":
+        from bench.executors.ray import RayCluster
+
+        cluster = RayCluster.connect(wanted.address, device=device, timeout_s=timeout_s)
+    else:
+        from bench.executors.slurm import SlurmCluster
+
+        cluster = SlurmCluster.connect(wanted.slurm, device=device, timeout_s=timeout_s, told=told)
+    return RemoteExecutor(cluster=cluster)
 
 
-__all__ = ["EXECUTORS", "check_choice", "chosen"]
+__all__ = ["EXECUTORS", "Choice", "choice", "hired"]

@@ -1,16 +1,10 @@
-"""Jobs as tasks of a Ray cluster.
-
-A task does on its node what `local` does on this one: it starts a worker process, follows it and
-ends it. What the worker says comes back as the task says it, and the files that the run left come
-back with it, for nodes that do not share the results folder.
-"""
+"""Jobs as tasks of a Ray cluster; what a task does is `bench.executors.serving`'s."""
 
 import logging
 import os
-import platform
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,102 +14,21 @@ import ray
 from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bench.draft import Draft, Job
-from bench.environment import machine_name, package_version
+from bench.draft import Job
 from bench.errors import UsageError
-from bench.executors.local import LocalExecutor
-from bench.executors.remote import Lost, News
-from bench.files import StoreError, write_atomically
-from bench.messages import Done, EpochDone, read_message
+from bench.executors.remote import Lost, News, Said
+from bench.executors.serving import THREADS, Different, Facts, compare, facts, keep, serve
+from bench.files import StoreError
+from bench.messages import read_message
 from bench.signals import stops_let_through
 from bench.store import Store
 
+ENGINE = "ray"
 POLL_S = 1.0
 CONNECT_S = 5.0
 LOOK_S = 120.0
 STOP_S = 10.0
 NODELESS_S = 60.0
-THREADS = "OMP_NUM_THREADS"  # which Ray sets for its tasks, and torch heeds
-
-Facts = dict[str, str]
-Files = dict[str, bytes]
-
-
-class Different(RuntimeError):
-    """A node that would give other results than this process; the message says in what."""
-
-
-def facts(device: str) -> Facts:
-    """What must be the same wherever runs of one grid are trained."""
-    found = {name: str(package_version(name)) for name in ("torch", "ray", "pipeline-bench")}
-    return {"machine": machine_name(device), "python": platform.python_version()} | found
-
-
-def compare(device: str, ours: Facts) -> None:
-    """To be called on a node.
-
-    Raises:
-        Different: It has other versions, or is another machine.
-    """
-    theirs = facts(device)
-    if theirs != ours:
-        parts = [
-            f"{name} {theirs[name]} instead of {ours[name]}" for name in ours
-            if theirs[name] != ours[name]
-        ]  # fmt: skip
-        raise Different(
-            f"the Ray node {socket.gethostname()} has {', '.join(parts)}: make them the same, or "
-            "take the node out of the cluster"
-        )
-
-
-def serve(
-    line: bytes, timeout_s: float, ours: Facts, threads: str | None
-) -> Iterator[bytes | Files]:
-    """The task: one job, as the local executor does it.
-
-    Args:
-        line: The job, as a worker reads it.
-        timeout_s: Longest that the run may take.
-        ours: What the process that writes the store has.
-        threads: That process's setting of `THREADS`.
-
-    Yields:
-        Messages of the worker, the last of them after the files that the run left.
-    """
-    job = msgspec.json.decode(line, type=Job)
-    compare(job.run.cell.device, ours)
-    os.environ.pop(THREADS, None)
-    if threads is not None:
-        os.environ[THREADS] = threads
-    executor = LocalExecutor(timeout_s=timeout_s)
-    try:
-        for message in executor.follow(job, Draft(job=job)):
-            if isinstance(message, Done):
-                executor.stop()  # it may still write
-                yield left_by(job)
-            yield msgspec.json.encode(message)
-    finally:
-        executor.stop()
-
-
-def left_by(job: Job) -> Files:
-    """What a run has left in its folder, by paths in it: log, predictions, event files, trace."""
-    store = Store(Path(job.folder))
-    found = [store.log_path(job.run.id), *store.tensorboard_path(job.run).rglob("*")]
-    for name in ("predictions", "profiles"):
-        found += (store.folder / name).glob(f"*{job.run.id}*")
-    return {
-        str(path.relative_to(store.folder)): path.read_bytes() for path in found if path.is_file()
-    }
-
-
-def keep(job: Job, files: Files) -> None:
-    """Puts what a run left where this process keeps results, unless it lies there already."""
-    for name, content in files.items():
-        path = Path(job.folder) / name
-        if not (path.is_file() and path.read_bytes() == content):
-            write_atomically(path, content)
 
 
 @dataclass(kw_only=True)
@@ -141,7 +54,7 @@ class RayCluster:
             UsageError: There is none, or its nodes cannot be used.
         """
         _join(address)
-        cluster = cls(device=device, timeout_s=timeout_s, _ours=facts(device))
+        cluster = cls(device=device, timeout_s=timeout_s, _ours=facts(device, ENGINE))
         cluster._look()
         return cluster
 
@@ -161,7 +74,7 @@ class RayCluster:
             if node["Alive"] and node["Resources"].get(self._unit, 0) >= 1:
                 where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=where)
-                asked[task.remote(self.device, self._ours)] = node["NodeManagerAddress"]
+                asked[task.remote(self.device, ENGINE, self._ours)] = node["NodeManagerAddress"]
         good = sum(_looked_at(answer, host) for answer, host in asked.items())
         if not good:
             raise UsageError(self._without_nodes)
@@ -184,15 +97,18 @@ class RayCluster:
             raise UsageError(self._without_nodes)
         return 0
 
-    def begin(self, job: Job) -> Any:
-        """Sends a job to a node; of several free ones, to one that has none."""
+    def begin(self, jobs: Sequence[Job]) -> list[Any]:
+        """Sends each to a node; of several free ones, to one that has none."""
+        return [self._begin(job) for job in jobs]
+
+    def _begin(self, job: Job) -> Any:
         task = ray.remote(serve).options(
             **self._needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
         )
         log = Store(Path(job.folder)).log_path(job.run.id)
         log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
         ticket = task.remote(
-            msgspec.json.encode(job), self.timeout_s, self._ours, os.environ.get(THREADS)
+            msgspec.json.encode(job), self.timeout_s, ENGINE, self._ours, os.environ.get(THREADS)
         )
         self._jobs[ticket] = job
         return ticket
@@ -205,7 +121,7 @@ class RayCluster:
         heard = ((ticket, self._hear(ticket)) for ticket in ready)
         return [(ticket, message) for ticket, message in heard if message is not None]
 
-    def _hear(self, ticket: Any) -> EpochDone | Done | Lost | None:
+    def _hear(self, ticket: Any) -> Said | None:
         try:
             said = ray.get(next(ticket))
         except exceptions.RayTaskError as error:
@@ -215,9 +131,7 @@ class RayCluster:
         if isinstance(said, dict):
             keep(self._jobs[ticket], said)
             return None
-        message = read_message(said)
-        assert isinstance(message, EpochDone | Done)
-        return message
+        return read_message(said)
 
     def stop(self, tickets: Sequence[Any]) -> None:
         """Interrupts the tasks as Ctrl-C would, kills those that go on, and waits for their end."""
@@ -227,6 +141,9 @@ class RayCluster:
                 ray.cancel(task, force=force)
             if left:
                 _, left = ray.wait(left, num_returns=len(left), timeout=STOP_S, fetch_local=False)
+
+    def close(self) -> None:
+        """Nothing: the connection ends with this process."""
 
 
 def _looked_at(answer: Any, host: str) -> bool:
@@ -290,4 +207,4 @@ def _told(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "")
 
 
-__all__ = ["Different", "RayCluster", "compare", "facts", "keep", "left_by", "serve"]
+__all__ = ["RayCluster"]

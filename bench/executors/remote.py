@@ -6,13 +6,14 @@ grid is stopped.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Protocol
 
 from bench.draft import Draft, Job
 from bench.executors import Watcher
 from bench.executors.local import cut_off
-from bench.messages import Done, EpochDone
+from bench.messages import Done, EpochDone, Message, Ready
 from bench.record import Failure, Record
 
 TRIES = 3
@@ -27,7 +28,8 @@ class Lost:
     reason: str
 
 
-News = tuple[Ticket, EpochDone | Done | Lost]
+Said = Message | Lost
+News = tuple[Ticket, Said]
 
 
 class Cluster(Protocol):
@@ -41,13 +43,18 @@ class Cluster(Protocol):
         """
         ...
 
-    def begin(self, job: Job) -> Ticket:
-        """Sends a job there."""
+    def begin(self, jobs: Sequence[Job]) -> Sequence[Ticket]:
+        """Sends jobs there; a ticket for each.
+
+        Raises:
+            UsageError: It does not take them.
+        """
         ...
 
     def news(self, tickets: Sequence[Ticket]) -> list[News]:
         """What has come of these since; waits a moment when there is nothing.
 
+        `Ready` comes first, once the job has begun, and again if the cluster begins it anew.
         After `Done` or `Lost` a ticket is not asked for again.
 
         Raises:
@@ -59,6 +66,10 @@ class Cluster(Protocol):
         """Ends these jobs; none of their processes is left."""
         ...
 
+    def close(self) -> None:
+        """Removes what it needed for jobs; none is begun any more."""
+        ...
+
 
 @dataclass(kw_only=True)
 class _Begun:
@@ -66,6 +77,8 @@ class _Begun:
 
     draft: Draft
     tries: int = 1
+    shown: bool = False  # that it is trained
+    ready: bool = False  # said by this try
 
 
 @dataclass(kw_only=True)
@@ -81,55 +94,72 @@ class RemoteExecutor:
         source, more = iter(jobs), True
         try:
             while more or self._begun:
-                more = more and self._fill(source, watcher)
+                more = more and self._fill(source)
                 for ticket, message in self.cluster.news(list(self._begun)) if self._begun else ():
-                    self._heed(ticket, message, watcher)
+                    if ticket in self._begun:  # else given up meanwhile
+                        self._heed(ticket, message, watcher)
                 while self._ended:
                     yield self._ended.pop(0)
         finally:
             self.cluster.stop(list(self._begun))
+            self.cluster.close()
 
     def interrupted(self) -> list[Record]:
         """What had ended but was not yielded, then one record a job that was cut off."""
-        return [*self._ended, *(cut_off(begun.draft) for begun in self._begun.values())]
+        cut = [cut_off(begun.draft) for begun in self._begun.values() if begun.shown]
+        return [*self._ended, *cut]
 
-    def _fill(self, source: Iterator[Job], watcher: Watcher) -> bool:
-        """Begins as many jobs as there is room for; whether there may be more."""
-        room = self.cluster.room()
-        while len(self._begun) < room:
-            job = next(source, None)
-            if job is None:
-                return False
-            self._begun[self.cluster.begin(job)] = _Begun(draft=Draft(job=job))
-            watcher.started(job)
-        return True
+    def _fill(self, source: Iterator[Job]) -> bool:
+        """Sends as many jobs as there is room for; whether there may be more."""
+        room = max(0, self.cluster.room() - len(self._begun))
+        jobs = list(islice(source, room))
+        self._begin([_Begun(draft=Draft(job=job)) for job in jobs])
+        return len(jobs) == room
 
-    def _heed(self, ticket: Ticket, message: EpochDone | Done | Lost, watcher: Watcher) -> None:
+    def _begin(self, sent: Sequence[_Begun]) -> None:
+        if sent:
+            tickets = self.cluster.begin([begun.draft.job for begun in sent])
+            self._begun.update(zip(tickets, sent, strict=True))
+
+    def _heed(self, ticket: Ticket, message: Said, watcher: Watcher) -> None:
         begun = self._begun[ticket]
         match message:
-            case EpochDone(point=point, memory=memory):
-                begun.draft.curve.append(point)
-                if memory is not None:
-                    watcher.memory(memory)
-                watcher.epoch(begun.draft.job, point)
-            case Done(record=record):
-                del self._begun[ticket]
-                self._ended.append(record)
             case Lost(reason=reason):
                 del self._begun[ticket]
-                self._lost(begun, reason, watcher)
+                if (again := self._again(begun, reason, watcher)) is not None:
+                    self._begin([again])
+                return
+            case Ready() if begun.ready:
+                reason = "the cluster took it back and began it anew"
+                if (again := self._again(begun, reason, watcher)) is not None:
+                    self._begun[ticket] = replace(again, ready=True)
+                else:
+                    del self._begun[ticket]
+                    self.cluster.stop([ticket])
+                return
+        begun.ready = True
+        if not begun.shown:
+            begun.shown = True
+            watcher.started(begun.draft.job)
+        if isinstance(message, EpochDone):
+            begun.draft.curve.append(message.point)
+            if message.memory is not None:
+                watcher.memory(message.memory)
+            watcher.epoch(begun.draft.job, message.point)
+        elif isinstance(message, Done):
+            del self._begun[ticket]
+            self._ended.append(message.record)
 
-    def _lost(self, begun: _Begun, reason: str, watcher: Watcher) -> None:
-        job = begun.draft.job
+    def _again(self, begun: _Begun, reason: str, watcher: Watcher) -> _Begun | None:
+        """The job for one more try; None where it was tried often enough, and is a record now."""
         if begun.tries >= TRIES:
             reason = f"lost {begun.tries} times, the last time because {reason}"
             error = Failure(type="WorkerLost", message=reason)
             self._ended.append(begun.draft.record("crashed", error))
-            return
+            return None
         error = Failure(type="WorkerLost", message=reason)
         watcher.lost(begun.draft.record("interrupted", error))
-        ticket = self.cluster.begin(job)
-        self._begun[ticket] = _Begun(draft=Draft(job=job), tries=begun.tries + 1)
+        return _Begun(draft=Draft(job=begun.draft.job), tries=begun.tries + 1, shown=begun.shown)
 
 
-__all__ = ["Cluster", "Lost", "News", "RemoteExecutor", "Ticket", "TRIES"]
+__all__ = ["Cluster", "Lost", "News", "RemoteExecutor", "Said", "Ticket", "TRIES"]

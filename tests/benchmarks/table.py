@@ -236,8 +236,8 @@ def table(folder: Path) -> str:
         "# Figures of the benchmarks",
         "",
         "Made by `python tests/benchmarks/table.py` from the JSON files beside it; their commands",
-        "are in [results/README.md](../../README.md). Ratios are of what ran in turns; brackets hold",
-        "a 95 % interval, or the lowest and highest where they do not say quartiles.",
+        "are in [results/README.md](../../README.md). Ratios are of what ran in turns; in brackets",
+        "is a 95 % interval, or the lowest and highest where they do not say quartiles.",
         "",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
