@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from bench.executors import Watcher
 from bench.messages import Done, EpochDone
 from bench.record import Record
 from tests.made import made_curve, made_run
+
+PATIENCE_S = 60.0
 
 
 def made_job(folder: Path, part: str, seed: int = 0) -> Job:
@@ -46,3 +49,21 @@ def made_serve(
 def watching(lost: list[Record]) -> Watcher:
     """Notes lost tries, nothing else."""
     return Watcher(started=lambda job: None, epoch=lambda job, point: None, lost=lost.append)
+
+
+def working_in(folder: Path) -> set[int]:
+    """Processes that print into files of a folder: workers, and what they have started."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/fd/[12]"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if path.readlink().is_relative_to(folder):
+                found.add(int(path.parts[2]))
+    return found
+
+
+def check_left(folder: Path) -> None:
+    """Nothing works in a folder any more; what was killed is given its time to go."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (left := working_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left

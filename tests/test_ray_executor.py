@@ -1,7 +1,6 @@
 """Ray: a cluster of several nodes on this machine, whose nodes and workers are killed."""
 
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +22,10 @@ from bench.executors.choosing import choice
 from bench.executors.local import LocalExecutor
 from bench.executors.remote import RemoteExecutor
 from bench.executors.serving import keep, left_by
-from bench.orphans import MARK
 from bench.record import Record
 from bench.store import Store
 from tests.made import made_run
-from tests.made_cluster import made_job, made_serve, watching
+from tests.made_cluster import check_left, made_job, made_serve, watching, working_in
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
@@ -138,7 +136,9 @@ def test_a_run_that_kills_its_worker_each_time_is_given_up(
 
 def tiny(folder: Path, seed: int, **cell: Any) -> Job:
     sizes = {"width": 0.125, "train_images": 200, "validation_images": 100, "test_images": 100}
-    run = made_run(seed, pipeline="native", **({"epochs": 2} | sizes | cell))
+    run = made_run(
+        seed, architecture="cnn2", pipeline="native[eager]", **({"epochs": 2} | sizes | cell)
+    )
     return Job(run=run, folder=str(folder), data_dir=str(folder / "data"))
 
 
@@ -171,28 +171,17 @@ def test_stopping_leaves_no_process(joined: Callable[[], RemoteExecutor], tmp_pa
         pass
 
     def stop(job: Job, point: object) -> None:
+        assert working_in(tmp_path)
         raise Stop
 
-    executor, before = joined(), workers()
+    executor = joined()
     watcher = Watcher(started=lambda job: None, epoch=stop)
     records = executor.run([tiny(tmp_path, 0, epochs=10_000)], watcher)
     with pytest.raises(Stop):
         next(records)
-    assert workers() == before
+    check_left(tmp_path)
     (cut_off,) = executor.interrupted()
     assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
-
-
-def workers() -> set[int]:
-    """Worker processes of the suite, and what they have started."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}=".encode() in (path / "environ").read_bytes():
-                found.add(int(path.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:
@@ -279,4 +268,3 @@ def test_wrong_choices_are_refused() -> None:
         choice("roy")
     with pytest.raises(UsageError, match="--address is of a Ray cluster"):
         choice("local", "127.0.0.1:6379")
-    assert os.getpid() not in workers()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
@@ -23,19 +22,16 @@ from bench.executors.local import LocalExecutor
 from bench.executors.remote import RemoteExecutor
 from bench.executors.slurm_options import SlurmOptions, read
 from bench.messages import Done, EpochDone, Ready
-from bench.orphans import MARK
 from bench.record import Record
 from bench.store import Store
 from tests.made import made_curve, made_run
-from tests.made_cluster import made_job, watching
+from tests.made_cluster import check_left, made_job, watching, working_in
 
 submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '.[slurm]'")
 
 from bench.executors import slurm as executing  # noqa: E402
 from bench.executors.slurm import SlurmCluster, parameters  # noqa: E402
 from tests.test_execute import planned  # noqa: E402
-
-PATIENCE_S = 120.0
 
 
 def played(line: bytes, words: str, timeout_s: float, ours: Any, threads: Any) -> None:
@@ -143,30 +139,16 @@ def test_stopping_leaves_no_process(joined: Callable[..., RemoteExecutor], tmp_p
         pass
 
     def stop(job: Job, point: object) -> None:
+        assert working_in(tmp_path)
         raise Stop
 
-    executor, before = joined(), workers()
+    executor = joined()
     watcher = Watcher(started=lambda job: None, epoch=stop)
     with pytest.raises(Stop):
         next(executor.run([tiny(tmp_path, epochs=10_000)], watcher))
-    deadline = time.monotonic() + PATIENCE_S
-    while workers() != before and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert workers() == before
+    check_left(tmp_path)
     (cut_off,) = executor.interrupted()
     assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
-
-
-def workers() -> set[int]:
-    """Worker processes of the suite, and what they have started."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}=".encode() in (path / "environ").read_bytes():
-                found.add(int(path.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.usefixtures("_nothing_is_trained")

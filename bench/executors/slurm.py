@@ -8,6 +8,7 @@ nodes that do not share the results folder. Nothing of this is ever unpickled he
 import math
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -36,7 +37,7 @@ from pipelines.sources.places import default_data_dir
 
 ENGINE = "submitit"
 POLL_S = 0.5
-STOP_S = 10.0
+STOP_S = 5.0  # after each of two attempts
 ASK_S = 5.0  # between two looks at what has become of a job that says nothing
 SETTLE_S = 5.0  # that a shared file system may take to show what a job wrote last
 BEYOND_MIN = 10  # of a job's time limit beyond its run's
@@ -202,17 +203,24 @@ class SlurmCluster:
     def stop(self, tickets: Sequence[str]) -> None:
         """Cancels these jobs, and waits some seconds for their end."""
         left = [self._sent[ticket].handle for ticket in tickets]
-        for handle in left:
-            with suppress(OSError, subprocess.SubprocessError):
-                handle.cancel(check=False)
-        deadline = time.monotonic() + STOP_S
-        while left and time.monotonic() < deadline:
-            left = [handle for handle in left if not handle.done(force_check=True)]
-            if left:
-                time.sleep(POLL_S)
+        for firmly in (False, True):
+            for handle in left:
+                self._cancel(handle, firmly=firmly)
+            deadline = time.monotonic() + STOP_S
+            while left and time.monotonic() < deadline:
+                left = [handle for handle in left if not handle.done(force_check=True)]
+                if left:
+                    time.sleep(POLL_S)
         if left:
             jobs = ", ".join(handle.job_id for handle in left)
             self.told(f"cancelled, but not seen to have ended: {jobs}")
+
+    def _cancel(self, handle: "submitit.Job[None]", *, firmly: bool) -> None:
+        with suppress(OSError, subprocess.SubprocessError):
+            if self.options.cluster == "local" and not firmly:
+                os.kill(int(handle.job_id), signal.SIGTERM)  # `cancel` leaves a traceback here
+            else:
+                handle.cancel(check=False)
 
     def close(self) -> None:
         """Removes what the jobs have written beside the results."""
