@@ -23,6 +23,15 @@ def made_job(folder: Path, part: str, seed: int = 0) -> Job:
     return Job(run=made_run(seed, architecture=part), folder=str(folder), data_dir="d")
 
 
+def tiny_job(folder: Path, seed: int = 0, epochs: int = 2) -> Job:
+    """A job that is trained for real, in a second; data is shared by what lies beside the folder."""
+    run = made_run(
+        seed, architecture="cnn2", pipeline="native[eager]", width=0.125, epochs=epochs,
+        train_images=200, validation_images=100, test_images=100,
+    )  # fmt: skip
+    return Job(run=run, folder=str(folder), data_dir=str(folder.parent / "data"))
+
+
 def made_serve(
     line: bytes, timeout_s: float, engine: str, ours: Any, threads: Any
 ) -> Iterator[Any]:

@@ -25,7 +25,7 @@ from bench.executors.serving import keep, left_by
 from bench.record import Record
 from bench.store import Store
 from tests.made import made_run
-from tests.made_cluster import check_left, made_job, made_serve, watching, working_in
+from tests.made_cluster import check_left, made_job, made_serve, tiny_job, watching, working_in
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
@@ -134,14 +134,6 @@ def test_a_run_that_kills_its_worker_each_time_is_given_up(
     assert record.error.message.startswith("lost 3 times, the last time because ")
 
 
-def tiny(folder: Path, seed: int, **cell: Any) -> Job:
-    sizes = {"width": 0.125, "train_images": 200, "validation_images": 100, "test_images": 100}
-    run = made_run(
-        seed, architecture="cnn2", pipeline="native[eager]", **({"epochs": 2} | sizes | cell)
-    )
-    return Job(run=run, folder=str(folder), data_dir=str(folder / "data"))
-
-
 def test_a_run_gives_the_same_numbers_as_on_this_machine(
     joined: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
@@ -157,9 +149,11 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-    local = LocalExecutor(timeout_s=300.0).run([tiny(here, seed) for seed in (0, 1)], watching([]))
+    local = LocalExecutor(timeout_s=300.0).run(
+        [tiny_job(here, seed) for seed in (0, 1)], watching([])
+    )
     expected = [numbers(record) for record in local]
-    found = list(joined().run([tiny(there, seed) for seed in (0, 1)], watching([])))
+    found = list(joined().run([tiny_job(there, seed) for seed in (0, 1)], watching([])))
     found.sort(key=lambda record: record.seed)
     assert [numbers(record) for record in found] == expected
     assert len(expected[0]) == 4 + 2
@@ -176,7 +170,7 @@ def test_stopping_leaves_no_process(joined: Callable[[], RemoteExecutor], tmp_pa
 
     executor = joined()
     watcher = Watcher(started=lambda job: None, epoch=stop)
-    records = executor.run([tiny(tmp_path, 0, epochs=10_000)], watcher)
+    records = executor.run([tiny_job(tmp_path, epochs=10_000)], watcher)
     with pytest.raises(Stop):
         next(records)
     check_left(tmp_path)

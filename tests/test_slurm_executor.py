@@ -25,7 +25,7 @@ from bench.messages import Done, EpochDone, Ready
 from bench.record import Record
 from bench.store import Store
 from tests.made import made_curve, made_run
-from tests.made_cluster import check_left, made_job, watching, working_in
+from tests.made_cluster import check_left, made_job, tiny_job, watching, working_in
 
 submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '.[slurm]'")
 
@@ -109,14 +109,6 @@ def test_29_a_job_that_is_preempted_or_killed_is_tried_again_and_the_attempts_ar
     assert "is tried again: " in out.getvalue()
 
 
-def tiny(folder: Path, **cell: Any) -> Job:
-    sizes = {"width": 0.125, "train_images": 200, "validation_images": 100, "test_images": 100}
-    run = made_run(
-        0, architecture="cnn2", pipeline="native[eager]", **({"epochs": 2} | sizes | cell)
-    )
-    return Job(run=run, folder=str(folder), data_dir=str(folder / "data"))
-
-
 def test_a_run_gives_the_same_numbers_as_on_this_machine(
     joined: Callable[..., RemoteExecutor], tmp_path: Path
 ) -> None:
@@ -128,8 +120,8 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-    (expected,) = LocalExecutor(timeout_s=300.0).run([tiny(here)], watching([]))
-    (found,) = joined().run([tiny(there)], watching([]))
+    (expected,) = LocalExecutor(timeout_s=300.0).run([tiny_job(here)], watching([]))
+    (found,) = joined().run([tiny_job(there)], watching([]))
     assert numbers(found) == numbers(expected)
     assert len(list((there / "predictions").iterdir())) == 1
 
@@ -145,7 +137,7 @@ def test_stopping_leaves_no_process(joined: Callable[..., RemoteExecutor], tmp_p
     executor = joined()
     watcher = Watcher(started=lambda job: None, epoch=stop)
     with pytest.raises(Stop):
-        next(executor.run([tiny(tmp_path, epochs=10_000)], watcher))
+        next(executor.run([tiny_job(tmp_path, epochs=10_000)], watcher))
     check_left(tmp_path)
     (cut_off,) = executor.interrupted()
     assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
@@ -171,7 +163,7 @@ def test_a_node_with_other_versions_is_refused(
     ours = executing.facts("cpu", "submitit") | {"torch": "9.9"}
     monkeypatch.setattr(executing, "facts", lambda *of: ours)
     with pytest.raises(UsageError, match=r"the Submitit node \S+ has torch \S+ instead of 9\.9: "):
-        list(joined().run([tiny(tmp_path)], watching([])))
+        list(joined().run([tiny_job(tmp_path)], watching([])))
 
 
 def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
