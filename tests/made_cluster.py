@@ -24,7 +24,7 @@ def made_job(folder: Path, part: str, seed: int = 0) -> Job:
 
 
 def tiny_job(folder: Path, seed: int = 0, epochs: int = 2) -> Job:
-    """A job that is trained for real, in a second; data is shared by what lies beside the folder."""
+    """A job that is trained for real, in a second; its data lies beside the folder."""
     run = made_run(
         seed, architecture="cnn2", pipeline="native[eager]", width=0.125, epochs=epochs,
         train_images=200, validation_images=100, test_images=100,
