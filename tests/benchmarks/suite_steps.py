@@ -6,7 +6,7 @@ cnn4 and resnet18 as scale cpu has them, and resnet18 at its full width; SGD, ca
 generated images. The suite's side is what a run does (`bench.loop.train_epoch` with the step that
 `bench.prepare` makes); the other is written by hand: forward, loss, backward, update, no more. Each
 has a net of its own with the same first weights. A turn is a few steps, which side first changes;
-40 pairs of turns unless said, eager and compiled unless said. Prints JSON: seconds of a step, and
+100 pairs of turns unless said, eager and compiled unless said. Prints JSON: seconds of a step, and
 the throughput of the suite over that of the bare loop with a bootstrap interval.
 """
 
@@ -32,7 +32,7 @@ from bench.prepare import Parts, Shared, build_net, fresh_step, prepare  # noqa:
 from bench.threads import computing  # noqa: E402
 from pipelines import sources  # noqa: E402
 from pipelines.base import Batch  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, ratio_of_medians, told  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, median_ratio, told  # noqa: E402
 from tests.made import made_run  # noqa: E402
 
 NETS = {
@@ -94,11 +94,11 @@ def measured(architecture: str, width: float, compiled: bool, pairs: int) -> dic
     return {
         "steps_a_turn": len(turn),
         "step_ms": {name: round(1000 * median(found), 3) for name, found in seconds.items()},
-        "suite_over_bare_throughput": ratio_of_medians(seconds["bare"], seconds["suite"]),
+        "suite_over_bare_throughput": median_ratio(seconds["bare"], seconds["suite"]),
     }
 
 
-def main(pairs: int = 40, *modes: str) -> None:
+def main(pairs: int = 100, *modes: str) -> None:
     """Measures and prints."""
     before = conditions()
     figures = {
@@ -110,5 +110,5 @@ def main(pairs: int = 40, *modes: str) -> None:
 
 
 if __name__ == "__main__":
-    number, *rest = sys.argv[1:] or ["40"]
+    number, *rest = sys.argv[1:] or ["100"]
     main(int(number), *rest)
