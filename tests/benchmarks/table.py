@@ -132,6 +132,14 @@ def grid_overhead(found: Found) -> Iterator[Figure]:
     )
 
 
+def scheduling(found: Found) -> Iterator[Figure]:
+    """A cell beyond its training, trained elsewhere."""
+    for way, cells in found["ms_a_cell"].items():
+        shown = ", ".join(f"{ms:g} ({int(count):,})" for count, ms in cells.items())
+        what = f"a cell beyond its training, ms (of so many cells), {way}"
+        yield Figure(what=what, measured=shown)
+
+
 def start_up(found: Found) -> Iterator[Figure]:
     """Start-up and tables."""
     yield at_most("bench --help", round(median(found["--help"]["wall_s"]), 2), 0.3, " s")
@@ -198,6 +206,7 @@ FIGURES: dict[str, Callable[[Found], Iterator[Figure]]] = {
     "native_stall": native_stall,
     "native_memory": native_memory,
     "grid_overhead": grid_overhead,
+    "scheduling": scheduling,
     "start_up": start_up,
     "soak": soak,
     "report_size": report_size,

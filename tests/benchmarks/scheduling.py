@@ -1,0 +1,151 @@
+"""What a cell costs beyond its training when a grid is trained elsewhere, against its length.
+
+    python tests/benchmarks/scheduling.py [LARGEST] [simulated] [ray]
+
+Grids of 100, 1,000 and so on up to LARGEST (10,000 unless said) cells that are over at once, each
+grid into an empty folder through all that `bench run` does: jobs, records, tables at the end.
+"simulated" answers within this process, as 8 workers: what is left is the suite's own part. "ray"
+is a Ray cluster on this machine with 8 logical workers. Prints JSON: milliseconds a cell.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from bench.console import Console  # noqa: E402
+from bench.draft import Draft, Job  # noqa: E402
+from bench.execute import execute  # noqa: E402
+from bench.executors.remote import Cluster, News, RemoteExecutor  # noqa: E402
+from bench.messages import Done, Ready  # noqa: E402
+from bench.store import Store  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
+from tests.made import made_record, made_run  # noqa: E402
+from tests.test_execute import planned  # noqa: E402
+
+WORKERS = 8
+SEEDS = 10
+
+
+class Simulated:
+    """A cluster whose jobs are over as soon as they are asked after."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+
+    def room(self) -> int:
+        """As many as it has workers."""
+        return WORKERS
+
+    def begin(self, jobs: Sequence[Job]) -> list[str]:
+        """Takes them."""
+        self.jobs |= {job.run.id: job for job in jobs}
+        return [job.run.id for job in jobs]
+
+    def news(self, tickets: Sequence[str]) -> list[News]:
+        """All are over."""
+        return [said for ticket in tickets for said in self._said(ticket)]
+
+    def _said(self, ticket: str) -> list[News]:
+        record = finished(self.jobs.pop(ticket))
+        return [(ticket, Ready(import_s=0.0)), (ticket, Done(record=record))]
+
+    def stop(self, tickets: Sequence[str]) -> None:
+        """Nothing runs."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def finished(job: Job) -> Any:
+    """The record of a job, as large as a real one."""
+    made = made_record(job.run.seed, epochs=16)
+    draft = Draft(job=job, curve=list(made.curve))
+    draft.metrics, draft.throughput = made.metrics, made.throughput
+    return draft.record("ok")
+
+
+def at_once(
+    line: bytes, timeout_s: float, engine: str, ours: Any, threads: Any
+) -> Iterator[bytes | dict[str, bytes]]:
+    """What a Ray task does instead of training."""
+    import msgspec
+
+    yield msgspec.json.encode(Ready(import_s=0.0))
+    yield {}
+    yield msgspec.json.encode(Done(record=finished(msgspec.json.decode(line, type=Job))))
+
+
+@contextmanager
+def simulated() -> Iterator[Cluster]:
+    """Within this process."""
+    yield Simulated()
+
+
+@contextmanager
+def on_ray() -> Iterator[Cluster]:
+    """Ray on this machine."""
+    import ray
+    from ray.cluster_utils import Cluster as Nodes
+
+    from bench.executors import ray as executing
+
+    executing.serve = at_once
+    head = {"num_cpus": WORKERS, "include_dashboard": False}
+    nodes = Nodes(initialize_head=True, head_node_args=head)
+    try:
+        yield executing.RayCluster.connect(nodes.address, device="cpu", timeout_s=60.0)
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+WAYS: dict[str, Callable[[], Any]] = {"simulated": simulated, "ray": on_ray}
+
+
+def cells_s(cluster: Cluster, cells: int) -> float:
+    """Seconds of a whole grid."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "made_shapes_cpu"
+        plan = planned(folder, 0)
+        plan.todo.extend(
+            made_run(number % SEEDS, architecture=f"net{number // SEEDS}")
+            for number in range(cells)
+        )
+        console = Console(quiet=True)
+        start = time.perf_counter()
+        outcome = execute(
+            plan, console, command="made", timeout_s=60.0, fail_fast=False,
+            executor=RemoteExecutor(cluster=cluster),
+        )  # fmt: skip
+        passed_s = time.perf_counter() - start
+        assert outcome.counts == {"ok": cells}, outcome
+        assert len(Store(folder).records()) == cells
+    return passed_s
+
+
+def main(largest: int = 10_000, *ways: str) -> None:
+    """Measures and prints."""
+    before = conditions()
+    figures: dict[str, dict[str, float]] = {}
+    with redirect_stdout(sys.stderr):
+        for way in ways or WAYS:
+            with WAYS[way]() as cluster:
+                cells_s(cluster, 10)  # the first is slow everywhere
+                figures[way] = {
+                    str(cells): round(1000 * cells_s(cluster, cells) / cells, 2)
+                    for cells in (100, 1_000, 10_000)
+                    if cells <= largest
+                }
+    told(before, {"workers": WORKERS, "ms_a_cell": figures})
+
+
+if __name__ == "__main__":
+    number, *rest = sys.argv[1:] or ["10000"]
+    main(int(number), *rest)
