@@ -101,8 +101,9 @@ def execute(
         )
         with stops_raise():
             try:
+                ahead = plan.setting.device == "cuda"
                 interrupted = work.train(
-                    lambda: executor or LocalExecutor(timeout_s=timeout_s), fail_fast
+                    lambda: executor or LocalExecutor(timeout_s=timeout_s, ahead=ahead), fail_fast
                 )
             except KeyboardInterrupt:  # between two runs, or a second time
                 interrupted = True

@@ -40,7 +40,8 @@ class Executor:
 
     statuses: tuple[str, ...] = ()
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, ahead: bool) -> None:
+        assert not ahead  # on a CPU it would disturb what is timed
         self.closed = False
         self._draft: Draft | None = None
         made.append(self)

@@ -135,6 +135,26 @@ def test_another_compiled_net_gets_another_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("actor")
+@pytest.mark.parametrize("dies", [False, True])
+def test_the_worker_after_the_present_one_is_started_ahead(tmp_path: Path, dies: bool) -> None:
+    before = set(children_of(os.getpid()))
+    executor = LocalExecutor(timeout_s=60.0, ahead=True)
+    jobs = [made_job(tmp_path, "plays", width=width, compile=True) for width in (1.0, 0.5, 0.25)]
+    records = executor.run(jobs, quiet())
+    first = next(records)
+    (ahead,) = set(children_of(os.getpid())) - before - {first.environment["pid"]}
+    if dies:
+        os.kill(ahead, signal.SIGKILL)
+        wait_until_gone(ahead)
+    second = next(records)
+    assert second.status == "ok"
+    assert (second.environment["pid"] == ahead) is not dies
+    assert len(set(children_of(os.getpid())) - before) == 2
+    records.close()
+    assert set(children_of(os.getpid())) == before
+
+
+@pytest.mark.usefixtures("actor")
 def test_a_worker_that_died_between_runs_costs_none(tmp_path: Path) -> None:
     jobs = [
         made_job(tmp_path, part, seed) for seed, part in enumerate(("dies_afterwards", "plays"))

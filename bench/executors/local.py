@@ -142,10 +142,14 @@ class LocalExecutor:
 
     Args:
         timeout_s: Longest that one run may take.
+        ahead: Whether the worker after the present one is started, and imports, while that one
+            trains. Of use on a GPU; on a CPU it would disturb what is timed.
     """
 
     timeout_s: float
+    ahead: bool = False
     _worker: Worker | None = None
+    _next: Worker | None = None
     _draft: Draft | None = None
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
@@ -160,6 +164,7 @@ class LocalExecutor:
                 yield record
         finally:
             self.stop()
+            self._end_next()
 
     def interrupted(self) -> list[Record]:
         """The record of the job that was cut off when the iterator was closed, if one was."""
@@ -212,12 +217,23 @@ class LocalExecutor:
         if present is not None and (present.key != key or present.process.poll() is not None):
             self.stop()
         if self._worker is None:
-            self._worker = Worker.start(key, log)
+            self._worker = self._hired(key, log)
             try:
                 self._worker.receive(time.monotonic() + STARTUP_TIMEOUT_S)
             except TimeoutError:
                 raise WorkerLost(f"no worker was ready in {STARTUP_TIMEOUT_S:g} s") from None
+        if self.ahead and self._next is None:
+            self._next = Worker.start("", Path(os.devnull))
         return self._worker
+
+    def _hired(self, key: str, log: Path) -> Worker:
+        """A worker that says that it is ready, or has: the next one, if it lives."""
+        if self._next is not None and self._next.process.poll() is None:
+            worker, self._next = self._next, None
+            worker.key = key
+            return worker
+        self._end_next()  # what it said is lost; another says it again
+        return Worker.start(key, log)
 
     def _failure(self, kind: str, message: str, log: Path) -> Failure:
         return Failure(type=kind, message=message, traceback=tail(log), log=f"logs/{log.name}")
@@ -228,6 +244,12 @@ class LocalExecutor:
             with stops_held():
                 self._worker.stop()
             self._worker = None
+
+    def _end_next(self) -> None:
+        if self._next is not None:
+            with stops_held():
+                self._next.stop()
+            self._next = None
 
 
 def cut_off(draft: Draft) -> Record:
