@@ -3,8 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
+
+from bench.report.aligned import BESIDE, Texts, aligned
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 IN_LINE = {ord(mark): " " for mark in "\n\t"}  # what would move a cell's text out of its place
 NOTES_WIDTH = 30  # of a terminal; longer notes are wrapped
@@ -97,33 +103,26 @@ def for_terminal(
         color: Whether it may use bold and colours.
         keep: Whether columns stay that are too wide together.
     """
-    from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    widths = {
-        name: max(map(cell_len, [column.header, *cells[name]])) + 3
+    shown = {
+        name: Texts(
+            header=column.header,
+            cells=[text.translate(IN_LINE) for text in cells[name]],
+            best=best[name],
+            right=column.is_number,
+        )
         for name, column in columns.items()
     }
+    widths = {
+        name: max(map(cell_len, [column.header, *column.cells])) + BESIDE
+        for name, column in shown.items()
+    }
     dropped = [] if keep or width is None else _dropped(columns, widths, width)
-    table = Table(header_style="bold", box=SIMPLE_HEAD)
     names = [name for name in columns if name not in dropped]
-    for name in names:
-        table.add_column(
-            Text(columns[name].header),
-            justify="right" if columns[name].is_number else "left",
-            overflow="fold",
-        )
-    for index in range(len(next(iter(cells.values()), []))):
-        styles = ["bold green" if index in best[name] else "" for name in names]
-        table.add_row(
-            *(
-                Text(cells[name][index].translate(IN_LINE), style)
-                for name, style in zip(names, styles, strict=True)
-            )
-        )
+    kept = [shown[name] for name in names]
     needed = sum(widths[name] for name in names) + 2
     out = StringIO()
     console = Console(
@@ -132,13 +131,33 @@ def for_terminal(
         color_system="standard" if color else None, highlight=False,
     )  # fmt: skip
     console.print(Text(title, "bold"))  # above the table, which may be narrower
-    console.print(table)
+    table = aligned(kept, width=console.width, color=color)
+    if table is None:
+        console.print(_by_rich(kept))
+    else:
+        out.write(table)
     for note in notes:
         console.print(Text(note, "dim"))
     if dropped:
         left_out = ", ".join(columns[name].header for name in dropped)
         console.print(Text(f"left out for width: {left_out}", "dim"))
     return out.getvalue()
+
+
+def _by_rich(columns: Sequence[Texts]) -> "Table":
+    """A table that wraps what is too wide."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    for column in columns:
+        justify: Literal["right", "left"] = "right" if column.right else "left"
+        table.add_column(Text(column.header), justify=justify, overflow="fold")
+    for index, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
+        styles = ("bold green" if index in column.best else "" for column in columns)
+        table.add_row(*map(Text, row, styles))
+    return table
 
 
 def _dropped(columns: Mapping[str, Column], widths: Mapping[str, int], width: int) -> list[str]:
