@@ -1,13 +1,13 @@
 """What every reader of records relies on is checked when one is read and when one is written."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bench.record import Record, RecordError, Throughput, encode
 from bench.soundness import LARGEST, problem
@@ -79,15 +79,15 @@ def numbers(plain: Any) -> Iterator[tuple[Any, Any]]:
             yield plain, key
 
 
-@given(st.data())
-def test_looked_at_all_at_once_or_one_by_one_the_same_is_found(data: st.DataObject) -> None:
+def test_looked_at_all_at_once_or_one_by_one_the_same_is_found() -> None:
     plain = msgspec.json.decode(encode(made_record(epochs=2)))
-    places = list(numbers(plain))
-    for _ in range(data.draw(st.integers(1, 2))):
-        part, key = data.draw(st.sampled_from(places))
-        part[key] = data.draw(st.sampled_from(ODD))
-    try:
-        record = msgspec.convert(plain, Record, strict=True)
-    except msgspec.ValidationError:
-        return
-    assert problem(record, plain) == problem(record)
+    found = Counter[bool]()
+    for part, key in list(numbers(plain)):
+        right = part[key]
+        for part[key] in ODD:
+            with suppress(msgspec.ValidationError):
+                record = msgspec.convert(plain, Record, strict=True)
+                assert problem(record, plain) == problem(record)
+                found[problem(record) == ""] += 1
+        part[key] = right
+    assert min(found[True], found[False]) > 100
