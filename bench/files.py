@@ -102,8 +102,11 @@ def read_file(path: Path, most: int) -> bytes:
             raise StrangeFile("it is no plain file")
         if status.st_size > most:
             raise StrangeFile(f"its {status.st_size:,} bytes are more than {most:,}")
+        content = os.read(descriptor, status.st_size + 1)
+        if len(content) == status.st_size:
+            return content  # as nearly always; else it is large, or grows
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(most)
+            return content + file.read(most - len(content))
     finally:
         os.close(descriptor)
 

@@ -280,7 +280,7 @@ def _as_record(plain: dict[str, Any]) -> Record:
         record = msgspec.convert(plain, Record, strict=True)
     except msgspec.ValidationError as error:
         raise RecordError(str(error)) from error
-    problem = soundness.problem(record)
+    problem = soundness.problem(record, plain)
     if problem:
         raise RecordError(problem)
     return record

@@ -3,11 +3,16 @@
 from pathlib import Path
 
 from bench.files import StoreError, StrangeFile, move_aside, read_file
+from bench.printable import legible
 from bench.record import LARGEST_FILE, NewerRecord, Record, RecordError, decode
 
 
-def read_record(path: Path) -> Record | None:
+def read_record(path: Path, *, legibly: bool = False) -> Record | None:
     """The record in "<run_id>.json" or "<run_id>.<attempt>.json"; None when there is no such file.
+
+    Args:
+        path: The file.
+        legibly: Whether its texts are made safe to show.
 
     Raises:
         RecordError: It is damaged.
@@ -27,7 +32,7 @@ def read_record(path: Path) -> Record | None:
         raise StoreError(f"{path} was {error}") from error
     if record.run_id != path.name.partition(".")[0]:
         raise RecordError(f"it holds the record of another run, {record.run_id:.40}")
-    return record
+    return legible(record, content) if legibly else record
 
 
 def set_aside(path: Path, folder: Path, reason: str) -> str:

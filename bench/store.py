@@ -156,41 +156,49 @@ class Store:
         """
         return self._decode(self.record_path(run_id), on_warning)
 
-    def records(self, on_warning: Callable[[str], None] = _to_stderr) -> list[Record]:
+    def records(
+        self, on_warning: Callable[[str], None] = _to_stderr, *, legibly: bool = False
+    ) -> list[Record]:
         """All records, in the order of their ids.
 
         Args:
             on_warning: Is told, in one sentence, of each damaged file and where it was moved.
+            legibly: Whether their texts are made safe to show.
 
         Raises:
             StoreError: A newer version of the suite wrote one of them; it is left untouched.
         """
         with explained(f"read {self._records}"):
             try:
-                paths = sorted(self._records.iterdir())
+                paths = sorted(self._records.iterdir(), key=lambda path: path.name)
             except FileNotFoundError:
                 return []
-        found = (self._decode(path, on_warning) for path in paths if path.suffix == ".json")
+        texts = (path for path in paths if path.suffix == ".json")
+        found = (self._decode(path, on_warning, legibly) for path in texts)
         with collector_rests():
             return [record for record in found if record is not None]
 
-    def _decode(self, path: Path, on_warning: Callable[[str], None]) -> Record | None:
+    def _decode(
+        self, path: Path, on_warning: Callable[[str], None], legibly: bool = False
+    ) -> Record | None:
         """The record in a file; None when there is none, or it was damaged (and moved away)."""
         try:
-            return read_record(path)
+            return read_record(path, legibly=legibly)
         except RecordError as error:
             reason = str(error)
         try:
             with self._alone():  # it may be written anew just now, and must not be moved then
-                return self._settled(path, on_warning)
+                return self._settled(path, on_warning, legibly)
         except StoreError:  # a read-only results folder can still be shown
             on_warning(f"{path} is left out: {reason}")
             return None
 
-    def _settled(self, path: Path, on_warning: Callable[[str], None]) -> Record | None:
+    def _settled(
+        self, path: Path, on_warning: Callable[[str], None], legibly: bool = False
+    ) -> Record | None:
         """Likewise, for who is alone."""
         try:
-            return read_record(path)
+            return read_record(path, legibly=legibly)
         except RecordError as error:
             on_warning(set_aside(path, self._records / ".quarantine", str(error)))
             return None

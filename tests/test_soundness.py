@@ -1,8 +1,12 @@
 """What every reader of records relies on is checked when one is read and when one is written."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.record import Record, RecordError, Throughput, encode
@@ -60,3 +64,30 @@ def test_what_no_run_can_leave_is_told_and_not_written(record: Record, said: str
     assert problem(record).startswith(said)
     with pytest.raises(RecordError, match="cannot be kept: "):
         encode(record)
+
+
+ODD = (-1, -0.0005, -0.5, 0, 0.0, 1, 1.0005, 1.5, LARGEST, 2 * LARGEST, 10**16, 10**30, -(10**30))
+
+
+def numbers(plain: Any) -> Iterator[tuple[Any, Any]]:
+    """Where numbers stand in plain data: a container and a key."""
+    items = plain.items() if isinstance(plain, dict) else enumerate(plain)
+    for key, value in list(items):
+        if isinstance(value, dict | list):
+            yield from numbers(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield plain, key
+
+
+def test_looked_at_all_at_once_or_one_by_one_the_same_is_found() -> None:
+    plain = msgspec.json.decode(encode(made_record(epochs=2)))
+    found = Counter[bool]()
+    for part, key in list(numbers(plain)):
+        right = part[key]
+        for part[key] in ODD:
+            with suppress(msgspec.ValidationError):
+                record = msgspec.convert(plain, Record, strict=True)
+                assert problem(record, plain) == problem(record)
+                found[problem(record) == ""] += 1
+        part[key] = right
+    assert min(found[True], found[False]) > 100

@@ -49,8 +49,8 @@ def find(root: Path, wanted: str, on_warning: Callable[[str], None] | None = Non
     known: list[tuple[Record, Store]] = []
     for group in groups(root):
         store = Store(group.folder)
-        records = store.records(on_warning) if on_warning else store.records()
-        known += [(legible(record), store) for record in records]
+        warned = {"on_warning": on_warning} if on_warning else {}
+        known += [(record, store) for record in store.records(**warned, legibly=True)]
     if not known:
         raise UsageError(f"there are no records under {root}: `bench run` makes some")
     for test in (_is_it, _begins_so, _holds_it):

@@ -1,18 +1,19 @@
 """Tables of texts as people see them: Markdown, or drawn for a terminal."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.report.aligned import BESIDE, Texts, aligned
-
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 IN_LINE = {ord(mark): " " for mark in "\n\t"}  # what would move a cell's text out of its place
+RULE = "\u2500"
+BEST = "bold green"
 NOTES_WIDTH = 30  # of a terminal; longer notes are wrapped
 
 
@@ -107,23 +108,14 @@ def for_terminal(
     from rich.console import Console
     from rich.text import Text
 
-    shown = {
-        name: Texts(
-            header=column.header,
-            cells=[text.translate(IN_LINE) for text in cells[name]],
-            best=best[name],
-            right=column.is_number,
-        )
+    cells = {name: [text.translate(IN_LINE) for text in cells[name]] for name in columns}
+    widths = {
+        name: max(map(cell_len, [column.header, *cells[name]])) + 3
         for name, column in columns.items()
     }
-    widths = {
-        name: max(map(cell_len, [column.header, *column.cells])) + BESIDE
-        for name, column in shown.items()
-    }
     dropped = [] if keep or width is None else _dropped(columns, widths, width)
-    names = [name for name in columns if name not in dropped]
-    kept = [shown[name] for name in names]
-    needed = sum(widths[name] for name in names) + 2
+    shown = {name: column for name, column in columns.items() if name not in dropped}
+    needed = sum(widths[name] for name in shown) + 2
     out = StringIO()
     console = Console(
         file=out, width=width or max(needed, *map(len, (title, *notes))),
@@ -131,11 +123,11 @@ def for_terminal(
         color_system="standard" if color else None, highlight=False,
     )  # fmt: skip
     console.print(Text(title, "bold"))  # above the table, which may be narrower
-    table = aligned(kept, width=console.width, color=color)
-    if table is None:
-        console.print(_by_rich(kept))
+    if needed <= console.width:
+        for line in _lines(shown, cells, best):
+            console.print(line, soft_wrap=True)
     else:
-        out.write(table)
+        console.print(_wrapped(shown, cells, best))
     for note in notes:
         console.print(Text(note, "dim"))
     if dropped:
@@ -144,20 +136,60 @@ def for_terminal(
     return out.getvalue()
 
 
-def _by_rich(columns: Sequence[Texts]) -> "Table":
-    """A table that wraps what is too wide."""
+def _wrapped(
+    columns: Mapping[str, Column],
+    cells: Mapping[str, Sequence[str]],
+    best: Mapping[str, Collection[int]],
+) -> "Table":
+    """A table that breaks the lines within its cells where it must."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(header_style="bold", box=SIMPLE_HEAD)
-    for column in columns:
-        justify: Literal["right", "left"] = "right" if column.right else "left"
-        table.add_column(Text(column.header), justify=justify, overflow="fold")
-    for index, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
-        styles = ("bold green" if index in column.best else "" for column in columns)
-        table.add_row(*map(Text, row, styles))
+    for column in columns.values():
+        table.add_column(
+            Text(column.header), justify="right" if column.is_number else "left", overflow="fold"
+        )
+    for index in range(len(next(iter(cells.values()), []))):
+        texts = {name: cells[name][index] for name in columns}
+        table.add_row(
+            *(Text(text, BEST if index in best[name] else "") for name, text in texts.items())
+        )
     return table
+
+
+def _lines(
+    columns: Mapping[str, Column],
+    cells: Mapping[str, Sequence[str]],
+    best: Mapping[str, Collection[int]],
+) -> "Iterator[Text]":
+    """The same where every row fits in a line: rich takes a second for a thousand such rows."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    room = {
+        name: max(map(cell_len, [column.header, *cells[name]])) for name, column in columns.items()
+    }
+
+    def line(row: Mapping[str, str], bold: Collection[str], style: str) -> Text:
+        made = Text(" ")
+        for name, text in row.items():
+            space = " " * (room[name] - cell_len(text))
+            right = columns[name].is_number
+            made.append(f" {space}" if right else " ")
+            made.append(text, style if name in bold else "")
+            made.append("  " if right else f"{space}  ")
+        return made
+
+    total = sum(room.values()) + 3 * len(room) + 1
+    yield Text(" " * total)
+    yield line({name: column.header for name, column in columns.items()}, columns, "bold")
+    yield Text(f" {RULE * (total - 2)} ")
+    for index in range(len(next(iter(cells.values()), []))):
+        row = {name: cells[name][index] for name in columns}
+        yield line(row, [name for name in columns if index in best[name]], BEST)
+    yield Text(" " * total)
 
 
 def _dropped(columns: Mapping[str, Column], widths: Mapping[str, int], width: int) -> list[str]:

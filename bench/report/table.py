@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from bench.files import StoreError
-from bench.printable import legible
 from bench.record import Record
 from bench.report.cautions import cautions
 from bench.report.columns import COLUMNS, NOT_REACHED, TableError, laid_out, shown
@@ -118,8 +117,8 @@ def _chosen_groups(
     found = {}
     for group in groups(root, machines=machine):
         store = Store(group.folder)
-        records = store.records(on_warning) if on_warning else store.records()
-        found[group] = [legible(record) for record in records]
+        warned = {"on_warning": on_warning} if on_warning else {}
+        found[group] = store.records(**warned, legibly=True)
     cells = list({record.cell: None for records in found.values() for record in records})
     if not cells:
         raise StoreError(f"there are no records under {root}: `bench run` makes some")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from bench.files import StoreError, write_atomically
 from bench.groups import Group, groups
-from bench.printable import legible
 from bench.record import Record
 from bench.report.loaders_reading import read
 from bench.report.page import render
@@ -70,7 +69,7 @@ def write(order: Order, report: Report) -> list[Path]:
 def _chosen(order: Order, report: Report) -> dict[Group, list[Record]]:
     """The groups that have something to show, and the records that match."""
     found = {
-        group: [legible(record) for record in Store(group.folder).records(report)]
+        group: Store(group.folder).records(report, legibly=True)
         for group in groups(order.results, machines=order.machines)
     }
     cells = list({record.cell: None for records in found.values() for record in records})
