@@ -38,24 +38,26 @@ def table(
     """Show the matrix: one table for each machine, source and scale, this machine's first."""
 
     def work() -> str:
+        from bench.collecting import collector_rests
         from bench.console import terminal
         from bench.environment import this_machine
         from bench.report.pivot import shape
         from bench.report.table import render_all
 
         screen = terminal()
-        return render_all(
-            results,
-            form,  # type: ignore[arg-type]
-            machine=this_machine(),
-            sort_by=sort,
-            columns=_names(columns),
-            expression=select,
-            target=target,
-            shape=shape(group=_names(group), metric=metric, pivot=_names(pivot)),
-            width=screen.width,
-            color=screen.color,
-        )
+        with collector_rests():  # it would look through all records again and again
+            return render_all(
+                results,
+                form,  # type: ignore[arg-type]
+                machine=this_machine(),
+                sort_by=sort,
+                columns=_names(columns),
+                expression=select,
+                target=target,
+                shape=shape(group=_names(group), metric=metric, pivot=_names(pivot)),
+                width=screen.width,
+                color=screen.color,
+            )
 
     typer.echo(guarded(work, debug=debug), nl=False)
 

@@ -2,12 +2,15 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench import cli_table
 from bench import store as storing
 from bench.collecting import collector_rests
 from bench.record import Record
+from bench.report import table as tables
 from bench.store import Store
 from tests.made import made_record
 
@@ -35,11 +38,26 @@ def test_it_rests_while_records_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[bool] = []
     read = storing.read_record
 
-    def watched(path: Path) -> Record | None:
+    def watched(path: Path, *, legibly: bool = False) -> Record | None:
         seen.append(gc.isenabled())
-        return read(path)
+        return read(path, legibly=legibly)
 
     monkeypatch.setattr(storing, "read_record", watched)
     assert len(Store(tmp_path).records()) == 1
+    assert seen == [False]
+    assert gc.isenabled()
+
+
+def test_it_rests_until_the_table_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(tmp_path / "m_shapes_cpu").write(made_record())
+    seen: list[bool] = []
+    drawn = tables.drawn
+
+    def watched(*args: Any, **kwargs: Any) -> str:
+        seen.append(gc.isenabled())
+        return drawn(*args, **kwargs)
+
+    monkeypatch.setattr(tables, "drawn", watched)
+    cli_table.table(tmp_path, form="md")
     assert seen == [False]
     assert gc.isenabled()
