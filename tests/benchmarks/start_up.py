@@ -3,7 +3,7 @@
     python tests/benchmarks/start_up.py [REPEATS] [LARGEST]
 
 Made records of sixteen epochs and ten classes, ten seeds a cell, all of one size: 10, 100, ... up
-to LARGEST (100,000 unless said). Whole processes, each command in turn, REPEATS rounds (5 unless
+to LARGEST (10,000 unless said). Whole processes, each command in turn, REPEATS rounds (5 unless
 said) but one only of more than 10,000 records; a bare `python -c pass` is measured beside them.
 Prints JSON: wall seconds; seconds of CPU, which other work on the machine disturbs less; the peak
 memory (never below that of this process); and what each record more costs from one size to the
@@ -87,7 +87,7 @@ def growth(cpu_s: dict[int, float]) -> Iterator[dict[str, float]]:
         yield {"from": few, "to": many, "cpu_us": round(1e6 * (many_s - few_s) / (many - few), 1)}
 
 
-def main(repeats: int = 5, largest: int = 100_000) -> None:
+def main(repeats: int = 5, largest: int = 10_000) -> None:
     """Measures and prints."""
     before = conditions()
     sizes = [size for size in (10, 100, 1_000, 10_000, 100_000) if size <= largest]
