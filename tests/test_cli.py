@@ -30,7 +30,7 @@ OPTIONS = {
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out", "--plugin",
             "--timeout", "--executor", "--address", "--retry-failed", "--fail-fast",
-            "--wait", "--share", "--dry-run",
+            "--wait", "--share", "--shard", "--dry-run",
             "--report", "--profile", "--progress", "--quiet", "--debug",
         }
     ),
@@ -159,6 +159,10 @@ def test_the_version_is_shown() -> None:
         (["--epochs", "0"], "--epochs is at least 1, got 0"),
         (["--target", "94"], "--target is a share in (0, 1]"),
         (["--wait", "--share"], "leave one of them out"),
+        (["--shard", "0/8"], "--shard 0/8: shards are counted from 1 to 8"),
+        (["--shard", "9/8"], "--shard 9/8: shards are counted from 1 to 8"),
+        (["--shard", "3/0"], "--shard 3/0: a grid has 1 to 10,000 shards"),
+        (["--shard", "x"], "--shard takes K/N, as in 3/8 for the third of eight, got 'x'"),
     ],
 )
 def test_a_run_that_cannot_be_is_one_sentence_and_writes_nothing(
