@@ -13,6 +13,17 @@ def read_record(path: Path) -> Record | None:
         RecordError: It is damaged.
         StoreError: It cannot be read, or a newer version of the suite wrote it.
     """
+    found = read_whole(path)
+    return found[0] if found else None
+
+
+def read_whole(path: Path) -> tuple[Record, bytes] | None:
+    """Likewise, with the bytes of the file.
+
+    Raises:
+        RecordError: It is damaged.
+        StoreError: It cannot be read, or a newer version of the suite wrote it.
+    """
     try:
         content = read_file(path, LARGEST_FILE)
     except FileNotFoundError:
@@ -27,7 +38,7 @@ def read_record(path: Path) -> Record | None:
         raise StoreError(f"{path} was {error}") from error
     if record.run_id != path.name.partition(".")[0]:
         raise RecordError(f"it holds the record of another run, {record.run_id:.40}")
-    return record
+    return record, content
 
 
 def set_aside(path: Path, folder: Path, reason: str) -> str:
@@ -39,4 +50,4 @@ def set_aside(path: Path, folder: Path, reason: str) -> str:
     return f"{path} was moved to {target}, its run counts as not done: {reason}"
 
 
-__all__ = ["read_record", "set_aside"]
+__all__ = ["read_record", "read_whole", "set_aside"]

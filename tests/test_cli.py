@@ -69,6 +69,9 @@ OPTIONS = {
     "compare": frozenset(
         {"a", "b", "-a", "-b", "-k", "--metric", "--fail-on", "--format", "--debug"}
     ),
+    "merge": frozenset({"sources", "--out", "--debug"}),
+    "export": frozenset({"results", "file", "-k", "--without", "--debug"}),
+    "import": frozenset({"file", "--out", "--debug"}),
     "list": frozenset({"kind", "--plugin", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),
