@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bench import cli
+from bench import cli, room
 from bench.check import check
 from bench.errors import UsageError
 from bench.files import StoreError
+from bench.locks import held
 from bench.merging import Merged, merge, told
-from bench.record import Record, decode, encode
+from bench.record import Record, as_text, decode, digest, encode
 from bench.store import Store
 from bench.uniting import found_in, numbered, unite
 from tests.made import made_record
@@ -289,8 +291,6 @@ def test_a_folder_in_use_is_refused_before_anything_is_merged(
     keep(group(a), at(1))
     keep(group(out), at(2))
     before = everything(out)
-    from bench.locks import held
-
     lock = held(out / ".merge.lock", notice=print) if busy == "a merge" else group(out).lock()
     with lock:
         done = bench("merge", a, "--out", out)
@@ -349,8 +349,6 @@ def test_a_group_of_a_source_that_is_a_link_to_the_target_is_refused(a: Path, ou
 def test_a_full_disk_is_said_before_anything_is_merged(
     a: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import room
-
     monkeypatch.setattr(room, "NEEDED_MIB", 2**40)
     keep(group(a), at(1))
     with pytest.raises(StoreError, match="MiB are free for"):
@@ -360,10 +358,6 @@ def test_a_full_disk_is_said_before_anything_is_merged(
 
 def test_a_record_keeps_what_this_version_does_not_know() -> None:
     """A number that is given anew costs no field of a later version with the same schema."""
-    import msgspec
-
-    from bench.record import as_text, digest
-
     plain = msgspec.json.decode(encode(made_record())) | {"later": {"x": 1.5}, "content_hash": ""}
     content = as_text(plain | {"content_hash": digest(plain)})
     changed = numbered(content, 7)
