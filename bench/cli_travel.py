@@ -58,8 +58,10 @@ def import_results(
 
     def work() -> int:
         from bench import merging, unpacking
+        from bench.signals import stops_raise
 
-        merged = unpacking.import_file(file, out, _tell)
+        with stops_raise():  # so that what is unpacked aside does not stay
+            merged = unpacking.import_file(file, out, _tell)
         typer.echo(printable(merging.told(merged, out)), nl=False)
         return merged.exit_code
 

@@ -59,11 +59,13 @@ class Source:
         folder: Where it is.
         run_ids: Of its records.
         damaged: Its records that cannot be used, with the reason.
+        kinds: What they are of, source and scale.
     """
 
     folder: Path
     run_ids: frozenset[str]
     damaged: Mapping[Path, str]
+    kinds: frozenset[tuple[str, str]]
 
 
 def merge(sources: Sequence[Path], out: Path, report: Report) -> Merged:
@@ -75,14 +77,17 @@ def merge(sources: Sequence[Path], out: Path, report: Report) -> Merged:
         report: Gets a line for what must be known: what is left out, what is in use.
 
     Raises:
-        UsageError: A source is, holds, or lies in the folder that they are to go to.
+        UsageError: A source is, holds, or lies in the folder that they are to go to, or groups of
+            one name hold what no table may mix.
         StoreError: There is no such source, a newer version wrote a record, the folder is in use,
             or something cannot be read or written.
     """
     found = groups_of(sources, out)
-    parts = {name: [_surveyed(folder, report) for folder in found[name]] for name in found}
-    for name in parts:
-        _refuse_newer(out / name)
+    parts = {name: [_surveyed(folder) for folder in found[name]] for name in found}
+    for name, of_name in parts.items():
+        _refuse_mixture(name, [*of_name, _surveyed(out / name)])
+    for folder in (source.folder for of_name in parts.values() for source in of_name):
+        _tell_of_writers(folder, report)
     merged = Merged()
     with explained(f"make the folder {out}"):
         make_folder(out)
@@ -138,12 +143,7 @@ def _refuse_overlap(source: Path, out: Path) -> None:
         raise UsageError(f"the source {source} lies inside of --out {out}: name one beside it")
 
 
-def _surveyed(folder: Path, report: Report) -> Source:
-    """What there is to merge in a group.
-
-    Raises:
-        StoreError: A newer version of the suite wrote one of its records.
-    """
+def _tell_of_writers(folder: Path, report: Report) -> None:
     running, holder = locks.look(folder / ".lock")
     if running:
         who = f" ({holder})" if holder else ""
@@ -151,23 +151,38 @@ def _surveyed(folder: Path, report: Report) -> Source:
             f"{folder} is being written{who}: what it has recorded so far is taken; do the same "
             "again when that has ended"
         )
-    run_ids, damaged = set(), {}
+
+
+def _surveyed(folder: Path) -> Source:
+    """What there is in a group.
+
+    Raises:
+        StoreError: A newer version of the suite wrote one of its records.
+    """
+    run_ids, damaged, kinds = set(), {}, set()
     for path in records_in(folder):
         try:
             record = read_record(path)
         except RecordError as error:
             damaged[path] = str(error)
         else:
-            run_ids |= {record.run_id} if record else set()
-    return Source(folder=folder, run_ids=frozenset(run_ids), damaged=damaged)
+            if record is not None:
+                run_ids.add(record.run_id)
+                kinds.add((record.cell.source, record.cell.scale))
+    return Source(
+        folder=folder, run_ids=frozenset(run_ids), damaged=damaged, kinds=frozenset(kinds)
+    )
 
 
-def _refuse_newer(group: Path) -> None:
-    for path in records_in(group):
-        try:
-            read_record(path)
-        except RecordError:  # set aside when its run is merged, as whoever reads it does
-            continue
+def _refuse_mixture(name: str, parts: Sequence[Source]) -> None:
+    """Groups that a person gave one name; those that the suite names differ."""
+    kinds = frozenset[tuple[str, str]]().union(*(part.kinds for part in parts))
+    if len(kinds) > 1:
+        folders_ = ", ".join(str(part.folder) for part in parts if part.kinds)
+        said = " and ".join(f"{source} at {scale} scale" for source, scale in sorted(kinds))
+        raise UsageError(
+            f"the group {name} would mix {said} ({folders_}): give each a group of its own"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

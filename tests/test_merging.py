@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,22 @@ def test_a_group_of_a_source_that_is_a_link_to_the_target_is_refused(a: Path, ou
     (a / GROUP).symlink_to(out / GROUP)
     with pytest.raises(UsageError, match="is itself the group to merge into"):
         merge([a], out, print)
+
+
+def test_groups_of_one_name_are_not_mixed_where_no_table_may(a: Path, b: Path, out: Path) -> None:
+    """A person may have named them: what the suite names has source and scale in it."""
+    keep(group(a), at(1))
+    keep(group(b), replace(made_record(source="cifar10", scale="full"), finished=at(1).finished))
+    with pytest.raises(UsageError) as caught:
+        merge([a, b], out, print)
+    assert str(caught.value) == (
+        f"the group {GROUP} would mix cifar10 at full scale and shapes at cpu scale "
+        f"({a / GROUP}, {b / GROUP}): give each a group of its own"
+    )
+    assert not out.exists()
+    merge([a], out, print)
+    with pytest.raises(UsageError, match="would mix cifar10 at full scale and shapes"):
+        merge([b], out, print)
 
 
 def test_a_full_disk_is_said_before_anything_is_merged(
