@@ -75,7 +75,7 @@ def rank(record: Record, *, present: bool) -> tuple[int, str]:
     return worth, record.finished
 
 
-@settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(sources=st.lists(folders(), min_size=1, max_size=3), before=st.none() | folders())
 def test_whatever_was_anywhere_is_there_once_and_the_best_is_the_record(
     sources: list[list[Record]], before: list[Record] | None
