@@ -69,7 +69,7 @@ def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Report
     Raises:
         StoreError: There is no such folder, or no group in it.
     """
-    found = _folders(results)
+    found = folders(results)
     if not found:
         raise StoreError(f"there are no results under {results}: `bench run` makes some")
     records, findings = 0, list[Finding]()
@@ -80,7 +80,7 @@ def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Report
     return Checked(groups=len(found), records=records, findings=tuple(findings))
 
 
-def _folders(results: Path) -> list[Path]:
+def folders(results: Path) -> list[Path]:
     """Those of all groups; where pipelines were only measured alone, git keeps no records/."""
     found = [group.folder for group in groups(results)]
     alone = [path.parent for depth in DEPTHS for path in results.glob(depth + LOADERS)]
@@ -219,4 +219,4 @@ def check_form(form: str) -> None:
         raise UsageError(unknown_name("format", form, list(FORMS)))
 
 
-__all__ = ["Checked", "check", "check_form", "render"]
+__all__ = ["Checked", "check", "check_form", "folders", "render"]

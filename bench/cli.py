@@ -27,6 +27,7 @@ from bench.cli_selfcheck import selfcheck
 from bench.cli_show import show
 from bench.cli_table import table
 from bench.cli_tensorboard import tensorboard
+from bench.cli_travel import export_results, import_results, merge
 from bench.cli_tune import tune
 from bench.guarding import guarded
 from bench.printable import printable
@@ -68,6 +69,9 @@ app.command()(tune)
 app.command()(check)
 app.command()(compare)
 app.command()(selfcheck)
+app.command()(merge)
+app.command(name="export")(export_results)
+app.command(name="import")(import_results)
 
 
 @app.callback()

@@ -99,6 +99,9 @@ def run(
             "--share", help="Work beside others that share the folder, also from other hosts."
         ),
     ] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="K/N: part K of N of the grid; see docs/travelling.md.")
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -145,6 +148,7 @@ def run(
         out=out,
         retry_failed=retry_failed,
         plugins=plugin or (),
+        shard=shard,
     )
 
     def carry_out(console: "Reporter") -> int:
@@ -160,6 +164,8 @@ def run(
         with used(options.plugins) as plugins:
             plan = planning.make(options, console.progress)
         plan.notices.extend(plugins.told())
+        if plan.shard:
+            console.progress(plan.shard)
         console.plan(plan, every=dry_run)
         if dry_run:
             return 0
@@ -180,6 +186,8 @@ def run(
                 advice=ADVICE,
                 executor=where,
             )
+        if plan.shard:
+            console.progress(plan.shard)
         console.summary(outcome.counts, plan.folder / "matrix.md", command)
         if outcome.problem:
             said = f"{outcome.problem}. When that is mended, go on with: {command}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from bench import environment, grid, recipe_files, registry
+from bench import environment, grid, recipe_files, registry, shards
 from bench.cell import AXES, Cell, Precision, Run, Scale
 from bench.changes import apply as apply_changes
 from bench.changes import parse as parse_changes
@@ -51,6 +51,7 @@ class Options:
     out: Path = Path("results")
     retry_failed: bool = False
     plugins: Sequence[str] = ()
+    shard: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ class Plan:
         notices: What must not be missed.
         seen: Content hash of each record that there was, by run id.
         plugins: By what each plugin is loaded that runs need, by its origin as text.
+        shard: Which part of the grid the runs are; "" for the whole.
     """
 
     setting: Setting
@@ -82,6 +84,7 @@ class Plan:
     notices: list[str]
     seen: dict[str, str] = field(default_factory=dict)
     plugins: Mapping[str, str] = field(default_factory=dict)
+    shard: str = ""
 
 
 def make(options: Options, report: Callable[[str], None]) -> Plan:
@@ -120,7 +123,8 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
     data = sources.load(source, data_dir, report=report)
     folder = group_folder(options.out, environment.machine_name(device), source, setting.scale)
     seeds = range(options.seeds) if options.seed is None else [options.seed]
-    runs = grid.runs_of(cells, seeds, data.fingerprint)
+    whole, shard = grid.runs_of(cells, seeds, data.fingerprint), shards.parse(options.shard)
+    runs = shards.part(whole, shard)
     return sort_out(
         Plan(
             setting=setting,
@@ -133,6 +137,7 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
             skipped=[],
             notices=notices,
             plugins=registry.places(**{axis: {getattr(c, axis) for c in cells} for axis in AXES}),
+            shard=shards.told(shard, len(runs), len(whole)),
         ),
         options.retry_failed,
         notices.append,
@@ -166,6 +171,7 @@ def check(options: Options) -> None:
         raise UsageError(
             f"--seed takes one number from 0 to {SEEDS[-1]}, without --seeds, got {options.seed}"
         )
+    shards.parse(options.shard)
     if options.target is not None and not 0 < options.target <= 1:
         raise UsageError(f"--target is a share in (0, 1], as in 0.9 for 90 %, got {options.target}")
 

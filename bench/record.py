@@ -230,10 +230,10 @@ def encode(record: Record) -> bytes:
             out of range, or it is too large.
     """
     plain = strict(msgspec.to_builtins(replace(record, content_hash=""), enc_hook=str))
-    plain["content_hash"] = _hash(plain)
+    plain["content_hash"] = digest(plain)
     try:
         _as_record(plain)
-        return _text(plain)
+        return as_text(plain)
     except RecordError as error:
         raise RecordError(f"the record of {record.name} cannot be kept: {error}") from error
 
@@ -262,7 +262,7 @@ def decode(text: bytes) -> Record:
             f"{SCHEMA_VERSION}: upgrade it"
         )
     found = plain.get("content_hash")
-    if found != _hash({**plain, "content_hash": ""}):
+    if found != digest({**plain, "content_hash": ""}):
         raise RecordError("the content hash does not match: the file was changed or cut")
     try:
         return _as_record(plain)
@@ -286,7 +286,7 @@ def _as_record(plain: dict[str, Any]) -> Record:
     return record
 
 
-def _text(plain: dict[str, Any]) -> bytes:
+def as_text(plain: dict[str, Any]) -> bytes:
     """An entry a line for people; of very many classes, all in one line."""
     short = msgspec.json.encode(plain)
     long = msgspec.json.format(short, indent=1) + b"\n"
@@ -296,5 +296,6 @@ def _text(plain: dict[str, Any]) -> bytes:
     return text
 
 
-def _hash(plain: dict[str, Any]) -> str:
+def digest(plain: dict[str, Any]) -> str:
+    """The content hash of a record whose `content_hash` is ""."""
     return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()

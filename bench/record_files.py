@@ -18,6 +18,19 @@ def read_record(path: Path, *, legibly: bool = False) -> Record | None:
         RecordError: It is damaged.
         StoreError: It cannot be read, or a newer version of the suite wrote it.
     """
+    found = read_whole(path)
+    if found is None:
+        return None
+    return legible(*found) if legibly else found[0]
+
+
+def read_whole(path: Path) -> tuple[Record, bytes] | None:
+    """Likewise, with the bytes of the file.
+
+    Raises:
+        RecordError: It is damaged.
+        StoreError: It cannot be read, or a newer version of the suite wrote it.
+    """
     try:
         content = read_file(path, LARGEST_FILE)
     except FileNotFoundError:
@@ -32,7 +45,7 @@ def read_record(path: Path, *, legibly: bool = False) -> Record | None:
         raise StoreError(f"{path} was {error}") from error
     if record.run_id != path.name.partition(".")[0]:
         raise RecordError(f"it holds the record of another run, {record.run_id:.40}")
-    return legible(record, content) if legibly else record
+    return record, content
 
 
 def set_aside(path: Path, folder: Path, reason: str) -> str:
@@ -44,4 +57,4 @@ def set_aside(path: Path, folder: Path, reason: str) -> str:
     return f"{path} was moved to {target}, its run counts as not done: {reason}"
 
 
-__all__ = ["read_record", "set_aside"]
+__all__ = ["read_record", "read_whole", "set_aside"]

@@ -16,7 +16,7 @@ ELSEWHERE = Path("again")  # a run that is done is trained again in a results fo
 VERB = ["bench", "run"]
 VALUES = (
     "-k", "--seeds", "--seed", "--source", "--image-size", "--device", "--scale", "--precision",
-    "--progress",
+    "--progress", "--shard",
 )  # fmt: skip
 FLAGS = (
     "--decode", "--compile", "--no-compile", "--retry-failed", "--fail-fast", "--dry-run",

@@ -4,7 +4,7 @@ Nothing else in the suite touches these files. One `Store` is one group, the run
 source and scale:
 
     records/<run_id>.json       what each run left behind; everything else is derived or extra
-    records/.attempts/          earlier records of runs that were tried again
+    records/.attempts/          earlier records of a run, and what `bench merge` kept of theirs
     records/.quarantine/        files that are no valid record
     records/<run_id>.<n>.claim  who trains a run now, while several share the folder
     logs/<run_id>.log           output of the run's worker

@@ -138,6 +138,8 @@ COMMANDS = {
     "bench run --grid smoke --out elsewhere --fail-fast --progress json": CELLS["smoke"],
     "bench run --set batch_size=96 --set optimizer.lr=0.3 -kcnn4": CELLS["by hand"],
     "bench run --target 0.3 --source auto --device auto": CELLS["another target"],
+    "bench run --shard 2/8 --seeds 5": CELLS["default"],
+    "bench run --shard=2/8 --grid smoke": CELLS["smoke"],
     "bench run --grid seed --epochs 25": CELLS["25 epochs"],
 }  # fmt: skip
 

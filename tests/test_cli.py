@@ -29,8 +29,8 @@ OPTIONS = {
             "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out", "--plugin",
-            "--timeout", "--executor", "--address", "--slurm", "--retry-failed",
-            "--fail-fast", "--wait", "--share", "--dry-run",
+            "--timeout", "--executor", "--address", "--slurm", "--retry-failed", "--fail-fast",
+            "--wait", "--share", "--shard", "--dry-run",
             "--report", "--profile", "--progress", "--quiet", "--debug",
         }
     ),
@@ -69,6 +69,9 @@ OPTIONS = {
     "compare": frozenset(
         {"a", "b", "-a", "-b", "-k", "--metric", "--fail-on", "--format", "--debug"}
     ),
+    "merge": frozenset({"sources", "--out", "--debug"}),
+    "export": frozenset({"results", "file", "-k", "--without", "--debug"}),
+    "import": frozenset({"file", "--out", "--debug"}),
     "list": frozenset({"kind", "--plugin", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),
@@ -159,6 +162,10 @@ def test_the_version_is_shown() -> None:
         (["--epochs", "0"], "--epochs is at least 1, got 0"),
         (["--target", "94"], "--target is a share in (0, 1]"),
         (["--wait", "--share"], "leave one of them out"),
+        (["--shard", "0/8"], "--shard 0/8: shards are counted from 1 to 8"),
+        (["--shard", "9/8"], "--shard 9/8: shards are counted from 1 to 8"),
+        (["--shard", "3/0"], "--shard 3/0: a grid has 1 to 10,000 shards"),
+        (["--shard", "x"], "--shard takes K/N, as in 3/8 for the third of eight, got 'x'"),
     ],
 )
 def test_a_run_that_cannot_be_is_one_sentence_and_writes_nothing(

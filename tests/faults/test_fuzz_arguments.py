@@ -142,6 +142,7 @@ def run_words(random: Random) -> list[str]:
         ("--set", f"{random.choice(KEYS)}={number}"),
         ("--seeds", number),
         ("--seed", number),
+        ("--shard", random.choice((f"{number}/8", f"1/{number}", *ODD_TEXTS))),
         ("--epochs", number),
         ("--target", number),
         ("--image-size", number),
@@ -212,6 +213,9 @@ def test_any_words_after_bench_table_and_show_end_well(machine: Path) -> None:
             told("show", f"x{text}" if text.startswith("-") else text, "made")
             told("list", f"x{text}")
             told("check", f"x{text}")
+            told("merge", f"x{text}", "--out", "made/all")
+            told("export", f"x{text}", f"{text}.zip")
+            told("import", f"x{text}", "--out", "made/all")
 
     apart(work, writes=[machine / "made"])
 

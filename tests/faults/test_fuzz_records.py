@@ -15,7 +15,7 @@ import pytest
 from bench.check import check
 from bench.files import StoreError
 from bench.printable import printable
-from bench.record import LARGEST_FILE, Record, RecordError, _hash, decode, encode
+from bench.record import LARGEST_FILE, Record, RecordError, decode, digest, encode
 from bench.report.conclusions import conclude
 from bench.report.finding import find
 from bench.report.page import render as page
@@ -37,7 +37,7 @@ def hashed(plain: object) -> bytes:
     if not isinstance(plain, dict):
         return json.dumps(plain).encode()
     try:
-        plain["content_hash"] = _hash({**plain, "content_hash": ""})
+        plain["content_hash"] = digest({**plain, "content_hash": ""})
     except (ValueError, OverflowError, RecursionError):
         plain["content_hash"] = ""
     return json.dumps(plain).encode()

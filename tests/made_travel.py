@@ -1,0 +1,80 @@
+"""Groups made for tests of merging, exporting and importing, and what is in them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.record import Record, decode, digest, encode
+from bench.store import Store
+from tests.made import made_failure, made_record
+
+GROUP = "epyc_shapes_cpu"
+LOCKS = (".lock", ".merge.lock", ".derived.lock")
+
+
+def at(hour: int, seed: int = 0, status: str = "ok", **fields: Any) -> Record:
+    """A record of a run that ended in some hour of a day."""
+    made = made_record(seed) if status == "ok" else made_failure(seed, status=status)
+    return replace(made, finished=f"2026-01-01T{hour:02d}:00:00+00:00", **fields)
+
+
+def group(results: Path, name: str = GROUP) -> Store:
+    """A group of a results folder."""
+    return Store(results / name)
+
+
+def keep(store: Store, record: Record, *beside: str) -> Record:
+    """Writes a record and files of these kinds that belong to it, each with content of its own."""
+    written = store.write(record)
+    for kind in beside:
+        put(store.folder / name_of(kind, record), f"{kind} of {record.finished}".encode())
+    return written
+
+
+def name_of(kind: str, record: Record) -> str:
+    """Where a file that belongs to a record is in its group."""
+    endings = {"predictions": "npz", "logs": "log", "profiles": "txt"}
+    return f"{kind}/{record.run_id}.{endings[kind]}"
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Writes a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def place(store: Store, record: Record, *, earlier: bool) -> None:
+    """Puts a record where it belongs by its own number, as an earlier one or as the present one."""
+    folder = store.folder / "records"
+    name = f".attempts/{record.run_id}.{record.attempt}" if earlier else record.run_id
+    put(folder / f"{name}.json", encode(record))
+
+
+def mark(content: bytes) -> str:
+    """Names what a record says, whatever the number of its attempt."""
+    return digest(msgspec.json.decode(content) | {"attempt": 0, "content_hash": ""})
+
+
+def marks(folder: Path, pattern: str = "*/records/**/*.json") -> set[str]:
+    """Of all records in a folder, earlier ones too."""
+    return {mark(path.read_bytes()) for path in folder.glob(pattern) if path.is_file()}
+
+
+def tried(store: Store, run_id: str) -> dict[int, str]:
+    """The earlier records of a run: hour of their end by number."""
+    paths = (store.folder / "records" / ".attempts").glob(f"{run_id}.*.json")
+    found = [decode(path.read_bytes()) for path in paths]
+    assert all(record.run_id == run_id for record in found)
+    return {record.attempt: record.finished[11:13] for record in found}
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All files of a folder but locks and what was left unfinished."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in LOCKS and path.suffix != ".tmp"
+    }
