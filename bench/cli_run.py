@@ -84,6 +84,13 @@ def run(
         list[str] | None,
         typer.Option("--slurm", metavar="KEY=VALUE", help="As partition=gpu; can be repeated."),
     ] = None,
+    exclusive_timing: Annotated[
+        bool,
+        typer.Option(
+            "--exclusive-timing",
+            help="One run at a time on each host; again those that were timed beside others.",
+        ),
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed runs again.")
     ] = False,
@@ -144,6 +151,7 @@ def run(
         compile=compile_nets,
         out=out,
         retry_failed=retry_failed,
+        exclusive_timing=exclusive_timing,
         plugins=plugin or (),
     )
 
@@ -176,6 +184,7 @@ def run(
                 timeout_s=timeout,
                 fail_fast=fail_fast,
                 profile=profile,
+                exclusive_timing=exclusive_timing,
                 turn=turn,
                 advice=ADVICE,
                 executor=where,
