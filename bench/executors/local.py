@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
+from bench.alone import alone_on_host
 from bench.draft import Draft, Job
 from bench.environment import python_environment, python_module
 from bench.executors import Watcher
@@ -185,8 +186,17 @@ class LocalExecutor:
     def follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
         """What the worker says of one job, `Done` last, whatever happens; the draft learns of it.
 
-        The worker then waits for the next job, until `stop`.
+        The worker then waits for the next job, until `stop`. One that has to be alone on its host
+        is begun in its turn; what it waits for that is not its time.
         """
+        with alone_on_host() if job.alone else nullcontext():
+            for message in self._follow(job, draft):
+                if isinstance(message, Done):
+                    break
+                yield message
+        yield message  # with its turn over: whoever hears it may begin the next
+
+    def _follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
         log = Store(Path(job.folder)).log_path(job.run.id)
         with explained(f"remove the old log {log}"):
             log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
