@@ -181,7 +181,12 @@ def run(
         # Ray prints what becomes of its nodes; the standard output is for what the console says.
         with redirect_stdout(sys.stderr):
             where = hired(
-                wanted, device=plan.setting.device, timeout_s=timeout, told=console.progress
+                wanted,
+                device=plan.setting.device,
+                timeout_s=timeout,
+                told=console.progress,
+                share=share,
+                one_at_a_time=exclusive_timing,
             )
             outcome = execute(
                 plan,

@@ -143,11 +143,13 @@ class LocalExecutor:
 
     Args:
         timeout_s: Longest that one run may take.
+        settings: Of the workers' environment, above what they have anyhow.
         ahead: Whether the worker after the present one is started, and imports, while that one
             trains. Of use on a GPU; on a CPU it would disturb what is timed.
     """
 
     timeout_s: float
+    settings: Mapping[str, str] = field(default_factory=dict)
     ahead: bool = False
     _worker: Worker | None = None
     _next: Worker | None = None
@@ -164,8 +166,7 @@ class LocalExecutor:
                 self._draft = None
                 yield record
         finally:
-            self.stop()
-            self._end_next()
+            self.close()
 
     def interrupted(self) -> list[Record]:
         """The record of the job that was cut off when the iterator was closed, if one was."""
@@ -233,7 +234,7 @@ class LocalExecutor:
             except TimeoutError:
                 raise WorkerLost(f"no worker was ready in {STARTUP_TIMEOUT_S:g} s") from None
         if self.ahead and self._next is None:
-            self._next = Worker.start("", Path(os.devnull))
+            self._next = Worker.start("", Path(os.devnull), settings=self.settings)
         return self._worker
 
     def _hired(self, key: str, log: Path) -> Worker:
@@ -243,10 +244,15 @@ class LocalExecutor:
             worker.key = key
             return worker
         self._end_next()  # what it said is lost; another says it again
-        return Worker.start(key, log)
+        return Worker.start(key, log, settings=self.settings)
 
     def _failure(self, kind: str, message: str, log: Path) -> Failure:
         return Failure(type=kind, message=message, traceback=tail(log), log=f"logs/{log.name}")
+
+    @property
+    def worker(self) -> Worker | None:
+        """The present one."""
+        return self._worker
 
     def stop(self) -> None:
         """Ends the worker, if there is one."""
@@ -254,6 +260,11 @@ class LocalExecutor:
             with stops_held():
                 self._worker.stop()
             self._worker = None
+
+    def close(self) -> None:
+        """Ends the worker and the one after it."""
+        self.stop()
+        self._end_next()
 
     def _end_next(self) -> None:
         if self._next is not None:
