@@ -84,6 +84,13 @@ def run(
         list[str] | None,
         typer.Option("--slurm", metavar="KEY=VALUE", help="As partition=gpu; can be repeated."),
     ] = None,
+    exclusive_timing: Annotated[
+        bool,
+        typer.Option(
+            "--exclusive-timing",
+            help="One run at a time on each host; again those that were timed beside others.",
+        ),
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed runs again.")
     ] = False,
@@ -147,6 +154,7 @@ def run(
         compile=compile_nets,
         out=out,
         retry_failed=retry_failed,
+        exclusive_timing=exclusive_timing,
         plugins=plugin or (),
         shard=shard,
     )
@@ -173,7 +181,12 @@ def run(
         # Ray prints what becomes of its nodes; the standard output is for what the console says.
         with redirect_stdout(sys.stderr):
             where = hired(
-                wanted, device=plan.setting.device, timeout_s=timeout, told=console.progress
+                wanted,
+                device=plan.setting.device,
+                timeout_s=timeout,
+                told=console.progress,
+                share=share,
+                one_at_a_time=exclusive_timing,
             )
             outcome = execute(
                 plan,
@@ -182,6 +195,7 @@ def run(
                 timeout_s=timeout,
                 fail_fast=fail_fast,
                 profile=profile,
+                exclusive_timing=exclusive_timing,
                 turn=turn,
                 advice=ADVICE,
                 executor=where,

@@ -4,6 +4,7 @@ What is compared are the cores that this process may use: work on others disturb
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,8 +111,25 @@ def thread_ns(tasks: Path) -> tuple[int, int]:
 
 def session_ticks(proc: Path, session: int) -> int:
     """What the processes of a session have used, and the children that they waited for."""
-    total = 0
-    for folder in proc.iterdir():
+    return sum(one.ticks for one in processes(proc) if one.session == session)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Process:
+    """One process.
+
+    Args:
+        ticks: That it has used, and its children that it waited for.
+    """
+
+    pid: int
+    session: int
+    ticks: int
+
+
+def processes(proc: Path) -> Iterator[Process]:
+    """Those there are; none where the system does not show them."""
+    for folder in proc.iterdir() if proc.is_dir() else ():
         if not folder.name.isdecimal():
             continue
         try:
@@ -119,6 +137,5 @@ def session_ticks(proc: Path, session: int) -> int:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except (OSError, UnicodeDecodeError):  # it ended meanwhile
             continue
-        if int(fields[3]) == session:
-            total += sum(map(int, fields[11:15]))
-    return total
+        ticks = sum(map(int, fields[11:15]))
+        yield Process(pid=int(folder.name), session=int(fields[3]), ticks=ticks)

@@ -33,6 +33,7 @@ class Job:
         command: The command line that asked for it, for the record.
         profile: Whether to leave a trace of some steps, recorded after everything else.
         plugins: By what each plugin is loaded that the run needs, by its origin as text.
+        alone: Whether no other run that asks for it may work on the host meanwhile.
     """
 
     run: Run
@@ -41,6 +42,7 @@ class Job:
     command: str = ""
     profile: bool = False
     plugins: Mapping[str, str] = field(default_factory=dict)
+    alone: bool = False
 
 
 @dataclass(kw_only=True)

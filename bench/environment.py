@@ -4,6 +4,7 @@
 parent: it never imports torch, and asks a short-lived process what CUDA can do.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ PACKAGES = {
     "timm": "timm",
 }
 PROBE_TIMEOUT_S = 180.0
+MARK_LENGTH = 8
 LONGEST_FIELD = 100  # letters of what nvidia-smi calls a GPU or a driver
 
 
@@ -64,7 +66,7 @@ class Probe:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Software and hardware of this process, for the record; no host, user or path is in it.
+    """Software and hardware of this process, for the record; it names no host, user or path.
 
     Args:
         device: "cuda" or "cpu". On a CPU the GPU's fields are None.
@@ -83,12 +85,13 @@ def describe(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "ram_gib": ram_gib(),
         "os": operating_system(),
+        "host": host_mark(),
     }
     return found | _describe_gpu(device) | code_version()
 
 
 def _describe_gpu(device: str) -> dict[str, Any]:
-    names = ("driver", "gpu", "gpu_count", "gpu_memory_gib", "gpu_capability")
+    names = ("driver", "gpu", "gpu_mark", "gpu_count", "gpu_memory_gib", "gpu_capability")
     if device != "cuda":
         return dict.fromkeys(names)
     import torch
@@ -97,11 +100,25 @@ def _describe_gpu(device: str) -> dict[str, Any]:
     values = (
         nvidia_smi("driver_version"),
         properties.name,
+        str(properties.uuid).removeprefix("GPU-")[:MARK_LENGTH],
         torch.cuda.device_count(),
         round(properties.total_memory / 2**30, 2),
         f"{properties.major}.{properties.minor}",
     )
     return dict(zip(names, values, strict=True))
+
+
+def host_mark() -> str:
+    """Tells this host from others of its kind without naming it: "3f9c02ab".
+
+    Sources: machine-id(5) of systemd, which asks that the number itself be kept.
+    """
+    try:
+        number = Path("/etc/machine-id").read_text()
+    except OSError:
+        number = ""
+    said = f"pipeline-bench {number.strip()} {platform.node()}"
+    return hashlib.sha256(said.encode()).hexdigest()[:MARK_LENGTH]
 
 
 def machine_name(device: str) -> str:

@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -61,6 +61,7 @@ def execute(
     timeout_s: float,
     fail_fast: bool,
     profile: bool = False,
+    exclusive_timing: bool = False,
     turn: Turn = "alone",
     advice: str = "",
     executor: Executor | None = None,
@@ -76,6 +77,7 @@ def execute(
         timeout_s: Longest that one run may take.
         fail_fast: Whether to stop at the first failed run.
         profile: Whether each run leaves a trace of some steps.
+        exclusive_timing: Whether one run is trained at a time on each host.
         turn: Whether to have the folder alone, after others, or shared with them.
         advice: What to do about a folder that others have.
         executor: Who runs the jobs; left out, workers of this machine, one at a time.
@@ -97,11 +99,12 @@ def execute(
             store=store,
             command=command,
             profile=profile,
+            exclusive_timing=exclusive_timing,
             claims=claims,
         )
         with stops_raise():
             try:
-                ahead = plan.setting.device == "cuda"
+                ahead = plan.setting.device == "cuda" and not exclusive_timing
                 interrupted = work.train(
                     lambda: executor or LocalExecutor(timeout_s=timeout_s, ahead=ahead), fail_fast
                 )
@@ -130,6 +133,7 @@ class _Work:
     store: Store
     command: str
     profile: bool
+    exclusive_timing: bool
     claims: Claims | None
     counts: Counter[str] = field(default_factory=lambda: Counter({"ok": 0}))
     problem: str = ""
@@ -221,7 +225,8 @@ class _Work:
         for run in self.todo.ours(self.plan.todo):
             with stops_let_through():
                 pass  # a stop that comes between two runs cuts nothing off
-            yield _job(self.plan, run, self.command, self.profile)
+            job = _job(self.plan, run, self.command)
+            yield replace(job, profile=self.profile, alone=self.exclusive_timing)
 
     def _keep(self, record: Record) -> None:
         with stops_held():
@@ -259,12 +264,11 @@ def rescued(record: Record) -> str:
     )
 
 
-def _job(plan: "Plan", run: Run, command: str, profile: bool = False) -> Job:
+def _job(plan: "Plan", run: Run, command: str) -> Job:
     return Job(
         run=run,
         folder=str(plan.folder),
         data_dir=str(plan.data_dir),
         command=command,
-        profile=profile,
         plugins={origin: plan.plugins[origin] for origin in run.plugins},
     )

@@ -29,6 +29,7 @@ from bench.loader_messages import (
 )
 from bench.loader_record import Repeat
 from bench.messages import Ready, send
+from bench.neighbours import at_work
 from bench.orphans import die_with_parent
 from bench.record import Memory, Reads
 from bench.worker import status_of
@@ -57,7 +58,8 @@ def main() -> None:
     bench = LoaderBench()
     send(replies, Ready(import_s=time.perf_counter() - start))
     for line in sys.stdin.buffer:
-        reply = answer(bench, read_order(line))
+        with at_work():
+            reply = answer(bench, read_order(line))
         send(replies, reply)
         if isinstance(reply, Failed):
             return

@@ -9,6 +9,7 @@ import torch
 from bench.clock import TrainingClock
 from bench.contention import CpuWatch
 from bench.gpu_state import GpuState, GpuUnreadable, GpuWatch
+from bench.neighbours import NeighbourWatch
 from bench.record import Conditions
 
 
@@ -21,6 +22,7 @@ class Meanwhile:
     def __init__(self, device: torch.device) -> None:
         self._gpu = gpu_watch(device)
         self._cpu = CpuWatch()
+        self._neighbours = NeighbourWatch()
 
     @contextmanager
     def running(self, clock: TrainingClock) -> Iterator[None]:
@@ -31,6 +33,7 @@ class Meanwhile:
             yield
         if self._gpu is not None:
             self._gpu.end()
+        self._neighbours.look()
 
     def energy_j(self) -> float | None:
         """Used by the GPU in the spans."""
@@ -55,6 +58,7 @@ class Meanwhile:
             cpu_idle_pct=shares.idle if shares else None,
             cpu_stolen_pct=shares.stolen if shares else None,
             cpu_waited_pct=shares.waited if shares else None,
+            neighbours=self._neighbours.count(),
         )
 
 

@@ -50,6 +50,7 @@ class Options:
     compile: bool | None = None
     out: Path = Path("results")
     retry_failed: bool = False
+    exclusive_timing: bool = False
     plugins: Sequence[str] = ()
     shard: str | None = None
 
@@ -141,6 +142,7 @@ def make(options: Options, report: Callable[[str], None]) -> Plan:
         ),
         options.retry_failed,
         notices.append,
+        alone=options.exclusive_timing,
     )
 
 
@@ -264,14 +266,28 @@ def _with(setting: Setting, cell: Cell, axis: str, name: str) -> Cell:
     return replace(changed, recipe=recipe, batch_size=batch_size)
 
 
-def sort_out(plan: Plan, retry_failed: bool, warn: Callable[[str], None]) -> Plan:
-    """The plan with each run put under todo, done, failed or skipped, by the records there are."""
+def sort_out(
+    plan: Plan, retry_failed: bool, warn: Callable[[str], None], *, alone: bool = False
+) -> Plan:
+    """The plan with each run put under todo, done, failed or skipped, by the records there are.
+
+    Args:
+        plan: With its runs.
+        retry_failed: Whether those that failed are done again.
+        warn: Is told of damaged records, and of what is done again.
+        alone: Whether those that were timed beside others are done again.
+    """
+    again = 0
     records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
     todo, done, failed, skipped = [], [], [], []
     problems = {cell: registry.problem(cell) for cell in {run.cell for run in plan.runs}}
     for run in plan.runs:
         record, problem = records.get(run.id), problems[run.cell]
-        if record is not None and record.status == "ok":
+        beside = record is not None and bool(record.conditions.neighbours)
+        if record is not None and record.status == "ok" and alone and beside and problem is None:
+            again += 1
+            todo.append(run)
+        elif record is not None and record.status == "ok":
             done.append(record)
         elif problem is not None:
             skipped.append((run, problem))
@@ -279,5 +295,8 @@ def sort_out(plan: Plan, retry_failed: bool, warn: Callable[[str], None]) -> Pla
             todo.append(run)
         else:
             failed.append(record)
+    if again:
+        runs = "1 run was" if again == 1 else f"{again} runs were"
+        warn(f"{runs} timed beside others on the host; trained again alone (--exclusive-timing)")
     seen = {run_id: record.content_hash for run_id, record in records.items()}
     return replace(plan, todo=todo, done=done, failed=failed, skipped=skipped, seen=seen)

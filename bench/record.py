@@ -105,8 +105,7 @@ class Metrics:
     """Scores on the test set after the last step, and the time to accuracy on validation.
 
     Args:
-        time_to_accuracy_s: Training clock when validation accuracy first reached the target;
-            None when it never did.
+        time_to_accuracy_s: Training clock when validation first reached the target, if it did.
         time_to_accuracy_with_compile_s: The same with the warm-up added.
         confusion: Rows are true classes, columns predictions.
         eval_views: Views of each test image that were averaged.
@@ -132,9 +131,7 @@ class Throughput:
     """Training images/s; percentiles are over epochs.
 
     Args:
-        median: Over epochs, data included.
-        p5: Likewise.
-        p95: Likewise.
+        median, p5, p95: Over epochs, data included.
         ceiling: The same model and optimizer fed one cached batch.
         stall_pct: 100 * (1 - median / ceiling): the share of time spent waiting for data.
         step_ms: Median milliseconds a step.
@@ -172,6 +169,7 @@ class Conditions:
         cpu_idle_pct: Share of them that was free.
         cpu_stolen_pct: Share of them that the host of a virtual machine gave to others.
         cpu_waited_pct: Of the time in which the run's process had work, the part without a core.
+        neighbours: Other runs of this suite that worked on the host meanwhile.
     """
 
     power_w: float | None = None
@@ -184,6 +182,7 @@ class Conditions:
     cpu_idle_pct: float | None = None
     cpu_stolen_pct: float | None = None
     cpu_waited_pct: float | None = None
+    neighbours: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -62,7 +62,7 @@ def slow_first(epochs: Sequence[float]) -> list[str]:
         return []
     usual = statistics.median(others)
     spread = statistics.median(abs(epoch - usual) for epoch in others)
-    if first <= FIRST_TIMES * usual or first - usual <= SPREADS * spread:
+    if usual <= 0 or first <= FIRST_TIMES * usual or first - usual <= SPREADS * spread:
         return []
     return [
         f"the first epoch took {first / usual:.1f} times as long as the others: something was "
@@ -108,6 +108,12 @@ def disturbed(conditions: Conditions) -> Iterator[str]:
     if conditions.gpu_others:
         were = "other process was" if conditions.gpu_others == 1 else "other processes were"
         yield f"{conditions.gpu_others} {were} on the GPU: stop them, or wait"
+    if conditions.neighbours:
+        ran = "run was" if conditions.neighbours == 1 else "runs were"
+        yield (
+            f"{conditions.neighbours} other {ran} at work on this host: `bench run "
+            "--exclusive-timing` trains it again alone"
+        )
     others_pct, waited_pct = conditions.cpu_others_pct or 0.0, conditions.cpu_waited_pct
     if others_pct > OTHERS_PCT and waited_pct is not None:
         if waited_pct > WAITED_PCT:

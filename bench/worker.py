@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from bench.draft import Draft, Job
 from bench.messages import Done, EpochDone, Ready, read_job, send
+from bench.neighbours import at_work
 from bench.orphans import die_with_parent
 from bench.output import forgiving
 from bench.record import Failure, Point, Record, Status
@@ -69,7 +70,7 @@ def serve(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> R
         send(messages, EpochDone(point=point, memory=peak))
 
     try:
-        with plugged(job), computing(job.run.cell):
+        with at_work(), plugged(job), computing(job.run.cell):
             train(draft, shared, on_point)
         record = draft.record("ok")
     except Exception as error:  # noqa: BLE001 - every fault of a run is a row of the matrix

@@ -29,8 +29,8 @@ OPTIONS = {
             "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out", "--plugin",
-            "--timeout", "--executor", "--address", "--slurm", "--retry-failed", "--fail-fast",
-            "--wait", "--share", "--shard", "--dry-run",
+            "--timeout", "--executor", "--address", "--slurm", "--exclusive-timing",
+            "--retry-failed", "--fail-fast", "--wait", "--share", "--shard", "--dry-run",
             "--report", "--profile", "--progress", "--quiet", "--debug",
         }
     ),

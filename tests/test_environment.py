@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import platform
+import re
 import stat
 import subprocess
 import sys
@@ -84,6 +85,17 @@ def test_changed_code_is_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     environment.code_version.cache_clear()
     file.write_text("second")
     assert environment.code_version()["dirty"] is True
+
+
+def test_a_host_is_told_from_others_without_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = environment.host_mark()
+    assert mark == environment.host_mark() == environment.describe("cpu")["host"]
+    assert re.fullmatch("[0-9a-f]{8}", mark)
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    other = environment.host_mark()
+    assert other != mark
+    monkeypatch.setattr(Path, "read_text", lambda path: "another number")
+    assert environment.host_mark() not in (mark, other)
 
 
 @pytest.mark.parametrize(

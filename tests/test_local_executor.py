@@ -68,11 +68,13 @@ for line in sys.stdin.buffer:
     job = read_job(line)
     part = job.run.cell.architecture
     draft = Draft(job=job)
-    draft.environment = {"pid": os.getpid()}
+    draft.environment = {"pid": os.getpid(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
     draft.curve += made_curve(1, 100, 0.5)
     send(out, EpochDone(point=draft.curve[0]))
     if part == "hangs":
         time.sleep(600)
+    if part == "naps":
+        time.sleep(0.4)
     if part == "babbles":
         out.write(b"Hello!\\n")
         out.flush()

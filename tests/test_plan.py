@@ -13,6 +13,7 @@ from bench import registry
 from bench.environment import Probe
 from bench.errors import UsageError
 from bench.plan import Options, Plan, choose_cells, choose_device, choose_setting, sort_out
+from bench.record import Conditions
 from bench.setting import BUDGETS, Setting
 from bench.store import Store
 from pipelines.building import canonical_name
@@ -225,6 +226,26 @@ def test_runs_that_cannot_run_here_are_skipped_unless_they_are_done(
         (2, "kornia is not installed"),
     ]
     assert found.todo == found.failed == []
+
+
+def test_runs_that_were_timed_beside_others_are_done_again_alone_if_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = {2: 3, 1: 0, 0: None}
+    for seed, count in beside.items():
+        conditions = Conditions(neighbours=count)
+        Store(tmp_path).write(made_record(seed, record={"conditions": conditions}))
+    told: list[str] = []
+    found = sort_out(made_plan(tmp_path, 4), False, told.append)
+    assert ([run.seed for run in found.todo], told) == ([3], [])
+    found = sort_out(made_plan(tmp_path, 4), False, told.append, alone=True)
+    assert [run.seed for run in found.todo] == [2, 3]
+    assert [record.seed for record in found.done] == [0, 1]
+    (line,) = told
+    assert line.startswith("1 run was timed beside others")
+    monkeypatch.setattr(planning.registry, "problem", lambda cell: "kornia is not installed")
+    found = sort_out(made_plan(tmp_path, 3), False, told.append, alone=True)
+    assert len(found.done) == 3, "what cannot be done again is not taken back"
 
 
 def test_a_damaged_record_is_told_and_its_run_is_to_do(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from bench import cli
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.record import Memory, Metrics, PerClass, Record, Throughput, decode
+from bench.record import Conditions, Memory, Metrics, PerClass, Record, Throughput, decode
 from bench.report import show_parts
 from bench.report.braille import BLANK, DOTS, plot
 from bench.report.finding import find
 from bench.report.show import render
 from bench.store import Store
-from tests.made import made_failure, made_record
+from tests.made import ENVIRONMENT, made_failure, made_record
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -288,3 +288,21 @@ def test_a_record_of_an_old_version_can_be_shown(tmp_path: Path) -> None:
     said = shown(tmp_path, record)
     assert "recipe: the optimizer's own, of an older version" in said
     assert "waiting for data" not in said
+
+
+@pytest.mark.parametrize(
+    ("gpu_mark", "neighbours", "line"),
+    [
+        (None, None, "host 3f9c02ab"),
+        (None, 0, "host 3f9c02ab; no other runs beside it"),
+        ("1b2c3d4e", 1, "host 3f9c02ab, GPU 1b2c3d4e; 1 other run beside it"),
+        ("1b2c3d4e", 7, "host 3f9c02ab, GPU 1b2c3d4e; 7 other runs beside it"),
+    ],
+)
+def test_host_gpu_and_neighbours(
+    tmp_path: Path, gpu_mark: str | None, neighbours: int | None, line: str
+) -> None:
+    environment = ENVIRONMENT | {"host": "3f9c02ab", "gpu_mark": gpu_mark}
+    conditions = Conditions(neighbours=neighbours)
+    record = made_record(record={"environment": environment, "conditions": conditions})
+    assert line in shown(tmp_path, record).splitlines()

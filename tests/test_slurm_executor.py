@@ -211,3 +211,42 @@ def test_options_reach_sbatch(tmp_path: Path) -> None:
     for wanted in ("--partition=gpu", "--exclusive", "--mem=32GB", "--array=0-19%8", "--time=70",
                    "--gpus-per-node=1", "--account='a'\"'\"'b'"):  # fmt: skip
         assert f"#SBATCH {wanted}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("done", "state", "squeue", "over"),
+    [
+        (True, "UNKNOWN", "exit 1", True),
+        (False, "RUNNING", "echo 8_0", False),
+        (False, "UNKNOWN", "echo 8_0; echo 7_0; echo 7_1", False),
+        (False, "UNKNOWN", "echo 8_0; echo 7_0", True),
+        (False, "UNKNOWN", "true", True),
+        (False, "UNKNOWN", "echo no controller >&2; exit 1", False),
+    ],
+)
+def test_where_there_is_no_accounting_the_queue_is_asked_what_is_over(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    done: bool,
+    state: str,
+    squeue: str,
+    over: bool,
+) -> None:
+    for name, script in (("sbatch", "true"), ("srun", "true"), ("squeue", squeue)):
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\n{script}\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    cluster = SlurmCluster.connect(
+        SlurmOptions(folder=tmp_path / "jobs"), device="cpu", timeout_s=9.0, told=pytest.fail
+    )
+
+    class Handle:
+        job_id = "7_1"
+
+        def done(self, force_check: bool) -> bool:
+            return done
+
+    handle = Handle()
+    handle.state = state  # type: ignore[attr-defined]
+    assert cluster._over(handle) is over  # type: ignore[arg-type]

@@ -54,6 +54,7 @@ def test_a_slow_first_epoch() -> None:
     assert slow_first([1.5, 1.0, 1.6, 0.9, 1.2]) == [], "within the spread of the others"
     assert slow_first([9.0, 1.0, 1.0]) == [], "three epochs tell nothing"
     assert slow_first([]) == []
+    assert slow_first([1.0, 0.0, 0.0, 0.0]) == [], "epochs of no length tell nothing"
 
 
 def test_epochs_that_become_longer_or_shorter() -> None:
@@ -94,6 +95,11 @@ def test_any_times_can_be_judged(epochs: list[float]) -> None:
          "the GPU was throttled (heat, power brake): cool it, or wait"),
         ({"gpu_others": 1}, "1 other process was on the GPU: stop them, or wait"),
         ({"gpu_others": 2}, "2 other processes were on the GPU: stop them, or wait"),
+        ({"neighbours": 0}, ""),
+        ({"neighbours": 1}, "1 other run was at work on this host: `bench run --exclusive-timing` "
+         "trains it again alone"),
+        ({"neighbours": 7}, "7 other runs were at work on this host: `bench run "
+         "--exclusive-timing` trains it again alone"),
         ({"cpu_others_pct": 30.0, "cpu_idle_pct": 1.0},
          "other processes used 30 % of the CPU, which had no core to spare"),
         ({"cpu_others_pct": 30.0, "cpu_idle_pct": 50.0}, ""),

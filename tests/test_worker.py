@@ -1,6 +1,7 @@
 """The worker: every exception has its status, output goes to the log, it ends when it should."""
 
 import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bench import environment, worker
 from bench import run as running
 from bench.draft import Draft, Job
 from bench.messages import EpochDone, Ready, read_message
+from bench.neighbours import is_at_work
 from bench.prepare import Shared
 from bench.run import Diverged
 from bench.worker import failure, serve, status_of
@@ -60,6 +62,19 @@ def test_a_failure_without_words_is_named_by_its_type() -> None:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setattr(worker, "redirect_output", lambda log: None)  # this process keeps its own
     return Job(run=made_run(), folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="known on Linux only")
+def test_others_see_that_a_run_is_at_work(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def train(draft: Draft, shared: Shared, on_point: object) -> None:
+        seen.append(is_at_work(Path("/proc/self")))
+        raise ValueError("and no longer when it fails")
+
+    monkeypatch.setattr(running, "train", train)
+    serve(job, Shared(), BytesIO(), import_s=1.0)
+    assert [*seen, is_at_work(Path("/proc/self"))] == [True, False]
 
 
 def test_a_run_that_ends_well_is_told_point_by_point(

@@ -54,22 +54,30 @@ def choice(name: str, address: str = "auto", slurm: Sequence[str] = ()) -> Choic
 
 
 def hired(
-    wanted: Choice, *, device: str, timeout_s: float, told: Callable[[str], None]
+    wanted: Choice,
+    *,
+    device: str,
+    timeout_s: float,
+    told: Callable[[str], None],
+    share: bool = False,
+    one_at_a_time: bool = False,
 ) -> Executor | None:
-    """The executor, ready to run; None for local, which needs no preparation.
+    """The executor, ready to run; None for this host and one run at a time.
 
     Args:
         wanted: Which.
         device: What the runs are trained on, "cuda" or "cpu".
         timeout_s: Longest that one run may take.
         told: Is told in a line what becomes of jobs that do not run yet.
+        share: Whether others may want to do some of the runs.
+        one_at_a_time: Whether several GPUs of this host are left alone.
 
     Raises:
         UsageError: There is no cluster, or its nodes cannot be used.
         StoreError: A folder that it needs cannot be made.
     """
     if wanted.name == "local":
-        return None
+        return None if device != "cuda" or one_at_a_time else _on_all_gpus(timeout_s, share, told)
     from bench.executors.remote import Cluster, RemoteExecutor
 
     cluster: Cluster
@@ -82,6 +90,31 @@ def hired(
 
         cluster = SlurmCluster.connect(wanted.slurm, device=device, timeout_s=timeout_s, told=told)
     return RemoteExecutor(cluster=cluster)
+
+
+def _on_all_gpus(timeout_s: float, share: bool, told: Callable[[str], None]) -> Executor | None:
+    """For a host with several GPUs; None for one with one."""
+    from bench.executors.gpus import alike, visible_gpus
+
+    found = visible_gpus()
+    if len(found) < 2:
+        return None
+    used = alike(found)
+    if len(used) < len(found):
+        told(
+            f"{len(found) - len(used)} of {len(found)} GPUs are no {found[0].name}, which the "
+            "results are filed under: they are left alone (CUDA_VISIBLE_DEVICES chooses)"
+        )
+    if len(used) < 2:
+        return None
+    from bench.executors.several import EVERY, SeveralExecutor
+
+    told(
+        f"{len(used)} GPUs, a run on each at a time: times are taken beside each other, until "
+        "--exclusive-timing takes them again alone"
+    )
+    devices = [gpu.uuid for gpu in used]
+    return SeveralExecutor(devices=devices, timeout_s=timeout_s, ahead=1 if share else EVERY)
 
 
 __all__ = ["EXECUTORS", "Choice", "choice", "hired"]

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
+from bench.alone import alone_on_host
 from bench.draft import Draft, Job
 from bench.environment import python_environment, python_module
 from bench.executors import Watcher
@@ -142,11 +143,13 @@ class LocalExecutor:
 
     Args:
         timeout_s: Longest that one run may take.
+        settings: Of the workers' environment, above what they have anyhow.
         ahead: Whether the worker after the present one is started, and imports, while that one
             trains. Of use on a GPU; on a CPU it would disturb what is timed.
     """
 
     timeout_s: float
+    settings: Mapping[str, str] = field(default_factory=dict)
     ahead: bool = False
     _worker: Worker | None = None
     _next: Worker | None = None
@@ -163,8 +166,7 @@ class LocalExecutor:
                 self._draft = None
                 yield record
         finally:
-            self.stop()
-            self._end_next()
+            self.close()
 
     def interrupted(self) -> list[Record]:
         """The record of the job that was cut off when the iterator was closed, if one was."""
@@ -185,8 +187,17 @@ class LocalExecutor:
     def follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
         """What the worker says of one job, `Done` last, whatever happens; the draft learns of it.
 
-        The worker then waits for the next job, until `stop`.
+        The worker then waits for the next job, until `stop`. One that has to be alone on its host
+        is begun in its turn; what it waits for that is not its time.
         """
+        with alone_on_host() if job.alone else nullcontext():
+            for message in self._follow(job, draft):
+                if isinstance(message, Done):
+                    break
+                yield message
+        yield message  # with its turn over: whoever hears it may begin the next
+
+    def _follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
         log = Store(Path(job.folder)).log_path(job.run.id)
         with explained(f"remove the old log {log}"):
             log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
@@ -223,7 +234,7 @@ class LocalExecutor:
             except TimeoutError:
                 raise WorkerLost(f"no worker was ready in {STARTUP_TIMEOUT_S:g} s") from None
         if self.ahead and self._next is None:
-            self._next = Worker.start("", Path(os.devnull))
+            self._next = Worker.start("", Path(os.devnull), settings=self.settings)
         return self._worker
 
     def _hired(self, key: str, log: Path) -> Worker:
@@ -233,10 +244,15 @@ class LocalExecutor:
             worker.key = key
             return worker
         self._end_next()  # what it said is lost; another says it again
-        return Worker.start(key, log)
+        return Worker.start(key, log, settings=self.settings)
 
     def _failure(self, kind: str, message: str, log: Path) -> Failure:
         return Failure(type=kind, message=message, traceback=tail(log), log=f"logs/{log.name}")
+
+    @property
+    def worker(self) -> Worker | None:
+        """The present one."""
+        return self._worker
 
     def stop(self) -> None:
         """Ends the worker, if there is one."""
@@ -244,6 +260,11 @@ class LocalExecutor:
             with stops_held():
                 self._worker.stop()
             self._worker = None
+
+    def close(self) -> None:
+        """Ends the worker and the one after it."""
+        self.stop()
+        self._end_next()
 
     def _end_next(self) -> None:
         if self._next is not None:

@@ -23,6 +23,7 @@ import msgspec
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from bench.commands import ask
 from bench.draft import Job
 from bench.environment import usable_cores
 from bench.errors import UsageError
@@ -39,6 +40,7 @@ ENGINE = "submitit"
 POLL_S = 0.5
 STOP_S = 5.0  # after each of two attempts
 ASK_S = 5.0  # between two looks at what has become of a job that says nothing
+QUEUE_S = 2.0
 SETTLE_S = 5.0  # that a shared file system may take to show what a job wrote last
 BEYOND_MIN = 10  # of a job's time limit beyond its run's
 DIFFERENT = b"different: "
@@ -94,6 +96,8 @@ class SlurmCluster:
     _folder: Path
     _executor: Any
     _sent: dict[str, _Sent] = field(default_factory=dict)
+    _queue: set[str] | None = None
+    _queue_seen: float = float("-inf")
 
     @classmethod
     def connect(
@@ -193,12 +197,22 @@ class SlurmCluster:
             if time.monotonic() - sent.asked < ASK_S:
                 return None
             sent.asked = time.monotonic()
-            if sent.handle.done():
+            if self._over(sent.handle):
                 sent.over_since = time.monotonic()
             return None
         if time.monotonic() - sent.over_since < SETTLE_S:
             return None
         return Lost(reason=f"its job {sent.handle.job_id} ended as {state(sent.handle)}")
+
+    def _over(self, handle: "submitit.Job[None]", *, force: bool = False) -> bool:
+        """Whether a job is over. submitit asks the accounting, which some clusters do not have."""
+        if handle.done(force_check=force):
+            return True
+        if self.options.cluster != "slurm" or handle.state != "UNKNOWN":
+            return False
+        if time.monotonic() - self._queue_seen > QUEUE_S:
+            self._queue, self._queue_seen = queued(), time.monotonic()
+        return self._queue is not None and handle.job_id not in self._queue
 
     def stop(self, tickets: Sequence[str]) -> None:
         """Cancels these jobs, and waits some seconds for their end."""
@@ -208,7 +222,7 @@ class SlurmCluster:
                 self._cancel(handle, firmly=firmly)
             deadline = time.monotonic() + STOP_S
             while left and time.monotonic() < deadline:
-                left = [handle for handle in left if not handle.done(force_check=True)]
+                left = [handle for handle in left if not self._over(handle, force=True)]
                 if left:
                     time.sleep(POLL_S)
         if left:
@@ -247,6 +261,13 @@ def parameters(options: SlurmOptions, device: str, timeout_s: float) -> dict[str
     }
     given = {f"slurm_{name}": value for name, value in slurm.items() if value is not None}
     return wanted | given
+
+
+def queued() -> set[str] | None:
+    """The jobs of this user that wait or run; None where Slurm does not tell now."""
+    command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i"]
+    said = ask(command, timeout_s=30.0)
+    return None if said.problem else set(said.text.split())
 
 
 def state(handle: "submitit.Job[None]") -> str:

@@ -242,9 +242,19 @@ def _environment(record: Record) -> Iterator[str]:
     threads = f", {count} thread{'s' if count > 1 else ''}" if count else ""
     ram = f", {known['ram_gib']:.0f} GiB" if known.get("ram_gib") else ""
     yield f"{gpu}{known.get('cpu')}, {known.get('cores')} cores{threads}{ram}"
+    yield from _places(record)
     if known.get("os"):
         yield str(known["os"])
     yield versions([record]) + (", with changes not committed" if known.get("dirty") else "")
+
+
+def _places(record: Record) -> Iterator[str]:
+    """Which host and GPU of their kind, and who worked beside the run."""
+    known, beside = record.environment, record.conditions.neighbours
+    gpu = f", GPU {known['gpu_mark']}" if known.get("gpu_mark") else ""
+    others = "" if beside is None else f"; {beside or 'no'} other run{'s'[: beside != 1]} beside it"
+    if known.get("host"):
+        yield f"host {known['host']}{gpu}{others}"
 
 
 def _attempt(record: Record) -> str:

@@ -87,8 +87,9 @@ def test_throughput_that_drifts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @contextmanager
 def busy_neighbours() -> Iterator[None]:
-    """Twice as many busy processes of other sessions as there are cores."""
-    command = [sys.executable, "-c", "while True: pass"]
+    """Twice as many busy processes as there are cores, each like a run's worker."""
+    busy = "from bench.neighbours import at_work\nwith at_work():\n    while True: pass"
+    command = [sys.executable, "-c", busy]
     number = 2 * len(os.sched_getaffinity(0))
     others = [subprocess.Popen(command, start_new_session=True) for _ in range(number)]
     try:
@@ -108,6 +109,9 @@ def test_other_processes_on_the_cpu(tmp_path: Path) -> None:
     assert found.cpu_idle_pct is not None
     assert found.cpu_others_pct > 10.0
     (reason,) = [text for text in record.timing_suspect if text.startswith("other processes used")]
+    assert reason in told(record)[0]
+    assert (found.neighbours or 0) >= 2 * len(os.sched_getaffinity(0))
+    (reason,) = [text for text in record.timing_suspect if "other runs were at work" in text]
     assert reason in told(record)[0]
 
 
