@@ -13,6 +13,7 @@ from bench.cell import Run
 from bench.claims import Claims
 from bench.console_base import Reporter, first_line
 from bench.draft import Draft, Job
+from bench.errors import UsageError
 from bench.executors import Executor, Watcher
 from bench.executors.local import LocalExecutor
 from bench.files import StoreError
@@ -216,6 +217,8 @@ class _Work:
                         break
             except KeyboardInterrupt:
                 interrupted = True
+            except UsageError as error:  # there is nowhere to train any more
+                self.problem = str(error)
             records.close()
             for cut_off in executor.interrupted():
                 self._keep(cut_off)

@@ -82,9 +82,9 @@ def hired(
 
     cluster: Cluster
     if wanted.name == "ray":
-        from bench.executors.ray import RayCluster
+        from bench.executors.ray_apart import RayApart
 
-        cluster = RayCluster.connect(wanted.address, device=device, timeout_s=timeout_s)
+        cluster = RayApart.connect(wanted.address, device=device, timeout_s=timeout_s)
     else:
         from bench.executors.slurm import SlurmCluster
 

@@ -24,7 +24,7 @@ from bench.signals import stops_let_through
 from bench.store import Store
 
 ENGINE = "ray"
-POLL_S = 1.0
+POLL_S = 0.2
 CONNECT_S = 5.0
 LOOK_S = 120.0
 STOP_S = 10.0
@@ -45,6 +45,8 @@ class RayCluster:
     _ours: Facts
     _jobs: dict[Any, Job] = field(default_factory=dict)
     _nodeless_since: float | None = None
+    _task: Any = None
+    _here: str = ""  # this host's node
 
     @classmethod
     def connect(cls, address: str, *, device: str, timeout_s: float) -> "RayCluster":
@@ -54,7 +56,8 @@ class RayCluster:
             UsageError: There is none, or its nodes cannot be used.
         """
         _join(address)
-        cluster = cls(device=device, timeout_s=timeout_s, _ours=facts(device, ENGINE))
+        here = ray.get_runtime_context().get_node_id()
+        cluster = cls(device=device, timeout_s=timeout_s, _ours=facts(device, ENGINE), _here=here)
         cluster._look()
         return cluster
 
@@ -88,7 +91,11 @@ class RayCluster:
 
     def room(self) -> int:
         """A job for each GPU, or on CPUs for each that the nodes were started with."""
-        room = int(ray.cluster_resources().get(self._unit, 0))
+        nodes = ray.nodes()
+        if any(node["NodeID"] == self._here and not node["Alive"] for node in nodes):
+            raise UsageError("Ray's node on this host has died: start it again with `ray start`")
+        alive = (node["Resources"] for node in nodes if node["Alive"])
+        room = int(sum(resources.get(self._unit, 0) for resources in alive))
         if room:
             self._nodeless_since = None
             return room
@@ -102,12 +109,13 @@ class RayCluster:
         return [self._begin(job) for job in jobs]
 
     def _begin(self, job: Job) -> Any:
-        task = ray.remote(serve).options(
-            **self._needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
-        )
+        if self._task is None:  # each that is made waits for the head when it is first called
+            self._task = ray.remote(serve).options(
+                **self._needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
+            )
         log = Store(Path(job.folder)).log_path(job.run.id)
         log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
-        ticket = task.remote(
+        ticket = self._task.remote(
             msgspec.json.encode(job), self.timeout_s, ENGINE, self._ours, os.environ.get(THREADS)
         )
         self._jobs[ticket] = job

@@ -21,6 +21,7 @@ from bench.executors import local
 from bench.locks import Turn
 from bench.messages import Done, EpochDone, Ready, read_job, send
 from bench.store import Store
+from bench.todo import RERUN
 from tests.made import made_curve, made_metrics, made_run
 
 STARTED = "--act"
@@ -52,11 +53,13 @@ def plan_of(folder: Path, seeds: int) -> Any:
     """One cell with so many seeds; `bench.plan` would load torch to make a plan."""
     runs = [made_run(seed, architecture="cnn4", pipeline="native") for seed in range(seeds)]
     records = {record.run_id: record for record in Store(folder).records()}
+    done = {run_id: one for run_id, one in records.items() if one.status not in RERUN}
     return SimpleNamespace(
         folder=folder,
         data_dir=folder,
-        todo=[run for run in runs if run.id not in records],
-        done=[records[run.id] for run in runs if run.id in records],
+        setting=SimpleNamespace(device="cpu"),
+        todo=[run for run in runs if run.id not in done],
+        done=[done[run.id] for run in runs if run.id in done],
         failed=[],
         skipped=[],
         notices=[],
