@@ -46,6 +46,7 @@ def die_with_parent() -> None:
 def _guard(worker: int) -> NoReturn:
     """Waits until the worker or its parent is gone and ends what is left."""
     try:
+        os.setsid()  # who ends the worker's group, and is itself ended in the midst of it, needs it
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (1, 2):  # the worker's messages must end when the worker does
             os.dup2(nothing, descriptor)
@@ -54,7 +55,8 @@ def _guard(worker: int) -> NoReturn:
         while os.getppid() == worker and not lifeline.poll(LOOK_MS):
             pass
         end_marked(os.environ.get(MARK, ""))
-        os.killpg(worker, signal.SIGKILL)  # this process too
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker, signal.SIGKILL)
     finally:
         os._exit(0)
 

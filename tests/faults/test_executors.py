@@ -175,7 +175,7 @@ def grid(nodes: Nodes, mark: str, tmp_path: Path) -> Iterator[Grid]:
         made.process.wait()
 
 
-def test_a_head_that_is_gone(nodes: Nodes, grid: Grid) -> None:
+def test_29_a_head_that_is_gone(nodes: Nodes, grid: Grid) -> None:
     grid.silent_s = 8.0
     grid.middle()
     nodes.end_head()
@@ -186,7 +186,7 @@ def test_a_head_that_is_gone(nodes: Nodes, grid: Grid) -> None:
     grid.check_goes_on(nodes.whole())
 
 
-def test_a_head_that_is_started_anew(nodes: Nodes, grid: Grid) -> None:
+def test_29_a_head_that_is_started_anew(nodes: Nodes, grid: Grid) -> None:
     grid.middle()
     nodes.end_head()
     nodes.start_head(gcs_server_port=int(grid.address.rpartition(":")[2]))
@@ -198,7 +198,7 @@ def test_a_head_that_is_started_anew(nodes: Nodes, grid: Grid) -> None:
     grid.check_goes_on(nodes.whole())
 
 
-def test_no_node_is_left_while_the_last_runs_wait(nodes: Nodes, grid: Grid) -> None:
+def test_29_no_node_is_left_while_the_last_runs_wait(nodes: Nodes, grid: Grid) -> None:
     grid.middle()
     nodes.end_nodes()
     told = "no node of the Ray cluster has a CPU to give"
