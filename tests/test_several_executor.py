@@ -145,6 +145,13 @@ def test_no_more_is_asked_for_than_may_be(tmp_path: Path) -> None:
     assert len(asked) == 3
 
 
+@pytest.fixture(autouse=True)
+def _no_child_is_left() -> Iterator[None]:
+    before = set(children_of(os.getpid()))
+    yield
+    assert set(children_of(os.getpid())) <= before
+
+
 @pytest.mark.usefixtures("actor")
 def test_every_run_is_recorded_once_and_each_model_has_one_worker_on_one_gpu(
     tmp_path: Path,
@@ -165,7 +172,6 @@ def test_every_run_is_recorded_once_and_each_model_has_one_worker_on_one_gpu(
         places[record.cell.width].add((record.environment["gpu"], record.environment["pid"]))
     assert all(len(place) == 1 for place in places.values())
     assert {gpu for place in places.values() for gpu, _ in place} == set(DEVICES)
-    assert not children_of(os.getpid())
 
 
 @pytest.mark.usefixtures("actor")
@@ -199,7 +205,6 @@ def test_closing_ends_all_workers_and_gives_the_records_of_what_they_did(tmp_pat
     cut_off: list[Record] = executor.interrupted()
     assert sorted(record.seed for record in cut_off) == sorted(heard) == [0, 1]
     assert {record.status for record in cut_off} == {"interrupted"}
-    assert not children_of(os.getpid())
 
 
 def test_what_goes_wrong_beside_a_worker_ends_the_grid(tmp_path: Path) -> None:
@@ -207,4 +212,3 @@ def test_what_goes_wrong_beside_a_worker_ends_the_grid(tmp_path: Path) -> None:
     executor = SeveralExecutor(devices=DEVICES, timeout_s=60.0)
     with pytest.raises(StoreError, match="logs"):
         list(executor.run([made_job(tmp_path, "plays")], quiet()))
-    assert not children_of(os.getpid())
