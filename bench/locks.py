@@ -126,7 +126,10 @@ def _take(
             if waiting is None:
                 raise StoreError(f"{path.parent} is in use: {by}{advice}") from error
         except OSError as error:
-            raise StoreError(f"cannot lock {path}: {error.strerror}") from error
+            raise StoreError(
+                f"cannot lock {path}: {error.strerror}; keep results on a file system that has "
+                "locks (--out)"
+            ) from error
         if who != said:
             waiting(f"waiting for {path.parent}: {by}")
             said = who

@@ -1,5 +1,6 @@
 """Locks: free when their holder ends, and whoever is refused or waits is told by whom."""
 
+import errno
 import json
 import os
 import subprocess
@@ -63,6 +64,18 @@ def test_a_lock_in_a_folder_that_is_missing_is_one_sentence(tmp_path: Path) -> N
     for lock in (held(tmp_path / "a/b", notice=never), serialized(tmp_path / "a/b")):
         with pytest.raises(StoreError, match="No such file or directory"), lock:
             pytest.fail("there is nothing to hold")
+
+
+def test_a_file_system_without_locks_is_one_sentence_that_says_where_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    told = r"cannot lock \S+: No locks available; keep results on .* \(--out\)$"
+    with pytest.raises(StoreError, match=told), held(tmp_path / "a.lock", notice=print):
+        pytest.fail("it was held")
 
 
 def test_who_cannot_have_it_is_told_who_has_and_what_to_do(tmp_path: Path) -> None:
