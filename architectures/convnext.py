@@ -1,8 +1,6 @@
 """ConvNeXt-tiny from torchvision, with patches of 2 x 2 pixels."""
 
 from torch import nn
-from torchvision.models import ConvNeXt
-from torchvision.models.convnext import CNBlockConfig
 
 from architectures import Architecture, Spec
 
@@ -17,6 +15,9 @@ def build(spec: Spec) -> nn.Module:
     Raises:
         ValueError: The image size is not a multiple of 16, the stride of the last stage.
     """
+    from torchvision.models import ConvNeXt
+    from torchvision.models.convnext import CNBlockConfig
+
     spec.require_image_size("convnext_tiny", at_least=8 * PATCH, multiple_of=8 * PATCH)
     widths = [spec.scaled(width) for width in WIDTHS]
     net: nn.Module = ConvNeXt(

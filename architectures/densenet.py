@@ -1,7 +1,6 @@
 """DenseNet from torchvision, with the stem that CIFAR ports use."""
 
 from torch import nn
-from torchvision.models import DenseNet
 
 from architectures import Architecture, Spec
 from architectures._layers import small_stem
@@ -13,6 +12,8 @@ def build(spec: Spec) -> nn.Module:
     Raises:
         ValueError: The images are smaller than 8 pixels, the stride of the last block.
     """
+    from torchvision.models import DenseNet
+
     spec.require_image_size("densenet121", at_least=8)
     net: nn.Module = DenseNet(
         growth_rate=spec.scaled(32, multiple=4),

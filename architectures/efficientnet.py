@@ -1,8 +1,6 @@
 """EfficientNet-B0 from torchvision, at the strides that MobileNetV2 gets for small images."""
 
 from torch import nn
-from torchvision.models import EfficientNet
-from torchvision.models.efficientnet import MBConvConfig
 
 from architectures import Architecture, Spec
 from architectures._layers import small_stem
@@ -26,6 +24,9 @@ def build(spec: Spec) -> nn.Module:
     Raises:
         ValueError: The images are smaller than 8 pixels, the stride of the last stage.
     """
+    from torchvision.models import EfficientNet
+    from torchvision.models.efficientnet import MBConvConfig
+
     spec.require_image_size("efficientnet_b0", at_least=8)
     net: nn.Module = EfficientNet(
         [MBConvConfig(*stage, width_mult=spec.width) for stage in STAGES],

@@ -1,7 +1,6 @@
 """MobileNetV2 from torchvision, with the strides that CIFAR ports use."""
 
 from torch import nn
-from torchvision.models import MobileNetV2
 
 from architectures import Architecture, Spec
 from architectures._layers import small_stem
@@ -24,6 +23,8 @@ def build(spec: Spec) -> nn.Module:
     Raises:
         ValueError: The images are smaller than 8 pixels, the stride of the last stage.
     """
+    from torchvision.models import MobileNetV2
+
     spec.require_image_size("mobilenetv2", at_least=8)
     net: nn.Module = MobileNetV2(
         num_classes=spec.classes,

@@ -1,8 +1,6 @@
 """RegNetX-200MF from torchvision's parts, with the stem and strides that CIFAR ports use."""
 
 from torch import nn
-from torchvision.models import RegNet
-from torchvision.models.regnet import BlockParams
 
 from architectures import Architecture, Spec
 from architectures._layers import small_stem
@@ -18,6 +16,9 @@ def build(spec: Spec) -> nn.Module:
     Raises:
         ValueError: The images are smaller than 4 pixels, the stride of the last stage.
     """
+    from torchvision.models import RegNet
+    from torchvision.models.regnet import BlockParams
+
     spec.require_image_size("regnetx_200mf", at_least=4)
     stages = len(DEPTHS)
     net: nn.Module = RegNet(

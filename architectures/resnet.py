@@ -5,7 +5,6 @@ from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from architectures import Architecture, Spec
 from architectures._layers import conv_bn_relu, kaiming, pooled_head
@@ -54,6 +53,8 @@ class Padded(nn.Module):
 
 def stage(inputs: int, width: int, shape: Shape, *, blocks: int, stride: int) -> list[nn.Module]:
     """`blocks` blocks; the first strides, and adapts its shortcut where shapes differ."""
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
     outputs = width * Bottleneck.expansion if shape.bottleneck else width
     block = partial(Bottleneck, groups=shape.groups) if shape.bottleneck else BasicBlock
     downsample: nn.Module | None = None
@@ -73,6 +74,8 @@ class ResNet(nn.Module):
     """Images (B, C, H, W) to logits (B, classes) through stages at strides 1, 2, 4 and so on."""
 
     def __init__(self, spec: Spec, shape: Shape) -> None:
+        from torchvision.models.resnet import Bottleneck
+
         super().__init__()
         channels = spec.scaled(shape.widths[0])
         self.stem = nn.Sequential(*conv_bn_relu(spec.channels, channels))

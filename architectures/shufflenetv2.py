@@ -1,9 +1,9 @@
 """ShuffleNetV2 from torchvision, with the stem that CIFAR ports use."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
-from torchvision.models import ShuffleNetV2
-from torchvision.models.shufflenetv2 import InvertedResidual
 
 from architectures import Architecture, Spec
 from architectures._layers import small_stem
@@ -11,15 +11,20 @@ from architectures._layers import small_stem
 STAGES = (24, 116, 232, 464, 1024)
 
 
-class Unit(InvertedResidual):  # type: ignore[misc]
-    """torchvision's unit, whose shuffle keeps channels_last instead of copying out of it."""
+@cache
+def unit() -> type[nn.Module]:
+    """The class of torchvision's unit, whose shuffle here keeps channels_last, without a copy."""
+    from torchvision.models.shufflenetv2 import InvertedResidual
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        if self.stride == 1:
-            kept_BCHW, x_BCHW = x_BCHW.chunk(2, dim=1)
-        else:
-            kept_BCHW = self.branch1(x_BCHW)
-        return shuffled(torch.cat((kept_BCHW, self.branch2(x_BCHW)), dim=1))
+    class Unit(InvertedResidual):  # type: ignore[misc]
+        def forward(self, x_BCHW: Tensor) -> Tensor:
+            if self.stride == 1:
+                kept_BCHW, x_BCHW = x_BCHW.chunk(2, dim=1)
+            else:
+                kept_BCHW = self.branch1(x_BCHW)
+            return shuffled(torch.cat((kept_BCHW, self.branch2(x_BCHW)), dim=1))
+
+    return Unit
 
 
 def shuffled(x_BCHW: Tensor) -> Tensor:
@@ -37,12 +42,14 @@ def build(spec: Spec) -> nn.Module:
     Raises:
         ValueError: The images are smaller than 8 pixels, the stride of the last stage.
     """
+    from torchvision.models import ShuffleNetV2
+
     spec.require_image_size("shufflenetv2", at_least=8)
     net: nn.Module = ShuffleNetV2(
         [4, 8, 4],
         [spec.scaled(channels) for channels in STAGES],
         num_classes=spec.classes,
-        inverted_residual=Unit,
+        inverted_residual=unit(),
     )
     small_stem(net, "conv1.0", spec)
     net.set_submodule("maxpool", nn.Identity())
