@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from bench.draft import Draft, Job
 from bench.executors import Watcher
+from bench.executors.remote import RemoteExecutor
 from bench.messages import Done, EpochDone
 from bench.record import Record
 from tests.made import made_curve, made_run
 
 PATIENCE_S = 60.0
+SMALL = {"object_store_memory": 100 * 2**20}  # of a Ray node
 
 
 def made_job(folder: Path, part: str, seed: int = 0) -> Job:
@@ -76,3 +79,21 @@ def check_left(folder: Path) -> None:
     while (left := working_in(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
+
+
+def check_stopping(executor: RemoteExecutor, folder: Path) -> None:
+    """A real run that is stopped after an epoch leaves no process, and a record that says so."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(job: Job, point: object) -> None:
+        assert working_in(folder)
+        raise Stop
+
+    watcher = Watcher(started=lambda job: None, epoch=stop)
+    with pytest.raises(Stop):
+        next(executor.run([tiny_job(folder, epochs=10_000)], watcher))
+    check_left(folder)
+    (cut_off,) = executor.interrupted()
+    assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)

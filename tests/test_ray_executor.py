@@ -14,10 +14,9 @@ from typer.testing import CliRunner
 
 from bench import cli
 from bench.console import Console
-from bench.draft import Job
 from bench.errors import UsageError
 from bench.execute import execute
-from bench.executors import Watcher, choosing
+from bench.executors import choosing
 from bench.executors.choosing import choice
 from bench.executors.local import LocalExecutor
 from bench.executors.remote import RemoteExecutor
@@ -25,7 +24,7 @@ from bench.executors.serving import keep, left_by
 from bench.record import Record
 from bench.store import Store
 from tests.made import made_run
-from tests.made_cluster import check_left, made_job, made_serve, tiny_job, watching, working_in
+from tests.made_cluster import SMALL, check_stopping, made_job, made_serve, tiny_job, watching
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
@@ -36,7 +35,6 @@ from bench.executors import ray as executing  # noqa: E402
 from bench.executors.ray import RayCluster  # noqa: E402
 from tests.test_execute import planned  # noqa: E402
 
-SMALL = {"object_store_memory": 100 * 2**20}
 # A node that is gone is noticed within some seconds; one that is only slow is given its time.
 WATCHFUL = {
     "health_check_initial_delay_ms": 1000,
@@ -161,21 +159,7 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
 
 
 def test_stopping_leaves_no_process(joined: Callable[[], RemoteExecutor], tmp_path: Path) -> None:
-    class Stop(Exception):
-        pass
-
-    def stop(job: Job, point: object) -> None:
-        assert working_in(tmp_path)
-        raise Stop
-
-    executor = joined()
-    watcher = Watcher(started=lambda job: None, epoch=stop)
-    records = executor.run([tiny_job(tmp_path, epochs=10_000)], watcher)
-    with pytest.raises(Stop):
-        next(records)
-    check_left(tmp_path)
-    (cut_off,) = executor.interrupted()
-    assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
+    check_stopping(joined(), tmp_path)
 
 
 def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:

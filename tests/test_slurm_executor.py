@@ -16,7 +16,7 @@ from bench.console import Console
 from bench.draft import Draft, Job
 from bench.errors import UsageError
 from bench.execute import execute
-from bench.executors import Watcher, choosing
+from bench.executors import choosing
 from bench.executors.choosing import choice
 from bench.executors.local import LocalExecutor
 from bench.executors.remote import RemoteExecutor
@@ -25,7 +25,7 @@ from bench.messages import Done, EpochDone, Ready
 from bench.record import Record
 from bench.store import Store
 from tests.made import made_curve, made_run
-from tests.made_cluster import check_left, made_job, tiny_job, watching, working_in
+from tests.made_cluster import check_stopping, made_job, tiny_job, watching
 
 submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '.[slurm]'")
 
@@ -127,20 +127,7 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
 
 
 def test_stopping_leaves_no_process(joined: Callable[..., RemoteExecutor], tmp_path: Path) -> None:
-    class Stop(Exception):
-        pass
-
-    def stop(job: Job, point: object) -> None:
-        assert working_in(tmp_path)
-        raise Stop
-
-    executor = joined()
-    watcher = Watcher(started=lambda job: None, epoch=stop)
-    with pytest.raises(Stop):
-        next(executor.run([tiny_job(tmp_path, epochs=10_000)], watcher))
-    check_left(tmp_path)
-    (cut_off,) = executor.interrupted()
-    assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
+    check_stopping(joined(), tmp_path)
 
 
 @pytest.mark.usefixtures("_nothing_is_trained")

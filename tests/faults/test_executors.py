@@ -17,13 +17,13 @@ from bench.record import Record
 from bench.store import Store
 from tests.faults.made import GONE_S, MARK, PATIENCE_S, of_mark, until
 from tests.faults.ray_acting import PROGRAM
+from tests.made_cluster import SMALL
 
 pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
 from ray.cluster_utils import Cluster
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"object_store_memory": 100 * 2**20}
 WATCHFUL = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 1000,
