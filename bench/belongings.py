@@ -8,7 +8,6 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench.cell import Run
 from bench.files import StrangeFile, explained, read_file, settle, write_atomically
 from bench.leftovers import OURS
 from bench.record import Record
@@ -28,18 +27,12 @@ def belongings(base: Path, record: Record) -> dict[str, Path]:
         record: Of the run.
     """
     run_id = record.run_id
-    run = Run(
-        cell=record.cell,
-        seed=record.seed,
-        versions=record.versions,
-        fingerprint=record.fingerprint,
-    )
     paths = [
         base / "predictions" / f"{run_id}.npz",
         base / "logs" / f"{run_id}.log",
         base / "profiles" / f"{run_id}.json.gz",
         base / "profiles" / f"{run_id}.txt",
-        *_entries(Store(base).tensorboard_path(run)),
+        *_entries(Store(base).tensorboard_path(record.run)),
     ]
     return {str(path.relative_to(base)): path for path in paths if is_plain(path)}
 

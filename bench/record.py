@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from bench import soundness
-from bench.cell import Cell, Version
+from bench.cell import Cell, Run, Version
 from bench.strict_json import strict
 
 SCHEMA_VERSION = 1
@@ -219,6 +219,13 @@ class Record:
     def name(self) -> str:
         """The run's name: cell and seed."""
         return f"{self.cell.name}/seed{self.seed}"
+
+    @property
+    def run(self) -> Run:
+        """The run that it is of."""
+        return Run(
+            cell=self.cell, seed=self.seed, versions=self.versions, fingerprint=self.fingerprint
+        )
 
 
 def encode(record: Record) -> bytes:

@@ -29,7 +29,6 @@ from bench.report.writing import Order, write
 from bench.store import Store
 from bench.tensorboard.overview import write_overview
 from bench.tensorboard.run_log import write_run
-from bench.tensorboard.view import run_of
 from tests.made import made_failure
 from tests.made_loaders import MIXED
 from tests.made_sound import LABELS, PREDICTIONS, keep, sound_record
@@ -212,19 +211,19 @@ def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("bench.report.figures.draw", lambda records, loaders: [])  # takes long
     records = store.records(refuse)
     for record in records:
-        write_run(store.tensorboard_path(run_of(record)), record, None, on_error=refuse)
+        write_run(store.tensorboard_path(record.run), record, None, on_error=refuse)
     write_overview(store, records, on_error=refuse)
     write(Order(results=store.folder), lambda said: None)
     wanted = everything(store.folder)
     assert said(looked(store)) == []
     third = keep(store, sound_record(2))
     (store.folder / "matrix.csv").unlink()
-    (events,) = store.tensorboard_path(run_of(records[0])).iterdir()
+    (events,) = store.tensorboard_path(records[0].run).iterdir()
     events.write_bytes(events.read_bytes()[:-3])  # a part of the last checksum
     dry = looked(store, dry_run=True)
     names = {one.path.name for one in dry.findings if one.level == "stale"}
     assert names >= {"matrix.csv", "matrix.md", "report.html", "matrix", events.parent.name}
-    assert store.tensorboard_path(run_of(third)).name in names
+    assert store.tensorboard_path(third.run).name in names
     wet = looked(store)
     assert (wet.exit_code, said(wet, "wrong", "stale")) == (0, [])
     assert {one.path.name for one in wet.findings if one.level == "mended"} == names

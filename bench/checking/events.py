@@ -32,11 +32,11 @@ def in_events(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
 
 def damaged_runs(store: Store, records: Sequence[Record]) -> list[tuple[Path, Record, str]]:
     """Folder, record, and what is the matter, of each run whose event files are not whole."""
-    from bench.tensorboard.view import has_events, run_of
+    from bench.tensorboard.view import has_events
 
     found = []
     for record in records:
-        folder = store.tensorboard_path(run_of(record))
+        folder = store.tensorboard_path(record.run)
         if record.status in STATUSES and not has_events(folder):
             found.append((folder, record, "has no event file"))
         elif folder.is_dir() and (problem := _problem(folder)):
@@ -57,11 +57,10 @@ def _problem(folder: Path) -> str:
 
 
 def _of_runs(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
-    from bench.tensorboard.view import run_of
 
     for folder, _, problem in damaged_runs(store, records):
         yield Finding(level="stale", path=folder, problem=problem)
-    known = {store.tensorboard_path(run_of(record)) for record in records}
+    known = {store.tensorboard_path(record.run) for record in records}
     shared = (MATRIX, EXAMPLES, SEEDS, LOADERS)
     for path in sorted(store.tensorboard_folder().iterdir()):
         if path not in known and path.name not in shared:

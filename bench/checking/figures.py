@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from bench.cell import Run
 from bench.reaching import time_to_accuracy_s
 from bench.record import Metrics, Record
 from bench.soundness import LARGEST_STALL_PCT
@@ -30,12 +29,7 @@ def problems(record: Record) -> Iterator[str]:
 
 
 def _identity(record: Record) -> Iterator[str]:
-    run = Run(
-        cell=record.cell,
-        seed=record.seed,
-        versions=record.versions,
-        fingerprint=record.fingerprint,
-    )
+    run = record.run
     if run.id != record.run_id:
         yield f"its cell, seed, versions and images are those of run {run.id}"
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.cell import Run
 from bench.files import StoreError, explained
 from bench.record import Record
 from bench.selection import select
@@ -42,7 +41,7 @@ class Chosen:
     @property
     def folders(self) -> list[Path]:
         """Where the event files of each record are or would be."""
-        return [self.store.tensorboard_path(run_of(record)) for record in self.records]
+        return [self.store.tensorboard_path(record.run) for record in self.records]
 
     @property
     def missing(self) -> int:
@@ -171,16 +170,6 @@ def _targets(group: Chosen) -> Iterator[tuple[str, Path]]:
                     yield f"{SEEDS}/{cell.name}", cell
         elif path.name != MATRIX and (group.every or path.name in (*names, *SHARED)):
             yield path.name, path
-
-
-def run_of(record: Record) -> Run:
-    """The run that a record is of."""
-    return Run(
-        cell=record.cell,
-        seed=record.seed,
-        versions=record.versions,
-        fingerprint=record.fingerprint,
-    )
 
 
 def has_events(folder: Path) -> bool:

@@ -33,7 +33,7 @@ from bench.tensorboard.overview import write_overview
 from bench.tensorboard.reading import DamagedEvents, summaries
 from bench.tensorboard.rebuild import rebuild
 from bench.tensorboard.run_log import write_run
-from bench.tensorboard.view import View, choose, run_of
+from bench.tensorboard.view import View, choose
 from pipelines.sources.decode import decode_tree, read_listed
 from pipelines.sources.errors import SourceError
 from pipelines.sources.folder import MOST_CLASSES, scan
@@ -329,7 +329,7 @@ def test_event_folders_of_others_are_left_or_made_anew(tmp_path: Path) -> None:
     outside.mkdir()
     (outside / "events.out.tfevents.mine").write_text("mine")
     records = [keep(store, sound_record(seed)) for seed in range(4)]
-    folders = [store.tensorboard_path(run_of(record)) for record in records]
+    folders = [store.tensorboard_path(record.run) for record in records]
     write_run(folders[0], records[0], None, on_error=pytest.fail)
     write_overview(store, records, on_error=pytest.fail)
     (events,) = folders[0].iterdir()
