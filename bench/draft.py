@@ -60,6 +60,7 @@ class Draft:
     parameters: int | None = None
     augmentation_draws: dict[str, str] = field(default_factory=dict)
     reads: Reads = "array"
+    stepping: str = ""
     timing_suspect: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     _began: float = field(default_factory=time.perf_counter)
@@ -105,6 +106,7 @@ class Draft:
             parameters=self.parameters,
             augmentation_draws=self.augmentation_draws,
             reads=self.reads,
+            stepping=self.stepping,
             timing_suspect=tuple(self.timing_suspect),
             environment=self.environment,
             started=self._started,

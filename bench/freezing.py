@@ -39,6 +39,11 @@ class Freezing:
         if self._done in self.changes:
             self.go_to(self._done)
 
+    @property
+    def state(self) -> int:
+        """The last of the changes that are done, 0 before the first."""
+        return max((change for change in self.changes if change <= self._done), default=0)
+
     def go_halfway(self) -> None:
         """Puts every parameter into the state of the middle of the run."""
         self.go_to(self._steps // 2)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from bench.averaging import WeightAverage, refresh_statistics
 from bench.clock import synchronize
 from bench.freezing import Freezing
+from bench.rates import Rates
 from bench.views import averaged
 from pipelines.base import Batch, Pipeline
 
@@ -41,7 +41,7 @@ class Step:
 
     model: nn.Module
     optimizer: Optimizer
-    schedule: LRScheduler
+    schedule: Rates
     autocast: Autocast
     label_smoothing: float
     passes: int = 1
@@ -51,6 +51,14 @@ class Step:
 
     def __call__(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
         """The batch's mean loss, detached, still on the device."""
+        loss = self.work(images_BCHW, labels)
+        self.count()
+        if self.recent is not None:
+            self.recent.append(images_BCHW)
+        return loss
+
+    def work(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
+        """All that a step does on the device, each time by the same operations."""
         loss = self.backward(images_BCHW, labels)
         if self.passes > 1:
             self.optimizer.step(partial(self.backward, images_BCHW, labels))  # type: ignore[arg-type]
@@ -58,13 +66,29 @@ class Step:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
+        return loss.detach()
+
+    def count(self) -> None:
+        """What depends on how many steps are done, and so is decided on the host."""
         if self.freezing is not None:
             self.freezing.count()
         if self.average is not None:
             self.average.update()
-        if self.recent is not None:
-            self.recent.append(images_BCHW)
-        return loss.detach()
+
+    @property
+    def state(self) -> int:
+        """Steps after which was frozen what now is; 0 if all is trained."""
+        return 0 if self.freezing is None else self.freezing.state
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """The states that a run goes through."""
+        return (0,) if self.freezing is None else (0, *self.freezing.changes)
+
+    def go_to(self, state: int) -> None:
+        """Freezes what is frozen in a state, and thaws the rest."""
+        if self.freezing is not None:
+            self.freezing.go_to(state)
 
     def backward(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
         """One pass: the mean loss, its gradients added to the weights'."""
@@ -114,25 +138,30 @@ def train_epoch(step: Step, batches: Iterable[Batch], device: torch.device) -> T
     return loss_sum
 
 
-def cached_step_s(step: Step, batch: Batch, device: torch.device, *, steps: int) -> list[float]:
+def cached_step_s(once: Callable[[], object], device: torch.device, *, steps: int) -> list[float]:
     """Seconds of each of `steps` training steps on one batch that is on the device already.
 
     The ceiling: what the model could do if data cost nothing. Device-wide waits stand between the
     steps on a CPU only, where they cost nothing; on a GPU the steps are timed together.
+
+    Args:
+        once: Takes a step.
+        device: That works.
+        steps: How many.
     """
     if device.type != "cuda":
-        return [_timed(step, batch) for _ in range(steps)]
+        return [_timed(once) for _ in range(steps)]
     synchronize(device)
     start = time.perf_counter()
     for _ in range(steps):
-        step(*batch)
+        once()
     synchronize(device)
     return [(time.perf_counter() - start) / steps] * steps
 
 
-def _timed(step: Step, batch: Batch) -> float:
+def _timed(once: Callable[[], object]) -> float:
     start = time.perf_counter()
-    step(*batch)
+    once()
     return time.perf_counter() - start
 
 

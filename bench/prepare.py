@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 import architectures
 import pipelines
@@ -17,6 +16,7 @@ from bench.cell import Cell
 from bench.draft import Draft
 from bench.freezing import Freezing, trained_parameters
 from bench.loop import Autocast, Step
+from bench.rates import Rates
 from bench.recipe import Recipe
 from bench.split import reduced, training_and_validation
 from pipelines import building
@@ -131,16 +131,14 @@ def fresh_step(parts: Parts) -> Step:
     cell, module = parts.cell, parts.net.module
     entry = optimizers.catalog.get(cell.optimizer)
     recipe = cell.recipe or entry.default_recipe(cell.batch_size)
-    module.load_state_dict(parts.weights)
-    module.zero_grad(set_to_none=True)
-    torch.manual_seed(derive_seed(parts.seed, "training"))
+    begin_anew(parts)
     steps = cell.epochs * parts.pipeline.steps_per_epoch
     freezing = Freezing(module, steps)  # first, as optimizers look at what is trained
     optimizer = entry.build(module, recipe)
     return Step(
         model=parts.net.forward,
         optimizer=optimizer,
-        schedule=LambdaLR(optimizer, factors(optimizer, recipe, steps)),
+        schedule=Rates(optimizer, factors(optimizer, recipe, steps), steps),
         autocast=parts.autocast,
         label_smoothing=recipe.label_smoothing,
         passes=entry.passes,
@@ -148,6 +146,13 @@ def fresh_step(parts: Parts) -> Step:
         average=None if recipe.average == "none" else WeightAverage(module, recipe, steps),
         recent=deque(maxlen=SETTLING_BATCHES) if entry.settles else None,
     )
+
+
+def begin_anew(parts: Parts) -> None:
+    """Puts the initial weights into the net, in place, and seeds what training draws."""
+    parts.net.module.load_state_dict(parts.weights)
+    parts.net.module.zero_grad(set_to_none=True)
+    torch.manual_seed(derive_seed(parts.seed, "training"))
 
 
 def factors(

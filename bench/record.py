@@ -19,6 +19,8 @@ LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
 
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
 Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
+GRAPH = "one CUDA graph"  # `Record.stepping`, or this with a reason:
+LAUNCHED = "launched one operation at a time: "
 
 
 class RecordError(ValueError):
@@ -49,7 +51,8 @@ class Timings:
         build_s: Building net and pipeline.
         first_batch_s: From a built pipeline to its first batch: worker start, kernel compilation.
         compile_s: First training step and first evaluation batch, above what warm ones take.
-        warmup_s: All steps on random labels around the clock, the ceiling's included.
+        capture_s: Capturing the steps as CUDA graphs; 0 where they are launched.
+        warmup_s: All steps on random labels around the clock, the ceiling's and captures included.
         train_s: The training clock: data, forward, backward, update. Wall time.
         train_device_s: The same span by CUDA events on the training stream; None on a CPU.
         fit_s: Fitting on data before the first step (whitening); part of train_s.
@@ -65,12 +68,18 @@ class Timings:
     build_s: float = 0.0
     first_batch_s: float = 0.0
     compile_s: float = 0.0
+    capture_s: float = 0.0
     warmup_s: float = 0.0
     train_s: float = 0.0
     train_device_s: float | None = None
     fit_s: float = 0.0
     evaluate_s: float = 0.0
     total_s: float = 0.0
+
+    @property
+    def once_s(self) -> float:
+        """What is paid before the clock starts and belongs to a time to accuracy from cold."""
+        return self.first_batch_s + self.compile_s + self.capture_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,7 +196,11 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What one run left behind. See the classes above for units."""
+    """What one run left behind. See the classes above for units.
+
+    Args:
+        stepping: How a GPU was given its steps; "" on a CPU.
+    """
 
     run_id: str
     cell: Cell
@@ -206,6 +219,7 @@ class Record:
     parameters: int | None = None
     augmentation_draws: dict[str, str] = field(default_factory=dict)
     reads: Reads = "array"
+    stepping: str = ""
     timing_suspect: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = ""

@@ -1,10 +1,9 @@
 """One run from top to bottom: load, split, build, warm up, train, evaluate."""
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,36 +11,28 @@ import torch
 
 import architectures
 from bench import environment, memory
+from bench.ceiling import Warm, ceiling_steps, halfway, throughput, with_replay
 from bench.clock import CompileWatch, TrainingClock
 from bench.draft import Draft
 from bench.examples import keep_example
-from bench.loop import Step, cached_step_s, padded, predict, train_epoch
+from bench.loop import Step, cached_step_s, padded, predict
 from bench.meanwhile import Meanwhile
 from bench.metrics import Scores, full_scores, quick_scores
 from bench.pr_curves import positives
 from bench.prepare import Parts, Shared, fresh_step, prepare
 from bench.profiling import keep_profile
-from bench.record import Point, Throughput
+from bench.record import Point, Timings
+from bench.stepping import WARMUP_EPOCH, begin
 from bench.store import Store, StoreError
 from bench.suspicion import suspicions
 from pipelines.base import Batch, Pipeline, normalise
 
-WARMUP_EPOCH = 2**31  # an epoch index that training never reaches: its draws are never reused
 WARMUP_STEPS = 3
 FITTING_IMAGES = 5000  # as cifar10-airbench fits its whitening
-CEILING_S = 0.4
 
 
 class Diverged(RuntimeError):
     """The loss is no longer a finite number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Warm:
-    """What the warm-up leaves: a batch with random labels, and seconds of steps on it."""
-
-    batch: Batch
-    steps_s: list[float]
 
 
 def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> None:
@@ -62,11 +53,10 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
         with draft.untimed():
             keep_example(store, run.cell, warm.batch[0], parts.training)
         watch = CompileWatch()
-        fit(draft, parts, on_point)
+        step = fit(draft, parts, warm, on_point)
         recompiled = watch.new_graphs()
         evaluate_test(draft, parts)
-        step = fresh_step(parts)
-        after_s = ceiling_steps(parts, step, warm)
+        after_s = ceiling_steps(parts, warm)
         draft.throughput = throughput(draft.curve, run.cell.batch_size, warm.steps_s + after_s)
         draft.timing_suspect += suspicions(
             recompiled=recompiled,
@@ -91,11 +81,10 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:
     batch = first_batch(parts.pipeline)
     first_batch_s = time.perf_counter() - start
     step = fresh_step(parts)
-    timed = partial(cached_step_s, step, batch, parts.device, steps=1)
+    timed = partial(cached_step_s, partial(step, *batch), parts.device, steps=1)
     compile_s = 0.0
-    for state in (0, *step.freezing.changes) if step.freezing else (0,):
-        if step.freezing is not None:
-            step.freezing.go_to(state)
+    for state in step.states:
+        step.go_to(state)
         cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
         cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts, batch) for _ in range(2))
         compile_s += cold_s - min(warm_s) + cold_evaluation_s - warm_evaluation_s
@@ -105,8 +94,8 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:
     net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
     draft.timings["first_batch_s"] = shared.first_cost_s.setdefault(pipeline_key, first_batch_s)
     draft.timings["compile_s"] = shared.first_cost_s.setdefault(net_key, max(0.0, compile_s))
-    warm = Warm(batch=batch, steps_s=warm_s)
-    warm = replace(warm, steps_s=ceiling_steps(parts, step, warm))
+    warm = with_replay(draft, parts, Warm(batch=batch, steps_s=warm_s))
+    warm = replace(warm, steps_s=ceiling_steps(parts, warm))
     draft.timings["warmup_s"] = time.perf_counter() - start
     return warm
 
@@ -137,54 +126,38 @@ def evaluation_s(parts: Parts, batch: Batch) -> float:
     return clock.wall_s
 
 
-def ceiling_steps(parts: Parts, step: Step, warm: Warm) -> list[float]:
-    """Seconds of as many steps on one cached batch as fit in `CEILING_S`, three at least.
-
-    What is trained is what the middle of a run trains, as is the median epoch that they are
-    compared with.
-    """
-    step = halfway(step)
-    steps = min(200, max(3, round(CEILING_S / statistics.median(warm.steps_s))))
-    return cached_step_s(step, warm.batch, parts.device, steps=steps)
-
-
-def halfway(step: Step) -> Step:
-    """The step with as much frozen as in the middle of the run."""
-    if step.freezing is not None:
-        step.freezing.go_halfway()
-    return step
-
-
-def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:
-    """Trains all epochs; the clock stops for evaluation and logging.
+def fit(draft: Draft, parts: Parts, warm: Warm, on_point: Callable[[Point], None]) -> Step:
+    """Trains all epochs; the clock stops for evaluation and logging. Gives the step it took.
 
     Raises:
         Diverged: A loss of an epoch is not finite.
     """
     clock, meanwhile = TrainingClock(parts.device), Meanwhile(parts.device)
-    step = fresh_step(parts)
+    with draft.timed("warmup_s"):
+        training = begin(draft, parts, warm.capture, warm.batch)
+    step, steps = training.step, parts.pipeline.steps_per_epoch
     fit_to_data(draft, parts, clock)
-    images = parts.pipeline.steps_per_epoch * parts.cell.batch_size
+    images = steps * parts.cell.batch_size
     for epoch in range(parts.cell.epochs):
         before_s = clock.wall_s
         with meanwhile.running(clock):
             step.resume()
-            loss_sum = train_epoch(step, parts.pipeline.epoch(epoch), parts.device)
+            loss_sum = training.epoch(parts, epoch)
             step.settle()
         draft.timings["train_s"] = clock.wall_s
         draft.timings["train_device_s"] = clock.device_s
         draft.energy_j = meanwhile.energy_j()
         epoch_s = clock.wall_s - before_s
-        loss = loss_sum.item() / parts.pipeline.steps_per_epoch
+        loss = loss_sum.item() / steps
         scores = evaluate_validation(draft, parts)
         point = Point(
             epoch=epoch + 1,
             images=(epoch + 1) * images,
             train_s=clock.wall_s,
             train_loss=loss,
-            learning_rate=max(group["lr"] for group in step.optimizer.param_groups),
+            learning_rate=step.schedule.highest((epoch + 1) * steps),
             images_per_s=images / epoch_s,
-            step_ms=1000 * epoch_s / parts.pipeline.steps_per_epoch,
+            step_ms=1000 * epoch_s / steps,
             validation_loss=scores.loss if scores else None,
             validation_accuracy=scores.accuracy if scores else None,
             validation_macro_f1=scores.macro_f1 if scores else None,
@@ -195,6 +168,7 @@ def fit(draft: Draft, parts: Parts, on_point: Callable[[Point], None]) -> None:
         if scores is not None:  # the last step's weights are judged here alone
             check_finite(point, "validation", scores.loss)
     draft.conditions = meanwhile.conditions(clock.wall_s)
+    return step
 
 
 def check_finite(point: Point, kind: str, loss: float | None) -> None:
@@ -247,7 +221,7 @@ def evaluate_test(draft: Draft, parts: Parts) -> None:
             parts.classes,
             curve=draft.curve,
             target=cell.target_accuracy,
-            compile_s=(draft.timings["compile_s"] or 0.0) + (draft.timings["first_batch_s"] or 0.0),
+            compile_s=Timings(**draft.timings).once_s,  # type: ignore[arg-type]
         )
         check_finite(draft.curve[-1], "test", metrics.loss)
         draft.metrics = replace(
@@ -264,20 +238,3 @@ def evaluate_test(draft: Draft, parts: Parts) -> None:
         )
     except StoreError as error:  # a full disk must not cost a trained run
         print(f"the predictions are not kept, the run goes on: {error}", flush=True)
-
-
-def throughput(curve: list[Point], batch_size: int, cached_steps_s: list[float]) -> Throughput:
-    """Training images/s over epochs, against the ceiling of one cached batch."""
-    rates = torch.tensor([point.images_per_s for point in curve], dtype=torch.float64)
-    low, median, high = rates.quantile(
-        torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)
-    ).tolist()
-    ceiling = batch_size / statistics.median(cached_steps_s)
-    return Throughput(
-        median=median,
-        p5=low,
-        p95=high,
-        ceiling=ceiling,
-        stall_pct=100.0 * (1.0 - median / ceiling),
-        step_ms=statistics.median(point.step_ms for point in curve),
-    )

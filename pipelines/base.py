@@ -7,10 +7,10 @@ pipelines differ in how they do the work and in nothing else.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -66,6 +66,26 @@ class Semantics:
         return all(draw == "per sample" for draw in self.draws.values())
 
 
+class Cursor(Protocol):
+    """A place in the epochs of a pipeline that is kept on the device."""
+
+    @property
+    def generators(self) -> Sequence[torch.Generator]:
+        """What it draws from beside the device's default generator."""
+        ...
+
+    def begin(self, index: int) -> None:
+        """Goes to the start of epoch `index`; the host takes part."""
+        ...
+
+    def next(self) -> Batch:
+        """The batch there, by operations that a CUDA graph can hold; goes on to the next one.
+
+        The first batch follows the last.
+        """
+        ...
+
+
 class Pipeline(ABC):
     """Training batches of one policy by one library.
 
@@ -84,6 +104,13 @@ class Pipeline(ABC):
 
         Labels are (B, classes) float32 when the policy mixes images.
         """
+
+    def cursor(self) -> "Cursor | None":
+        """One epoch after another by work of the device alone; None where the host takes part.
+
+        A CUDA graph can then hold it. Batches and their order are those of `epoch`.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027 - most pipelines hold nothing that needs it
         """Frees workers and device memory; safe to call twice."""

@@ -1,6 +1,6 @@
 """Tensor operations on the training device: no data loader, one gather, everything fused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -22,38 +22,83 @@ class NativePipeline(Pipeline):
         super().__init__(request, NATIVE.semantics(request.augmentation))
         self._images_NHWC = request.images.images.to(request.device).contiguous()
         self._labels_N = request.images.labels.to(request.device)
-        self._program = program(request)
-        self._kernels = kernels(self._program)
-        self._tables = lookups(self._program, request.device)
+        self.program = program(request)
+        self._kernels = kernels(self.program)
+        self._tables = lookups(self.program, request.device)
         shape = request.batch_size, len(request.images.mean), *request.images.image_size
         self._memory = Reused(shape, request.dtype, request.memory_format)
 
     def epoch(self, index: int) -> Iterator[Batch]:
-        request = self.request
-        order = self.permutation(index).to(request.device)
-        generator = torch.Generator(request.device)
-        generator.manual_seed(derive_seed(request.seed, "draws", index))
-        draws = self._program.draws()
-        fixed = fixed_columns(self._program)
-        if fixed:
-            unless_flipped_N = (~flipped(request, index)).to(request.device, torch.float32)
-        for index_B in order:
-            u_BK = torch.rand(len(index_B), draws, generator=generator, device=request.device)
-            for column in fixed:
-                u_BK[:, column] = unless_flipped_N[index_B]
-            yield self._batch(index_B, u_BK, generator)
+        cursor = self.cursor()
+        cursor.begin(index)
+        for _ in range(self.steps_per_epoch):
+            yield cursor.next()
 
-    def _batch(self, index_B: Tensor, u_BK: Tensor, generator: torch.Generator) -> Batch:
+    def cursor(self) -> "NativeCursor":
+        return NativeCursor(self)
+
+    def batch(self, index_B: Tensor, u_BK: Tensor, generator: torch.Generator) -> Batch:
+        """The images at `index_B` under the draws; further ones come from `generator`."""
         located = self._kernels.locate(index_B, u_BK)
-        to_BCHW = self._memory.take() if self._program.writes else None
+        to_BCHW = self._memory.take() if self.program.writes else None
         x_BCHW = self._kernels.render(to_BCHW, self._images_NHWC, u_BK, self._tables, *located)
         labels_B = self._labels_N[index_B]
-        op = self._program.mix
+        op = self.program.mix
         if op is None:
             return x_BCHW, labels_B
         weight_B = mixes.MIXES[type(op)].weight(op, len(index_B), generator)
         x_BCHW, own_B = self._kernels.mix(x_BCHW, weight_B, u_BK)
         return x_BCHW, mixes.mixed_labels(labels_B, own_B, len(self.request.images.classes))
+
+
+class NativeCursor:
+    """Order, place and draws of one epoch after another, on the device.
+
+    Args:
+        pipeline: Whose batches it makes.
+    """
+
+    def __init__(self, pipeline: NativePipeline) -> None:
+        device = pipeline.request.device
+        self._pipeline = pipeline
+        self._order_SB = torch.empty(0)
+        self._step_1 = torch.zeros(1, dtype=torch.int64, device=device)
+        self._generator = torch.Generator(device)
+        self._fixed = fixed_columns(pipeline.program)
+        self._unless_flipped_N = torch.empty(0)
+
+    @property
+    def generators(self) -> Sequence[torch.Generator]:
+        return (self._generator,)
+
+    def begin(self, index: int) -> None:
+        request = self._pipeline.request
+        self._order_SB = kept(self._order_SB, self._pipeline.permutation(index), request.device)
+        self._step_1.zero_()
+        self._generator.manual_seed(derive_seed(request.seed, "draws", index))
+        if self._fixed:
+            unless_flipped_N = (~flipped(request, index)).to(torch.float32)
+            self._unless_flipped_N = kept(self._unless_flipped_N, unless_flipped_N, request.device)
+
+    def next(self) -> Batch:
+        index_B = self._order_SB.index_select(0, self._step_1)[0]
+        self._step_1.add_(1).remainder_(len(self._order_SB))
+        u_BK = torch.rand(
+            len(index_B),
+            self._pipeline.program.draws(),
+            generator=self._generator,
+            device=index_B.device,
+        )
+        for column in self._fixed:
+            u_BK[:, column] = self._unless_flipped_N[index_B]
+        return self._pipeline.batch(index_B, u_BK, self._generator)
+
+
+def kept(there: Tensor, values: Tensor, device: torch.device) -> Tensor:
+    """`values` on a device, in the memory of `there` if they fit: a CUDA graph reads it again."""
+    if there.shape != values.shape:
+        return values.to(device)
+    return there.copy_(values)
 
 
 def program(request: Request) -> Program:

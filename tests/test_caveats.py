@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.recipe import Recipe
 from bench.recipe_files import DEFAULT_ORIGIN
-from bench.record import Failure, Record
+from bench.record import GRAPH, LAUNCHED, Failure, Record
 from bench.report.caveats import caveats
 from bench.report.outcomes import outcomes_by_group
 from tests.made import made_failure, made_metrics, made_record
@@ -111,3 +111,13 @@ def test_many_intervals() -> None:
     assert "Each of the 40 intervals" in told(*made_grid(), intervals=40)
     assert "about 2.0 of them" in told(*made_grid(), intervals=40)
     assert "intervals" not in told(*made_grid(), intervals=1)
+
+
+def test_steps_that_were_launched_beside_steps_that_were_replayed() -> None:
+    graph = full(record={"stepping": GRAPH})
+    lion = full(optimizer="lion", record={"stepping": f"{LAUNCHED}lion counts on the host"})
+    text = told(graph, lion)
+    assert "1 of 2 runs launched their steps one operation at a time (lion counts on" in text
+    assert "launched" not in told(graph, full(optimizer="muon", record={"stepping": GRAPH}))
+    assert "launched" not in told(lion)
+    assert "launched" not in told(full())

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LambdaLR
 
 from bench import optimizers
 from bench.clock import CompileWatch
@@ -15,6 +14,7 @@ from bench.freezing import Freezing
 from bench.loop import Step
 from bench.optimizers import _parameters as parameters
 from bench.prepare import factors
+from bench.rates import Rates
 from bench.recipe import Recipe
 from tests.made_optimizers import built, make_net
 
@@ -37,7 +37,7 @@ def made_step(net: nn.Module) -> Step:
     return Step(
         model=net,
         optimizer=optimizer,
-        schedule=LambdaLR(optimizer, factors(optimizer, recipe, STEPS)),
+        schedule=Rates(optimizer, factors(optimizer, recipe, STEPS), STEPS),
         autocast=nullcontext,
         label_smoothing=0.0,
         freezing=freezing,

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LambdaLR
 
 from bench import optimizers
 from bench.clock import CompileWatch
@@ -20,6 +19,7 @@ from bench.loop import Step
 from bench.optimizers import _parameters as parameters
 from bench.optimizers.sam import Sam
 from bench.prepare import factors
+from bench.rates import Rates
 from bench.recipe import Recipe
 from tests.made_optimizers import built, make_net
 
@@ -41,7 +41,7 @@ def made_step(name: str, net: nn.Module, *, steps: int = 20, **more: Any) -> Ste
     return Step(
         model=more.get("model", net),
         optimizer=optimizer,
-        schedule=LambdaLR(optimizer, factors(optimizer, recipe, steps)),
+        schedule=Rates(optimizer, factors(optimizer, recipe, steps), steps),
         autocast=nullcontext,
         label_smoothing=0.0,
         passes=entry.passes,

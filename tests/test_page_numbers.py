@@ -158,6 +158,7 @@ def test_where_the_time_went_is_the_runs_timings(
         "build",
         "first_batch",
         "compile",
+        "capture",
         "warmup",
         "train",
         "fit",
@@ -169,7 +170,7 @@ def test_where_the_time_went_is_the_runs_timings(
     for (name, *cells), (_, run) in zip(rows, by_row, strict=True):
         assert all(run["cell"][factor] in name for factor in FACTORS)
         *seconds, stall = cells
-        expected = [run["timings"][f"{part}_s"] for part in names]
+        expected = [run["timings"].get(f"{part}_s", 0.0) for part in names]  # old ones lack some
         assert all(map(says, seconds, expected)), (name, seconds, expected)
         assert says(stall, run["throughput"]["stall_pct"])
 

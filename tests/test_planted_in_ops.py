@@ -67,13 +67,13 @@ def mixed_with(**changes: Any) -> Plant:
 
 def other_partner(patch: Patch) -> None:
     """Images and labels both mixed with the next of the batch instead of the one before."""
-    right = native.NativePipeline._batch
+    right = native.NativePipeline.batch
 
     def batch(self: Pipeline, index_B: Tensor, *others: Any) -> Batch:
         x, y = right(self, index_B.flip(0), *others)  # type: ignore[arg-type]
         return x.flip(0), y.flip(0)
 
-    patch.setattr(native.NativePipeline, "_batch", batch)
+    patch.setattr(native.NativePipeline, "batch", batch)
 
 
 def fixed_flips(patch: Patch) -> None:

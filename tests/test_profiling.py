@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from bench.loop import Step
 from bench.profiling import STEPS, WARM_STEPS, keep_profile, profile_steps, trace_name, traces_told
+from bench.rates import Rates
 from bench.store import Store
 from pipelines.augmentations import Augmentation
 from pipelines.base import Batch, Pipeline, Request, Semantics
@@ -59,7 +59,7 @@ def made_step() -> Step:
     return Step(
         model=model,
         optimizer=optimizer,
-        schedule=LambdaLR(optimizer, lambda step: 1.0),
+        schedule=Rates(optimizer, [lambda step: 1.0], 1),
         autocast=torch.enable_grad,
         label_smoothing=0.0,
     )

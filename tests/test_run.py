@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 import architectures
 import pipelines
 from bench import run as running
+from bench import stepping
 from bench.cell import Cell, Run
 from bench.draft import Draft, Job
 from bench.freezing import Freezing
@@ -206,9 +207,11 @@ def test_warming_up_leaves_no_epoch_running_and_a_run_closes_its_pipelines(
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit_epoch = running.train_epoch
+    fit_epoch = stepping.train_epoch
     losses = iter([1.0, float("nan")])
-    monkeypatch.setattr(running, "train_epoch", lambda *parts: fit_epoch(*parts) * 0 + next(losses))
+    monkeypatch.setattr(
+        stepping, "train_epoch", lambda *parts: fit_epoch(*parts) * 0 + next(losses)
+    )
     draft = Draft(
         job=Job(
             run=Run(cell=CELL, seed=0),

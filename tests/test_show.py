@@ -93,6 +93,7 @@ def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
         "parameters": 12_345,
         "command": "bench run --grid default",
         "timing_suspect": ("throttled",),
+        "stepping": "one CUDA graph",
     }
     said = shown(tmp_path, made_record(record=changes), command="bench run -k x", note="look")
     for part in (
@@ -104,6 +105,7 @@ def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
         "50.0 % of the time went to waiting for data: one cached batch gives 2,000 images/s; "
         "the pipeline sets the pace",
         "peak memory: 1.25 GiB of the process, 0.50 GiB of tensors",
+        "each step is one CUDA graph",
         "12,345 parameters",
         "AMD EPYC, 2 cores",
         "torch 2.11.0",

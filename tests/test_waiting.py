@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import architectures
@@ -23,19 +22,13 @@ from bench import optimizers
 from bench.freezing import Freezing
 from bench.loop import Step, train_epoch
 from bench.prepare import factors
+from bench.rates import Rates
 from pipelines import augmentations
 from pipelines.base import Pipeline
 from pipelines.sources.base import Images
 from tests.test_optimizers import WAITING
+from tests.waiting import waits
 
-WAITS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-MASKS = (torch.bool, torch.uint8)
-INDEXING = {
-    torch.ops.aten.index.Tensor,
-    torch.ops.aten.index_put.default,
-    torch.ops.aten.index_put_.default,
-    torch.ops.aten._index_put_impl_.default,
-}
 READING = ("cpu", "numpy", "tolist", "__array__")  # methods that reach no operator on a CPU
 
 
@@ -54,11 +47,7 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func in INDEXING:
-            waits = any(index is not None and index.dtype in MASKS for index in args[1])
-        else:
-            waits = bool(WAITS & set(func.tags)) and id(args[0]) not in self._counters
-        if waits:
+        if waits(func, args) and id(args[0]) not in self._counters:
             self.found.append(str(func))
         return func(*args, **(kwargs or {}))
 
@@ -95,7 +84,7 @@ def made_step(net: nn.Module, optimizer_name: str, steps: int) -> Step:
     return Step(
         model=net,
         optimizer=optimizer,
-        schedule=LambdaLR(optimizer, factors(optimizer, recipe, steps)),
+        schedule=Rates(optimizer, factors(optimizer, recipe, steps), steps),
         autocast=partial(torch.autocast, "cpu", enabled=False),
         label_smoothing=0.1,
         passes=entry.passes,

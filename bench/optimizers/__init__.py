@@ -32,6 +32,8 @@ class Optimizer:
             a function that runs another.
         settles: Whether it evaluates other weights than it trains, with the methods `eval` and
             `train` of schedulefree's optimizers.
+        capturable: Whether all that changes from step to step is in tensors, the rate included,
+            which are zeros before the first step: then a CUDA graph can hold a step.
         default: Whether the default grid uses it.
         version: Raised when the update or a setting changes, so that old results are not reused.
     """
@@ -45,6 +47,7 @@ class Optimizer:
     grows: Literal["in proportion", "with the root"] = "with the root"
     passes: int = 1
     settles: bool = False
+    capturable: bool = False
     default: bool = False
     version: int = 1
 

@@ -70,8 +70,7 @@ class Muon(torch.optim.Optimizer):
         for bucket in self._buckets(targets):
             updates = orthogonal_in(bucket, ahead, self._steps, DTYPE[ahead[0].device.type])
             for index, update in zip(bucket.members, updates, strict=True):
-                rate = group["lr"] * self._scale(targets[index])
-                targets[index].add_(update, alpha=-rate)
+                move(targets[index], update, group["lr"], self._scale(targets[index]))
 
     def _ahead(self, trained: list[nn.Parameter], momentum: float) -> list[Tensor]:
         """Nesterov momentum, in the memory format of the weights."""
@@ -98,3 +97,11 @@ class Muon(torch.optim.Optimizer):
 
     def _scale(self, matrix: Tensor) -> float:
         return 1.0 if self._rms is None else self._rms * math.sqrt(max(matrix.shape))
+
+
+def move(weight: Tensor, update: Tensor, rate: float | Tensor, scale: float) -> None:
+    """Subtracts rate * scale * update; a rate in a tensor stays on its device."""
+    if isinstance(rate, Tensor):
+        weight.addcmul_(update, rate, value=-scale)
+    else:
+        weight.add_(update, alpha=-rate * scale)

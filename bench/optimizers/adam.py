@@ -26,4 +26,5 @@ ADAM = Optimizer(
     build=build,
     recipe=Recipe(lr=2e-3, schedule="cosine", warmup=0.1, label_smoothing=0.1),
     options={"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    capturable=True,
 )

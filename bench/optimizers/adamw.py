@@ -26,5 +26,6 @@ ADAMW = Optimizer(
     build=build,
     recipe=Recipe(lr=2e-3, weight_decay=0.05, schedule="cosine", warmup=0.1, label_smoothing=0.1),
     options={"beta1": 0.9, "beta2": 0.99, "eps": 1e-8},
+    capturable=True,
     default=True,
 )

@@ -45,6 +45,7 @@ MUON = Optimizer(
         lr=2e-3, weight_decay=0.05, schedule="one_cycle", warmup=0.1, label_smoothing=0.1
     ),
     options={"momentum": 0.95, "beta1": 0.9, "beta2": 0.95},
+    capturable=True,
     default=True,
     version=2,
 )

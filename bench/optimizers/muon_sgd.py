@@ -62,4 +62,5 @@ MUON_SGD = Optimizer(
         "rest_momentum": 0.9,
         "bias_decay": 0.0,
     },
+    capturable=True,
 )

@@ -57,4 +57,5 @@ SAM = Optimizer(
     options={"momentum": 0.9, "bias_lr_factor": 1.0, "rho": 0.05},
     grows="in proportion",
     passes=2,
+    capturable=True,
 )

@@ -28,5 +28,6 @@ SGD = Optimizer(
     recipe=Recipe(lr=0.1, weight_decay=5e-4, schedule="one_cycle", warmup=0.2, label_smoothing=0.1),
     options={"momentum": 0.9, "bias_lr_factor": 1.0},
     grows="in proportion",
+    capturable=True,
     default=True,
 )

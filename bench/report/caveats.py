@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.cell import Cell
 from bench.recipe_files import DEFAULT_ORIGIN
-from bench.record import Record
+from bench.record import LAUNCHED, Record
 from bench.report import losses
 from bench.report.outcomes import Outcome
 from bench.report.sentences import code, count, listed, percent
@@ -31,6 +31,7 @@ def caveats(outcomes: Sequence[Outcome], intervals: int) -> Iterator[str]:
         yield from _suspect(good)
         yield from _targets(good)
         yield from _draws(good)
+        yield from _steps(good)
     yield from _failures(outcomes)
     yield from losses.told(outcomes)
     if intervals > 1:
@@ -202,6 +203,17 @@ def _draws(good: Sequence[Outcome]) -> Iterator[str]:
         yield (
             f"{code(pipeline)} draws once for a whole batch ({listed(sorted(ops[pipeline]))}): "
             "with it an augmentation is not quite the same."
+        )
+
+
+def _steps(good: Sequence[Outcome]) -> Iterator[str]:
+    runs = [run for outcome in good for run in outcome.good if run.stepping]
+    why = [run.stepping.removeprefix(LAUNCHED) for run in runs if run.stepping.startswith(LAUNCHED)]
+    if 0 < len(why) < len(runs):
+        yield (
+            f"{len(why)} of {count(len(runs), 'run')} launched their steps one operation at a time "
+            f"({'; '.join(sorted(set(why))[:MOST_REASONS])}), the others replayed each as one CUDA "
+            "graph, for which a GPU waits less: mind that when small nets are compared."
         )
 
 

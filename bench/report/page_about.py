@@ -14,6 +14,7 @@ PARTS = {
     "build_s": "build",
     "first_batch_s": "first batch",
     "compile_s": "compile",
+    "capture_s": "capture",
     "warmup_s": "warm-up",
     "train_s": "train",
     "fit_s": "of it fitting",

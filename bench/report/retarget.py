@@ -54,10 +54,10 @@ def _with(record: Record, target: float) -> Record:
     if record.metrics is None:
         return replace(record, cell=cell)
     reached_s = time_to_accuracy_s(record.curve, target)
-    first_s = record.timings.compile_s + record.timings.first_batch_s
+    with_s = None if reached_s is None else reached_s + record.timings.once_s
     metrics = replace(
         record.metrics,
         time_to_accuracy_s=reached_s,
-        time_to_accuracy_with_compile_s=None if reached_s is None else reached_s + first_s,
+        time_to_accuracy_with_compile_s=with_s,
     )
     return replace(record, cell=cell, metrics=metrics)

@@ -27,6 +27,7 @@ TIMES = {
     "build_s": "building net and pipeline",
     "first_batch_s": "first batch",
     "compile_s": "compilation",
+    "capture_s": "capture of CUDA graphs",
     "warmup_s": "warm-up and ceiling",
     "train_s": "training clock",
     "train_device_s": "of it on the device",
@@ -200,6 +201,8 @@ def _speed(record: Record) -> Iterator[str]:
     if speed.ceiling is not None and speed.stall_pct is not None:
         yield f"{_stall(speed.stall_pct, speed.ceiling)}; {BOUND[bound_by(speed.stall_pct)]}"
     yield f"the pipeline reads {'the decoded array' if record.reads == 'array' else 'files'}"
+    if record.stepping:
+        yield f"each step is {record.stepping}"
     per_batch = [op for op, draws in record.augmentation_draws.items() if draws != "per sample"]
     if per_batch:
         yield f"drawn once for a whole batch: {', '.join(per_batch)}"

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import run as running
+from bench import stepping
 from bench.cell import Run
 from bench.draft import Draft, Job
 from bench.loop import Step
@@ -61,7 +61,7 @@ def epochs_that_take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], f
         time.sleep(seconds(next(epochs)))
         return torch.zeros(())
 
-    monkeypatch.setattr(running, "train_epoch", wait)
+    monkeypatch.setattr(stepping, "train_epoch", wait)
 
 
 def test_a_first_epoch_far_slower_than_the_others(

@@ -19,6 +19,7 @@ COLOURS = {
     "build": PALETTE[6],
     "first batch": PALETTE[4],
     "compile": PALETTE[3],
+    "capture": PALETTE[9],
     "other warm-up": PALETTE[8],
     "train": PALETTE[1],
     "data wait": PALETTE[0],
@@ -93,7 +94,6 @@ def seconds(run: Record) -> dict[str, float]:
     timings = run.timings
     stall_pct = run.throughput.stall_pct if run.throughput else None
     wait = min(1.0, max(0.0, (stall_pct or 0.0) / 100.0)) * timings.train_s
-    once = timings.first_batch_s + timings.compile_s
     inside = timings.load_s + timings.build_s + timings.warmup_s + timings.train_s
     return {
         "import": timings.import_s,
@@ -101,7 +101,8 @@ def seconds(run: Record) -> dict[str, float]:
         "build": timings.build_s,
         "first batch": timings.first_batch_s,
         "compile": timings.compile_s,
-        "other warm-up": max(0.0, timings.warmup_s - once),
+        "capture": timings.capture_s,
+        "other warm-up": max(0.0, timings.warmup_s - timings.once_s),
         "train": timings.train_s - wait,
         "data wait": wait,
         "evaluate": timings.evaluate_s,

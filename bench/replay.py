@@ -1,0 +1,161 @@
+"""A training step as a CUDA graph: captured once, then replayed without Python."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bench.loop import Step
+from pipelines.base import Batch, Cursor, Pipeline
+
+WARM_STEPS = 3  # before a capture: every kernel is built and every state is there
+
+
+class Graph(Protocol):
+    """Work that was captured."""
+
+    def replay(self) -> None:
+        """Does it again, in the same memory."""
+        ...
+
+
+class Capture(Protocol):
+    """A way to capture work; `CudaCapture` is the one that counts."""
+
+    def __call__(self, work: Callable[[], None], draws: Sequence[torch.Generator]) -> Graph:
+        """Runs `work` a few times, then captures it.
+
+        Args:
+            work: Operations on tensors that stay where they are.
+            draws: Generators that it draws from beside the device's default one.
+        """
+        ...
+
+
+class CudaCapture:
+    """Captures into one memory pool, which graphs that leave nothing in it can share.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, work: Callable[[], None], draws: Sequence[torch.Generator]) -> Graph:
+        usual = torch.cuda.current_stream()
+        with torch.cuda.stream(usual):  # which a capture that fails does not come back to
+            self._stream.wait_stream(usual)
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARM_STEPS):
+                    work()
+            usual.wait_stream(self._stream)
+            graph = torch.cuda.CUDAGraph()
+            for generator in draws:
+                graph.register_generator_state(generator)
+            # Other threads may use the device meanwhile: a loader's pins memory.
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                work()
+        return graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A step whose device work is replayed.
+
+    Args:
+        step: What was captured; what it does on the host is still done step by step.
+        graphs: By the state of what is frozen (`Step.state`).
+        loss_sum: float32 (), to which each replay adds its loss.
+        cursor: Where the batches come from, if the graphs make them.
+        batch: Otherwise the memory that they are read from.
+        restore: Puts weights, optimizer and schedule back to what they were before the first step.
+    """
+
+    step: Step
+    graphs: Mapping[int, Graph]
+    loss_sum: Tensor
+    cursor: Cursor | None
+    batch: Batch | None
+    restore: Callable[[], None]
+
+    def __call__(self) -> None:
+        """One step."""
+        self.graphs[self.step.state].replay()
+        self.step.count()
+
+    def epoch(self, pipeline: Pipeline, index: int) -> Tensor:
+        """Trains on epoch `index`; the sum of the losses, a scalar on the device."""
+        self.loss_sum.zero_()
+        if self.cursor is not None:
+            self.cursor.begin(index)
+            for _ in range(pipeline.steps_per_epoch):
+                self()
+        else:
+            assert self.batch is not None
+            for batch in pipeline.epoch(index):
+                for there, values in zip(self.batch, batch, strict=True):
+                    there.copy_(values)
+                self()
+        return self.loss_sum.clone()
+
+
+def replayed(
+    step: Step,
+    source: Cursor | Batch,
+    capture: Capture,
+    restore: Callable[[], None],
+    states: Sequence[int],
+) -> Replayed:
+    """Captures a step that has not been taken yet; it leaves everything as it found it.
+
+    Args:
+        step: Of an optimizer whose entry says `capturable`.
+        source: What makes the batches, begun at some epoch, or memory that they are copied to.
+        capture: How.
+        restore: Puts weights and random numbers back to what they were.
+        states: Of what is frozen, as `Step.state`, for which to capture it.
+    """
+    cursor, batch = (None, source) if isinstance(source, tuple) else (source, None)
+    device = next(step.model.parameters()).device
+    loss_sum = torch.zeros((), device=device)
+
+    def work() -> None:
+        images_BCHW, labels = source if isinstance(source, tuple) else source.next()
+        loss_sum.add_(step.work(images_BCHW, labels))
+
+    def begin_anew() -> None:
+        restore()
+        set_back(step)
+
+    step.schedule.to_device(device)
+    for group in step.optimizer.param_groups:
+        if "capturable" in group and device.type == "cuda":
+            group["capturable"] = True
+    graphs = {}
+    for state in states:
+        step.go_to(state)
+        graphs[state] = capture(work, () if cursor is None else cursor.generators)
+    begin_anew()
+    return Replayed(
+        step=step,
+        graphs=graphs,
+        loss_sum=loss_sum,
+        cursor=cursor,
+        batch=batch,
+        restore=begin_anew,
+    )
+
+
+def set_back(step: Step) -> None:
+    """Puts optimizer, schedule and freezing back to the first step, in the same memory."""
+    step.schedule.go_to(0)
+    step.go_to(0)
+    for state in step.optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()

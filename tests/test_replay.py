@@ -1,0 +1,193 @@
+"""Replayed steps are the launched ones: with every optimizer that says so, bit for bit.
+
+On a CPU a tape stands in for the CUDA graph (`tests/tape.py`).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import architectures
+import pipelines
+from bench import optimizers
+from bench.averaging import WeightAverage
+from bench.freezing import Freezing
+from bench.loop import Step, train_epoch
+from bench.prepare import factors
+from bench.rates import Rates
+from bench.replay import Replayed, replayed
+from pipelines.base import Pipeline
+from tests.made_optimizers import NAMES
+from tests.tape import NotPermitted, capture
+
+CPU = torch.device("cpu")
+EPOCHS, BATCH, IMAGES = 3, 8, 29
+CAPTURABLE = [name for name in NAMES if optimizers.catalog.get(name).capturable]
+
+
+def fed(policy: str = "flip_crop", pipeline: str = "native[eager]") -> Pipeline:
+    whole = pipelines.load("shapes").train
+    images = replace(whole, images=whole.images[:IMAGES], labels=whole.labels[:IMAGES])
+    return pipelines.build(pipeline, images, policy, batch_size=BATCH)
+
+
+def made_net(name: str = "cnn2") -> nn.Module:
+    torch.manual_seed(0)
+    net = architectures.build(name, width=0.125)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def made_step(net: nn.Module, name: str, *, average: str = "none") -> Step:
+    entry = optimizers.catalog.get(name)
+    recipe = replace(entry.default_recipe(BATCH), average=average)
+    steps = EPOCHS * (IMAGES // BATCH)
+    freezing = Freezing(net, steps)
+    optimizer = entry.build(net, recipe)
+    return Step(
+        model=net,
+        optimizer=optimizer,
+        schedule=Rates(optimizer, factors(optimizer, recipe, steps), steps),
+        autocast=partial(torch.autocast, "cpu", enabled=False),
+        label_smoothing=recipe.label_smoothing,
+        passes=entry.passes,
+        freezing=freezing if freezing.changes else None,
+        average=None if average == "none" else WeightAverage(net, recipe, steps),
+        recent=deque(maxlen=2) if entry.settles else None,
+    )
+
+
+def remembered(net: nn.Module) -> Callable[[], None]:
+    weights = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def restore() -> None:
+        net.load_state_dict(weights)
+        net.zero_grad(set_to_none=True)
+        torch.manual_seed(7)
+
+    return restore
+
+
+def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> Replayed:
+    cursor = pipeline.cursor()
+    if cursor is not None:
+        cursor.begin(99)
+    images_BCHW, labels = next(iter(pipeline.epoch(99)))
+    source = cursor or (images_BCHW.clone(), labels.clone())
+    return replayed(step, source, capture, remembered(net), step.states)
+
+
+def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The losses of the epochs and the weights at the end, step by step."""
+    net = made_net(more.pop("net", "cnn2"))
+    step = made_step(net, name, **more)
+    torch.manual_seed(7)
+    sums = [train_epoch(step, pipeline.epoch(index), CPU) for index in range(EPOCHS)]
+    return sums, net.state_dict()
+
+
+def again(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The same by what was captured."""
+    net = made_net(more.pop("net", "cnn2"))
+    replay = taped(made_step(net, name, **more), net, pipeline)
+    return [replay.epoch(pipeline, index) for index in range(EPOCHS)], net.state_dict()
+
+
+def same(one: tuple[list[Tensor], dict[str, Tensor]], other: Any) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert torch.stack(one[0]).isfinite().all()
+
+
+@pytest.mark.parametrize("name", CAPTURABLE)
+def test_an_optimizer_that_says_so_is_replayed(name: str) -> None:
+    with fed() as pipeline:
+        same(launched(name, pipeline), again(name, pipeline))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in CAPTURABLE])
+def test_an_optimizer_that_does_not_cannot_be(name: str) -> None:
+    with fed() as pipeline:
+        wanted = launched(name, pipeline)
+        try:
+            found = again(name, pipeline)
+        except (NotPermitted, RuntimeError, TypeError):
+            return
+    with pytest.raises(AssertionError):
+        same(wanted, found)
+
+
+@pytest.mark.parametrize("average", ["ema", "lookahead"])
+def test_averages_of_the_weights_go_on_beside_it(average: str) -> None:
+    with fed() as pipeline:
+        same(launched("sgd", pipeline, average=average), again("sgd", pipeline, average=average))
+
+
+@pytest.mark.parametrize("name", ["sgd", "muon_sgd"])
+def test_a_net_that_freezes_on_the_way_has_a_graph_for_each_state(name: str) -> None:
+    with fed("alternating_flip_crop") as pipeline:
+        net = made_net("airnet94")
+        replay = taped(made_step(net, name), net, pipeline)
+        assert len(replay.graphs) == 2
+        same(launched(name, pipeline, net="airnet94"), again(name, pipeline, net="airnet94"))
+
+
+@pytest.mark.parametrize("policy", ["mixup", "cutmix", "randaugment", "alternating_flip_crop"])
+def test_the_graph_makes_the_batches_of_any_policy(policy: str) -> None:
+    with fed(policy) as pipeline:
+        same(launched("sgd", pipeline), again("sgd", pipeline))
+
+
+def test_batches_of_other_pipelines_are_copied_in() -> None:
+    with fed(pipeline="kornia") as pipeline:
+        assert pipeline.cursor() is None
+        same(launched("sgd", pipeline), again("sgd", pipeline))
+
+
+def test_what_a_net_drops_is_drawn_anew_at_each_replay() -> None:
+    with fed("none") as pipeline:
+        net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 10))
+        step = made_step(net, "sgd")
+        images_BCHW, labels = next(iter(pipeline.epoch(0)))
+        replay = replayed(step, (images_BCHW, labels), capture, remembered(net), step.states)
+        sums = []
+        for group in step.optimizer.param_groups:
+            group["lr"].zero_()
+        step.schedule._device._table_SG.zero_()  # type: ignore[union-attr]
+        for _ in range(4):
+            replay.loss_sum.zero_()
+            replay()
+            sums.append(replay.loss_sum.item())
+        assert len(set(sums)) == 4
+
+
+def test_a_capture_leaves_everything_as_it_was() -> None:
+    with fed() as pipeline:
+        net = made_net()
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        step = made_step(net, "adamw")
+        rates = [float(group["lr"]) for group in step.optimizer.param_groups]
+        replay = taped(step, net, pipeline)
+        torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+        now = [float(group["lr"]) for group in step.optimizer.param_groups]
+        assert now == pytest.approx(rates)
+        state = [v for state in step.optimizer.state.values() for v in state.values()]
+        assert all(not value.any() for value in state if isinstance(value, Tensor))
+        first = [replay.epoch(pipeline, index) for index in range(2)]
+        replay.restore()
+        torch.testing.assert_close([replay.epoch(pipeline, index) for index in range(2)], first)
+
+
+def test_a_cursor_begins_again_after_the_last_batch() -> None:
+    with fed() as pipeline:
+        cursor = pipeline.cursor()
+        assert cursor is not None
+        cursor.begin(0)
+        labels = [cursor.next()[1] for _ in range(2 * pipeline.steps_per_epoch)]
+        whole = pipeline.steps_per_epoch
+        torch.testing.assert_close(labels[:whole], labels[whole:])
+        torch.testing.assert_close(labels[:whole], [labels_B for _, labels_B in pipeline.epoch(0)])
