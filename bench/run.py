@@ -25,6 +25,7 @@ from bench.record import Point, Timings
 from bench.stepping import WARMUP_EPOCH, begin
 from bench.store import Store, StoreError
 from bench.suspicion import suspicions
+from bench.threads import evaluating
 from pipelines.base import Batch, Pipeline, normalise
 
 WARMUP_STEPS = 3
@@ -86,8 +87,10 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:
     for state in step.states:
         step.go_to(state)
         cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
-        cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts, batch) for _ in range(2))
-        compile_s += cold_s - min(warm_s) + cold_evaluation_s - warm_evaluation_s
+        compile_s += cold_s - min(warm_s)
+        if cell.compile:
+            cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts, batch) for _ in range(2))
+            compile_s += cold_evaluation_s - warm_evaluation_s
     step.settle()
     step.resume()
     pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
@@ -199,7 +202,7 @@ def evaluate_validation(draft: Draft, parts: Parts) -> Scores | None:
     """Scores on the validation set, if the protocol holds one out."""
     if parts.validation is None:
         return None
-    with draft.timed("evaluate_s"):
+    with draft.timed("evaluate_s"), evaluating(parts.cell):
         found = predict(
             parts.net.forward, parts.validation, parts.autocast, eval_views=parts.cell.eval_views
         )
@@ -213,7 +216,7 @@ def evaluate_test(draft: Draft, parts: Parts) -> None:
         Diverged: What the last step left gives no finite loss.
     """
     cell = parts.cell
-    with draft.timed("evaluate_s"):
+    with draft.timed("evaluate_s"), evaluating(cell):
         found = predict(parts.net.forward, parts.test, parts.autocast, eval_views=cell.eval_views)
         metrics = full_scores(
             found.logits_NK,

@@ -1,9 +1,11 @@
 """How many threads a run computes with on a CPU."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.cell import Cell
+from bench.environment import usable_cores
 
 
 @contextmanager
@@ -14,11 +16,31 @@ def computing(cell: Cell) -> Iterator[None]:
     net trained faster with one thread than with two. Fixed, not measured anew for each run, since
     the number of threads decides the last bits of a sum.
     """
+    with _threads(1 if _is_narrow(cell) else None):
+        yield
+
+
+@contextmanager
+def evaluating(cell: Cell) -> Iterator[None]:
+    """All cores inside of `computing`: evaluation is off the clock, and its batches are large."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    with _threads(
+        (int(asked) if asked.isdigit() else usable_cores()) if _is_narrow(cell) else None
+    ):
+        yield
+
+
+def _is_narrow(cell: Cell) -> bool:
+    return cell.device == "cpu" and cell.scale == "cpu"
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    if cell.device == "cpu" and cell.scale == "cpu":
-        torch.set_num_threads(1)
+    if count:
+        torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from bench.threads import computing
+from bench import threads as module
+from bench.threads import computing, evaluating
 from tests.made import made_cell
 
 
@@ -25,6 +26,23 @@ def test_threads_follow_scale_and_device(scale: str, device: str, threads: int) 
     with computing(made_cell(scale=scale, device=device)):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(
+    ("scale", "asked", "threads"), [("cpu", "", 5), ("cpu", "2", 2), ("full", "2", 3)]
+)
+def test_evaluation_takes_all_cores_but_no_more_than_asked_for(
+    scale: str, asked: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    cell = made_cell(scale=scale, device="cpu")
+    with computing(cell):
+        within = torch.get_num_threads()
+        with evaluating(cell):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == within
 
 
 @pytest.mark.usefixtures("three_threads")
