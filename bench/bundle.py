@@ -23,8 +23,9 @@ from bench.errors import UsageError
 from bench.examples import example_name
 from bench.files import StoreError, StrangeFile, explained, read_file, settle
 from bench.merging import PICTURED, name_of
-from bench.record import LARGEST_FILE, Record, RecordError
+from bench.record import Record
 from bench.record_files import read_record
+from bench.record_text import LARGEST_FILE, RecordError
 from bench.report.loaders_reading import FILE as LOADERS
 from bench.selection import select as select_cells
 from bench.uniting import records_in

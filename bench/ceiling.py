@@ -1,8 +1,9 @@
 """What a model could do if data cost nothing: steps on one batch that is on the device already."""
 
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -15,51 +16,95 @@ from bench.replay import Capture, Replayed
 from bench.stepping import capture_for, try_to_capture
 from pipelines.base import Batch
 
-CEILING_S = 0.4
+LOOK_S = 0.2
+FEWEST_STEPS = 2  # of a look: a single step may be an odd one
+LOOKS_WITHIN = 2  # a run, beside one before it and one after it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Warm:
-    """What the warm-up leaves.
+@dataclass(kw_only=True)
+class Ceiling:
+    """Steps on one cached batch before, within and after a run, so that both see one machine.
 
     Args:
+        parts: Of the run.
         batch: Of real images with random labels.
-        steps_s: Seconds of steps on it.
         capture: How to capture steps, None if they are launched.
         replay: Steps on the batch, captured, if they are.
+        steps_s: Seconds of all steps so far.
     """
 
+    parts: Parts
     batch: Batch
-    steps_s: list[float]
     capture: Capture | None = None
     replay: Replayed | None = None
+    steps_s: list[float] = field(default_factory=list)
+
+    def try_to_replay(self, draft: Draft) -> None:
+        """Captures steps where the run's own are to be; the draft says if that failed."""
+        self.capture = capture_for(draft, self.parts)
+        if self.capture is not None:
+            step = halfway(fresh_step(self.parts))
+            states = [step.state]
+            self.replay = try_to_capture(draft, self.parts, step, self.batch, self.capture, states)
+            if self.replay is None:
+                self.capture = None
+
+    def look(self, step_s: float | None = None) -> None:
+        """As many steps as fit in `LOOK_S`, from the initial weights on.
+
+        They are taken the way the run takes its own. What is trained is what the middle of a run
+        trains, as is the median epoch that they are compared with.
+
+        Args:
+            step_s: What a step takes, if none was taken yet.
+        """
+        once: Callable[[], object]
+        if self.replay is None:
+            once = partial(halfway(fresh_step(self.parts)), *self.batch)
+        else:
+            self.replay.restore()
+            halfway(self.replay.step)
+            once = self.replay
+        usual_s = step_s or statistics.median(self.steps_s)
+        steps = min(100, max(FEWEST_STEPS, round(LOOK_S / usual_s)))
+        self.steps_s += cached_step_s(once, self.parts.device, steps=steps)
+
+    def look_within(self, training: Step, epoch: int) -> None:
+        """A look after epoch `epoch` (from 0 on) if it is time for one; the run goes on as before.
+
+        Args:
+            training: The run's own step.
+            epoch: That is done.
+        """
+        epochs = self.parts.cell.epochs
+        if epoch + 1 in {
+            epochs * part // (LOOKS_WITHIN + 1) for part in range(1, 1 + LOOKS_WITHIN)
+        }:
+            with undisturbed(self.parts, training):
+                self.look()
 
 
-def with_replay(draft: Draft, parts: Parts, warm: Warm) -> Warm:
-    """With steps on the cached batch captured, where steps are."""
-    capture = capture_for(draft, parts)
-    if capture is None:
-        return warm
-    step = halfway(fresh_step(parts))
-    replay = try_to_capture(draft, parts, step, warm.batch, capture, [step.state])
-    return warm if replay is None else replace(warm, capture=capture, replay=replay)
+def times_within(epochs: int) -> set[int]:
+    """After how many epochs to look: evenly, and neither before nor after the run."""
+    return {epochs * part // (LOOKS_WITHIN + 1) for part in range(1, 1 + LOOKS_WITHIN)} - {0}
 
 
-def ceiling_steps(parts: Parts, warm: Warm) -> list[float]:
-    """Seconds of as many steps on one cached batch as fit in `CEILING_S`, three at least.
-
-    They are taken from the initial weights on, the way the run takes its own. What is trained is
-    what the middle of a run trains, as is the median epoch that they are compared with.
-    """
-    once: Callable[[], object]
-    if warm.replay is None:
-        once = partial(halfway(fresh_step(parts)), *warm.batch)
-    else:
-        warm.replay.restore()
-        halfway(warm.replay.step)
-        once = warm.replay
-    steps = min(200, max(3, round(CEILING_S / statistics.median(warm.steps_s))))
-    return cached_step_s(once, parts.device, steps=steps)
+@contextmanager
+def undisturbed(parts: Parts, training: Step) -> Iterator[None]:
+    """Whatever the `with` block trains, weights, random numbers and freezing are as before it."""
+    module = parts.net.module
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    on_host = torch.get_rng_state()
+    on_device = torch.cuda.get_rng_state(parts.device) if parts.device.type == "cuda" else None
+    try:
+        yield
+    finally:
+        module.load_state_dict(weights)
+        torch.set_rng_state(on_host)
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device, parts.device)
+        if training.freezing is not None:
+            training.freezing.renew()
 
 
 def halfway(step: Step) -> Step:

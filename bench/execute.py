@@ -18,7 +18,8 @@ from bench.executors import Executor, Watcher
 from bench.executors.local import LocalExecutor
 from bench.files import StoreError
 from bench.locks import Turn
-from bench.record import Failure, Record, encode
+from bench.record import Failure, Record
+from bench.record_text import encode
 from bench.report.table import write_matrix
 from bench.signals import stops_held, stops_let_through, stops_raise
 from bench.store import Store

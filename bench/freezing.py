@@ -48,6 +48,10 @@ class Freezing:
         """Puts every parameter into the state of the middle of the run."""
         self.go_to(self._steps // 2)
 
+    def renew(self) -> None:
+        """Puts every parameter into the state that it has now, after others changed it."""
+        self.go_to(self._done)
+
     def go_to(self, step: int) -> None:
         """Puts every parameter into the state that it has after `step` steps."""
         self._done = step

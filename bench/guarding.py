@@ -51,7 +51,7 @@ def people_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is one sentence for people. Those of unused modules are not imported."""
     named = {
         "bench.files": ["StoreError"],
-        "bench.record": ["RecordError"],
+        "bench.record_text": ["RecordError"],
         "bench.report.columns": ["TableError"],
         "pipelines.sources.errors": ["SourceError"],
         "pipelines.catalog": ["UnknownName", "Unavailable"],

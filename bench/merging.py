@@ -17,8 +17,8 @@ from bench.errors import UsageError
 from bench.examples import picture
 from bench.files import StoreError, StrangeFile, explained, make_folder, read_file
 from bench.groups import REFERENCE
-from bench.record import RecordError
 from bench.record_files import read_record
+from bench.record_text import RecordError
 from bench.report.loaders_reading import FILE as LOADERS
 from bench.report.loaders_reading import LARGEST as LARGEST_LOADERS
 from bench.report.loaders_reading import read as read_loaders

@@ -3,32 +3,17 @@
 Everything else (tables, CSV, plots) is derived from records and can be rebuilt at any time.
 """
 
-import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import msgspec
-
-from bench import soundness
 from bench.cell import Cell, Run, Version
-from bench.strict_json import strict
 
 SCHEMA_VERSION = 1
-LONGEST_REASON = 300  # characters: it may quote what stands in the file
-LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
 
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
 Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
 GRAPH = "one CUDA graph"  # `Record.stepping`, or this with a reason:
 LAUNCHED = "launched one operation at a time: "
-
-
-class RecordError(ValueError):
-    """A record that cannot be used; the message says what is wrong with it."""
-
-
-class NewerRecord(RecordError):
-    """A record written by a newer version of the suite; it is left untouched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +37,7 @@ class Timings:
         first_batch_s: From a built pipeline to its first batch: worker start, kernel compilation.
         compile_s: First training step and first evaluation batch, above what warm ones take.
         capture_s: Capturing the steps as CUDA graphs; 0 where they are launched.
-        warmup_s: All steps on random labels around the clock, the ceiling's and captures included.
+        warmup_s: All steps on random labels beside the clock, the ceiling's and captures included.
         train_s: The training clock: data, forward, backward, update. Wall time.
         train_device_s: The same span by CUDA events on the training stream; None on a CPU.
         fit_s: Fitting on data before the first step (whitening); part of train_s.
@@ -240,82 +225,3 @@ class Record:
         return Run(
             cell=self.cell, seed=self.seed, versions=self.versions, fingerprint=self.fingerprint
         )
-
-
-def encode(record: Record) -> bytes:
-    """Strict JSON with a content hash; numbers that JSON lacks (NaN, infinity) become null.
-
-    Raises:
-        RecordError: It could not be read: a number that every such record has is not finite or far
-            out of range, or it is too large.
-    """
-    plain = strict(msgspec.to_builtins(replace(record, content_hash=""), enc_hook=str))
-    plain["content_hash"] = digest(plain)
-    try:
-        _as_record(plain)
-        return as_text(plain)
-    except RecordError as error:
-        raise RecordError(f"the record of {record.name} cannot be kept: {error}") from error
-
-
-def decode(text: bytes) -> Record:
-    """Reads and validates a record.
-
-    Raises:
-        NewerRecord: Its schema is newer than this code knows.
-        RecordError: It is no record, or was changed or cut since it was written.
-    """
-    if len(text) > LARGEST_FILE:
-        raise RecordError(too_large(len(text)))
-    try:
-        plain = msgspec.json.decode(text)
-    except (ValueError, RecursionError) as error:  # msgspec's own, bad UTF-8, too deep a nesting
-        raise RecordError(f"not JSON: {error}") from error
-    if not isinstance(plain, dict):
-        raise RecordError("not a record: the file holds no JSON object")
-    version = plain.get("schema_version")
-    if not isinstance(version, int):
-        raise RecordError("not a record: no schema_version")
-    if version > SCHEMA_VERSION:
-        raise NewerRecord(
-            f"written with schema {version}, but this version of pipeline-bench knows "
-            f"{SCHEMA_VERSION}: upgrade it"
-        )
-    found = plain.get("content_hash")
-    if found != digest({**plain, "content_hash": ""}):
-        raise RecordError("the content hash does not match: the file was changed or cut")
-    try:
-        return _as_record(plain)
-    except RecordError as error:
-        raise RecordError(f"not a valid record: {error!s:.{LONGEST_REASON}}") from error
-
-
-def too_large(size: int) -> str:
-    """Why a file of `size` bytes is no record."""
-    return f"{size:,} bytes are more than the {LARGEST_FILE:,} of the largest record"
-
-
-def _as_record(plain: dict[str, Any]) -> Record:
-    try:
-        record = msgspec.convert(plain, Record, strict=True)
-    except msgspec.ValidationError as error:
-        raise RecordError(str(error)) from error
-    problem = soundness.problem(record, plain)
-    if problem:
-        raise RecordError(problem)
-    return record
-
-
-def as_text(plain: dict[str, Any]) -> bytes:
-    """An entry a line for people; of very many classes, all in one line."""
-    short = msgspec.json.encode(plain)
-    long = msgspec.json.format(short, indent=1) + b"\n"
-    text = long if len(long) <= LARGEST_FILE else short + b"\n"
-    if len(text) > LARGEST_FILE:
-        raise RecordError(too_large(len(text)))
-    return text
-
-
-def digest(plain: dict[str, Any]) -> str:
-    """The content hash of a record whose `content_hash` is ""."""
-    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from bench.files import StoreError, StrangeFile, move_aside, read_file
 from bench.printable import legible
-from bench.record import LARGEST_FILE, NewerRecord, Record, RecordError, decode
+from bench.record import Record
+from bench.record_text import LARGEST_FILE, NewerRecord, RecordError, decode
 
 
 def read_record(path: Path, *, legibly: bool = False) -> Record | None:

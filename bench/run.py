@@ -11,7 +11,7 @@ import torch
 
 import architectures
 from bench import environment, memory
-from bench.ceiling import Warm, ceiling_steps, halfway, throughput, with_replay
+from bench.ceiling import Ceiling, halfway, throughput
 from bench.clock import CompileWatch, TrainingClock
 from bench.draft import Draft
 from bench.examples import keep_example
@@ -49,16 +49,17 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
     memory.reset_peaks(device)
     parts = prepare(draft, shared, device)
     try:
-        warm = warm_up(draft, shared, parts)
+        ceiling = warm_up(draft, shared, parts)
         store = Store(Path(draft.job.folder))
         with draft.untimed():
-            keep_example(store, run.cell, warm.batch[0], parts.training)
+            keep_example(store, run.cell, ceiling.batch[0], parts.training)
         watch = CompileWatch()
-        step = fit(draft, parts, warm, on_point)
+        step = fit(draft, parts, ceiling, on_point)
         recompiled = watch.new_graphs()
         evaluate_test(draft, parts)
-        after_s = ceiling_steps(parts, warm)
-        draft.throughput = throughput(draft.curve, run.cell.batch_size, warm.steps_s + after_s)
+        with draft.timed("warmup_s"):
+            ceiling.look()
+        draft.throughput = throughput(draft.curve, run.cell.batch_size, ceiling.steps_s)
         draft.timing_suspect += suspicions(
             recompiled=recompiled,
             curve=draft.curve,
@@ -75,8 +76,8 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
         parts.close()
 
 
-def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:
-    """Pays for everything that is paid once, on random labels, and measures the ceiling's steps."""
+def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Ceiling:
+    """Pays for everything that is paid once, on random labels, and looks at the ceiling."""
     cell = parts.cell
     start = time.perf_counter()
     batch = first_batch(parts.pipeline)
@@ -97,10 +98,11 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Warm:
     net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
     draft.timings["first_batch_s"] = shared.first_cost_s.setdefault(pipeline_key, first_batch_s)
     draft.timings["compile_s"] = shared.first_cost_s.setdefault(net_key, max(0.0, compile_s))
-    warm = with_replay(draft, parts, Warm(batch=batch, steps_s=warm_s))
-    warm = replace(warm, steps_s=ceiling_steps(parts, warm))
+    ceiling = Ceiling(parts=parts, batch=batch)
+    ceiling.try_to_replay(draft)
+    ceiling.look(min(warm_s))
     draft.timings["warmup_s"] = time.perf_counter() - start
-    return warm
+    return ceiling
 
 
 def first_batch(pipeline: Pipeline) -> Batch:
@@ -129,7 +131,7 @@ def evaluation_s(parts: Parts, batch: Batch) -> float:
     return clock.wall_s
 
 
-def fit(draft: Draft, parts: Parts, warm: Warm, on_point: Callable[[Point], None]) -> Step:
+def fit(draft: Draft, parts: Parts, ceiling: Ceiling, on_point: Callable[[Point], None]) -> Step:
     """Trains all epochs; the clock stops for evaluation and logging. Gives the step it took.
 
     Raises:
@@ -137,7 +139,7 @@ def fit(draft: Draft, parts: Parts, warm: Warm, on_point: Callable[[Point], None
     """
     clock, meanwhile = TrainingClock(parts.device), Meanwhile(parts.device)
     with draft.timed("warmup_s"):
-        training = begin(draft, parts, warm.capture, warm.batch)
+        training = begin(draft, parts, ceiling.capture, ceiling.batch)
     step, steps = training.step, parts.pipeline.steps_per_epoch
     fit_to_data(draft, parts, clock)
     images = steps * parts.cell.batch_size
@@ -170,6 +172,8 @@ def fit(draft: Draft, parts: Parts, warm: Warm, on_point: Callable[[Point], None
         check_finite(point, "training", loss)
         if scores is not None:  # the last step's weights are judged here alone
             check_finite(point, "validation", scores.loss)
+        with draft.timed("warmup_s"):
+            ceiling.look_within(step, epoch)
     draft.conditions = meanwhile.conditions(clock.wall_s)
     return step
 

@@ -34,8 +34,9 @@ from bench.groups import Group, group_folder, groups
 from bench.locks import Turn, held, serialized
 from bench.predictions import Predictions, packed, unpacked
 from bench.printable import printable
-from bench.record import Record, RecordError, encode
+from bench.record import Record
 from bench.record_files import read_record, set_aside
+from bench.record_text import RecordError, encode
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

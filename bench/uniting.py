@@ -18,8 +18,9 @@ import msgspec
 from bench.belongings import Warn, belongings, copy, fill, replace
 from bench.files import StoreError, explained, settle, write_atomically
 from bench.locks import serialized
-from bench.record import Record, RecordError, as_text, digest
+from bench.record import Record
 from bench.record_files import read_whole, set_aside
+from bench.record_text import RecordError, as_text, digest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from bench.record import Record, decode, digest, encode
+from bench.record import Record
+from bench.record_text import decode, digest, encode
 from bench.store import Store
 from tests.made import made_failure, made_record
 

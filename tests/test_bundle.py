@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from bench import cli, unpacking
 from bench.bundle_names import fits
-from bench.record import encode
+from bench.record_text import encode
 from tests.made import made_record
 from tests.made_travel import GROUP, at, everything, group, keep, name_of, put, tried
 

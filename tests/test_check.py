@@ -21,7 +21,8 @@ from bench.checking.finding import Finding
 from bench.checking.loaders import problems as loaders_problems
 from bench.claims import Holder, place
 from bench.locks import held
-from bench.record import Record, decode, encode
+from bench.record import Record
+from bench.record_text import decode, encode
 from bench.report import loaders as loaders_report
 from bench.report.loaders_reading import read
 from bench.report.table import write_matrix

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import cli
-from bench.record import Record, encode
+from bench.record import Record
+from bench.record_text import encode
 from bench.store import Store
 from tests.made_grid import made_grid
 

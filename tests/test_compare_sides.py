@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.files import StoreError
-from bench.record import Record, encode
+from bench.record import Record
+from bench.record_text import encode
 from bench.report.compare_conditions import Filed, conditions
 from bench.report.compare_sides import Asked, Side, read_sides
 from bench.store import Store

@@ -5,7 +5,8 @@ from datetime import datetime
 import pytest
 
 from bench.draft import Draft, Job
-from bench.record import Failure, decode, encode
+from bench.record import Failure
+from bench.record_text import decode, encode
 from tests.made import made_curve, made_metrics, made_run
 
 JOB = Job(run=made_run(seed=3), folder="f", data_dir="d", command="bench run")

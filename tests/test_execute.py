@@ -18,7 +18,8 @@ from bench.execute import FAILED, Outcome, execute
 from bench.executors import Watcher
 from bench.files import StoreError
 from bench.plan import Plan
-from bench.record import Failure, Record, Status, decode
+from bench.record import Failure, Record, Status
+from bench.record_text import decode
 from bench.setting import BUDGETS, Setting
 from bench.signals import stops_let_through
 from bench.store import Store

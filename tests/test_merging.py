@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.files import StoreError
 from bench.locks import held
 from bench.merging import Merged, merge, told
-from bench.record import encode
+from bench.record_text import encode
 from bench.store import Store
 from tests.made import made_record
 from tests.made_travel import (

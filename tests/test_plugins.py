@@ -20,7 +20,7 @@ from bench.cli_run import options_of
 from bench.environment import Probe
 from bench.plugin_files import origin_of
 from bench.plugins import as_recorded, joined, used
-from bench.record import decode, encode
+from bench.record_text import decode, encode
 from bench.report.matrix import build
 from bench.report.table import render
 from bench.retyped import given_all, typed_words

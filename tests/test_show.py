@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from bench import cli
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.record import Conditions, Memory, Metrics, PerClass, Record, Throughput, decode
+from bench.record import Conditions, Memory, Metrics, PerClass, Record, Throughput
+from bench.record_text import decode
 from bench.report import show_parts
 from bench.report.braille import BLANK, DOTS, plot
 from bench.report.finding import find

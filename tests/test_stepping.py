@@ -15,7 +15,8 @@ from bench import ceiling, optimizers, stepping
 from bench.cell import Cell, Run
 from bench.draft import Draft, Job
 from bench.prepare import Parts, Shared, prepare
-from bench.record import GRAPH, decode, encode
+from bench.record import GRAPH
+from bench.record_text import decode, encode
 from pipelines import sources
 from tests.tape import capture as tape
 from tests.test_run import CELL, outcome, run

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench import files, record_files
-from bench.record import encode
+from bench.record_text import encode
 from bench.store import Store, StoreError, group_folder, groups
 from tests.faults.rights import of_a_user
 from tests.made import made_failure, made_record, made_run

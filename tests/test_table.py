@@ -18,7 +18,8 @@ from bench.cell import AXES, Cell
 from bench.errors import UsageError
 from bench.files import StoreError
 from bench.recipe import Recipe
-from bench.record import Failure, Record, encode
+from bench.record import Failure, Record
+from bench.record_text import encode
 from bench.report import matrix as matrices
 from bench.report.columns import TableError
 from bench.report.matrix import BUDGET, Matrix, build

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.record import Record, as_text, decode, digest, encode
+from bench.record import Record
+from bench.record_text import as_text, decode, digest, encode
 from bench.store import Store
 from bench.uniting import found_in, numbered, unite
 from tests.made import made_record

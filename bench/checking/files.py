@@ -11,8 +11,9 @@ from bench.checking.finding import Finding
 from bench.claims import claims_in
 from bench.examples import picture
 from bench.files import StoreError
-from bench.record import Record, RecordError
+from bench.record import Record
 from bench.record_files import read_record
+from bench.record_text import RecordError
 from bench.store import Store
 
 AGAIN = "run the grid again, which trains what has no record"

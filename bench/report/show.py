@@ -8,7 +8,8 @@ from rich.text import Text
 
 from bench.cell import Cell
 from bench.printable import printable
-from bench.record import Record, encode
+from bench.record import Record
+from bench.record_text import encode
 from bench.report.finding import Found
 from bench.report.matrix import bound_by
 from bench.report.settings import settings

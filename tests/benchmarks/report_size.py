@@ -22,7 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench.record import PerClass, Record, encode  # noqa: E402
+from bench.record import PerClass, Record  # noqa: E402
+from bench.record_text import encode  # noqa: E402
 from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 from tests.made import made_metrics, made_record  # noqa: E402
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.record import decode, encode
+from bench.record_text import decode, encode
 from bench.store import Store
 from tests.made import made_record, made_run
 

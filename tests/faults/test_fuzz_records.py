@@ -15,7 +15,8 @@ import pytest
 from bench.check import check
 from bench.files import StoreError
 from bench.printable import printable
-from bench.record import LARGEST_FILE, Record, RecordError, decode, digest, encode
+from bench.record import Record
+from bench.record_text import LARGEST_FILE, RecordError, decode, digest, encode
 from bench.report.conclusions import conclude
 from bench.report.finding import find
 from bench.report.page import render as page

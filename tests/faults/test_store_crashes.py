@@ -18,7 +18,8 @@ from bench import cli
 from bench import execute as executing
 from bench import plan as planning
 from bench.environment import Probe
-from bench.record import SCHEMA_VERSION, Record, decode, encode
+from bench.record import SCHEMA_VERSION, Record
+from bench.record_text import decode, encode
 from bench.store import Store
 from tests.made import made_failure, made_record
 

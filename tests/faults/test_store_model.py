@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bench.record import encode
+from bench.record_text import encode
 from bench.store import Store, StoreError
 from tests.faults.crashing import Died, Disk
 from tests.made import made_failure, made_record

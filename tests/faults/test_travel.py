@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.merging import merge
-from bench.record import encode
+from bench.record_text import encode
 from bench.uniting import found_in, unite
 from tests.faults.crashing import Died, Disk
 from tests.made_travel import GROUP, at, everything, group, keep, marks

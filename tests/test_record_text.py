@@ -12,17 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.record import (
-    SCHEMA_VERSION,
-    Failure,
-    NewerRecord,
-    Record,
-    RecordError,
-    Throughput,
-    Timings,
-    decode,
-    encode,
-)
+from bench import record_text
+from bench.record import SCHEMA_VERSION, Failure, Record, Throughput, Timings
+from bench.record_text import NewerRecord, RecordError, decode, encode
 from bench.soundness import LARGEST
 from tests.made import made_failure, made_record
 
@@ -65,10 +57,39 @@ def test_any_numbers_and_texts_come_back(
 
 
 @given(environment=st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_any_environment_is_kept(environment: dict[str, Any]) -> None:
-    assert (
-        decode(encode(made_record(record={"environment": environment}))).environment == environment
-    )
+def test_any_environment_is_kept_and_read_the_quick_way(environment: dict[str, Any]) -> None:
+    text = encode(made_record(record={"environment": environment}))
+    assert decode(text).environment == environment
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_text, "_as_anybody_may_write_it", refuse)
+        assert decode(text).environment == environment
+
+
+def refuse(text: bytes) -> Record:
+    raise AssertionError("read the slow way")
+
+
+@given(data=st.data())
+def test_keys_and_spaces_may_stand_otherwise(data: st.DataObject) -> None:
+    text = encode(made_record(record={"environment": {"b": 1, "a": {"d": 2.5, "c": None}}}))
+    plain = json.loads(text)
+
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shuffled(value[key]) for key in data.draw(st.permutations(list(value)))}
+        return value
+
+    other = json.dumps(shuffled(plain), indent=data.draw(st.none() | st.integers(0, 3)))
+    assert decode(other.encode()) == decode(text)
+
+
+def test_a_record_says_its_hash_once() -> None:
+    record = made_record(record={"environment": {"content_hash": "0" * 64}})
+    text = encode(record)
+    assert decode(text).environment == record.environment
+    own = decode(text).content_hash
+    with pytest.raises(RecordError, match="hash does not match"):
+        decode(text.replace(b"0" * 64, own.encode()))
 
 
 def test_the_file_is_strict_json() -> None:
