@@ -119,14 +119,14 @@ def drawn(change: Callable[[Tensor, Tensor], Tensor]) -> Plant:
     """Other uniform numbers than ours, from the samples and from our numbers."""
 
     def plant(patch: Patch) -> None:
-        right = native.NativePipeline._batch
+        right = native.NativePipeline.batch
 
         def batch(
             self: native.NativePipeline, index_B: Tensor, u_BK: Tensor, generator: torch.Generator
         ) -> Batch:
             return right(self, index_B, change(index_B, u_BK), generator)
 
-        patch.setattr(native.NativePipeline, "_batch", batch)
+        patch.setattr(native.NativePipeline, "batch", batch)
 
     return plant
 

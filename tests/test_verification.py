@@ -26,7 +26,7 @@ def test_a_way_that_breaks_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*arguments: object) -> Batch:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(native.NativePipeline, "_batch", breaks)
+    monkeypatch.setattr(native.NativePipeline, "batch", breaks)
     finding = verify(PIPELINE, "none", "cpu")
     assert (finding.status, finding.problem) == ("wrong", "RuntimeError: no such kernel")
 
@@ -95,8 +95,8 @@ def test_bench_loaders_verifies_and_exits_by_what_it_finds(monkeypatch: pytest.M
         x_BCHW, labels = batch(self, *arguments)  # type: ignore[arg-type]
         return x_BCHW, labels.roll(1, 0)
 
-    batch = native.NativePipeline._batch
-    monkeypatch.setattr(native.NativePipeline, "_batch", shifted)
+    batch = native.NativePipeline.batch
+    monkeypatch.setattr(native.NativePipeline, "batch", shifted)
     wrong = CliRunner().invoke(app, arguments)
     assert wrong.exit_code == 1, wrong.output
     assert "labels are not of our order" in wrong.stdout
