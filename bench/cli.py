@@ -29,7 +29,7 @@ from bench.cli_table import table
 from bench.cli_tensorboard import tensorboard
 from bench.cli_travel import export_results, import_results, merge
 from bench.cli_tune import tune
-from bench.guarding import guarded
+from bench.guarding import guarded, with_room_for_output
 from bench.printable import printable
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ def main() -> None:
     if problem:
         typer.echo(f"bench: {problem}", err=True)
         sys.exit(2)
-    app()
+    with_room_for_output(app)
 
 
 def version(show: bool) -> None:

@@ -1,5 +1,6 @@
 """How a verb ends: with what it made, or with one sentence and the exit code that fits it."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,23 @@ def guarded(work: Callable[[], ResultT], *, debug: bool) -> ResultT:
         if surroundings:
             fail(surroundings, code=2)
         fail(f"{type(error).__name__}: {error} (a fault of the suite; --debug shows where)", code=1)
+
+
+def with_room_for_output(command: Callable[[], None]) -> None:
+    """Runs a command; a disk that is full under its standard output ends it with one sentence."""
+    try:
+        command()
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename:
+            raise
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())  # takes what is buffered when Python ends
+        os.close(nothing)
+        typer.echo(
+            f"bench: the output cannot be written: {error.strerror}; write it elsewhere", err=True
+        )
+        sys.exit(2)
 
 
 def _of_surroundings(error: Exception) -> str:

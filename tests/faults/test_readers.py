@@ -106,3 +106,14 @@ def test_a_table_whose_reader_is_gone_ends_without_a_stack_trace(tmp_path: Path)
     assert done.returncode == 1
     assert done.stderr == b""
     assert list(folder.glob("*.json"))
+
+
+def test_a_disk_that_is_full_under_the_output_is_one_sentence(tmp_path: Path) -> None:
+    line, environment = checkout.command(checkout.ROOT, "list", "grids")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            line, cwd=tmp_path, env=environment, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 2
+    said = b"bench: the output cannot be written: No space left on device; write it elsewhere\n"
+    assert done.stderr == said
