@@ -76,10 +76,7 @@ class Ceiling:
             training: The run's own step.
             epoch: That is done.
         """
-        epochs = self.parts.cell.epochs
-        if epoch + 1 in {
-            epochs * part // (LOOKS_WITHIN + 1) for part in range(1, 1 + LOOKS_WITHIN)
-        }:
+        if epoch + 1 in times_within(self.parts.cell.epochs):
             with undisturbed(self.parts, training):
                 self.look()
 

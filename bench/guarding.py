@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 import typer
 
 from bench.errors import UsageError
+from bench.outlet import into_nothing
 from bench.printable import in_one_line
 
 ResultT = TypeVar("ResultT")
@@ -41,9 +42,7 @@ def with_room_for_output(command: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename:
             raise
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())  # takes what is buffered when Python ends
-        os.close(nothing)
+        into_nothing(sys.stdout)
         typer.echo(
             f"bench: the output cannot be written: {error.strerror}; write it elsewhere", err=True
         )

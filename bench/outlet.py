@@ -59,10 +59,15 @@ class Outlet(io.TextIOBase):
         return len(text)
 
     def _turn_away(self, file: TextIO) -> None:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, file.fileno())  # takes what is still buffered, now or when Python ends
-        os.close(nothing)
+        into_nothing(file)
         self._file = None if file is sys.__stderr__ else sys.__stderr__
 
 
-__all__ = ["Outlet"]
+def into_nothing(file: TextIO) -> None:
+    """From now on a file's descriptor takes everything and keeps nothing."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, file.fileno())  # takes what is still buffered, now or when Python ends
+    os.close(nothing)
+
+
+__all__ = ["Outlet", "into_nothing"]

@@ -24,9 +24,8 @@ def computing(cell: Cell) -> Iterator[None]:
 def evaluating(cell: Cell) -> Iterator[None]:
     """All cores inside of `computing`: evaluation is off the clock, and its batches are large."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    with _threads(
-        (int(asked) if asked.isdigit() else usable_cores()) if _is_narrow(cell) else None
-    ):
+    all_cores = int(asked) if asked.isdigit() else usable_cores()
+    with _threads(all_cores if _is_narrow(cell) else None):
         yield
 
 

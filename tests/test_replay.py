@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import architectures
 import pipelines
 from bench import optimizers
 from bench.averaging import WeightAverage
@@ -23,7 +22,7 @@ from bench.prepare import factors
 from bench.rates import Rates
 from bench.replay import Replayed, replayed
 from pipelines.base import Pipeline
-from tests.made_optimizers import NAMES
+from tests.made_optimizers import NAMES, make_net
 from tests.tape import NotPermitted, capture
 
 CPU = torch.device("cpu")
@@ -35,12 +34,6 @@ def fed(policy: str = "flip_crop", pipeline: str = "native[eager]") -> Pipeline:
     whole = pipelines.load("shapes").train
     images = replace(whole, images=whole.images[:IMAGES], labels=whole.labels[:IMAGES])
     return pipelines.build(pipeline, images, policy, batch_size=BATCH)
-
-
-def made_net(name: str = "cnn2") -> nn.Module:
-    torch.manual_seed(0)
-    net = architectures.build(name, width=0.125)
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def made_step(net: nn.Module, name: str, *, average: str = "none") -> Step:
@@ -84,7 +77,7 @@ def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> Replayed:
 
 def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The losses of the epochs and the weights at the end, step by step."""
-    net = made_net(more.pop("net", "cnn2"))
+    net = make_net(more.pop("net", "cnn2"))
     step = made_step(net, name, **more)
     torch.manual_seed(7)
     sums = [train_epoch(step, pipeline.epoch(index), CPU) for index in range(EPOCHS)]
@@ -93,7 +86,7 @@ def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], 
 
 def again(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The same by what was captured."""
-    net = made_net(more.pop("net", "cnn2"))
+    net = make_net(more.pop("net", "cnn2"))
     replay = taped(made_step(net, name, **more), net, pipeline)
     return [replay.epoch(pipeline, index) for index in range(EPOCHS)], net.state_dict()
 
@@ -130,7 +123,7 @@ def test_averages_of_the_weights_go_on_beside_it(average: str) -> None:
 @pytest.mark.parametrize("name", ["sgd", "muon_sgd"])
 def test_a_net_that_freezes_on_the_way_has_a_graph_for_each_state(name: str) -> None:
     with fed("alternating_flip_crop") as pipeline:
-        net = made_net("airnet94")
+        net = make_net("airnet94")
         replay = taped(made_step(net, name), net, pipeline)
         assert len(replay.graphs) == 2
         same(launched(name, pipeline, net="airnet94"), again(name, pipeline, net="airnet94"))
@@ -167,7 +160,7 @@ def test_what_a_net_drops_is_drawn_anew_at_each_replay() -> None:
 
 def test_a_capture_leaves_everything_as_it_was() -> None:
     with fed() as pipeline:
-        net = made_net()
+        net = make_net("cnn2")
         before = {name: value.clone() for name, value in net.state_dict().items()}
         step = made_step(net, "adamw")
         rates = [float(group["lr"]) for group in step.optimizer.param_groups]
