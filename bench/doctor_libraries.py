@@ -108,7 +108,9 @@ def compiler(probe: Probe) -> Check:
 
 def _compiler_advice(problem: str) -> str:
     for name in ("CXX", "CC"):
-        if "does not work" in problem and os.environ.get(name, "") in problem.split():
+        if f" that {name} names " in problem or (
+            "does not work" in problem and f" {os.environ.get(name)} " in problem
+        ):
             return f"unset {name}, which names this compiler (or {WITHOUT})"
     if "Triton" in problem:
         return f"pip install triton (or {WITHOUT})"

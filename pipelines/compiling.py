@@ -1,8 +1,10 @@
 """torch.compile for the pipelines: one code object a function, and why it cannot work here."""
 
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable
 from functools import cache
@@ -20,34 +22,48 @@ TRIAL_TIMEOUT_S = 60.0
 
 def compiler_problem(*, gpu: bool) -> str:
     """What torch.compile lacks on this machine, in one sentence; "" when nothing."""
-    language, variable, names = ("C++", "CXX", ("g++", "clang++", "c++"))
+    # Inductor tries no other C++ compiler than this; Triton takes any of these C compilers.
+    language, variable, names = "C++", "CXX", ["clang++" if sys.platform == "darwin" else "g++"]
     if gpu:
         if find_spec("triton") is None:
             return "Triton is not installed"
-        language, variable, names = ("C", "CC", ("gcc", "clang", "cc"))
-    named = os.environ.get(variable, "")
-    compiler = next(filter(shutil.which, filter(None, (named, *names))), None)
-    if compiler is None:
-        return f"no {language} compiler found"
+        language, variable, names = "C", "CC", ["gcc", "clang"]
+    named = os.environ.get(variable)
+    if named is not None:  # then no other is tried; Triton takes it for one word
+        words = [named] if gpu else _words(named)
+        if not words or shutil.which(words[0]) is None:
+            return f"the {language} compiler {named!r} that {variable} names is not there"
+    else:
+        words = list(filter(shutil.which, names))[:1]
+        if not words:
+            return f"no {language} compiler found (looked for {' and '.join(names)})"
     include = sysconfig.get_path("include")
     if not (Path(include) / "Python.h").is_file():
         return "the C headers of Python (Python.h) are not installed"
-    fault = _fault_of(compiler, os.environ.get("PATH", ""), language, include)
-    return f"the {language} compiler {compiler} does not work: {fault}" if fault else ""
+    fault = _fault_of(tuple(words), os.environ.get("PATH", ""), language, include)
+    return f"the {language} compiler {' '.join(words)} does not work: {fault}" if fault else ""
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command; none of one whose quotes do not close."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 @cache
-def _fault_of(compiler: str, path: str, language: str, include: str) -> str:
+def _fault_of(compiler: tuple[str, ...], path: str, language: str, include: str) -> str:
     """What keeps a compiler from reading Python's headers; it writes nothing.
 
     Args:
-        compiler: Its name.
+        compiler: Its name, and arguments that come before others.
         path: Where it is looked for; another path may have another one of this name.
         language: "C" or "C++".
         include: The headers' folder.
     """
     standard = "<cstddef>" if language == "C++" else "<stdlib.h>"
-    command = [compiler, "-fsyntax-only", "-x", language.lower(), "-I", include, "-"]
+    command = [*compiler, "-fsyntax-only", "-x", language.lower(), "-I", include, "-"]
     try:
         done = subprocess.run(
             command,

@@ -3,6 +3,7 @@
 import shutil
 import sysconfig
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ LIMIT = 8  # graphs of one code object, as torch ships; timm raises it for the w
 def test_what_torch_compile_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert compiler_problem(gpu=False) == "no C++ compiler found"
+    assert compiler_problem(gpu=False) == "no C++ compiler found (looked for g++)"
     compiler = tmp_path / "g++"
     compiler.write_text("#!/bin/sh\nexit 0\n")
     compiler.chmod(0o755)
@@ -48,6 +49,25 @@ def test_a_compiler_that_is_there_and_does_not_work_gives_its_fault(
     said = compiler_problem(gpu=False)
     assert said.startswith(f"the C++ compiler {compiler} does not work: ")
     assert fault in said
+
+
+@pytest.mark.parametrize(("gpu", "variable"), [(False, "CXX"), (True, "CC")])
+@pytest.mark.parametrize("named", ["/nowhere/compiler", "", "'open"])
+def test_no_other_compiler_stands_in_for_the_one_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, variable: str, named: str
+) -> None:
+    if gpu and find_spec("triton") is None:
+        pytest.skip("no Triton here")
+    monkeypatch.setenv(variable, named)
+    said = compiler_problem(gpu=gpu)
+    assert f"compiler {named!r} that {variable} names is not there" in said
+
+
+def test_a_compiler_may_be_named_with_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ here")
+    monkeypatch.setenv("CXX", f"{shutil.which('env')} g++ -O1")
+    assert compiler_problem(gpu=False) == ""
 
 
 def test_the_compiler_of_this_machine_works() -> None:

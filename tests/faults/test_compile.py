@@ -46,6 +46,10 @@ def broken_by_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", str(folder / "g++"))
 
 
+def absent_by_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", str(folder / "g++"))
+
+
 def no_headers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling.sysconfig, "get_path", lambda name: str(folder))
 
@@ -56,6 +60,7 @@ def no_headers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (no_compiler, "no C++ compiler found", "apt-get install g++ python3-dev"),
         (broken_compiler, "cannot execute 'cc1plus'", "apt-get install --reinstall g++"),
         (broken_by_choice, "cannot execute 'cc1plus'", "unset CXX, which names this compiler"),
+        (absent_by_choice, "that CXX names is not there", "unset CXX, which names this compiler"),
         (no_headers, "Python.h", "apt-get install python3-dev"),
     ],
 )
