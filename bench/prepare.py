@@ -126,11 +126,15 @@ def build_net(cell: Cell, seed: int, images: Images, device: torch.device, share
     return net
 
 
+def recipe_of(cell: Cell) -> Recipe:
+    """What the cell's optimizer is set to: the cell's own recipe or the optimizer's default."""
+    return cell.recipe or optimizers.catalog.get(cell.optimizer).default_recipe(cell.batch_size)
+
+
 def fresh_step(parts: Parts) -> Step:
     """A training step from the initial weights with a new optimizer; seeds what training draws."""
     cell, module = parts.cell, parts.net.module
-    entry = optimizers.catalog.get(cell.optimizer)
-    recipe = cell.recipe or entry.default_recipe(cell.batch_size)
+    entry, recipe = optimizers.catalog.get(cell.optimizer), recipe_of(cell)
     begin_anew(parts)
     steps = cell.epochs * parts.pipeline.steps_per_epoch
     freezing = Freezing(module, steps)  # first, as optimizers look at what is trained

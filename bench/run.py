@@ -12,6 +12,7 @@ import torch
 import architectures
 from bench import environment, memory
 from bench.ceiling import Ceiling, halfway, throughput
+from bench.cell import Cell
 from bench.clock import CompileWatch, TrainingClock
 from bench.draft import Draft
 from bench.examples import keep_example
@@ -19,7 +20,7 @@ from bench.loop import Step, cached_step_s, padded, predict
 from bench.meanwhile import Meanwhile
 from bench.metrics import Scores, full_scores, quick_scores
 from bench.pr_curves import positives
-from bench.prepare import Parts, Shared, fresh_step, prepare
+from bench.prepare import Parts, Shared, fresh_step, prepare, recipe_of
 from bench.profiling import keep_profile
 from bench.record import Point, Timings
 from bench.stepping import WARMUP_EPOCH, begin
@@ -169,25 +170,26 @@ def fit(draft: Draft, parts: Parts, ceiling: Ceiling, on_point: Callable[[Point]
         )
         draft.curve.append(point)
         on_point(point)
-        check_finite(point, "training", loss)
+        check_finite(parts.cell, point, "training", loss)
         if scores is not None:  # the last step's weights are judged here alone
-            check_finite(point, "validation", scores.loss)
+            check_finite(parts.cell, point, "validation", scores.loss)
         with draft.timed("warmup_s"):
             ceiling.look_within(step, epoch)
     draft.conditions = meanwhile.conditions(clock.wall_s)
     return step
 
 
-def check_finite(point: Point, kind: str, loss: float | None) -> None:
+def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> None:
     """Refuses to go on with what is no number any more.
 
     Raises:
         Diverged: The loss is NaN or infinite.
     """
     if loss is None or not math.isfinite(loss):
+        peak = recipe_of(cell).lr
         raise Diverged(
-            f"the {kind} loss was {loss} in epoch {point.epoch} "
-            f"(learning rate {point.learning_rate:.4g}): lower the learning rate"
+            f"the {kind} loss was {loss} in epoch {point.epoch} (peak learning rate {peak:.4g}): "
+            f"lower it, as by --set optimizer.lr={peak / 2:.4g}"
         )
 
 
@@ -230,7 +232,7 @@ def evaluate_test(draft: Draft, parts: Parts) -> None:
             target=cell.target_accuracy,
             compile_s=Timings(**draft.timings).once_s,  # type: ignore[arg-type]
         )
-        check_finite(draft.curve[-1], "test", metrics.loss)
+        check_finite(cell, draft.curve[-1], "test", metrics.loss)
         draft.metrics = replace(
             metrics,
             eval_views=cell.eval_views,

@@ -148,9 +148,9 @@ def test_4_a_segfault_says_where(found: dict[str, Record]) -> None:
 @pytest.mark.parametrize(
     ("net", "said", "points"),
     [
-        ("gives_nan", "the training loss was nan in epoch 1 (learning rate 0.03125)", 1),
-        ("ends_in_nan", "the validation loss was nan in epoch 2 (learning rate 0)", 2),
-        ("is_tested_in_nan", "the test loss was nan in epoch 2 (learning rate 0)", 2),
+        ("gives_nan", "the training loss was nan in epoch 1 (peak learning rate 0.05)", 1),
+        ("ends_in_nan", "the validation loss was nan in epoch 2 (peak learning rate 0.05)", 2),
+        ("is_tested_in_nan", "the test loss was nan in epoch 2 (peak learning rate 0.05)", 2),
     ],
 )
 def test_5_a_loss_that_is_no_number_says_where_and_at_which_rate_and_keeps_the_curve(
