@@ -9,7 +9,6 @@ Speeds are those of the records in the folder; peaks are measured now. Writes `r
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,7 +227,7 @@ def draw(folder: Path, device: str) -> str:
     problems: dict[str, str] = {}
     for record in records:
         try:
-            rows.append(_counted(record, peaks[record.cell.precision]))
+            rows.append(_counted(record, peaks[_computed_in(record)]))
         except (RuntimeError, NotImplementedError, LookupError, ValueError) as error:
             name, reason = record.cell.architecture, str(error).splitlines() or [repr(error)]
             problems[name] = f"it cannot be counted: {reason[0]}"
@@ -240,17 +239,25 @@ def draw(folder: Path, device: str) -> str:
     return text
 
 
-def _measured(records: Sequence[Record], device: str) -> "dict[Precision, Peaks]":
-    """The peaks in each precision that the records have, with the threads that they had."""
+def _measured(records: Sequence[Record], device: str) -> "dict[tuple[Precision, Any], Peaks]":
+    """The peaks in each precision and with each number of threads that the records have."""
     import torch
 
     from bench.peaks import measure
-    from bench.threads import computing
+    from bench.threads import set_to
 
     usual: Precision = "bf16" if device == "cuda" else "fp32"
-    precisions = dict.fromkeys(record.cell.precision for record in records) or {usual: None}
-    with computing(records[0].cell) if records else nullcontext():
-        return {precision: measure(torch.device(device), precision) for precision in precisions}
+    found: dict[tuple[Precision, Any], Peaks] = {}
+    for precision, threads in dict.fromkeys(map(_computed_in, records)) or {(usual, None): None}:
+        with set_to(threads):
+            found[precision, threads] = measure(torch.device(device), precision)
+    return found
+
+
+def _computed_in(record: Record) -> "tuple[Precision, Any]":
+    """The precision, and on a CPU the number of threads."""
+    threads = record.environment.get("threads") if record.cell.device == "cpu" else None
+    return record.cell.precision, threads
 
 
 def _counted(record: Record, peaks: "Peaks") -> Row:

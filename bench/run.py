@@ -126,7 +126,7 @@ def evaluation_s(parts: Parts, batch: Batch) -> float:
     images_BCHW = padded(batch[0], evaluation.batch_size, evaluation.memory_format)
     clock = TrainingClock(parts.device)
     parts.net.module.eval()
-    with clock.running(), torch.no_grad(), parts.autocast():
+    with clock.running(), evaluating(parts.cell), torch.no_grad(), parts.autocast():
         parts.net.forward(images_BCHW)
     parts.net.module.train()
     return clock.wall_s

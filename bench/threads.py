@@ -4,19 +4,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import architectures
 from bench.cell import Cell
 from bench.environment import usable_cores
+
+LIGHT_FLOPS = 200_000_000  # of one image at width 1
 
 
 @contextmanager
 def computing(cell: Cell) -> Iterator[None]:
-    """One thread for the nets of scale "cpu", torch's own choice for all others.
+    """One thread for the light nets of scale "cpu", torch's own choice for all others.
 
-    The layers of a net at an eighth of its width are too small to share: on two cores every default
-    net trained faster with one thread than with two. Fixed, not measured anew for each run, since
+    The layers of a light net at an eighth of its width are too small to share: measured by
+    `tests/benchmarks/cpu_settings.py` on two cores. Fixed, not measured anew for each run, since
     the number of threads decides the last bits of a sum.
     """
-    with _threads(1 if _is_narrow(cell) else None):
+    with set_to(1 if _is_light(cell) else None):
         yield
 
 
@@ -25,16 +28,20 @@ def evaluating(cell: Cell) -> Iterator[None]:
     """All cores inside of `computing`: evaluation is off the clock, and its batches are large."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     all_cores = int(asked) if asked.isdigit() else usable_cores()
-    with _threads(all_cores if _is_narrow(cell) else None):
+    with set_to(all_cores if _is_light(cell) else None):
         yield
 
 
-def _is_narrow(cell: Cell) -> bool:
-    return cell.device == "cpu" and cell.scale == "cpu"
+def _is_light(cell: Cell) -> bool:
+    if cell.device != "cpu" or cell.scale != "cpu":
+        return False
+    flops = architectures.get(cell.architecture).flops
+    return 0 < flops < LIGHT_FLOPS  # 0: nobody has counted them
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def set_to(count: int | None) -> Iterator[None]:
+    """Inside, torch computes with `count` threads; with as many as before where it is None."""
     import torch
 
     before = torch.get_num_threads()

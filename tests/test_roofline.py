@@ -164,6 +164,27 @@ def test_both_files_are_written_from_the_folders_records(
 
 
 @pytest.mark.usefixtures("quick")
+def test_each_net_is_held_against_the_peaks_with_its_own_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_threads(device: torch.device, precision: Any) -> Peaks:
+        threads = torch.get_num_threads()
+        return replace(PEAKS, precision=precision, threads=threads, flops_per_s=threads * 1e12)
+
+    monkeypatch.setattr(peaks, "measure", with_threads)
+    store = Store(tmp_path)
+    for name, threads in (("cnn4", 1), ("resnet18", 2)):
+        record = measured(name, 1000.0, precision="fp32", width=1.0)
+        store.write(replace(record, environment={**record.environment, "threads": threads}))
+    roofline.main([str(tmp_path), "cpu"])
+    found = json.loads((tmp_path / "roofline.json").read_text())
+    assert [one["threads"] for one in found["peaks"]] == [1, 2]
+    floors = {one["architecture"]: one["compute_floor_images_per_s"] for one in found["nets"]}
+    for name, threads in (("cnn4", 1), ("resnet18", 2)):
+        assert floors[name] == pytest.approx(threads * 1e12 / work_of(name).train_flops)
+
+
+@pytest.mark.usefixtures("quick")
 def test_without_a_record_the_peaks_are_written_alone(tmp_path: Path) -> None:
     roofline.main([str(tmp_path), "cpu"])
     found = json.loads((tmp_path / "roofline.json").read_text())

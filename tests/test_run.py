@@ -19,6 +19,7 @@ from bench.freezing import Freezing
 from bench.record import Record
 from bench.run import Diverged, Shared, train
 from bench.store import Store
+from bench.threads import computing
 from pipelines import sources
 from pipelines.base import Batch
 from pipelines.evaluation import EvaluationPipeline
@@ -47,7 +48,8 @@ def run(cell: Cell, folder: Path, *, seed: int = 0, shared: Shared | None = None
         run=Run(cell=cell, seed=seed), folder=str(folder), data_dir=str(sources.default_data_dir())
     )
     draft = Draft(job=job)
-    train(draft, shared or Shared(), lambda point: None)
+    with computing(cell):
+        train(draft, shared or Shared(), lambda point: None)
     return draft.record("ok")
 
 

@@ -1,4 +1,4 @@
-"""Narrow nets on a CPU compute with one thread, all others with as many as torch chooses."""
+"""Light nets on a CPU compute with one thread, all others with as many as torch chooses."""
 
 from collections.abc import Iterator
 
@@ -20,10 +20,19 @@ def three_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize(
-    ("scale", "device", "threads"), [("cpu", "cpu", 1), ("full", "cpu", 3), ("full", "cuda", 3)]
+    ("net", "scale", "device", "threads"),
+    [
+        ("cnn4", "cpu", "cpu", 1),
+        ("cnn4", "full", "cpu", 3),
+        ("cnn4", "full", "cuda", 3),
+        ("resnet18", "cpu", "cpu", 3),
+        ("timm:resnet10t", "cpu", "cpu", 3),  # nobody has counted its work
+    ],
 )
-def test_threads_follow_scale_and_device(scale: str, device: str, threads: int) -> None:
-    with computing(made_cell(scale=scale, device=device)):
+def test_threads_follow_net_scale_and_device(
+    net: str, scale: str, device: str, threads: int
+) -> None:
+    with computing(made_cell(architecture=net, scale=scale, device=device)):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 3
 
@@ -37,7 +46,7 @@ def test_evaluation_takes_all_cores_but_no_more_than_asked_for(
 ) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: 5)
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    cell = made_cell(scale=scale, device="cpu")
+    cell = made_cell(architecture="cnn4", scale=scale, device="cpu")
     with computing(cell):
         within = torch.get_num_threads()
         with evaluating(cell):
