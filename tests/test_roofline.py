@@ -181,7 +181,7 @@ def test_each_net_is_held_against_the_peaks_with_its_own_threads(
     assert [one["threads"] for one in found["peaks"]] == [1, 2]
     floors = {one["architecture"]: one["compute_floor_images_per_s"] for one in found["nets"]}
     for name, threads in (("cnn4", 1), ("resnet18", 2)):
-        assert floors[name] == pytest.approx(threads * 1e12 / work_of(name).train_flops)
+        assert floors[name] == pytest.approx(threads * 1e12 / work_of(name).train_flops, rel=0.01)
 
 
 @pytest.mark.usefixtures("quick")
