@@ -39,7 +39,7 @@ BUDGETS: dict[Scale, Budget] = {
         width=0.125,
         train_images=1024,
         validation_images=400,
-        test_images=1500,
+        test_images=1000,
         target_accuracy=0.25,
     ),
 }
