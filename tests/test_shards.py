@@ -173,7 +173,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
 
 
-GRID = ["--source", "shapes", "--device", "cpu", "-k", "resnet18 and sgd", "--seeds", "3"]
+GRID = ["--source", "shapes", "--device", "cpu", "-k", "resnet18 and sgd", "--seeds", "5"]
 
 
 def bench(*words: str) -> Any:

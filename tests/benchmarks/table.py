@@ -71,6 +71,17 @@ def suite_steps(found: Found) -> Iterator[Figure]:
         yield at_least(f"throughput over a bare loop's: {net}", ratio["ratio"], 0.98, interval)
 
 
+def cpu_settings(found: Found) -> Iterator[Figure]:
+    """What is fastest on a CPU, against the first setting."""
+    for net, settings in found["nets"].items():
+        first = next(iter(settings))
+        best = min(settings, key=lambda name: float(settings[name]["step_ms"]))
+        ratio = settings[best]["throughput_over_first"]
+        interval = f"{ratio['ratio']:g} ({ratio['low_95']:g} to {ratio['high_95']:g})"
+        more = "" if best == first else f", {interval} x the throughput of {first}"
+        yield Figure(what=f"fastest setting of {net}", measured=best + more)
+
+
 def airnet94_steps(found: Found) -> Iterator[Figure]:
     """Our step of airnet94 against the public script's."""
     seconds = found["seconds"]
@@ -201,6 +212,7 @@ def compare_alike(found: Found) -> Iterator[Figure]:
 
 FIGURES: dict[str, Callable[[Found], Iterator[Figure]]] = {
     "suite_steps": suite_steps,
+    "cpu_settings": cpu_settings,
     "airnet94_steps": airnet94_steps,
     "loaders": loaders,
     "native_stall": native_stall,
