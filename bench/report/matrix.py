@@ -171,10 +171,11 @@ def grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
     found = list(records)
     machine = _usual(_machine(record) for record in found)
     torch = _usual(str(record.environment.get("torch") or "") for record in found)
+    identities = {cell: cell.identity for cell in {record.cell for record in found}}
     grouped: dict[Key, list[Record]] = defaultdict(list)
     for record in found:
         key = Key(
-            cell=record.cell.identity,
+            cell=identities[record.cell],
             versions=tuple(sorted(record.versions.items())),
             fingerprint=record.fingerprint,
             machine=_machine(record) or machine,  # a run that never started knows neither
