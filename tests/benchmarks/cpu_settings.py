@@ -4,7 +4,8 @@
 
 The default nets as scale cpu has them, SGD, a cached batch of generated images. Every setting of a
 net takes a turn of some steps in each round, in an order that changes; 20 rounds unless said.
-`threads=1,2`, `layout=channels_last,contiguous` and `mode=eager,compiled` narrow the settings.
+`threads=1,2`, `layout=channels_last,contiguous` and `mode=eager,compiled` narrow the settings, and
+`nets=cnn4` the nets.
 Prints JSON: milliseconds of a step (median), and the throughput of each setting over that of the
 first with a bootstrap interval. What `bench/threads.py` and `bench/prepare.py` choose rests on it.
 """
@@ -15,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -54,10 +54,9 @@ def side(architecture: str, setting: Setting, folder: str) -> tuple[Step, Batch]
     draft = Draft(job=Job(run=run, folder=folder, data_dir=str(sources.default_data_dir())))
     parts = prepare(draft, Shared(), CPU)
     parts.net.module.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
-    kept = replace(parts, weights={k: v.clone() for k, v in parts.net.module.state_dict().items()})
     images_BCHW, labels = next(iter(parts.pipeline.epoch(0)))
     batch = images_BCHW.contiguous(memory_format=LAYOUTS[layout]), labels
-    step = fresh_step(kept)
+    step = fresh_step(parts)
     train_epoch(step, [batch] * WARM_UP, CPU)
     return step, batch
 
