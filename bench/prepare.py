@@ -139,6 +139,8 @@ def fresh_step(parts: Parts) -> Step:
     steps = cell.epochs * parts.pipeline.steps_per_epoch
     freezing = Freezing(module, steps)  # first, as optimizers look at what is trained
     optimizer = entry.build(module, recipe)
+    if compiles_update(cell, optimizer):
+        optimizer.compile_step()  # type: ignore[attr-defined]
     return Step(
         model=parts.net.forward,
         optimizer=optimizer,
@@ -150,6 +152,14 @@ def fresh_step(parts: Parts) -> Step:
         average=None if recipe.average == "none" else WeightAverage(module, recipe, steps),
         recent=deque(maxlen=SETTLING_BATCHES) if entry.settles else None,
     )
+
+
+def compiles_update(cell: Cell, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the update is compiled as the net is: of optimizers that have a way to (Muon).
+
+    Not on a CPU: building the C++ of ResNet-18's takes half a minute and spares 3 ms a step.
+    """
+    return cell.compile and cell.device == "cuda" and hasattr(optimizer, "compile_step")
 
 
 def begin_anew(parts: Parts) -> None:

@@ -1,6 +1,8 @@
 """Muon: batched orthogonalisation, what an update does to a matrix, and optimizers together."""
 
 import math
+from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from bench.clock import CompileWatch
 from bench.optimizers import _muon
 from bench.optimizers import _parameters as parameters
 from bench.optimizers._muon import Muon
@@ -137,6 +140,82 @@ def test_updates_are_those_of_torch_in_bfloat16(
             optimizer.step()
     start = weight_of(shape, torch.contiguous_format)
     assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
+
+
+@pytest.fixture
+def captured_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled is captured and guarded as usual, but no kernels are made."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(_muon, "compiled_update", cache(_muon.compiled_update.__wrapped__))
+    torch.compiler.reset()
+
+
+def made_weights() -> list[nn.Parameter]:
+    """Two that share a batch, a wide one and a tall one."""
+    return [
+        weight_of((6, 4, 3, 3), torch.channels_last),
+        weight_of((6, 4, 3, 3), torch.contiguous_format),
+        weight_of((4, 20), torch.contiguous_format),
+        weight_of((20, 4), torch.contiguous_format),
+    ]
+
+
+def moved(weights: list[nn.Parameter], optimizer: Muon, rates: Sequence[float | Tensor]) -> None:
+    """A step at each rate."""
+    for seed, rate in enumerate(rates):
+        optimizer.param_groups[0]["lr"] = rate
+        draws = torch.Generator().manual_seed(seed)
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=draws).to(
+                memory_format=torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+            )
+        optimizer.step()
+
+
+@pytest.mark.parametrize("more", [{"weight_decay": 0.1}, {"rms": None, "renormalise": True}])
+@pytest.mark.usefixtures("captured_only")
+def test_compiled_updates_are_the_updates_in_one_graph_for_all_rates(more: dict[str, Any]) -> None:
+    sides = [made_weights(), made_weights()]
+    optimizers = [Muon(side, lr=0.1, momentum=0.9, steps=3, **more) for side in sides]
+    optimizers[1].compile_step()
+    watch = CompileWatch()
+    for weights, optimizer in zip(sides, optimizers, strict=True):
+        moved(weights, optimizer, [0.1, 0.05, torch.tensor(0.02), 0.01])
+    for one, other in zip(*sides, strict=True):
+        torch.testing.assert_close(one, other)
+        assert not torch.equal(one, made_weights()[0])
+    assert watch.new_graphs() == 1
+    again = made_weights()
+    others = Muon(again, lr=0.2, momentum=0.5, steps=3, **more)
+    others.compile_step()
+    moved(again, others, [0.2, 0.1])
+    assert watch.new_graphs() == 0, "another recipe, the same shapes"
+
+
+def test_compiled_kernels_give_the_updates() -> None:
+    _muon.compiled_update.cache_clear()
+    sides = [made_weights()[1:3], made_weights()[1:3]]
+    optimizers = [Muon(side, lr=0.1, momentum=0.9, weight_decay=0.1, steps=2) for side in sides]
+    optimizers[1].compile_step()
+    for weights, optimizer in zip(sides, optimizers, strict=True):
+        moved(weights, optimizer, [0.1, 0.05])
+    for one, other in zip(*sides, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.usefixtures("captured_only")
+def test_optimizers_together_compile_those_that_can_be() -> None:
+    weights = made_weights()
+    muon = Muon(weights, lr=0.1, momentum=0.9)
+    rest = nn.Parameter(torch.ones(2))
+    rest.grad = torch.ones(2)
+    both = Together(muon, torch.optim.SGD([rest], lr=0.5))
+    both.compile_step()
+    watch = CompileWatch()
+    moved(weights, muon, [0.1])
+    assert watch.new_graphs() == 1
+    both.step()
+    assert rest.tolist() == [0.5, 0.5]
 
 
 def test_renormalised_weights_have_the_norm_of_the_root_of_their_outputs() -> None:

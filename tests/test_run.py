@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from sklearn import metrics as sk
 
 import architectures
 import pipelines
+from bench import optimizers, stepping
+from bench import prepare as preparing
 from bench import run as running
-from bench import stepping
 from bench.cell import Cell, Run
 from bench.draft import Draft, Job
 from bench.freezing import Freezing
+from bench.optimizers import _muon
 from bench.record import Record
 from bench.run import Diverged, Shared, train
 from bench.store import Store
@@ -107,6 +110,7 @@ def test_the_same_seed_gives_the_same_curve_alone_or_after_other_cells(
 def compile_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nets are captured, guarded and differentiated as usual, but no kernels are made."""
     compile_net = torch.compile
+    monkeypatch.setattr(_muon, "compiled_update", cache(_muon.compiled_update.__wrapped__))
     monkeypatch.setattr(
         torch,
         "compile",
@@ -131,6 +135,43 @@ def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
     assert outcome(again) == outcome(alone)
     for record in (alone, again):
         assert not any("compiled" in reason for reason in record.timing_suspect)
+
+
+def test_an_update_that_is_compiled_costs_each_of_its_runs_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, whose rule is forced here."""
+    compile_quickly(monkeypatch)
+    torch.compiler.reset()
+    cell = replace(CELL, compile=True, pipeline="native[eager]", optimizer="muon")
+    wanted = run(cell, tmp_path / "as it is")
+    for module in (preparing, running):
+        monkeypatch.setattr(
+            module, "compiles_update", lambda _, optimizer: hasattr(optimizer, "compile_step")
+        )
+    shared = Shared()
+    runs = [
+        run(replace(cell, **changes), tmp_path / name, shared=shared)
+        for name, changes in (("first", {}), ("other", {"optimizer": "sgd"}), ("again", {}))
+    ]
+    first, other, again = (record.timings.compile_s for record in runs)
+    assert first == again > other > 0
+    torch.testing.assert_close(outcome(runs[0]), outcome(wanted), rtol=1e-3, atol=1e-4)
+    for record in runs:
+        assert not any("compiled" in reason for reason in record.timing_suspect)
+
+
+def test_updates_are_compiled_on_a_gpu_where_the_net_is() -> None:
+    net = architectures.build("cnn4", width=0.125)
+    muon, sgd = (
+        entry.build(net, entry.default_recipe(64))
+        for entry in map(optimizers.catalog.get, ("muon", "sgd"))
+    )
+    of_gpu = replace(CELL, device="cuda", compile=True)
+    assert preparing.compiles_update(of_gpu, muon)
+    assert not preparing.compiles_update(of_gpu, sgd)
+    assert not preparing.compiles_update(replace(of_gpu, compile=False), muon)
+    assert not preparing.compiles_update(replace(of_gpu, device="cpu"), muon)
 
 
 @pytest.mark.parametrize("warmed", [True, False])

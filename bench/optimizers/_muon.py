@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,6 +15,28 @@ from bench.optimizers._orthogonal import Bucket, as_matrix, buckets, orthogonal_
 WASTE = {"cuda": 4.0, "cpu": 1.25}
 DTYPE = {"cuda": torch.bfloat16, "cpu": torch.float32}
 TINY = 1e-7  # norms below it count as zero
+Number = float | Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What an update does, whatever the numbers of the moment.
+
+    Args:
+        steps: Newton-Schulz iterations.
+        rms: Root mean square of an update at rate 1; None leaves singular values at one.
+        renormalise: Whether each weight is brought to the norm sqrt(out) before its update.
+        buckets: Which weights are orthogonalised in one batch.
+    """
+
+    steps: int
+    rms: float | None
+    renormalise: bool
+    buckets: tuple[Bucket, ...] = ()
+
+    def scale(self, matrix: Tensor) -> float:
+        """The factor on an orthogonal matrix."""
+        return 1.0 if self.rms is None else self.rms * math.sqrt(max(matrix.shape))
 
 
 class Muon(torch.optim.Optimizer):
@@ -45,8 +69,14 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(params, defaults)
-        self._steps, self._rms, self._renormalise = steps, rms, renormalise
-        self._sorted: dict[tuple[tuple[int, int], ...], list[Bucket]] = {}
+        self._rule = Rule(steps=steps, rms=rms, renormalise=renormalise)
+        self._rules: dict[tuple[tuple[int, int], ...], Rule] = {}
+        self._update = update
+        self._compiled = False
+
+    def compile_step(self) -> None:
+        """Has the updates of a group compiled as one graph, at the first step."""
+        self._update, self._compiled = compiled_update(), True
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -57,30 +87,15 @@ class Muon(torch.optim.Optimizer):
                 self._step(group, trained)
 
     def _step(self, group: dict[str, Any], trained: list[nn.Parameter]) -> None:
-        weights = [weight.data for weight in trained]
-        if self._renormalise:
-            norms = torch._foreach_norm(weights)
-            torch._foreach_maximum_(norms, TINY)
-            torch._foreach_div_(norms, [math.sqrt(len(weight)) for weight in weights])
-            torch._foreach_div_(weights, norms)
-        if group["weight_decay"]:
-            torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
-        ahead = [as_matrix(tensor) for tensor in self._ahead(trained, group["momentum"])]
-        targets = [as_matrix(weight) for weight in weights]
-        for bucket in self._buckets(targets):
-            updates = orthogonal_in(bucket, ahead, self._steps, DTYPE[ahead[0].device.type])
-            for index, update in zip(bucket.members, updates, strict=True):
-                move(targets[index], update, group["lr"], self._scale(targets[index]))
-
-    def _ahead(self, trained: list[nn.Parameter], momentum: float) -> list[Tensor]:
-        """Nesterov momentum, in the memory format of the weights."""
-        gradients = [weight.grad for weight in trained if weight.grad is not None]
-        buffers = [self._buffer(weight) for weight in trained]
-        torch._foreach_mul_(buffers, momentum)
-        torch._foreach_add_(buffers, gradients)
-        ahead = list(torch._foreach_mul(buffers, momentum))
-        torch._foreach_add_(ahead, gradients)
-        return ahead
+        weights = [weight.detach() for weight in trained]
+        numbers = group["lr"], group["momentum"], group["weight_decay"]
+        self._update(
+            weights,
+            [weight.grad for weight in trained if weight.grad is not None],
+            [self._buffer(weight) for weight in trained],
+            *(self._number(number, weights[0].device) for number in numbers),
+            rule=self._rule_of(weights),
+        )
 
     def _buffer(self, weight: nn.Parameter) -> Tensor:
         state = self.state[weight]
@@ -89,17 +104,70 @@ class Muon(torch.optim.Optimizer):
         buffer: Tensor = state["momentum_buffer"]
         return buffer
 
-    def _buckets(self, matrices: list[Tensor]) -> list[Bucket]:
-        shapes = tuple((len(matrix), matrix.shape[1]) for matrix in matrices)
-        if shapes not in self._sorted:
-            self._sorted[shapes] = buckets(shapes, WASTE[matrices[0].device.type])
-        return self._sorted[shapes]
+    def _rule_of(self, weights: list[Tensor]) -> Rule:
+        shapes = tuple((len(weight), weight.numel() // len(weight)) for weight in weights)
+        if shapes not in self._rules:
+            found = tuple(buckets(shapes, WASTE[weights[0].device.type]))
+            self._rules[shapes] = replace(self._rule, buckets=found)
+        return self._rules[shapes]
 
-    def _scale(self, matrix: Tensor) -> float:
-        return 1.0 if self._rms is None else self._rms * math.sqrt(max(matrix.shape))
+    def _number(self, number: Number, device: torch.device) -> Number:
+        """As it is; in a tensor for what is compiled, which would be anew for each value else."""
+        if isinstance(number, Tensor) or not self._compiled:
+            return number
+        return torch.full((), number, device=device)
 
 
-def move(weight: Tensor, update: Tensor, rate: float | Tensor, scale: float) -> None:
+def update(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    buffers: list[Tensor],
+    rate: Number,
+    momentum: Number,
+    decay: Number,
+    *,
+    rule: Rule,
+) -> None:
+    """Moves weights and their momentum, in place.
+
+    Args:
+        weights: Of two dimensions or more.
+        gradients: Theirs.
+        buffers: Their momentum, in their memory format.
+        rate, momentum, decay: Numbers, or tensors () on the device.
+        rule: All else.
+    """
+    ahead = [as_matrix(tensor) for tensor in nesterov(gradients, buffers, momentum)]
+    if rule.renormalise:
+        norms = torch._foreach_norm(weights)
+        torch._foreach_maximum_(norms, TINY)
+        torch._foreach_div_(norms, [math.sqrt(len(weight)) for weight in weights])
+        torch._foreach_div_(weights, norms)
+    if isinstance(decay, Tensor) or decay:
+        torch._foreach_mul_(weights, 1.0 - rate * decay)
+    targets = [as_matrix(weight) for weight in weights]
+    for bucket in rule.buckets:
+        turned = orthogonal_in(bucket, ahead, rule.steps, DTYPE[targets[0].device.type])
+        for index, matrix in zip(bucket.members, turned, strict=True):
+            move(targets[index], matrix, rate, rule.scale(targets[index]))
+
+
+def nesterov(gradients: list[Tensor], buffers: list[Tensor], momentum: Number) -> list[Tensor]:
+    """Where momentum leads, in the memory format of the buffers, which are moved on."""
+    torch._foreach_mul_(buffers, momentum)
+    torch._foreach_add_(buffers, gradients)
+    ahead = torch._foreach_mul(buffers, momentum)
+    torch._foreach_add_(ahead, gradients)
+    return list(ahead)
+
+
+@cache
+def compiled_update() -> Callable[..., None]:
+    """`update` as one graph for each list of shapes, which all optimizers of a process share."""
+    return torch.compile(update, dynamic=False, fullgraph=True)
+
+
+def move(weight: Tensor, update: Tensor, rate: Number, scale: float) -> None:
     """Subtracts rate * scale * update; a rate in a tensor stays on its device."""
     if isinstance(rate, Tensor):
         weight.addcmul_(update, rate, value=-scale)

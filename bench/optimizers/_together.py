@@ -26,6 +26,12 @@ class Together(torch.optim.Optimizer):
         for part in self.parts:
             part.step()
 
+    def compile_step(self) -> None:
+        """Compiles the steps of those that can be; the others' are fused as they are."""
+        for part in self.parts:
+            if hasattr(part, "compile_step"):
+                part.compile_step()
+
 
 class _States(Mapping[Tensor, Any]):
     """The states of several optimizers, looked up where they are."""

@@ -1,0 +1,164 @@
+"""airnet94 trained by the suite, and by a plain program of the same recipe, in turns.
+
+    python tests/benchmarks/airnet94.py [STEPS]
+
+All 50,000 images of CIFAR-10, float32, on the CPU; each side is a process that takes a step when it
+is its turn and sleeps otherwise, so that what disturbs the machine disturbs all. The suite's side
+is a run as `bench run --grid speedrun -k airnet94 --scale full --device cpu` has it, with its
+memory settings; the other is `plain_airnet94.py`, as it is and with the same settings. That
+they do the same work is held by `tests/test_airnet94_recipe.py`. A side's clock is the sum of its
+steps, data and whitening included; what is compiled, and a step that builds what is built once, are
+before it. 200 steps are the whole run, which takes hours and ends with the accuracies; 25 unless
+said, one of its eight epochs. Prints JSON, and its progress to standard error.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+import pipelines  # noqa: E402
+from bench import grid  # noqa: E402
+from bench.cell import Run  # noqa: E402
+from bench.clock import TrainingClock  # noqa: E402
+from bench.draft import Draft, Job  # noqa: E402
+from bench.executors.local import SETTINGS  # noqa: E402
+from bench.loop import predict  # noqa: E402
+from bench.metrics import quick_scores  # noqa: E402
+from bench.prepare import Parts, Shared, fresh_step, prepare  # noqa: E402
+from bench.recipe_files import book  # noqa: E402
+from bench.run import first_batch, fit_to_data  # noqa: E402
+from bench.setting import BUDGETS, Setting  # noqa: E402
+from pipelines import sources  # noqa: E402
+from tests.benchmarks.plain_airnet94 import Plain  # noqa: E402
+from tests.benchmarks.side_by_side import conditions, median_ratio, told  # noqa: E402
+from tests.benchmarks.turns import serve, side  # noqa: E402
+
+CPU = torch.device("cpu")
+EPOCH, WHOLE, TOLD_EVERY = 25, 200, 5
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # or a side that waits for its turn takes the cores
+SIDES = {"suite": SETTINGS, "plain": PATIENT, "plain, our memory settings": SETTINGS}
+
+
+def cell_of_airnet94() -> Run:
+    """Seed 0 of the grid's cell."""
+    setting = Setting(
+        source="cifar10",
+        scale="full",
+        device="cpu",
+        precision="fp32",
+        compile=False,
+        budget=BUDGETS["full"],
+        book=book("full"),
+    )
+    (cell,) = (one for one in grid.speedrun(setting) if one.architecture == "airnet94")
+    return Run(cell=cell, seed=0, versions={}, fingerprint="")
+
+
+class Suite:
+    """What a run of the suite does, a step at a time."""
+
+    def __init__(self) -> None:
+        folder = tempfile.mkdtemp()
+        job = Job(run=cell_of_airnet94(), folder=folder, data_dir=str(sources.default_data_dir()))
+        self.draft = Draft(job=job)
+        self.parts: Parts = prepare(self.draft, Shared(), CPU)
+        fresh_step(self.parts)(*first_batch(self.parts.pipeline))
+
+    def steps(self) -> Iterator[None]:
+        """Trains; gives back control after each step."""
+        step = fresh_step(self.parts)
+        fit_to_data(self.draft, self.parts, TrainingClock(CPU))
+        loss_sum = torch.zeros(())
+        for epoch in range(self.parts.cell.epochs):
+            for batch in self.parts.pipeline.epoch(epoch):
+                loss_sum += step(*batch)
+                yield
+
+    def accuracies(self) -> tuple[float, float]:
+        """On the test set: with six views of each image, and with one."""
+        found = predict(self.parts.net.forward, self.parts.test, self.parts.autocast, eval_views=6)
+        six, one = (quick_scores(k, found.labels_N) for k in (found.logits_NK, found.plain_NK))
+        return six.accuracy, one.accuracy
+
+
+class Alone:
+    """The plain program, made anew after a step that builds what is built once."""
+
+    def __init__(self) -> None:
+        self.data = pipelines.load("cifar10")
+        next(Plain(self.data.train.images[:4000], self.data.train.labels[:4000]).steps())
+        self.plain: Plain | None = None
+
+    def steps(self) -> Iterator[None]:
+        """Trains; gives back control after each step."""
+        torch.manual_seed(0)
+        self.plain = Plain(self.data.train.images, self.data.train.labels)
+        yield from self.plain.steps()
+
+    def accuracies(self) -> tuple[float, float]:
+        """On the test set: with six views of each image, and with one."""
+        assert self.plain is not None
+        return self.plain.accuracies(self.data.test.images, self.data.test.labels)
+
+
+def work(name: str) -> None:
+    """A side: seconds of its next step, or at the end its accuracies."""
+    program = Suite() if name == "suite" else Alone()
+    steps = program.steps()
+
+    def answer(question: str) -> object:
+        if question == "accuracies":
+            return program.accuracies()
+        start = time.perf_counter()
+        next(steps)
+        return time.perf_counter() - start
+
+    serve(answer)
+
+
+def main(steps: int = EPOCH) -> None:
+    """All in turns."""
+    before = conditions()
+    seconds: dict[str, list[float]] = {name: [] for name in SIDES}
+    with ExitStack() as stack:
+        asked = {
+            name: stack.enter_context(side(__file__, "--side", name, settings=settings))
+            for name, settings in SIDES.items()
+        }
+        for done in range(steps):
+            for name in sorted(asked, reverse=bool(done % 2)):
+                seconds[name].append(asked[name]("step"))
+            if not (done + 1) % TOLD_EVERY:
+                so_far = {name: round(sum(found), 1) for name, found in seconds.items()}
+                print(f"{done + 1} steps: {so_far} s", file=sys.stderr, flush=True)
+        figures: dict[str, object] = {
+            "steps": steps,
+            "train_s": {name: round(sum(found), 1) for name, found in seconds.items()},
+            "suite_over": {
+                name: {
+                    "train_s": round(sum(seconds["suite"]) / sum(seconds[name]), 4),
+                    "step_s": median_ratio(seconds["suite"], seconds[name]),
+                }
+                for name in list(SIDES)[1:]
+            },
+        }
+        if steps == WHOLE:
+            figures["accuracies_six_views_one_view"] = {
+                name: ask("accuracies") for name, ask in asked.items()
+            }
+    told(before | {"torch": torch.__version__}, figures)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--side"]:
+        work(sys.argv[2])
+    else:
+        main(*map(int, sys.argv[1:]))
