@@ -77,7 +77,8 @@ class Cell:
         if self.eval_views not in EVAL_VIEWS:
             raise ValueError(f"eval_views is one of {EVAL_VIEWS}, got {self.eval_views}")
         for name in ("width", "target_accuracy"):  # 1 and 1.0 are equal cells: one id for both
-            object.__setattr__(self, name, float(getattr(self, name)))
+            if type(getattr(self, name)) is not float:
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def identity(self) -> "Cell":

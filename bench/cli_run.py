@@ -160,8 +160,10 @@ def run(
     )
 
     def carry_out(console: "Reporter") -> int:
+        from bench.environment import command_line, probe_while_importing
+
+        probe = probe_while_importing("torch")  # either takes seconds, and so does not wait
         from bench import plan as planning
-        from bench.environment import command_line
         from bench.execute import execute
         from bench.executors.choosing import choice, hired
         from bench.plugins import used
@@ -170,7 +172,7 @@ def run(
         turn = _turn(wait=wait, share=share)
         wanted = choice(executor, address, slurm or ())
         with used(options.plugins) as plugins:
-            plan = planning.make(options, console.progress)
+            plan = planning.make(options, console.progress, probe)
         plan.notices.extend(plugins.told())
         if plan.shard:
             console.progress(plan.shard)

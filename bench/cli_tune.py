@@ -71,17 +71,19 @@ def tune(
     def carry_out(told: list[str]) -> int:
         from datetime import UTC, datetime
 
+        from bench.environment import command_line, machine_name, probe_while_importing
+
+        probe = probe_while_importing("torch")
         from bench import plan as planning
         from bench import recipe_files
         from bench.console import Console
-        from bench.environment import command_line, machine_name
         from bench.report import tuning
         from bench.store import Store
         from bench.tune import Interrupted, Search
         from bench.tune import tune as search
 
         console = Console()
-        plan = planning.make(options, console.progress)
+        plan = planning.make(options, console.progress, probe)
         for text in (*plan.notices, *told):
             console.notice(text)
         known = recipe_files.read(save) if save is not None and save.exists() else []

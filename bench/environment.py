@@ -1,10 +1,11 @@
 """What machine and software a run had, and what this machine can do.
 
 `describe` is called in the worker, which holds the device. `machine_name` and `probe` are for the
-parent: it never imports torch, and asks a short-lived process what CUDA can do.
+parent: it never touches CUDA, and asks a short-lived process what that can do.
 """
 
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -12,10 +13,12 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from bench.commands import ask
@@ -256,6 +259,24 @@ def python_environment() -> dict[str, str]:
     home = str(Path(__file__).resolve().parents[1])
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def probe_while_importing(library: str) -> Probe:
+    """`probe`, while a thread of this process imports what takes as long.
+
+    A library that cannot be imported is no error here: whoever needs it will tell.
+    """
+
+    def import_it() -> None:
+        with suppress(Exception):
+            importlib.import_module(library)
+
+    meanwhile = Thread(target=import_it, daemon=True)
+    meanwhile.start()
+    try:
+        return probe()
+    finally:
+        meanwhile.join()  # an interpreter that ends in the midst of it crashes
 
 
 def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:

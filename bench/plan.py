@@ -88,18 +88,19 @@ class Plan:
     shard: str = ""
 
 
-def make(options: Options, report: Callable[[str], None]) -> Plan:
+def make(options: Options, report: Callable[[str], None], probe: Probe | None = None) -> Plan:
     """Resolves device, scale, source and cells, and looks up what is done.
 
     Args:
         options: What was asked for.
         report: Gets progress lines, of a download for example.
+        probe: What the machine has, if that is known already.
 
     Raises:
         UsageError: Something that was asked for does not exist or cannot be had.
     """
     check(options)
-    probe = environment.probe()
+    probe = probe or environment.probe()
     notices: list[str] = []
     device = choose_device(options.device, probe, notices)
     setting = choose_setting(options, probe, device)

@@ -15,7 +15,13 @@ from pipelines.catalog import unknown_name
 
 Average = Literal["none", "ema", "lookahead"]
 AVERAGES: tuple[Average, ...] = ("none", "ema", "lookahead")
-SHARES = ("warmup", "start_factor", "end_factor", "label_smoothing", "average_decay")
+SHARES = {  # and the most of each
+    "warmup": 0.999,
+    "start_factor": 1.0,
+    "end_factor": 1.0,
+    "label_smoothing": 0.999,
+    "average_decay": 0.999,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,13 +67,14 @@ class Recipe:
             raise ValueError(unknown_name("schedule", self.schedule, SCHEDULES))
         if self.average not in AVERAGES:
             raise ValueError(unknown_name("average", self.average, list(AVERAGES)))
-        for name in SHARES:
+        for name, top in SHARES.items():
             value = getattr(self, name)
-            top = 1.0 if name == "end_factor" or name == "start_factor" else 0.999
             if not 0 <= value <= top:
                 raise ValueError(f"{name} lies in [0, {top:g}], got {value:g}")
         for name in ("lr", "weight_decay", *SHARES):  # 1 and 1.0 are equal: one id for both
-            object.__setattr__(self, name, float(getattr(self, name)))
+            value = getattr(self, name)
+            if type(value) is not float:
+                object.__setattr__(self, name, float(value))
         options = tuple(sorted((name, float(value)) for name, value in self.options))
         object.__setattr__(self, "options", options)
 

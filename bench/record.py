@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bench.cell import Cell, Run, Version
+from bench.ranges import Amount, Count, Number, Share, StallPct
 
 SCHEMA_VERSION = 1
 
@@ -48,18 +49,18 @@ class Timings:
     that was paid, so that their figures can be compared.
     """
 
-    import_s: float = 0.0
-    load_s: float = 0.0
-    build_s: float = 0.0
-    first_batch_s: float = 0.0
-    compile_s: float = 0.0
-    capture_s: float = 0.0
-    warmup_s: float = 0.0
-    train_s: float = 0.0
-    train_device_s: float | None = None
-    fit_s: float = 0.0
-    evaluate_s: float = 0.0
-    total_s: float = 0.0
+    import_s: Amount = 0.0
+    load_s: Amount = 0.0
+    build_s: Amount = 0.0
+    first_batch_s: Amount = 0.0
+    compile_s: Amount = 0.0
+    capture_s: Amount = 0.0
+    warmup_s: Amount = 0.0
+    train_s: Amount = 0.0
+    train_device_s: Amount | None = None
+    fit_s: Amount = 0.0
+    evaluate_s: Amount = 0.0
+    total_s: Amount = 0.0
 
     @property
     def once_s(self) -> float:
@@ -71,16 +72,16 @@ class Timings:
 class Point:
     """One point of the curve, at the end of an epoch."""
 
-    epoch: int
-    images: int
-    train_s: float
+    epoch: Number
+    images: Count
+    train_s: Amount
     train_loss: float | None
     learning_rate: float
-    images_per_s: float
-    step_ms: float
+    images_per_s: Amount
+    step_ms: Amount
     validation_loss: float | None = None
-    validation_accuracy: float | None = None
-    validation_macro_f1: float | None = None
+    validation_accuracy: Share | None = None
+    validation_macro_f1: Share | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,10 +89,10 @@ class PerClass:
     """Scores of one class on the test set."""
 
     name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,18 +107,18 @@ class Metrics:
         one_view_accuracy: Of the images as they are, whatever else was averaged.
     """
 
-    accuracy: float
-    macro_f1: float
-    precision: float
-    recall: float
+    accuracy: Share
+    macro_f1: Share
+    precision: Share
+    recall: Share
     loss: float | None
     per_class: tuple[PerClass, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[Count, ...], ...]
     eval_views: int = 1
-    one_view_accuracy: float | None = None
-    validation_accuracy: float | None = None
-    time_to_accuracy_s: float | None = None
-    time_to_accuracy_with_compile_s: float | None = None
+    one_view_accuracy: Share | None = None
+    validation_accuracy: Share | None = None
+    time_to_accuracy_s: Amount | None = None
+    time_to_accuracy_with_compile_s: Amount | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,21 +132,21 @@ class Throughput:
         step_ms: Median milliseconds a step.
     """
 
-    median: float
-    p5: float
-    p95: float
-    ceiling: float | None = None
-    stall_pct: float | None = None
-    step_ms: float | None = None
+    median: Amount
+    p5: Amount
+    p95: Amount
+    ceiling: Amount | None = None
+    stall_pct: StallPct | None = None
+    step_ms: Amount | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
     """Peak GiB. On a CPU `host_gib` is the worker's peak resident set and the others are None."""
 
-    host_gib: float | None = None
-    torch_gib: float | None = None
-    device_gib: float | None = None
+    host_gib: Amount | None = None
+    torch_gib: Amount | None = None
+    device_gib: Amount | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +190,7 @@ class Record:
 
     run_id: str
     cell: Cell
-    seed: int
+    seed: Count
     versions: dict[str, Version]
     fingerprint: str
     status: Status
@@ -200,8 +201,8 @@ class Record:
     throughput: Throughput | None = None
     memory: Memory = field(default_factory=Memory)
     conditions: Conditions = field(default_factory=Conditions)
-    energy_j: float | None = None
-    parameters: int | None = None
+    energy_j: Amount | None = None
+    parameters: Count | None = None
     augmentation_draws: dict[str, str] = field(default_factory=dict)
     reads: Reads = "array"
     stepping: str = ""
@@ -209,7 +210,7 @@ class Record:
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = ""
     finished: str = ""
-    attempt: int = 1
+    attempt: Number = 1
     command: str = ""
     schema_version: int = SCHEMA_VERSION
     content_hash: str = ""

@@ -63,7 +63,7 @@ def _as_written(text: bytes) -> Record | None:
         whole = content + b'"content_hash":""' + b"".join(more)
         if len(more) != 1 or hashlib.sha256(whole).hexdigest() != record.content_hash:
             return None
-        sound = record.schema_version <= SCHEMA_VERSION and not soundness.problem(record, text)
+        sound = record.schema_version <= SCHEMA_VERSION and not any(soundness.misfits(record))
     except (ValueError, RecursionError):
         return None
     return record if sound else None
@@ -108,9 +108,8 @@ def _as_record(plain: dict[str, Any]) -> Record:
     try:
         record = msgspec.convert(plain, Record, strict=True)
     except msgspec.ValidationError as error:
-        raise RecordError(str(error)) from error
-    problem = soundness.problem(record)
-    if problem:
+        raise RecordError(soundness.reason(error, plain)) from error
+    for problem in soundness.misfits(record):
         raise RecordError(problem)
     return record
 

@@ -174,7 +174,7 @@ class Store:
                 paths = sorted(self._records.iterdir(), key=lambda path: path.name)
             except FileNotFoundError:
                 return []
-        texts = (path for path in paths if path.suffix == ".json")
+        texts = (path for path in paths if path.name.endswith(".json"))
         found = (self._decode(path, on_warning, legibly) for path in texts)
         with collector_rests():
             return [record for record in found if record is not None]

@@ -173,6 +173,26 @@ def test_the_probe_answers_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     assert found.compiler or found.compiler_problem
 
 
+def test_a_library_is_imported_while_the_device_is_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "slow_library.py").write_text("import time; time.sleep(0.2); DONE = True")
+    (tmp_path / "broken_library.py").write_text("raise RuntimeError('broken')")
+    monkeypatch.syspath_prepend(tmp_path)
+    imports_before = []
+
+    def tried() -> environment.Probe:
+        imports_before.append(hasattr(sys.modules.get("slow_library"), "DONE"))
+        return environment.Probe(cuda_problem="none")
+
+    monkeypatch.setattr(environment, "probe", tried)
+    for library in ("slow_library", "broken_library", "no_such_library"):
+        assert environment.probe_while_importing(library).cuda_problem == "none"
+    assert imports_before[0] is False
+    assert sys.modules["slow_library"].DONE
+    assert "broken_library" not in sys.modules
+
+
 def fake_python(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
     pretend(monkeypatch, folder, "python", script)
     monkeypatch.setattr(sys, "executable", str(folder / "python"))

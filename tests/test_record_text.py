@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import record_text
+from bench.ranges import LARGEST
 from bench.record import SCHEMA_VERSION, Failure, Record, Throughput, Timings
 from bench.record_text import NewerRecord, RecordError, decode, encode
-from bench.soundness import LARGEST
 from tests.made import made_failure, made_record
 
 MEASURED = st.floats(0, LARGEST)

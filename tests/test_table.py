@@ -22,7 +22,8 @@ from bench.record import Failure, Record
 from bench.record_text import encode
 from bench.report import matrix as matrices
 from bench.report.columns import TableError
-from bench.report.matrix import BUDGET, Matrix, build
+from bench.report.matrix import Matrix, build
+from bench.report.rows import BUDGET
 from bench.report.table import Form, render, render_all, write_matrix
 from bench.store import Store
 from tests.made import ENVIRONMENT, made_failure, made_record

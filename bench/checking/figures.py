@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 
+from bench.ranges import LARGEST_STALL_PCT
 from bench.reaching import time_to_accuracy_s
 from bench.record import Metrics, Record
-from bench.soundness import LARGEST_STALL_PCT
 
 SINGLE = 1e-5  # relative: what 32 bits lose in a score
 CLOCK = 1e-6

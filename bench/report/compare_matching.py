@@ -13,8 +13,8 @@ from bench.cell import AXES, Cell
 from bench.errors import UsageError
 from bench.record import Record
 from bench.report.compare_sides import Side
-from bench.report.matrix import BUDGET, Key, grouped
 from bench.report.outcomes import Outcome
+from bench.report.rows import BUDGET, Key, grouped
 from bench.report.settings import differing_settings
 
 SOFT = ("recipe", "batch_size")  # fields of a cell that follow from its net and optimizer

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bench.cell import Version
 from bench.report.intervals import Contrast
-from bench.report.matrix import Key
 from bench.report.outcomes import FACTORS, TIME, Metric, Outcome, matching_key, mean
+from bench.report.rows import Key
 
 SEEDS_NEEDED = 5
 REFERENCES = {"augmentation": "none", "optimizer": "sgd"}

@@ -1,20 +1,17 @@
-"""From records to the matrix: one row per cell, aggregated over seeds.
-
-Only runs that could have been trained under the same command share a row: the cell, the entries'
-versions, the images, the machine and torch must agree.
-"""
+"""From records to the matrix: one row per cell, aggregated over seeds."""
 
 import math
 import statistics
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from bench.cell import AXES, Cell, Version, number_of, plugins_of
+from bench.cell import AXES, Cell
 from bench.record import Failure, Record
+from bench.report.rows import Key, budgets, grouped
 from bench.report.settings import differing_settings
 
 GROUP = ("machine", "source", "scale")
@@ -32,34 +29,6 @@ MEASURES = (
 MODEL_BOUND_PCT = 10.0  # less is within the noise of a throughput
 PIPELINE_BOUND_PCT = 50.0
 HIGHER_IS_BETTER = frozenset({"accuracy", "one_view_accuracy", "macro_f1", "images_per_s", "seeds"})
-TITLE: tuple[str, ...] = (
-    "machine",
-    "scale",
-    "source",
-    "target_accuracy",
-    "epochs",
-    "precision",
-    "compile",
-    "protocol",
-    "eval_views",
-    "torch",
-)
-BUDGET = {
-    "epochs": "{} epochs",
-    "batch_size": "batch {}",
-    "width": "width {:g}",
-    "train_images": "{} images",
-    "validation_images": "{} validation images",
-    "test_images": "{} test images",
-    "precision": "{}",
-    "compile": "compile {}",
-    "target_accuracy": "target {:.1%} validation accuracy",
-    "protocol": "{} protocol",
-    "eval_views": "{} views of each image",
-    "device": "{}",
-    "source": "{}",
-    "scale": "{} scale",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,35 +46,6 @@ class Matrix:
     title: str
     frame: pd.DataFrame
     runs: tuple[tuple[Record, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """What runs must have in common to share a row."""
-
-    cell: Cell
-    versions: tuple[tuple[str, Version], ...]
-    fingerprint: str
-    machine: str
-    torch: str
-
-    def parts(self) -> dict[str, str]:
-        """What may differ between the rows of one table beside the axes, as people read it."""
-        parts = {
-            name: form.format(_word(getattr(self.cell, name))) for name, form in BUDGET.items()
-        }
-        parts["epochs"] = "1 epoch" if self.cell.epochs == 1 else parts["epochs"]
-        parts |= {kind: f"{kind} v{number_of(version)}" for kind, version in self.versions}
-        parts["plugins"] = ", ".join(plugins_of(dict(self.versions)))
-        parts["fingerprint"] = f"images {self.fingerprint[:8]}"
-        parts["machine"] = self.machine
-        parts["torch"] = f"torch {self.torch}" if self.torch else ""
-        return parts
-
-    def told(self, names: Sequence[str]) -> list[str]:
-        """Those of the parts, and only those that are known."""
-        parts = self.parts()
-        return [parts[name] for name in names if parts.get(name)]
 
 
 def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
@@ -166,54 +106,6 @@ def _figures() -> list[str]:
     return [name for measure in MEASURES for name in (measure, f"{measure}_sd")]
 
 
-def grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
-    """The runs of each row of the matrix."""
-    found = list(records)
-    machine = _usual(_machine(record) for record in found)
-    torch = _usual(str(record.environment.get("torch") or "") for record in found)
-    identities = {cell: cell.identity for cell in {record.cell for record in found}}
-    grouped: dict[Key, list[Record]] = defaultdict(list)
-    for record in found:
-        key = Key(
-            cell=identities[record.cell],
-            versions=tuple(sorted(record.versions.items())),
-            fingerprint=record.fingerprint,
-            machine=_machine(record) or machine,  # a run that never started knows neither
-            torch=str(record.environment.get("torch") or torch),
-        )
-        grouped[key].append(record)
-    return grouped
-
-
-def _machine(record: Record) -> str:
-    gpu, cpu = record.environment.get("gpu"), record.environment.get("cpu")
-    if gpu or not cpu:
-        return str(gpu or "")
-    return f"{cpu}, {record.environment.get('cores')} cores"
-
-
-def _usual(values: Iterable[str]) -> str:
-    counts = Counter(value for value in values if value)
-    return counts.most_common(1)[0][0] if counts else ""
-
-
-def budgets(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
-    """What all keys share, as words for the title, and the names of the parts that differ."""
-    if not keys:
-        return [], []
-    values: dict[str, set[str]] = defaultdict(set)
-    for key in keys:
-        for name, text in key.parts().items():
-            values[name].add(text)
-    differing = [name for name, texts in values.items() if len(texts) > 1]
-    shown = TITLE
-    first = keys[0].parts()
-    if first["eval_views"] == BUDGET["eval_views"].format(1):
-        shown = tuple(name for name in shown if name != "eval_views")
-    common = [first[name] for name in shown if name not in differing and first[name]]
-    return common, differing
-
-
 def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
     good = [run for run in runs if run.status == "ok" and run.metrics is not None]
     row: dict[str, Any] = {axis: getattr(key.cell, axis) for axis in AXES}
@@ -233,7 +125,7 @@ def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
         if draws != "per sample"
     )
     row["timing_suspect"] = _joined(reason for run in good for reason in run.timing_suspect)
-    bad = [run for run in runs if run not in good]
+    bad = [run for run in runs if run.status != "ok" or run.metrics is None]
     row["status"] = _status(len(good), bad)
     row["reason"] = _joined(_reason(run.status, run.error) for run in bad if run.error)
     return row
@@ -305,9 +197,3 @@ def _reason(status: str, error: Failure) -> str:
 
 def _joined(texts: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(texts))
-
-
-def _word(value: object) -> object:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "all" if value is None else value

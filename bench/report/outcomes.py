@@ -13,7 +13,7 @@ from functools import cached_property
 
 from bench.cell import AXES, Cell
 from bench.record import Record
-from bench.report.matrix import Key, grouped
+from bench.report.rows import Key, grouped
 from bench.report.settings import differing_settings
 
 FACTORS = (*AXES, "epochs")

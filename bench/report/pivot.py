@@ -19,7 +19,8 @@ from bench.cell import AXES
 from bench.record import Record
 from bench.report.columns import ABSENT, COLUMNS, TableError, shown
 from bench.report.layout import Column
-from bench.report.matrix import GROUP, MEASURES, bound_by, grouped, sort
+from bench.report.matrix import GROUP, MEASURES, bound_by, sort
+from bench.report.rows import grouped
 from pipelines.catalog import unknown_name
 
 FOOTING = (

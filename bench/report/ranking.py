@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from bench.report.intervals import ALPHA, Contrast, holm, rank_sum, welch_p
 from bench.report.matching import SEEDS_NEEDED, is_finite
-from bench.report.matrix import Key
 from bench.report.outcomes import Metric, Outcome, mean, setting_key
+from bench.report.rows import Key
 
 Z95 = 1.96
 

@@ -119,9 +119,11 @@ def _chosen_groups(
         store = Store(group.folder)
         warned = {"on_warning": on_warning} if on_warning else {}
         found[group] = store.records(**warned, legibly=True)
-    cells = list({record.cell: None for records in found.values() for record in records})
-    if not cells:
+    if not any(found.values()):
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
+    if not expression:  # thousands of records pass here
+        return [(records, group.reference) for group, records in found.items() if records]
+    cells = list({record.cell: None for records in found.values() for record in records})
     chosen = set(select(cells, expression))
     return [
         (kept, group.reference)

@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.cell import AXES, Cell
 from bench.record import Record
-from bench.report.matrix import Key, build, grouped, measures
+from bench.report.matrix import build, measures
+from bench.report.rows import Key, grouped
 
 SAME = (  # what every picture needs to be alike
     "machine", "device", "source", "scale", "fingerprint", "target_accuracy", "protocol",

@@ -1,0 +1,140 @@
+"""Which runs share a row of the matrix: those that one command could have trained.
+
+The cell, the entries' versions, the images, the machine and torch must agree.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.cell import Cell, Version, number_of, plugins_of
+from bench.record import Record
+
+TITLE: tuple[str, ...] = (
+    "machine",
+    "scale",
+    "source",
+    "target_accuracy",
+    "epochs",
+    "precision",
+    "compile",
+    "protocol",
+    "eval_views",
+    "torch",
+)
+BUDGET = {
+    "epochs": "{} epochs",
+    "batch_size": "batch {}",
+    "width": "width {:g}",
+    "train_images": "{} images",
+    "validation_images": "{} validation images",
+    "test_images": "{} test images",
+    "precision": "{}",
+    "compile": "compile {}",
+    "target_accuracy": "target {:.1%} validation accuracy",
+    "protocol": "{} protocol",
+    "eval_views": "{} views of each image",
+    "device": "{}",
+    "source": "{}",
+    "scale": "{} scale",
+}
+
+
+_Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What runs must have in common to share a row."""
+
+    cell: Cell
+    versions: tuple[tuple[str, Version], ...]
+    fingerprint: str
+    machine: str
+    torch: str
+
+    def parts(self) -> dict[str, str]:
+        """What may differ between the rows of one table beside the axes, as people read it."""
+        parts = {
+            name: form.format(_word(getattr(self.cell, name))) for name, form in BUDGET.items()
+        }
+        parts["epochs"] = "1 epoch" if self.cell.epochs == 1 else parts["epochs"]
+        parts |= {kind: f"{kind} v{number_of(version)}" for kind, version in self.versions}
+        parts["plugins"] = ", ".join(plugins_of(dict(self.versions)))
+        parts["fingerprint"] = f"images {self.fingerprint[:8]}"
+        parts["machine"] = self.machine
+        parts["torch"] = f"torch {self.torch}" if self.torch else ""
+        return parts
+
+    def told(self, names: Sequence[str]) -> list[str]:
+        """Those of the parts, and only those that are known."""
+        parts = self.parts()
+        return [parts[name] for name in names if parts.get(name)]
+
+
+def grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
+    """The runs of each row of the matrix."""
+    found = list(records)
+    usual_machine = _usual(_machine(record) for record in found)
+    usual_torch = _usual(str(record.environment.get("torch") or "") for record in found)
+    cells: dict[Cell, Cell] = {}
+    identities: dict[Cell, Cell] = {}
+    rows: dict[_Place, list[Record]] = defaultdict(list)
+    for record in found:
+        cell = cells.get(record.cell)
+        if cell is None:
+            cell = record.cell.identity
+            cells[record.cell] = cell = identities.setdefault(cell, cell)
+        place = (
+            id(cell),  # to hash a cell again goes through all its fields
+            tuple(sorted(record.versions.items())),
+            record.fingerprint,
+            _machine(record) or usual_machine,  # a run that never started knows neither
+            str(record.environment.get("torch") or usual_torch),
+        )
+        rows[place].append(record)
+    return {
+        Key(
+            cell=cells[runs[0].cell],
+            versions=versions,
+            fingerprint=fingerprint,
+            machine=machine,
+            torch=torch,
+        ): runs
+        for (_, versions, fingerprint, machine, torch), runs in rows.items()
+    }
+
+
+def _machine(record: Record) -> str:
+    gpu, cpu = record.environment.get("gpu"), record.environment.get("cpu")
+    if gpu or not cpu:
+        return str(gpu or "")
+    return f"{cpu}, {record.environment.get('cores')} cores"
+
+
+def _usual(values: Iterable[str]) -> str:
+    counts = Counter(value for value in values if value)
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def budgets(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
+    """What all keys share, as words for the title, and the names of the parts that differ."""
+    if not keys:
+        return [], []
+    values: dict[str, set[str]] = defaultdict(set)
+    for key in keys:
+        for name, text in key.parts().items():
+            values[name].add(text)
+    differing = [name for name, texts in values.items() if len(texts) > 1]
+    shown = TITLE
+    first = keys[0].parts()
+    if first["eval_views"] == BUDGET["eval_views"].format(1):
+        shown = tuple(name for name in shown if name != "eval_views")
+    common = [first[name] for name in shown if name not in differing and first[name]]
+    return common, differing
+
+
+def _word(value: object) -> object:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "all" if value is None else value
