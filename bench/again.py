@@ -15,7 +15,7 @@ from bench.changes import OF_CELL, OF_OPTIMIZER, OF_RECIPE, PREFIX
 from bench.environment import Probe
 from bench.errors import UsageError
 from bench.grid import grids
-from bench.plan import Options
+from bench.options import Options
 from bench.plugins import as_recorded, joined
 from bench.record import Record
 from bench.retyped import ELSEWHERE, given, given_all, line, narrowed, pinned, placing, typed_words

@@ -31,7 +31,7 @@ from bench.printable import printable
 if TYPE_CHECKING:
     from bench.console_base import Reporter
     from bench.locks import Turn
-    from bench.plan import Options
+    from bench.options import Options
 
 ADVICE = ". Add --wait to begin after it, or start all of them with --share"
 # Fields of the options whose parameter has another name.
@@ -131,7 +131,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Train what is not done yet of a grid; safe to repeat."""
-    from bench.plan import Options
+    from bench.options import Options
 
     options = Options(
         grid=grid,
@@ -249,7 +249,7 @@ def options_of(words: Sequence[str]) -> "Options":
         UsageError: The command line has no such option or value.
     """
     from bench.errors import UsageError
-    from bench.plan import Options
+    from bench.options import Options
 
     app = typer.Typer(add_completion=False)
     app.command()(run)

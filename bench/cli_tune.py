@@ -1,7 +1,7 @@
 """`bench tune` on the command line."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from bench.cli_options import (
     Timeout,
 )
 from bench.guarding import guarded
+
+if TYPE_CHECKING:
+    from bench.environment import Probe
 
 
 def tune(
@@ -44,7 +47,7 @@ def tune(
     debug: Debug = False,
 ) -> None:
     """Search learning rate, decay, batch size and schedule on validation; safe to repeat."""
-    from bench.plan import Options
+    from bench.options import Options
 
     options = Options(
         grid=grid,
@@ -63,20 +66,21 @@ def tune(
     )
 
     def work() -> int:
+        from bench.environment import probe_while_importing
+
+        probe = probe_while_importing("torch")
         from bench.plugins import used
 
         with used(options.plugins) as plugins:
-            return carry_out(plugins.told())
+            return carry_out(probe, plugins.told())
 
-    def carry_out(told: list[str]) -> int:
+    def carry_out(probe: "Probe", told: list[str]) -> int:
         from datetime import UTC, datetime
 
-        from bench.environment import command_line, machine_name, probe_while_importing
-
-        probe = probe_while_importing("torch")
         from bench import plan as planning
         from bench import recipe_files
         from bench.console import Console
+        from bench.environment import command_line, machine_name
         from bench.report import tuning
         from bench.store import Store
         from bench.tune import Interrupted, Search

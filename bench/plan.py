@@ -1,6 +1,6 @@
 """From what a person asked for to what is left to do; trains nothing and writes nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +12,7 @@ from bench.changes import parse as parse_changes
 from bench.doctor import gpu_told
 from bench.environment import Probe
 from bench.errors import UsageError
+from bench.options import Options
 from bench.record import Record
 from bench.selection import select
 from bench.setting import BUDGETS, Setting
@@ -24,35 +25,6 @@ from pipelines.catalog import unknown_name
 MOST_SEEDS = 10_000
 MOST_EPOCHS = 1_000_000
 SEEDS = range(2**32)  # as many as every generator of random numbers takes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What `bench run` was asked for; None means: choose by machine and scale."""
-
-    grid: str = "default"
-    select: str = ""
-    seeds: int = 1
-    seed: int | None = None  # this one alone
-    architecture: str | None = None
-    optimizer: str | None = None
-    augmentation: str | None = None
-    pipeline: str | None = None
-    changes: Sequence[str] = ()
-    recipes: Path | None = None
-    source: str = "auto"
-    data_dir: Path | None = None
-    device: str = "auto"
-    scale: str | None = None
-    epochs: int | None = None
-    target: float | None = None
-    precision: str | None = None
-    compile: bool | None = None
-    out: Path = Path("results")
-    retry_failed: bool = False
-    exclusive_timing: bool = False
-    plugins: Sequence[str] = ()
-    shard: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

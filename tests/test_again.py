@@ -16,6 +16,7 @@ from bench.again import again as found_by
 from bench.cell import Cell, Run
 from bench.cli_run import options_of
 from bench.environment import Probe
+from bench.options import Options
 from bench.plan import Plan
 from bench.recipe import Recipe
 from bench.record import Record
@@ -46,7 +47,7 @@ def recorded(cell: Cell, seed: int = 0, **fields: Any) -> Record:
 
 
 def of_grid(grid: str, name: str, **changes: Any) -> Cell:
-    options = planning.Options(grid=grid, source="shapes", device="cpu", scale="cpu", **changes)
+    options = Options(grid=grid, source="shapes", device="cpu", scale="cpu", **changes)
     setting = planning.choose_setting(options, Probe(), "cpu")
     return next(c for c in planning.choose_cells(options, setting) if c.name.startswith(name))
 
@@ -185,9 +186,9 @@ def test_a_command_line_that_means_nothing_is_a_wrong_usage(words: list[str]) ->
 
 
 def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[planning.Options] = []
+    asked: list[Options] = []
 
-    def make(options: planning.Options, report: object) -> Plan:
+    def make(options: Options, report: object) -> Plan:
         asked.append(options)
         raise planning.UsageError("enough")
 
@@ -204,4 +205,4 @@ def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 1, "seeds": 2}])
 def test_one_seed_and_many_exclude_each_other(options: dict[str, int]) -> None:
     with pytest.raises(planning.UsageError, match="--seed takes one number from 0 to"):
-        planning.check(planning.Options(**options))  # type: ignore[arg-type]
+        planning.check(Options(**options))  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 import architectures
 from architectures import Unfit
 from bench import listing, registry
-from bench.plan import Options, choose_cells
+from bench.options import Options
+from bench.plan import choose_cells
 from bench.setting import BUDGETS, Setting
 from bench.worker import status_of
 from pipelines.catalog import UnknownName

@@ -15,6 +15,7 @@ from bench import __version__, cli
 from bench import execute as executing
 from bench import plan as planning
 from bench.environment import Probe
+from bench.options import Options
 from bench.store import Store
 from pipelines.sources.base import SourceError
 from tests.made import made_record
@@ -210,7 +211,7 @@ def test_a_dry_run_names_every_run_and_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("machine")
 def test_a_folder_in_use_is_told(tmp_path: Path) -> None:
     options = ["run", "--device", "cpu", "--out", "out"]
-    folder = planning.make(planning.Options(device="cpu", out=Path("out")), print).folder
+    folder = planning.make(Options(device="cpu", out=Path("out")), print).folder
     with Store(folder).lock():
         done = bench(*options)
     assert done.exit_code == 2

@@ -54,7 +54,9 @@ def test_imports_run_one_way(place: str) -> None:
     "module",
     [
         "bench.cli",
+        "bench.environment",
         "bench.loaders",
+        "bench.options",
         "bench.report.loaders_plot",
         "bench.report.table",
         "bench.store",

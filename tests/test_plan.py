@@ -12,7 +12,8 @@ from bench import plan as planning
 from bench import registry
 from bench.environment import Probe
 from bench.errors import UsageError
-from bench.plan import Options, Plan, choose_cells, choose_device, choose_setting, sort_out
+from bench.options import Options
+from bench.plan import Plan, choose_cells, choose_device, choose_setting, sort_out
 from bench.record import Conditions
 from bench.setting import BUDGETS, Setting
 from bench.store import Store

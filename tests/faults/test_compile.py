@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from bench import cli, doctor, doctor_libraries
 from bench import plan as planning
 from bench.environment import Probe
+from bench.options import Options
 from pipelines import compiling
 from tests.faults.machines import GPU, pretend
 
@@ -107,10 +108,8 @@ def test_compile_that_cannot_work_on_a_gpu_falls_back_aloud_and_marks_the_cells(
     refused = plan("--compile")
     assert refused.exit_code == 2
     assert "torch.compile cannot work here: Triton is not installed" in refused.stderr
-    settings = [
-        planning.choose_setting(planning.Options(), probe, "cuda") for probe in (GPU, lacking)
-    ]
-    with_it, without = (planning.choose_cells(planning.Options(grid="smoke"), s) for s in settings)
+    settings = [planning.choose_setting(Options(), probe, "cuda") for probe in (GPU, lacking)]
+    with_it, without = (planning.choose_cells(Options(grid="smoke"), s) for s in settings)
     assert {cell.compile for cell in with_it} == {True}
     assert {cell.compile for cell in without} == {False}
     assert "torch.compile" not in " ".join(plan("--no-compile").stdout.split())

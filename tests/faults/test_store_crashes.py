@@ -18,6 +18,7 @@ from bench import cli
 from bench import execute as executing
 from bench import plan as planning
 from bench.environment import Probe
+from bench.options import Options
 from bench.record import SCHEMA_VERSION, Record
 from bench.record_text import decode, encode
 from bench.store import Store
@@ -101,7 +102,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(planning.environment, "probe", lambda: probe)
     monkeypatch.setattr(planning, "sources", sources)
     monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
-    folder = planning.make(planning.Options(device="cpu"), print).folder
+    folder = planning.make(Options(device="cpu"), print).folder
     Store(folder).write(made_record(7))
     return folder
 
@@ -123,7 +124,7 @@ def test_12_a_damaged_record_is_set_aside_and_its_run_is_to_do_again(
     machine: Path, how: str
 ) -> None:
     """Fault 12: `bench table` shows the rest and names file and reason; `bench run` does it."""
-    plan = planning.make(planning.Options(device="cpu"), print)
+    plan = planning.make(Options(device="cpu"), print)
     run = plan.todo[0]
     record = made_record(1, record={"run_id": run.id})
     damaged = DAMAGES[how](encode(record))
@@ -138,7 +139,7 @@ def test_12_a_damaged_record_is_set_aside_and_its_run_is_to_do_again(
     assert str(path.relative_to(machine)) in line
     assert re.search("not JSON|hash does not match", line)
     assert "its run counts as not done" in line
-    again = planning.make(planning.Options(device="cpu"), print)
+    again = planning.make(Options(device="cpu"), print)
     assert run in again.todo
 
 
