@@ -188,7 +188,7 @@ def test_a_command_line_that_means_nothing_is_a_wrong_usage(words: list[str]) ->
 def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Options] = []
 
-    def make(options: Options, report: object) -> Plan:
+    def make(options: Options, report: object, probe: object) -> Plan:
         asked.append(options)
         raise planning.UsageError("enough")
 

@@ -199,7 +199,7 @@ def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> 
 
 def bench_tune(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Any:
     """`bench tune` over the made plan."""
-    monkeypatch.setattr(planning, "make", lambda options, report: plan(folder, BASE))
+    monkeypatch.setattr(planning, "make", lambda options, report, probe: plan(folder, BASE))
     return CliRunner().invoke(cli.app, ["tune", "--trials", "4", *arguments])
 
 
