@@ -9,6 +9,7 @@ import typer
 from bench.cli_options import Debug, Select
 from bench.guarding import guarded
 from bench.printable import printable
+from bench.wording import count
 
 
 def tensorboard(
@@ -43,7 +44,7 @@ def tensorboard(
         missing = sum(group.missing for group in chosen)
         if missing == runs:
             raise UsageError(
-                f"none of the {runs} runs under {results} has event files: "
+                f"there are no event files of {count(runs, 'run')} under {results}: "
                 "add --rebuild, which writes them from the records"
             )
         if missing:
@@ -54,7 +55,7 @@ def tensorboard(
             page = view.page()
 
             def ready(address: str) -> None:
-                typer.echo(f"{runs - missing} runs at {address} (Ctrl-C ends it)")
+                typer.echo(f"{count(runs - missing, 'run')} at {address} (Ctrl-C ends it)")
 
             serve(view.folder, host=host, port=port, page=page, ready=ready, update=view.update)
 

@@ -28,6 +28,7 @@ from bench.errors import UsageError
 from bench.outlet import Outlet
 from bench.printable import printable
 from bench.record import Memory, Point, Record
+from bench.wording import count
 from pipelines.catalog import unknown_name
 
 STYLES = {"ok": "green", "skipped": "dim", "interrupted": "yellow"}
@@ -140,9 +141,9 @@ class Console:
         total = sum(counts.values())
         said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
         told = overhead(time.monotonic() - self._began, self._training_s)
-        self._line(f"{total} runs: {said or 'none'} | {told}")
+        self._line(f"{count(total, 'run')}: {said or 'none'} | {told}")
         if self._waiting:
-            self._line(f"{len(self._waiting)} runs are left")
+            self._line(f"{count(len(self._waiting), 'run is', 'runs are')} left")
         failed = sum(counts.get(status, 0) for status in PROBLEMS if status != "interrupted")
         if failed:
             self._line(f"{failed} failed: tried again only with --retry-failed")

@@ -18,6 +18,7 @@ from bench.selection import select
 from bench.setting import BUDGETS, Setting
 from bench.store import Store, group_folder
 from bench.todo import RERUN
+from bench.wording import count
 from pipelines import sources
 from pipelines.building import canonical_name
 from pipelines.catalog import unknown_name
@@ -269,7 +270,7 @@ def sort_out(
         else:
             failed.append(record)
     if again:
-        runs = "1 run was" if again == 1 else f"{again} runs were"
+        runs = count(again, "run was", "runs were")
         warn(f"{runs} timed beside others on the host; trained again alone (--exclusive-timing)")
     seen = {run_id: record.content_hash for run_id, record in records.items()}
     return replace(plan, todo=todo, done=done, failed=failed, skipped=skipped, seen=seen)

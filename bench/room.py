@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from bench.files import StoreError, explained, settle
+from bench.wording import count
 
 NEEDED_MIB = 64
 RUN_MIB = 0.25  # what a run leaves: record, predictions, event file, log
@@ -38,7 +39,8 @@ def check(folder: Path, runs: int) -> str:
     if free_mib < NEEDED_MIB:
         raise StoreError(f"only {free_mib:.0f} MiB are free for {group}: {advice}")
     if free_mib < needed_mib:
-        return f"{free_mib:.0f} MiB are free for {group}, which is little for {runs} runs: {advice}"
+        told = count(runs, "run")
+        return f"{free_mib:.0f} MiB are free for {group}, which is little for {told}: {advice}"
     return ""
 
 

@@ -8,6 +8,7 @@ from bench.cell import Run
 from bench.claims import Claims, Holder
 from bench.record import Record
 from bench.store import Store
+from bench.wording import count
 
 if TYPE_CHECKING:  # a plan knows the libraries; who carries it out need not load them
     from bench.plan import Plan
@@ -80,7 +81,7 @@ class Todo:
         if not self.left:
             return ""
         whose = {str(holder): holder for holder in self.left.values()}
-        runs = "1 run is" if len(self.left) == 1 else f"{len(self.left)} runs are"
+        runs = count(len(self.left), "run is", "runs are")
         return f"{runs} left to others that have claimed them: {'; '.join(whose)}"
 
 

@@ -7,7 +7,15 @@ import pytest
 
 from tests.benchmarks import table
 
-SHARED = {"side_by_side", "turns", "table", "jpeg_tree", "shapes_difficulty", "plain_airnet94"}
+SHARED = {
+    "side_by_side",
+    "turns",
+    "prepared",
+    "table",
+    "jpeg_tree",
+    "shapes_difficulty",
+    "plain_airnet94",
+}
 
 
 def test_the_committed_table_is_made_from_the_figures_beside_it() -> None:

@@ -204,6 +204,23 @@ def test_compiled_kernels_give_the_updates() -> None:
 
 
 @pytest.mark.usefixtures("captured_only")
+def test_compiled_updates_are_the_updates_in_the_numbers_and_batches_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for table in (_muon.DTYPE, _muon.WASTE):
+        monkeypatch.setitem(table, "cpu", table["cuda"])  # type: ignore[index]
+    sides = [made_weights(), made_weights()]
+    optimizers = [Muon(side, lr=0.1, momentum=0.9, weight_decay=0.1) for side in sides]
+    optimizers[1].compile_step()
+    for weights, optimizer in zip(sides, optimizers, strict=True):
+        moved(weights, optimizer, [torch.tensor(0.1), torch.tensor(0.05)])
+        (rule,) = optimizer._rules.values()
+        assert len(rule.buckets) == 1, "all that are alike in a batch"
+    for one, other, start in zip(*sides, made_weights(), strict=True):
+        assert (one - other).norm() < 0.02 * (one - start).norm()
+
+
+@pytest.mark.usefixtures("captured_only")
 def test_optimizers_together_compile_those_that_can_be() -> None:
     weights = made_weights()
     muon = Muon(weights, lr=0.1, momentum=0.9)

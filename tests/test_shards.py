@@ -208,7 +208,7 @@ def test_the_summary_says_which_shard_it_is_of(
     monkeypatch.setattr(executing, "execute", lambda *args, **kwargs: outcome)
     done = bench("--shard", "2/4", *turn)
     assert done.exit_code == 0, done.output
-    first, *_, above = done.stdout[: done.stdout.index("\n1 runs: 1 ok")].splitlines()
+    first, *_, above = done.stdout[: done.stdout.index("\n1 run: 1 ok")].splitlines()
     assert above.startswith("shard 2/4: ")
     assert first != above or done.stdout.count("shard 2/4: ") == 2
 

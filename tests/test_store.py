@@ -264,7 +264,7 @@ def test_little_room_for_many_runs_is_warned_of(
     assert store.check_writable(runs=100) == ""
     warning = store.check_writable(runs=1000)
     assert "100 MiB are free" in warning
-    assert "little for 1000 runs: make room for at least 314 MiB" in warning
+    assert "little for 1,000 runs: make room for at least 314 MiB" in warning
 
 
 def test_a_good_folder_is_made_and_left_clean(store: Store) -> None:

@@ -63,7 +63,7 @@ def test_it_answers_and_ends_with_no_process_left(
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        found = re.fullmatch(r"1 runs at (http://127\.0\.0\.1:\d+)/view \(Ctrl-C ends it\)\n", line)
+        found = re.fullmatch(r"1 run at (http://127\.0\.0\.1:\d+)/view \(Ctrl-C ends it\)\n", line)
         assert found, (line, process.stderr and process.stderr.read())
         with urllib.request.urlopen(f"{found[1]}/view", timeout=PATIENCE_S) as answer:
             assert answer.url == f"{found[1]}/#custom_scalars&_smoothingWeight=0"
@@ -87,7 +87,7 @@ def test_no_event_files_are_told_with_what_to_do(tmp_path: Path) -> None:
     done = called(tmp_path, "--port", 0)
     assert done.returncode == 2
     assert done.stderr == (
-        f"bench: none of the 1 runs under {tmp_path} has event files: "
+        f"bench: there are no event files of 1 run under {tmp_path}: "
         "add --rebuild, which writes them from the records\n"
     )
 

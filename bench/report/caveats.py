@@ -8,7 +8,8 @@ from bench.recipe_files import DEFAULT_ORIGIN
 from bench.record import LAUNCHED, Record
 from bench.report import losses
 from bench.report.outcomes import Outcome
-from bench.report.sentences import code, count, listed, percent
+from bench.report.sentences import code, listed, percent
+from bench.wording import count
 
 CIFAR10_TEST_IMAGES = 10_000
 MOST_REASONS = 5

@@ -10,8 +10,9 @@ from bench.record import Record
 from bench.report.compare_matching import Match, Matches, soft, told
 from bench.report.intervals import Contrast, welch
 from bench.report.outcomes import Outcome
-from bench.report.sentences import count, listed
+from bench.report.sentences import listed
 from bench.report.settings import settings
+from bench.wording import count
 
 ENVIRONMENT = {
     "gpu": "GPU", "driver": "driver", "cpu": "CPU", "cores": "cores", "threads": "threads",

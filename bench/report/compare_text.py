@@ -19,7 +19,8 @@ from bench.report.layout import Column, as_markdown, for_terminal, markdown
 from bench.report.markup import html
 from bench.report.matching import SEEDS_NEEDED
 from bench.report.outcomes import Metric
-from bench.report.sentences import count, points
+from bench.report.sentences import points
+from bench.wording import count
 from pipelines.catalog import unknown_name
 
 Form = Literal["rich", "md", "json", "html"]

@@ -23,7 +23,8 @@ from bench.report.outcomes import (
     Outcome,
     outcomes_by_group,
 )
-from bench.report.sentences import Conclusion, against, code, count
+from bench.report.sentences import Conclusion, against, code
+from bench.wording import count
 
 KINDS = (
     "best",

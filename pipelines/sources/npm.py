@@ -19,6 +19,11 @@ POLL_S = 0.2
 REPORT_S = 3.0
 
 
+def installed() -> bool:
+    """Whether there is an npm to ask."""
+    return shutil.which("npm") is not None
+
+
 def pack(package: str, folder: Path, report: Callable[[str], None]) -> Path:
     """Downloads the archive of `package` ("name@version"); nothing is installed or run.
 

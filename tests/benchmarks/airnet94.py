@@ -28,20 +28,18 @@ import pipelines  # noqa: E402
 from bench import grid  # noqa: E402
 from bench.cell import Run  # noqa: E402
 from bench.clock import TrainingClock  # noqa: E402
-from bench.draft import Draft, Job  # noqa: E402
 from bench.executors.local import SETTINGS  # noqa: E402
 from bench.loop import predict  # noqa: E402
 from bench.metrics import quick_scores  # noqa: E402
-from bench.prepare import Parts, Shared, fresh_step, prepare  # noqa: E402
+from bench.prepare import fresh_step  # noqa: E402
 from bench.recipe_files import book  # noqa: E402
 from bench.run import first_batch, fit_to_data  # noqa: E402
 from bench.setting import BUDGETS, Setting  # noqa: E402
-from pipelines import sources  # noqa: E402
 from tests.benchmarks.plain_airnet94 import Plain  # noqa: E402
+from tests.benchmarks.prepared import CPU, prepared  # noqa: E402
 from tests.benchmarks.side_by_side import conditions, median_ratio, told  # noqa: E402
 from tests.benchmarks.turns import serve, side  # noqa: E402
 
-CPU = torch.device("cpu")
 EPOCH, WHOLE, TOLD_EVERY = 25, 200, 5
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # or a side that waits for its turn takes the cores
 SIDES = {"suite": SETTINGS, "plain": PATIENT, "plain, our memory settings": SETTINGS}
@@ -66,10 +64,7 @@ class Suite:
     """What a run of the suite does, a step at a time."""
 
     def __init__(self) -> None:
-        folder = tempfile.mkdtemp()
-        job = Job(run=cell_of_airnet94(), folder=folder, data_dir=str(sources.default_data_dir()))
-        self.draft = Draft(job=job)
-        self.parts: Parts = prepare(self.draft, Shared(), CPU)
+        self.draft, self.parts = prepared(cell_of_airnet94(), tempfile.mkdtemp())
         fresh_step(self.parts)(*first_batch(self.parts.pipeline))
 
     def steps(self) -> Iterator[None]:

@@ -26,19 +26,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch  # noqa: E402
 
 from bench import registry  # noqa: E402
-from bench.draft import Draft, Job  # noqa: E402
 from bench.environment import usable_cores  # noqa: E402
 from bench.loop import Step, train_epoch  # noqa: E402
-from bench.prepare import Shared, fresh_step, prepare  # noqa: E402
+from bench.prepare import fresh_step  # noqa: E402
 from bench.setting import BUDGETS  # noqa: E402
-from pipelines import sources  # noqa: E402
 from pipelines.base import Batch  # noqa: E402
+from tests.benchmarks.prepared import CPU, prepared  # noqa: E402
 from tests.benchmarks.side_by_side import conditions, median_ratio, told  # noqa: E402
 from tests.made import made_run  # noqa: E402
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 STEPS, WARM_UP = 4, 3
-CPU = torch.device("cpu")
 Setting = tuple[int, str, str]
 
 
@@ -51,8 +49,7 @@ def side(architecture: str, setting: Setting, folder: str) -> tuple[Step, Batch]
         architecture=architecture, width=budget.width, batch_size=budget.batch_size,
         pipeline="native[eager]", compile=mode == "compiled", epochs=1000,
     )  # fmt: skip
-    draft = Draft(job=Job(run=run, folder=folder, data_dir=str(sources.default_data_dir())))
-    parts = prepare(draft, Shared(), CPU)
+    _, parts = prepared(run, folder)
     parts.net.module.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
     images_BCHW, labels = next(iter(parts.pipeline.epoch(0)))
     batch = images_BCHW.contiguous(memory_format=LAYOUTS[layout]), labels

@@ -4,10 +4,11 @@
 
 cnn4 and resnet18 as scale cpu has them, and resnet18 at its full width; SGD, cached batches of
 generated images. The suite's side is what a run does (`bench.loop.train_epoch` with the step that
-`bench.prepare` makes); the other is written by hand: forward, loss, backward, update, no more. Each
-has a net of its own with the same first weights. A turn is a few steps, which side first changes;
-100 pairs of turns unless said, eager and compiled unless said. Prints JSON: seconds of a step, and
-the throughput of the suite over that of the bare loop with a bootstrap interval.
+`bench.prepare` makes); the other is written by hand: forward, loss, backward, update, no more. Both
+train the same net by the same optimizer, as two nets lie differently in memory, which alone makes
+some percent. A turn is a few steps, which side first changes; 100 pairs of turns unless said, eager
+and compiled unless said. Prints JSON: seconds of a step, and the throughput of the suite over that
+of the bare loop with a bootstrap interval.
 """
 
 import os
@@ -25,13 +26,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from bench import optimizers  # noqa: E402
-from bench.draft import Draft, Job  # noqa: E402
-from bench.loop import train_epoch  # noqa: E402
-from bench.prepare import Parts, Shared, build_net, fresh_step, prepare  # noqa: E402
+from bench.loop import Step, train_epoch  # noqa: E402
+from bench.prepare import fresh_step  # noqa: E402
 from bench.threads import computing  # noqa: E402
-from pipelines import sources  # noqa: E402
 from pipelines.base import Batch  # noqa: E402
+from tests.benchmarks.prepared import CPU, prepared  # noqa: E402
 from tests.benchmarks.side_by_side import conditions, median_ratio, told  # noqa: E402
 from tests.made import made_run  # noqa: E402
 
@@ -41,24 +40,19 @@ NETS = {
     "resnet18, width 1, batch 64": ("resnet18", 1.0),
 }
 TURN_S, MOST_STEPS, WARM_UP = 0.2, 50, 3
-CPU = torch.device("cpu")
 Side = Callable[[Iterable[Batch]], object]
 
 
-def bare(parts: Parts) -> Side:
-    """A loop as one writes it, on a net of its own."""
-    net = build_net(parts.cell, parts.seed, parts.training, CPU, Shared())
-    entry = optimizers.catalog.get("sgd")
-    recipe = entry.default_recipe(parts.cell.batch_size)
-    optimizer = entry.build(net.module, recipe)
+def bare(step: Step) -> Side:
+    """A loop as one writes it."""
 
     def loop(batches: Iterable[Batch]) -> None:
         for x_BCHW, labels_B in batches:
-            logits_BK = net.forward(x_BCHW)
-            loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=recipe.label_smoothing)
+            logits_BK = step.model(x_BCHW)
+            loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=step.label_smoothing)
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            step.optimizer.step()
+            step.optimizer.zero_grad(set_to_none=True)
 
     return loop
 
@@ -77,9 +71,9 @@ def measured(architecture: str, width: float, compiled: bool, pairs: int) -> dic
         compile=compiled, epochs=1000,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, computing(run.cell):
-        draft = Draft(job=Job(run=run, folder=folder, data_dir=str(sources.default_data_dir())))
-        parts = prepare(draft, Shared(), CPU)
-        step, other = fresh_step(parts), bare(parts)
+        _, parts = prepared(run, folder)
+        step = fresh_step(parts)
+        other = bare(step)
         batch = next(iter(parts.pipeline.epoch(0)))
         sides = {"suite": lambda batches: train_epoch(step, batches, CPU), "bare": other}
         for side in sides.values():

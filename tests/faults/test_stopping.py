@@ -124,7 +124,7 @@ def test_8_a_stop_while_a_record_is_written_comes_after_it(zygote: Zygote, tmp_p
     command.send(signal.SIGINT)
     check_ended(command, zygote, since)
     assert statuses(tmp_path) == {"works": "ok"}
-    assert "1 runs are left" in command.output
+    assert "1 run is left" in command.output
 
 
 def test_9_a_second_stop_while_tables_are_made_skips_them(zygote: Zygote, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_14_runs_that_others_hold_are_left_to_them_and_that_is_said(tmp_path: Pa
             output = ended(quick)
     summary = output[output.index("2 runs: 2 ok") - 800 :]
     assert f"1 run is left to others that have claimed them: pid {slow.pid} on " in summary
-    assert "1 runs are left" in summary
+    assert "1 run is left" in summary
     assert kept(tmp_path) == [(1, 1), (2, 1)]
 
 
