@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -85,8 +86,9 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Ceiling:
     first_batch_s = time.perf_counter() - start
     step = fresh_step(parts)
     timed = partial(cached_step_s, partial(step, *batch), parts.device, steps=1)
-    update_s = first_update_s(step, parts) if compiles_update(cell, step.optimizer) else 0.0
-    compile_s = 0.0
+    compile_s = update_s = 0.0
+    if compiles_update(cell, step.optimizer):
+        compile_s, update_s = first_costs_s(step, batch, parts.device)
     for state in step.states:
         step.go_to(state)
         cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
@@ -110,18 +112,18 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Ceiling:
     return ceiling
 
 
-def first_update_s(step: Step, parts: Parts) -> float:
-    """Seconds that an optimizer's first update takes longer than its second, without gradients."""
-    clock, found = TrainingClock(parts.device), []
+def first_costs_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, float]:
+    """Seconds that the first pass, and the first update by it, take longer than the second."""
+    clock = TrainingClock(device)
+    ends_s = [0.0]
     for _ in range(2):
-        for weight in parts.net.module.parameters():
-            weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
-        before_s = clock.wall_s
-        with clock.running():
-            step.optimizer.step()
-        found.append(clock.wall_s - before_s)
-    step.optimizer.zero_grad(set_to_none=True)
-    return max(0.0, found[0] - found[1])
+        for part in (partial(step.backward, *batch), step.optimizer.step):
+            with clock.running():
+                part()
+            ends_s.append(clock.wall_s)
+        step.optimizer.zero_grad(set_to_none=True)
+    first_pass_s, first_update_s, pass_s, update_s = (b - a for a, b in pairwise(ends_s))
+    return max(0.0, first_pass_s - pass_s), max(0.0, first_update_s - update_s)
 
 
 def first_batch(pipeline: Pipeline) -> Batch:
