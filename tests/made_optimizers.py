@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 import architectures
 from bench import optimizers
+from bench.optimizers import _muon
 
 NAMES = list(optimizers.catalog.entries)
 # Plain, with shortcuts, with tokens and attention, with what is not trained, depthwise.
@@ -46,3 +49,9 @@ def take_step(name: str, optimizer: Any, again: Callable[[], Tensor | None]) -> 
         optimizer.step(again)
     else:
         optimizer.step()
+
+
+def compile_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled is captured, guarded and differentiated as usual, but has no kernels."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(_muon, "compiled_update", cache(_muon.compiled_update.__wrapped__))

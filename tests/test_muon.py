@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from bench.optimizers._orthogonal import (
     work,
 )
 from bench.optimizers._together import Together
-from tests.made_optimizers import NETS, built, gradients, make_net, trained
+from tests.made_optimizers import NETS, built, compile_quickly, gradients, make_net, trained
 
 SHAPES = st.lists(st.tuples(st.integers(1, 24), st.integers(1, 24)), min_size=1, max_size=8)
 WASTES = st.sampled_from([1.0, 1.25, 4.0, math.inf])
@@ -145,8 +144,7 @@ def test_updates_are_those_of_torch_in_bfloat16(
 @pytest.fixture
 def captured_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compiled is captured and guarded as usual, but no kernels are made."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    monkeypatch.setattr(_muon, "compiled_update", cache(_muon.compiled_update.__wrapped__))
+    compile_quickly(monkeypatch)
     torch.compiler.reset()
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from bench import run as running
 from bench.cell import Cell, Run
 from bench.draft import Draft, Job
 from bench.freezing import Freezing
-from bench.optimizers import _muon
 from bench.record import Record
 from bench.run import Diverged, Shared, train
 from bench.store import Store
@@ -27,6 +25,7 @@ from pipelines import sources
 from pipelines.base import Batch
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.kornia import KorniaPipeline
+from tests.made_optimizers import compile_quickly
 
 CELL = Cell(
     architecture="cnn2",
@@ -105,17 +104,6 @@ def test_the_same_seed_gives_the_same_curve_alone_or_after_other_cells(
     after = run(cell, tmp_path / "after", shared=shared)
     assert outcome(after) == outcome(alone)
     assert outcome(run(cell, tmp_path / "seed1", seed=1)) != outcome(alone)
-
-
-def compile_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nets are captured, guarded and differentiated as usual, but no kernels are made."""
-    compile_net = torch.compile
-    monkeypatch.setattr(_muon, "compiled_update", cache(_muon.compiled_update.__wrapped__))
-    monkeypatch.setattr(
-        torch,
-        "compile",
-        lambda module, **options: compile_net(module, backend="aot_eager", **options),
-    )
 
 
 def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(

@@ -12,6 +12,7 @@ from bench.cell import AXES, Cell
 from bench.record import Record
 from bench.report.matrix import build, measures
 from bench.report.rows import Key, grouped
+from bench.wording import count
 
 SAME = (  # what every picture needs to be alike
     "machine", "device", "source", "scale", "fingerprint", "target_accuracy", "protocol",
@@ -99,7 +100,7 @@ class Comparison:
     def usual_said(self) -> str:
         """What a caption says of this choice."""
         others = len(self.cases) - len(self.usual)
-        left_out = f" ({counted(others, 'cell')} with another left out)" if others else ""
+        left_out = f" ({count(others, 'cell')} with another left out)" if others else ""
         return f"with pipeline {shown_name(self.usual_pipeline)}{left_out}"
 
     def name(self, stem: str) -> str:
@@ -110,7 +111,7 @@ class Comparison:
         """The sentences of a caption that say over what a picture is."""
         failed = sum(not case.good for case in cases)
         lost = f", {failed} of them without a result" if failed else ""
-        text = f"{counted(len(cases), 'cell')}, {seeds(cases)}{lost}. {self.title}."
+        text = f"{count(len(cases), 'cell')}, {seeds(cases)}{lost}. {self.title}."
         if self.differing and len(cases) > 1:
             text += f" Cells differ in {', '.join(self.differing)}."
         return text
@@ -187,13 +188,8 @@ def seeds(cases: Sequence[Case]) -> str:
     if not numbers:
         return "no seed"
     if len(numbers) == 1:
-        return counted(numbers[0], "seed") + (" each" if len(cases) > 1 else "")
+        return count(numbers[0], "seed") + (" each" if len(cases) > 1 else "")
     return f"{numbers[0]} to {numbers[-1]} seeds each"
-
-
-def counted(number: int, noun: str) -> str:
-    """ "1 cell", "2 cells"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shown_name(text: str, length: int | None = NAME_LENGTH) -> str:

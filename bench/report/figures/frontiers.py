@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.report.figures.comparison import Case, Comparison, counted, levels, shown_name
+from bench.report.figures.comparison import Case, Comparison, levels, shown_name
 from bench.report.figures.style import (
     PALETTE,
     Section,
@@ -16,6 +16,7 @@ from bench.report.figures.style import (
     new_figure,
     plain_log_ticks,
 )
+from bench.wording import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ def sketches(comparison: Comparison) -> Iterator[Sketch]:
         optimizers = levels(comparison.cases, "optimizer")
         suspect = sum(spot.case.suspect for spot in found)
         hollow = (
-            f" {counted(suspect, 'cell')} with a suspect timing, hollow, cannot be on it."
+            f" {count(suspect, 'cell')} with a suspect timing, hollow, cannot be on it."
             if suspect
             else ""
         )

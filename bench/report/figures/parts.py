@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.record import Record
-from bench.report.figures.comparison import Comparison, counted, shown_name
+from bench.report.figures.comparison import Comparison, shown_name
 from bench.report.figures.style import PALETTE, Sketch, colour_key, name_bars, new_figure
+from bench.wording import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,7 +121,7 @@ def _figure(kept: Sequence[Spent]) -> "Figure":
         axes.barh(range(len(kept)), values, left=lefts, color=color, height=0.78)
         lefts = [left + value for left, value in zip(lefts, values, strict=True)]
     for place, bar in enumerate(kept):
-        note = f"{bar.total_s:,.{1 if bar.total_s < 1000 else 0}f} s, {counted(bar.runs, 'run')}"
+        note = f"{bar.total_s:,.{1 if bar.total_s < 1000 else 0}f} s, {count(bar.runs, 'run')}"
         axes.text(bar.total_s + 0.01 * longest, place, note, va="center", size=6.5)
     name_bars(axes, [bar.label for bar in kept], size=7, end=longest * 1.22, unit="seconds")
     return figure

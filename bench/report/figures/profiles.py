@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.cell import AXES
-from bench.report.figures.comparison import Case, Comparison, counted, levels, shown_name
+from bench.report.figures.comparison import Case, Comparison, levels, shown_name
 from bench.report.figures.style import Section, Sketch, colours, dashes, new_figure
+from bench.wording import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def sketches(comparison: Comparison) -> Iterator[Sketch]:
         yield Sketch(
             name=comparison.name(f"profile_{factor}"),
             title=f"Performance profile of each {factor}",
-            caption=f"Share of {counted(found.problems, 'problem')} ({others}) on which time to "
+            caption=f"Share of {count(found.problems, 'problem')} ({others}) on which time to "
             "accuracy, the median over seeds, is within τ of the best one's; a miss counts as "
             f"infinite, so that a line ends below 100 % by as much as was missed.{missing} "
             f"{comparison.about(cases)}",

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.report.columns import NOT_REACHED
-from bench.report.figures.comparison import Case, Comparison, counted, levels
+from bench.report.figures.comparison import Case, Comparison, levels
 from bench.report.figures.style import Sketch, colour_key, colours, name_bars, new_figure
+from bench.wording import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def sketches(comparison: Comparison) -> Iterator[Sketch]:
     if len(kept) < len(found):
         lost = sum(bar.warm_s is None for bar in found[MOST_BARS:])
         left_out = (
-            f" The first {len(kept)} of {counted(len(found), 'cell')}; of those left out {lost} "
+            f" The first {len(kept)} of {count(len(found), 'cell')}; of those left out {lost} "
             "did not reach it."
         )
     target = cases[0].cell.target_accuracy
