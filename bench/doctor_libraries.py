@@ -15,7 +15,6 @@ LIBRARIES: dict[str, tuple[str, Status, str]] = {
     "torchvision": ("torchvision", "fail", "pip install torchvision"),
     "kornia": ("kornia.augmentation", "fail", "pip install 'kornia>=0.9'"),
     "timm": ("timm.optim", "fail", "pip install timm"),
-    "torchmetrics": ("torchmetrics", "fail", "pip install torchmetrics"),
     "tensorboard": ("torch.utils.tensorboard", "warn", "pip install 'tensorboard>=2.21'"),
 }
 COMPILE_TRIAL = """

@@ -1,21 +1,21 @@
-"""Scores from logits, by torchmetrics, and the time to accuracy from a curve."""
+"""Scores from logits, by way of the confusion matrix, and the time to accuracy from a curve.
 
-from collections.abc import Iterable
+Every score is a ratio of counts, so it is worked out from counts, as a float of 64 bits: 9,400 of
+10,000 is 0.94 and reaches a target of 0.94, which in 32 bits it would miss.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
 
 from bench.reaching import time_to_accuracy_s
 from bench.record import Metrics, PerClass, Point
+
+Counts = list[list[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,71 @@ class Scores:
     macro_f1: float
 
 
-def quick_scores(logits_NK: Tensor, labels_N: Tensor) -> Scores:
-    """Loss, accuracy and macro F1 of logits (N, classes) against labels (N,)."""
+@dataclass(frozen=True, kw_only=True)
+class OfClass:
+    """What was counted of one class."""
+
+    right: int
+    images: int
+    guesses: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the guesses that are right; 0 of none."""
+        return _share(self.right, self.guesses)
+
+    @property
+    def recall(self) -> float:
+        """Share of the images that are found; 0 of none."""
+        return _share(self.right, self.images)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of the two."""
+        return _share(2 * self.right, self.images + self.guesses)
+
+
+def confusion(logits_NK: Tensor, labels_N: Tensor) -> Counts:
+    """Images of each class (rows) by the class that they were taken for (columns)."""
     classes = logits_NK.shape[1]
+    pairs_N = labels_N * classes + logits_NK.argmax(dim=1)
+    counts: Counts = torch.bincount(pairs_N, minlength=classes**2).view(classes, classes).tolist()
+    return counts
+
+
+def of_classes(counts: Counts) -> list[OfClass]:
+    """What a confusion matrix says of each class."""
+    guesses = [sum(column) for column in zip(*counts, strict=True)]
+    return [
+        OfClass(right=row[label], images=sum(row), guesses=guesses[label])
+        for label, row in enumerate(counts)
+    ]
+
+
+def macro(score: str, classes: Sequence[OfClass]) -> float:
+    """Mean of a score over the classes; one without images and guesses does not count."""
+    return fmean(getattr(one, score) for one in classes if one.images or one.guesses)
+
+
+def accuracy(classes: Sequence[OfClass]) -> float:
+    """Share of all images that are right."""
+    return _share(sum(one.right for one in classes), sum(one.images for one in classes))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def quick_scores(logits_NK: Tensor, labels_N: Tensor) -> Scores:
+    """Loss, accuracy and macro F1 of logits (N, classes) against labels int64 (N,), one or more."""
+    return _scores(logits_NK, labels_N, of_classes(confusion(logits_NK, labels_N)))
+
+
+def _scores(logits_NK: Tensor, labels_N: Tensor, classes: Sequence[OfClass]) -> Scores:
     return Scores(
-        loss=F.cross_entropy(logits_NK, labels_N).item(),
-        accuracy=multiclass_accuracy(logits_NK, labels_N, classes, average="micro").item(),
-        macro_f1=multiclass_f1_score(logits_NK, labels_N, classes, average="macro").item(),
+        loss=F.cross_entropy(logits_NK.float(), labels_N).item(),
+        accuracy=accuracy(classes),
+        macro_f1=macro("f1", classes),
     )
 
 
@@ -56,37 +114,28 @@ def full_scores(
         target: Validation accuracy to reach.
         compile_s: Added for the time to accuracy with compilation.
     """
-    classes = len(names)
-    quick = quick_scores(logits_NK.float(), labels_N)
-    confusion = multiclass_confusion_matrix(logits_NK, labels_N, classes)
-    each = {
-        score: function(logits_NK, labels_N, classes, average="none").tolist()
-        for score, function in (
-            ("precision", multiclass_precision),
-            ("recall", multiclass_recall),
-            ("f1", multiclass_f1_score),
-        )
-    }
-    support = torch.bincount(labels_N, minlength=classes).tolist()
+    counts = confusion(logits_NK, labels_N)
+    classes = of_classes(counts)
+    quick = _scores(logits_NK, labels_N, classes)
     curve = list(curve)
     reached_s = time_to_accuracy_s(curve, target)
     return Metrics(
         accuracy=quick.accuracy,
         macro_f1=quick.macro_f1,
-        precision=multiclass_precision(logits_NK, labels_N, classes, average="macro").item(),
-        recall=multiclass_recall(logits_NK, labels_N, classes, average="macro").item(),
+        precision=macro("precision", classes),
+        recall=macro("recall", classes),
         loss=quick.loss,
         per_class=tuple(
             PerClass(
                 name=name,
-                precision=each["precision"][index],
-                recall=each["recall"][index],
-                f1=each["f1"][index],
-                support=support[index],
+                precision=one.precision,
+                recall=one.recall,
+                f1=one.f1,
+                support=one.images,
             )
-            for index, name in enumerate(names)
+            for name, one in zip(names, classes, strict=True)
         ),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        confusion=tuple(tuple(row) for row in counts),
         validation_accuracy=curve[-1].validation_accuracy if curve else None,
         time_to_accuracy_s=reached_s,
         time_to_accuracy_with_compile_s=None if reached_s is None else reached_s + compile_s,

@@ -34,7 +34,8 @@ class Timings:
     Args:
         import_s: Importing torch and the libraries, once a worker process.
         load_s: Reading the source and splitting it.
-        build_s: Building net and pipeline.
+        build_s: Building net and pipeline, and starting the compiler in a worker's first run that
+            has use for it.
         first_batch_s: From a built pipeline to its first batch: worker start, kernel compilation.
         compile_s: First training step and first evaluation batch, above what warm ones take.
         capture_s: Capturing the steps as CUDA graphs; 0 where they are launched.

@@ -15,6 +15,7 @@ from bench.executors import Watcher
 from bench.executors.remote import RemoteExecutor
 from bench.messages import Done, EpochDone
 from bench.record import Record
+from pipelines import sources
 from tests.made import made_curve, made_run
 
 PATIENCE_S = 60.0
@@ -27,12 +28,12 @@ def made_job(folder: Path, part: str, seed: int = 0) -> Job:
 
 
 def tiny_job(folder: Path, seed: int = 0, epochs: int = 2) -> Job:
-    """A job that is trained for real, in a second; its data lies beside the folder."""
+    """A job that is trained for real, in a second."""
     run = made_run(
         seed, architecture="cnn2", pipeline="native[eager]", width=0.125, epochs=epochs,
         train_images=200, validation_images=100, test_images=100,
     )  # fmt: skip
-    return Job(run=run, folder=str(folder), data_dir=str(folder.parent / "data"))
+    return Job(run=run, folder=str(folder), data_dir=str(sources.default_data_dir()))
 
 
 def made_serve(

@@ -34,27 +34,58 @@ def made_logits(seed: int, weights: list[float]) -> tuple[torch.Tensor, torch.Te
 
 @pytest.mark.parametrize(
     "weights",
-    [[1.0] * 7, [100.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1], [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]],
+    [
+        [1.0] * 7,
+        [100.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1],
+        [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0],  # guessed, but never there
+        [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    ],
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_scores_agree_with_scikit_learn(seed: int, weights: list[float]) -> None:
     logits, labels = made_logits(seed, weights)
     found = full_scores(logits, labels, NAMES, curve=[], target=0.5, compile_s=0.0)
     truth, guess = labels.numpy(), logits.argmax(1).numpy()
-    assert found.accuracy == pytest.approx(sk.accuracy_score(truth, guess), abs=1e-6)
-    assert found.macro_f1 == pytest.approx(sk.f1_score(truth, guess, average="macro"), abs=1e-6)
+    assert found.accuracy == pytest.approx(sk.accuracy_score(truth, guess), abs=1e-12)
+    assert found.macro_f1 == pytest.approx(sk.f1_score(truth, guess, average="macro"), abs=1e-12)
     assert found.confusion == tuple(
         map(tuple, sk.confusion_matrix(truth, guess, labels=range(7)).tolist())
     )
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         truth, guess, labels=range(7), zero_division=0
     )
-    assert [c.precision for c in found.per_class] == pytest.approx(list(precision), abs=1e-6)
-    assert [c.recall for c in found.per_class] == pytest.approx(list(recall), abs=1e-6)
-    assert [c.f1 for c in found.per_class] == pytest.approx(list(f1), abs=1e-6)
+    assert [c.precision for c in found.per_class] == pytest.approx(list(precision), abs=1e-12)
+    assert [c.recall for c in found.per_class] == pytest.approx(list(recall), abs=1e-12)
+    assert [c.f1 for c in found.per_class] == pytest.approx(list(f1), abs=1e-12)
     assert [c.support for c in found.per_class] == list(support)
+    macro = sk.precision_recall_fscore_support(truth, guess, average="macro", zero_division=0)
+    assert (found.precision, found.recall) == pytest.approx(macro[:2], abs=1e-12)
     quick = quick_scores(logits, labels)
     assert (quick.accuracy, quick.macro_f1) == (found.accuracy, found.macro_f1)
+
+
+def test_a_class_without_images_and_guesses_does_not_count() -> None:
+    logits = torch.eye(7)[[0, 1, 1]]
+    found = full_scores(logits, torch.tensor([0, 1, 0]), NAMES, curve=[], target=0.5, compile_s=0.0)
+    assert found.macro_f1 == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert (found.precision, found.recall) == pytest.approx((0.75, 0.75))
+    assert [one.f1 for one in found.per_class[2:]] == [0.0] * 5
+
+
+@pytest.mark.parametrize("right", [9400, 9001, 9999])
+def test_an_accuracy_that_is_the_target_reaches_it(right: int) -> None:
+    labels = torch.zeros(10_000, dtype=torch.int64)
+    logits = torch.tensor([0.0, 1.0]).repeat(10_000, 1)
+    logits[:right, 0] = 2.0
+    accuracy = quick_scores(logits, labels).accuracy
+    assert accuracy == right / 10_000
+    assert time_to_accuracy_s([point(1, 1.0, accuracy)], right / 10_000) == 1.0
+
+
+def test_half_precision_is_scored_as_single() -> None:
+    logits, labels = made_logits(0, [1.0] * 7)
+    logits = logits.bfloat16()
+    assert quick_scores(logits, labels) == quick_scores(logits.float(), labels)
 
 
 def test_time_to_accuracy_is_the_first_crossing() -> None:

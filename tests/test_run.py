@@ -1,6 +1,6 @@
 """One run, in process, on generated images: what it records and that it repeats bit for bit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,32 @@ def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
     assert outcome(again) == outcome(alone)
     for record in (alone, again):
         assert not any("compiled" in reason for reason in record.timing_suspect)
+
+
+@pytest.mark.parametrize(
+    ("cell", "starts"),
+    [
+        (replace(CELL, compile=True, pipeline="native[eager]"), 1),
+        (replace(CELL, pipeline="native"), 1),
+        (replace(CELL, pipeline="native[eager]"), 0),
+    ],
+    ids=["a net", "a pipeline", "nothing"],
+)
+def test_the_compiler_is_started_once_before_anything_is_compiled(
+    cell: Cell, starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    def compile_nothing(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        compiled.append("net" if isinstance(function, torch.nn.Module) else function.__name__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    shared = Shared()
+    for folder in ("one", "two"):
+        run(cell, tmp_path / folder, shared=shared)
+    assert [name for name in compiled if name == "<lambda>"] == ["<lambda>"] * starts
+    assert compiled[:starts] == ["<lambda>"] * starts
 
 
 def test_an_update_that_is_compiled_costs_each_of_its_runs_the_same(

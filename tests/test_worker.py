@@ -133,6 +133,32 @@ def test_a_worker_ends_with_its_input_and_imports_nothing_from_the_present_folde
     assert isinstance(read_message(line), Ready)
 
 
+IMPORTING = """
+import sys
+from io import BytesIO
+from pathlib import Path
+from bench import worker
+from tests.made_cluster import tiny_job
+
+shared = worker.ready()
+before = {name.partition(".")[0] for name in sys.modules}
+worker.redirect_output = lambda log: None
+record = worker.serve(tiny_job(Path(sys.argv[1])), shared, BytesIO(), 0.0)
+print(record.status, *{name.partition(".")[0] for name in sys.modules} - before)
+"""
+
+
+def test_a_run_imports_no_library_that_the_worker_has_not(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, str(tmp_path)],
+        env=environment.python_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["ok"], done.stdout + done.stderr
+
+
 REDIRECTED = """
 import ctypes, os, sys
 from pathlib import Path

@@ -11,6 +11,7 @@ bit differs between builds.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,9 +160,14 @@ def _draw_set(name: str, count: int) -> tuple[Bytes, Labels]:
     balanced = np.arange(count, dtype=np.int64) % len(CLASSES)
     labels = balanced[np.argsort(rng.random(count), kind="stable")]
     images = np.empty((count, SIZE, SIZE, 3), np.uint8)
-    for start in range(0, count, CHUNK):
+
+    def draw_chunk(start: int) -> None:
         part = slice(start, start + CHUNK)
         images[part] = draw(labels[part], _generator(name, 1 + start // CHUNK))
+
+    with ThreadPoolExecutor() as threads:  # numpy lets go of the interpreter
+        for _ in threads.map(draw_chunk, range(0, count, CHUNK)):
+            pass
     return images, labels
 
 

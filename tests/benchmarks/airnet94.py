@@ -1,6 +1,6 @@
 """airnet94 trained by the suite, and by a plain program of the same recipe, in turns.
 
-    python tests/benchmarks/airnet94.py [STEPS]
+    python tests/benchmarks/airnet94.py [STEPS] [SIDE ...]
 
 All 50,000 images of CIFAR-10, float32, on the CPU; each side is a process that takes a step when it
 is its turn and sleeps otherwise, so that what disturbs the machine disturbs all. The suite's side
@@ -9,7 +9,8 @@ memory settings; the other is `plain_airnet94.py`, as it is and with the same se
 they do the same work is held by `tests/test_airnet94_recipe.py`. A side's clock is the sum of its
 steps, data and whitening included; what is compiled, and a step that builds what is built once, are
 before it. 200 steps are the whole run, which takes hours and ends with the accuracies; 25 unless
-said, one of its eight epochs. Prints JSON, and its progress to standard error.
+said, one of its eight epochs. SIDE is "suite", "plain" or "plain, our memory settings"; all unless
+said, the suite in any case. Prints JSON, and its progress to standard error.
 """
 
 import sys
@@ -119,14 +120,15 @@ def work(name: str) -> None:
     serve(answer)
 
 
-def main(steps: int = EPOCH) -> None:
+def main(steps: int = EPOCH, *chosen: str) -> None:
     """All in turns."""
     before = conditions()
-    seconds: dict[str, list[float]] = {name: [] for name in SIDES}
+    sides = {name: SIDES[name] for name in dict.fromkeys(("suite", *(chosen or SIDES)))}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
     with ExitStack() as stack:
         asked = {
             name: stack.enter_context(side(__file__, "--side", name, settings=settings))
-            for name, settings in SIDES.items()
+            for name, settings in sides.items()
         }
         for done in range(steps):
             for name in sorted(asked, reverse=bool(done % 2)):
@@ -142,7 +144,7 @@ def main(steps: int = EPOCH) -> None:
                     "train_s": round(sum(seconds["suite"]) / sum(seconds[name]), 4),
                     "step_s": median_ratio(seconds["suite"], seconds[name]),
                 }
-                for name in list(SIDES)[1:]
+                for name in list(sides)[1:]
             },
         }
         if steps == WHOLE:
@@ -156,4 +158,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
         work(sys.argv[2])
     else:
-        main(*map(int, sys.argv[1:]))
+        main(*map(int, sys.argv[1:2]), *sys.argv[2:])

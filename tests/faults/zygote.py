@@ -18,6 +18,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NoReturn
 
+import torch._dynamo  # noqa: F401 - as every worker does
+
 import bench.cli
 import bench.console
 import bench.execute
