@@ -9,11 +9,34 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
-from pipelines.ops import MIXING
+from pipelines.libraries import lack, require
+from pipelines.ops import (
+    AUTOMATIC,
+    MIXING,
+    Affine,
+    AlternatingFlip,
+    ColorJitter,
+    Crop,
+    Cutout,
+    HorizontalFlip,
+    Op,
+    RandomErasing,
+    RandomResizedCrop,
+)
 from pipelines.randomness import OwnStream
 from pipelines.sources.decode import read_listed
-from pipelines.torchvision_ops import WAYS, Alternating, mixing, transforms
 
+OPS: tuple[type[Op], ...] = (
+    Crop,
+    HorizontalFlip,
+    AlternatingFlip,
+    Cutout,
+    RandomErasing,
+    ColorJitter,
+    Affine,
+    RandomResizedCrop,
+    *AUTOMATIC,
+)
 Key = tuple[int, int, list[int]]  # epoch, batch, samples
 
 
@@ -22,6 +45,9 @@ class TorchvisionPipeline(Pipeline):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, TORCHVISION.semantics(request.augmentation))
+        require("torchvision", "pipelines.torchvision_ops.ways")
+        from pipelines.torchvision_ops.ways import mixing
+
         workers = request.options["workers"]
         self._mix = mixing(request.augmentation.ops, len(request.images.classes))
         self._keys = Keys(self)
@@ -83,6 +109,8 @@ class Samples(Dataset[Batch]):
     """Makes whole batches, sample by sample, so that draws do not depend on the worker."""
 
     def __init__(self, request: Request) -> None:
+        from pipelines.torchvision_ops.ways import Alternating, transforms
+
         self._flipped = -1, torch.empty(0)
         self._images_NHWC = request.images.images
         self._files = request.images.files
@@ -132,12 +160,18 @@ def usable_workers() -> int:
     return min(8, os.cpu_count() or 1)
 
 
+def problem(mode: str, device: str) -> str:
+    """Why it cannot run on a device type."""
+    return lack("torchvision")
+
+
 TORCHVISION = Library(
     name="torchvision",
     why="The baseline that everybody has: per-sample transforms in DataLoader workers.",
     build=TorchvisionPipeline,
-    ops={**dict.fromkeys(WAYS, "per sample"), **dict.fromkeys(MIXING, "per batch")},
+    ops={**dict.fromkeys(OPS, "per sample"), **dict.fromkeys(MIXING, "per batch")},
     options={"workers": usable_workers()},
+    problem=problem,
     decodes=True,
     reference="https://docs.pytorch.org/vision/stable/transforms.html",
 )

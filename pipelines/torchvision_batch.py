@@ -7,9 +7,10 @@ alike. That is a weaker augmentation, and declared as such.
 from collections.abc import Iterator
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.libraries import require
 from pipelines.ops import MIXING, AlternatingFlip
 from pipelines.randomness import OwnStream
-from pipelines.torchvision_ops import WAYS, Alternating, mixing, transforms
+from pipelines.torchvision import OPS, problem
 
 
 class TorchvisionBatchPipeline(Pipeline):
@@ -17,6 +18,9 @@ class TorchvisionBatchPipeline(Pipeline):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, TORCHVISION_BATCH.semantics(request.augmentation))
+        require("torchvision", "pipelines.torchvision_ops.ways")
+        from pipelines.torchvision_ops.ways import Alternating, mixing, transforms
+
         self._images_NHWC = request.images.images.to(request.device)
         self._labels_N = request.images.labels.to(request.device)
         self._mix = mixing(request.augmentation.ops, len(request.images.classes))
@@ -44,6 +48,7 @@ TORCHVISION_BATCH = Library(
     name="torchvision_batch",
     why="torchvision's transforms on device batches: no worker, but one draw for a whole batch.",
     build=TorchvisionBatchPipeline,
-    ops={**dict.fromkeys([*WAYS, *MIXING], "per batch"), AlternatingFlip: "per sample"},
+    ops={**dict.fromkeys([*OPS, *MIXING], "per batch"), AlternatingFlip: "per sample"},
+    problem=problem,
     reference="https://github.com/pytorch/vision/issues/8484",
 )

@@ -1,0 +1,1 @@
+"""How Kornia does each op."""

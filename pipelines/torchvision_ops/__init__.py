@@ -1,0 +1,1 @@
+"""How torchvision does each op."""
