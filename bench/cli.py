@@ -29,6 +29,7 @@ from bench.cli_table import table
 from bench.cli_tensorboard import tensorboard
 from bench.cli_travel import export_results, import_results, merge
 from bench.cli_tune import tune
+from bench.ending import ending_at_once
 from bench.guarding import guarded, with_room_for_output
 from bench.printable import printable
 
@@ -45,6 +46,10 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the `bench` script."""
+    ending_at_once(_main)
+
+
+def _main() -> None:
     surroundings.fit()
     problem = surroundings.problem(sys.argv[1:])
     if problem:

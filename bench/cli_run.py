@@ -30,6 +30,8 @@ from bench.printable import printable
 
 if TYPE_CHECKING:
     from bench.console_base import Reporter
+    from bench.executors.choosing import Choice
+    from bench.executors.early import Early
     from bench.locks import Turn
     from bench.options import Options
 
@@ -160,19 +162,28 @@ def run(
     )
 
     def carry_out(console: "Reporter") -> int:
-        from bench.environment import command_line, probe_while_importing
-
-        probe = probe_while_importing("torch")  # either takes seconds, and so does not wait
-        from bench import plan as planning
-        from bench.execute import execute
-        from bench.executors.choosing import choice, hired
-        from bench.plugins import used
-        from bench.profiling import traces_told
+        from bench.executors.choosing import choice
+        from bench.executors.early import begin
 
         turn = _turn(wait=wait, share=share)
         wanted = choice(executor, address, slurm or ())
+        # Who trains elsewhere, or may have to wait for others, is in no hurry to have a worker.
+        hire = wanted.name == "local" and turn == "alone" and not dry_run
+        with closing(begin(hire=hire)) as early:
+            return plan_and_execute(console, early, turn, wanted)
+
+    def plan_and_execute(
+        console: "Reporter", early: "Early", turn: "Turn", wanted: "Choice"
+    ) -> int:
+        from bench import plan as planning
+        from bench.environment import command_line
+        from bench.execute import execute
+        from bench.executors.choosing import hired
+        from bench.plugins import used
+        from bench.profiling import traces_told
+
         with used(options.plugins) as plugins:
-            plan = planning.make(options, console.progress, probe)
+            plan = planning.make(options, console.progress, early.probe)
         plan.notices.extend(plugins.told())
         if plan.shard:
             console.progress(plan.shard)
@@ -190,6 +201,8 @@ def run(
                 share=share,
                 one_at_a_time=exclusive_timing,
             )
+            if where is not None or not plan.todo:
+                early.close()
             outcome = execute(
                 plan,
                 console,
@@ -201,6 +214,7 @@ def run(
                 turn=turn,
                 advice=ADVICE,
                 executor=where,
+                early=early,
             )
         if plan.shard:
             console.progress(plan.shard)

@@ -5,7 +5,6 @@ parent: it never touches CUDA, and asks a short-lived process what that can do.
 """
 
 import hashlib
-import importlib
 import json
 import os
 import platform
@@ -13,16 +12,15 @@ import re
 import shlex
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from bench.commands import ask
 from bench.files import slug
+from bench.importing import importing
 from pipelines.dali_ops.trial import wheels
 
 PACKAGES = {
@@ -262,21 +260,9 @@ def python_environment() -> dict[str, str]:
 
 
 def probe_while_importing(library: str) -> Probe:
-    """`probe`, while a thread of this process imports what takes as long.
-
-    A library that cannot be imported is no error here: whoever needs it will tell.
-    """
-
-    def import_it() -> None:
-        with suppress(Exception):
-            importlib.import_module(library)
-
-    meanwhile = Thread(target=import_it, daemon=True)
-    meanwhile.start()
-    try:
+    """`probe`, while a thread of this process imports what takes as long."""
+    with importing(library):
         return probe()
-    finally:
-        meanwhile.join()  # an interpreter that ends in the midst of it crashes
 
 
 def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:

@@ -15,6 +15,7 @@ from bench.console_base import Reporter, first_line
 from bench.draft import Draft, Job
 from bench.errors import UsageError
 from bench.executors import Executor, Watcher
+from bench.executors.early import Early
 from bench.executors.local import LocalExecutor
 from bench.files import StoreError
 from bench.locks import Turn
@@ -67,6 +68,7 @@ def execute(
     turn: Turn = "alone",
     advice: str = "",
     executor: Executor | None = None,
+    early: Early | None = None,
 ) -> Outcome:
     """Trains what the plan has left to do; every record is on disk before the next run starts.
 
@@ -83,6 +85,7 @@ def execute(
         turn: Whether to have the folder alone, after others, or shared with them.
         advice: What to do about a folder that others have.
         executor: Who runs the jobs; left out, workers of this machine, one at a time.
+        early: Has the first of these workers, perhaps.
 
     Raises:
         StoreError: The results folder cannot be written or is in use.
@@ -106,14 +109,24 @@ def execute(
         )
         with stops_raise():
             try:
-                ahead = plan.setting.device == "cuda" and not exclusive_timing
                 interrupted = work.train(
-                    lambda: executor or LocalExecutor(timeout_s=timeout_s, ahead=ahead), fail_fast
+                    lambda: executor or _local(plan, timeout_s, exclusive_timing, early), fail_fast
                 )
             except KeyboardInterrupt:  # between two runs, or a second time
                 interrupted = True
             interrupted = work.derive() or interrupted
     return Outcome(counts=work.counts, interrupted=interrupted, problem=work.problem)
+
+
+def _local(
+    plan: "Plan", timeout_s: float, exclusive_timing: bool, early: Early | None
+) -> LocalExecutor:
+    device = plan.setting.device
+    return LocalExecutor(
+        timeout_s=timeout_s,
+        ahead=device == "cuda" and not exclusive_timing,
+        next_worker=early.take(device) if early else None,
+    )
 
 
 @contextmanager

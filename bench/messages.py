@@ -5,7 +5,14 @@ from typing import IO
 import msgspec
 
 from bench.draft import Job
+from bench.environment import Probe
 from bench.record import Memory, Point, Record
+
+
+class Probed(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """What the device can do, as a worker says that was hired to find out."""
+
+    probe: Probe
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -30,6 +37,7 @@ class Done(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 Message = Ready | EpochDone | Done
 
 _messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_probed = msgspec.json.Decoder(Probed)
 _jobs = msgspec.json.Decoder(Job)
 
 
@@ -44,9 +52,24 @@ def read_message(line: bytes) -> Message:
     return _messages.decode(line)
 
 
+def read_probed(line: bytes) -> Probed:
+    """The first line of a worker that tries the device."""
+    return _probed.decode(line)
+
+
 def read_job(line: bytes) -> Job:
     """A parent's line."""
     return _jobs.decode(line)
 
 
-__all__ = ["Done", "EpochDone", "Message", "Ready", "read_job", "read_message", "send"]
+__all__ = [
+    "Done",
+    "EpochDone",
+    "Message",
+    "Probed",
+    "Ready",
+    "read_job",
+    "read_message",
+    "read_probed",
+    "send",
+]

@@ -5,6 +5,7 @@ import re
 from contextlib import suppress
 from dataclasses import asdict, replace
 
+from bench.ending import ending_at_once
 from bench.environment import Probe
 from pipelines.compiling import compiler_problem
 
@@ -56,4 +57,4 @@ def _with_compiler(probe: Probe) -> Probe:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(probe_here())))
+    ending_at_once(lambda: print(json.dumps(asdict(probe_here()))))

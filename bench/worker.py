@@ -33,15 +33,30 @@ NEEDED = ("bench.run", "bench.tensorboard.events", "torch._dynamo")
 
 def main() -> None:
     """Serves jobs until standard input ends or a run ends other than "ok"."""
+    work(begin())
+
+
+def begin() -> IO[bytes]:
+    """Makes this process a worker; where its messages go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     die_with_parent()
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout, sys.stderr = forgiving(1), forgiving(2)
     faulthandler.enable()
+    return messages
+
+
+def work(messages: IO[bytes], import_s: float = 0.0) -> None:
+    """Imports what runs need, says so, and serves jobs.
+
+    Args:
+        messages: As `begin` gives it.
+        import_s: What imports before have taken.
+    """
     start = time.perf_counter()
     shared = ready()
-    import_s = time.perf_counter() - start
+    import_s += time.perf_counter() - start
     send(messages, Ready(import_s=import_s))
     for line in sys.stdin.buffer:
         record = serve(read_job(line), shared, messages, import_s)

@@ -25,13 +25,14 @@ from bench.report.rerun import rerun
 from bench.retyped import given, typed_words
 from bench.setting import BUDGETS, Setting
 from tests.made import made_failure, made_record
+from tests.made_device import device_is
 
 
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without a GPU and with the image fingerprint of the made records."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planning.environment, "probe", lambda: Probe(cuda_problem="none"))
+    device_is(monkeypatch, Probe(cuda_problem="none"))
     sources = SimpleNamespace(
         default_data_dir=lambda: tmp_path,
         resolve=lambda asked, data_dir, report: (asked, ""),

@@ -19,6 +19,7 @@ from bench.options import Options
 from bench.store import Store
 from pipelines.sources.base import SourceError
 from tests.made import made_record
+from tests.made_device import device_is
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
@@ -103,7 +104,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return "shapes", ""
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planning.environment, "probe", lambda: NO_GPU)
+    device_is(monkeypatch, NO_GPU)
     sources = SimpleNamespace(
         default_data_dir=lambda: tmp_path / "data",
         resolve=resolve,

@@ -16,6 +16,7 @@ from bench.console import Console
 from bench.draft import Draft, Job
 from bench.execute import FAILED, Outcome, execute
 from bench.executors import Watcher
+from bench.executors.local import Worker
 from bench.files import StoreError
 from bench.plan import Plan
 from bench.record import Failure, Record, Status
@@ -41,8 +42,9 @@ class Executor:
 
     statuses: tuple[str, ...] = ()
 
-    def __init__(self, timeout_s: float, ahead: bool) -> None:
+    def __init__(self, timeout_s: float, ahead: bool, next_worker: Worker | None) -> None:
         assert not ahead  # on a CPU it would disturb what is timed
+        assert next_worker is None
         self.closed = False
         self._draft: Draft | None = None
         made.append(self)

@@ -7,7 +7,18 @@ import msgspec
 import pytest
 
 from bench.draft import Job
-from bench.messages import Done, EpochDone, Message, Ready, read_job, read_message, send
+from bench.environment import Probe
+from bench.messages import (
+    Done,
+    EpochDone,
+    Message,
+    Probed,
+    Ready,
+    read_job,
+    read_message,
+    read_probed,
+    send,
+)
 from tests.made import made_curve, made_failure, made_record, made_run
 
 
@@ -38,6 +49,15 @@ def test_a_job_is_read_as_it_was_sent() -> None:
     found = read_job(stream.getvalue())
     assert found == job
     assert found.run.id == run.id
+
+
+def test_what_the_device_can_do_is_read_as_it_was_sent() -> None:
+    probed = Probed(probe=Probe(torch="2", cuda=True, gpu="NVIDIA H100", memory_gib=79.2))
+    stream = BytesIO()
+    send(stream, probed)
+    assert read_probed(stream.getvalue()) == probed
+    with pytest.raises(msgspec.DecodeError):
+        read_probed(b'{"type": "Ready", "import_s": 1.0}')
 
 
 def test_a_loss_that_is_no_number_arrives_as_none() -> None:

@@ -27,6 +27,7 @@ from bench.retyped import given_all, typed_words
 from bench.store import Store
 from pipelines.catalog import Unavailable, UnknownName
 from tests.made import made_cell, made_record
+from tests.made_device import device_is
 from tests.made_plugins import ROOT, distribution, doc_block, net, write
 
 
@@ -34,7 +35,7 @@ from tests.made_plugins import ROOT, distribution, doc_block, net, write
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder of its own, a machine that is not asked, and modules that are forgotten."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planning.environment, "probe", lambda: Probe(cuda_problem="none"))
+    device_is(monkeypatch, Probe(cuda_problem="none"))
     before = set(sys.modules)
     yield
     assert not grid.JOINED

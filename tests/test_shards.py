@@ -22,6 +22,7 @@ from bench.environment import Probe
 from bench.errors import UsageError
 from bench.shards import WHOLE, Shard, parse, part, told
 from tests.made import made_run
+from tests.made_device import device_is
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = settings(max_examples=40, deadline=None, database=None)
@@ -163,7 +164,7 @@ def test_the_whole_is_told_as_nothing_and_a_part_by_its_number() -> None:
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without a GPU and with generated images only; nothing may be trained."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planning.environment, "probe", lambda: Probe(cuda_problem="none"))
+    device_is(monkeypatch, Probe(cuda_problem="none"))
     sources = SimpleNamespace(
         default_data_dir=lambda: tmp_path,
         resolve=lambda asked, data_dir, report: (asked, ""),

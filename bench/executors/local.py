@@ -146,13 +146,14 @@ class LocalExecutor:
         settings: Of the workers' environment, above what they have anyhow.
         ahead: Whether the worker after the present one is started, and imports, while that one
             trains. Of use on a GPU; on a CPU it would disturb what is timed.
+        next_worker: Has been started, and waits for a job or will.
     """
 
     timeout_s: float
     settings: Mapping[str, str] = field(default_factory=dict)
     ahead: bool = False
+    next_worker: Worker | None = None
     _worker: Worker | None = None
-    _next: Worker | None = None
     _draft: Draft | None = None
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
@@ -227,24 +228,22 @@ class LocalExecutor:
         present = self._worker
         if present is not None and (present.key != key or present.process.poll() is not None):
             self.stop()
-        if self._worker is None:
-            self._worker = self._hired(key, log)
-            try:
-                self._worker.receive(time.monotonic() + STARTUP_TIMEOUT_S)
-            except TimeoutError:
-                raise WorkerLost(f"no worker was ready in {STARTUP_TIMEOUT_S:g} s") from None
-        if self.ahead and self._next is None:
-            self._next = Worker.start("", Path(os.devnull), settings=self.settings)
-        return self._worker
+        worker = self._worker or self._hire(key, log)
+        if self.ahead and self.next_worker is None:
+            self.next_worker = Worker.start("", Path(os.devnull), settings=self.settings)
+        return worker
 
-    def _hired(self, key: str, log: Path) -> Worker:
-        """A worker that says that it is ready, or has: the next one, if it lives."""
-        if self._next is not None and self._next.process.poll() is None:
-            worker, self._next = self._next, None
-            worker.key = key
-            return worker
-        self._end_next()  # what it said is lost; another says it again
-        return Worker.start(key, log, settings=self.settings)
+    def _hire(self, key: str, log: Path) -> Worker:
+        """A worker that says that it is ready: the next one, if it lives, or a new one."""
+        if self.next_worker is not None:
+            self._worker, self.next_worker = self.next_worker, None
+            self._worker.key = key
+            try:
+                return _ready(self._worker)
+            except WorkerLost:  # what it said is lost; another says it again
+                self.stop()
+        self._worker = Worker.start(key, log, settings=self.settings)
+        return _ready(self._worker)
 
     def _failure(self, kind: str, message: str, log: Path) -> Failure:
         return Failure(type=kind, message=message, traceback=tail(log), log=f"logs/{log.name}")
@@ -267,10 +266,18 @@ class LocalExecutor:
         self._end_next()
 
     def _end_next(self) -> None:
-        if self._next is not None:
+        if self.next_worker is not None:
             with stops_held():
-                self._next.stop()
-            self._next = None
+                self.next_worker.stop()
+            self.next_worker = None
+
+
+def _ready(worker: Worker) -> Worker:
+    try:
+        worker.receive(time.monotonic() + STARTUP_TIMEOUT_S)
+    except TimeoutError:
+        raise WorkerLost(f"no worker was ready in {STARTUP_TIMEOUT_S:g} s") from None
+    return worker
 
 
 def cut_off(draft: Draft) -> Record:

@@ -9,6 +9,7 @@ import pytest
 from bench import execute as executing
 from bench import plan as planning
 from bench.environment import Probe
+from tests.made_device import device_is
 
 NO_GPU = Probe(
     torch="2.14", torch_cuda="13.0", cuda_problem="Found no NVIDIA driver on your system"
@@ -32,6 +33,6 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Probe]
     monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
 
     def be(probe: Probe) -> None:
-        monkeypatch.setattr(planning.environment, "probe", lambda: probe)
+        device_is(monkeypatch, probe)
 
     return be

@@ -19,13 +19,13 @@ import torchvision.datasets
 from typer.testing import CliRunner
 
 from bench import cli
-from bench import plan as planning
 from bench.environment import Probe
 from pipelines import sources
 from pipelines.sources import cifar, download, unpack
 from pipelines.sources.errors import SourceError
 from tests.faults.little_cifar import ARCHIVE, FOLDER, assert_loaded, cut_off
 from tests.faults.rights import of_a_user
+from tests.made_device import device_is
 from tests.made_sources import MadeCifar, lay_out
 from tests.mirror import Mirror, serve
 
@@ -55,7 +55,7 @@ def test_missing_data_without_a_network_names_the_ways_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 18: exit code 2 and one sentence, by `bench data` and by `bench run`."""
-    monkeypatch.setattr(planning.environment, "probe", lambda: NO_GPU)
+    device_is(monkeypatch, NO_GPU)
     out = tmp_path / "results"
     commands = (
         ["data", "cifar10", "--data-dir", str(tmp_path)],

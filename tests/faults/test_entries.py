@@ -16,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import cli
-from bench import plan as planning
 from bench.environment import Probe
 from pipelines import building, sources
 from pipelines.catalog import Unavailable
 from pipelines.dali_ops import trial
 from tests import checkout
+from tests.made_device import device_is
 from tests.test_dali import noise
 
 NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
@@ -225,7 +225,7 @@ def test_what_is_asked_wrongly_is_told_and_nothing_is_written(
 ) -> None:
     """Fault 26: exit code 2, the nearest name, no traceback, no file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planning.environment, "probe", lambda: NO_GPU)
+    device_is(monkeypatch, NO_GPU)
     monkeypatch.setattr(sources, "load", lambda *args, **kwargs: pytest.fail("it looked for data"))
     done = CliRunner().invoke(cli.app, ["run", "--source", "shapes", "--device", "cpu", *words])
     assert done.exit_code == 2, (done.output, done.exception)

@@ -29,6 +29,7 @@ from pipelines import sources
 from tests.faults.fuzzing import TIMES, apart
 from tests.faults.mutating import ODD_TEXTS, TOKENS, changed_bytes, with_token, with_values
 from tests.made import made_cell, made_failure, made_record
+from tests.made_device import device_is
 
 NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 WORDS = (
@@ -89,7 +90,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     made = SimpleNamespace(default_data_dir=lambda: tmp_path / "data", resolve=resolve, load=load)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planning.environment, "probe", lambda: NO_GPU)
+    device_is(monkeypatch, NO_GPU)
     monkeypatch.setattr(planning.environment, "nvidia_smi", lambda *fields: "")
     monkeypatch.setattr(planning, "sources", made)
     told("run", "--dry-run", "--grid", "pipelines", "--device", "cpu")  # probes a compiler, once

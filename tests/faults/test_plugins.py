@@ -17,6 +17,7 @@ from bench.environment import Probe
 from bench.errors import UsageError
 from bench.plugins import used
 from pipelines import importing
+from tests.made_device import device_is
 from tests.made_plugins import net, write
 
 GRID = "from bench.grid import Grid\ngrid = Grid(name={name!r}, why='a test', cells={cells})\n"
@@ -60,7 +61,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
     )
     monkeypatch.setattr(planning, "sources", sources)
-    monkeypatch.setattr(planning.environment, "probe", lambda: Probe(cuda_problem="none"))
+    device_is(monkeypatch, Probe(cuda_problem="none"))
     monkeypatch.chdir(tmp_path)
     known = set(registry.CATALOGS["architectures"].entries)
     yield

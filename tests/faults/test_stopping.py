@@ -23,7 +23,7 @@ import msgspec
 import pytest
 
 from bench.record import Record
-from tests.faults.made import Command, Zygote, check_ended, grid, records, statuses
+from tests.faults.made import Command, Zygote, check_ended, grid, records, statuses, until
 
 NETS = "works or would_halt"
 ONE = "would_halt"
@@ -36,6 +36,8 @@ def begin(
     (folder / f"wait-{moment}").touch()
     command = zygote.run(folder, grid(nets, pipeline=pipeline))
     command.wait_for(moment)
+    if moment == "starting":  # a worker starts while the command plans, which then waits for it
+        until(lambda: " started" in command.output, lambda: f"never: {command.output}")
     return command
 
 

@@ -23,6 +23,7 @@ from bench.record import SCHEMA_VERSION, Record
 from bench.record_text import decode, encode
 from bench.store import Store
 from tests.made import made_failure, made_record
+from tests.made_device import device_is
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -99,7 +100,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     )
     probe = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(planning.environment, "probe", lambda: probe)
+    device_is(monkeypatch, probe)
     monkeypatch.setattr(planning, "sources", sources)
     monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
     folder = planning.make(Options(device="cpu"), print).folder

@@ -5,7 +5,6 @@ Commands and their workers run the suite's own code in processes, groups and ses
 only Python and torch are not started anew for each, which takes seconds.
 """
 
-import faulthandler
 import json
 import os
 import select
@@ -13,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NoReturn
@@ -24,6 +23,7 @@ import bench.cli
 import bench.console
 import bench.execute
 import bench.files
+import bench.first_worker
 import bench.prepare
 import bench.run
 import bench.tensorboard.events
@@ -34,8 +34,10 @@ import bench.worker
 from bench import environment, registry
 from bench.environment import Probe
 from bench.executors import local
+from bench.prepare import Shared
 
 KINDS = ("architectures", "optimizers", "augmentations", "pipelines")
+MAINS = {"bench.worker": bench.worker.main, "bench.first_worker": bench.first_worker.main}
 HIGHEST = 512  # of the descriptors that a command may have
 
 
@@ -52,14 +54,14 @@ class Forked:
         stderr: IO[bytes],
         start_new_session: bool,
     ) -> None:
-        assert command[-1] == "bench.worker"
+        assert command[-1] in MAINS
         assert start_new_session
         assert stdin == stdout == subprocess.PIPE
         jobs, messages = os.pipe(), os.pipe()
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            serve(dict(env), jobs[0], messages[1], stderr.fileno())
+            serve(MAINS[command[-1]], dict(env), jobs[0], messages[1], stderr.fileno())
         os.close(jobs[0])
         os.close(messages[1])
         self.stdin, self.stdout = os.fdopen(jobs[1], "wb"), os.fdopen(messages[0], "rb")
@@ -81,7 +83,9 @@ class Forked:
         return code
 
 
-def serve(env: dict[str, str], jobs: int, messages: int, log: int) -> NoReturn:
+def serve(
+    main: Callable[[], None], env: dict[str, str], jobs: int, messages: int, log: int
+) -> NoReturn:
     """Becomes a worker."""
     code = 1
     try:
@@ -89,18 +93,18 @@ def serve(env: dict[str, str], jobs: int, messages: int, log: int) -> NoReturn:
         take(jobs, messages, log)
         os.environ.clear()
         os.environ.update(env)
-        bench.worker.faulthandler = SimpleNamespace(enable=import_slowly)  # type: ignore[assignment]
-        bench.worker.main()
+        bench.worker.ready = import_slowly
+        main()
         code = 0
     finally:
         sys.stdout.flush()
         os._exit(code)
 
 
-def import_slowly() -> None:
-    """What comes before the worker's imports, and they may take long."""
-    faulthandler.enable()
+def import_slowly() -> Shared:
+    """The worker's imports, which may take long."""
     reached("starting")
+    return Shared()
 
 
 def take(*streams: int) -> None:
@@ -165,7 +169,7 @@ def begin(order: dict[str, Any]) -> int:
 
 def main() -> None:
     """Takes orders until there are no more; children that have ended are told."""
-    environment.probe = probe
+    environment.probe = bench.first_worker.probe_here = probe
     local.subprocess = SimpleNamespace(  # type: ignore[assignment]
         Popen=Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )
