@@ -5,8 +5,9 @@
 The whole command, as a user calls it, on a small real grid: cnn4 and resnet18 with SGD and AdamW at
 the scale and budget cpu on generated images, one seed unless said, into a temporary folder that is
 empty at first; then once more, when there is nothing left to do. Prints JSON: the parts by the
-records' own timings, and what is left over, which is the parent: its start, plan, tables, event
-files, and the workers' ends.
+records' own timings, and what is left over, beside all runs: the command's start and plan, the
+workers' starts (of which imports are told apart; the first is beside the plan), tables, event files
+and ends.
 """
 
 import subprocess
@@ -44,7 +45,7 @@ def breakdown(wall_s: float, records: list[Record]) -> dict[str, float]:
     imports = {record.timings.import_s for record in records}  # one a worker, in each of its runs
     parts["import_s"] = sum(imports)
     parts["rest_of_runs_s"] = runs_s - sum(parts[name] for name in PARTS)
-    parts["parent_s"] = wall_s - runs_s - parts["import_s"]
+    parts["beside_runs_s"] = wall_s - runs_s
     compile_s = {record.cell.architecture: record.timings.compile_s for record in records}
     parts["compile_s"] = sum(compile_s.values())
     return {name: round(seconds, 3) for name, seconds in parts.items()}

@@ -133,9 +133,9 @@ def grid_overhead(found: Found) -> Iterator[Figure]:
     """The grid around the runs."""
     what = f"wall time over training clocks, {len(found['runs'])} short runs"
     yield Figure(what=what, measured=f"{found['wall_over_training']:g}")
-    parts = found["parts"]
-    own_s = f"{parts['parent_s']:g} of {found['wall_s']:g} s"
-    yield Figure(what="of it in the parent", measured=own_s)
+    beside_s = found["parts"]["beside_runs_s"]
+    what = "of it beside the runs: start, plan, imports, tables, end"
+    yield Figure(what=what, measured=f"{beside_s:g} of {found['wall_s']:g} s")
     yield Figure(
         what="the same grid again, nothing to do", measured=f"{found['nothing_to_do_s']:g} s"
     )
