@@ -1,10 +1,13 @@
-"""The training clock and the watch for compilations that happen while it runs."""
+"""The training clock, and watches for what is compiled while it runs and before."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+FOUND = ("hit", "miss")  # in the cache of compiled code
 
 
 class TrainingClock:
@@ -59,6 +62,24 @@ class CompileWatch:
         """Graphs built since this watch was made or last asked."""
         before, self._before = self._before, _graphs()
         return self._before - before
+
+
+class CacheWatch:
+    """Counts what torch.compile has taken from its cache on disk in this process, and what not."""
+
+    def __init__(self) -> None:
+        self._before = _cached()
+
+    def new(self) -> Counter[str]:
+        """ "hit" and "miss", since this watch was made or last asked."""
+        before, self._before = self._before, _cached()
+        return self._before - before
+
+
+def _cached() -> Counter[str]:
+    from torch._dynamo.utils import counters
+
+    return Counter({name: counters["inductor"][f"fxgraph_cache_{name}"] for name in FOUND})
 
 
 def _graphs() -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.cell import Run
 from bench.record import (
+    Compiled,
     Conditions,
     Failure,
     Memory,
@@ -61,6 +62,7 @@ class Draft:
     augmentation_draws: dict[str, str] = field(default_factory=dict)
     reads: Reads = "array"
     stepping: str = ""
+    compiled: Compiled = ""
     timing_suspect: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     _began: float = field(default_factory=time.perf_counter)
@@ -107,6 +109,7 @@ class Draft:
             augmentation_draws=self.augmentation_draws,
             reads=self.reads,
             stepping=self.stepping,
+            compiled=self.compiled,
             timing_suspect=tuple(self.timing_suspect),
             environment=self.environment,
             started=self._started,

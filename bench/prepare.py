@@ -1,6 +1,6 @@
 """What one run trains with: the source split, the net built or taken again, the pipelines."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,10 +37,18 @@ class Net:
 
 @dataclass(kw_only=True)
 class Shared:
-    """What the runs of one worker process share: compiled nets and what the first use cost."""
+    """What the runs of one worker process share: compiled nets and what the first use cost.
+
+    Args:
+        nets: By the key of their cells.
+        first_cost_s: Seconds by what was used first.
+        first_compiled: What of it came out of a cache, as `CacheWatch` counts.
+        compiler_runs: Whether the compiler was started.
+    """
 
     nets: dict[str, Net] = field(default_factory=dict)
     first_cost_s: dict[str, float] = field(default_factory=dict)
+    first_compiled: dict[str, Counter[str]] = field(default_factory=dict)
     compiler_runs: bool = False
 
     def start_compiler(self, device: torch.device) -> None:

@@ -13,6 +13,7 @@ SCHEMA_VERSION = 1
 
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
 Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
+Compiled = Literal["", "anew", "from cache", "partly from cache"]
 GRAPH = "one CUDA graph"  # `Record.stepping`, or this with a reason:
 LAUNCHED = "launched one operation at a time: "
 
@@ -187,6 +188,8 @@ class Record:
 
     Args:
         stepping: How a GPU was given its steps; "" on a CPU.
+        compiled: Where the compiled code of net and pipeline came from, torch's cache on disk or
+            the compiler; "" if none is compiled.
     """
 
     run_id: str
@@ -207,6 +210,7 @@ class Record:
     augmentation_draws: dict[str, str] = field(default_factory=dict)
     reads: Reads = "array"
     stepping: str = ""
+    compiled: Compiled = ""
     timing_suspect: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = ""

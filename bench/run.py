@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ import architectures
 from bench import environment, memory
 from bench.ceiling import Ceiling, halfway, throughput
 from bench.cell import Cell
-from bench.clock import CompileWatch, TrainingClock
+from bench.clock import CacheWatch, CompileWatch, TrainingClock
 from bench.draft import Draft
 from bench.examples import keep_example
 from bench.loop import Step, cached_step_s, padded, predict
@@ -23,7 +24,7 @@ from bench.metrics import Scores, full_scores, quick_scores
 from bench.pr_curves import positives
 from bench.prepare import Parts, Shared, compiles_update, fresh_step, prepare, recipe_of
 from bench.profiling import keep_profile
-from bench.record import Point, Timings
+from bench.record import Compiled, Point, Timings
 from bench.stepping import WARMUP_EPOCH, begin
 from bench.store import Store, StoreError
 from bench.suspicion import suspicions
@@ -81,9 +82,9 @@ def train(draft: Draft, shared: Shared, on_point: Callable[[Point], None]) -> No
 def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Ceiling:
     """Pays for everything that is paid once, on random labels, and looks at the ceiling."""
     cell = parts.cell
-    start = time.perf_counter()
+    start, cache = time.perf_counter(), CacheWatch()
     batch = first_batch(parts.pipeline)
-    first_batch_s = time.perf_counter() - start
+    first_batch_s, of_pipeline = time.perf_counter() - start, cache.new()
     step = fresh_step(parts)
     timed = partial(cached_step_s, partial(step, *batch), parts.device, steps=1)
     compile_s = update_s = 0.0
@@ -100,16 +101,33 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Ceiling:
     step.resume()
     pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
     net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
-    draft.timings["first_batch_s"] = shared.first_cost_s.setdefault(pipeline_key, first_batch_s)
     update_key = f"{net_key} by {cell.optimizer}"
-    draft.timings["compile_s"] = shared.first_cost_s.setdefault(
-        net_key, max(0.0, compile_s)
-    ) + shared.first_cost_s.setdefault(update_key, update_s)
+    for key, first_s, compiled in (
+        (pipeline_key, first_batch_s, of_pipeline),
+        (net_key, max(0.0, compile_s), cache.new()),
+        (update_key, update_s, Counter[str]()),
+    ):
+        shared.first_cost_s.setdefault(key, first_s)
+        shared.first_compiled.setdefault(key, compiled)
+    draft.timings["first_batch_s"] = shared.first_cost_s[pipeline_key]
+    draft.timings["compile_s"] = shared.first_cost_s[net_key] + shared.first_cost_s[update_key]
+    draft.compiled = origin_of_code(
+        shared.first_compiled[pipeline_key] + shared.first_compiled[net_key]
+    )
     ceiling = Ceiling(parts=parts, batch=batch)
     ceiling.try_to_replay(draft)
     ceiling.look(min(warm_s))
     draft.timings["warmup_s"] = time.perf_counter() - start
     return ceiling
+
+
+def origin_of_code(found: Counter[str]) -> Compiled:
+    """In a word where compiled code came from, of what a `CacheWatch` has counted."""
+    if not found:
+        return ""
+    if not found["hit"]:
+        return "anew"
+    return "partly from cache" if found["miss"] else "from cache"
 
 
 def first_costs_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, float]:

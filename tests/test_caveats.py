@@ -121,3 +121,12 @@ def test_steps_that_were_launched_beside_steps_that_were_replayed() -> None:
     assert "launched" not in told(graph, full(optimizer="muon", record={"stepping": GRAPH}))
     assert "launched" not in told(lion)
     assert "launched" not in told(full())
+
+
+def test_code_that_was_compiled_before() -> None:
+    anew = full(record={"compiled": "anew"})
+    part = full(optimizer="lion", record={"compiled": "partly from cache"})
+    whole = full(optimizer="muon", record={"compiled": "from cache"})
+    text = told(anew, part, whole, full(optimizer="adamw"))
+    assert "2 of 3 runs with compiled code took it, or part of it, from torch's cache" in text
+    assert "from torch's cache" not in told(anew, full(optimizer="adamw"))

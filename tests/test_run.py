@@ -1,13 +1,16 @@
 """One run, in process, on generated images: what it records and that it repeats bit for bit."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from sklearn import metrics as sk
+from torch._inductor.utils import fresh_cache
 
 import architectures
 import pipelines
@@ -25,6 +28,7 @@ from pipelines import sources
 from pipelines.base import Batch
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.kornia import KorniaPipeline
+from pipelines.native_ops.kernels import kernels
 from tests.made_optimizers import compile_quickly
 
 CELL = Cell(
@@ -149,6 +153,41 @@ def test_the_compiler_is_started_once_before_anything_is_compiled(
         run(cell, tmp_path / folder, shared=shared)
     assert [name for name in compiled if name == "<lambda>"] == ["<lambda>"] * starts
     assert compiled[:starts] == ["<lambda>"] * starts
+
+
+def test_a_record_says_whether_its_code_was_compiled_before(tmp_path: Path) -> None:
+    cell = replace(CELL, pipeline="native", augmentation="none")
+    said = []
+    with fresh_cache():
+        for folder in ("first", "second"):
+            torch.compiler.reset()  # as in another process
+            kernels.cache_clear()
+            said.append(run(cell, tmp_path / folder).compiled)
+    said.append(run(replace(cell, pipeline="native[eager]"), tmp_path / "eager").compiled)
+    assert said == ["anew", "from cache", ""]
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({}, ""),
+        ({"miss": 2}, "anew"),
+        ({"hit": 1, "miss": 1}, "partly from cache"),
+        ({"hit": 2}, "from cache"),
+    ],
+)
+def test_where_code_came_from_in_a_word(counts: dict[str, int], said: str) -> None:
+    assert running.origin_of_code(Counter(counts)) == said
+
+
+def test_runs_that_share_compiled_code_tell_the_same_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([Counter(miss=1), Counter(hit=1), Counter(), Counter()])
+    monkeypatch.setattr(running, "CacheWatch", lambda: SimpleNamespace(new=lambda: next(counts)))
+    shared = Shared()
+    said = [run(CELL, tmp_path / folder, shared=shared).compiled for folder in ("one", "two")]
+    assert said == ["partly from cache"] * 2
 
 
 def test_an_update_that_is_compiled_costs_each_of_its_runs_the_same(

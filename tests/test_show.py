@@ -95,6 +95,7 @@ def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
         "command": "bench run --grid default",
         "timing_suspect": ("throttled",),
         "stepping": "one CUDA graph",
+        "compiled": "partly from cache",
     }
     said = shown(tmp_path, made_record(record=changes), command="bench run -k x", note="look")
     for part in (
@@ -107,6 +108,7 @@ def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
         "the pipeline sets the pace",
         "peak memory: 1.25 GiB of the process, 0.50 GiB of tensors",
         "each step is one CUDA graph",
+        "compiled code of net and pipeline: partly from cache",
         "12,345 parameters",
         "AMD EPYC, 2 cores",
         "torch 2.11.0",

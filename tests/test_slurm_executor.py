@@ -1,19 +1,16 @@
 """Slurm, by submitit's own stand-in: jobs that are processes of this machine."""
 
 import os
-import signal
 from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from bench import cli
 from bench.console import Console
-from bench.draft import Draft, Job
 from bench.errors import UsageError
 from bench.execute import execute
 from bench.executors import choosing
@@ -21,34 +18,17 @@ from bench.executors.choosing import choice
 from bench.executors.local import LocalExecutor
 from bench.executors.remote import RemoteExecutor
 from bench.executors.slurm_options import SlurmOptions, read
-from bench.messages import Done, EpochDone, Ready
 from bench.record import Record
 from bench.store import Store
-from tests.made import made_curve, made_run
+from tests.made import made_run
 from tests.made_cluster import check_stopping, made_job, tiny_job, watching
+from tests.slurm_acting import played
 
 submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '.[slurm]'")
 
 from bench.executors import slurm as executing  # noqa: E402
 from bench.executors.slurm import SlurmCluster, parameters  # noqa: E402
 from tests.test_execute import planned  # noqa: E402
-
-
-def played(line: bytes, words: str, timeout_s: float, ours: Any, threads: Any) -> None:
-    """In place of the job: trains nothing, but does what the architecture says."""
-    job = msgspec.json.decode(line, type=Job)
-    folder, part = Path(job.folder), job.run.cell.architecture
-    draft = Draft(job=job, curve=list(made_curve(1, 100, 0.5)))
-    with Path(words).open("ab", buffering=0) as said:
-        said.write(msgspec.json.encode(Ready(import_s=0.0)) + b"\n")
-        said.write(msgspec.json.encode(EpochDone(point=draft.curve[0])) + b"\n")
-        tries = len(list(folder.glob("try*")))
-        (folder / f"try{tries}").write_text(str(os.getpid()))
-        if part == "is_preempted_once" and not tries:
-            os.kill(os.getpid(), signal.SIGUSR2)
-        if part == "is_killed_once" and not tries:
-            os.kill(os.getpid(), signal.SIGKILL)
-        said.write(msgspec.json.encode(Done(record=draft.record("ok"))) + b"\n")
 
 
 @pytest.fixture

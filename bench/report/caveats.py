@@ -33,6 +33,7 @@ def caveats(outcomes: Sequence[Outcome], intervals: int) -> Iterator[str]:
         yield from _targets(good)
         yield from _draws(good)
         yield from _steps(good)
+        yield from _compiled(good)
     yield from _failures(outcomes)
     yield from losses.told(outcomes)
     if intervals > 1:
@@ -215,6 +216,16 @@ def _steps(good: Sequence[Outcome]) -> Iterator[str]:
             f"{len(why)} of {count(len(runs), 'run')} launched their steps one operation at a time "
             f"({'; '.join(sorted(set(why))[:MOST_REASONS])}), the others replayed each as one CUDA "
             "graph, for which a GPU waits less: mind that when small nets are compared."
+        )
+
+
+def _compiled(good: Sequence[Outcome]) -> Iterator[str]:
+    runs = [run for outcome in good for run in outcome.good if run.compiled]
+    cached = sum(run.compiled != "anew" for run in runs)
+    if cached:
+        yield (
+            f"{cached} of {count(len(runs), 'run')} with compiled code took it, or part of it, "
+            "from torch's cache on disk: compilation took less there than it takes at first."
         )
 
 

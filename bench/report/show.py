@@ -204,6 +204,8 @@ def _speed(record: Record) -> Iterator[str]:
     yield f"the pipeline reads {'the decoded array' if record.reads == 'array' else 'files'}"
     if record.stepping:
         yield f"each step is {record.stepping}"
+    if record.compiled:
+        yield f"compiled code of net and pipeline: {record.compiled}"
     per_batch = [op for op, draws in record.augmentation_draws.items() if draws != "per sample"]
     if per_batch:
         yield f"drawn once for a whole batch: {', '.join(per_batch)}"
