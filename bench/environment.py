@@ -265,6 +265,11 @@ def probe_while_importing(library: str) -> Probe:
         return probe()
 
 
+def unanswered(timeout_s: float) -> Probe:
+    """What is known of a device that somebody tried for so long."""
+    return Probe(cuda_problem=f"torch did not answer within {timeout_s:.0f} s")
+
+
 def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
     """Tries the device in a process of its own, so that this one never touches CUDA."""
     try:
@@ -278,7 +283,7 @@ def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Probe(cuda_problem=f"torch did not answer within {timeout_s:.0f} s")
+        return unanswered(timeout_s)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

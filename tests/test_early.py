@@ -83,11 +83,13 @@ def test_one_that_does_not_answer_is_replaced_by_a_probe(
     assert (found.probe, found.worker) == (HERE, None)
 
 
-@pytest.mark.usefixtures("_tried_here")
-def test_one_that_takes_too_long_likewise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(early, "PROBE_TIMEOUT_S", 0.5)
+def test_one_that_takes_too_long_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(early, "PROBE_TIMEOUT_S", 1.0)
     played(monkeypatch, tmp_path, "import time; time.sleep(600)")
-    assert begin(hire=True) == Early(probe=HERE)
+    said = "torch did not answer within 1 s"
+    assert begin(hire=True) == Early(probe=Probe(cuda_problem=said))
 
 
 def test_a_stop_while_it_is_waited_for_ends_it(

@@ -60,7 +60,10 @@ def begin(*, hire: bool) -> Early:
     with importing("torch"):
         try:
             early.probe = worker.read(time.monotonic() + PROBE_TIMEOUT_S, read_probed).probe
-        except (TimeoutError, WorkerLost):
+        except TimeoutError:
+            early.close()
+            early.probe = environment.unanswered(PROBE_TIMEOUT_S)
+        except WorkerLost:
             early.close()
             return begin(hire=False)  # its answer says what is wrong
         except BaseException:
