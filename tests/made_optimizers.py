@@ -1,5 +1,6 @@
-"""Nets, gradients and optimizers that the tests of optimizers share."""
+"""Nets, gradients, optimizers and steps that the tests of optimizers share."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -11,7 +12,12 @@ from torch import Tensor, nn
 
 import architectures
 from bench import optimizers
+from bench.averaging import WeightAverage
+from bench.freezing import Freezing
+from bench.loop import Step
 from bench.optimizers import _muon
+from bench.prepare import factors
+from bench.rates import Rates
 
 NAMES = list(optimizers.catalog.entries)
 # Plain, with shortcuts, with tokens and attention, with what is not trained, depthwise.
@@ -55,3 +61,24 @@ def compile_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compiled is captured, guarded and differentiated as usual, but has no kernels."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     monkeypatch.setattr(_muon, "compiled_update", cache(_muon.compiled_update.__wrapped__))
+
+
+def made_step(
+    net: nn.Module, name: str, *, steps: int, batch_size: int = 8, average: str = "none"
+) -> Step:
+    """A training step as a run takes it, on the CPU in float32."""
+    entry = optimizers.catalog.get(name)
+    recipe = replace(entry.default_recipe(batch_size), average=average, label_smoothing=0.1)
+    freezing = Freezing(net, steps)
+    optimizer = entry.build(net, recipe)
+    return Step(
+        model=net,
+        optimizer=optimizer,
+        schedule=Rates(optimizer, factors(optimizer, recipe, steps), steps),
+        autocast=partial(torch.autocast, "cpu", enabled=False),
+        label_smoothing=recipe.label_smoothing,
+        passes=entry.passes,
+        freezing=freezing if freezing.changes else None,
+        average=None if average == "none" else WeightAverage(net, recipe, steps),
+        recent=deque(maxlen=2) if entry.settles else None,
+    )

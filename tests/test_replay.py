@@ -3,10 +3,8 @@
 On a CPU a tape stands in for the CUDA graph (`tests/tape.py`).
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,18 +13,15 @@ from torch import Tensor, nn
 
 import pipelines
 from bench import optimizers
-from bench.averaging import WeightAverage
-from bench.freezing import Freezing
 from bench.loop import Step, train_epoch
-from bench.prepare import factors
-from bench.rates import Rates
 from bench.replay import Replayed, replayed
 from pipelines.base import Pipeline
-from tests.made_optimizers import NAMES, make_net
+from tests.made_optimizers import NAMES, made_step, make_net
 from tests.tape import NotPermitted, capture
 
 CPU = torch.device("cpu")
 EPOCHS, BATCH, IMAGES = 3, 8, 29
+STEPS = EPOCHS * (IMAGES // BATCH)
 CAPTURABLE = [name for name in NAMES if optimizers.catalog.get(name).capturable]
 
 
@@ -34,25 +29,6 @@ def fed(policy: str = "flip_crop", pipeline: str = "native[eager]") -> Pipeline:
     whole = pipelines.load("shapes").train
     images = replace(whole, images=whole.images[:IMAGES], labels=whole.labels[:IMAGES])
     return pipelines.build(pipeline, images, policy, batch_size=BATCH)
-
-
-def made_step(net: nn.Module, name: str, *, average: str = "none") -> Step:
-    entry = optimizers.catalog.get(name)
-    recipe = replace(entry.default_recipe(BATCH), average=average)
-    steps = EPOCHS * (IMAGES // BATCH)
-    freezing = Freezing(net, steps)
-    optimizer = entry.build(net, recipe)
-    return Step(
-        model=net,
-        optimizer=optimizer,
-        schedule=Rates(optimizer, factors(optimizer, recipe, steps), steps),
-        autocast=partial(torch.autocast, "cpu", enabled=False),
-        label_smoothing=recipe.label_smoothing,
-        passes=entry.passes,
-        freezing=freezing if freezing.changes else None,
-        average=None if average == "none" else WeightAverage(net, recipe, steps),
-        recent=deque(maxlen=2) if entry.settles else None,
-    )
 
 
 def remembered(net: nn.Module) -> Callable[[], None]:
@@ -78,7 +54,7 @@ def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> Replayed:
 def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The losses of the epochs and the weights at the end, step by step."""
     net = make_net(more.pop("net", "cnn2"))
-    step = made_step(net, name, **more)
+    step = made_step(net, name, steps=STEPS, **more)
     torch.manual_seed(7)
     sums = [train_epoch(step, pipeline.epoch(index), CPU) for index in range(EPOCHS)]
     return sums, net.state_dict()
@@ -87,7 +63,7 @@ def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], 
 def again(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The same by what was captured."""
     net = make_net(more.pop("net", "cnn2"))
-    replay = taped(made_step(net, name, **more), net, pipeline)
+    replay = taped(made_step(net, name, steps=STEPS, **more), net, pipeline)
     return [replay.epoch(pipeline, index) for index in range(EPOCHS)], net.state_dict()
 
 
@@ -124,7 +100,7 @@ def test_averages_of_the_weights_go_on_beside_it(average: str) -> None:
 def test_a_net_that_freezes_on_the_way_has_a_graph_for_each_state(name: str) -> None:
     with fed("alternating_flip_crop") as pipeline:
         net = make_net("airnet94")
-        replay = taped(made_step(net, name), net, pipeline)
+        replay = taped(made_step(net, name, steps=STEPS), net, pipeline)
         assert len(replay.graphs) == 2
         same(launched(name, pipeline, net="airnet94"), again(name, pipeline, net="airnet94"))
 
@@ -144,7 +120,7 @@ def test_batches_of_other_pipelines_are_copied_in() -> None:
 def test_what_a_net_drops_is_drawn_anew_at_each_replay() -> None:
     with fed("none") as pipeline:
         net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 10))
-        step = made_step(net, "sgd")
+        step = made_step(net, "sgd", steps=STEPS)
         images_BCHW, labels = next(iter(pipeline.epoch(0)))
         replay = replayed(step, (images_BCHW, labels), capture, remembered(net), step.states)
         sums = []
@@ -162,7 +138,7 @@ def test_a_capture_leaves_everything_as_it_was() -> None:
     with fed() as pipeline:
         net = make_net("cnn2")
         before = {name: value.clone() for name, value in net.state_dict().items()}
-        step = made_step(net, "adamw")
+        step = made_step(net, "adamw", steps=STEPS)
         rates = [float(group["lr"]) for group in step.optimizer.param_groups]
         replay = taped(step, net, pipeline)
         torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)

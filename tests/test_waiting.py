@@ -8,24 +8,22 @@ they cost nothing, on a GPU each of them stops the queue and forbids a CUDA grap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial, partialmethod
+from functools import cache, partialmethod
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import architectures
 import pipelines
 from bench import optimizers
-from bench.freezing import Freezing
 from bench.loop import Step, train_epoch
-from bench.prepare import factors
-from bench.rates import Rates
 from pipelines import augmentations
 from pipelines.base import Pipeline
 from pipelines.sources.base import Images
+from tests.made_optimizers import made_step
 from tests.test_optimizers import WAITING
 from tests.waiting import waits
 
@@ -74,22 +72,6 @@ def source() -> Images:
 
 def built(policy: str) -> Pipeline:
     return pipelines.build("native[eager]", source(), policy, batch_size=8)
-
-
-def made_step(net: nn.Module, optimizer_name: str, steps: int) -> Step:
-    entry = optimizers.catalog.get(optimizer_name)
-    recipe = entry.default_recipe(8)
-    freezing = Freezing(net, steps)
-    optimizer = entry.build(net, recipe)
-    return Step(
-        model=net,
-        optimizer=optimizer,
-        schedule=Rates(optimizer, factors(optimizer, recipe, steps), steps),
-        autocast=partial(torch.autocast, "cpu", enabled=False),
-        label_smoothing=0.1,
-        passes=entry.passes,
-        freezing=freezing if freezing.changes else None,
-    )
 
 
 def counters(step: Step) -> list[Tensor]:

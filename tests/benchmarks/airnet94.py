@@ -14,7 +14,6 @@ said, the suite in any case. Prints JSON, and its progress to standard error.
 """
 
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -65,7 +64,7 @@ class Suite:
     """What a run of the suite does, a step at a time."""
 
     def __init__(self) -> None:
-        self.draft, self.parts = prepared(cell_of_airnet94(), tempfile.mkdtemp())
+        self.draft, self.parts = prepared(cell_of_airnet94())
         fresh_step(self.parts)(*first_batch(self.parts.pipeline))
 
     def steps(self) -> Iterator[None]:

@@ -13,7 +13,6 @@ first with a bootstrap interval. What `bench/threads.py` and `bench/prepare.py` 
 import itertools
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ STEPS, WARM_UP = 4, 3
 Setting = tuple[int, str, str]
 
 
-def side(architecture: str, setting: Setting, folder: str) -> tuple[Step, Batch]:
+def side(architecture: str, setting: Setting) -> tuple[Step, Batch]:
     """The step of a net under a setting, warmed up, and a batch for it."""
     threads, layout, mode = setting
     torch.set_num_threads(threads)
@@ -49,7 +48,7 @@ def side(architecture: str, setting: Setting, folder: str) -> tuple[Step, Batch]
         architecture=architecture, width=budget.width, batch_size=budget.batch_size,
         pipeline="native[eager]", compile=mode == "compiled", epochs=1000,
     )  # fmt: skip
-    _, parts = prepared(run, folder)
+    _, parts = prepared(run)
     parts.net.module.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
     images_BCHW, labels = next(iter(parts.pipeline.epoch(0)))
     batch = images_BCHW.contiguous(memory_format=LAYOUTS[layout]), labels
@@ -61,15 +60,14 @@ def side(architecture: str, setting: Setting, folder: str) -> tuple[Step, Batch]
 def measured(architecture: str, settings: Sequence[Setting], rounds: int) -> dict[str, object]:
     """All settings of one net, in turns."""
     seconds: dict[Setting, list[float]] = {setting: [] for setting in settings}
-    with tempfile.TemporaryDirectory() as folder:
-        sides = {setting: side(architecture, setting, folder) for setting in settings}
-        for number in range(rounds):
-            for setting in settings if number % 2 else reversed(settings):
-                step, batch = sides[setting]
-                torch.set_num_threads(setting[0])
-                start = time.perf_counter()
-                train_epoch(step, [batch] * STEPS, CPU)
-                seconds[setting].append((time.perf_counter() - start) / STEPS)
+    sides = {setting: side(architecture, setting) for setting in settings}
+    for number in range(rounds):
+        for setting in settings if number % 2 else reversed(settings):
+            step, batch = sides[setting]
+            torch.set_num_threads(setting[0])
+            start = time.perf_counter()
+            train_epoch(step, [batch] * STEPS, CPU)
+            seconds[setting].append((time.perf_counter() - start) / STEPS)
     first = seconds[settings[0]]
     return {
         " ".join(map(str, (f"threads={setting[0]}", *setting[1:]))): {

@@ -1,7 +1,5 @@
 """What a run of the suite trains with, for benchmarks that take its steps themselves."""
 
-from pathlib import Path
-
 import torch
 
 from bench.cell import Run
@@ -12,8 +10,8 @@ from pipelines import sources
 CPU = torch.device("cpu")
 
 
-def prepared(run: Run, folder: str | Path) -> tuple[Draft, Parts]:
-    """Net, pipelines and images of a run on the CPU; a folder for what it would leave."""
-    job = Job(run=run, folder=str(folder), data_dir=str(sources.default_data_dir()))
+def prepared(run: Run) -> tuple[Draft, Parts]:
+    """Net, pipelines and images of a run on the CPU, which leaves nothing behind."""
+    job = Job(run=run, folder="", data_dir=str(sources.default_data_dir()))
     draft = Draft(job=job)
     return draft, prepare(draft, Shared(), CPU)

@@ -14,7 +14,6 @@ over that of the bare loop with a bootstrap interval.
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -73,8 +72,8 @@ def measured(
         architecture=architecture, width=width, batch_size=batch_size, pipeline="native[eager]",
         compile=compiled, epochs=1000,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, computing(run.cell):
-        _, parts = prepared(run, folder)
+    with computing(run.cell):
+        _, parts = prepared(run)
         step = fresh_step(parts)
         other = bare(step)
         batch = next(iter(parts.pipeline.epoch(0)))

@@ -26,6 +26,7 @@ def test_the_smoke_grid_runs(tmp_path: Path) -> None:
         assert record.cell.device == DEVICE
         if DEVICE == "cuda":
             assert record.cell.precision == "bf16"
+            assert record.compiled
             assert record.timings.train_device_s
             assert record.timings.train_device_s <= 1.01 * record.timings.train_s
             assert record.memory.torch_gib
