@@ -68,10 +68,10 @@ class Trial:
 
 def start_child(store: Store, name: str, compiled_code: Path) -> Worker:
     """Starts a child whose output goes to the log of that name."""
-    log = store.log_path(name)
-    log.unlink(missing_ok=True)  # an earlier call's last words are not this one's
     settings = {"TORCHINDUCTOR_CACHE_DIR": str(compiled_code)}
-    return Worker.start(name, log, module="bench.loader_worker", settings=settings)
+    return Worker.start(
+        name, store.fresh_log(name), module="bench.loader_worker", settings=settings
+    )
 
 
 def ask(child: Worker, order: Order | None, kind: type[ReplyT], timeout_s: float) -> ReplyT:

@@ -72,6 +72,17 @@ class Store:
         """Where the output of a run goes; its folder exists after the call."""
         return self._inside("logs") / f"{run_id}.log"
 
+    def fresh_log(self, run_id: str) -> Path:
+        """Likewise, with nothing there: an earlier attempt's last words are not this one's.
+
+        Raises:
+            StoreError: They cannot be removed.
+        """
+        log = self.log_path(run_id)
+        with explained(f"remove the old log {log}"):
+            log.unlink(missing_ok=True)
+        return log
+
     def tensorboard_path(self, run: Run) -> Path:
         """Folder of a run's event files: the name to read, the id to tell budgets apart."""
         return self.tensorboard_folder() / f"{slug(run.name, keep='_')}_{run.id[:8]}"

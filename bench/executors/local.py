@@ -199,9 +199,7 @@ class LocalExecutor:
         yield message  # with its turn over: whoever hears it may begin the next
 
     def _follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
-        log = Store(Path(job.folder)).log_path(job.run.id)
-        with explained(f"remove the old log {log}"):
-            log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
+        log = Store(Path(job.folder)).fresh_log(job.run.id)
         try:
             worker = self._worker_for(job, log)
             worker.send(job)

@@ -113,8 +113,7 @@ class RayCluster:
             self._task = ray.remote(serve).options(
                 **self._needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
             )
-        log = Store(Path(job.folder)).log_path(job.run.id)
-        log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
+        Store(Path(job.folder)).fresh_log(job.run.id)
         ticket = self._task.remote(
             msgspec.json.encode(job), self.timeout_s, ENGINE, self._ours, os.environ.get(THREADS)
         )

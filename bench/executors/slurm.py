@@ -151,8 +151,7 @@ class SlurmCluster:
         return names
 
     def _submit(self, job: Job, name: str) -> "submitit.Job[None]":
-        log = Store(Path(job.folder)).log_path(job.run.id)
-        log.unlink(missing_ok=True)  # an earlier attempt's last words are not this one's
+        Store(Path(job.folder)).fresh_log(job.run.id)
         line, words = msgspec.json.encode(job), str(self._folder / name)
         threads = os.environ.get(THREADS)
         handle: submitit.Job[None] = self._executor.submit(
