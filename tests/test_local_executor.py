@@ -1,5 +1,6 @@
 """Runs that end badly: each becomes a row with its reason, and the others go on."""
 
+import errno
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ import pytest
 from bench.draft import Job
 from bench.executors import Watcher, local
 from bench.executors.local import LocalExecutor, Worker, WorkerLost, cause_of_death, tail
+from bench.files import StoreError
 from bench.record import Record
 from tests.made import made_run
 
@@ -241,6 +243,23 @@ def test_closing_in_the_middle_of_a_run_ends_it_and_gives_its_record(tmp_path: P
         next(records)
     (cut_off,) = executor.interrupted()
     assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
+    assert set(children_of(os.getpid())) == before
+
+
+@pytest.mark.usefixtures("actor")
+@pytest.mark.parametrize("early", [False, True])
+def test_a_log_that_cannot_be_written_is_told_before_the_run(
+    early: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    before = set(children_of(os.getpid()))
+    worker = Worker.start("", Path(os.devnull)) if early else None
+    executor = LocalExecutor(timeout_s=60.0, next_worker=worker)
+    monkeypatch.setattr(Path, "touch", read_only)
+    with pytest.raises(StoreError, match=r"cannot write \S+\.log: Read-only file system"):
+        next(executor.run([made_job(tmp_path, "plays")], quiet()))
     assert set(children_of(os.getpid())) == before
 
 

@@ -200,6 +200,8 @@ class LocalExecutor:
 
     def _follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
         log = Store(Path(job.folder)).fresh_log(job.run.id)
+        with explained(f"write {log}"):  # a worker that has begun already could not say so
+            log.touch()
         try:
             worker = self._worker_for(job, log)
             worker.send(job)
