@@ -130,22 +130,25 @@ def loaders(
     )
 
     def work() -> int:
+        from bench.environment import probe_while_importing
+        from bench.report.loaders import check_form, render
+
+        check_form(form)
+        probe = probe_while_importing("torch")  # before anything else imports torch
         from bench import loader_plan as planning
         from bench import loaders as measuring
         from bench.console import Console, terminal
         from bench.loader_record import LoadersRecord
         from bench.plugins import used
-        from bench.report.loaders import check_form, render
 
-        check_form(form)
         console = Console(file=sys.stderr)
         with used(plugin or ()) as plugins:
             if verify:
                 from bench import verifying
 
-                tried = verifying.verify_all(*verifying.choose(options), console.progress)
+                tried = verifying.verify_all(*verifying.choose(options, probe), console.progress)
                 return verifying.show(tried, form, console.progress, partial(typer.echo, nl=False))
-            plan = planning.make(options, console.progress)
+            plan = planning.make(options, console.progress, probe)
         for text in (*plan.notices, *plugins.told()):
             console.notice(text)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import environment
+from bench.environment import Probe
 from bench.errors import UsageError
 from bench.loader_record import LoadersRecord
 from bench.record import Reads
@@ -81,8 +82,13 @@ class Plan:
     series_s: float = SERIES_S
 
 
-def make(options: Options, report: Report) -> Plan:
+def make(options: Options, report: Report, probe: Probe | None = None) -> Plan:
     """Resolves device, source and pipelines; measures nothing and writes nothing.
+
+    Args:
+        options: What was asked for.
+        report: Gets lines about progress.
+        probe: What the device can do, if somebody has tried it.
 
     Raises:
         UsageError: Something that was asked for does not exist or cannot be had.
@@ -92,7 +98,7 @@ def make(options: Options, report: Report) -> Plan:
     from pipelines import building
 
     check(options)
-    probe = environment.probe()
+    probe = probe or environment.probe()
     notices: list[str] = []
     device = choose_device(options.device, probe, [])
     if options.device == "auto" and device == "cpu":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench import environment
+from bench.environment import Probe
 from bench.errors import UsageError
 from bench.loader_plan import Options, check, choose_candidates
 from bench.plan import choose_device
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 FORMS = ("rich", "md", "csv", "json")
 
 
-def choose(options: Options) -> tuple[list[str], str]:
+def choose(options: Options, probe: Probe) -> tuple[list[str], str]:
     """The pipelines and the device that were asked for.
+
+    Args:
+        options: What was asked for.
+        probe: What the device can do.
 
     Raises:
         UsageError: One of them does not exist, or cannot be had.
     """
     check(options)
-    device = choose_device(options.device, environment.probe(), [])
+    device = choose_device(options.device, probe, [])
     wanted = replace(options, augmentation="none")
     return [candidate.name for candidate in choose_candidates(wanted, device)], device
 
