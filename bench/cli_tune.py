@@ -1,5 +1,6 @@
 """`bench tune` on the command line."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from bench.cli_options import (
 from bench.guarding import guarded
 
 if TYPE_CHECKING:
-    from bench.environment import Probe
+    from bench.executors.early import Early
 
 
 def tune(
@@ -66,15 +67,15 @@ def tune(
     )
 
     def work() -> int:
-        from bench.environment import probe_while_importing
+        from bench.executors.early import begin
 
-        probe = probe_while_importing("torch")
-        from bench.plugins import used
+        with closing(begin(hire=True)) as early:
+            from bench.plugins import used
 
-        with used(options.plugins) as plugins:
-            return carry_out(probe, plugins.told())
+            with used(options.plugins) as plugins:
+                return carry_out(early, plugins.told())
 
-    def carry_out(probe: "Probe", told: list[str]) -> int:
+    def carry_out(early: "Early", told: list[str]) -> int:
         from datetime import UTC, datetime
 
         from bench import plan as planning
@@ -87,7 +88,7 @@ def tune(
         from bench.tune import tune as search
 
         console = Console()
-        plan = planning.make(options, console.progress, probe)
+        plan = planning.make(options, console.progress, early.probe)
         for text in (*plan.notices, *told):
             console.notice(text)
         known = recipe_files.read(save) if save is not None and save.exists() else []
@@ -98,6 +99,7 @@ def tune(
                 console,
                 command=command_line(),
                 timeout_s=timeout,
+                early=early,
             )
         except Interrupted:
             typer.echo(f"bench: interrupted; to go on: {command_line()}", err=True)

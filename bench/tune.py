@@ -17,6 +17,7 @@ from bench import plan as planning
 from bench.cell import Cell, Run
 from bench.console_base import Reporter
 from bench.execute import execute
+from bench.executors.early import Early
 from bench.plan import Plan
 from bench.recipe_files import untuned
 from bench.record import Record
@@ -155,7 +156,13 @@ def rungs(trials: int) -> Iterator[tuple[int, int]]:
 
 
 def tune(
-    base: Plan, search: Search, console: Reporter, *, command: str, timeout_s: float
+    base: Plan,
+    search: Search,
+    console: Reporter,
+    *,
+    command: str,
+    timeout_s: float,
+    early: Early | None = None,
 ) -> list[Found]:
     """Searches for every net and optimizer of the plan's cells.
 
@@ -165,12 +172,13 @@ def tune(
         console: Shows what is trained.
         command: For the records.
         timeout_s: Longest that one run may take.
+        early: Has the first worker, perhaps.
 
     Raises:
         Interrupted: It was stopped; calling it again goes on.
         StoreError: The folder cannot be written or is in use.
     """
-    train = _Trainer(base, console, command, timeout_s)
+    train = _Trainer(base, console, command, timeout_s, early)
     defaults = base_cells([run.cell for run in base.runs])
     left = {cell: contenders(cell, search.trials) for cell in defaults}
     scores: Mapping[Cell, list[float]] = {}
@@ -202,6 +210,7 @@ class _Trainer:
     console: Reporter
     command: str
     timeout_s: float
+    early: Early | None
 
     def __call__(self, cells: Sequence[Cell], seeds: range) -> Mapping[Cell, list[float]]:
         """Accuracies by cell; a run that did not end well counts as 0."""
@@ -219,7 +228,12 @@ class _Trainer:
         plan = planning.sort_out(step, False, self.console.progress)
         self.console.plan(plan)
         outcome = execute(
-            plan, self.console, command=self.command, timeout_s=self.timeout_s, fail_fast=False
+            plan,
+            self.console,
+            command=self.command,
+            timeout_s=self.timeout_s,
+            fail_fast=False,
+            early=self.early,
         )
         if outcome.interrupted:
             raise Interrupted

@@ -15,6 +15,7 @@ from bench import plan as planning
 from bench import tune as tuning
 from bench.cell import Cell
 from bench.console import Console
+from bench.environment import Probe
 from bench.execute import Outcome
 from bench.plan import Plan
 from bench.recipe_files import DEFAULT_ORIGIN, Book, read, render
@@ -24,6 +25,7 @@ from bench.setting import BUDGETS, Setting
 from bench.store import Store
 from bench.tune import Found, Interrupted, Search, contenders, origin, rungs, tune
 from tests.made import made_record, made_run
+from tests.made_device import device_is
 
 SETTING = Setting(
     source="shapes",
@@ -199,6 +201,7 @@ def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> 
 
 def bench_tune(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Any:
     """`bench tune` over the made plan."""
+    device_is(monkeypatch, Probe(cuda_problem="none"))
     monkeypatch.setattr(planning, "make", lambda options, report, probe: plan(folder, BASE))
     return CliRunner().invoke(cli.app, ["tune", "--trials", "4", *arguments])
 

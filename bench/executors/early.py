@@ -16,6 +16,7 @@ from bench.executors.local import Worker, WorkerLost
 from bench.files import StoreError
 from bench.importing import importing
 from bench.messages import read_probed
+from bench.signals import stops_held
 
 
 @dataclass(kw_only=True)
@@ -40,7 +41,8 @@ class Early:
     def close(self) -> None:
         """Ends the worker, unless it was taken."""
         if self.worker is not None:
-            self.worker.stop()
+            with stops_held():
+                self.worker.stop()
             self.worker = None
 
 
