@@ -12,6 +12,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a sixth of the time tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 # A job in the background inherits that it ignores these; the processes that tests stop must not.
 for number, handler in (
     (signal.SIGINT, signal.default_int_handler),
