@@ -25,7 +25,8 @@ def test_the_committed_table_is_made_from_the_figures_beside_it() -> None:
 
 def test_every_benchmark_is_in_the_table() -> None:
     scripts = {path.stem for path in Path(table.__file__).parent.glob("[!_]*.py")}
-    assert scripts - SHARED | {"loaders"} == set(table.FIGURES)
+    others = {"loaders", "airnet94_whole"}  # a command of the suite, and the same script at length
+    assert scripts - SHARED | others == set(table.FIGURES)
 
 
 @pytest.mark.parametrize(("stall_pct", "holds"), [(2.0, "yes"), (2.01, "**no**")])

@@ -92,6 +92,9 @@ def airnet94(found: Found) -> Iterator[Figure]:
             yield at_most(what, ratio, 0.8, more=more)
         else:
             yield Figure(what=what, measured=f"{ratio:g}{more}")
+    for side, (six, one) in found.get("accuracies_six_views_one_view", {}).items():
+        what = f"accuracy after {found['steps']} steps, %: {side}"
+        yield Figure(what=what, measured=f"{100 * six:.2f} by six views, {100 * one:.2f} by one")
 
 
 def loaders(found: Found) -> Iterator[Figure]:
@@ -212,6 +215,7 @@ FIGURES: dict[str, Callable[[Found], Iterator[Figure]]] = {
     "suite_steps": suite_steps,
     "cpu_settings": cpu_settings,
     "airnet94": airnet94,
+    "airnet94_whole": airnet94,
     "loaders": loaders,
     "native_stall": native_stall,
     "native_memory": native_memory,
