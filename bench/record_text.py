@@ -79,7 +79,7 @@ def _as_anybody_may_write_it(text: bytes) -> Record:
     try:
         plain = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:  # msgspec's own, bad UTF-8, too deep a nesting
-        raise RecordError(f"not JSON: {error}") from error
+        raise RecordError(f"not JSON: {error!s:.{LONGEST_REASON}}") from error
     if not isinstance(plain, dict):
         raise RecordError("not a record: the file holds no JSON object")
     version = plain.get("schema_version")
