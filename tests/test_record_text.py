@@ -175,6 +175,6 @@ def test_a_record_with_the_right_hash_but_wrong_fields_is_refused() -> None:
 
 
 def test_what_is_no_json_deep_inside_is_told_shortly() -> None:
-    with pytest.raises(RecordError, match="^not JSON: ") as refused:
+    with pytest.raises(RecordError, match=r"^not JSON: ") as refused:
         decode(b"[" * 500 + b"1e999" + b"]" * 500)
     assert len(str(refused.value)) < 400
