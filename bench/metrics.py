@@ -6,7 +6,6 @@ Every score is a ratio of counts, so it is worked out from counts, as a float of
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -14,8 +13,7 @@ from torch.nn import functional as F
 
 from bench.reaching import time_to_accuracy_s
 from bench.record import Metrics, PerClass, Point
-
-Counts = list[list[int]]
+from bench.scores import OfClass, accuracy, macro, of_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,59 +25,14 @@ class Scores:
     macro_f1: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class OfClass:
-    """What was counted of one class."""
-
-    right: int
-    images: int
-    guesses: int
-
-    @property
-    def precision(self) -> float:
-        """Share of the guesses that are right; 0 of none."""
-        return _share(self.right, self.guesses)
-
-    @property
-    def recall(self) -> float:
-        """Share of the images that are found; 0 of none."""
-        return _share(self.right, self.images)
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of the two."""
-        return _share(2 * self.right, self.images + self.guesses)
-
-
-def confusion(logits_NK: Tensor, labels_N: Tensor) -> Counts:
+def confusion(logits_NK: Tensor, labels_N: Tensor) -> list[list[int]]:
     """Images of each class (rows) by the class that they were taken for (columns)."""
     classes = logits_NK.shape[1]
     pairs_N = labels_N * classes + logits_NK.argmax(dim=1)
-    counts: Counts = torch.bincount(pairs_N, minlength=classes**2).view(classes, classes).tolist()
+    counts: list[list[int]] = (
+        torch.bincount(pairs_N, minlength=classes**2).view(classes, classes).tolist()
+    )
     return counts
-
-
-def of_classes(counts: Counts) -> list[OfClass]:
-    """What a confusion matrix says of each class."""
-    guesses = [sum(column) for column in zip(*counts, strict=True)]
-    return [
-        OfClass(right=row[label], images=sum(row), guesses=guesses[label])
-        for label, row in enumerate(counts)
-    ]
-
-
-def macro(score: str, classes: Sequence[OfClass]) -> float:
-    """Mean of a score over the classes; one without images and guesses does not count."""
-    return fmean(getattr(one, score) for one in classes if one.images or one.guesses)
-
-
-def accuracy(classes: Sequence[OfClass]) -> float:
-    """Share of all images that are right."""
-    return _share(sum(one.right for one in classes), sum(one.images for one in classes))
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
 
 
 def quick_scores(logits_NK: Tensor, labels_N: Tensor) -> Scores:

@@ -102,17 +102,13 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Ceiling:
     pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
     net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
     update_key = f"{net_key} by {cell.optimizer}"
-    for key, first_s, compiled in (
-        (pipeline_key, first_batch_s, of_pipeline),
-        (net_key, max(0.0, compile_s), cache.new()),
-        (update_key, update_s, Counter[str]()),
-    ):
-        shared.first_cost_s.setdefault(key, first_s)
-        shared.first_compiled.setdefault(key, compiled)
-    draft.timings["first_batch_s"] = shared.first_cost_s[pipeline_key]
-    draft.timings["compile_s"] = shared.first_cost_s[net_key] + shared.first_cost_s[update_key]
+    once_s, code = shared.first_cost_s, shared.first_compiled
+    draft.timings["first_batch_s"] = once_s.setdefault(pipeline_key, first_batch_s)
+    draft.timings["compile_s"] = once_s.setdefault(
+        net_key, max(0.0, compile_s)
+    ) + once_s.setdefault(update_key, update_s)
     draft.compiled = origin_of_code(
-        shared.first_compiled[pipeline_key] + shared.first_compiled[net_key]
+        code.setdefault(pipeline_key, of_pipeline) + code.setdefault(net_key, cache.new())
     )
     ceiling = Ceiling(parts=parts, batch=batch)
     ceiling.try_to_replay(draft)

@@ -1,7 +1,6 @@
 """Whether the figures of a record agree with each other, and the record with its own run."""
 
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -9,6 +8,7 @@ from itertools import pairwise
 from bench.ranges import LARGEST_STALL_PCT
 from bench.reaching import time_to_accuracy_s
 from bench.record import Metrics, Record
+from bench.scores import accuracy, macro, of_classes
 
 SINGLE = 1e-5  # relative: what 32 bits lose in a score
 CLOCK = 1e-6
@@ -108,31 +108,21 @@ def _speed(record: Record) -> Iterator[str]:
 
 def _scores(metrics: Metrics) -> Iterator[str]:
     """All scores follow from the confusion matrix; a class that nothing is said of counts not."""
-    counts = metrics.confusion
-    total = sum(map(sum, counts))
-    predicted = [sum(column) for column in zip(*counts, strict=True)]
-    found: dict[str, list[float]] = {"precision": [], "recall": [], "f1": []}
-    for label, scores in enumerate(metrics.per_class):
-        right, support = counts[label][label], sum(counts[label])
-        if scores.support != support:
-            yield f"{_named(scores.name)} has {scores.support} images, in the confusion {support}"
-        said = {
-            "precision": _share(right, predicted[label]),
-            "recall": _share(right, support),
-            "f1": _share(2 * right, predicted[label] + support),
-        }
-        for name, value in said.items():
-            if not _agree(getattr(scores, name), value):
-                yield _differs(f"the {name} of {_named(scores.name)}", getattr(scores, name), value)
-            if predicted[label] + support:
-                found[name].append(value)
-    means = {name: statistics.fmean(values) if values else 0.0 for name, values in found.items()}
-    right = sum(counts[label][label] for label in range(len(counts)))
+    classes = of_classes(metrics.confusion)
+    for one, scores in zip(classes, metrics.per_class, strict=True):
+        if scores.support != one.images:
+            yield (
+                f"{_named(scores.name)} has {scores.support} images, in the confusion {one.images}"
+            )
+        for name in ("precision", "recall", "f1"):
+            said, found = getattr(scores, name), getattr(one, name)
+            if not _agree(said, found):
+                yield _differs(f"the {name} of {_named(scores.name)}", said, found)
     for name, value in (
-        ("accuracy", _share(right, total)),
-        ("macro_f1", means["f1"]),
-        ("precision", means["precision"]),
-        ("recall", means["recall"]),
+        ("accuracy", accuracy(classes)),
+        ("macro_f1", macro("f1", classes)),
+        ("precision", macro("precision", classes)),
+        ("recall", macro("recall", classes)),
     ):
         if not _agree(getattr(metrics, name), value):
             yield _differs(name, getattr(metrics, name), value)
@@ -144,10 +134,6 @@ def _named(name: str) -> str:
 
 def _differs(name: str, said: float, found: float) -> str:
     return f"{name} is {said:.6g}, by its confusion matrix {found:.6g}"
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
 
 
 def _agree(one: float, other: float) -> bool:
