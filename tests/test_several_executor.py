@@ -4,6 +4,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ def _no_child_is_left() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("actor")
-def test_every_run_is_recorded_once_and_each_model_has_one_worker_on_one_gpu(
+def test_every_run_is_recorded_once_and_a_gpu_has_one_worker_for_each_of_its_models(
     tmp_path: Path,
 ) -> None:
     jobs = [
@@ -167,11 +168,13 @@ def test_every_run_is_recorded_once_and_each_model_has_one_worker_on_one_gpu(
     assert sorted(record.run_id for record in found) == sorted(job.run.id for job in jobs)
     assert sorted(job.run.id for job in started) == sorted(job.run.id for job in jobs)
     assert {record.status for record in found} == {"ok"}
-    places = defaultdict(set)
+    workers = defaultdict(list)
     for record in found:
-        places[record.cell.width].add((record.environment["gpu"], record.environment["pid"]))
-    assert all(len(place) == 1 for place in places.values())
-    assert {gpu for place in places.values() for gpu, _ in place} == set(DEVICES)
+        workers[record.environment["gpu"]].append((record.cell.width, record.environment["pid"]))
+    assert set(workers) == set(DEVICES)
+    for taken_here in workers.values():  # a GPU that was done first may have helped the other
+        changes = [found for found, _ in groupby(taken_here)]
+        assert len(changes) == len({width for width, _ in changes}) == len(set(changes))
 
 
 @pytest.mark.usefixtures("actor")

@@ -103,7 +103,7 @@ def busy_neighbours() -> Iterator[None]:
 @pytest.mark.skipif(sys.platform != "linux", reason="known on Linux only")
 def test_other_processes_on_the_cpu(tmp_path: Path) -> None:
     with busy_neighbours():
-        record = run(tmp_path, epochs=12)
+        record = run(tmp_path, epochs=3)
     found = record.conditions
     assert found.cpu_others_pct is not None
     assert found.cpu_idle_pct is not None
