@@ -16,12 +16,16 @@ ImageSize = Annotated[
 ]
 Decode = Annotated[
     bool,
-    typer.Option("--decode", help="Pipelines that can decode a folder's files in each epoch."),
+    typer.Option(
+        "--decode", help="Let pipelines that can decode a folder's files anew in each epoch."
+    ),
 ]
-Instead = Annotated[str | None, typer.Option(help="Of all cells, instead of the grid's.")]
+Instead = Annotated[
+    str | None, typer.Option(help="Have this one in all cells instead of the grid's.")
+]
 Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
 Select = Annotated[
-    str, typer.Option("-k", help="Only cells whose name matches: 'resnet18 and not adamw'.")
+    str, typer.Option("-k", help="Only cells whose name contains: 'resnet18 and not adamw'.")
 ]
 Scale = Annotated[str | None, typer.Option(help="full or cpu; chosen by the device if left out.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs instead of the scale's.")]

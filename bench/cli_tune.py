@@ -32,7 +32,9 @@ def tune(
     seeds: Annotated[int, typer.Option(min=2, help="Of the confirmation.")] = 5,
     architecture: Annotated[str | None, typer.Option(help="Only this net.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer.")] = None,
-    augmentation: Annotated[str, typer.Option(help="The policy to search with.")] = "flip_crop",
+    augmentation: Annotated[
+        str, typer.Option(help="The augmentation to search with.")
+    ] = "flip_crop",
     pipeline: Annotated[str, typer.Option(help="The pipeline to search with.")] = "native",
     plugin: Plugin = None,
     source: Source = "auto",

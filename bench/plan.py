@@ -143,10 +143,10 @@ def check(options: Options) -> None:
             raise UsageError(f"{name} is at least 1, got {number}")
         if number is not None and number > most:
             raise UsageError(f"{name} is at most {most:,}, got {number}")
-    if options.seed is not None and (options.seed not in SEEDS or options.seeds != 1):
-        raise UsageError(
-            f"--seed takes one number from 0 to {SEEDS[-1]}, without --seeds, got {options.seed}"
-        )
+    if options.seed is not None and options.seed not in SEEDS:
+        raise UsageError(f"--seed takes one number from 0 to {SEEDS[-1]}, got {options.seed}")
+    if options.seed is not None and options.seeds != 1:
+        raise UsageError("--seed is for one seed and --seeds for the first few: leave one out")
     shards.parse(options.shard)
     if options.target is not None and not 0 < options.target <= 1:
         raise UsageError(f"--target is a share in (0, 1], as in 0.9 for 90 %, got {options.target}")
@@ -217,7 +217,7 @@ def choose_cells(options: Options, setting: Setting) -> list[Cell]:
             cells = grid.unique([_with(setting, cell, axis, wanted) for cell in cells])
     if options.epochs is not None:
         cells = grid.unique([replace(cell, epochs=options.epochs) for cell in cells])
-    return apply_changes(select(cells, options.select), changes)
+    return apply_changes(select(cells, options.select, registry.elsewhere), changes)
 
 
 def _with(setting: Setting, cell: Cell, axis: str, name: str) -> Cell:

@@ -72,6 +72,14 @@ def defaults(kind: str) -> list[str]:
     return [entry.name for entry in listing(kind) if entry.default]
 
 
+def elsewhere(word: str) -> str:
+    """How to train what exists and the chosen grid lacks; "" for a word that is no entry's name."""
+    for axis, catalog in zip(AXES, CATALOGS.values(), strict=True):
+        if word in catalog.entries:
+            return f"the grid lacks it, --{axis} {word} puts it in all cells"
+    return ""
+
+
 def versions(cell: Cell) -> dict[str, Version]:
     """The versions of the entries that a cell is made of.
 

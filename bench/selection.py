@@ -14,8 +14,15 @@ OPERATORS = ("and", "or", "not")
 Test = Callable[[str], bool]
 
 
-def select(cells: Sequence[Cell], expression: str) -> list[Cell]:
+def select(
+    cells: Sequence[Cell], expression: str, hint: Callable[[str], str] = lambda word: ""
+) -> list[Cell]:
     """The cells whose name matches `expression`; all of them for an empty one.
+
+    Args:
+        cells: To choose from.
+        expression: What -k takes.
+        hint: What to do about a word that no cell has, "" where that is not known.
 
     Raises:
         UsageError: The expression is malformed, names a word no cell has, or matches nothing.
@@ -23,7 +30,7 @@ def select(cells: Sequence[Cell], expression: str) -> list[Cell]:
     if not expression.strip():
         return list(cells)
     names = [cell.name for cell in cells]
-    test = _Parser(expression, names).parse()
+    test = _Parser(expression, names, hint).parse()
     chosen = [cell for cell in cells if test(cell.name)]
     if not chosen:
         raise UsageError(f"-k {expression!r} matches none of the grid's {len(cells)} cells")
@@ -39,9 +46,10 @@ def only(name: str, names: Iterable[str]) -> str:
 class _Parser:
     """Recursive descent: or, then and, then not, then a bracket or a word."""
 
-    def __init__(self, expression: str, names: Sequence[str]) -> None:
+    def __init__(self, expression: str, names: Sequence[str], hint: Callable[[str], str]) -> None:
         self._expression = expression
         self._names = names
+        self._hint = hint
         self._tokens = _TOKEN.findall(expression)
         self._depth = 0
 
@@ -91,6 +99,8 @@ class _Parser:
             known = sorted({part for name in self._names for part in name.split("/")})
             near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}? " if near else ""
+            if said := self._hint(word):
+                hint = f"{said}; "
             raise UsageError(f"-k: no cell has {word!r}: {hint}words are {', '.join(known)}")
         return lambda name: word in name
 

@@ -105,6 +105,7 @@ def test_nothing_is_reached_or_missed_without_a_validation_set() -> None:
     matrix = build([made_record(protocol="speedrun", time_to_accuracy_s=None)])
     assert "not reached" not in render(matrix, "md") + render(matrix, "csv")
     assert "speedrun protocol" in render(matrix, "md")
+    assert "target" not in matrix.title
 
 
 def test_a_failed_cell_is_a_row_with_its_reason() -> None:

@@ -9,7 +9,6 @@ single steps by far more than data costs, so the stall is that of the median ste
 interval over the pairs. The time inside `next` alone is given beside it. Prints JSON.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from tests.benchmarks.as_worker import begin_as_worker  # noqa: E402
+
+if __name__ == "__main__":
+    begin_as_worker()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

@@ -3,16 +3,15 @@
     python tests/benchmarks/suite_steps.py [SECONDS] [eager|compiled]
 
 cnn4 and resnet18 as scale cpu has them, and resnet18 at its full width with few images a step; SGD,
-cached batches of generated images. The suite's side is what a run does (`bench.loop.train_epoch`
-with the step that `bench.prepare` makes); the other is written by hand: forward, loss, backward,
-update, no more. Both train the same net by the same optimizer, as two nets lie differently in
-memory, which alone makes some percent. A turn is a few steps, which side first changes; as many
-pairs of turns as fit into SECONDS for each net and mode (120 unless said; 20 pairs at least), eager
-and compiled unless said. Prints JSON: pairs, seconds of a step, and the throughput of the suite
-over that of the bare loop with a bootstrap interval.
+cached batches of generated images, in a process with the settings of a worker. The suite's side is
+what a run does (`bench.loop.train_epoch` with the step that `bench.prepare` makes); the other is
+written by hand: forward, loss, backward, update, no more. Both train the same net by the same
+optimizer, as two nets lie differently in memory, which alone makes some percent. A turn is a few
+steps, which side first changes; as many pairs of turns as fit into SECONDS for each net and mode
+(120 unless said; 20 pairs at least), eager and compiled unless said. Prints JSON: pairs, seconds of
+a step, and the throughput of the suite over that of the bare loop with a bootstrap interval.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +20,10 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from tests.benchmarks.as_worker import begin_as_worker  # noqa: E402
+
+if __name__ == "__main__":
+    begin_as_worker()
 
 import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
