@@ -99,7 +99,7 @@ def _describe_gpu(device: str) -> dict[str, Any]:
 
     properties = torch.cuda.get_device_properties(0)
     values = (
-        nvidia_smi("driver_version"),
+        _driver(),
         properties.name,
         str(properties.uuid).removeprefix("GPU-")[:MARK_LENGTH],
         torch.cuda.device_count(),
@@ -107,6 +107,11 @@ def _describe_gpu(device: str) -> dict[str, Any]:
         f"{properties.major}.{properties.minor}",
     )
     return dict(zip(names, values, strict=True))
+
+
+@cache
+def _driver() -> str | None:
+    return nvidia_smi("driver_version")  # a process of its own, which takes some tenths of a second
 
 
 def host_mark() -> str:

@@ -16,6 +16,7 @@ Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
 Compiled = Literal["", "anew", "from cache", "partly from cache"]
 GRAPH = "one CUDA graph"  # `Record.stepping`, or this with a reason:
 LAUNCHED = "launched one operation at a time: "
+CAPTURE_FAILED = "a CUDA graph of it failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,6 +225,11 @@ class Record:
     def name(self) -> str:
         """The run's name: cell and seed."""
         return f"{self.cell.name}/seed{self.seed}"
+
+    @property
+    def ends_worker(self) -> bool:
+        """Whether device and libraries may be in any state after it, so that its process ends."""
+        return self.status != "ok" or CAPTURE_FAILED in self.stepping
 
     @property
     def run(self) -> Run:

@@ -1,12 +1,14 @@
 """A training step as a CUDA graph: captured once, then replayed without Python."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from bench.clock import synchronize
 from bench.loop import Step
 from pipelines.base import Batch, Cursor, Pipeline
 
@@ -56,11 +58,35 @@ class CudaCapture:
             for generator in draws:
                 graph.register_generator_state(generator)
             # Other threads may use the device meanwhile: a loader's pins memory.
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            with (
+                generators_left_free(draws, self._stream),
+                torch.cuda.graph(
+                    graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+                ),
             ):
                 work()
         return graph
+
+
+@contextmanager
+def generators_left_free(
+    draws: Sequence[torch.Generator], stream: torch.cuda.Stream
+) -> Iterator[None]:
+    """Captures nothing, and well, if the capture in the `with` block fails.
+
+    Up to torch 2.11 one that fails leaves its generators in the belief that it goes on, and they
+    draw no more: neither in this run, which goes on without a graph, nor in others of the process.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # the first error is the one to tell
+            nothing = torch.cuda.CUDAGraph()
+            for generator in draws:
+                nothing.register_generator_state(generator)
+            with torch.cuda.graph(nothing, stream=stream):
+                torch.zeros(1, device=stream.device)
+        raise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +166,8 @@ def replayed(
     for state in states:
         step.go_to(state)
         graphs[state] = capture(work, () if cursor is None else cursor.generators)
+        graphs[state].replay()  # now: the first time brings the graph to the device
+    synchronize(device)  # what it cannot do is said here, where it costs no run
     begin_anew()
     return Replayed(
         step=step,

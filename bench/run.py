@@ -99,6 +99,7 @@ def warm_up(draft: Draft, shared: Shared, parts: Parts) -> Ceiling:
             compile_s += cold_evaluation_s - warm_evaluation_s
     step.settle()
     step.resume()
+    fit_net(parts)  # what its libraries load at the first use is not the run's to pay
     pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
     net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
     update_key = f"{net_key} by {cell.optimizer}"
@@ -229,13 +230,19 @@ def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> Non
 
 def fit_to_data(draft: Draft, parts: Parts, clock: TrainingClock) -> None:
     """Lets the net fit what it does not train (whitening) to training images, on the clock."""
-    fitting = architectures.get(parts.cell.architecture).fit
-    if fitting is None:
+    if architectures.get(parts.cell.architecture).fit is None:
         return
     with clock.running():
+        fit_net(parts)
+    draft.timings["fit_s"] = clock.wall_s
+
+
+def fit_net(parts: Parts) -> None:
+    """Fits what the net does not train to the first training images, if it has such a part."""
+    fitting = architectures.get(parts.cell.architecture).fit
+    if fitting is not None:
         images = parts.training.images[:FITTING_IMAGES].to(parts.device)
         fitting(parts.net.module, normalise(images, parts.training, torch.float32))
-    draft.timings["fit_s"] = clock.wall_s
 
 
 def evaluate_validation(draft: Draft, parts: Parts) -> Scores | None:

@@ -11,7 +11,7 @@ from bench import optimizers
 from bench.draft import Draft
 from bench.loop import Step, train_epoch
 from bench.prepare import Parts, begin_anew, fresh_step
-from bench.record import GRAPH, LAUNCHED
+from bench.record import CAPTURE_FAILED, GRAPH, LAUNCHED
 from bench.replay import Capture, CudaCapture, Replayed, replayed
 from pipelines.base import Batch, Cursor
 
@@ -63,7 +63,7 @@ def try_to_capture(
     except Exception as error:  # noqa: BLE001 - the run goes on without, and says so
         traceback.print_exc()
         said = next(iter(str(error).splitlines()), type(error).__name__)
-        reason = f"a CUDA graph of it failed ({said:.{LONGEST_REASON}})"
+        reason = f"{CAPTURE_FAILED} ({said:.{LONGEST_REASON}})"
         draft.stepping = LAUNCHED + reason
         draft.timing_suspect.append(f"each step was launched by Python, as {reason}")
         return None

@@ -32,7 +32,7 @@ NEEDED = ("bench.run", "bench.tensorboard.events", "torch._dynamo")
 
 
 def main() -> None:
-    """Serves jobs until standard input ends or a run ends other than "ok"."""
+    """Serves jobs until standard input ends or a run leaves the process in any state."""
     work(begin())
 
 
@@ -61,7 +61,7 @@ def work(messages: IO[bytes], import_s: float = 0.0) -> None:
     for line in sys.stdin.buffer:
         record = serve(read_job(line), shared, messages, import_s)
         send(messages, Done(record=record))
-        if record.status != "ok":
+        if record.ends_worker:
             return
 
 

@@ -8,7 +8,7 @@ cost a few bytes a sample. Without an NVIDIA driver the same ops run on DALI's C
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +43,9 @@ class DaliPipeline(Pipeline):
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
         order = self.permutation(index)
-        labels = self._labels_N[order.to(request.device)]
+        on_device = order.to(request.device)  # once: a copy of each batch's would wait for the GPU
+        labels = self._labels_N[on_device]
+        fed = on_device if self._feed.gpu else order
         generator = torch.Generator().manual_seed(derive_seed(request.seed, "draws", index))
         flipped_N = flipped(request, index).to(torch.int32)
         shares: deque[Tensor | None] = deque()
@@ -51,7 +53,9 @@ class DaliPipeline(Pipeline):
         try:
             for step, labels_B in enumerate(labels):
                 while scheduled < min(step + PREFETCH, len(order)):
-                    shares.append(self._submit(order[scheduled], generator, flipped_N))
+                    draws, share_B = self._plan.draw(generator, flipped_N[order[scheduled]])
+                    shares.append(share_B)
+                    self._submit(order[scheduled], fed[scheduled], draws)
                     scheduled += 1
                 x_BCHW = self._take()
                 yield x_BCHW, self._mixed(labels_B, shares.popleft())
@@ -71,24 +75,20 @@ class DaliPipeline(Pipeline):
             torch.Generator().manual_seed(0), torch.zeros(count, dtype=torch.int32)
         )
         try:
-            engine.start([feed.batch(first_B) for _ in range(PREFETCH)], draws)
+            fed_B = first_B.to(request.device) if feed.gpu else first_B
+            engine.start([feed.batch(fed_B) for _ in range(PREFETCH)], draws)
         except RuntimeError as error:
             raise feed.explain(first_B, error) from error
         return engine
 
-    def _submit(
-        self, index_B: Tensor, generator: torch.Generator, flipped_N: Tensor
-    ) -> Tensor | None:
-        """Starts on a batch; gives each image's own share where the policy mixes."""
+    def _submit(self, index_B: Tensor, fed_B: Tensor, draws: Sequence[Tensor]) -> None:
+        """Starts on a batch; `fed_B` are its samples where the feed wants them."""
         assert self._engine is not None, "the pipeline is closed"
-        draws, share_B = self._plan.draw(generator, flipped_N[index_B])
-        try:
-            self._engine.submit(self._feed.batch(index_B), draws)
-        except RuntimeError as error:
-            self._running.append(index_B)
-            raise self._failed(error) from error
         self._running.append(index_B)
-        return share_B
+        try:
+            self._engine.submit(self._feed.batch(fed_B), draws)
+        except RuntimeError as error:
+            raise self._failed(error) from error
 
     def _take(self) -> Tensor:
         assert self._engine is not None, "the pipeline is closed"
@@ -109,7 +109,7 @@ class DaliPipeline(Pipeline):
         if share_B is None:
             return labels_B
         classes = len(self.request.images.classes)
-        return mixed_labels(labels_B, share_B.to(labels_B.device), classes)
+        return mixed_labels(labels_B, share_B.to(labels_B.device, non_blocking=True), classes)
 
     def close(self) -> None:
         self._engine = None

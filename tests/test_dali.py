@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from pipelines import building
 from pipelines.augmentations import Augmentation
 from pipelines.base import derive_seed
 from pipelines.dali import problem
+from pipelines.dali_ops.engines import OnOneStream
 from pipelines.ops import (
     Affine,
     AlternatingFlip,
@@ -104,3 +106,33 @@ def test_images_of_one_channel(variant: str) -> None:
 def test_a_cutout_larger_than_the_images_is_refused(variant: str) -> None:
     with pytest.raises(ValueError, match="Cutout of 17 pixels does not fit images of"):
         epoch(variant, noise(), (Cutout(size=SIZE + 1),))
+
+
+class AsOnAGpu:
+    """A tensor that refuses the handle of torch's default stream, as those on a GPU do."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._tensor.__dlpack_device__()
+
+    def __dlpack__(self, *, stream: int | None = None) -> object:
+        assert stream == -1, f"unsupported stream on CUDA: {stream}."
+        return self._tensor.__dlpack__(stream=stream)
+
+
+@pytest.mark.parametrize("asked", [0, None, 1])
+def test_dali_needs_not_know_torchs_stream(asked: int | None) -> None:
+    tensor = torch.arange(6, dtype=torch.uint8)
+    given = OnOneStream(AsOnAGpu(tensor))  # type: ignore[arg-type]
+    assert given.__dlpack_device__() == tensor.__dlpack_device__()
+    assert torch.equal(from_dlpack(given.__dlpack__(stream=asked)), tensor)
+
+
+def test_dynamic_mode_takes_what_has_dlpack_alone() -> None:
+    from nvidia.dali.experimental import dynamic
+
+    images_NHW = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 4)
+    taken = dynamic.as_batch(OnOneStream(images_NHW), layout="HW")
+    assert torch.equal(taken.torch(), images_NHW)

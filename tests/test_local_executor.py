@@ -60,7 +60,7 @@ ACTOR = """
 import os, subprocess, sys, time
 from bench.draft import Draft
 from bench.messages import Done, EpochDone, Ready, read_job, send
-from bench.record import Failure
+from bench.record import CAPTURE_FAILED, LAUNCHED, Failure
 from tests.made import made_curve
 
 out = os.fdopen(os.dup(1), "wb")
@@ -87,6 +87,8 @@ for line in sys.stdin.buffer:
         os._exit(3)
     if part == "is_killed":
         os.kill(os.getpid(), 9)
+    if part == "has_no_graph":
+        draft.stepping = LAUNCHED + CAPTURE_FAILED
     if part == "fails":
         send(out, Done(record=draft.record("crashed", Failure(type="E", message="boom"))))
         break
@@ -202,6 +204,14 @@ def test_a_dead_worker_is_noticed_though_its_child_holds_the_pipe_and_both_are_e
     assert "exit code 3" in record.error.message
     child = int(record.error.traceback.split()[-1])
     wait_until_gone(child)
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_worker_whose_capture_failed_is_not_used_again(tmp_path: Path) -> None:
+    jobs = [made_job(tmp_path, "has_no_graph", seed, compile=True) for seed in range(2)]
+    records = list(LocalExecutor(timeout_s=60.0).run(jobs, quiet()))
+    assert [record.status for record in records] == ["ok", "ok"]
+    assert len({record.environment["pid"] for record in records}) == 2
 
 
 @pytest.mark.usefixtures("actor")

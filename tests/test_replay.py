@@ -3,8 +3,10 @@
 On a CPU a tape stands in for the CUDA graph (`tests/tape.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 import pipelines
 from bench import optimizers
 from bench.loop import Step, train_epoch
-from bench.replay import Replayed, replayed
+from bench.replay import Replayed, generators_left_free, replayed
 from pipelines.base import Pipeline
 from tests.made_optimizers import NAMES, made_step, make_net
 from tests.tape import NotPermitted, capture
@@ -160,3 +162,29 @@ def test_a_cursor_begins_again_after_the_last_batch() -> None:
         whole = pipeline.steps_per_epoch
         torch.testing.assert_close(labels[:whole], labels[whole:])
         torch.testing.assert_close(labels[:whole], [labels_B for _, labels_B in pipeline.epoch(0)])
+
+
+def test_generators_of_a_capture_that_fails_are_freed_by_one_that_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[object] = []
+
+    class Nothing:
+        def register_generator_state(self, generator: torch.Generator) -> None:
+            done.append(generator)
+
+    @contextmanager
+    def graph(made: Nothing, stream: Any) -> Iterator[None]:
+        done.append(stream)
+        yield
+        done.append("ended")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Nothing)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    draws, stream = torch.Generator(), SimpleNamespace(device="cpu")
+    with generators_left_free([draws], stream):  # type: ignore[arg-type]
+        pass
+    assert not done
+    with pytest.raises(ValueError, match="first"), generators_left_free([draws], stream):  # type: ignore[arg-type]
+        raise ValueError("the first error")
+    assert done == [draws, stream, "ended"]

@@ -1,7 +1,8 @@
 """Runs jobs in worker processes on this machine, one at a time.
 
 A worker keeps its process as long as its runs end well and the next job shares its compiled model.
-A run that ends otherwise ends its worker, since the device or the libraries may be in any state.
+A run that ends otherwise, or whose CUDA graph failed, ends its worker: the device or the libraries
+may be in any state.
 """
 
 import os
@@ -162,7 +163,7 @@ class LocalExecutor:
             for job in jobs:
                 watcher.started(job)
                 record = self._run_one(job, watcher)
-                if record.status != "ok":
+                if record.ends_worker:
                     self.stop()
                 self._draft = None
                 yield record

@@ -98,7 +98,7 @@ class Lane:
         try:
             while (draft := self._inbox.get()) is not None:
                 for message in self.executor.follow(draft.job, draft):
-                    if isinstance(message, Done) and message.record.status != "ok":
+                    if isinstance(message, Done) and message.record.ends_worker:
                         self.executor.stop()
                     self.news.put((self, message))
         except BaseException as error:  # noqa: BLE001 - the main thread raises it

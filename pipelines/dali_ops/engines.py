@@ -122,7 +122,8 @@ class DynamicEngine(Engine):
         as_batch = self._dynamic.as_batch
         arrays = [fed, *(draw.numpy() for draw in draws)]
         with self._context:
-            given = as_batch(fed, layout=self._feed.layout or None)
+            whole = OnOneStream(fed) if isinstance(fed, Tensor) else fed
+            given = as_batch(whole, layout=self._feed.layout or None)
             images = self._feed.images(self._operators, given)
             inputs = [as_batch(array) for array in arrays[1:]]
             self._made.append(carry_out(self._plan, self._operators, images, inputs))
@@ -132,6 +133,23 @@ class DynamicEngine(Engine):
         with self._context:
             x_BHWC: Tensor = self._made.popleft().torch()
         return x_BHWC
+
+
+class OnOneStream:
+    """A tensor for DALI's dynamic mode, which works on torch's own stream: none waits for another.
+
+    DALI asks for that stream by its handle, which is 0 for torch's default stream; DLPack has no
+    such number, and torch refuses it.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        return self._tensor.__dlpack_device__()
+
+    def __dlpack__(self, *, stream: int | None = None) -> Any:
+        return self._tensor.__dlpack__(stream=-1)  # "no stream has to wait"
 
 
 def device_id(device: torch.device) -> int:

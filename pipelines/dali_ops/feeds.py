@@ -36,7 +36,7 @@ class Feed(ABC):
 
     @abstractmethod
     def batch(self, index_B: Tensor) -> Any:
-        """What to feed for the samples int64 (B,), on the CPU."""
+        """What to feed for the samples int64 (B,), which are on the GPU if `gpu` is set."""
 
     @abstractmethod
     def images(self, operators: Operators, fed: Any) -> Any:
@@ -73,7 +73,6 @@ class ArrayFeed(Feed):
     def batch(self, index_B: Tensor) -> Any:
         slot_BHWC = self._slots[self._next][: len(index_B)]
         self._next = (self._next + 1) % len(self._slots)
-        index_B = index_B.to(slot_BHWC.device)
         torch.index_select(self._images_NHWC, 0, index_B, out=slot_BHWC)
         return slot_BHWC if self.gpu else slot_BHWC.numpy()
 

@@ -6,6 +6,7 @@ from functools import cache
 
 import kornia.augmentation as K
 import torch
+from kornia.augmentation.base import _BasicAugmentationBase
 from kornia.geometry.transform import hflip
 from torch import Tensor, nn
 
@@ -50,7 +51,7 @@ class Recipe:
 @cache
 def augmenter(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     """From uint8 (B, H, W, C) and what to mirror (B,) to a batch; made once in a process."""
-    steps = modules(recipe).to(recipe.device)
+    steps = drawing_on_the_host(modules(recipe).to(recipe.device))
 
     def augment(images_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
         x_BCHW = images_BHWC.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255.0
@@ -59,6 +60,18 @@ def augmenter(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
         return x_BCHW.to(recipe.dtype).contiguous(memory_format=recipe.memory_format)
 
     return compiled(augment) if recipe.compile else augment
+
+
+def drawing_on_the_host(steps: nn.ModuleList) -> nn.ModuleList:
+    """The same, with all that is drawn drawn on the CPU, where Kornia's generators want it.
+
+    `to` moves their samplers to the device; they bring every draw back to the CPU nevertheless,
+    and each time the host waits for all that the device has to do.
+    """
+    for module in steps.modules():
+        if isinstance(module, _BasicAugmentationBase):
+            module.set_rng_device_and_dtype(torch.device("cpu"), torch.float32)
+    return steps
 
 
 class Alternating(nn.Module):

@@ -1,0 +1,43 @@
+"""Kornia's parts: where they draw, and what their compiled form needs."""
+
+import pytest
+import torch
+
+from pipelines import kornia
+from pipelines.libraries import lack
+from pipelines.ops import Affine, ColorJitter, Crop, Cutout, HorizontalFlip, RandomResizedCrop
+
+pytestmark = pytest.mark.skipif(bool(lack("kornia")), reason="kornia is not installed")
+
+OPS = (Crop(), HorizontalFlip(), Cutout(size=4), ColorJitter(), Affine(), RandomResizedCrop())
+
+
+def test_it_draws_on_the_cpu_wherever_its_modules_are() -> None:
+    from kornia.augmentation.base import _BasicAugmentationBase
+
+    from pipelines.kornia_ops.ways import Recipe, drawing_on_the_host, modules
+
+    recipe = Recipe(
+        ops=OPS, image_size=(32, 32), mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"),
+        dtype=torch.float32, memory_format=torch.channels_last, compile=False,
+    )  # fmt: skip
+    steps = modules(recipe)
+    drawing = [part for part in steps.modules() if isinstance(part, _BasicAugmentationBase)]
+    assert len(drawing) == len(OPS) + 1  # and the normalisation
+    for part in drawing:  # as `to` does, to a type that it cannot have been before
+        part.set_rng_device_and_dtype(torch.device("cpu"), torch.float64)
+    assert drawing_on_the_host(steps) is steps
+    for part in drawing:
+        assert (part.device, part.dtype) == (torch.device("cpu"), torch.float32)
+        generator = part._param_generator
+        assert generator is None or generator.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("gpu", "cpu"), [("no gcc", ""), ("", "no g++"), ("", "")])
+def test_compiled_on_a_gpu_it_needs_both_compilers(
+    monkeypatch: pytest.MonkeyPatch, gpu: str, cpu: str
+) -> None:
+    monkeypatch.setattr(kornia, "compiler_problem", lambda *, gpu, said=(cpu, gpu): said[gpu])
+    assert bool(kornia.problem("compiled", "cuda")) == bool(gpu or cpu)
+    assert bool(kornia.problem("compiled", "cpu")) == bool(cpu)
+    assert kornia.problem("eager", "cuda") == ""
