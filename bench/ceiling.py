@@ -16,7 +16,7 @@ from bench.replay import Capture, Replayed
 from bench.stepping import capture_for, try_to_capture
 from pipelines.base import Batch
 
-LOOK_S = 0.2
+LOOK_S = 0.1
 FEWEST_STEPS = 2  # of a look: a single step may be an odd one
 LOOKS_WITHIN = 2  # a run, beside one before it and one after it
 
