@@ -10,6 +10,7 @@ from tests.benchmarks import table
 SHARED = {
     "side_by_side",
     "turns",
+    "as_worker",
     "prepared",
     "table",
     "jpeg_tree",

@@ -82,6 +82,18 @@ def test_the_matrix_is_what_its_command_shows() -> None:
     assert shown.strip() == done.stdout.strip()
 
 
+def test_the_runs_that_the_docs_show_are_in_the_reference() -> None:
+    runs = [
+        (r.run_id, r.name) for group in groups(REFERENCE) for r in Store(group.folder).records()
+    ]
+    text = README + (ROOT / "docs" / "reading.md").read_text(encoding="utf-8")
+    shown = re.findall(r"bench show ([a-z0-9_/]+)", text)
+    assert len(shown) >= 3
+    for words in shown:
+        found = [name for run_id, name in runs if run_id.startswith(words) or words in name]
+        assert len(found) == 1, words
+
+
 def test_the_reference_matrices_are_valid_and_name_their_command() -> None:
     found = groups(REFERENCE)
     assert found
@@ -93,4 +105,5 @@ def test_the_reference_matrices_are_valid_and_name_their_command() -> None:
         assert records
         assert all(record.status == "ok" for record in records)
         assert all(record.command.startswith("bench run") for record in records)
+        assert not any("--out" in record.command for record in records)
         assert (group.folder / "matrix.md").read_text() == render(build(records), "md")
