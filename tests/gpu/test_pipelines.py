@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines import dali
 from pipelines.base import normalise
 from pipelines.ops import Crop, HorizontalFlip
 from pipelines.verification.reference import Explainer
@@ -55,8 +56,10 @@ def test_ops_give_the_reference_pixels(variant: str) -> None:
 
 
 @cuda_alone
-@pytest.mark.parametrize("variant", ["native", "native[eager]"])
+@pytest.mark.parametrize("variant", ["native", "native[eager]", "dali"])
 def test_an_epoch_never_waits_for_the_device(variant: str) -> None:
+    if variant == "dali" and dali.problem("", DEVICE):
+        pytest.skip("dali is not installed")
     with build(variant, alike(512), (Crop(pad=2), HorizontalFlip()), device=DEVICE) as pipeline:
         for _ in pipeline.epoch(0):
             pass
