@@ -203,7 +203,13 @@ def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.Monke
     assert options_of(words) != options_of([])
 
 
-@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 1, "seeds": 2}])
-def test_one_seed_and_many_exclude_each_other(options: dict[str, int]) -> None:
-    with pytest.raises(planning.UsageError, match="--seed takes one number from 0 to"):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seed": -1}, "--seed takes one number from 0 to"),
+        ({"seed": 1, "seeds": 2}, "--seed is for one seed and --seeds for the first few"),
+    ],
+)
+def test_one_seed_and_many_exclude_each_other(options: dict[str, int], said: str) -> None:
+    with pytest.raises(planning.UsageError, match=said):
         planning.check(Options(**options))  # type: ignore[arg-type]
