@@ -15,6 +15,9 @@ LONGEST_REASON = 300  # characters: it may quote what stands in the file
 LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
 
 
+LINES = (b"\n", b"\n\t", b"\n\t\t")  # that begin in a record, by their depth
+
+
 class RecordError(ValueError):
     """A record that cannot be used; the message says what is wrong with it."""
 
@@ -59,7 +62,7 @@ def _as_written(text: bytes) -> Record | None:
     try:
         record = _decoder().decode(text)
         found = b'"content_hash":"%b"' % record.content_hash.encode()
-        content, *more = msgspec.json.format(text, indent=-1).split(found)
+        content, *more = _in_one_line(text).split(found)
         whole = content + b'"content_hash":""' + b"".join(more)
         if len(more) != 1 or hashlib.sha256(whole).hexdigest() != record.content_hash:
             return None
@@ -67,6 +70,15 @@ def _as_written(text: bytes) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if sound else None
+
+
+def _in_one_line(text: bytes) -> bytes:
+    """JSON without the space between its parts; a text of JSON holds no line feed and no tab."""
+    if text.startswith(b"{" + LINES[1]):  # as `as_text` leaves it: a fifth of the time
+        for space in reversed(LINES):
+            text = text.replace(space, b"")
+        return text
+    return msgspec.json.format(text, indent=-1)
 
 
 @cache
@@ -115,13 +127,35 @@ def _as_record(plain: dict[str, Any]) -> Record:
 
 
 def as_text(plain: dict[str, Any]) -> bytes:
-    """An entry a line for people, sorted; of very many classes, all in one line."""
-    short = msgspec.json.encode(plain, order="deterministic")
-    long = msgspec.json.format(short, indent=1) + b"\n"
-    text = long if len(long) <= LARGEST_FILE else short + b"\n"
+    """An entry a line for people, an epoch a line, sorted; without the space it is what is hashed.
+
+    Raises:
+        RecordError: It is too large.
+    """
+    entries = [_bytes(name) + b":" + _lines(value) for name, value in sorted(plain.items())]
+    text = b"{" + LINES[1] + (b"," + LINES[1]).join(entries) + LINES[0] + b"}" + LINES[0]
     if len(text) > LARGEST_FILE:
         raise RecordError(too_large(len(text)))
     return text
+
+
+def _lines(value: Any) -> bytes:
+    """A value of a record, its parts a line each."""
+    if isinstance(value, dict):
+        opening, closing = b"{", b"}"
+        parts = [_bytes(name) + b":" + _bytes(part) for name, part in sorted(value.items())]
+    elif isinstance(value, list | tuple):
+        opening, closing = b"[", b"]"
+        parts = [_bytes(part) for part in value]
+    else:
+        return _bytes(value)
+    if not parts:
+        return opening + closing
+    return opening + LINES[2] + (b"," + LINES[2]).join(parts) + LINES[1] + closing
+
+
+def _bytes(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="deterministic")
 
 
 def digest(plain: dict[str, Any]) -> str:

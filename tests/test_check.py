@@ -197,7 +197,7 @@ def test_a_damaged_record_is_set_aside_but_not_by_a_dry_run(store: Store, conten
 
 def test_a_newer_record_is_told_and_nothing_is_made_of_half_of_them(store: Store) -> None:
     path = first(store)
-    newer = path.read_bytes().replace(b'"schema_version": 1', b'"schema_version": 99')
+    newer = path.read_bytes().replace(b'"schema_version":1', b'"schema_version":99')
     path.write_bytes(newer)
     before = everything(store.folder)
     checked = looked(store)

@@ -202,6 +202,6 @@ def test_an_unreadable_record_is_refused_with_its_name(tmp_path: Path) -> None:
         read_sides(Asked(a=str(a), b=str(b)))
     newer = replace(some()[1], schema_version=99)
     Store(a).record_path(newer.run_id).write_bytes(encode(replace(newer, schema_version=1)).replace(
-        b'"schema_version": 1', b'"schema_version": 99'))  # fmt: skip
+        b'"schema_version":1', b'"schema_version":99'))  # fmt: skip
     with pytest.raises(StoreError, match="upgrade it"):
         read_sides(Asked(a=str(a), b=str(b)))

@@ -83,6 +83,19 @@ def test_keys_and_spaces_may_stand_otherwise(data: st.DataObject) -> None:
     assert decode(other.encode()) == decode(text)
 
 
+@pytest.mark.parametrize("inside", [b"\n", b"\t", b"\n\t\t"])
+def test_space_within_a_text_is_no_space_between_parts(inside: bytes) -> None:
+    text = encode(made_record(record={"environment": {"os": "here"}}))
+    with pytest.raises(RecordError, match="not JSON"):
+        decode(text.replace(b"here", b"he" + inside + b"re"))
+
+
+def test_an_epoch_is_a_line() -> None:
+    record = made_record(epochs=3)
+    lines = encode(record).splitlines()
+    assert sum(line.startswith(b'\t\t{"epoch":') for line in lines) == len(record.curve) == 3
+
+
 def test_a_record_says_its_hash_once() -> None:
     record = made_record(record={"environment": {"content_hash": "0" * 64}})
     text = encode(record)

@@ -130,7 +130,7 @@ def test_a_skipped_run_is_no_attempt(store: Store) -> None:
         (lambda text: b"", "not JSON"),
         (lambda text: text[: len(text) // 2], "not JSON"),
         (lambda text: b"\0" * len(text), "not JSON"),
-        (lambda text: text.replace(b'"seed": 1', b'"seed": 2'), "hash does not match"),
+        (lambda text: text.replace(b'"seed":1', b'"seed":2'), "hash does not match"),
     ],
 )
 def test_a_damaged_record_goes_to_quarantine(store: Store, damage: object, said: str) -> None:

@@ -150,7 +150,7 @@ def test_a_folder_of_strange_files_stops_nobody(tmp_path: Path) -> None:
 
 
 def test_a_hundred_megabytes_are_refused_at_little_cost() -> None:
-    text = GOOD[0].replace(b'"command": ""', b'"command": "' + b"x" * 100_000_000 + b'"')
+    text = GOOD[0].replace(b'"command":""', b'"command":"' + b"x" * 100_000_000 + b'"')
     assert len(text) > LARGEST_FILE
     tracemalloc.start()
     try:

@@ -116,7 +116,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda text: b"",
     "truncated": lambda text: text[: len(text) // 2],
     "garbled": lambda text: bytes(byte ^ 0x5A for byte in text),
-    "changed": lambda text: text.replace(b'"seed": 1', b'"seed": 2'),
+    "changed": lambda text: text.replace(b'"seed":1', b'"seed":2'),
 }
 
 
