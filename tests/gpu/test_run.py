@@ -41,5 +41,5 @@ def test_a_pipeline_is_measured_alone(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*/loaders.json")
     found = json.loads(path.read_text())
     assert found["device"] == DEVICE
-    assert [one["status"] for one in found["series"]] == ["ok"]
-    assert len(found["series"][0]["repeats"]) == 3
+    assert [row["status"] for row in found["rows"]] == ["ok"]
+    assert len(found["rows"][0]["repeats"]) == 3
