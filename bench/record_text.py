@@ -74,10 +74,8 @@ def _as_written(text: bytes) -> Record | None:
 
 def _in_one_line(text: bytes) -> bytes:
     """JSON without the space between its parts; a text of JSON holds no line feed and no tab."""
-    if text.startswith(b"{" + LINES[1]):  # as `as_text` leaves it: a fifth of the time
-        for space in reversed(LINES):
-            text = text.replace(space, b"")
-        return text
+    if text.startswith(b"{" + LINES[1]):  # as `as_text` leaves it: half the time
+        return text.translate(None, b"\n\t")
     return msgspec.json.format(text, indent=-1)
 
 
