@@ -150,7 +150,7 @@ def _records(group: Path, leave_out: Report, report: Report) -> dict[Path, Recor
     found = {}
     for path in records_in(group):
         try:
-            record = read_record(path)
+            record = read_record(Record, path)
         except RecordError as error:
             leave_out(f"{path} is damaged and left out: {error}")
         else:

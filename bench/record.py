@@ -4,7 +4,7 @@ Everything else (tables, CSV, plots) is derived from records and can be rebuilt 
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from bench.cell import Cell, Run, Version
 from bench.ranges import Amount, Count, Number, Share, StallPct
@@ -184,8 +184,10 @@ class Conditions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
-    """What one run left behind. See the classes above for units.
+class Glance:
+    """What one run left behind, but for its curve: all that a table of thousands needs.
+
+    See the classes above for units.
 
     Args:
         stepping: How a GPU was given its steps; "" on a CPU.
@@ -201,7 +203,6 @@ class Record:
     status: Status
     error: Failure | None = None
     timings: Timings = field(default_factory=Timings)
-    curve: tuple[Point, ...] = ()
     metrics: Metrics | None = None
     throughput: Throughput | None = None
     memory: Memory = field(default_factory=Memory)
@@ -237,3 +238,13 @@ class Record:
         return Run(
             cell=self.cell, seed=self.seed, versions=self.versions, fingerprint=self.fingerprint
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record(Glance):
+    """What one run left behind."""
+
+    curve: tuple[Point, ...] = ()
+
+
+RecordT = TypeVar("RecordT", bound=Glance)

@@ -4,14 +4,15 @@ from pathlib import Path
 
 from bench.files import StoreError, StrangeFile, move_aside, read_file
 from bench.printable import legible
-from bench.record import Record
-from bench.record_text import LARGEST_FILE, NewerRecord, RecordError, decode
+from bench.record import RecordT
+from bench.record_text import LARGEST_FILE, NewerRecord, RecordError, decode_as
 
 
-def read_record(path: Path, *, legibly: bool = False) -> Record | None:
+def read_record(kind: type[RecordT], path: Path, *, legibly: bool = False) -> RecordT | None:
     """The record in "<run_id>.json" or "<run_id>.<attempt>.json"; None when there is no such file.
 
     Args:
+        kind: `Record`, or `Glance` to leave the curve out.
         path: The file.
         legibly: Whether its texts are made safe to show.
 
@@ -19,13 +20,13 @@ def read_record(path: Path, *, legibly: bool = False) -> Record | None:
         RecordError: It is damaged.
         StoreError: It cannot be read, or a newer version of the suite wrote it.
     """
-    found = read_whole(path)
+    found = read_whole(kind, path)
     if found is None:
         return None
     return legible(*found) if legibly else found[0]
 
 
-def read_whole(path: Path) -> tuple[Record, bytes] | None:
+def read_whole(kind: type[RecordT], path: Path) -> tuple[RecordT, bytes] | None:
     """Likewise, with the bytes of the file.
 
     Raises:
@@ -41,7 +42,7 @@ def read_whole(path: Path) -> tuple[Record, bytes] | None:
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     try:
-        record = decode(content)
+        record = decode_as(kind, content)
     except NewerRecord as error:
         raise StoreError(f"{path} was {error}") from error
     if record.run_id != path.name.partition(".")[0]:

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from bench.record import Metrics, Record
+from bench.record import Glance, Metrics, Record
 
 
-def misfits(record: Record) -> Iterator[str]:
+def misfits(record: Glance) -> Iterator[str]:
     """What is out of order though every figure lies within its range, a few words each."""
     if record.throughput is not None and record.throughput.ceiling == 0:
         yield "throughput.ceiling is 0"

@@ -95,7 +95,7 @@ def found_in(group: Path, run_id: str, on_damage: Callable[[Path, str], None]) -
 
 def _found(path: Path, group: Path, on_damage: Callable[[Path, str], None]) -> Found | None:
     try:
-        whole = read_whole(path)
+        whole = read_whole(Record, path)
     except RecordError as error:
         on_damage(path, str(error))
         return None

@@ -38,9 +38,9 @@ def test_it_rests_while_records_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[bool] = []
     read = storing.read_record
 
-    def watched(path: Path, *, legibly: bool = False) -> Record | None:
+    def watched(kind: type[Record], path: Path, *, legibly: bool = False) -> Record | None:
         seen.append(gc.isenabled())
-        return read(path, legibly=legibly)
+        return read(kind, path, legibly=legibly)
 
     monkeypatch.setattr(storing, "read_record", watched)
     assert len(Store(tmp_path).records()) == 1

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from bench import record_text
 from bench.ranges import LARGEST
-from bench.record import SCHEMA_VERSION, Failure, Record, Throughput, Timings
-from bench.record_text import NewerRecord, RecordError, decode, encode
+from bench.record import SCHEMA_VERSION, Failure, Glance, Record, Throughput, Timings
+from bench.record_text import NewerRecord, RecordError, decode, decode_as, encode
 from tests.made import made_failure, made_record
 
 MEASURED = st.floats(0, LARGEST)
@@ -88,6 +88,23 @@ def test_space_within_a_text_is_no_space_between_parts(inside: bytes) -> None:
     text = encode(made_record(record={"environment": {"os": "here"}}))
     with pytest.raises(RecordError, match="not JSON"):
         decode(text.replace(b"here", b"he" + inside + b"re"))
+
+
+@pytest.mark.parametrize("record", [made_record(), made_failure()])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_glance_is_the_record_without_its_curve(record: Record, indent: int | None) -> None:
+    text = encode(record) if indent is None else json.dumps(json.loads(encode(record)), indent=1)
+    seen = decode_as(Glance, text if isinstance(text, bytes) else text.encode())
+    whole = decode(encode(record))
+    for field in fields(Glance):
+        assert getattr(seen, field.name) == getattr(whole, field.name)
+    assert (seen.name, seen.run, seen.ends_worker) == (whole.name, whole.run, whole.ends_worker)
+    assert {field.name for field in fields(Record)} - {f.name for f in fields(Glance)} == {"curve"}
+
+
+def test_a_glance_notices_a_change_in_the_curve_too() -> None:
+    with pytest.raises(RecordError, match="hash does not match"):
+        decode_as(Glance, encode(made_record()).replace(b'"epoch":1,', b'"epoch":2,'))
 
 
 def test_an_epoch_is_a_line() -> None:

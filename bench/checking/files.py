@@ -43,7 +43,7 @@ def read_all(folder: Path) -> Read:
         if path.suffix != ".json":
             continue
         try:
-            record = read_record(path)
+            record = read_record(Record, path)
         except RecordError as error:
             damaged[path] = str(error)
         except StoreError as error:

@@ -3,14 +3,14 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import pandas as pd
 
 from bench.cell import AXES, Cell
-from bench.record import Failure, Record
+from bench.record import Failure, Glance, RecordT
 from bench.report.rows import Key, budgets, grouped
 from bench.report.settings import differing_settings
 
@@ -32,7 +32,7 @@ HIGHER_IS_BETTER = frozenset({"accuracy", "one_view_accuracy", "macro_f1", "imag
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
+class Matrix(Generic[RecordT]):
     """The matrix of one group.
 
     Args:
@@ -45,10 +45,10 @@ class Matrix:
 
     title: str
     frame: pd.DataFrame
-    runs: tuple[tuple[Record, ...], ...]
+    runs: tuple[tuple[RecordT, ...], ...]
 
 
-def build(records: Iterable[Record], *, reference: bool = False) -> Matrix:
+def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[RecordT]:
     """The matrix of one group's records, sorted by time to accuracy, then accuracy.
 
     Args:
@@ -106,7 +106,7 @@ def _figures() -> list[str]:
     return [name for measure in MEASURES for name in (measure, f"{measure}_sd")]
 
 
-def _row(key: Key, runs: list[Record], budget: str) -> dict[str, Any]:
+def _row(key: Key, runs: Sequence[Glance], budget: str) -> dict[str, Any]:
     good = [run for run in runs if run.status == "ok" and run.metrics is not None]
     row: dict[str, Any] = {axis: getattr(key.cell, axis) for axis in AXES}
     row |= {"machine": key.machine, "source": key.cell.source, "scale": key.cell.scale}
@@ -140,7 +140,7 @@ def bound_by(stall_pct: float | None) -> str:
     return "pipeline" if stall_pct >= PIPELINE_BOUND_PCT else "both"
 
 
-def measures(run: Record) -> dict[str, float | None]:
+def measures(run: Glance) -> dict[str, float | None]:
     """What a run measured, by the columns of the matrix; None for what it has not."""
     metrics, throughput = run.metrics, run.throughput
     return {
@@ -157,7 +157,7 @@ def measures(run: Record) -> dict[str, float | None]:
     }
 
 
-def _reached(cell: Cell, good: list[Record]) -> int | None:
+def _reached(cell: Cell, good: Sequence[Glance]) -> int | None:
     """Seeds that reached the target; None where nothing was held out to see it by."""
     if cell.protocol == "speedrun":
         return None
@@ -177,7 +177,7 @@ def _mean_and_sd(values: Iterable[float | None]) -> tuple[float | None, float | 
     return mean, math.sqrt(squares / (len(known) - 1))
 
 
-def _status(good: int, bad: list[Record]) -> str:
+def _status(good: int, bad: Sequence[Glance]) -> str:
     if not bad:
         return "ok"
     counts = Counter(run.status for run in bad)

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.record import Record
 from bench.report import reasons
 from bench.report.made_of import NAME as MADE_OF
 from bench.report.made_of import made_of
@@ -84,7 +85,7 @@ def _policy(script: str) -> str:
     )
 
 
-def _title(content: Content, matrix: Matrix) -> str:
+def _title(content: Content, matrix: Matrix[Record]) -> str:
     return matrix.title if content.records else content.group.name
 
 
@@ -96,7 +97,7 @@ def _header(titles: Sequence[str]) -> str:
     return tag("header", tag("h1", "pipeline-bench report"), groups)
 
 
-def _group(content: Content, matrix: Matrix, title: str, prefix: str) -> str:
+def _group(content: Content, matrix: Matrix[Record], title: str, prefix: str) -> str:
     made = {
         "conclusions": _conclusions(content, prefix),
         "matrix": matrix_section(matrix, prefix),

@@ -78,7 +78,7 @@ def environment_section(records: Sequence[Record]) -> str:
     return plain_table(["what", "value"], rows) if rows else tag("p", "Nothing is recorded.")
 
 
-def times_section(matrix: Matrix) -> str:
+def times_section(matrix: Matrix[Record]) -> str:
     """Mean seconds of each part of a run by cell, over the seeds that ended well."""
     rows: list[Row] = []
     budgets = matrix.frame["budget"].tolist()

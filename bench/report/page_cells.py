@@ -14,7 +14,7 @@ LARGEST_CONFUSION = 20  # classes; of more the page lists what is most confused
 CONFUSED = 40
 
 
-def closer_section(matrix: Matrix, prefix: str) -> str:
+def closer_section(matrix: Matrix[Record], prefix: str) -> str:
     """A choice of cell and seed, and the data from which the page's script fills the rest."""
     if not matrix.runs:
         return ""

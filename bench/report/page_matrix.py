@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.cell import AXES
+from bench.record import Record
 from bench.report.columns import ABSENT, COLUMNS, laid_out, shown
 from bench.report.layout import Column
 from bench.report.matrix import Matrix
@@ -15,7 +16,7 @@ FILTERS = (*AXES, "status")
 NO_RUNS = "No runs are recorded here yet; `bench run` makes some."
 
 
-def matrix_section(matrix: Matrix, prefix: str) -> str:
+def matrix_section(matrix: Matrix[Record], prefix: str) -> str:
     """Filters and table; every row links to the closer look at its cell.
 
     Args:

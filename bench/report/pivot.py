@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench.cell import AXES
-from bench.record import Record
+from bench.record import RecordT
 from bench.report.columns import ABSENT, COLUMNS, TableError, shown
 from bench.report.layout import Column
 from bench.report.matrix import GROUP, MEASURES, bound_by, sort
@@ -110,9 +110,9 @@ def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[st
     return Pivot(metric=metric or "accuracy", axes=axes)
 
 
-def footings(records: Iterable[Record]) -> list[list[Record]]:
+def footings(records: Iterable[RecordT]) -> list[list[RecordT]]:
     """The records in parts that may be averaged, in the order of their first records."""
-    parts: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    parts: dict[tuple[object, ...], list[RecordT]] = defaultdict(list)
     for key, runs in grouped(records).items():
         same = tuple(getattr(key.cell, name) for name in FOOTING)
         parts[(*same, key.fingerprint, key.machine, key.torch)] += runs

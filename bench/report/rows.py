@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.cell import Cell, Version, number_of, plugins_of
-from bench.record import Record
+from bench.record import Glance, RecordT
 
 TITLE: tuple[str, ...] = (
     "machine",
@@ -74,14 +74,14 @@ class Key:
         return [parts[name] for name in names if parts.get(name)]
 
 
-def grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
+def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     """The runs of each row of the matrix."""
     found = list(records)
     usual_machine = _usual(_machine(record) for record in found)
     usual_torch = _usual(str(record.environment.get("torch") or "") for record in found)
     cells: dict[Cell, Cell] = {}
     identities: dict[Cell, Cell] = {}
-    rows: dict[_Place, list[Record]] = defaultdict(list)
+    rows: dict[_Place, list[RecordT]] = defaultdict(list)
     for record in found:
         cell = cells.get(record.cell)
         if cell is None:
@@ -107,7 +107,7 @@ def grouped(records: Iterable[Record]) -> dict[Key, list[Record]]:
     }
 
 
-def _machine(record: Record) -> str:
+def _machine(record: Glance) -> str:
     gpu, cpu = record.environment.get("gpu"), record.environment.get("cpu")
     if gpu or not cpu:
         return str(gpu or "")

@@ -1,13 +1,13 @@
 """The matrix as text: for a terminal, as Markdown, CSV, HTML, LaTeX or JSON."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bench.files import StoreError
-from bench.record import Record
+from bench.record import Glance, Record, RecordT
 from bench.report.cautions import cautions
 from bench.report.columns import COLUMNS, NOT_REACHED, TableError, laid_out, shown
 from bench.report.markup import csv
@@ -22,7 +22,7 @@ from pipelines.catalog import unknown_name
 
 
 def render(
-    matrix: Matrix,
+    matrix: Matrix[RecordT],
     form: Form = "rich",
     *,
     sort_by: str | None = None,
@@ -96,8 +96,8 @@ def render_all(
         )
     sheets = [
         sheet
-        for kept, reference in _chosen_groups(root, machine, expression, on_warning)
-        for sheet in _sheets(kept, reference, form, target, shape, sort_by, columns)
+        for kept, reference, notes in _told(root, machine, expression, target, on_warning)
+        for sheet in _sheets(kept, reference, form, notes, shape, sort_by, columns)
     ]
     if form == "csv":
         whole = pd.concat([sheet.frame for sheet in sheets], ignore_index=True)
@@ -108,17 +108,18 @@ def render_all(
 
 
 def _chosen_groups(
+    kind: type[RecordT],
     root: Path,
     machine: Collection[str],
     expression: str,
     on_warning: Callable[[str], None] | None,
-) -> list[tuple[list[Record], bool]]:
+) -> list[tuple[list[RecordT], bool]]:
     """The records of each group that `expression` chooses, and whether it is a reference."""
     found = {}
     for group in groups(root, machines=machine):
         store = Store(group.folder)
         warned = {"on_warning": on_warning} if on_warning else {}
-        found[group] = store.records(**warned, legibly=True)
+        found[group] = store.records_as(kind, **warned, legibly=True)
     if not any(found.values()):
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
     if not expression:  # thousands of records pass here
@@ -132,21 +133,33 @@ def _chosen_groups(
     ]
 
 
+def _told(
+    root: Path,
+    machine: Collection[str],
+    expression: str,
+    target: float | None,
+    on_warning: Callable[[str], None] | None,
+) -> Iterator[tuple[Sequence[Glance], bool, list[str]]]:
+    """Likewise, and what is to be said of them; curves are read where a target asks for them."""
+    if target is None:
+        for seen, reference in _chosen_groups(Glance, root, machine, expression, on_warning):
+            yield seen, reference, []
+        return
+    for whole, reference in _chosen_groups(Record, root, machine, expression, on_warning):
+        changed = retarget(whole, target)
+        yield changed.records, reference, [changed.note]
+
+
 def _sheets(
-    records: list[Record],
+    records: Sequence[Glance],
     reference: bool,
     form: Form,
-    target: float | None,
+    notes: Sequence[str],
     shape: Shape,
     sort_by: str | None,
     columns: Sequence[str] | None,
 ) -> list[Sheet]:
     """The tables of one group: one, or one for each footing where cells are averaged."""
-    notes: list[str] = []
-    if target is not None:
-        changed = retarget(records, target)
-        records = changed.records
-        notes.append(changed.note)
     made = []
     for part in footings(records) if shape else [records]:
         matrix, software = build(part, reference=reference), versions(part)
@@ -198,7 +211,9 @@ def _sheet(
     )
 
 
-def _pivot_sheet(matrix: Matrix, pivot: Pivot, notes: Sequence[str], software: str) -> Sheet:
+def _pivot_sheet(
+    matrix: Matrix[RecordT], pivot: Pivot, notes: Sequence[str], software: str
+) -> Sheet:
     table = pivoted(matrix.frame, pivot)
     down, across = table.axes
     header = COLUMNS[pivot.metric].header

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from bench.record import Record
+from bench.record import Glance
 
 NAMES = {"python": "Python", "pipeline_bench": "pipeline-bench"}
 SOFTWARE = ("pipeline_bench", "torch", "torchvision", "kornia", "dali", "timm", "cuda", "python")
 
 
-def versions(records: Iterable[Record]) -> str:
+def versions(records: Iterable[Glance]) -> str:
     """ "pipeline-bench 0.1.0 (commit 1a2b3c4), torch 2.11.0, ..."; several of one with "and"."""
     found = list(records)
     said = []
@@ -26,6 +26,6 @@ def versions(records: Iterable[Record]) -> str:
     return ", ".join(said)
 
 
-def _values(records: list[Record], name: str) -> list[str]:
+def _values(records: list[Glance], name: str) -> list[str]:
     values = {str(value) for record in records if (value := record.environment.get(name))}
     return sorted(values)
