@@ -1,8 +1,8 @@
 """One run, in process, on generated images: what it records and that it repeats bit for bit."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from bench import optimizers, stepping
 from bench import prepare as preparing
 from bench import run as running
 from bench.cell import Cell, Run
+from bench.clock import TrainingClock
 from bench.draft import Draft, Job
 from bench.freezing import Freezing
 from bench.record import Record
@@ -328,16 +329,25 @@ def test_what_a_fit_needs_is_loaded_off_the_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = replace(CELL, architecture="airnet94", pipeline="native[eager]", batch_size=100)
-    calls: list[Tensor] = []
+    calls: list[tuple[bool, Tensor]] = []
+    on_the_clock = [False]
     entry = architectures.get("airnet94")
 
+    class Watched(TrainingClock):
+        @contextmanager
+        def running(self) -> Iterator[None]:
+            on_the_clock[0] = True
+            with super().running():
+                yield
+            on_the_clock[0] = False
+
     def fit(net: nn.Module, images_NCHW: Tensor) -> None:
-        calls.append(images_NCHW)
-        time.sleep(2.0 if len(calls) == 1 else 0.0)  # as the first use of a library
+        calls.append((on_the_clock[0], images_NCHW))
         fit_whitening(net, images_NCHW)
 
+    monkeypatch.setattr(running, "TrainingClock", Watched)
     monkeypatch.setattr(architectures, "get", lambda name: replace(entry, fit=fit))
-    record = run(cell, tmp_path)
-    one, two = calls
+    run(cell, tmp_path)
+    (first, one), (second, two) = calls
+    assert (first, second) == (False, True)
     assert torch.equal(one, two)
-    assert record.timings.fit_s < 2.0 < record.timings.warmup_s

@@ -7,7 +7,6 @@ deliver by chance.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pytest
@@ -99,18 +98,11 @@ def test_seeds_repeat_and_labels_stay(variant: str, name: str) -> None:
     assert not torch.equal(results[0], results[2])
 
 
-@pytest.mark.parametrize(
-    ("name", "backend"),
-    # The ops of all three are trivialaugment's: to build the code of each takes half a minute.
-    [("trivialaugment", "inductor"), ("randaugment", "aot_eager"), ("autoaugment", "aot_eager")],
-)
-def test_compiled_without_breaks_and_equal_to_eager(
-    monkeypatch: pytest.MonkeyPatch, name: str, backend: str
-) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_without_breaks_and_equal_to_eager(name: str) -> None:
     problem = native.problem(native.COMPILED, "cpu")
     if problem:
         pytest.skip(problem)
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     images = made(np.stack([photo()] * 64 + [noisy()] * 64))
     results = []
     for variant in ("native[eager]", "native"):
