@@ -81,6 +81,11 @@ class Cell:
                 object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
+    def holds_out(self) -> bool:
+        """Whether there are validation images, by which alone a target is seen to be reached."""
+        return self.protocol == "validation"
+
+    @property
     def identity(self) -> "Cell":
         """Without what people wrote down about its recipe, which changes no outcome."""
         if self.recipe is None:

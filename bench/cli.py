@@ -94,7 +94,9 @@ def loaders(
         list[str] | None, typer.Option(help="Only this one; can be repeated (default: all).")
     ] = None,
     plugin: Plugin = None,
-    augmentation: Annotated[str, typer.Option(help="What each does.")] = "flip_crop_cutout",
+    augmentation: Annotated[
+        str, typer.Option(help="What each does to its images.")
+    ] = "flip_crop_cutout",
     batch_size: Annotated[
         list[int] | None,
         typer.Option(help="Can be repeated (default: 128, 512, 2048; on a GPU 50000 too)."),

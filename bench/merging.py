@@ -17,7 +17,7 @@ from bench.errors import UsageError
 from bench.examples import picture
 from bench.files import StoreError, StrangeFile, explained, make_folder, read_file
 from bench.groups import REFERENCE
-from bench.record import Record
+from bench.record import Glance
 from bench.record_files import read_record
 from bench.record_text import RecordError
 from bench.report.loaders_reading import FILE as LOADERS
@@ -163,7 +163,7 @@ def _surveyed(folder: Path) -> Source:
     run_ids, damaged, kinds = set(), {}, set()
     for path in records_in(folder):
         try:
-            record = read_record(Record, path)
+            record = read_record(Glance, path)
         except RecordError as error:
             damaged[path] = str(error)
         else:

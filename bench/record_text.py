@@ -12,8 +12,6 @@ from bench.strict_json import strict
 
 LONGEST_REASON = 300  # characters: it may quote what stands in the file
 LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
-
-
 LINES = (b"\n", b"\n\t", b"\n\t\t")  # that begin in a record, by their depth
 
 
@@ -61,11 +59,11 @@ def decode_as(kind: type[RecordT], text: bytes) -> RecordT:
     if len(text) > LARGEST_FILE:
         raise RecordError(too_large(len(text)))
     found = _as_written(kind, text)
-    if found is None:
-        record = _as_anybody_may_write_it(text)
-        assert isinstance(record, kind)
-        return record
-    return found
+    if found is not None:
+        return found
+    record = _as_anybody_may_write_it(text)
+    assert isinstance(record, kind)
+    return record
 
 
 def _as_written(kind: type[RecordT], text: bytes) -> RecordT | None:

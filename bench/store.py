@@ -18,7 +18,7 @@ source and scale:
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from bench.collecting import collector_rests
 from bench.derived import replace_files
 from bench.files import StoreError, explained, make_folder, settle_tree, slug, write_atomically
 from bench.groups import Group, group_folder, groups
-from bench.locks import Turn, held, serialized
+from bench.locks import Notice, Turn, held, serialized
 from bench.predictions import Predictions, packed, unpacked
 from bench.printable import printable
 from bench.record import Record, RecordT
@@ -40,8 +40,6 @@ from bench.record_text import RecordError, encode
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-Told = Callable[[str], None]
 
 
 def _to_stderr(message: str) -> None:
@@ -152,7 +150,7 @@ class Store:
         names = (path.name for path in self._attempts.glob(f"{run_id}.*.json"))
         return [int(number) for name in names if (number := name.split(".")[1]).isdecimal()]
 
-    def attempts(self, run_id: str, on_warning: Told = _to_stderr) -> list[Record]:
+    def attempts(self, run_id: str, on_warning: Notice = _to_stderr) -> list[Record]:
         """Earlier records of a run that was tried again, oldest first; damaged ones are moved."""
         current = self.read(run_id, on_warning)
         numbers = sorted(self._attempt_numbers(run_id))
@@ -162,7 +160,7 @@ class Store:
         found = (self._decode(Record, path, on_warning) for path in paths)
         return [record for record in found if record is not None]
 
-    def read(self, run_id: str, on_warning: Told = _to_stderr) -> Record | None:
+    def read(self, run_id: str, on_warning: Notice = _to_stderr) -> Record | None:
         """The record of a run; None when there is none or it was damaged (and moved away).
 
         Raises:
@@ -170,7 +168,7 @@ class Store:
         """
         return self._decode(Record, self.record_path(run_id), on_warning)
 
-    def records(self, on_warning: Told = _to_stderr, *, legibly: bool = False) -> list[Record]:
+    def records(self, on_warning: Notice = _to_stderr, *, legibly: bool = False) -> list[Record]:
         """All records, in the order of their ids.
 
         Args:
@@ -183,7 +181,7 @@ class Store:
         return self.records_as(Record, on_warning, legibly=legibly)
 
     def records_as(
-        self, kind: type[RecordT], on_warning: Told = _to_stderr, *, legibly: bool = False
+        self, kind: type[RecordT], on_warning: Notice = _to_stderr, *, legibly: bool = False
     ) -> list[RecordT]:
         """Likewise, each as a `Record` or as a `Glance`, which takes two thirds of the time."""
         with explained(f"read {self._records}"):
@@ -197,7 +195,7 @@ class Store:
             return [record for record in found if record is not None]
 
     def _decode(
-        self, kind: type[RecordT], path: Path, on_warning: Told, legibly: bool = False
+        self, kind: type[RecordT], path: Path, on_warning: Notice, legibly: bool = False
     ) -> RecordT | None:
         """The record in a file; None when there is none, or it was damaged (and moved away)."""
         try:
@@ -212,7 +210,7 @@ class Store:
             return None
 
     def _settled(
-        self, kind: type[RecordT], path: Path, on_warning: Told, legibly: bool = False
+        self, kind: type[RecordT], path: Path, on_warning: Notice, legibly: bool = False
     ) -> RecordT | None:
         """Likewise, for who is alone."""
         try:
@@ -226,7 +224,7 @@ class Store:
         self,
         turn: Turn = "alone",
         *,
-        notice: Told = _to_stderr,
+        notice: Notice = _to_stderr,
         advice: str = "",
     ) -> Iterator[None]:
         """Holds the folder for one writer, or for those that share it.
@@ -263,7 +261,7 @@ class Store:
                 notice(removed)
             yield
 
-    def claims(self, notice: Told) -> Claims:
+    def claims(self, notice: Notice) -> Claims:
         """By which those that share the folder tell each other what they train."""
         # Beside the records: to write here is what makes a network file system look anew.
         return Claims(folder=self._records, notice=notice)
@@ -315,7 +313,7 @@ class Store:
         return path
 
     def replace_derived(
-        self, name: str, files: Mapping[str, bytes], on_warning: Told = _to_stderr
+        self, name: str, files: Mapping[str, bytes], on_warning: Notice = _to_stderr
     ) -> None:
         """Writes all files of a derived folder ("report"); older ones of ours are removed."""
         with self.deriving():

@@ -72,9 +72,9 @@ def problem(mode: str, device: str) -> str:
         return absent
     lacking = ""
     if mode == COMPILED:  # Kornia draws on the CPU, so its graph has a part in C++ on a GPU too
-        lacking = compiler_problem(gpu=False) or (
-            compiler_problem(gpu=True) if device == "cuda" else ""
-        )
+        lacking = compiler_problem(gpu=False)
+        if device == "cuda":
+            lacking = lacking or compiler_problem(gpu=True)
     return f"kornia[compiled] needs torch.compile ({lacking}); kornia does not" if lacking else ""
 
 

@@ -1,6 +1,6 @@
 """Tables of texts as people see them: Markdown, or drawn for a terminal."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -172,32 +172,22 @@ def _lines(
 
     system = ColorSystem.STANDARD if color else None
 
-    def styled(text: str, style: str) -> str:
-        return Style.parse(style).render(text, color_system=system)
-
-    def line(row: Iterable[tuple[str, str, str]]) -> str:
-        """Name of the column, text and what is drawn for it."""
-        parts = [" "]
-        for name, text, drawn in row:
-            space = " " * (room[name] - cell_len(text))
-            right = columns[name].is_number
-            parts.append(f" {space}{drawn}  " if right else f" {drawn}{space}  ")
-        return "".join(parts)
+    def cell(name: str, text: str, style: str) -> str:
+        space = " " * (room[name] - cell_len(text))
+        drawn = Style.parse(style).render(text, color_system=system) if style else text
+        return f" {space}{drawn}  " if columns[name].is_number else f" {drawn}{space}  "
 
     total = sum(room[name] for name in columns) + 3 * len(columns) + 1
     yield " " * total
-    headers = {name: column.header for name, column in columns.items()}
-    yield line((name, text, styled(text, "bold")) for name, text in headers.items())
+    headers = [cell(name, column.header, "bold") for name, column in columns.items()]
+    yield "".join((" ", *headers))
     yield f" {RULE * (total - 2)} "
-    drawn = {
-        name: [
-            styled(text, BEST) if index in best[name] else text
-            for index, text in enumerate(cells[name])
-        ]
+    drawn = [
+        [cell(name, text, BEST if i in best[name] else "") for i, text in enumerate(cells[name])]
         for name in columns
-    }
-    for index in range(len(next(iter(cells.values()), []))):
-        yield line((name, cells[name][index], drawn[name][index]) for name in columns)
+    ]
+    for row in zip(*drawn, strict=True):
+        yield "".join((" ", *row))
     yield " " * total
 
 

@@ -159,7 +159,7 @@ def measures(run: Glance) -> dict[str, float | None]:
 
 def _reached(cell: Cell, good: Sequence[Glance]) -> int | None:
     """Seeds that reached the target; None where nothing was held out to see it by."""
-    if cell.protocol == "speedrun":
+    if not cell.holds_out:
         return None
     return sum(run.metrics is not None and run.metrics.time_to_accuracy_s is not None
                for run in good)  # fmt: skip

@@ -100,7 +100,7 @@ def value_of(run: Record, metric: Metric) -> float | None:
     """A figure of a run that ended well, a percent for a score; None where it has none."""
     assert run.metrics is not None
     if metric is TIME:
-        if run.cell.protocol == "speedrun":  # nothing is held out to see it by
+        if not run.cell.holds_out:
             return None
         seconds = run.metrics.time_to_accuracy_s
         return math.inf if seconds is None else seconds

@@ -59,8 +59,8 @@ class Key:
             name: form.format(_word(getattr(self.cell, name))) for name, form in BUDGET.items()
         }
         parts["epochs"] = "1 epoch" if self.cell.epochs == 1 else parts["epochs"]
-        if self.cell.protocol == "speedrun":
-            parts["target_accuracy"] = ""  # nothing is held out to see it by
+        if not self.cell.holds_out:
+            parts["target_accuracy"] = ""
         parts |= {kind: f"{kind} v{number_of(version)}" for kind, version in self.versions}
         parts["plugins"] = ", ".join(plugins_of(dict(self.versions)))
         parts["fingerprint"] = f"images {self.fingerprint[:8]}"

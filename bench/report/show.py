@@ -174,7 +174,7 @@ def _scores(record: Record) -> Iterator[str]:
         yield f"test, one view of each image: accuracy {metrics.one_view_accuracy:.2%}"
     if metrics.validation_accuracy is not None:
         yield f"validation after the last epoch: accuracy {metrics.validation_accuracy:.2%}"
-    if cell.protocol == "speedrun":
+    if not cell.holds_out:
         yield "time to accuracy: none, nothing is held out to see it by"
     elif metrics.time_to_accuracy_s is None:
         yield f"time to accuracy: {cell.target_accuracy:.1%} on validation was not reached"

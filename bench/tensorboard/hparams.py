@@ -56,7 +56,7 @@ def target(record: Record) -> str:
     """What became of the target: one of `TARGETS`."""
     if record.metrics is None:
         return TARGETS[2]
-    if record.cell.protocol == "speedrun":  # nothing is held out to see it by
+    if not record.cell.holds_out:
         return TARGETS[3]
     return TARGETS[record.metrics.time_to_accuracy_s is None]
 
