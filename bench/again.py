@@ -8,23 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench import plan as planning
-from bench import registry
 from bench.cell import AXES, Cell, plugins_of
-from bench.changes import OF_CELL, OF_OPTIMIZER, OF_RECIPE, PREFIX
-from bench.environment import Probe
 from bench.errors import UsageError
-from bench.grid import grids
-from bench.options import Options
-from bench.plugins import as_recorded, joined
+from bench.grid import plan as planning
+from bench.grid import registry
+from bench.grid.config import BUDGETS, RunOptions
+from bench.grid.grids import grids
+from bench.grid.overrides import OF_CELL, OF_OPTIMIZER, OF_RECIPE, PREFIX
+from bench.grid.plugins import as_recorded, joined
+from bench.machine.environment import Probe
 from bench.record import Record
 from bench.retyped import ELSEWHERE, given, given_all, line, narrowed, pinned, placing, typed_words
 from bench.selection import only
-from bench.setting import BUDGETS
 from pipelines.catalog import Unavailable, UnknownName
 from pipelines.sources.errors import SourceError
 
-Read = Callable[[list[str]], Options]
+Read = Callable[[list[str]], RunOptions]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class Again:
         note: What to know before, or why there is none; "" for nothing.
     """
 
-    options: Options | None
+    options: RunOptions | None
     command: str = ""
     note: str = ""
 
@@ -76,7 +75,7 @@ def _planned(record: Record, out: Path, read: Read) -> Again:
     return Again(options=None, note="no grid of this version gives a cell like it")
 
 
-def _as_typed(record: Record, out: Path, read: Read) -> tuple[list[str], Options] | None:
+def _as_typed(record: Record, out: Path, read: Read) -> tuple[list[str], RunOptions] | None:
     """The recorded command narrowed to the run, where it gives exactly the cell."""
     words = narrowed(record, out=out)
     if not words:
@@ -99,7 +98,7 @@ def _as_typed(record: Record, out: Path, read: Read) -> tuple[list[str], Options
     return None
 
 
-def _ways(options: Options, cell: Cell) -> list[Options]:
+def _ways(options: RunOptions, cell: Cell) -> list[RunOptions]:
     """The options of a grid made to give exactly the cell: by its name, or by its entries."""
     found = []
     for named in (True, False):
@@ -114,11 +113,11 @@ def _ways(options: Options, cell: Cell) -> list[Options]:
     return found
 
 
-def _common(record: Record, out: Path, grid: str) -> Options:
+def _common(record: Record, out: Path, grid: str) -> RunOptions:
     cell = record.cell
     data_dir = given(typed_words(record.command), "--data-dir")
     usual = BUDGETS[cell.scale].target_accuracy
-    return Options(
+    return RunOptions(
         grid=grid,
         seed=record.seed,
         source=cell.source,
@@ -134,7 +133,7 @@ def _common(record: Record, out: Path, grid: str) -> Options:
     )
 
 
-def _narrowed(options: Options, cell: Cell, *, named: bool) -> Options | None:
+def _narrowed(options: RunOptions, cell: Cell, *, named: bool) -> RunOptions | None:
     """The options made to give the cell alone; None where its grid cannot.
 
     Args:
@@ -157,7 +156,7 @@ def _narrowed(options: Options, cell: Cell, *, named: bool) -> Options | None:
     return options if _cells(options, cell) == [cell.identity] else None
 
 
-def _cells(options: Options, cell: Cell) -> list[Cell]:
+def _cells(options: RunOptions, cell: Cell) -> list[Cell]:
     setting = planning.choose_setting(options, Probe(), cell.device)
     return [found.identity for found in planning.choose_cells(options, setting)]
 
@@ -199,7 +198,7 @@ def _changed_since(record: Record) -> str:
     return f"it will be another run, filed beside this one: {', '.join(changed)}"
 
 
-def _spelled(options: Options, record: Record, out: Path) -> list[str]:
+def _spelled(options: RunOptions, record: Record, out: Path) -> list[str]:
     """The words after `bench run` that stand for the options."""
     plain: dict[str, Any] = {
         "--grid": options.grid,
@@ -214,6 +213,3 @@ def _spelled(options: Options, record: Record, out: Path) -> list[str]:
     words += [word for said in options.plugins for word in ("--plugin", said)]
     words += [word for change in options.changes for word in ("--set", change)]
     return words + pinned(record.cell) + placing(record, out)
-
-
-__all__ = ["Again", "again"]

@@ -15,20 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 
-from bench import locks
-from bench.belongings import KINDS, LARGEST, belongings, is_plain
 from bench.bundle_names import FORMAT, MANIFEST, VERSION, fits
 from bench.check import folders
 from bench.errors import UsageError
-from bench.examples import example_name
-from bench.files import StoreError, StrangeFile, explained, read_file, settle
-from bench.merging import PICTURED, name_of
 from bench.record import Record
-from bench.record_files import read_record
-from bench.record_text import LARGEST_FILE, RecordError
-from bench.report.loaders_reading import FILE as LOADERS
 from bench.selection import select as select_cells
-from bench.uniting import records_in
+from bench.store import locks
+from bench.store.artifacts import KINDS, LARGEST_ARTIFACT, artifacts, example_name, is_plain
+from bench.store.codec import LARGEST_FILE, RecordError, read_record
+from bench.store.files import StoreError, StrangeFile, explained, read_file, settle
+from bench.store.loaders_record import FILE as LOADERS
+from bench.store.merge import PICTURED, name_of, records_in
 from pipelines.catalog import unknown_name
 
 ENDING = ".zip"
@@ -71,7 +68,7 @@ class _Entry:
     name: str
     path: Path
     kind: str
-    most: int = LARGEST
+    most: int = LARGEST_ARTIFACT
 
 
 def export(
@@ -168,7 +165,7 @@ def _of_record(group: Path, name: str, path: Path, record: Record) -> Iterator[_
         kind="records" if present else "attempts",
         most=LARGEST_FILE,
     )
-    for relative, beside in belongings(base, record).items():
+    for relative, beside in artifacts(base, record).items():
         yield _Entry(
             name=f"{name}/{base.relative_to(group) / relative}",
             path=beside,
@@ -246,6 +243,3 @@ def told(exported: Exported, file: Path) -> str:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:.2f} MiB"
-
-
-__all__ = ["Exported", "export", "told"]

@@ -28,6 +28,3 @@ def fits(name: str) -> bool:
     except UnicodeEncodeError:  # bytes of a file system that are no text
         return False
     return size <= LONGEST_NAME and _NAME.fullmatch(name) is not None
-
-
-__all__ = ["FORMAT", "MANIFEST", "VERSION", "fits"]

@@ -161,6 +161,3 @@ def plugins_of(versions: Mapping[str, Version]) -> tuple[str, ...]:
     """The origins of entries from outside, by their versions."""
     said = {version.partition(OF)[2] for version in versions.values() if isinstance(version, str)}
     return tuple(sorted(said))
-
-
-__all__ = ["Cell", "Precision", "Protocol", "Run", "Scale", "Version"]

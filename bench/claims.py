@@ -21,7 +21,7 @@ from typing import Self
 
 import msgspec
 
-from bench.files import StoreError, explained, read_file
+from bench.store.files import StoreError, explained, read_file
 
 BEAT_S = 10.0
 POLL_S = 1.0
@@ -276,6 +276,3 @@ def _read(path: Path) -> Holder | None:
         raise
     except (OSError, ValueError):
         return None
-
-
-__all__ = ["Claims", "Holder", "claims_in", "is_dead", "living", "none_left", "told"]

@@ -1,13 +1,34 @@
 """A record: what one run left behind, as one JSON file.
 
 Everything else (tables, CSV, plots) is derived from records and can be rebuilt at any time.
+
+The ranges in which figures lie, as types of the fields that hold them.
+
+msgspec checks them whenever a record is read, in the one pass that reads it.
+
+When a curve reached a target; stands on records alone, so that tables can ask it too.
+
+Scores as ratios of what a confusion matrix counts; without torch, for readers of records too.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from statistics import fmean
+from typing import Annotated, Any, Literal, TypeVar
+
+from msgspec import Meta
 
 from bench.cell import Cell, Run, Version
-from bench.ranges import Amount, Count, Number, Share, StallPct
+
+ROUNDING = 1e-3  # of shares that were computed in 32 bits
+LARGEST = 1e15  # seconds, images, bytes: no run comes near
+LARGEST_STALL_PCT = 1e9  # below 0 too: a pipeline may seem faster than the ceiling
+
+Share = Annotated[float, Meta(ge=-ROUNDING, le=1 + ROUNDING)]
+Amount = Annotated[float, Meta(ge=0.0, le=LARGEST)]
+Count = Annotated[int, Meta(ge=0, le=int(LARGEST))]
+Number = Annotated[int, Meta(ge=1, le=int(LARGEST))]
+StallPct = Annotated[float, Meta(ge=-LARGEST_STALL_PCT, le=LARGEST_STALL_PCT)]
 
 SCHEMA_VERSION = 1
 
@@ -184,7 +205,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Glance:
+class RecordSummary:
     """What one run left behind, but for its curve: all that a table of thousands needs.
 
     See the classes above for units.
@@ -241,10 +262,66 @@ class Glance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Record(Glance):
+class Record(RecordSummary):
     """What one run left behind."""
 
     curve: tuple[Point, ...] = ()
 
 
-RecordT = TypeVar("RecordT", bound=Glance)
+RecordT = TypeVar("RecordT", bound=RecordSummary)
+
+
+def time_to_accuracy_s(curve: Iterable[Point], target: float) -> float | None:
+    """Training clock at the first point whose validation accuracy is at least `target`."""
+    for point in curve:
+        if point.validation_accuracy is not None and point.validation_accuracy >= target:
+            return point.train_s
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """What was counted of one class."""
+
+    right: int
+    images: int
+    guesses: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the guesses that are right; 0 of none."""
+        return _share(self.right, self.guesses)
+
+    @property
+    def recall(self) -> float:
+        """Share of the images that are found; 0 of none."""
+        return _share(self.right, self.images)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of the two."""
+        return _share(2 * self.right, self.images + self.guesses)
+
+
+def class_scores(counts: Sequence[Sequence[int]]) -> list[ClassScores]:
+    """What a confusion matrix says of each class."""
+    guesses = [sum(column) for column in zip(*counts, strict=True)]
+    return [
+        ClassScores(right=row[label], images=sum(row), guesses=guesses[label])
+        for label, row in enumerate(counts)
+    ]
+
+
+def macro_average(score: str, classes: Sequence[ClassScores]) -> float:
+    """Mean of a score over the classes; one without images and guesses does not count."""
+    found = [getattr(one, score) for one in classes if one.images or one.guesses]
+    return fmean(found) if found else 0.0
+
+
+def accuracy(classes: Sequence[ClassScores]) -> float:
+    """Share of all images that are right."""
+    return _share(sum(one.right for one in classes), sum(one.images for one in classes))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

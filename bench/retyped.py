@@ -110,15 +110,3 @@ def _without(words: list[str], options: tuple[str, ...]) -> list[str]:
         elif word not in FLAGS and not joined:
             kept.append(word)
     return kept
-
-
-__all__ = [
-    "ELSEWHERE",
-    "given",
-    "given_all",
-    "line",
-    "narrowed",
-    "pinned",
-    "placing",
-    "typed_words",
-]

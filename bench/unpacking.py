@@ -17,10 +17,10 @@ from pathlib import Path
 
 import msgspec
 
-from bench.belongings import LARGEST, is_plain
 from bench.bundle_names import FORMAT, MANIFEST, VERSION, fits
-from bench.files import StoreError, explained
-from bench.merging import Merged, merge
+from bench.store.artifacts import LARGEST_ARTIFACT, is_plain
+from bench.store.files import StoreError, explained
+from bench.store.merge import Merged, merge
 
 MOST_FILES = 1_000_000
 LARGEST_MANIFEST = 2**28  # bytes: of a million files
@@ -146,7 +146,7 @@ def _problem(entries: list[zipfile.ZipInfo]) -> str:
             return f"{entry.filename} in it is no plain file"
         if entry.compress_type not in METHODS or entry.flag_bits & ENCRYPTED:
             return f"{entry.filename} in it is packed in a way that `bench export` does not use"
-        most = LARGEST_MANIFEST if entry.filename == MANIFEST else LARGEST
+        most = LARGEST_MANIFEST if entry.filename == MANIFEST else LARGEST_ARTIFACT
         if entry.file_size > most:
             return f"{entry.filename} in it has {entry.file_size:,} bytes, more than {most:,}"
     return ""
@@ -197,6 +197,3 @@ def _extract(
 
 def _changed(file: Path, name: str) -> StoreError:
     return StoreError(f"{file} cannot be imported: {name} in it was changed; {AGAIN}")
-
-
-__all__ = ["import_file", "unpack"]

@@ -4,15 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.cell import Cell, Run
-from bench.record import (
-    Failure,
-    Metrics,
-    PerClass,
-    Point,
-    Record,
-    Throughput,
-    Timings,
-)
+from bench.record import Failure, Metrics, PerClass, Point, Record, Throughput, Timings
 
 ENVIRONMENT = {"cpu": "AMD EPYC", "gpu": None, "torch": "2.11.0", "cores": 2}
 

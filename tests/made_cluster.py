@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.draft import Draft, Job
-from bench.executors import Watcher
+from bench.executors.base import Watcher
+from bench.executors.protocol import Done, EpochDone
 from bench.executors.remote import RemoteExecutor
-from bench.messages import Done, EpochDone
+from bench.job import Job, RecordBuilder
 from bench.record import Record
 from pipelines import sources
 from tests.made import made_curve, made_run
@@ -44,7 +44,7 @@ def made_serve(
 
     job = msgspec.json.decode(line, type=Job)
     folder, part = Path(job.folder), job.run.cell.architecture
-    draft = Draft(job=job, curve=list(made_curve(1, 100, 0.5)))
+    draft = RecordBuilder(job=job, curve=list(made_curve(1, 100, 0.5)))
     draft.environment = {"node": ray.get_runtime_context().get_node_id()}
     yield msgspec.json.encode(EpochDone(point=draft.curve[0]))
     doomed = folder / "doomed"

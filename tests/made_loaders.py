@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from bench.loader_record import LoadersRecord, Repeat, Series
 from bench.record import Memory
+from bench.store.loaders_record import LoadersRecord, Repeat, Series
 from tests.made import ENVIRONMENT
 
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 import architectures
 from bench import optimizers
-from bench.averaging import WeightAverage
-from bench.freezing import Freezing
-from bench.loop import Step
 from bench.optimizers import _muon
-from bench.prepare import factors
-from bench.rates import Rates
+from bench.training.freezing import Freezing
+from bench.training.loop import Step
+from bench.training.lr_schedule import LRSchedule
+from bench.training.setup import factors
+from bench.training.weight_average import WeightAverage
 
 NAMES = list(optimizers.catalog.entries)
 # Plain, with shortcuts, with tokens and attention, with what is not trained, depthwise.
@@ -74,7 +74,7 @@ def made_step(
     return Step(
         model=net,
         optimizer=optimizer,
-        schedule=Rates(optimizer, factors(optimizer, recipe, steps), steps),
+        schedule=LRSchedule(optimizer, factors(optimizer, recipe, steps), steps),
         autocast=partial(torch.autocast, "cpu", enabled=False),
         label_smoothing=recipe.label_smoothing,
         passes=entry.passes,

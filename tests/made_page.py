@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.groups import Group
 from bench.record import Record
-from bench.report.conclusions import Conclusion
-from bench.report.figures import Picture
-from bench.report.page_content import Content
+from bench.report.figures.style import Picture
+from bench.report.page.page import Content
+from bench.report.sentences import Conclusion
+from bench.store.groups import Group
 from tests.made import made_failure, made_record
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 50"><path d="M0 0L9 9"/></svg>'

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.checkout import ROOT
+
 DOC = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.record import Metrics, PerClass, Record
-from bench.store import Store
+from bench.store.store import Store
 from tests.made import made_record
 
 # Of cats (rows: true, columns: said) 40 of 50 are found, of dogs 45 of 50.

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from bench.record import Record
-from bench.record_text import decode, digest, encode
-from bench.store import Store
+from bench.store.codec import decode, digest, encode
+from bench.store.store import Store
 from tests.made import made_failure, made_record
 
 GROUP = "epyc_shapes_cpu"

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from bench.draft import Draft, Job
-from bench.messages import Done, EpochDone, Ready
+from bench.executors.protocol import Done, EpochDone, Ready
+from bench.job import Job, RecordBuilder
 from tests.made import made_curve
 
 
@@ -16,7 +16,7 @@ def played(line: bytes, words: str, timeout_s: float, ours: Any, threads: Any) -
     """Trains nothing, but does what the architecture says."""
     job = msgspec.json.decode(line, type=Job)
     folder, part = Path(job.folder), job.run.cell.architecture
-    draft = Draft(job=job, curve=list(made_curve(1, 100, 0.5)))
+    draft = RecordBuilder(job=job, curve=list(made_curve(1, 100, 0.5)))
     with Path(words).open("ab", buffering=0) as said:
         said.write(msgspec.json.encode(Ready(import_s=0.0)) + b"\n")
         said.write(msgspec.json.encode(EpochDone(point=draft.curve[0])) + b"\n")

@@ -48,7 +48,7 @@ class Tape(TorchDispatchMode):
 
 
 def capture(work: Callable[[], None], draws: Sequence[torch.Generator]) -> Tape:
-    """A `bench.replay.Capture`."""
+    """A `bench.training.cuda_graph.Capture`."""
     for _ in range(WARM_STEPS):
         work()
     with Tape() as tape:

@@ -9,21 +9,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli
-from bench import plan as planning
 from bench.again import Again
 from bench.again import again as found_by
 from bench.cell import Cell, Run
-from bench.cli_run import options_of
-from bench.environment import Probe
-from bench.options import Options
-from bench.plan import Plan
+from bench.cli import app
+from bench.cli.run import options_of
+from bench.grid import plan as planning
+from bench.grid.config import BUDGETS, GridConfig, RunOptions
+from bench.grid.plan import Plan
+from bench.grid.registry import versions
+from bench.machine.environment import Probe
 from bench.recipe import Recipe
 from bench.record import Record
-from bench.registry import versions
-from bench.report.rerun import rerun
+from bench.report.show import rerun_command
 from bench.retyped import given, typed_words
-from bench.setting import BUDGETS, Setting
 from tests.made import made_failure, made_record
 from tests.made_device import device_is
 
@@ -48,7 +47,7 @@ def recorded(cell: Cell, seed: int = 0, **fields: Any) -> Record:
 
 
 def of_grid(grid: str, name: str, **changes: Any) -> Cell:
-    options = Options(grid=grid, source="shapes", device="cpu", scale="cpu", **changes)
+    options = RunOptions(grid=grid, source="shapes", device="cpu", scale="cpu", **changes)
     setting = planning.choose_setting(options, Probe(), "cpu")
     return next(c for c in planning.choose_cells(options, setting) if c.name.startswith(name))
 
@@ -91,7 +90,7 @@ def test_the_command_line_means_what_was_planned(tmp_path: Path) -> None:
     found = again(record, tmp_path)
     words = shlex.split(found.command)
     assert words[:2] == ["bench", "run"]
-    done = CliRunner().invoke(cli.app, [*words[1:], "--dry-run"])
+    done = CliRunner().invoke(app.app, [*words[1:], "--dry-run"])
     assert done.exit_code == 0, done.output
     assert "1 to run" in done.stdout
     assert f"to run   {record.name}\n" in done.stdout
@@ -125,8 +124,8 @@ def test_a_changed_entry_is_told() -> None:
 
 def test_a_cell_that_no_command_gives_has_a_reason_instead() -> None:
     budget = replace(BUDGETS["cpu"], train_images=123)
-    setting = Setting(source="shapes", scale="cpu", device="cpu", precision="fp32", compile=False,
-                      budget=budget)  # fmt: skip
+    setting = GridConfig(source="shapes", scale="cpu", device="cpu", precision="fp32",
+                         compile=False, budget=budget)  # fmt: skip
     cell = replace(setting.cell("cnn4", "sgd", "none", "native"), recipe=Recipe(lr=0.1))
     found = again(recorded(cell), Path("results"))
     assert found.options is None
@@ -154,7 +153,7 @@ def test_the_page_and_the_terminal_offer_one_command_and_it_gives_the_run(
     error = None if status == "ok" else made_failure().error
     record = recorded(COMMANDS[command](), 1, command=command, status=status, error=error)
     found = again(record, Path(given(typed_words(command), "--out") or "results"))
-    offered = rerun(record)
+    offered = rerun_command(record)
     told = {word for word in shlex.split(found.command) if word != "--out"}
     placed = {"results", "elsewhere"} if status == "crashed" else set()  # a page knows no folder
     assert told ^ set(shlex.split(offered)) - {"--out"} <= placed
@@ -177,7 +176,7 @@ def test_what_was_typed_for_another_version_is_not_offered() -> None:
 def test_a_home_folder_is_left_to_the_shell() -> None:
     record = recorded(CELLS["default"](), command="bench run --data-dir '~/my data'")
     assert "--data-dir ~/'my data'" in again(record, Path("results")).command
-    assert "--data-dir ~/'my data'" in rerun(record)
+    assert "--data-dir ~/'my data'" in rerun_command(record)
 
 
 @pytest.mark.parametrize("words", [["--gone"], ["--seed", "x"], ["extra"]])
@@ -187,9 +186,9 @@ def test_a_command_line_that_means_nothing_is_a_wrong_usage(words: list[str]) ->
 
 
 def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Options] = []
+    asked: list[RunOptions] = []
 
-    def make(options: Options, report: object, probe: object) -> Plan:
+    def make(options: RunOptions, report: object, probe: object) -> Plan:
         asked.append(options)
         raise planning.UsageError("enough")
 
@@ -198,7 +197,7 @@ def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.Monke
              "width=0.5", "--set", "optimizer.lr=1", "--source", "folder:x", "--image-size", "64",
              "--decode", "--epochs", "2", "--target", "0.3", "--precision", "fp32", "--no-compile",
              "--out", "o", "--retry-failed", "--recipes", "r.json", "--data-dir", "d"]  # fmt: skip
-    CliRunner().invoke(cli.app, ["run", *words])
+    CliRunner().invoke(app.app, ["run", *words])
     assert asked == [options_of(words)]
     assert options_of(words) != options_of([])
 
@@ -212,4 +211,4 @@ def test_words_are_read_as_the_command_line_reads_them(monkeypatch: pytest.Monke
 )
 def test_one_seed_and_many_exclude_each_other(options: dict[str, int], said: str) -> None:
     with pytest.raises(planning.UsageError, match=said):
-        planning.check(Options(**options))  # type: ignore[arg-type]
+        planning.check(RunOptions(**options))  # type: ignore[arg-type]

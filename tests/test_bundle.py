@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli, unpacking
+from bench import unpacking
 from bench.bundle_names import fits
-from bench.record_text import encode
+from bench.cli import app
+from bench.store.codec import encode
 from tests.made import made_record
 from tests.made_travel import GROUP, at, everything, group, keep, name_of, put, tried
 
@@ -30,7 +31,7 @@ Entries = dict[str, bytes]
 
 
 def bench(*words: object) -> Any:
-    return CliRunner().invoke(cli.app, [str(word) for word in words])
+    return CliRunner().invoke(app.app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

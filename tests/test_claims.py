@@ -12,7 +12,7 @@ import pytest
 
 from bench import claims
 from bench.claims import Claims, Holder, birth, claims_in, living, none_left, place, told
-from bench.files import StoreError
+from bench.store.files import StoreError
 
 RUN = "0123456789abcdef"
 ME = Holder(host=os.uname().nodename, pid=os.getpid(), born=birth(os.getpid()), place=place(),

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from architectures import Architecture, Spec
-from bench import cli
-from bench.groups import groups
+from bench.cli import app
 from bench.report.matrix import build
 from bench.report.table import render
-from bench.store import Store
+from bench.store.groups import groups
+from bench.store.store import Store
 from pipelines import sources
+from tests.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = ROOT / "results" / "reference"
 MATRIX = re.compile(r"<!-- matrix: bench (.+?) -->\n(.*?)<!-- /matrix -->", re.DOTALL)
@@ -65,7 +64,7 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands())
 def test_every_command_exists_with_its_options(line: str) -> None:
     verb, *arguments = shlex.split(line)[1:]
-    done = CliRunner().invoke(cli.app, [verb, "--help"], env={"COLUMNS": "200"})
+    done = CliRunner().invoke(app.app, [verb, "--help"], env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
     for argument in arguments:
         if argument.startswith("-"):
@@ -77,7 +76,7 @@ def test_the_matrix_is_what_its_command_shows() -> None:
     assert match is not None
     command, shown = shlex.split(match[1]), match[2]
     assert command[0] == "table"
-    done = CliRunner().invoke(cli.app, [command[0], str(ROOT / command[1]), *command[2:]])
+    done = CliRunner().invoke(app.app, [command[0], str(ROOT / command[1]), *command[2:]])
     assert done.exit_code == 0, done.output
     assert shown.strip() == done.stdout.strip()
 

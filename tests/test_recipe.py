@@ -1,15 +1,20 @@
-"""Recipes: what they may hold, what is refused, and how changes by hand get into cells."""
+"""Recipes: what they may hold, what is refused, and how changes by hand get into cells.
+
+Schedules: they rise to one, go down as they say, and never leave their range.
+"""
 
 import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bench import changes
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.recipe import Recipe, with_options
-from bench.recipe_files import DEFAULT_ORIGIN, Book
+from bench.grid import overrides
+from bench.grid.recipe_files import DEFAULT_ORIGIN, Book
+from bench.recipe import DECAY, SCHEDULES, Recipe, with_options
 from tests.made import made_cell
 
 
@@ -52,7 +57,7 @@ def cell(optimizer: str = "sgd", batch_size: int = 64) -> Cell:
 
 
 def changed(*texts: str, optimizer: str = "sgd") -> Cell:
-    (found,) = changes.apply([cell(optimizer)], changes.parse(texts))
+    (found,) = overrides.apply([cell(optimizer)], overrides.parse(texts))
     return found
 
 
@@ -63,7 +68,7 @@ def test_settings_are_changed_by_hand() -> None:
     assert found.recipe is not None
     assert (found.recipe.lr, found.recipe.option("momentum")) == (0.3, 0.8)
     assert (found.recipe.schedule, found.recipe.average, found.width) == ("wsd", "ema", 0.5)
-    assert found.recipe.origin == changes.BY_HAND
+    assert found.recipe.origin == overrides.BY_HAND
 
 
 def test_no_change_leaves_the_cell() -> None:
@@ -79,7 +84,7 @@ def test_a_default_rate_is_that_of_the_new_batch_size_a_found_one_stays() -> Non
     assert larger.recipe.origin == DEFAULT_ORIGIN
     options = cell().recipe.options  # type: ignore[union-attr]
     tuned = made_cell(recipe=Recipe(lr=0.7, options=options, origin="found"))
-    (found,) = changes.apply([tuned], {"batch_size": 128})
+    (found,) = overrides.apply([tuned], {"batch_size": 128})
     assert found.recipe == tuned.recipe
 
 
@@ -100,3 +105,50 @@ def test_a_default_rate_is_that_of_the_new_batch_size_a_found_one_stays() -> Non
 def test_what_cannot_be_set_is_told_in_one_sentence(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         changed(text)
+
+
+every_schedule = pytest.mark.parametrize("name", SCHEDULES)
+
+
+@given(
+    name=st.sampled_from(list(SCHEDULES)),
+    progress=st.floats(0, 1),
+    warmup=st.floats(0, 0.95),
+    start=st.floats(0, 1),
+    end=st.floats(0, 1),
+)
+def test_factors_stay_in_range_and_change_little_at_a_time(
+    name: str, progress: float, warmup: float, start: float, end: float
+) -> None:
+    def factor(at: float) -> float:
+        return SCHEDULES[name].factor(at, warmup=warmup, start=start, end=end)
+
+    assert math.isfinite(factor(progress))
+    assert (start if progress < warmup else end) - 1e-9 <= factor(progress) <= 1 + 1e-9
+    assert factor(warmup) == pytest.approx(1.0)
+    assert factor(1.0) == pytest.approx(1.0 if name == "constant" else end)
+    if warmup > 0:
+        assert factor(0.0) == pytest.approx(start)
+    steepest = 1 / min(DECAY, 1 - warmup, warmup or 1)
+    assert abs(factor(min(1.0, progress + 1e-6)) - factor(progress)) < 1e-5 * max(1.0, steepest)
+
+
+def test_shapes() -> None:
+    one_cycle, cosine, wsd, constant = (
+        SCHEDULES[name].factor for name in ("one_cycle", "cosine", "wsd", "constant")
+    )
+    assert one_cycle(0.6, warmup=0.2) == pytest.approx(0.5)
+    assert one_cycle(0.1, warmup=0.2, start=0.0) == pytest.approx(0.5)
+    assert cosine(0.3, warmup=0.0) == pytest.approx((1 + math.cos(0.3 * math.pi)) / 2)
+    assert wsd(0.79, warmup=0.1) == 1.0
+    assert wsd(0.9, warmup=0.1) == pytest.approx(0.5)
+    assert wsd(0.95, warmup=0.9) == pytest.approx(0.5)
+    assert constant(0.99, warmup=0.1) == 1.0
+
+
+@every_schedule
+def test_entries_say_what_they_are_for(name: str) -> None:
+    entry = SCHEDULES[name]
+    assert entry.name == name
+    assert entry.why.endswith(".")
+    assert "http" in entry.reference

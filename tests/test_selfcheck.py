@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli
-from bench.environment import Probe, python_environment
+from bench.cli import app
 from bench.errors import UsageError
-from bench.files import StoreError
-from bench.orphans import MARK
+from bench.machine.environment import Probe, python_environment
+from bench.process import MARK
 from bench.selfcheck import check as checking
 from bench.selfcheck import conduct as conducting
 from bench.selfcheck import hearing, journal, place, published, telling
@@ -25,10 +24,11 @@ from bench.selfcheck.check import Options, check
 from bench.selfcheck.conduct import Conduct, exit_code, shown
 from bench.selfcheck.journal import Call, Journal, Outcome
 from bench.selfcheck.parts import Part, Place, Task, parts
-from bench.store import Store
+from bench.store.files import StoreError
+from bench.store.store import Store
+from tests.checkout import ROOT
 from tests.made import made_record
 
-ROOT = Path(__file__).resolve().parents[1]
 NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 QUICK_S = 0.4  # a budget that a task which sleeps overruns at once
 
@@ -303,7 +303,7 @@ def test_a_damaged_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_commands_are_shown_as_people_type_them() -> None:
     python = [sys.executable, "-P", "-m"]
     assert shown([*python, "bench", "run", "-k", "a b"]) == "bench run -k 'a b'"
-    assert shown([*python, "bench.roofline", "x"]) == "python -m bench.roofline x"
+    assert shown([*python, "bench.machine.roofline", "x"]) == "python -m bench.machine.roofline x"
     assert shown(["env", "A=b", *python, "pytest"]) == "env A=b python -m pytest"
 
 
@@ -419,11 +419,11 @@ def test_the_command_ends_with_the_code_of_what_it_found(
 ) -> None:
     monkeypatch.setattr(checking.check, "__defaults__", (made_parts,))
     arguments = ["selfcheck", "--device", "cpu", "--source", "shapes", "--out", str(tmp_path)]
-    done = CliRunner().invoke(cli.app, arguments)
+    done = CliRunner().invoke(app.app, arguments)
     assert done.exit_code == 1, done.output
     assert "made_shapes_cpu" in done.stdout
     assert "bad: failed" in done.stderr
-    refused = CliRunner().invoke(cli.app, ["selfcheck", "--gpu"])
+    refused = CliRunner().invoke(app.app, ["selfcheck", "--gpu"])
     assert refused.exit_code == 2
     assert refused.stderr.startswith("bench: --device cuda: no GPU can be used here")
 
@@ -450,7 +450,7 @@ def test_every_real_command_is_one_that_its_verb_takes(tmp_path: Path) -> None:
     """Each `bench` command line of each part is parsed by the verb itself."""
     import typer
 
-    root: Any = typer.main.get_command(cli.app)
+    root: Any = typer.main.get_command(app.app)
     found = parts(there(tmp_path, "cpu"))
     names = [one.name for one in found]
     assert names == [

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.checkout import ROOT
+
 PACKAGES = ("bench", "pipelines", "architectures")
 
 
@@ -56,7 +56,7 @@ def test_it_holds_exactly_the_modules_of_the_three_packages(wheel: zipfile.ZipFi
 def test_it_brings_the_command_and_its_own_name(wheel: zipfile.ZipFile) -> None:
     (folder,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     assert folder.startswith("pipeline_bench-")
-    assert "bench = bench.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
+    assert "bench = bench.cli.app:main" in wheel.read(f"{folder}/entry_points.txt").decode()
     top = wheel.read(f"{folder}/top_level.txt").decode().split()
     assert sorted(top) == sorted(PACKAGES)
 

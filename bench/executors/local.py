@@ -3,15 +3,18 @@
 A worker keeps its process as long as its runs end well and the next job shares its compiled model.
 A run that ends otherwise, or whose CUDA graph failed, ends its worker: the device or the libraries
 may be in any state.
+
+One run at a time on a host, among all that ask for it, whoever called them.
 """
 
+import fcntl
 import os
 import select
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,16 +22,64 @@ from typing import TypeVar
 
 import msgspec
 
-from bench.alone import alone_on_host
-from bench.draft import Draft, Job
-from bench.environment import python_environment, python_module
-from bench.executors import Watcher
-from bench.files import explained
-from bench.messages import Done, EpochDone, Message, Ready, read_message, send
-from bench.orphans import MARK, end_marked, fresh_mark
+from bench.executors.base import Watcher
+from bench.executors.protocol import Done, EpochDone, Message, Ready, read_message, send
+from bench.job import Job, RecordBuilder
+from bench.machine.environment import python_environment, python_module
+from bench.process import MARK, kill_marked, new_mark, signals_allowed, signals_deferred
 from bench.record import Failure, Record
-from bench.signals import stops_held, stops_let_through
-from bench.store import Store
+from bench.store.files import StoreError, explained
+from bench.store.store import Store
+
+# Not the temporary folder that TMPDIR names: clusters give each job one of its own.
+LOCK = Path("/tmp/pipeline-bench.timing")
+LOCK_POLL_S = 0.2
+
+
+@contextmanager
+def timing_lock(lock: Path = LOCK) -> Iterator[None]:
+    """Waits for its turn, and has it until the end of the block, or of the process.
+
+    Raises:
+        StoreError: The lock file cannot be had.
+    """
+    descriptor = _opened(lock)
+    try:
+        while not _taken(descriptor, lock):
+            with signals_allowed():
+                time.sleep(LOCK_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(lock: Path) -> int:
+    """Of another user's file too, which can be locked without being written."""
+    try:
+        try:
+            return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _refused(lock, error) from error
+
+
+def _taken(descriptor: int, lock: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise _refused(lock, error) from error
+    return True
+
+
+def _refused(lock: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"--exclusive-timing: {lock}, by which runs of a host take turns, cannot be locked "
+        f"({error.strerror}): remove it, or leave the option out"
+    )
+
 
 STARTUP_TIMEOUT_S = 300.0
 TERM_GRACE_S = 3.0
@@ -66,11 +117,11 @@ class Worker:
         key: str,
         log: Path,
         *,
-        module: str = "bench.worker",
+        module: str = "bench.executors.worker",
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> "Worker":
         """Starts a worker in a process group of its own; what it prints goes to `log`."""
-        mark = fresh_mark()
+        mark = new_mark()
         with explained(f"write {log}"):
             output = log.open("ab")
         with output:
@@ -107,7 +158,7 @@ class Worker:
             left = max(0.0, deadline - time.monotonic())
             # What a dead worker forked may hold its pipe open, so its end is not seen there alone.
             gone = self.process.poll() is not None
-            with stops_let_through():
+            with signals_allowed():
                 readable = select.select([descriptor], [], [], 0 if gone else min(left, POLL_S))[0]
             # Who was asleep beyond the deadline reads first what came meanwhile.
             if not (readable or gone or left):
@@ -131,7 +182,7 @@ class Worker:
                 os.killpg(self.process.pid, stop_signal)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(TERM_GRACE_S)
-        end_marked(self.mark)
+        kill_marked(self.mark)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with suppress(BrokenPipeError):
@@ -155,7 +206,7 @@ class LocalExecutor:
     ahead: bool = False
     next_worker: Worker | None = None
     _worker: Worker | None = None
-    _draft: Draft | None = None
+    _draft: RecordBuilder | None = None
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
         """One record a job, in the given order; see `Executor.run`."""
@@ -175,7 +226,7 @@ class LocalExecutor:
         return [] if self._draft is None else [cut_off(self._draft)]
 
     def _run_one(self, job: Job, watcher: Watcher) -> Record:
-        draft = self._draft = Draft(job=job)
+        draft = self._draft = RecordBuilder(job=job)
         for message in self.follow(job, draft):
             match message:
                 case Done(record=record):
@@ -186,20 +237,20 @@ class LocalExecutor:
                     watcher.epoch(job, point)
         raise AssertionError("a run ends with a record")
 
-    def follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
+    def follow(self, job: Job, draft: RecordBuilder) -> Iterator[EpochDone | Done]:
         """What the worker says of one job, `Done` last, whatever happens; the draft learns of it.
 
         The worker then waits for the next job, until `stop`. One that has to be alone on its host
         is begun in its turn; what it waits for that is not its time.
         """
-        with alone_on_host() if job.alone else nullcontext():
+        with timing_lock() if job.alone else nullcontext():
             for message in self._follow(job, draft):
                 if isinstance(message, Done):
                     break
                 yield message
         yield message  # with its turn over: whoever hears it may begin the next
 
-    def _follow(self, job: Job, draft: Draft) -> Iterator[EpochDone | Done]:
+    def _follow(self, job: Job, draft: RecordBuilder) -> Iterator[EpochDone | Done]:
         log = Store(Path(job.folder)).fresh_log(job.run.id)
         with explained(f"write {log}"):  # a worker that has begun already could not say so
             log.touch()
@@ -257,7 +308,7 @@ class LocalExecutor:
     def stop(self) -> None:
         """Ends the worker, if there is one."""
         if self._worker is not None:
-            with stops_held():
+            with signals_deferred():
                 self._worker.stop()
             self._worker = None
 
@@ -268,7 +319,7 @@ class LocalExecutor:
 
     def _end_next(self) -> None:
         if self.next_worker is not None:
-            with stops_held():
+            with signals_deferred():
                 self.next_worker.stop()
             self.next_worker = None
 
@@ -281,7 +332,7 @@ def _ready(worker: Worker) -> Worker:
     return worker
 
 
-def cut_off(draft: Draft) -> Record:
+def cut_off(draft: RecordBuilder) -> Record:
     """The record of a run that was stopped in the middle."""
     error = Failure(type="Interrupted", message="stopped from outside before it was done")
     return draft.record("interrupted", error)

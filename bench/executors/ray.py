@@ -1,4 +1,4 @@
-"""Jobs as tasks of a Ray cluster; what a task does is `bench.executors.serving`'s."""
+"""Jobs as tasks of a Ray cluster; what a task does is `bench.executors.remote_job`'s."""
 
 import logging
 import os
@@ -14,14 +14,22 @@ import ray
 from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bench.draft import Job
 from bench.errors import UsageError
+from bench.executors.protocol import read_message
 from bench.executors.remote import Lost, News, Said
-from bench.executors.serving import THREADS, Different, Facts, compare, facts, keep, serve
-from bench.files import StoreError
-from bench.messages import read_message
-from bench.signals import stops_let_through
-from bench.store import Store
+from bench.executors.remote_job import (
+    THREADS,
+    Facts,
+    NodeMismatch,
+    check_node,
+    facts,
+    keep,
+    serve_job,
+)
+from bench.job import Job
+from bench.process import signals_allowed
+from bench.store.files import StoreError
+from bench.store.store import Store
 
 ENGINE = "ray"
 POLL_S = 0.2
@@ -72,7 +80,7 @@ class RayCluster:
 
     def _look(self) -> None:
         """Compares the nodes that can have jobs with this process."""
-        look, asked = ray.remote(compare), {}
+        look, asked = ray.remote(check_node), {}
         for node in ray.nodes():
             if node["Alive"] and node["Resources"].get(self._unit, 0) >= 1:
                 where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -110,7 +118,7 @@ class RayCluster:
 
     def _begin(self, job: Job) -> Any:
         if self._task is None:  # each that is made waits for the head when it is first called
-            self._task = ray.remote(serve).options(
+            self._task = ray.remote(serve_job).options(
                 **self._needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
             )
         Store(Path(job.folder)).fresh_log(job.run.id)
@@ -122,7 +130,7 @@ class RayCluster:
 
     def news(self, tickets: Sequence[Any]) -> list[News]:
         """At most one message of each task."""
-        with stops_let_through():
+        with signals_allowed():
             ray.wait(list(tickets), num_returns=1, timeout=POLL_S, fetch_local=False)
         ready, _ = ray.wait(list(tickets), num_returns=len(tickets), timeout=0, fetch_local=False)
         heard = ((ticket, self._hear(ticket)) for ticket in ready)
@@ -199,7 +207,7 @@ def _join(address: str) -> None:
 def _unusable(host: str, error: exceptions.RayError) -> Exception:
     """What to say of a node on which a task cannot be done."""
     cause = getattr(error, "cause", None)
-    if isinstance(cause, Different):
+    if isinstance(cause, NodeMismatch):
         return UsageError(str(cause))
     if isinstance(cause, StoreError):
         return StoreError(f"on a Ray node: {cause}")
@@ -212,6 +220,3 @@ def _unusable(host: str, error: exceptions.RayError) -> Exception:
 def _told(error: BaseException) -> str:
     """The first line of an error's own words."""
     return next(iter(str(error).strip().splitlines()), "")
-
-
-__all__ = ["RayCluster"]

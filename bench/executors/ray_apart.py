@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from bench.draft import Job
-from bench.environment import python_environment, python_module
 from bench.errors import UsageError
 from bench.executors.local import Worker, WorkerLost
+from bench.executors.protocol import read_message
 from bench.executors.ray_words import (
     Begin,
     Gone,
@@ -26,9 +25,10 @@ from bench.executors.ray_words import (
     read_word,
 )
 from bench.executors.remote import Lost, News
-from bench.files import StoreError, write_atomically
-from bench.messages import read_message
-from bench.orphans import MARK, fresh_mark
+from bench.job import Job
+from bench.machine.environment import python_environment, python_module
+from bench.process import MARK, new_mark
+from bench.store.files import StoreError, write_atomically
 
 JOIN_S = 240.0
 POLL_S = 1.0
@@ -61,7 +61,7 @@ class RayApart:
         Raises:
             UsageError: There is none, or its nodes cannot be used.
         """
-        said, mark = tempfile.TemporaryFile(), fresh_mark()  # noqa: SIM115 - closed by `close`
+        said, mark = tempfile.TemporaryFile(), new_mark()  # noqa: SIM115 - closed by `close`
         process = subprocess.Popen(
             python_module("bench.executors.ray_process"),
             env=python_environment() | {MARK: mark},
@@ -167,6 +167,3 @@ class RayApart:
         log = self._folder / "logs" / "ray.log"
         write_atomically(log, words)
         return UsageError(f"{told} (its own words are in {log})")
-
-
-__all__ = ["RayApart"]

@@ -16,6 +16,7 @@ from typing import IO, Any
 import msgspec
 
 from bench.errors import UsageError
+from bench.executors.protocol import send
 from bench.executors.ray_words import (
     Begin,
     Gone,
@@ -29,9 +30,8 @@ from bench.executors.ray_words import (
     read_order,
 )
 from bench.executors.remote import Cluster, Lost
-from bench.files import StoreError
-from bench.messages import send
-from bench.orphans import die_with_parent
+from bench.process import die_with_parent
+from bench.store.files import StoreError
 
 ASK_S = 1.0
 IDLE_S = 0.2

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from bench.draft import Job
+from bench.job import Job
 
 
 class Join(msgspec.Struct, tag=True, frozen=True, kw_only=True):

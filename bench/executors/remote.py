@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
-from bench.draft import Draft, Job
-from bench.executors import Watcher
+from bench.executors.base import Watcher
 from bench.executors.local import cut_off
-from bench.messages import Done, EpochDone, Message, Ready
+from bench.executors.protocol import Done, EpochDone, Message, Ready
+from bench.job import Job, RecordBuilder
 from bench.record import Failure, Record
 
 TRIES = 3
@@ -75,7 +75,7 @@ class Cluster(Protocol):
 class _Begun:
     """A job on its way."""
 
-    draft: Draft
+    draft: RecordBuilder
     tries: int = 1
     shown: bool = False  # that it is trained
     ready: bool = False  # said by this try
@@ -113,7 +113,7 @@ class RemoteExecutor:
         """Sends as many jobs as there is room for; whether there may be more."""
         room = max(0, self.cluster.room() - len(self._begun))
         jobs = list(islice(source, room))
-        self._begin([_Begun(draft=Draft(job=job)) for job in jobs])
+        self._begin([_Begun(draft=RecordBuilder(job=job)) for job in jobs])
         return len(jobs) == room
 
     def _begin(self, sent: Sequence[_Begun]) -> None:
@@ -159,7 +159,6 @@ class RemoteExecutor:
             return None
         error = Failure(type="WorkerLost", message=reason)
         watcher.lost(begun.draft.record("interrupted", error))
-        return _Begun(draft=Draft(job=begun.draft.job), tries=begun.tries + 1, shown=begun.shown)
-
-
-__all__ = ["Cluster", "Lost", "News", "RemoteExecutor", "Said", "Ticket", "TRIES"]
+        return _Begun(
+            draft=RecordBuilder(job=begun.draft.job), tries=begun.tries + 1, shown=begun.shown
+        )

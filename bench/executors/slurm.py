@@ -1,8 +1,10 @@
 """Jobs of a Slurm cluster, submitted as arrays by submitit.
 
-A job does what `bench.executors.serving` says. Its words go into a file of its own in a folder that
-all nodes see, a line each; this process reads on in it. What a run left lies there as one file, for
-nodes that do not share the results folder. Nothing of this is ever unpickled here.
+A job does what `bench.executors.remote_job` says. Its words go into a file of its own in a folder
+that all nodes see, a line each; this process reads on in it. What a run left lies there as one
+file, for nodes that do not share the results folder. Nothing of this is ever unpickled here.
+
+What `--slurm KEY=VALUE` may say; known without submitit.
 """
 
 import math
@@ -14,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -23,18 +25,86 @@ import msgspec
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from bench.commands import ask
-from bench.draft import Job
-from bench.environment import usable_cores
 from bench.errors import UsageError
+from bench.executors.protocol import read_message
 from bench.executors.remote import Lost, News, Said
-from bench.executors.serving import THREADS, Different, Facts, facts, keep, serve
-from bench.executors.slurm_options import SlurmOptions
-from bench.files import explained, write_atomically
-from bench.messages import read_message
-from bench.signals import stops_let_through, stops_raise
-from bench.store import Store
+from bench.executors.remote_job import THREADS, Facts, NodeMismatch, facts, keep, serve_job
+from bench.job import Job
+from bench.machine.environment import usable_cores
+from bench.process import run_briefly, signals_allowed, signals_raise
+from bench.store.files import explained, write_atomically
+from bench.store.store import Store
+from pipelines.catalog import unknown_name
 from pipelines.sources.places import default_data_dir
+
+CLUSTERS = ("slurm", "local")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmOptions:
+    """How jobs are submitted.
+
+    Args:
+        cluster: "slurm", or "local" for processes of this machine, to try a grid without Slurm.
+        folder: Where jobs and their words are kept while they run; all nodes must see it.
+        at_once: Jobs that are in the queue or run at once, at most.
+        time_min: Of a job; left out, what the longest run may take and ten minutes more.
+        cpus: Of a job; left out, what this process may use.
+        mem_gb: Of a job; left out, what Slurm gives.
+        exclusive: Whether a job has its node alone, which its times need.
+        partition, account, qos, constraint: As in `sbatch`; left out, what Slurm gives.
+    """
+
+    cluster: str = "slurm"
+    folder: Path | None = None
+    at_once: int = 64
+    time_min: int | None = None
+    cpus: int | None = None
+    mem_gb: int | None = None
+    exclusive: bool = False
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+
+
+def read_slurm_options(words: Sequence[str]) -> SlurmOptions:
+    """The options that are spelled KEY=VALUE.
+
+    Raises:
+        UsageError: One has no such key or value, or a key comes twice.
+    """
+    known = [field.name for field in fields(SlurmOptions)]
+    found: dict[str, object] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in known:
+            raise UsageError(unknown_name("key of --slurm", key, known))
+        if not equals or not value:
+            raise UsageError(f"--slurm {word}: write {key}=VALUE")
+        if key in found:
+            raise UsageError(f"--slurm {key} is given twice: leave one of them out")
+        found[key] = _value(key, value)
+    return SlurmOptions(**found)  # type: ignore[arg-type]
+
+
+def _value(key: str, value: str) -> object:
+    if key in ("at_once", "time_min", "cpus", "mem_gb"):
+        if not (value.isascii() and value.isdecimal() and 0 < int(value) < 10**6):
+            raise UsageError(f"--slurm {key}={value}: it must be a whole number from 1 to 999999")
+        return int(value)
+    if key == "exclusive":
+        if value not in ("yes", "no"):
+            raise UsageError(f"--slurm exclusive={value}: it is yes or no")
+        return value == "yes"
+    if key == "cluster" and value not in CLUSTERS:
+        raise UsageError(unknown_name("value of --slurm cluster", value, list(CLUSTERS)))
+    if key == "folder":
+        return Path(value)
+    if any(not character.isprintable() for character in value):
+        raise UsageError(f"--slurm {key}: {value!r} has characters that sbatch cannot be given")
+    return value
+
 
 ENGINE = "submitit"
 POLL_S = 0.5
@@ -56,14 +126,14 @@ def carry_out(line: bytes, words: str, timeout_s: float, ours: Facts, threads: s
         ours: What the process that writes the store has.
         threads: That process's setting of `THREADS`.
     """
-    with stops_raise(), Path(words).open("ab", buffering=0) as said:
+    with signals_raise(), Path(words).open("ab", buffering=0) as said:
         try:
-            for message in serve(line, timeout_s, ENGINE, ours, threads):
+            for message in serve_job(line, timeout_s, ENGINE, ours, threads):
                 if isinstance(message, dict):
                     write_atomically(Path(words + ".files"), msgspec.msgpack.encode(message))
                 else:
                     said.write(message + b"\n")
-        except Different as error:
+        except NodeMismatch as error:
             said.write(DIFFERENT + str(error).encode() + b"\n")
 
 
@@ -167,7 +237,7 @@ class SlurmCluster:
             if ticket not in spoke and (lost := self._lost(self._sent[ticket])) is not None:
                 found.append((ticket, lost))
         if not found:
-            with stops_let_through():
+            with signals_allowed():
                 time.sleep(POLL_S)
         return found
 
@@ -265,7 +335,7 @@ def parameters(options: SlurmOptions, device: str, timeout_s: float) -> dict[str
 def queued() -> set[str] | None:
     """The jobs of this user that wait or run; None where Slurm does not tell now."""
     command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i"]
-    said = ask(command, timeout_s=30.0)
+    said = run_briefly(command, timeout_s=30.0)
     return None if said.problem else set(said.text.split())
 
 
@@ -276,6 +346,3 @@ def state(handle: "submitit.Job[None]") -> str:
         if said:
             return f"{handle.state}: {said[-1]}"
     return str(handle.state)
-
-
-__all__ = ["SlurmCluster", "parameters"]

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers import _parameters as parameters
+from bench.optimizers import _param_groups as parameters
+from bench.optimizers._chained import ChainedOptimizer
 from bench.optimizers._muon import Muon
-from bench.optimizers._together import Together
 from bench.recipe import Recipe
 
 
@@ -33,7 +33,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         lr=recipe.lr,
         momentum=recipe.option("momentum"),
     )
-    return Together(muon, adamw)
+    return ChainedOptimizer(muon, adamw)
 
 
 MUON = Optimizer(

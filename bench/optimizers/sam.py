@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.optimizers import Optimizer, sgd
-from bench.optimizers._together import Together
+from bench.optimizers._chained import ChainedOptimizer
 from bench.recipe import Recipe
 
 
-class Sam(Together):
+class Sam(ChainedOptimizer):
     """Two passes a step: up the gradient by `rho`, then `base` steps by the gradient found there.
 
     Args:

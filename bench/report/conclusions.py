@@ -2,29 +2,120 @@
 
 Nothing is claimed that chance alone would do: where an interval includes "no difference", or there
 are too few seeds, the sentence says "cannot tell".
+
+Which pipelines hold training up: the share of time that the ceiling would not need.
 """
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from bench.record import Record
-from bench.report import caveats, ranking, sentences, stalls
-from bench.report.effects import Effect, effects
-from bench.report.interactions import cell_by_cell, interactions
-from bench.report.intervals import LEVEL
-from bench.report.matching import SEEDS_NEEDED, Matched, matches
-from bench.report.outcomes import (
+from bench.report import caveats, sentences
+from bench.report.matrix import MODEL_BOUND_PCT, PIPELINE_BOUND_PCT, bound_by
+from bench.report.sentences import Conclusion, against, code, listed
+from bench.report.statistics import outcomes as ranking
+from bench.report.statistics.effects import Effect, cell_by_cell, effects, interactions
+from bench.report.statistics.intervals import LEVEL
+from bench.report.statistics.outcomes import (
     ACCURACY,
     METRICS,
+    SEEDS_NEEDED,
     SPEED,
     TIME,
+    Matched,
     Metric,
     Outcome,
+    matches,
     outcomes_by_group,
 )
-from bench.report.sentences import Conclusion, against, code
-from bench.wording import count
+from bench.text import count
+
+MOST_NETS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stall:
+    """What a pipeline's cells waited.
+
+    Args:
+        nets: Those it was measured with.
+        stalls: Percent of the training time, by the cell's label; the mean over its seeds.
+    """
+
+    pipeline: str
+    nets: tuple[str, ...]
+    stalls: tuple[tuple[str, float], ...]
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """The cell that waited longest."""
+        return max(self.stalls, key=lambda stall: (stall[1], stall[0]))
+
+    def bound(self, by: str) -> int:
+        """Cells whose throughput is bound by "model", "pipeline" or "both"."""
+        return sum(bound_by(percent) == by for _, percent in self.stalls)
+
+
+def stalls(outcomes: Sequence[Outcome]) -> list[Stall]:
+    """Those of each pipeline, without runs whose timing is suspect."""
+    found: dict[str, list[tuple[Outcome, float]]] = defaultdict(list)
+    for outcome in outcomes:
+        shares = [
+            run.throughput.stall_pct
+            for run in outcome.trusted
+            if run.throughput and run.throughput.stall_pct is not None
+        ]
+        if shares:
+            found[outcome.cell.pipeline].append((outcome, statistics.fmean(shares)))
+    return [
+        Stall(
+            pipeline=pipeline,
+            nets=tuple(sorted({outcome.cell.architecture for outcome, _ in found[pipeline]})),
+            stalls=tuple((outcome.label, share) for outcome, share in found[pipeline]),
+        )
+        for pipeline in sorted(found)
+    ]
+
+
+def summary(found: Sequence[Stall]) -> str:
+    """Which cells are bound by their pipeline, and how much noise there is in a stall."""
+    cells = [stall for one in found for stall in one.stalls]
+    bound = [label for label, share in cells if bound_by(share) == "pipeline"]
+    lowest = min(share for _, share in cells)
+    text = (
+        f"{len(bound)} of {count(len(cells), 'cell')} bound by the pipeline (it takes "
+        f"{PIPELINE_BOUND_PCT:.0f} % of the training time or more)"
+        + (f": {listed(bound)}." if bound else ".")
+    )
+    if lowest < 0:
+        text += (
+            f" The lowest stall is {lowest:.1f} %, training quicker than its ceiling: so much is "
+            "noise here."
+        )
+    return text
+
+
+def sentence(stall: Stall) -> str:
+    """What a pipeline cost, and where most."""
+    shares = [share for _, share in stall.stalls]
+    label, worst = stall.worst
+    nets = listed(stall.nets) if len(stall.nets) <= MOST_NETS else f"{len(stall.nets)} nets"
+    head = f"{code(stall.pipeline)} with {nets}: "
+    if len(shares) == 1:
+        share = f"training waited {worst:.1f} % of its time in the only cell, {code(label)}"
+    else:
+        share = (
+            f"training waited {statistics.median(shares):.1f} % of its time in the median of "
+            f"{len(shares)} cells, most in {code(label)} ({worst:.1f} %)"
+        )
+    return (
+        f"{head}{share}; {stall.bound('pipeline')} bound by the pipeline, {stall.bound('both')} by "
+        f"both, {stall.bound('model')} by the model (under {MODEL_BOUND_PCT:.0f} %)."
+    )
+
 
 KINDS = (
     "best",
@@ -186,9 +277,9 @@ def _best_by_budget(good: Sequence[Outcome]) -> Iterator[Conclusion]:
 
 
 def _pipelines(good: Sequence[Outcome]) -> Iterator[Conclusion]:
-    found = stalls.stalls(good)
-    texts = [stalls.summary(found)] if found else []
-    for text in texts + [stalls.sentence(stall) for stall in found]:
+    found = stalls(good)
+    texts = [summary(found)] if found else []
+    for text in texts + [sentence(stall) for stall in found]:
         yield Conclusion(kind="pipelines", text=text, figures=PIPELINES)
 
 
@@ -263,6 +354,3 @@ def _least(spread: float, seeds: int) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + LEVEL) / 2, 2 * seeds - 2)) * spread * math.sqrt(2 / seeds)
-
-
-__all__ = ["KINDS", "Conclusion", "conclude", "markdown"]

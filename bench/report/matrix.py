@@ -1,18 +1,26 @@
-"""From records to the matrix: one row per cell, aggregated over seeds."""
+"""From records to the matrix: one row per cell, aggregated over seeds.
+
+Records as they would be for another target: time to accuracy found anew in their curves.
+
+The software that records were made with, in one line.
+
+What a reader of the matrix must know before comparing its rows, a sentence each.
+"""
 
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 import pandas as pd
 
 from bench.cell import AXES, Cell
-from bench.record import Failure, Glance, RecordT
-from bench.report.rows import Key, budgets, grouped
-from bench.report.settings import differing_settings
+from bench.record import Failure, Record, RecordSummary, RecordT, time_to_accuracy_s
+from bench.report.render import TableError
+from bench.report.rows import Key, budgets, differing_settings, grouped
+from bench.report.statistics.outcomes import SEEDS_NEEDED
 
 GROUP = ("machine", "source", "scale")
 REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
@@ -106,7 +114,7 @@ def _figures() -> list[str]:
     return [name for measure in MEASURES for name in (measure, f"{measure}_sd")]
 
 
-def _row(key: Key, runs: Sequence[Glance], budget: str) -> dict[str, Any]:
+def _row(key: Key, runs: Sequence[RecordSummary], budget: str) -> dict[str, Any]:
     good = [run for run in runs if run.status == "ok" and run.metrics is not None]
     row: dict[str, Any] = {axis: getattr(key.cell, axis) for axis in AXES}
     row |= {"machine": key.machine, "source": key.cell.source, "scale": key.cell.scale}
@@ -140,7 +148,7 @@ def bound_by(stall_pct: float | None) -> str:
     return "pipeline" if stall_pct >= PIPELINE_BOUND_PCT else "both"
 
 
-def measures(run: Glance) -> dict[str, float | None]:
+def measures(run: RecordSummary) -> dict[str, float | None]:
     """What a run measured, by the columns of the matrix; None for what it has not."""
     metrics, throughput = run.metrics, run.throughput
     return {
@@ -157,7 +165,7 @@ def measures(run: Glance) -> dict[str, float | None]:
     }
 
 
-def _reached(cell: Cell, good: Sequence[Glance]) -> int | None:
+def _reached(cell: Cell, good: Sequence[RecordSummary]) -> int | None:
     """Seeds that reached the target; None where nothing was held out to see it by."""
     if not cell.holds_out:
         return None
@@ -177,7 +185,7 @@ def _mean_and_sd(values: Iterable[float | None]) -> tuple[float | None, float | 
     return mean, math.sqrt(squares / (len(known) - 1))
 
 
-def _status(good: int, bad: Sequence[Glance]) -> str:
+def _status(good: int, bad: Sequence[RecordSummary]) -> str:
     if not bad:
         return "ok"
     counts = Counter(run.status for run in bad)
@@ -197,3 +205,116 @@ def _reason(status: str, error: Failure) -> str:
 
 def _joined(texts: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(texts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retargeted:
+    """Records for another target.
+
+    Args:
+        records: Of which no two are the same cell and seed.
+        note: What was done, for the caption.
+    """
+
+    records: list[Record]
+    note: str
+
+
+def retarget(records: Iterable[Record], target: float) -> Retargeted:
+    """The records with `target`, a validation accuracy in (0, 1], in place of their own.
+
+    Runs that differed in nothing but the target would now count twice as one seed: the one that
+    ended last stays, and the note says how many were left out.
+
+    Raises:
+        TableError: The target is no share in (0, 1].
+    """
+    if not 0 < target <= 1:
+        raise TableError(f"--target is a share in (0, 1], as in 0.9 for 90 %, got {target:g}")
+    found = list(records)
+    kept: dict[tuple[Cell, object, int], Record] = {}
+    for record in sorted(found, key=lambda record: (record.status == "ok", record.finished)):
+        changed = _with(record, target)
+        versions = tuple(sorted(record.versions.items()))
+        kept[changed.cell.identity, (versions, record.fingerprint), record.seed] = changed
+    own = sorted({record.cell.target_accuracy for record in found})
+    note = (
+        f"time to accuracy is found anew in the curves for {target:.1%} validation accuracy; "
+        f"the runs were made with {', '.join(f'{one:.1%}' for one in own)}"
+    )
+    if left_out := len(found) - len(kept):
+        note += f"; {left_out} runs that differed from others in their target only are left out"
+    return Retargeted(records=list(kept.values()), note=note)
+
+
+def _with(record: Record, target: float) -> Record:
+    cell = replace(record.cell, target_accuracy=target)
+    if record.metrics is None:
+        return replace(record, cell=cell)
+    reached_s = time_to_accuracy_s(record.curve, target)
+    with_s = None if reached_s is None else reached_s + record.timings.once_s
+    metrics = replace(
+        record.metrics,
+        time_to_accuracy_s=reached_s,
+        time_to_accuracy_with_compile_s=with_s,
+    )
+    return replace(record, cell=cell, metrics=metrics)
+
+
+NAMES = {"python": "Python", "pipeline_bench": "pipeline-bench"}
+SOFTWARE = ("pipeline_bench", "torch", "torchvision", "kornia", "dali", "timm", "cuda", "python")
+
+
+def versions(records: Iterable[RecordSummary]) -> str:
+    """ "pipeline-bench 0.1.0 (commit 1a2b3c4), torch 2.11.0, ..."; several of one with "and"."""
+    found = list(records)
+    said = []
+    for name in SOFTWARE:
+        values = _values(found, name)
+        if name == "pipeline_bench" and (commits := _values(found, "commit")):
+            short = " and ".join(commit[:7] for commit in commits[:3])
+            more = f" and {len(commits) - 3} more" if len(commits) > 3 else ""
+            values = [
+                *values[:-1],
+                f"{values[-1] if values else ''} (commit {short}{more})".strip(),
+            ]
+        if values:
+            said.append(f"{NAMES.get(name, name)} {' and '.join(values)}")
+    return ", ".join(said)
+
+
+def _values(records: list[RecordSummary], name: str) -> list[str]:
+    values = {str(value) for record in records if (value := record.environment.get(name))}
+    return sorted(values)
+
+
+def cautions(frame: pd.DataFrame) -> Iterator[str]:
+    """For the matrix of one group, where there is something to compare.
+
+    Args:
+        frame: As in `Matrix`.
+    """
+    good = frame[frame["seeds"] > 0]
+    if len(good) < 2:
+        return
+    fewest = int(good["seeds"].min())
+    if fewest < SEEDS_NEEDED:
+        have = "one seed" if fewest == 1 else f"{fewest} seeds"
+        whose = "each cell has" if good["seeds"].max() == fewest else "some cells have only"
+        yield (
+            f"Too few seeds to say that a cell is better than the next: {whose} {have}, a claim "
+            f"needs {SEEDS_NEEDED} (--seeds {SEEDS_NEEDED})."
+        )
+    machines = good["machine"].unique()
+    if len(machines) > 1:
+        yield (
+            f"Rows come from {len(machines)} machines: compare images/s and seconds only within "
+            "one (the column budget names it)."
+        )
+    doubtful = int((good["timing_suspect"] != "").sum())
+    if doubtful:
+        whose = "One cell has" if doubtful == 1 else f"{doubtful} of {len(good)} cells have"
+        yield (
+            f"{whose} doubtful times, for the reasons in the notes: no time or speed of theirs is "
+            "set in bold."
+        )

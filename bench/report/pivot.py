@@ -17,9 +17,8 @@ import pandas as pd
 
 from bench.cell import AXES
 from bench.record import RecordT
-from bench.report.columns import ABSENT, COLUMNS, TableError, shown
-from bench.report.layout import Column
 from bench.report.matrix import GROUP, MEASURES, bound_by, sort
+from bench.report.render import ABSENT, COLUMNS, Column, TableError, shown
 from bench.report.rows import grouped
 from pipelines.catalog import unknown_name
 
@@ -267,9 +266,3 @@ def _usual_axes(frame: pd.DataFrame) -> tuple[str, str]:
     differing = {axis for axis in AXES if frame[axis].nunique() > 1}
     pairs = list(combinations(AXES, 2))
     return max(pairs, key=lambda pair: len(differing & set(pair)))
-
-
-__all__ = [
-    "Grouping", "Pivot", "Pivoted", "Shape", "averaged", "footings", "pivoted", "shape",
-    "sorted_by",
-]  # fmt: skip

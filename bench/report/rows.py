@@ -1,14 +1,18 @@
 """Which runs share a row of the matrix: those that one command could have trained.
 
 The cell, the entries' versions, the images, the machine and torch must agree.
+
+What the optimizer of a cell was set to, told where rows of equal names differ in it.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from bench.cell import Cell, Version, number_of, plugins_of
-from bench.record import Glance, RecordT
+from bench.record import RecordSummary, RecordT
 
 TITLE: tuple[str, ...] = (
     "machine",
@@ -107,7 +111,7 @@ def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     }
 
 
-def _machine(record: Glance) -> str:
+def _machine(record: RecordSummary) -> str:
     gpu, cpu = record.environment.get("gpu"), record.environment.get("cpu")
     if gpu or not cpu:
         return str(gpu or "")
@@ -140,3 +144,31 @@ def _word(value: object) -> object:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "all" if value is None else value
+
+
+def differing_settings(cells: Sequence[Cell]) -> dict[Cell, list[str]]:
+    """Each cell's settings that another cell of the same name has not: "lr 0.1"."""
+    same: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for cell in cells:
+        same[cell.name].append(settings(cell))
+    return {
+        cell: [
+            f"{name} {value}"
+            for name, value in settings(cell).items()
+            if any(other.get(name) != value for other in same[cell.name])
+        ]
+        for cell in cells
+    }
+
+
+def settings(cell: Cell) -> dict[str, str]:
+    """The recipe by name, the optimizer's own options beside the rest; none for old records."""
+    if cell.recipe is None:
+        return {}
+    plain = msgspec.to_builtins(cell.recipe)
+    plain |= dict(plain.pop("options"))
+    plain.pop("origin")
+    return {
+        name: f"{value:g}" if isinstance(value, float) else str(value)
+        for name, value in plain.items()
+    }

@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.report.effects import CELLS_NEEDED, Effect
-from bench.report.interactions import CellByCell, Interaction
-from bench.report.intervals import ALPHA, Interval
-from bench.report.matching import SEEDS_NEEDED, Matched
-from bench.report.outcomes import TIME, Metric, Outcome
-from bench.report.ranking import Best
-from bench.wording import count
+from bench.report.statistics.effects import CELLS_NEEDED, CellByCell, Effect, Interaction
+from bench.report.statistics.intervals import ALPHA, Interval
+from bench.report.statistics.outcomes import SEEDS_NEEDED, TIME, Best, Matched, Metric, Outcome
+from bench.text import count
 
 MOST_NAMES = 6
 

@@ -1,20 +1,330 @@
-"""One run for people: its record in words, its curve and its confusion matrix."""
+"""One run for people: its record in words, its curve and its confusion matrix.
 
-from collections.abc import Iterator, Sequence
+Curves as small plots of braille characters, 2 x 4 dots each.
+
+The curve, the confusion matrix and the scores of each class, drawn for a terminal.
+
+Finds one run among the records of a results folder, by its id or its name.
+
+The command that the page offers to train a run again.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from bench.cell import Cell
-from bench.printable import printable
-from bench.record import Record
-from bench.record_text import encode
-from bench.report.finding import Found
-from bench.report.matrix import bound_by
-from bench.report.settings import settings
-from bench.report.show_parts import confusion, curve, per_class
-from bench.report.versions import versions
+from bench.errors import UsageError
+from bench.record import Metrics, Point, Record
+from bench.report.matrix import bound_by, versions
+from bench.report.rows import settings
+from bench.retyped import line, narrowed
+from bench.store.codec import encode
+from bench.store.groups import groups
+from bench.store.store import Store
+from bench.text import printable, sanitize
+
+BLANK = 0x2800
+# The bit of each dot of a character, by row and column from the top left on.
+DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+
+
+def plot(
+    x: Sequence[float], y: Sequence[float], *, width: int, height: int, low: float, high: float
+) -> list[str]:
+    """A line through points, as `height` texts of `width` characters.
+
+    Args:
+        x: Of the points, rising.
+        y: Likewise as many; a point that is not finite is left out and breaks the line.
+        width: Characters.
+        height: Lines.
+        low: The y of the lower edge; lower points lie on it.
+        high: Of the upper edge; higher points lie on it.
+
+    Raises:
+        ValueError: There are not as many y as x.
+    """
+    columns, rows = 2 * width, 4 * height
+    grid = [[0] * width for _ in range(height)]
+    before: tuple[int, int] | None = None
+    for one_x, one_y in zip(x, y, strict=True):
+        if not math.isfinite(one_y):
+            before = None
+            continue
+        here = (_place(one_x, x[0], x[-1], columns), rows - 1 - _place(one_y, low, high, rows))
+        for column, row in _line(before or here, here):
+            grid[row // 4][column // 2] |= DOTS[row % 4][column % 2]
+        before = here
+    return ["".join(chr(BLANK + bits) for bits in line) for line in grid]
+
+
+def _place(value: float, low: float, high: float, count: int) -> int:
+    """The dot, of `count`, that a value between `low` and `high` falls on."""
+    share = (value - low) / (high - low) if high > low else 0.5
+    return round(min(1.0, max(0.0, share)) * (count - 1))
+
+
+def _line(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
+    """The dots from one to another, both included."""
+    steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
+    return [
+        (
+            start[0] + round((end[0] - start[0]) * step / steps),
+            start[1] + round((end[1] - start[1]) * step / steps),
+        )
+        for step in range(steps + 1)
+    ]
+
+
+SHADES = " \u2591\u2592\u2593\u2588"  # from nothing to all of a class
+PLOT_HEIGHT = 6
+PLOT_WIDTH = 60  # at most
+LABEL = 8  # characters of the scale beside a plot
+SHADED = (3, 2)  # characters of an entry that is a shade, with a blank and without
+BAR = 20  # at most
+FEW = 0.05  # of a class
+CONFUSED = 8  # pairs that are named
+FIGURES = 34  # characters of a class's figures
+PLAIN_WIDTH = 100  # where lines may be of any length
+
+
+def curve(points: Sequence[Point], *, width: int | None) -> list[Text]:
+    """Training loss and validation accuracy against epochs; a table where there is no terminal.
+
+    Args:
+        points: Of the run.
+        width: Of the terminal; None for a file, which gets the figures.
+    """
+    if not points:
+        return [Text("no epoch was finished")]
+    if width is None:
+        return _figures(points)
+    loss = [math.nan if p.train_loss is None else p.train_loss for p in points]
+    accuracy = [math.nan if p.validation_accuracy is None else p.validation_accuracy
+                for p in points]  # fmt: skip
+    epochs = [float(p.epoch) for p in points]
+    lines = _plot("training loss", epochs, loss, "{:.3f}", width, "yellow")
+    scored = [100 * value for value in accuracy]
+    lines += _plot("validation accuracy %", epochs, scored, "{:.1f}", width, "green")
+    return lines
+
+
+def _plot(
+    title: str, x: list[float], y: list[float], form: str, width: int, style: str
+) -> list[Text]:
+    known = [value for value in y if math.isfinite(value)]
+    if not known:
+        return [Text(f"no {title}", "dim")]
+    low, high = min(known), max(known)
+    room = max(10, min(PLOT_WIDTH, width - LABEL - 4))
+    drawn = plot(x, y, width=room, height=PLOT_HEIGHT, low=low, high=high)
+    edges = {0: form.format(high), PLOT_HEIGHT - 1: form.format(low)}
+    lines = [Text(f"{title}, epochs {x[0]:.0f} to {x[-1]:.0f}, last {form.format(known[-1])}")]
+    for index, row in enumerate(drawn):
+        lines.append(Text.assemble(f"{edges.get(index, ''):>{LABEL}} |", (row, style)))
+    return lines
+
+
+def _figures(points: Sequence[Point]) -> list[Text]:
+    heads = ("epoch", "train s", "train loss", "val. loss", "val. acc. %", "images/s")
+    lines = [Text(" ".join(f"{head:>11}" for head in heads))]
+    for point in points:
+        accuracy = point.validation_accuracy
+        values = (
+            f"{point.epoch}",
+            f"{point.train_s:.2f}",
+            _number(point.train_loss),
+            _number(point.validation_loss),
+            _number(None if accuracy is None else 100 * accuracy, 1),
+            f"{point.images_per_s:.0f}",
+        )
+        lines.append(Text(" ".join(f"{value:>11}" for value in values)))
+    return lines
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def confusion(metrics: Metrics, *, width: int | None, color: bool) -> list[Text]:
+    """True classes down, predictions across: counts where they fit, else shades, else the worst.
+
+    Args:
+        metrics: Of the run.
+        width: Characters a line may have; None for any.
+        color: Whether heat may be told by colours; shades tell it otherwise.
+    """
+    names = [one.name for one in metrics.per_class]
+    counts = metrics.confusion
+    label = max(map(len, names))
+    room = (width or PLAIN_WIDTH) - label - 1
+    figures = len(str(max(max(row) for row in counts)))
+    widest = max(figures + (1 if color else 2), 4) + 1
+    fitting = (cell for cell in (widest, *SHADED) if cell * len(names) <= room)
+    cell = next(fitting, None)
+    lines: list[Text] = []
+    if cell is not None:
+        head = "".join(f"{name[: cell - 1]:>{cell}}" for name in names)
+        if cell > min(SHADED):
+            lines.append(Text(" " * (label + 1) + head, "dim"))
+        lines += [
+            _row(name, label, row, cell, color) for name, row in zip(names, counts, strict=True)
+        ]
+    else:
+        lines.append(Text(f"{len(names)} classes do not fit here", "dim"))
+    return [*lines, *_most_confused(names, counts)]
+
+
+def _row(name: str, label: int, row: Sequence[int], cell: int, color: bool) -> Text:
+    """One class: how many of it were taken for which."""
+    line = Text(f"{name:<{label}} ")
+    for count in row:
+        share = count / max(sum(row), 1)
+        if cell in SHADED:
+            line.append(" " * (cell - 2))
+            line.append(2 * _shade(share), _heat(share) if color else "")
+        elif color:
+            line.append(f"{count:>{cell}}", _heat(share))
+        else:
+            line.append(f"{count:>{cell - 1}}{_shade(share)}")
+    return line
+
+
+def _shade(share: float) -> str:
+    """A block; anything above nothing is seen."""
+    return SHADES[math.ceil(share * (len(SHADES) - 1))]
+
+
+def _heat(share: float) -> str:
+    """Nothing for hardly any, blue for few to red for all; readable on dark and on light."""
+    if share < FEW:
+        return "dim" if share == 0 else ""
+    steps = ("on blue", "on cyan", "on green", "on yellow", "on red")
+    background = steps[min(int(share * len(steps)), len(steps) - 1)]
+    return f"{'white' if background in ('on blue', 'on red') else 'black'} {background}"
+
+
+def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[Text]:
+    pairs = sorted(
+        (-count / sum(row), names[i], names[j])
+        for i, row in enumerate(counts)
+        for j, count in enumerate(row)
+        if i != j and count
+    )
+    if not pairs:
+        return [Text("no image was taken for another class")]
+    said = ", ".join(f"{true} for {other} {-share:.0%}" for share, true, other in pairs[:CONFUSED])
+    return [Text(f"most often taken: {said}")]
+
+
+def per_class(metrics: Metrics, *, width: int | None) -> list[Text]:
+    """F1 of each class as a bar where it fits, precision, recall and the number of its images."""
+    label = max(len(one.name) for one in metrics.per_class)
+    longest = max(0, min(BAR, (width or PLAIN_WIDTH) - label - FIGURES))
+    lines = [Text(f"{'':<{label}}  F1 %  prec. % recall %  images", "dim")]
+    for one in metrics.per_class:
+        bar = "\u2588" * round(longest * one.f1)
+        figures = (
+            f"{100 * one.f1:6.1f} {100 * one.precision:8.1f} {100 * one.recall:8.1f}"
+            f" {one.support:7d}  "
+        )
+        lines.append(Text.assemble(f"{one.name:<{label}}{figures}", (bar, "green")))
+    return lines
+
+
+CANDIDATES = 8  # that a message names; the rest is counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundRun:
+    """A run and where it is.
+
+    Args:
+        record: Its record.
+        store: The group that holds it.
+        earlier: Records of earlier attempts, oldest first.
+    """
+
+    record: Record
+    store: Store
+    earlier: list[Record]
+
+    @property
+    def root(self) -> Path:
+        """The results folder that holds the group."""
+        return self.store.folder.parent
+
+
+def find_run(root: Path, wanted: str, on_warning: Callable[[str], None] | None = None) -> FoundRun:
+    """The run whose id or name is `wanted`, or the only one with an id that begins so or a name
+    that holds it.
+
+    Args:
+        root: A results folder, or one group in it.
+        wanted: An id, a name, or a part of one.
+        on_warning: Is told of damaged records.
+
+    Raises:
+        StoreError: There is no such folder, or it cannot be read.
+        UsageError: No run is meant, or several are; the message names those that might be.
+    """
+    known: list[tuple[Record, Store]] = []
+    for group in groups(root):
+        store = Store(group.folder)
+        warned = {"on_warning": on_warning} if on_warning else {}
+        known += [(record, store) for record in store.records(**warned, legibly=True)]
+    if not known:
+        raise UsageError(f"there are no records under {root}: `bench run` makes some")
+    for test in (_is_it, _begins_so, _holds_it):
+        found = [pair for pair in known if test(pair[0], wanted)]
+        if len(found) > 1:
+            raise UsageError(_ambiguous(wanted, found))
+        if found:
+            record, store = found[0]
+            return FoundRun(record=record, store=store, earlier=_earlier(store, record))
+    raise UsageError(_unknown(root, wanted, known))
+
+
+def _earlier(store: Store, record: Record) -> list[Record]:
+    return [sanitize(earlier) for earlier in store.attempts(record.run_id)]
+
+
+def _is_it(record: Record, wanted: str) -> bool:
+    return wanted in (record.run_id, record.name)
+
+
+def _begins_so(record: Record, wanted: str) -> bool:
+    return bool(wanted) and record.run_id.startswith(wanted)
+
+
+def _holds_it(record: Record, wanted: str) -> bool:
+    return wanted in record.name
+
+
+def _ambiguous(wanted: str, found: Sequence[tuple[Record, Store]]) -> str:
+    if len({record.run_id for record, _ in found}) == 1:
+        folders = ", ".join(str(store.folder) for _, store in found)
+        return f"{wanted!r} is in several groups, name one after it: {folders}"
+    named = [f"{record.name} ({record.run_id[:8]})" for record, _ in found[:CANDIDATES]]
+    more = f" and {len(found) - CANDIDATES} more" if len(found) > CANDIDATES else ""
+    return f"{wanted!r} may mean {len(found)} runs, say more of one: {', '.join(named)}{more}"
+
+
+def _unknown(root: Path, wanted: str, known: Sequence[tuple[Record, Store]]) -> str:
+    names = sorted({record.name for record, _ in known})
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.3) or names[:3]
+    return (
+        f"no run under {root} has {wanted!r} in its name or at the beginning of its id: "
+        f"there are {len(known)}, like {', '.join(near)}"
+    )
+
 
 STYLES = {"ok": "bold green", "skipped": "bold", "interrupted": "bold yellow"}
 BOUND = {
@@ -39,7 +349,7 @@ TIMES = {
 
 
 def render(
-    found: Found,
+    found: FoundRun,
     *,
     command: str = "",
     note: str = "",
@@ -65,8 +375,8 @@ def render(
     console.print(Text.assemble((record.name, "bold"), "  ", (record.status, style)))
     for title, lines in _sections(found, width=width, color=color):
         console.print(Text(f"\n{title}", "bold"))
-        for line in lines:
-            console.print(line, soft_wrap=width is None)
+        for row in lines:
+            console.print(row, soft_wrap=width is None)
     console.print(Text("\nagain", "bold"))
     if command:
         console.print(Text(command), soft_wrap=True)  # one line to copy
@@ -75,13 +385,13 @@ def render(
     return out.getvalue()
 
 
-def as_json(found: Found) -> str:
+def as_json(found: FoundRun) -> str:
     """The record as it is filed."""
     return encode(found.record).decode()
 
 
 def _sections(
-    found: Found, *, width: int | None, color: bool
+    found: FoundRun, *, width: int | None, color: bool
 ) -> Iterator[tuple[str, Sequence[Text]]]:
     record, metrics = found.record, found.record.metrics
     yield "run", _texts(_run(found))
@@ -109,7 +419,7 @@ def _texts(lines: Sequence[str] | Iterator[str]) -> list[Text]:
     return [Text(printable(line)) for line in lines]
 
 
-def _run(found: Found) -> Iterator[str]:
+def _run(found: FoundRun) -> Iterator[str]:
     record = found.record
     yield f"id {record.run_id}, seed {record.seed}, attempt {record.attempt}"
     yield f"record: {found.store.record_path(record.run_id)}"
@@ -152,7 +462,7 @@ def _recipe(cell: Cell) -> str:
     return f"{said} ({cell.recipe.origin})" if cell.recipe.origin else said
 
 
-def _error(found: Found) -> Iterator[str]:
+def _error(found: FoundRun) -> Iterator[str]:
     error = found.record.error
     assert error is not None
     yield f"{error.type}: {error.message}"
@@ -269,4 +579,12 @@ def _attempt(record: Record) -> str:
     return f"{record.attempt}. {record.status}, {_moment(record.finished)}{said}"
 
 
-__all__ = ["as_json", "render"]
+def rerun_command(record: Record, names: Iterable[str] = ()) -> str:
+    """The recorded command narrowed to this run; as it stands where it is not `bench run`.
+
+    Args:
+        record: Of any status.
+        names: Of other cells, which may hold this one's name as a part.
+    """
+    words = narrowed(record, names)
+    return line(words) if words else record.command

@@ -6,18 +6,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.files import StoreError
-from bench.record import Glance, Record, RecordT
-from bench.report.cautions import cautions
-from bench.report.columns import COLUMNS, NOT_REACHED, TableError, laid_out, shown
-from bench.report.markup import csv
-from bench.report.matrix import Matrix, build
+from bench.record import Record, RecordSummary, RecordT
+from bench.report.matrix import Matrix, build, cautions, retarget, versions
 from bench.report.pivot import Grouping, Pivot, Shape, averaged, footings, pivoted, sorted_by
-from bench.report.retarget import retarget
-from bench.report.sheet import Form, Sheet, as_json, check_form, drawn
-from bench.report.versions import versions
+from bench.report.render import (
+    COLUMNS,
+    NOT_REACHED,
+    Form,
+    Sheet,
+    TableError,
+    as_json,
+    check_form,
+    csv,
+    drawn,
+    laid_out,
+    shown,
+)
 from bench.selection import select
-from bench.store import Store, groups
+from bench.store.files import StoreError
+from bench.store.groups import groups
+from bench.store.store import Store
 from pipelines.catalog import unknown_name
 
 
@@ -139,10 +147,10 @@ def _told(
     expression: str,
     target: float | None,
     on_warning: Callable[[str], None] | None,
-) -> Iterator[tuple[Sequence[Glance], bool, list[str]]]:
+) -> Iterator[tuple[Sequence[RecordSummary], bool, list[str]]]:
     """Likewise, and what is to be said of them; curves are read where a target asks for them."""
     if target is None:
-        for seen, reference in _chosen_groups(Glance, root, machine, expression, on_warning):
+        for seen, reference in _chosen_groups(RecordSummary, root, machine, expression, on_warning):
             yield seen, reference, []
         return
     for whole, reference in _chosen_groups(Record, root, machine, expression, on_warning):
@@ -151,7 +159,7 @@ def _told(
 
 
 def _sheets(
-    records: Sequence[Glance],
+    records: Sequence[RecordSummary],
     reference: bool,
     form: Form,
     notes: Sequence[str],
@@ -258,6 +266,3 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     plain = frame.astype(dict.fromkeys(times, object))
     plain.loc[(frame["reached"] == 0) & (frame["seeds"] > 0), times] = NOT_REACHED
     return plain
-
-
-__all__ = ["Form", "TableError", "render", "render_all", "write_matrix"]

@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import environment
 from bench.errors import UsageError
-from bench.files import write_atomically
-from bench.locks import held
+from bench.machine import environment
+from bench.process import signals_deferred, signals_raise
 from bench.selfcheck import hearing, journal, place, process, published, telling
 from bench.selfcheck.conduct import DATA, Conduct, exit_code, shown
 from bench.selfcheck.journal import Call, Journal, Outcome, Status
 from bench.selfcheck.parts import Part, Place, parts
-from bench.signals import stops_held, stops_raise
-from bench.store import Store, group_folder
+from bench.store.files import write_atomically
+from bench.store.groups import group_folder
+from bench.store.locks import held
+from bench.store.store import Store
 from pipelines import sources
 
 FETCH_SHARE = 0.1  # of the time, for CIFAR-10 where it is not on this machine
@@ -128,7 +129,7 @@ def find_source(options: Options, start: float, report: Report) -> tuple[str, Ou
 def _fetched(options: Options, start: float, outcome: Outcome) -> Outcome:
     data_dir = [] if options.data_dir is None else ["--data-dir", str(options.data_dir)]
     command = [*environment.python_module("bench"), "data", "cifar10", *data_dir]
-    with TemporaryDirectory() as scratch, stops_raise(), stops_held():
+    with TemporaryDirectory() as scratch, signals_raise(), signals_deferred():
         log = Path(scratch) / "data.log"
         deadline = start + FETCH_SHARE * options.budget_s
         ended = process.carry_out(command, log=log, deadline=deadline, folder=Path.cwd())
@@ -158,6 +159,3 @@ def _compared(group: Path) -> list[str]:
         return published.compare(Store(group).records())
     except ImportError as error:  # intervals need scipy; what was measured is filed without them
         return [f"nothing is compared with published figures: {error}"]
-
-
-__all__ = ["Checked", "Options", "check"]

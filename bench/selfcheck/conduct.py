@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.environment import command_line
 from bench.errors import UsageError
-from bench.files import explained, make_folder, slug
+from bench.machine.environment import command_line
+from bench.process import signals_allowed, signals_deferred, signals_raise
 from bench.selfcheck import hearing, journal, process
 from bench.selfcheck.journal import Call, Journal, Outcome, Status
 from bench.selfcheck.parts import Part, Task
-from bench.signals import stops_held, stops_let_through, stops_raise
+from bench.store.files import explained, make_folder, slug
 from pipelines.catalog import unknown_name
 
 LEAST_S = 2.0  # a task with less time is not begun
@@ -72,7 +72,7 @@ class Conduct:
             before.only(names | {part.name for part in self.parts} | {DATA}),
             calls=(*before.calls, call),
         )
-        with stops_raise(), stops_held():
+        with signals_raise(), signals_deferred():
             for part, deadline in self._deadlines(start, before):
                 tasks = _in_turn(part, before)
                 for number, task in enumerate(tasks, start=1):
@@ -134,7 +134,7 @@ class Conduct:
                 return earlier
             return self._told(replace(outcome, status="not begun", said=said))
         try:
-            with stops_let_through():
+            with signals_allowed():
                 pass  # a stop that comes between two tasks cuts nothing off
         except KeyboardInterrupt:
             return self._told(replace(outcome, status="interrupted", said="before it began"))
@@ -217,6 +217,3 @@ def _noted(present: Journal, outcome: Outcome, seconds: float) -> Journal:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-__all__ = ["Conduct", "exit_code", "shown"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bench.printable import in_one_line
+from bench.text import in_one_line
 
 TAIL = 30  # lines of a command that did not end well
 LONGEST = 300  # letters of a line
@@ -96,6 +96,3 @@ def _text(log: Path) -> str:
         return log.read_text(errors="replace")
     except OSError:
         return ""
-
-
-__all__ = ["grid", "grid_tail", "last_line", "tail"]

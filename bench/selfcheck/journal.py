@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from bench.files import StoreError, StrangeFile, read_file, write_atomically
-from bench.strict_json import strict
+from bench.store.codec import strict
+from bench.store.files import StoreError, StrangeFile, read_file, write_atomically
 
 FILE = "selfcheck.json"
 SCHEMA_VERSION = 1
@@ -118,6 +118,3 @@ def write(folder: Path, journal: Journal) -> None:
     plain = strict(msgspec.to_builtins(journal, enc_hook=str))
     text = msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n"
     write_atomically(folder / FILE, text)
-
-
-__all__ = ["FILE", "Call", "Journal", "Outcome", "Status", "read", "write"]

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bench.environment import python_module
+from bench.machine.environment import python_module
 from bench.selfcheck.process import GRACE_S
 from bench.selfcheck.published import NETS
 
@@ -154,7 +154,7 @@ def _loaders(place: Place) -> Part:
 
 def _contract(place: Place) -> Part:
     """A task for each pipeline in each mode, so that a second call need not begin anew."""
-    from bench.loader_plan import Options, choose_candidates
+    from bench.loaders.plan import Options, choose_candidates
 
     found = choose_candidates(Options(augmentation="none"), place.device)
     found.sort(key=lambda candidate: candidate.compiled)  # first those that take seconds
@@ -182,10 +182,7 @@ def _default_grid(place: Place) -> Part:
 
 
 def _roofline(place: Place) -> Part:
-    command = [*python_module("bench.roofline"), str(place.group), place.device]
+    command = [*python_module("bench.machine.roofline"), str(place.group), place.device]
     task = Task(name="roofline", command=command, folder=place.folder, always=True)
     why = "each net against what the device can do"
     return Part(name="roofline", why=why, share=25, tasks=[task])
-
-
-__all__ = ["Part", "Place", "Task", "parts"]

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import environment
-from bench.environment import Probe
 from bench.errors import UsageError
+from bench.machine import environment
+from bench.machine.environment import Probe
 from bench.selfcheck.parts import GPU_TESTS, ROOT
 from pipelines.catalog import unknown_name
 
@@ -29,7 +29,7 @@ def choose_device(asked: str, *, gpu: bool, probe: Probe) -> str:
     Raises:
         UsageError: A GPU was asked for and there is none that works, or both options contradict.
     """
-    from bench.plan import choose_device as choose
+    from bench.grid.plan import choose_device as choose
 
     if asked not in DEVICES:
         raise UsageError(unknown_name("value of --device", asked, DEVICES))
@@ -75,6 +75,3 @@ def describe(probe: Probe) -> dict[str, Any]:
         }
         | environment.code_version()
     )
-
-
-__all__ = ["SOURCES", "check_source", "choose_device", "code_digest", "describe"]

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.environment import python_environment
-from bench.files import explained
-from bench.orphans import MARK, end_marked, fresh_mark
-from bench.signals import stops_held, stops_let_through
+from bench.machine.environment import python_environment
+from bench.process import MARK, kill_marked, new_mark, signals_allowed, signals_deferred
+from bench.store.files import explained
 
 End = Literal["exited", "overran", "interrupted"]
 GRACE_S = 5.0
@@ -59,7 +58,7 @@ def carry_out(
         StoreError: The log cannot be written.
         OSError: There is no such program.
     """
-    start, mark = time.monotonic(), fresh_mark()
+    start, mark = time.monotonic(), new_mark()
     with explained(f"write {log}"):
         output = log.open("wb")
     with output:
@@ -79,7 +78,7 @@ def carry_out(
     except KeyboardInterrupt:
         pass
     finally:
-        with stops_held():
+        with signals_deferred():
             _end(process, mark, grace_s)
     return Ended(how=how, code=process.returncode, seconds=time.monotonic() - start)
 
@@ -97,7 +96,7 @@ def _watch(process: "subprocess.Popen[bytes]", deadline: float) -> End:
         left = deadline - time.monotonic()
         if left <= 0:
             return "overran"
-        with stops_let_through(), suppress(subprocess.TimeoutExpired):
+        with signals_allowed(), suppress(subprocess.TimeoutExpired):
             process.wait(min(left, POLL_S))
     return "exited"
 
@@ -113,8 +112,5 @@ def _end(process: "subprocess.Popen[bytes]", mark: str, grace_s: float) -> None:
             os.killpg(process.pid, stop_signal)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(LAST_GRACE_S)
-    end_marked(mark)
+    kill_marked(mark)
     process.wait()
-
-
-__all__ = ["End", "Ended", "carry_out"]

@@ -139,7 +139,7 @@ def _told(net: str, contest: Contest, found: Sequence[Record]) -> list[str]:
 
 
 def _mean(values: Sequence[float], digits: int, unit: str) -> str:
-    from bench.report.intervals import student
+    from bench.report.statistics.intervals import student
 
     found = student(values)
     if found is None:
@@ -149,7 +149,7 @@ def _mean(values: Sequence[float], digits: int, unit: str) -> str:
 
 
 def _judged(contest: Contest, accuracies: Sequence[float]) -> str:
-    from bench.report.intervals import student
+    from bench.report.statistics.intervals import student
 
     found = student(accuracies)
     target = f"{contest.target_pct:g} %"
@@ -174,6 +174,3 @@ def _beside(
         f"Beside {one.name} ({one.accuracy_pct:g} % in {one.seconds:g} s on {one.gpu}, "
         f"{one.runs} runs, views: {one.views}): {points:+.2f} points, {quick}{same}."
     )
-
-
-__all__ = ["NETS", "Contest", "Published", "compare", "latest_cell"]

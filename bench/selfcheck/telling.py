@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from bench.printable import printable
 from bench.selfcheck.journal import Journal, Outcome, Status
+from bench.text import printable
 
 FILE = "selfcheck.md"
 WORDS: dict[Status, str] = {
@@ -110,6 +110,3 @@ def _environment(journal: Journal) -> str:
         for key, word in SHOWN
         if key in found
     )
-
-
-__all__ = ["FILE", "markdown", "summary"]

@@ -5,7 +5,7 @@ Where things lie below a group's `tensorboard/`: one folder a run; `matrix` with
 `seeds/<cell>` with the mean and the bounds of cells that have several seeds; `loaders/<pipeline>`.
 """
 
-from bench.tensorboard.loaders_log import write_loaders
+from bench.tensorboard.overview import write_loaders
 from bench.tensorboard.run_log import RunLog, kept_positives, write_run
 
 __all__ = ["RunLog", "kept_positives", "write_loaders", "write_run"]

@@ -1,16 +1,27 @@
-"""What the runs of a group share in TensorBoard: the view's layout, hparams columns, seeds."""
+"""What the runs of a group share in TensorBoard: the view's layout, hparams columns, seeds.
+
+The throughput view: which charts the tab of custom scalars shows.
+
+What the pipelines alone deliver, for TensorBoard.
+"""
 
 import shutil
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+from tensorboard.util.tensor_util import make_tensor_proto
 
 from bench.cell import Cell, Run
-from bench.examples import kept_examples
-from bench.files import slug
 from bench.record import Point, Record
-from bench.store import Store
+from bench.store.artifacts import kept_examples
+from bench.store.files import slug
+from bench.store.store import Store
 from bench.tensorboard.run_log import tags
 
 MATRIX, EXAMPLES, SEEDS = "matrix", "examples", "seeds"
@@ -43,9 +54,8 @@ def write_overview(
 
 def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[Run] = ()) -> None:
     """Writes the layout of the throughput view and the columns of the hparams table."""
-    from bench.tensorboard import hparams
+    from bench.tensorboard import run_log
     from bench.tensorboard.events import Events
-    from bench.tensorboard.layout import layout
 
     cells = [record.cell for record in records] + [run.cell for run in planned]
     if not cells:
@@ -55,15 +65,14 @@ def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[
     found: set[str] = set().union(*map(tags, records)) if not planned else set()
     with Events(folder) as events:
         events.summary(layout(found, seeds=bool(seeded(records)) or len(seeds) > 1))
-        targets = set(hparams.TARGETS if planned else map(hparams.target, records))
+        targets = set(run_log.TARGETS if planned else map(run_log.target, records))
         ended = () if planned else records
-        events.summary(hparams.columns(cells, seeds, statuses, targets, ended))
+        events.summary(run_log.columns(cells, seeds, statuses, targets, ended))
 
 
 def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
     """Writes strips of augmented images (PNG) as blocks, one card a policy and pipeline."""
-    from bench.tensorboard.events import Events
-    from bench.tensorboard.pictures import tiled_png
+    from bench.tensorboard.events import Events, tiled_png
 
     if not pictures:
         return
@@ -103,11 +112,10 @@ def seeds_name(record: Record) -> str:
 
 def bands(points: Sequence[Point]) -> list[tuple[int, dict[str, float]]]:
     """Steps and scalars of one epoch of all seeds."""
-    from bench.tensorboard.layout import SEEDS as charts
 
     clock_ms = round(1000 * statistics.fmean(point.train_s for point in points))
     found = []
-    for tag, field in charts.values():
+    for tag, field in SEEDS_CATEGORY.values():
         values = [value for point in points if (value := getattr(point, field)) is not None]
         if len(values) < len(points):  # a protocol without validation
             continue
@@ -115,3 +123,99 @@ def bands(points: Sequence[Point]) -> list[tuple[int, dict[str, float]]]:
         band = {"mean": statistics.fmean(values), "lowest": min(values), "highest": max(values)}
         found.append((step, {f"{tag}/{name}": value for name, value in band.items()}))
     return found
+
+
+# No tag may begin another: TensorBoard takes them for patterns that a tag begins with.
+CHARTS = {
+    "Throughput": {
+        "images/s, data included": "throughput/images_per_s",
+        "step (ms)": "throughput/step_ms",
+        "ceiling: one cached batch (images/s)": "throughput/ceiling_images_per_s",
+        "stall: time lost against the ceiling (%)": "throughput/epoch_stall_pct",
+    },
+    "Time to accuracy": {
+        "validation accuracy over the training clock (ms)": "accuracy/by_train_ms",
+        "time to accuracy (s), over images seen": "time/to_accuracy_s",
+        "training clock (s), over images seen": "time/train_s",
+    },
+    "Memory and power": {
+        "peak of the process (GiB)": "memory/host_gib",
+        "peak of torch on the device (GiB)": "memory/torch_gib",
+        "peak of the device (GiB)": "memory/device_gib",
+        "energy (J)": "energy/total_j",
+    },
+}
+# Title to the tag that mean, lowest and highest share, and to the field of a curve's point.
+SEEDS_CATEGORY = {
+    "validation accuracy over images seen": ("seeds/accuracy", "validation_accuracy"),
+    "validation accuracy over the mean training clock (ms)": (
+        "seeds/accuracy_by_train_ms",
+        "validation_accuracy",
+    ),
+    "validation loss over images seen": ("seeds/validation_loss", "validation_loss"),
+    "images/s over images seen": ("seeds/images_per_s", "images_per_s"),
+}
+
+
+def layout(tags: Collection[str], *, seeds: bool) -> Any:
+    """The summary that lays the tab out.
+
+    Args:
+        tags: Those that some run has; a chart of any other tag is left out. Empty while no run
+            has ended: then all are in.
+        seeds: Whether some cell has several seeds.
+    """
+    categories = []
+    for title, charts in CHARTS.items():
+        shown = {name: tag for name, tag in charts.items() if not tags or tag in tags}
+        if shown:
+            categories.append(_category(title, [_lines(*chart) for chart in shown.items()]))
+    if seeds:
+        # TensorBoard shows charts with a band in the reverse of the order that they are listed in
+        bands = [_band(title, tag) for title, (tag, _) in reversed(SEEDS_CATEGORY.items())]
+        categories.insert(2, _category("Seeds", bands))
+    content = layout_pb2.Layout(category=categories).SerializeToString()
+    value = Summary.Value(
+        tag=metadata.CONFIG_SUMMARY_TAG,
+        metadata=metadata.create_summary_metadata(),
+        tensor=make_tensor_proto(content, dtype=np.object_),
+    )
+    return Summary(value=[value])
+
+
+def _category(title: str, charts: list[Any]) -> Any:
+    return layout_pb2.Category(title=title, chart=charts)
+
+
+def _lines(title: str, tag: str) -> Any:
+    return layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[tag]))
+
+
+def _band(title: str, tag: str) -> Any:
+    series = layout_pb2.MarginChartContent.Series(
+        value=f"{tag}/mean", lower=f"{tag}/lowest", upper=f"{tag}/highest"
+    )
+    return layout_pb2.Chart(
+        title=f"{title}: mean, lowest, highest",
+        margin=layout_pb2.MarginChartContent(series=[series]),
+    )
+
+
+def write_loaders(
+    folder: Path, images_per_s: Mapping[int, float], *, on_error: Callable[[str], None]
+) -> None:
+    """Writes what a pipeline alone delivers, the step being the batch size.
+
+    Args:
+        folder: The pipeline's own; event files of an earlier call in it are removed.
+        images_per_s: Batch size to images a second.
+        on_error: Gets one sentence when TensorBoard cannot be written.
+    """
+    try:
+        from bench.tensorboard.events import Events
+
+        with Events(folder) as events:
+            for batch_size, rate in sorted(images_per_s.items()):
+                events.scalars({"loaders/images_per_s": rate}, batch_size)
+    except Exception as error:  # noqa: BLE001 - a log that fails must not cost what was measured
+        on_error(f"TensorBoard files in {folder} are incomplete: {type(error).__name__}: {error}")

@@ -1,15 +1,63 @@
-"""TensorBoard's server in this process, until it is stopped."""
+"""TensorBoard's server in this process, until it is stopped.
+
+What is added to TensorBoard's own page: a short address, and a script that sets two fields.
+
+TensorBoard's hparams show a hundred runs a page, in the table and in the parallel coordinates, and
+its charts cut off what it takes for outliers, such as the fastest run. No option of it changes
+either, so the script sets the fields that a person would.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.signals import stops_raise
-from bench.tensorboard.page import ENTRY, entered
+from bench.process import signals_raise
+
+ENTRY = "/view"  # leads to the page that people are to see first
+SCRIPT = "/bench.js"
+ROWS = 1000  # runs a page of hparams; parallel coordinates of so many are still drawn in seconds
+# where a later TensorBoard has no such field its page stays as it is
+CONTENT = f"""
+const outliers = "_ignoreYOutliers";  // kept by the browser: what a person chose later stays
+if (localStorage.getItem(outliers) === null) localStorage.setItem(outliers, "false");
+customElements.whenDefined("tf-hparams-query-pane").then((pane) => {{
+  const ready = pane.prototype.ready;
+  pane.prototype.ready = function () {{
+    ready.call(this);
+    this.set("_pageSizeInput", {{ value: "{ROWS}", invalid: false }});
+  }};
+}});
+"""
+
+Application = Callable[..., Iterable[bytes]]
+
+
+def entered(app: Application, page: str) -> Application:
+    """The WSGI application with `ENTRY` as the short address of a page of it, and our script."""
+    from werkzeug.wrappers import Response
+
+    answers = {
+        ENTRY: Response(status=302, headers={"Location": f"/#{page}"}),
+        SCRIPT: Response(CONTENT, mimetype="text/javascript"),
+    }
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path in answers:
+            return answers[path](environ, start_response)
+        if path not in ("/", "/index.html"):
+            return app(environ, start_response)
+        shown = Response.from_app(app, environ)
+        tag = f'<script src="{SCRIPT[1:]}"></script></head>'
+        shown.set_data(shown.get_data().replace(b"</head>", tag.encode(), 1))
+        return shown(environ, start_response)
+
+    return answer
+
 
 RELOAD_S = 5
 
@@ -36,7 +84,7 @@ def serve(
     Raises:
         UsageError: The port is taken, or the address is not this machine's.
     """
-    with stops_raise():
+    with signals_raise():
         try:
             ready(_launch(folder, host, port, page).rstrip("/") + ENTRY)
             while True:

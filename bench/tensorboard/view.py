@@ -1,23 +1,35 @@
 """What TensorBoard is shown: a folder of links to the event files of chosen runs; none is copied.
 
 One group's runs stand at the top of the view, those of several groups below the groups' names.
+
+Event files from records: they are derived, and can be written again at any time.
 """
 
 import json
 import math
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from bench.files import StoreError, explained
+from bench.errors import UsageError
 from bench.record import Record
 from bench.selection import select
-from bench.store import Store, groups
+from bench.store.files import StoreError, explained
+from bench.store.groups import groups
+from bench.store.store import Store
 from bench.tensorboard.events import PATTERN
-from bench.tensorboard.overview import EXAMPLES, MATRIX, SEEDS, seeds_name, write_matrix_run
+from bench.tensorboard.overview import (
+    EXAMPLES,
+    MATRIX,
+    SEEDS,
+    seeds_name,
+    write_matrix_run,
+    write_overview,
+)
+from bench.tensorboard.run_log import kept_positives, write_run
 
 TICKED_UNASKED = 40
 BEST = 10  # runs that are ticked when there are more, of as many cells as there are
@@ -175,3 +187,29 @@ def _targets(group: Chosen) -> Iterator[tuple[str, Path]]:
 def has_events(folder: Path) -> bool:
     """Whether a folder has an event file."""
     return any(folder.glob(PATTERN))
+
+
+def rebuild(chosen: Sequence[Chosen], report: Callable[[str], None]) -> None:
+    """Writes the event files of the chosen runs, and what each group's runs share.
+
+    Args:
+        chosen: Whose files to write; those that are there are replaced.
+        report: Gets a line for each group.
+
+    Raises:
+        StoreError: A grid is running in one of the groups, or it cannot be written.
+        UsageError: A file cannot be written.
+    """
+    for group in chosen:
+        store = group.store
+        store.check_writable()
+        with store.lock():
+            for folder, record in zip(group.folders, group.records, strict=True):
+                positives_K2T = kept_positives(store, record)
+                write_run(folder, record, positives_K2T, on_error=_refuse)
+            write_overview(store, store.records(), on_error=_refuse)
+        report(f"{store.folder}: event files of {len(group.records)} runs written from records")
+
+
+def _refuse(text: str) -> None:
+    raise UsageError(text)

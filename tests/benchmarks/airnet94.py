@@ -19,26 +19,42 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
+
+import pipelines
+from bench.cell import Run
+from bench.executors.local import SETTINGS
+from bench.grid import grids
+from bench.grid.config import (
+    BUDGETS,
+    GridConfig,
+)
+from bench.grid.recipe_files import book
+from bench.machine.clock import TrainingClock
+from bench.training.loop import predict
+from bench.training.metrics import quick_scores
+from bench.training.run import (
+    first_batch,
+    fit_to_data,
+)
+from bench.training.setup import fresh_step
+from tests.benchmarks.plain_airnet94 import Plain
+from tests.benchmarks.prepared import (
+    CPU,
+    prepared,
+)
+from tests.benchmarks.side_by_side import (
+    conditions,
+    median_ratio,
+    told,
+)
+from tests.benchmarks.turns import (
+    serve,
+    side,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-import torch  # noqa: E402
-
-import pipelines  # noqa: E402
-from bench import grid  # noqa: E402
-from bench.cell import Run  # noqa: E402
-from bench.clock import TrainingClock  # noqa: E402
-from bench.executors.local import SETTINGS  # noqa: E402
-from bench.loop import predict  # noqa: E402
-from bench.metrics import quick_scores  # noqa: E402
-from bench.prepare import fresh_step  # noqa: E402
-from bench.recipe_files import book  # noqa: E402
-from bench.run import first_batch, fit_to_data  # noqa: E402
-from bench.setting import BUDGETS, Setting  # noqa: E402
-from tests.benchmarks.plain_airnet94 import Plain  # noqa: E402
-from tests.benchmarks.prepared import CPU, prepared  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, median_ratio, told  # noqa: E402
-from tests.benchmarks.turns import serve, side  # noqa: E402
 
 EPOCH, WHOLE, TOLD_EVERY = 25, 200, 5
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # or a side that waits for its turn takes the cores
@@ -47,7 +63,7 @@ SIDES = {"suite": SETTINGS, "plain": PATIENT, "plain, our memory settings": SETT
 
 def cell_of_airnet94() -> Run:
     """Seed 0 of the grid's cell."""
-    setting = Setting(
+    setting = GridConfig(
         source="cifar10",
         scale="full",
         device="cpu",
@@ -56,7 +72,7 @@ def cell_of_airnet94() -> Run:
         budget=BUDGETS["full"],
         book=book("full"),
     )
-    (cell,) = (one for one in grid.speedrun(setting) if one.architecture == "airnet94")
+    (cell,) = (one for one in grids.speedrun(setting) if one.architecture == "airnet94")
     return Run(cell=cell, seed=0, versions={}, fingerprint="")
 
 

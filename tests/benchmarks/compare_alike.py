@@ -19,18 +19,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bench.errors import UsageError
+from bench.record import Record
+from bench.report.compare.compare import (
+    METRICS,
+    compared,
+)
+from bench.report.compare.sides import Side
+from bench.report.statistics.outcomes import Metric
+from bench.store.groups import groups
+from bench.store.store import Store
+from tests.benchmarks.side_by_side import told
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-import numpy as np  # noqa: E402
-
-from bench.errors import UsageError  # noqa: E402
-from bench.record import Record  # noqa: E402
-from bench.report.compare import METRICS, compared  # noqa: E402
-from bench.report.compare_sides import Side  # noqa: E402
-from bench.report.outcomes import Metric  # noqa: E402
-from bench.store import Store, groups  # noqa: E402
-from tests.benchmarks.side_by_side import told  # noqa: E402
 
 TRIES = 1000
 SEEDS = (5, 10, 20)

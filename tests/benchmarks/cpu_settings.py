@@ -18,21 +18,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+import torch
+
+from bench.grid import registry
+from bench.grid.config import BUDGETS
+from bench.machine.environment import usable_cores
+from bench.training.loop import (
+    Step,
+    train_epoch,
+)
+from bench.training.setup import fresh_step
+from pipelines.base import Batch
+from tests.benchmarks.prepared import (
+    CPU,
+    prepared,
+)
+from tests.benchmarks.side_by_side import (
+    conditions,
+    median_ratio,
+    told,
+)
+from tests.made import made_run
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-import torch  # noqa: E402
-
-from bench import registry  # noqa: E402
-from bench.environment import usable_cores  # noqa: E402
-from bench.loop import Step, train_epoch  # noqa: E402
-from bench.prepare import fresh_step  # noqa: E402
-from bench.setting import BUDGETS  # noqa: E402
-from pipelines.base import Batch  # noqa: E402
-from tests.benchmarks.prepared import CPU, prepared  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, median_ratio, told  # noqa: E402
-from tests.made import made_run  # noqa: E402
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 STEPS, WARM_UP = 4, 3

@@ -16,12 +16,16 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.record import Record
+from bench.store.groups import groups
+from bench.store.store import Store
+from tests.benchmarks.side_by_side import (
+    conditions,
+    told,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-from bench.record import Record  # noqa: E402
-from bench.store import Store, groups  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 GRID = ("--grid", "optimizers", "--source", "shapes", "--device", "cpu", "--no-compile",
         "-k", "(cnn4 or resnet18) and (sgd or adamw)")  # fmt: skip

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import pipelines
+from pipelines.sources.base import Images
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-import pipelines  # noqa: E402
-from pipelines.sources.base import Images  # noqa: E402
 
 QUALITY = 95
 SIDES = (256, 512)  # pixels, each side drawn by itself

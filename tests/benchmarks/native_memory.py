@@ -20,13 +20,16 @@ import sys
 from pathlib import Path
 from statistics import median
 
+import pipelines
+from pipelines.sources.base import Images
+from tests.benchmarks.side_by_side import (
+    conditions,
+    told,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-import pipelines  # noqa: E402
-from pipelines.sources.base import Images  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 STATUS = Path("/proc/self/status")
 EPOCHS = 8

@@ -15,25 +15,25 @@ from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+from torch.nn import functional as F
+
+import architectures
+import pipelines
+from bench import optimizers
+from bench.grid.config import BUDGETS
+from pipelines.base import Batch
+from tests.benchmarks.as_worker import begin_as_worker
+from tests.benchmarks.side_by_side import (
+    conditions,
+    told,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from tests.benchmarks.as_worker import begin_as_worker  # noqa: E402
-
-if __name__ == "__main__":
-    begin_as_worker()
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from scipy.stats import bootstrap  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-
-import architectures  # noqa: E402
-import pipelines  # noqa: E402
-from bench import optimizers  # noqa: E402
-from bench.setting import BUDGETS  # noqa: E402
-from pipelines.base import Batch  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 WARM_UP = 20
 Seconds = NDArray[np.float64]
@@ -91,6 +91,10 @@ def summary(with_data: Seconds, with_cached: Seconds, waits: Seconds) -> dict[st
         "inside_next_pct": float(100 * waits.sum() / with_data.sum()),
         "step_ms_quartiles": list(np.percentile(1000 * with_cached, [25, 50, 75])),
     }
+
+
+if __name__ == "__main__":
+    begin_as_worker()
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 import torch
 
 from bench.cell import Run
-from bench.draft import Draft, Job
-from bench.prepare import Parts, Shared, prepare
+from bench.job import Job, RecordBuilder
+from bench.training.setup import Parts, Shared, prepare
 from pipelines import sources
 
 CPU = torch.device("cpu")
 
 
-def prepared(run: Run) -> tuple[Draft, Parts]:
+def prepared(run: Run) -> tuple[RecordBuilder, Parts]:
     """Net, pipelines and images of a run on the CPU, which leaves nothing behind."""
     job = Job(run=run, folder="", data_dir=str(sources.default_data_dir()))
-    draft = Draft(job=job)
+    draft = RecordBuilder(job=job)
     return draft, prepare(draft, Shared(), CPU)

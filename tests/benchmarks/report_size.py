@@ -19,13 +19,22 @@ from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
+from bench.record import (
+    PerClass,
+    Record,
+)
+from bench.store.codec import encode
+from tests.benchmarks.side_by_side import (
+    conditions,
+    told,
+)
+from tests.made import (
+    made_metrics,
+    made_record,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-from bench.record import PerClass, Record  # noqa: E402
-from bench.record_text import encode  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
-from tests.made import made_metrics, made_record  # noqa: E402
 
 NETS = [f"net{number}" for number in range(10)]
 OPTIMIZERS = [f"optimizer{number}" for number in range(5)]

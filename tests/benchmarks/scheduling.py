@@ -16,18 +16,34 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from bench.cli.progress import TextReporter
+from bench.executors.protocol import (
+    Done,
+    Ready,
+)
+from bench.executors.remote import (
+    Cluster,
+    News,
+    RemoteExecutor,
+)
+from bench.executors.runner import run_plan
+from bench.job import (
+    Job,
+    RecordBuilder,
+)
+from bench.store.store import Store
+from tests.benchmarks.side_by_side import (
+    conditions,
+    told,
+)
+from tests.executors.test_runner import planned
+from tests.made import (
+    made_record,
+    made_run,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-from bench.console import Console  # noqa: E402
-from bench.draft import Draft, Job  # noqa: E402
-from bench.execute import execute  # noqa: E402
-from bench.executors.remote import Cluster, News, RemoteExecutor  # noqa: E402
-from bench.messages import Done, Ready  # noqa: E402
-from bench.store import Store  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
-from tests.made import made_record, made_run  # noqa: E402
-from tests.test_execute import planned  # noqa: E402
 
 WORKERS = 8
 SEEDS = 10
@@ -66,7 +82,7 @@ class Simulated:
 def finished(job: Job) -> Any:
     """The record of a job, as large as a real one."""
     made = made_record(job.run.seed, epochs=16)
-    draft = Draft(job=job, curve=list(made.curve))
+    draft = RecordBuilder(job=job, curve=list(made.curve))
     draft.metrics, draft.throughput = made.metrics, made.throughput
     return draft.record("ok")
 
@@ -118,9 +134,9 @@ def cells_s(cluster: Cluster, cells: int) -> float:
             made_run(number % SEEDS, architecture=f"net{number // SEEDS}")
             for number in range(cells)
         )
-        console = Console(quiet=True)
+        console = TextReporter(quiet=True)
         start = time.perf_counter()
-        outcome = execute(
+        outcome = run_plan(
             plan, console, command="made", timeout_s=60.0, fail_fast=False,
             executor=RemoteExecutor(cluster=cluster),
         )  # fmt: skip

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+from scipy.stats import bootstrap
+
+from bench.machine.environment import (
+    cpu_model,
+    usable_cores,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-import numpy as np  # noqa: E402
-from scipy.stats import bootstrap  # noqa: E402
-
-from bench.environment import cpu_model, usable_cores  # noqa: E402
 
 
 def conditions() -> dict[str, object]:

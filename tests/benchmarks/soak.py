@@ -17,14 +17,17 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from bench.cli import app
+from bench.executors.local import Worker
+from bench.record import Record
+from bench.store.store import Store
+from tests.benchmarks.side_by_side import (
+    conditions,
+    told,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-from bench import cli  # noqa: E402
-from bench.executors.local import Worker  # noqa: E402
-from bench.record import Record  # noqa: E402
-from bench.store import Store  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
 
 WARM, EVERY, EDGE = 100, 50, 100
 CELL = ("--grid", "smoke", "-k", "cnn2 and native", "--pipeline", "native[eager]", "--source",
@@ -99,7 +102,7 @@ def main(runs: int = 2000) -> None:
     watch.install()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
-        code = cli.app(["run", *CELL, "--seeds", str(runs), "--out", folder], standalone_mode=False)
+        code = app.app(["run", *CELL, "--seeds", str(runs), "--out", folder], standalone_mode=False)
         records = len(list(Path(folder).glob("*/records/*.json")))
     warm = next(seen for seen in watch.seen if seen["runs"] >= WARM)
     last = watch.seen[-1]

@@ -18,19 +18,24 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from bench.record import (
+    PerClass,
+    Record,
+)
+from bench.store.codec import encode
+from tests.benchmarks.side_by_side import conditions
+from tests.made import (
+    made_metrics,
+    made_record,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-from dataclasses import replace  # noqa: E402
-
-from bench.record import PerClass, Record  # noqa: E402
-from bench.record_text import encode  # noqa: E402
-from tests.benchmarks.side_by_side import conditions  # noqa: E402
-from tests.made import made_metrics, made_record  # noqa: E402
 
 SEEDS, EPOCHS, CLASSES, OFTEN_UP_TO = 10, 16, 10, 10_000
 SCORES = tuple(

@@ -4,10 +4,10 @@
 
 cnn4 and resnet18 as scale cpu has them, and resnet18 at its full width with few images a step; SGD,
 cached batches of generated images, in a process with the settings of a worker. The suite's side is
-what a run does (`bench.loop.train_epoch` with the step that `bench.prepare` makes); the other is
-written by hand: forward, loss, backward, update, no more. Both train the same net by the same
-optimizer, as two nets lie differently in memory, which alone makes some percent. A turn is a few
-steps, which side first changes; as many pairs of turns as fit into SECONDS for each net and mode
+what a run does (`bench.training.loop.train_epoch` with the step of `bench.training.setup`); the
+other is written by hand: forward, loss, backward, update, no more. Both train the same net by
+the same optimizer, as two nets lie differently in memory, which alone makes some percent. A turn
+is a few steps, which side first changes; as many pairs of turns as fit into SECONDS for each net and mode
 (120 unless said; 20 pairs at least), eager and compiled unless said. Prints JSON: pairs, seconds of
 a step, and the throughput of the suite over that of the bare loop with a bootstrap interval.
 """
@@ -18,23 +18,30 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
+import torch
+from torch.nn import functional as F
+
+from bench.machine.cpu import training_threads
+from bench.training.loop import (
+    Step,
+    train_epoch,
+)
+from bench.training.setup import fresh_step
+from pipelines.base import Batch
+from tests.benchmarks.as_worker import begin_as_worker
+from tests.benchmarks.prepared import (
+    CPU,
+    prepared,
+)
+from tests.benchmarks.side_by_side import (
+    conditions,
+    median_ratio,
+    told,
+)
+from tests.made import made_run
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from tests.benchmarks.as_worker import begin_as_worker  # noqa: E402
-
-if __name__ == "__main__":
-    begin_as_worker()
-
-import torch  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-
-from bench.loop import Step, train_epoch  # noqa: E402
-from bench.prepare import fresh_step  # noqa: E402
-from bench.threads import computing  # noqa: E402
-from pipelines.base import Batch  # noqa: E402
-from tests.benchmarks.prepared import CPU, prepared  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, median_ratio, told  # noqa: E402
-from tests.made import made_run  # noqa: E402
 
 NETS = {
     "cnn4, width 0.125, batch 64": ("cnn4", 0.125, 64),
@@ -74,7 +81,7 @@ def measured(
         architecture=architecture, width=width, batch_size=batch_size, pipeline="native[eager]",
         compile=compiled, epochs=1000,
     )  # fmt: skip
-    with computing(run.cell):
+    with training_threads(run.cell):
         _, parts = prepared(run)
         step = fresh_step(parts)
         other = bare(step)
@@ -107,6 +114,10 @@ def main(span_s: float = 120.0, *modes: str) -> None:
         for name, net in NETS.items()
     }
     told(before | {"torch": torch.__version__}, {"nets": figures})
+
+
+if __name__ == "__main__":
+    begin_as_worker()
 
 
 if __name__ == "__main__":

@@ -28,16 +28,31 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench.recipe import Recipe
+from bench.record import (
+    Memory,
+    PerClass,
+    Point,
+    Record,
+    Throughput,
+    Timings,
+)
+from bench.store.store import Store
+from bench.tensorboard.view import (
+    choose,
+    rebuild,
+)
+from tests.benchmarks.side_by_side import (
+    conditions,
+    told,
+)
+from tests.made import (
+    made_metrics,
+    made_record,
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-from bench.recipe import Recipe  # noqa: E402
-from bench.record import Memory, PerClass, Point, Record, Throughput, Timings  # noqa: E402
-from bench.store import Store  # noqa: E402
-from bench.tensorboard.rebuild import rebuild  # noqa: E402
-from bench.tensorboard.view import choose  # noqa: E402
-from tests.benchmarks.side_by_side import conditions, told  # noqa: E402
-from tests.made import made_metrics, made_record  # noqa: E402
 
 NETS = tuple(f"net{number}" for number in range(10))
 OPTIMIZERS = ("sgd", "adamw", "muon", "lion", "lamb")

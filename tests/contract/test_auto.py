@@ -26,7 +26,8 @@ from pipelines.ops import (
     TrivialAugment,
 )
 from pipelines.verification.outcomes import IMAGES, SIZE, by_torchvision, noisy, outcomes, photo
-from tests.contract.variants import build, made, pixels, variants
+from pipelines.verification.world import made, pixels
+from tests.contract.variants import build, variants
 
 NAMES = ("randaugment", "trivialaugment", "autoaugment")
 OPS: dict[str, Op] = {

@@ -5,7 +5,8 @@ import torch
 
 from pipelines import building
 from pipelines.base import normalise
-from tests.contract.variants import build, made, noise_image, numbered, variants
+from pipelines.verification.world import made, noise_image, numbered
+from tests.contract.variants import build, variants
 
 every_variant = pytest.mark.parametrize("variant", variants())
 FORMATS = (torch.channels_last, torch.contiguous_format)

@@ -11,7 +11,8 @@ from pipelines.augmentations import Augmentation
 from pipelines.ops import Affine, ColorJitter, Crop, Cutout, HorizontalFlip, MixUp, Op
 from pipelines.verification.checks import TRIED, hold, verify
 from pipelines.verification.trial import Trial
-from tests.contract.variants import alike, build, compiled, supported, variants
+from pipelines.verification.world import alike
+from tests.contract.variants import build, compiled, supported, variants
 
 # Compiling takes seconds for each op: compiled variants get them in two policies.
 POLICIES: dict[str, tuple[Op, ...]] = {

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pipelines.base import Pipeline
 from pipelines.ops import Crop, HorizontalFlip
-from tests.contract.variants import alike, build, numbered, variants, which
+from pipelines.verification.world import alike, numbered, which
+from tests.contract.variants import build, variants
 
 OPS = (Crop(pad=2), HorizontalFlip())
 COUNT, BATCH = 500, 64

@@ -24,17 +24,8 @@ from pipelines.ops import (
     RandomResizedCrop,
 )
 from pipelines.verification import plain
-from tests.contract.variants import (
-    SIZE,
-    build,
-    eager_variants,
-    made,
-    mean_255,
-    numbered,
-    pixels,
-    smooth_image,
-    supported,
-)
+from pipelines.verification.world import SIZE, made, mean_255, numbered, pixels, smooth_image
+from tests.contract.variants import build, eager_variants, supported
 
 TOLERANCE = 1.0  # of 255: libraries round, and weigh grey with three or four digits
 

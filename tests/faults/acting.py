@@ -14,14 +14,13 @@ from typing import Any
 import msgspec
 
 from bench import claims
-from bench.console import Console
-from bench.draft import Draft
-from bench.execute import execute
+from bench.cli.progress import TextReporter
 from bench.executors import local
-from bench.locks import Turn
-from bench.messages import Done, EpochDone, Ready, read_job, send
-from bench.store import Store
-from bench.todo import RERUN
+from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
+from bench.executors.runner import RERUN, run_plan
+from bench.job import RecordBuilder
+from bench.store.locks import Turn
+from bench.store.store import Store
 from tests.made import made_curve, made_metrics, made_run
 
 STARTED = "--act"
@@ -50,7 +49,7 @@ class Order(msgspec.Struct, kw_only=True):
 
 
 def plan_of(folder: Path, seeds: int) -> Any:
-    """One cell with so many seeds; `bench.plan` would load torch to make a plan."""
+    """One cell with so many seeds; `bench.grid.plan` would load torch to make a plan."""
     runs = [made_run(seed, architecture="cnn4", pipeline="native") for seed in range(seeds)]
     records = {record.run_id: record for record in Store(folder).records()}
     done = {run_id: one for run_id, one in records.items() if one.status not in RERUN}
@@ -73,7 +72,7 @@ def act(order: Order) -> None:
     os.dup2(2, 1)
     send(out, Ready(import_s=0.0))
     for line in sys.stdin.buffer:
-        draft = Draft(job=read_job(line))
+        draft = RecordBuilder(job=read_job(line))
         time.sleep(order.work_s)
         draft.curve += made_curve(2, 100, 0.5)
         send(out, EpochDone(point=draft.curve[0]))
@@ -91,9 +90,9 @@ def main(folder: Path, order: Order) -> int:
     plan = plan_of(folder, order.seeds)
     if order.limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.limit, order.limit))
-    console = Console(terminal=False)
+    console = TextReporter(terminal=False)
     console.plan(plan)
-    outcome = execute(
+    outcome = run_plan(
         plan,
         console,
         command="bench run",

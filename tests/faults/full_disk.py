@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.store import Store, StoreError
+from bench.store.files import StoreError
+from bench.store.store import Store
 
 RUN = [
     *("run", "--source", "shapes", "--device", "cpu", "--no-compile", "--epochs", "1"),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.record import Record
-from bench.store import Store
+from bench.store.store import Store
 from tests.made import made_failure, made_record
 
 RUNS = [made_record(0), made_failure(1), made_record(2)]

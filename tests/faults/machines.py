@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import execute as executing
-from bench import plan as planning
-from bench.environment import Probe
+from bench.executors import runner as executing
+from bench.grid import plan as planning
+from bench.machine.environment import Probe
 from tests.made_device import device_is
 
 NO_GPU = Probe(

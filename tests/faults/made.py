@@ -14,7 +14,7 @@ from secrets import token_hex
 from typing import Any
 
 from bench.record import Record
-from bench.store import Store
+from bench.store.store import Store
 from tests import checkout
 from tests.faults.troubles import files
 

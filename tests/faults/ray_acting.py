@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.draft import Draft
-from bench.messages import Done, EpochDone, Ready, read_job, send
-from bench.orphans import die_with_parent
+from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
+from bench.job import RecordBuilder
+from bench.process import die_with_parent
 from tests.made import made_curve, made_metrics
 
 PROGRAM = [sys.executable, "-m", "tests.faults.ray_acting"]
@@ -31,7 +31,7 @@ def work() -> None:
     subprocess.Popen(["sleep", "600"], start_new_session=True)
     send(out, Ready(import_s=0.0))
     for line in sys.stdin.buffer:
-        draft = Draft(job=read_job(line))
+        draft = RecordBuilder(job=read_job(line))
         folder = Path(draft.job.folder)
         draft.curve += made_curve(2, 100, 0.5)
         send(out, EpochDone(point=draft.curve[0]))
@@ -45,35 +45,34 @@ def work() -> None:
 
 def pretend(*arguments: Any) -> Iterator[Any]:
     """The task on a node: as always, but for the program that is the worker."""
-    from bench.executors import local, serving
+    from bench.executors import local, remote_job
 
     local.python_module = lambda name: [*PROGRAM, "work"]
-    yield from serving.serve(*arguments)
+    yield from remote_job.serve_job(*arguments)
 
 
 def join(silent_s: float) -> None:
     """The process that has Ray, less patient."""
     from bench.executors import ray, ray_process
-    from tests.faults import ray_acting
 
-    ray.serve, ray.NODELESS_S = ray_acting.pretend, NODELESS_S
+    ray.serve, ray.NODELESS_S = pretend, NODELESS_S
     ray_process.SILENT_S = silent_s
     ray_process.main()
 
 
 def grid(folder: Path, address: str, runs: int, silent_s: str) -> int:
     """The grid; its exit code."""
-    from bench.console import Console
-    from bench.execute import execute
+    from bench.cli.progress import TextReporter
     from bench.executors import ray_apart
     from bench.executors.remote import RemoteExecutor
+    from bench.executors.runner import run_plan
     from tests.faults.acting import plan_of
 
     ray_apart.python_module = lambda name: [*PROGRAM, "join", silent_s]
     plan = plan_of(folder, runs)
-    console = Console(terminal=False)
+    console = TextReporter(terminal=False)
     cluster = ray_apart.RayApart.connect(address, device="cpu", timeout_s=600.0)
-    outcome = execute(
+    outcome = run_plan(
         plan,
         console,
         command="bench run",

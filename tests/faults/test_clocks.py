@@ -16,16 +16,15 @@ from typing import Any
 
 import pytest
 
-from bench.draft import Draft, Job
-from bench.prepare import Shared
-from bench.run import train
-from bench.store import Store
-from bench.tensorboard import RunLog
+from bench.job import Job, RecordBuilder
+from bench.store.store import Store
+from bench.tensorboard.run_log import RunLog
+from bench.training.run import train
+from bench.training.setup import Shared
 from pipelines import sources
+from tests.checkout import ROOT
 from tests.made import made_record, made_run
-from tests.test_run import CELL
-
-ROOT = Path(__file__).parents[2]
+from tests.training.test_run import CELL
 
 
 def test_a_clock_that_jumps_changes_no_duration(
@@ -37,7 +36,7 @@ def test_a_clock_that_jumps_changes_no_duration(
     monkeypatch.setattr(time, "time", lambda: now - 3600.0 * next(hours))
     data_dir = str(sources.default_data_dir())
     run = replace(made_run(), cell=replace(CELL, epochs=2))
-    draft = Draft(job=Job(run=run, folder=str(tmp_path), data_dir=data_dir))
+    draft = RecordBuilder(job=Job(run=run, folder=str(tmp_path), data_dir=data_dir))
     log = RunLog(tmp_path / "events", on_error=pytest.fail)
     start = time.monotonic()
     train(draft, Shared(), log.point)
@@ -77,7 +76,7 @@ def test_records_tell_the_time_in_utc_wherever_they_are_made(
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        draft = Draft(job=Job(run=made_run(), folder=str(tmp_path), data_dir=""))
+        draft = RecordBuilder(job=Job(run=made_run(), folder=str(tmp_path), data_dir=""))
         started = datetime.fromisoformat(draft.record("ok").started)
     finally:
         monkeypatch.undo()
@@ -104,7 +103,7 @@ IN_LOCALE = """
 import locale, sys
 locale.setlocale(locale.LC_ALL, "")  # as a library may do it
 assert locale.localeconv()["decimal_point"] == ",", locale.setlocale(locale.LC_ALL)
-from bench.cli import main
+from bench.cli.app import main
 sys.argv = ["bench", "table", sys.argv[1], "--format", sys.argv[2]]
 main()
 """

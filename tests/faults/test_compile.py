@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli, doctor, doctor_libraries
-from bench import plan as planning
-from bench.environment import Probe
-from bench.options import Options
+from bench.cli import app
+from bench.grid import plan as planning
+from bench.grid.config import RunOptions
+from bench.machine import doctor
+from bench.machine import doctor as doctor_libraries
+from bench.machine.environment import Probe
 from pipelines import compiling
 from tests.faults.machines import GPU, pretend
 
@@ -24,7 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Probe]
 
 
 def plan(*words: str) -> Any:
-    return CliRunner().invoke(cli.app, ["run", "--grid", "smoke", "--dry-run", *words])
+    return CliRunner().invoke(app.app, ["run", "--grid", "smoke", "--dry-run", *words])
 
 
 def no_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +110,8 @@ def test_compile_that_cannot_work_on_a_gpu_falls_back_aloud_and_marks_the_cells(
     refused = plan("--compile")
     assert refused.exit_code == 2
     assert "torch.compile cannot work here: Triton is not installed" in refused.stderr
-    settings = [planning.choose_setting(Options(), probe, "cuda") for probe in (GPU, lacking)]
-    with_it, without = (planning.choose_cells(Options(grid="smoke"), s) for s in settings)
+    settings = [planning.choose_setting(RunOptions(), probe, "cuda") for probe in (GPU, lacking)]
+    with_it, without = (planning.choose_cells(RunOptions(grid="smoke"), s) for s in settings)
     assert {cell.compile for cell in with_it} == {True}
     assert {cell.compile for cell in without} == {False}
     assert "torch.compile" not in " ".join(plan("--no-compile").stdout.split())

@@ -18,8 +18,8 @@ import pytest
 import torchvision.datasets
 from typer.testing import CliRunner
 
-from bench import cli
-from bench.environment import Probe
+from bench.cli import app
+from bench.machine.environment import Probe
 from pipelines import sources
 from pipelines.sources import cifar, download, unpack
 from pipelines.sources.errors import SourceError
@@ -44,7 +44,7 @@ def mirror(made: MadeCifar) -> Iterator[Mirror]:
 
 
 def bench(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, list(arguments))
+    return CliRunner().invoke(app.app, list(arguments))
 
 
 # Fault 18: missing data and no network.

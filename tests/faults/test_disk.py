@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bench.record_text import decode, encode
-from bench.store import Store
+from bench.store.codec import decode, encode
+from bench.store.store import Store
+from tests.checkout import ROOT
 from tests.made import made_record, made_run
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 70_000  # bytes a file: above what is tried before a grid begins, below what is to fail
 
 

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli
-from bench.environment import Probe
+from bench.cli import app
+from bench.machine.environment import Probe
 from pipelines import building, sources
 from pipelines.catalog import Unavailable
 from pipelines.dali_ops import trial
 from tests import checkout
 from tests.made_device import device_is
-from tests.test_dali import noise
+from tests.pipelines.test_dali import noise
 
 NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 ENTRY = """
@@ -227,7 +227,7 @@ def test_what_is_asked_wrongly_is_told_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     device_is(monkeypatch, NO_GPU)
     monkeypatch.setattr(sources, "load", lambda *args, **kwargs: pytest.fail("it looked for data"))
-    done = CliRunner().invoke(cli.app, ["run", "--source", "shapes", "--device", "cpu", *words])
+    done = CliRunner().invoke(app.app, ["run", "--source", "shapes", "--device", "cpu", *words])
     assert done.exit_code == 2, (done.output, done.exception)
     assert said in done.stderr
     assert done.stdout == ""

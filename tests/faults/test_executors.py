@@ -12,18 +12,17 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from bench.record import Record
-from bench.store import Store
+from bench.store.store import Store
+from tests.checkout import ROOT
 from tests.faults.made import GONE_S, MARK, PATIENCE_S, of_mark, until
 from tests.faults.ray_acting import PROGRAM
 from tests.made_cluster import SMALL
 
 pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
-from ray.cluster_utils import Cluster
-
-ROOT = Path(__file__).parents[2]
 WATCHFUL = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 1000,

@@ -17,14 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import bench.plan as planning
-from bench import changes, cli, recipe_files
+import bench.grid.plan as planning
 from bench.cell import Run
-from bench.environment import Probe
+from bench.cli import app
 from bench.errors import UsageError
+from bench.grid import overrides, recipe_files
+from bench.machine.environment import Probe
 from bench.recipe import Recipe
 from bench.report.matrix import build
-from bench.store import Store
+from bench.store.store import Store
 from pipelines import sources
 from tests.faults.fuzzing import TIMES, apart
 from tests.faults.mutating import ODD_TEXTS, TOKENS, changed_bytes, with_token, with_values
@@ -101,7 +102,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def told(*arguments: str) -> int:
     """Calls `bench`; whatever comes of it must be a result or one sentence."""
-    done = CliRunner().invoke(cli.app, list(arguments))
+    done = CliRunner().invoke(app.app, list(arguments))
     shown = f"{arguments!r:.300} gave {done.exit_code}: {done.output[-2000:]}"
     assert done.exception is None or isinstance(done.exception, SystemExit), (
         shown,
@@ -197,7 +198,7 @@ def test_any_value_of_set_is_a_number_that_can_be_kept_or_is_refused() -> None:
     for key in KEYS:
         for value in (*NUMBERS, *ODD_TEXTS):
             try:
-                (cell,) = changes.apply(cells, changes.parse([f"{key}={value}"]))
+                (cell,) = overrides.apply(cells, overrides.parse([f"{key}={value}"]))
             except UsageError:
                 continue
             kept += 1

@@ -23,17 +23,16 @@ from PIL import Image
 
 from bench.check import check
 from bench.errors import UsageError
-from bench.examples import kept_examples
-from bench.files import StoreError
-from bench.groups import groups
-from bench.predictions import unpacked
-from bench.report.mistakes import find
-from bench.store import Store
+from bench.report.page.mistakes import find
+from bench.store.artifacts import kept_examples
+from bench.store.files import StoreError
+from bench.store.groups import groups
+from bench.store.predictions import unpacked
+from bench.store.store import Store
+from bench.tensorboard.events import DamagedEvents, summaries
 from bench.tensorboard.overview import write_overview
-from bench.tensorboard.reading import DamagedEvents, summaries
-from bench.tensorboard.rebuild import rebuild
 from bench.tensorboard.run_log import write_run
-from bench.tensorboard.view import View, choose
+from bench.tensorboard.view import View, choose, rebuild
 from pipelines.sources.decode import decode_tree, read_listed
 from pipelines.sources.errors import SourceError
 from pipelines.sources.folder import MOST_CLASSES, scan

@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli
 from bench.cell import Run
-from bench.console import Console
-from bench.printable import legible, printable
+from bench.cli import app
+from bench.cli.progress import TextReporter
 from bench.record import Failure, Record
+from bench.report.page.writing import Order, write
 from bench.report.table import render_all
-from bench.report.writing import Order, write
-from bench.store import Store
+from bench.store.store import Store
+from bench.text import printable, sanitize
 from tests.browsing import watched
 from tests.faults.fuzzing import TIMES, apart
 from tests.made import made_failure, made_record
@@ -172,7 +172,7 @@ def check_shown(folder: Path, records: Sequence[Record]) -> None:
                 check_latex(shown)
             case "rich":
                 for record in records:  # markup is text; the longest names may be folded
-                    for word in legible(record).cell.architecture.split():
+                    for word in sanitize(record).cell.architecture.split():
                         assert word[:40] in shown, word
     coloured = COLOUR.sub("", render_all(folder, "rich", width=90, color=True))
     assert not UNSEEN.search(coloured)
@@ -189,7 +189,7 @@ def test_tables_of_nasty_records_are_tables_in_every_form(tmp_path: Path) -> Non
 
 
 def bench(*arguments: str) -> str:
-    done = CliRunner().invoke(cli.app, list(arguments))
+    done = CliRunner().invoke(app.app, list(arguments))
     assert done.exit_code in (0, 1, 2), (arguments, done.output, done.exception)
     assert "fault of the suite" not in done.output, done.output
     assert not UNSEEN.search(done.output), (arguments, UNSEEN.search(done.output))
@@ -231,7 +231,7 @@ def test_markup_in_names_is_shown_in_heads_and_cells(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_a_run_that_says_nasty_things_does_not_command_the_terminal(is_terminal: bool) -> None:
     out = io.StringIO()
-    console = Console(file=out, terminal=is_terminal)
+    console = TextReporter(file=out, terminal=is_terminal)
     for text in NASTY:
         console.notice(text)
         console.progress(text)

@@ -13,17 +13,18 @@ from random import Random
 import pytest
 
 from bench.check import check
-from bench.files import StoreError
-from bench.printable import printable
 from bench.record import Record
-from bench.record_text import LARGEST_FILE, RecordError, decode, digest, encode
 from bench.report.conclusions import conclude
-from bench.report.finding import find
-from bench.report.page import render as page
-from bench.report.page_content import Content
+from bench.report.page.page import Content
+from bench.report.page.page import render as page
+from bench.report.show import find_run
 from bench.report.show import render as show
 from bench.report.table import render_all
-from bench.store import Group, Store
+from bench.store.codec import LARGEST_FILE, RecordError, decode, digest, encode
+from bench.store.files import StoreError
+from bench.store.groups import Group
+from bench.store.store import Store
+from bench.text import printable
 from tests.faults.fuzzing import GIB, TIMES, apart
 from tests.faults.mutating import changed_bytes, with_double, with_token, with_values
 from tests.made import made_failure, made_record
@@ -111,7 +112,7 @@ def test_what_is_believed_can_be_shown_in_every_form(tmp_path: Path) -> None:
             conclude(records)
             page([Content(group=Group(folder=folder), records=records)])
             for record in records[:10]:
-                show(find(folder, record.run_id), width=80, color=False)
+                show(find_run(folder, record.run_id), width=80, color=False)
             check(folder, dry_run=True, data_dir=None, report=pytest.fail)
 
     apart(work, writes=[tmp_path, Path("/tmp")])

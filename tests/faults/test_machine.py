@@ -15,12 +15,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli, commands, doctor, doctor_gpu, doctor_libraries, environment
-from bench.doctor_gpu import Smi
-from bench.environment import Probe
+from bench import process
+from bench.cli import app
+from bench.machine import doctor, environment
+from bench.machine import doctor as doctor_gpu
+from bench.machine import doctor as doctor_libraries
+from bench.machine.doctor import Smi
+from bench.machine.environment import Probe
+from tests.checkout import ROOT
 from tests.faults.machines import GPU, NO_GPU, pretend
 
-ROOT = Path(__file__).parents[2]
 GIVE_UP_S = 20.0
 SMI = """
 case "$*" in
@@ -59,7 +63,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Probe]
 
 
 def plan(*words: str) -> Any:
-    return CliRunner().invoke(cli.app, ["run", "--grid", "smoke", "--dry-run", *words])
+    return CliRunner().invoke(app.app, ["run", "--grid", "smoke", "--dry-run", *words])
 
 
 def test_without_a_gpu_auto_takes_the_cpu_and_says_so_aloud(
@@ -84,7 +88,7 @@ def test_without_a_gpu_cuda_is_refused_with_what_the_doctor_says(
     """Fault 21: exit code 2, the doctor's lines, nothing written."""
     machine(replace(NO_GPU, cuda_problem="The NVIDIA driver on your system is too old"))
     smi(SMI.replace("13.0", "12.4"))
-    done = CliRunner().invoke(cli.app, [verb, "--device", "cuda", "--source", "shapes"])
+    done = CliRunner().invoke(app.app, [verb, "--device", "cuda", "--source", "shapes"])
     assert done.exit_code == 2, done.output
     (line,) = done.stderr.splitlines()
     assert "580.95.05 serves CUDA up to 12.4, torch was built for 13.0 -> update the driver" in line
@@ -149,7 +153,7 @@ def test_rubbish_becomes_no_name_of_a_machine(
     smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     """Fault 22: results are filed under torch's name of the GPU instead."""
-    ask = commands.ask
+    ask = process.run_briefly
     monkeypatch.setattr(environment, "ask", lambda command, timeout_s: ask(command, timeout_s=0.5))
     monkeypatch.setattr(environment, "probe", lambda: GPU)
     smi(script)
@@ -222,7 +226,7 @@ def test_dali_for_another_cuda_gets_the_line_that_brings_the_right_one(
     """Fault 22: the wheel follows the driver's CUDA."""
     said = f"it fails when it is first used (CUDA driver version is insufficient)\n{wheels}\n"
     done = SimpleNamespace(returncode=0, stdout=said, stderr="")
-    monkeypatch.setattr(doctor_libraries, "python", lambda code: done)
+    monkeypatch.setattr(doctor_libraries, "try_python", lambda code: done)
     check = doctor_libraries.dali(GPU, Smi(gpu="NVIDIA H100", driver="1", cuda=cuda))
     assert check.status == "warn"
     assert "CUDA driver version is insufficient" in check.message

@@ -18,21 +18,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import stepping
 from bench.cell import Run
-from bench.draft import Draft, Job
-from bench.loop import Step
-from bench.prepare import Shared
+from bench.job import Job, RecordBuilder
 from bench.record import Conditions, Record
 from bench.report.conclusions import conclude, markdown
 from bench.report.matrix import build
 from bench.report.table import render
-from bench.run import train
-from bench.suspicion import disturbed
+from bench.training import cuda_graph
+from bench.training.loop import Step
+from bench.training.run import train
+from bench.training.setup import Shared
+from bench.training.timing_checks import disturbed
 from pipelines import sources
 from pipelines.base import Batch
 from tests.made import made_record
-from tests.test_run import CELL
+from tests.training.test_run import CELL
 
 
 def run(folder: Path, epochs: int) -> Record:
@@ -41,7 +41,7 @@ def run(folder: Path, epochs: int) -> Record:
         folder=str(folder),
         data_dir=str(sources.default_data_dir()),
     )
-    draft = Draft(job=job)
+    draft = RecordBuilder(job=job)
     train(draft, Shared(), lambda point: None)
     return draft.record("ok")
 
@@ -61,7 +61,7 @@ def epochs_that_take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], f
         time.sleep(seconds(next(epochs)))
         return torch.zeros(())
 
-    monkeypatch.setattr(stepping, "train_epoch", wait)
+    monkeypatch.setattr(cuda_graph, "train_epoch", wait)
 
 
 def test_a_first_epoch_far_slower_than_the_others(
@@ -88,7 +88,10 @@ def test_throughput_that_drifts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @contextmanager
 def busy_neighbours() -> Iterator[None]:
     """Twice as many busy processes as there are cores, each like a run's worker."""
-    busy = "from bench.neighbours import at_work\nwith at_work():\n    while True: pass"
+    busy = (
+        "from bench.machine.cpu import run_in_progress\n"
+        "with run_in_progress():\n    while True: pass"
+    )
     command = [sys.executable, "-c", busy]
     number = 2 * len(os.sched_getaffinity(0))
     others = [subprocess.Popen(command, start_new_session=True) for _ in range(number)]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli
+from bench.cli import app
 from pipelines import sources
 from pipelines.sources import cifar
 from pipelines.sources.errors import SourceError
@@ -36,7 +36,7 @@ def mirror(made: MadeCifar) -> Iterator[Mirror]:
 
 
 def bench(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, list(arguments))
+    return CliRunner().invoke(app.app, list(arguments))
 
 
 MISBEHAVIOUR = {

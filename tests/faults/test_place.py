@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli
-from bench.store import Store
+from bench.cli import app
+from bench.store.store import Store
 from tests.faults.machines import NO_GPU, pretend
 from tests.faults.rights import of_a_user
 from tests.made import made_failure, made_record
@@ -25,7 +25,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def run_into(out: Path) -> str:
     """The sentence that a results folder which cannot be used gets, before anything is trained."""
-    done = CliRunner().invoke(cli.app, [*WORDS, "--out", str(out)])
+    done = CliRunner().invoke(app.app, [*WORDS, "--out", str(out)])
     assert done.exit_code == 2, (done.output, done.exception)
     assert "Traceback" not in done.output
     line = done.stderr.splitlines()[-1]
@@ -113,7 +113,7 @@ def test_a_results_folder_of_any_name_can_be_written_and_read(tmp_path: Path, na
     store.check_writable()
     store.write(made_record())
     store.write(made_failure(architecture="cnn4"))
-    done = CliRunner().invoke(cli.app, ["table", "--format", "csv", "--", str(tmp_path / name)])
+    done = CliRunner().invoke(app.app, ["table", "--format", "csv", "--", str(tmp_path / name)])
     assert done.exit_code == 0, (done.output, done.exception)
     assert {"resnet18", "cnn4"} <= set(done.stdout.replace(",", " ").split())
     assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -11,16 +11,19 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli, grid, registry
-from bench import plan as planning
-from bench.environment import Probe
+from bench.cli import app
 from bench.errors import UsageError
-from bench.plugins import used
+from bench.grid import grids, registry
+from bench.grid import plan as planning
+from bench.grid.plugins import used
+from bench.machine.environment import Probe
 from pipelines import importing
 from tests.made_device import device_is
 from tests.made_plugins import net, write
 
-GRID = "from bench.grid import Grid\ngrid = Grid(name={name!r}, why='a test', cells={cells})\n"
+GRID = (
+    "from bench.grid.grids import Grid\ngrid = Grid(name={name!r}, why='a test', cells={cells})\n"
+)
 LIBRARY = (
     "from pipelines.base import Library\n"
     "library = Library(name={name!r}, why='a test', build=print, ops={{}})\n"
@@ -66,12 +69,12 @@ def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     known = set(registry.CATALOGS["architectures"].entries)
     yield
     assert set(registry.CATALOGS["architectures"].entries) == known
-    assert not grid.JOINED
+    assert not grids.JOINED
 
 
 def refused(line: str) -> str:
     """The one sentence of a command that stops with exit code 2."""
-    done = CliRunner().invoke(cli.app, shlex.split(line)[1:])
+    done = CliRunner().invoke(app.app, shlex.split(line)[1:])
     assert done.exit_code == 2, (done.output, done.exception)
     assert done.stdout == ""
     (said,) = done.stderr.splitlines()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.record_text import encode
+from bench.store.codec import encode
 from tests import checkout
 from tests.faults.made import Zygote, check_ended, grid, statuses, until
 from tests.made import made_record

@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli
-from bench import execute as executing
-from bench import plan as planning
-from bench.environment import Probe
-from bench.options import Options
+from bench.cli import app
+from bench.executors import runner as executing
+from bench.grid import plan as planning
+from bench.grid.config import RunOptions
+from bench.machine.environment import Probe
 from bench.record import SCHEMA_VERSION, Record
-from bench.record_text import decode, encode
-from bench.store import Store
+from bench.store.codec import decode, encode
+from bench.store.store import Store
+from tests.checkout import ROOT
 from tests.made import made_failure, made_record
 from tests.made_device import device_is
 
-ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 MEMORY = Path("/dev/shm")
 KILLS = 100
@@ -64,7 +64,7 @@ def test_11_a_writer_that_is_killed_200_times_loses_nothing_and_leaves_nothing_h
 HOOKED = """
 import os, signal, sys
 from pathlib import Path
-from bench.store import Store
+from bench.store.store import Store
 from tests.made import made_record
 store = Store(Path(sys.argv[1]))
 Path.replace = lambda path, target: os.kill(os.getpid(), signal.SIGKILL)
@@ -103,13 +103,13 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     device_is(monkeypatch, probe)
     monkeypatch.setattr(planning, "sources", sources)
     monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
-    folder = planning.make(Options(device="cpu"), print).folder
+    folder = planning.make(RunOptions(device="cpu"), print).folder
     Store(folder).write(made_record(7))
     return folder
 
 
 def bench(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, list(arguments))
+    return CliRunner().invoke(app.app, list(arguments))
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -125,7 +125,7 @@ def test_12_a_damaged_record_is_set_aside_and_its_run_is_to_do_again(
     machine: Path, how: str
 ) -> None:
     """Fault 12: `bench table` shows the rest and names file and reason; `bench run` does it."""
-    plan = planning.make(Options(device="cpu"), print)
+    plan = planning.make(RunOptions(device="cpu"), print)
     run = plan.todo[0]
     record = made_record(1, record={"run_id": run.id})
     damaged = DAMAGES[how](encode(record))
@@ -140,7 +140,7 @@ def test_12_a_damaged_record_is_set_aside_and_its_run_is_to_do_again(
     assert str(path.relative_to(machine)) in line
     assert re.search("not JSON|hash does not match", line)
     assert "its run counts as not done" in line
-    again = planning.make(Options(device="cpu"), print)
+    again = planning.make(RunOptions(device="cpu"), print)
     assert run in again.todo
 
 

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bench.record_text import encode
-from bench.store import Store, StoreError
+from bench.store.codec import encode
+from bench.store.files import StoreError
+from bench.store.store import Store
 from tests.faults.crashing import Died, Disk
 from tests.made import made_failure, made_record
 

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli, environment, guarding
+from bench.cli import app, exit
 from bench.errors import UsageError
-from bench.store import Store
+from bench.machine import environment
+from bench.store.store import Store
 from pipelines import sources
 from pipelines.sources import places
 from pipelines.sources.errors import SourceError
+from tests.checkout import ROOT
 from tests.made import made_record
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,9 @@ def test_nothing_breaks_on_printing_whatever_the_surroundings(results: Path, cas
 def test_progress_and_notices_break_on_no_letter() -> None:
     """Fault 30: what a grid shows while it runs, on an output that takes ASCII alone."""
     code = (
-        "from bench import surroundings; surroundings.fit(); from bench.console import Console; "
-        "console = Console(); console.progress('gr\\xf6\\xdfe'); console.notice('\\u7d50')"
+        "from bench.cli import app; app.prepare_process(); "
+        "from bench.cli.progress import TextReporter; console = TextReporter(); "
+        "console.progress('gr\\xf6\\xdfe'); console.notice('\\u7d50')"
     )
     done = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-c", code],
@@ -102,14 +103,14 @@ def test_any_width_of_the_terminal_will_do(
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("FORCE_COLOR", "1")
     words = ["resnet18/sgd/flip_crop/kornia"] if verb == "show" else []
-    done = CliRunner().invoke(cli.app, [verb, *words, str(results)])
+    done = CliRunner().invoke(app.app, [verb, *words, str(results)])
     assert done.exit_code == 0, (done.output, done.exception)
 
 
 def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     """Fault 17: the folder that the command was started in was deleted."""
     code = (
-        "import os, sys; from bench.cli import main; os.mkdir('gone'); os.chdir('gone'); "
+        "import os, sys; from bench.cli.app import main; os.mkdir('gone'); os.chdir('gone'); "
         "os.rmdir('../gone'); sys.argv = ['bench', 'list']; main()"
     )
     done = subprocess.run(
@@ -186,7 +187,7 @@ def test_a_user_without_a_home_is_told_what_to_name(
 ) -> None:
     """Fault 30: a container's user; with a folder named it works."""
     for words in (["data", "shapes"], ["data", "shapes", "--data-dir", "~/images"]):
-        done = CliRunner().invoke(cli.app, words)
+        done = CliRunner().invoke(app.app, words)
         assert done.exit_code == 2, (done.output, done.exception)
         (line,) = done.stderr.splitlines()
         for way in ("has no home folder", "--data-dir", places.VARIABLE, "HOME"):
@@ -224,11 +225,11 @@ def test_every_error_is_one_sentence_with_the_code_that_fits(
     def work() -> None:
         raise error
 
-    with pytest.raises(guarding.typer.Exit) as ended:
-        guarding.guarded(work, debug=False)
+    with pytest.raises(exit.typer.Exit) as ended:
+        exit.run_verb(work, debug=False)
     assert ended.value.exit_code == code
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     if code != 130:
         with pytest.raises(type(error)):
-            guarding.guarded(work, debug=True)
+            exit.run_verb(work, debug=True)

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.merging import merge
-from bench.record_text import encode
-from bench.uniting import found_in, unite
+from bench.store.codec import encode
+from bench.store.merge import found_in, merge, unite
+from tests.checkout import ROOT
 from tests.faults.crashing import Died, Disk
 from tests.made_travel import GROUP, at, everything, group, keep, marks
 
-ROOT = Path(__file__).resolve().parents[2]
 MEMORY = Path("/dev/shm")  # what is settled is kept count of, so the disk need not be a slow one
 BESIDE = ("predictions", "profiles")
 RUN = at(1).run_id
@@ -133,7 +132,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from bench import files
-from bench.merging import merge
+from bench.store.merge import merge
 left, write = int(sys.argv[1]), files.write_atomically
 from bench import uniting
 def counted(path, content):

@@ -14,10 +14,10 @@ from typing import get_args
 
 import pytest
 
-from bench.locks import Turn
-from bench.store import Store, StoreError
-
-ROOT = Path(__file__).resolve().parents[2]
+from bench.store.files import StoreError
+from bench.store.locks import Turn
+from bench.store.store import Store
+from tests.checkout import ROOT
 
 
 @contextmanager

@@ -19,25 +19,28 @@ from typing import IO, Any, NoReturn
 
 import torch._dynamo  # noqa: F401 - as every worker does
 
-import bench.cli
-import bench.console
-import bench.execute
-import bench.files
-import bench.first_worker
-import bench.prepare
-import bench.run
+import bench.cli.app
+import bench.cli.progress
+import bench.executors.runner
+import bench.executors.warm_start
+import bench.executors.worker
+import bench.store.files
 import bench.tensorboard.events
-import bench.tensorboard.hparams
-import bench.tensorboard.layout
-import bench.tensorboard.pictures
-import bench.worker
-from bench import environment, registry
-from bench.environment import Probe
+import bench.tensorboard.overview
+import bench.tensorboard.run_log
+import bench.training.run
+import bench.training.setup
 from bench.executors import local
-from bench.prepare import Shared
+from bench.grid import registry
+from bench.machine import environment
+from bench.machine.environment import Probe
+from bench.training.setup import Shared
 
 KINDS = ("architectures", "optimizers", "augmentations", "pipelines")
-MAINS = {"bench.worker": bench.worker.main, "bench.first_worker": bench.first_worker.main}
+MAINS = {
+    "bench.executors.worker": bench.executors.worker.main,
+    "bench.executors.warm_start": bench.executors.warm_start.main,
+}
 HIGHEST = 512  # of the descriptors that a command may have
 
 
@@ -93,7 +96,7 @@ def serve(
         take(jobs, messages, log)
         os.environ.clear()
         os.environ.update(env)
-        bench.worker.ready = import_slowly
+        bench.executors.worker.ready = import_slowly
         main()
         code = 0
     finally:
@@ -163,18 +166,18 @@ def begin(order: dict[str, Any]) -> int:
     modes = (os.O_RDONLY, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_APPEND)
     take(*(os.open(path, mode) for path, mode in zip(order["streams"], modes, strict=True)))
     sys.argv = ["bench", *order["arguments"]]
-    bench.cli.main()
+    bench.cli.app.main()
     raise AssertionError("it ends by itself")
 
 
 def main() -> None:
     """Takes orders until there are no more; children that have ended are told."""
-    environment.probe = bench.first_worker.probe_here = probe
+    environment.probe = bench.executors.warm_start.probe_here = probe
     local.subprocess = SimpleNamespace(  # type: ignore[assignment]
         Popen=Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )
-    bench.files._write = slowed("writing", bench.files._write, "records")  # type: ignore[attr-defined]
-    bench.execute.write_matrix = slowed("deriving", bench.execute.write_matrix)
+    bench.store.files._write = slowed("writing", bench.store.files._write, "records")  # type: ignore[attr-defined]
+    bench.executors.runner.write_matrix = slowed("deriving", bench.executors.runner.write_matrix)
     for kind in KINDS:
         registry.defaults(kind)  # imports all of them
     buffer = b""

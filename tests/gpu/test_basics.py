@@ -5,18 +5,16 @@ import time
 import pytest
 import torch
 
-from bench import environment
 from bench.cell import Cell, Run
-from bench.clock import CompileWatch, TrainingClock
-from bench.doctor_gpu import gpu, look
-from bench.draft import Draft, Job
-from bench.gpu_state import GpuWatch
-from bench.meanwhile import Meanwhile
-from bench.memory import peaks, reset_peaks
-from bench.out_of_memory import ran_out
-from bench.peaks import measure
-from bench.prepare import Shared, fresh_step, prepare
-from bench.roofline import DATA_SHEETS
+from bench.executors.worker import ran_out
+from bench.job import Job, RecordBuilder
+from bench.machine import environment
+from bench.machine.clock import CompileWatch, TrainingClock
+from bench.machine.doctor import gpu, look
+from bench.machine.gpu import GpuWatch
+from bench.machine.monitor import MachineMonitor, peaks, reset_peaks
+from bench.machine.roofline import DATA_SHEETS, measure
+from bench.training.setup import Shared, fresh_step, prepare
 from pipelines.sources import default_data_dir
 from tests.gpu.device import DEVICE, cuda_alone, on_the_device
 
@@ -99,7 +97,7 @@ def test_nvml_knows_this_device() -> None:
 
 
 def test_a_watched_span_is_on_the_clock() -> None:
-    clock, meanwhile = TrainingClock(ON), Meanwhile(ON)
+    clock, meanwhile = TrainingClock(ON), MachineMonitor(ON)
     with meanwhile.running(clock):
         busy(50)
     found = meanwhile.conditions(clock.wall_s)
@@ -132,7 +130,7 @@ def cell() -> Cell:
 def test_a_step_trains_in_channels_last_and_bf16_without_waiting(cell: Cell) -> None:
     run = Run(cell=cell, seed=0)
     data_dir = str(default_data_dir())
-    draft = Draft(job=Job(run=run, folder="nowhere", data_dir=data_dir))
+    draft = RecordBuilder(job=Job(run=run, folder="nowhere", data_dir=data_dir))
     parts = prepare(draft, Shared(), ON)
     try:
         filters = [p for p in parts.net.module.parameters() if p.ndim == 4]

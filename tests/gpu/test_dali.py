@@ -12,8 +12,7 @@ from pipelines.dali import problem
 from pipelines.ops import Op
 from pipelines.sources.base import Images
 from tests.gpu.device import DEVICE, on_the_device
-from tests.test_dali import POLICIES, noise
-from tests.test_dali_decoding import SHAPES, named, write
+from tests.pipelines.test_dali import POLICIES, SHAPES, named, noise, write
 
 pytestmark = [
     *on_the_device,

@@ -8,15 +8,8 @@ from pipelines import dali
 from pipelines.base import normalise
 from pipelines.ops import Crop, HorizontalFlip
 from pipelines.verification.reference import Explainer
-from tests.contract.variants import (
-    alike,
-    build,
-    mean_255,
-    noise_image,
-    numbered,
-    pixels,
-    variants,
-)
+from pipelines.verification.world import alike, mean_255, noise_image, numbered, pixels
+from tests.contract.variants import build, variants
 from tests.gpu.device import DEVICE, cuda_alone, on_the_device
 
 pytestmark = on_the_device

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench import ceiling, optimizers
+from bench import optimizers
 from bench.cell import Cell, Run
-from bench.draft import Draft, Job
-from bench.prepare import Shared
+from bench.job import Job, RecordBuilder
 from bench.record import GRAPH, Record
-from bench.run import train
+from bench.training import ceiling
+from bench.training.run import train
+from bench.training.setup import Shared
 from pipelines.sources import default_data_dir
 from tests.gpu.device import DEVICE, on_the_device
 from tests.tape import capture as tape
@@ -47,12 +48,12 @@ def trained(folder: Path, **changes: Any) -> Record:
         compile=DEVICE == "cuda",
     )
     job = Job(run=Run(cell=cell, seed=0), folder=str(folder), data_dir=str(default_data_dir()))
-    draft = Draft(job=job)
+    draft = RecordBuilder(job=job)
     train(draft, SHARED, lambda point: None)
     return draft.record("ok")
 
 
-def taped(draft: Draft, parts: object) -> Any:
+def taped(draft: RecordBuilder, parts: object) -> Any:
     draft.stepping = GRAPH
     return tape
 

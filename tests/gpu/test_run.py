@@ -5,9 +5,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from bench import cli
-from bench.groups import groups
-from bench.store import Store
+from bench.cli import app
+from bench.store.groups import groups
+from bench.store.store import Store
 from tests.gpu.device import DEVICE, on_the_device
 
 pytestmark = on_the_device
@@ -15,7 +15,7 @@ pytestmark = on_the_device
 
 def test_the_smoke_grid_runs(tmp_path: Path) -> None:
     arguments = ["run", "--grid", "smoke", "--source", "shapes", "--device", DEVICE]
-    done = CliRunner().invoke(cli.app, [*arguments, "--out", str(tmp_path)])
+    done = CliRunner().invoke(app.app, [*arguments, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     (group,) = groups(tmp_path)
     records = Store(group.folder).records()
@@ -36,7 +36,7 @@ def test_the_smoke_grid_runs(tmp_path: Path) -> None:
 def test_a_pipeline_is_measured_alone(tmp_path: Path) -> None:
     arguments = ["loaders", "--pipeline", "native[eager]", "--batch-size", "256", "--repeats", "3"]
     more = ["--seconds", "0.05", "--source", "shapes", "--device", DEVICE, "--format", "json"]
-    done = CliRunner().invoke(cli.app, [*arguments, *more, "--out", str(tmp_path)])
+    done = CliRunner().invoke(app.app, [*arguments, *more, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     (path,) = tmp_path.glob("*/loaders.json")
     found = json.loads(path.read_text())

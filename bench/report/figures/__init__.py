@@ -5,21 +5,20 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from bench.environment import usable_cores
-from bench.loader_record import LoadersRecord
+from bench.machine.environment import usable_cores
 from bench.record import Record
-from bench.report.figures.alone import about, alone, mark
 from bench.report.figures.classes import sketches as classes
 from bench.report.figures.comparison import Comparison, comparisons
 from bench.report.figures.curves import sketches as curves
-from bench.report.figures.frontiers import sketches as frontiers
+from bench.report.figures.frontiers import frontier_sketches as frontiers
+from bench.report.figures.frontiers import profile_sketches as profiles
 from bench.report.figures.heatmaps import sketches as heatmaps
-from bench.report.figures.parts import sketches as parts
-from bench.report.figures.picture import Picture, picture
+from bench.report.figures.pipelines import about, alone, mark
 from bench.report.figures.pipelines import sketches as pipelines
-from bench.report.figures.profiles import sketches as profiles
-from bench.report.figures.style import Sketch, settings
-from bench.report.figures.times import sketches as times
+from bench.report.figures.style import Picture, Sketch, picture, settings
+from bench.report.figures.times import time_part_sketches as parts
+from bench.report.figures.times import time_sketches as times
+from bench.store.loaders_record import LoadersRecord
 
 MANY = 200  # records from which on processes share the work: starting them takes a second or two
 SECTIONS: tuple[Callable[[Comparison, LoadersRecord | None], Iterable[Sketch]], ...] = (
@@ -77,4 +76,4 @@ def _section(
         ]
 
 
-__all__ = ["Picture", "draw"]
+__all__ = ["Picture"]

@@ -229,7 +229,7 @@ def _spread(comparison: Comparison, cases: Sequence[Case], best: Case) -> Iterat
 
 
 def _spread_figure(kept: Sequence[ClassScore]) -> "Figure":
-    from bench.report.figures.svg import FOREGROUND
+    from bench.report.figures.style import FOREGROUND
 
     figure = new_figure(5.4, 0.6 + 0.22 * len(kept))
     axes = figure.subplots()

@@ -12,7 +12,7 @@ from bench.cell import AXES, Cell
 from bench.record import Record
 from bench.report.matrix import build, measures
 from bench.report.rows import Key, grouped
-from bench.wording import count
+from bench.text import count
 
 SAME = (  # what every picture needs to be alike
     "machine", "device", "source", "scale", "fingerprint", "target_accuracy", "protocol",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.record import Point
-from bench.report.figures import crowds
+from bench.report.figures import style as crowds
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels, shown_name
 from bench.report.figures.style import (
     PALETTE,

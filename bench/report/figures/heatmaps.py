@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report.columns import ABSENT, COLUMNS, NOT_REACHED
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels, shown_name
-from bench.report.figures.style import Sketch, new_figure
-from bench.report.figures.svg import FOREGROUND
+from bench.report.figures.style import FOREGROUND, Sketch, new_figure
+from bench.report.render import ABSENT, COLUMNS, NOT_REACHED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""Grids, options and the plan: from what a person asks for to the runs left to do."""

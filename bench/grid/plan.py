@@ -1,0 +1,277 @@
+"""From what a person asked for to what is left to do; trains nothing and writes nothing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from bench.cell import AXES, Cell, Precision, Run, Scale
+from bench.errors import UsageError
+from bench.executors.runner import RERUN
+from bench.grid import grids, recipe_files, registry, shards
+from bench.grid.config import BUDGETS, GridConfig, RunOptions
+from bench.grid.overrides import apply as apply_changes
+from bench.grid.overrides import parse as parse_changes
+from bench.machine import environment
+from bench.machine.doctor import gpu_told
+from bench.machine.environment import Probe
+from bench.record import Record
+from bench.selection import select
+from bench.store.groups import group_folder
+from bench.store.store import Store
+from bench.text import count
+from pipelines import sources
+from pipelines.building import canonical_name
+from pipelines.catalog import unknown_name
+
+MOST_SEEDS = 10_000
+MOST_EPOCHS = 1_000_000
+SEEDS = range(2**32)  # as many as every generator of random numbers takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A grid on this machine, and how far it has come.
+
+    Args:
+        setting: What all cells have in common.
+        folder: The group folder of machine, source and scale.
+        data_dir: Where sources are cached.
+        runs: Every run of the grid, in order.
+        todo: Those to train now.
+        done: Records of those that ended well.
+        failed: Records of those that failed and are left as they are without --retry-failed.
+        skipped: Those that cannot run here, with the reason.
+        notices: What must not be missed.
+        seen: Content hash of each record that there was, by run id.
+        plugins: By what each plugin is loaded that runs need, by its origin as text.
+        shard: Which part of the grid the runs are; "" for the whole.
+    """
+
+    setting: GridConfig
+    folder: Path
+    data_dir: Path
+    runs: list[Run]
+    todo: list[Run]
+    done: list[Record]
+    failed: list[Record]
+    skipped: list[tuple[Run, str]]
+    notices: list[str]
+    seen: dict[str, str] = field(default_factory=dict)
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    shard: str = ""
+
+
+def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None = None) -> Plan:
+    """Resolves device, scale, source and cells, and looks up what is done.
+
+    Args:
+        options: What was asked for.
+        report: Gets progress lines, of a download for example.
+        probe: What the machine has, if that is known already.
+
+    Raises:
+        UsageError: Something that was asked for does not exist or cannot be had.
+    """
+    check(options)
+    probe = probe or environment.probe()
+    notices: list[str] = []
+    device = choose_device(options.device, probe, notices)
+    setting = choose_setting(options, probe, device)
+    if device == "cuda" and options.compile is None and not setting.compile:
+        notices.append(
+            f"torch.compile cannot work here ({probe.compiler_problem}): nets run uncompiled, as "
+            "cells of their own (compile off). Run `bench doctor` for what to do, or add "
+            "--no-compile."
+        )
+    cells = choose_cells(options, setting)  # a typo is told before anything is fetched
+    notices += registry.broken_told()
+    data_dir = options.data_dir or sources.default_data_dir()
+    source, problem = sources.resolve(options.source, data_dir, report=report)
+    if problem:
+        notices.append(
+            f"CIFAR-10 cannot be had here ({problem}). Training on the generated source "
+            f"{source!r} instead: the figures say nothing about CIFAR-10. "
+            "Use --source cifar10 to insist, --data-dir if you have it."
+        )
+    setting = replace(setting, source=source)
+    cells = [replace(cell, source=source) for cell in cells]
+    data = sources.load(source, data_dir, report=report)
+    folder = group_folder(options.out, environment.machine_name(device), source, setting.scale)
+    seeds = range(options.seeds) if options.seed is None else [options.seed]
+    whole, shard = grids.runs_of(cells, seeds, data.fingerprint), shards.parse(options.shard)
+    runs = shards.part(whole, shard)
+    return sort_out(
+        Plan(
+            setting=setting,
+            folder=folder,
+            data_dir=data_dir,
+            runs=runs,
+            todo=[],
+            done=[],
+            failed=[],
+            skipped=[],
+            notices=notices,
+            plugins=registry.places(**{axis: {getattr(c, axis) for c in cells} for axis in AXES}),
+            shard=shards.told(shard, len(runs), len(whole)),
+        ),
+        options.retry_failed,
+        notices.append,
+        alone=options.exclusive_timing,
+    )
+
+
+def check(options: RunOptions) -> None:
+    """Refuses values that can be judged without looking at the machine.
+
+    Raises:
+        UsageError: One of them is out of range or unknown.
+    """
+    if options.grid not in grids.grids():
+        raise UsageError(unknown_name("grid", options.grid, grids.grids()))
+    for name, value, known in (
+        ("--device", options.device, ["auto", "cpu", "cuda"]),
+        ("--scale", options.scale, list(get_args(Scale))),
+        ("--precision", options.precision, list(get_args(Precision))),
+    ):
+        if value is not None and value not in known:
+            raise UsageError(unknown_name(f"value of {name}", value, known))
+    for name, number, most in (
+        ("--seeds", options.seeds, MOST_SEEDS),
+        ("--epochs", options.epochs, MOST_EPOCHS),
+    ):
+        if number is not None and number < 1:
+            raise UsageError(f"{name} is at least 1, got {number}")
+        if number is not None and number > most:
+            raise UsageError(f"{name} is at most {most:,}, got {number}")
+    if options.seed is not None and options.seed not in SEEDS:
+        raise UsageError(f"--seed takes one number from 0 to {SEEDS[-1]}, got {options.seed}")
+    if options.seed is not None and options.seeds != 1:
+        raise UsageError("--seed is for one seed and --seeds for the first few: leave one out")
+    shards.parse(options.shard)
+    if options.target is not None and not 0 < options.target <= 1:
+        raise UsageError(f"--target is a share in (0, 1], as in 0.9 for 90 %, got {options.target}")
+
+
+def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
+    """ "cuda" or "cpu".
+
+    Raises:
+        UsageError: A GPU was asked for and there is none that works.
+    """
+    if asked == "cuda" and not probe.cuda:
+        raise UsageError(
+            f"--device cuda: no GPU can be used here: {probe.cuda_problem}. "
+            f"bench doctor says: {gpu_told(probe)}. Or leave --device out to use the CPU."
+        )
+    if asked == "auto" and not probe.cuda:
+        notices.append(
+            f"No GPU ({probe.cuda_problem}): running on the CPU at scale 'cpu' "
+            "(narrow nets, part of the data, a short budget)."
+        )
+    return "cuda" if probe.cuda and asked != "cpu" else "cpu"
+
+
+def choose_setting(options: RunOptions, probe: Probe, device: str) -> GridConfig:
+    """What all cells have in common, defaults by device and scale filled in.
+
+    Raises:
+        UsageError: torch.compile was asked for and cannot work here.
+    """
+    scale: Scale = "full" if device == "cuda" else "cpu"
+    scale = next((name for name in get_args(Scale) if name == options.scale), scale)
+    budget = BUDGETS[scale]
+    if options.target is not None:
+        budget = replace(budget, target_accuracy=options.target)
+    possible = not probe.compiler_problem
+    compile_nets = device == "cuda" and possible if options.compile is None else options.compile
+    if compile_nets and not possible:
+        raise UsageError(
+            f"torch.compile cannot work here: {probe.compiler_problem}. "
+            "Run `bench doctor` for what to do, or add --no-compile."
+        )
+    precision: Precision = "bf16" if device == "cuda" and probe.bf16 else "fp32"
+    precision = next((name for name in get_args(Precision) if name == options.precision), precision)
+    return GridConfig(
+        source=options.source,
+        scale=scale,
+        device=device,
+        precision=precision,
+        compile=compile_nets,
+        budget=budget,
+        book=recipe_files.book(scale, options.recipes),
+    )
+
+
+def choose_cells(options: RunOptions, setting: GridConfig) -> list[Cell]:
+    """The grid's cells with what was asked for in place of theirs, selected by -k.
+
+    Raises:
+        UsageError: Something that was asked for does not exist or does not fit.
+        UnknownName: No entry of that name.
+    """
+    changes = parse_changes(options.changes)
+    cells = grids.cells_of(options.grid, setting)
+    for axis in AXES:
+        wanted = getattr(options, axis)
+        if wanted is not None:
+            cells = grids.unique([_with(setting, cell, axis, wanted) for cell in cells])
+    if options.epochs is not None:
+        cells = grids.unique([replace(cell, epochs=options.epochs) for cell in cells])
+    return apply_changes(select(cells, options.select, registry.elsewhere), changes)
+
+
+def _with(setting: GridConfig, cell: Cell, axis: str, name: str) -> Cell:
+    """The cell with another entry, and the recipe of its new net and optimizer."""
+    if axis == "pipeline":
+        try:
+            return replace(cell, pipeline=canonical_name(name))
+        except ValueError as error:
+            raise UsageError(f"--pipeline: {error}") from error
+    entry = registry.FIND[axis](name)
+    named: dict[str, Any] = {axis: name}
+    if axis == "architecture" and not entry.scales:
+        named["width"] = 1.0
+    changed = replace(cell, **named)
+    if axis == "augmentation":
+        return changed
+    recipe, batch_size = setting.book.find(
+        changed.architecture, changed.optimizer, setting.budget.batch_size
+    )
+    return replace(changed, recipe=recipe, batch_size=batch_size)
+
+
+def sort_out(
+    plan: Plan, retry_failed: bool, warn: Callable[[str], None], *, alone: bool = False
+) -> Plan:
+    """The plan with each run put under todo, done, failed or skipped, by the records there are.
+
+    Args:
+        plan: With its runs.
+        retry_failed: Whether those that failed are done again.
+        warn: Is told of damaged records, and of what is done again.
+        alone: Whether those that were timed beside others are done again.
+    """
+    again = 0
+    records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
+    todo, done, failed, skipped = [], [], [], []
+    problems = {cell: registry.problem(cell) for cell in {run.cell for run in plan.runs}}
+    for run in plan.runs:
+        record, problem = records.get(run.id), problems[run.cell]
+        beside = record is not None and bool(record.conditions.neighbours)
+        if record is not None and record.status == "ok" and alone and beside and problem is None:
+            again += 1
+            todo.append(run)
+        elif record is not None and record.status == "ok":
+            done.append(record)
+        elif problem is not None:
+            skipped.append((run, problem))
+        elif record is None or record.status in RERUN or retry_failed:
+            todo.append(run)
+        else:
+            failed.append(record)
+    if again:
+        runs = count(again, "run was", "runs were")
+        warn(f"{runs} timed beside others on the host; trained again alone (--exclusive-timing)")
+    seen = {run_id: record.content_hash for run_id, record in records.items()}
+    return replace(plan, todo=todo, done=done, failed=failed, skipped=skipped, seen=seen)

@@ -1,0 +1,122 @@
+"""A record in the making, so that a run that fails leaves everything known so far."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.cell import Run
+from bench.record import (
+    Compiled,
+    Conditions,
+    Failure,
+    Memory,
+    Metrics,
+    Point,
+    Reads,
+    Record,
+    Status,
+    Throughput,
+    Timings,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker is asked to do.
+
+    Args:
+        run: Cell and seed.
+        folder: The group folder whose store keeps what the run leaves.
+        data_dir: Where sources are cached.
+        command: The command line that asked for it, for the record.
+        profile: Whether to leave a trace of some steps, recorded after everything else.
+        plugins: By what each plugin is loaded that the run needs, by its origin as text.
+        alone: Whether no other run that asks for it may work on the host meanwhile.
+    """
+
+    run: Run
+    folder: str
+    data_dir: str
+    command: str = ""
+    profile: bool = False
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    alone: bool = False
+
+
+@dataclass(kw_only=True)
+class RecordBuilder:
+    """What is known of a run so far; `record` closes it with a status."""
+
+    job: Job
+    curve: list[Point] = field(default_factory=list)
+    timings: dict[str, float | None] = field(default_factory=dict)
+    metrics: Metrics | None = None
+    throughput: Throughput | None = None
+    memory: Memory = field(default_factory=Memory)
+    conditions: Conditions = field(default_factory=Conditions)
+    energy_j: float | None = None
+    parameters: int | None = None
+    augmentation_draws: dict[str, str] = field(default_factory=dict)
+    reads: Reads = "array"
+    stepping: str = ""
+    compiled: Compiled = ""
+    timing_suspect: list[str] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    _began: float = field(default_factory=time.perf_counter)
+    _started: str = field(default_factory=lambda: _now())
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the seconds of the `with` block to the timing called `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[name] = (self.timings.get(name) or 0.0) + time.perf_counter() - start
+
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """The `with` block is no part of the run: `total_s` leaves its seconds out."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._began += time.perf_counter() - start
+
+    def record(self, status: Status, error: Failure | None = None) -> Record:
+        """The record of the run as it stands."""
+        self.timings["total_s"] = time.perf_counter() - self._began
+        run = self.job.run
+        return Record(
+            run_id=run.id,
+            cell=run.cell,
+            seed=run.seed,
+            versions=run.versions,
+            fingerprint=run.fingerprint,
+            status=status,
+            error=error,
+            timings=Timings(**self.timings),  # type: ignore[arg-type]
+            curve=tuple(self.curve),
+            metrics=self.metrics,
+            throughput=self.throughput,
+            memory=self.memory,
+            conditions=self.conditions,
+            energy_j=self.energy_j,
+            parameters=self.parameters,
+            augmentation_draws=self.augmentation_draws,
+            reads=self.reads,
+            stepping=self.stepping,
+            compiled=self.compiled,
+            timing_suspect=tuple(self.timing_suspect),
+            environment=self.environment,
+            started=self._started,
+            finished=_now(),
+            command=self.job.command,
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""`bench loaders`: each pipeline alone, without a net."""

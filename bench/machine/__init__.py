@@ -1,0 +1,1 @@
+"""The machine: clock, processor, GPU, memory, environment."""

@@ -1,0 +1,298 @@
+"""What machine and software a run had, and what this machine can do.
+
+`describe` is called in the worker, which holds the device. `machine_name` and `probe` are for the
+parent: it never touches CUDA, and asks a short-lived process what that can do.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench.process import import_in_background, run_briefly
+from bench.store.files import slug
+from pipelines.dali_ops.trial import wheels
+
+PACKAGES = {
+    "pipeline_bench": "pipeline-bench",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "kornia": "kornia",
+    "timm": "timm",
+}
+PROBE_TIMEOUT_S = 180.0
+MARK_LENGTH = 8
+LONGEST_FIELD = 100  # letters of what nvidia-smi calls a GPU or a driver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What the device can do, found by trying.
+
+    Args:
+        torch: Version; "" when it cannot be imported.
+        torch_cuda: CUDA version that torch was built for; "" for none.
+        cuda: Whether a kernel ran on the GPU.
+        cuda_problem: Why not, in one sentence.
+        gpu: Name of the GPU, also of one that cannot be used, if torch sees it.
+        capability: Its compute capability, "9.0".
+        built_for: Capabilities that torch has code for, "7.5 8.0 9.0"; "" if it runs.
+        memory_gib: Its memory.
+        bf16: Whether it multiplies bf16 itself.
+        compiler: Whether torch.compile finds a C++ compiler (and Triton, for a GPU).
+        compiler_problem: Why not, in one sentence.
+    """
+
+    torch: str = ""
+    torch_cuda: str = ""
+    cuda: bool = False
+    cuda_problem: str = ""
+    gpu: str = ""
+    capability: str = ""
+    built_for: str = ""
+    memory_gib: float | None = None
+    bf16: bool = False
+    compiler: bool = False
+    compiler_problem: str = ""
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Software and hardware of this process, for the record; it names no host, user or path.
+
+    Args:
+        device: "cuda" or "cpu". On a CPU the GPU's fields are None.
+    """
+    import torch
+
+    found: dict[str, Any] = {"python": platform.python_version()}
+    found |= {name: package_version(package) for name, package in PACKAGES.items()}
+    found |= {
+        "dali": dali_version(),
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if device == "cuda" else None,  # type: ignore[no-untyped-call]
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "ram_gib": ram_gib(),
+        "os": operating_system(),
+        "host": host_mark(),
+    }
+    return found | _describe_gpu(device) | code_version()
+
+
+def _describe_gpu(device: str) -> dict[str, Any]:
+    names = ("driver", "gpu", "gpu_mark", "gpu_count", "gpu_memory_gib", "gpu_capability")
+    if device != "cuda":
+        return dict.fromkeys(names)
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    values = (
+        _driver(),
+        properties.name,
+        str(properties.uuid).removeprefix("GPU-")[:MARK_LENGTH],
+        torch.cuda.device_count(),
+        round(properties.total_memory / 2**30, 2),
+        f"{properties.major}.{properties.minor}",
+    )
+    return dict(zip(names, values, strict=True))
+
+
+@cache
+def _driver() -> str | None:
+    return nvidia_smi("driver_version")  # a process of its own, which takes some tenths of a second
+
+
+def host_mark() -> str:
+    """Tells this host from others of its kind without naming it: "3f9c02ab".
+
+    Sources: machine-id(5) of systemd, which asks that the number itself be kept.
+    """
+    try:
+        number = Path("/etc/machine-id").read_text()
+    except OSError:
+        number = ""
+    said = f"pipeline-bench {number.strip()} {platform.node()}"
+    return hashlib.sha256(said.encode()).hexdigest()[:MARK_LENGTH]
+
+
+def machine_name(device: str) -> str:
+    """What results of this machine are filed under: "nvidia-h100-80gb-hbm3", "amd-epyc-2-cores".
+
+    Args:
+        device: "cuda" or "cpu".
+    """
+    if device == "cuda":
+        return slug(nvidia_smi("name") or probe().gpu or "unknown gpu")
+    return slug(f"{_short(cpu_model())} {usable_cores()} cores")
+
+
+def this_machine() -> tuple[str, ...]:
+    """The names that results of this machine may be filed under, without starting torch."""
+    gpu = nvidia_smi("name")
+    return (*([slug(gpu)] if gpu else []), machine_name("cpu"))
+
+
+def nvidia_smi(field: str) -> str | None:
+    """One field of the first visible GPU, without touching CUDA; None without nvidia-smi.
+
+    What is no single line of plain text is none of its answers.
+    """
+    said = run_command(nvidia_smi_command(field))
+    plain = said is not None and len(said) <= LONGEST_FIELD and said.isprintable()
+    return said if plain else None
+
+
+def nvidia_smi_command(fields: str) -> list[str]:
+    """Asks nvidia-smi for fields of the first visible GPU."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    visible = "0" if visible in ("", "-1") else visible
+    return ["nvidia-smi", f"--id={visible}", f"--query-gpu={fields}", "--format=csv,noheader"]
+
+
+def run_command(command: list[str], timeout_s: float = 10.0) -> str | None:
+    """What a command prints; None when it is missing, fails or hangs."""
+    said = run_briefly(command, timeout_s=timeout_s)
+    return None if said.problem else said.text or None
+
+
+def package_version(distribution: str) -> str | None:
+    """Installed version of a distribution; None when it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def dali_version() -> str | None:
+    """Of whichever of its wheels is installed; they differ by the CUDA that they are for."""
+    return next(filter(None, map(package_version, wheels())), None)
+
+
+@cache
+def cpu_model() -> str:
+    """The processor's own name: "AMD EPYC 7763 64-Core Processor"."""
+    if sys.platform == "darwin":
+        return run_command(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.machine()
+    found = re.search(r"^(?:model name|cpu model|Processor)\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def _short(model: str) -> str:
+    noise = r"\((?:R|TM|C)\)|@.*|\bCPU\b|\b\d+-Core\b|\bProcessor\b"
+    return " ".join(re.sub(noise, " ", model, flags=re.IGNORECASE).split())
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and a container's quota if it is lower."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+
+
+def ram_gib() -> float | None:
+    """Physical memory."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 2)
+    except (ValueError, OSError):
+        return None
+
+
+def operating_system() -> str:
+    """Distribution, and the kernel's first two numbers: "Debian GNU/Linux 12, Linux 6.1"."""
+    kernel = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
+    try:
+        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {kernel}"
+    except (OSError, KeyError):
+        return kernel
+
+
+@cache
+def code_version() -> dict[str, Any]:
+    """Commit of the checkout this code runs from, and whether it was changed; else both None."""
+    file = Path(__file__).resolve()
+    git = ["git", "-C", str(file.parent)]
+    tracked = run_command([*git, "ls-files", "--error-unmatch", file.name])
+    commit = run_command([*git, "rev-parse", "HEAD"]) if tracked else None
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    changed = run_command([*git, "status", "--porcelain", "--untracked-files=no", ":/"])
+    return {"commit": commit, "dirty": changed is not None}
+
+
+def command_line(arguments: list[str] | None = None) -> str:
+    """This command as a person would type it again, with the home folder as "~"."""
+    name, *rest = sys.argv if arguments is None else arguments
+    program = "bench" if Path(name).name in {"bench", "__main__.py"} else Path(name).name
+    line = shlex.join([program, *rest])
+    try:
+        return line.replace(str(Path.home()), "~")
+    except RuntimeError:  # a user without an entry in the list of users and without HOME
+        return line
+
+
+def python_module(name: str) -> list[str]:
+    """The command that runs a module of this suite, whatever packages the present folder has."""
+    return [sys.executable, "-P", "-m", name]
+
+
+def python_environment() -> dict[str, str]:
+    """The environment in which `python_module` finds the suite that this process runs."""
+    home = str(Path(__file__).resolve().parents[2])
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def probe_while_importing(library: str) -> Probe:
+    """`probe`, while a thread of this process imports what takes as long."""
+    with import_in_background(library):
+        return probe()
+
+
+def unanswered(timeout_s: float) -> Probe:
+    """What is known of a device that somebody tried for so long."""
+    return Probe(cuda_problem=f"torch did not answer within {timeout_s:.0f} s")
+
+
+def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
+    """Tries the device in a process of its own, so that this one never touches CUDA."""
+    try:
+        done = subprocess.run(
+            python_module("bench.machine.probe"),
+            env=python_environment(),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return unanswered(timeout_s)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        return Probe(cuda_problem=f"torch could not be tried: {said[-1]}")
+    try:
+        return Probe(**json.loads(lines[-1]))
+    except (ValueError, TypeError):
+        return Probe(cuda_problem=f"torch could not be tried: it printed {lines[-1][:100]!r}")

@@ -1,0 +1,1 @@
+"""`bench compare`: two sets of results, cell by cell."""

@@ -1,0 +1,1 @@
+"""The results folder: the only code that reads and writes its files."""

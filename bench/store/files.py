@@ -1,0 +1,279 @@
+"""Files that survive a crash: whole or not at all.
+
+Folders of derived files: what is derived no more goes, what somebody put there stays.
+
+Files that a process which died has not finished; they are removed, and that is said.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+
+class StoreError(RuntimeError):
+    """A results folder that cannot be used; the message says which and what to do."""
+
+
+class StrangeFile(ValueError):
+    """Something that lies where a file of ours is expected and is none."""
+
+
+_ELSEWHERE = "name another folder"
+_ADVICE = {
+    errno.EACCES: f"permit it, or {_ELSEWHERE}",
+    errno.EPERM: f"permit it, or {_ELSEWHERE}",
+    errno.EROFS: _ELSEWHERE,
+    errno.ENOTDIR: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
+    errno.EEXIST: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ELOOP: f"its links lead in circles: {_ELSEWHERE}",
+    errno.ENOSPC: f"make room, or {_ELSEWHERE}",
+    errno.EDQUOT: f"make room, or {_ELSEWHERE}",
+    errno.EFBIG: f"make room, or {_ELSEWHERE}",
+}
+
+
+@contextmanager
+def explained(action: str) -> Iterator[None]:
+    """Turns an operating system's error into a `StoreError`: what could not be done, what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        where = str(error.filename or "")
+        detail = f" ({where})" if where and where not in action else ""
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise StoreError(
+            f"cannot {action}: {reason}{detail}{'; ' if advice else ''}{advice}"
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a whole file or, on any failure, leaves the old one as it was.
+
+    Raises:
+        StoreError: It cannot be written; the message says why.
+    """
+    # A process id alone is not enough: another host's, on a shared disk, may be the same.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{token_hex(4)}.tmp")
+    with explained(f"write {path}"):
+        make_folder(path.parent)
+        try:
+            _write(temporary, content)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                temporary.unlink(missing_ok=True)
+            raise
+        settle(path.parent)
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """A plain file's content; a folder, pipe or socket of that name is refused, never waited for.
+
+    Args:
+        path: Of the file, or of a link to it.
+        most: Bytes that it may have.
+
+    Raises:
+        StrangeFile: It is no plain file, or larger.
+        OSError: It cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # links in a circle; a socket
+            raise StrangeFile("it is no plain file") from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StrangeFile("it is no plain file")
+        if status.st_size > most:
+            raise StrangeFile(f"its {status.st_size:,} bytes are more than {most:,}")
+        content = os.read(descriptor, status.st_size + 1)
+        if len(content) == status.st_size:
+            return content  # as nearly always; else it is large, or grows
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return content + file.read(most - len(content))
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it; their names outlast a power cut.
+
+    Raises:
+        OSError: One cannot be made, or a file has its name.
+    """
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    settle(folder.parent)
+
+
+def settle(folder: Path) -> None:
+    """Brings a folder's names to the disk; without it a new name may go when the power does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def settle_tree(folders: Iterable[Path]) -> None:
+    """Brings the names in folders to the disk, and the folders' own, up to where we may not write.
+
+    Raises:
+        OSError: A folder below what we may write to cannot be settled.
+    """
+    settled: set[Path] = set()
+    for folder in folders:
+        place = folder.absolute()
+        while place.is_dir() and place not in settled and os.access(place, os.W_OK | os.R_OK):
+            settle(place)
+            settled.add(place)
+            place = place.parent
+
+
+def move_aside(path: Path, folder: Path) -> Path:
+    """Moves a file into a folder, under a name that none has there; where it is now.
+
+    Of several that move files there, the caller lets one at a time.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    make_folder(folder)
+    target, number = folder / path.name, 0
+    while target.exists():
+        number += 1
+        target = folder / f"{path.stem}.{number}{path.suffix}"
+    path.rename(target)
+    for place in (folder, path.parent):
+        settle(place)
+    return target
+
+
+def slug(text: str, keep: str = "") -> str:
+    """Lower case letters, digits and single dashes; characters in `keep` stay as they are."""
+    return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", text.lower()).strip("-")
+
+
+LIST = ".written.json"  # name to SHA-256 of each file that was written
+
+
+def replace_files(
+    folder: Path, files: Mapping[str, bytes], on_warning: Callable[[str], None]
+) -> None:
+    """Writes `files` into a folder and removes those that the last call wrote and this does not.
+
+    A file that nobody wrote here, or that somebody changed since, is never removed.
+
+    Args:
+        folder: Made if need be.
+        files: Name to content.
+        on_warning: Is told of a list that cannot be read, by which nothing is removed.
+
+    Raises:
+        StoreError: A file cannot be written or removed.
+    """
+    # In this order a crash leaves no file that is ours and stands in no list.
+    for name, digest in _listed(folder / LIST, on_warning).items():
+        if name not in files:
+            _remove(folder / name, digest)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    write_atomically(folder / LIST, (json.dumps(sums, indent=1) + "\n").encode())
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+
+
+def _listed(path: Path, on_warning: Callable[[str], None]) -> dict[str, str]:
+    """What the last call wrote; names that lead out of the folder are no names of ours."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        on_warning(f"{path} cannot be read, old files beside it stay: {error}")
+        return {}
+    if not isinstance(found, dict):
+        on_warning(f"{path} is no list of files, old files beside it stay")
+        return {}
+    return {name: digest for name, digest in found.items() if Path(name).name == name}
+
+
+def _remove(path: Path, digest: str) -> None:
+    with explained(f"remove the old file {path}"):
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+            path.unlink()
+
+
+STALE_S = 600.0  # a writer that lives has finished by then, even on a disk that crawls
+OURS = re.compile(r"\.\d+(-[0-9a-f]{8})?\.tmp")  # the end of the names that we give
+NAMED = 3
+
+
+def clear(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> str:
+    """Removes unfinished files in a folder and below it; one sentence on them, "" for none.
+
+    Args:
+        folder: A group's.
+        nobody_writes: As in `unfinished`.
+    """
+    gone = [path for path in unfinished(folder, nobody_writes=nobody_writes) if _removed(path)]
+    if not gone:
+        return ""
+    named = ", ".join(str(path.relative_to(folder)) for path in gone[:NAMED])
+    more = f" and {len(gone) - NAMED} more" if len(gone) > NAMED else ""
+    return f"removed from {folder} what a process that died had left unfinished: {named}{more}"
+
+
+def unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> list[Path]:
+    """Files in a folder and below it that nobody will finish.
+
+    Args:
+        folder: A group's.
+        nobody_writes: Folders in which no other process can be writing now: there young ones
+            count as well, elsewhere they may be somebody's who lives.
+    """
+    quiet = set(nobody_writes)
+    return [
+        path
+        for path in sorted(folder.rglob("*.tmp"))
+        if OURS.search(path.name) and _is_old(path, 0.0 if path.parent in quiet else STALE_S)
+    ]
+
+
+def _is_old(path: Path, older_than_s: float) -> bool:
+    with suppress(OSError):  # finished just now by its writer
+        return time.time() - path.stat().st_mtime >= older_than_s
+    return False
+
+
+def _removed(path: Path) -> bool:
+    with suppress(OSError):  # finished just now by its writer, or not ours to remove
+        path.unlink()
+        return True
+    return False

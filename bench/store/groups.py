@@ -1,0 +1,74 @@
+"""Where results are filed: one group folder for each machine, source and scale."""
+
+import hashlib
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.store.files import StoreError, explained, slug
+
+REFERENCE = "reference"
+LONGEST_NAME = 100  # letters of an image folder in its group's name: file systems take 255 bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A group folder found under a results folder.
+
+    Args:
+        folder: Where it is.
+        reference: Whether the repository ships it as a reference matrix.
+    """
+
+    folder: Path
+    reference: bool = False
+
+    @property
+    def name(self) -> str:
+        """The folder's name: "<machine>_<source>_<scale>" unless a person named it."""
+        return self.folder.name
+
+    @property
+    def machine(self) -> str:
+        """The part of the name before the first underscore."""
+        return self.name.partition("_")[0]
+
+
+def group_folder(root: Path, machine: str, source: str, scale: str) -> Path:
+    """The folder of one machine, source and scale: "<root>/<machine>_<source>_<scale>"."""
+    if source.startswith("folder:"):
+        path = Path(source.removeprefix("folder:")).expanduser().resolve()
+        mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+        source = f"folder-{path.name[:LONGEST_NAME]}-{mark}"
+    return Path(root) / "_".join(map(slug, (machine, source, scale)))
+
+
+def groups(root: Path, *, machines: Collection[str] = ()) -> list[Group]:
+    """The group folders at or under `root`: those of `machines` first, the reference ones last.
+
+    Raises:
+        StoreError: There is no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise StoreError(
+            f"there is no results folder {root}: name one that `bench run` has written"
+        )
+    found = [
+        Group(folder=folder, reference=folder.resolve().parent.name == REFERENCE)
+        for folder in _group_folders(root, depth=3)
+    ]
+    return sorted(
+        found, key=lambda group: (group.reference, group.machine not in machines, group.name)
+    )
+
+
+def _group_folders(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / "records").is_dir():
+        yield folder
+    elif depth:
+        with explained(f"read {folder}"):
+            below = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
+        for path in below:
+            yield from _group_folders(path, depth - 1)

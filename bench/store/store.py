@@ -1,0 +1,381 @@
+"""The results folder: atomic writes, validated reads, one writer at a time.
+
+Nothing else in the suite touches these files. One `Store` is one group, the runs of one machine,
+source and scale:
+
+    records/<run_id>.json       what each run left behind; everything else is derived or extra
+    records/.attempts/          earlier records of a run, and what `bench merge` kept of theirs
+    records/.quarantine/        files that are no valid record
+    records/<run_id>.<n>.claim  who trains a run now, while several share the folder
+    logs/<run_id>.log           output of the run's worker
+    predictions/<run_id>.npz    test labels and predictions
+    examples/<policy>__<pipeline>.png    augmented images, as `bench.store.artifacts` names them
+    profiles/<run_id>.json.gz   a trace of some steps, and beside it a table of what took longest
+    tensorboard/<run>/          event files, and beside the runs what `bench.tensorboard` lists
+    matrix.csv, matrix.md       the table, rebuilt from the records
+    report.html, report/        the page, and its pictures as files
+    loaders.*                   what `bench loaders` found: json is all, the rest derived from it
+
+Rest for Python's collector of cycles while very many objects are made that stay.
+
+Whether a results folder can be written and has room, found out before anything is trained.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cell import Run
+from bench.claims import Claims, none_left, told
+from bench.record import Record, RecordT
+from bench.store import files as leftovers
+from bench.store.codec import RecordError, encode, read_record, set_aside
+from bench.store.files import (
+    StoreError,
+    explained,
+    make_folder,
+    replace_files,
+    settle,
+    settle_tree,
+    slug,
+    write_atomically,
+)
+from bench.store.locks import Notice, Turn, held, serialized
+from bench.store.predictions import Predictions, packed, unpacked
+from bench.text import count, printable
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """In the `with` block no cycles are looked for: a fifth of the time to read 10,000 records."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+NEEDED_MIB = 64
+RUN_MIB = 0.25  # what a run leaves: record, predictions, event file, log
+
+
+def check_writable(folder: Path, runs: int) -> str:
+    """Writes to a folder that exists, and looks how much more it can take.
+
+    Args:
+        folder: A group's `records`.
+        runs: How many are to come.
+
+    Returns:
+        A warning if the room may not do for so many; else "".
+
+    Raises:
+        StoreError: It cannot be written, or its disk is full.
+    """
+    group = folder.parent
+    trial = folder / f"trial.{os.getpid()}.tmp"
+    with explained(f"write to the results folder {group}"):
+        try:
+            trial.write_bytes(b"\0" * 65536)
+        finally:
+            trial.unlink(missing_ok=True)
+        for place in (folder, group, group.parent):
+            settle(place)  # a process that died may have made them and got no further
+        disk = os.statvfs(folder)
+    free_mib = disk.f_bavail * disk.f_frsize / 2**20
+    needed_mib = NEEDED_MIB + RUN_MIB * runs
+    advice = f"make room for at least {needed_mib:.0f} MiB, or name another folder"
+    if free_mib < NEEDED_MIB:
+        raise StoreError(f"only {free_mib:.0f} MiB are free for {group}: {advice}")
+    if free_mib < needed_mib:
+        told = count(runs, "run")
+        return f"{free_mib:.0f} MiB are free for {group}, which is little for {told}: {advice}"
+    return ""
+
+
+def _to_stderr(message: str) -> None:
+    print(printable(message), file=sys.stderr)
+
+
+class Store:
+    """One group folder.
+
+    Args:
+        folder: The group's folder; made on the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def _records(self) -> Path:
+        return self.folder / "records"
+
+    @property
+    def _attempts(self) -> Path:
+        return self._records / ".attempts"
+
+    def record_path(self, run_id: str) -> Path:
+        """Where the record of a run is or will be."""
+        return self._records / f"{run_id}.json"
+
+    def log_path(self, run_id: str) -> Path:
+        """Where the output of a run goes; its folder exists after the call."""
+        return self._inside("logs") / f"{run_id}.log"
+
+    def fresh_log(self, run_id: str) -> Path:
+        """Likewise, with nothing there: an earlier attempt's last words are not this one's.
+
+        Raises:
+            StoreError: They cannot be removed.
+        """
+        log = self.log_path(run_id)
+        with explained(f"remove the old log {log}"):
+            log.unlink(missing_ok=True)
+        return log
+
+    def tensorboard_path(self, run: Run) -> Path:
+        """Folder of a run's event files: the name to read, the id to tell budgets apart."""
+        return self.tensorboard_folder() / f"{slug(run.name, keep='_')}_{run.id[:8]}"
+
+    def tensorboard_folder(self) -> Path:
+        """Folder of all event files."""
+        return self.folder / "tensorboard"
+
+    def loaders_tensorboard_path(self, pipeline: str) -> Path:
+        """Folder of the event files of one pipeline, measured alone."""
+        return self.tensorboard_folder() / "loaders" / slug(pipeline)
+
+    def _inside(self, name: str) -> Path:
+        folder = self.folder / name
+        with explained(f"make the folder {folder}"):
+            make_folder(folder)
+        return folder
+
+    def check_writable(self, runs: int = 0) -> str:
+        """Tries to write to the folder and to have room there, before anything is trained.
+
+        Args:
+            runs: How many are to come.
+
+        Returns:
+            A warning if the room may not do for so many; else "".
+
+        Raises:
+            StoreError: It is no directory, cannot be written, or its disk is full.
+        """
+        return check_writable(self._inside("records"), runs)
+
+    def write(self, record: Record) -> Record:
+        """Writes a record so that a crash leaves the old file or the new one, never a part.
+
+        An earlier record of the same run goes to `.attempts/` and the new one's `attempt` counts
+        up; a skipped run was no attempt.
+
+        Returns:
+            The record as written.
+
+        Raises:
+            StoreError: The file cannot be written, or a newer version of the suite wrote it.
+        """
+        path = self.record_path(record.run_id)
+        with self._alone():
+            attempts = self._attempt_numbers(record.run_id)
+            current = self._settled(Record, path, _to_stderr)
+            if current is not None and current.status != "skipped":
+                attempts.append(current.attempt)
+                kept = self._attempts / f"{record.run_id}.{current.attempt}.json"
+                write_atomically(kept, path.read_bytes())
+            record = replace(record, attempt=max(attempts, default=0) + 1)
+            write_atomically(path, encode(record))
+        return record
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While a record is put in its place, no other process puts one there or takes it away."""
+        self._inside("records")
+        with serialized(self._records / ".lock"):
+            yield
+
+    def _attempt_numbers(self, run_id: str) -> list[int]:
+        names = (path.name for path in self._attempts.glob(f"{run_id}.*.json"))
+        return [int(number) for name in names if (number := name.split(".")[1]).isdecimal()]
+
+    def attempts(self, run_id: str, on_warning: Notice = _to_stderr) -> list[Record]:
+        """Earlier records of a run that was tried again, oldest first; damaged ones are moved."""
+        current = self.read(run_id, on_warning)
+        numbers = sorted(self._attempt_numbers(run_id))
+        if current is not None:  # a crash may leave what is current among the earlier ones too
+            numbers = [number for number in numbers if number < current.attempt]
+        paths = [self._attempts / f"{run_id}.{number}.json" for number in numbers]
+        found = (self._decode(Record, path, on_warning) for path in paths)
+        return [record for record in found if record is not None]
+
+    def read(self, run_id: str, on_warning: Notice = _to_stderr) -> Record | None:
+        """The record of a run; None when there is none or it was damaged (and moved away).
+
+        Raises:
+            StoreError: A newer version of the suite wrote it.
+        """
+        return self._decode(Record, self.record_path(run_id), on_warning)
+
+    def records(self, on_warning: Notice = _to_stderr, *, legibly: bool = False) -> list[Record]:
+        """All records, in the order of their ids.
+
+        Args:
+            on_warning: Is told, in one sentence, of each damaged file and where it was moved.
+            legibly: Whether their texts are made safe to show.
+
+        Raises:
+            StoreError: A newer version of the suite wrote one of them; it is left untouched.
+        """
+        return self.records_as(Record, on_warning, legibly=legibly)
+
+    def records_as(
+        self, kind: type[RecordT], on_warning: Notice = _to_stderr, *, legibly: bool = False
+    ) -> list[RecordT]:
+        """Likewise, each as a `Record` or as a `Glance`, which takes two thirds of the time."""
+        with explained(f"read {self._records}"):
+            try:
+                paths = sorted(self._records.iterdir(), key=lambda path: path.name)
+            except FileNotFoundError:
+                return []
+        texts = (path for path in paths if path.name.endswith(".json"))
+        found = (self._decode(kind, path, on_warning, legibly) for path in texts)
+        with gc_paused():
+            return [record for record in found if record is not None]
+
+    def _decode(
+        self, kind: type[RecordT], path: Path, on_warning: Notice, legibly: bool = False
+    ) -> RecordT | None:
+        """The record in a file; None when there is none, or it was damaged (and moved away)."""
+        try:
+            return read_record(kind, path, legibly=legibly)
+        except RecordError as error:
+            reason = str(error)
+        try:
+            with self._alone():  # it may be written anew just now, and must not be moved then
+                return self._settled(kind, path, on_warning, legibly)
+        except StoreError:  # a read-only results folder can still be shown
+            on_warning(f"{path} is left out: {reason}")
+            return None
+
+    def _settled(
+        self, kind: type[RecordT], path: Path, on_warning: Notice, legibly: bool = False
+    ) -> RecordT | None:
+        """Likewise, for who is alone."""
+        try:
+            return read_record(kind, path, legibly=legibly)
+        except RecordError as error:
+            on_warning(set_aside(path, self._records / ".quarantine", str(error)))
+            return None
+
+    @contextmanager
+    def lock(
+        self,
+        turn: Turn = "alone",
+        *,
+        notice: Notice = _to_stderr,
+        advice: str = "",
+    ) -> Iterator[None]:
+        """Holds the folder for one writer, or for those that share it.
+
+        What processes that died have left (their lock, claims, unfinished files) is cleared away.
+
+        Args:
+            turn: "alone"; "wait": the same, after those who have it; "share": with others that
+                share it, who then must claim the runs that they train (see `bench.claims`).
+            notice: Is told whom is waited for and what was left.
+            advice: What to do about a folder that is in use.
+
+        Raises:
+            StoreError: Another process holds it; the message names it.
+        """
+        records = self._inside("records")
+        shared, wait = turn == "share", turn == "wait"
+        with held(
+            self.folder / ".lock",
+            notice=notice,
+            shared=shared,
+            wait=wait,
+            others=lambda: told(records),
+            advice=advice,
+        ):
+            if not shared:
+                none_left(records, wait=wait, notice=notice, advice=advice)
+            quiet = () if shared else (records, self._attempts)
+            removed = leftovers.clear(self.folder, nobody_writes=quiet)
+            # A process that died may not have: without it a power cut takes back what is seen here.
+            with explained(f"write {records}"):
+                settle_tree((self._attempts, self._records / ".quarantine", records))
+            if removed:
+                notice(removed)
+            yield
+
+    def claims(self, notice: Notice) -> Claims:
+        """By which those that share the folder tell each other what they train."""
+        # Beside the records: to write here is what makes a network file system look anew.
+        return Claims(folder=self._records, notice=notice)
+
+    @contextmanager
+    def deriving(self) -> Iterator[None]:
+        """Held while files are derived from the records that are read within.
+
+        Of several processes that derive at once the last thus knows all records.
+        """
+        with serialized(self.folder / ".derived.lock"):
+            yield
+
+    def save_predictions(
+        self,
+        run_id: str,
+        labels: "ArrayLike",
+        predictions: "ArrayLike",
+        probabilities: "ArrayLike | None" = None,
+        positives: "ArrayLike | None" = None,
+    ) -> Path:
+        """Keeps what a run predicted for the test set; shapes as in `Predictions`."""
+        content = packed(
+            labels=labels,
+            predictions=predictions,
+            probabilities=probabilities,
+            positives=positives,
+        )
+        path = self.folder / "predictions" / f"{run_id}.npz"
+        write_atomically(path, content)
+        return path
+
+    def load_predictions(self, run_id: str) -> Predictions:
+        """What a run predicted.
+
+        Raises:
+            StoreError: Its predictions were not kept or cannot be read.
+        """
+        path = self.folder / "predictions" / f"{run_id}.npz"
+        try:
+            return unpacked(path)
+        except FileNotFoundError as error:
+            raise StoreError(f"no predictions of run {run_id} in {self.folder}") from error
+
+    def write_derived(self, name: str, content: str | bytes) -> Path:
+        """Writes a file that is derived from the records ("matrix.md") and returns its path."""
+        path = self.folder / name
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
+        return path
+
+    def replace_derived(
+        self, name: str, files: Mapping[str, bytes], on_warning: Notice = _to_stderr
+    ) -> None:
+        """Writes all files of a derived folder ("report"); older ones of ours are removed."""
+        with self.deriving():
+            replace_files(self.folder / name, files, on_warning)

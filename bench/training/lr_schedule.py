@@ -1,0 +1,91 @@
+"""The learning rates of a whole run, worked out beforehand."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class LRSchedule:
+    """Sets the rate of each parameter group, step by step.
+
+    On the host the rates are numbers; after `to_device` they are tensors that the device itself
+    moves on, so that a CUDA graph of a step can hold it.
+
+    Args:
+        optimizer: Its groups' rates are the peak rates until then.
+        factors: Of each group: from steps done to the factor on its peak rate.
+        steps: Of the whole run; later ones keep the last rates.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        factors: Sequence[Callable[[int], float]],
+        steps: int,
+    ) -> None:
+        self._groups = optimizer.param_groups
+        peaks = [float(group["lr"]) for group in self._groups]
+        self._table = [
+            [peak * factor(step) for peak, factor in zip(peaks, factors, strict=True)]
+            for step in range(steps + 1)
+        ]
+        self._device: _OnDevice | None = None
+        self.go_to(0)
+
+    def highest(self, step: int) -> float:
+        """The highest rate of all groups after `step` steps."""
+        return max(self._table[min(step, len(self._table) - 1)])
+
+    def to_device(self, device: torch.device) -> None:
+        """Makes the groups' rates float32 tensors () on `device`."""
+        self._device = _OnDevice(self._table, device)
+        for group, rate in zip(self._groups, self._device.rates_G, strict=True):
+            group["lr"] = rate
+        self.go_to(self._done)
+
+    def go_to(self, step: int) -> None:
+        """Sets the rates that hold after `step` steps."""
+        self._done = step
+        if self._device is not None:
+            self._device.go_to(step)
+        else:
+            self._set()
+
+    def step(self) -> None:
+        """Goes on to the next step's rates."""
+        if self._device is not None:
+            self._device.step()
+        else:
+            self._done += 1
+            self._set()
+
+    def _set(self) -> None:
+        rates = self._table[min(self._done, len(self._table) - 1)]
+        for group, rate in zip(self._groups, rates, strict=True):
+            group["lr"] = rate
+
+
+class _OnDevice:
+    """The table and the place in it, on a device.
+
+    Args:
+        table: A row a step, a column a group.
+        device: Where.
+    """
+
+    def __init__(self, table: list[list[float]], device: torch.device) -> None:
+        self._table_SG = torch.tensor(table, device=device)
+        self._step_1 = torch.zeros(1, dtype=torch.int64, device=device)
+        self.rates_G: Tensor = self._table_SG[0].clone()
+
+    def go_to(self, step: int) -> None:
+        self._step_1.fill_(min(step, len(self._table_SG) - 1))
+        self._read()
+
+    def step(self) -> None:
+        self._step_1.add_(1).clamp_(max=len(self._table_SG) - 1)
+        self._read()
+
+    def _read(self) -> None:
+        self.rates_G.copy_(self._table_SG.index_select(0, self._step_1)[0])

@@ -1,0 +1,292 @@
+"""One run from top to bottom: load, split, build, warm up, train, evaluate."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+import architectures
+from bench.cell import Cell
+from bench.job import RecordBuilder
+from bench.machine import environment, monitor
+from bench.machine.clock import CacheWatch, CompileWatch, TrainingClock
+from bench.machine.cpu import evaluation_threads
+from bench.machine.monitor import MachineMonitor
+from bench.record import Compiled, Point, Timings
+from bench.store.artifacts import keep_example
+from bench.store.files import StoreError
+from bench.store.store import Store
+from bench.training.ceiling import Ceiling, halfway, throughput
+from bench.training.cuda_graph import WARMUP_EPOCH, begin
+from bench.training.loop import Step, cached_step_s, padded, predict
+from bench.training.metrics import Scores, full_scores, positives, quick_scores
+from bench.training.profiler import keep_profile
+from bench.training.setup import Parts, Shared, compiles_update, fresh_step, prepare, recipe_of
+from bench.training.timing_checks import timing_problems
+from pipelines.base import Batch, Pipeline, normalise
+
+WARMUP_STEPS = 3
+FITTING_IMAGES = 5000  # as cifar10-airbench fits its whitening
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None]) -> None:
+    """Trains the draft's run and fills the draft in.
+
+    Raises:
+        Diverged: The loss became NaN or infinite.
+        pipelines.base.Unsupported: The pipeline lacks an op of the policy.
+    """
+    run = draft.job.run
+    device = torch.device(run.cell.device)
+    draft.environment = environment.describe(run.cell.device)
+    monitor.reset_peaks(device)
+    parts = prepare(draft, shared, device)
+    try:
+        ceiling = warm_up(draft, shared, parts)
+        store = Store(Path(draft.job.folder))
+        with draft.untimed():
+            keep_example(store, run.cell, ceiling.batch[0], parts.training)
+        watch = CompileWatch()
+        step = fit(draft, parts, ceiling, on_point)
+        recompiled = watch.new_graphs()
+        evaluate_test(draft, parts)
+        with draft.timed("warmup_s"):
+            ceiling.look()
+        draft.throughput = throughput(draft.curve, run.cell.batch_size, ceiling.steps_s)
+        draft.timing_suspect += timing_problems(
+            recompiled=recompiled,
+            curve=draft.curve,
+            steady=step.freezing is None,
+            throughput=draft.throughput,
+            conditions=draft.conditions,
+        )
+        draft.memory = monitor.peaks(device)
+        if draft.job.profile:
+            with draft.untimed():
+                step = halfway(fresh_step(parts))
+                keep_profile(store, run.id, run.name, step, parts.pipeline, WARMUP_EPOCH)
+    finally:
+        parts.close()
+
+
+def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts) -> Ceiling:
+    """Pays for everything that is paid once, on random labels, and looks at the ceiling."""
+    cell = parts.cell
+    start, cache = time.perf_counter(), CacheWatch()
+    batch = first_batch(parts.pipeline)
+    first_batch_s, of_pipeline = time.perf_counter() - start, cache.new()
+    step = fresh_step(parts)
+    timed = partial(cached_step_s, partial(step, *batch), parts.device, steps=1)
+    compile_s = update_s = 0.0
+    if compiles_update(cell, step.optimizer):
+        compile_s, update_s = first_costs_s(step, batch, parts.device)
+    for state in step.states:
+        step.go_to(state)
+        cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
+        compile_s += cold_s - min(warm_s)
+        if cell.compile:
+            cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts, batch) for _ in range(2))
+            compile_s += cold_evaluation_s - warm_evaluation_s
+    step.settle()
+    step.resume()
+    fit_net(parts)  # what its libraries load at the first use is not the run's to pay
+    pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
+    net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
+    update_key = f"{net_key} by {cell.optimizer}"
+    once_s, code = shared.first_cost_s, shared.first_compiled
+    draft.timings["first_batch_s"] = once_s.setdefault(pipeline_key, first_batch_s)
+    draft.timings["compile_s"] = once_s.setdefault(
+        net_key, max(0.0, compile_s)
+    ) + once_s.setdefault(update_key, update_s)
+    draft.compiled = origin_of_code(
+        code.setdefault(pipeline_key, of_pipeline) + code.setdefault(net_key, cache.new())
+    )
+    ceiling = Ceiling(parts=parts, batch=batch)
+    ceiling.try_to_replay(draft)
+    ceiling.look(min(warm_s))
+    draft.timings["warmup_s"] = time.perf_counter() - start
+    return ceiling
+
+
+def origin_of_code(found: Counter[str]) -> Compiled:
+    """In a word where compiled code came from, of what a `CacheWatch` has counted."""
+    if not found:
+        return ""
+    if not found["hit"]:
+        return "anew"
+    return "partly from cache" if found["miss"] else "from cache"
+
+
+def first_costs_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, float]:
+    """Seconds that the first pass, and the first update by it, take longer than the second."""
+    clock = TrainingClock(device)
+    ends_s = [0.0]
+    for _ in range(2):
+        for part in (partial(step.backward, *batch), step.optimizer.step):
+            with clock.running():
+                part()
+            ends_s.append(clock.wall_s)
+        step.optimizer.zero_grad(set_to_none=True)
+    first_pass_s, first_update_s, pass_s, update_s = (b - a for a, b in pairwise(ends_s))
+    return max(0.0, first_pass_s - pass_s), max(0.0, first_update_s - update_s)
+
+
+def first_batch(pipeline: Pipeline) -> Batch:
+    """One batch of real images with random labels of the pipeline's kind."""
+    batches = pipeline.epoch(WARMUP_EPOCH)
+    images_BCHW, labels = next(batches)
+    if isinstance(batches, Generator):
+        batches.close()  # now, so that its workers rest while steps are timed
+    if labels.ndim == 2:
+        return images_BCHW, torch.rand_like(labels).softmax(dim=1)
+    return images_BCHW, labels[torch.randperm(len(labels), device=labels.device)]
+
+
+def evaluation_s(parts: Parts, batch: Batch) -> float:
+    """Seconds for one evaluation batch, so that its graph is built before the clock starts.
+
+    It repeats training images: the test set is not touched before the last step.
+    """
+    evaluation = parts.test.request
+    images_BCHW = padded(batch[0], evaluation.batch_size, evaluation.memory_format)
+    clock = TrainingClock(parts.device)
+    parts.net.module.eval()
+    with clock.running(), evaluation_threads(parts.cell), torch.no_grad(), parts.autocast():
+        parts.net.forward(images_BCHW)
+    parts.net.module.train()
+    return clock.wall_s
+
+
+def fit(
+    draft: RecordBuilder, parts: Parts, ceiling: Ceiling, on_point: Callable[[Point], None]
+) -> Step:
+    """Trains all epochs; the clock stops for evaluation and logging. Gives the step it took.
+
+    Raises:
+        Diverged: A loss of an epoch is not finite.
+    """
+    clock, meanwhile = TrainingClock(parts.device), MachineMonitor(parts.device)
+    with draft.timed("warmup_s"):
+        training = begin(draft, parts, ceiling.capture, ceiling.batch)
+    step, steps = training.step, parts.pipeline.steps_per_epoch
+    fit_to_data(draft, parts, clock)
+    images = steps * parts.cell.batch_size
+    for epoch in range(parts.cell.epochs):
+        before_s = clock.wall_s
+        with meanwhile.running(clock):
+            step.resume()
+            loss_sum = training.epoch(parts, epoch)
+            step.settle()
+        draft.timings["train_s"] = clock.wall_s
+        draft.timings["train_device_s"] = clock.device_s
+        draft.energy_j = meanwhile.energy_j()
+        epoch_s = clock.wall_s - before_s
+        loss = loss_sum.item() / steps
+        scores = evaluate_validation(draft, parts)
+        point = Point(
+            epoch=epoch + 1,
+            images=(epoch + 1) * images,
+            train_s=clock.wall_s,
+            train_loss=loss,
+            learning_rate=step.schedule.highest((epoch + 1) * steps),
+            images_per_s=images / epoch_s,
+            step_ms=1000 * epoch_s / steps,
+            validation_loss=scores.loss if scores else None,
+            validation_accuracy=scores.accuracy if scores else None,
+            validation_macro_f1=scores.macro_f1 if scores else None,
+        )
+        draft.curve.append(point)
+        on_point(point)
+        check_finite(parts.cell, point, "training", loss)
+        if scores is not None:  # the last step's weights are judged here alone
+            check_finite(parts.cell, point, "validation", scores.loss)
+        with draft.timed("warmup_s"):
+            ceiling.look_within(step, epoch)
+    draft.conditions = meanwhile.conditions(clock.wall_s)
+    return step
+
+
+def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> None:
+    """Refuses to go on with what is no number any more.
+
+    Raises:
+        Diverged: The loss is NaN or infinite.
+    """
+    if loss is None or not math.isfinite(loss):
+        peak = recipe_of(cell).lr
+        raise Diverged(
+            f"the {kind} loss was {loss} in epoch {point.epoch} (peak learning rate {peak:.4g}): "
+            f"lower it, as by --set optimizer.lr={peak / 2:.4g}"
+        )
+
+
+def fit_to_data(draft: RecordBuilder, parts: Parts, clock: TrainingClock) -> None:
+    """Lets the net fit what it does not train (whitening) to training images, on the clock."""
+    if architectures.get(parts.cell.architecture).fit is None:
+        return
+    with clock.running():
+        fit_net(parts)
+    draft.timings["fit_s"] = clock.wall_s
+
+
+def fit_net(parts: Parts) -> None:
+    """Fits what the net does not train to the first training images, if it has such a part."""
+    fitting = architectures.get(parts.cell.architecture).fit
+    if fitting is not None:
+        images = parts.training.images[:FITTING_IMAGES].to(parts.device)
+        fitting(parts.net.module, normalise(images, parts.training, torch.float32))
+
+
+def evaluate_validation(draft: RecordBuilder, parts: Parts) -> Scores | None:
+    """Scores on the validation set, if the protocol holds one out."""
+    if parts.validation is None:
+        return None
+    with draft.timed("evaluate_s"), evaluation_threads(parts.cell):
+        found = predict(
+            parts.net.forward, parts.validation, parts.autocast, eval_views=parts.cell.eval_views
+        )
+        return quick_scores(found.logits_NK, found.labels_N)
+
+
+def evaluate_test(draft: RecordBuilder, parts: Parts) -> None:
+    """Looks at the test set, once, and keeps the predictions.
+
+    Raises:
+        Diverged: What the last step left gives no finite loss.
+    """
+    cell = parts.cell
+    with draft.timed("evaluate_s"), evaluation_threads(cell):
+        found = predict(parts.net.forward, parts.test, parts.autocast, eval_views=cell.eval_views)
+        metrics = full_scores(
+            found.logits_NK,
+            found.labels_N,
+            parts.classes,
+            curve=draft.curve,
+            target=cell.target_accuracy,
+            compile_s=Timings(**draft.timings).once_s,  # type: ignore[arg-type]
+        )
+        check_finite(cell, draft.curve[-1], "test", metrics.loss)
+        draft.metrics = replace(
+            metrics,
+            eval_views=cell.eval_views,
+            one_view_accuracy=quick_scores(found.plain_NK, found.labels_N).accuracy,
+        )
+    try:
+        Store(Path(draft.job.folder)).save_predictions(
+            draft.job.run.id,
+            found.labels_N.cpu().numpy(),
+            found.logits_NK.argmax(dim=1).cpu().numpy(),
+            positives=positives(found.logits_NK, found.labels_N).int().cpu().numpy(),
+        )
+    except StoreError as error:  # a full disk must not cost a trained run
+        print(f"the predictions are not kept, the run goes on: {error}", flush=True)

@@ -1,0 +1,205 @@
+"""What one run trains with: the source split, the net built or taken again, the pipelines."""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+import architectures
+import pipelines
+from bench import optimizers
+from bench.cell import Cell
+from bench.job import RecordBuilder
+from bench.recipe import Recipe
+from bench.training.freezing import Freezing, trained_parameters
+from bench.training.loop import Autocast, Step
+from bench.training.lr_schedule import LRSchedule
+from bench.training.weight_average import WeightAverage
+from pipelines import building
+from pipelines.base import Pipeline, derive_seed
+from pipelines.sources.base import Images
+from pipelines.sources.split import reduced, training_and_validation
+
+SETTLING_BATCHES = 8  # of training, from which batch norms learn the statistics of other weights
+EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images; a GPU is idle between small ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """A model and the callable that runs it (itself, or compiled)."""
+
+    module: nn.Module
+    forward: nn.Module
+
+
+@dataclass(kw_only=True)
+class Shared:
+    """What the runs of one worker process share: compiled nets and what the first use cost.
+
+    Args:
+        nets: By the key of their cells.
+        first_cost_s: Seconds by what was used first.
+        first_compiled: What of it came out of a cache, as `CacheWatch` counts.
+        compiler_runs: Whether the compiler was started.
+    """
+
+    nets: dict[str, Net] = field(default_factory=dict)
+    first_cost_s: dict[str, float] = field(default_factory=dict)
+    first_compiled: dict[str, Counter[str]] = field(default_factory=dict)
+    compiler_runs: bool = False
+
+    def start_compiler(self, device: torch.device) -> None:
+        """Compiles next to nothing, once, so that no net is charged with the compiler's start."""
+        if not self.compiler_runs:
+            torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
+            self.compiler_runs = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything one run trains with."""
+
+    cell: Cell
+    seed: int
+    device: torch.device
+    net: Net
+    weights: dict[str, Tensor]
+    pipeline: Pipeline
+    training: Images
+    validation: Pipeline | None
+    test: Pipeline
+    classes: tuple[str, ...]
+    autocast: Autocast
+
+    def close(self) -> None:
+        """Frees what the pipelines hold."""
+        for pipeline in (self.pipeline, self.validation, self.test):
+            if pipeline is not None:
+                pipeline.close()
+
+
+def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts:
+    """Reads the source, splits it, and builds net and pipelines."""
+    run, cell = draft.job.run, draft.job.run.cell
+    with draft.timed("load_s"):
+        data = pipelines.load(cell.source, draft.job.data_dir)
+        training, validation = training_and_validation(
+            data.train,
+            protocol=cell.protocol,
+            train_images=cell.train_images,
+            validation_images=cell.validation_images,
+        )
+    dtype = torch.bfloat16 if cell.precision == "bf16" else torch.float32
+    with draft.timed("build_s"):
+        if cell.compile or building.parse(cell.pipeline).mode == "compiled":
+            shared.start_compiler(device)
+        net = build_net(cell, run.seed, data.train, device, shared)
+        build = partial(pipelines.build, cell.pipeline, device=device, dtype=dtype, seed=run.seed)
+        pipeline = build(training, cell.augmentation, batch_size=cell.batch_size)
+        evaluation = partial(
+            build, augmentation="none", batch_size=EVALUATION_BATCH[device.type], training=False
+        )
+    draft.parameters = trained_parameters(net.module)
+    draft.augmentation_draws = dict(pipeline.semantics.draws)
+    draft.reads = building.reads(cell.pipeline, training)
+    return Parts(
+        cell=cell,
+        seed=run.seed,
+        device=device,
+        net=net,
+        weights={name: value.clone() for name, value in net.module.state_dict().items()},
+        pipeline=pipeline,
+        training=training,
+        validation=None if validation is None else evaluation(validation),
+        test=evaluation(reduced(data.test, cell.test_images)),
+        classes=data.train.classes,
+        autocast=partial(
+            torch.autocast, device.type, dtype=torch.bfloat16, enabled=cell.precision == "bf16"
+        ),
+    )
+
+
+def build_net(cell: Cell, seed: int, images: Images, device: torch.device, shared: Shared) -> Net:
+    """A net with the seed's fresh weights; a compiled one is reused with new weights."""
+    torch.manual_seed(derive_seed(seed, "weights"))
+    module = architectures.build(
+        cell.architecture,
+        classes=len(images.classes),
+        image_size=images.image_size[0],
+        channels=images.images.shape[3],
+        width=cell.width,
+    ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not cell.compile:
+        return Net(module=module, forward=module)
+    if cell.model_key in shared.nets:
+        net = shared.nets[cell.model_key]
+        net.module.load_state_dict(module.state_dict())
+        return net
+    net = Net(module=module, forward=torch.compile(module, dynamic=False))  # type: ignore[arg-type]
+    shared.nets[cell.model_key] = net
+    return net
+
+
+def recipe_of(cell: Cell) -> Recipe:
+    """What the cell's optimizer is set to: the cell's own recipe or the optimizer's default."""
+    return cell.recipe or optimizers.catalog.get(cell.optimizer).default_recipe(cell.batch_size)
+
+
+def fresh_step(parts: Parts) -> Step:
+    """A training step from the initial weights with a new optimizer; seeds what training draws."""
+    cell, module = parts.cell, parts.net.module
+    entry, recipe = optimizers.catalog.get(cell.optimizer), recipe_of(cell)
+    begin_anew(parts)
+    steps = cell.epochs * parts.pipeline.steps_per_epoch
+    freezing = Freezing(module, steps)  # first, as optimizers look at what is trained
+    optimizer = entry.build(module, recipe)
+    if compiles_update(cell, optimizer):
+        optimizer.compile_step()  # type: ignore[attr-defined]
+    return Step(
+        model=parts.net.forward,
+        optimizer=optimizer,
+        schedule=LRSchedule(optimizer, factors(optimizer, recipe, steps), steps),
+        autocast=parts.autocast,
+        label_smoothing=recipe.label_smoothing,
+        passes=entry.passes,
+        freezing=freezing if freezing.changes else None,
+        average=None if recipe.average == "none" else WeightAverage(module, recipe, steps),
+        recent=deque(maxlen=SETTLING_BATCHES) if entry.settles else None,
+    )
+
+
+def compiles_update(cell: Cell, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the update is compiled as the net is: of optimizers that have a way to (Muon).
+
+    Not on a CPU: building the C++ of ResNet-18's takes half a minute and spares 3 ms a step.
+    """
+    return cell.compile and cell.device == "cuda" and hasattr(optimizer, "compile_step")
+
+
+def begin_anew(parts: Parts) -> None:
+    """Puts the initial weights into the net, in place, and seeds what training draws."""
+    parts.net.module.load_state_dict(parts.weights)
+    parts.net.module.zero_grad(set_to_none=True)
+    torch.manual_seed(derive_seed(parts.seed, "training"))
+
+
+def factors(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
+) -> list[Callable[[int], float]]:
+    """The schedule of each parameter group.
+
+    A group with the key "trained_for" goes through its schedule in that share of the run; its
+    parameters then stay as they are.
+    """
+
+    def scheduled(share: float) -> Callable[[int], float]:
+        def factor(step: int) -> float:
+            progress = step / steps / share
+            return recipe.factor(min(progress, 1.0)) if progress <= 1.0 or share == 1.0 else 0.0
+
+        return factor
+
+    return [scheduled(group.get("trained_for", 1.0)) for group in optimizer.param_groups]

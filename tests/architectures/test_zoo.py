@@ -1,0 +1,180 @@
+"""`timm:NAME` and `torchvision:NAME`: fit for small images, or refused in one sentence."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import architectures
+from architectures import Unfit
+from bench.cli import list
+from bench.executors.worker import status_of
+from bench.grid import registry
+from bench.grid.config import BUDGETS, GridConfig, RunOptions
+from bench.grid.plan import choose_cells
+from pipelines.catalog import UnknownName
+
+SMALL = ["timm:test_resnet", "timm:test_convnext", "torchvision:shufflenet_v2_x0_5"]
+
+
+def shapes(name: str, *, size: int = 32, channels: int = 3) -> list[tuple[int, ...]]:
+    """Height and width after each convolution of the net, without repeats, in order."""
+    found: dict[tuple[int, ...], None] = {}
+    with torch.device("meta"):
+        net = architectures.build(name, image_size=size, channels=channels)
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(
+                    lambda _layer, _given, made: found.setdefault(tuple(made.shape[2:]))
+                )
+        net(torch.empty(2, channels, size, size))
+    return list(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("timm:resnet10t", [(32, 32), (16, 16), (8, 8), (4, 4)]),
+        ("timm:repvgg_a0", [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]),  # two stems side by side
+        ("timm:dla34", [(2**i, 2**i) for i in (5, 4, 3, 2, 1, 0)]),  # its pool is no stem's
+        ("timm:vit_tiny_patch16_224", [(8, 8)]),
+        ("timm:mixer_s16_224", [(8, 8)]),  # its builder fixes the patch size
+        ("timm:convmixer_768_32", [(8, 8)]),
+        ("timm:convnext_atto", [(16, 16), (8, 8), (4, 4), (2, 2)]),
+        ("timm:swin_tiny_patch4_window7_224", [(8, 8)]),
+        ("torchvision:resnet18", [(32, 32), (16, 16), (8, 8), (4, 4)]),
+        ("torchvision:densenet121", [(32, 32), (16, 16), (8, 8), (4, 4)]),
+        ("torchvision:vit_b_16", [(8, 8)]),
+        ("torchvision:swin_t", [(8, 8)]),
+        ("torchvision:vgg11", [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]),  # as it is
+    ],
+)
+def test_stems_are_fit_for_small_images(name: str, expected: list[tuple[int, ...]]) -> None:
+    assert shapes(name) == expected
+
+
+def test_larger_images_meet_the_net_as_it_is() -> None:
+    assert shapes("torchvision:resnet18", size=64)[0] == (64, 64)
+    assert shapes("torchvision:resnet18", size=96)[0] == (48, 48)
+    assert shapes("timm:vit_tiny_patch16_224", size=96) == [(6, 6)]
+    assert shapes("torchvision:vit_b_16", size=96) == [(6, 6)]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("vit_tiny", "timm:vit_tiny_patch16_224"),
+        ("mlp_mixer_s4", "timm:mixer_s16_224"),
+        ("convnext_tiny", "torchvision:convnext_tiny"),
+    ],
+)
+def test_patch_nets_are_as_large_as_our_own(ours: str, theirs: str) -> None:
+    with torch.device("meta"):
+        counts = [
+            sum(parameter.numel() for parameter in architectures.build(name).parameters())
+            for name in (ours, theirs)
+        ]
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_they_train_and_the_seed_decides(name: str, channels: int) -> None:
+    nets = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        nets.append(architectures.build(name, classes=7, channels=channels))
+    first, again, other = ([*net.parameters()] for net in nets)
+    assert all(map(torch.equal, first, again))
+    assert not all(map(torch.equal, first, other))
+    net = nets[0]
+    assert net.training
+    draws = torch.Generator().manual_seed(0)
+    x_BCHW = torch.randn(4, channels, 32, 32, generator=draws)
+    logits_BK = net(x_BCHW)
+    assert logits_BK.shape == (4, 7)
+    F.cross_entropy(logits_BK, torch.arange(4)).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in first)
+
+
+def test_building_leaves_the_running_statistics_fresh() -> None:
+    net = architectures.build("timm:test_resnet")
+    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.num_batches_tracked == 0 for norm in norms)
+
+
+@pytest.mark.parametrize("name", ["torchvision:googlenet", "torchvision:inception_v3"])
+def test_auxiliary_heads_are_left_out(name: str) -> None:
+    with torch.device("meta"):
+        net = architectures.build(name).train()
+        assert net(torch.empty(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("timm:test_resnet", {"width": 0.5}, "has no width multiplier: its width is 1.0, got 0.5"),
+        ("timm:crossvit_tiny_240", {}, "cannot take images of 32 x 32 pixels: "),
+        ("torchvision:maxvit_t", {}, "cannot take images of 32 x 32 pixels: Input size"),
+        (
+            "torchvision:vit_b_16",
+            {"image_size": 30},
+            "cannot take images of 30 x 30 pixels: allowed",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(
+    name: str, changes: dict[str, float], message: str
+) -> None:
+    with (
+        torch.device("meta"),
+        pytest.raises(Unfit, match=f"^{re.escape(f'{name} {message}')}.*$") as told,
+    ):
+        architectures.build(name, **changes)  # type: ignore[arg-type]
+    assert "\n" not in str(told.value)
+    assert status_of(told.value) == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("timm:resnet10x", "did you mean timm:resnet10t"),
+        ("timm:resnet18.a1_in1k", "did you mean timm:resnet18 "),
+        ("torchvision:resnet19", "did you mean torchvision:resnet18"),
+        ("torchvision:fcn_resnet50", "unknown architecture"),  # segments, does not classify
+        ("keras:resnet50", "did you mean resnet50"),
+        ("timm:", "unknown architecture 'timm:'"),
+    ],
+)
+def test_unknown_names_suggest_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(UnknownName, match=near) as told:
+        architectures.get(name)
+    assert len(str(told.value)) < 1000
+
+
+def test_their_cells_have_width_one_at_every_scale() -> None:
+    setting = GridConfig(
+        source="shapes",
+        scale="cpu",
+        device="cpu",
+        precision="fp32",
+        compile=False,
+        budget=BUDGETS["cpu"],
+    )
+    assert setting.cell("timm:test_resnet", "sgd", "none", "native").width == 1.0
+    assert setting.cell("resnet18", "sgd", "none", "native").width == 0.125
+    asked = RunOptions(grid="smoke", architecture="timm:test_resnet", select="native")
+    (cell,) = choose_cells(asked, setting)
+    assert (cell.architecture, cell.width) == ("timm:test_resnet", 1.0)
+    assert registry.problem(cell) is None
+    assert registry.versions(cell)["architecture"] == 1
+
+
+def test_the_list_names_both_forms_once() -> None:
+    text = list.render_list("architectures")
+    assert text.count("timm:NAME") == text.count("torchvision:NAME") == 1
+    assert re.search(r"^  resnet18 +\* +11\.17 M +1\.111 GFLOP  The net", text, re.MULTILINE)
+    assert "timm:NAME" not in list.render_list("optimizers")

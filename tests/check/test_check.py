@@ -1,0 +1,365 @@
+"""`bench check`: finds what is wrong in a results folder, mends what is derived, loses nothing."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from bench.check import Checked, check, render
+from bench.check.consistency import loaders_problems, problems
+from bench.check.files import Finding
+from bench.claims import Holder, place
+from bench.cli import app
+from bench.record import Record
+from bench.report import loaders as loaders_report
+from bench.report.page.writing import Order, write
+from bench.report.table import write_matrix
+from bench.store.codec import decode, encode
+from bench.store.loaders_record import read
+from bench.store.locks import held
+from bench.store.store import Store
+from bench.tensorboard.overview import write_overview
+from bench.tensorboard.run_log import write_run
+from tests.checkout import ROOT
+from tests.made import made_failure
+from tests.made_loaders import MIXED
+from tests.made_sound import LABELS, PREDICTIONS, keep, sound_record
+
+
+def refuse(said: str) -> None:
+    raise AssertionError(said)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Two seeds of one cell, and the table of them."""
+    store = Store(tmp_path / "results" / "epyc_shapes_cpu")
+    for seed in (0, 1):
+        keep(store, sound_record(seed))
+    write_matrix(store, store.records(refuse))
+    return store
+
+
+def looked(store: Store, *, dry_run: bool = False) -> Checked:
+    return check(store.folder.parent, dry_run=dry_run, data_dir=None, report=lambda said: None)
+
+
+def said(checked: Checked, *levels: str) -> list[str]:
+    return [str(one) for one in checked.findings if one.level in levels or not levels]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All files of a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def first(store: Store) -> Path:
+    return sorted((store.folder / "records").glob("*.json"))[0]
+
+
+def test_a_sound_folder_is_well_and_stays_as_it_is(store: Store) -> None:
+    before = everything(store.folder)
+    checked = looked(store)
+    assert (said(checked), checked.exit_code) == ([], 0)
+    assert (checked.groups, checked.records) == (1, 2)
+    assert everything(store.folder) == before
+    assert render(checked, "rich") == "2 records in 1 group: all is well\n"
+
+
+def changed_scores(**scores: Any) -> Callable[[Record], Record]:
+    def change(record: Record) -> Record:
+        assert record.metrics is not None
+        return replace(record, metrics=replace(record.metrics, **scores))
+
+    return change
+
+
+def changed_class(**scores: Any) -> Callable[[Record], Record]:
+    def change(record: Record) -> Record:
+        assert record.metrics is not None
+        cat, dog = record.metrics.per_class
+        return changed_scores(per_class=(replace(cat, **scores), dog))(record)
+
+    return change
+
+
+def changed_speed(**figures: Any) -> Callable[[Record], Record]:
+    def change(record: Record) -> Record:
+        assert record.throughput is not None
+        return replace(record, throughput=replace(record.throughput, **figures))
+
+    return change
+
+
+def changed_times(**seconds: Any) -> Callable[[Record], Record]:
+    return lambda record: replace(record, timings=replace(record.timings, **seconds))
+
+
+def changed_point(place: int, **figures: Any) -> Callable[[Record], Record]:
+    def change(record: Record) -> Record:
+        points = list(record.curve)
+        points[place] = replace(points[place], **figures)
+        return replace(record, curve=tuple(points))
+
+    return change
+
+
+LIES: list[tuple[Callable[[Record], Record], str]] = [
+    (lambda record: replace(record, seed=7), "are those of run"),
+    (lambda record: replace(record, metrics=None), "ended ok without scores"),
+    (lambda record: replace(record, throughput=None), "ended ok without a speed"),
+    (lambda record: replace(record, error=made_failure().error), "ended ok with an error"),
+    (lambda record: replace(record, curve=record.curve[:2]), "ok after 2 of 4 epochs"),
+    (lambda record: replace(record, status="oom"), "ended oom without saying why"),
+    (lambda record: replace(record, started="yesterday"), "started is no time"),
+    (lambda record: replace(record, curve=record.curve[::-1]), "do not count up from 1"),
+    (
+        lambda record: replace(record, curve=(*record.curve, record.curve[0])),
+        "5 epochs, its cell 4",
+    ),
+    (changed_point(1, images=1000), "images of its curve do not rise"),
+    (changed_point(1, train_s=0.5), "training clock of its curve goes back"),
+    (changed_point(2, validation_accuracy=0.1), "its target was reached after 3 s, by its curve"),
+    (changed_times(train_s=9.0), "training took 9 s, the whole run 6 s"),
+    (changed_times(fit_s=5.0), "fitting on data took 5 s of 4 s"),
+    (changed_times(train_s=3.5), "its curve ends at 4 s, its training clock at 3.5 s"),
+    (changed_speed(p95=950.0), "lies outside its percentiles"),
+    (changed_speed(ceiling=None), "one without the other"),
+    (changed_speed(stall_pct=12.0), "its stall is 12 %, by its speeds 50 %"),
+    (changed_scores(accuracy=0.86), "accuracy is 0.86, by its confusion matrix 0.85"),
+    (changed_scores(macro_f1=0.86), "macro_f1 is 0.86"),
+    (changed_scores(precision=0.86), "precision is 0.86"),
+    (changed_scores(recall=0.86), "recall is 0.86"),
+    (changed_scores(confusion=((40, 10), (6, 45))), "'dog' has 50 images, in the confusion 51"),
+    (changed_scores(time_to_accuracy_s=None), "its target was not reached, by its curve reached"),
+    (changed_scores(time_to_accuracy_with_compile_s=2.0), "with compilation sooner"),
+    (changed_class(f1=0.5), "the f1 of class 'cat' is 0.5"),
+    (changed_class(precision=0.5), "the precision of class 'cat' is 0.5"),
+    (changed_class(recall=0.5), "the recall of class 'cat' is 0.5"),
+    (changed_class(support=40), "'cat' has 40 images, in the confusion 50"),
+    (lambda record: replace(record, cell=replace(record.cell, test_images=99)), "100 images of 99"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), LIES, ids=[problem for _, problem in LIES])
+def test_a_figure_that_does_not_fit_the_others_is_told(
+    change: Callable[[Record], Record], problem: str
+) -> None:
+    record = sound_record()
+    assert list(problems(record)) == []
+    assert any(problem in told for told in problems(change(record)))
+
+
+def test_a_record_that_cannot_be_believed_is_told_and_stays(store: Store) -> None:
+    path = first(store)
+    lie = encode(changed_scores(accuracy=0.99)(decode(path.read_bytes())))
+    path.write_bytes(lie)
+    checked = looked(store)
+    (wrong,) = said(checked, "wrong")
+    assert f"{path}: accuracy is 0.99, by its confusion matrix 0.85; its figures" in wrong
+    assert checked.exit_code == 1
+    assert path.read_bytes() == lie
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\0" * 99])
+def test_a_damaged_record_is_set_aside_but_not_by_a_dry_run(store: Store, content: bytes) -> None:
+    path = first(store)
+    path.write_bytes(content)
+    before = everything(store.folder)
+    dry = looked(store, dry_run=True)
+    assert everything(store.folder) == before
+    assert f"{path}: not JSON" in said(dry, "wrong")[0]
+    assert dry.exit_code == 1
+    wet = looked(store)
+    (wrong,) = said(wet, "wrong")
+    assert (wet.exit_code, path.exists()) == (1, False)
+    assert "set aside" in wrong
+    assert (path.parent / ".quarantine" / path.name).read_bytes() == content
+    again = looked(store)
+    assert (again.exit_code, said(again, "wrong", "stale")) == (0, [])
+    assert any("was set aside as damaged; run the grid again" in note for note in said(again))
+
+
+def test_a_newer_record_is_told_and_nothing_is_made_of_half_of_them(store: Store) -> None:
+    path = first(store)
+    newer = path.read_bytes().replace(b'"schema_version":1', b'"schema_version":99')
+    path.write_bytes(newer)
+    before = everything(store.folder)
+    checked = looked(store)
+    assert checked.exit_code == 1
+    assert "written with schema 99" in said(checked, "wrong")[0]
+    assert "could not be mended" in said(checked, "stale")[0]
+    after = everything(store.folder)
+    assert after.items() >= before.items()
+
+
+def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.report.figures.draw", lambda records, loaders: [])  # takes long
+    records = store.records(refuse)
+    for record in records:
+        write_run(store.tensorboard_path(record.run), record, None, on_error=refuse)
+    write_overview(store, records, on_error=refuse)
+    write(Order(results=store.folder), lambda said: None)
+    wanted = everything(store.folder)
+    assert said(looked(store)) == []
+    third = keep(store, sound_record(2))
+    (store.folder / "matrix.csv").unlink()
+    (events,) = store.tensorboard_path(records[0].run).iterdir()
+    events.write_bytes(events.read_bytes()[:-3])  # a part of the last checksum
+    dry = looked(store, dry_run=True)
+    names = {one.path.name for one in dry.findings if one.level == "stale"}
+    assert names >= {"matrix.csv", "matrix.md", "report.html", "matrix", events.parent.name}
+    assert store.tensorboard_path(third.run).name in names
+    wet = looked(store)
+    assert (wet.exit_code, said(wet, "wrong", "stale")) == (0, [])
+    assert {one.path.name for one in wet.findings if one.level == "mended"} == names
+    assert said(looked(store)) == []
+    store.record_path(third.run_id).unlink()
+    assert looked(store).exit_code == 0
+    after = everything(store.folder)
+    for name in ("matrix.csv", "matrix.md", "report.html"):
+        assert after[name] == wanted[name]
+
+
+def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
+    records, run_id = store.folder / "records", first(store).stem
+    (store.folder / ".lock").write_text('{"pid": 1, "host": "gone", "started": "then"}')
+    (records / f"{run_id}.json.1-0123abcd.tmp").write_bytes(b"half")
+    dead = Holder(host=platform.node(), pid=os.getpid(), born="0", place=place(), since="then")
+    (records / f"{run_id}.1.claim").write_bytes(msgspec.json.encode(dead))
+    (store.folder / "notes.tmp").write_text("somebody's own")
+    dry = looked(store, dry_run=True)
+    assert sorted(one.path.suffix for one in dry.findings) == ["", ".claim", ".tmp"]
+    assert "pid 1 on gone, since then, which is gone" in said(dry)[0]
+    assert dry.exit_code == 1
+    wet = looked(store)
+    assert ([one.level for one in wet.findings], wet.exit_code) == (["mended"] * 3, 0)
+    assert said(looked(store)) == []
+    assert (store.folder / "notes.tmp").exists()
+
+
+def test_a_folder_in_use_is_looked_at_and_left_alone(store: Store) -> None:
+    (store.folder / "matrix.csv").unlink()
+    (store.folder / "records" / "x.json.1-0123abcd.tmp").write_bytes(b"half")
+    with held(store.folder / ".lock", notice=refuse):
+        before = everything(store.folder)
+        checked = looked(store)
+        assert everything(store.folder) == before
+    (note,) = said(checked)
+    assert f"is in use: already running (pid {os.getpid()} on" in note
+    assert checked.exit_code == 0
+
+
+def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
+    failed = store.write(made_failure(5))
+    store.write(replace(sound_record(5), run_id=failed.run_id))
+    attempts = store.folder / "records" / ".attempts"
+    (attempts / f"{failed.run_id}.1.json").rename(attempts / f"{failed.run_id}.8.json")
+    (attempts / "0123456789abcdef.1.json").write_bytes(b"{}")
+    (store.folder / "records" / "notes.txt").write_text("mine")
+    (store.folder / "examples").mkdir()
+    (store.folder / "examples" / "x__y.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    store.save_predictions("0123456789abcdef", LABELS, PREDICTIONS)
+    other, cut = [path.stem for path in sorted((store.folder / "predictions").glob("*.npz"))][1:3]
+    store.save_predictions(other, LABELS, PREDICTIONS[::-1])
+    (store.folder / "predictions" / f"{cut}.npz").write_bytes(b"PK\3\4")
+    write_matrix(store, store.records(refuse))
+    told = said(looked(store))
+    for problem in (
+        f"{failed.run_id}.8.json: it holds attempt 1 of run {failed.run_id}",
+        "0123456789abcdef.1.json: not a record: no schema_version",
+        "notes.txt: no file of the suite",
+        "x__y.png: is no whole PNG picture",
+        "0123456789abcdef.npz: no record is scored by it",
+        f"{other}.npz: it does not give the confusion matrix of its record",
+        f"{cut}.npz: File is not a zip file",
+        f"{failed.run_id}.npz: predictions were not kept",
+    ):
+        assert any(problem in line for line in told), (problem, told)
+
+
+def test_records_of_two_sources_in_one_group_are_told(store: Store) -> None:
+    keep(store, sound_record(0, source="cifar10"))
+    (wrong,) = said(looked(store), "wrong")
+    assert "it mixes records of cifar10 at cpu scale, shapes at cpu scale" in wrong
+
+
+def test_loaders_are_looked_at_too(tmp_path: Path) -> None:
+    folder = tmp_path / "epyc_shapes_cpu"
+    folder.mkdir()
+    (folder / "loaders.json").write_text(loaders_report.render(MIXED, "json"))
+    record = read(folder)
+    assert record is not None
+    assert list(loaders_problems(record)) == []
+    for form in ("json", "csv", "md"):
+        text = loaders_report.render(record, form)  # type: ignore[arg-type]
+        (folder / f"loaders.{form}").write_text(text)
+    store = Store(folder)
+    assert said(looked(store)) == []
+    older = (folder / "loaders.json").read_text().replace('"reads": "array",', "")
+    (folder / "loaders.json").write_text(older)
+    assert said(looked(store)) == []
+    (folder / "loaders.json").write_text(older.replace('"rank": "1"', '"rank": "9"', 1))
+    assert [one.level for one in looked(store).findings] == ["mended"]
+    (folder / "loaders.csv").write_text("1,2\n")
+    assert [one.level for one in looked(store).findings] == ["mended"]
+    assert (folder / "loaders.csv").read_text() == loaders_report.render(record, "csv")
+    (folder / "loaders.json").write_text("[" * 5000)
+    (wrong,) = said(looked(store))
+    assert "loaders.json: is no record of `bench loaders`" in wrong
+    series = next(one for one in record.series if one.repeats)
+    lies = replace(series, repeats=(replace(series.repeats[0], images_per_s=1e9),))
+    assert "do not agree" in next(loaders_problems(replace(record, series=(lies,))))
+
+
+def test_many_findings_alike_are_counted_and_nothing_reaches_the_terminal() -> None:
+    findings = [
+        Finding(level="note", path=Path(f"a/{number}\x1b[2J\n"), problem="is odd")
+        for number in range(9)
+    ]
+    checked = Checked(groups=1, records=0, findings=tuple(findings))
+    lines = render(checked, "rich").splitlines()
+    assert lines[3:] == ["note   and 6 more like it", "0 records in 1 group: 9 to know of"]
+    assert lines[0] == "note   a/0\\x1b[2J : is odd"
+    assert len(json.loads(render(checked, "json"))["findings"]) == 9
+
+
+def test_the_command_ends_with_what_it_found(store: Store) -> None:
+    def bench(*arguments: str) -> Any:
+        return CliRunner().invoke(app.app, ["check", *arguments])
+
+    done = bench(str(store.folder), "--format", "json")
+    assert (done.exit_code, json.loads(done.stdout)["records"]) == (0, 2)
+    first(store).write_bytes(b"")
+    assert bench(str(store.folder), "--dry-run").exit_code == 1
+    for wrong in (["nowhere"], [str(store.folder), "--format", "xml"], [str(ROOT / "docs")]):
+        done = bench(*wrong)
+        assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_the_reference_is_sound_as_it_is_shipped_and_torch_is_not_needed() -> None:
+    code = (
+        "import sys; from bench.cli.app import app\n"
+        "try: app(['check', 'results/reference', '--dry-run', '--format', 'json'])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    found = json.loads(done.stdout)
+    assert found["records"] >= 67
+    assert {one["level"] for one in found["findings"]} <= {"note"}

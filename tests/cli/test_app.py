@@ -1,0 +1,321 @@
+"""The command line: flags, exit codes, and one sentence for whatever is asked wrongly."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bench import __version__
+from bench.cli import app
+from bench.executors import runner as executing
+from bench.grid import plan as planning
+from bench.grid.config import RunOptions
+from bench.machine.environment import Probe
+from bench.store.store import Store
+from pipelines.sources.base import SourceError
+from tests.checkout import ROOT
+from tests.made import made_record
+from tests.made_device import device_is
+
+NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
+
+OPTIONS = {
+    "run": frozenset(
+        {
+            "--grid", "-k", "--seeds", "--seed", "--architecture", "--optimizer",
+            "--augmentation", "--pipeline", "--set", "--recipes", "--source", "--image-size",
+            "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
+            "--compile", "--no-compile", "--out", "--plugin",
+            "--timeout", "--executor", "--address", "--slurm", "--exclusive-timing",
+            "--retry-failed", "--fail-fast", "--wait", "--share", "--shard", "--dry-run",
+            "--report", "--profile", "--progress", "--quiet", "--debug",
+        }
+    ),
+    "tune": frozenset(
+        {
+            "--grid", "-k", "--trials", "--seeds", "--architecture", "--optimizer",
+            "--augmentation", "--pipeline", "--source", "--data-dir", "--device", "--scale",
+            "--epochs", "--out", "--save", "--plugin", "--timeout", "--debug",
+        }
+    ),
+    "table": frozenset(
+        {
+            "results", "--format", "--sort", "--columns", "--target", "--group", "--metric",
+            "--pivot", "-k", "--debug",
+        }
+    ),
+    "show": frozenset({"run", "results", "--format", "--debug"}),
+    "report": frozenset(
+        {"results", "--out", "-k", "--update", "--data-dir", "--debug"}
+    ),
+    "loaders": frozenset(
+        {
+            "--pipeline", "--plugin", "--augmentation", "--batch-size", "--source",
+            "--image-size", "--decode",
+            "--data-dir", "--device", "--repeats", "--seconds", "--format", "--out",
+            "--verify", "--debug",
+        }
+    ),
+    "tensorboard": frozenset({"results", "-k", "--rebuild", "--host", "--port", "--debug"}),
+    "check": frozenset({"results", "--dry-run", "--format", "--data-dir", "--debug"}),
+    "selfcheck": frozenset(
+        {
+            "--gpu", "--device", "--budget", "--part", "--source", "--data-dir", "--out", "--debug",
+        }
+    ),
+    "compare": frozenset(
+        {"a", "b", "-a", "-b", "-k", "--metric", "--fail-on", "--format", "--debug"}
+    ),
+    "merge": frozenset({"sources", "--out", "--debug"}),
+    "export": frozenset({"results", "file", "-k", "--without", "--debug"}),
+    "import": frozenset({"file", "--out", "--debug"}),
+    "list": frozenset({"kind", "--plugin", "--debug"}),
+    "doctor": frozenset({"--data-dir", "--out", "--debug"}),
+    "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),
+}  # fmt: skip
+
+
+def bench(*arguments: str) -> Any:
+    return CliRunner().invoke(app.app, list(arguments))
+
+
+def refused(*arguments: str) -> str:
+    """The sentence that a wrong command gets; it must be one line on standard error, exit 2."""
+    done = bench(*arguments)
+    assert done.exit_code == 2, (done.output, done.exception)
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench: ")
+    return str(line)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without a GPU, on which `shapes` is the only source; nothing may be trained."""
+
+    def resolve(asked: str, data_dir: Path, report: Callable[[str], None]) -> tuple[str, str]:
+        if asked not in ("auto", "shapes"):
+            raise SourceError(f"unknown source {asked!r}: known is shapes")
+        return "shapes", ""
+
+    monkeypatch.chdir(tmp_path)
+    device_is(monkeypatch, NO_GPU)
+    sources = SimpleNamespace(
+        default_data_dir=lambda: tmp_path / "data",
+        resolve=resolve,
+        load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
+    )
+    monkeypatch.setattr(planning, "sources", sources)
+    monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
+
+
+def test_flags_change_only_on_purpose() -> None:
+    command: Any = typer.main.get_command(app.app)
+    found = {
+        name: frozenset(
+            spelling
+            for parameter in verb.params
+            for spelling in (
+                [*parameter.opts, *parameter.secondary_opts]
+                if parameter.param_type_name == "option"
+                else [parameter.name]
+            )
+            if spelling not in ("--help", "-h")
+        )
+        for name, verb in command.commands.items()
+    }
+    assert found == OPTIONS
+
+
+@pytest.mark.parametrize("verb", [*OPTIONS, ""])
+def test_help_names_every_option(verb: str) -> None:
+    done = bench(*filter(None, [verb]), "--help")
+    assert done.exit_code == 0
+    for option in OPTIONS.get(verb, frozenset(OPTIONS)):
+        assert option in done.stdout or option.upper() in done.stdout
+
+
+def test_the_version_is_shown() -> None:
+    done = bench("--version")
+    assert (done.exit_code, done.stdout) == (0, f"pipeline-bench {__version__}\n")
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--grid", "defualt"], "unknown grid 'defualt': did you mean default?"),
+        (["-k", "resnt18"], "-k: no cell has 'resnt18': did you mean resnet18"),
+        (["-k", "densenet121"], "the grid lacks it, --architecture densenet121 puts it in all"),
+        (["--seed", "3", "--seeds", "5"], "--seed is for one seed and --seeds for the first few"),
+        (["-k", "resnet18 and vit_tiny"], "matches none of the grid's"),
+        (["-k", "resnet18 and"], "is malformed: a word is missing"),
+        (["--source", "cifar11"], "unknown source 'cifar11'"),
+        (["--pipeline", "kornja"], "unknown pipeline 'kornja': did you mean kornia?"),
+        (["--pipeline", "kornia[compile]"], "did you mean compiled?"),
+        (["--device", "cuda"], "no GPU can be used here: no NVIDIA driver"),
+        (["--device", "tpu"], "unknown value of --device 'tpu'"),
+        (["--scale", "ful"], "did you mean full?"),
+        (["--precision", "fp8"], "unknown value of --precision 'fp8'"),
+        (["--seeds", "0"], "--seeds is at least 1, got 0"),
+        (["--epochs", "0"], "--epochs is at least 1, got 0"),
+        (["--target", "94"], "--target is a share in (0, 1]"),
+        (["--wait", "--share"], "leave one of them out"),
+        (["--shard", "0/8"], "--shard 0/8: shards are counted from 1 to 8"),
+        (["--shard", "9/8"], "--shard 9/8: shards are counted from 1 to 8"),
+        (["--shard", "3/0"], "--shard 3/0: a grid has 1 to 10,000 shards"),
+        (["--shard", "x"], "--shard takes K/N, as in 3/8 for the third of eight, got 'x'"),
+    ],
+)
+def test_a_run_that_cannot_be_is_one_sentence_and_writes_nothing(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    assert said in refused("run", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("arguments", [["--timeout", "0"], ["--seeds", "two"], ["--nonsense"]])
+def test_what_the_parser_refuses_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
+    done = bench("run", *arguments)
+    assert done.exit_code == 2
+    assert arguments[0] in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_results_that_cannot_be_written_are_said_before_anything_is_trained(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = bench("run", "--device", "cpu", "--out", place)
+    assert done.exit_code == 2
+    assert str(Path(place).parts[0]) in done.stderr
+    assert "Not a directory" in done.stderr or "File exists" in done.stderr
+    assert (tmp_path / "file").read_text() == "no folder"
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_dry_run_names_every_run_and_writes_nothing(tmp_path: Path) -> None:
+    done = bench(
+        "run", "--dry-run", "--device", "cpu", "-k", "resnet18/sgd/none/kornia", "--seeds", "2"
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("to run   resnet18/sgd/none/kornia/seed") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_folder_in_use_is_told(tmp_path: Path) -> None:
+    options = ["run", "--device", "cpu", "--out", "out"]
+    folder = planning.make(RunOptions(device="cpu", out=Path("out")), print).folder
+    with Store(folder).lock():
+        done = bench(*options)
+    assert done.exit_code == 2
+    assert "is in use: already running (pid " in done.stderr
+    assert "Add --wait to begin after it, or start all of them with --share" in done.stderr
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])
+def test_the_exit_code_is_that_of_the_grid_and_the_summary_names_table_and_command(
+    monkeypatch: pytest.MonkeyPatch, failed: int, code: int
+) -> None:
+    outcome = executing.GridOutcome(
+        counts=executing.Counter(ok=1, crashed=failed), interrupted=False
+    )
+    monkeypatch.setattr(executing, "run_plan", lambda *args, **kwargs: outcome)
+    monkeypatch.setattr(sys, "argv", ["/some/where/bench", "run", "--device", "cpu"])
+    done = bench("run", "--device", "cpu")
+    assert done.exit_code == code
+    assert "matrix.md" in done.stdout
+    assert done.stdout.endswith(": bench run --device cpu\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["table", "nowhere"], "there is no results folder nowhere"),
+        (["table", "."], "there are no records under ."),
+        (["table", "made", "--sort", "acuracy"], "did you mean accuracy"),
+        (["table", "made", "--columns", "architecture,acuracy"], "did you mean accuracy"),
+        (["table", "made", "--format", "markdown"], "unknown table format 'markdown'"),
+        (["list", "pipeline"], "unknown kind of entry 'pipeline': did you mean pipelines or"),
+    ],
+)
+def test_other_verbs_refuse_in_one_sentence_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "made" in arguments:
+        Store(tmp_path / "made").write(made_record())
+    assert said in refused(*arguments)
+
+
+def test_a_table_is_shown_in_every_form(tmp_path: Path) -> None:
+    Store(tmp_path / "cpu_shapes_cpu").write(made_record())
+    for form in ("rich", "md", "csv", "json"):
+        done = bench("table", str(tmp_path), "--format", form)
+        assert done.exit_code == 0
+        assert "resnet18" in done.stdout
+    done = bench("table", str(tmp_path), "--format", "csv", "--columns", "architecture,seeds")
+    assert done.stdout == "architecture,seeds\nresnet18,1\n"
+
+
+def test_a_list_shows_entries() -> None:
+    done = bench("list", "optimizers")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("optimizers\n")
+    assert "muon" in done.stdout
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 2)])
+def test_the_doctor_ends_with_2_when_something_fails(
+    monkeypatch: pytest.MonkeyPatch, status: str, code: int
+) -> None:
+    from bench.machine import doctor
+
+    check = doctor.Check(name="gpu", status=status, message="looked at")  # type: ignore[arg-type]
+    monkeypatch.setattr(doctor, "checks", lambda data_dir, out: [check])
+    done = bench("doctor")
+    assert done.exit_code == code
+    assert "looked at" in done.stdout
+
+
+def test_a_fault_of_the_suite_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.cli import list
+
+    monkeypatch.setattr(list, "render_list", lambda kind, plugins: 1 / 0)
+    done = bench("list")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "bench: ZeroDivisionError: division by zero (a fault of the suite; --debug shows where)\n"
+    )
+
+
+def test_a_stop_before_the_first_run_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.cli import list
+
+    def stop(kind: str | None, plugins: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(list, "render_list", stop)
+    done = bench("list")
+    assert (done.exit_code, done.stderr) == (130, "bench: interrupted\n")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_traceback_is_shown_only_when_asked_for(debug: bool) -> None:
+    command = [sys.executable, "-m", "bench", "table", "nowhere", *(["--debug"] if debug else [])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == (1 if debug else 2)
+    assert ("Traceback" in done.stderr) is debug
+    assert "there is no results folder nowhere" in done.stderr
+    assert done.stdout == ""

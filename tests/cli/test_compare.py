@@ -1,0 +1,170 @@
+"""`bench compare` as a command: forms, exit codes, and one sentence for what is wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli import app
+from bench.record import Record
+from bench.store.codec import encode
+from bench.store.store import Store
+from tests.checkout import ROOT
+from tests.made_grid import made_grid
+
+
+def fill(folder: Path, records: Sequence[Record]) -> None:
+    for record in records:
+        path = Store(folder).record_path(record.run_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(record))
+
+
+def grid(draw: int, seeds: int = 5, **truth: Any) -> list[Record]:
+    return made_grid(
+        lambda **_: truth, architecture=("cnn2", "cnn4"), optimizer=("sgd",),
+        augmentation=("none",), pipeline=("kornia", "native"), seeds=seeds, draw=draw,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("compare")
+    fill(root / "before" / "m_shapes_cpu", grid(0))
+    fill(root / "after" / "m_shapes_cpu", grid(1, images_per_s=800.0, accuracy=0.62))
+    fill(root / "same" / "m_shapes_cpu", grid(2))
+    fill(root / "few" / "m_shapes_cpu", grid(3, seeds=2))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def bench(*arguments: str) -> Any:
+    return CliRunner().invoke(app.app, ["compare", *arguments])
+
+
+def test_every_form_shows_cells_verdicts_and_what_differs() -> None:
+    for form in ("rich", "md", "html"):
+        done = bench("before", "after", "--format", form)
+        assert done.exit_code == 0, done.output
+        for said in (
+            "cnn4/sgd/none/native", "slower", "all 4 cells", "Holm", "too few cells",
+            "The sides differ in nothing that the records tell of", "before", "20 runs of 4",
+        ):  # fmt: skip
+            assert said in " ".join(done.stdout.split()), (form, said)
+    assert bench("before", "after", "--format", "html").stdout.startswith("<table>")
+    assert bench("before", "after", "--format", "md").stdout.startswith("### b against a")
+
+
+def test_differences_are_told_above_the_table() -> None:
+    for form in ("rich", "md", "html"):
+        text = bench("before", "-a", "native", "-b", "kornia", "--format", form).stdout
+        told = text.replace("&gt;", ">").replace("&lt;", "<")
+        assert told.index("pipeline: native -> kornia") < told.index("verdict")
+
+
+def test_json_has_the_figures() -> None:
+    done = bench("before", "after", "--format", "json", "--fail-on", "accuracy:1")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert {cell["verdict"] for cell in found["cells"]} == {"slower"}
+    speed = found["cells"][0]["figures"]["images_per_s"]
+    assert speed["low"] < 0.8 < speed["high"]
+    assert (speed["seeds"], speed["test"]) == ([5, 5], "Welch")
+    assert found["cells"][0]["figures"]["accuracy"]["points"] == pytest.approx(2, abs=1)
+    assert found["cells"][0]["figures"]["time_to_accuracy_s"]["reached"] == [5, 5]
+    assert found["all_cells"]["images_per_s"]["ratio"] == pytest.approx(0.8, abs=0.02)
+    assert found["fail_on"] == [{"limit": "accuracy:1", "broken": [], "judged": 4, "too_few": 0}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["after", "--fail-on", "slower:3%"], 1, "broken by cnn2/sgd/none/kornia, cnn2"),
+        (["after", "--fail-on", "slower:40%"], 0, "slower:40%: not broken"),
+        (["after", "--fail-on", "slower:40%", "--fail-on", "slower:3%"], 1, "slower:3%: broken"),
+        (["same", "--fail-on", "slower:3%", "--fail-on", "accuracy:0.5"], 0, "accuracy:0.5: not"),
+        (["after", "--metric", "accuracy", "--fail-on", "accuracy:0.5"], 0, "higher in"),
+    ],
+)
+def test_limits_set_the_exit_code(arguments: list[str], code: int, said: str) -> None:
+    done = bench("before", *arguments)
+    assert done.exit_code == code, done.output
+    assert said in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_lower_accuracy_fails_too() -> None:
+    assert bench("after", "before", "--fail-on", "accuracy:0.5").exit_code == 1
+
+
+def test_a_limit_that_nothing_can_be_held_against_is_wrong_usage() -> None:
+    done = bench("before", "few", "--fail-on", "slower:3%")
+    assert done.exit_code == 2
+    assert "too few seeds" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench: --fail-on slower:3% cannot be judged")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["before", "before"], "both sides are before"),
+        (["before"], "both sides are before"),
+        (["before", "nowhere"], "there is no results folder 'nowhere'"),
+        (["before", "after", "--metric", "images"], "did you mean images_per_s"),
+        (["before", "after", "--fail-on", "slower"], "--fail-on 'slower' is malformed"),
+        (["before", "after", "--format", "csv"], "unknown format 'csv'"),
+        (["before", "after", "-a", "vit"], "-a: no cell has 'vit'"),
+        (["before", "after", "-a", "cnn2", "-b", "cnn4 and native", "-k", "kornia"], "-b"),
+        (["before@commit=abcd", "after"], "no record has commit=abcd: there are unknown (20)"),
+    ],
+)
+def test_what_is_wrong_gets_one_sentence(arguments: list[str], said: str) -> None:
+    done = bench(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench: ")
+    assert said in line
+
+
+def test_a_narrow_terminal_keeps_cell_figure_and_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.report.compare.compare import compare
+    from bench.report.compare.sides import Asked
+    from bench.report.compare.text import render
+
+    text = render(compare(Asked(a="before", b="after")), "rich", width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    for said in ("cnn4/sgd/none/native", "slower", "images/s b/a", "left out for width"):
+        assert said in text
+
+
+def test_names_cannot_break_a_page() -> None:
+    Path("<b>x").mkdir(exist_ok=True)
+    fill(Path("<b>x") / "m_shapes_cpu", grid(5))
+    text = bench("before", "<b>x", "--format", "html").stdout
+    assert "<b>" not in text
+    assert "&lt;b&gt;x" in text
+
+
+def test_as_a_process_it_ends_with_its_code_and_never_loads_torch() -> None:
+    code = (
+        "import sys; from bench.cli.app import app\n"
+        "try: app(['compare', 'before', 'after', '--fail-on', 'slower:3%'])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "slower:3%: broken" in done.stdout

@@ -1,0 +1,92 @@
+"""`bench loaders` as people call it, with real pipelines."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from bench.cli import app
+from tests.checkout import ROOT
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A call that is over soon, on a folder of forty small images."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(48):
+        part = "train" if number < 40 else "test"
+        path = folder / "tree" / part / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    return ["loaders", "--source", f"folder:{folder / 'tree'}", "--data-dir", str(folder / "data"),
+            "--image-size", "8", "--augmentation", "flip_crop", "--device", "cpu",
+            "--pipeline", "native[eager]"]  # fmt: skip
+
+
+def test_two_real_pipelines_are_measured_from_the_command_line(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    more = ["--decode", "--pipeline", "torchvision[workers=0]", "--batch-size", "8", "--repeats",
+            "3", "--seconds", "0.05", "--format", "json", "--out", str(tmp_path)]  # fmt: skip
+    done = CliRunner().invoke(app.app, [*arguments, *more])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    reads = {row["pipeline"]: row["reads"] for row in found["rows"]}
+    assert reads == {"native[eager]": "array", "torchvision[workers=0]": "files"}
+    for row in found["rows"]:
+        assert row["status"] == "ok"
+        assert len(row["repeats"]) == 3
+        assert row["images_per_s"] > 0
+        assert row["first_batch_s"] > 0
+        assert row["draws"] == "per sample"
+    assert found["environment"]["torch"]
+    (written,) = tmp_path.glob("*/loaders.json")
+    assert written.read_text() == done.stdout
+    assert {path.suffix for path in written.parent.glob("loaders.*")} == {
+        ".json", ".csv", ".md", ".png", ".svg",
+    }  # fmt: skip
+    assert (written.parent / "tensorboard" / "loaders" / "native-eager").is_dir()
+
+
+def lines_until(process: "subprocess.Popen[str]", end: str) -> Iterator[str]:
+    """Lines of standard error, the last of them the one that ends so."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        yield line
+        if line.rstrip().endswith(end):
+            return
+
+
+def test_ctrl_c_leaves_table_record_and_plot_of_what_was_measured(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    more = ["--batch-size", "8", "--batch-size", "16", "--repeats", "100000", "--seconds", "0.01",
+            "--out", str(tmp_path)]  # fmt: skip
+    line = [sys.executable, "-m", "bench", *arguments, *more]
+    process = subprocess.Popen(
+        line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert any("repeat 4 of 100000" in text for text in lines_until(process, "4 of 100000"))
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "native[eager]" in shown
+    assert "interrupted: stopped after" in shown
+    (written,) = tmp_path.glob("*/loaders.json")
+    first, second = json.loads(written.read_text())["rows"]
+    assert (first["status"], second["status"]) == ("interrupted", "interrupted")
+    assert len(first["repeats"]) >= 3
+    assert first["images_per_s"] > 0
+    assert "interrupted" in written.with_suffix(".csv").read_text()
+    assert written.with_suffix(".png").stat().st_size > 100

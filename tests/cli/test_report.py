@@ -1,0 +1,199 @@
+"""`bench report` as people call it: where it writes, what it says, and what it refuses."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli import app
+from bench.record import Record
+from bench.report import figures
+from bench.report.loaders import render as render_loaders
+from bench.store.artifacts import END, SIGNATURE, example_name
+from bench.store.files import StoreError
+from bench.store.loaders_record import read
+from bench.store.store import Store
+from tests.checkout import ROOT
+from tests.made import made_failure, made_record
+from tests.made_loaders import MIXED
+from tests.made_page import RECORDS, made_picture
+
+
+def bench(*arguments: str) -> Any:
+    return CliRunner().invoke(app.app, ["report", *arguments])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One made picture instead of drawing."""
+
+    def draw(records: Sequence[Record], loaders: object) -> list[figures.Picture]:
+        return [made_picture("bars"), *([made_picture("alone")] if loaders else [])]
+
+    monkeypatch.setattr(figures, "draw", draw)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A group of one's own and a reference group."""
+    for folder in ("results/mine_shapes_cpu", "results/reference/other_shapes_cpu"):
+        for record in RECORDS:
+            Store(tmp_path / folder).write(record)
+    return tmp_path / "results"
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_group_gets_its_page_and_its_pictures(results: Path) -> None:
+    done = bench(str(results))
+    assert done.exit_code == 0, done.output
+    mine, reference = results / "mine_shapes_cpu", results / "reference" / "other_shapes_cpu"
+    assert done.stdout.split() == [str(mine / "report.html")]
+    assert not (reference / "report.html").exists(), "what is shipped stays as it is"
+    named = bench(str(reference))
+    assert named.stdout.split() == [str(reference / "report.html")]
+    for group in (mine, reference):
+        page = (group / "report.html").read_text()
+        assert "title of bars" in page
+        assert "resnet18" in page
+        assert {path.name for path in (group / "report").glob("[!.]*")} == {"bars.png", "bars.svg"}
+        assert (group / "report" / "bars.svg").read_text() == made_picture().svg
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_same_records_give_the_same_bytes(results: Path) -> None:
+    path = results / "mine_shapes_cpu" / "report.html"
+    bench(str(results))
+    first = path.read_bytes()
+    bench(str(results))
+    assert path.read_bytes() == first
+
+
+@pytest.mark.usefixtures("quick")
+def test_pictures_that_are_drawn_no_more_go_and_a_persons_own_files_stay(results: Path) -> None:
+    store = Store(results / "mine_shapes_cpu")
+    store.write_derived("loaders.json", render_loaders(MIXED, "json"))
+    bench(str(results))
+    pictures = store.folder / "report"
+    (pictures / "mine.png").write_bytes(b"mine")
+    assert (pictures / "alone.svg").exists()
+    (store.folder / "loaders.json").unlink()
+    assert bench(str(results)).exit_code == 0
+    left = {path.name for path in pictures.glob("[!.]*")}
+    assert left == {"bars.png", "bars.svg", "mine.png"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_out_is_one_page_of_all_groups_and_leaves_their_folders_alone(
+    results: Path, tmp_path: Path
+) -> None:
+    before = sorted(path for path in results.rglob("*"))
+    done = bench(str(results), "--out", str(tmp_path / "deep" / "page.html"))
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "deep" / "page.html").read_text()
+    assert 'id="g1-matrix"' in page
+    assert sorted(path for path in results.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_only_chosen_cells_are_on_the_page(results: Path, tmp_path: Path) -> None:
+    bench(str(results / "mine_shapes_cpu"), "-k", "cnn4", "--out", str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert 'data-architecture="cnn4"' in page
+    assert 'data-architecture="resnet18"' not in page
+
+
+@pytest.mark.usefixtures("quick")
+def test_conclusions_are_put_between_the_markers(results: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(
+        "before\n<!-- bench:conclusions -->\nold\n<!-- /bench:conclusions -->\nafter\n"
+    )
+    done = bench(str(results / "mine_shapes_cpu"), "--update", str(readme))
+    assert done.exit_code == 0, done.output
+    said = readme.read_text()
+    assert said.startswith("before\n<!-- bench:conclusions -->\n")
+    assert said.endswith("<!-- /bench:conclusions -->\nafter\n")
+    assert "resnet18" in said
+    assert "\nold\n" not in said
+    assert str(readme) in done.stdout
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_lies_in_the_group_is_shown(results: Path, tmp_path: Path) -> None:
+    store = Store(results / "mine_shapes_cpu")
+    store.write_derived("loaders.json", render_loaders(MIXED, "json"))
+    name = example_name(RECORDS[0].cell)
+    store.write_derived(f"examples/{name}.png", SIGNATURE + b"strip" + END)
+    store.write_derived("examples/other__pipeline.png", b"of no record")
+    store.save_predictions(RECORDS[0].run_id, [0, 1], [1, 1])
+    bench(str(store.folder), "--data-dir", str(tmp_path / "empty"))
+    page = (store.folder / "report.html").read_text()
+    assert "title of alone" in page
+    assert "<b>flip_crop</b> by <b>kornia</b>" in page
+    assert page.count("data:image/png") == 1
+    assert "wrong in 1 of 1" in page
+    assert "<code>bench data shapes</code> gets the pictures" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "there is no results folder nowhere"),
+        (["."], "there are no records under ."),
+        (["results", "-k", "nonesuch"], "no cell has 'nonesuch'"),
+        (["results", "--update", "gone.md"], "gone.md"),
+        (["results", "--out", "results"], "cannot write results"),
+    ],
+)
+@pytest.mark.usefixtures("quick")
+def test_what_cannot_be_done_is_one_sentence(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if arguments[0] == "results":
+        Store(tmp_path / "results" / "mine_shapes_cpu").write(made_record())
+    done = bench(*arguments)
+    assert done.exit_code == 2, (done.output, done.exception)
+    assert said in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("bench: ")
+
+
+def test_pipelines_alone_are_read_back_as_they_were_measured(tmp_path: Path) -> None:
+    (tmp_path / "loaders.json").write_text(render_loaders(MIXED, "json"))
+    found = read(tmp_path)
+    assert found is not None
+    assert replace(found, series=()) == replace(MIXED, series=())
+    assert {(one.pipeline, one.batch_size): one for one in found.series} == {
+        (one.pipeline, one.batch_size): one for one in MIXED.series
+    }
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{}]}', '{"rows": 1}'])
+def test_a_damaged_file_of_pipelines_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "loaders.json").write_text(text)
+    with pytest.raises(StoreError, match=r"loaders\.json is no record"):
+        read(tmp_path)
+
+
+def test_the_real_thing_draws_and_does_not_import_torch(tmp_path: Path) -> None:
+    store = Store(tmp_path / "mine_shapes_cpu")
+    for record in (made_record(0), made_record(1, accuracy=0.8), made_failure(0, pipeline="dali")):
+        store.write(record)
+    code = (
+        "import sys; from bench.cli.app import app\n"
+        f"try: app(['report', {str(tmp_path)!r}])\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 False", done.stderr
+    pictures = {path.stem for path in (store.folder / "report").glob("*.svg")}
+    assert pictures
+    page = (store.folder / "report.html").read_text()
+    assert all(f'id="g0-figure-{name}"' in page for name in pictures)

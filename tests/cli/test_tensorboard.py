@@ -1,0 +1,239 @@
+"""`bench tensorboard`: it answers, says what is wrong, and leaves no process behind.
+
+TensorBoard's tabs in a real browser: charts drawn, the table and the pictures there.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.machine import environment
+from bench.store.store import Store
+from bench.tensorboard.overview import SEEDS_CATEGORY
+from bench.tensorboard.server import ROWS
+from tests.made import made_record
+
+PATIENCE_S = 120.0  # a busy machine is no fault of the command
+COMMAND = [environment.python_module("bench")[0], "-m", "bench", "tensorboard"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("results")
+    Store(root / "cpu_shapes_cpu").write(made_record())
+    return root
+
+
+def called(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def started(results: Path, tmp: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*COMMAND, str(results), "--rebuild", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp)},
+        start_new_session=True,
+    )
+
+
+def of_session(session: int) -> Iterator[int]:
+    """Living processes of a session, by what Linux says of each."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            yield int(path.parent.name)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_answers_and_ends_with_no_process_left(
+    results: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    process = started(results, tmp_path)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        found = re.fullmatch(r"1 run at (http://127\.0\.0\.1:\d+)/view \(Ctrl-C ends it\)\n", line)
+        assert found, (line, process.stderr and process.stderr.read())
+        with urllib.request.urlopen(f"{found[1]}/view", timeout=PATIENCE_S) as answer:
+            assert answer.url == f"{found[1]}/#custom_scalars&_smoothingWeight=0"
+            assert b"TensorBoard" in answer.read()
+        process.send_signal(stop)
+        said, error = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0, error
+    assert "Traceback" not in error
+    deadline = time.monotonic() + PATIENCE_S
+    while left := list(of_session(process.pid)):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    assert not list(tmp_path.glob("bench-tensorboard-*"))
+    assert said == ""
+
+
+def test_no_event_files_are_told_with_what_to_do(tmp_path: Path) -> None:
+    Store(tmp_path / "cpu_shapes_cpu").write(made_record())
+    done = called(tmp_path, "--port", 0)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"bench: there are no event files of 1 run under {tmp_path}: "
+        "add --rebuild, which writes them from the records\n"
+    )
+
+
+def test_a_port_that_is_taken_is_told(results: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = called(results, "--rebuild", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"bench: port {port} is taken: name another with --port"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_of_another_machine_is_told(results: Path) -> None:
+    done = called(results, "--rebuild", "--host", "192.0.2.1", "--port", 0)
+    assert done.returncode == 2
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("bench: TensorBoard cannot listen on 192.0.2.1: Cannot assign")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE_MS = 240_000  # a busy machine is no fault of the page
+ARCHITECTURES = ("cnn4", "resnet18")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to look with")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Two cells with two seeds each, shown by the command as a person starts it."""
+    root = tmp_path_factory.mktemp("results")
+    store = Store(root / "cpu_shapes_cpu")
+    for seed in (0, 1):
+        for place, name in enumerate(ARCHITECTURES):
+            record = made_record(seed, architecture=name, accuracy=0.5 + seed / 10 + place / 5)
+            store.write(record)
+            counts = np.linspace(50, 0, 11).astype(int)
+            positives = np.stack([[counts, counts // 2], [counts, counts // 3]])
+            store.save_predictions(record.run_id, [0, 1], [0, 1], positives=positives)
+    python = environment.python_module("bench")[0]
+    process = subprocess.Popen(
+        [python, "-m", "bench", "tensorboard", str(root), "--rebuild", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().split(" at ")[1].split("/view")[0]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page that may not have had an error when the test ends."""
+    opened = browser.new_page(viewport={"width": 1400, "height": 2600})
+    opened.set_default_timeout(PATIENCE_MS)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    yield opened
+    opened.close()
+    assert errors == []
+
+
+def seen(page: Any, tmp_path: Path, name: str) -> None:
+    page.screenshot(path=str(tmp_path / f"{name}.png"))
+
+
+def test_the_throughput_view_draws_its_charts(page: Any, address: str, tmp_path: Path) -> None:
+    page.goto(f"{address}/view")
+    lines = page.locator("tf-custom-scalar-multi-line-chart-card")
+    bands = page.locator("tf-custom-scalar-margin-chart-card")
+    # locators see into the elements' shadow trees; each run is a line from point to point
+    drawn = "path.line[d*=L]"
+    lines.first.locator(drawn).nth(3).wait_for(state="attached")
+    bands.first.locator("path.area[d*=L]").nth(1).wait_for(state="attached")
+    assert lines.count() == 4 + 3
+    assert bands.count() == 4
+    assert lines.first.locator(drawn).count() == 4
+    assert bands.first.locator("path.area[d*=L]").count() == 2
+    for title in ("Throughput", "Time to accuracy", "Seeds"):
+        assert page.get_by_text(title, exact=True).count()
+    outliers = page.locator("tf-custom-scalar-dashboard").evaluate("tab => tab._ignoreYOutliers")
+    assert outliers is False  # no curve leaves its chart
+    titles = bands.evaluate_all("cards => cards.map(card => card.title)")
+    assert titles == [f"{title}: mean, lowest, highest" for title in SEEDS_CATEGORY]
+    seen(page, tmp_path, "custom_scalars")
+
+
+def test_the_hparams_table_lists_the_runs_and_their_axes(
+    page: Any, address: str, tmp_path: Path
+) -> None:
+    page.goto(f"{address}/#hparams")
+    table = page.locator("vaadin-grid").first
+    for name in ARCHITECTURES:
+        table.get_by_text(name, exact=True).first.wait_for()
+        assert table.get_by_text(name, exact=True).count() == 2
+    for column in ("architecture", "accuracy", "macro F1", "images/s", "stall (%)"):
+        assert table.get_by_text(column, exact=True).count() == 1
+    assert page.locator(".page-size-input input").input_value() == str(ROWS)
+    seen(page, tmp_path, "hparams")
+    page.get_by_text("PARALLEL COORDINATES VIEW").click()
+    plot = page.locator("tf-hparams-parallel-coords-plot")
+    plot.locator("path").first.wait_for(state="attached")
+    assert plot.get_by_text("accuracy", exact=True).count() == 1
+    seen(page, tmp_path, "parallel_coordinates")
+
+
+def test_confusion_matrices_are_seen(page: Any, address: str, tmp_path: Path) -> None:
+    page.goto(f"{address}/#images")
+    pictures = page.locator("tf-image-loader img")
+    pictures.nth(3).wait_for()
+    assert pictures.count() == 4
+    for place in range(4):
+        picture = pictures.nth(place)
+        picture.evaluate("image => image.decode()")
+        assert picture.evaluate("image => image.naturalWidth") > 100
+    seen(page, tmp_path, "images")
+
+
+def test_each_class_has_its_precision_recall_curve(page: Any, address: str, tmp_path: Path) -> None:
+    page.goto(f"{address}/#pr_curves")
+    for name in ("pr/cat", "pr/dog"):
+        page.get_by_text(name, exact=True).first.wait_for()
+    seen(page, tmp_path, "pr_curves")

@@ -1,0 +1,217 @@
+"""Several GPUs of one host, played by workers without one: who trains what, and how it ends."""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from bench import executors
+from bench.executors import Choice, create_executor
+from bench.executors.base import Watcher
+from bench.executors.local import LocalExecutor
+from bench.executors.multi_gpu import EVERY, Gpu, Lane, MultiGpuExecutor, Packing, same_model, seen
+from bench.job import Job
+from bench.record import Record
+from bench.store.files import StoreError
+from tests.executors.test_local import (
+    actor,  # noqa: F401 - a fixture
+    children_of,
+    made_job,
+    quiet,
+)
+from tests.machine.test_environment import pretend
+
+DEVICES = ("GPU-a", "GPU-b")
+LISTED = [
+    Gpu(index=str(index), uuid=f"GPU-{mark}", name=name)
+    for index, mark, name in ((0, "aa01", "H100"), (1, "aa02", "H100"), (2, "bb03", "A100"))
+]
+
+
+@pytest.mark.parametrize(
+    ("visible", "indexes"),
+    [
+        (None, "012"),
+        ("", ""),
+        ("1,0", "10"),
+        ("GPU-bb,1", "21"),
+        ("GPU-aa", ""),  # which of two
+        ("0,-1,1", "0"),
+        ("0,7,1", "0"),
+        ("0,0", "0"),
+        ("MIG-123", ""),
+    ],
+)
+def test_what_is_visible(visible: str | None, indexes: str) -> None:
+    assert "".join(gpu.index for gpu in seen(LISTED, visible)) == indexes
+    assert [gpu.index for gpu in same_model(LISTED)] == ["0", "1"]
+
+
+def test_a_host_with_several_gpus_uses_those_of_one_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[str] = []
+
+    def asked(device: str = "cuda", **more: bool) -> object:
+        told.clear()
+        return create_executor(Choice(), device=device, timeout_s=9.0, told=told.append, **more)
+
+    text = "\n".join(f"{at}, GPU-{at}{at}, {name}" for at, name in enumerate(("H1", "A1", "H1")))
+    pretend(monkeypatch, tmp_path, "nvidia-smi", f"print({text!r})")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = asked()
+    assert isinstance(found, MultiGpuExecutor)
+    assert (found.devices, found.timeout_s) == (["GPU-00", "GPU-22"], 9.0)
+    assert told[0].startswith("1 of 3 GPUs are no H1")
+    assert told[1].startswith("2 GPUs, a run on each at a time")
+    shared = asked(share=True)
+    assert isinstance(shared, MultiGpuExecutor)
+    assert shared.ahead == 1 < found.ahead
+    assert asked("cpu") is None
+    assert asked(one_at_a_time=True) is None
+    assert told == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    assert asked() is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    assert asked() is None
+    assert "left alone" in told[0]
+    assert executors.EXECUTORS["local"] == ""
+
+
+class FakeLane(Lane):
+    def __post_init__(self) -> None:
+        """No thread."""
+
+
+def lanes(number: int) -> list[Lane]:
+    return [FakeLane(executor=LocalExecutor(timeout_s=1.0), news=None) for _ in range(number)]  # type: ignore[arg-type]
+
+
+def compiled(folder: Path, counts: dict[str, int]) -> list[Job]:
+    """As many seeds of each net as are said, each net with a compiled model of its own."""
+    return [
+        made_job(folder, net, seed, compile=True)
+        for net, count in counts.items()
+        for seed in range(count)
+    ]
+
+
+def taken(packing: Packing, order: str, number: int = 2) -> list[str]:
+    """Nets in the order in which the lanes, counted from 0, take them."""
+    made = lanes(number)
+    jobs = [packing.take(made[int(lane)], made) for lane in order]
+    return [job.run.cell.architecture if job else "-" for job in jobs]
+
+
+def test_a_model_stays_with_its_lane_and_the_largest_goes_first(tmp_path: Path) -> None:
+    jobs = compiled(tmp_path, {"few": 2, "many": 4, "one": 1})
+    assert taken(Packing(jobs, EVERY), "01001010") == [
+        "many", "few", "many", "many", "few", "many", "one", "-",
+    ]  # fmt: skip
+    packing = Packing(compiled(tmp_path, {"a": 4, "b": 3}), EVERY)
+    assert "".join(taken(packing, "0" * 8, number=1)) == "aaaabbb-"
+
+
+def test_a_lane_that_would_be_idle_helps(tmp_path: Path) -> None:
+    packing = Packing(compiled(tmp_path, {"only": 4}), EVERY)
+    assert taken(packing, "01010") == ["only"] * 4 + ["-"]
+
+
+def test_nets_that_are_not_compiled_go_in_their_order_to_whoever_is_free(tmp_path: Path) -> None:
+    jobs = [made_job(tmp_path, net) for net in ("a", "b", "c")]
+    assert taken(Packing(jobs, EVERY), "0110") == ["a", "b", "c", "-"]
+
+
+def test_no_more_is_asked_for_than_may_be(tmp_path: Path) -> None:
+    asked: list[Job] = []
+
+    def jobs() -> Iterator[Job]:
+        for job in compiled(tmp_path, {"a": 2, "b": 2}):
+            asked.append(job)
+            yield job
+
+    packing, made = Packing(jobs(), 2), lanes(2)
+    counts = []
+    for lane in (0, 1, 1, 0, 0):
+        packing.take(made[lane], made)
+        counts.append(len(asked))
+    assert counts == [2, 3, 4, 4, 4]
+    asked.clear()
+    packing, made = Packing(jobs(), 1), lanes(2)
+    assert [packing.take(made[0], made) for _ in range(3)] == asked[:3]
+    assert len(asked) == 3
+
+
+@pytest.fixture(autouse=True)
+def _no_child_is_left() -> Iterator[None]:
+    before = set(children_of(os.getpid()))
+    yield
+    assert set(children_of(os.getpid())) <= before
+
+
+@pytest.mark.usefixtures("actor")
+def test_every_run_is_recorded_once_and_a_gpu_has_one_worker_for_each_of_its_models(
+    tmp_path: Path,
+) -> None:
+    jobs = [
+        made_job(tmp_path, "naps", seed, width=width, compile=True)
+        for width in (0.1, 0.2)
+        for seed in range(4)
+    ]
+    started: list[Job] = []
+    watcher = Watcher(started=started.append, epoch=lambda job, point: None)
+    found = list(MultiGpuExecutor(devices=DEVICES, timeout_s=60.0).run(jobs, watcher))
+    assert sorted(record.run_id for record in found) == sorted(job.run.id for job in jobs)
+    assert sorted(job.run.id for job in started) == sorted(job.run.id for job in jobs)
+    assert {record.status for record in found} == {"ok"}
+    workers = defaultdict(list)
+    for record in found:
+        workers[record.environment["gpu"]].append((record.cell.width, record.environment["pid"]))
+    assert set(workers) == set(DEVICES)
+    for taken_here in workers.values():  # a GPU that was done first may have helped the other
+        changes = [found for found, _ in groupby(taken_here)]
+        assert len(changes) == len({width for width, _ in changes}) == len(set(changes))
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_worker_that_dies_is_a_row_and_its_gpu_goes_on(tmp_path: Path) -> None:
+    parts = ("is_killed", "plays", "naps", "fails", "plays")
+    jobs = [made_job(tmp_path, part, seed) for seed, part in enumerate(parts)]
+    found = list(MultiGpuExecutor(devices=DEVICES, timeout_s=60.0).run(jobs, quiet()))
+    found.sort(key=lambda record: record.seed)
+    assert [record.status for record in found] == ["crashed", "ok", "ok", "crashed", "ok"]
+    assert {record.environment.get("gpu") for record in found[1:3]} <= set(DEVICES)
+
+
+@pytest.mark.usefixtures("actor")
+def test_closing_ends_all_workers_and_gives_the_records_of_what_they_did(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    heard: list[int] = []
+
+    def stop(job: Job, point: object) -> None:
+        heard.append(job.run.seed)
+        if len(heard) == 2:
+            raise Stop
+
+    executor = MultiGpuExecutor(devices=DEVICES, timeout_s=60.0)
+    jobs = [made_job(tmp_path, "hangs", seed) for seed in range(3)]
+    began = time.monotonic()
+    with pytest.raises(Stop):
+        next(executor.run(jobs, Watcher(started=lambda job: None, epoch=stop)))
+    assert time.monotonic() - began < 30, "nobody waits until the runs have ended"
+    cut_off: list[Record] = executor.interrupted()
+    assert sorted(record.seed for record in cut_off) == sorted(heard) == [0, 1]
+    assert {record.status for record in cut_off} == {"interrupted"}
+
+
+def test_what_goes_wrong_beside_a_worker_ends_the_grid(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("no folder")
+    executor = MultiGpuExecutor(devices=DEVICES, timeout_s=60.0)
+    with pytest.raises(StoreError, match="logs"):
+        list(executor.run([made_job(tmp_path, "plays")], quiet()))

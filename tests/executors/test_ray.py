@@ -1,0 +1,248 @@
+"""Ray: a cluster of several nodes on this machine, whose nodes and workers are killed."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from ray import exceptions
+from ray.cluster_utils import Cluster
+from typer.testing import CliRunner
+
+from bench import executors
+from bench.cli import app
+from bench.cli.progress import TextReporter
+from bench.errors import UsageError
+from bench.executors import choose_executor
+from bench.executors import ray as executing
+from bench.executors.local import LocalExecutor
+from bench.executors.ray import RayCluster
+from bench.executors.remote import RemoteExecutor
+from bench.executors.remote_job import keep, left_by
+from bench.executors.runner import run_plan
+from bench.record import Record
+from bench.store.store import Store
+from tests.executors.test_runner import planned
+from tests.made import made_run
+from tests.made_cluster import SMALL, check_stopping, made_job, made_serve, tiny_job, watching
+
+ray = pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
+
+# A node that is gone is noticed within some seconds; one that is only slow is given its time.
+WATCHFUL = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 20_000,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that trains nothing, and two nodes that train one run at a time."""
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": WATCHFUL, **SMALL}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        made.add_node(num_cpus=1, **SMALL)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def joined(cluster: Any) -> Iterator[Callable[[], RemoteExecutor]]:
+    """Joins the cluster and leaves it."""
+
+    def join() -> RemoteExecutor:
+        found = RayCluster.connect(cluster.address, device="cpu", timeout_s=100.0)
+        return RemoteExecutor(cluster=found)
+
+    yield join
+    ray.shutdown()
+
+
+@pytest.fixture
+def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executing, "serve", made_serve)
+
+
+@pytest.mark.usefixtures("_nothing_is_trained")
+def test_a_node_that_dies_in_the_middle_costs_no_record(
+    cluster: Any, joined: Callable[[], RemoteExecutor], tmp_path: Path
+) -> None:
+    node = cluster.add_node(num_cpus=2, **SMALL)
+    (tmp_path / "doomed").write_text(node.node_id)
+    executor = joined()
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("hangs*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        cluster.remove_node(node, allow_graceful=False)
+
+    killer = Thread(target=kill)
+    killer.start()
+    lost: list[Record] = []
+    jobs = [made_job(tmp_path, "plays", seed) for seed in range(30)]
+    found = list(executor.run(jobs, watching(lost)))
+    killer.join()
+    assert sorted(record.seed for record in found) == list(range(30))
+    assert {record.status for record in found} == {"ok"}
+    nodes = {record.environment["node"] for record in found}
+    assert len(nodes) == 2
+    assert node.node_id not in nodes
+    hung = sorted(int(path.name.removeprefix("hangs")) for path in tmp_path.glob("hangs*"))
+    assert sorted(record.seed for record in lost) == hung
+    assert len(hung) == 2
+    assert {record.status for record in lost} == {"interrupted"}
+
+
+@pytest.mark.usefixtures("_nothing_is_trained")
+def test_a_worker_that_is_killed_is_tried_again_and_the_attempts_are_counted(
+    joined: Callable[[], RemoteExecutor], tmp_path: Path
+) -> None:
+    plan, out = planned(tmp_path, 0), StringIO()
+    plan.todo.append(made_run(0, architecture="is_killed_once"))
+    console = TextReporter(file=out, terminal=False)
+    outcome = run_plan(
+        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=joined()
+    )
+    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
+    store = Store(tmp_path)
+    (record,) = store.records()
+    (first,) = store.attempts(record.run_id)
+    assert (record.status, record.attempt) == ("ok", 2)
+    assert (first.status, first.attempt) == ("interrupted", 1)
+    assert first.error is not None
+    assert "is tried again: " in out.getvalue()
+
+
+@pytest.mark.usefixtures("_nothing_is_trained")
+def test_a_run_that_kills_its_worker_each_time_is_given_up(
+    joined: Callable[[], RemoteExecutor], tmp_path: Path
+) -> None:
+    lost: list[Record] = []
+    (record,) = joined().run([made_job(tmp_path, "is_killed")], watching(lost))
+    assert (record.status, len(lost)) == ("crashed", 2)
+    assert record.error is not None
+    assert record.error.message.startswith("lost 3 times, the last time because ")
+
+
+def test_a_run_gives_the_same_numbers_as_on_this_machine(
+    joined: Callable[[], RemoteExecutor], tmp_path: Path
+) -> None:
+    def numbers(record: Record) -> list[object]:
+        assert record.metrics is not None, record.error
+        points = [
+            (point.train_loss, point.validation_loss, point.validation_accuracy)
+            for point in record.curve
+        ]
+        metrics = (record.metrics.accuracy, record.metrics.loss, record.metrics.confusion)
+        return [record.seed, *metrics, *points]
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    local = LocalExecutor(timeout_s=300.0).run(
+        [tiny_job(here, seed) for seed in (0, 1)], watching([])
+    )
+    expected = [numbers(record) for record in local]
+    found = list(joined().run([tiny_job(there, seed) for seed in (0, 1)], watching([])))
+    found.sort(key=lambda record: record.seed)
+    assert [numbers(record) for record in found] == expected
+    assert len(expected[0]) == 4 + 2
+    assert len(list((there / "predictions").iterdir())) == 2
+
+
+def test_stopping_leaves_no_process(joined: Callable[[], RemoteExecutor], tmp_path: Path) -> None:
+    check_stopping(joined(), tmp_path)
+
+
+def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:
+    there, here = made_job(tmp_path / "there", "plays"), made_job(tmp_path / "here", "plays")
+    store, run_id = Store(tmp_path / "there"), there.run.id
+    store.log_path(run_id).write_text("last words")
+    events = store.tensorboard_path(there.run)
+    for path in (events / "events.1", store.folder / "predictions" / f"{run_id}.npz"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"\0\1")
+    (store.folder / "predictions" / "0123456789abcdef.npz").write_bytes(b"another's")
+    keep(here, left_by(there))
+    mine = Store(tmp_path / "here")
+    assert mine.log_path(run_id).read_text() == "last words"
+    assert (mine.tensorboard_path(here.run) / "events.1").read_bytes() == b"\0\1"
+    assert [path.name for path in (mine.folder / "predictions").iterdir()] == [f"{run_id}.npz"]
+
+
+def test_nodes_with_other_versions_are_refused(
+    joined: Callable[[], RemoteExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = executing.facts("cpu", "ray") | {"torch": "9.9"}
+    monkeypatch.setattr(executing, "facts", lambda *of: ours)
+    with pytest.raises(UsageError, match=r"the Ray node \S+ has torch \S+ instead of 9\.9: make"):
+        joined()
+
+
+def test_a_node_that_dies_while_it_is_looked_at_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(answer: Any, timeout: float) -> None:
+        raise answer
+
+    monkeypatch.setattr(ray, "get", gone)
+    assert not executing._looked_at(exceptions.TaskUnschedulableError("no such node"), "1.2.3.4")
+    assert not executing._looked_at(exceptions.NodeDiedError("dead"), "1.2.3.4")
+    with pytest.raises(UsageError, match=r"the Ray node 1\.2\.3\.4 cannot do the work"):
+        executing._looked_at(exceptions.RaySystemError("other"), "1.2.3.4")
+
+
+def test_what_ray_prints_goes_beside_the_results(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def talkative(*arguments: Any, **more: Any) -> None:
+        print("(raylet) a node is gone")
+        raise UsageError("no cluster")
+
+    monkeypatch.setattr(executors, "create_executor", talkative)
+    grid = ["run", "--grid", "smoke", "--source", "shapes", "--executor", "ray"]
+    done = CliRunner().invoke(app.app, [*grid, "--out", str(tmp_path), "--progress", "json"])
+    assert done.exit_code == 2
+    assert "(raylet)" in done.stderr
+    assert done.stdout
+    for line in done.stdout.splitlines():
+        json.loads(line)
+
+
+def test_a_cluster_without_a_gpu_is_refused(cluster: Any) -> None:
+    try:
+        with pytest.raises(UsageError, match="no node of the Ray cluster has a GPU to give"):
+            RayCluster.connect(cluster.address, device="cuda", timeout_s=9.0)
+    finally:
+        ray.shutdown()
+
+
+def test_no_cluster_at_the_address() -> None:
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"no Ray cluster answers at 127.0.0.1:{port} "):
+            RayCluster.connect(f"127.0.0.1:{port}", device="cpu", timeout_s=9.0)
+    with pytest.raises(UsageError, match="no Ray cluster answers at nonsense "):
+        RayCluster.connect("nonsense", device="cpu", timeout_s=9.0)
+
+
+def test_without_ray_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "find_spec", lambda name: None)
+    done = CliRunner().invoke(app.app, ["run", "--executor", "ray"])
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench: --executor ray needs ray, which is not installed: pip install")
+
+
+def test_wrong_choices_are_refused() -> None:
+    with pytest.raises(UsageError, match="roy"):
+        choose_executor("roy")
+    with pytest.raises(UsageError, match="--address is of a Ray cluster"):
+        choose_executor("local", "127.0.0.1:6379")

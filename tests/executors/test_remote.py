@@ -1,0 +1,175 @@
+"""Jobs that are trained elsewhere: as many at once as there is room, each recorded once."""
+
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from bench.cli.progress import TextReporter
+from bench.executors.base import Watcher
+from bench.executors.protocol import Done, EpochDone, Ready
+from bench.executors.remote import TRIES, Lost, News, RemoteExecutor
+from bench.job import Job, RecordBuilder
+from bench.record import Record
+from tests.made import made_curve, made_record, made_run
+from tests.made_cluster import made_job, watching
+
+READY = Ready(import_s=0.0)
+
+
+class Cluster:
+    """Plays what it is told: for each seed the ends of its tries, all in one go or in turn."""
+
+    def __init__(self, *, room: int, losses: dict[int, int], together: bool = True) -> None:
+        self.size, self.losses, self.together = room, losses, together
+        self.jobs: dict[int, Job] = {}
+        self.begun = self.most = 0
+        self.stopped: list[int] = []
+        self.closed = False
+
+    def room(self) -> int:
+        return self.size
+
+    def begin(self, jobs: Sequence[Job]) -> list[int]:
+        first = self.begun + 1
+        self.begun += len(jobs)
+        self.jobs.update(enumerate(jobs, first))
+        return list(range(first, self.begun + 1))
+
+    def news(self, tickets: Sequence[int]) -> list[News]:
+        self.most = max(self.most, len(tickets))
+        return [self._end(ticket) for ticket in (tickets if self.together else tickets[:1])]
+
+    def _end(self, ticket: int) -> News:
+        job = self.jobs[ticket]
+        if self.losses.get(job.run.seed, 0):
+            self.losses[job.run.seed] -= 1
+            return ticket, Lost(reason="the node burned down")
+        return ticket, Done(record=RecordBuilder(job=job).record("ok"))
+
+    def stop(self, tickets: Sequence[int]) -> None:
+        self.stopped += tickets
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def jobs_of(folder: Path, number: int) -> list[Job]:
+    return [made_job(folder, "plays", seed) for seed in range(number)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_thousand_jobs_are_recorded_once_each_and_never_more_begun_than_there_is_room(
+    tmp_path: Path, together: bool
+) -> None:
+    losses = {seed: seed % TRIES for seed in range(0, 1000, 7)}
+    cluster = Cluster(room=8, losses=dict(losses), together=together)
+    lost: list[Record] = []
+    found = list(RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1000), watching(lost)))
+    assert sorted(record.seed for record in found) == list(range(1000))
+    assert {record.status for record in found} == {"ok"}
+    assert len(lost) == sum(losses.values())
+    assert cluster.begun == 1000 + len(lost)
+    assert cluster.most == 8
+
+
+def test_a_job_that_is_lost_every_time_is_a_row_with_the_reason(tmp_path: Path) -> None:
+    lost: list[Record] = []
+    executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: TRIES}))
+    bad, good = executor.run(jobs_of(tmp_path, 2), watching(lost))
+    assert (bad.status, good.status) == ("crashed", "ok")
+    assert bad.error is not None
+    assert "lost 3 times, the last time because the node burned down" in bad.error.message
+    assert [record.status for record in lost] == ["interrupted"] * (TRIES - 1)
+
+
+def test_a_job_is_asked_for_only_when_it_can_begin(tmp_path: Path) -> None:
+    asked = []
+
+    def jobs() -> object:
+        for job in jobs_of(tmp_path, 5):
+            asked.append(job)
+            yield job
+
+    cluster = Cluster(room=2, losses={}, together=False)
+    records = RemoteExecutor(cluster=cluster).run(jobs(), watching([]))  # type: ignore[arg-type]
+    next(records)
+    assert len(asked) == 2
+    next(records)
+    assert len(asked) == 3
+
+
+def test_closing_gives_what_had_ended_and_what_was_cut_off(tmp_path: Path) -> None:
+    class Slow(Cluster):
+        def news(self, tickets: Sequence[int]) -> list[News]:
+            if self.begun < 3:
+                return []
+            ended = [self._end(ticket) for ticket in tickets if ticket < 3]
+            return [*ended, (3, EpochDone(point=made_curve(1, 100, 0.5)[0]))]
+
+    cluster = Slow(room=3, losses={})
+    executor = RemoteExecutor(cluster=cluster)
+    records = executor.run(jobs_of(tmp_path, 5), watching([]))
+    assert next(records).seed == 0
+    records.close()
+    ended, cut_off = executor.interrupted()
+    assert (ended.seed, ended.status) == (1, "ok")
+    assert (cut_off.seed, cut_off.status, len(cut_off.curve)) == (2, "interrupted", 1)
+    assert cluster.stopped == [3]
+    assert cluster.closed
+
+
+def test_what_only_waits_in_a_queue_is_neither_shown_nor_cut_off(tmp_path: Path) -> None:
+    class Full(Cluster):
+        def news(self, tickets: Sequence[int]) -> list[News]:
+            return [(1, READY), self._end(1)] if 1 in tickets else []
+
+    started: list[int] = []
+    watcher = Watcher(
+        started=lambda job: started.append(job.run.seed), epoch=lambda job, point: None
+    )
+    executor = RemoteExecutor(cluster=Full(room=9, losses={}))
+    records = executor.run(jobs_of(tmp_path, 4), watcher)
+    assert next(records).seed == 0
+    assert started == [0]
+    records.close()
+    assert executor.interrupted() == []
+
+
+@pytest.mark.parametrize("anew", [1, TRIES - 1, TRIES])
+def test_a_job_that_the_cluster_begins_anew_has_lost_a_try(tmp_path: Path, anew: int) -> None:
+    class Preempting(Cluster):
+        def news(self, tickets: Sequence[int]) -> list[News]:
+            point = EpochDone(point=made_curve(1, 100, 0.5)[0])
+            begun: list[News] = [(1, READY), (1, point)]
+            return begun * (anew + 1) + [self._end(1)] if anew < TRIES else begun * (anew + 1)
+
+    lost: list[Record] = []
+    cluster = Preempting(room=1, losses={})
+    (record,) = RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1), watching(lost))
+    assert [(one.status, len(one.curve)) for one in lost] == [("interrupted", 1)] * min(
+        anew, TRIES - 1
+    )
+    assert (cluster.begun, record.status) == (1, "ok" if anew < TRIES else "crashed")
+    assert cluster.stopped == ([] if anew < TRIES else [1])
+
+
+def test_the_live_view_shows_who_spoke_last_and_how_many_more_there_are() -> None:
+    console = TextReporter(file=StringIO(), terminal=False)
+    for seed in range(3):
+        console.run_started(made_run(seed), seed + 1, 9)
+    (point,) = made_curve(1, 100, 0.5)
+    console.epoch(made_run(1), point, 4)
+    shown = "\n".join(line.plain for line in console._lines(100))
+    assert "seed1 and 2 more" in shown
+    assert "0/9" in shown
+    console.run_finished(made_record(1))
+    assert "1/9" in "\n".join(line.plain for line in console._lines(100))
+    assert console._training_s == made_record(1).timings.train_s
+
+
+def test_who_watches_need_not_ask_for_lost_tries(tmp_path: Path) -> None:
+    watcher = Watcher(started=lambda job: None, epoch=lambda job, point: None)
+    executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: 1}))
+    assert [record.status for record in executor.run(jobs_of(tmp_path, 1), watcher)] == ["ok"]

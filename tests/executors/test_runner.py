@@ -1,0 +1,381 @@
+"""A plan is carried out: records at once, tables at the end, and an exit code that says how.
+
+Which runs are ours: not what another has done since, not what another holds.
+"""
+
+import signal
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.cell import Run
+from bench.claims import Claims
+from bench.cli.progress import TextReporter
+from bench.executors import runner as executing
+from bench.executors.base import Watcher
+from bench.executors.local import Worker
+from bench.executors.runner import FAILED, RERUN, GridOutcome, PendingRuns, run_plan
+from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.plan import Plan
+from bench.job import Job, RecordBuilder
+from bench.process import signals_allowed
+from bench.record import Failure, Record, Status
+from bench.store import files
+from bench.store import store as storing
+from bench.store.codec import decode
+from bench.store.files import StoreError
+from bench.store.store import Store
+from tests.made import made_curve, made_failure, made_metrics, made_record, made_run
+
+SETTING = GridConfig(
+    source="shapes",
+    scale="cpu",
+    device="cpu",
+    precision="fp32",
+    compile=False,
+    budget=BUDGETS["cpu"],
+)
+
+
+class Executor:
+    """Gives each seed the status it is told to; "stop" stands for Ctrl-C in the middle of it."""
+
+    statuses: tuple[str, ...] = ()
+
+    def __init__(self, timeout_s: float, ahead: bool, next_worker: Worker | None) -> None:
+        assert not ahead  # on a CPU it would disturb what is timed
+        assert next_worker is None
+        self.closed = False
+        self._draft: RecordBuilder | None = None
+        made.append(self)
+
+    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Record, None, None]:
+        try:
+            for job in jobs:
+                watcher.started(job)
+                self._draft = RecordBuilder(job=job)
+                for point in made_curve(1, 100, 0.5):
+                    self._draft.curve.append(point)
+                    watcher.epoch(job, point)
+                status = self.statuses[job.run.seed]
+                if status == "stop":
+                    with signals_allowed():
+                        signal.raise_signal(signal.SIGTERM)
+                record = finished(self._draft, status.removesuffix(", stop"))  # type: ignore[arg-type]
+                if status.endswith(", stop"):
+                    signal.raise_signal(signal.SIGINT)
+                self._draft = None
+                yield record
+        finally:
+            self.closed = True
+
+    def interrupted(self) -> list[Record]:
+        assert self.closed
+        return [] if self._draft is None else [finished(self._draft, "interrupted")]
+
+
+made: list[Executor] = []
+
+
+def finished(draft: RecordBuilder, status: Status) -> Record:
+    if status == "ok":
+        draft.metrics = made_metrics(0.5, None)
+        return draft.record("ok")
+    return draft.record(status, Failure(type="Fault", message="it broke"))
+
+
+@pytest.fixture(autouse=True)
+def _executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    made.clear()
+    monkeypatch.setattr(executing, "LocalExecutor", Executor)
+
+
+def planned(folder: Path, seeds: int) -> Plan:
+    runs = [made_run(seed) for seed in range(seeds)]
+    return Plan(
+        setting=SETTING,
+        folder=folder,
+        data_dir=folder,
+        runs=runs,
+        todo=runs,
+        done=[],
+        failed=[],
+        skipped=[],
+        notices=[],
+    )
+
+
+def carry_out(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, *statuses: str, fail_fast: bool = False
+) -> tuple[GridOutcome, str]:
+    monkeypatch.setattr(Executor, "statuses", statuses)
+    out = StringIO()
+    console = TextReporter(file=out, terminal=False)
+    console.plan(plan)
+    outcome = run_plan(plan, console, command="bench run", timeout_s=9.0, fail_fast=fail_fast)
+    return outcome, out.getvalue()
+
+
+def statuses_of(folder: Path) -> dict[int, str]:
+    return {record.seed: record.status for record in Store(folder).records()}
+
+
+def test_every_record_is_kept_and_the_table_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    assert outcome.exit_code == 0
+    assert outcome.counts == {"ok": 2}
+    assert statuses_of(tmp_path) == {0: "ok", 1: "ok"}
+    assert {record.command for record in Store(tmp_path).records()} == {"bench run"}
+    assert "resnet18" in (tmp_path / "matrix.md").read_text()
+    assert "resnet18" in (tmp_path / "matrix.csv").read_text()
+    assert "[1/2] resnet18/sgd/flip_crop/kornia/seed0 started" in text
+    assert "[2/2] resnet18/sgd/flip_crop/kornia/seed1 started" in text
+
+
+@pytest.mark.parametrize("status", FAILED)
+def test_a_failed_run_is_a_row_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, status, "ok")
+    assert outcome.exit_code == 1
+    assert statuses_of(tmp_path) == {0: status, 1: "ok"}
+    assert f"1 ok, 1 {status}" in (tmp_path / "matrix.md").read_text()
+
+
+def test_fail_fast_stops_at_the_first_failure_and_still_writes_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 3), monkeypatch, "ok", "oom", "ok", fail_fast=True)
+    assert outcome.exit_code == 1
+    assert statuses_of(tmp_path) == {0: "ok", 1: "oom"}
+    assert (tmp_path / "matrix.md").exists()
+    assert made[0].closed
+
+
+def test_a_run_that_was_skipped_by_its_worker_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, "skipped", "ok", fail_fast=True)
+    assert outcome.exit_code == 0
+    assert statuses_of(tmp_path) == {0: "skipped", 1: "ok"}
+
+
+def test_a_stop_keeps_what_is_known_of_the_run_it_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 3), monkeypatch, "ok", "stop", "ok")
+    assert outcome.exit_code == 130
+    assert statuses_of(tmp_path) == {0: "ok", 1: "interrupted"}
+    cut_off = Store(tmp_path).read(made_run(1).id)
+    assert cut_off is not None
+    assert len(cut_off.curve) == 1
+    assert "interrupted" in (tmp_path / "matrix.md").read_text()
+    assert made[0].closed
+
+
+@pytest.mark.parametrize("status", ["ok", "crashed"])
+def test_a_stop_between_the_end_of_a_run_and_its_record_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, f"{status}, stop", "ok")
+    assert outcome.exit_code == 130
+    assert statuses_of(tmp_path) == {0: status}
+    assert (tmp_path / "matrix.md").exists()
+
+
+def test_a_stop_while_a_record_is_written_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write
+
+    def stopped(store: Store, record: Record) -> Record:
+        signal.raise_signal(signal.SIGTERM)
+        return write(store, record)
+
+    monkeypatch.setattr(Store, "write", stopped)
+    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    assert outcome.exit_code == 130
+    assert outcome.counts == {"ok": 1}
+    assert statuses_of(tmp_path) == {0: "ok"}
+    assert "ok         resnet18/sgd/flip_crop/kornia/seed0" in text
+
+
+def test_a_disk_that_fills_up_leaves_no_worker_and_keeps_what_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = Store.write
+
+    def full(store: Store, record: Record) -> Record:
+        if record.seed == 1:
+            raise StoreError("cannot write: No space left on device")
+        return write(store, record)
+
+    monkeypatch.setattr(Store, "write", full)
+    outcome, text = carry_out(planned(tmp_path, 4), monkeypatch, "ok", "ok", "ok", "ok")
+    assert made[0].closed
+    assert statuses_of(tmp_path) == {0: "ok"}
+    assert (outcome.exit_code, outcome.counts) == (1, {"ok": 1})
+    assert "No space left on device. The record of resnet18" in outcome.problem
+    assert "seed2 started" not in text
+    (line,) = capsys.readouterr().err.splitlines()
+    saved = decode(line.encode())
+    assert (saved.seed, saved.status) == (1, "ok")
+    assert "resnet18" in (tmp_path / "matrix.md").read_text()
+
+
+def test_tables_that_cannot_be_written_cost_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = files.write_atomically
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "matrix.csv":
+            raise StoreError(f"cannot write {path}: No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(storing, "write_atomically", full)
+    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    assert statuses_of(tmp_path) == {0: "ok", 1: "ok"}
+    assert (outcome.exit_code, outcome.counts) == (1, {"ok": 2})
+    assert "the tables are not up to date: cannot write" in outcome.problem
+    assert "`bench table` shows all records" in text
+
+
+def test_a_run_that_another_has_done_since_the_plan_was_made_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tmp_path, 2)
+    Store(tmp_path).write(made_record(0))
+    outcome, text = carry_out(plan, monkeypatch, "crashed", "ok")
+    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 2})
+    assert "seed0 was done meanwhile by another `bench run`" in text
+    assert "seed0 started" not in text
+    first = Store(tmp_path).read(made_run(0).id)
+    assert first is not None
+    assert (first.attempt, first.metrics) == (1, made_record(0).metrics)
+
+
+def test_a_failed_run_that_another_has_mended_since_the_plan_was_made_counts_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(planned(tmp_path, 0), failed=[Store(tmp_path).write(made_failure(0))])
+    Store(tmp_path).write(made_record(0))
+    outcome, _ = carry_out(plan, monkeypatch)
+    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
+
+
+def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(planned(tmp_path, 1), todo=[], skipped=[(made_run(5), "dali has no Cutout")])
+    outcome, _ = carry_out(plan, monkeypatch)
+    assert outcome.exit_code == 0
+    assert outcome.counts["skipped"] == 1
+    (record,) = Store(tmp_path).records()
+    assert record.status == "skipped"
+    assert record.error is not None
+    assert record.error.message == "dali has no Cutout"
+    assert "skipped: dali has no Cutout" in (tmp_path / "matrix.md").read_text()
+    assert made == []
+
+
+def test_nothing_to_do_counts_what_was_done_and_starts_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Store(tmp_path).write(made_record(0))
+    plan = replace(planned(tmp_path, 1), todo=[], done=[done])
+    outcome, _ = carry_out(plan, monkeypatch)
+    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
+    assert made == []
+
+
+def test_failures_of_before_still_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = made_record(0, record={"status": "oom", "metrics": None})
+    outcome, _ = carry_out(replace(planned(tmp_path, 0), failed=[failure]), monkeypatch)
+    assert outcome.exit_code == 1
+
+
+def test_a_status_either_fails_a_grid_or_is_tried_again() -> None:
+    assert not set(FAILED) & set(RERUN)
+    assert {"ok", *FAILED, *RERUN} == set(Status.__args__)  # type: ignore[attr-defined]
+
+
+def test_a_second_grid_in_the_same_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path).lock(), pytest.raises(StoreError, match="is in use: already running"):
+        carry_out(planned(tmp_path, 1), monkeypatch, "ok")
+    assert statuses_of(tmp_path) == {}
+
+
+def test_the_runs_of_a_plan_are_told_to_the_executor_as_jobs(tmp_path: Path) -> None:
+    run: Run = made_run(0)
+    job = executing._job(planned(tmp_path, 1), run, "bench run")
+    assert job == Job(run=run, folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")
+
+
+RUNS = [made_run(seed) for seed in range(3)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path)
+    made.check_writable()
+    return made
+
+
+def todo_of(store: Store, claims: Claims | None = None) -> tuple[PendingRuns, list[Record]]:
+    seen = {record.run_id: record.content_hash for record in store.records()}
+    plan: Any = SimpleNamespace(seen=seen)
+    overtaken: list[Record] = []
+    return PendingRuns(plan=plan, store=store, claims=claims, overtaken=overtaken.append), overtaken
+
+
+def test_a_failed_run_that_is_to_be_tried_again_is_ours_unless_another_just_did(
+    store: Store,
+) -> None:
+    for seed in (0, 1):
+        store.write(made_failure(seed))
+    todo, overtaken = todo_of(store)
+    store.write(made_failure(1))
+    assert list(todo.ours(RUNS)) == [RUNS[0], RUNS[2]]
+    assert [record.attempt for record in overtaken] == [2]
+
+
+def test_a_run_that_another_left_undone_is_ours(store: Store) -> None:
+    todo, overtaken = todo_of(store)
+    for seed, status in enumerate(("interrupted", "skipped")):
+        store.write(made_failure(seed, status=status))
+    assert (list(todo.ours(RUNS)), overtaken) == (RUNS, [])
+
+
+def test_what_others_hold_is_tried_again_at_the_end_and_then_left_to_them(store: Store) -> None:
+    with store.claims(pytest.fail) as theirs, store.claims(pytest.fail) as ours:
+        for run in RUNS[:2]:
+            theirs.take(run.id)
+        todo, overtaken = todo_of(store, ours)
+        given = todo.ours(RUNS)
+        assert next(given) == RUNS[2]
+        todo.finish(RUNS[2].id)
+        theirs.release(RUNS[1].id)
+        assert next(given) == RUNS[1]
+        todo.finish(RUNS[1].id)
+        assert list(given) == []
+        assert (list(todo.left), overtaken) == ([RUNS[0].id], [])
+        assert todo.left_told.startswith("1 run is left to others that have claimed them: pid ")
+
+
+def test_what_another_has_just_recorded_and_still_holds_is_done(store: Store) -> None:
+    with store.claims(pytest.fail) as theirs, store.claims(pytest.fail) as ours:
+        theirs.take(RUNS[0].id)
+        todo, overtaken = todo_of(store, ours)
+        store.write(replace(made_record(0), run_id=RUNS[0].id))
+        assert list(todo.ours(RUNS[:1])) == []
+        assert ([record.seed for record in overtaken], todo.left_told) == ([0], "")

@@ -1,0 +1,225 @@
+"""Slurm, by submitit's own stand-in: jobs that are processes of this machine."""
+
+import os
+from collections.abc import Callable, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import executors
+from bench.cli import app
+from bench.cli.progress import TextReporter
+from bench.errors import UsageError
+from bench.executors import choose_executor
+from bench.executors import slurm as executing
+from bench.executors.local import LocalExecutor
+from bench.executors.remote import RemoteExecutor
+from bench.executors.runner import run_plan
+from bench.executors.slurm import (
+    SlurmCluster,
+    SlurmOptions,
+    parameters,
+    read_slurm_options,
+)
+from bench.record import Record
+from bench.store.store import Store
+from tests.checkout import ROOT
+from tests.executors.test_runner import planned
+from tests.made import made_run
+from tests.made_cluster import check_stopping, made_job, tiny_job, watching
+from tests.slurm_acting import played
+
+submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '.[slurm]'")
+
+
+@pytest.fixture
+def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RemoteExecutor]:
+    """Makes ready to submit to this machine."""
+    monkeypatch.setattr(executing, "ASK_S", 0.2)
+    monkeypatch.setattr(executing, "SETTLE_S", 0.5)
+
+    def join(at_once: int = 4) -> RemoteExecutor:
+        options = SlurmOptions(cluster="local", folder=tmp_path / "jobs", at_once=at_once)
+        told: list[str] = []
+        cluster = SlurmCluster.connect(options, device="cpu", timeout_s=3000.0, told=told.append)
+        return RemoteExecutor(cluster=cluster)
+
+    return join
+
+
+@pytest.fixture
+def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executing, "carry_out", played)
+    here = str(ROOT)
+    monkeypatch.setenv("PYTHONPATH", here)  # for the jobs, which look `played` up by its name
+
+
+@pytest.mark.usefixtures("_nothing_is_trained")
+def test_every_job_is_recorded_once_and_nothing_is_left_beside_the_results(
+    joined: Callable[..., RemoteExecutor], tmp_path: Path
+) -> None:
+    lost: list[Record] = []
+    jobs = [made_job(tmp_path, "plays", seed) for seed in range(3)]
+    found = list(joined().run(jobs, watching(lost)))
+    assert sorted(record.seed for record in found) == list(range(3))
+    assert {record.status for record in found} == {"ok"}
+    assert lost == []
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@pytest.mark.usefixtures("_nothing_is_trained")
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [("is_killed_once", "its job "), ("is_preempted_once", "the cluster took it back")],
+)
+def test_29_a_job_that_is_preempted_or_killed_is_tried_again_and_the_attempts_are_counted(
+    joined: Callable[..., RemoteExecutor], tmp_path: Path, part: str, why: str
+) -> None:
+    plan, out = planned(tmp_path, 0), StringIO()
+    plan.todo.append(made_run(0, architecture=part))
+    console = TextReporter(file=out, terminal=False)
+    outcome = run_plan(
+        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=joined()
+    )
+    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
+    store = Store(tmp_path)
+    (record,) = store.records()
+    (first,) = store.attempts(record.run_id)
+    assert (record.status, record.attempt) == ("ok", 2)
+    assert (first.status, first.attempt, len(first.curve)) == ("interrupted", 1, 1)
+    assert first.error is not None
+    assert first.error.message.startswith(why)
+    assert "is tried again: " in out.getvalue()
+
+
+def test_a_run_gives_the_same_numbers_as_on_this_machine(
+    joined: Callable[..., RemoteExecutor], tmp_path: Path
+) -> None:
+    def numbers(record: Record) -> list[object]:
+        assert record.metrics is not None, record.error
+        points = [(point.train_loss, point.validation_accuracy) for point in record.curve]
+        return [record.metrics.loss, record.metrics.confusion, *points]
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    (expected,) = LocalExecutor(timeout_s=300.0).run([tiny_job(here)], watching([]))
+    (found,) = joined().run([tiny_job(there)], watching([]))
+    assert numbers(found) == numbers(expected)
+    assert len(list((there / "predictions").iterdir())) == 1
+
+
+def test_stopping_leaves_no_process(joined: Callable[..., RemoteExecutor], tmp_path: Path) -> None:
+    check_stopping(joined(), tmp_path)
+
+
+@pytest.mark.usefixtures("_nothing_is_trained")
+def test_a_cluster_that_takes_no_jobs_says_why(
+    joined: Callable[..., RemoteExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: Any) -> None:
+        raise submitit.core.utils.FailedJobError("sbatch: error:\n invalid partition")
+
+    executor = joined()
+    cluster: Any = executor.cluster
+    monkeypatch.setattr(type(cluster._executor._executor), "_submit_command", refused)
+    with pytest.raises(UsageError, match="Slurm does not take the jobs: sbatch: error: invalid"):
+        list(executor.run([made_job(tmp_path, "plays")], watching([])))
+
+
+def test_a_node_with_other_versions_is_refused(
+    joined: Callable[..., RemoteExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = executing.facts("cpu", "submitit") | {"torch": "9.9"}
+    monkeypatch.setattr(executing, "facts", lambda *of: ours)
+    with pytest.raises(UsageError, match=r"the Submitit node \S+ has torch \S+ instead of 9\.9: "):
+        list(joined().run([tiny_job(tmp_path)], watching([])))
+
+
+def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="there is no sbatch and srun on the PATH"):
+        SlurmCluster.connect(SlurmOptions(), device="cpu", timeout_s=9.0, told=print)
+    monkeypatch.setattr(executors, "find_spec", lambda name: None)
+    done = CliRunner().invoke(app.app, ["run", "--executor", "slurm"])
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench: --executor slurm needs submitit, which is not installed: pip")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["partitoin=gpu"], "partition"),
+        (["partition"], "write partition=VALUE"),
+        (["partition="], "write partition=VALUE"),
+        (["cpus=0"], "whole number from 1"),
+        (["cpus=1.5"], "whole number from 1"),
+        (["exclusive=true"], "yes or no"),
+        (["cluster=pbs"], "local"),
+        (["account=a\nb"], "cannot be given"),
+        (["cpus=1", "cpus=2"], "given twice"),
+    ],
+)
+def test_wrong_options_are_refused(words: Sequence[str], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        choose_executor("slurm", slurm=words)
+
+
+def test_options_are_of_slurm_alone() -> None:
+    with pytest.raises(UsageError, match="--slurm is of a Slurm cluster"):
+        choose_executor("local", slurm=["partition=gpu"])
+
+
+def test_options_reach_sbatch(tmp_path: Path) -> None:
+    words = ["partition=gpu", "exclusive=yes", "mem_gb=32", "at_once=8", "account=a'b"]
+    given = parameters(read_slurm_options(words), "cuda", 3600.0)
+    slurm = {name.removeprefix("slurm_"): value for name, value in given.items()}
+    slurm["time"] = slurm.pop("timeout_min")
+    slurm["ntasks_per_node"] = slurm.pop("tasks_per_node")
+    text = submitit.slurm.slurm._make_sbatch_string("command", tmp_path, map_count=20, **slurm)
+    for wanted in ("--partition=gpu", "--exclusive", "--mem=32GB", "--array=0-19%8", "--time=70",
+                   "--gpus-per-node=1", "--account='a'\"'\"'b'"):  # fmt: skip
+        assert f"#SBATCH {wanted}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("done", "state", "squeue", "over"),
+    [
+        (True, "UNKNOWN", "exit 1", True),
+        (False, "RUNNING", "echo 8_0", False),
+        (False, "UNKNOWN", "echo 8_0; echo 7_0; echo 7_1", False),
+        (False, "UNKNOWN", "echo 8_0; echo 7_0", True),
+        (False, "UNKNOWN", "true", True),
+        (False, "UNKNOWN", "echo no controller >&2; exit 1", False),
+    ],
+)
+def test_where_there_is_no_accounting_the_queue_is_asked_what_is_over(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    done: bool,
+    state: str,
+    squeue: str,
+    over: bool,
+) -> None:
+    for name, script in (("sbatch", "true"), ("srun", "true"), ("squeue", squeue)):
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\n{script}\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    cluster = SlurmCluster.connect(
+        SlurmOptions(folder=tmp_path / "jobs"), device="cpu", timeout_s=9.0, told=pytest.fail
+    )
+
+    class Handle:
+        job_id = "7_1"
+
+        def done(self, force_check: bool) -> bool:
+            return done
+
+    handle = Handle()
+    handle.state = state  # type: ignore[attr-defined]
+    assert cluster._over(handle) is over  # type: ignore[arg-type]

@@ -1,0 +1,238 @@
+"""The search for recipes: who is tried, who goes on, and what may be said of the winner."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cell import Cell
+from bench.cli import app
+from bench.cli.progress import TextReporter
+from bench.executors import tune as tuning
+from bench.executors.runner import GridOutcome
+from bench.executors.tune import (
+    Found,
+    Interrupted,
+    Search,
+    contenders,
+    entries,
+    origin,
+    rungs,
+    table,
+    tune,
+)
+from bench.grid import plan as planning
+from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.plan import Plan
+from bench.grid.recipe_files import DEFAULT_ORIGIN, Book, read, render
+from bench.machine.environment import Probe
+from bench.record import Record
+from bench.store.store import Store
+from tests.made import made_record, made_run
+from tests.made_device import device_is
+
+SETTING = GridConfig(
+    source="shapes",
+    scale="cpu",
+    device="cpu",
+    precision="fp32",
+    compile=False,
+    budget=BUDGETS["cpu"],
+    book=Book(entries={}),
+)
+BASE = SETTING.cell("cnn4", "sgd", "flip_crop", "native")
+
+
+def test_the_default_is_tried_and_the_others_lie_around_it() -> None:
+    found = contenders(BASE, 12)
+    assert found[0] == BASE
+    assert len(set(found)) == len(found) == 12
+    assert found == contenders(BASE, 12)
+    rates = []
+    for cell in found[1:]:
+        assert cell.recipe is not None
+        default = tuning.with_default(cell).recipe
+        assert default is not None
+        rates.append(math.log2(cell.recipe.lr / default.lr))
+    assert rates == sorted(rates)  # one in each step of the scale
+    assert rates[0] < -2
+    assert rates[-1] > 2
+    assert len({cell.batch_size for cell in found}) > 1
+    assert contenders(replace(BASE, optimizer="adamw"), 3)[1:] != found[1:3]
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [(12, [(12, 1), (6, 2), (3, 4)]), (2, [(2, 1)]), (40, [(40, 1), (20, 2), (10, 4)])],
+)
+def test_half_go_on_with_twice_the_seeds(trials: int, expected: list[tuple[int, int]]) -> None:
+    assert list(rungs(trials)) == expected
+
+
+def plan(folder: Path, *cells: Cell) -> Plan:
+    return Plan(
+        setting=SETTING,
+        folder=folder,
+        data_dir=folder,
+        runs=[replace(made_run(), cell=cell) for cell in cells],
+        todo=[],
+        done=[],
+        failed=[],
+        skipped=[],
+        notices=[],
+    )
+
+
+class Trained:
+    """Stands in for training: accuracy grows with the rate, and a run can be cut off."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[float, int]] = []
+        self.stop_after: int | None = None
+
+    def __call__(self, plan: Plan, *_: Any, **__: Any) -> GridOutcome:
+        for run in plan.todo:
+            if self.stop_after is not None and len(self.runs) >= self.stop_after:
+                return GridOutcome(counts=Counter(), interrupted=True)
+            assert run.cell.recipe is not None
+            self.runs.append((run.cell.recipe.lr, run.seed))
+            Store(plan.folder).write(self.record(run.cell, run.seed, run))
+        return GridOutcome(counts=Counter(), interrupted=False)
+
+    def record(self, cell: Cell, seed: int, run: Any) -> Record:
+        assert cell.recipe is not None
+        accuracy = min(0.9, cell.recipe.lr + 0.001 * (seed % 3))
+        made = made_record(seed)
+        assert made.metrics is not None
+        metrics = replace(made.metrics, validation_accuracy=accuracy)
+        return replace(
+            made, run_id=run.id, cell=cell, metrics=metrics, fingerprint=run.fingerprint,
+            versions=run.versions,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
+    made = Trained()
+    monkeypatch.setattr(tuning, "execute", made)
+    return made
+
+
+def search(folder: Path, trials: int = 12) -> list[Found]:
+    return tune(
+        plan(folder, BASE, replace(BASE, augmentation="none")),
+        Search(trials=trials, seeds=5),
+        TextReporter(),
+        command="bench tune",
+        timeout_s=1.0,
+    )
+
+
+def test_the_best_contender_is_found_and_confirmed_on_fresh_seeds(
+    tmp_path: Path, trained: Trained
+) -> None:
+    (found,) = search(tmp_path)
+    best = max(contenders(BASE, 12), key=lambda cell: cell.recipe.lr)  # type: ignore[union-attr]
+    assert found.cell.recipe == best.recipe
+    assert found.verdict == "better"
+    assert found.chosen == found.cell
+    assert len(found.scores) == len(found.default_scores) == 5
+    fresh = {seed for _, seed in trained.runs if seed >= tuning.FRESH}
+    assert fresh == set(range(tuning.FRESH, tuning.FRESH + 5))
+    assert len(trained.runs) == 12 + 6 + 3 * 2 + 2 * 5
+
+
+def test_a_search_that_was_cut_off_goes_on(tmp_path: Path, trained: Trained) -> None:
+    trained.stop_after = 7
+    with pytest.raises(Interrupted):
+        search(tmp_path)
+    trained.stop_after = None
+    search(tmp_path)
+    assert len(trained.runs) == len(set(trained.runs)) == 12 + 6 + 3 * 2 + 2 * 5
+    search(tmp_path)
+    assert len(trained.runs) == 12 + 6 + 3 * 2 + 2 * 5
+
+
+def test_runs_that_did_not_end_well_lose(tmp_path: Path, trained: Trained) -> None:
+    (found,) = search(tmp_path, trials=4)
+    assert tuning._score(None) == 0.0
+    assert tuning._score(replace(made_record(), status="diverged")) == 0.0
+    assert found.cell.test_images == tuning.TEST_IMAGES
+
+
+def made(scores: list[float], default_scores: list[float], *, same: bool = False) -> Found:
+    default = contenders(BASE, 2)
+    return Found(
+        cell=default[0 if same else 1],
+        default=default[0],
+        scores=scores,
+        default_scores=default_scores,
+    )
+
+
+def test_verdicts_need_more_than_noise() -> None:
+    better = made([0.5, 0.51, 0.52], [0.3, 0.31, 0.32])
+    assert better.verdict == "better"
+    assert better.margin == pytest.approx(0.2)
+    assert made([0.3, 0.31, 0.32], [0.5, 0.51, 0.52]).verdict == "worse"
+    close = made([0.3, 0.5], [0.31, 0.48])
+    assert close.verdict == "cannot tell"
+    assert made([0.3], [0.2]).verdict == "cannot tell"
+    assert made([0.3], [0.3], same=True).verdict == "the default won"
+
+
+def test_a_winner_that_fresh_seeds_do_not_bear_out_is_not_chosen() -> None:
+    unlucky = made([0.3, 0.31], [0.4, 0.41])
+    assert unlucky.chosen == unlucky.default
+    assert "found none better" in origin(unlucky, "a machine", "2026-01-01")
+
+
+def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> None:
+    found = [made([0.5, 0.51], [0.3, 0.31])]
+    file = tmp_path / "recipes.json"
+    file.write_text(render(entries(found, "a machine", "2026-01-01")))
+    (entry,) = read(file)
+    assert (entry.architecture, entry.optimizer) == ("cnn4", "sgd")
+    assert entry.batch_size == found[0].cell.batch_size
+    expected = "50.5 % (standard deviation 0.7) on validation over 2 fresh seeds"
+    assert expected in entry.recipe.origin
+    assert "a machine" in entry.recipe.origin
+    assert "| cnn4" in table(found)
+    assert "| better" in table(found)
+    assert BASE.recipe is not None
+    assert BASE.recipe.origin == DEFAULT_ORIGIN
+
+
+def bench_tune(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Any:
+    """`bench tune` over the made plan."""
+    device_is(monkeypatch, Probe(cuda_problem="none"))
+    monkeypatch.setattr(planning, "make", lambda options, report, probe: plan(folder, BASE))
+    return CliRunner().invoke(app.app, ["tune", "--trials", "4", *arguments])
+
+
+def test_the_command_shows_and_saves_what_was_found(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.json"
+    done = bench_tune(monkeypatch, tmp_path, "--save", str(file))
+    assert done.exit_code == 0, done.output
+    assert "| cnn4" in done.stdout
+    assert read(file) == read(tmp_path / "recipes.json")
+    other = {"architecture": "cnn2", "optimizer": "sgd", "batch_size": 8, "lr": 1.0, "origin": "x"}
+    file.write_text(json.dumps([other]))
+    bench_tune(monkeypatch, tmp_path, "--save", str(file))
+    assert [entry.architecture for entry in read(file)] == ["cnn2", "cnn4"]
+
+
+def test_a_stopped_search_ends_with_the_command_that_goes_on(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.stop_after = 1
+    done = bench_tune(monkeypatch, tmp_path)
+    assert done.exit_code == 130
+    assert "bench: interrupted; to go on:" in done.stderr

@@ -1,0 +1,247 @@
+"""The worker: every exception has its status, output goes to the log, it ends when it should.
+
+Memory that ran out is told from other faults, whoever says so and in whatever words.
+"""
+
+import errno
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.executors import worker
+from bench.executors.protocol import EpochDone, Ready, read_message
+from bench.executors.worker import failure, ran_out, serve, status_of, told
+from bench.job import Job, RecordBuilder
+from bench.machine import environment
+from bench.machine.cpu import has_run_in_progress
+from bench.record import Memory
+from bench.training import run as running
+from bench.training.run import Diverged
+from bench.training.setup import Shared
+from pipelines.base import Unsupported
+from pipelines.catalog import Unavailable
+from tests.made import made_cell, made_curve, made_metrics, made_run
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Unsupported("kornia has no Mix"), "skipped"),
+        (Unavailable("no such library"), "skipped"),
+        (Diverged("the loss is nan"), "diverged"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
+        (MemoryError(), "oom"),
+        (RuntimeError("boom"), "crashed"),
+        (ValueError("boom"), "crashed"),
+        (OSError(28, "No space left on device"), "crashed"),
+    ],
+)
+def test_every_exception_has_a_status(error: Exception, status: str) -> None:
+    assert status_of(error) == status
+
+
+def test_a_failure_has_the_message_the_end_of_the_traceback_and_the_log() -> None:
+    def deep(left: int) -> None:
+        if not left:
+            raise ValueError("boom\nsecond line")
+        deep(left - 1)
+
+    with pytest.raises(ValueError, match="boom") as caught:
+        deep(100)
+    found = failure(caught.value, Path("/results/group/logs/0123.log"))
+    assert (found.type, found.message) == ("ValueError", "boom\nsecond line")
+    lines = found.traceback.splitlines()
+    assert len(lines) <= 40
+    assert lines[-2:] == ["ValueError: boom", "second line"]
+    assert found.log == "logs/0123.log"
+
+
+def test_a_failure_without_words_is_named_by_its_type() -> None:
+    assert failure(MemoryError(), Path("x.log")).message == "MemoryError"
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setattr(worker, "redirect_output", lambda log: None)  # this process keeps its own
+    return Job(run=made_run(), folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="known on Linux only")
+def test_others_see_that_a_run_is_at_work(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
+        seen.append(has_run_in_progress(Path("/proc/self")))
+        raise ValueError("and no longer when it fails")
+
+    monkeypatch.setattr(running, "train", train)
+    serve(job, Shared(), BytesIO(), import_s=1.0)
+    assert [*seen, has_run_in_progress(Path("/proc/self"))] == [True, False]
+
+
+def test_a_run_that_ends_well_is_told_point_by_point(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
+        for point in made_curve(2, 100, 0.5):
+            draft.curve.append(point)
+            on_point(point)  # type: ignore[operator]
+        draft.metrics = made_metrics(0.5, None)
+
+    monkeypatch.setattr(running, "train", train)
+    stream = BytesIO()
+    record = serve(job, Shared(), stream, import_s=1.5)
+    assert (record.status, record.error) == ("ok", None)
+    assert record.timings.import_s == 1.5
+    told = [read_message(line) for line in stream.getvalue().splitlines()]
+    assert all(isinstance(message, EpochDone) for message in told)
+    assert [message.point for message in told] == list(record.curve)  # type: ignore[union-attr]
+    assert all(message.memory.host_gib > 0 for message in told)  # type: ignore[union-attr]
+    assert list(Path(job.folder).glob("tensorboard/*/events.out.tfevents.*"))
+
+
+def test_a_run_that_raises_keeps_what_is_known_of_it(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
+        draft.curve += made_curve(1, 100, 0.5)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(running, "train", train)
+    record = serve(job, Shared(), BytesIO(), import_s=0.0)
+    assert record.status == "oom"
+    assert record.error is not None
+    assert record.error.type == "OutOfMemoryError"
+    assert len(record.curve) == 1
+    assert "CUDA out of memory" in capsys.readouterr().err
+
+
+def test_a_worker_ends_with_its_input_and_imports_nothing_from_the_present_folder(
+    tmp_path: Path,
+) -> None:
+    for name in ("bench", "pipelines", "architectures", "torch"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('another package')")
+    done = subprocess.run(
+        environment.python_module("bench.executors.worker"),
+        env=environment.python_environment(),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert isinstance(read_message(line), Ready)
+
+
+IMPORTING = """
+import sys
+from io import BytesIO
+from pathlib import Path
+from bench import worker
+from tests.made_cluster import tiny_job
+
+shared = worker.ready()
+before = {name.partition(".")[0] for name in sys.modules}
+worker.redirect_output = lambda log: None
+record = worker.serve(tiny_job(Path(sys.argv[1])), shared, BytesIO(), 0.0)
+print(record.status, *{name.partition(".")[0] for name in sys.modules} - before)
+"""
+
+
+def test_a_run_imports_no_library_that_the_worker_has_not(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, str(tmp_path)],
+        env=environment.python_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["ok"], done.stdout + done.stderr
+
+
+REDIRECTED = """
+import ctypes, os, sys
+from pathlib import Path
+from bench.executors.worker import redirect_output
+print("before")
+redirect_output(Path("logs/a.log"))
+print("from Python", flush=True)
+print("an error", file=sys.stderr)
+os.system("echo from a child")
+redirect_output(Path("logs/b.log"))
+print("of the next run", flush=True)
+"""
+
+
+def test_what_is_printed_goes_to_the_log_of_its_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [environment.python_module("x")[0], "-c", REDIRECTED],
+        env=environment.python_environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "before\n"
+    assert done.stderr == ""
+    first = (tmp_path / "logs" / "a.log").read_text().splitlines()
+    assert sorted(first) == ["an error", "from Python", "from a child"]
+    assert (tmp_path / "logs" / "b.log").read_text() == "of the next run\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate"
+                     " memory: you tried to allocate 8 bytes. Error code 12"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA runtime API error cudaErrorMemoryAllocation (2)"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)  # fmt: skip
+def test_it_ran_out(error: Exception) -> None:
+    assert ran_out(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        ValueError("out of memory"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_it_did_not(error: Exception) -> None:
+    assert not ran_out(error)
+
+
+def test_what_is_said_of_a_gpu() -> None:
+    cell = made_cell(batch_size=512, width=1.0)
+    peak = Memory(host_gib=2.0, torch_gib=77.5, device_gib=79.0)
+    headline, said = told(torch.OutOfMemoryError("CUDA out of memory."), cell, peak).split("\n")
+    assert headline == (
+        "out of memory with batch size 512, peak 77.50 GiB of tensors on the GPU, 79.00 GiB in use "
+        "on the GPU, 2.00 GiB of the process; the batch is never changed unasked: --set "
+        "batch_size=256 or --set width=0.5 makes a cell that needs less"
+    )
+    assert said == "CUDA out of memory."
+
+
+def test_what_is_said_of_one_image_of_which_nothing_is_known() -> None:
+    text = told(MemoryError(), made_cell(batch_size=1, width=1.0), Memory())
+    assert text == (
+        "out of memory with batch size 1; the batch is never changed unasked: --set width=0.5 "
+        "makes a cell that needs less\nMemoryError"
+    )

@@ -1,0 +1,182 @@
+"""Grids: the default one is everything it says, nothing twice, seeds in a useful order."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from bench.cell import Cell
+from bench.errors import UsageError
+from bench.grid import config, registry
+from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.grids import GRIDS, cells_of, runs_of, unique
+from pipelines import augmentations, building
+from pipelines.building import canonical_name
+from pipelines.catalog import Unavailable, UnknownName
+from tests.made import made_cell
+
+CPU = GridConfig(
+    source="shapes",
+    scale="cpu",
+    device="cpu",
+    precision="fp32",
+    compile=False,
+    budget=BUDGETS["cpu"],
+)
+GPU = replace(
+    CPU,
+    source="cifar10",
+    scale="full",
+    device="cuda",
+    precision="bf16",
+    compile=True,
+    budget=BUDGETS["full"],
+)
+
+
+def axes(cell: Cell) -> tuple[str, str, str, str]:
+    return cell.architecture, cell.optimizer, cell.augmentation, cell.pipeline
+
+
+@pytest.mark.parametrize("setting", [CPU, GPU], ids=["cpu", "gpu"])
+def test_the_default_grid_is_all_defaults_through_kornia_and_a_slice_over_pipelines(
+    setting: GridConfig,
+) -> None:
+    kinds = ("architectures", "optimizers", "augmentations")
+    architectures, optimizers, augmentations = map(registry.defaults, kinds)
+    assert len(architectures) >= 6
+    assert len(optimizers) >= 3
+    assert len(augmentations) >= 3
+    kornia = canonical_name("kornia")
+    through_kornia = set(product(architectures, optimizers, augmentations, [kornia]))
+    pipelines = [canonical_name(name) for name in building.catalog.entries]
+    assert len(set(pipelines)) >= 3
+    across = set(product(["cnn4"], ["sgd"], augmentations, pipelines))
+    cells = cells_of("default", setting)
+    assert {axes(cell) for cell in cells} == through_kornia | across
+    assert len(set(cells)) == len(cells)
+
+
+def test_all_cells_of_a_grid_have_its_setting_and_one_budget() -> None:
+    for cell in cells_of("default", GPU):
+        assert (cell.source, cell.scale, cell.device) == ("cifar10", "full", "cuda")
+        assert (cell.precision, cell.compile, cell.protocol) == ("bf16", True, "validation")
+        budget = GPU.budget
+        for name in budget.__dataclass_fields__:
+            assert getattr(cell, name) == getattr(budget, name)
+
+
+def test_the_cpu_budget_is_a_part_of_the_full_one() -> None:
+    small, full = BUDGETS["cpu"], BUDGETS["full"]
+    assert small.width < full.width
+    assert small.epochs < full.epochs
+    assert (full.train_images, full.validation_images) == (None, None)
+    assert small.train_images is not None
+    assert small.train_images < 45_000
+
+
+def test_smoke_touches_every_pipeline_and_optimizer_of_the_default_grid_and_is_small() -> None:
+    smoke, default = cells_of("smoke", CPU), cells_of("default", CPU)
+    for axis in ("pipeline", "optimizer"):
+        assert {getattr(cell, axis) for cell in smoke} == {getattr(cell, axis) for cell in default}
+    steps = sum(cell.epochs * (cell.train_images or 0) // cell.batch_size for cell in smoke)
+    assert 0 < steps < 100
+    assert all(registry.versions(cell) for cell in smoke)
+
+
+def test_the_pipelines_grid_has_two_nets_under_every_policy_and_every_mode() -> None:
+    cells = cells_of("pipelines", CPU)
+    assert len(set(cells)) == len(cells)
+    assert {cell.architecture for cell in cells} == {"cnn4", "resnet18"}
+    assert {cell.augmentation for cell in cells} == set(augmentations.catalog.entries)
+    named = {cell.pipeline for cell in cells}
+    assert {"native", "native[eager]", "kornia", "kornia[compiled]", "dali"} <= named
+    assert any(name.startswith("torchvision[workers=") for name in named)
+    assert len(cells) == 2 * len(augmentations.catalog.entries) * len(named)
+
+
+def test_the_grids_of_one_axis_have_all_of_it() -> None:
+    of_optimizers = cells_of("optimizers", CPU)
+    assert {cell.optimizer for cell in of_optimizers} == set(
+        registry.CATALOGS["optimizers"].entries
+    )
+    assert len({cell.architecture for cell in of_optimizers}) == 3
+    of_nets = cells_of("architectures", CPU)
+    assert {cell.architecture for cell in of_nets} == set(
+        registry.CATALOGS["architectures"].entries
+    )
+    assert {cell.optimizer for cell in of_nets} == {"sgd", "adamw"}
+
+
+def test_the_speedrun_grid_follows_the_records_protocol() -> None:
+    cells = cells_of("speedrun", GPU)
+    assert {(cell.protocol, cell.eval_views) for cell in cells} == {("speedrun", 6)}
+    epochs = {cell.architecture: cell.epochs for cell in cells}
+    assert epochs == {"airnet94": 8, "airnet96": 45, "resnet9": 24, "resnet18": 30}
+    assert {cell.epochs for cell in cells_of("speedrun", CPU)} == {BUDGETS["cpu"].epochs}
+
+
+def test_the_first_experiment_has_five_nets_two_optimizers_two_budgets() -> None:
+    cells = cells_of("seed", CPU)
+    assert len(cells) == 5 * 2 * 2
+    assert {cell.epochs for cell in cells} == {5, 25}
+    assert {cell.optimizer for cell in cells} == {"sgd", "adam"}
+    assert all(cell.recipe is not None and cell.recipe.label_smoothing == 0 for cell in cells)
+
+
+def test_every_grid_is_named_as_it_is_filed() -> None:
+    assert all(name == entry.name and entry.why for name, entry in GRIDS.items())
+
+
+def test_an_unknown_grid_gets_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown grid 'defualt': did you mean default"):
+        cells_of("defualt", CPU)
+
+
+def test_a_pipeline_that_cannot_be_imported_keeps_its_cells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unavailable(spelling: str) -> str:
+        raise Unavailable("no such library")
+
+    monkeypatch.setattr(config, "canonical_name", unavailable)
+    assert CPU.cell("cnn2", "sgd", "none", "kornia").pipeline == "kornia"
+
+
+def test_a_pipeline_that_nobody_has_is_told() -> None:
+    with pytest.raises(UnknownName, match="kornja"):
+        CPU.cell("cnn2", "sgd", "none", "kornja")
+
+
+def test_unique_keeps_first_places() -> None:
+    one, other = made_cell(), made_cell(epochs=9)
+    assert unique([one, other, one]) == [one, other]
+
+
+def test_runs_without_compilation_take_whole_seeds_in_turn() -> None:
+    cells = [made_cell(architecture=name) for name in ("resnet34", "resnet18")]
+    runs = runs_of(cells, seeds=range(2), fingerprint="f00d")
+    assert [(run.cell.architecture, run.seed) for run in runs] == [
+        ("resnet34", 0),
+        ("resnet18", 0),
+        ("resnet34", 1),
+        ("resnet18", 1),
+    ]
+    assert {run.fingerprint for run in runs} == {"f00d"}
+    assert runs[0].versions == registry.versions(cells[0])
+    assert len({run.id for run in runs}) == 4
+
+
+def test_runs_that_share_a_compiled_net_stand_together_seed_by_seed() -> None:
+    cells = [
+        made_cell(architecture=architecture, optimizer=optimizer, compile=True)
+        for optimizer in ("sgd", "adamw")
+        for architecture in ("resnet34", "resnet18")
+    ]
+    runs = runs_of(cells, seeds=range(2), fingerprint="")
+    assert [(run.cell.architecture, run.seed, run.cell.optimizer) for run in runs] == [
+        (architecture, seed, optimizer)
+        for architecture in ("resnet34", "resnet18")
+        for seed in (0, 1)
+        for optimizer in ("sgd", "adamw")
+    ]

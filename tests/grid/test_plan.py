@@ -1,0 +1,310 @@
+"""From what was asked for to what is left to do: choices, notices, errors, and the sorting."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.grid import plan as planning
+from bench.grid import registry
+from bench.grid.config import BUDGETS, GridConfig, RunOptions
+from bench.grid.plan import Plan, choose_cells, choose_device, choose_setting, sort_out
+from bench.machine.environment import Probe
+from bench.record import Conditions
+from bench.store.store import Store
+from pipelines.building import canonical_name
+from pipelines.catalog import UnknownName
+from tests.made import made_failure, made_record, made_run
+
+NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
+GPU = Probe(torch="2.11", cuda=True, gpu="NVIDIA H100", bf16=True, compiler=True)
+NO_COMPILER = replace(NO_GPU, compiler=False, compiler_problem="no C++ compiler found")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (RunOptions(grid="defualt"), "unknown grid 'defualt': did you mean default?"),
+        (
+            RunOptions(device="gpu"),
+            "unknown value of --device 'gpu': did you mean cpu? known are auto, cpu, cuda",
+        ),
+        (RunOptions(scale="ful"), "unknown value of --scale 'ful': did you mean full?"),
+        (RunOptions(precision="fp16"), "unknown value of --precision 'fp16': did you mean"),
+        (RunOptions(seeds=0), "--seeds is at least 1, got 0"),
+        (RunOptions(epochs=-1), "--epochs is at least 1, got -1"),
+        (RunOptions(target=90), "--target is a share in (0, 1], as in 0.9 for 90 %, got 90"),
+        (RunOptions(target=0.0), "--target is a share in (0, 1]"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_the_machine_is_looked_at(
+    options: RunOptions, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning.environment, "probe", lambda: pytest.fail("looked"))
+    with pytest.raises(UsageError) as caught:
+        planning.make(options, print)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "probe", "device", "noticed"),
+    [
+        ("auto", GPU, "cuda", False),
+        ("cuda", GPU, "cuda", False),
+        ("cpu", GPU, "cpu", False),
+        ("auto", NO_GPU, "cpu", True),
+        ("cpu", NO_GPU, "cpu", False),
+    ],
+)
+def test_the_device_is_the_gpu_where_one_works_and_a_lack_is_noticed(
+    asked: str, probe: Probe, device: str, noticed: bool
+) -> None:
+    notices: list[str] = []
+    assert choose_device(asked, probe, notices) == device
+    assert bool(notices) is noticed
+    assert all("No GPU (no NVIDIA driver): running on the CPU" in text for text in notices)
+
+
+def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "gpu_told", lambda probe: "it is unplugged -> plug it in")
+    with pytest.raises(UsageError) as caught:
+        choose_device("cuda", NO_GPU, [])
+    assert str(caught.value) == (
+        "--device cuda: no GPU can be used here: no NVIDIA driver. "
+        "bench doctor says: it is unplugged -> plug it in. Or leave --device out to use the CPU."
+    )
+
+
+def setting(probe: Probe = NO_GPU, device: str = "cpu", **options: Any) -> GridConfig:
+    return choose_setting(RunOptions(**options), probe, device)
+
+
+def test_a_gpu_gets_the_full_scale_bf16_and_compiled_nets() -> None:
+    found = setting(GPU, "cuda")
+    assert (found.scale, found.precision, found.compile) == ("full", "bf16", True)
+    assert found.budget == BUDGETS["full"]
+    assert setting(replace(GPU, bf16=False), "cuda").precision == "fp32"
+
+
+def test_a_cpu_gets_its_own_scale_in_fp32_without_compilation() -> None:
+    found = setting()
+    assert (found.scale, found.precision, found.compile) == ("cpu", "fp32", False)
+    assert found.budget == BUDGETS["cpu"]
+    assert (found.source, found.device) == ("auto", "cpu")
+
+
+def test_what_is_asked_for_beats_what_is_usual() -> None:
+    found = setting(scale="full", precision="bf16", compile=True, target=0.5)
+    assert (found.scale, found.precision, found.compile) == ("full", "bf16", True)
+    assert found.budget == replace(BUDGETS["full"], target_accuracy=0.5)
+    found = setting(GPU, "cuda", scale="cpu", compile=False)
+    assert (found.scale, found.compile, found.device) == ("cpu", False, "cuda")
+
+
+def test_compilation_that_cannot_work_is_refused_only_where_it_is_wanted() -> None:
+    assert not setting(NO_COMPILER).compile
+    assert not setting(replace(GPU, compiler_problem="no C compiler found"), "cuda").compile
+    with pytest.raises(UsageError) as caught:
+        setting(NO_COMPILER, compile=True)
+    assert str(caught.value) == (
+        "torch.compile cannot work here: no C++ compiler found. "
+        "Run `bench doctor` for what to do, or add --no-compile."
+    )
+
+
+def test_cells_go_through_the_pipeline_that_was_asked_for_once_each() -> None:
+    cells = choose_cells(RunOptions(pipeline="kornia[compiled]"), setting())
+    assert {cell.pipeline for cell in cells} == {canonical_name("kornia[compiled]")}
+    assert len(set(cells)) == len(cells)
+    kinds = ("architectures", "optimizers", "augmentations")
+    architectures, optimizers, augmentations = (len(registry.defaults(kind)) for kind in kinds)
+    assert len(cells) == architectures * optimizers * augmentations
+
+
+def test_any_axis_and_the_epochs_can_be_asked_for() -> None:
+    options = RunOptions(architecture="cnn2", optimizer="muon", augmentation="color", epochs=9)
+    cells = choose_cells(replace(options, pipeline="native", select="native"), setting())
+    (cell,) = cells
+    assert cell.name == "cnn2/muon/color/native"
+    assert cell.epochs == 9
+    assert cell.recipe is not None
+    assert dict(cell.recipe.options).keys() >= {"momentum"}  # muon's own, not those it replaced
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            RunOptions(architecture="resnet81"),
+            "unknown architecture 'resnet81': did you mean resnet18",
+        ),
+        (RunOptions(optimizer="sdg"), "unknown optimizer 'sdg': did you mean sgd"),
+        (RunOptions(augmentation="flipcrop"), "unknown augmentation 'flipcrop'"),
+    ],
+)
+def test_an_entry_that_there_is_not_is_told(options: RunOptions, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
+        choose_cells(options, setting())
+
+
+def test_changes_reach_the_chosen_cells_only() -> None:
+    options = RunOptions(select="sgd and cnn4", changes=("optimizer.momentum=0.8",))
+    cells = choose_cells(options, setting())
+    assert cells
+    assert all(dict(cell.recipe.options)["momentum"] == 0.8 for cell in cells if cell.recipe)
+    with pytest.raises(UsageError, match="option of the optimizer adamw 'momentum'"):
+        choose_cells(replace(options, select="cnn4"), setting())
+
+
+def test_a_pipeline_that_there_is_not_is_told() -> None:
+    with pytest.raises(UnknownName, match="unknown pipeline 'kornja': did you mean kornia"):
+        choose_cells(RunOptions(pipeline="kornja"), setting())
+    with pytest.raises(UsageError, match="--pipeline: unknown option of kornia 'compile'"):
+        choose_cells(RunOptions(pipeline="kornia[compile]"), setting())
+
+
+def test_cells_are_selected() -> None:
+    cells = choose_cells(RunOptions(select="resnet18 and not sgd"), setting())
+    assert {cell.architecture for cell in cells} == {"resnet18"}
+    assert "sgd" not in {cell.optimizer for cell in cells}
+
+
+def made_plan(folder: Path, seeds: int) -> Plan:
+    return Plan(
+        setting=setting(),
+        folder=folder,
+        data_dir=folder,
+        runs=[made_run(seed) for seed in range(seeds)],
+        todo=[],
+        done=[],
+        failed=[],
+        skipped=[],
+        notices=[],
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "place", "place_when_retrying"),
+    [
+        (None, "todo", "todo"),
+        ("ok", "done", "done"),
+        ("crashed", "failed", "todo"),
+        ("oom", "failed", "todo"),
+        ("diverged", "failed", "todo"),
+        ("timeout", "failed", "todo"),
+        ("interrupted", "todo", "todo"),
+        ("skipped", "todo", "todo"),
+    ],
+)
+def test_a_run_is_sorted_by_its_record(
+    tmp_path: Path, status: str | None, place: str, place_when_retrying: str
+) -> None:
+    if status is not None:
+        Store(tmp_path).write(made_record() if status == "ok" else made_failure(status=status))
+    for retry, expected in ((False, place), (True, place_when_retrying)):
+        found = sort_out(made_plan(tmp_path, 1), retry, pytest.fail)
+        places = {name for name in ("todo", "done", "failed", "skipped") if getattr(found, name)}
+        assert places == {expected}
+
+
+def test_runs_that_cannot_run_here_are_skipped_unless_they_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning.registry, "problem", lambda cell: "kornia is not installed")
+    Store(tmp_path).write(made_record(0))
+    Store(tmp_path).write(made_failure(1))
+    found = sort_out(made_plan(tmp_path, 3), False, pytest.fail)
+    assert [record.seed for record in found.done] == [0]
+    assert [(run.seed, reason) for run, reason in found.skipped] == [
+        (1, "kornia is not installed"),
+        (2, "kornia is not installed"),
+    ]
+    assert found.todo == found.failed == []
+
+
+def test_runs_that_were_timed_beside_others_are_done_again_alone_if_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = {2: 3, 1: 0, 0: None}
+    for seed, count in beside.items():
+        conditions = Conditions(neighbours=count)
+        Store(tmp_path).write(made_record(seed, record={"conditions": conditions}))
+    told: list[str] = []
+    found = sort_out(made_plan(tmp_path, 4), False, told.append)
+    assert ([run.seed for run in found.todo], told) == ([3], [])
+    found = sort_out(made_plan(tmp_path, 4), False, told.append, alone=True)
+    assert [run.seed for run in found.todo] == [2, 3]
+    assert [record.seed for record in found.done] == [0, 1]
+    (line,) = told
+    assert line.startswith("1 run was timed beside others")
+    monkeypatch.setattr(planning.registry, "problem", lambda cell: "kornia is not installed")
+    found = sort_out(made_plan(tmp_path, 3), False, told.append, alone=True)
+    assert len(found.done) == 3, "what cannot be done again is not taken back"
+
+
+def test_a_damaged_record_is_told_and_its_run_is_to_do(tmp_path: Path) -> None:
+    path = Store(tmp_path).record_path(made_run().id)
+    Store(tmp_path).write(made_record())
+    path.write_bytes(path.read_bytes()[:-20])
+    told: list[str] = []
+    found = sort_out(made_plan(tmp_path, 1), False, told.append)
+    assert [run.id for run in found.todo] == [made_run().id]
+    assert str(path) in told[0]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Pretends a probe and what the sources answer."""
+
+    def pretend(probe: Probe, source: str, problem: str = "") -> None:
+        monkeypatch.setattr(planning.environment, "probe", lambda: probe)
+        monkeypatch.setattr(planning.environment, "machine_name", lambda device: f"my-{device}")
+        sources = SimpleNamespace(
+            default_data_dir=lambda: tmp_path / "data",
+            resolve=lambda asked, data_dir, report: (source, problem),
+            load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
+        )
+        monkeypatch.setattr(planning, "sources", sources)
+
+    return pretend
+
+
+def test_a_plan_is_made_and_writes_nothing(
+    machine: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(NO_GPU, "cifar10")
+    out = tmp_path / "out"
+    plan = planning.make(RunOptions(out=out, seeds=2, select="cnn4"), print)
+    assert plan.folder == out / "my-cpu_cifar10_cpu"
+    assert plan.data_dir == tmp_path / "data"
+    assert {run.seed for run in plan.runs} == {0, 1}
+    assert {run.fingerprint for run in plan.runs} == {"f00d"}
+    assert plan.todo == plan.runs
+    assert not out.exists()
+    assert [text[:6] for text in plan.notices] == ["No GPU"]
+
+
+def test_a_stand_in_for_cifar_is_a_notice(machine: Callable[..., None], tmp_path: Path) -> None:
+    machine(GPU, "shapes", "no mirror answered")
+    plan = planning.make(RunOptions(out=tmp_path), print)
+    assert {run.cell.source for run in plan.runs} == {"shapes"}
+    (notice,) = plan.notices
+    assert "CIFAR-10 cannot be had here (no mirror answered)" in notice
+    assert "'shapes'" in notice
+    assert plan.folder.name == "my-cuda_shapes_full"
+
+
+def test_a_wrong_selection_is_told_before_anything_is_fetched(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(NO_GPU, "shapes")
+    for name in ("resolve", "load"):
+        monkeypatch.setattr(planning.sources, name, lambda *args, **kwargs: pytest.fail("fetched"))
+    with pytest.raises(UsageError, match="did you mean resnet18"):
+        planning.make(RunOptions(select="resnt18"), print)

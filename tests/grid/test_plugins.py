@@ -1,0 +1,327 @@
+"""Entries from outside: they join, they identify runs by their code, and they leave again."""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from architectures import Architecture
+from bench.again import again
+from bench.cell import Run, plugins_of
+from bench.cli import app
+from bench.cli.run import options_of
+from bench.grid import grids, registry
+from bench.grid import plan as planning
+from bench.grid.plugins import as_recorded, joined, origin_of, used
+from bench.machine.environment import Probe
+from bench.report.matrix import build
+from bench.report.table import render
+from bench.retyped import given_all, typed_words
+from bench.store.codec import decode, encode
+from bench.store.store import Store
+from pipelines.catalog import Unavailable, UnknownName
+from tests.made import made_cell, made_record
+from tests.made_device import device_is
+from tests.made_plugins import ROOT, distribution, doc_block, net, write
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of its own, a machine that is not asked, and modules that are forgotten."""
+    monkeypatch.chdir(tmp_path)
+    device_is(monkeypatch, Probe(cuda_problem="none"))
+    before = set(sys.modules)
+    yield
+    assert not grids.JOINED
+    assert not any(vars(catalog).get("_joined") for catalog in registry.CATALOGS.values())
+    for name in set(sys.modules) - before:
+        if name.startswith(("team", "mine")):
+            del sys.modules[name]
+
+
+def bench(line: str) -> Result:
+    """A command of the docs, in this process."""
+    return CliRunner().invoke(app.app, shlex.split(line)[1:])
+
+
+def run_of(architecture: str) -> Run:
+    cell = made_cell(architecture=architecture)
+    return Run(cell=cell, seed=0, versions=registry.versions(cell), fingerprint="f00d")
+
+
+def test_the_example_of_the_docs_does_what_the_docs_say(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": doc_block("python")})
+    listed, ran, dry, table, verified = (bench(line) for line in doc_block("sh").splitlines())
+
+    assert (listed.exit_code, ran.exit_code, dry.exit_code) == (0, 0, 0), ran.output
+    for name in ("one_layer", "adagrad", "mirrored", "mirrors", "mine"):
+        assert f"\n  {name} " in listed.output
+    assert str(origin_of("mine.py")) in listed.output
+
+    (folder,) = (tmp_path / "results").iterdir()
+    records = {record.cell.name: record for record in Store(folder).records()}
+    ours = records["one_layer/adagrad/mirrored/mirrors"]
+    theirs = records["one_layer/sgd/mirrored/native"]
+    assert {record.status for record in records.values()} == {"ok"}
+    version = f"1 of {origin_of('mine.py')}"
+    assert set(ours.versions.values()) == {version}
+    assert theirs.versions == {
+        "architecture": version, "augmentation": version, "optimizer": 1, "pipeline": 1
+    }  # fmt: skip
+    assert ours.augmentation_draws == {"HorizontalFlip": "per sample"}
+
+    assert "one_layer/adamw/flip_crop/kornia" in dry.output
+    assert table.exit_code == 0
+    assert "mirrors" in table.output
+    assert verified.exit_code == 0
+    assert "2 ok" in verified.output  # without an op, and with the one that it has
+
+
+def test_the_net_of_the_docs_has_as_many_parameters_as_it_says(tmp_path: Path) -> None:
+    import architectures
+
+    write(tmp_path, {"mine.py": doc_block("python")})
+    with used(["mine.py"]):
+        built = architectures.build("one_layer")
+        stated = architectures.get("one_layer").parameters
+    assert sum(parameter.numel() for parameter in built.parameters()) == stated
+    with pytest.raises(UnknownName, match="one_layer"):
+        architectures.get("one_layer")
+
+
+def test_a_changed_file_is_another_run_and_a_moved_one_the_same(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": net(), "moved/mine.py": net(), "changed/mine.py": net() + "#"})
+    ids = []
+    for place in ("mine.py", "moved/mine.py", "changed/mine.py"):
+        with used([place]):
+            ids.append(run_of("team_net").id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_runs_of_the_suites_own_entries_keep_their_ids(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": net()})
+    before = run_of("cnn4")
+    with used(["mine.py"]):
+        beside = run_of("cnn4")
+        assert beside.worker_key != run_of("team_net").worker_key
+    assert (beside.id, beside.plugins) == (before.id, ())
+    reference = ROOT / "results" / "reference"
+    for path in list(reference.rglob("records/*.json"))[:20]:
+        record = decode(path.read_bytes())
+        run = Run(
+            cell=record.cell,
+            seed=record.seed,
+            versions=record.versions,
+            fingerprint=record.fingerprint,
+        )
+        assert run.id == record.run_id == path.stem
+
+
+def test_a_package_counts_with_all_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path,
+        {
+            "team_a/__init__.py": "",
+            "team_a/nets.py": "from team_a.parts import NAME\n"
+            + net().replace("'team_net'", "NAME"),
+            "team_a/parts.py": "NAME = 'team_net'\n",
+            "team_a/notes.txt": "",
+        },
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    first = origin_of("team_a.nets")
+    assert "team_a" not in sys.modules  # nothing was run to tell
+    with used(["team_a.nets"]) as plugins:
+        assert run_of("team_net").plugins == (str(first),)
+    assert plugins.loaded[0].names == {"architectures": ["team_net"]}
+    write(tmp_path, {"team_a/notes.txt": "to do", "team_a/__pycache__/x.cpython-311.pyc": "x"})
+    assert origin_of("team_a.nets") == first
+    write(tmp_path, {"team_a/parts.py": "NAME = 'team_net' \n"})
+    assert origin_of("team_a.nets").digest != first.digest
+
+
+def test_what_a_plugin_imports_is_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path,
+        {
+            "team_b.py": net("team_b_net"),
+            "mine.py": "from architectures.resnet import *\nfrom architectures import resnet\n"
+            "resnet18 = next(v for v in vars(resnet).values() if getattr(v, 'name', '') == "
+            "'resnet18')\nfrom team_b import net as theirs\nfrom bench.grid.grids import GRIDS\n"
+            "smoke = GRIDS['smoke']\n" + net(),
+        },
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with used(["team_b", "mine.py"]) as plugins:
+        assert [plugin.names for plugin in plugins.loaded] == [
+            {"architectures": ["team_b_net"]},
+            {"architectures": ["team_net"]},
+        ]
+
+
+def test_one_that_is_named_twice_is_there_once(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": net()})
+    with used(["mine.py", str(tmp_path / "mine.py")]) as plugins:
+        assert len(plugins.loaded) == 1
+
+
+def test_an_entry_that_is_a_default_is_in_the_default_grid(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": net(default=True)})
+    with used(["mine.py"]):
+        assert "team_net" in registry.defaults("architectures")
+        done = options_of(["--plugin", "mine.py", "-k", "team_net", "--device", "cpu"])
+        cells = planning.choose_cells(done, planning.choose_setting(done, Probe(), "cpu"))
+    assert {cell.architecture for cell in cells} == {"team_net"}
+    assert "team_net" not in registry.defaults("architectures")
+
+
+def test_installed_plugins_need_no_flag_and_a_broken_one_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path,
+        {
+            "team_c.py": net(),
+            "team_d.py": "import a_library_that_nobody_has",
+            "team_e.py": net("resnet18"),
+        },
+    )
+    points = {"nets": "team_c", "lost": "team_d", "taken": "team_e", "part": "team_c:net"}
+    distribution(tmp_path, points | {"gone": "team_gone"})
+    monkeypatch.syspath_prepend(tmp_path)
+    listed = bench("bench list")
+    assert listed.exit_code == 0
+    assert "\n  team_net " in listed.output
+    kept, section = listed.output.split("\nplugins\n")
+    assert "\n  cnn4 " in kept
+    said = dict(line.strip().split(": ", 1) for line in section.splitlines())
+    assert said[str(origin_of("team_c"))] == "architectures team_net"
+    reasons = {name: why for name, why in said.items() if "team-parts 1.2" in name}
+    assert {name.split()[0] for name in reasons} == {"lost", "taken", "part", "gone"}
+    assert "No module named 'a_library_that_nobody_has'" in reasons["lost of team-parts 1.2"]
+    assert "is taken by architectures/resnet.py" in reasons["taken of team-parts 1.2"]
+    assert "no module of that name" in reasons["gone of team-parts 1.2"]
+    assert "team_c:net is no module" in reasons["part of team-parts 1.2"]
+    with used([]) as plugins:
+        assert len(plugins.told()) == 4
+
+
+def test_a_worker_refuses_what_is_not_as_it_was(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": net()})
+    origin = origin_of("mine.py")
+    places = {str(origin): origin.place}
+    with joined(places):
+        assert str(origin) in str(registry.versions(made_cell(architecture="team_net")))
+    write(tmp_path, {"mine.py": net() + "\n"})
+    with (
+        pytest.raises(Unavailable, match=r"mine\.py cannot be used: it was changed"),
+        joined(places),
+    ):
+        pass
+    (tmp_path / "mine.py").unlink()
+    with pytest.raises(Unavailable, match="there is no such file"), joined(places):
+        pass
+
+
+def test_the_command_that_trains_it_again_names_the_plugin(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": net()})
+    words = ["--plugin", "mine.py", "--architecture", "team_net", "-k", "sgd and flip_crop"]
+    words += ["--source", "shapes", "--device", "cpu", "--scale", "cpu"]
+    with used(["mine.py"]):
+        options = options_of(words)
+        cell = planning.choose_cells(options, planning.choose_setting(options, Probe(), "cpu"))[0]
+        run = Run(cell=cell, seed=3, versions=registry.versions(cell), fingerprint="f00d")
+    record = replace(
+        made_record(3), run_id=run.id, cell=cell, versions=run.versions,
+        command=shlex.join(["bench", "run", *words]),
+    )  # fmt: skip
+    found = again(record, tmp_path, options_of)
+    assert found.options is not None
+    assert found.note == ""
+    assert given_all(typed_words(found.command), "--plugin") == ["mine.py"]
+    with used(found.options.plugins):
+        setting = planning.choose_setting(found.options, Probe(), "cpu")
+        assert planning.choose_cells(found.options, setting) == [cell]
+
+    write(tmp_path, {"mine.py": "raise SystemExit('run, though it is another file')"})
+    changed = again(record, tmp_path, options_of)
+    assert changed.options is None
+    assert "--plugin mine.py" in changed.command
+    assert plugins_of(run.versions)[0] in changed.note
+
+
+def test_a_record_is_found_by_what_is_installed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"team_f.py": net()})
+    distribution(tmp_path, {"nets": "team_f"})
+    monkeypatch.syspath_prepend(tmp_path)
+    origin = origin_of("team_f")
+    assert as_recorded([str(origin)], []) == {str(origin): "team_f"}
+    assert as_recorded(["team_f 0000000000000000"], ["nowhere.py"]) is None
+    assert as_recorded([], []) == {}
+
+
+def test_a_table_needs_no_plugin_and_tells_their_versions_apart() -> None:
+    cell = {"architecture": "team_net"}
+    versions = {"optimizer": 1, "augmentation": 1, "pipeline": 1}
+    old, new, own = (
+        made_record(seed, record={"run_id": f"{seed:016x}", "versions": versions | changed}, **cell)
+        for seed, changed in enumerate(
+            (
+                {"architecture": "1 of mine.py 00000000000000aa"},
+                {"architecture": "1 of mine.py 00000000000000bb"},
+                {"architecture": 1},
+            )
+        )
+    )
+    assert decode(encode(old)).versions == old.versions
+    text = render(build([old, new, own]), "md")
+    rows = [line for line in text.splitlines() if "| team_net" in line]
+    assert len(rows) == 3
+    assert sum("mine.py 00000000000000aa" in row for row in rows) == 1
+    assert sum("mine.py 00000000000000bb" in row for row in rows) == 1
+    assert "architecture v1" not in text
+
+
+def test_tables_and_help_import_no_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"team_g.py": "from pathlib import Path\nPath('imported').touch()\n" + net()})
+    distribution(tmp_path, {"nets": "team_g"})
+    monkeypatch.syspath_prepend(tmp_path)
+    shutil.copytree(ROOT / "results" / "reference", tmp_path / "results" / "reference")
+    for line in ("bench --help", "bench run --help", "bench table results"):
+        assert bench(line).exit_code == 0
+    assert not (tmp_path / "imported").exists()
+    assert bench("bench list grids").exit_code == 0
+    assert (tmp_path / "imported").exists()
+
+
+def test_measured_pipelines_name_the_plugin(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": doc_block("python")})
+    done = bench(
+        "bench loaders --plugin mine.py --pipeline mirrors --augmentation mirrored "
+        "--source shapes --batch-size 64 --repeats 1 --seconds 0.01 --format json"
+    )
+    assert done.exit_code == 0, done.output
+    (path,) = (tmp_path / "results").glob("*/loaders.json")
+    found = json.loads(path.read_text())
+    assert found["plugins"] == [str(origin_of("mine.py"))]
+    assert [row["status"] for row in found["rows"]] == ["ok"]
+
+
+def test_entries_are_told_by_type_not_by_name(tmp_path: Path) -> None:
+    write(tmp_path, {"mine.py": "other = {'name': 'not_one'}\n" + net()})
+    with used(["mine.py"]):
+        entry = registry.CATALOGS["architectures"].get("team_net")
+        assert isinstance(entry, Architecture)
+        assert "not_one" not in registry.CATALOGS["architectures"].entries

@@ -1,0 +1,94 @@
+"""Recipe files: read, refused with the place of the fault, and written again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.grid.recipe_files import DEFAULT_ORIGIN, SHIPPED, Book, book, by_name, read, render
+
+GOOD: dict[str, Any] = {
+    "architecture": "resnet18",
+    "optimizer": "adamw",
+    "batch_size": 64,
+    "lr": 0.004,
+    "weight_decay": 0.1,
+    "options": {"beta2": 0.95},
+    "origin": "a search",
+}
+
+
+def write(path: Path, *entries: Any) -> Path:
+    file = path / "recipes.json"
+    file.write_text(json.dumps(list(entries)))
+    return file
+
+
+def test_a_file_is_read_and_written_again(tmp_path: Path) -> None:
+    (entry,) = read(write(tmp_path, GOOD))
+    assert (entry.recipe.lr, entry.recipe.option("beta2")) == (0.004, 0.95)
+    assert entry.recipe.option("beta1") == 0.9  # the optimizer's own default
+    again = tmp_path / "again.json"
+    again.write_text(render([entry]))
+    assert read(again) == [entry]
+    assert render(read(again)) == again.read_text()
+
+
+def test_what_a_book_has_goes_before_the_optimizers_defaults(tmp_path: Path) -> None:
+    found = Book(entries=by_name(read(write(tmp_path, GOOD))))
+    recipe, batch_size = found.find("resnet18", "adamw", 128)
+    assert (recipe.lr, batch_size) == (0.004, 64)
+    recipe, batch_size = found.find("cnn4", "adamw", 256)
+    assert (recipe.origin, batch_size) == (DEFAULT_ORIGIN, 256)
+
+
+def test_a_file_of_ones_own_goes_before_the_shipped_one(tmp_path: Path) -> None:
+    own = book("cpu", write(tmp_path, GOOD))
+    assert own.find("resnet18", "adamw", 64)[0].lr == 0.004
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 1}, r"recipe 1 of .* \(resnet18, adamw\): unknown key 'learning_rate'"),
+        ({"optimizer": "adamww"}, "unknown optimizer 'adamww': did you mean adamw"),
+        ({"lr": -1}, "lr is above 0, got -1"),
+        ({"lr": "fast"}, "recipe 1 of"),
+        ({"batch_size": 0}, "batch_size is a whole number from 1 on, got 0"),
+        ({"options": {"momentum": 1}}, "unknown option of the optimizer adamw 'momentum'"),
+        ({"options": [1]}, "recipe 1 of"),
+        ({"schedule": "cosin"}, "unknown schedule 'cosin': did you mean cosine"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        read(write(tmp_path, GOOD | change))
+
+
+@pytest.mark.parametrize("key", ["architecture", "optimizer", "batch_size", "lr"])
+def test_a_key_that_is_lacking_is_named(tmp_path: Path, key: str) -> None:
+    lacking = {name: value for name, value in GOOD.items() if name != key}
+    with pytest.raises(UsageError, match=f"lacks the key '{key}'"):
+        read(write(tmp_path, lacking))
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[1]"])
+def test_what_is_no_list_of_recipes_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipes.json").write_text(text)
+    with pytest.raises(UsageError, match="recipes"):
+        read(tmp_path / "recipes.json")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_files_are_whole_and_say_where_they_come_from(path: Path) -> None:
+    entries = read(path)
+    assert path.stem in ("cpu", "full")
+    assert path.read_text() == render(entries)
+    assert len(by_name(entries)) == len(entries)
+    assert all(entry.recipe.origin for entry in entries)

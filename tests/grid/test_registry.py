@@ -1,0 +1,114 @@
+"""All entries in one place: listings, versions, and why a cell cannot run here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from bench.grid import registry
+from pipelines import augmentations, building
+from pipelines.base import Batch, Library, Pipeline
+from pipelines.catalog import Unavailable, UnknownName
+from pipelines.ops import HorizontalFlip
+from tests.made import made_cell
+
+
+class Nothing(Pipeline):
+    def epoch(self, index: int) -> Iterator[Batch]:
+        yield from ()
+
+
+@dataclass
+class Shelf:
+    """Stands in for a catalog."""
+
+    entries: dict[str, Any]
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def get(self, name: str) -> Any:
+        if name in self.entries:
+            return self.entries[name]
+        if name in self.broken:
+            raise Unavailable(f"pipeline {name!r} cannot be used here: {self.broken[name]}")
+        raise UnknownName(f"unknown pipeline {name!r}")
+
+    def origin(self, name: str) -> None:
+        return None
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """Pipelines of the test's own: one that flips, one that compiles, one broken file."""
+    flips = Library(
+        name="flips", why="a test", build=Nothing, ops={HorizontalFlip: "per sample"}, version=7
+    )
+    compiles = Library(
+        name="compiles",
+        why="a test",
+        build=Nothing,
+        ops={},
+        modes=("eager", "compiled"),
+        problem=lambda mode, device: f"no compiler for {device}" if mode == "compiled" else "",
+    )
+    made = Shelf({"flips": flips, "compiles": compiles}, {"gone": "ImportError: no such library"})
+    monkeypatch.setattr(building, "catalog", made)
+    monkeypatch.setattr(registry, "CATALOGS", {**registry.CATALOGS, "pipelines": made})
+    return made
+
+
+def test_a_listing_has_the_usable_first_then_the_broken_with_reasons(shelf: Shelf) -> None:
+    found = registry.listing("pipelines")
+    assert [(entry.name, entry.problem) for entry in found] == [
+        ("flips", ""),
+        ("compiles", ""),
+        ("gone", "ImportError: no such library"),
+    ]
+    assert found[0].why == "a test"
+    assert registry.defaults("pipelines") == []
+
+
+def test_defaults_are_those_that_entries_claim() -> None:
+    names = registry.defaults("augmentations")
+    assert names == [name for name, entry in augmentations.catalog.entries.items() if entry.default]
+    assert names
+
+
+def test_versions_are_those_of_the_entries_and_zero_for_what_cannot_be_imported(
+    shelf: Shelf,
+) -> None:
+    found = registry.versions(made_cell(pipeline="flips"))
+    assert found == {"architecture": 1, "optimizer": 1, "augmentation": 1, "pipeline": 7}
+    assert registry.versions(made_cell(pipeline="gone"))["pipeline"] == 0
+    assert registry.versions(made_cell(pipeline="compiles[compiled]"))["pipeline"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"pipeline": "flips", "augmentation": "none"}, None),
+        ({"pipeline": "compiles", "augmentation": "none"}, None),
+        ({"pipeline": "flips", "augmentation": "flip_crop"}, "flips has no Crop"),
+        (
+            {"pipeline": "gone", "augmentation": "none"},
+            "pipeline 'gone' cannot be used here: ImportError: no such library",
+        ),
+        (
+            {"pipeline": "compiles[compiled]", "augmentation": "none", "device": "cuda"},
+            "no compiler for cuda",
+        ),
+    ],
+)
+def test_what_cannot_run_here_says_why(
+    shelf: Shelf, changes: dict[str, str], reason: str | None
+) -> None:
+    assert registry.problem(made_cell(**changes)) == reason
+
+
+@pytest.mark.parametrize("axis", ["architecture", "optimizer", "augmentation", "pipeline"])
+def test_a_name_that_nothing_has_is_no_reason_to_skip(shelf: Shelf, axis: str) -> None:
+    cell = made_cell(**{"pipeline": "flips", "augmentation": "none", axis: "nowhere"})
+    with pytest.raises(UnknownName, match="nowhere"):
+        registry.problem(cell)
+    with pytest.raises(UnknownName, match="nowhere"):
+        registry.versions(cell)

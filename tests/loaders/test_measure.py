@@ -1,0 +1,202 @@
+"""How `bench loaders` leads its child processes: in turns, and no row is lost."""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.executors import local
+from bench.loaders import measure
+from bench.loaders.plan import Candidate, Plan
+from bench.store.files import StoreError
+from bench.store.loaders_record import LoadersRecord
+from tests.made_loaders import made_loaders
+
+ACTOR = """
+import json, os, sys, time
+
+def say(**message):
+    print(json.dumps(message), flush=True)
+
+with open("pids", "a") as file:
+    file.write(f"{os.getpid()}\\n")
+memory, repeat = {"host_gib": 0.5}, {"images": 8, "batch_s": 0.1, "images_per_s": 80.0}
+name = ""
+say(type="Ready", import_s=0.1)
+for line in sys.stdin:
+    order = json.loads(line)
+    name = order.get("pipeline", "").partition("[")[0] or name
+    if order["type"] == "Describe":
+        say(type="Described", environment={"cpu": "made"}, bandwidth_gb_per_s=10.0)
+    elif order["type"] == "Build":
+        if name == "fails":
+            say(type="Failed", status="oom", reason="out of memory")
+            break
+        if name == "babbles":
+            print("hello", flush=True)
+        if name == "hangs":
+            time.sleep(600)
+        say(type="Built", build_s=0.1, first_batch_s=1.0, bytes_per_image=100,
+            draws={"Crop": "per sample"}, memory=memory)
+    else:
+        if name == "dies":
+            os.abort()
+        say(type="Measured", repeat=repeat, memory=memory)
+"""
+
+
+@pytest.fixture
+def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "actor.py"
+    script.write_text(ACTOR)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local, "python_module", lambda name: [sys.executable, str(script)])
+
+
+def made_plan(folder: Path, *candidates: Candidate, **changes: Any) -> Plan:
+    fields: dict[str, Any] = {"batch_sizes": (8, 16), "repeats": 3, "patience_s": 30.0} | changes
+    return Plan(
+        header=made_loaders(),
+        candidates=candidates,
+        data_dir=folder,
+        folder=folder / "group",
+        notices=(),
+        **fields,
+    )
+
+
+def named(*names: str) -> list[Candidate]:
+    return [Candidate(name=name) for name in names]
+
+
+def none_is_left(folder: Path) -> bool:
+    pids = [int(line) for line in (folder / "pids").read_text().split()]
+    return bool(pids) and not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.usefixtures("actor")
+def test_what_fails_becomes_a_row_and_the_others_go_on(tmp_path: Path) -> None:
+    candidates = named("works", "fails", "dies", "babbles", "hangs")
+    absent = Candidate(name="absent", problem="it is not installed")
+    said: list[str] = []
+    record = measure.measure(made_plan(tmp_path, *candidates, absent, patience_s=1.0), said.append)
+    assert record.environment == {"cpu": "made"}
+    assert record.bandwidth_gb_per_s == 10.0
+    assert len(record.series) == 2 * 6
+    found = {one.pipeline: one for one in record.series if one.batch_size == 16}
+    assert {name: one.status for name, one in found.items()} == {
+        "works": "ok",
+        "fails": "oom",
+        "dies": "crashed",
+        "babbles": "crashed",
+        "hangs": "timeout",
+        "absent": "skipped",
+    }
+    assert found["fails"].reason == "out of memory"
+    assert "SIGABRT" in found["dies"].reason
+    assert "logs/loaders-dies-16.log" in found["dies"].reason
+    assert "no answer came within 1 s" in found["hangs"].reason
+    assert found["absent"].reason == "it is not installed"
+    assert len(found["works"].repeats) == 3
+    assert measure.exit_code(record) == 1
+    assert none_is_left(tmp_path)
+    assert any("dies: the worker was killed" in line for line in said)
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_skipped_row_is_no_failure(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path, Candidate(name="works"), Candidate(name="absent", problem="no"))
+    assert measure.exit_code(measure.measure(plan, lambda text: None)) == 0
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_stop_before_the_first_figure_leaves_no_child_and_no_record(tmp_path: Path) -> None:
+    def stop(text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure.measure(made_plan(tmp_path, *named("a", "b")), stop)
+    assert none_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("actor")
+def test_repeats_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    before = measure.ask
+
+    def ask(child: Any, order: Any, kind: Any, timeout_s: float) -> Any:
+        asked.append((child.key, type(order).__name__))
+        return before(child, order, kind, timeout_s)
+
+    monkeypatch.setattr(measure, "ask", ask)
+    plan = replace(made_plan(tmp_path, *named("a", "b")), batch_sizes=(8,))
+    measure.measure(plan, lambda text: None)
+    measured = [key for key, order in asked if order == "Measure"]
+    assert measured == ["loaders-a-8", "loaders-b-8"] * 3
+    last_build = max(index for index, (_, order) in enumerate(asked) if order == "Build")
+    assert last_build < asked.index(("loaders-a-8", "Measure"))
+
+
+@pytest.mark.usefixtures("actor")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_leaves_what_was_measured_and_says_what_is_missing(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    def report(text: str) -> None:
+        if text == "batch size 16: repeat 3 of 3":
+            os.kill(os.getpid(), stop)
+
+    absent = Candidate(name="absent", problem="no")
+    plan = made_plan(tmp_path, *named("a", "b"), absent, batch_sizes=(8, 16, 32))
+    kept: list[LoadersRecord] = []
+    record = measure.measure(plan, report, kept.append)
+    assert measure.exit_code(record) == 130
+    assert len(record.series) == 9
+    found = {(one.pipeline, one.batch_size): one for one in record.series}
+    assert found["a", 8].status == found["b", 8].status == "ok"
+    assert found["absent", 32].status == "skipped"
+    for name in ("a", "b"):
+        cut = found[name, 16]
+        assert (cut.status, cut.reason) == ("interrupted", "stopped after 2 of 3 repeats")
+        assert (len(cut.repeats), cut.first_batch_s) == (2, 1.0)
+        assert found[name, 32].reason == "the call ended before it was begun"
+    assert len(kept) == 1  # after batch size 8
+    assert none_is_left(tmp_path)
+
+
+@pytest.mark.usefixtures("actor")
+def test_each_batch_size_is_kept_when_it_is_done(tmp_path: Path) -> None:
+    """What kill -9 leaves behind: all batch sizes but the one that was being measured."""
+    kept: list[LoadersRecord] = []
+    plan = made_plan(tmp_path, *named("a"), batch_sizes=(8, 16, 32))
+    record = measure.measure(plan, lambda text: None, kept.append)
+    assert [[one.status for one in each.series] for each in kept] == [
+        ["ok", "interrupted", "interrupted"],
+        ["ok", "ok", "interrupted"],
+    ]
+    assert measure.exit_code(record) == 0
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_full_disk_does_not_stop_the_measuring(tmp_path: Path) -> None:
+    def keep(record: LoadersRecord) -> None:
+        raise StoreError("the disk is full")
+
+    said: list[str] = []
+    record = measure.measure(made_plan(tmp_path, *named("a")), said.append, keep)
+    assert [one.status for one in record.series] == ["ok", "ok"]
+    assert said.count("not kept so far: the disk is full") == 1
+
+
+@pytest.mark.usefixtures("actor")
+def test_a_series_of_long_repeats_gets_as_many_as_a_rank_needs(tmp_path: Path) -> None:
+    # The actor says 8 images at 80 a second: 0.1 s.
+    plan = made_plan(tmp_path, *named("a"), batch_sizes=(8,), repeats=9, series_s=0.45)
+    (series,) = measure.measure(plan, lambda text: None).series
+    assert (series.status, len(series.repeats)) == ("ok", 5)
+    (series,) = measure.measure(replace(plan, series_s=0.0), lambda text: None).series
+    assert (series.status, len(series.repeats)) == ("ok", 3)

@@ -1,0 +1,102 @@
+"""What verification says, and how `bench loaders --verify` shows it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from torch import Tensor
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from bench.errors import UsageError
+from bench.loaders.verify import any_wrong, render, show, verify_all
+from pipelines import native
+from pipelines.base import Batch
+from pipelines.verification.checks import TRIED, Finding, verify
+
+PIPELINE = "native[eager]"
+
+
+def test_a_library_that_lacks_the_op_is_skipped_with_the_reason() -> None:
+    finding = verify("kornia", "MixUp", "cpu")
+    assert (finding.status, finding.problem) == ("skipped", "kornia has no MixUp")
+
+
+def test_a_way_that_breaks_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*arguments: object) -> Batch:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(native.NativePipeline, "batch", breaks)
+    finding = verify(PIPELINE, "none", "cpu")
+    assert (finding.status, finding.problem) == ("wrong", "RuntimeError: no such kernel")
+
+
+FINDINGS = [
+    Finding(pipeline="native", op="none", status="ok", error=0.001, draws="per sample"),
+    Finding(pipeline="dali", op="MixUp", status="skipped", problem="dali has no MixUp"),
+]
+
+
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "json"])
+def test_findings_are_shown_in_every_form(form: str) -> None:
+    text = render(FINDINGS, form)
+    for part in ("native", "dali", "MixUp", "per sample", "dali has no MixUp"):
+        assert part in text
+    assert not any_wrong(FINDINGS)
+    assert any_wrong([*FINDINGS, replace(FINDINGS[0], status="wrong")])
+
+
+def test_an_unknown_form_gets_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean csv"):
+        render(FINDINGS, "cvs")
+
+
+def test_all_ops_are_tried_on_each_pipeline() -> None:
+    said: list[str] = []
+    found = list(verify_all(["dali"], "nowhere", said.append))
+    assert [finding.op for finding in found] == list(TRIED)
+    assert said[0] == "[1/1] verifying dali"
+    tried = [finding for finding in found if finding.status != "skipped"]
+    assert len(said[1:]) == len(tried)
+    for line, finding in zip(said[1:], tried, strict=True):
+        assert finding.op in line
+        assert finding.status in line
+
+
+def test_what_was_found_before_a_stop_is_shown() -> None:
+    def stopped() -> Iterator[Finding]:
+        yield FINDINGS[0]
+        raise KeyboardInterrupt
+
+    said: list[str] = []
+    shown: list[str] = []
+    assert show(stopped(), "csv", said.append, shown.append) == 130
+    assert "native,none,ok" in "".join(shown)
+    assert "stopped" in said[-1]
+
+
+def test_bench_loaders_verifies_and_exits_by_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [
+        "loaders",
+        "--verify",
+        "--pipeline",
+        PIPELINE,
+        "--device",
+        "cpu",
+        "--format",
+        "csv",
+    ]
+    monkeypatch.setattr("pipelines.verification.checks.TRIED", {"none": TRIED["none"]})
+    right = CliRunner().invoke(app, arguments)
+    assert right.exit_code == 0, right.output
+    assert f"{PIPELINE},none,ok" in right.stdout
+
+    def shifted(self: native.NativePipeline, *arguments: Tensor) -> Batch:
+        x_BCHW, labels = batch(self, *arguments)  # type: ignore[arg-type]
+        return x_BCHW, labels.roll(1, 0)
+
+    batch = native.NativePipeline.batch
+    monkeypatch.setattr(native.NativePipeline, "batch", shifted)
+    wrong = CliRunner().invoke(app, arguments)
+    assert wrong.exit_code == 1, wrong.output
+    assert "labels are not of our order" in wrong.stdout

@@ -1,0 +1,113 @@
+"""The child process of `bench loaders`: counts whole batches, and tells how it failed."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bench.loaders import worker
+from bench.loaders.protocol import Build, Built, Failed, Measure, Measured
+from bench.loaders.worker import LoaderBench, answer
+from pipelines.base import Unsupported
+from pipelines.sources.base import Images
+
+
+def made_order(**changes: Any) -> Build:
+    fields: dict[str, Any] = {
+        "pipeline": "native[eager]",
+        "source": "made",
+        "data_dir": "nowhere",
+        "augmentation": "flip_crop",
+        "batch_size": 8,
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    return Build(**fields | changes)
+
+
+@pytest.fixture
+def images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty images for whatever source is asked for."""
+    import pipelines
+
+    twenty = Images(
+        images=torch.randint(0, 256, (20, 16, 16, 3), dtype=torch.uint8),
+        labels=torch.arange(20) % 2,
+        classes=("a", "b"),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    monkeypatch.setattr(pipelines, "load", lambda *_: SimpleNamespace(train=twenty), raising=False)
+
+
+@pytest.mark.usefixtures("images")
+def test_a_child_counts_whole_batches_of_epochs() -> None:
+    bench = LoaderBench()
+    built = answer(bench, made_order())
+    assert isinstance(built, Built), built
+    assert built.bytes_per_image == 16 * 16 * 3 * (1 + 4)
+    assert built.draws == {"Crop": "per sample", "HorizontalFlip": "per sample"}
+    quick = answer(bench, Measure(seconds=1e-9))
+    assert isinstance(quick, Measured), quick
+    assert quick.repeat.images == 8 * worker.LEAST_BATCHES
+    longer = answer(bench, Measure(seconds=0.05))
+    assert isinstance(longer, Measured)
+    repeat = longer.repeat
+    assert repeat.images % 8 == 0
+    assert repeat.images / repeat.images_per_s >= 0.05
+    assert repeat.images_per_s * repeat.batch_s == pytest.approx(8)
+    assert longer.memory.host_gib is not None
+    assert 0 <= longer.memory.host_gib < 1
+    assert longer.memory.torch_gib is None
+
+
+@pytest.mark.usefixtures("images")
+def test_more_workers_than_batches_in_an_epoch_do_not_make_a_repeat_longer() -> None:
+    bench = LoaderBench()
+    built = answer(bench, made_order(pipeline="torchvision[workers=3]", batch_size=20))
+    assert isinstance(built, Built), built
+    found = answer(bench, Measure(seconds=1e-9))
+    bench._pipeline.close()
+    assert isinstance(found, Measured), found
+    assert found.repeat.images == 20 * worker.LEAST_BATCHES
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (Unsupported("kornia has no Mix"), "skipped", "kornia has no Mix"),
+        (MemoryError(), "oom", "MemoryError: MemoryError"),
+        (RuntimeError("boom\nand more"), "crashed", "RuntimeError: boom"),
+    ],
+)
+def test_a_child_tells_how_it_failed(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, status: str, reason: str
+) -> None:
+    import pipelines
+
+    def build(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipelines, "build", build, raising=False)
+    reply = answer(LoaderBench(), made_order())
+    assert reply == Failed(status=status, reason=reason)  # type: ignore[arg-type]
+
+
+def test_copying_memory_has_a_bandwidth() -> None:
+    assert 0.01 < worker.bandwidth_gb_per_s(torch.device("cpu"), 1) < 1e5
+
+
+def test_of_files_the_bytes_of_files_are_read(tmp_path: Path) -> None:
+    paths = tmp_path / "a", tmp_path / "b"
+    for path, size in zip(paths, (100, 300), strict=True):
+        path.write_bytes(bytes(size))
+    pixels = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+    labels = torch.zeros(2, dtype=torch.int64)
+    images = Images(
+        images=pixels, labels=labels, classes=("a",), mean=(0,) * 3, std=(1,) * 3, files=paths
+    )
+    assert worker.source_bytes(images, "files") == 200
+    assert worker.source_bytes(images, "array") == 48

@@ -1,0 +1,224 @@
+"""The doctor: each problem is told apart and comes with the line that mends it."""
+
+import os
+import subprocess
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench.machine import doctor, environment
+from bench.machine import doctor as doctor_gpu
+from bench.machine import doctor as doctor_libraries
+from bench.machine.doctor import Check, Smi, checks, render
+from bench.machine.environment import Probe
+from bench.process import Answer
+from pipelines import sources
+
+GOOD = Probe(
+    torch="2.14.1+cu130",
+    torch_cuda="13.0",
+    cuda=True,
+    gpu="NVIDIA H100",
+    capability="9.0",
+    memory_gib=79.2,
+    bf16=True,
+    compiler=True,
+)
+NO_GPU = Probe(torch="2.14.1", torch_cuda="13.0", cuda_problem="Found no NVIDIA driver")
+
+
+SMI = Smi(gpu="NVIDIA H100", driver="580.1", cuda="13.1")
+MISSING = Smi(problem="nvidia-smi is not installed", missing=True)
+
+
+def python_says(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str = "") -> None:
+    done = SimpleNamespace(returncode=code, stderr=stderr, stdout="")
+    monkeypatch.setattr(doctor_libraries, "try_python", lambda code: done)
+
+
+def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "look", lambda: SMI)
+    monkeypatch.setattr(doctor_gpu, "ask", lambda command, timeout_s: Answer())
+    python_says(monkeypatch, 0)
+    monkeypatch.setattr(environment, "probe", lambda: GOOD)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(doctor, "data", lambda _: Check(name="data", status="ok", message="there"))
+    found = checks(None, tmp_path / "results")
+    assert {check.status for check in found} == {"ok"}
+    names = [check.name for check in found]
+    for name in ("python", "torch", "gpu", "driver", "kornia", "dali", "compile", "data", "disk",
+                 "results", "temp", "gpu use", "cpu"):  # fmt: skip
+        assert name in names
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_works_and_every_problem_has_its_advice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "look", lambda: MISSING)
+    python_says(monkeypatch, 1, "Traceback\nModuleNotFoundError: No module named 'x'")
+    broken = Probe(cuda_problem="torch cannot be imported: no torch", compiler_problem="no g++")
+    monkeypatch.setattr(environment, "probe", lambda: broken)
+    monkeypatch.setattr(sources, "is_cached", lambda *_: False, raising=False)
+    file = tmp_path / "file"
+    file.touch()
+    found = {check.name: check for check in checks(tmp_path, file)}
+    for name in ("torch", "kornia", "timm", "results"):
+        assert found[name].status == "fail"
+    assert "No module named" in found["kornia"].message
+    for check in found.values():
+        assert check.status == "ok" or check.advice
+
+
+@pytest.mark.parametrize(
+    ("built", "able", "status"),
+    [
+        ("13.0", "12.4", "fail"),
+        ("13.0", "13.0", "ok"),
+        ("13.1", "13.0", "ok"),
+        ("12.6", "13.2", "ok"),
+        ("9.0", "12.0", "ok"),
+    ],
+)
+def test_only_a_driver_of_an_older_major_is_too_old(built: str, able: str, status: str) -> None:
+    found = Smi(gpu="NVIDIA H100", driver="550.54", cuda=able)
+    check = doctor.driver(Probe(torch="2.14", torch_cuda=built), found)
+    assert check is not None
+    assert check.status == status
+    if status == "fail":
+        assert built in check.message
+        assert "12" in check.advice
+
+
+CUDA_TORCH = partial(Probe, torch="2", torch_cuda="13.0")
+
+
+@pytest.mark.parametrize(
+    ("probe", "visible", "advice"),
+    [
+        (Probe(torch="2", cuda_problem="not compiled with CUDA"), "0", "built for CPUs: pip inst"),
+        (
+            CUDA_TORCH(
+                cuda_problem="CUDA error: no kernel image is available for execution on the device",
+                capability="6.1",
+                built_for="7.5 8.0 9.0",
+            ),
+            "0",
+            "a GPU this old: pip install --force-reinstall torch torchvision --index-url",
+        ),
+        (
+            CUDA_TORCH(
+                cuda_problem="CUDA error: no kernel image is available for execution on the device",
+                capability="13.0",
+                built_for="7.5 8.0 9.0 12.0",
+            ),
+            "0",
+            "newer than this torch, which has code for 7.5 8.0 9.0 12.0: pip install --upgrade",
+        ),
+        (CUDA_TORCH(cuda_problem="No CUDA GPUs"), "", "unset CUDA_VIS"),
+        (CUDA_TORCH(cuda_problem="The NVIDIA driver is too old"), "0", "update the driver"),
+        (CUDA_TORCH(cuda_problem="CUDA error: out of memory"), "0", "another process holds it"),
+        (CUDA_TORCH(cuda_problem="system not yet initialized"), "0", "nvidia-fabricmanager"),
+        (CUDA_TORCH(cuda_problem="unknown error"), "0", "dmesg"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_fails_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, probe: Probe, visible: str, advice: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    check = doctor.gpu(probe, Smi(gpu="NVIDIA H100", driver="550.54", cuda="12.4"))
+    assert check.status == "fail"
+    assert probe.cuda_problem in check.message
+    assert advice in check.advice
+
+
+def test_no_gpu_is_no_failure() -> None:
+    assert doctor.gpu(NO_GPU, MISSING).status == "warn"
+    assert doctor.driver(NO_GPU, MISSING) is None
+    assert doctor.neighbours(NO_GPU, MISSING) is None
+
+
+def test_a_torch_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.torch(Probe(torch="2.10.0+cpu")).status == "fail"
+    assert doctor.torch(Probe(torch="2.11.0")).status == "ok"
+    assert doctor.torch(Probe(torch="3.0")).status == "ok"
+
+
+def test_neighbours_on_the_gpu_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    apps = Answer(text="4711, python, 5000 MiB")
+    monkeypatch.setattr(doctor_gpu, "ask", lambda command, timeout_s: apps)
+    check = doctor.neighbours(GOOD, SMI)
+    assert check is not None
+    assert check.status == "warn"
+    assert "4711" in check.message
+
+
+def test_a_library_that_breaks_is_told_from_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    python_says(monkeypatch, -11)
+    assert "exit status -11" in doctor.library("kornia").message
+
+    def hang(code: str) -> None:
+        raise subprocess.TimeoutExpired("python", 300)
+
+    monkeypatch.setattr(doctor_libraries, "try_python", hang)
+    assert "takes more than" in doctor.library("kornia").message
+    assert "takes more than" in doctor.compiler(GOOD).message
+    assert "takes more than" in doctor.dali(GOOD, SMI).message
+
+
+def test_a_real_library_is_really_imported() -> None:
+    assert doctor.library("torchvision").status == "ok"
+
+
+def test_a_compiler_that_fails_gives_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    python_says(monkeypatch, 1, "...\nInductorError: g++: command not found")
+    check = doctor.compiler(GOOD)
+    assert (check.status, "g++: command not found" in check.message) == ("warn", True)
+    lacking = doctor.compiler(Probe(compiler_problem="no C++ compiler found"))
+    assert "no C++ compiler found" in lacking.message
+
+
+@pytest.mark.parametrize(("cached", "status"), [(True, "ok"), (False, "warn")])
+def test_missing_images_are_told_with_the_way_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cached: bool, status: str
+) -> None:
+    monkeypatch.setattr(sources, "is_cached", lambda *_: cached, raising=False)
+    check = doctor.data(tmp_path)
+    assert check.status == status
+    assert str(tmp_path) in check.message
+    assert ("bench data cifar10" in check.advice) is not cached
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    usage = SimpleNamespace(free=2**29)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+    check = doctor.disk(tmp_path / "not" / "there")
+    assert (check.status, "0.5 GiB" in check.message) == ("warn", True)
+
+
+def test_few_threads_and_a_busy_machine_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "usable_cores", lambda: 8)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert doctor.threads().advice == "unset OMP_NUM_THREADS"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert doctor.threads().status == "ok"
+    monkeypatch.setattr(os, "getloadavg", lambda: (12.0, 0.5, 0.5))
+    assert "load of 12.0" in doctor.threads().message
+
+
+def test_the_text_has_a_line_for_each_check_and_its_advice() -> None:
+    text = render(
+        [
+            Check(name="torch", status="ok", message="fine"),
+            Check(name="gpu", status="fail", message="dead", advice="pip install life"),
+            Check(name="cpu", status="warn", message="busy", advice="wait"),
+        ]
+    )
+    assert text.splitlines()[0] == "ok    torch        fine"
+    assert "FAIL  gpu          dead" in text
+    assert "-> pip install life" in text
+    assert text.endswith("3 checks, 1 failed, 1 warnings\n")

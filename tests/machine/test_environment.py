@@ -1,0 +1,241 @@
+"""Machine and software: described without names of hosts, users or folders."""
+
+import getpass
+import json
+import os
+import platform
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from bench.machine import environment, probe
+from bench.machine.environment import Probe
+from tests.checkout import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    environment.cpu_model.cache_clear()
+    environment.code_version.cache_clear()
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
+    """Puts a command first on the path."""
+    command = folder / name
+    command.write_text(f"#!{sys.executable}\nimport sys, os\n{script}\n")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_describe_names_software_and_hardware() -> None:
+    found = environment.describe("cpu")
+    assert found["torch"] == str(torch.__version__)
+    assert found["python"] == platform.python_version()
+    assert found["threads"] == torch.get_num_threads()
+    assert found["cores"] >= 1
+    assert found["ram_gib"] > 0.1
+    assert found["gpu"] is None
+    for name in ("torchvision", "kornia", "timm"):
+        assert found[name]
+
+
+def test_describe_is_plain_data_without_host_or_folder() -> None:
+    text = msgspec.json.encode(environment.describe("cpu")).decode()
+    assert platform.node() not in text or len(platform.node()) < 3
+    assert str(Path.home()) not in text
+    assert str(ROOT) not in text
+    assert f"/{getpass.getuser()}" not in text
+
+
+def test_the_commit_is_that_of_the_checkout() -> None:
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    found = environment.code_version()
+    assert found["commit"] == done.stdout.strip()
+    assert isinstance(found["dirty"], bool)
+
+
+def test_code_that_no_repository_tracks_has_no_commit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "of something else"]):
+        subprocess.run([*git, *arguments], check=True)
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+    assert environment.code_version() == {"commit": None, "dirty": None}
+
+
+def test_changed_code_is_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "environment.py"
+    file.write_text("first")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    monkeypatch.setattr(environment, "__file__", str(file))
+    assert environment.code_version()["dirty"] is False
+    environment.code_version.cache_clear()
+    file.write_text("second")
+    assert environment.code_version()["dirty"] is True
+
+
+def test_a_host_is_told_from_others_without_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = environment.host_mark()
+    assert mark == environment.host_mark() == environment.describe("cpu")["host"]
+    assert re.fullmatch("[0-9a-f]{8}", mark)
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    other = environment.host_mark()
+    assert other != mark
+    monkeypatch.setattr(Path, "read_text", lambda path: "another number")
+    assert environment.host_mark() not in (mark, other)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("AMD EPYC 7763 64-Core Processor", "amd-epyc-7763-2-cores"),
+        ("Intel(R) Xeon(R) CPU @ 2.20GHz", "intel-xeon-2-cores"),
+        ("Apple M3 Pro", "apple-m3-pro-2-cores"),
+    ],
+)
+def test_a_cpu_is_named_by_model_and_cores(
+    monkeypatch: pytest.MonkeyPatch, model: str, name: str
+) -> None:
+    monkeypatch.setattr(environment, "cpu_model", lambda: model)
+    monkeypatch.setattr(environment, "usable_cores", lambda: 2)
+    assert environment.machine_name("cpu") == name
+
+
+SMI = """
+if "--id=1" not in sys.argv:
+    sys.exit(6)
+field = next(a for a in sys.argv if a.startswith("--query-gpu=")).split("=")[1]
+print({"name": "NVIDIA H100 80GB HBM3", "driver_version": "580.1"}[field])
+"""
+
+
+def test_a_gpu_is_named_by_the_driver_and_the_first_visible_one_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pretend(monkeypatch, tmp_path, "nvidia-smi", SMI)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert environment.machine_name("cuda") == "nvidia-h100-80gb-hbm3"
+    assert environment.this_machine()[0] == "nvidia-h100-80gb-hbm3"
+    assert environment.this_machine()[1] == environment.machine_name("cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert environment.this_machine() == (environment.machine_name("cpu"),)
+
+
+def test_a_command_that_hangs_or_fails_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pretend(monkeypatch, tmp_path, "slow", "import time; time.sleep(30)")
+    pretend(monkeypatch, tmp_path, "broken", "print('half'); sys.exit(1)")
+    assert environment.run_command(["slow"], timeout_s=0.2) is None
+    assert environment.run_command(["broken"]) is None
+    assert environment.run_command(["no-such-command-anywhere"]) is None
+
+
+def test_a_container_with_a_share_of_the_cores_counts_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    for text, cores in {"max 100000": 64, "350000 100000": 4, "10000 100000": 1}.items():
+        monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
+        assert environment.usable_cores() == cores
+
+
+def test_the_parent_stays_free_of_torch() -> None:
+    code = (
+        "import sys; from bench import environment, store; from bench.report import table; "
+        "environment.machine_name('cpu'); environment.this_machine(); "
+        "print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_probe_answers_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = environment.probe()
+    assert found.torch == str(torch.__version__)
+    assert found.cuda is torch.cuda.is_available()
+    assert found.cuda or found.cuda_problem
+    assert found.compiler or found.compiler_problem
+
+
+def test_a_library_is_imported_while_the_device_is_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "slow_library.py").write_text("import time; time.sleep(0.2); DONE = True")
+    (tmp_path / "broken_library.py").write_text("raise RuntimeError('broken')")
+    monkeypatch.syspath_prepend(tmp_path)
+    imports_before = []
+
+    def tried() -> environment.Probe:
+        imports_before.append(hasattr(sys.modules.get("slow_library"), "DONE"))
+        return environment.Probe(cuda_problem="none")
+
+    monkeypatch.setattr(environment, "probe", tried)
+    for library in ("slow_library", "broken_library", "no_such_library"):
+        assert environment.probe_while_importing(library).cuda_problem == "none"
+    assert imports_before[0] is False
+    assert sys.modules["slow_library"].DONE
+    assert "broken_library" not in sys.modules
+
+
+def fake_python(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    pretend(monkeypatch, folder, "python", script)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+
+
+def test_a_probe_that_crashes_hangs_or_chatters_gives_an_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = sys.executable
+    answer = json.dumps({"torch": "9", "cuda": True})
+    for number, (script, expected) in enumerate(
+        {
+            "os.kill(os.getpid(), 11)": "torch could not be tried: exit status -11",
+            "import time; time.sleep(60)": "torch did not answer within 1 s",
+            "sys.stderr.write('a\\nlibcudart.so: no such file'); sys.exit(1)": "libcudart.so",
+            f"print('hello'); print('''{answer}''')": "",
+        }.items()
+    ):
+        monkeypatch.setattr(sys, "executable", real)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        fake_python(monkeypatch, folder, script)
+        found = environment.probe(timeout_s=1.0)
+        assert expected in found.cuda_problem
+        assert found.cuda is (expected == "")
+
+
+def test_what_torch_says_about_the_gpu_is_kept_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("The driver is too old (found version 12020). Please update.\nMore.")
+
+    monkeypatch.setattr(torch, "ones", refuse)
+    found = probe.probe_here()
+    assert found.cuda_problem == "The driver is too old (found version 12020)"
+    assert not found.cuda
+
+
+def test_a_probe_is_plain_data() -> None:
+    assert json.loads(msgspec.json.encode(Probe())) == msgspec.to_builtins(Probe())
+
+
+def test_the_command_is_as_a_person_would_type_it() -> None:
+    home = str(Path.home())
+    arguments = [f"{home}/env/bin/bench", "run", "-k", "vgg and sgd", "--out", f"{home}/r"]
+    assert environment.command_line(arguments) == "bench run -k 'vgg and sgd' --out ~/r"

@@ -1,0 +1,192 @@
+"""The roofline: counted work against published arithmetic, and rows of which the truth is known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import architectures
+from bench.machine import roofline
+from bench.machine import roofline as net_work
+from bench.machine import roofline as peaks
+from bench.machine.roofline import DATA_SHEETS, Peaks, Work, count, fastest, markdown, row
+from bench.record import Record, Throughput
+from bench.store.store import Store
+from tests.made import made_failure, made_record
+
+# Training arithmetic in GFLOP and the memory floor in thousand images/s at 3.0 TB/s in bf16, by an
+# independent count: three times the forward pass but for the first layer's input, and five passes
+# of two bytes over every convolution's output.
+KNOWN = {
+    "airnet94": (0.708, 1630),
+    "airnet96": (2.71, 830),
+    "resnet18": (3.33, 488),
+    "resnet20": (0.242, 1590),
+    "convmixer": (0.887, 269),  # depthwise, whose gradients cost no more than the product itself
+    "vit_tiny": (2.19, 180),
+}
+PEAKS = Peaks(precision="bf16", flops_per_s=800e12, bytes_per_s=3e12)
+
+
+def work_of(name: str, **changes: Any) -> Work:
+    shape: dict[str, Any] = {"classes": 10, "image_size": 32, "channels": 3, "width": 1.0}
+    return count(name, **shape | changes)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_work_is_what_an_independent_count_gives(name: str) -> None:
+    found = work_of(name)
+    gflop, images_per_ms = KNOWN[name]
+    assert found.forward_flops == architectures.get(name).flops
+    assert found.train_flops / 1e9 == pytest.approx(gflop, rel=0.005)
+    assert 3e12 / found.traffic_bytes(2) / 1e3 == pytest.approx(images_per_ms, rel=0.01)
+
+
+def test_work_by_hand_for_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 3x3 convolution of 4 filters with padding over 3x8x8, which wants no gradient of images."""
+
+    def build(name: str, **shape: Any) -> torch.nn.Module:
+        assert shape == {"classes": 2, "image_size": 8, "channels": 3, "width": 0.5}
+        return torch.nn.Conv2d(3, 4, 3, padding=1)
+
+    monkeypatch.setattr(net_work.architectures, "build", build)
+    found = work_of("made", classes=2, image_size=8, width=0.5)
+    assert found.forward_flops == 2 * 8 * 8 * 4 * 27
+    assert found.train_flops == 2 * found.forward_flops
+    assert found.values == 4 * 8 * 8
+    assert found.traffic_bytes(4) == 5 * 4 * found.values
+
+
+def measured(name: str, ceiling: float | None, **more: Any) -> Record:
+    """A record with a step of its own speed; data costs it a tenth."""
+    record = made_record(architecture=name, **{"precision": "bf16", **more})
+    if ceiling is None:
+        return replace(record, throughput=None)
+    speed = Throughput(median=0.9 * ceiling, p5=1, p95=1, ceiling=ceiling, stall_pct=10.0)
+    return replace(record, throughput=speed)
+
+
+def test_the_fastest_record_of_each_net_is_shown() -> None:
+    records = [
+        measured("b", 100.0, seed=0),
+        measured("b", 300.0, optimizer="adamw"),
+        measured("b", 200.0, optimizer="muon"),
+        measured("c", None),
+        made_failure(architecture="d"),
+        measured("a", 5.0),
+    ]
+    found = fastest(records)
+    assert [(one.cell.architecture, one.cell.optimizer) for one in found] == [
+        ("a", "sgd"), ("b", "adamw"),
+    ]  # fmt: skip
+
+
+def test_a_row_is_in_percent_of_both_floors() -> None:
+    work = Work(forward_flops=1e9, train_flops=4e9, values=6e5)
+    one = row(measured("net", 100_000.0), work, PEAKS, passes=1)
+    assert one.compute_floor_images_per_s == pytest.approx(200_000)
+    assert one.memory_floor_images_per_s == pytest.approx(500_000)
+    assert (one.compute_pct, one.memory_pct) == (pytest.approx(50), pytest.approx(20))
+    assert (one.bound, one.images_per_s) == ("compute", pytest.approx(90_000))
+    twice = row(measured("net", 100_000.0), work, PEAKS, passes=2)
+    assert twice.compute_pct == pytest.approx(100)
+    fp32 = row(measured("net", 100_000.0, precision="fp32"), work, PEAKS, passes=1)
+    assert fp32.memory_pct == pytest.approx(40)
+    moved = replace(work, values=2e6)
+    assert row(measured("net", 1.0), moved, PEAKS, passes=1).bound == "memory"
+
+
+def test_the_text_says_peaks_data_sheet_and_what_is_left_out() -> None:
+    one = row(measured("net", 1e5), Work(forward_flops=1e9, train_flops=4e9, values=6e5), PEAKS, 1)
+    name = "NVIDIA H100 80GB HBM3"
+    text = markdown(name, [PEAKS], [one], {"odd": "it cannot be counted: it needs numbers"})
+    assert f"# Roofline of {name}" in text
+    assert "bf16: 800 TFLOP/s by a large product, 3000 GB/s by a large copy" in text
+    assert "states 989 and 3350, of which that is 81 % and 90 %" in text
+    assert "| net | sgd | 100 | 1.0000 | 4.0000 | 6.000 | 100,000 | 90,000 | 200,000 |" in text
+    assert "- odd is left out: it cannot be counted: it needs numbers" in text
+    assert set(DATA_SHEETS) >= {name}
+    assert "No run has ended well yet" in markdown("another", [PEAKS], [], {})
+    assert "data sheet" not in markdown("another", [PEAKS], [], {})
+
+
+def test_a_peak_is_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peaks, "seconds", lambda work, device: (work(), 0.5)[1])
+    monkeypatch.setattr(peaks, "SIDES", {"cpu": 16})
+    monkeypatch.setattr(peaks, "COPIED_MIB", {"cpu": 1})
+    found = peaks.measure(torch.device("cpu"), "fp32")
+    assert found.flops_per_s == 2 * 16**3 / 0.5
+    assert found.bytes_per_s == 2 * 2**20 / 0.5
+    assert found.threads == torch.get_num_threads()
+
+
+def test_seconds_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(peaks.time, "perf_counter", lambda: clock[0])
+
+    def work() -> torch.Tensor:
+        clock[0] += 0.01
+        return torch.empty(0)
+
+    assert peaks.seconds(work, torch.device("cpu")) == pytest.approx(0.01)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peaks that are known, not measured."""
+    made = lambda device, precision: replace(PEAKS, precision=precision)  # noqa: E731
+    monkeypatch.setattr(peaks, "measure", made)
+
+
+@pytest.mark.usefixtures("quick")
+def test_both_files_are_written_from_the_folders_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    store.write(measured("resnet18", 120_000.0, width=1.0, precision="fp32", optimizer="sam"))
+    store.write(measured("timm:no_such_net", 10.0))
+    roofline.main([str(tmp_path), "cpu"])
+    found = json.loads((tmp_path / "roofline.json").read_text())
+    assert {one["precision"] for one in found["peaks"]} == {"fp32", "bf16"}
+    (net,) = found["nets"]
+    # SAM goes through the net twice; the record has two classes, which is next to nothing.
+    assert net["train_flops"] == pytest.approx(2 * 3.33e9, rel=0.01)
+    assert net["compute_pct"] == pytest.approx(100 * 120_000 * 6.66e9 / 800e12, rel=0.01)
+    assert net["memory_pct"] == pytest.approx(100 * 120_000 * 2 * 12.288e6 / 3e12, rel=0.01)
+    assert list(found["left_out"]) == ["timm:no_such_net"]
+    assert found["environment"]["torch"] == str(torch.__version__)
+    text = (tmp_path / "roofline.md").read_text()
+    assert "| resnet18 | sam |" in text
+    assert text in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_net_is_held_against_the_peaks_with_its_own_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_threads(device: torch.device, precision: Any) -> Peaks:
+        threads = torch.get_num_threads()
+        return replace(PEAKS, precision=precision, threads=threads, flops_per_s=threads * 1e12)
+
+    monkeypatch.setattr(peaks, "measure", with_threads)
+    store = Store(tmp_path)
+    for name, threads in (("cnn4", 1), ("resnet18", 2)):
+        record = measured(name, 1000.0, precision="fp32", width=1.0)
+        store.write(replace(record, environment={**record.environment, "threads": threads}))
+    roofline.main([str(tmp_path), "cpu"])
+    found = json.loads((tmp_path / "roofline.json").read_text())
+    assert [one["threads"] for one in found["peaks"]] == [1, 2]
+    floors = {one["architecture"]: one["compute_floor_images_per_s"] for one in found["nets"]}
+    for name, threads in (("cnn4", 1), ("resnet18", 2)):
+        assert floors[name] == pytest.approx(threads * 1e12 / work_of(name).train_flops, rel=0.01)
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_a_record_the_peaks_are_written_alone(tmp_path: Path) -> None:
+    roofline.main([str(tmp_path), "cpu"])
+    found = json.loads((tmp_path / "roofline.json").read_text())
+    assert [one["precision"] for one in found["peaks"]] == ["fp32"]
+    assert found["nets"] == []

@@ -1,0 +1,74 @@
+"""How a net's parameters are sorted for optimizers."""
+
+import pytest
+import torch
+from torch import nn
+
+from bench.optimizers import _param_groups as parameters
+from tests.made_optimizers import make_net, trained
+
+
+@pytest.mark.parametrize(
+    ("net_name", "first", "last"),
+    [
+        ("resnet18", "stem.0.weight", "head.2.weight"),
+        ("mobilenetv2", "features.0.0.weight", "classifier.1.weight"),
+        ("convmixer", "stem.0.weight", "head.weight"),
+        ("vit_tiny", "patch_embed.proj.weight", "head.weight"),
+        ("airnet94", "whiten.weight", "head.weight"),
+    ],
+)
+def test_matrices_are_hidden_and_mix_their_inputs(net_name: str, first: str, last: str) -> None:
+    net = make_net(net_name)
+    names = {id(parameter): key for key, parameter in net.named_parameters()}
+    found = parameters.sort(net)
+    layers = {
+        f"{key}.weight": module
+        for key, module in net.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+    depthwise = {key for key, module in layers.items() if getattr(module, "groups", 1) > 1}
+    assert {names[id(p)] for p in found.matrices} == set(layers) - depthwise - {first, last}
+    assert bool(depthwise) == (net_name in {"mobilenetv2", "convmixer"})
+    assert [names[id(p)] for p in found.head] == [last]
+    all_lists = found.matrices + found.weights + found.rest
+    assert sorted(map(id, all_lists)) == sorted(map(id, trained(net)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight"),
+    [
+        ((8, 4, 3, 3), True),
+        ((8, 1, 3, 3), True),  # depthwise
+        ((8, 4), True),
+        ((8,), False),
+        ((1, 65, 8), False),  # positions
+        ((8, 1, 1), False),  # a scale for each channel
+    ],
+)
+def test_what_counts_as_a_weight(shape: tuple[int, ...], weight: bool) -> None:
+    assert parameters.is_weight(torch.zeros(shape)) == weight
+
+
+def test_what_a_net_exempts_is_no_weight() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.table = nn.Linear(3, 4), nn.Parameter(torch.zeros(9, 2))
+            self.hidden, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def no_weight_decay(self) -> set[str]:
+            return {"table"}
+
+    net = Net()
+    found = parameters.sort(net)
+    assert [id(p) for p in found.matrices] == [id(net.hidden.weight)]
+    assert id(net.table) in {id(p) for p in found.rest}
+
+
+def test_groups_are_apart_where_some_train_for_less_long() -> None:
+    one, other = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    other.trained_for = 0.5
+    first, second = parameters.groups([one, other], lr=0.1)
+    assert first == {"params": [one], "lr": 0.1}
+    assert second == {"params": [other], "lr": 0.1, "trained_for": 0.5}

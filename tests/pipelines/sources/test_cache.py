@@ -1,0 +1,333 @@
+"""The cache: whole or not at all, whoever writes it, and never trained on when damaged."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pipelines.sources import cache, disk, measures
+from pipelines.sources.arrays import Arrays, Cached, Labelled
+from pipelines.sources.errors import SourceError
+from tests.checkout import ROOT
+from tests.made_sources import made_arrays, made_set
+
+KEY = "made"
+
+
+def obtain(folder: Path, seed: int = 0, key: str = KEY) -> tuple[Cached, list[str]]:
+    """The cache and what was told; it is made of `seed` if it has to be made."""
+    told: list[str] = []
+    return cache.obtain(folder, key, lambda scratch: made_arrays(seed), told.append), told
+
+
+def holds(found: Cached, seed: int) -> bool:
+    expected = made_arrays(seed)
+    return all(
+        np.array_equal(found.sets[name].images, part.images)
+        and np.array_equal(found.sets[name].labels, part.labels)
+        for name, part in expected.sets.items()
+    )
+
+
+def file_of(folder: Path, name: str = "train_images") -> Path:
+    (path,) = folder.glob(f"data-*/{name}.npy")
+    return path
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(path.name.partition("-")[0] for path in folder.iterdir())
+
+
+def test_what_was_made_is_kept(tmp_path: Path) -> None:
+    first, told = obtain(tmp_path / "deep" / "folder")
+    again, _ = obtain(tmp_path / "deep" / "folder", seed=1)
+    assert told == []
+    assert holds(first, 0)
+    assert holds(again, 0)
+    assert again.classes == made_arrays().classes
+    assert (again.mean, again.std) == (first.mean, first.std)
+    assert contents(tmp_path / "deep" / "folder") == [".lock", "data", "source.json"]
+
+
+def test_bytes_are_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    obtain(tmp_path)
+    monkeypatch.setattr(disk, "fingerprint", lambda *args: pytest.fail("hashed"))
+    assert holds(obtain(tmp_path)[0], 0)
+
+
+def test_writing_to_an_array_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    found, _ = obtain(tmp_path)
+    before = file_of(tmp_path).read_bytes()
+    found.sets["train"].images[:] = 0
+    found.sets["train"].labels[:] = 0
+    assert file_of(tmp_path).read_bytes() == before
+    assert holds(obtain(tmp_path)[0], 0)
+
+
+def test_another_key_replaces_the_cache_under_arrays_that_stay_valid(tmp_path: Path) -> None:
+    old, _ = obtain(tmp_path)
+    new, told = obtain(tmp_path, seed=1, key="another")
+    assert told == []
+    assert holds(new, 1)
+    assert holds(old, 0)
+    assert not cache.present(tmp_path, KEY)
+    assert contents(tmp_path) == [".lock", "data", "source.json"]
+
+
+def cut(folder: Path) -> None:
+    path = file_of(folder)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def change_a_byte(folder: Path) -> None:
+    with file_of(folder, "test_labels").open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(b"\x0b")
+
+
+def change_the_header(folder: Path) -> None:
+    path = file_of(folder)
+    path.write_bytes(path.read_bytes().replace(b"|u1", b"|i1"))
+
+
+def lose_a_file(folder: Path) -> None:
+    file_of(folder, "test_images").unlink()
+
+
+def spoil_the_note(folder: Path) -> None:
+    (folder / "source.json").write_text("{")
+
+
+def empty_the_note(folder: Path) -> None:
+    (folder / "source.json").write_bytes(b"")
+
+
+def point_elsewhere(folder: Path) -> None:
+    note = json.loads((folder / "source.json").read_text())
+    note["folder"] = "data-/../../elsewhere"
+    (folder / "source.json").write_text(json.dumps(note))
+
+
+def drop_a_size(folder: Path) -> None:
+    note = json.loads((folder / "source.json").read_text())
+    del note["files"]["train_images.npy"]
+    (folder / "source.json").write_text(json.dumps(note))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut,
+        change_a_byte,
+        change_the_header,
+        lose_a_file,
+        spoil_the_note,
+        empty_the_note,
+        point_elsewhere,
+        drop_a_size,
+    ],
+)
+def test_a_damaged_cache_is_told_and_made_again(tmp_path: Path, damage: object) -> None:
+    obtain(tmp_path)
+    damage(tmp_path)  # type: ignore[operator]
+    assert not cache.present(tmp_path, KEY)
+    found, told = obtain(tmp_path, seed=1)
+    assert len(told) == 1
+    assert "damaged" in told[0]
+    assert holds(found, 1)
+    assert contents(tmp_path) == [".lock", "data", "source.json"]
+
+
+def test_a_note_of_another_format_is_no_cache(tmp_path: Path) -> None:
+    obtain(tmp_path)
+    text = (tmp_path / "source.json").read_text().replace('"format": 1', '"format": 2')
+    (tmp_path / "source.json").write_text(text)
+    assert not cache.present(tmp_path, KEY)
+    found, told = obtain(tmp_path, seed=1)
+    assert (told, holds(found, 1)) == ([], True)
+
+
+def test_a_copied_cache_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    obtain(tmp_path)
+    os.utime(file_of(tmp_path), (1, 1))
+    assert holds(obtain(tmp_path, seed=1)[0], 0)
+    monkeypatch.setattr(disk, "fingerprint", lambda *args: pytest.fail("hashed"))
+    assert holds(obtain(tmp_path, seed=1)[0], 0)
+
+
+def test_a_copied_cache_that_cannot_be_written_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obtain(tmp_path)
+    os.utime(file_of(tmp_path), (1, 1))
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(disk, "_write_note", refuse)
+    assert holds(obtain(tmp_path, seed=1)[0], 0)
+
+
+def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(scratch: Path) -> Arrays:
+        (scratch / "half").touch()
+        raise SourceError("no")
+
+    with pytest.raises(SourceError, match="no"):
+        cache.obtain(tmp_path, KEY, fail, print)
+    assert contents(tmp_path) == [".lock"]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(disk, "_save", refuse)
+    with pytest.raises(SourceError, match=r"No space left on device.*--data-dir"):
+        obtain(tmp_path)
+    assert contents(tmp_path) == [".lock"]
+
+
+def test_a_channel_of_one_value_can_be_normalised(tmp_path: Path) -> None:
+    sets = {"train": made_set(4, 0), "test": made_set(4, 1)}
+    sets["train"].images[..., 1] = 51
+    found = cache.obtain(tmp_path, KEY, lambda _: Arrays(sets=sets, classes=("a", "b")), print)
+    assert found.mean[1] == pytest.approx(0.2)
+    assert found.std[1] == 1.0
+    assert 0 < found.std[0] < 1
+
+
+CRASH = """
+import os, sys
+from pathlib import Path
+from pipelines.sources import cache, disk
+from tests.made_sources import made_arrays
+
+def make(scratch):
+    (scratch / "half").touch()
+    if sys.argv[2] == "making":
+        os._exit(9)
+    return made_arrays()
+
+if sys.argv[2] == "writing":
+    disk._write_note = lambda *args: os._exit(9)
+cache.obtain(Path(sys.argv[1]), "made", make, print)
+"""
+
+
+@pytest.mark.parametrize("moment", ["making", "writing"])
+def test_a_crash_leaves_nothing_that_is_taken_for_a_cache(tmp_path: Path, moment: str) -> None:
+    done = subprocess.run([sys.executable, "-c", CRASH, tmp_path, moment], cwd=ROOT, check=False)
+    assert done.returncode == 9
+    assert len(contents(tmp_path)) == 2
+    assert not cache.present(tmp_path, KEY)
+    found, told = obtain(tmp_path)
+    assert (told, holds(found, 0)) == ([], True)
+    assert contents(tmp_path) == [".lock", "data", "source.json"]
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+from pipelines.sources import cache
+from tests.made_sources import made_arrays
+
+folder = Path(sys.argv[1])
+
+def make(scratch):
+    with (folder / "made").open("a") as file:
+        file.write("x")
+    deadline = time.monotonic() + 20
+    while not list(folder.glob("waiting")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return made_arrays()
+
+found = cache.obtain(folder / "cache", "made", make, lambda text: (folder / "waiting").touch())
+print(found.fingerprints["train"])
+"""
+
+
+def test_of_two_processes_at_once_one_makes_and_the_other_waits(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TOGETHER, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = {process.communicate(timeout=60)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    train = made_arrays().sets["train"]
+    assert said == {f"{measures.fingerprint(train.images, train.labels, 'abcdefghij')}\n"}
+    assert (tmp_path / "made").read_text() == "x"
+
+
+def test_a_file_system_without_locks_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(cache.fcntl, "flock", refuse)
+    assert holds(obtain(tmp_path)[0], 0)
+
+
+@given(st.binary(max_size=200) | st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner),
+).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_no_note_breaks_the_reading(tmp_path_factory: pytest.TempPathFactory, note: bytes) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "source.json").write_bytes(note)
+    assert not cache.present(folder, KEY)
+
+
+@given(
+    hnp.arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
+    ),
+    st.integers(1, 100),
+)
+def test_statistics_are_numpys(images: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
+                               chunk: int) -> None:  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "CHUNK_BYTES", chunk)
+        mean, std = measures.mean_and_std(images)
+    scaled = images.astype(np.float64) / 255
+    np.testing.assert_allclose(mean, scaled.mean((0, 1, 2)), atol=1e-12)
+    np.testing.assert_allclose(std, scaled.std((0, 1, 2)), atol=1e-7)
+
+
+def test_the_fingerprint_tells_apart_all_it_should() -> None:
+    part = made_set(4, 0, size=4)
+    print_of = measures.fingerprint
+    same = print_of(part.images, part.labels, ("a", "b"))
+    assert same == print_of(part.images.copy(), part.labels.copy(), ["a", "b"])
+    others = [
+        print_of(part.images[::-1], part.labels, ("a", "b")),
+        print_of(part.images, part.labels[::-1], ("a", "b")),
+        print_of(part.images, part.labels, ("a", "c")),
+        print_of(part.images, part.labels, ("ab",)),
+        print_of(part.images.reshape(4, 8, 2, 3), part.labels, ("a", "b")),
+    ]
+    assert len({same, *others}) == 6
+    strided = np.asfortranarray(part.images)
+    assert print_of(strided, part.labels, ("a", "b")) == same
+
+
+def test_labelled_sets_stay_as_they_were_given(tmp_path: Path) -> None:
+    part = made_set(3, 5)
+    turned = Labelled(images=part.images.transpose(0, 2, 1, 3), labels=part.labels[::-1])
+    arrays = Arrays(sets={"train": turned, "test": part}, classes=tuple("abcdefghij"))
+    found = cache.obtain(tmp_path, KEY, lambda _: arrays, print)
+    assert np.array_equal(found.sets["train"].images, turned.images)
+    assert np.array_equal(found.sets["train"].labels, turned.labels)

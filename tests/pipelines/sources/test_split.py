@@ -1,0 +1,73 @@
+"""The split is stratified, disjoint, complete, and depends on the labels alone."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.sources.base import Images
+from pipelines.sources.split import holdout, reduced, stratified, training_and_validation
+
+
+def made_images(labels: torch.Tensor, classes: int) -> Images:
+    return Images(
+        images=torch.zeros(len(labels), 4, 4, 3, dtype=torch.uint8),
+        labels=labels,
+        classes=tuple("abcdefghij"[:classes]),
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+    )
+
+
+def test_cifar_sized_labels_give_45000_and_5000_with_equal_classes() -> None:
+    labels = torch.arange(50_000) % 10
+    training, validation = holdout(labels)
+    assert (len(training), len(validation)) == (45_000, 5_000)
+    assert torch.bincount(labels[validation]).tolist() == [500] * 10
+
+
+@given(st.lists(st.integers(0, 4), min_size=20, max_size=200))
+def test_holdout_is_a_partition_that_every_class_takes_part_in(values: list[int]) -> None:
+    labels = torch.tensor(values)
+    training, validation = holdout(labels)
+    assert torch.cat([training, validation]).sort().values.tolist() == list(range(len(values)))
+    assert set(labels[validation].tolist()) == set(values)
+
+
+def test_holdout_is_the_same_every_time() -> None:
+    labels = torch.arange(1000) % 7
+    assert torch.equal(holdout(labels)[1], holdout(labels.clone())[1])
+
+
+@given(st.integers(1, 199))
+def test_a_smaller_stratified_choice_is_part_of_a_larger_one(count: int) -> None:
+    labels = torch.arange(200) % 10
+    smaller, larger = stratified(labels, count), stratified(labels, count + 1)
+    assert len(smaller) == count
+    assert set(smaller.tolist()) < set(larger.tolist())
+    counts = torch.bincount(labels[smaller], minlength=10)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_the_speedrun_protocol_trains_on_everything_and_holds_nothing_out() -> None:
+    images = made_images(torch.arange(100) % 10, 10)
+    training, validation = training_and_validation(
+        images, protocol="speedrun", train_images=None, validation_images=None
+    )
+    assert len(training) == 100
+    assert validation is None
+
+
+def test_counts_are_at_most_what_there_is() -> None:
+    images = made_images(torch.arange(100) % 10, 10)
+    training, validation = training_and_validation(
+        images, protocol="validation", train_images=91, validation_images=50
+    )
+    assert validation is not None
+    assert (len(training), len(validation)) == (90, 10)
+    assert reduced(images, None) is images
+    assert reduced(images, 1000) is images
+
+
+def test_a_reduced_set_keeps_the_classes_shares() -> None:
+    images = made_images(torch.arange(100) % 10, 10)
+    assert torch.bincount(reduced(images, 20).labels).tolist() == [2] * 10

@@ -1,0 +1,278 @@
+"""DALI's two modes agree, and its short cuts change nothing.
+
+DALI decodes files anew to what `read_image` makes of them.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from pipelines import building
+from pipelines.augmentations import Augmentation
+from pipelines.base import Pipeline, derive_seed
+from pipelines.dali import DALI, problem
+from pipelines.dali_ops.engines import OnOneStream
+from pipelines.ops import (
+    Affine,
+    AlternatingFlip,
+    ColorJitter,
+    Crop,
+    CutMix,
+    Cutout,
+    HorizontalFlip,
+    MixUp,
+    Op,
+    RandomErasing,
+    RandomResizedCrop,
+)
+from pipelines.sources.base import Images, SourceError
+from pipelines.sources.decode import read_image
+from pipelines.verification.world import CLASSES, MEAN, SIZE, STD, made, pixels
+
+pytestmark = pytest.mark.skipif(bool(problem("", "cpu")), reason="dali is not installed")
+
+COUNT, BATCH = 96, 32
+POLICIES: dict[str, tuple[Op, ...]] = {
+    "moves": (Crop(pad=3), HorizontalFlip(), Cutout(size=5), RandomErasing(), MixUp()),
+    "edits": (
+        AlternatingFlip(),
+        Crop(pad=3, padding="zero"),
+        Cutout(size=4),
+        ColorJitter(hue=(-0.1, 0.1)),
+        Affine(),
+        RandomErasing(),
+    ),
+    "resized": (RandomResizedCrop(), HorizontalFlip(), Crop(pad=2), CutMix()),
+}
+
+
+def noise(channels: int = 3) -> Images:
+    """Images of noise, no two alike."""
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, 256, (COUNT, SIZE, SIZE, channels), dtype=np.uint8)
+    if channels == 3:
+        return made(array)
+    labels = torch.arange(COUNT) % len(CLASSES)
+    return Images(
+        images=torch.from_numpy(array), labels=labels, classes=CLASSES, mean=MEAN[:1], std=STD[:1]
+    )
+
+
+def epoch(variant: str, images: Images, ops: tuple[Op, ...]) -> tuple[Tensor, Tensor]:
+    """Images and labels of an epoch that is not the first."""
+    with building.build(variant, images, Augmentation(ops=ops), batch_size=BATCH) as pipeline:
+        batches = list(pipeline.epoch(1))
+    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_both_modes_give_equal_batches(name: str) -> None:
+    x, labels = epoch("dali", noise(), POLICIES[name])
+    other, other_labels = epoch("dali[dynamic]", noise(), POLICIES[name])
+    assert torch.equal(x, other)
+    assert torch.equal(labels, other_labels)
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zero"])
+def test_a_crop_after_a_flip_is_cut_from_the_mirrored_image(padding: str) -> None:
+    """It is carried out before the flip, on an image that was padded once."""
+    crop, images = Crop(pad=3, padding=padding), noise()  # type: ignore[arg-type]
+    x, _ = epoch("dali", images, (HorizontalFlip(p=1.0), crop))
+    mirrored = made(np.ascontiguousarray(images.images.numpy()[:, :, ::-1]))
+    generator = torch.Generator().manual_seed(derive_seed(0, "draws", 1))
+    sides = ((3, 3), (3, 3), (0, 0))
+    with building.build("dali", images, Augmentation(ops=()), batch_size=BATCH) as pipeline:
+        order = pipeline.permutation(1)
+    mean, std = np.array(MEAN) * 255, np.array(STD) * 255
+    for step, index_B in enumerate(order):
+        torch.rand(BATCH, generator=generator)  # whether to flip
+        start_B2 = torch.randint(0, 7, (BATCH, 2), generator=generator, dtype=torch.int32)
+        for row, index in enumerate(index_B.tolist()):
+            mode = "reflect" if padding == "reflect" else "constant"
+            image = np.pad(mirrored.images[index].numpy(), sides, mode=mode)  # type: ignore[call-overload]
+            down, right = start_B2[row].tolist()
+            expected = (image[down : down + SIZE, right : right + SIZE] - mean) / std
+            found = x[step * BATCH + row].permute(1, 2, 0).numpy()
+            assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("variant", ["dali", "dali[dynamic]"])
+def test_images_of_one_channel(variant: str) -> None:
+    ops = (Crop(pad=2), ColorJitter(hue=(0.1, 0.1)), Cutout(size=4), RandomResizedCrop())
+    x, _ = epoch(variant, noise(channels=1), ops)
+    assert x.shape == (COUNT, 1, SIZE, SIZE)
+    assert torch.isfinite(x).all()
+
+
+@pytest.mark.parametrize("variant", ["dali", "dali[dynamic]"])
+def test_a_cutout_larger_than_the_images_is_refused(variant: str) -> None:
+    with pytest.raises(ValueError, match="Cutout of 17 pixels does not fit images of"):
+        epoch(variant, noise(), (Cutout(size=SIZE + 1),))
+
+
+class AsOnAGpu:
+    """A tensor that refuses the handle of torch's default stream, as those on a GPU do."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._tensor.__dlpack_device__()
+
+    def __dlpack__(self, *, stream: int | None = None) -> object:
+        assert stream == -1, f"unsupported stream on CUDA: {stream}."
+        return self._tensor.__dlpack__(stream=stream)
+
+
+@pytest.mark.parametrize("asked", [0, None, 1])
+def test_dali_needs_not_know_torchs_stream(asked: int | None) -> None:
+    tensor = torch.arange(6, dtype=torch.uint8)
+    given = OnOneStream(AsOnAGpu(tensor))  # type: ignore[arg-type]
+    assert given.__dlpack_device__() == tensor.__dlpack_device__()
+    assert torch.equal(from_dlpack(given.__dlpack__(stream=asked)), tensor)
+
+
+def test_dynamic_mode_takes_what_has_dlpack_alone() -> None:
+    from nvidia.dali.experimental import dynamic
+
+    images_NHW = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 4)
+    taken = dynamic.as_batch(OnOneStream(images_NHW), layout="HW")
+    assert torch.equal(taken.torch(), images_NHW)
+
+
+DECODED_SIZE = 32
+VARIANTS = ("dali", "dali[dynamic]")
+MEAN_ERROR, WORST_ERROR = 0.5, 3.0  # levels of 255: Pillow rounds between its two passes
+SHAPES = {  # (height, width) of each file before it is turned
+    "tall.jpg": (101, 67),
+    "wide.jpg": (33, 50),
+    "large.jpg": (260, 333),
+    "turned.jpg": (80, 61),
+    "mirrored.jpg": (47, 64),
+    "grey.jpg": (45, 70),
+    "colour.png": (64, 47),
+    "clear.png": (40, 41),
+    "tiny.png": (12, 11),
+    "square.jpg": (32, 32),
+}
+EXIF = {"turned.jpg": 6, "mirrored.jpg": 2}
+
+
+def waves(height: int, width: int, phase: float) -> NDArray[np.uint8]:
+    """A smooth image, since JPEG decoders differ at sharp edges."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    planes = [np.sin(9 * x + 6 * y + phase), np.cos(6 * x - 12 * y), np.sin(12 * y - 3 * x + phase)]
+    image: NDArray[np.uint8] = (128 + 80 * np.stack(planes, axis=2)).round().astype(np.uint8)
+    return image
+
+
+def write(path: Path, phase: float) -> Path:
+    """One of `SHAPES`, greyscale, transparent or with an orientation as its name says."""
+    array = waves(*SHAPES[path.name], phase)
+    if path.name == "grey.jpg":
+        array = array[..., 0]
+    if path.name == "clear.png":
+        array = np.concatenate([array, np.full((*array.shape[:2], 1), 99, np.uint8)], axis=2)
+    exif = Image.Exif()
+    exif[0x112] = EXIF.get(path.name, 1)
+    Image.fromarray(array).save(path, quality=95, exif=exif)
+    return path
+
+
+def named(files: list[Path]) -> Images:
+    """The images of files, as a source gives them."""
+    return Images(
+        images=torch.from_numpy(np.stack([read_image(path, DECODED_SIZE) for path in files])),
+        labels=torch.arange(len(files)) % len(CLASSES),
+        classes=CLASSES,
+        mean=MEAN,
+        std=STD,
+        files=tuple(files),
+    )
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    folder = tmp_path_factory.mktemp("files")
+    return named([write(folder / name, phase) for phase, name in enumerate(SHAPES)])
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Images:
+    """Images of which one's file is a test's to break."""
+    return named([write(tmp_path / name, 0.0) for name in SHAPES])
+
+
+def build(variant: str, images: Images, ops: tuple[Op, ...], batch_size: int = 5) -> Pipeline:
+    return building.build(variant, images, Augmentation(ops=ops), batch_size=batch_size)
+
+
+def dali_decoding_epoch(
+    pipeline: Pipeline, index: int = 0
+) -> tuple[NDArray[np.float32], torch.Tensor]:
+    """Pixels in 0..255 and labels."""
+    batches = list(pipeline.epoch(index))
+    return np.concatenate([pixels(x) for x, _ in batches]), torch.cat([y for _, y in batches])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_files_become_what_the_source_made_of_them(variant: str, images: Images) -> None:
+    assert DALI.decodes
+    # The array is left blank: what is delivered can only come from the files.
+    blank = replace(images, images=torch.zeros_like(images.images))
+    with build(variant, blank, ()) as pipeline:
+        for index in (0, 1):
+            order = pipeline.permutation(index).flatten()
+            found, labels = dali_decoding_epoch(pipeline, index)
+            error = np.abs(found - images.images[order].numpy())
+            assert error.mean(axis=(1, 2, 3)).max() < MEAN_ERROR
+            assert error.max() < WORST_ERROR
+            assert np.abs(found - found.round()).max() < 0.01  # bytes, as in the array
+            assert torch.equal(labels, images.labels[order])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ops_draw_and_act_as_on_the_array(variant: str, images: Images) -> None:
+    ops = (
+        HorizontalFlip(),
+        Crop(pad=4, padding="zero"),
+        ColorJitter(brightness=(1.0, 1.0), contrast=(1.0, 1.0)),
+        MixUp(),
+    )
+    with build(variant, images, ops) as pipeline:
+        found, labels = dali_decoding_epoch(pipeline)
+    with build(variant, replace(images, files=()), ops) as pipeline:
+        expected, expected_labels = dali_decoding_epoch(pipeline)
+    assert np.abs(found - expected).mean() < 2 * MEAN_ERROR
+    assert np.abs(found - expected).max() < 3 * WORST_ERROR  # saturation makes differences greater
+    assert torch.equal(labels, expected_labels)
+
+
+def spoil(path: Path, how: str) -> None:
+    """Takes the file away, cuts it short, or puts something else there."""
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:20] if how == "short" else b"no image at all")
+
+
+@pytest.mark.parametrize("how", ["gone", "short", "text"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_file_that_broke_is_named(variant: str, how: str, lost: Images) -> None:
+    with build(variant, lost, (HorizontalFlip(),)) as pipeline:
+        dali_decoding_epoch(pipeline)
+        spoil(next(path for path in lost.files if path.name == "grey.jpg"), how)
+        with pytest.raises(SourceError, match=r"grey\.jpg cannot be decoded: .+; repair it"):
+            dali_decoding_epoch(pipeline, 1)
+    with (
+        pytest.raises(SourceError, match=r"grey\.jpg cannot be decoded"),
+        build(variant, lost, ()) as again,
+    ):
+        dali_decoding_epoch(again)

@@ -1,0 +1,326 @@
+"""Verification finds each fault that a sceptic would plant in a pipeline, with every op.
+
+Verification finds each fault that a sceptic would plant in one op.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines import building, native
+from pipelines.base import Batch, Pipeline, derive_seed, flipped
+from pipelines.evaluation import EvaluationPipeline
+from pipelines.native_ops import auto, mixes, moves
+from pipelines.native_ops.moves import Places
+from pipelines.ops import Crop, Cutout, HorizontalFlip, MixUp, RandomErasing
+from pipelines.verification.checks import TRIED
+from tests.planting import Patch, Plant, fresh_kernels, problem, problem_of_draws
+
+pytestmark = pytest.mark.usefixtures("fresh_kernels")
+
+# The three automatic policies are looked at in the same way; TrivialAugment is the quickest.
+UNDRAWN = ("none", "ColorJitter, pinned", "AlternatingFlip", "RandAugment", "AutoAugment")
+DRAWING = [op for op in TRIED if op not in UNDRAWN]
+FROM_UNIFORM = [op for op in DRAWING if op not in ("MixUp", "HorizontalFlip")]
+
+
+def planted(fault: Callable[[list[Batch]], list[Batch]]) -> Plant:
+    """A fault in what an epoch delivers."""
+
+    def plant(patch: Patch) -> None:
+        right = native.NativePipeline.epoch
+
+        def epoch(self: native.NativePipeline, index: int) -> Iterator[Batch]:
+            yield from fault(list(right(self, index)))
+
+        patch.setattr(native.NativePipeline, "epoch", epoch)
+
+    return plant
+
+
+def each(fault: Callable[[Tensor, Tensor], Batch]) -> Plant:
+    """A fault in every batch."""
+    return planted(lambda batches: [fault(x, y) for x, y in batches])
+
+
+def first_twice(x: Tensor, y: Tensor) -> Batch:
+    return torch.cat([x[:1], x[:-1]]), torch.cat([y[:1], y[:-1]])
+
+
+def image_twice(x: Tensor, y: Tensor) -> Batch:
+    return torch.cat([x[:1], x[:-1]]).contiguous(memory_format=torch.channels_last), y
+
+
+def other_std(x: Tensor, y: Tensor) -> Batch:
+    """CIFAR-10's instead of the source's."""
+    ratio = torch.tensor([0.25 / 0.2470, 0.24 / 0.2435, 0.26 / 0.2616])
+    return x * ratio[:, None, None], y
+
+
+DELIVERY: dict[str, tuple[Plant, str]] = {
+    "labels shifted by one": (each(lambda x, y: (x, y.roll(1, 0))), "labels"),
+    "a sample twice": (each(first_twice), "labels|samples|pixel"),
+    "an image twice": (each(image_twice), "labels|samples"),
+    "a batch in another order": (each(lambda x, y: (x.flip(0), y.flip(0))), "labels|samples"),
+    "batches in another order": (planted(lambda batches: batches[::-1]), "labels|samples"),
+    "a batch missing": (planted(lambda batches: batches[:-1]), "an epoch has"),
+    "a batch of what is left over": (
+        planted(lambda batches: [*batches, (batches[0][0][:9], batches[0][1][:9])]),
+        "an epoch has",
+    ),
+    "another std": (each(other_std), "pixel|samples|labels"),
+    "another mean": (each(lambda x, y: (x + 0.01, y)), "pixel|samples|labels|brightness"),
+    "another dtype": (each(lambda x, y: (x.to(torch.bfloat16), y)), "images are torch.bfloat16"),
+    "labels of another dtype": (each(lambda x, y: (x, y.to(torch.int32))), "labels are"),
+    "another memory format": (
+        each(lambda x, y: (x.contiguous(memory_format=torch.contiguous_format), y)),
+        "memory is not in torch.channels_last",
+    ),
+    "another device": (each(lambda x, y: (x.to("meta"), y)), "a batch lies on the meta"),
+    "a number that is none": (
+        each(lambda x, y: (torch.where(x == x.max(), torch.nan, x), y)),
+        "is not a number",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DELIVERY)
+def test_faults_of_delivery_are_found_with_every_op(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, said = DELIVERY[fault]
+    plant(monkeypatch)
+    found = {op: problem(op) for op in TRIED}
+    assert not {op: text for op, text in found.items() if not re.search(said, text)}
+
+
+def augmented_evaluation(patch: Patch) -> None:
+    class Mirrored(EvaluationPipeline):
+        def epoch(self, index: int) -> Iterator[Batch]:
+            return ((x.flip(3), y) for x, y in super().epoch(index))
+
+    patch.setattr(building, "EvaluationPipeline", Mirrored)
+
+
+def test_an_augmented_evaluation_is_found_with_every_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    augmented_evaluation(monkeypatch)
+    assert {problem(op) for op in TRIED} == {"evaluation changes pixels"}
+
+
+def seeded(change: Callable[..., int]) -> Plant:
+    """Another seed of the draws than ours; the order stays."""
+
+    def plant(patch: Patch) -> None:
+        patch.setattr(native, "derive_seed", change)
+
+    return plant
+
+
+def drawn(change: Callable[[Tensor, Tensor], Tensor]) -> Plant:
+    """Other uniform numbers than ours, from the samples and from our numbers."""
+
+    def plant(patch: Patch) -> None:
+        right = native.NativePipeline.batch
+
+        def batch(
+            self: native.NativePipeline, index_B: Tensor, u_BK: Tensor, generator: torch.Generator
+        ) -> Batch:
+            return right(self, index_B, change(index_B, u_BK), generator)
+
+        patch.setattr(native.NativePipeline, "batch", batch)
+
+    return plant
+
+
+def by_sample(index_B: Tensor, u_BK: Tensor) -> Tensor:
+    """Each sample's own numbers, the same in every epoch."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(10_000, u_BK.shape[1], generator=generator)[index_B]
+
+
+DRAWS: dict[str, tuple[Plant, list[str], str]] = {
+    "the same draws each epoch": (
+        seeded(lambda seed, name, index: derive_seed(seed, name, 0)),
+        DRAWING,
+        "tells the next epoch's",
+    ),
+    "draws that ignore the seed": (
+        seeded(lambda seed, name, index: derive_seed(0, name, index)),
+        DRAWING,
+        "tells another seed's",
+    ),
+    "one draw for the whole batch": (
+        drawn(lambda index_B, u_BK: u_BK[:1].expand_as(u_BK)),
+        [op for op in DRAWING if op != "MixUp"],
+        "not drawn as declared|tells",
+    ),
+    "one draw for two samples": (
+        drawn(lambda index_B, u_BK: u_BK[::2].repeat_interleave(2, dim=0)),
+        [op for op in DRAWING if op not in ("MixUp", "CutMix")],
+        "not drawn as declared|tells",
+    ),
+    "draws that go with the sample": (
+        drawn(by_sample),
+        [op for op in DRAWING if op != "MixUp"],
+        "tells",
+    ),
+    "draws that miss the end of the range": (
+        drawn(lambda index_B, u_BK: u_BK * 0.9),
+        [op for op in FROM_UNIFORM if op != "CutMix"],
+        "not drawn as declared",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DRAWS)
+def test_faults_of_draws_are_found_with_every_op_that_draws(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, ops, said = DRAWS[fault]
+    plant(monkeypatch)
+    found = {op: problem_of_draws(op) for op in ops}
+    assert not {op: text for op, text in found.items() if not re.search(said, text)}
+
+
+def offsets(low: int, count: int, half: bool = False) -> Callable[[Crop, Tensor], Tensor]:
+    """Uniform numbers that lead to offsets low..low + count - 1, ends at half weight or not."""
+
+    def change(op: Crop, u_B2: Tensor) -> Tensor:
+        offset = (u_B2 * (count - 1)).round() if half else (u_B2 * count).floor()
+        return (low + offset + 0.5) / (2 * op.pad + 1)
+
+    return change
+
+
+def crop_with(change: Callable[[Crop, Tensor], Tensor]) -> Plant:
+    right = moves.crop
+
+    def crop(op: Crop, places: Places, u_B2: Tensor) -> Places:
+        return right(op, places, change(op, u_B2))
+
+    return lambda patch: patch.setitem(moves.MOVES, Crop, replace(moves.MOVES[Crop], trace=crop))
+
+
+def flip_with(p: float) -> Plant:
+    def flip(op: HorizontalFlip, places: Places, u_B1: Tensor) -> Places:
+        return moves.horizontal_flip(HorizontalFlip(p=p), places, u_B1)
+
+    made = replace(moves.MOVES[HorizontalFlip], trace=flip)
+    return lambda patch: patch.setitem(moves.MOVES, HorizontalFlip, made)
+
+
+def painted_with(op: Any, paint: moves.Paint) -> Plant:
+    made = replace(moves.MOVES[op], paint=lambda _: paint)
+    return lambda patch: patch.setitem(moves.MOVES, op, made)
+
+
+def edge_twice(patch: Patch) -> None:
+    patch.setattr(moves, "_reflected", lambda index, size: index.abs().clamp(max=size - 1))
+
+
+def mixed_with(**changes: Any) -> Plant:
+    def plant(patch: Patch) -> None:
+        for kind, mix in list(mixes.MIXES.items()):
+            patch.setitem(mixes.MIXES, kind, replace(mix, **changes))
+
+    return plant
+
+
+def other_partner(patch: Patch) -> None:
+    """Images and labels both mixed with the next of the batch instead of the one before."""
+    right = native.NativePipeline.batch
+
+    def batch(self: Pipeline, index_B: Tensor, *others: Any) -> Batch:
+        x, y = right(self, index_B.flip(0), *others)  # type: ignore[arg-type]
+        return x.flip(0), y.flip(0)
+
+    patch.setattr(native.NativePipeline, "batch", batch)
+
+
+def fixed_flips(patch: Patch) -> None:
+    patch.setattr(native, "flipped", lambda request, index: flipped(request, 0))
+
+
+def other_labels(patch: Patch) -> None:
+    right = mixes.mixed_labels
+    patch.setattr(mixes, "mixed_labels", lambda y, own_B, k: right(y, 0.98 * own_B + 0.01, k))
+
+
+def weight(alpha: float) -> Callable[..., Tensor]:
+    return lambda op, count, generator: mixes.beta(MixUp(alpha=alpha), count, generator)
+
+
+def shared_weight(op: Any, count: int, generator: torch.Generator) -> Tensor:
+    return mixes.beta(op, 1, generator).expand(count)
+
+
+def picked(change: Callable[[Tensor, int], Tensor]) -> Plant:
+    """Another choice by automatic policies: from uniform numbers, and how many there are."""
+    return lambda patch: patch.setattr(auto, "pick", change)
+
+
+def never_the_last(u_B: Tensor, count: int) -> Tensor:
+    return (u_B * (count - 1 if count == 14 else count)).to(torch.int64)
+
+
+def always_plus(u_B: Tensor, count: int) -> Tensor:
+    return torch.ones_like(u_B, dtype=torch.int64) if count == 2 else (u_B * count).to(torch.int64)
+
+
+def bilinear(patch: Patch) -> None:
+    """Positions a quarter of a pixel off: other neighbours than torchvision's are the nearest."""
+    right = auto.nearest
+    patch.setattr(auto, "nearest", lambda position, size: right(position + 0.5 / size, size))
+
+
+BLACK = moves.Paint(mean=False, border=False)
+MEAN_BORDER = moves.Paint(mean=True, border=True)
+ONE_OP: dict[str, tuple[str, Plant, str]] = {
+    "offsets from 1 on": ("Crop reflect", crop_with(offsets(1, 8)), "not drawn as declared"),
+    "offsets without the last": ("Crop reflect", crop_with(offsets(0, 8)), "not drawn as declared"),
+    "ends at half weight": ("Crop zero", crop_with(offsets(0, 9, half=True)), "not drawn as decl"),
+    "ends at half weight, small": (
+        "Crop, HorizontalFlip",
+        crop_with(offsets(0, 5, half=True)),
+        "not drawn as declared",
+    ),
+    "one offset for both": (
+        "Crop reflect",
+        crop_with(lambda op, u_B2: u_B2[:, :1].expand_as(u_B2)),
+        "Crop down tells Crop right",
+    ),
+    "the edge repeated": ("Crop reflect", edge_twice, "a pixel is off"),
+    "a border of the mean": ("Crop zero", painted_with(Crop, MEAN_BORDER), "a pixel is off"),
+    "a black rectangle": ("RandomErasing", painted_with(RandomErasing, BLACK), "a pixel is off"),
+    "an op that never comes": ("RandAugment", picked(never_the_last), "op is not drawn"),
+    "an op that never comes, wide": ("TrivialAugment", picked(never_the_last), "op is not drawn"),
+    "no minus": ("TrivialAugment", picked(always_plus), "sign or magnitude is not drawn"),
+    "no minus in pairs": ("AutoAugment", picked(always_plus), "sign or magnitude is not drawn"),
+    "pixels of no outcome": ("TrivialAugment", bilinear, "samples|a pixel is off"),
+    "a flip of 0.45": ("HorizontalFlip", flip_with(0.45), "not drawn as declared"),
+    "a black square": ("Cutout", painted_with(Cutout, BLACK), "a pixel is off"),
+    "flips that do not alternate": ("AlternatingFlip", fixed_flips, "do not show both sides"),
+    "weights of another alpha": ("MixUp", mixed_with(weight=weight(1.0)), "not drawn as declared"),
+    "areas of another alpha": ("CutMix", mixed_with(weight=weight(1.2)), "not drawn as declared"),
+    "one weight for the batch": ("MixUp", mixed_with(weight=shared_weight), "weight"),
+    "one area for the batch": ("CutMix", mixed_with(weight=shared_weight), "top|height"),
+    "another partner": ("MixUp", other_partner, "labels are not mixed"),
+    "another partner, cut": ("CutMix", other_partner, "labels are not mixed|a pixel is off"),
+    "labels a little off": ("MixUp", other_labels, "a share is off by 0.01"),
+    "labels a little off, cut": ("CutMix", other_labels, "a share is off by 0.01"),
+}
+
+
+@pytest.mark.parametrize("fault", ONE_OP)
+def test_faults_of_one_op_are_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    op, plant, said = ONE_OP[fault]
+    plant(monkeypatch)
+    assert re.search(said, problem(op))
+
+
+__all__ = ["fresh_kernels"]

@@ -1,0 +1,874 @@
+"""The pictures as files: there, alike each time, safe to put into one page.
+
+Crowded pictures: what a reader can follow stands out, and what is left out is said by a rule.
+
+No text of a picture is cut off at its edge, however long notes and names are.
+
+What the pictures draw: the numbers of the records, and of no others.
+"""
+
+import itertools
+import math
+import random
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from bench.record import Metrics, Record, Throughput, Timings
+from bench.report import figures
+from bench.report.figures import draw, style
+from bench.report.figures.classes import class_scores, confusion, f1_by_net
+from bench.report.figures.classes import sketches as classes
+from bench.report.figures.comparison import Case, Comparison, comparisons, shown_name
+from bench.report.figures.curves import QUANTITIES, line, thinned
+from bench.report.figures.curves import sketches as curves
+from bench.report.figures.frontiers import KINDS, common_levels, frontier, median_s, profile, spots
+from bench.report.figures.heatmaps import NOT_RUN, shares, tiles
+from bench.report.figures.heatmaps import sketches as heat_maps
+from bench.report.figures.pipelines import MOST_PANELS, blocks, feeds
+from bench.report.figures.pipelines import sketches as pipelines
+from bench.report.figures.style import FOREGROUND, PALETTE, Picture, Sketch, picture, settings, tidy
+from bench.report.figures.times import NOTE_LETTER_IN, axis_end_s, bars, reach_s, seconds, spent
+from bench.report.figures.times import time_part_sketches as parts
+from bench.report.figures.times import time_sketches as times
+from bench.report.render import NOT_REACHED
+from tests.made import made_failure, made_metrics, made_record
+from tests.made_loaders import MIXED, lost_series, made_loaders, made_series
+
+EVERY = {
+    "time_to_accuracy",
+    "profile_optimizer",
+    "profile_augmentation",
+    "profile_pipeline",
+    "accuracy_images_per_s",
+    "accuracy_train_s",
+    *(
+        f"{measure}_architecture_{other}"
+        for measure in ("accuracy", "macro_f1", "images_per_s", "time_to_accuracy_s")
+        for other in ("optimizer", "augmentation")
+    ),
+    *(
+        f"curves_{quantity}_{against}"
+        for quantity in ("accuracy", "validation_loss", "training_loss")
+        for against in ("epochs", "seconds")
+    ),
+    "pipelines_throughput",
+    "pipelines_curves_accuracy",
+    "stall_architecture_pipeline",
+    "where_the_time_went",
+    "confusion_best",
+    "confusion_quickest",
+    "class_f1_architecture",
+    "class_f1_spread",
+    "pipelines_alone",
+}
+NETS = ("cnn4", "timm:<b>&\"'$x$</svg>")
+OPTIMIZERS = ("_sgd", "$\\frac{1}{0}$ fill: #010203")
+AUGMENTATIONS = ("none", "a" * 90, "two\nlines\x00\u202e")
+
+
+def group() -> list[Record]:
+    """Two nets, two optimizers, three policies, two seeds; a failure, a miss, two pipelines.
+
+    Some names try to be markup, mathematics, hidden, endless or not printable.
+    """
+    records: list[Record] = []
+    for place, (net, optimizer, policy) in enumerate(
+        (net, optimizer, policy)
+        for net in NETS
+        for optimizer in OPTIMIZERS
+        for policy in AUGMENTATIONS
+    ):
+        axes = {"architecture": net, "optimizer": optimizer, "augmentation": policy}
+        if place == 1:
+            records.append(made_failure(status="oom", **axes))
+            continue
+        records += [
+            made_record(
+                seed,
+                accuracy=0.5 + place / 50 + seed / 100,
+                time_to_accuracy_s=None if place == 2 else 15.0 - place + seed,
+                images_per_s=500.0 + 10 * place,
+                **axes,
+            )
+            for seed in range(2)
+        ]
+        records.append(made_record(pipeline="<i>dali</i>", time_to_accuracy_s=4.0, **axes))
+    return records
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    return draw(group(), MIXED)
+
+
+def texts(svg: str) -> list[str]:
+    """The texts of a picture, as people read them."""
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter()]
+
+
+def test_every_picture_is_drawn(pictures: Sequence[Picture]) -> None:
+    names = [picture.name for picture in pictures]
+    assert set(names) == EVERY
+    assert len(names) == len(EVERY)
+
+
+def test_the_same_records_in_any_order_give_the_same_bytes(pictures: Sequence[Picture]) -> None:
+    shuffled = group()
+    random.Random(1).shuffle(shuffled)
+    assert draw(shuffled, MIXED) == list(pictures)
+
+
+def test_captions_say_machine_scale_cells_and_seeds(pictures: Sequence[Picture]) -> None:
+    for drawn in pictures:
+        assert "AMD EPYC, 2 cores" in drawn.caption
+        assert "cpu scale" in drawn.caption
+        if drawn.name != "pipelines_alone":
+            assert re.search(r"1 cell, \d+ seeds?\.|\d+ cells, .*seeds? each", drawn.caption)
+        assert drawn.title
+
+
+def test_pngs_are_white_and_sharp(pictures: Sequence[Picture]) -> None:
+    for drawn in pictures:
+        image = Image.open(BytesIO(drawn.png))
+        corners = [(0, 0), (image.width - 1, 0), (0, image.height - 1)]
+        assert {image.convert("RGB").getpixel(corner) for corner in corners} == {(255, 255, 255)}
+        assert round(float(image.info["dpi"][0])) == 150
+
+
+def test_svgs_scale_and_take_the_colour_of_the_page(pictures: Sequence[Picture]) -> None:
+    for drawn in pictures:
+        root = ElementTree.fromstring(drawn.svg)
+        assert not {"width", "height"} & set(root.attrib)
+        _, top, width, height = map(float, root.attrib["viewBox"].split())
+        assert min(top, width, height) > 0
+        styles = " ".join(
+            value for e in root.iter() for name, value in e.attrib.items() if name != "aria-label"
+        )
+        assert "currentColor" in styles
+        assert FOREGROUND not in styles
+        assert not re.search("fill: (#000000|black|#ffffff|white)(?!.*font)", root.get("style", ""))
+
+
+def test_no_two_pictures_of_a_page_share_an_id(pictures: Sequence[Picture]) -> None:
+    others = draw([made_record(optimizer=name) for name in "ab"], None)
+    ids: list[str] = []
+    for drawn in [*pictures, *others]:
+        own = re.findall(r'\bid="([^"]+)"', drawn.svg)
+        ids += own
+        used = re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', drawn.svg)
+        assert {first or second for first, second in used} == set(own)
+    assert len(ids) == len(set(ids))
+
+
+class Tags(HTMLParser):
+    """The elements that a browser's parser would make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add(tag)
+
+
+def test_hostile_names_stay_names(pictures: Sequence[Picture]) -> None:
+    heat_map = next(p for p in pictures if p.name == "accuracy_architecture_optimizer")
+    assert NETS[1] in texts(heat_map.svg)
+    assert set(OPTIMIZERS) <= set(texts(heat_map.svg))
+    for drawn in pictures:
+        parser = Tags()
+        parser.feed(drawn.svg)
+        assert parser.found <= {
+            "svg", "g", "path", "text", "tspan", "use", "defs", "style", "clippath", "rect",
+            "image",
+        }  # fmt: skip
+        assert all(character.isprintable() or character == "\n" for character in drawn.svg)
+
+
+def test_what_was_missed_and_what_failed_is_written_in_the_pictures(
+    pictures: Sequence[Picture],
+) -> None:
+    by_name = {picture.name: picture for picture in pictures}
+    bars = texts(by_name["time_to_accuracy"].svg)
+    assert any(text.startswith("not reached (test") for text in bars)
+    assert "oom" in bars
+    tiles = texts(by_name["time_to_accuracy_s_architecture_optimizer"].svg)
+    assert any(re.fullmatch(r"\d of \d", text) for text in tiles)
+
+
+def test_nothing_is_drawn_of_nothing() -> None:
+    assert draw([], None) == []
+
+
+def test_of_one_cell_only_what_one_cell_shows_is_drawn() -> None:
+    names = {picture.name for picture in draw([made_record()], None)}
+    assert {"confusion_best", "where_the_time_went", "curves_accuracy_epochs"} <= names
+    assert not any(name.startswith(("profile", "accuracy", "time", "class", "pipelines", "stall"))
+                   for name in names)  # fmt: skip
+
+
+def test_of_failures_alone_nothing_is_drawn() -> None:
+    assert draw([made_failure(optimizer=name) for name in "ab"], None) == []
+
+
+def test_speed_runs_have_no_time_to_accuracy() -> None:
+    records = [
+        made_record(optimizer=name, protocol="speedrun", time_to_accuracy_s=None) for name in "ab"
+    ]
+    names = {picture.name for picture in draw(records, None)}
+    assert "accuracy_architecture_optimizer" in names
+    assert not any("time_to_accuracy" in name or "profile" in name for name in names)
+
+
+def test_pipelines_alone_need_no_records() -> None:
+    found = draw([], made_loaders(made_series("native", 900.0, 1000.0, 1100.0)))
+    assert [picture.name for picture in found] == ["pipelines_alone"]
+    assert "1,000" in texts(found[0].svg)
+
+
+def test_what_has_no_figures_is_told_in_the_caption(pictures: Sequence[Picture]) -> None:
+    (alone,) = (picture for picture in pictures if picture.name == "pipelines_alone")
+    assert "Without figures: dali at 512 (skipped), zoo at 512 (crashed)." in alone.caption
+
+
+def test_tidying_touches_no_text_and_keeps_references() -> None:
+    svg = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        b'viewBox="0 0 72 72" width="72pt" height="72pt"><metadata>when</metadata>'
+        b'<defs><path id="m1" d="M 1.23456 -0.001"/></defs><g id="axes_1" clip-path="url(#m1)">'
+        b'<use xlink:href="#m1" style="fill: #010203"/><text>fill: #010203 url(#m1)</text>'
+        b"</g></svg>"
+    )
+    found = tidy(svg, prefix="name", label='a "label"', cut_top=12.0)
+    assert 'viewBox="0 12 72 60"' in found
+    assert 'd="M 1.23 -0"' in found
+    assert 'id="name-m1"' in found
+    assert 'clip-path="url(#name-m1)"' in found
+    assert 'xlink:href="#name-m1"' in found
+    assert "axes_1" not in found
+    assert "when" not in found
+    assert "<text>fill: #010203 url(#m1)</text>" in found
+    assert 'style="fill: currentColor"' in found
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as WCAG defines it."""
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#121212"])
+def test_every_colour_stands_out_from_light_and_dark_pages(page: str) -> None:
+    for colour in PALETTE:
+        lighter, darker = sorted((luminance(colour), luminance(page)), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 2.0, colour
+
+
+def test_matplotlib_is_imported_only_to_draw() -> None:
+    code = (
+        "import sys, bench.report.figures as f; print({'matplotlib', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_processes_that_share_the_work_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [made_record(seed, architecture=net) for net in ("cnn4", "cnn6") for seed in (0, 1)]
+    alone = figures.draw(records)
+    monkeypatch.setattr(figures, "MANY", 1)
+    monkeypatch.setattr(figures, "usable_cores", lambda: 2)
+    assert figures.draw(records) == alone
+
+
+OPTIMIZERS_CROWDS = ("adamw", "lion", "muon", "sgd", "soap")
+POLICIES = ("cutout", "flip", "mixup", "none")
+
+
+def crowd(*, cells: int, seeds: int = 1) -> list[Record]:
+    """Cells of one net, each more accurate than the one before."""
+    levels = itertools.islice(itertools.product(OPTIMIZERS_CROWDS, POLICIES), cells)
+    return [
+        made_record(seed, optimizer=optimizer, augmentation=policy, accuracy=0.5 + place / 50)
+        for place, (optimizer, policy) in enumerate(levels)
+        for seed in range(seeds)
+    ]
+
+
+def compared(records: Sequence[Record]) -> Comparison:
+    (comparison,) = comparisons(records)
+    return comparison
+
+
+def drawn(comparison: Comparison) -> Sketch:
+    with settings():
+        return next(iter(curves(comparison)))
+
+
+def lines(sketch: Sketch) -> list[str]:
+    """Colours of the lines of the first panel, from the back to the front."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_hex
+
+    (found,) = (one for one in sketch.figure.axes[0].collections if isinstance(one, LineCollection))
+    return [to_hex(color).upper() for color in found.get_colors()]  # type: ignore[union-attr]
+
+
+def bands(sketch: Sketch) -> int:
+    from matplotlib.collections import PolyCollection
+
+    found = [one for one in sketch.figure.axes[0].collections if isinstance(one, PolyCollection)]
+    return sum(len(one.get_paths()) for one in found)
+
+
+def test_of_many_cells_the_most_accurate_stand_out_in_front() -> None:
+    comparison = compared(crowd(cells=20, seeds=2))
+    kept = {case.label for case in style.foremost(comparison.cases)}
+    assert kept == {f"{one} · {policy}" for one in ("sgd", "soap") for policy in POLICIES}
+    sketch = drawn(comparison)
+    colors = lines(sketch)
+    assert colors[:12] == [style.BEHIND] * 12
+    assert set(colors[12:]) == set(PALETTE[:2])
+    said = "In a panel of more than 16 cells the 8 with the best test accuracy are in colour and"
+    assert f"{said} the others thin and grey, 12 in all. 20 cells" in sketch.caption
+    keys = {section.title: [name for name, _ in section.entries] for section in sketch.sections}
+    assert keys["optimizer"] == ["sgd", "soap"], "no colour is spent on what is grey"
+    assert "the others" in keys
+
+
+def test_bands_are_those_of_the_cells_that_stand_out() -> None:
+    records = crowd(cells=20)
+    records += [
+        made_record(1, optimizer=one.cell.optimizer, augmentation=one.cell.augmentation,
+                    accuracy=one.metrics.accuracy + 0.01)
+        for one in records if one.metrics
+    ]  # fmt: skip
+    assert bands(drawn(compared(records))) == style.FOREMOST
+
+
+def test_few_cells_are_drawn_alike_and_nothing_is_said() -> None:
+    comparison = compared(crowd(cells=style.MOST_LINES))
+    sketch = drawn(comparison)
+    assert style.BEHIND not in lines(sketch)
+    assert "grey" not in sketch.caption
+    assert "the others" not in [section.title for section in sketch.sections]
+
+
+def test_cells_without_a_result_make_no_crowd() -> None:
+    failures = [made_failure(optimizer=f"o{number}") for number in range(20)]
+    comparison = compared([*crowd(cells=3), *failures])
+    assert len(style.foremost(comparison.cases)) == 3
+    assert style.said([comparison.cases]) == ""
+
+
+def fed(pairs: int) -> list[Record]:
+    """Nets with two pipelines, each quicker than the one before; the slowest has three."""
+    found = [
+        made_record(architecture=f"net{number:02}", pipeline=pipeline, images_per_s=100.0 + number)
+        for number in range(pairs)
+        for pipeline in ("dali", "native")
+    ]
+    return [*found, made_record(architecture="net00", pipeline="kornia", images_per_s=1.0)]
+
+
+def test_of_many_nets_those_with_most_pipelines_are_shown_then_the_quickest() -> None:
+    comparison = compared(fed(MOST_PANELS + 3))
+    kept = [name.partition(" ")[0] for name in blocks(comparison)]
+    assert kept == ["net00", *(f"net{number:02}" for number in range(4, MOST_PANELS + 3))]
+    with settings():
+        captions = {sketch.name: sketch.caption for sketch in pipelines(comparison, None)}
+    for name in ("pipelines_throughput", "pipelines_curves_accuracy"):
+        assert (
+            "12 of 15 pairs of architecture and optimizer: those with most pipelines, and among "
+            "these the quickest in training." in captions[name]
+        )
+
+
+def test_what_is_shown_whole_claims_no_choice() -> None:
+    with settings():
+        for sketch in pipelines(compared(fed(MOST_PANELS)), None):
+            assert "pairs of architecture" not in sketch.caption
+
+
+def test_long_names_that_are_cut_alike_keep_panels_of_their_own() -> None:
+    names = [f"timm:{'x' * 30}{middle}{'y' * 30}" for middle in "ab"]
+    records = [
+        made_record(architecture=name, pipeline=pipeline)
+        for name in names
+        for pipeline in ("dali", "native")
+    ]
+    comparison = compared(records)
+    assert len(blocks(comparison)) == 2
+    assert len(drawn(comparison).figure.axes) == 2
+
+
+LONG = "_with_a_longer_name"
+NUMBER = re.compile(r"[\d.,]+")  # ticks that lie beyond the view are there, but not drawn
+
+
+def busy(long: str) -> list[Record]:
+    """Times that two of three seeds reached, all of them suspect; names that end in `long`."""
+    return [
+        made_record(
+            seed,
+            architecture=net,
+            optimizer=optimizer,
+            augmentation=policy,
+            accuracy=0.5 + 0.1 * (net != "cnn2"),
+            time_to_accuracy_s=None if seed == 2 else 0.6 + seed / 10,
+            record={"timing_suspect": ("busy",)},
+        )
+        for net in ("cnn2", f"net{long}")
+        for optimizer in ("sgd", f"muon{long}")
+        for policy in ("none", f"flip{long}")
+        for seed in range(3)
+    ]
+
+
+def outside(sketch: Sketch, slack: float) -> Iterator[str]:
+    """Texts that reach over the edge by more than `slack` points."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    figure = sketch.figure
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for one in figure.findobj(Text):
+        said = one.get_text()  # type: ignore[attr-defined]
+        if said.strip() and one.get_visible() and not NUMBER.fullmatch(said):
+            box = one.get_window_extent(renderer)
+            low, high = min(box.x0, box.y0), (box.x1 - figure.bbox.x1, box.y1 - figure.bbox.y1)
+            if low < -slack or max(high) > slack:
+                yield f"{sketch.name}: {said}"
+
+
+# Long texts are some points wider in an SVG than where the layout measured them.
+@pytest.mark.parametrize(("long", "slack"), [("", 1.0), (LONG, 6.0)])
+@pytest.mark.parametrize("section", [times, heat_maps, parts, classes])
+def test_every_text_lies_within_its_picture(
+    section: Callable[[Comparison], Iterator[Sketch]], long: str, slack: float
+) -> None:
+    (comparison,) = comparisons(busy(long))
+    with settings():
+        drawn = list(section(comparison))
+        for sketch in drawn:
+            picture(sketch, group=comparison.title, mark="mark")
+            assert list(outside(sketch, slack)) == []
+    assert drawn
+
+
+def test_the_axis_of_times_is_long_enough_for_the_notes_beside_the_bars() -> None:
+    (comparison,) = comparisons(busy(""))
+    found = bars(comparison.cases)
+    for axis_in in (3.6, 5.0):
+        end_s = axis_end_s(found, axis_in)
+        for bar in found:
+            begins_in = axis_in * reach_s(bar) / end_s
+            assert begins_in + NOTE_LETTER_IN * len(bar.note) <= axis_in
+
+
+ACCURACY = QUANTITIES[0]
+
+
+def cases_of(*records: Record) -> tuple[Case, ...]:
+    """The cases of records that may all stand side by side."""
+    (comparison,) = comparisons(records)
+    return comparison.cases
+
+
+def case_of(*records: Record) -> Case:
+    """The case of the runs of one cell."""
+    (case,) = cases_of(*records)
+    return case
+
+
+def labels(*records: Record) -> set[str]:
+    return {case.label for case in cases_of(*records)}
+
+
+# Which cells stand side by side
+
+
+def test_cells_are_told_apart_by_what_differs_between_them() -> None:
+    assert labels(made_record(optimizer="sgd"), made_record(optimizer="muon")) == {"sgd", "muon"}
+    assert labels(made_record()) == {"resnet18 · sgd · flip_crop · kornia"}
+
+
+def test_two_recipes_of_one_cell_say_how_they_differ() -> None:
+    found = labels(made_record(batch_size=50), made_record(batch_size=100))
+    assert all("batch 50" in text or "batch 100" in text for text in found)
+    assert len(found) == 2
+
+
+def test_budgets_of_one_cell_are_never_compared_in_a_picture() -> None:
+    short = [made_record(epochs=4, optimizer=name) for name in ("sgd", "muon")]
+    found = comparisons([*short, made_record(epochs=8, optimizer="sgd")])
+    assert [{case.cell.epochs for case in one.cases} for one in found] == [{4}, {8}]
+    assert [one.name("stem") for one in found] == ["stem", "stem_2"]
+
+
+def test_budgets_of_different_cells_stand_together_and_it_is_said() -> None:
+    (found,) = comparisons(
+        [made_record(epochs=4, optimizer="sgd"), made_record(epochs=8, optimizer="muon")]
+    )
+    assert "Cells differ in epochs." in found.about(found.cases)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"target_accuracy": 0.7}, {"protocol": "speedrun"}, {"source": "cifar10"}, {"scale": "full"}],
+)
+def test_targets_protocols_sources_and_scales_are_never_mixed(change: dict[str, Any]) -> None:
+    assert (
+        len(comparisons([made_record(optimizer="sgd"), made_record(optimizer="x", **change)])) == 2
+    )
+
+
+def test_captions_count_cells_seeds_and_failures() -> None:
+    (found,) = comparisons(
+        [*(made_record(seed) for seed in range(3)), made_failure(optimizer="muon")]
+    )
+    text = found.about(found.cases)
+    assert text.startswith("2 cells, 3 seeds each, 1 of them without a result. AMD EPYC, 2 cores")
+    assert "cpu scale" in text
+
+
+@given(st.text(max_size=80))
+def test_names_are_one_short_printable_line(text: str) -> None:
+    shown = shown_name(text)
+    assert shown.isprintable()
+    assert len(shown) == min(len(text), 32)
+
+
+# Heat maps
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=4))
+def test_a_tile_is_the_mean_over_cells_of_the_means_over_seeds(accuracies: list[float]) -> None:
+    one = [made_record(seed, accuracy=value) for seed, value in enumerate(accuracies)]
+    other = made_record(accuracy=0.5, augmentation="none")
+    found = tiles(cases_of(*one, other), "accuracy", "architecture", "optimizer")
+    expected = statistics.fmean([statistics.fmean(accuracies), 0.5])
+    assert found.tiles["resnet18", "sgd"].value == pytest.approx(expected)
+    assert found.tiles["resnet18", "sgd"].text == f"{100 * expected:,.2f}"
+
+
+def test_what_was_missed_failed_or_not_run_is_said() -> None:
+    cases = cases_of(
+        made_record(optimizer="a"),
+        made_record(optimizer="b", time_to_accuracy_s=None),
+        made_failure(optimizer="c", status="oom"),
+        made_record(optimizer="a", architecture="cnn4"),
+    )
+    found = tiles(cases, "time_to_accuracy_s", "architecture", "optimizer").tiles
+    texts = [found["resnet18", name].text for name in "abc"]
+    assert texts == ["3.0", NOT_REACHED, "oom"]
+    assert found["cnn4", "b"].text == NOT_RUN
+
+
+def test_a_tile_that_some_runs_miss_says_how_many_it_is_of() -> None:
+    cases = cases_of(
+        made_record(0, time_to_accuracy_s=2.0),
+        made_record(1, time_to_accuracy_s=None),
+        made_failure(2),
+    )
+    tile = tiles(cases, "time_to_accuracy_s", "architecture", "optimizer").tiles["resnet18", "sgd"]
+    assert (tile.value, tile.runs, tile.partial) == (2.0, (3, 1), True)
+
+
+def test_a_suspect_timing_marks_times_but_not_accuracies() -> None:
+    cases = cases_of(made_record(record={"timing_suspect": ("busy",)}))
+    marked = {
+        measure: tiles(cases, measure, "architecture", "optimizer").tiles["resnet18", "sgd"].suspect
+        for measure in ("accuracy", "images_per_s", "time_to_accuracy_s")
+    }
+    assert marked == {"accuracy": False, "images_per_s": True, "time_to_accuracy_s": True}
+
+
+def test_the_best_is_brightest_whichever_way_a_measure_runs() -> None:
+    cases = cases_of(
+        made_record(optimizer="a", images_per_s=500.0, time_to_accuracy_s=1.0),
+        made_record(optimizer="b", images_per_s=900.0, time_to_accuracy_s=2.0),
+    )
+    for measure, best in (("images_per_s", "b"), ("time_to_accuracy_s", "a")):
+        found = shares(tiles(cases, measure, "architecture", "optimizer"), measure)
+        assert max(found, key=lambda place: found[place]) == ("resnet18", best)
+        assert sorted(found.values()) == [0.0, 1.0]
+
+
+# Curves
+
+
+def test_a_curve_is_mean_least_and_most_of_the_seeds() -> None:
+    found = line(case_of(made_record(0, accuracy=0.4), made_record(1, accuracy=0.8)), ACCURACY)
+    assert found is not None
+    assert found.epochs == (1, 2, 3, 4)
+    assert found.seconds == (1.0, 2.0, 3.0, 4.0)
+    assert found.mean == pytest.approx((15.0, 30.0, 45.0, 60.0))
+    assert found.low == pytest.approx((10.0, 20.0, 30.0, 40.0))
+    assert found.high == pytest.approx((20.0, 40.0, 60.0, 80.0))
+
+
+def test_failed_runs_and_runs_without_validation_have_no_curve() -> None:
+    assert line(case_of(made_failure()), ACCURACY) is None
+    whole = made_record()
+    bare = tuple(replace(point, validation_accuracy=None) for point in whole.curve)
+    assert line(case_of(replace(whole, curve=bare)), ACCURACY) is None
+
+
+@given(st.integers(1, 5000), st.integers(2, 200))
+def test_a_thinned_curve_keeps_both_ends_and_its_order(length: int, most: int) -> None:
+    places = thinned(length, most)
+    assert (places[0], places[-1]) == (0, length - 1)
+    assert len(places) == min(length, most)
+    assert places == sorted(set(places))
+
+
+# Bars and profiles
+
+
+def test_bars_stand_by_time_then_missed_then_failed() -> None:
+    cases = cases_of(
+        made_failure(optimizer="failed", status="crashed"),
+        made_record(optimizer="never", time_to_accuracy_s=None, accuracy=0.5),
+        made_record(0, optimizer="slow", time_to_accuracy_s=9.0),
+        made_record(0, optimizer="half", time_to_accuracy_s=1.0),
+        made_record(1, optimizer="half", time_to_accuracy_s=None),
+        made_record(0, optimizer="quick", time_to_accuracy_s=2.0),
+        made_record(1, optimizer="quick", time_to_accuracy_s=4.0),
+    )
+    found = bars(cases)
+    assert [bar.case.label for bar in found] == ["quick", "slow", "half", "never", "failed"]
+    quick = found[0]
+    assert (quick.warm_s, quick.with_compile_s, quick.span) == (3.0, 8.0, (2.0, 4.0))
+    assert [bar.warm_s for bar in found] == [3.0, 9.0, 1.0, None, None]
+    assert [bar.note for bar in found[2:]] == [
+        "1.00 s, 1 of 2 runs",
+        f"{NOT_REACHED} (test 50.0%)",
+        "crashed",
+    ]
+
+
+def test_a_profile_is_the_share_of_problems_within_a_factor_of_the_best() -> None:
+    times = {("a", "x"): 1.0, ("a", "y"): 6.0, ("b", "x"): 2.0, ("b", "y"): 3.0}
+    cases = cases_of(
+        *(
+            made_record(optimizer=optimizer, architecture=net, time_to_accuracy_s=time_s)
+            for (optimizer, net), time_s in times.items()
+        )
+    )
+    found = profile(cases, "optimizer")
+    assert found is not None
+    assert found.problems == 2
+    assert [found.share("a", tau) for tau in (1.0, 1.9, 2.0)] == [0.5, 0.5, 1.0]
+    assert [found.share("b", tau) for tau in (1.0, 1.9, 2.0)] == [0.5, 0.5, 1.0]
+
+
+def test_a_miss_is_infinite_and_stays_among_the_problems() -> None:
+    cases = cases_of(
+        made_record(optimizer="a", architecture="x"),
+        made_record(optimizer="b", architecture="x", time_to_accuracy_s=None),
+        made_failure(optimizer="a", architecture="y"),
+        made_record(optimizer="b", architecture="y", time_to_accuracy_s=None),
+    )
+    found = profile(cases, "optimizer")
+    assert found is not None
+    assert (found.share("a", 1e9), found.share("b", 1e9)) == (0.5, 0.0)
+    assert found.ratios["b"] == [math.inf, math.inf]
+
+
+def test_the_time_of_a_cell_is_the_median_with_misses_infinite() -> None:
+    reached = [made_record(seed, time_to_accuracy_s=seed + 1.0) for seed in range(2)]
+    assert median_s(case_of(*reached)) == 1.5
+    assert median_s(case_of(*reached, made_failure(2))) == 2.0
+    assert math.isinf(median_s(case_of(reached[0], made_failure(2))))
+
+
+def test_an_entry_that_few_problems_have_does_not_cost_the_others_theirs() -> None:
+    problems = [{"a", "b"}] * 6 + [{"a", "b", "rare"}]
+    assert common_levels(problems, ["a", "b", "rare"]) == ["a", "b"]
+    assert common_levels([{"a", "b", "c"}] * 3, ["a", "b", "c"]) == ["a", "b", "c"]
+
+
+def test_no_profile_of_one_entry_or_where_nothing_reached_the_target() -> None:
+    assert profile(cases_of(made_record(), made_record(architecture="x")), "optimizer") is None
+    missed = [
+        made_record(optimizer=optimizer, architecture=net, time_to_accuracy_s=None)
+        for optimizer in "ab"
+        for net in "xy"
+    ]
+    assert profile(cases_of(*missed), "optimizer") is None
+
+
+# Frontiers
+
+POINTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=8)
+
+
+@given(POINTS, st.sampled_from(KINDS))
+def test_the_frontier_is_what_nothing_beats(points: list[tuple[int, int]], against: Any) -> None:
+    records = [
+        made_record(
+            accuracy=accuracy / 10,
+            images_per_s=100.0 * x,
+            record={"timings": Timings(train_s=float(x))},
+            optimizer=f"o{number}",
+        )
+        for number, (x, accuracy) in enumerate(points)
+    ]
+    found = spots(cases_of(*records), against)
+    sign = -1 if against.lower else 1
+    for spot in found:
+        beaten = any(
+            sign * other.x >= sign * spot.x
+            and other.accuracy >= spot.accuracy
+            and (other.x, other.accuracy) != (spot.x, spot.accuracy)
+            for other in found
+        )
+        assert spot.best != beaten
+    named = frontier(found, against)
+    assert [spot.accuracy for spot in named] == sorted((s.accuracy for s in named), reverse=True)
+
+
+def test_a_suspect_timing_is_on_no_frontier_and_keeps_nobody_off() -> None:
+    cases = cases_of(
+        made_record(optimizer="a", images_per_s=900.0, record={"timing_suspect": ("busy",)}),
+        made_record(optimizer="b", images_per_s=800.0),
+    )
+    assert {spot.case.label: spot.best for spot in spots(cases, KINDS[0])} == {
+        "a": False,
+        "b": True,
+    }
+
+
+# Pipelines
+
+
+def test_a_feed_has_the_pipeline_alone_its_ceiling_and_what_training_got() -> None:
+    comparison = comparisons(
+        [
+            made_record(pipeline="native", images_per_s=1500.0),
+            made_record(pipeline="native", images_per_s=1700.0, augmentation="none"),
+            made_record(pipeline="dali", images_per_s=1000.0),
+            made_failure(pipeline="zoo", status="skipped"),
+            made_record(architecture="cnn4", pipeline="native"),
+        ]
+    )[0]
+    loaders = made_loaders(
+        made_series("native", 5000.0, 5200.0, 5400.0, batch_size=128),
+        made_series("native", 9000.0, batch_size=4096),
+        lost_series("zoo", "skipped", "not installed"),
+    )
+    (name, cases), = blocks(comparison).items()  # fmt: skip
+    native, dali, zoo = feeds(cases, loaders)
+    assert name == "resnet18 · sgd"
+    assert (native.pipeline, native.training, native.ceiling) == ("native", 1600.0, 2000.0)
+    assert (native.alone, native.alone_batch) == (5200.0, 128)
+    assert native.stall_pct == pytest.approx(20.0)
+    assert (dali.alone, dali.training, dali.stall_pct) == (None, 1000.0, pytest.approx(50.0))
+    assert (zoo.alone, zoo.training, zoo.status) == (None, None, "skipped")
+
+
+# Where the time went
+
+PARTS = Timings(
+    import_s=1.0, load_s=2.0, build_s=3.0, first_batch_s=4.0, compile_s=5.0, warmup_s=12.0,
+    train_s=20.0, evaluate_s=6.0, total_s=50.0,
+)  # fmt: skip
+
+
+def timed(stall_pct: float | None, timings: Timings = PARTS) -> Record:
+    throughput = Throughput(median=1.0, p5=1.0, p95=1.0, stall_pct=stall_pct)
+    return made_record(record={"timings": timings, "throughput": throughput})
+
+
+def test_the_parts_of_a_run_add_up_to_import_and_total() -> None:
+    found = seconds(timed(25.0))
+    assert (found["train"], found["data wait"]) == (15.0, 5.0)
+    assert (found["other warm-up"], found["rest"]) == (3.0, 7.0)
+    assert sum(found.values()) == pytest.approx(51.0)
+
+
+@pytest.mark.parametrize("stall_pct", [None, -14.0, 0.0])
+def test_no_stall_is_no_data_wait(stall_pct: float | None) -> None:
+    assert seconds(timed(stall_pct))["data wait"] == 0.0
+
+
+def test_what_another_run_of_the_worker_paid_for_leaves_no_part_below_zero() -> None:
+    shared = replace(PARTS, warmup_s=1.0, total_s=30.0)
+    assert min(seconds(timed(25.0, shared)).values()) == 0.0
+
+
+def test_bars_are_means_over_the_runs_of_a_net_with_a_pipeline() -> None:
+    longer = replace(PARTS, evaluate_s=8.0, total_s=52.0)
+    runs = [timed(25.0), replace(timed(25.0, longer), run_id="other", seed=1)]
+    (found,) = spent(comparisons(runs)[0])
+    assert (found.label, found.runs) == ("resnet18 · kornia", 2)
+    assert found.seconds["evaluate"] == 7.0
+    assert found.total_s == pytest.approx(52.0)
+
+
+# Classes
+
+
+def test_a_confusion_is_the_sum_over_seeds() -> None:
+    found = confusion(case_of(made_record(0), made_record(1), made_failure(2)))
+    assert found is not None
+    assert (found.names, found.counts, found.totals) == (
+        ("cat", "dog"),
+        ((80, 20), (10, 90)),
+        (100, 100),
+    )
+    assert found.percent(0, 1) == 20.0
+
+
+def many_classes(number: int) -> Metrics:
+    """Class i is told the better the higher i is."""
+    score = made_metrics(0.5, 3.0)
+    rows = tuple(
+        tuple(100 + row if row == column else 1 for column in range(number))
+        for row in range(number)
+    )
+    classes = tuple(
+        replace(score.per_class[0], name=f"class{row}", f1=row / number) for row in range(number)
+    )
+    return replace(score, confusion=rows, per_class=classes)
+
+
+def test_of_many_classes_those_with_the_worst_recall_are_shown() -> None:
+    found = confusion(case_of(made_record(record={"metrics": many_classes(50)})))
+    assert found is not None
+    assert found.names == tuple(f"class{number}" for number in range(40))
+    assert found.classes == 50
+    assert found.totals[0] == 100 + 49  # what was taken for a class that is not shown counts too
+
+
+def test_f1_of_a_class_over_cells_and_nets() -> None:
+    cases = cases_of(
+        made_record(0, accuracy=0.2),
+        made_record(1, accuracy=0.4),
+        made_record(accuracy=0.6, optimizer="muon"),
+        made_record(accuracy=0.9, architecture="cnn4"),
+    )
+    best = max(cases, key=lambda case: case.mean("accuracy") or 0.0)
+    for score in class_scores(cases, best):
+        assert sorted(score.values) == pytest.approx([0.3, 0.6, 0.9])
+        assert score.best == 0.9
+    found = f1_by_net(cases)
+    assert found.rows == ("cnn4", "resnet18")
+    assert found.tiles["resnet18", "cat"].value == pytest.approx(0.45)
+    assert found.tiles["cnn4", "dog"].text == "90"

@@ -1,0 +1,287 @@
+"""The page in a real browser: it draws, sorts, filters and fits, and asks nothing of a network."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.record import Record
+from bench.report.figures import draw
+from bench.report.page.mistakes import Mistake, Mistakes
+from bench.report.page.page import render
+from tests.browsing import watched
+from tests.made import made_failure, made_record
+from tests.made_page import HOSTILE, SVG, hostile_record, made_content, made_picture
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"
+)
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
+    "0000000b4944415478da63640000000600023081d02f0000000049454e44ae426082"
+)
+NETS = ("cnn4", "resnet18", "vit_tiny")
+
+
+def made_records() -> list[Record]:
+    """Two seeds of nets and optimizers, one that missed its target, one failed, one hostile."""
+    records = [
+        made_record(
+            seed,
+            architecture=net,
+            optimizer=optimizer,
+            accuracy=0.5 + 0.1 * place + 0.02 * seed + 0.01 * (optimizer == "adamw"),
+            time_to_accuracy_s=None if net == "vit_tiny" else 3.0 + place + seed / 10,
+            images_per_s=1000.0 / (1 + place),
+        )
+        for place, net in enumerate(NETS)
+        for optimizer in ("sgd", "adamw")
+        for seed in (0, 1)
+    ]
+    return [*records, made_failure(0, architecture="vgg11_bn", status="oom"), hostile_record()]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with all of its parts, drawn by the suite itself."""
+    records = made_records()
+    image = Mistake(place=3, label=0, answers=((1, 2),), index=77, picture=PIXEL)
+    content = made_content(
+        tuple(records),
+        pictures=draw(records, None),
+        mistakes=Mistakes(classes=(HOSTILE, "dog"), runs=2, test_images=9, images=(image,)),
+        examples={("flip_crop", "kornia"): PIXEL},
+    )
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render([content]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def opened(
+    browser: "Browser", path: Path, *, width: int = 1280, scheme: str = "light"
+) -> "tuple[Page, list[str]]":
+    """The page, and a list that gets every error and every request that is not the file itself."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    wrong = watched(page)
+    page.goto(path.as_uri())
+    return page, wrong
+
+
+@pytest.fixture(scope="module")
+def page(browser: "Browser", path: Path) -> "Iterator[Page]":
+    """The page at full width, whose errors are looked at when the tests are through with it."""
+    page, wrong = opened(browser, path)
+    yield page
+    page.context.close()
+    assert wrong == []
+
+
+@pytest.fixture(autouse=True)
+def fresh(request: pytest.FixtureRequest) -> None:
+    """Every test of the shared page begins with it as it opens."""
+    if "page" in request.fixturenames:
+        request.getfixturevalue("page").reload()
+
+
+def column(page: "Page", name: str) -> list[str]:
+    """Texts of a column of the matrix, of the rows that are shown."""
+    place = page.evaluate(
+        "name => [...document.querySelectorAll('.matrix th')]"
+        ".findIndex(head => head.dataset.name === name)",
+        name,
+    )
+    cells = page.locator(f".matrix tbody tr:not([hidden]) td:nth-child({place + 1})")
+    return list(cells.all_text_contents())
+
+
+def head(page: "Page", name: str) -> "Page":
+    return page.locator(f'.matrix th[data-name="{name}"]')  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_opens_without_an_error_and_fits_the_screen(
+    browser: "Browser", path: Path, width: int, scheme: str
+) -> None:
+    page, wrong = opened(browser, path, width=width, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    back, ink = page.evaluate(
+        "(({backgroundColor, color}) => [backgroundColor, color])(getComputedStyle(document.body))"
+    )
+    assert (sum(map(int, back[4:-1].split(","))) < 384) == (scheme == "dark")
+    assert (sum(map(int, ink[4:-1].split(","))) > 384) == (scheme == "dark")
+    page.context.close()
+    assert wrong == []
+
+
+def test_every_figure_is_drawn(page: "Page") -> None:
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.plot svg')].map(svg => {"
+        " const box = svg.getBoundingClientRect();"
+        " return [box.width, box.height, svg.querySelectorAll('path, rect, use').length]; })"
+    )
+    assert len(sizes) > 5
+    assert all(width > 100 and height > 50 and marks > 5 for width, height, marks in sizes)
+
+
+def test_a_click_sorts_best_first_and_another_turns_it_round(page: "Page") -> None:
+    button = head(page, "accuracy").locator("button")
+    button.click()
+    assert head(page, "accuracy").get_attribute("aria-sort") == "descending"
+    shown = column(page, "accuracy")
+    figures = [float(text.split()[0]) for text in shown if text != "-"]
+    assert figures == sorted(figures, reverse=True)
+    assert len(set(figures)) > 3
+    assert shown[-2:] == ["-", "-"], "rows without the figure stay at the end"
+    button.click()
+    assert head(page, "accuracy").get_attribute("aria-sort") == "ascending"
+    shown = column(page, "accuracy")
+    assert [float(text.split()[0]) for text in shown[:-2]] == sorted(figures)
+    assert shown[-2:] == ["-", "-"]
+
+
+def test_the_keyboard_sorts(page: "Page") -> None:
+    head(page, "optimizer").locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head(page, "optimizer").get_attribute("aria-sort") == "ascending"
+    assert column(page, "optimizer") == sorted(column(page, "optimizer"))
+    page.keyboard.press("Space")
+    assert head(page, "optimizer").get_attribute("aria-sort") == "descending"
+    assert page.locator(".matrix th[aria-sort]").count() == 1
+
+
+def test_a_time_that_was_missed_sorts_after_every_other(page: "Page") -> None:
+    for _ in range(2):
+        head(page, "time_to_accuracy_s").locator("button").click()
+        assert set(column(page, "time_to_accuracy_s")[-4:]) == {"not reached", "-"}
+
+
+def test_words_and_choices_filter(page: "Page") -> None:
+    words = page.locator('[data-filter="words"]')
+    words.fill("RESNET18 adamw")
+    assert column(page, "architecture") == ["resnet18"]
+    assert page.locator(".controls output").text_content() == "1 of 8 cells"
+    words.fill("")
+    page.locator('[data-filter="status"]').select_option("oom")
+    assert column(page, "architecture") == ["vgg11_bn"]
+    assert column(page, "notes") == ["oom: RuntimeError: it broke"]
+    page.locator("[data-reset]").click()
+    assert len(column(page, "architecture")) == 8
+    page.locator('[data-filter="architecture"]').select_option(HOSTILE)
+    assert column(page, "architecture") == [HOSTILE]
+
+
+def test_a_filter_and_a_sort_hold_together(page: "Page") -> None:
+    page.locator('[data-filter="optimizer"]').select_option("sgd")
+    head(page, "accuracy").locator("button").click()
+    assert column(page, "architecture")[:3] == ["vit_tiny", "resnet18", "cnn4"]
+    assert set(column(page, "optimizer")) == {"sgd"}
+
+
+def test_columns_can_be_chosen(page: "Page") -> None:
+    page.locator(".controls summary").click()
+    assert not head(page, "status").is_visible()
+    page.locator('[data-column="status"]').check()
+    assert head(page, "status").is_visible()
+    assert page.locator(".matrix tbody tr").first.locator("td:visible").count() == (
+        page.locator(".matrix th:visible").count()
+    )
+    page.locator('[data-column="accuracy"]').uncheck()
+    assert not head(page, "accuracy").is_visible()
+
+
+def test_a_cell_can_be_looked_at_closely(page: "Page") -> None:
+    page.locator('.matrix tbody tr[data-architecture="resnet18"][data-optimizer="adamw"] a').click()
+    closer = page.locator(".cell")
+    assert closer.locator("h4").first.text_content() == ("resnet18/adamw/flip_crop/kornia, seed 0")
+    assert closer.locator(".confusion td").all_text_contents() == ["40", "10", "5", "45"]
+    assert closer.locator(".classes tbody th").all_text_contents() == ["cat", "dog"]
+    assert closer.locator(".runs tbody tr").count() == 2
+    page.locator('[data-pick="seed"]').select_option("1")
+    assert closer.locator("h4").first.text_content() == ("resnet18/adamw/flip_crop/kornia, seed 1")
+    first_class = closer.locator(".classes tbody tr").first.locator("td").all_text_contents()
+    assert first_class == ["63.00", "63.00", "63.00", "50"]
+
+
+def test_a_failed_cell_says_why(page: "Page") -> None:
+    page.locator('.matrix tbody tr[data-status="oom"] a').click()
+    said = page.locator(".cell").text_content() or ""
+    assert "oom: there are no scores of this run." in said
+    assert "RuntimeError: it broke" in said
+
+
+def test_hostile_names_stay_names(page: "Page") -> None:
+    page.locator('.matrix tbody tr[data-status="crashed"] a').click()
+    assert HOSTILE in (page.locator(".cell").text_content() or "")
+    assert page.locator("img").count() == 2  # the example and the mistaken image
+
+
+def test_all_of_it_is_printed(browser: "Browser", path: Path) -> None:
+    page, wrong = opened(browser, path)
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 1032, "height": 700})  # A4 across, without its margins
+    assert page.locator("#reasons details:not([open])").count() == 0
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.box')].filter(box =>"
+        " getComputedStyle(box).overflowX !== 'visible' || box.scrollWidth > 1032).length"
+    )
+    assert cut == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1032
+    assert not page.locator(".controls").first.is_visible()
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#reasons details[open]").count() == 0
+    page.context.close()
+    assert wrong == []
+
+
+def test_heads_of_tables_are_printed_on_every_page(browser: "Browser", path: Path) -> None:
+    """Chromium leaves the text of a button out of a head that it repeats."""
+    page, _ = opened(browser, path)
+    page.emulate_media(media="print")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('thead button')].map(one => getComputedStyle(one).display)"
+    )
+    assert set(boxes) == {"contents"}
+    page.context.close()
+
+
+def test_a_long_picture_is_printed_whole_on_an_upright_page(
+    browser: "Browser", tmp_path: Path
+) -> None:
+    long = SVG.replace("0 0 100 50", "0 0 100 900").replace("<svg", "<svg style='width: 100%'")
+    picture = replace(made_picture(), svg=long, caption="what it shows " * 40)
+    (tmp_path / "page.html").write_text(render([made_content(pictures=[picture])]))
+    page, _ = opened(browser, tmp_path / "page.html", scheme="dark")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 703, "height": 1032})  # A4 upright, without its margins
+    assert page.locator("figure svg").bounding_box()["height"] > 600  # type: ignore[index]
+    assert page.locator("figure").bounding_box()["height"] < 1032  # type: ignore[index]
+    printed = page.pdf(prefer_css_page_size=True)
+    sizes = re.findall(rb"/MediaBox \[0 0 (\d+)\S* (\d+)", printed)
+    upright = [(width, height) for width, height in sizes if int(width) < int(height)]
+    assert len(upright) == 1, "the picture with its title and caption, and nothing else"
+    assert len(sizes) > 1
+    page.context.close()

@@ -1,0 +1,220 @@
+"""Caveats: those that apply are told with their figures, the others are not.
+
+What failed enters no average; where that chooses between levels it is said, with how many.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from bench.grid.recipe_files import DEFAULT_ORIGIN
+from bench.recipe import Recipe
+from bench.record import GRAPH, LAUNCHED, Failure, Record
+from bench.report.caveats import Loss, caveats, lost_levels, uneven
+from bench.report.statistics.outcomes import outcomes_by_group
+from tests.made import made_failure, made_metrics, made_record
+from tests.made_grid import made_grid
+
+
+def told(*records: Record, intervals: int = 0) -> str:
+    (outcomes,) = outcomes_by_group(records).values()
+    return "\n".join(caveats(outcomes, intervals))
+
+
+def full(seed: int = 0, **options: Any) -> Record:
+    return made_record(
+        seed, scale="full", source="cifar10", train_images=None, width=1.0, **options
+    )
+
+
+def test_a_clean_grid_at_full_scale_needs_none() -> None:
+    assert told(*(full(seed, time_to_accuracy_s=3.0) for seed in range(5))) == ""
+
+
+def test_scale_and_source() -> None:
+    text = told(made_record(), made_record(epochs=9))
+    assert "Scale `cpu`: nets of width 0.25, 1,000 training images, 4 to 9 epochs." in text
+    assert "generated (`shapes`)" in text
+    assert "Scale" not in told(full())
+    assert "generated" not in told(full())
+
+
+def test_one_seed() -> None:
+    metrics = made_metrics(0.9, 3.0)
+    large = replace(metrics.per_class[0], support=5000)
+    metrics = replace(metrics, per_class=(large, large))
+    text = told(full(record={"metrics": metrics}))
+    assert "The only cell has one seed: one seed on the full test set of CIFAR-10 is worth" in text
+    assert "±0.26 points at 95 %" in text
+    small = told(made_record(), made_record(architecture="vit"))
+    assert "2 of 2 cells have one seed: with 100 test images one seed moves" in small
+    assert "one seed" not in told(made_record(0), made_record(1))
+
+
+def test_recipes() -> None:
+    tuned = Recipe(lr=0.1, origin="found")
+    plain = Recipe(lr=0.2, origin=DEFAULT_ORIGIN)
+    text = told(
+        made_record(recipe=tuned, batch_size=50), made_record(architecture="vit", recipe=plain)
+    )
+    assert "The batch size is part of a recipe (50, 100 here)" in text
+    assert (
+        "not tuned for the net: `vit with sgd`. The other pair of net and optimizer has a recipe of"
+        in text
+    )
+    assert "more than one recipe" not in text
+    assert "not tuned" not in told(made_record(recipe=tuned))
+    assert "not tuned" not in told(made_record(recipe=plain))
+    several = told(made_record(recipe=tuned), made_record(recipe=plain))
+    assert "`resnet18/sgd/flip_crop/kornia`: trained with more than one recipe" in several
+
+
+def test_suspect_timings() -> None:
+    text = told(made_record(0, record={"timing_suspect": ("busy",)}), made_record(1))
+    assert "1 run (`resnet18/sgd/flip_crop/kornia/seed0`)" in text
+    assert "Suspect" not in told(made_record())
+
+
+def test_targets() -> None:
+    missed = [made_record(architecture="vit", time_to_accuracy_s=None), made_record()]
+    assert "No run of `vit` reached the target of 60 % validation accuracy." in told(*missed)
+    assert "No run reached the target of 60 %" in told(missed[0])
+    assert "target" not in told(made_record())
+    early = told(made_record(0, time_to_accuracy_s=1.0), made_record(1), made_record(2))
+    assert "1 of the 3 runs that reached the target of 60 % validation accuracy" in early
+    speedrun = told(made_record(protocol="speedrun", time_to_accuracy_s=None))
+    assert "target" not in speedrun
+
+
+def test_draws_for_a_whole_batch() -> None:
+    draws = {"Crop": "per batch", "HorizontalFlip": "per sample"}
+    text = told(made_record(record={"augmentation_draws": draws}))
+    assert "`kornia` draws once for a whole batch (`Crop`)" in text
+    assert "whole batch" not in told(made_record())
+
+
+def test_failures_by_reason() -> None:
+    oom = Failure(type="OutOfMemory", message="CUDA out of memory\nmore")
+    lacks = Failure(type="Unsupported", message="dali has no Cutout")
+    text = told(
+        made_failure(0),
+        made_failure(1),
+        replace(made_failure(2), status="oom", error=oom),
+        replace(made_failure(3), status="skipped", error=lacks),
+        replace(made_failure(4), status="interrupted", error=None),
+    )
+    assert (
+        "4 runs did not end well and enter no average: 2 crashed `it broke`; 1 interrupted; "
+        "1 oom `CUDA out of memory`." in text
+    )
+    assert "1 run was skipped and enter no average: 1 `dali has no Cutout`." in text
+    assert "average" not in told(made_record())
+
+
+def test_many_intervals() -> None:
+    assert "Each of the 40 intervals" in told(*made_grid(), intervals=40)
+    assert "about 2.0 of them" in told(*made_grid(), intervals=40)
+    assert "intervals" not in told(*made_grid(), intervals=1)
+
+
+def test_steps_that_were_launched_beside_steps_that_were_replayed() -> None:
+    graph = full(record={"stepping": GRAPH})
+    lion = full(optimizer="lion", record={"stepping": f"{LAUNCHED}lion counts on the host"})
+    text = told(graph, lion)
+    assert "1 of 2 runs launched their steps one operation at a time (lion counts on" in text
+    assert "launched" not in told(graph, full(optimizer="muon", record={"stepping": GRAPH}))
+    assert "launched" not in told(lion)
+    assert "launched" not in told(full())
+
+
+def test_code_that_was_compiled_before() -> None:
+    anew = full(record={"compiled": "anew"})
+    part = full(optimizer="lion", record={"compiled": "partly from cache"})
+    whole = full(optimizer="muon", record={"compiled": "from cache"})
+    text = told(anew, part, whole, full(optimizer="adamw"))
+    assert "2 of 3 runs with compiled code took it, or part of it, from torch's cache" in text
+    assert "from torch's cache" not in told(anew, full(optimizer="adamw"))
+
+
+NETS = ("cnn2", "cnn4", "resnet18", "vit")
+
+
+def grid(
+    *, seeds: int = 1, diverged: tuple[Any, ...] = (), status: str = "diverged"
+) -> list[Record]:
+    """Four nets with two optimizers; (net, optimizer, seed) that did not end well."""
+    return [
+        made_failure(seed, status=status, architecture=net, optimizer=optimizer)
+        if (net, optimizer, seed) in diverged
+        else made_record(seed, architecture=net, optimizer=optimizer)
+        for net in NETS
+        for optimizer in ("sgd", "muon")
+        for seed in range(seeds)
+    ]
+
+
+def of(records: list[Record]) -> list[Any]:
+    (outcomes,) = outcomes_by_group(records).values()
+    return outcomes
+
+
+def losses_told(records: list[Record]) -> str:
+    return "\n".join(caveats(of(records), 0))
+
+
+def loss(records: list[Record], level: str) -> Loss:
+    (found,) = (one for one in uneven(of(records)) if one.level == level)
+    return found
+
+
+def test_an_optimizer_that_diverged_where_the_other_did_not_is_told_with_its_numbers() -> None:
+    records = grid(diverged=(("vit", "muon", 0), ("cnn4", "muon", 0)))
+    found = loss(records, "muon")
+    assert (found.reference, found.cells, found.left_out) == ("sgd", 4, 2)
+    assert (found.failed, found.runs) == ((2, 0), (4, 4))
+    assert (
+        "Failed runs enter no average and are unevenly spread, so these are effects on the cells "
+        "that survived, which flatters what failed more: `muon` instead of `sgd` (2 of 4 runs "
+        "failed, with `sgd` 0 of 4; 2 of 4 matched cells left out)" in losses_told(records)
+    )
+
+
+def test_seeds_that_failed_count_though_their_cell_stays() -> None:
+    found = loss(grid(seeds=3, diverged=(("vit", "muon", 0), ("vit", "muon", 2))), "muon")
+    assert (found.failed, found.runs, found.left_out) == ((2, 0), (12, 12), 0)
+    assert "left out" not in losses_told(grid(seeds=2, diverged=(("vit", "muon", 0),)))
+
+
+def test_the_most_uneven_stands_first_also_where_the_reference_failed() -> None:
+    records = grid(diverged=tuple((net, "sgd", 0) for net in NETS[1:]))
+    first = uneven(of(records))[0]
+    assert (first.level, first.failed) == ("muon", (0, 3))
+    assert "0 of 4 runs failed, with `sgd` 3 of 4; 3 of 4 matched cells left out" in losses_told(
+        records
+    )
+
+
+def test_what_failed_evenly_is_no_selection() -> None:
+    diverged = tuple((net, optimizer, 0) for net in NETS for optimizer in ("sgd", "muon"))
+    records = grid(seeds=2, diverged=diverged)
+    assert uneven(of(records)) == []
+    assert "unevenly" not in losses_told(records)
+    assert "unevenly" not in losses_told(grid())
+
+
+def test_what_was_skipped_or_interrupted_chooses_nothing() -> None:
+    for status in ("skipped", "interrupted"):
+        records = grid(diverged=(("vit", "muon", 0),), status=status)
+        assert uneven(of(records)) == []
+        assert lost_levels(of(records)) == []
+
+
+def test_an_entry_of_which_nothing_ended_well_is_named() -> None:
+    records = grid(diverged=tuple((net, "muon", 0) for net in NETS))
+    assert lost_levels(of(records)) == [("muon", 4)]
+    assert "no average or effect has it: `muon` (4 runs)." in losses_told(records)
+    assert uneven(of(records)) == []
+
+
+def test_of_failures_alone_nothing_is_compared() -> None:
+    records = [made_failure(0, optimizer=name) for name in ("sgd", "muon")]
+    assert uneven(of(records)) == lost_levels(of(records)) == []

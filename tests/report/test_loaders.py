@@ -1,0 +1,210 @@
+"""The table of `bench loaders`: orders by what was measured, refuses to where it cannot."""
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bench.loaders import measure
+from bench.report import loaders as loaders_plot
+from bench.report.loaders import draws, quartiles, ranks, render, rows
+from bench.store.loaders_record import LEAST_REPEATS
+from tests.made import ENVIRONMENT
+from tests.made_loaders import MIXED, lost_series, made_loaders, made_series
+
+RATES = st.floats(1.0, 1e9)
+INTERVALS = st.lists(st.tuples(RATES, RATES).map(lambda ends: (min(ends), max(ends))), max_size=8)
+FORMS = ("rich", "md", "csv", "json")
+
+
+@given(INTERVALS)
+def test_a_rank_is_single_only_where_no_other_interval_overlaps(
+    intervals: list[tuple[float, float]],
+) -> None:
+    for index, ((low, high), (first, last)) in enumerate(
+        zip(intervals, ranks(intervals), strict=True)
+    ):
+        others = intervals[:index] + intervals[index + 1 :]
+        overlaps = any(low <= other[1] and other[0] <= high for other in others)
+        assert (first != last) == overlaps
+        assert 1 <= first <= last <= len(intervals)
+
+
+@given(INTERVALS, st.data())
+def test_a_rank_holds_wherever_in_the_intervals_the_truth_lies(
+    intervals: list[tuple[float, float]], data: st.DataObject
+) -> None:
+    truth = [data.draw(st.floats(low, high)) for low, high in intervals]
+    for mine, (first, last) in zip(truth, ranks(intervals), strict=True):
+        better = sum(other > mine for other in truth)
+        worse = sum(other < mine for other in truth)
+        assert first <= 1 + better
+        assert last >= len(truth) - worse
+
+
+@given(st.lists(RATES, min_size=1, max_size=9))
+def test_quartiles_are_in_order_and_within_the_values(values: list[float]) -> None:
+    low, median, high = quartiles(values)
+    assert min(values) <= low <= median <= high <= max(values)
+
+
+def test_rows_stand_by_batch_size_the_quickest_first_and_what_has_no_figure_last() -> None:
+    found = [(row["batch_size"], row["pipeline"], row["rank"]) for row in rows(MIXED)]
+    assert found == [
+        (128, "slow", "1"),
+        (512, "quicker", "1-2"),
+        (512, "quick", "1-2"),
+        (512, "slow", "3"),
+        (512, "dali", None),
+        (512, "zoo", None),
+    ]
+
+
+def test_a_row_has_median_quartiles_and_share_of_the_bandwidth() -> None:
+    (row,) = rows(made_loaders(made_series("one", 1e5, 4e5, 2e5, 3e5, 5e5)))
+    assert (row["images_per_s_q1"], row["images_per_s"], row["images_per_s_q3"]) == (2e5, 3e5, 4e5)
+    assert row["bandwidth_pct"] == pytest.approx(30.0)
+    assert (row["repeats"], row["draws"], row["status"]) == (5, "per sample", "ok")
+
+
+def test_compiling_is_what_the_first_batch_took_beyond_a_warm_one() -> None:
+    warm = [256.0, 512.0, 1024.0]
+    (row,) = rows(made_loaders(made_series("one", *warm, compiled=True)))
+    assert row["compile_s"] == pytest.approx(7.0)
+    (row,) = rows(made_loaders(made_series("one", *warm, compiled=True, first_batch_s=0.5)))
+    assert row["compile_s"] == 0.0
+    (row,) = rows(made_loaders(made_series("one", *warm)))
+    assert row["compile_s"] is None
+
+
+def test_draws_that_a_batch_shares_are_named() -> None:
+    series = made_series("one", draws={"Crop": "per sample", "MixUp": "per batch"})
+    assert draws(series) == "per batch: MixUp"
+    assert draws(made_series("one", draws={})) == "per sample"
+    assert draws(lost_series("one", "crashed", "boom")) == ""
+
+
+def test_a_failed_series_keeps_its_repeats_but_has_no_rank_and_no_figure() -> None:
+    broken = made_series("a", 100, 110, 120, status="crashed", reason="boom")
+    record = made_loaders(broken, made_series("b", 10, 11, 12))
+    assert [row["rank"] for row in rows(record)] == ["1", None]
+    found = json.loads(render(record, "json"))["rows"][1]
+    assert (found["images_per_s"], len(found["repeats"])) == (None, 3)
+
+
+def test_overlapping_intervals_and_few_repeats_are_said_under_the_table() -> None:
+    for form in ("md", "rich"):
+        text = render(MIXED, form)  # type: ignore[arg-type]
+        assert text.count("Overlapping intervals are not ranked") == 1
+        apart = made_loaders(made_series("a", 1, 2, 3), made_series("b", 4, 5, 6))
+        assert "not ranked" not in render(apart, form)  # type: ignore[arg-type]
+    few = [1.0] * (LEAST_REPEATS - 1)
+    record = made_loaders(made_series("a", *few), made_series("b", *(10 * rate for rate in few)))
+    assert [row["rank"] for row in rows(record)] == ["1-2", "1-2"]
+    assert "Fewer than 3 repeats are not ranked." in render(record, "md")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_every_row_with_its_reason(form: Any) -> None:
+    text = render(MIXED, form)
+    for word in ("quicker", "dali is not installed", "crashed", "it broke", "flip_crop_cutout"):
+        assert word in text
+    assert text.endswith("\n")
+
+
+def test_markdown_is_one_table() -> None:
+    lines = [line for line in render(MIXED, "md").splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(MIXED.series)
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_csv_and_json_can_be_read_back() -> None:
+    table = list(csv.DictReader(StringIO(render(MIXED, "csv"))))
+    assert [row["pipeline"] for row in table] == [row["pipeline"] for row in rows(MIXED)]
+    assert {row["source"] for row in table} == {"cifar10"}
+    whole = json.loads(render(MIXED, "json"))
+    assert whole["environment"] == ENVIRONMENT
+    assert whole["command"] == "bench loaders"
+    assert [repeat["images_per_s"] for repeat in whole["rows"][2]["repeats"]] == [1000, 1100, 1200]
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_is_told() -> None:
+    text = render(MIXED, "rich", width=100)
+    table = text.split("host GiB is")[0]
+    assert all(len(line) <= 100 for line in table.splitlines() if "is the second" not in line)
+    assert "left out for width: " in text
+    assert "images/s" in text
+
+
+def test_the_plot_names_every_pipeline_that_was_measured() -> None:
+    found = loaders_plot.draw(MIXED)
+    assert found["png"].startswith(b"\x89PNG")
+    svg = found["svg"].decode()
+    assert all(f">{name}<" in svg for name in ("quick", "quicker", "slow"))
+    assert ">dali<" not in svg
+    assert loaders_plot.draw(MIXED)["svg"] == found["svg"]
+    assert loaders_plot.draw(made_loaders())["png"]
+
+
+def test_what_was_measured_is_left_in_the_group_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "group"
+    measure.write(MIXED, folder, pytest.fail)
+    assert json.loads((folder / "loaders.json").read_text())["fingerprint"] == "f00d"
+    for name in ("loaders.csv", "loaders.md", "loaders.png", "loaders.svg"):
+        assert (folder / name).stat().st_size > 100
+    measure.write(MIXED, folder, pytest.fail)  # again: the scalars are not there twice
+    events = EventAccumulator(str(folder / "tensorboard" / "loaders" / "slow")).Reload()
+    scalars = [(event.step, event.value) for event in events.Scalars("loaders/images_per_s")]
+    assert scalars == [(128, 11.0), (512, 110.0)]
+    assert not (folder / "tensorboard" / "loaders" / "dali").exists()
+
+
+def test_scalars_that_cannot_be_written_cost_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("no folder")
+    said: list[str] = []
+    measure.write(MIXED, tmp_path, said.append)
+    assert len(said) == 3
+    assert (tmp_path / "loaders.svg").exists()
+
+
+@pytest.mark.parametrize("form", ["rich", "md"])
+def test_what_is_read_is_said_where_something_reads_files(form: Any) -> None:
+    array, files = (
+        made_series("native", 1, 2, 3),
+        made_series("torchvision", 4, 5, 6, reads="files"),
+    )
+    text = render(made_loaders(array, files), form)
+    assert all(word in text for word in ("reads", "files", "array"))
+    assert "reads" not in render(made_loaders(array), form)
+    assert json.loads(render(made_loaders(files), "json"))["rows"][0]["reads"] == "files"
+
+
+def test_repeats_are_shown_where_not_all_series_have_the_same() -> None:
+    five, three = made_series("quick", *range(10, 15)), made_series("slow", 1, 2, 3)
+    text = render(made_loaders(five, three), "md")
+    assert "repeats |" in text
+    assert "A series whose repeats take long gets fewer of them" in text
+    assert "repeats |" not in render(made_loaders(five), "md")
+
+
+def test_an_interrupted_series_has_figures_but_no_rank_and_no_point() -> None:
+    cut = made_series("cut", 9000, 9100, status="interrupted", reason="stopped after 2 of 5")
+    record = made_loaders(cut, made_series("whole", 1, 2, 3))
+    assert [(row["pipeline"], row["rank"]) for row in rows(record)] == [
+        ("whole", "1"),
+        ("cut", None),
+    ]
+    for form in ("rich", "md"):
+        text = render(record, form)  # type: ignore[arg-type]
+        assert "interrupted: stopped after 2 of 5" in text
+        assert "9050" in text
+        assert "not ranked" not in text
+    svg = loaders_plot.draw(record)["svg"].decode()
+    assert ">whole<" in svg
+    assert ">cut<" not in svg

@@ -1,0 +1,311 @@
+"""One run for people: found by what a person knows of it, and told whole."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from bench.cell import Cell
+from bench.cli import app
+from bench.errors import UsageError
+from bench.record import Conditions, Memory, Metrics, PerClass, Record, Throughput
+from bench.report import show
+from bench.report.show import BLANK, DOTS, find_run, plot, render
+from bench.store.codec import decode
+from bench.store.store import Store
+from tests.made import ENVIRONMENT, made_failure, made_record
+
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def filed(folder: Path, *records: Record) -> Store:
+    store = Store(folder / "cpu_shapes_cpu")
+    for record in records:
+        store.write(record)
+    return store
+
+
+def shown(tmp_path: Path, record: Record, **options: Any) -> str:
+    filed(tmp_path, record)
+    return render(find_run(tmp_path, record.run_id), **options)
+
+
+def metrics_of(counts: list[list[int]], names: tuple[str, ...]) -> Metrics:
+    made = made_record().metrics
+    assert made is not None
+    each = tuple(PerClass(name=name, precision=0.5, recall=0.5, f1=0.5, support=10)
+                 for name in names)  # fmt: skip
+    return replace(made, per_class=each, confusion=tuple(map(tuple, counts)))
+
+
+def text(lines: list[Any]) -> str:
+    return "\n".join(line.plain for line in lines)
+
+
+def test_a_run_is_found_by_id_name_and_parts_of_them(tmp_path: Path) -> None:
+    record, other = made_record(0, architecture="vgg11_bn"), made_record(1, optimizer="muon")
+    filed(tmp_path, record, other)
+    for wanted in (record.run_id, record.run_id[:6], record.name, "vgg11", "vgg11_bn/sgd"):
+        assert find_run(tmp_path, wanted).record.run_id == record.run_id
+    assert find_run(tmp_path / "cpu_shapes_cpu", "muon").record.run_id == other.run_id
+    assert find_run(tmp_path, "muon").root == tmp_path
+
+
+def test_an_exact_name_goes_before_longer_ones_that_hold_it(tmp_path: Path) -> None:
+    short, long = made_record(1), made_record(10)
+    assert short.name in long.name
+    filed(tmp_path, short, long)
+    assert find_run(tmp_path, short.name).record.run_id == short.run_id
+
+
+def test_an_ambiguous_name_lists_the_candidates(tmp_path: Path) -> None:
+    records = [made_record(seed) for seed in range(10)]
+    filed(tmp_path, *records)
+    with pytest.raises(UsageError, match=r"may mean 10 runs.* and 2 more$") as told:
+        find_run(tmp_path, "resnet18")
+    assert sum(record.run_id[:8] in str(told.value) for record in records) == 8
+
+
+def test_one_run_on_two_machines_is_told_apart_by_the_folder(tmp_path: Path) -> None:
+    record = made_record()
+    for group in ("a_shapes_cpu", "b_shapes_cpu"):
+        Store(tmp_path / group).write(record)
+    with pytest.raises(UsageError, match=r"in several groups.*a_shapes_cpu.*b_shapes_cpu"):
+        find_run(tmp_path, record.run_id)
+    assert find_run(tmp_path / "b_shapes_cpu", record.run_id).record.run_id == record.run_id
+
+
+def test_an_unknown_run_names_near_ones(tmp_path: Path) -> None:
+    filed(tmp_path, made_record(architecture="vgg11_bn"))
+    with pytest.raises(UsageError, match=r"no run .* has 'vgg12'.*there are 1, like vgg11_bn/sgd"):
+        find_run(tmp_path, "vgg12")
+
+
+def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
+    changes = {
+        "memory": Memory(host_gib=1.25, torch_gib=0.5),
+        "parameters": 12_345,
+        "command": "bench run --grid default",
+        "timing_suspect": ("throttled",),
+        "stepping": "one CUDA graph",
+        "compiled": "partly from cache",
+    }
+    said = shown(tmp_path, made_record(record=changes), command="bench run -k x", note="look")
+    for part in (
+        "resnet18/sgd/flip_crop/kornia/seed0  ok",
+        "shapes at cpu scale on cpu: 4 epochs of batches of 100, width 0.25, 1,000 training",
+        "accuracy 70.00%, macro F1 69.00%",
+        "time to accuracy: 60.0% after 3.0 s, 8.0 s with first batch and compilation",
+        "1,000 images/s (900 to 1,100 over epochs), 100.0 ms a step",
+        "50.0 % of the time went to waiting for data: one cached batch gives 2,000 images/s; "
+        "the pipeline sets the pace",
+        "peak memory: 1.25 GiB of the process, 0.50 GiB of tensors",
+        "each step is one CUDA graph",
+        "compiled code of net and pipeline: partly from cache",
+        "12,345 parameters",
+        "AMD EPYC, 2 cores",
+        "torch 2.11.0",
+        "command: bench run --grid default",
+        "timing suspect: throttled",
+        "4.00 s  training clock",
+        "bench run -k x\nlook\n",
+    ):
+        assert part in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("images_per_s", "said"),
+    [(1990.0, "the model sets the pace"), (2200.0, "10.0 % faster than the same steps")],
+)
+def test_a_stall_is_told_in_words(tmp_path: Path, images_per_s: float, said: str) -> None:
+    assert said in shown(tmp_path, made_record(images_per_s=images_per_s))
+
+
+def test_a_missed_target_and_one_that_cannot_be_seen_are_told_apart(tmp_path: Path) -> None:
+    missed = shown(tmp_path, made_record(time_to_accuracy_s=None))
+    assert "60.0% on validation was not reached" in missed
+    blind = shown(tmp_path, made_record(1, protocol="speedrun", time_to_accuracy_s=None))
+    assert "nothing is held out" in blind
+    assert "not reached" not in blind
+
+
+def test_a_failure_is_told_with_its_log_and_nothing_made_up(tmp_path: Path) -> None:
+    said = shown(tmp_path, made_failure(status="oom"))
+    assert "RuntimeError: it broke\nin the second line" in said
+    assert f"log: {tmp_path / 'cpu_shapes_cpu' / 'logs' / 'x.log'}" in said
+    for title in ("scores", "curve", "confusion", "classes"):
+        assert f"\n{title}" not in said
+    assert "no speed was measured" in said
+
+
+def test_earlier_attempts_are_listed_oldest_first(tmp_path: Path) -> None:
+    filed(tmp_path, made_failure(), made_failure(status="oom"), made_record())
+    said = render(find_run(tmp_path, "resnet18"))
+    assert "attempt 3" in said
+    assert said.index("1. crashed, 2026-01-01 00:00:06 UTC: it broke") < said.index("2. oom")
+
+
+def test_a_curve_is_a_table_in_a_file_and_a_plot_on_a_terminal(tmp_path: Path) -> None:
+    record = made_record()
+    plain = shown(tmp_path, record)
+    assert "4        4.00       0.575       0.550        70.0        1000" in plain
+    drawn = text(show.curve(record.curve, width=80))
+    assert "training loss, epochs 1 to 4, last 0.575" in drawn
+    assert "validation accuracy %, epochs 1 to 4, last 70.0" in drawn
+    assert any(ord(mark) > BLANK for mark in drawn)
+    assert max(map(len, drawn.splitlines())) <= 80
+
+
+def test_an_epoch_without_validation_is_no_point_of_its_plot() -> None:
+    points = [replace(point, validation_accuracy=None) for point in made_record().curve]
+    assert "no validation accuracy" in text(show.curve(points, width=80))
+    assert "no epoch was finished" in text(show.curve([], width=80))
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20), st.integers(2, 40), st.integers(1, 8)
+)
+def test_a_plot_has_its_size_and_touches_both_edges(
+    values: list[float], width: int, height: int
+) -> None:
+    low, high = min(values), max(values)
+    lines = plot(range(len(values)), values, width=width, height=height, low=low, high=high)
+    assert [len(line) for line in lines] == [width] * height
+    dots = {
+        (4 * row + dot_row)
+        for row, line in enumerate(lines)
+        for mark in line
+        for dot_row, bits in enumerate(DOTS)
+        if any((ord(mark) - BLANK) & bit for bit in bits)
+    }
+    assert dots
+    if high > low:
+        assert {0, 4 * height - 1} <= dots
+
+
+def test_a_rising_line_is_drawn_from_corner_to_corner() -> None:
+    lines = plot([0.0, 1.0], [0.0, 1.0], width=2, height=1, low=0.0, high=1.0)
+    assert ord(lines[0][0]) - BLANK & DOTS[3][0]
+    assert ord(lines[0][1]) - BLANK & DOTS[0][1]
+    assert not ord(lines[0][0]) - BLANK & DOTS[0][0]
+
+
+def test_a_break_in_a_curve_is_not_bridged() -> None:
+    broken = plot([0, 1, 2], [0.0, float("nan"), 0.0], width=3, height=1, low=0.0, high=1.0)
+    assert broken[0][1] == chr(BLANK)
+
+
+def test_counts_of_the_confusion_stand_where_they_belong() -> None:
+    metrics = metrics_of([[40, 10], [5, 45]], ("cat", "dog"))
+    lines = [line.plain for line in show.confusion(metrics, width=80, color=False)]
+    assert lines[0].split() == ["cat", "dog"]
+    assert [part.strip("\u2591\u2592\u2593\u2588") for part in lines[1].split()] == [
+        "cat", "40", "10",
+    ]  # fmt: skip
+    assert lines[3] == "most often taken: cat for dog 20%, dog for cat 10%"
+
+
+@pytest.mark.parametrize("width", [40, 50, 80, 120])
+@pytest.mark.parametrize("color", [False, True])
+def test_ten_classes_fit_narrow_terminals(width: int, color: bool) -> None:
+    counts = [[100 if i == j else i for j in range(10)] for i in range(10)]
+    metrics = metrics_of(counts, NAMES)
+    lines = show.confusion(metrics, width=width, color=color)
+    assert len(lines) >= 11
+    assert max(len(line) for line in lines[:-1]) <= width
+    assert "do not fit" not in text(lines)
+
+
+def test_narrow_terminals_keep_heads_and_figures_of_classes() -> None:
+    counts = [[100 if i == j else i for j in range(10)] for i in range(10)]
+    metrics = metrics_of(counts, NAMES)
+    head = show.confusion(metrics, width=50, color=False)[0].plain
+    assert head.split() == [name[:2] for name in NAMES]
+    for width in (46, 50, 80):
+        lines = show.per_class(metrics, width=width)
+        assert max(map(len, lines)) <= width
+        assert "50.0     50.0     50.0      10" in lines[1].plain
+    assert lines[1].plain.endswith(" " + 10 * "\u2588")
+
+
+def test_a_hundred_classes_leave_the_worst_pairs() -> None:
+    counts = [[90 if i == j else 0 for j in range(100)] for i in range(100)]
+    counts[3][7] = 10
+    lines = show.confusion(
+        metrics_of(counts, tuple(f"class{i}" for i in range(100))), width=80, color=True
+    )
+    assert text(lines) == "100 classes do not fit here\nmost often taken: class3 for class7 10%"
+
+
+def test_nothing_confused_is_said() -> None:
+    lines = show.confusion(metrics_of([[5, 0], [0, 5]], ("a", "b")), width=80, color=False)
+    assert "no image was taken for another class" in text(lines)
+
+
+def test_names_with_brackets_are_no_markup(tmp_path: Path) -> None:
+    assert "kornia[bold]" in shown(tmp_path, made_record(pipeline="kornia[bold]"))
+
+
+def test_colours_only_where_they_are_wanted(tmp_path: Path) -> None:
+    assert "\x1b[" in shown(tmp_path, made_record(), width=80, color=True)
+    assert "\x1b" not in shown(tmp_path, made_record(), width=80, color=False)
+
+
+def test_the_verb_shows_a_run_and_its_json(tmp_path: Path) -> None:
+    record = made_record()
+    filed(tmp_path, record)
+    done = CliRunner().invoke(app.app, ["show", record.run_id[:8], str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "\nagain\nbench run --grid" in done.stdout or "\nagain\nno grid" in done.stdout
+    done = CliRunner().invoke(app.app, ["show", "resnet18", str(tmp_path), "--format", "json"])
+    assert decode(done.stdout.encode()).run_id == record.run_id
+    assert json.loads(done.stdout)["cell"]["architecture"] == "resnet18"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["vgg"], "no run under"),
+        (["resnet18"], "may mean 2 runs"),
+        (["seed0", "--format", "yaml"], "unknown format 'yaml'"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
+    filed(tmp_path, made_record(0), made_record(1))
+    done = CliRunner().invoke(app.app, ["show", arguments[0], str(tmp_path), *arguments[1:]])
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+def test_a_record_of_an_old_version_can_be_shown(tmp_path: Path) -> None:
+    record = made_record(record={"throughput": Throughput(median=1.0, p5=1.0, p95=1.0)})
+    assert isinstance(record.cell, Cell)
+    said = shown(tmp_path, record)
+    assert "recipe: the optimizer's own, of an older version" in said
+    assert "waiting for data" not in said
+
+
+@pytest.mark.parametrize(
+    ("gpu_mark", "neighbours", "line"),
+    [
+        (None, None, "host 3f9c02ab"),
+        (None, 0, "host 3f9c02ab; no other runs beside it"),
+        ("1b2c3d4e", 1, "host 3f9c02ab, GPU 1b2c3d4e; 1 other run beside it"),
+        ("1b2c3d4e", 7, "host 3f9c02ab, GPU 1b2c3d4e; 7 other runs beside it"),
+    ],
+)
+def test_host_gpu_and_neighbours(
+    tmp_path: Path, gpu_mark: str | None, neighbours: int | None, line: str
+) -> None:
+    environment = ENVIRONMENT | {"host": "3f9c02ab", "gpu_mark": gpu_mark}
+    conditions = Conditions(neighbours=neighbours)
+    record = made_record(record={"environment": environment, "conditions": conditions})
+    assert line in shown(tmp_path, record).splitlines()

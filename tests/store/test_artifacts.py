@@ -1,0 +1,99 @@
+"""Strips of augmented images: the pixels that the net got, once for each policy and pipeline."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bench.store.artifacts import SHOWN, example_name, keep_example, kept_examples, strip_png
+from bench.store.store import Store
+from pipelines.base import normalise
+from pipelines.sources.base import Images
+from tests.made import made_cell
+
+
+def source(side: int = 32, channels: int = 3, count: int = 20) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    return Images(
+        images=torch.randint(
+            256, (count, side, side, channels), dtype=torch.uint8, generator=generator
+        ),
+        labels=torch.zeros(count, dtype=torch.int64),
+        classes=("a", "b"),
+        mean=(0.4, 0.5, 0.6)[:channels],
+        std=(0.2, 0.25, 0.3)[:channels],
+        fingerprint="f00d",
+    )
+
+
+def batch(images: Images, dtype: torch.dtype = torch.float32) -> Tensor:
+    return normalise(images.images, images, dtype)
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(png)))
+
+
+def test_every_pixel_is_that_of_the_image_twice_as_large() -> None:
+    images = source()
+    found = pixels(strip_png(batch(images), images))
+    assert found.shape == (64, 64 * SHOWN, 3)
+    small = found[::2, ::2]
+    assert (found == small.repeat(2, axis=0).repeat(2, axis=1)).all()
+    expected = np.concatenate(list(images.images[:SHOWN].numpy()), axis=1)
+    assert (small == expected).all()
+
+
+def test_half_precision_is_off_by_its_rounding_alone() -> None:
+    images = source()
+    found = pixels(strip_png(batch(images, torch.bfloat16), images))[::2, ::2].astype(int)
+    expected = np.concatenate(list(images.images[:SHOWN].numpy()), axis=1).astype(int)
+    assert abs(found - expected).max() <= 2
+
+
+def test_what_is_beyond_black_and_white_is_cut_off() -> None:
+    images = source()
+    found = pixels(strip_png(torch.full((2, 3, 32, 32), 100.0), images))
+    assert (found == 255).all()
+    assert (pixels(strip_png(torch.full((2, 3, 32, 32), -100.0), images)) == 0).all()
+
+
+def test_grey_images_are_shown_grey() -> None:
+    images = source(channels=1)
+    found = pixels(strip_png(batch(images), images))
+    assert found.shape == (64, 64 * SHOWN, 3)
+    assert (found[..., 0] == found[..., 1]).all()
+
+
+@pytest.mark.parametrize(("side", "shown"), [(8, 64), (64, 64), (96, 96), (224, 75)])
+def test_images_of_any_size_are_about_as_large(side: int, shown: int) -> None:
+    images = source(side=side, count=3)
+    found = pixels(strip_png(batch(images), images))
+    assert found.shape[0] == shown
+    assert found.shape[1] == pytest.approx(3 * shown, abs=3)
+
+
+def test_a_strip_is_kept_once_for_each_policy_and_pipeline(tmp_path: Path) -> None:
+    store, images = Store(tmp_path), source()
+    first = made_cell(pipeline="torchvision[workers=2]")
+    keep_example(store, first, batch(images), images)
+    kept = kept_examples(store)
+    assert list(kept) == ["flip_crop__torchvision-workers-2"] == [example_name(first)]
+    keep_example(store, first, batch(images).flip(0), images)
+    assert kept_examples(store) == kept
+    keep_example(store, made_cell(augmentation="none"), batch(images).flip(0), images)
+    assert list(kept_examples(store)) == [*kept, "none__kornia"]
+
+
+def test_pipelines_of_one_library_have_names_of_their_own() -> None:
+    names = ["torchvision_batch", "torchvision[workers=2]", "torchvision[workers=4]", "kornia",
+             "kornia[compiled]"]  # fmt: skip
+    assert len({example_name(made_cell(pipeline=name)) for name in names}) == len(names)
+
+
+def test_a_group_without_strips_has_none(tmp_path: Path) -> None:
+    assert kept_examples(Store(tmp_path)) == {}

@@ -1,0 +1,184 @@
+"""Files are whole or not there; what the system refuses is one sentence; names are safe.
+
+Derived files of a folder: the old ones go, whatever somebody else put there stays.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.store.files import (
+    LIST,
+    StoreError,
+    explained,
+    move_aside,
+    replace_files,
+    slug,
+    write_atomically,
+)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError) as caught:
+        write_atomically(path, b"new")
+    assert str(caught.value) == (
+        f"cannot write {path}: No space left on device; make room, or name another folder"
+    )
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stop_in_the_middle_of_a_write_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a" / "b" / "c.json", b"x")
+    assert (tmp_path / "a" / "b" / "c.json").read_bytes() == b"x"
+
+
+def test_an_explanation_names_the_file_unless_it_is_named_already() -> None:
+    with pytest.raises(StoreError) as caught, explained("read the folder"):
+        raise PermissionError(13, "Permission denied", "/some/file")
+    advice = "permit it, or name another folder"
+    assert str(caught.value) == f"cannot read the folder: Permission denied (/some/file); {advice}"
+    with pytest.raises(StoreError) as caught, explained("read /some/file"):
+        raise PermissionError(13, "Permission denied", "/some/file")
+    assert str(caught.value) == f"cannot read /some/file: Permission denied; {advice}"
+    with pytest.raises(StoreError) as caught, explained("read it"):
+        raise OSError("as a library says it")
+    assert str(caught.value) == "cannot read it: as a library says it"
+
+
+def test_other_errors_are_not_explained_away() -> None:
+    with pytest.raises(ZeroDivisionError), explained("divide"):
+        raise ZeroDivisionError
+
+
+def test_two_that_write_one_file_at_once_use_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, path, used = Path.replace, tmp_path / "matrix.md", []
+
+    def second(temporary: Path, target: Path) -> Path:
+        used.append(temporary)
+        if len(used) == 1:
+            write_atomically(path, b"second")
+        return replace(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", second)
+    write_atomically(path, b"first")
+    assert len(set(used)) == 2
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_moved_takes_no_other_ones_name(tmp_path: Path) -> None:
+    for content in (b"1", b"2", b"3"):
+        (tmp_path / "a.json").write_bytes(content)
+        target = move_aside(tmp_path / "a.json", tmp_path / "aside")
+        assert target.read_bytes() == content
+    assert len(list((tmp_path / "aside").iterdir())) == 3
+
+
+@given(st.text())
+def test_a_slug_is_safe_in_any_path(text: str) -> None:
+    found = slug(text)
+    assert set(found) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert not found.startswith("-")
+    assert not found.endswith("-")
+    assert slug(found) == found
+
+
+def test_a_slug_keeps_what_it_is_told_to() -> None:
+    assert slug("Flip_Crop / Kornia[a=1]") == "flip-crop-kornia-a-1"
+    assert slug("Flip_Crop", keep="_") == "flip_crop"
+
+
+NAMES = ("a.png", "b.svg", "c.png", "d.svg")
+
+
+def never(message: str) -> None:
+    raise AssertionError(message)
+
+
+def found(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LIST}
+
+
+@given(
+    calls=st.lists(
+        st.dictionaries(st.sampled_from(NAMES), st.binary(max_size=3)), min_size=1, max_size=4
+    )
+)
+def test_a_folder_holds_what_was_written_last(
+    calls: list[dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("pictures")
+    for files in calls:
+        replace_files(folder, files, never)
+        assert found(folder) == files
+    listed = (folder / LIST).read_bytes()
+    replace_files(folder, calls[-1], never)
+    assert (folder / LIST).read_bytes() == listed
+
+
+def test_what_somebody_put_there_or_changed_stays(tmp_path: Path) -> None:
+    replace_files(tmp_path, {"old.png": b"ours", "kept.svg": b"ours"}, never)
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (tmp_path / "kept.svg").write_bytes(b"changed by hand")
+    replace_files(tmp_path, {"new.png": b"new"}, never)
+    assert found(tmp_path) == {
+        "mine.png": b"mine",
+        "kept.svg": b"changed by hand",
+        "new.png": b"new",
+    }
+
+
+def test_a_list_cannot_reach_out_of_its_folder(tmp_path: Path) -> None:
+    outside = tmp_path / "records.json"
+    folder = tmp_path / "report"
+    outside.write_bytes(b"1")
+    replace_files(folder, {"a.png": b"1"}, never)
+    digest = json.loads((folder / LIST).read_text())["a.png"]
+    (folder / LIST).write_text(json.dumps({"../records.json": digest, str(outside): digest}))
+    replace_files(folder, {}, never)
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"a.png"'])
+def test_a_damaged_list_is_told_and_removes_nothing(text: str, tmp_path: Path) -> None:
+    replace_files(tmp_path, {"a.png": b"1"}, never)
+    (tmp_path / LIST).write_text(text)
+    said: list[str] = []
+    replace_files(tmp_path, {"b.png": b"2"}, said.append)
+    assert found(tmp_path) == {"a.png": b"1", "b.png": b"2"}
+    assert len(said) == 1
+    assert str(tmp_path / LIST) in said[0]
+
+
+def test_a_name_that_is_taken_by_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write .*a\.png"):
+        replace_files(tmp_path, {"a.png": b"1"}, never)

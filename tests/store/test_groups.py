@@ -1,0 +1,48 @@
+"""Group folders: found where people point, whatever lies beside them."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.store.groups import Group, group_folder, groups
+
+
+def make(folder: Path) -> Path:
+    (folder / "records").mkdir(parents=True)
+    return folder
+
+
+def test_a_group_itself_its_parent_and_a_folder_above_all_show_it(tmp_path: Path) -> None:
+    folder = make(tmp_path / "results" / "cpu_shapes_cpu")
+    for root in (folder, folder.parent, tmp_path):
+        assert groups(root) == [Group(folder=folder)]
+
+
+def test_hidden_and_deep_folders_are_not_searched(tmp_path: Path) -> None:
+    make(tmp_path / ".cache" / "cpu_shapes_cpu")
+    make(tmp_path / "a" / "b" / "c" / "d")
+    assert groups(tmp_path) == []
+    assert groups(tmp_path / "a") == [Group(folder=tmp_path / "a" / "b" / "c" / "d")]
+
+
+def test_a_name_tells_the_machine(tmp_path: Path) -> None:
+    folder = group_folder(tmp_path, "AMD EPYC 2 cores", "shapes", "cpu")
+    group = Group(folder=folder)
+    assert group.name == "amd-epyc-2-cores_shapes_cpu"
+    assert group.machine == "amd-epyc-2-cores"
+
+
+def test_this_machines_groups_come_first_by_all_its_names(tmp_path: Path) -> None:
+    for name in ("a_shapes_cpu", "b_shapes_cpu", "c_shapes_cpu"):
+        make(tmp_path / name)
+    found = groups(tmp_path, machines=("c", "b"))
+    assert [group.machine for group in found] == ["b", "c", "a"]
+
+
+def test_one_folder_source_has_one_group_however_it_is_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cats").mkdir()
+    monkeypatch.chdir(tmp_path)
+    spellings = [f"folder:{tmp_path}/cats", "folder:cats", "folder:./cats/", "folder:a/../cats"]
+    assert len({group_folder(tmp_path, "cpu", source, "cpu") for source in spellings}) == 1

@@ -1,0 +1,484 @@
+"""`bench merge`: all that was in any folder is in the one, each record once, the best in front.
+
+The records of one run from several folders: each is there once, and the best in front.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from bench.check import check
+from bench.cli import app
+from bench.errors import UsageError
+from bench.record import Record
+from bench.store import store
+from bench.store.codec import as_text, decode, digest, encode
+from bench.store.files import StoreError
+from bench.store.locks import held
+from bench.store.merge import Merged, found_in, merge, numbered, told, unite
+from bench.store.store import Store
+from tests.checkout import ROOT
+from tests.made import made_record
+from tests.made_travel import (
+    GROUP,
+    at,
+    everything,
+    group,
+    keep,
+    mark,
+    marks,
+    name_of,
+    place,
+    put,
+    tried,
+)
+
+BESIDE = ("predictions", "logs", "profiles")
+
+
+@pytest.fixture
+def a(tmp_path: Path) -> Path:
+    return tmp_path / "host a"
+
+
+@pytest.fixture
+def b(tmp_path: Path) -> Path:
+    return tmp_path / "host b"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "räksmörgås" / "all"
+
+
+def merged(*sources: Path, out: Path) -> list[str]:
+    """Merges, and gives what was said of it; sources stay what they are to the last byte."""
+    before = [everything(source) for source in sources]
+    said: list[str] = []
+    done = merge(sources, out, said.append)
+    assert [everything(source) for source in sources] == before
+    return [*said, *told(done, out).splitlines()]
+
+
+def bench(*words: object) -> Any:
+    return CliRunner().invoke(app.app, [str(word) for word in words])
+
+
+def test_runs_of_two_hosts_come_together_with_what_belongs_to_them(
+    a: Path, b: Path, out: Path
+) -> None:
+    first = keep(group(a), at(1, 0), *BESIDE)
+    second = keep(group(b), at(2, 1), *BESIDE)
+    other = keep(group(b, "h100_cifar10_full"), at(3, 0), "logs")
+    said = merged(a, b, out=out)
+    assert said == [
+        f"{out / GROUP}: 2 runs, 2 new",
+        f"{out / 'h100_cifar10_full'}: 1 run, 1 new",
+    ]
+    for source, record in ((a, first), (b, second)):
+        names = [f"records/{record.run_id}.json", *(name_of(kind, record) for kind in BESIDE)]
+        for name in names:
+            assert (out / GROUP / name).read_bytes() == (source / GROUP / name).read_bytes()
+    assert [one.run_id for one in group(out, "h100_cifar10_full").records()] == [other.run_id]
+    table = (out / GROUP / "matrix.csv").read_text()
+    assert len(table.splitlines()) == 2, "two seeds of one cell are one row"
+
+
+def test_what_is_merged_is_whole_in_the_eyes_of_bench_check(a: Path, b: Path, out: Path) -> None:
+    for folder, hours in ((a, (1, 5)), (b, (3, 4))):
+        for seed, hour in enumerate(hours):
+            keep(group(folder), at(hour, seed), "logs")
+    merged(a, b, out=out)
+    checked = check(out, dry_run=True, data_dir=None, report=lambda said: None)
+    assert {one.level for one in checked.findings if "matrix" in str(one.path)} == set()
+    assert not [one for one in checked.findings if ".attempts" in str(one.path)]
+
+
+def test_the_same_again_changes_no_byte(a: Path, b: Path, out: Path) -> None:
+    keep(group(a), at(1), *BESIDE)
+    keep(group(b), at(2), *BESIDE)
+    merged(a, b, out=out)
+    before = everything(out)
+    said = [f"{out / GROUP}: 1 run, 1 identical in several folders"]
+    assert merged(a, b, out=out) == said
+    assert merged(b, a, a, out=out) == said
+    assert everything(out) == before
+
+
+def test_identical_records_are_kept_once_and_told(a: Path, b: Path, out: Path) -> None:
+    for folder in (a, b):
+        keep(group(folder), at(1))
+    said = merged(a, b, out=out)
+    assert said == [f"{out / GROUP}: 1 run, 1 new, 1 identical in several folders"]
+    assert tried(group(out), at(1).run_id) == {}
+
+
+def test_of_different_records_the_newest_ok_one_is_the_record_and_the_others_are_attempts(
+    a: Path, b: Path, out: Path
+) -> None:
+    keep(group(a), at(2), *BESIDE)
+    keep(group(b), at(3, status="crashed"), "logs")
+    keep(group(out), at(1), "predictions", "profiles")
+    run_id = at(1).run_id
+    said = merged(a, b, out=out)
+    assert said == [
+        f"{at(1).name} has 3 different records: the newest that ended well is kept as its record, "
+        "the others as attempts",
+        f"{out / GROUP}: 1 run, 1 given a newer record, 2 kept as attempts",
+    ]
+    record = group(out).read(run_id)
+    assert record is not None
+    assert (record.finished[11:13], record.attempt) == ("02", 3)
+    assert tried(group(out), run_id) == {1: "01", 2: "03"}
+    assert [one.attempt for one in group(out).attempts(run_id)] == [1, 2]
+    texts = {name: content.decode() for name, content in everything(out / GROUP).items()
+             if name.endswith((".npz", ".log", ".txt"))}  # fmt: skip
+    hour, attempts = "2026-01-01T{:02d}:00:00+00:00", "records/.attempts"
+    assert texts == {
+        f"predictions/{run_id}.npz": "predictions of " + hour.format(2),
+        f"logs/{run_id}.log": "logs of " + hour.format(2),
+        f"profiles/{run_id}.txt": "profiles of " + hour.format(2),
+        f"{attempts}/{run_id}.1/predictions/{run_id}.npz": "predictions of " + hour.format(1),
+        f"{attempts}/{run_id}.1/profiles/{run_id}.txt": "profiles of " + hour.format(1),
+        f"{attempts}/{run_id}.2/logs/{run_id}.log": "logs of " + hour.format(3),
+    }
+
+
+def test_what_belongs_to_a_record_that_is_replaced_is_not_taken_for_the_new_ones(
+    a: Path, out: Path
+) -> None:
+    old = keep(group(out), at(1), *BESIDE)
+    keep(group(a), at(2), "logs")
+    merged(a, out=out)
+    assert not (out / GROUP / name_of("predictions", old)).exists()
+    assert not (out / GROUP / name_of("profiles", old)).exists()
+
+
+def test_many_runs_that_differ_are_told_by_name_up_to_five(a: Path, b: Path, out: Path) -> None:
+    for seed in range(7):
+        keep(group(a), at(1, seed))
+        keep(group(b), at(2, seed))
+    *said, total = merged(a, b, out=out)
+    assert len(said) == 6
+    assert said[-1] == "so have 2 runs more"
+    assert total == f"{out / GROUP}: 7 runs, 7 new, 7 kept as attempts"
+
+
+def test_files_that_were_lacking_are_brought_in_later(a: Path, out: Path) -> None:
+    record = keep(group(a), at(1))
+    merged(a, out=out)
+    put(a / GROUP / name_of("predictions", record), b"later")
+    (said,) = merged(a, out=out)
+    assert "1 given files that were lacking" in said
+    assert (out / GROUP / name_of("predictions", record)).read_bytes() == b"later"
+    put(a / GROUP / name_of("predictions", record), b"another")
+    (said,) = merged(a, out=out)
+    assert said == f"{out / GROUP}: 1 run, 1 identical in several folders"
+    assert (out / GROUP / name_of("predictions", record)).read_bytes() == b"later"
+
+
+def test_reference_matrices_stay_apart(a: Path, out: Path) -> None:
+    keep(group(a), at(1))
+    keep(group(a / "reference"), at(2))
+    merged(a, out=out)
+    assert {one.finished[11:13] for one in group(out).records()} == {"01"}
+    assert {one.finished[11:13] for one in group(out / "reference").records()} == {"02"}
+
+
+def test_a_group_alone_is_a_source_and_keeps_its_name(a: Path, out: Path) -> None:
+    keep(group(a), at(1))
+    assert merged(a / GROUP, out=out) == [f"{out / GROUP}: 1 run, 1 new"]
+
+
+def test_examples_and_loaders_come_along_and_what_is_there_stays(
+    a: Path, b: Path, out: Path
+) -> None:
+    reference = ROOT / "results" / "reference"
+    real = next(reference.glob("*_cifar10_cpu"))
+    png = b"\x89PNG\r\n\x1a\n" + b"%s" + b"IEND\xaeB`\x82"
+    for folder in (a, b):
+        keep(group(folder), at(1))
+        put(folder / GROUP / "examples" / "flip__native.png", png % bytes(folder))
+        for path in real.glob("loaders.*"):
+            put(folder / GROUP / path.name, path.read_bytes())
+    put(b / GROUP / "examples" / "cut.png", png[:9])
+    put(b / GROUP / "loaders.json", (real / "loaders.json").read_bytes() + b"\n")
+    said = merged(a, b, out=out)
+    assert (out / GROUP / "examples" / "flip__native.png").read_bytes() == png % bytes(a)
+    for path in real.glob("loaders.*"):
+        assert (out / GROUP / path.name).read_bytes() == path.read_bytes()
+    assert said[:2] == [
+        f"{b / GROUP / 'examples' / 'cut.png'} is no whole picture and left out",
+        f"{b / GROUP / 'loaders.json'} is left where it is: {out / GROUP / 'loaders.json'} has "
+        "what was measured before",
+    ]
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_damaged_record_is_named_left_out_and_stays_where_it_is(
+    a: Path, out: Path, earlier: bool
+) -> None:
+    good = keep(group(a), at(1, 0))
+    name = ".attempts/{}.1.json" if earlier else "{}.json"
+    path = put(a / GROUP / "records" / name.format(at(2, 1).run_id), encode(at(2, 1))[:-9])
+    done = bench("merge", a, "--out", out)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{path} is damaged and left out: not JSON")
+    assert [one.run_id for one in group(out).records()] == [good.run_id]
+    assert path.exists()
+
+
+def test_a_damaged_record_in_the_way_is_set_aside_as_elsewhere(a: Path, out: Path) -> None:
+    good = keep(group(a), at(1))
+    put(out / GROUP / "records" / f"{good.run_id}.json", b"{")
+    said = merged(a, out=out)
+    assert ".quarantine" in said[0]
+    assert group(out).read(good.run_id) is not None
+    assert (out / GROUP / "records" / ".quarantine" / f"{good.run_id}.json").read_bytes() == b"{"
+
+
+@pytest.mark.parametrize("where", ["source", "out"])
+def test_a_record_of_a_newer_version_is_refused_before_anything_is_written(
+    a: Path, b: Path, out: Path, where: str
+) -> None:
+    keep(group(a), at(1, 0))
+    newer = at(1, 1, schema_version=99)
+    path = b if where == "source" else out
+    path = put(group(path).folder / "records" / f"{newer.run_id}.json", encode(newer))
+    keep(group(b), at(1, 2)) if where == "out" else None
+    before = everything(out) if where == "out" else {}
+    done = bench("merge", a, b, "--out", out)
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert str(path) in line
+    assert "schema 99" in line
+    assert "upgrade it" in line
+    assert everything(out) == before if where == "out" else not out.exists()
+
+
+def test_links_beside_records_are_not_followed(a: Path, out: Path, tmp_path: Path) -> None:
+    """What others made may point to files that are none of theirs."""
+    record = keep(group(a), at(1))
+    secret = put(tmp_path / "secret", b"mine")
+    log = a / GROUP / name_of("logs", record)
+    log.parent.mkdir()
+    log.symlink_to(secret)
+    merged(a, out=out)
+    assert b"mine" not in everything(out).values()
+
+
+def test_a_folder_that_is_being_written_is_taken_as_far_as_it_is(a: Path, out: Path) -> None:
+    keep(group(a), at(1, 0))
+    with group(a).lock():
+        said = merged(a, out=out)
+        keep(group(a), at(1, 1))
+    assert f"{a / GROUP} is being written (pid " in said[0]
+    assert "do the same again when that has ended" in said[0]
+    assert said[1] == f"{out / GROUP}: 1 run, 1 new"
+    assert merged(a, out=out) == [f"{out / GROUP}: 2 runs, 1 new, 1 identical in several folders"]
+
+
+@pytest.mark.parametrize("busy", ["a merge", "a run"])
+def test_a_folder_in_use_is_refused_before_anything_is_merged(
+    a: Path, out: Path, busy: str
+) -> None:
+    keep(group(a, "alone"), at(1))
+    keep(group(a), at(1))
+    keep(group(out), at(2))
+    before = everything(out)
+    lock = held(out / ".merge.lock", notice=print) if busy == "a merge" else group(out).lock()
+    with lock:
+        done = bench("merge", a, "--out", out)
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert "is in use: already running (pid " in line
+    assert line.endswith("Nothing was merged: do it when that has ended")
+    assert everything(out) == before
+
+
+@pytest.mark.parametrize(
+    ("sources", "target", "said"),
+    [
+        (["all"], "all", "all cannot be merged into itself: name another --out"),
+        (["all"], "all/new", "--out all/new lies inside of the source all: name one beside it"),
+        (["all/host"], "all", "the source all/host lies inside of --out all: name one beside it"),
+        (["link"], "all", "link cannot be merged into itself"),
+        (["all"], "group", "group is one group: name the results folder that it is to be in"),
+        (["all", "gone"], "new", "there is no results folder gone: name one"),
+        (["all", "empty"], "new", "there are no results under empty: name what `bench run` wrote"),
+        (["all", "file"], "new", "there is no results folder file"),
+        (["all"], "file", "cannot make the folder file: File exists"),
+    ],
+)
+def test_folders_that_cannot_be_merged_so_are_one_sentence_and_nothing_is_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sources: Sequence[str],
+    target: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep(group(Path("all")), at(1))
+    keep(group(Path("all/host")), at(2))
+    keep(Store(Path("group")), at(2))
+    Path("empty").mkdir()
+    Path("file").write_text("x")
+    Path("link").symlink_to("all")
+    before = everything(tmp_path)
+    done = bench("merge", *sources, "--out", target)
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"bench: {said}")
+    assert everything(tmp_path) == before
+    assert not Path("new").exists()
+
+
+def test_a_group_of_a_source_that_is_a_link_to_the_target_is_refused(a: Path, out: Path) -> None:
+    keep(group(out), at(1))
+    a.mkdir()
+    (a / GROUP).symlink_to(out / GROUP)
+    with pytest.raises(UsageError, match="is itself the group to merge into"):
+        merge([a], out, print)
+
+
+def test_groups_of_one_name_are_not_mixed_where_no_table_may(a: Path, b: Path, out: Path) -> None:
+    """A person may have named them: what the suite names has source and scale in it."""
+    keep(group(a), at(1))
+    keep(group(b), replace(made_record(source="cifar10", scale="full"), finished=at(1).finished))
+    with pytest.raises(UsageError) as caught:
+        merge([a, b], out, print)
+    assert str(caught.value) == (
+        f"the group {GROUP} would mix cifar10 at full scale and shapes at cpu scale "
+        f"({a / GROUP}, {b / GROUP}): give each a group of its own"
+    )
+    assert not out.exists()
+    merge([a], out, print)
+    with pytest.raises(UsageError, match="would mix cifar10 at full scale and shapes"):
+        merge([b], out, print)
+
+
+def test_a_full_disk_is_said_before_anything_is_merged(
+    a: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "NEEDED_MIB", 2**40)
+    keep(group(a), at(1))
+    with pytest.raises(StoreError, match="MiB are free for"):
+        merge([a], out, print)
+    assert everything(out) == {}
+
+
+def test_the_exit_code_says_whether_all_came_in() -> None:
+    assert Merged().exit_code == 0
+    assert Merged(left_out=1).exit_code == 1
+
+
+MEMORY = Path("/dev/shm")
+
+
+def test_a_record_keeps_what_this_version_does_not_know() -> None:
+    """A number that is given anew costs no field of a later version with the same schema."""
+    plain = msgspec.json.decode(encode(made_record())) | {"later": {"x": 1.5}, "content_hash": ""}
+    content = as_text(plain | {"content_hash": digest(plain)})
+    changed = numbered(content, 7)
+    assert decode(changed).attempt == 7
+    assert msgspec.json.decode(changed)["later"] == {"x": 1.5}
+    assert numbered(changed, 1) == content
+    assert numbered(content, 1) is content
+
+
+# Records of one run that may be anywhere: the hour of its end, its status, its number.
+TRIES = st.builds(
+    lambda hour, status, attempt: at(hour, status=status, attempt=attempt),
+    st.integers(1, 4),
+    st.sampled_from(["ok", "ok", "crashed", "interrupted", "skipped"]),
+    st.integers(1, 3),
+)
+
+
+@st.composite
+def folders(draw: st.DrawFn) -> list[Record]:
+    """Records of a run in one folder, numbered as the suite does; the last is the present one."""
+    unlike = (lambda one: one.attempt, lambda one: (one.finished, one.status))
+    found = draw(st.lists(TRIES, min_size=1, max_size=3, unique_by=unlike))
+    found.sort(key=lambda one: one.attempt)
+    return [one for one in found[:-1] if one.status != "skipped"] + [found[-1]]
+
+
+def laid(records: Sequence[Record], root: Path) -> Store:
+    store = group(root)
+    for record in records:
+        place(store, record, earlier=record is not records[-1])
+    return store
+
+
+def brought(sources: Sequence[Path], out: Path) -> None:
+    run_id = at(1).run_id
+    incoming = [
+        one
+        for source in sources
+        for one in found_in(source / GROUP, run_id, lambda path, why: pytest.fail(why))
+    ]
+    store = group(out)
+    (store.folder / "records").mkdir(parents=True, exist_ok=True)
+    unite(store.folder, incoming, lambda said: pytest.fail(said))
+
+
+def rank(record: Record, *, present: bool) -> tuple[int, str]:
+    """What makes a record its run's, as the documentation says it."""
+    worth = 3 if record.status == "ok" else 0
+    if present and worth == 0:
+        worth = 1 if record.status == "skipped" else 2
+    return worth, record.finished
+
+
+@settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(sources=st.lists(folders(), min_size=1, max_size=3), before=st.none() | folders())
+def test_whatever_was_anywhere_is_there_once_and_the_best_is_the_record(
+    sources: list[list[Record]], before: list[Record] | None
+) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+        root = Path(name)
+        every = [*([before] if before else []), *sources]
+        paths = [root / f"source{number}" for number in range(len(sources))]
+        for records, path in zip(sources, paths, strict=True):
+            laid(records, path)
+        out = root / "out"
+        if before:
+            laid(before, out)
+        for round_ in range(2):  # the second changes nothing
+            seen = everything(out) if round_ else {}
+            brought(paths, out)
+            assert not round_ or everything(out) == seen
+        if before is None:  # in whatever order
+            brought(list(reversed(paths)), root / "again")
+            assert everything(root / "again") == everything(out)
+        for path in paths:  # one after the other
+            brought([path], root / "single")
+        wanted = {
+            mark(encode(one)) for of_one in every for one in of_one if one.status != "skipped"
+        }
+        best = max(rank(one, present=one is of_one[-1]) for of_one in every for one in of_one)
+        store = group(out)
+        record = store.read(at(1).run_id, pytest.fail)
+        assert record is not None
+        assert rank(record, present=True)[1] == best[1]
+        assert (record.status == "ok") is (best[0] == 3)
+        there = [mark(path.read_bytes()) for path in (out / GROUP / "records").rglob("*.json")]
+        assert len(there) == len(set(there))
+        assert set(there) == wanted | (
+            {mark(encode(record))} if record.status == "skipped" else set()
+        )
+        assert all(number < record.attempt for number in tried(store, record.run_id))
+        if before is None:
+            assert marks(root / "single") == marks(out)
+        shutil.rmtree(root / "out")

@@ -1,0 +1,73 @@
+"""A draft gives a whole record at any time: of a run that ended well, badly, or never began."""
+
+from datetime import datetime
+
+import pytest
+
+from bench.job import Job, RecordBuilder
+from bench.record import Failure
+from bench.store.codec import decode, encode
+from tests.made import made_curve, made_metrics, made_run
+
+JOB = Job(run=made_run(seed=3), folder="f", data_dir="d", command="bench run")
+
+
+def test_a_draft_of_nothing_is_a_whole_record() -> None:
+    record = RecordBuilder(job=JOB).record("skipped", Failure(type="Skipped", message="no such op"))
+    assert decode(encode(record)).run_id == JOB.run.id == record.run_id
+    assert (record.status, record.seed, record.command) == ("skipped", 3, "bench run")
+    assert (record.cell, record.versions) == (JOB.run.cell, JOB.run.versions)
+    assert record.fingerprint == JOB.run.fingerprint
+    assert record.metrics is None
+    assert record.error == Failure(type="Skipped", message="no such op")
+
+
+def test_what_was_filled_in_is_in_the_record() -> None:
+    draft = RecordBuilder(job=JOB)
+    draft.curve += made_curve(2, 100, 0.5)
+    draft.metrics = made_metrics(0.5, None)
+    draft.augmentation_draws["Crop"] = "per batch"
+    draft.timing_suspect.append("throttled")
+    draft.parameters = 7
+    draft.environment["torch"] = "2.11"
+    record = draft.record("ok")
+    assert record.curve == made_curve(2, 100, 0.5)
+    assert record.metrics == made_metrics(0.5, None)
+    assert record.augmentation_draws == {"Crop": "per batch"}
+    assert record.timing_suspect == ("throttled",)
+    assert (record.parameters, record.environment) == (7, {"torch": "2.11"})
+
+
+def test_spans_of_one_name_add_up_and_survive_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([10.0, 12.0, 20.0, 23.0, 100.0])
+    monkeypatch.setattr("bench.job.time.perf_counter", lambda: next(ticks))
+    draft = RecordBuilder(job=JOB, _began=0.0)
+    with draft.timed("load_s"):
+        pass
+    with pytest.raises(RuntimeError), draft.timed("load_s"):
+        raise RuntimeError
+    record = draft.record("crashed")
+    assert record.timings.load_s == 5.0
+    assert record.timings.total_s == 100.0
+
+
+def test_times_of_day_are_in_utc_and_in_order() -> None:
+    record = RecordBuilder(job=JOB).record("ok")
+    started, finished = map(datetime.fromisoformat, (record.started, record.finished))
+    assert started.utcoffset() == finished.utcoffset() == finished - finished
+    assert started <= finished
+
+
+def test_drafts_share_nothing() -> None:
+    RecordBuilder(job=JOB).environment["torch"] = "2.11"
+    RecordBuilder(job=JOB).curve.extend(made_curve(1, 1, 0.1))
+    assert RecordBuilder(job=JOB).environment == {}
+    assert RecordBuilder(job=JOB).curve == []
+
+
+def test_a_timing_that_records_do_not_have_is_refused() -> None:
+    draft = RecordBuilder(job=JOB)
+    with draft.timed("lunch_s"):
+        pass
+    with pytest.raises(TypeError, match="lunch_s"):
+        draft.record("ok")

@@ -1,0 +1,379 @@
+"""Stop signals end a grid as Ctrl-C does, wait where they must, and leave no trace.
+
+Programs that end at once: all is printed, all handlers are called, the code is the program's.
+
+No process is left behind: by a parent that is killed, by a worker that dies, in any group.
+
+What a worker prints goes to its log, and never costs a run.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import pytest
+
+from bench.executors import local
+from bench.executors.local import Worker
+from bench.machine import environment
+from bench.process import (
+    MARK,
+    STOP_SIGNALS,
+    kill_marked,
+    marked_processes,
+    new_mark,
+    signals_allowed,
+    signals_deferred,
+    signals_raise,
+    tolerate_full_disk,
+)
+from tests.checkout import ROOT
+
+Context = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.mark.parametrize("stop", STOP_SIGNALS)
+def test_a_stop_raises_as_ctrl_c_does(stop: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt), signals_raise():
+        os.kill(os.getpid(), stop)
+
+
+@pytest.mark.parametrize("stop", STOP_SIGNALS)
+def test_handlers_are_put_back_after_an_error(stop: signal.Signals) -> None:
+    before = signal.getsignal(stop)
+    for context in (signals_raise, signals_deferred):
+        with suppress(RuntimeError), context():
+            assert signal.getsignal(stop) is not before
+            raise RuntimeError
+        assert signal.getsignal(stop) is before
+
+
+@pytest.mark.parametrize("context", [signals_raise, signals_deferred])
+def test_what_nohup_ignores_stays_ignored(context: Context) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with context():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_stop_is_held_until_the_block_is_through_also_where_threads_run() -> None:
+    done: list[str] = []
+    over = threading.Event()
+    idle = [threading.Thread(target=over.wait) for _ in range(4)]
+    for thread in idle:
+        thread.start()
+    try:
+        for stop in STOP_SIGNALS * 5:
+            done.clear()
+            with suppress(KeyboardInterrupt), signals_raise():
+                with signals_deferred():
+                    os.kill(os.getpid(), stop)
+                    time.sleep(0.001)
+                    done.append("written")
+                done.append("went on")
+            assert done == ["written"]
+    finally:
+        over.set()
+
+
+def test_holding_inside_a_hold_is_released_at_the_outer_end() -> None:
+    done: list[str] = []
+    with suppress(KeyboardInterrupt), signals_raise():
+        with signals_deferred():
+            with signals_deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("inner")
+            done.append("outer")
+        done.append("went on")
+    assert done == ["inner", "outer"]
+
+
+def test_a_held_stop_does_not_hide_the_error_of_the_block() -> None:
+    def fail() -> None:
+        with signals_raise(), signals_deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fail()
+    assert isinstance(caught.value.__context__, RuntimeError)
+
+
+@pytest.mark.parametrize("stop", STOP_SIGNALS)
+def test_a_hold_that_waits_lets_a_stop_through_once(stop: signal.Signals) -> None:
+    heard: list[str] = []
+    with signals_deferred():
+        try:
+            with signals_allowed():
+                os.kill(os.getpid(), stop)
+                heard.append("went on")
+        except KeyboardInterrupt:
+            heard.append("stopped")
+        with signals_allowed():
+            heard.append("waited again")
+    heard.append("through")
+    assert heard == ["stopped", "waited again", "through"]
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_stop_that_came_before_the_wait_is_heard_there_or_at_the_end(earlier: bool) -> None:
+    heard: list[str] = []
+    with suppress(KeyboardInterrupt), signals_raise(), signals_deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with suppress(KeyboardInterrupt), signals_allowed(earlier=earlier):
+            heard.append("waited")
+        heard.append("written")
+    assert heard == (["written"] if earlier else ["waited", "written"])
+
+
+def test_a_stop_after_the_one_that_was_heard_comes_at_the_end_of_the_hold() -> None:
+    heard: list[str] = []
+    try:
+        with signals_raise(), signals_deferred():
+            with suppress(KeyboardInterrupt), signals_allowed():
+                os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            heard.append("written")
+        heard.append("went on")
+    except KeyboardInterrupt:
+        heard.append("stopped")
+    assert heard == ["written", "stopped"]
+
+
+def test_without_a_hold_and_in_other_threads_nothing_changes() -> None:
+    with signals_allowed():
+        pass
+    seen: list[bool] = []
+
+    def wait() -> None:
+        with signals_allowed():
+            seen.append(True)
+
+    with suppress(KeyboardInterrupt), signals_raise(), signals_deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+PROGRAM = """
+import atexit, sys, threading, time
+from bench.process import exit_without_teardown
+
+class Slow:
+    def __del__(self):
+        time.sleep(0.2)
+        print("taken apart", flush=True)
+
+kept = Slow()
+
+def program():
+    atexit.register(print, "a handler", end="")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("a thread"))).start()
+    print("unflushed", end=" ")
+    {last}
+
+exit_without_teardown(program)
+"""
+DONE = "unflushed a thread\na handler"
+
+
+def ended(last: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(last=last)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "code"), [("pass", 0), ("sys.exit(0)", 0), ("sys.exit(3)", 3), ("sys.exit(130)", 130)]
+)
+def test_nothing_is_taken_apart(last: str, code: int) -> None:
+    done = ended(last)
+    assert (done.returncode, done.stdout, done.stderr) == (code, DONE, "")
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "said"),
+    [
+        ("raise ValueError('boom')", 1, "ValueError: boom"),
+        ("sys.exit('a sentence')", 1, "a sentence"),
+        ("raise KeyboardInterrupt", -2, "KeyboardInterrupt"),
+    ],
+)
+def test_what_ends_otherwise_ends_as_python_has_it(last: str, code: int, said: str) -> None:
+    done = ended(last)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stdout.startswith(DONE)
+    assert done.stdout.endswith("taken apart\n")
+
+
+def test_a_reader_that_is_gone_is_told_as_python_does() -> None:
+    program = (
+        "from bench.process import exit_without_teardown; "
+        "exit_without_teardown(lambda: print('lost'))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == 120
+    assert process.stderr is not None
+    assert "BrokenPipeError" in process.stderr.read()
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+
+WORKER = """
+import os, subprocess, sys, time
+from bench.process import die_with_parent
+
+die_with_parent()
+for alone in (False, True):
+    subprocess.Popen(["sleep", "600"], start_new_session=alone)
+print("ready", flush=True)
+for line in sys.stdin:
+    os._exit(3)
+"""
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from bench.executors import local
+
+local.python_module = lambda name: [sys.executable, sys.argv[1]]
+worker = local.Worker.start("key", Path(sys.argv[2]))
+worker.process.stdout.readline()
+print(worker.mark, flush=True)
+time.sleep(600)
+"""
+OTHERS = 4  # the worker, its guard, and what it started
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A worker that starts two processes, one of them in a session of its own."""
+    path = tmp_path / "worker.py"
+    path.write_text(WORKER)
+    monkeypatch.setattr(local, "python_module", lambda name: [sys.executable, str(path)])
+    return path
+
+
+@pytest.fixture
+def worker(script: Path, tmp_path: Path) -> Iterator[Worker]:
+    started = Worker.start("key", tmp_path / "log")
+    assert started.process.stdout is not None
+    assert started.process.stdout.readline() == b"ready\n"
+    yield started
+    started.stop()
+
+
+def wait_until_none(mark: str) -> None:
+    deadline = time.monotonic() + 60
+    while marked_processes(mark):
+        assert time.monotonic() < deadline, marked_processes(mark)
+        time.sleep(0.02)
+
+
+def test_a_stop_ends_what_left_the_group_too(worker: Worker) -> None:
+    assert len(marked_processes(worker.mark)) == OTHERS
+    worker.stop()
+    assert marked_processes(worker.mark) == []
+
+
+def test_what_a_worker_that_died_had_started_is_ended_without_its_parent(worker: Worker) -> None:
+    assert worker.process.stdin is not None
+    worker.process.stdin.write(b"end\n")
+    worker.process.stdin.flush()
+    assert worker.process.wait(60) == 3
+    wait_until_none(worker.mark)
+
+
+def test_a_guard_does_not_keep_the_pipe_of_its_worker_open(worker: Worker) -> None:
+    assert worker.process.stdin is not None
+    assert worker.process.stdout is not None
+    children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children")
+    guard = int(children.read_text().split()[0])
+    pipe = Path(f"/proc/self/fd/{worker.process.stdout.fileno()}").readlink()
+    deadline = time.monotonic() + 60
+    while pipe in {path.readlink() for path in Path(f"/proc/{guard}/fd").glob("[012]")}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("worker_too", [False, True])
+def test_a_parent_that_is_killed_leaves_nothing(
+    script: Path, tmp_path: Path, worker_too: bool
+) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(script), str(tmp_path / "log")],
+        env=environment.python_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    mark = parent.stdout.readline().strip()
+    try:
+        assert len(marked_processes(mark)) == OTHERS
+        if worker_too:  # a stopped worker can see to nothing itself
+            os.kill(min(marked_processes(mark)), signal.SIGSTOP)
+        parent.kill()
+        parent.wait()
+        wait_until_none(mark)
+    finally:
+        kill_marked(mark)
+
+
+def test_only_those_of_one_mark_are_ended() -> None:
+    marks = new_mark(), new_mark()
+    sleepers = [
+        subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: mark}) for mark in marks
+    ]
+    try:
+        kill_marked(marks[0])
+        assert sleepers[0].wait(60) == -signal.SIGKILL
+        assert marked_processes(marks[1]) == [sleepers[1].pid]
+        kill_marked("")
+        assert sleepers[1].poll() is None
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.wait()
+
+
+def test_lines_are_in_the_file_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        stream = tolerate_full_disk(file.fileno())
+        print("räksmörgås \udc80", file=stream)
+        assert (tmp_path / "log").read_text() == "räksmörgås \\udc80\n"
+        assert stream.fileno() == file.fileno()
+
+
+def test_a_full_disk_is_no_error() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        stream = tolerate_full_disk(full)
+        print("x" * 100_000, file=stream, flush=True)
+        stream.flush()
+    finally:
+        os.close(full)

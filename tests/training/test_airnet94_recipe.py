@@ -1,0 +1,102 @@
+"""The suite's airnet94 does the work of a plain program that shares no line with it.
+
+`tests/benchmarks/airnet94.py` compares their times, which says nothing unless this holds.
+"""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import architectures
+from bench import optimizers
+from bench.grid.recipe_files import book
+from bench.training.freezing import Freezing
+from bench.training.lr_schedule import LRSchedule
+from bench.training.setup import factors
+from tests.benchmarks.plain_airnet94 import BATCH, EPOCHS, Net, Plain, normal, whitening
+
+DRAWS = torch.Generator().manual_seed(0)
+IMAGES_NHWC = torch.randint(0, 256, (BATCH, 32, 32, 3), generator=DRAWS).to(torch.uint8)
+LABELS_N = torch.randint(0, 10, (BATCH,), generator=DRAWS)
+
+
+def ours_like(plain: Net) -> nn.Module:
+    """The suite's net with the weights of a plain one."""
+    net = architectures.build("airnet94").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.no_grad():
+        for ours, theirs in zip(net.parameters(), in_our_order(plain), strict=True):
+            assert ours.requires_grad == theirs.requires_grad
+            ours.copy_(theirs)
+    return net  # type: ignore[no-any-return]
+
+
+def in_our_order(plain: Net) -> list[nn.Parameter]:
+    """Its parameters, convolutions of a block before its norms."""
+    weights = [plain.whiten.weight, plain.whiten.bias]
+    for block in plain.blocks:
+        weights += [block.conv1.weight, block.conv2.weight]
+        for norm in (block.norm1, block.norm2):
+            weights += [norm.weight, norm.bias]
+    return [*weights, plain.head.weight]
+
+
+@pytest.fixture
+def plain() -> Plain:
+    torch.manual_seed(0)
+    return Plain(IMAGES_NHWC, LABELS_N)
+
+
+def test_the_nets_are_the_same(plain: Plain) -> None:
+    net, x_BCHW = ours_like(plain.net), normal(IMAGES_NHWC[:16])
+    torch.testing.assert_close(net(x_BCHW), plain.net(x_BCHW))
+    net.eval()
+    plain.net.eval()
+    torch.testing.assert_close(net(x_BCHW), plain.net(x_BCHW))
+
+
+def test_the_whitenings_give_white_patches_alike(plain: Plain) -> None:
+    net, x_NCHW = ours_like(plain.net), normal(IMAGES_NHWC[:500])
+    fit = architectures.get("airnet94").fit
+    assert fit is not None
+    fit(net, x_NCHW)
+    ours, theirs = net.get_parameter("whiten.weight"), whitening(x_NCHW)
+    for filters in (ours, theirs):  # the sign and, of equal values, the axes are anybody's choice
+        white = F.conv2d(x_NCHW, filters[:12]).permute(1, 0, 2, 3).flatten(1)
+        moment = white @ white.T / white.shape[1]
+        torch.testing.assert_close(moment, torch.eye(12), atol=2e-2, rtol=0)
+        torch.testing.assert_close(filters[:12], -filters[12:])
+
+
+def test_the_same_gradients_move_the_weights_alike_through_a_whole_run(plain: Plain) -> None:
+    """Of one step an epoch, past the end of what trains for a part of the run only."""
+    net = ours_like(plain.net)
+    recipe, batch_size = book("full").find("airnet94", "muon_sgd", 512)
+    assert (batch_size, recipe.label_smoothing) == (BATCH, 0.2)
+    freezing = Freezing(net, EPOCHS)
+    optimizer = optimizers.catalog.get("muon_sgd").build(net, recipe)
+    rates = LRSchedule(optimizer, factors(optimizer, recipe, EPOCHS), EPOCHS)
+    before = [weight.detach().clone() for weight in net.parameters()]
+    for done in range(EPOCHS):
+        give_gradients(net, plain.net)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        rates.step()
+        freezing.count()
+        plain.update(done)
+    for ours, theirs, first in zip(net.parameters(), in_our_order(plain.net), before, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+        assert torch.equal(ours, first) == (first is before[0] or is_scale(first))
+
+
+def give_gradients(net: nn.Module, plain: Net) -> None:
+    """Random ones, of a mean loss to the one and of a sum to the other."""
+    for ours, theirs in zip(net.parameters(), in_our_order(plain), strict=True):
+        if ours.requires_grad:
+            mean: Tensor = torch.randn(ours.shape, generator=DRAWS) / BATCH
+            ours.grad, theirs.grad = mean.clone(), BATCH * mean
+
+
+def is_scale(weight: Tensor) -> bool:
+    """Whether it is the scale of a norm, which stays one."""
+    return weight.ndim == 1 and bool((weight == 1).all())

@@ -1,0 +1,307 @@
+"""Replayed steps are the launched ones: with every optimizer that says so, bit for bit.
+
+On a CPU a tape stands in for the CUDA graph (`tests/tape.py`).
+
+Whole runs whose steps are replayed, and what is said where they cannot be.
+
+On a CPU a tape stands in for CUDA graphs (`tests/tape.py`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pipelines
+from bench import optimizers
+from bench.cell import Cell, Run
+from bench.job import Job, RecordBuilder
+from bench.record import GRAPH
+from bench.store.codec import decode, encode
+from bench.training import ceiling, cuda_graph
+from bench.training.cuda_graph import Replayed, generators_left_free, replayed
+from bench.training.loop import Step, train_epoch
+from bench.training.setup import Parts, Shared, prepare
+from pipelines import sources
+from pipelines.base import Pipeline
+from tests.made_optimizers import NAMES, made_step, make_net
+from tests.tape import NotPermitted, capture
+from tests.tape import capture as tape
+from tests.training.test_run import CELL, outcome, run
+
+CPU = torch.device("cpu")
+EPOCHS, BATCH, IMAGES = 3, 8, 29
+STEPS = EPOCHS * (IMAGES // BATCH)
+CAPTURABLE = [name for name in NAMES if optimizers.catalog.get(name).capturable]
+
+
+def fed(policy: str = "flip_crop", pipeline: str = "native[eager]") -> Pipeline:
+    whole = pipelines.load("shapes").train
+    images = replace(whole, images=whole.images[:IMAGES], labels=whole.labels[:IMAGES])
+    return pipelines.build(pipeline, images, policy, batch_size=BATCH)
+
+
+def remembered(net: nn.Module) -> Callable[[], None]:
+    weights = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def restore() -> None:
+        net.load_state_dict(weights)
+        net.zero_grad(set_to_none=True)
+        torch.manual_seed(7)
+
+    return restore
+
+
+def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> Replayed:
+    cursor = pipeline.cursor()
+    if cursor is not None:
+        cursor.begin(99)
+    images_BCHW, labels = next(iter(pipeline.epoch(99)))
+    source = cursor or (images_BCHW.clone(), labels.clone())
+    return replayed(step, source, capture, remembered(net), step.states)
+
+
+def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The losses of the epochs and the weights at the end, step by step."""
+    net = make_net(more.pop("net", "cnn2"))
+    step = made_step(net, name, steps=STEPS, **more)
+    torch.manual_seed(7)
+    sums = [train_epoch(step, pipeline.epoch(index), CPU) for index in range(EPOCHS)]
+    return sums, net.state_dict()
+
+
+def again(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The same by what was captured."""
+    net = make_net(more.pop("net", "cnn2"))
+    replay = taped(made_step(net, name, steps=STEPS, **more), net, pipeline)
+    return [replay.epoch(pipeline, index) for index in range(EPOCHS)], net.state_dict()
+
+
+def same(one: tuple[list[Tensor], dict[str, Tensor]], other: Any) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert torch.stack(one[0]).isfinite().all()
+
+
+@pytest.mark.parametrize("name", CAPTURABLE)
+def test_an_optimizer_that_says_so_is_replayed(name: str) -> None:
+    with fed() as pipeline:
+        same(launched(name, pipeline), again(name, pipeline))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in CAPTURABLE])
+def test_an_optimizer_that_does_not_cannot_be(name: str) -> None:
+    with fed() as pipeline:
+        wanted = launched(name, pipeline)
+        try:
+            found = again(name, pipeline)
+        except (NotPermitted, RuntimeError, TypeError):
+            return
+    with pytest.raises(AssertionError):
+        same(wanted, found)
+
+
+@pytest.mark.parametrize("average", ["ema", "lookahead"])
+def test_averages_of_the_weights_go_on_beside_it(average: str) -> None:
+    with fed() as pipeline:
+        same(launched("sgd", pipeline, average=average), again("sgd", pipeline, average=average))
+
+
+@pytest.mark.parametrize("name", ["sgd", "muon_sgd"])
+def test_a_net_that_freezes_on_the_way_has_a_graph_for_each_state(name: str) -> None:
+    with fed("alternating_flip_crop") as pipeline:
+        net = make_net("airnet94")
+        replay = taped(made_step(net, name, steps=STEPS), net, pipeline)
+        assert len(replay.graphs) == 2
+        same(launched(name, pipeline, net="airnet94"), again(name, pipeline, net="airnet94"))
+
+
+@pytest.mark.parametrize("policy", ["mixup", "cutmix", "randaugment", "alternating_flip_crop"])
+def test_the_graph_makes_the_batches_of_any_policy(policy: str) -> None:
+    with fed(policy) as pipeline:
+        same(launched("sgd", pipeline), again("sgd", pipeline))
+
+
+def test_batches_of_other_pipelines_are_copied_in() -> None:
+    with fed(pipeline="kornia") as pipeline:
+        assert pipeline.cursor() is None
+        same(launched("sgd", pipeline), again("sgd", pipeline))
+
+
+def test_what_a_net_drops_is_drawn_anew_at_each_replay() -> None:
+    with fed("none") as pipeline:
+        net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 10))
+        step = made_step(net, "sgd", steps=STEPS)
+        images_BCHW, labels = next(iter(pipeline.epoch(0)))
+        replay = replayed(step, (images_BCHW, labels), capture, remembered(net), step.states)
+        sums = []
+        for group in step.optimizer.param_groups:
+            group["lr"].zero_()
+        step.schedule._device._table_SG.zero_()  # type: ignore[union-attr]
+        for _ in range(4):
+            replay.loss_sum.zero_()
+            replay()
+            sums.append(replay.loss_sum.item())
+        assert len(set(sums)) == 4
+
+
+def test_a_capture_leaves_everything_as_it_was() -> None:
+    with fed() as pipeline:
+        net = make_net("cnn2")
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        step = made_step(net, "adamw", steps=STEPS)
+        rates = [float(group["lr"]) for group in step.optimizer.param_groups]
+        replay = taped(step, net, pipeline)
+        torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+        now = [float(group["lr"]) for group in step.optimizer.param_groups]
+        assert now == pytest.approx(rates)
+        state = [v for state in step.optimizer.state.values() for v in state.values()]
+        assert all(not value.any() for value in state if isinstance(value, Tensor))
+        first = [replay.epoch(pipeline, index) for index in range(2)]
+        replay.restore()
+        torch.testing.assert_close([replay.epoch(pipeline, index) for index in range(2)], first)
+
+
+def test_a_cursor_begins_again_after_the_last_batch() -> None:
+    with fed() as pipeline:
+        cursor = pipeline.cursor()
+        assert cursor is not None
+        cursor.begin(0)
+        labels = [cursor.next()[1] for _ in range(2 * pipeline.steps_per_epoch)]
+        whole = pipeline.steps_per_epoch
+        torch.testing.assert_close(labels[:whole], labels[whole:])
+        torch.testing.assert_close(labels[:whole], [labels_B for _, labels_B in pipeline.epoch(0)])
+
+
+def test_generators_of_a_capture_that_fails_are_freed_by_one_that_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[object] = []
+
+    class Nothing:
+        def register_generator_state(self, generator: torch.Generator) -> None:
+            done.append(generator)
+
+    @contextmanager
+    def graph(made: Nothing, stream: Any) -> Iterator[None]:
+        done.append(stream)
+        yield
+        done.append("ended")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Nothing)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    draws, stream = torch.Generator(), SimpleNamespace(device="cpu")
+    with generators_left_free([draws], stream):  # type: ignore[arg-type]
+        pass
+    assert not done
+    with pytest.raises(ValueError, match="first"), generators_left_free([draws], stream):  # type: ignore[arg-type]
+        raise ValueError("the first error")
+    assert done == [draws, stream, "ended"]
+
+
+DEEP = replace(CELL, architecture="airnet94", optimizer="muon_sgd", pipeline="native[eager]")
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps are captured as on a GPU; grows by one with each capture."""
+    count: list[int] = []
+
+    def counted(work: Callable[[], None], draws: Sequence[torch.Generator]) -> Any:
+        count.append(len(draws))
+        return tape(work, draws)
+
+    def capture_for(draft: RecordBuilder, parts: Parts) -> Any:
+        draft.stepping = GRAPH
+        return counted
+
+    monkeypatch.setattr(ceiling, "capture_for", capture_for)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("cell", "draws"),
+    [
+        (replace(CELL, pipeline="native[eager]"), [0, 1]),
+        (replace(CELL, pipeline="kornia", optimizer="adamw"), [0, 0]),
+        (DEEP, [0, 1, 1]),  # the ceiling's, then one for each state of what is frozen
+    ],
+)
+def test_a_run_that_is_replayed_is_the_run_that_is_launched(
+    cell: Cell, draws: list[int], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    wanted = run(cell, tmp_path / "launched")
+    count = request.getfixturevalue("captured")
+    found = run(cell, tmp_path / "replayed")
+    assert count == draws
+    torch.testing.assert_close(outcome(found), outcome(wanted), rtol=1e-3, atol=1e-4)
+    assert [p.learning_rate for p in found.curve] == [p.learning_rate for p in wanted.curve]
+    assert found.metrics is not None
+    assert wanted.metrics is not None
+    assert found.metrics.accuracy == pytest.approx(wanted.metrics.accuracy, abs=0.01)
+    assert (wanted.stepping, found.stepping) == ("", "one CUDA graph")
+    assert wanted.timings.capture_s == 0
+    assert 0 < found.timings.capture_s < found.timings.warmup_s
+    assert found.metrics.time_to_accuracy_with_compile_s == pytest.approx(
+        found.curve[0].train_s + found.timings.once_s
+    )
+    assert not [text for text in found.timing_suspect if "launched" in text]
+
+
+def test_a_capture_that_fails_is_said_and_costs_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wanted = run(CELL, tmp_path / "launched")
+
+    def broken(work: Callable[[], None], draws: Sequence[torch.Generator]) -> Any:
+        work()
+        raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors")
+
+    monkeypatch.setattr(ceiling, "capture_for", lambda draft, parts: broken)
+    found = run(CELL, tmp_path / "failed")
+    assert outcome(found) == outcome(wanted)
+    said = "a CUDA graph of it failed (operation not permitted when stream is capturing)"
+    assert found.stepping == f"launched one operation at a time: {said}"
+    assert f"each step was launched by Python, as {said}" in found.timing_suspect
+    assert "Traceback" in capfd.readouterr().err
+    assert decode(encode(found)) == replace(found, content_hash=decode(encode(found)).content_hash)
+
+
+def parts_of(cell: Cell, tmp_path: Path) -> tuple[RecordBuilder, Parts]:
+    job = Job(
+        run=Run(cell=cell, seed=0), folder=str(tmp_path), data_dir=str(sources.default_data_dir())
+    )
+    draft = RecordBuilder(job=job)
+    return draft, prepare(draft, Shared(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", list(optimizers.catalog.entries))
+def test_which_runs_are_captured_on_a_gpu(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_graph, "CudaCapture", lambda device: tape)
+    draft, parts = parts_of(replace(CELL, optimizer=name), tmp_path)
+    assert cuda_graph.capture_for(draft, parts) is None
+    assert draft.stepping == ""
+    compiled = replace(parts, device=torch.device("cuda"), cell=replace(parts.cell, compile=True))
+    capturable = optimizers.catalog.get(name).capturable
+    assert (cuda_graph.capture_for(draft, compiled) is tape) == capturable
+    why = f"launched one operation at a time: {name} counts or decides on the host"
+    assert draft.stepping == ("one CUDA graph" if capturable else why)
+    plain = replace(compiled, cell=parts.cell)
+    assert cuda_graph.capture_for(draft, plain) is None
+    assert draft.stepping.endswith(": nothing is compiled (--no-compile)")
+
+
+def test_a_step_that_diverges_is_noticed_in_a_graph_too(
+    captured: list[int], tmp_path: Path
+) -> None:
+    recipe = optimizers.catalog.get("sgd").default_recipe(CELL.batch_size)
+    cell = replace(CELL, pipeline="native[eager]", recipe=replace(recipe, lr=1e30))
+    with pytest.raises(RuntimeError, match="loss was"):
+        run(cell, tmp_path)

@@ -1,0 +1,106 @@
+"""Parameters that train for a part of a run: frozen in time, thawed again, compiled ahead."""
+
+from contextlib import nullcontext
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bench import optimizers
+from bench.machine.clock import CompileWatch
+from bench.optimizers import _param_groups as parameters
+from bench.recipe import Recipe
+from bench.training.freezing import Freezing
+from bench.training.loop import Step
+from bench.training.lr_schedule import LRSchedule
+from bench.training.setup import factors
+from tests.made_optimizers import built, make_net
+
+STEPS = 10
+
+
+def made_net(share: float = 0.25) -> nn.Sequential:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.GELU(), nn.Linear(4, 3))
+    net[1].weight.requires_grad_(False)
+    net[1].bias.trained_for = share
+    return net
+
+
+def made_step(net: nn.Module) -> Step:
+    recipe = Recipe(lr=0.1, schedule="one_cycle", warmup=0.0, options=(("momentum", 0.9),))
+    freezing = Freezing(net, STEPS)
+    groups = parameters.groups([p for p in net.parameters() if p.requires_grad])
+    optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9)
+    return Step(
+        model=net,
+        optimizer=optimizer,
+        schedule=LRSchedule(optimizer, factors(optimizer, recipe, STEPS), STEPS),
+        autocast=nullcontext,
+        label_smoothing=0.0,
+        freezing=freezing,
+    )
+
+
+@pytest.mark.parametrize(("share", "end"), [(0.25, 3), (0.3, 3), (0.75, 8)])
+def test_a_parameter_moves_for_its_share_of_the_run_and_then_stays(share: float, end: int) -> None:
+    net = made_net(share)
+    step = made_step(net)
+    bias = net[1].bias
+    seen = [bias.detach().clone()]
+    for _ in range(STEPS):
+        step(torch.randn(5, 3, 2, 2), torch.randint(3, (5,)))
+        seen.append(bias.detach().clone())
+    moved = [not torch.equal(*pair) for pair in pairwise(seen)]
+    assert moved == [number < end for number in range(STEPS)]
+    assert not bias.requires_grad
+    made_step(net)
+    assert bias.requires_grad
+    assert not net[1].weight.requires_grad, "what was never trained stays so"
+
+
+def test_the_middle_of_a_run_can_be_brought_about() -> None:
+    for share, trains in ((0.25, False), (0.75, True)):
+        net = made_net(share)
+        freezing = Freezing(net, STEPS)
+        freezing.go_halfway()
+        assert net[1].bias.requires_grad == trains
+    assert Freezing(nn.Linear(2, 2), STEPS).changes == []
+
+
+def test_a_group_that_is_frozen_early_has_a_schedule_of_its_own() -> None:
+    net = make_net("airnet94")
+    recipe = optimizers.catalog.get("sgd").default_recipe(128)
+    optimizer = built("sgd", net)
+    shares = [group.get("trained_for", 1.0) for group in optimizer.param_groups]
+    assert sorted(shares) == [3 / 8, 1.0, 1.0]
+    for share, factor in zip(shares, factors(optimizer, recipe, 80), strict=True):
+        assert factor(80) == pytest.approx(0.0)
+        assert (factor(31) > 0) == (share == 1.0)
+        assert factor(round(80 * share * recipe.warmup)) == pytest.approx(1.0)
+
+
+def test_a_frozen_state_is_compiled_once_and_so_is_its_evaluation() -> None:
+    net = make_net("airnet94")
+    compiled = torch.compile(net, dynamic=False, backend="aot_eager")
+    freezing, watch = Freezing(net, STEPS), CompileWatch()
+    x_BCHW, labels_B = torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
+
+    def use() -> None:
+        F.cross_entropy(compiled(x_BCHW), labels_B).backward()
+        net.zero_grad()
+        net.eval()
+        with torch.no_grad():
+            compiled(x_BCHW)
+        net.train()
+
+    for state in (0, *freezing.changes):
+        freezing.go_to(state)
+        use()
+        assert watch.new_graphs() == 2
+    for state in (0, STEPS, 0):
+        freezing.go_to(state)
+        use()
+    assert watch.new_graphs() == 0

@@ -1,0 +1,81 @@
+"""The rates of a run: those of the schedule at each step, as numbers and as tensors."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim.lr_scheduler import LambdaLR
+
+from bench.training.lr_schedule import LRSchedule
+
+STEPS = 7
+CPU = torch.device("cpu")
+
+
+def made() -> torch.optim.Optimizer:
+    weights = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    return torch.optim.SGD([{"params": weights[:1]}, {"params": weights[1:], "lr": 0.5}], lr=0.1)
+
+
+def factors() -> list[object]:
+    return [lambda step: 1.0 - step / STEPS, lambda step: 1.0 / (1 + step)]
+
+
+def rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_they_are_those_of_torchs_own_scheduler(on_device: bool) -> None:
+    own, other = made(), made()
+    schedule, wanted = LRSchedule(own, factors(), STEPS), LambdaLR(other, factors())
+    if on_device:
+        schedule.to_device(CPU)
+    for _ in range(STEPS):
+        assert rates(own) == pytest.approx(rates(other), rel=1e-6, abs=1e-9)
+        other.step()
+        wanted.step()
+        schedule.step()
+    assert rates(own) == pytest.approx(rates(other), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_after_the_run_they_stay(on_device: bool) -> None:
+    optimizer = made()
+    schedule = LRSchedule(optimizer, factors(), STEPS)
+    if on_device:
+        schedule.to_device(CPU)
+    for _ in range(STEPS + 3):
+        schedule.step()
+    assert rates(optimizer) == pytest.approx([0.0, 0.5 / (1 + STEPS)])
+    assert schedule.highest(STEPS + 3) == schedule.highest(STEPS) == 0.5 / (1 + STEPS)
+
+
+@given(st.lists(st.integers(0, 2 * STEPS), min_size=1, max_size=4), st.booleans())
+def test_any_step_can_be_gone_to_and_from(places: list[int], on_device: bool) -> None:
+    optimizer, other = made(), made()
+    schedule = LRSchedule(optimizer, factors(), STEPS)
+    if on_device:
+        schedule.to_device(CPU)
+    for place in places:
+        schedule.go_to(place)
+        schedule.step()
+        straight = LRSchedule(other := made(), factors(), STEPS)
+        for _ in range(place + 1):
+            straight.step()
+        assert rates(optimizer) == pytest.approx(rates(other), rel=1e-6, abs=1e-9)
+        assert schedule.highest(place + 1) == max(rates(other))
+
+
+def test_on_a_device_the_groups_hold_the_same_tensors_all_along() -> None:
+    optimizer = made()
+    schedule = LRSchedule(optimizer, factors(), STEPS)
+    schedule.step()
+    before = rates(optimizer)
+    schedule.to_device(CPU)
+    held = [group["lr"] for group in optimizer.param_groups]
+    assert rates(optimizer) == pytest.approx(before)
+    schedule.step()
+    schedule.go_to(3)
+    assert all(group["lr"] is one for group, one in zip(optimizer.param_groups, held, strict=True))
+    assert all(one.shape == () and one.dtype == torch.float32 for one in held)

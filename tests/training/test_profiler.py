@@ -1,0 +1,117 @@
+"""Profiles: a trace that Chrome reads, of the steps and their data, that costs no run."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bench.store.store import Store
+from bench.training.loop import Step
+from bench.training.lr_schedule import LRSchedule
+from bench.training.profiler import (
+    STEPS,
+    WARM_STEPS,
+    keep_profile,
+    profile_steps,
+    trace_name,
+    traces_told,
+)
+from pipelines.augmentations import Augmentation
+from pipelines.base import Batch, Pipeline, Request, Semantics
+from pipelines.sources.base import Images
+from tests.made import made_run
+
+
+class Counted(Pipeline):
+    """Two batches an epoch; notes what it was asked for."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        images = Images(
+            images=torch.zeros(8, 4, 4, 3, dtype=torch.uint8),
+            labels=torch.arange(8) % 2,
+            classes=("a", "b"),
+            mean=(0.5,) * 3,
+            std=(0.2,) * 3,
+            fingerprint="f00d",
+        )
+        request = Request(
+            images=images,
+            augmentation=Augmentation(name="none", why="a test", ops=()),
+            batch_size=4,
+            device=torch.device("cpu"),
+        )
+        super().__init__(request, Semantics(draws={}))
+        self.epochs: list[int] = []
+        self.ended = 0
+        self.broken = broken
+
+    def epoch(self, index: int) -> Iterator[Batch]:
+        if self.broken:
+            raise RuntimeError("no more images")
+        self.epochs.append(index)
+        try:
+            for _ in range(self.steps_per_epoch):
+                yield torch.randn(4, 3, 4, 4), torch.tensor([0, 1, 0, 1])
+        finally:
+            self.ended += 1
+
+
+def made_step() -> Step:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return Step(
+        model=model,
+        optimizer=optimizer,
+        schedule=LRSchedule(optimizer, [lambda step: 1.0], 1),
+        autocast=torch.enable_grad,
+        label_smoothing=0.0,
+    )
+
+
+def test_the_trace_has_the_steps_and_their_data_and_no_warm_up() -> None:
+    pipeline = Counted()
+    found = profile_steps(made_step(), pipeline, 7)
+    events = json.loads(gzip.decompress(found.trace))["traceEvents"]
+    names = [event.get("name") for event in events if event.get("cat") == "user_annotation"]
+    assert names.count("data") == names.count("step") == STEPS
+    assert any(event.get("name") == "aten::addmm" for event in events)
+    assert "aten::addmm" in found.table
+    assert len(found.table.splitlines()) < 60
+    needed = -(-(WARM_STEPS + STEPS) // pipeline.steps_per_epoch)
+    assert pipeline.epochs == [7] * needed
+    assert pipeline.ended == needed  # so that workers of the last epoch rest
+
+
+def test_trace_and_table_lie_beside_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, run = Store(tmp_path), made_run()
+    keep_profile(store, run.id, run.name, made_step(), Counted(), 0)
+    trace = tmp_path / "profiles" / f"{run.id}.json.gz"
+    assert str(trace) in capsys.readouterr().out
+    assert json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    table = (tmp_path / "profiles" / f"{run.id}.txt").read_text()
+    assert table.startswith(f"{run.name}: {STEPS} training steps of 4 images\n")
+    told = traces_told(tmp_path, [run])
+    assert told.startswith("traces of 1 of 1 runs")
+    assert "logs" not in told
+
+
+def test_a_profile_that_fails_is_told_and_costs_no_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store, run = Store(tmp_path), made_run()
+    keep_profile(store, run.id, run.name, made_step(), Counted(broken=True), 0)
+    told = capfd.readouterr()
+    assert "no profile" in told.out
+    assert "no more images" in told.err
+    assert not (tmp_path / trace_name(run.id)).exists()
+    assert "the logs of the others say why" in traces_told(tmp_path, [run])
+
+
+def test_what_was_done_before_has_no_trace(tmp_path: Path) -> None:
+    assert traces_told(tmp_path, []).startswith("no traces")

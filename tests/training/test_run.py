@@ -1,0 +1,355 @@
+"""One run, in process, on generated images: what it records and that it repeats bit for bit."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch import Tensor, nn
+from torch._inductor.utils import fresh_cache
+
+import architectures
+import pipelines
+from architectures.airnet import fit_whitening
+from bench import optimizers
+from bench.cell import Cell, Run
+from bench.job import Job, RecordBuilder
+from bench.machine.clock import TrainingClock
+from bench.machine.cpu import training_threads
+from bench.record import Record
+from bench.store.store import Store
+from bench.training import cuda_graph
+from bench.training import run as running
+from bench.training import setup as preparing
+from bench.training.freezing import Freezing
+from bench.training.run import Diverged, train
+from bench.training.setup import Shared
+from pipelines import sources
+from pipelines.base import Batch
+from pipelines.evaluation import EvaluationPipeline
+from pipelines.kornia import KorniaPipeline
+from pipelines.native_ops.kernels import kernels
+from tests.made_optimizers import compile_quickly
+
+CELL = Cell(
+    architecture="cnn2",
+    optimizer="sgd",
+    augmentation="flip_crop",
+    pipeline="kornia",
+    source="shapes",
+    scale="cpu",
+    device="cpu",
+    epochs=2,
+    batch_size=50,
+    width=0.25,
+    train_images=300,
+    validation_images=100,
+    test_images=500,
+    target_accuracy=0.01,
+)
+
+
+def run(cell: Cell, folder: Path, *, seed: int = 0, shared: Shared | None = None) -> Record:
+    job = Job(
+        run=Run(cell=cell, seed=seed), folder=str(folder), data_dir=str(sources.default_data_dir())
+    )
+    draft = RecordBuilder(job=job)
+    with training_threads(cell):
+        train(draft, shared or Shared(), lambda point: None)
+    return draft.record("ok")
+
+
+def outcome(record: Record) -> list[tuple[float | None, ...]]:
+    return [(p.train_loss, p.validation_loss, p.validation_accuracy) for p in record.curve]
+
+
+def test_a_record_is_complete(tmp_path: Path) -> None:
+    record = run(CELL, tmp_path)
+    assert [point.images for point in record.curve] == [300, 600]
+    assert record.metrics is not None
+    assert record.throughput is not None
+    assert record.metrics.time_to_accuracy_s == record.curve[0].train_s
+    assert record.metrics.time_to_accuracy_with_compile_s == pytest.approx(
+        record.curve[0].train_s + record.timings.compile_s + record.timings.first_batch_s
+    )
+    assert record.timings.train_s == record.curve[-1].train_s
+    assert record.timings.train_device_s is None
+    assert sum(map(sum, record.metrics.confusion)) == 500
+    assert record.throughput.stall_pct == pytest.approx(
+        100 * (1 - record.throughput.median / record.throughput.ceiling)
+    )
+    assert record.augmentation_draws == {"Crop": "per sample", "HorizontalFlip": "per sample"}
+    assert record.parameters
+    assert record.parameters > 0
+    assert record.memory.host_gib
+    assert record.memory.host_gib > 0.1
+
+
+def test_saved_predictions_give_the_recorded_scores_in_scikit_learn(tmp_path: Path) -> None:
+    record = run(replace(CELL, test_images=None), tmp_path)
+    saved = Store(tmp_path).load_predictions(record.run_id)
+    truth = pipelines.load("shapes").test.labels.numpy()
+    assert (saved.labels == truth).all()
+    assert record.metrics is not None
+    accuracy = sk.accuracy_score(truth, saved.predictions)
+    macro_f1 = sk.f1_score(truth, saved.predictions, average="macro")
+    assert record.metrics.accuracy == pytest.approx(accuracy, abs=1e-6)
+    assert record.metrics.macro_f1 == pytest.approx(macro_f1, abs=1e-6)
+
+
+@pytest.mark.parametrize("pipeline", ["kornia", "native[eager]", "torchvision[workers=1]"])
+def test_the_same_seed_gives_the_same_curve_alone_or_after_other_cells(
+    pipeline: str, tmp_path: Path
+) -> None:
+    cell = replace(CELL, pipeline=pipeline)
+    alone = run(cell, tmp_path / "alone")
+    shared = Shared()
+    run(replace(CELL, optimizer="muon", architecture="cnn4"), tmp_path / "other", shared=shared)
+    after = run(cell, tmp_path / "after", shared=shared)
+    assert outcome(after) == outcome(alone)
+    assert outcome(run(cell, tmp_path / "seed1", seed=1)) != outcome(alone)
+
+
+def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_quickly(monkeypatch)
+    cell = replace(CELL, compile=True, pipeline="native[eager]")
+    alone = run(cell, tmp_path / "alone")
+    torch.compiler.reset()  # else the next net finds the graphs of this one
+    shared = Shared()
+    other = run(
+        replace(cell, optimizer="adamw", augmentation="none"), tmp_path / "other", shared=shared
+    )
+    again = run(cell, tmp_path / "again", shared=shared)
+    assert len(shared.nets) == 1
+    assert again.timings.compile_s == other.timings.compile_s > 0
+    assert outcome(again) == outcome(alone)
+    for record in (alone, again):
+        assert not any("compiled" in reason for reason in record.timing_suspect)
+
+
+@pytest.mark.parametrize(
+    ("cell", "starts"),
+    [
+        (replace(CELL, compile=True, pipeline="native[eager]"), 1),
+        (replace(CELL, pipeline="native"), 1),
+        (replace(CELL, pipeline="native[eager]"), 0),
+    ],
+    ids=["a net", "a pipeline", "nothing"],
+)
+def test_the_compiler_is_started_once_before_anything_is_compiled(
+    cell: Cell, starts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    def compile_nothing(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        compiled.append("net" if isinstance(function, torch.nn.Module) else function.__name__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    shared = Shared()
+    for folder in ("one", "two"):
+        run(cell, tmp_path / folder, shared=shared)
+    assert [name for name in compiled if name == "<lambda>"] == ["<lambda>"] * starts
+    assert compiled[:starts] == ["<lambda>"] * starts
+
+
+def test_a_record_says_whether_its_code_was_compiled_before(tmp_path: Path) -> None:
+    cell = replace(CELL, pipeline="native", augmentation="none")
+    said = []
+    with fresh_cache():
+        for folder in ("first", "second"):
+            torch.compiler.reset()  # as in another process
+            kernels.cache_clear()
+            said.append(run(cell, tmp_path / folder).compiled)
+    said.append(run(replace(cell, pipeline="native[eager]"), tmp_path / "eager").compiled)
+    assert said == ["anew", "from cache", ""]
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({}, ""),
+        ({"miss": 2}, "anew"),
+        ({"hit": 1, "miss": 1}, "partly from cache"),
+        ({"hit": 2}, "from cache"),
+    ],
+)
+def test_where_code_came_from_in_a_word(counts: dict[str, int], said: str) -> None:
+    assert running.origin_of_code(Counter(counts)) == said
+
+
+def test_runs_that_share_compiled_code_tell_the_same_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([Counter(miss=1), Counter(hit=1), Counter(), Counter()])
+    monkeypatch.setattr(running, "CacheWatch", lambda: SimpleNamespace(new=lambda: next(counts)))
+    shared = Shared()
+    said = [run(CELL, tmp_path / folder, shared=shared).compiled for folder in ("one", "two")]
+    assert said == ["partly from cache"] * 2
+
+
+def test_an_update_that_is_compiled_costs_each_of_its_runs_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, whose rule is forced here."""
+    compile_quickly(monkeypatch)
+    torch.compiler.reset()
+    cell = replace(CELL, compile=True, pipeline="native[eager]", optimizer="muon")
+    wanted = run(cell, tmp_path / "as it is")
+    torch.compiler.reset()  # else the next net finds the graphs of this one
+    for module in (preparing, running):
+        monkeypatch.setattr(
+            module, "compiles_update", lambda _, optimizer: hasattr(optimizer, "compile_step")
+        )
+    shared = Shared()
+    runs = [
+        run(replace(cell, **changes), tmp_path / name, shared=shared)
+        for name, changes in (("first", {}), ("other", {"optimizer": "sgd"}), ("again", {}))
+    ]
+    first, other, again = (record.timings.compile_s for record in runs)
+    assert first == again > other > 0
+    torch.testing.assert_close(outcome(runs[0]), outcome(wanted), rtol=1e-3, atol=1e-4)
+    for record in runs:
+        assert not any("compiled" in reason for reason in record.timing_suspect)
+
+
+def test_updates_are_compiled_on_a_gpu_where_the_net_is() -> None:
+    net = architectures.build("cnn4", width=0.125)
+    muon, sgd = (
+        entry.build(net, entry.default_recipe(64))
+        for entry in map(optimizers.catalog.get, ("muon", "sgd"))
+    )
+    of_gpu = replace(CELL, device="cuda", compile=True)
+    assert preparing.compiles_update(of_gpu, muon)
+    assert not preparing.compiles_update(of_gpu, sgd)
+    assert not preparing.compiles_update(replace(of_gpu, compile=False), muon)
+    assert not preparing.compiles_update(replace(of_gpu, device="cpu"), muon)
+
+
+@pytest.mark.parametrize("warmed", [True, False])
+def test_a_net_that_freezes_on_the_way_is_compiled_for_it_before_the_clock_starts(
+    warmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_quickly(monkeypatch)
+    torch.compiler.reset()
+    if not warmed:
+        go_to, warm_up = Freezing.go_to, running.warm_up
+
+        def in_the_first_state(*arguments: Any) -> Any:
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(Freezing, "go_to", lambda freezing, step: go_to(freezing, 0))
+                return warm_up(*arguments)
+
+        monkeypatch.setattr(running, "warm_up", in_the_first_state)
+    cell = replace(
+        CELL, architecture="airnet94", width=0.125, compile=True, protocol="speedrun",
+        pipeline="native[eager]", test_images=100,
+    )  # fmt: skip
+    record = run(cell, tmp_path)
+    compiled = [reason for reason in record.timing_suspect if "compiled" in reason]
+    assert bool(compiled) != warmed, record.timing_suspect
+    assert record.parameters
+    assert record.parameters < sum(
+        parameter.numel() for parameter in architectures.build("airnet94", width=0.125).parameters()
+    ), "the whitening is not trained"
+
+
+def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
+    record = run(replace(CELL, protocol="speedrun"), tmp_path)
+    assert [point.validation_accuracy for point in record.curve] == [None, None]
+    assert record.metrics is not None
+    assert record.metrics.time_to_accuracy_s is None
+
+
+def test_the_test_set_is_touched_once_after_the_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    epoch = EvaluationPipeline.epoch
+
+    def counted(pipeline: EvaluationPipeline, index: int) -> Iterator[Batch]:
+        sizes.append(len(pipeline.request.images))
+        return epoch(pipeline, index)
+
+    monkeypatch.setattr(EvaluationPipeline, "epoch", counted)
+    run(CELL, tmp_path)
+    assert sizes == [100, 100, 500]
+
+
+def test_warming_up_leaves_no_epoch_running_and_a_run_closes_its_pipelines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = []
+    epoch = KorniaPipeline.epoch
+
+    def watched(pipeline: KorniaPipeline, index: int) -> Iterator[Batch]:
+        events.append(f"begin {index}")
+        try:
+            yield from epoch(pipeline, index)
+        finally:
+            events.append(f"end {index}")
+
+    monkeypatch.setattr(KorniaPipeline, "epoch", watched)
+    monkeypatch.setattr(KorniaPipeline, "close", lambda pipeline: events.append("close"))
+    monkeypatch.setattr(EvaluationPipeline, "close", lambda pipeline: events.append("close"))
+    run(CELL, tmp_path)
+    warm, *rest = [events[at : at + 2] for at in range(0, len(events) - 3, 2)]
+    assert warm == [f"begin {running.WARMUP_EPOCH}", f"end {running.WARMUP_EPOCH}"]
+    assert rest == [["begin 0", "end 0"], ["begin 1", "end 1"]]
+    assert events[-3:] == ["close"] * 3
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_epoch = cuda_graph.train_epoch
+    losses = iter([1.0, float("nan")])
+    monkeypatch.setattr(
+        cuda_graph, "train_epoch", lambda *parts: fit_epoch(*parts) * 0 + next(losses)
+    )
+    draft = RecordBuilder(
+        job=Job(
+            run=Run(cell=CELL, seed=0),
+            folder=str(tmp_path),
+            data_dir=str(sources.default_data_dir()),
+        )
+    )
+    with pytest.raises(Diverged, match="nan in epoch 2"):
+        train(draft, Shared(), lambda point: None)
+    assert len(draft.curve) == 2
+
+
+def test_what_a_fit_needs_is_loaded_off_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = replace(CELL, architecture="airnet94", pipeline="native[eager]", batch_size=100)
+    calls: list[tuple[bool, Tensor]] = []
+    on_the_clock = [False]
+    entry = architectures.get("airnet94")
+
+    class Watched(TrainingClock):
+        @contextmanager
+        def running(self) -> Iterator[None]:
+            on_the_clock[0] = True
+            with super().running():
+                yield
+            on_the_clock[0] = False
+
+    def fit(net: nn.Module, images_NCHW: Tensor) -> None:
+        calls.append((on_the_clock[0], images_NCHW))
+        fit_whitening(net, images_NCHW)
+
+    monkeypatch.setattr(running, "TrainingClock", Watched)
+    monkeypatch.setattr(architectures, "get", lambda name: replace(entry, fit=fit))
+    run(cell, tmp_path)
+    (first, one), (second, two) = calls
+    assert (first, second) == (False, True)
+    assert torch.equal(one, two)

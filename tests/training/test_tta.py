@@ -1,0 +1,42 @@
+"""Views of test images: what they show and how they weigh."""
+
+import pytest
+import torch
+
+from bench.cell import EVAL_VIEWS
+from bench.training.tta import averaged, views, weights
+
+
+@pytest.mark.parametrize("count", EVAL_VIEWS)
+def test_each_view_has_a_weight(count: int) -> None:
+    images = torch.randn(2, 3, 8, 8)
+    assert len(views(images, count)) == len(weights(count)) == count
+    assert sum(weights(count)) == 1.0
+    assert torch.equal(views(images, count)[0], images)
+
+
+def test_moved_views_are_moved_by_a_pixel() -> None:
+    images = torch.randn(2, 3, 8, 8)
+    found = views(images, 6)
+    assert torch.equal(found[1], images.flip(3))
+    assert torch.equal(found[2][:, :, 1:, 1:], images[:, :, :-1, :-1])
+    assert torch.equal(found[2][:, :, 0, 1:], images[:, :, 1, :-1])  # reflected
+    assert torch.equal(found[4][:, :, :-1, :-1], images[:, :, 1:, 1:])
+    assert torch.equal(found[3], found[2].flip(3))
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_logits_are_averaged_and_the_plain_ones_kept(memory_format: torch.memory_format) -> None:
+    images = torch.randn(4, 3, 8, 8).contiguous(memory_format=memory_format)
+    position = torch.arange(8.0)
+
+    def forward(x_BCHW: torch.Tensor) -> torch.Tensor:
+        assert x_BCHW.is_contiguous(memory_format=memory_format)
+        return (x_BCHW * position).mean(dim=(2, 3)).to(torch.bfloat16)
+
+    total, plain = averaged(forward, images, 2)
+    assert total.dtype == plain.dtype == torch.float32
+    torch.testing.assert_close(plain, forward(images).float())
+    mirrored = forward(images.flip(3).contiguous(memory_format=memory_format))
+    torch.testing.assert_close(total, (plain + mirrored.float()) / 2)
+    assert torch.equal(*averaged(forward, images, 1))
