@@ -12,8 +12,9 @@ from bench.cell import AXES, Cell, plugins_of
 from bench.errors import UsageError
 from bench.grid import plan as planning
 from bench.grid import registry
-from bench.grid.config import BUDGETS, RunOptions
+from bench.grid.config import BUDGETS
 from bench.grid.grids import grids
+from bench.grid.options import RunOptions
 from bench.grid.overrides import OF_CELL, OF_OPTIMIZER, OF_RECIPE, PREFIX
 from bench.grid.plugins import as_recorded, joined
 from bench.machine.environment import Probe

@@ -333,3 +333,16 @@ def import_in_background(library: str) -> Iterator[None]:
         yield
     finally:
         meanwhile.join()  # an interpreter that ends in the midst of it crashes
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and a container's quota if it is lower."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))

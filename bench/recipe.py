@@ -17,6 +17,9 @@ from pipelines.catalog import unknown_name
 DECAY = 0.2  # share of a run over which `wsd` decays
 
 
+DEFAULT_ORIGIN = "default of the optimizer, not tuned for the net"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A schedule as an entry.

@@ -40,6 +40,9 @@ LAUNCHED = "launched one operation at a time: "
 CAPTURE_FAILED = "a CUDA graph of it failed"
 
 
+RERUN = ("interrupted", "skipped")  # statuses that are tried again without being asked
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     """Why a run did not end well."""

@@ -15,7 +15,8 @@ from bench.cell import Cell, Run
 from bench.cli import app
 from bench.cli.run import options_of
 from bench.grid import plan as planning
-from bench.grid.config import BUDGETS, GridConfig, RunOptions
+from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.options import RunOptions
 from bench.grid.plan import Plan
 from bench.grid.registry import versions
 from bench.machine.environment import Probe

@@ -10,6 +10,26 @@ import pytest
 
 from tests.checkout import ROOT
 
+# The packages of `bench` that each may import; "top" are the modules that lie directly in `bench/`.
+TOP = {"top"}
+STORE = TOP | {"store"}
+READERS = {"report", "tensorboard"}
+MAY_IMPORT = {
+    "top": TOP,
+    "store": TOP,
+    "report": STORE,
+    "tensorboard": STORE,
+    "optimizers": TOP,
+    "machine": STORE | {"optimizers"},
+    "training": STORE | {"machine", "optimizers", "tensorboard"},
+    "grid": STORE | {"machine", "optimizers", "training"},
+    "executors": STORE | READERS | {"machine", "optimizers", "training", "grid"},
+    "loaders": STORE | READERS | {"machine", "optimizers", "training", "grid", "executors"},
+    "check": STORE | READERS,
+    "cli": STORE
+    | READERS
+    | {"machine", "optimizers", "training", "grid", "executors", "loaders", "check"},
+}
 WITHOUT_TORCH = ("report", "tensorboard")
 
 
@@ -23,6 +43,12 @@ def imported(path: Path) -> Iterator[str]:
                 yield f"{node.module}.{alias.name}"
 
 
+def package(name: str) -> str:
+    """The package of `bench` that a full name leads into."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and (ROOT / "bench" / parts[1]).is_dir() else "top"
+
+
 def imports_of(place: str) -> Iterator[tuple[Path, str]]:
     folder = ROOT / "bench"
     files = folder.glob("*.py") if place == "top" else (folder / place).rglob("*.py")
@@ -30,6 +56,27 @@ def imports_of(place: str) -> Iterator[tuple[Path, str]]:
         if path.name != "__main__.py":
             for name in imported(path):
                 yield path.relative_to(ROOT), name
+
+
+def test_every_package_has_a_rule() -> None:
+    folders = {path.parent.name for path in (ROOT / "bench").glob("*/__init__.py")}
+    assert folders | {"top"} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("place", MAY_IMPORT)
+def test_packages_import_only_what_lies_below(place: str) -> None:
+    wrong = [
+        f"{path} imports {name}"
+        for path, name in imports_of(place)
+        if name.startswith("bench.") and package(name) not in MAY_IMPORT[place] | {place}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_packages_import_each_other() -> None:
+    order = list(MAY_IMPORT)
+    for place, allowed in MAY_IMPORT.items():
+        assert all(order.index(other) <= order.index(place) for other in allowed)
 
 
 @pytest.mark.parametrize("place", WITHOUT_TORCH)
@@ -52,7 +99,7 @@ def test_libraries_import_nothing_of_bench(library: str) -> None:
         "bench.cli.app",
         "bench.machine.environment",
         "bench.loaders.measure",
-        "bench.grid.config",
+        "bench.grid.options",
         "bench.report.loaders",
         "bench.report.table",
         "bench.store.store",

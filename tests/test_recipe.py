@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.grid import overrides
-from bench.grid.recipe_files import DEFAULT_ORIGIN, Book
-from bench.recipe import DECAY, SCHEDULES, Recipe, with_options
+from bench.grid.recipe_files import Book
+from bench.recipe import DECAY, DEFAULT_ORIGIN, SCHEDULES, Recipe, with_options
 from tests.made import made_cell
 
 

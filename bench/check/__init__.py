@@ -18,15 +18,13 @@ from bench.errors import UsageError
 from bench.record import Record
 from bench.store import locks
 from bench.store.files import StoreError
-from bench.store.groups import groups
-from bench.store.loaders_record import FILE as LOADERS
+from bench.store.groups import result_folders
 from bench.store.store import Store
 from bench.text import in_one_line
 from pipelines.catalog import unknown_name
 
 FORMS = ("rich", "json")
 ALIKE = 3  # of more findings that say the same, the rest is counted
-DEPTHS = ("", "*/", "*/*/", "*/*/*/")  # as deep as groups are looked for
 DRY = "leave --dry-run out to mend it"
 LEVELS: dict[Level, str] = {
     "wrong": "wrong",
@@ -70,7 +68,7 @@ def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Report
     Raises:
         StoreError: There is no such folder, or no group in it.
     """
-    found = folders(results)
+    found = result_folders(results)
     if not found:
         raise StoreError(f"there are no results under {results}: `bench run` makes some")
     records, findings = 0, list[Finding]()
@@ -79,13 +77,6 @@ def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Report
         records += count
         findings += more
     return Checked(groups=len(found), records=records, findings=tuple(findings))
-
-
-def folders(results: Path) -> list[Path]:
-    """Those of all groups; where pipelines were only measured alone, git keeps no records/."""
-    found = [group.folder for group in groups(results)]
-    alone = [path.parent for depth in DEPTHS for path in results.glob(depth + LOADERS)]
-    return sorted({*found, *alone})
 
 
 def _check_group(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from bench.check.files import Finding
 from bench.errors import UsageError
 from bench.record import Record
+from bench.report.loaders import images_per_s, write_tables
 from bench.report.page.page import HEAD, made_of, read_sum
 from bench.report.page.writing import PAGE, Order
 from bench.report.page.writing import write as write_report
@@ -28,6 +29,7 @@ from bench.tensorboard.overview import (
     SEEDS,
     STATUSES,
     seeds_name,
+    write_loaders,
     write_matrix_run,
     write_seeds,
 )
@@ -241,11 +243,10 @@ def mend(store: Store, stale: Sequence[Finding], data_dir: Path | None, report: 
         if names & {"matrix.csv", "matrix.md"}:
             write_matrix(store, records)
     if any(name.startswith("loaders.") for name in names) and (store.folder / LOADERS).exists():
-        from bench.loaders.measure import write
-
         loaders = read_loaders(store.folder)
         assert loaders is not None
-        write(loaders, store.folder, report)
+        write_tables(store, loaders)
+        write_loaders(store, images_per_s(loaders), on_error=report)
     if any(events in finding.path.parents for finding in stale):
         _events_anew(store)
     if PAGE in names:
@@ -265,3 +266,14 @@ def _events_anew(store: Store) -> None:
 
 def _refuse(text: str) -> None:
     raise UsageError(text)
+
+
+def refresh(store: Store, report: Report) -> None:
+    """Remakes what is out of date of a group; the caller holds the folder's lock.
+
+    Raises:
+        StoreError, UsageError: As `mend`.
+    """
+    records = store.records(report)
+    found = [*in_tables(store, records), *in_page(store, records), *in_events(store, records)]
+    mend(store, [one for one in found if one.level == "stale"], None, report)

@@ -17,7 +17,7 @@ from bench import __version__
 from bench.cli.check import check
 from bench.cli.compare import compare
 from bench.cli.exit import call_app, run_verb
-from bench.cli.merge import export_results, import_results, merge
+from bench.cli.merge import merge
 from bench.cli.options import (
     DataDir,
     Debug,
@@ -31,7 +31,6 @@ from bench.cli.options import (
 )
 from bench.cli.report import report
 from bench.cli.run import run
-from bench.cli.selfcheck import selfcheck
 from bench.cli.show import show
 from bench.cli.table import table
 from bench.cli.tensorboard import tensorboard
@@ -108,10 +107,7 @@ app.command()(tensorboard)
 app.command()(tune)
 app.command()(check)
 app.command()(compare)
-app.command()(selfcheck)
 app.command()(merge)
-app.command(name="export")(export_results)
-app.command(name="import")(import_results)
 
 
 @app.callback()
@@ -168,7 +164,7 @@ def loaders(
 
     def work() -> int:
         from bench.machine.environment import probe_while_importing
-        from bench.report.loaders import check_form, render
+        from bench.report.loaders import check_form, images_per_s, render, write_tables
 
         check_form(form)
         probe = probe_while_importing("torch")  # before anything else imports torch
@@ -178,6 +174,8 @@ def loaders(
         from bench.loaders import measure as measuring
         from bench.loaders import plan as planning
         from bench.store.loaders_record import LoadersRecord
+        from bench.store.store import Store
+        from bench.tensorboard.overview import write_loaders
 
         console = TextReporter(file=sys.stderr)
         with used(plugin or ()) as plugins:
@@ -191,7 +189,9 @@ def loaders(
             console.notice(text)
 
         def keep(record: LoadersRecord) -> None:
-            measuring.write(record, plan.folder, console.progress)
+            store = Store(plan.folder)
+            write_tables(store, record)
+            write_loaders(store, images_per_s(record), on_error=console.progress)
 
         record = measuring.measure(plan, console.progress, keep)
         screen = terminal()

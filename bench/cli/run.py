@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bench.executors import Choice
     from bench.executors.progress import Reporter
     from bench.executors.warm_start import WarmStart
-    from bench.grid.config import RunOptions
+    from bench.grid.options import RunOptions
     from bench.store.locks import Turn
 
 ADVICE = ". Add --wait to begin after it, or start all of them with --share"
@@ -133,7 +133,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Train what is not done yet of a grid; safe to repeat."""
-    from bench.grid.config import RunOptions
+    from bench.grid.options import RunOptions
 
     options = RunOptions(
         grid=grid,
@@ -263,7 +263,7 @@ def options_of(words: Sequence[str]) -> "RunOptions":
         UsageError: The command line has no such option or value.
     """
     from bench.errors import UsageError
-    from bench.grid.config import RunOptions
+    from bench.grid.options import RunOptions
 
     app = typer.Typer(add_completion=False)
     app.command()(run)

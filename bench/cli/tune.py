@@ -40,7 +40,7 @@ def tune(
     debug: Debug = False,
 ) -> None:
     """Search learning rate, decay, batch size and schedule on validation; safe to repeat."""
-    from bench.grid.config import RunOptions
+    from bench.grid.options import RunOptions
 
     options = RunOptions(
         grid=grid,

@@ -21,7 +21,7 @@ from bench.executors.progress import Reporter, first_line
 from bench.executors.warm_start import WarmStart
 from bench.job import Job, RecordBuilder
 from bench.process import signals_allowed, signals_deferred, signals_raise
-from bench.record import Failure, Record
+from bench.record import RERUN, Failure, Record
 from bench.report.table import write_matrix
 from bench.store.codec import encode
 from bench.store.files import StoreError
@@ -32,8 +32,6 @@ from bench.text import count
 
 if TYPE_CHECKING:
     from bench.grid.plan import Plan
-
-RERUN = ("interrupted", "skipped")  # statuses that are tried again without being asked
 
 
 @dataclass(kw_only=True)

@@ -30,8 +30,7 @@ from bench.executors.protocol import read_message
 from bench.executors.remote import Lost, News, Said
 from bench.executors.remote_job import THREADS, Facts, NodeMismatch, facts, keep, serve_job
 from bench.job import Job
-from bench.machine.environment import usable_cores
-from bench.process import run_briefly, signals_allowed, signals_raise
+from bench.process import run_briefly, signals_allowed, signals_raise, usable_cores
 from bench.store.files import explained, write_atomically
 from bench.store.store import Store
 from pipelines.catalog import unknown_name

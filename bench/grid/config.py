@@ -1,11 +1,6 @@
-"""What the cells of a grid have in common: source, device, and the budget of their scale.
+"""What the cells of a grid have in common: source, device, and the budget of their scale."""
 
-What a person can ask of `bench run`; quick to import, as the command line is read first.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import architectures
@@ -116,32 +111,3 @@ def _spelled(pipeline: str) -> str:
         return canonical_name(pipeline)
     except Unavailable:
         return pipeline
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What `bench run` was asked for; None means: choose by machine and scale."""
-
-    grid: str = "default"
-    select: str = ""
-    seeds: int = 1
-    seed: int | None = None  # this one alone
-    architecture: str | None = None
-    optimizer: str | None = None
-    augmentation: str | None = None
-    pipeline: str | None = None
-    changes: Sequence[str] = ()
-    recipes: Path | None = None
-    source: str = "auto"
-    data_dir: Path | None = None
-    device: str = "auto"
-    scale: str | None = None
-    epochs: int | None = None
-    target: float | None = None
-    precision: str | None = None
-    compile: bool | None = None
-    out: Path = Path("results")
-    retry_failed: bool = False
-    exclusive_timing: bool = False
-    plugins: Sequence[str] = ()
-    shard: str | None = None

@@ -8,8 +8,8 @@ from typing import Any
 from bench import optimizers
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.grid.recipe_files import DEFAULT_ORIGIN, untuned
-from bench.recipe import Recipe, with_options
+from bench.grid.recipe_files import untuned
+from bench.recipe import DEFAULT_ORIGIN, Recipe, with_options
 from pipelines.catalog import Unavailable, unknown_name
 
 PREFIX = "optimizer."

@@ -7,15 +7,15 @@ from typing import Any, get_args
 
 from bench.cell import AXES, Cell, Precision, Run, Scale
 from bench.errors import UsageError
-from bench.executors.runner import RERUN
 from bench.grid import grids, recipe_files, registry, shards
-from bench.grid.config import BUDGETS, GridConfig, RunOptions
+from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.options import RunOptions
 from bench.grid.overrides import apply as apply_changes
 from bench.grid.overrides import parse as parse_changes
 from bench.machine import environment
 from bench.machine.doctor import gpu_told
 from bench.machine.environment import Probe
-from bench.record import Record
+from bench.record import RERUN, Record
 from bench.selection import select
 from bench.store.groups import group_folder
 from bench.store.store import Store

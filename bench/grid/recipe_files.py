@@ -11,13 +11,12 @@ from typing import Any
 from bench import optimizers
 from bench.cell import Scale
 from bench.errors import UsageError
-from bench.recipe import Recipe, with_options
+from bench.recipe import DEFAULT_ORIGIN, Recipe, with_options
 from bench.store.files import read_file
 from pipelines.catalog import Unavailable, unknown_name
 
 SHIPPED = Path(__file__).parent / "recipes"
 LARGEST = 2**24  # bytes
-DEFAULT_ORIGIN = "default of the optimizer, not tuned for the net"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -300,26 +300,3 @@ def exit_code(record: LoadersRecord) -> int:
     if "interrupted" in found:
         return 130
     return 1 if found - {"ok", "skipped"} else 0
-
-
-def write(record: LoadersRecord, folder: Path, warn: Report) -> None:
-    """Leaves the record, its tables, its plot and its scalars in the group folder.
-
-    Raises:
-        StoreError: The results folder cannot be written.
-    """
-    from bench.report import loaders
-    from bench.tensorboard.overview import write_loaders
-
-    store = Store(folder)
-    with signals_deferred():
-        for form in ("json", "csv", "md"):
-            store.write_derived(f"loaders.{form}", loaders.render(record, form))
-        for form, content in loaders.draw(record).items():
-            store.write_derived(f"loaders.{form}", content)
-    points: dict[str, dict[int, float]] = {}
-    for row in loaders.rows(record):
-        if row["images_per_s"] is not None:
-            points.setdefault(row["pipeline"], {})[row["batch_size"]] = row["images_per_s"]
-    for pipeline, images_per_s in points.items():
-        write_loaders(store.loaders_tensorboard_path(pipeline), images_per_s, on_error=warn)

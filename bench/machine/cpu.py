@@ -20,7 +20,7 @@ from pathlib import Path
 
 import architectures
 from bench.cell import Cell
-from bench.machine.environment import usable_cores
+from bench.process import usable_cores
 
 PROC = Path("/proc")
 LEAST_TICKS = 100  # a second of one core; in less the ticks are too coarse

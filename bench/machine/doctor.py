@@ -24,7 +24,7 @@ from typing import Literal
 
 from bench.machine import environment
 from bench.machine.environment import Probe, python_environment
-from bench.process import run_briefly
+from bench.process import run_briefly, usable_cores
 from bench.store.files import StoreError, explained
 
 Status = Literal["ok", "warn", "fail"]
@@ -484,7 +484,7 @@ def temporary() -> Check:
 
 def threads() -> Check:
     """Whether the CPU is free and its cores are used."""
-    cores = environment.usable_cores()
+    cores = usable_cores()
     limited = os.environ.get("OMP_NUM_THREADS", "")
     if limited.isdecimal() and int(limited) < cores:
         message = f"OMP_NUM_THREADS={limited} leaves {cores - int(limited)} of {cores} cores idle"

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.process import import_in_background, run_briefly
+from bench.process import import_in_background, run_briefly, usable_cores
 from bench.store.files import slug
 from pipelines.dali_ops.trial import wheels
 
@@ -195,19 +195,6 @@ def cpu_model() -> str:
 def _short(model: str) -> str:
     noise = r"\((?:R|TM|C)\)|@.*|\bCPU\b|\b\d+-Core\b|\bProcessor\b"
     return " ".join(re.sub(noise, " ", model, flags=re.IGNORECASE).split())
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and a container's quota if it is lower."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
 
 
 def ram_gib() -> float | None:

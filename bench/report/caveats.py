@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.cell import Cell
-from bench.grid.recipe_files import DEFAULT_ORIGIN
+from bench.recipe import DEFAULT_ORIGIN
 from bench.record import LAUNCHED, Record
 from bench.report.sentences import against, code, listed, percent
 from bench.report.statistics.outcomes import FACTORS, Matched, Outcome, match, match_all

@@ -15,8 +15,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from bench.process import signals_deferred
 from bench.report.render import ABSENT, Column, Form, TableError, as_terminal, csv, markdown
 from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series
+from bench.store.store import Store
 from pipelines.catalog import unknown_name
 
 if TYPE_CHECKING:
@@ -321,3 +323,25 @@ def _saved(figure: "Figure", form: str) -> bytes:
     metadata = {"Date": None} if form == "svg" else None  # the same figures give the same file
     figure.savefig(out, format=form, dpi=150, metadata=metadata)
     return out.getvalue()
+
+
+def write_tables(store: Store, record: LoadersRecord) -> None:
+    """Leaves the record, its tables and its plot in the group folder.
+
+    Raises:
+        StoreError: The results folder cannot be written.
+    """
+    with signals_deferred():
+        for form in ("json", "csv", "md"):
+            store.write_derived(f"loaders.{form}", render(record, form))
+        for form, content in draw(record).items():
+            store.write_derived(f"loaders.{form}", content)
+
+
+def images_per_s(record: LoadersRecord) -> dict[str, dict[int, float]]:
+    """Median images a second of what was measured: pipeline to batch size to rate."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows(record):
+        if row["images_per_s"] is not None:
+            found.setdefault(row["pipeline"], {})[row["batch_size"]] = row["images_per_s"]
+    return found

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.store.files import StoreError, explained, slug
+from bench.store.loaders_record import FILE as LOADERS
 
 REFERENCE = "reference"
 LONGEST_NAME = 100  # letters of an image folder in its group's name: file systems take 255 bytes
+DEPTHS = ("", "*/", "*/*/", "*/*/*/")  # as deep as groups are looked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,3 +74,10 @@ def _group_folders(folder: Path, depth: int) -> Iterator[Path]:
             below = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
         for path in below:
             yield from _group_folders(path, depth - 1)
+
+
+def result_folders(results: Path) -> list[Path]:
+    """Those of all groups; where pipelines were only measured alone, git keeps no records/."""
+    found = [group.folder for group in groups(results)]
+    alone = [path.parent for depth in DEPTHS for path in results.glob(depth + LOADERS)]
+    return sorted({*found, *alone})

@@ -21,8 +21,6 @@ from pathlib import Path
 
 import msgspec
 
-from bench.check import derived, folders
-from bench.check import derived as mending
 from bench.errors import UsageError
 from bench.record import Record, RecordSummary
 from bench.store import locks
@@ -37,7 +35,7 @@ from bench.store.files import (
     settle,
     write_atomically,
 )
-from bench.store.groups import REFERENCE
+from bench.store.groups import REFERENCE, result_folders
 from bench.store.loaders_record import FILE as LOADERS
 from bench.store.loaders_record import LARGEST as LARGEST_LOADERS
 from bench.store.loaders_record import read as read_loaders
@@ -340,13 +338,19 @@ class Source:
     kinds: frozenset[tuple[str, str]]
 
 
-def merge(sources: Sequence[Path], out: Path, report: Report) -> Merged:
+def merge(
+    sources: Sequence[Path],
+    out: Path,
+    report: Report,
+    refresh: Callable[[Store, Report], None],
+) -> Merged:
     """Brings all groups of results folders into another.
 
     Args:
         sources: Results folders, or single groups.
         out: A results folder; made if need be.
         report: Gets a line for what must be known: what is left out, what is in use.
+        refresh: Remakes what is derived from the records of a group that has changed.
 
     Raises:
         UsageError: A source is, holds, or lies in the folder that they are to go to, or groups of
@@ -371,7 +375,13 @@ def merge(sources: Sequence[Path], out: Path, report: Report) -> Merged:
                 report(warning)
             held.enter_context(store.lock(notice=report, advice=ADVICE))
         for name, of_name in parts.items():
-            _Group(store=Store(out / name), sources=of_name, merged=merged, report=report).merge()
+            _Group(
+                store=Store(out / name),
+                sources=of_name,
+                merged=merged,
+                report=report,
+                refresh=refresh,
+            ).merge()
     return merged
 
 
@@ -387,7 +397,7 @@ def groups_of(sources: Sequence[Path], out: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for source in sources:
         _refuse_overlap(source, out)
-        below = folders(source)
+        below = result_folders(source)
         if not below:
             raise StoreError(f"there are no results under {source}: name what `bench run` wrote")
         for folder in below:
@@ -465,6 +475,7 @@ class _Group:
     sources: Sequence[Source]
     merged: Merged
     report: Report
+    refresh: Callable[[Store, Report], None]
 
     def merge(self) -> None:
         for source in self.sources:
@@ -481,7 +492,7 @@ class _Group:
         for source in self.sources:
             self._examples(source.folder)
             self._loaders(source.folder)
-        self._derive()
+        self.refresh(self.store, self.report)
 
     def _incoming(self, run_id: str) -> Iterator[Found]:
         for source in self.sources:
@@ -528,21 +539,6 @@ class _Group:
             self.store.write_derived(LOADERS, content)
         elif target.read_bytes() != content:
             self.report(f"{path} is left where it is: {target} has what was measured before")
-
-    def _derive(self) -> None:
-        """Makes anew what is derived of the records, as `bench check` does."""
-        store = self.store
-        records = store.records(self.report)
-        found = [
-            *derived.in_tables(store, records),
-            *derived.in_page(store, records),
-        ]
-        if store.tensorboard_folder().is_dir():  # else its libraries need not be imported
-            from bench.check.derived import in_events
-
-            found += in_events(store, records)
-        stale = [one for one in found if one.level == "stale"]
-        mending.mend(store, stale, None, self.report)
 
 
 def told(merged: Merged, out: Path) -> str:

@@ -202,20 +202,26 @@ def _band(title: str, tag: str) -> Any:
 
 
 def write_loaders(
-    folder: Path, images_per_s: Mapping[int, float], *, on_error: Callable[[str], None]
+    store: Store,
+    images_per_s: Mapping[str, Mapping[int, float]],
+    *,
+    on_error: Callable[[str], None],
 ) -> None:
-    """Writes what a pipeline alone delivers, the step being the batch size.
+    """Writes what each pipeline delivers alone; the step is the batch size.
 
     Args:
-        folder: The pipeline's own; event files of an earlier call in it are removed.
-        images_per_s: Batch size to images a second.
+        store: Of the group; earlier event files of these pipelines are replaced.
+        images_per_s: Pipeline to batch size to images a second.
         on_error: Gets one sentence when TensorBoard cannot be written.
     """
-    try:
-        from bench.tensorboard.events import Events
+    for pipeline, points in images_per_s.items():
+        folder = store.loaders_tensorboard_path(pipeline)
+        try:
+            from bench.tensorboard.events import Events
 
-        with Events(folder) as events:
-            for batch_size, rate in sorted(images_per_s.items()):
-                events.scalars({"loaders/images_per_s": rate}, batch_size)
-    except Exception as error:  # noqa: BLE001 - a log that fails must not cost what was measured
-        on_error(f"TensorBoard files in {folder} are incomplete: {type(error).__name__}: {error}")
+            with Events(folder) as events:
+                for batch_size, rate in sorted(points.items()):
+                    events.scalars({"loaders/images_per_s": rate}, batch_size)
+        except Exception as error:  # noqa: BLE001 - a log that fails must not cost what was measured
+            problem = f"{type(error).__name__}: {error}"
+            on_error(f"TensorBoard files in {folder} are incomplete: {problem}")

@@ -9,10 +9,11 @@ from torch.nn import functional as F
 
 import architectures
 from architectures import Unfit
-from bench.cli import list
+from bench.cli.list import render_list
 from bench.executors.worker import status_of
 from bench.grid import registry
-from bench.grid.config import BUDGETS, GridConfig, RunOptions
+from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.options import RunOptions
 from bench.grid.plan import choose_cells
 from pipelines.catalog import UnknownName
 
@@ -174,7 +175,7 @@ def test_their_cells_have_width_one_at_every_scale() -> None:
 
 
 def test_the_list_names_both_forms_once() -> None:
-    text = list.render_list("architectures")
+    text = render_list("architectures")
     assert text.count("timm:NAME") == text.count("torchvision:NAME") == 1
     assert re.search(r"^  resnet18 +\* +11\.17 M +1\.111 GFLOP  The net", text, re.MULTILINE)
-    assert "timm:NAME" not in list.render_list("optimizers")
+    assert "timm:NAME" not in render_list("optimizers")

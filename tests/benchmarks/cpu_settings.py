@@ -22,7 +22,7 @@ import torch
 
 from bench.grid import registry
 from bench.grid.config import BUDGETS
-from bench.machine.environment import usable_cores
+from bench.process import usable_cores
 from bench.training.loop import (
     Step,
     train_epoch,

@@ -13,8 +13,8 @@ from scipy.stats import bootstrap
 
 from bench.machine.environment import (
     cpu_model,
-    usable_cores,
 )
+from bench.process import usable_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))

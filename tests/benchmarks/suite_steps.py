@@ -7,8 +7,9 @@ cached batches of generated images, in a process with the settings of a worker. 
 what a run does (`bench.training.loop.train_epoch` with the step of `bench.training.setup`); the
 other is written by hand: forward, loss, backward, update, no more. Both train the same net by
 the same optimizer, as two nets lie differently in memory, which alone makes some percent. A turn
-is a few steps, which side first changes; as many pairs of turns as fit into SECONDS for each net and mode
-(120 unless said; 20 pairs at least), eager and compiled unless said. Prints JSON: pairs, seconds of
+is a few steps, which side first changes; as many pairs of turns as fit into SECONDS for each net
+and mode (120 unless said; 20 pairs at least), eager and compiled unless said.
+Prints JSON: pairs, seconds of
 a step, and the throughput of the suite over that of the bare loop with a bootstrap interval.
 """
 

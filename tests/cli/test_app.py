@@ -15,7 +15,7 @@ from bench import __version__
 from bench.cli import app
 from bench.executors import runner as executing
 from bench.grid import plan as planning
-from bench.grid.config import RunOptions
+from bench.grid.options import RunOptions
 from bench.machine.environment import Probe
 from bench.store.store import Store
 from pipelines.sources.base import SourceError
@@ -64,17 +64,10 @@ OPTIONS = {
     ),
     "tensorboard": frozenset({"results", "-k", "--rebuild", "--host", "--port", "--debug"}),
     "check": frozenset({"results", "--dry-run", "--format", "--data-dir", "--debug"}),
-    "selfcheck": frozenset(
-        {
-            "--gpu", "--device", "--budget", "--part", "--source", "--data-dir", "--out", "--debug",
-        }
-    ),
     "compare": frozenset(
         {"a", "b", "-a", "-b", "-k", "--metric", "--fail-on", "--format", "--debug"}
     ),
     "merge": frozenset({"sources", "--out", "--debug"}),
-    "export": frozenset({"results", "file", "-k", "--without", "--debug"}),
-    "import": frozenset({"file", "--out", "--debug"}),
     "list": frozenset({"kind", "--plugin", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),
@@ -290,9 +283,10 @@ def test_the_doctor_ends_with_2_when_something_fails(
 
 
 def test_a_fault_of_the_suite_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.cli import list
 
-    monkeypatch.setattr(list, "render_list", lambda kind, plugins: 1 / 0)
+    import bench.cli.list as listing
+
+    monkeypatch.setattr(listing, "render_list", lambda kind, plugins: 1 / 0)
     done = bench("list")
     assert done.exit_code == 1
     assert done.stderr == (
@@ -301,12 +295,13 @@ def test_a_fault_of_the_suite_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_stop_before_the_first_run_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.cli import list
 
     def stop(kind: str | None, plugins: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(list, "render_list", stop)
+    import bench.cli.list as listing
+
+    monkeypatch.setattr(listing, "render_list", stop)
     done = bench("list")
     assert (done.exit_code, done.stderr) == (130, "bench: interrupted\n")
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bench.cli import list
+from bench.cli.list import render_list
 from bench.errors import UsageError
 from bench.grid import registry
 from bench.grid.grids import GRIDS
@@ -12,7 +12,7 @@ from bench.grid.registry import CATALOGS, Listing
 
 
 def test_every_usable_entry_stands_there_with_its_reason() -> None:
-    text = list.render_list(None)
+    text = render_list(None)
     for kind in (*CATALOGS, "grids"):
         assert f"{kind}\n" in text
     for catalog in CATALOGS.values():
@@ -23,20 +23,20 @@ def test_every_usable_entry_stands_there_with_its_reason() -> None:
 
 
 def test_one_kind_is_shown_alone_and_defaults_are_marked() -> None:
-    lines = list.render_list("grids").splitlines()
+    lines = render_list("grids").splitlines()
     assert lines[0] == "grids"
     assert [line.split()[:2] for line in lines if " default " in line] == [["default", "*"]]
     assert not any(line.split()[1] == "*" for line in lines[1:] if "smoke" in line)
-    assert "optimizers" not in list.render_list("augmentations")
+    assert "optimizers" not in render_list("augmentations")
 
 
 def test_a_broken_file_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Listing(kind="optimizers", name="lion", why="", problem="ImportError: no lion")
-    monkeypatch.setattr(list, "listing", lambda kind: [*registry.listing(kind), broken])
-    text = list.render_list("optimizers")
+    monkeypatch.setattr("bench.cli.list.listing", lambda kind: [*registry.listing(kind), broken])
+    text = render_list("optimizers")
     assert re.search(r"^  lion +not usable here: ImportError: no lion$", text, re.MULTILINE)
 
 
 def test_an_unknown_kind_gets_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown kind of entry 'optimiser': did you mean optim"):
-        list.render_list("optimiser")
+        render_list("optimiser")

@@ -73,7 +73,7 @@ def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
 
 ACTOR = """
 import os, subprocess, sys, time
-from bench.job import Draft
+from bench.job import RecordBuilder
 from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
 from bench.record import CAPTURE_FAILED, LAUNCHED, Failure
 from tests.made import made_curve
@@ -84,7 +84,7 @@ send(out, Ready(import_s=0.0))
 for line in sys.stdin.buffer:
     job = read_job(line)
     part = job.run.cell.architecture
-    draft = Draft(job=job)
+    draft = RecordBuilder(job=job)
     draft.environment = {"pid": os.getpid(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
     draft.curve += made_curve(1, 100, 0.5)
     send(out, EpochDone(point=draft.curve[0]))

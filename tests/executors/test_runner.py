@@ -19,12 +19,12 @@ from bench.cli.progress import TextReporter
 from bench.executors import runner as executing
 from bench.executors.base import Watcher
 from bench.executors.local import Worker
-from bench.executors.runner import FAILED, RERUN, GridOutcome, PendingRuns, run_plan
+from bench.executors.runner import FAILED, GridOutcome, PendingRuns, run_plan
 from bench.grid.config import BUDGETS, GridConfig
 from bench.grid.plan import Plan
 from bench.job import Job, RecordBuilder
 from bench.process import signals_allowed
-from bench.record import Failure, Record, Status
+from bench.record import RERUN, Failure, Record, Status
 from bench.store import files
 from bench.store import store as storing
 from bench.store.codec import decode

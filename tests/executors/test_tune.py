@@ -29,8 +29,9 @@ from bench.executors.tune import (
 from bench.grid import plan as planning
 from bench.grid.config import BUDGETS, GridConfig
 from bench.grid.plan import Plan
-from bench.grid.recipe_files import DEFAULT_ORIGIN, Book, read, render
+from bench.grid.recipe_files import Book, read, render
 from bench.machine.environment import Probe
+from bench.recipe import DEFAULT_ORIGIN
 from bench.record import Record
 from bench.store.store import Store
 from tests.made import made_record, made_run
@@ -119,7 +120,7 @@ class Trained:
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     made = Trained()
-    monkeypatch.setattr(tuning, "execute", made)
+    monkeypatch.setattr(tuning, "run_plan", made)
     return made
 
 

@@ -143,7 +143,7 @@ IMPORTING = """
 import sys
 from io import BytesIO
 from pathlib import Path
-from bench import worker
+from bench.executors import worker
 from tests.made_cluster import tiny_job
 
 shared = worker.ready()

@@ -17,8 +17,9 @@ from bench import claims
 from bench.cli.progress import TextReporter
 from bench.executors import local
 from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
-from bench.executors.runner import RERUN, run_plan
+from bench.executors.runner import run_plan
 from bench.job import RecordBuilder
+from bench.record import RERUN
 from bench.store.locks import Turn
 from bench.store.store import Store
 from tests.made import made_curve, made_metrics, made_run

@@ -54,7 +54,7 @@ def vars_of(timings: Any) -> list[float | None]:
     return [getattr(timings, name) for name in timings.__dataclass_fields__]
 
 
-TIME_OF_DAY = {"bench/tensorboard/events.py", "bench/leftovers.py"}  # dates, and ages of files
+TIME_OF_DAY = {"bench/tensorboard/events.py", "bench/store/files.py"}  # dates, and ages of files
 
 
 def test_only_dates_are_taken_from_the_time_of_day() -> None:

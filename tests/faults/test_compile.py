@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.grid import plan as planning
-from bench.grid.config import RunOptions
+from bench.grid.options import RunOptions
 from bench.machine import doctor
 from bench.machine import doctor as doctor_libraries
 from bench.machine.environment import Probe

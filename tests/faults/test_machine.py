@@ -154,7 +154,9 @@ def test_rubbish_becomes_no_name_of_a_machine(
 ) -> None:
     """Fault 22: results are filed under torch's name of the GPU instead."""
     ask = process.run_briefly
-    monkeypatch.setattr(environment, "ask", lambda command, timeout_s: ask(command, timeout_s=0.5))
+    monkeypatch.setattr(
+        environment, "run_briefly", lambda command, timeout_s: ask(command, timeout_s=0.5)
+    )
     monkeypatch.setattr(environment, "probe", lambda: GPU)
     smi(script)
     assert environment.machine_name("cuda") == "nvidia-h100"

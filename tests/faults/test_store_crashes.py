@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.executors import runner as executing
 from bench.grid import plan as planning
-from bench.grid.config import RunOptions
+from bench.grid.options import RunOptions
 from bench.machine.environment import Probe
 from bench.record import SCHEMA_VERSION, Record
 from bench.store.codec import decode, encode

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.check.derived import refresh
 from bench.store.codec import encode
 from bench.store.merge import found_in, merge, unite
 from tests.checkout import ROOT
@@ -108,7 +109,7 @@ def test_a_whole_merge_with_its_tables_has_the_same_end_too(root: Path) -> None:
     """At every tenth call or so, from the first lock to the last table."""
     sources, before = lay(root)
     shutil.copytree(before, root / "whole")
-    merge(sources, root / "whole", lambda said: None)
+    merge(sources, root / "whole", lambda said: None, refresh)
     wanted = everything(root / "whole")
     assert f"{GROUP}/matrix.md" in wanted
     calls, ended = 0, False
@@ -117,11 +118,11 @@ def test_a_whole_merge_with_its_tables_has_the_same_end_too(root: Path) -> None:
         shutil.copytree(before, out)
         with Disk(out, left=calls).watched():
             try:
-                merge(sources, out, lambda said: None)
+                merge(sources, out, lambda said: None, refresh)
                 ended = True
             except Died:
                 pass
-        merge(sources, out, lambda said: None)
+        merge(sources, out, lambda said: None, refresh)
         assert everything(out) == wanted, f"another end after {calls} calls"
         shutil.rmtree(out)
         calls += 31
@@ -131,10 +132,11 @@ def test_a_whole_merge_with_its_tables_has_the_same_end_too(root: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bench import files
+from bench.store import files
 from bench.store.merge import merge
 left, write = int(sys.argv[1]), files.write_atomically
-from bench import uniting
+from bench.check.derived import refresh
+from bench.store import merge as uniting
 def counted(path, content):
     global left
     left -= 1
@@ -142,14 +144,14 @@ def counted(path, content):
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, content)
 uniting.write_atomically = counted
-merge([Path(sys.argv[2]), Path(sys.argv[3])], Path(sys.argv[4]), print)
+merge([Path(sys.argv[2]), Path(sys.argv[3])], Path(sys.argv[4]), print, refresh)
 """
 
 
 def test_a_process_that_is_killed_leaves_a_lock_that_the_next_takes_over(root: Path) -> None:
     sources, before = lay(root)
     shutil.copytree(before, root / "whole")
-    merge(sources, root / "whole", lambda said: None)
+    merge(sources, root / "whole", lambda said: None, refresh)
     shutil.copytree(before, root / "out")
     done = subprocess.run(
         [sys.executable, "-c", KILLED, "2", *map(str, [*sources, root / "out"])],
@@ -159,7 +161,7 @@ def test_a_process_that_is_killed_leaves_a_lock_that_the_next_takes_over(root: P
     assert done.returncode == -signal.SIGKILL
     assert everything(root / "out") not in (everything(before), everything(root / "whole"))
     said: list[str] = []
-    merge(sources, root / "out", said.append)
+    merge(sources, root / "out", said.append, refresh)
     assert sum("which is gone: taken over" in line for line in said) == 2  # of merges, of the group
     assert everything(root / "out") == everything(root / "whole")
 
@@ -167,12 +169,12 @@ def test_a_process_that_is_killed_leaves_a_lock_that_the_next_takes_over(root: P
 HOLDING = """
 import sys, time
 from pathlib import Path
-from bench import merging
+from bench.store import merge as merging
 def slow(self):
     print("merging", flush=True)
     time.sleep(60)
 merging._Group.merge = slow
-merging.merge([Path(sys.argv[1])], Path(sys.argv[2]), lambda said: None)
+merging.merge([Path(sys.argv[1])], Path(sys.argv[2]), lambda said: None, lambda store, report: None)
 """
 
 
@@ -232,14 +234,14 @@ def test_a_source_that_is_written_without_pause_is_taken_whole_at_some_moment(ro
         assert writer.stdout is not None
         assert writer.stdout.readline() == "1\n"
         for number in range(3):
-            done = merge([root / "a"], root / f"out{number}", said.append)
+            done = merge([root / "a"], root / f"out{number}", said.append, refresh)
             assert done.exit_code == 0, said
             found = group(root / f"out{number}").records(pytest.fail)
             assert {record.seed for record in found} == {0, 1, 2}
     finally:
         writer.kill()
         writer.communicate()
-    merge([root / "a"], root / "out0", said.append)
+    merge([root / "a"], root / "out0", said.append, refresh)
     assert marks(root / "a") <= marks(root / "out0")
 
 
@@ -250,6 +252,6 @@ def test_what_a_folder_of_somebody_else_says_it_is_called_leads_nowhere(root: Pa
     odd = at(1, run_id="../../../escaped")
     (store.folder / "records" / "....json").write_bytes(encode(odd))
     said: list[str] = []
-    assert merge([root / "a"], root / "out", said.append).exit_code == 1
+    assert merge([root / "a"], root / "out", said.append, refresh).exit_code == 1
     assert "is damaged and left out: it holds the record of another run" in said[0]
     assert not list(root.rglob("escaped*"))

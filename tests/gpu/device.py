@@ -5,9 +5,7 @@ import os
 import pytest
 import torch
 
-from bench.selfcheck.parts import SWAPPED
-
-DEVICE = os.environ.get(SWAPPED, "cuda")
+DEVICE = os.environ.get("PIPELINE_BENCH_GPU_TESTS_ON", "cuda")
 there = DEVICE == "cpu" or torch.cuda.is_available()
 
 on_the_device = [

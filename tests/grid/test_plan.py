@@ -11,7 +11,8 @@ import pytest
 from bench.errors import UsageError
 from bench.grid import plan as planning
 from bench.grid import registry
-from bench.grid.config import BUDGETS, GridConfig, RunOptions
+from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.options import RunOptions
 from bench.grid.plan import Plan, choose_cells, choose_device, choose_setting, sort_out
 from bench.machine.environment import Probe
 from bench.record import Conditions

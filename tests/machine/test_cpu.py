@@ -107,7 +107,7 @@ def other_process() -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="known on Linux only")
-@pytest.mark.usefixtures("neighbours")
+@pytest.mark.usefixtures("other_process")
 def test_real_work_of_others_is_seen_and_own_children_are_not_others() -> None:
     watch = CpuWatch()
     own = subprocess.Popen([sys.executable, "-c", BUSY])

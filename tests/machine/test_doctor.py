@@ -40,7 +40,7 @@ def python_says(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str = "") ->
 
 def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "look", lambda: SMI)
-    monkeypatch.setattr(doctor_gpu, "ask", lambda command, timeout_s: Answer())
+    monkeypatch.setattr(doctor_gpu, "run_briefly", lambda command, timeout_s: Answer())
     python_says(monkeypatch, 0)
     monkeypatch.setattr(environment, "probe", lambda: GOOD)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
@@ -149,7 +149,7 @@ def test_a_torch_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_neighbours_on_the_gpu_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     apps = Answer(text="4711, python, 5000 MiB")
-    monkeypatch.setattr(doctor_gpu, "ask", lambda command, timeout_s: apps)
+    monkeypatch.setattr(doctor_gpu, "run_briefly", lambda command, timeout_s: apps)
     check = doctor.neighbours(GOOD, SMI)
     assert check is not None
     assert check.status == "warn"
@@ -200,7 +200,7 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_few_threads_and_a_busy_machine_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "usable_cores", lambda: 8)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 8)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert doctor.threads().advice == "unset OMP_NUM_THREADS"

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import torch
 
+from bench import process
 from bench.machine import environment, probe
 from bench.machine.environment import Probe
 from tests.checkout import ROOT
@@ -149,12 +150,13 @@ def test_a_container_with_a_share_of_the_cores_counts_its_share(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     for text, cores in {"max 100000": 64, "350000 100000": 4, "10000 100000": 1}.items():
         monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
-        assert environment.usable_cores() == cores
+        assert process.usable_cores() == cores
 
 
 def test_the_parent_stays_free_of_torch() -> None:
     code = (
-        "import sys; from bench import environment, store; from bench.report import table; "
+        "import sys; from bench.machine import environment; from bench.store import store; "
+        "from bench.report import table; "
         "environment.machine_name('cpu'); environment.this_machine(); "
         "print('torch' in sys.modules)"
     )

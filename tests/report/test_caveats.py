@@ -6,8 +6,7 @@ What failed enters no average; where that chooses between levels it is said, wit
 from dataclasses import replace
 from typing import Any
 
-from bench.grid.recipe_files import DEFAULT_ORIGIN
-from bench.recipe import Recipe
+from bench.recipe import DEFAULT_ORIGIN, Recipe
 from bench.record import GRAPH, LAUNCHED, Failure, Record
 from bench.report.caveats import Loss, caveats, lost_levels, uneven
 from bench.report.statistics.outcomes import outcomes_by_group

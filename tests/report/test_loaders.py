@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bench.loaders import measure
 from bench.report import loaders as loaders_plot
-from bench.report.loaders import draws, quartiles, ranks, render, rows
+from bench.report.loaders import draws, images_per_s, quartiles, ranks, render, rows, write_tables
 from bench.store.loaders_record import LEAST_REPEATS
+from bench.store.store import Store
+from bench.tensorboard.overview import write_loaders
 from tests.made import ENVIRONMENT
 from tests.made_loaders import MIXED, lost_series, made_loaders, made_series
 
@@ -152,13 +154,19 @@ def test_the_plot_names_every_pipeline_that_was_measured() -> None:
     assert loaders_plot.draw(made_loaders())["png"]
 
 
+def keep(folder: Path, on_error: Callable[[str], None]) -> None:
+    store = Store(folder)
+    write_tables(store, MIXED)
+    write_loaders(store, images_per_s(MIXED), on_error=on_error)
+
+
 def test_what_was_measured_is_left_in_the_group_folder(tmp_path: Path) -> None:
     folder = tmp_path / "group"
-    measure.write(MIXED, folder, pytest.fail)
+    keep(folder, pytest.fail)
     assert json.loads((folder / "loaders.json").read_text())["fingerprint"] == "f00d"
     for name in ("loaders.csv", "loaders.md", "loaders.png", "loaders.svg"):
         assert (folder / name).stat().st_size > 100
-    measure.write(MIXED, folder, pytest.fail)  # again: the scalars are not there twice
+    keep(folder, pytest.fail)  # again: the scalars are not there twice
     events = EventAccumulator(str(folder / "tensorboard" / "loaders" / "slow")).Reload()
     scalars = [(event.step, event.value) for event in events.Scalars("loaders/images_per_s")]
     assert scalars == [(128, 11.0), (512, 110.0)]
@@ -168,7 +176,7 @@ def test_what_was_measured_is_left_in_the_group_folder(tmp_path: Path) -> None:
 def test_scalars_that_cannot_be_written_cost_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_text("no folder")
     said: list[str] = []
-    measure.write(MIXED, tmp_path, said.append)
+    keep(tmp_path, said.append)
     assert len(said) == 3
     assert (tmp_path / "loaders.svg").exists()
 

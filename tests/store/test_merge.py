@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bench.check import check
+from bench.check.derived import refresh
 from bench.cli import app
 from bench.errors import UsageError
 from bench.record import Record
@@ -64,7 +65,7 @@ def merged(*sources: Path, out: Path) -> list[str]:
     """Merges, and gives what was said of it; sources stay what they are to the last byte."""
     before = [everything(source) for source in sources]
     said: list[str] = []
-    done = merge(sources, out, said.append)
+    done = merge(sources, out, said.append, refresh)
     assert [everything(source) for source in sources] == before
     return [*said, *told(done, out).splitlines()]
 
@@ -348,7 +349,7 @@ def test_a_group_of_a_source_that_is_a_link_to_the_target_is_refused(a: Path, ou
     a.mkdir()
     (a / GROUP).symlink_to(out / GROUP)
     with pytest.raises(UsageError, match="is itself the group to merge into"):
-        merge([a], out, print)
+        merge([a], out, print, refresh)
 
 
 def test_groups_of_one_name_are_not_mixed_where_no_table_may(a: Path, b: Path, out: Path) -> None:
@@ -356,15 +357,15 @@ def test_groups_of_one_name_are_not_mixed_where_no_table_may(a: Path, b: Path, o
     keep(group(a), at(1))
     keep(group(b), replace(made_record(source="cifar10", scale="full"), finished=at(1).finished))
     with pytest.raises(UsageError) as caught:
-        merge([a, b], out, print)
+        merge([a, b], out, print, refresh)
     assert str(caught.value) == (
         f"the group {GROUP} would mix cifar10 at full scale and shapes at cpu scale "
         f"({a / GROUP}, {b / GROUP}): give each a group of its own"
     )
     assert not out.exists()
-    merge([a], out, print)
+    merge([a], out, print, refresh)
     with pytest.raises(UsageError, match="would mix cifar10 at full scale and shapes"):
-        merge([b], out, print)
+        merge([b], out, print, refresh)
 
 
 def test_a_full_disk_is_said_before_anything_is_merged(
@@ -373,7 +374,7 @@ def test_a_full_disk_is_said_before_anything_is_merged(
     monkeypatch.setattr(store, "NEEDED_MIB", 2**40)
     keep(group(a), at(1))
     with pytest.raises(StoreError, match="MiB are free for"):
-        merge([a], out, print)
+        merge([a], out, print, refresh)
     assert everything(out) == {}
 
 

@@ -177,7 +177,7 @@ def test_what_all_runs_share_is_ticked_below_the_name_of_each_group(tmp_path: Pa
         Image.new("RGB", (128, 64)).save(strip, "PNG")
         store.write_derived("examples/none__kornia.png", strip.getvalue())
         rebuild(choose(store.folder, ""), said)
-        write_loaders(store.loaders_tensorboard_path("kornia"), {64: 100.0}, on_error=pytest.fail)
+        write_loaders(store, {"kornia": {64: 100.0}}, on_error=pytest.fail)
     found = set(ticked(view(tmp_path, root)))
     for name in ("a_shapes_cpu", "b_shapes_cpu"):
         assert {f"{name}/examples", f"{name}/loaders/kornia"} <= found

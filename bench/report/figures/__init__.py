@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from bench.machine.environment import usable_cores
+from bench.process import usable_cores
 from bench.record import Record
 from bench.report.figures.classes import sketches as classes
 from bench.report.figures.comparison import Comparison, comparisons

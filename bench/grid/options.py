@@ -1,0 +1,34 @@
+"""What a person can ask of `bench run`; imports little, as the command line is read first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `bench run` was asked for; None means: choose by machine and scale."""
+
+    grid: str = "default"
+    select: str = ""
+    seeds: int = 1
+    seed: int | None = None  # this one alone
+    architecture: str | None = None
+    optimizer: str | None = None
+    augmentation: str | None = None
+    pipeline: str | None = None
+    changes: Sequence[str] = ()
+    recipes: Path | None = None
+    source: str = "auto"
+    data_dir: Path | None = None
+    device: str = "auto"
+    scale: str | None = None
+    epochs: int | None = None
+    target: float | None = None
+    precision: str | None = None
+    compile: bool | None = None
+    out: Path = Path("results")
+    retry_failed: bool = False
+    exclusive_timing: bool = False
+    plugins: Sequence[str] = ()
+    shard: str | None = None
