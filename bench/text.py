@@ -7,9 +7,12 @@ the direction of writing make a line read as another. Both are shown as what the
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+
+Log = Callable[[str], None]  # takes one line for people: progress, a notice, a warning
 
 
 def count(number: int, one: str, many: str = "") -> str:
