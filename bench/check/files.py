@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from bench.check.consistency import problems
-from bench.claims import claims_in
 from bench.record import Record
 from bench.store import files, locks
 from bench.store.artifacts import picture
@@ -111,7 +110,7 @@ def in_records(store: Store, read: Read) -> Iterator[Finding]:
             advice="a table never mixes them: give each a group folder of its own",
         )
     for path in _entries(folder):
-        if path.name not in RESERVED and path.suffix not in (".json", ".tmp", ".claim"):
+        if path.name not in RESERVED and path.suffix not in (".json", ".tmp"):
             yield Finding(level="note", path=path, problem="no file of the suite, left out")
 
 
@@ -214,7 +213,7 @@ def in_examples(store: Store) -> Iterator[Finding]:
 
 
 def left_by_the_dead(store: Store) -> Iterator[Finding]:
-    """Locks, claims and unfinished files of processes that are gone; a new lock clears them."""
+    """Locks and unfinished files of processes that are gone; a new lock clears them."""
     records = store.folder / "records"
     lock = store.folder / ".lock"
     running, holder = locks.look(lock)
@@ -222,11 +221,6 @@ def left_by_the_dead(store: Store) -> Iterator[Finding]:
         yield Finding(
             level="stale", path=lock, problem=f"was left locked by {holder}, which is gone"
         )
-    for path, claimed_by in claims_in(records).items():
-        if claimed_by.is_gone():
-            yield Finding(
-                level="stale", path=path, problem=f"is a claim of {claimed_by}, which is gone"
-            )
     quiet = () if running else (records, records / ".attempts")
     for path in files.unfinished(store.folder, nobody_writes=quiet):
         yield Finding(

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from bench.executors.progress import Reporter
     from bench.executors.warm_start import WarmStart
     from bench.grid.options import RunOptions
-    from bench.store.locks import Turn
 
-ADVICE = ". Add --wait to begin after it, or start all of them with --share"
+ADVICE = ". Add --wait to begin after it"
 # Fields of the options whose parameter has another name.
 RENAMED = {"compile": "compile_nets", "plugins": "plugin"}
 
@@ -102,12 +101,6 @@ def run(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait while another `bench run` has the folder.")
     ] = False,
-    share: Annotated[
-        bool,
-        typer.Option(
-            "--share", help="Work beside others that share the folder, also from other hosts."
-        ),
-    ] = False,
     shard: Annotated[
         str | None, typer.Option(help="K/N: part K of N of the grid; see docs/travelling.md.")
     ] = None,
@@ -165,16 +158,13 @@ def run(
         from bench.executors import choose_executor
         from bench.executors.warm_start import start
 
-        turn = _turn(wait=wait, share=share)
         wanted = choose_executor(executor, address, slurm or ())
         # Who trains elsewhere, or may have to wait for others, is in no hurry to have a worker.
-        hire = wanted.name == "local" and turn == "alone" and not dry_run
+        hire = wanted.name == "local" and not wait and not dry_run
         with closing(start(hire=hire)) as early:
-            return plan_and_execute(console, early, turn, wanted)
+            return plan_and_execute(console, early, wanted)
 
-    def plan_and_execute(
-        console: "Reporter", early: "WarmStart", turn: "Turn", wanted: "Choice"
-    ) -> int:
+    def plan_and_execute(console: "Reporter", early: "WarmStart", wanted: "Choice") -> int:
         from bench.executors import create_executor
         from bench.executors.runner import run_plan
         from bench.grid import plan as planning
@@ -198,7 +188,6 @@ def run(
                 device=plan.setting.device,
                 timeout_s=timeout,
                 told=console.progress,
-                share=share,
                 one_at_a_time=exclusive_timing,
             )
             if where is not None or not plan.todo:
@@ -211,7 +200,7 @@ def run(
                 fail_fast=fail_fast,
                 profile=profile,
                 exclusive_timing=exclusive_timing,
-                turn=turn,
+                wait=wait,
                 advice=ADVICE,
                 executor=where,
                 early=early,
@@ -239,21 +228,6 @@ def run(
             return carry_out(console)
 
     raise typer.Exit(run_verb(work, debug=debug))
-
-
-def _turn(*, wait: bool, share: bool) -> "Turn":
-    """How to have the folder.
-
-    Raises:
-        UsageError: Both ways were asked for.
-    """
-    from bench.errors import UsageError
-
-    if wait and share:
-        raise UsageError(
-            "--wait has the folder for itself, --share does not: leave one of them out"
-        )
-    return "share" if share else "wait" if wait else "alone"
 
 
 def options_of(words: Sequence[str]) -> "RunOptions":

@@ -59,7 +59,6 @@ def create_executor(
     device: str,
     timeout_s: float,
     told: Callable[[str], None],
-    share: bool = False,
     one_at_a_time: bool = False,
 ) -> Executor | None:
     """The executor, ready to run; None for this host and one run at a time.
@@ -69,7 +68,6 @@ def create_executor(
         device: What the runs are trained on, "cuda" or "cpu".
         timeout_s: Longest that one run may take.
         told: Is told in a line what becomes of jobs that do not run yet.
-        share: Whether others may want to do some of the runs.
         one_at_a_time: Whether several GPUs of this host are left alone.
 
     Raises:
@@ -77,7 +75,7 @@ def create_executor(
         StoreError: A folder that it needs cannot be made.
     """
     if wanted.name == "local":
-        return None if device != "cuda" or one_at_a_time else _on_all_gpus(timeout_s, share, told)
+        return None if device != "cuda" or one_at_a_time else _on_all_gpus(timeout_s, told)
     from bench.executors.remote import Cluster, RemoteExecutor
 
     cluster: Cluster
@@ -92,7 +90,7 @@ def create_executor(
     return RemoteExecutor(cluster=cluster)
 
 
-def _on_all_gpus(timeout_s: float, share: bool, told: Callable[[str], None]) -> Executor | None:
+def _on_all_gpus(timeout_s: float, told: Callable[[str], None]) -> Executor | None:
     """For a host with several GPUs; None for one with one."""
     from bench.executors.multi_gpu import same_model, visible_gpus
 
@@ -107,11 +105,11 @@ def _on_all_gpus(timeout_s: float, share: bool, told: Callable[[str], None]) -> 
         )
     if len(used) < 2:
         return None
-    from bench.executors.multi_gpu import EVERY, MultiGpuExecutor
+    from bench.executors.multi_gpu import MultiGpuExecutor
 
     told(
         f"{len(used)} GPUs, a run on each at a time: times are taken beside each other, until "
         "--exclusive-timing takes them again alone"
     )
     devices = [gpu.uuid for gpu in used]
-    return MultiGpuExecutor(devices=devices, timeout_s=timeout_s, ahead=1 if share else EVERY)
+    return MultiGpuExecutor(devices=devices, timeout_s=timeout_s)

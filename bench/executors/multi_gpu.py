@@ -9,13 +9,11 @@ models for the others; a GPU that would be idle else helps with what is left.
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 
 from bench.executors.base import Watcher
 from bench.executors.local import TERM_GRACE_S, LocalExecutor, cut_off
@@ -78,7 +76,6 @@ POLL_S = 0.05
 JOIN_S = 0.1
 GIVE_UP_S = 30.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-EVERY = sys.maxsize
 
 Heard = tuple["Lane", EpochDone | Done | BaseException]
 
@@ -88,17 +85,11 @@ class Packing:
 
     Args:
         jobs: In their order, which those of one model keep.
-        ahead: How many are asked for before they can begin, to choose among them.
     """
 
-    def __init__(self, jobs: Iterable[Job], ahead: int) -> None:
-        self._jobs = iter(jobs)
-        self._ahead = ahead
+    def __init__(self, jobs: Iterable[Job]) -> None:
         self._waiting: dict[tuple[str, ...], list[Job]] = {}
-
-    def _look_ahead(self) -> None:
-        waiting = sum(map(len, self._waiting.values()))
-        for job in islice(self._jobs, self._ahead - waiting):
+        for job in jobs:
             self._waiting.setdefault(job.run.worker_key, []).append(job)
 
     def take(self, lane: "Lane", lanes: Sequence["Lane"]) -> Job | None:
@@ -106,7 +97,6 @@ class Packing:
 
         Of several models the one with most jobs left, so that none is alone at the end.
         """
-        self._look_ahead()
         left = {key: len(jobs) for key, jobs in self._waiting.items() if jobs}
         if not left:
             return None
@@ -179,18 +169,16 @@ class MultiGpuExecutor:
     Args:
         devices: Values of CUDA_VISIBLE_DEVICES, one for each worker.
         timeout_s: Longest that one run may take.
-        ahead: As in `Packing`; 1 where others may want the jobs.
     """
 
     devices: Sequence[str]
     timeout_s: float
-    ahead: int = EVERY
     _lanes: list[Lane] = field(default_factory=list)
     _ended: list[Record] = field(default_factory=list)
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
         """One record a job, as they end; see `Executor.run`."""
-        packing, news = Packing(jobs, self.ahead), queue.SimpleQueue[Heard]()
+        packing, news = Packing(jobs), queue.SimpleQueue[Heard]()
         try:
             for device in self.devices:
                 executor = LocalExecutor(

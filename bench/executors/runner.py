@@ -1,19 +1,15 @@
-"""Carries out a plan: jobs to the executor, records to the store, tables at the end.
-
-Which runs of a plan are this process's to do: not done meanwhile, and not held by another.
-"""
+"""Carries out a plan: jobs to the executor, records to the store, tables at the end."""
 
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from bench.cell import Run
-from bench.claims import Claims, Holder
 from bench.errors import UsageError
 from bench.executors.base import Executor, Watcher
 from bench.executors.local import LocalExecutor
@@ -25,82 +21,11 @@ from bench.record import RERUN, Failure, Record
 from bench.report.table import write_matrix
 from bench.store.codec import encode
 from bench.store.files import StoreError
-from bench.store.locks import Turn
 from bench.store.store import Store
 from bench.tensorboard.overview import write_overview
-from bench.text import count
 
 if TYPE_CHECKING:
     from bench.grid.plan import Plan
-
-
-@dataclass(kw_only=True)
-class PendingRuns:
-    """Hands out the runs of a plan.
-
-    Args:
-        plan: Says which records were seen when it was made.
-        store: Of its group.
-        claims: By which runs are shared; None when this process has the folder for itself.
-        overtaken: Gets the records of runs that another process has done since the plan was made.
-        left: Runs that others hold, filled in as runs are handed out.
-    """
-
-    plan: "Plan"
-    store: Store
-    claims: Claims | None
-    overtaken: Callable[[Record], None]
-    left: dict[str, Holder] = field(default_factory=dict)
-
-    def ours(self, runs: Sequence[Run]) -> Iterator[Run]:
-        """Those to do now, each when it is asked for; `finish` ends it.
-
-        Runs that others hold are tried again at the end, as long as some can be had.
-
-        Raises:
-            StoreError: A claim cannot be written, or a record not be read.
-        """
-        waiting = list(runs)
-        while waiting:
-            held: dict[str, Holder] = {}
-            for run in waiting:
-                holder = self.claims.take(run.id) if self.claims else None
-                if holder is not None:
-                    held[run.id] = holder
-                elif (record := self._done_since(run)) is not None:
-                    self.finish(run.id)
-                    self.overtaken(record)
-                else:
-                    yield run
-            if len(held) == len(waiting):
-                break
-            waiting = [run for run in waiting if run.id in held]
-        for run in waiting:
-            record = self._done_since(run)
-            if record is None:
-                self.left[run.id] = held[run.id]
-            else:
-                self.overtaken(record)
-
-    def finish(self, run_id: str) -> None:
-        """The run is recorded, or need not be done: others may look at it again."""
-        if self.claims is not None:
-            self.claims.release(run_id)
-
-    def _done_since(self, run: Run) -> Record | None:
-        record = self.store.read(run.id)
-        if record is None or record.status in RERUN:
-            return None
-        return None if record.content_hash == self.plan.seen.get(run.id) else record
-
-    @property
-    def left_told(self) -> str:
-        """A sentence on the runs that were left to others; "" when there are none."""
-        if not self.left:
-            return ""
-        whose = {str(holder): holder for holder in self.left.values()}
-        runs = count(len(self.left), "run is", "runs are")
-        return f"{runs} left to others that have claimed them: {'; '.join(whose)}"
 
 
 FAILED = ("diverged", "oom", "timeout", "crashed")
@@ -138,7 +63,7 @@ def run_plan(
     fail_fast: bool,
     profile: bool = False,
     exclusive_timing: bool = False,
-    turn: Turn = "alone",
+    wait: bool = False,
     advice: str = "",
     executor: Executor | None = None,
     early: WarmStart | None = None,
@@ -155,7 +80,7 @@ def run_plan(
         fail_fast: Whether to stop at the first failed run.
         profile: Whether each run leaves a trace of some steps.
         exclusive_timing: Whether one run is trained at a time on each host.
-        turn: Whether to have the folder alone, after others, or shared with them.
+        wait: Whether to wait while another command has the folder.
         advice: What to do about a folder that others have.
         executor: Who runs the jobs; left out, workers of this machine, one at a time.
         early: Has the first of these workers, perhaps.
@@ -167,10 +92,7 @@ def run_plan(
     warning = store.check_writable(len(plan.todo))
     if warning:
         console.notice(warning)
-    with (
-        store.lock(turn, notice=console.progress, advice=advice),
-        _claims(store, console, turn) as claims,
-    ):
+    with store.lock(wait=wait, notice=console.progress, advice=advice):
         work = _Work(
             plan=plan,
             console=console,
@@ -178,7 +100,6 @@ def run_plan(
             command=command,
             profile=profile,
             exclusive_timing=exclusive_timing,
-            claims=claims,
         )
         with signals_raise():
             try:
@@ -202,16 +123,6 @@ def _local(
     )
 
 
-@contextmanager
-def _claims(store: Store, console: Reporter, turn: Turn) -> Iterator[Claims | None]:
-    """Claims where the folder is shared; None where it is ours."""
-    if turn != "share":
-        yield None
-        return
-    with store.claims(console.progress) as claims:
-        yield claims
-
-
 @dataclass(kw_only=True)
 class _Work:
     """A plan on its way."""
@@ -222,15 +133,8 @@ class _Work:
     command: str
     profile: bool
     exclusive_timing: bool
-    claims: Claims | None
     counts: Counter[str] = field(default_factory=lambda: Counter({"ok": 0}))
     problem: str = ""
-    todo: PendingRuns = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.todo = PendingRuns(
-            plan=self.plan, store=self.store, claims=self.claims, overtaken=self._overtaken
-        )
 
     def train(self, hired: Callable[[], Executor], fail_fast: bool) -> bool:
         """Does what there is to do; whether it was stopped from outside."""
@@ -250,9 +154,6 @@ class _Work:
         Returns:
             Whether it was stopped from outside.
         """
-        if self.todo.left:
-            self.console.notice(self.todo.left_told)
-        others = [run for run in self.plan.todo if run.id in self.todo.left]
         before = [*self.plan.done, *self.plan.failed]
         records: list[Record] = []
         late, problem = "the tables are not up to date", ""
@@ -261,7 +162,7 @@ class _Work:
             with self.store.deriving():
                 records = self.store.records()
                 write_matrix(self.store, records)
-                write_overview(self.store, records, others, on_error=self.console.notice)
+                write_overview(self.store, records, on_error=self.console.notice)
         except StoreError as error:
             problem = f"{late}: {error}"
         except KeyboardInterrupt:
@@ -281,7 +182,7 @@ class _Work:
 
     def _skip(self) -> None:
         reasons = {run.id: reason for run, reason in self.plan.skipped}
-        for run in self.todo.ours([run for run, _ in self.plan.skipped]):
+        for run in self._not_done([run for run, _ in self.plan.skipped]):
             failure = Failure(type="Skipped", message=reasons[run.id])
             self._keep(
                 RecordBuilder(job=_job(self.plan, run, self.command)).record("skipped", failure)
@@ -314,7 +215,7 @@ class _Work:
         return interrupted
 
     def _jobs(self) -> Iterator[Job]:
-        for run in self.todo.ours(self.plan.todo):
+        for run in self._not_done(self.plan.todo):
             with signals_allowed():
                 pass  # a stop that comes between two runs cuts nothing off
             job = _job(self.plan, run, self.command)
@@ -328,7 +229,6 @@ class _Work:
                 self.console.close()
                 self.problem = f"{error}. {rescued(record)}"
                 raise
-            self.todo.finish(record.run_id)
             self.counts[record.status] += 1
             self.console.run_finished(record)
 
@@ -337,10 +237,20 @@ class _Work:
         self.store.write(record)
         self.console.progress(f"{record.name} is tried again: {first_line(record)}")
 
-    def _overtaken(self, record: Record) -> None:
-        self.console.progress(f"{record.name} was done meanwhile by another `bench run`:")
-        self.counts[record.status] += 1
-        self.console.run_finished(record)
+    def _not_done(self, runs: Sequence[Run]) -> Iterator[Run]:
+        """The runs that no other command has done since the plan was made."""
+        for run in runs:
+            record = self.store.read(run.id)
+            if (
+                record is None
+                or record.status in RERUN
+                or record.content_hash == self.plan.seen.get(run.id)
+            ):
+                yield run
+            else:
+                self.console.progress(f"{record.name} was done meanwhile by another `bench run`:")
+                self.counts[record.status] += 1
+                self.console.run_finished(record)
 
 
 def rescued(record: Record) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 from bench.store.files import StoreError, explained
 
@@ -21,7 +21,6 @@ NOTE_SIZE = 4096  # bytes, far more than a note has
 # Never another file by way of a link, since a lock is emptied; never a pipe that is waited for.
 SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-Turn = Literal["alone", "wait", "share"]
 Notice = Callable[[str], None]
 
 

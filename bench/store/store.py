@@ -6,7 +6,6 @@ source and scale:
     records/<run_id>.json       what each run left behind; everything else is derived or extra
     records/.attempts/          earlier records of a run, and what `bench merge` kept of theirs
     records/.quarantine/        files that are no valid record
-    records/<run_id>.<n>.claim  who trains a run now, while several share the folder
     logs/<run_id>.log           output of the run's worker
     predictions/<run_id>.npz    test labels and predictions
     examples/<policy>__<pipeline>.png    augmented images, as `bench.store.artifacts` names them
@@ -31,7 +30,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cell import Run
-from bench.claims import Claims, none_left, told
 from bench.record import Record, RecordT
 from bench.store import files as leftovers
 from bench.store.codec import RecordError, encode, read_record, set_aside
@@ -45,7 +43,7 @@ from bench.store.files import (
     slug,
     write_atomically,
 )
-from bench.store.locks import Notice, Turn, held, serialized
+from bench.store.locks import Notice, held, serialized
 from bench.store.predictions import Predictions, packed, unpacked
 from bench.text import count, printable
 
@@ -283,49 +281,32 @@ class Store:
     @contextmanager
     def lock(
         self,
-        turn: Turn = "alone",
         *,
+        wait: bool = False,
         notice: Notice = _to_stderr,
         advice: str = "",
     ) -> Iterator[None]:
-        """Holds the folder for one writer, or for those that share it.
+        """Holds the folder for one writer.
 
-        What processes that died have left (their lock, claims, unfinished files) is cleared away.
+        What processes that died have left (their lock, unfinished files) is removed.
 
         Args:
-            turn: "alone"; "wait": the same, after those who have it; "share": with others that
-                share it, who then must claim the runs that they train (see `bench.claims`).
-            notice: Is told whom is waited for and what was left.
+            wait: Whether to wait for another process that holds it.
+            notice: Is told who is waited for and what was left.
             advice: What to do about a folder that is in use.
 
         Raises:
             StoreError: Another process holds it; the message names it.
         """
         records = self._inside("records")
-        shared, wait = turn == "share", turn == "wait"
-        with held(
-            self.folder / ".lock",
-            notice=notice,
-            shared=shared,
-            wait=wait,
-            others=lambda: told(records),
-            advice=advice,
-        ):
-            if not shared:
-                none_left(records, wait=wait, notice=notice, advice=advice)
-            quiet = () if shared else (records, self._attempts)
-            removed = leftovers.clear(self.folder, nobody_writes=quiet)
+        with held(self.folder / ".lock", notice=notice, wait=wait, advice=advice):
+            removed = leftovers.clear(self.folder, nobody_writes=(records, self._attempts))
             # A process that died may not have: without it a power cut takes back what is seen here.
             with explained(f"write {records}"):
                 settle_tree((self._attempts, self._records / ".quarantine", records))
             if removed:
                 notice(removed)
             yield
-
-    def claims(self, notice: Notice) -> Claims:
-        """By which those that share the folder tell each other what they train."""
-        # Beside the records: to write here is what makes a network file system look anew.
-        return Claims(folder=self._records, notice=notice)
 
     @contextmanager
     def deriving(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,14 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from bench.check import Checked, check, render
 from bench.check.consistency import loaders_problems, problems
 from bench.check.files import Finding
-from bench.claims import Holder, place
 from bench.cli import app
 from bench.record import Record
 from bench.report import loaders as loaders_report
@@ -238,15 +235,13 @@ def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     records, run_id = store.folder / "records", first(store).stem
     (store.folder / ".lock").write_text('{"pid": 1, "host": "gone", "started": "then"}')
     (records / f"{run_id}.json.1-0123abcd.tmp").write_bytes(b"half")
-    dead = Holder(host=platform.node(), pid=os.getpid(), born="0", place=place(), since="then")
-    (records / f"{run_id}.1.claim").write_bytes(msgspec.json.encode(dead))
     (store.folder / "notes.tmp").write_text("somebody's own")
     dry = looked(store, dry_run=True)
-    assert sorted(one.path.suffix for one in dry.findings) == ["", ".claim", ".tmp"]
+    assert sorted(one.path.suffix for one in dry.findings) == ["", ".tmp"]
     assert "pid 1 on gone, since then, which is gone" in said(dry)[0]
     assert dry.exit_code == 1
     wet = looked(store)
-    assert ([one.level for one in wet.findings], wet.exit_code) == (["mended"] * 3, 0)
+    assert ([one.level for one in wet.findings], wet.exit_code) == (["mended"] * 2, 0)
     assert said(looked(store)) == []
     assert (store.folder / "notes.tmp").exists()
 

@@ -33,7 +33,7 @@ OPTIONS = {
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out", "--plugin",
             "--timeout", "--executor", "--address", "--slurm", "--exclusive-timing",
-            "--retry-failed", "--fail-fast", "--wait", "--share", "--shard", "--dry-run",
+            "--retry-failed", "--fail-fast", "--wait", "--shard", "--dry-run",
             "--report", "--profile", "--progress", "--quiet", "--debug",
         }
     ),
@@ -159,7 +159,6 @@ def test_the_version_is_shown() -> None:
         (["--seeds", "0"], "--seeds is at least 1, got 0"),
         (["--epochs", "0"], "--epochs is at least 1, got 0"),
         (["--target", "94"], "--target is a share in (0, 1]"),
-        (["--wait", "--share"], "leave one of them out"),
         (["--shard", "0/8"], "--shard 0/8: shards are counted from 1 to 8"),
         (["--shard", "9/8"], "--shard 9/8: shards are counted from 1 to 8"),
         (["--shard", "3/0"], "--shard 3/0: a grid has 1 to 10,000 shards"),
@@ -213,7 +212,7 @@ def test_a_folder_in_use_is_told(tmp_path: Path) -> None:
         done = bench(*options)
     assert done.exit_code == 2
     assert "is in use: already running (pid " in done.stderr
-    assert "Add --wait to begin after it, or start all of them with --share" in done.stderr
+    assert "Add --wait to begin after it" in done.stderr
 
 
 @pytest.mark.usefixtures("machine")

@@ -13,7 +13,7 @@ from bench import executors
 from bench.executors import Choice, create_executor
 from bench.executors.base import Watcher
 from bench.executors.local import LocalExecutor
-from bench.executors.multi_gpu import EVERY, Gpu, Lane, MultiGpuExecutor, Packing, same_model, seen
+from bench.executors.multi_gpu import Gpu, Lane, MultiGpuExecutor, Packing, same_model, seen
 from bench.job import Job
 from bench.record import Record
 from bench.store.files import StoreError
@@ -68,9 +68,6 @@ def test_a_host_with_several_gpus_uses_those_of_one_model(
     assert (found.devices, found.timeout_s) == (["GPU-00", "GPU-22"], 9.0)
     assert told[0].startswith("1 of 3 GPUs are no H1")
     assert told[1].startswith("2 GPUs, a run on each at a time")
-    shared = asked(share=True)
-    assert isinstance(shared, MultiGpuExecutor)
-    assert shared.ahead == 1 < found.ahead
     assert asked("cpu") is None
     assert asked(one_at_a_time=True) is None
     assert told == []
@@ -109,41 +106,21 @@ def taken(packing: Packing, order: str, number: int = 2) -> list[str]:
 
 def test_a_model_stays_with_its_lane_and_the_largest_goes_first(tmp_path: Path) -> None:
     jobs = compiled(tmp_path, {"few": 2, "many": 4, "one": 1})
-    assert taken(Packing(jobs, EVERY), "01001010") == [
+    assert taken(Packing(jobs), "01001010") == [
         "many", "few", "many", "many", "few", "many", "one", "-",
     ]  # fmt: skip
-    packing = Packing(compiled(tmp_path, {"a": 4, "b": 3}), EVERY)
+    packing = Packing(compiled(tmp_path, {"a": 4, "b": 3}))
     assert "".join(taken(packing, "0" * 8, number=1)) == "aaaabbb-"
 
 
 def test_a_lane_that_would_be_idle_helps(tmp_path: Path) -> None:
-    packing = Packing(compiled(tmp_path, {"only": 4}), EVERY)
+    packing = Packing(compiled(tmp_path, {"only": 4}))
     assert taken(packing, "01010") == ["only"] * 4 + ["-"]
 
 
 def test_nets_that_are_not_compiled_go_in_their_order_to_whoever_is_free(tmp_path: Path) -> None:
     jobs = [made_job(tmp_path, net) for net in ("a", "b", "c")]
-    assert taken(Packing(jobs, EVERY), "0110") == ["a", "b", "c", "-"]
-
-
-def test_no_more_is_asked_for_than_may_be(tmp_path: Path) -> None:
-    asked: list[Job] = []
-
-    def jobs() -> Iterator[Job]:
-        for job in compiled(tmp_path, {"a": 2, "b": 2}):
-            asked.append(job)
-            yield job
-
-    packing, made = Packing(jobs(), 2), lanes(2)
-    counts = []
-    for lane in (0, 1, 1, 0, 0):
-        packing.take(made[lane], made)
-        counts.append(len(asked))
-    assert counts == [2, 3, 4, 4, 4]
-    asked.clear()
-    packing, made = Packing(jobs(), 1), lanes(2)
-    assert [packing.take(made[0], made) for _ in range(3)] == asked[:3]
-    assert len(asked) == 3
+    assert taken(Packing(jobs), "0110") == ["a", "b", "c", "-"]
 
 
 @pytest.fixture(autouse=True)

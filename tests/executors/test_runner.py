@@ -1,25 +1,19 @@
-"""A plan is carried out: records at once, tables at the end, and an exit code that says how.
-
-Which runs are ours: not what another has done since, not what another holds.
-"""
+"""A plan is carried out: records at once, tables at the end, and an exit code that says how."""
 
 import signal
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from bench.cell import Run
-from bench.claims import Claims
 from bench.cli.progress import TextReporter
 from bench.executors import runner as executing
 from bench.executors.base import Watcher
 from bench.executors.local import Worker
-from bench.executors.runner import FAILED, GridOutcome, PendingRuns, run_plan
+from bench.executors.runner import FAILED, GridOutcome, run_plan
 from bench.grid.config import BUDGETS, GridConfig
 from bench.grid.plan import Plan
 from bench.job import Job, RecordBuilder
@@ -321,61 +315,26 @@ def test_the_runs_of_a_plan_are_told_to_the_executor_as_jobs(tmp_path: Path) -> 
     assert job == Job(run=run, folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")
 
 
-RUNS = [made_run(seed) for seed in range(3)]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path)
-    made.check_writable()
-    return made
-
-
-def todo_of(store: Store, claims: Claims | None = None) -> tuple[PendingRuns, list[Record]]:
-    seen = {record.run_id: record.content_hash for record in store.records()}
-    plan: Any = SimpleNamespace(seen=seen)
-    overtaken: list[Record] = []
-    return PendingRuns(plan=plan, store=store, claims=claims, overtaken=overtaken.append), overtaken
-
-
-def test_a_failed_run_that_is_to_be_tried_again_is_ours_unless_another_just_did(
-    store: Store,
+def test_a_failed_run_is_retried_unless_another_command_has_just_retried_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store = Store(tmp_path)
     for seed in (0, 1):
         store.write(made_failure(seed))
-    todo, overtaken = todo_of(store)
+    seen = {record.run_id: record.content_hash for record in store.records()}
     store.write(made_failure(1))
-    assert list(todo.ours(RUNS)) == [RUNS[0], RUNS[2]]
-    assert [record.attempt for record in overtaken] == [2]
+    plan = replace(planned(tmp_path, 3), seen=seen)
+    outcome, text = carry_out(plan, monkeypatch, "ok", "ok", "ok")
+    assert outcome.counts == {"ok": 2, "crashed": 1}
+    assert "seed1 was done meanwhile by another `bench run`" in text
+    assert statuses_of(tmp_path) == {0: "ok", 1: "crashed", 2: "ok"}
 
 
-def test_a_run_that_another_left_undone_is_ours(store: Store) -> None:
-    todo, overtaken = todo_of(store)
+def test_runs_that_another_command_did_not_complete_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seed, status in enumerate(("interrupted", "skipped")):
-        store.write(made_failure(seed, status=status))
-    assert (list(todo.ours(RUNS)), overtaken) == (RUNS, [])
-
-
-def test_what_others_hold_is_tried_again_at_the_end_and_then_left_to_them(store: Store) -> None:
-    with store.claims(pytest.fail) as theirs, store.claims(pytest.fail) as ours:
-        for run in RUNS[:2]:
-            theirs.take(run.id)
-        todo, overtaken = todo_of(store, ours)
-        given = todo.ours(RUNS)
-        assert next(given) == RUNS[2]
-        todo.finish(RUNS[2].id)
-        theirs.release(RUNS[1].id)
-        assert next(given) == RUNS[1]
-        todo.finish(RUNS[1].id)
-        assert list(given) == []
-        assert (list(todo.left), overtaken) == ([RUNS[0].id], [])
-        assert todo.left_told.startswith("1 run is left to others that have claimed them: pid ")
-
-
-def test_what_another_has_just_recorded_and_still_holds_is_done(store: Store) -> None:
-    with store.claims(pytest.fail) as theirs, store.claims(pytest.fail) as ours:
-        theirs.take(RUNS[0].id)
-        todo, overtaken = todo_of(store, ours)
-        store.write(replace(made_record(0), run_id=RUNS[0].id))
-        assert list(todo.ours(RUNS[:1])) == []
-        assert ([record.seed for record in overtaken], todo.left_told) == ([0], "")
+        Store(tmp_path).write(made_failure(seed, status=status))
+    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    assert outcome.counts == {"ok": 2}
+    assert statuses_of(tmp_path) == {0: "ok", 1: "ok"}

@@ -13,14 +13,12 @@ from typing import Any
 
 import msgspec
 
-from bench import claims
 from bench.cli.progress import TextReporter
 from bench.executors import local
 from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
 from bench.executors.runner import run_plan
 from bench.job import RecordBuilder
 from bench.record import RERUN
-from bench.store.locks import Turn
 from bench.store.store import Store
 from tests.made import made_curve, made_metrics, made_run
 
@@ -32,21 +30,17 @@ class Order(msgspec.Struct, kw_only=True):
 
     Args:
         seeds: Runs of the plan.
-        turn: As in `execute`.
+        wait: As in `run_plan`.
         work_s: What a run takes.
         noise: Bytes that a record has more than it needs.
         limit: Largest file that can be written, in bytes; None for any.
-        stale_s: After how long a claim that is not renewed is dead.
-        beat_s: How often one is renewed.
     """
 
     seeds: int = 3
-    turn: Turn = "alone"
+    wait: bool = False
     work_s: float = 0.0
     noise: int = 0
     limit: int | None = None
-    stale_s: float = claims.STALE_S
-    beat_s: float = claims.BEAT_S
 
 
 def plan_of(folder: Path, seeds: int) -> Any:
@@ -84,7 +78,6 @@ def act(order: Order) -> None:
 
 def main(folder: Path, order: Order) -> int:
     """The grid; its exit code."""
-    claims.STALE_S, claims.BEAT_S = order.stale_s, order.beat_s
     text = msgspec.json.encode(order).decode()
     command = [sys.executable, "-m", "tests.faults.acting", STARTED, text]
     local.python_module = lambda name: command
@@ -99,7 +92,7 @@ def main(folder: Path, order: Order) -> int:
         command="bench run",
         timeout_s=600.0,
         fail_fast=False,
-        turn=order.turn,
+        wait=order.wait,
     )
     console.summary(outcome.counts, folder / "matrix.md", "bench run")
     print(outcome.problem, file=sys.stderr)

@@ -146,7 +146,6 @@ def test_12_a_damaged_record_is_set_aside_and_its_run_is_to_do_again(
 
 VERBS = [
     ["run", "--device", "cpu"],
-    ["run", "--device", "cpu", "--share"],
     ["table", "results"],
     ["report", "results"],
     ["show", "resnet18", "results"],

@@ -201,13 +201,12 @@ def test_a_dry_run_says_which_shard_it_shows() -> None:
 
 
 @pytest.mark.usefixtures("machine")
-@pytest.mark.parametrize("turn", [[], ["--share"]])
 def test_the_summary_says_which_shard_it_is_of(
-    monkeypatch: pytest.MonkeyPatch, turn: list[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     outcome = executing.GridOutcome(counts=executing.Counter(ok=1), interrupted=False)
     monkeypatch.setattr(executing, "run_plan", lambda *args, **kwargs: outcome)
-    done = bench("--shard", "2/4", *turn)
+    done = bench("--shard", "2/4")
     assert done.exit_code == 0, done.output
     first, *_, above = done.stdout[: done.stdout.index("\n1 run: 1 ok")].splitlines()
     assert above.startswith("shard 2/4: ")
