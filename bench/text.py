@@ -1,13 +1,14 @@
-"""Small pieces of sentences.
+"""Wording shared by all messages, and text from outside made safe to show.
 
-Text from files and from other programs, made safe to show.
-
-A terminal obeys escape sequences (it clears the screen, sets the clipboard), and marks that turn
-the direction of writing make a line read as another. Both are shown as what they are: "\\x1b".
+A terminal obeys escape sequences (they clear the screen or set the clipboard), and characters that
+change the direction of writing make a line read as a different one. Both are shown as their codes:
+"\\x1b".
 """
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,41 +16,65 @@ import msgspec
 Log = Callable[[str], None]  # takes one line for people: progress, a notice, a warning
 
 
-def count(number: int, one: str, many: str = "") -> str:
-    """A number with its word: "1 cell", "2 cells"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def count(number: int, singular: str, plural: str = "") -> str:
+    """A number with its noun: "1 cell", "2 cells"."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def shell_command(words: Iterable[str]) -> str:
+    """A command line as a person would type it: quoted where a shell needs it, home as "~"."""
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # a user without HOME and without an entry in the list of users
+        home = ""
+    if home == "/" or not Path(home).is_absolute():
+        home = ""
+    return " ".join(_shell_word(word, home) for word in words)
+
+
+def _shell_word(word: str, home: str) -> str:
+    option, equals, value = word.partition("=")
+    if home and word == home:
+        return "~"
+    if home and word.startswith(f"{home}/"):
+        return "~/" + shlex.quote(word.removeprefix(f"{home}/"))  # a shell expands no quoted "~"
+    if home and word.startswith(f"folder:{home}/"):
+        return shlex.quote(f"folder:~/{word.removeprefix(f'folder:{home}/')}")  # bench expands it
+    if equals and option.startswith("--") and _shell_word(value, home) != shlex.quote(value):
+        return f"{option} {_shell_word(value, home)}"  # no shell expands "~" after "--option="
+    return shlex.quote(word)
 
 
 ValueT = TypeVar("ValueT")
 
-# All controls but tab and line feed; line and paragraph separators; marks that embed, override or
-# isolate a direction; halves of surrogate pairs, which no encoding takes.
+# Control characters except tab and line feed; line and paragraph separators; characters that embed,
+# override or isolate a direction of writing; surrogates, which no encoding accepts.
 _UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _MARK = re.compile(f"[{_UNSAFE}]")
 _MARK_IN_JSON = re.compile(rf"\\u00[01]|\\[bfr]|[{_UNSAFE}]")
 
 
 def printable(text: str) -> str:
-    """The same with every such character written as its code; line feeds and tabs stay."""
+    """The text with every unsafe character written as its code; line feeds and tabs stay."""
     return _MARK.sub(_code, text)
 
 
 def in_one_line(text: str) -> str:
-    """Likewise, without line breaks: a sentence for people stays one."""
+    """Printable text without line breaks."""
     return printable(" ".join(filter(None, map(str.strip, text.split("\n")))))
 
 
 def sanitize(value: ValueT, text: bytes | None = None) -> ValueT:
-    """A record (any dataclass) for showing: `printable` is applied to every text in it.
+    """A record (any dataclass) with `printable` applied to every text in it.
 
     Args:
         value: The record.
-        text: JSON that it was read from, if it was.
+        text: The JSON that it was read from, if any; saves encoding it.
     """
     if text is None or not _is_plain(text):
         text = msgspec.json.encode(value)
     if _is_plain(text):
-        return value  # as nearly all records: the search below takes five times as long
+        return value  # true of nearly all records; the search below takes five times as long
     if not _MARK_IN_JSON.search(text.decode()):
         return value
     plain = msgspec.to_builtins(value)
@@ -57,7 +82,7 @@ def sanitize(value: ValueT, text: bytes | None = None) -> ValueT:
 
 
 def _is_plain(text: bytes) -> bool:
-    """Whether JSON has nothing but ASCII, and no escapes."""
+    """Whether JSON contains only ASCII and no escapes."""
     return text.isascii() and not (b"\\" in text or b"\x7f" in text)
 
 

@@ -1,5 +1,6 @@
-"""Texts made safe to show: what a terminal would obey is written as its code, the rest stays."""
+"""Wording, commands as a shell reads them, and texts made safe to show."""
 
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.record import Record
-from bench.text import in_one_line, printable, sanitize
+from bench.text import in_one_line, printable, sanitize, shell_command
 from tests.made import made_failure, made_record
 
 
@@ -52,3 +53,28 @@ def test_every_text_of_a_record_is_made_legible_and_nothing_else_is_changed() ->
         error=replace(made_failure().error, message="\\x1b]52;c;\\x07"),  # type: ignore[type-var]
         environment={"a\\x1b": ["\\u202e", {"b": "\\x9b"}], "n": 1},
     )
+
+
+@pytest.mark.parametrize(
+    ("home", "words", "line"),
+    [
+        ("/home/ann", ["bench", "--out", "/home/ann/res"], "bench --out ~/res"),
+        ("/home/ann", ["--out", "/home/anna/res"], "--out /home/anna/res"),
+        ("/home/ann", ["--out", "/data/home/ann/res"], "--out /data/home/ann/res"),
+        ("/home/ann", ["--out", "/home/ann/my results"], "--out ~/'my results'"),
+        ("/home/ann", ["--out=/home/ann/res"], "--out ~/res"),
+        ("/home/ann", ["--source", "folder:/home/ann/pets"], "--source 'folder:~/pets'"),
+        ("/home/ann", ["/home/ann", "~/as typed"], "~ '~/as typed'"),
+        ("/", ["--out", "/data/res"], "--out /data/res"),
+        ("", ["./res"], "./res"),
+    ],
+)
+def test_only_the_home_folder_at_the_start_of_a_word_becomes_a_tilde(
+    monkeypatch: pytest.MonkeyPatch, home: str, words: list[str], line: str
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    assert shell_command(words) == line
+    command = ["/bin/sh", "-c", f"printf '%s\\n' {line}"]
+    read = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    expected = [word.replace("folder:/home/ann", "folder:~") for word in words]
+    assert read == [part for word in expected for part in word.split("=")]

@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 from bench.process import import_in_background, run_briefly, usable_cores
 from bench.store.files import slug
+from bench.text import shell_command
 from pipelines.dali_ops.trial import wheels
 
 PACKAGES = {
@@ -231,11 +231,7 @@ def command_line(arguments: list[str] | None = None) -> str:
     """This command as a person would type it again, with the home folder as "~"."""
     name, *rest = sys.argv if arguments is None else arguments
     program = "bench" if Path(name).name in {"bench", "__main__.py"} else Path(name).name
-    line = shlex.join([program, *rest])
-    try:
-        return line.replace(str(Path.home()), "~")
-    except RuntimeError:  # a user without an entry in the list of users and without HOME
-        return line
+    return shell_command([program, *rest])
 
 
 def python_module(name: str) -> list[str]:
