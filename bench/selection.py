@@ -15,7 +15,11 @@ Test = Callable[[str], bool]
 
 
 def select(
-    cells: Sequence[Cell], expression: str, hint: Callable[[str], str] = lambda word: ""
+    cells: Sequence[Cell],
+    expression: str,
+    hint: Callable[[str], str] = lambda word: "",
+    *,
+    option: str = "-k",
 ) -> list[Cell]:
     """The cells whose name matches `expression`; all of them for an empty one.
 
@@ -23,6 +27,7 @@ def select(
         cells: To choose from.
         expression: What -k takes.
         hint: What to do about a word that no cell has, "" where that is not known.
+        option: The command-line option that messages name.
 
     Raises:
         UsageError: The expression is malformed, names a word no cell has, or matches nothing.
@@ -30,10 +35,10 @@ def select(
     if not expression.strip():
         return list(cells)
     names = [cell.name for cell in cells]
-    test = _Parser(expression, names, hint).parse()
+    test = _Parser(expression, names, hint, option).parse()
     chosen = [cell for cell in cells if test(cell.name)]
     if not chosen:
-        raise UsageError(f"-k {expression!r} matches none of the grid's {len(cells)} cells")
+        raise UsageError(f"{option} {expression!r} matches none of the {len(cells)} cells")
     return chosen
 
 
@@ -46,7 +51,10 @@ def only(name: str, names: Iterable[str]) -> str:
 class _Parser:
     """Recursive descent: or, then and, then not, then a bracket or a word."""
 
-    def __init__(self, expression: str, names: Sequence[str], hint: Callable[[str], str]) -> None:
+    def __init__(
+        self, expression: str, names: Sequence[str], hint: Callable[[str], str], option: str
+    ) -> None:
+        self._option = option
         self._expression = expression
         self._names = names
         self._hint = hint
@@ -101,7 +109,9 @@ class _Parser:
             hint = f"did you mean {' or '.join(near)}? " if near else ""
             if said := self._hint(word):
                 hint = f"{said}; "
-            raise UsageError(f"-k: no cell has {word!r}: {hint}words are {', '.join(known)}")
+            raise UsageError(
+                f"{self._option}: no cell has {word!r}: {hint}words are {', '.join(known)}"
+            )
         return lambda name: word in name
 
     def _take(self, token: str) -> bool:
@@ -112,6 +122,6 @@ class _Parser:
 
     def _malformed(self, what: str) -> UsageError:
         return UsageError(
-            f"-k {self._expression!r} is malformed: {what}; "
+            f"{self._option} {self._expression!r} is malformed: {what}; "
             "write words joined by and, or, not and brackets"
         )

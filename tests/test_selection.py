@@ -48,7 +48,7 @@ def test_a_typo_gets_the_nearest_word() -> None:
 
 
 def test_matching_nothing_is_an_error() -> None:
-    with pytest.raises(UsageError, match="matches none of the grid's 6 cells"):
+    with pytest.raises(UsageError, match="matches none of the 6 cells"):
         select(CELLS, "resnet18 and vit_tiny")
 
 

@@ -11,11 +11,11 @@ from bench.cli.options import Debug, Select
 def compare(
     a: Annotated[
         str,
-        typer.Argument(help="What is compared with: a results folder, a group, or a part of one."),
+        typer.Argument(help="The baseline: a results folder, or one group in it."),
     ],
     b: Annotated[
         str | None,
-        typer.Argument(help="What is judged; the same folder if left out, with -a and -b."),
+        typer.Argument(help="What is judged; the folder of A if left out, with -a and -b."),
     ] = None,
     select_a: Annotated[str, typer.Option("-a", help="Cells of side a only, as with -k.")] = "",
     select_b: Annotated[str, typer.Option("-b", help="Cells of side b only, as with -k.")] = "",
@@ -34,35 +34,35 @@ def compare(
             "can be repeated."
         ),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="rich, md, json or html.")] = "rich",
+    form: Annotated[str, typer.Option("--format", help="rich, md or json.")] = "rich",
     debug: Debug = False,
 ) -> None:
-    """Compare two sides cell by cell: faster, slower, or cannot tell.
-
-    A side is a folder, or a part of one: results@commit=3145b0a, @torch=2.14, @machine=epyc,
-    @date=2026-11-25, with commas between several.
-    """
+    """Compare two sides cell by cell: faster, slower, or cannot tell."""
 
     def work() -> int:
         from bench.errors import UsageError
         from bench.executors.progress import terminal
         from bench.report.compare.compare import compare as compare_sides
-        from bench.report.compare.sides import Asked
+        from bench.report.compare.compare import metric_named, parse_limit
+        from bench.report.compare.sides import read_sides
         from bench.report.compare.statistics import CELLS_NEEDED
-        from bench.report.compare.text import check_form, render
+        from bench.report.compare.text import check_format, render
         from bench.report.statistics.outcomes import SEEDS_NEEDED
 
-        check_form(form)
-        asked = Asked(a=a, b=b, select=select, select_a=select_a, select_b=select_b)
-        found = compare_sides(asked, metric=metric, fail_on=fail_on or ())
+        check_format(form)
+        judged = metric_named(metric)
+        limits = [parse_limit(text, judged) for text in fail_on or ()]
+        sides = read_sides(a, b, both=select, select_a=select_a, select_b=select_b)
+        comparison = compare_sides(*sides, judged, limits)
         screen = terminal()
-        typer.echo(render(found, form, width=screen.width, color=screen.color), nl=False)
-        if found.broken:
+        typer.echo(render(comparison, form, width=screen.width, color=screen.color), nl=False)
+        if comparison.broken:
             return 1
-        if found.unjudged:
+        if comparison.untested:
             raise UsageError(
-                f"--fail-on {', '.join(found.unjudged)} cannot be judged: that takes a cell with "
-                f"{SEEDS_NEEDED} runs on each side that have the figure, or {CELLS_NEEDED} cells"
+                f"--fail-on {', '.join(comparison.untested)} cannot be judged: that takes a cell "
+                f"with {SEEDS_NEEDED} runs on each side that have the value, or {CELLS_NEEDED} "
+                "cells"
             )
         return 0
 

@@ -23,10 +23,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.record import Record
-from bench.report.compare.compare import (
-    METRICS,
-    compared,
-)
+from bench.report.compare.compare import METRICS, compare
 from bench.report.compare.sides import Side
 from bench.report.statistics.outcomes import Metric
 from bench.store.groups import groups
@@ -39,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 TRIES = 1000
 SEEDS = (5, 10, 20)
 WAYS = ("at random", "in turns", "apart")
-NO_CLAIM = ("too few seeds", "no figures")
+NO_CLAIM = ("too few seeds", "no data")
 
 Halves = tuple[Sequence[Record], Sequence[Record]]
 
@@ -68,9 +65,9 @@ def verdict(halves: Halves, metric: Metric) -> str:
     """What the comparison says of its one cell."""
     a, b = (Side(name=name, records=tuple(half)) for name, half in zip("ab", halves, strict=True))
     try:
-        return compared(a, b, metric).rows[0].verdict
+        return compare(a, b, metric).rows[0].verdict
     except UsageError:  # all timings of a side are suspect
-        return "no figures"
+        return "no data"
 
 
 def rate(way: str, runs: Sequence[Record], seeds: int, metric: Metric) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def test_the_version_is_shown() -> None:
         (["-k", "resnt18"], "-k: no cell has 'resnt18': did you mean resnet18"),
         (["-k", "densenet121"], "the grid lacks it, --architecture densenet121 puts it in all"),
         (["--seed", "3", "--seeds", "5"], "--seed is for one seed and --seeds for the first few"),
-        (["-k", "resnet18 and vit_tiny"], "matches none of the grid's"),
+        (["-k", "resnet18 and vit_tiny"], "matches none of the"),
         (["-k", "resnet18 and"], "is malformed: a word is missing"),
         (["--source", "cifar11"], "unknown source 'cifar11'"),
         (["--pipeline", "kornja"], "unknown pipeline 'kornja': did you mean kornia?"),

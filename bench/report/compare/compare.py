@@ -1,32 +1,31 @@
-"""`bench compare`: matched cells of two sides, what differs, and whether chance alone would do.
+"""`bench compare`: which matched cells of two sides differ by more than chance, and by how much.
 
-`--fail-on`: how much worse side b may be, and whether it is worse by more than that.
+`--fail-on` limits how much worse side b may be:
 
     slower:3%      the time or speed that the verdict is on, images/s if that is a score
-    accuracy:0.5   points of a percent; macro_f1:0.5 likewise
+    accuracy:0.5   percentage points; macro_f1:0.5 works the same way
 
 A limit is broken where a test says that b is worse by more than the limit: in a cell, with Holm's
-correction for their number, or over all cells where there are enough of them.
+correction over the cells, or over all cells if there are enough of them.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log
 from typing import Literal
 
 from bench.errors import UsageError
 from bench.report.compare.matching import (
     Match,
     Matches,
-    apart_in_time,
-    ceilings,
+    ceiling_note,
     differences,
     left_out,
     match_sides,
+    separate_in_time,
 )
-from bench.report.compare.sides import Asked, Side, read_sides
+from bench.report.compare.sides import Side
 from bench.report.compare.statistics import Overall, Sample, Test, corrected
 from bench.report.statistics.intervals import ALPHA
 from bench.report.statistics.outcomes import (
@@ -41,50 +40,97 @@ from bench.report.statistics.outcomes import (
 )
 from pipelines.catalog import unknown_name
 
+METRICS = (SPEED, TRAIN, TIME, ACCURACY, MACRO_F1)
+SCORES = {"accuracy": ACCURACY, "macro_f1": MACRO_F1}
+SAME_TARGET = ("target_accuracy", "protocol")  # must agree for times to accuracy
+ALL_CELLS = "all cells together"
+
 _SLOWER = re.compile(r"slower:(\d{1,4}(?:\.\d+)?)\s*%")
 _LOWER = re.compile(r"(accuracy|macro_f1):(\d{1,4}(?:\.\d+)?)(?:\s*points?)?")
-SCORES = {"accuracy": ACCURACY, "macro_f1": MACRO_F1}
-OVERALL = "all cells together"
+
+Verdict = Literal[
+    "faster", "slower", "higher", "lower", "cannot tell", "too few seeds", "too few cells",
+    "no data",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """How much worse side b may be.
+    """How much worse side b may be."""
 
-    Args:
-        text: As it was typed.
-        metric: What is looked at.
-        null: The greatest allowed difference of b to a: a logarithm for ratios, else points.
-    """
-
-    text: str
+    text: str  # as typed
     metric: Metric
-    null: float
+    null: float  # the greatest allowed b - a: a logarithm for ratios, else points
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """What came of one limit.
-
-    Args:
-        limit: The limit.
-        broken: Cells that are worse by more, and `OVERALL`.
-        judged: How many could be judged.
-        too_few: How many had too few seeds or cells.
-    """
+class LimitResult:
+    """Whether a limit holds."""
 
     limit: Limit
-    broken: tuple[str, ...]
-    judged: int
-    too_few: int
+    broken: tuple[str, ...]  # cells that are worse by more, and `ALL_CELLS`
+    tested: int
+    too_few: int  # cells with too few seeds for a test
 
 
-def limit(text: str, metric: Metric) -> Limit:
-    """Reads one `--fail-on`.
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One matched cell."""
 
-    Args:
-        text: As it was typed.
-        metric: What the verdict is on.
+    match: Match
+    samples: Mapping[str, Sample]  # by the metric's name; only metrics that both sides have
+    p: float | None  # of the verdict's metric, with Holm's correction; None without a test
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverallRow:
+    """All cells together on one metric."""
+
+    overall: Overall
+    test: Test | None  # None with too few cells
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Side b against side a."""
+
+    a: Side
+    b: Side
+    metric: Metric  # what the verdicts are on
+    differences: tuple[str, ...]
+    rows: tuple[Row, ...]
+    overall: Mapping[str, OverallRow]  # by the metric's name; only with two cells or more
+    notes: tuple[str, ...]
+    matches: Matches
+    limits: tuple[LimitResult, ...]
+
+    @property
+    def broken(self) -> bool:
+        """Whether a limit of `--fail-on` is broken."""
+        return any(result.broken for result in self.limits)
+
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """The limits for which there was too little data to test anything."""
+        return tuple(result.limit.text for result in self.limits if not result.tested)
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        UsageError: It is unknown.
+    """
+    known = {metric.name: metric for metric in METRICS}
+    if name not in known:
+        raise UsageError(unknown_name("metric", name, list(known)))
+    return known[name]
+
+
+def parse_limit(text: str, metric: Metric) -> Limit:
+    """Reads one `--fail-on`; `metric` is what the verdict is on.
 
     Raises:
         UsageError: It is malformed.
@@ -104,236 +150,130 @@ def limit(text: str, metric: Metric) -> Limit:
         return Limit(text=text.strip(), metric=SCORES[lower[1]], null=-float(lower[2]))
     raise UsageError(
         f"--fail-on {text!r} is malformed: write slower:3% for a time or speed, accuracy:0.5 or "
-        "macro_f1:0.5 for points of a percent"
+        "macro_f1:0.5 for percentage points"
     )
 
 
-def judge(one: Limit, samples: Mapping[str, Sample], overall: Overall | None) -> Judgement:
-    """Whether a limit is broken.
-
-    Args:
-        one: The limit.
-        samples: The figures of its metric in each cell that has them on both sides.
-        overall: Of these cells; None for a single one.
-    """
-    tests: dict[str, Test | None] = {
-        label: sample.test(one.null) if sample.enough else None for label, sample in samples.items()
-    }
-    if overall is not None and overall.enough:
-        tests[OVERALL] = overall.test(one.null)
-    worse = -1 if one.metric.higher else 1
-    broken = [
-        label
-        for (label, test), p in zip(tests.items(), corrected(list(tests.values())), strict=True)
-        if test is not None and p is not None and test.side == worse and p < ALPHA
-    ]
-    judged = sum(test is not None for test in tests.values())
-    return Judgement(limit=one, broken=tuple(broken), judged=judged, too_few=len(tests) - judged)
-
-
-METRICS = (SPEED, TRAIN, TIME, ACCURACY, MACRO_F1)
-SAME_TARGET = ("target_accuracy", "protocol")  # must be the same for times to accuracy
-
-Verdict = Literal[
-    "faster", "slower", "higher", "lower", "cannot tell", "too few seeds", "too few cells",
-    "no figures",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One matched cell.
-
-    Args:
-        match: The cell.
-        samples: Its figures by the metric's name; metrics that a side lacks are absent.
-        p: Of the metric in question, with Holm's correction; None without a test.
-        verdict: On that metric, of b against a.
-    """
-
-    match: Match
-    samples: Mapping[str, Sample]
-    p: float | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class Whole:
-    """All cells together on one metric.
-
-    Args:
-        overall: Their differences.
-        test: None with too few cells for a claim.
-        verdict: Of b against a.
-    """
-
-    overall: Overall
-    test: Test | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Side b against side a.
-
-    Args:
-        a, b: The sides.
-        metric: What the verdicts are on.
-        differences: What the sides differ in.
-        rows: One for each matched cell.
-        whole: All cells together by the metric's name; absent with fewer than two cells.
-        notes: What was left out and what to keep in mind, a sentence each.
-        matches: How cells were matched.
-        judgements: One for each `--fail-on`.
-    """
-
-    a: Side
-    b: Side
-    metric: Metric
-    differences: tuple[str, ...]
-    rows: tuple[Row, ...]
-    whole: Mapping[str, Whole]
-    notes: tuple[str, ...]
-    matches: Matches
-    judgements: tuple[Judgement, ...]
-
-    @property
-    def broken(self) -> bool:
-        """Whether a limit of `--fail-on` is broken."""
-        return any(one.broken for one in self.judgements)
-
-    @property
-    def unjudged(self) -> tuple[str, ...]:
-        """The limits that nothing could be held against."""
-        return tuple(one.limit.text for one in self.judgements if not one.judged)
-
-
-def metric_named(name: str) -> Metric:
-    """The metric of that name.
+def compare(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> Comparison:
+    """Matches the cells of two sides and tests them.
 
     Raises:
-        UsageError: There is none.
-    """
-    known = {metric.name: metric for metric in METRICS}
-    if name not in known:
-        raise UsageError(unknown_name("metric", name, list(known)))
-    return known[name]
-
-
-def compare(asked: Asked, *, metric: str = SPEED.name, fail_on: Sequence[str] = ()) -> Comparison:
-    """Reads, matches and tests.
-
-    Args:
-        asked: The sides.
-        metric: Name of what the verdicts are on.
-        fail_on: Limits as in `compare_gate`.
-
-    Raises:
-        StoreError: A folder cannot be read.
-        UsageError: Something that was asked for is malformed, unknown, empty or impossible.
-    """
-    wanted = metric_named(metric)
-    limits = [limit(text, wanted) for text in fail_on]
-    a, b = read_sides(asked)
-    return compared(a, b, wanted, limits)
-
-
-def compared(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> Comparison:
-    """Matches and tests the records of two sides.
-
-    Raises:
-        UsageError: They have no cell in common, or no figures of the metric.
+        UsageError: The sides have no cell in common, or no data of the metric.
     """
     matches = match_sides(a, b)
-    figures = {one.name: _of(matches, one) for one in METRICS}
-    if not figures[metric.name]:
-        raise UsageError(_no_figures(matches, metric))
-    rows = _rows(matches, figures, metric)
-    whole = {
-        name: _whole(together)
-        for name, each in figures.items()
-        if (together := _overall(each, metric_named(name))) is not None
-    }
-    judgements = [
-        judge(one, figures[one.metric.name], _overall(figures[one.metric.name], one.metric))
-        for one in limits
-    ]
+    samples = {each.name: _samples(matches, each) for each in METRICS}
+    if not samples[metric.name]:
+        raise UsageError(_no_data(matches, metric))
+    rows = _rows(matches, samples, metric)
+    overall = {each.name: _overall(samples[each.name], each) for each in METRICS}
     moved = [
         (row.match, 1 if row.verdict == "faster" else -1)
         for row in rows
         if metric in (SPEED, TRAIN) and row.verdict in ("faster", "slower")
     ]
-    notes = [*a.notes, *b.notes, *left_out(matches), ceilings(moved), apart_in_time(matches.cells)]
+    notes = [
+        *a.notes, *b.notes, *left_out(matches), ceiling_note(moved),
+        separate_in_time(matches.cells),
+    ]  # fmt: skip
     return Comparison(
         a=a,
         b=b,
         metric=metric,
         differences=tuple(differences(matches)),
         rows=tuple(rows),
-        whole=whole,
+        overall={name: _overall_row(each) for name, each in overall.items() if each is not None},
         notes=tuple(filter(None, notes)),
         matches=matches,
-        judgements=tuple(judgements),
+        limits=tuple(
+            check_limit(limit, samples[limit.metric.name], overall[limit.metric.name])
+            for limit in limits
+        ),
+    )
+
+
+def check_limit(
+    limit: Limit, samples: Mapping[str, Sample], overall: Overall | None
+) -> LimitResult:
+    """Whether a limit holds, given its metric's samples by cell and all of them together."""
+    tests: dict[str, Test | None] = {
+        label: sample.test(limit.null) if sample.enough else None
+        for label, sample in samples.items()
+    }
+    if overall is not None and overall.enough:
+        tests[ALL_CELLS] = overall.test(limit.null)
+    worse = -1 if limit.metric.higher else 1
+    broken = [
+        label
+        for (label, test), p in zip(tests.items(), corrected(list(tests.values())), strict=True)
+        if test is not None and p is not None and test.side == worse and p < ALPHA
+    ]
+    tested = sum(test is not None for test in tests.values())
+    return LimitResult(
+        limit=limit, broken=tuple(broken), tested=tested, too_few=len(tests) - tested
     )
 
 
 def _rows(
-    matches: Matches, figures: Mapping[str, Mapping[str, Sample]], metric: Metric
+    matches: Matches, samples: Mapping[str, Mapping[str, Sample]], metric: Metric
 ) -> list[Row]:
-    found = figures[metric.name]
-    tests = {label: one.test() if one.enough else None for label, one in found.items()}
+    own = samples[metric.name]
+    tests = {label: sample.test() if sample.enough else None for label, sample in own.items()}
     ps = dict(zip(tests, corrected(list(tests.values())), strict=True))
     return [
         Row(
             match=cell,
             samples={
-                name: each[cell.label] for name, each in figures.items() if cell.label in each
+                name: each[cell.label] for name, each in samples.items() if cell.label in each
             },
             p=ps.get(cell.label),
-            verdict=_verdict(found.get(cell.label), tests.get(cell.label), ps.get(cell.label)),
+            verdict=_verdict(own.get(cell.label), tests.get(cell.label), ps.get(cell.label)),
         )
         for cell in matches.cells
     ]
 
 
-def _of(matches: Matches, metric: Metric) -> dict[str, Sample]:
-    """The figures of cells that have them on both sides, by label."""
+def _samples(matches: Matches, metric: Metric) -> dict[str, Sample]:
+    """The values of cells that have them on both sides, by label."""
     if metric is TIME and any(name in matches.compared for name in SAME_TARGET):
         return {}
-    found = {
-        cell.label: Sample(metric=metric, a=_figures(cell.a, metric), b=_figures(cell.b, metric))
+    samples = {
+        cell.label: Sample(metric=metric, a=_values(cell.a, metric), b=_values(cell.b, metric))
         for cell in matches.cells
     }
-    return {label: sample for label, sample in found.items() if min(sample.seeds)}
+    return {label: sample for label, sample in samples.items() if min(sample.seeds)}
 
 
-def _figures(outcome: Outcome, metric: Metric) -> dict[int, float]:
+def _values(outcome: Outcome, metric: Metric) -> dict[int, float]:
+    """By seed; logarithms of ratios."""
     runs = outcome.trusted if metric.timing else outcome.good
-    values = {run.seed: value_of(run, metric) for run in runs}
-    known = {seed: value for seed, value in values.items() if value is not None}
-    return {seed: log(max(value, 1e-9)) for seed, value in known.items()} if metric.ratio else known
+    by_seed = {run.seed: value_of(run, metric) for run in runs}
+    return {
+        seed: math.log(max(value, 1e-9)) if metric.ratio else value
+        for seed, value in by_seed.items()
+        if value is not None
+    }
 
 
 def _overall(samples: Mapping[str, Sample], metric: Metric) -> Overall | None:
-    differences = tuple(sample.difference for sample in samples.values())
-    return Overall(metric=metric, differences=differences) if len(differences) > 1 else None
+    each = tuple(sample.difference for sample in samples.values())
+    return Overall(metric=metric, differences=each) if len(each) > 1 else None
 
 
-def _whole(overall: Overall) -> Whole:
+def _overall_row(overall: Overall) -> OverallRow:
     test = overall.test() if overall.enough else None
-    verdict = _word(overall.metric, test.side) if test and test.p < ALPHA else "cannot tell"
-    return Whole(overall=overall, test=test, verdict=verdict if test else "too few cells")
+    verdict = _direction(overall.metric, test.side) if test and test.p < ALPHA else "cannot tell"
+    return OverallRow(overall=overall, test=test, verdict=verdict if test else "too few cells")
 
 
 def _verdict(sample: Sample | None, test: Test | None, p: float | None) -> Verdict:
     if sample is None:
-        return "no figures"
+        return "no data"
     if test is None or p is None:
         return "too few seeds"
-    return _word(sample.metric, test.side) if p < ALPHA else "cannot tell"
+    return _direction(sample.metric, test.side) if p < ALPHA else "cannot tell"
 
 
-def _word(metric: Metric, side: int) -> Verdict:
+def _direction(metric: Metric, side: int) -> Verdict:
     if side == 0:
         return "cannot tell"
     if not metric.timing:
@@ -341,7 +281,7 @@ def _word(metric: Metric, side: int) -> Verdict:
     return "faster" if (side > 0) == metric.higher else "slower"
 
 
-def _no_figures(matches: Matches, metric: Metric) -> str:
+def _no_data(matches: Matches, metric: Metric) -> str:
     if metric is TIME and any(name in matches.compared for name in SAME_TARGET):
         return (
             "times to accuracy cannot be compared, the sides have different targets or protocols: "

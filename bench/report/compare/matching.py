@@ -1,66 +1,50 @@
-"""Cells of two sides that agree in everything but what is compared.
+"""Which cells of two sides match, what the sides differ in, and what the comparison leaves out.
 
-A field of a cell in which the sides have no value in common is what is compared: it is left out of
-the match. So are, cell by cell, recipe, batch size, versions, images, machine and torch where the
-sides have none in common. Commit and other software never take part; they are told.
-
-What the sides of a comparison differ in beside what it is about, and what it leaves out.
+A field of a cell in which the sides have no value in common is what is compared, so cells match
+without it. The same holds, cell by cell, for recipe, batch size, versions, images, machine and
+torch. Commit and other software are never matched; differences in them are listed.
 """
 
 import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from bench.cell import AXES, Cell
+from bench.cell import AXES, FIELDS, fields_of
 from bench.errors import UsageError
 from bench.record import Record
 from bench.report.compare.sides import Side
-from bench.report.rows import BUDGET, Key, differing_settings, grouped, settings
+from bench.report.rows import Key, differing_settings, grouped, settings
 from bench.report.sentences import listed
 from bench.report.statistics.intervals import Contrast, welch
 from bench.report.statistics.outcomes import Outcome
 from bench.text import count
 
-SOFT = ("recipe", "batch_size")  # fields of a cell that follow from its net and optimizer
-HARD = tuple(field.name for field in fields(Cell) if field.name not in SOFT)
-MOST_NAMES = 4
+SOFT = fields_of("recipe")  # fields of a cell that follow from its net and optimizer
+HARD = tuple(name for name in FIELDS if name not in SOFT)
+MAX_NAMES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """One cell on both sides.
+    """One cell on both sides."""
 
-    Args:
-        label: Its name without what is compared.
-        a: What side a gave.
-        b: What side b gave.
-    """
-
-    label: str
+    label: str  # its name without what is compared
     a: Outcome
     b: Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
-    """How the cells of two sides belong together.
+    """How the cells of two sides correspond."""
 
-    Args:
-        cells: The matched ones, by label.
-        compared: Fields of a cell in which the sides have nothing in common.
-        only_a: Labels of cells that side b lacks.
-        only_b: Labels of cells that side a lacks.
-        several: Labels of cells that could be matched in more than one way, which are left out.
-    """
-
-    cells: tuple[Match, ...]
-    compared: tuple[str, ...]
-    only_a: tuple[str, ...] = ()
+    cells: tuple[Match, ...]  # by label
+    compared: tuple[str, ...]  # fields of a cell in which the sides have nothing in common
+    only_a: tuple[str, ...] = ()  # labels of cells that side b lacks
     only_b: tuple[str, ...] = ()
-    several: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()  # labels of cells with more than one possible match: left out
 
 
 Pair = tuple[list[Key], list[Key]]
@@ -73,17 +57,19 @@ def match_sides(a: Side, b: Side) -> Matches:
         UsageError: The sides have no cell in common; the message says why.
     """
     runs_a, runs_b = grouped(a.records), grouped(b.records)
-    compared = _disjoint(HARD, [_hard(key) for key in runs_a], [_hard(key) for key in runs_b])
+    compared = _disjoint(
+        HARD, [_strict_fields(key) for key in runs_a], [_strict_fields(key) for key in runs_b]
+    )
     axes = [name for name in compared if name in AXES]
-    if len(axes) > 1 and not (a.chosen and b.chosen):
+    if len(axes) > 1 and not (a.selected and b.selected):
         raise UsageError(_differ_in(axes, list(runs_a), list(runs_b)))
     pairs: list[Pair] = []
     for together in _grouped(list(runs_a), list(runs_b), compared).values():
-        pairs += _by_soft(together)
+        pairs += _pair_loosely(together)
     matched = [pair for pair in pairs if len(pair[0]) == len(pair[1]) == 1]
-    several = [pair for pair in pairs if pair not in matched and pair[0] and pair[1]]
+    ambiguous = [pair for pair in pairs if pair not in matched and pair[0] and pair[1]]
     if not matched:
-        raise UsageError(_nothing(several, list(runs_a), list(runs_b)))
+        raise UsageError(_nothing(ambiguous, list(runs_a), list(runs_b)))
     names = labels([pair[0][0] for pair in matched], compared)
     cells = [
         Match(
@@ -99,8 +85,8 @@ def match_sides(a: Side, b: Side) -> Matches:
         compared=tuple(compared),
         only_a=tuple(sorted(everything[key] for pair in pairs if not pair[1] for key in pair[0])),
         only_b=tuple(sorted(everything[key] for pair in pairs if not pair[0] for key in pair[1])),
-        several=tuple(
-            sorted({everything[key] for pair in several for side in pair for key in side})
+        ambiguous=tuple(
+            sorted({everything[key] for pair in ambiguous for side in pair for key in side})
         ),
     )
 
@@ -109,12 +95,12 @@ def _by_seed(runs: Sequence[Record]) -> tuple[Record, ...]:
     return tuple(sorted(runs, key=lambda run: run.seed))
 
 
-def _hard(key: Key) -> dict[str, Hashable]:
+def _strict_fields(key: Key) -> dict[str, Hashable]:
     return {name: getattr(key.cell, name) for name in HARD}
 
 
-def soft(key: Key) -> dict[str, Hashable]:
-    """What may differ between the sides of one matched cell."""
+def loose_fields(key: Key) -> dict[str, Hashable]:
+    """Fields that may differ between the sides of a matched cell."""
     found: dict[str, Hashable] = {name: getattr(key.cell, name) for name in SOFT}
     found |= {f"{kind} version": number for kind, number in key.versions}
     return found | {"images": key.fingerprint, "machine": key.machine, "torch": key.torch}
@@ -125,7 +111,7 @@ def _disjoint(
     a: Sequence[Mapping[str, Hashable]],
     b: Sequence[Mapping[str, Hashable]],
 ) -> list[str]:
-    """The names whose values on one side are none of the other side's."""
+    """The names whose values on one side never occur on the other."""
     return [
         name
         for name in names
@@ -137,28 +123,30 @@ def _grouped(a: Sequence[Key], b: Sequence[Key], compared: Collection[str]) -> d
     found: dict[object, Pair] = defaultdict(lambda: ([], []))
     for place, keys in enumerate((a, b)):
         for key in keys:
-            rest = tuple(value for name, value in _hard(key).items() if name not in compared)
+            rest = tuple(
+                value for name, value in _strict_fields(key).items() if name not in compared
+            )
             found[rest][place].append(key)
     return found
 
 
-def _by_soft(pair: Pair) -> list[Pair]:
-    """Cells of one name and budget, told apart by what both sides have in common."""
+def _pair_loosely(pair: Pair) -> list[Pair]:
+    """Pairs up cells of one name and budget by the loose fields that both sides share."""
     if not (pair[0] and pair[1]):
         return [pair]
-    a, b = ([soft(key) for key in side] for side in pair)
+    a, b = ([loose_fields(key) for key in side] for side in pair)
     names = sorted({name for one in (*a, *b) for name in one})
     kept = [name for name in names if name not in _disjoint(names, a, b)]
     found: dict[object, Pair] = defaultdict(lambda: ([], []))
     for place, keys in enumerate(pair):
         for key in keys:
-            values = soft(key)
+            values = loose_fields(key)
             found[tuple(values.get(name) for name in kept)][place].append(key)
     return list(found.values())
 
 
 def labels(keys: Sequence[Key], compared: Collection[str]) -> dict[Key, str]:
-    """Names of cells without what is compared; those of equal names say what sets them apart."""
+    """Names of cells without what is compared; equal names are told apart in brackets."""
     axes = [axis for axis in AXES if axis not in compared] or list(AXES)
     same: dict[str, list[Key]] = defaultdict(list)
     for key in dict.fromkeys(keys):
@@ -180,46 +168,46 @@ def labels(keys: Sequence[Key], compared: Collection[str]) -> dict[Key, str]:
     return found
 
 
-def told(key: Key, name: str) -> str:
-    """The value of a field of a cell, as people read it."""
-    return key.parts()[name] if name in BUDGET else str(getattr(key.cell, name))
+def field_text(key: Key, name: str) -> str:
+    """The value of a cell's field, as shown."""
+    return key.parts()[name] if FIELDS[name].label else str(getattr(key.cell, name))
 
 
 def _differ_in(axes: Sequence[str], a: Sequence[Key], b: Sequence[Key]) -> str:
     said = "; ".join(
-        f"{axis}: {_listed(told(key, axis) for key in a)} against "
-        f"{_listed(told(key, axis) for key in b)}"
+        f"{axis}: {_listed(field_text(key, axis) for key in a)} against "
+        f"{_listed(field_text(key, axis) for key in b)}"
         for axis in axes
     )
     return (
-        f"the sides have no cell in common, they differ in {' and '.join(axes)} ({said}): choose "
-        "the cells of both with -a and -b if that is what you want to compare"
+        f"the sides have no cell in common, they differ in {' and '.join(axes)} ({said}): if you "
+        "want to compare these, choose the cells of each side with -a and -b"
     )
 
 
-def _nothing(several: Sequence[Pair], a: Sequence[Key], b: Sequence[Key]) -> str:
-    if not several:
+def _nothing(ambiguous: Sequence[Pair], a: Sequence[Key], b: Sequence[Key]) -> str:
+    if not ambiguous:
         names = _listed(key.cell.name for key in a), _listed(key.cell.name for key in b)
         return (
             f"the sides have no cell in common: a has {names[0]}, b has {names[1]}; `bench table` "
             "shows what each has"
         )
-    one = several[0]
+    one = ambiguous[0]
     sides = [(letter, keys) for letter, keys in zip("ab", one, strict=True) if len(keys) > 1]
     letter, keys = sides[0]
-    values = [{**_hard(key), **soft(key)} for key in keys]
+    values = [{**_strict_fields(key), **loose_fields(key)} for key in keys]
     names_of = [name for name in values[0] if len({value.get(name) for value in values}) > 1]
     shown = f"{names_of[0]}: {_listed(str(value.get(names_of[0])) for value in values)}"
     return (
         f"side {letter} has {len(keys)} cells where the other has {len(one['ba'.index(letter)])} "
-        f"({shown}): name one of them with -{letter}, or with a condition such as @machine="
+        f"({shown}): choose one of them with -{letter}, or name the folder of one group"
     )
 
 
 def _listed(values: Iterable[str]) -> str:
     found = sorted(set(values))
-    more = f" and {len(found) - MOST_NAMES} more" if len(found) > MOST_NAMES else ""
-    return ", ".join(found[:MOST_NAMES]) + more
+    more = f" and {len(found) - MAX_NAMES} more" if len(found) > MAX_NAMES else ""
+    return ", ".join(found[:MAX_NAMES]) + more
 
 
 ENVIRONMENT = {
@@ -237,8 +225,8 @@ def differences(matches: Matches) -> list[str]:
     found = [
         _change(
             name.replace("_", " "),
-            [told(cell.a.key, name) for cell in cells],
-            [told(cell.b.key, name) for cell in cells],
+            [field_text(cell.a.key, name) for cell in cells],
+            [field_text(cell.b.key, name) for cell in cells],
         )
         for name in matches.compared
     ]
@@ -270,7 +258,7 @@ def _values(values: Sequence[str]) -> str:
 
 
 def _known(runs: Sequence[Record], name: str) -> list[str]:
-    """Values of the environment; a run that never started knows none."""
+    """Values of the environment, of the runs that recorded it."""
     return [
         "none" if run.environment[name] is None else str(run.environment[name])
         for run in runs
@@ -284,10 +272,10 @@ def _commit(environment: dict[str, Any]) -> str:
 
 
 def _settings(cells: Sequence[Match]) -> Iterator[str]:
-    """Recipes, batch sizes, versions of entries and images that differ within matched cells."""
+    """Recipes, batch sizes, versions and images that differ within matched cells."""
     changes: dict[str, list[tuple[str, str]]] = {}
     for cell in cells:
-        a, b = (_told_soft(side) for side in (cell.a, cell.b))
+        a, b = (_loose_texts(side) for side in (cell.a, cell.b))
         for name in dict.fromkeys([*a, *b]):
             if a.get(name) != b.get(name):
                 pair = (a.get(name, "none"), b.get(name, "none"))
@@ -299,9 +287,9 @@ def _settings(cells: Sequence[Match]) -> Iterator[str]:
         yield said + where
 
 
-def _told_soft(outcome: Outcome) -> dict[str, str]:
-    values = soft(outcome.key)
-    for name in ("recipe", "machine", "torch"):  # the recipe is told by its parts, the rest above
+def _loose_texts(outcome: Outcome) -> dict[str, str]:
+    values = loose_fields(outcome.key)
+    for name in ("recipe", "machine", "torch"):  # the recipe is listed by part, the rest above
         values.pop(name)
     said = {name.replace("_", " "): str(value) for name, value in values.items()}
     said["images"] = said["images"][:8]
@@ -309,14 +297,14 @@ def _told_soft(outcome: Outcome) -> dict[str, str]:
 
 
 def left_out(matches: Matches) -> Iterator[str]:
-    """Cells and runs that the comparison has no figures of, a sentence each."""
+    """Cells and runs that the comparison leaves out, a sentence each."""
     for letter, names in (("a", matches.only_a), ("b", matches.only_b)):
         if names:
             yield f"Only on side {letter}: {count(len(names), 'cell')} ({listed(names)})."
-    if matches.several:
+    if matches.ambiguous:
         yield (
-            f"Left out, since one side has them in several ways: "
-            f"{count(len(matches.several), 'cell')} ({listed(matches.several)})."
+            f"Left out because they match more than one cell: "
+            f"{count(len(matches.ambiguous), 'cell')} ({listed(matches.ambiguous)})."
         )
     for letter, outcomes in zip("ab", _sides(matches.cells), strict=True):
         yield from _runs_left_out(letter, outcomes)
@@ -332,17 +320,17 @@ def _runs_left_out(letter: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
         most = max(kinds.values(), key=len)[0]
         more = " and others" if len(kinds) > 1 else ""
         yield (
-            f"Suspect timings on side {letter}, left out of every speed and time but not of the "
-            f"scores: {len(suspect)} of {count(good, 'run')} (as in: {most}{more})."
+            f"Suspect timings on side {letter}, excluded from speeds and times but not from "
+            f"scores: {len(suspect)} of {count(good, 'run')} (for example: {most}{more})."
         )
     failed = Counter(run.status for one in outcomes for run in one.runs if run not in one.good)
     if failed:
         said = ", ".join(f"{number} {status}" for status, number in sorted(failed.items()))
-        yield f"Runs on side {letter} that did not end well and have no figures: {said}."
+        yield f"Failed runs on side {letter}, which have no results: {said}."
 
 
-def apart_in_time(cells: Sequence[Match]) -> str:
-    """A warning where all runs of one side ended before those of the other began; else ""."""
+def separate_in_time(cells: Sequence[Match]) -> str:
+    """A warning if all runs of one side ended before those of the other began, else ""."""
     a, b = ([run for one in side for run in one.good] for side in _sides(cells))
     if not (a and b):
         return ""
@@ -351,25 +339,25 @@ def apart_in_time(cells: Sequence[Match]) -> str:
         if ended <= began:
             return (
                 f"All runs of side {names[0]} ended before side {names[1]} began ({ended[:16]}, "
-                f"{began[:16]}): a machine that became slower or faster meanwhile looks like a "
-                "difference; to rule that out, run the sides in turns."
+                f"{began[:16]}): if the machine became slower or faster in between, that looks "
+                "like a difference; to rule it out, alternate the runs of both sides."
             )
     return ""
 
 
-def ceilings(told: Sequence[tuple[Match, int]]) -> str:
-    """A note where the ceiling, the same net fed one cached batch, moved as images/s did; else "".
+def ceiling_note(moved: Sequence[tuple[Match, int]]) -> str:
+    """A note if the ceiling (the same net fed one cached batch) changed as images/s did, else "".
 
     Args:
-        told: Cells that are faster (1) or slower (-1).
+        moved: Cells that became faster (1) or slower (-1).
     """
-    moved = sum(_ceiling_side(match) == side for match, side in told)
-    if not moved:
+    number = sum(_ceiling_side(match) == side for match, side in moved)
+    if not number:
         return ""
     return (
-        f"In {moved} of {count(len(told), 'cell')} that became faster or slower the ceiling, the "
-        "same net without waiting for data, moved the same way: it is not the pipeline alone, but "
-        "the net, the software or the machine."
+        f"In {number} of {count(len(moved), 'cell')} that became faster or slower, the ceiling "
+        "(the same net without waiting for data) changed the same way: the cause is the net, the "
+        "software or the machine, not the pipeline alone."
     )
 
 

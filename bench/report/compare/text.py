@@ -1,6 +1,6 @@
-"""A comparison as text: for a terminal, as Markdown or as HTML.
+"""A comparison as text: for a terminal, as Markdown, or as JSON for machines.
 
-A comparison for machines. What is infinite, a missed target, or not known is null.
+In JSON, what is unknown or infinite (a missed target) is null.
 """
 
 import json
@@ -9,101 +9,19 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from bench.errors import UsageError
-from bench.report.compare.compare import METRICS, Comparison, Judgement, Row, Whole
+from bench.report.compare.compare import METRICS, Comparison, LimitResult, OverallRow, Row
 from bench.report.compare.statistics import CELLS_NEEDED, Sample
-from bench.report.render import Column, as_markdown, as_terminal, html, markdown
+from bench.report.render import Column, as_markdown, as_terminal, markdown
 from bench.report.sentences import points
 from bench.report.statistics.intervals import Interval
 from bench.report.statistics.outcomes import SEEDS_NEEDED, TIME, Metric
 from bench.text import count, printable
 from pipelines.catalog import unknown_name
 
-
-def as_json(found: Comparison) -> str:
-    """Sides, differences, a row for each matched cell, all cells together, limits and notes."""
-    plain = {
-        "a": found.a.name,
-        "b": found.b.name,
-        "metric": found.metric.name,
-        "differences": list(found.differences),
-        "cells": [_compare_json_row(row) for row in found.rows],
-        "all_cells": {name: _whole(whole) for name, whole in found.whole.items()},
-        "only_a": list(found.matches.only_a),
-        "only_b": list(found.matches.only_b),
-        "several": list(found.matches.several),
-        "notes": list(found.notes),
-        "fail_on": [
-            {
-                "limit": one.limit.text,
-                "broken": list(one.broken),
-                "judged": one.judged,
-                "too_few": one.too_few,
-            }
-            for one in found.judgements
-        ],
-    }
-    return json.dumps(plain, indent=1, allow_nan=False) + "\n"
-
-
-def _compare_json_row(row: Row) -> dict[str, object]:
-    return {
-        "cell": row.match.label,
-        "cell_a": row.match.a.cell.name,
-        "cell_b": row.match.b.cell.name,
-        "figures": {name: _sample(sample) for name, sample in row.samples.items()},
-        "p": row.p,
-        "verdict": row.verdict,
-    }
-
-
-def _sample(sample: Sample) -> dict[str, object]:
-    found: dict[str, object] = {
-        "seeds": list(sample.seeds),
-        "a": _known(sample.centre("a")),
-        "b": _known(sample.centre("b")),
-        "test": sample.method,
-    }
-    if sample.metric is TIME:
-        found["reached"] = list(sample.reached)
-    return found | _compare_json_estimate(sample.difference, sample.interval(), sample.metric)
-
-
-def _whole(whole: Whole) -> dict[str, object]:
-    overall = whole.overall
-    middle = math.nan if overall.middle is None else overall.middle
-    return {
-        "cells": len(overall.differences),
-        "cells_with_a_figure": len(overall.known),
-        **_compare_json_estimate(middle, overall.interval(), overall.metric),
-        "p": whole.test.p if whole.test else None,
-        "verdict": whole.verdict,
-    }
-
-
-def _compare_json_estimate(
-    middle: float, interval: Interval | None, metric: Metric
-) -> dict[str, object]:
-    """The ratio b / a, or the difference in points, with its bounds."""
-    name = "ratio" if metric.ratio else "points"
-    if metric.ratio:
-        interval = interval.as_ratio() if interval else None
-        middle = math.exp(middle) if math.isfinite(middle) else math.nan
-    return {
-        name: _known(middle),
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
-    }
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-Form = Literal["rich", "md", "json", "html"]
+Format = Literal["rich", "md", "json"]
 ABSENT = "-"
 BETTER = ("faster", "higher")
 HEADERS = {
@@ -128,9 +46,7 @@ SHOWN = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Page:
-    """What every form shows."""
-
+class _Table:
     title: str
     above: tuple[str, ...]
     columns: dict[str, Column]
@@ -139,60 +55,122 @@ class _Page:
     below: tuple[str, ...]
 
 
-def check_form(form: str) -> None:
-    """Refuses a form that there is none of.
+def check_format(form: str) -> None:
+    """Raises UsageError if the format is unknown."""
+    if form not in get_args(Format):
+        raise UsageError(unknown_name("format", form, list(get_args(Format))))
+
+
+def render(
+    comparison: Comparison, form: str, *, width: int | None = None, color: bool = False
+) -> str:
+    """The comparison as text; `width` and `color` are for the terminal.
 
     Raises:
-        UsageError: It is unknown.
+        UsageError: The format is unknown.
     """
-    if form not in get_args(Form):
-        raise UsageError(unknown_name("format", form, list(get_args(Form))))
-
-
-def render(found: Comparison, form: str, *, width: int | None = None, color: bool = False) -> str:
-    """The comparison as text.
-
-    Args:
-        found: What to show.
-        form: "rich" for a terminal, "md", "json" or "html".
-        width: Characters that "rich" may use; None for as many as it takes.
-        color: Whether "rich" may use bold and colours.
-
-    Raises:
-        UsageError: An unknown form.
-    """
-    check_form(form)
+    check_format(form)
     if form == "json":
-        return as_json(found)
-    page = _page(found)
+        return json.dumps(_as_json(comparison), indent=1, allow_nan=False) + "\n"
+    page = _table(comparison)
     table = (page.columns, page.cells, page.best)
     if form == "md":
-        shown = markdown(page.title, *table, notes=page.above)
-        return "\n".join([shown, *(as_markdown(line, in_cell=False) + "\n" for line in page.below)])
-    if form == "html":
-        return html(page.title, page.above, *table) + "".join(
-            f"<p>{escape(line)}</p>\n" for line in page.below
-        )
+        text = markdown(page.title, *table, notes=page.above)
+        return "\n".join([text, *(as_markdown(line, in_cell=False) + "\n" for line in page.below)])
     drawn = as_terminal("", *table, notes=page.below, width=width, color=color)
     head = [page.title, *page.above]
     lines = [part for line in head for part in (textwrap.wrap(line, width) if width else [line])]
     return "\n".join(lines) + "\n" + drawn.lstrip("\n")
 
 
-def _page(found: Comparison) -> _Page:
-    names = [metric.name for metric in METRICS if any(metric.name in r.samples for r in found.rows)]
-    texts = [*(_row(row, found.metric, names) for row in found.rows), *_whole_row(found, names)]
-    columns = _columns(found.metric, names)
-    verdicts = [text["verdict"] for text in texts]
+def _as_json(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "a": comparison.a.name,
+        "b": comparison.b.name,
+        "metric": comparison.metric.name,
+        "differences": list(comparison.differences),
+        "cells": [
+            {
+                "cell": row.match.label,
+                "cell_a": row.match.a.cell.name,
+                "cell_b": row.match.b.cell.name,
+                "figures": {name: _sample_as_json(each) for name, each in row.samples.items()},
+                "p": row.p,
+                "verdict": row.verdict,
+            }
+            for row in comparison.rows
+        ],
+        "all_cells": {name: _overall_as_json(row) for name, row in comparison.overall.items()},
+        "only_a": list(comparison.matches.only_a),
+        "only_b": list(comparison.matches.only_b),
+        "several": list(comparison.matches.ambiguous),
+        "notes": list(comparison.notes),
+        "fail_on": [
+            {
+                "limit": result.limit.text,
+                "broken": list(result.broken),
+                "judged": result.tested,
+                "too_few": result.too_few,
+            }
+            for result in comparison.limits
+        ],
+    }
+
+
+def _sample_as_json(sample: Sample) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "seeds": list(sample.seeds),
+        "a": _finite(sample.centre("a")),
+        "b": _finite(sample.centre("b")),
+        "test": sample.method,
+    }
+    if sample.metric is TIME:
+        fields["reached"] = list(sample.reached)
+    return fields | _estimate_as_json(sample.difference, sample.interval(), sample.metric)
+
+
+def _overall_as_json(row: OverallRow) -> dict[str, Any]:
+    overall = row.overall
+    middle = math.nan if overall.middle is None else overall.middle
+    return {
+        "cells": len(overall.differences),
+        "cells_with_a_figure": len(overall.known),
+        **_estimate_as_json(middle, overall.interval(), overall.metric),
+        "p": row.test.p if row.test else None,
+        "verdict": row.verdict,
+    }
+
+
+def _estimate_as_json(middle: float, interval: Interval | None, metric: Metric) -> dict[str, Any]:
+    """The ratio b / a, or the difference in points, with its bounds."""
+    if metric.ratio:
+        interval = interval.as_ratio() if interval else None
+        middle = math.exp(middle) if math.isfinite(middle) else math.nan
+    return {
+        "ratio" if metric.ratio else "points": _finite(middle),
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _table(comparison: Comparison) -> _Table:
+    rows, metric = comparison.rows, comparison.metric
+    names = [each.name for each in METRICS if any(each.name in row.samples for row in rows)]
+    texts = [*(_row(row, metric, names) for row in rows), *_overall_texts(comparison, names)]
+    columns = _columns(metric, names)
     best = {name: set[int]() for name in columns}
-    best["verdict"] = {place for place, verdict in enumerate(verdicts) if verdict in BETTER}
-    return _Page(
-        title=f"b against a: {found.metric.label}",
-        above=tuple(_above(found)),
+    best["verdict"] = {at for at, text in enumerate(texts) if text["verdict"] in BETTER}
+    return _Table(
+        title=f"b against a: {metric.label}",
+        above=tuple(_above(comparison)),
         columns=columns,
         cells={name: [text[name] for text in texts] for name in columns},
         best=best,
-        below=tuple(_below(found)),
+        below=tuple(_below(comparison)),
     )
 
 
@@ -221,11 +199,11 @@ def _row(row: Row, metric: Metric, names: list[str]) -> dict[str, str]:
         "seeds": f"{seeds[0]}, {seeds[1]}",
         "a": _centre(sample, "a"),
         "b": _centre(sample, "b"),
-        "p": _chance(row.p),
+        "p": _p(row.p),
         "verdict": row.verdict,
     }
     return texts | {
-        name: _figure(row.samples[name]) if name in row.samples else ABSENT for name in names
+        name: _sample_text(row.samples[name]) if name in row.samples else ABSENT for name in names
     }
 
 
@@ -237,13 +215,13 @@ def _centre(sample: Sample | None, letter: Literal["a", "b"]) -> str:
     return "not reached" if math.isinf(value) else f"{value:,.{digits}f}"
 
 
-def _chance(p: float | None) -> str:
+def _p(p: float | None) -> str:
     if p is None:
         return ABSENT
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
-def _figure(sample: Sample) -> str:
+def _sample_text(sample: Sample) -> str:
     if sample.method == "Mann-Whitney":
         a, b = sample.reached
         return f"reached {a}/{sample.seeds[0]}, {b}/{sample.seeds[1]}"
@@ -259,79 +237,81 @@ def _estimate(middle: float, interval: Interval | None, metric: Metric) -> str:
     return text + (f" ({points(interval.low)} to {points(interval.high)})" if interval else "")
 
 
-def _whole_row(found: Comparison, names: list[str]) -> Iterator[dict[str, str]]:
-    """All cells together, where there are two or more."""
-    whole = found.whole.get(found.metric.name)
-    if whole is None:
+def _overall_texts(comparison: Comparison, names: list[str]) -> Iterator[dict[str, str]]:
+    """The row of all cells together, if there are two or more."""
+    row = comparison.overall.get(comparison.metric.name)
+    if row is None:
         return
+    estimates = {name: _overall_estimate(comparison.overall.get(name)) for name in names}
     yield {
-        "cell": f"all {len(whole.overall.differences)} cells",
+        "cell": f"all {len(row.overall.differences)} cells",
         "seeds": "",
         "a": "",
         "b": "",
-        "p": _chance(whole.test.p if whole.test else None),
-        "verdict": whole.verdict,
-    } | {
-        name: _whole_figure(found.whole[name]) if name in found.whole else ABSENT for name in names
+        "p": _p(row.test.p if row.test else None),
+        "verdict": row.verdict,
+        **estimates,
     }
 
 
-def _whole_figure(whole: Whole) -> str:
-    overall = whole.overall
-    if overall.middle is None:
+def _overall_estimate(row: OverallRow | None) -> str:
+    if row is None or row.overall.middle is None:
         return ABSENT
-    text = _estimate(overall.middle, overall.interval(), overall.metric)
+    overall = row.overall
+    text = _estimate(row.overall.middle, overall.interval(), overall.metric)
     missed = len(overall.differences) - len(overall.known)
     return f"{text} in {len(overall.known)} of {len(overall.differences)}" if missed else text
 
 
-def _above(found: Comparison) -> Iterator[str]:
+def _above(comparison: Comparison) -> Iterator[str]:
+    matches = [row.match for row in comparison.rows]
     for letter, side, outcomes in (
-        ("a", found.a, [row.match.a for row in found.rows]),
-        ("b", found.b, [row.match.b for row in found.rows]),
+        ("a", comparison.a, [match.a for match in matches]),
+        ("b", comparison.b, [match.b for match in matches]),
     ):
         runs = sum(len(outcome.good) for outcome in outcomes)
         cells = count(len(outcomes), "matched cell")
         yield f"{letter}: {printable(side.name)}, {count(runs, 'run')} of {cells}"
-    if found.differences:
-        yield f"The sides differ in {'; '.join(found.differences)}."
+    if comparison.differences:
+        yield f"The sides differ in {'; '.join(comparison.differences)}."
     else:
-        yield "The sides differ in nothing that the records tell of."
+        yield "The records of both sides differ in nothing but their seeds and results."
 
 
-def _below(found: Comparison) -> Iterator[str]:
-    verdicts = Counter(row.verdict for row in found.rows)
-    said = ", ".join(f"{verdict} in {number}" for verdict, number in verdicts.most_common())
-    yield f"Verdicts on {found.metric.label} of b against a, by cell: {said}."
-    yield from _how(found)
-    yield from found.notes
-    for judgement in found.judgements:
-        yield _judged(judgement)
+def _below(comparison: Comparison) -> Iterator[str]:
+    verdicts = Counter(row.verdict for row in comparison.rows)
+    counts = ", ".join(f"{verdict} in {number}" for verdict, number in verdicts.most_common())
+    yield f"Verdicts on {comparison.metric.label} of b against a, by cell: {counts}."
+    yield from _method(comparison)
+    yield from comparison.notes
+    for result in comparison.limits:
+        yield _limit_text(result)
 
 
-def _how(found: Comparison) -> Iterator[str]:
-    tested = [row.samples[found.metric.name] for row in found.rows if row.p is not None]
+def _method(comparison: Comparison) -> Iterator[str]:
+    name = comparison.metric.name
+    tested = [row.samples[name] for row in comparison.rows if row.p is not None]
     methods = ", ".join(sorted({sample.method for sample in tested}))
     cells = count(len(tested), "cell")
     yield (
-        "Ratios are b / a, of geometric means; scores differ in points of a percent. In brackets: "
-        "95 % intervals, each by itself."
+        "Ratios are b / a of geometric means; scores differ in percentage points. In brackets: "
+        "95 % confidence intervals, not corrected for their number."
         + (f" p and verdicts: {methods}, Holm's correction for {cells}." if tested else "")
     )
-    if any(row.verdict == "too few seeds" for row in found.rows):
+    if any(row.verdict == "too few seeds" for row in comparison.rows):
         yield (
             f"A claim about a cell needs {SEEDS_NEEDED} seeds on each side "
-            f"(--seeds {SEEDS_NEEDED}), one about all cells {CELLS_NEEDED} cells."
+            f"(--seeds {SEEDS_NEEDED}), a claim about all cells needs {CELLS_NEEDED} cells."
         )
-    if found.metric.name in found.whole:
-        yield "All cells: the mean over cells, each weighing the same; its interval is over cells."
+    if name in comparison.overall:
+        yield "All cells: the unweighted mean over cells; its interval is over cells."
 
 
-def _judged(one: Judgement) -> str:
-    head = f"--fail-on {one.limit.text}: "
-    too_few = f"; {one.too_few} with too few seeds to judge" if one.too_few else ""
-    if one.broken:
-        return f"{head}broken by {', '.join(one.broken)}{too_few}."
-    if not one.judged:
+def _limit_text(result: LimitResult) -> str:
+    head = f"--fail-on {result.limit.text}: "
+    too_few = f"; {result.too_few} with too few seeds to judge" if result.too_few else ""
+    if result.broken:
+        return f"{head}broken by {', '.join(result.broken)}{too_few}."
+    if not result.tested:
         return f"{head}cannot be judged{too_few}."
-    return f"{head}not broken, {count(one.judged, 'test')} of it{too_few}."
+    return f"{head}not broken in {count(result.tested, 'test')}{too_few}."

@@ -1,7 +1,4 @@
-"""`bench compare` on made records: what is planted is told, and nothing else; misses count.
-
-`--fail-on`: a limit is broken only by what is worse by more than it says.
-"""
+"""Comparisons of made records: a planted difference is found and nothing else; misses count."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +14,14 @@ from scipy import stats
 from bench.errors import UsageError
 from bench.recipe import Recipe
 from bench.record import Record
-from bench.report.compare.compare import METRICS, OVERALL, Comparison, Judgement, compared, limit
+from bench.report.compare.compare import (
+    ALL_CELLS,
+    METRICS,
+    Comparison,
+    LimitResult,
+    compare,
+    parse_limit,
+)
 from bench.report.compare.matching import match_sides
 from bench.report.compare.sides import Side
 from bench.report.compare.statistics import Overall, Sample, mann_whitney, student_test
@@ -30,14 +34,14 @@ NETS = ("cnn2", "cnn4", "resnet18")
 FIGURES = st.lists(st.integers(-30, 30).map(lambda n: n / 10), min_size=2, max_size=9)
 
 
-def side(name: str, records: Sequence[Record], chosen: bool = False) -> Side:
-    return Side(name=name, records=tuple(records), chosen=chosen)
+def side(name: str, records: Sequence[Record], selected: bool = False) -> Side:
+    return Side(name=name, records=tuple(records), selected=selected)
 
 
 def against(
     a: Sequence[Record], b: Sequence[Record], metric: Metric = SPEED, **options: Any
 ) -> Comparison:
-    return compared(side("before", a, **options), side("after", b, **options), metric)
+    return compare(side("before", a, **options), side("after", b, **options), metric)
 
 
 def grid(draw: int, planted: Any = lambda **_: {}, **options: Any) -> list[Record]:
@@ -100,7 +104,7 @@ def test_train_time_is_that_of_the_clock() -> None:
 def test_fewer_than_five_seeds_claim_nothing(seeds: int) -> None:
     found = against(grid(0, seeds=seeds), grid(1, cnn4_is_slower, seeds=5))
     assert set(verdicts(found).values()) == {"too few seeds"}
-    assert found.whole["images_per_s"].verdict == "too few cells"
+    assert found.overall["images_per_s"].verdict == "too few cells"
 
 
 def test_alarms_are_as_rare_and_changes_found_as_often_as_documented() -> None:
@@ -124,12 +128,12 @@ def test_all_cells_together_are_told_by_cells_not_by_seeds() -> None:
     """Cells that differ each in their own way say little, however many seeds each has."""
     rng = np.random.default_rng(0)
     nets = [f"net{n}" for n in range(6)]
-    whole = against(grid(0, architecture=nets), grid(1, architecture=nets)).whole["images_per_s"]
+    whole = against(grid(0, architecture=nets), grid(1, architecture=nets)).overall["images_per_s"]
     assert len(whole.overall.differences) == 6  # of 60 runs
     tried = [Overall(metric=SPEED, differences=tuple(rng.normal(0, 0.2, 6))) for _ in range(1000)]
     assert 30 <= sum(one.test().p < 0.05 for one in tried) <= 70
     one = against(grid(0, architecture=nets, seeds=1), grid(1, lambda **_: {"images_per_s": 900.0},
-                  architecture=nets, seeds=1)).whole["images_per_s"]  # fmt: skip
+                  architecture=nets, seeds=1)).overall["images_per_s"]  # fmt: skip
     assert one.verdict == "slower"
     interval = one.overall.interval()
     assert interval is not None
@@ -157,7 +161,7 @@ def test_suspect_timings_are_left_out_of_speeds_and_said() -> None:
     found = against(grid(0), marked)
     assert set(verdicts(found).values()) == {"too few seeds"}
     assert set(verdicts(against(grid(0), marked, ACCURACY)).values()) == {"higher"}
-    assert any("3 of 15 runs (as in: throttled)" in note for note in found.notes)
+    assert any("3 of 15 runs (for example: throttled)" in note for note in found.notes)
     with pytest.raises(UsageError, match="15 of 30 runs have suspect timings"):
         against(grid(0), [replace(one, timing_suspect=("throttled",)) for one in grid(1)])
 
@@ -168,8 +172,8 @@ def test_runs_that_failed_are_counted_on_their_side() -> None:
         for seed in range(5)
     ]]  # fmt: skip
     found = against(grid(0, architecture=("cnn2", "cnn4")), broken)
-    assert verdicts(found) == {"cnn2": "cannot tell", "cnn4": "no figures"}
-    assert "Runs on side b that did not end well and have no figures: 5 oom." in found.notes
+    assert verdicts(found) == {"cnn2": "cannot tell", "cnn4": "no data"}
+    assert "Failed runs on side b, which have no results: 5 oom." in found.notes
 
 
 def test_what_is_compared_is_left_out_of_the_match() -> None:
@@ -228,7 +232,7 @@ def test_cells_that_agree_in_nothing_need_to_be_meant() -> None:
         UsageError, match=r"differ in architecture and pipeline \(architecture: cnn2"
     ):
         against(a, b)
-    assert against(a, b, chosen=True).differences == (
+    assert against(a, b, selected=True).differences == (
         "architecture: cnn2 -> vit", "pipeline: native -> kornia",
     )  # fmt: skip
 
@@ -241,7 +245,7 @@ def test_a_cell_that_has_two_of_what_is_compared_is_refused_or_left_out() -> Non
     found = against(a, [*grid(1, pipeline=("kornia",)), *one_too_many])
     assert list(verdicts(found)) == ["cnn2", "resnet18"]
     assert any(
-        note.startswith("Left out, since one side has them in several") for note in found.notes
+        note.startswith("Left out because they match more than one cell") for note in found.notes
     )
 
 
@@ -275,7 +279,7 @@ def with_ceilings(records: Sequence[Record], share: float) -> list[Record]:
 
 def test_a_ceiling_that_moved_too_is_told() -> None:
     a, b = with_ceilings(grid(0), 1.0), grid(1, cnn4_is_slower)
-    said = "In 1 of 1 cell that became faster or slower the ceiling"
+    said = "In 1 of 1 cell that became faster or slower, the ceiling"
     assert any(said in note for note in against(a, with_ceilings(b, 0.8)).notes)
     for share in (1.0, 1.2):
         assert not any("ceiling" in note for note in against(a, with_ceilings(b, share)).notes)
@@ -365,9 +369,9 @@ def compare_gate_grid(
     )  # fmt: skip
 
 
-def judged(text: str, a: list[Record], b: list[Record], metric: Metric = SPEED) -> Judgement:
+def judged(text: str, a: list[Record], b: list[Record], metric: Metric = SPEED) -> LimitResult:
     sides = (Side(name=name, records=tuple(some)) for name, some in (("a", a), ("b", b)))
-    (found,) = compared(*sides, metric, [limit(text, metric)]).judgements
+    (found,) = compare(*sides, metric, [parse_limit(text, metric)]).limits
     return found
 
 
@@ -385,7 +389,7 @@ def judged(text: str, a: list[Record], b: list[Record], metric: Metric = SPEED) 
     ],
 )
 def test_limits_are_read(text: str, metric: Metric, looked_at: Metric, null: float) -> None:
-    found = limit(text, metric)
+    found = parse_limit(text, metric)
     assert (found.metric, found.null) == (looked_at, pytest.approx(null))
 
 
@@ -395,9 +399,9 @@ def test_limits_are_read(text: str, metric: Metric, looked_at: Metric, null: flo
 )  # fmt: skip
 def test_malformed_limits_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is malformed: write slower:3%"):
-        limit(text, SPEED)
+        parse_limit(text, SPEED)
     with pytest.raises(UsageError, match="cannot fall by 100 %"):
-        limit("slower:100%", SPEED)
+        parse_limit("slower:100%", SPEED)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +409,7 @@ def test_malformed_limits_are_refused(text: str) -> None:
 )
 def test_slower_by_more_than_the_limit_breaks_it(speed: float, broken: int) -> None:
     found = judged("slower:3%", compare_gate_grid(0), compare_gate_grid(1, images_per_s=speed))
-    assert (len(found.broken), found.judged, found.too_few) == (broken, 2, 0)
+    assert (len(found.broken), found.tested, found.too_few) == (broken, 2, 0)
 
 
 def test_a_difference_that_is_told_may_be_within_the_limit() -> None:
@@ -432,16 +436,16 @@ def test_too_few_seeds_break_nothing_but_enough_cells_do() -> None:
         compare_gate_grid(0, seeds=2),
         compare_gate_grid(1, seeds=2, images_per_s=500.0),
     )
-    assert (few.broken, few.judged, few.too_few) == ((), 0, 2)
+    assert (few.broken, few.tested, few.too_few) == ((), 0, 2)
     nets = [f"net{n}" for n in range(6)]
     found = judged(
         "slower:3%",
         compare_gate_grid(0, 1, nets),
         compare_gate_grid(1, 1, nets, images_per_s=900.0),
     )
-    assert found.broken == (OVERALL,)
+    assert found.broken == (ALL_CELLS,)
     a, b = compare_gate_grid(0, 1, nets), compare_gate_grid(1, 1, nets, images_per_s=975.0)
-    assert judged("slower:0%", a, b).broken == (OVERALL,)
+    assert judged("slower:0%", a, b).broken == (ALL_CELLS,)
     assert judged("slower:5%", a, b).broken == ()
 
 
