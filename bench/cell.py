@@ -1,9 +1,13 @@
-"""A cell: one point of a grid, with everything that can change what a run gives."""
+"""A cell: one point of a grid, with everything that can change the outcome of a run.
+
+`FIELDS` says once how the suite treats each field of `Cell`. Tables, figures, comparisons,
+TensorBoard, `--set` and the options of `bench run` read it and keep no lists of their own.
+"""
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,12 +19,14 @@ Precision = Literal["fp32", "bf16"]
 Version = int | str
 EVAL_VIEWS = (1, 2, 6)
 OF = " of "  # between an entry's version and where it comes from
-AXES = ("architecture", "optimizer", "augmentation", "pipeline")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One point of a grid.
+
+    A new field stands last, has a default, and a line in `FIELDS`. At its default it is not part of
+    a run's id, so that old records keep theirs.
 
     Args:
         architecture: Entry name.
@@ -34,16 +40,16 @@ class Cell:
         batch_size: Images per step; never changed behind the user's back.
         width: Channel multiplier of the net.
         train_images: Training images used at most, a stratified part; None for all.
-        validation_images: Likewise.
-        test_images: Likewise.
+        validation_images: The same for validation images.
+        test_images: The same for test images.
         precision: "bf16" is automatic mixed precision.
         compile: Whether the net runs under torch.compile.
         target_accuracy: Validation accuracy that time to accuracy refers to.
+        protocol: "validation" holds out a part of the training set; "speedrun" trains on all of
+            it and evaluates the test set once at the end, as the speed records do.
         eval_views: Views of each test image that are averaged: 1 (as it is), 2 (and mirrored) or 6
             (and both moved by a pixel up-left and down-right, weighing as much as the first two).
-        recipe: What the optimizer is set to; None for its own defaults, as in old records.
-        protocol: "validation" holds out a part of the training set; "speedrun" trains on all of
-            it and looks at the test set at the end only, as the speed records do.
+        recipe: Settings of the optimizer; None for its own defaults, as in old records.
     """
 
     architecture: str
@@ -82,15 +88,23 @@ class Cell:
 
     @property
     def holds_out(self) -> bool:
-        """Whether there are validation images, by which alone a target is seen to be reached."""
+        """Whether there are validation images, which a target accuracy needs."""
         return self.protocol == "validation"
 
     @property
     def identity(self) -> "Cell":
-        """Without what people wrote down about its recipe, which changes no outcome."""
+        """The cell without the origin of its recipe, which changes no outcome."""
         if self.recipe is None:
             return self
         return replace(self, recipe=replace(self.recipe, origin=""))
+
+    def without(self, *names: str) -> "Cell":
+        """The cell with these fields at a neutral value, to group cells that differ in them."""
+        return replace(self, **{name: _NEUTRAL[name] for name in names})
+
+    def labels(self) -> dict[str, str]:
+        """The fields that have a label, as people read them: "16 epochs"."""
+        return {name: info.text(getattr(self, name)) for name, info in FIELDS.items() if info.label}
 
     @property
     def name(self) -> str:
@@ -104,6 +118,101 @@ class Cell:
             return ""
         parts = (self.architecture, self.width, self.batch_size, self.precision, self.source)
         return "/".join(map(str, (*parts, self.device)))
+
+
+Role = Literal["axis", "condition", "budget", "net", "recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldInfo:
+    """How the suite treats a field of the cell.
+
+    Args:
+        role: Which cells that differ in the field may stand together:
+            "axis": all; it is what a grid crosses and means are taken over;
+            "condition": none, neither in a mean nor in a figure;
+            "budget": in a figure, if they have different names, but not in a mean;
+            "net": in figures and means, as the value belongs to the net;
+            "recipe": as "net", and also where two nets or optimizers are compared.
+        label: Format of the value as people read it; "" if it is shown in another way.
+        title: Place in the title of a table; 0 for a field that titles leave out.
+        quiet: Whether a title or description leaves out the default value.
+        hparam: Whether TensorBoard and the HTML page list it among the settings of a run.
+        settable: The type that `--set` takes for it; None if it takes none.
+        option: The attribute of `RunOptions` that sets it in every cell of a grid.
+    """
+
+    role: Role
+    label: str = ""
+    title: int = 0
+    quiet: bool = False
+    hparam: bool = True
+    settable: type | None = None
+    option: str = ""
+
+    def text(self, value: object) -> str:
+        """A value with its label: "16 epochs", "compile off"."""
+        return self.label.format(value if isinstance(value, float) else plain_text(value))
+
+
+FIELDS: dict[str, FieldInfo] = {
+    "architecture": FieldInfo(role="axis"),
+    "optimizer": FieldInfo(role="axis"),
+    "augmentation": FieldInfo(role="axis"),
+    "pipeline": FieldInfo(role="axis"),
+    "source": FieldInfo(role="condition", label="{}", title=2),
+    "scale": FieldInfo(role="condition", label="{} scale", title=1),
+    "device": FieldInfo(role="condition", label="{}"),
+    "epochs": FieldInfo(role="budget", label="{} epochs", title=4, option="epochs"),
+    "batch_size": FieldInfo(role="recipe", label="batch {}", settable=int),
+    "width": FieldInfo(role="net", label="width {:g}", settable=float),
+    "train_images": FieldInfo(role="budget", label="{} images", hparam=False),
+    "validation_images": FieldInfo(role="budget", label="{} validation images", hparam=False),
+    "test_images": FieldInfo(role="budget", label="{} test images", hparam=False),
+    "precision": FieldInfo(role="budget", label="{}", title=5, option="precision"),
+    "compile": FieldInfo(role="budget", label="compile {}", title=6, option="compile"),
+    "target_accuracy": FieldInfo(
+        role="condition", label="target {:.1%} validation accuracy", title=3, option="target"
+    ),
+    "protocol": FieldInfo(role="condition", label="{} protocol", title=7),
+    "eval_views": FieldInfo(
+        role="condition",
+        label="{} views of each image",
+        title=8,
+        quiet=True,
+        hparam=False,
+        settable=int,
+    ),
+    "recipe": FieldInfo(role="recipe", hparam=False),
+}
+# How many fields the first records had; `Run.id` leaves out later ones at their default.
+FIRST_CELL_FIELDS = 19
+FIRST_RECIPE_FIELDS = 11
+_DEFAULTS = {one.name: one.default for one in fields(Cell) if one.default is not MISSING}
+_NEUTRAL = {**dict.fromkeys(FIELDS, ""), "epochs": 1, "batch_size": 1, **_DEFAULTS}
+
+
+def fields_of(*roles: Role) -> tuple[str, ...]:
+    """Names of the cell's fields that have one of these roles."""
+    return tuple(name for name, info in FIELDS.items() if info.role in roles)
+
+
+def plain_text(value: object) -> str:
+    """The value of a field without a label: "on", "all", "0.5"."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return "all"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def is_default(name: str, value: object) -> bool:
+    """Whether a field of a cell has its default value."""
+    return name in _DEFAULTS and bool(_DEFAULTS[name] == value)
+
+
+AXES = fields_of("axis")
+HPARAMS = tuple(name for name, info in FIELDS.items() if info.hparam)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,15 +234,21 @@ class Run:
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits over every field that can change the outcome."""
-        canonical = msgspec.json.encode(
-            replace(self, cell=self.cell.identity), order="deterministic"
-        )
+        """16 hexadecimal digits over every field that can change the outcome.
+
+        Fields that were added after the first records are left out at their default, so that an
+        old record and a new run of the same cell have the same id.
+        """
+        plain = msgspec.to_builtins(replace(self, cell=self.cell.identity), order="deterministic")
+        plain["cell"] = cell = _without_new_defaults(self.cell, plain["cell"])
+        if self.cell.recipe is not None:
+            cell["recipe"] = _without_new_defaults(self.cell.recipe, cell["recipe"])
+        canonical = msgspec.json.encode(plain)
         return hashlib.sha256(canonical).hexdigest()[:16]
 
     @property
     def plugins(self) -> tuple[str, ...]:
-        """Where its entries come from, "mine.py 0123456789abcdef"; none of the suite's own."""
+        """Origins of its entries from outside the suite: "mine.py 0123456789abcdef"."""
         return plugins_of(self.versions)
 
     @property
@@ -161,3 +276,10 @@ def plugins_of(versions: Mapping[str, Version]) -> tuple[str, ...]:
     """The origins of entries from outside, by their versions."""
     said = {version.partition(OF)[2] for version in versions.values() if isinstance(version, str)}
     return tuple(sorted(said))
+
+
+def _without_new_defaults(entry: Cell | Recipe, plain: dict[str, Any]) -> dict[str, Any]:
+    """`plain` without fields at their default that the first records did not have."""
+    first = FIRST_CELL_FIELDS if isinstance(entry, Cell) else FIRST_RECIPE_FIELDS
+    new = {one.name for one in fields(entry)[first:] if getattr(entry, one.name) == one.default}
+    return {name: value for name, value in plain.items() if name not in new}

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.cell import Cell
+from bench.cell import Cell, fields_of
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import LAUNCHED, Record
 from bench.report.sentences import against, code, listed, percent
@@ -258,12 +258,11 @@ def _others(number: int) -> str:
 
 
 def _several_recipes(good: Sequence[Outcome]) -> list[str]:
-    recipes: dict[tuple[str, ...], set[object]] = defaultdict(set)
+    recipes: dict[Cell, set[object]] = defaultdict(set)
     for outcome in good:
         cell = outcome.cell
-        place = (cell.name, str(cell.epochs), str(cell.width), str(cell.train_images))
-        recipes[place].add((cell.recipe, cell.batch_size))
-    return sorted({place[0] for place, found in recipes.items() if len(found) > 1})
+        recipes[cell.without(*fields_of("recipe"))].add((cell.recipe, cell.batch_size))
+    return sorted({cell.name for cell, found in recipes.items() if len(found) > 1})
 
 
 def _suspect(good: Sequence[Outcome]) -> Iterator[str]:

@@ -15,27 +15,14 @@ from typing import Any
 
 import pandas as pd
 
-from bench.cell import AXES
+from bench.cell import AXES, fields_of
 from bench.record import RecordT
 from bench.report.matrix import GROUP, MEASURES, bound_by, sort
 from bench.report.render import ABSENT, COLUMNS, Column, TableError, shown
 from bench.report.rows import grouped
 from pipelines.catalog import unknown_name
 
-FOOTING = (
-    "source",
-    "scale",
-    "device",
-    "epochs",
-    "train_images",
-    "validation_images",
-    "test_images",
-    "precision",
-    "compile",
-    "target_accuracy",
-    "protocol",
-    "eval_views",
-)
+FOOTING = fields_of("condition", "budget")  # fields that agree in all cells of a mean
 Cells = dict[tuple[str, ...], list[dict[str, Any]]]
 NAMED = 4  # reasons and differences that are named; the rest is counted
 

@@ -11,37 +11,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bench.cell import Cell, Version, number_of, plugins_of
+from bench.cell import FIELDS, Cell, Version, is_default, number_of, plugins_of
 from bench.record import RecordSummary, RecordT
 
-TITLE: tuple[str, ...] = (
+_TITLE = (
     "machine",
-    "scale",
-    "source",
-    "target_accuracy",
-    "epochs",
-    "precision",
-    "compile",
-    "protocol",
-    "eval_views",
+    *sorted((name for name in FIELDS if FIELDS[name].title), key=lambda name: FIELDS[name].title),
     "torch",
 )
-BUDGET = {
-    "epochs": "{} epochs",
-    "batch_size": "batch {}",
-    "width": "width {:g}",
-    "train_images": "{} images",
-    "validation_images": "{} validation images",
-    "test_images": "{} test images",
-    "precision": "{}",
-    "compile": "compile {}",
-    "target_accuracy": "target {:.1%} validation accuracy",
-    "protocol": "{} protocol",
-    "eval_views": "{} views of each image",
-    "device": "{}",
-    "source": "{}",
-    "scale": "{} scale",
-}
 
 
 _Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
@@ -59,9 +36,7 @@ class Key:
 
     def parts(self) -> dict[str, str]:
         """What may differ between the rows of one table beside the axes, as people read it."""
-        parts = {
-            name: form.format(_word(getattr(self.cell, name))) for name, form in BUDGET.items()
-        }
+        parts = self.cell.labels()
         parts["epochs"] = "1 epoch" if self.cell.epochs == 1 else parts["epochs"]
         if not self.cell.holds_out:
             parts["target_accuracy"] = ""
@@ -132,18 +107,11 @@ def budgets(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
         for name, text in key.parts().items():
             values[name].add(text)
     differing = [name for name, texts in values.items() if len(texts) > 1]
-    shown = TITLE
-    first = keys[0].parts()
-    if first["eval_views"] == BUDGET["eval_views"].format(1):
-        shown = tuple(name for name in shown if name != "eval_views")
-    common = [first[name] for name in shown if name not in differing and first[name]]
+    cell, first = keys[0].cell, keys[0].parts()
+    quiet = {name for name, info in FIELDS.items() if info.quiet}
+    quiet = {name for name in quiet if is_default(name, getattr(cell, name))}
+    common = [first[name] for name in _TITLE if name not in {*differing, *quiet} and first[name]]
     return common, differing
-
-
-def _word(value: object) -> object:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "all" if value is None else value
 
 
 def differing_settings(cells: Sequence[Cell]) -> dict[Cell, list[str]]:

@@ -11,24 +11,26 @@ The command that the page offers to train a run again.
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from bench.cell import Cell
+from bench.cell import FIELDS, Cell, is_default, plugins_of
 from bench.errors import UsageError
 from bench.record import Metrics, Point, Record
 from bench.report.matrix import bound_by, versions
 from bench.report.rows import settings
-from bench.retyped import line, narrowed
 from bench.store.codec import encode
 from bench.store.groups import groups
 from bench.store.store import Store
-from bench.text import printable, sanitize
+from bench.text import printable, sanitize, shell_command
 
 BLANK = 0x2800
 # The bit of each dot of a character, by row and column from the top left on.
@@ -250,19 +252,22 @@ class FoundRun:
         record: Its record.
         store: The group that holds it.
         earlier: Records of earlier attempts, oldest first.
+        root: The results folder that was searched, or that holds the group that was searched.
     """
 
     record: Record
     store: Store
     earlier: list[Record]
-
-    @property
-    def root(self) -> Path:
-        """The results folder that holds the group."""
-        return self.store.folder.parent
+    root: Path
 
 
-def find_run(root: Path, wanted: str, on_warning: Callable[[str], None] | None = None) -> FoundRun:
+def find_run(
+    root: Path,
+    wanted: str,
+    on_warning: Callable[[str], None] | None = None,
+    *,
+    any_group: bool = False,
+) -> FoundRun:
     """The run whose id or name is `wanted`, or the only one with an id that begins so or a name
     that holds it.
 
@@ -270,6 +275,7 @@ def find_run(root: Path, wanted: str, on_warning: Callable[[str], None] | None =
         root: A results folder, or one group in it.
         wanted: An id, a name, or a part of one.
         on_warning: Is told of damaged records.
+        any_group: Whether any of several groups with the same run will do.
 
     Raises:
         StoreError: There is no such folder, or it cannot be read.
@@ -284,11 +290,14 @@ def find_run(root: Path, wanted: str, on_warning: Callable[[str], None] | None =
         raise UsageError(f"there are no records under {root}: `bench run` makes some")
     for test in (_is_it, _begins_so, _holds_it):
         found = [pair for pair in known if test(pair[0], wanted)]
-        if len(found) > 1:
+        same_run = len({record.run_id for record, _ in found}) == 1
+        if len(found) > 1 and not (any_group and same_run):
             raise UsageError(_ambiguous(wanted, found))
         if found:
             record, store = found[0]
-            return FoundRun(record=record, store=store, earlier=_earlier(store, record))
+            top = root.absolute().parent if store.folder == root else root
+            earlier = _earlier(store, record)
+            return FoundRun(record=record, store=store, earlier=earlier, root=top)
     raise UsageError(_unknown(root, wanted, known))
 
 
@@ -351,8 +360,6 @@ TIMES = {
 def render(
     found: FoundRun,
     *,
-    command: str = "",
-    note: str = "",
     width: int | None = None,
     color: bool = False,
 ) -> str:
@@ -360,8 +367,6 @@ def render(
 
     Args:
         found: The run.
-        command: That trains only it again; "" for none.
-        note: What to know before, or why there is no such command.
         width: Of the terminal; None for a file, where lines may be long.
         color: Whether bold and colours may be used.
     """
@@ -377,11 +382,9 @@ def render(
         console.print(Text(f"\n{title}", "bold"))
         for row in lines:
             console.print(row, soft_wrap=width is None)
-    console.print(Text("\nagain", "bold"))
-    if command:
-        console.print(Text(command), soft_wrap=True)  # one line to copy
-    if note:
-        console.print(Text(note))
+    console.print(Text("\ntrain it again", "bold"))
+    command = rerun_command(record, found.root)
+    console.print(Text(command), soft_wrap=True)  # one line to copy
     return out.getvalue()
 
 
@@ -446,12 +449,14 @@ def _cell(cell: Cell) -> str:
         images("validation", cell.validation_images),
         images("test images", cell.test_images),
     )
-    views = f", {cell.eval_views} views of each image" if cell.eval_views > 1 else ""
+    labels = cell.labels()
+    special = [name for name, info in FIELDS.items() if info.quiet]
+    special = [labels[name] for name in special if not is_default(name, getattr(cell, name))]
     return (
         f"{cell.source} at {cell.scale} scale on {cell.device}: {cell.epochs} epochs of batches of "
         f"{cell.batch_size}, width {cell.width:g}, {', '.join(counts)}; {cell.precision}, compile "
         f"{'on' if cell.compile else 'off'}, {cell.protocol} protocol, target "
-        f"{cell.target_accuracy:.1%}{views}"
+        f"{', '.join([f'{cell.target_accuracy:.1%}', *special])}"
     )
 
 
@@ -579,12 +584,23 @@ def _attempt(record: Record) -> str:
     return f"{record.attempt}. {record.status}, {_moment(record.finished)}{said}"
 
 
-def rerun_command(record: Record, names: Iterable[str] = ()) -> str:
-    """The recorded command narrowed to this run; as it stands where it is not `bench run`.
+def rerun_command(record: Record, out: Path) -> str:
+    """The command that trains exactly this run again.
 
     Args:
         record: Of any status.
-        names: Of other cells, which may hold this one's name as a part.
+        out: The results folder that holds it.
     """
-    words = narrowed(record, names)
-    return line(words) if words else record.command
+    words = ["bench", "run", "--rerun", record.run_id, "--out", str(out)]
+    if plugins_of(record.versions):
+        words += [word for plugin in _plugins_given(record) for word in ("--plugin", plugin)]
+    return shell_command(words)
+
+
+def _plugins_given(record: Record) -> list[str]:
+    """The files and modules that the recorded command named with --plugin."""
+    try:
+        words = shlex.split(record.command.replace("--plugin=", "--plugin "))
+    except ValueError:
+        return []
+    return [os.path.expanduser(after) for word, after in pairwise(words) if word == "--plugin"]

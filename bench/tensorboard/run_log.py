@@ -13,7 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-from bench.cell import AXES, Cell
+from bench.cell import AXES, HPARAMS, Cell
 from bench.record import Point, Record
 from bench.store.files import StoreError
 from bench.store.store import Store
@@ -236,10 +236,6 @@ def fields(entry: Any) -> dict[str, object]:
 
 
 Value = str | float | bool
-FIELDS = (
-    "architecture", "optimizer", "augmentation", "pipeline", "batch_size", "epochs", "width",
-    "precision", "compile", "protocol", "target_accuracy", "source", "scale", "device",
-)  # fmt: skip
 RECIPE = ("lr", "weight_decay", "schedule")
 # TensorBoard's parallel coordinates leave out a run that lacks a ticked metric, and the first five
 # are ticked unasked: so the one that a run may miss stands last, a name says how many have it, and
@@ -257,7 +253,7 @@ TARGETS = ("reached", "not reached", "no result", "not looked for")
 
 def values(cell: Cell) -> dict[str, Value]:
     """What a cell is set to, the axes first; a cell without a recipe has no learning rate."""
-    found: dict[str, Value] = {name: getattr(cell, name) for name in FIELDS}
+    found: dict[str, Value] = {name: getattr(cell, name) for name in HPARAMS}
     if cell.recipe is None:
         return found
     axes = dict(list(found.items())[:4])

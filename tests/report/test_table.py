@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from bench.cell import AXES, Cell
 from bench.errors import UsageError
 from bench.recipe import Recipe
 from bench.record import Failure, Record
@@ -31,7 +30,6 @@ from bench.report import matrix as matrices
 from bench.report import render as rendering
 from bench.report.matrix import Matrix, build, versions
 from bench.report.render import Column, Form, TableError, as_terminal, escaped, html
-from bench.report.rows import BUDGET
 from bench.report.table import render, render_all, write_matrix
 from bench.store.codec import encode
 from bench.store.files import StoreError
@@ -56,10 +54,6 @@ def fill(folder: Path, records: list[Record]) -> Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(record))
     return store
-
-
-def test_every_field_of_a_cell_is_an_axis_or_part_of_the_budget() -> None:
-    assert set(AXES) | set(BUDGET) | {"recipe"} == set(Cell.__dataclass_fields__)
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=2, max_size=6))

@@ -8,19 +8,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.cell import AXES, Cell
+from bench.cell import AXES, Cell, fields_of
 from bench.record import Record
 from bench.report.matrix import build, measures
 from bench.report.rows import Key, grouped
 from bench.text import count
 
-SAME = (  # what every picture needs to be alike
-    "machine", "device", "source", "scale", "fingerprint", "target_accuracy", "protocol",
-    "eval_views",
-)  # fmt: skip
-BUDGET = (  # what may differ between cells of different names, and is then said
-    "epochs", "train_images", "validation_images", "test_images", "precision", "compile", "torch",
-)  # fmt: skip
+SAME = ("machine", *fields_of("condition"), "fingerprint")  # equal in all cells of a figure
+BUDGET = (*fields_of("budget"), "torch")  # may differ if the cells have different names
 NAME_LENGTH = 32  # characters of a name in a picture
 
 Parts = tuple[str, ...]

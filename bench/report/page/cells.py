@@ -5,9 +5,10 @@ The matrix on the page: sorted, filtered and with the columns that a reader choo
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from bench.cell import AXES
+from bench.cell import AXES, HPARAMS, plain_text
 from bench.record import Record
 from bench.report.matrix import Matrix
 from bench.report.page.html import data, tag, text
@@ -20,8 +21,14 @@ LARGEST_CONFUSION = 20  # classes; of more the page lists what is most confused
 CONFUSED = 40
 
 
-def closer_section(matrix: Matrix[Record], prefix: str) -> str:
-    """A choice of cell and seed, and the data from which the page's script fills the rest."""
+def closer_section(matrix: Matrix[Record], prefix: str, results: Path) -> str:
+    """A choice of cell and seed, and the data from which the page's script fills the rest.
+
+    Args:
+        matrix: Of the group.
+        prefix: Of the section's ids.
+        results: The results folder, for the command that trains a run again.
+    """
     if not matrix.runs:
         return ""
     names = [runs[0].cell.name for runs in matrix.runs]
@@ -42,28 +49,30 @@ def closer_section(matrix: Matrix[Record], prefix: str) -> str:
         choice,
         missing,
         tag("div", class_="cell", aria_live="polite"),
-        data(f"{prefix}-cells", [cell_data(runs, names) for runs in matrix.runs]),
+        data(f"{prefix}-cells", [cell_data(runs, results) for runs in matrix.runs]),
         class_="picker",
         data_cells=f"{prefix}-cells",
     )
 
 
-def cell_data(runs: tuple[Record, ...], names: Sequence[str]) -> dict[str, Any]:
-    """What the page tells of one row of the matrix; `names` are those of all cells."""
+def cell_data(runs: tuple[Record, ...], results: Path) -> dict[str, Any]:
+    """What the page tells of one row of the matrix."""
     first = runs[0]
     return {
         "name": first.cell.name,
         "settings": _settings(first),
         "classes": next((_classes(run) for run in runs if run.metrics), []),
-        "runs": [_run_data(run, names) for run in sorted(runs, key=lambda run: run.seed)],
+        "runs": [_run_data(run, results) for run in sorted(runs, key=lambda run: run.seed)],
     }
 
 
 def _settings(record: Record) -> dict[str, str]:
     cell = record.cell
-    said = {"epochs": str(cell.epochs), "batch size": str(cell.batch_size)}
-    said |= {"width": f"{cell.width:g}", "precision": cell.precision}
-    said |= {"compile": "on" if cell.compile else "off"}
+    said = {
+        name.replace("_", " "): plain_text(getattr(cell, name))
+        for name in HPARAMS
+        if name not in AXES
+    }
     if record.parameters:
         said["parameters"] = f"{record.parameters:,}"
     said |= {name.replace("_", " "): value for name, value in settings(cell).items()}
@@ -77,7 +86,7 @@ def _classes(record: Record) -> list[str]:
     return [scores.name for scores in record.metrics.per_class]
 
 
-def _run_data(record: Record, names: Sequence[str]) -> dict[str, Any]:
+def _run_data(record: Record, results: Path) -> dict[str, Any]:
     metrics, throughput, timings = record.metrics, record.throughput, record.timings
     told: dict[str, Any] = {
         "seed": record.seed,
@@ -85,7 +94,7 @@ def _run_data(record: Record, names: Sequence[str]) -> dict[str, Any]:
         "status": record.status,
         "reason": f"{record.error.type}: {record.error.message}" if record.error else "",
         "suspect": "; ".join(record.timing_suspect),
-        "again": rerun_command(record, names),
+        "again": rerun_command(record, results),
         "train_s": _short(timings.train_s),
         "total_s": _short(timings.total_s),
         "images_per_s": _short(throughput.median if throughput else None),

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench.cell import AXES, Cell, Version
+from bench.cell import AXES, Cell, Version, fields_of
 from bench.record import Record
 from bench.report.rows import Key, differing_settings, grouped
 from bench.report.statistics.intervals import ALPHA, Contrast, holm, rank_sum, welch_p
@@ -160,19 +160,15 @@ def matching_key(key: Key, factor: str) -> Key:
 
     Nets and optimizers are compared each with its own recipe, the batch size included.
     """
-    changes: dict[str, object] = {factor: 1 if factor == "epochs" else ""}
-    if factor in CHOSEN_WITH:
-        changes |= {"recipe": None, "batch_size": 1}
+    recipe = fields_of("recipe") if factor in CHOSEN_WITH else ()
     versions = tuple((kind, number) for kind, number in key.versions if kind != factor)
-    return replace(key, cell=replace(key.cell, **changes), versions=versions)  # type: ignore[arg-type]
+    return replace(key, cell=key.cell.without(factor, *recipe), versions=versions)
 
 
 def setting_key(key: Key) -> Key:
     """The key without axes, recipe and epochs: cells that agree in it may be ranked together."""
-    blank = replace(
-        key.cell, **dict.fromkeys(AXES, ""), recipe=None, batch_size=1, epochs=1  # type: ignore[arg-type]
-    )  # fmt: skip
-    return replace(key, cell=blank, versions=())
+    cell = key.cell.without(*fields_of("axis", "recipe"), "epochs")
+    return replace(key, cell=cell, versions=())
 
 
 SEEDS_NEEDED = 5
