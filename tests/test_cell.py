@@ -1,6 +1,9 @@
-"""Cells and runs: their ids, names and limits."""
+"""Cells and runs: their ids, names and limits, and the one table of a cell's fields."""
 
+import subprocess
+import sys
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cell import Cell, Run
+from bench.cell import FIELDS, Cell, Run
 from bench.recipe import Recipe
+from bench.store import codec
+from tests import checkout
 from tests.made import made_cell, made_run
 
 OTHER: dict[str, Any] = {
@@ -35,8 +40,10 @@ OTHER: dict[str, Any] = {
 }
 
 
-def test_every_field_of_a_cell_is_tried_below() -> None:
-    assert set(OTHER) == {field.name for field in fields(Cell)}
+def test_every_field_of_a_cell_is_described_and_tried_below() -> None:
+    names = [field.name for field in fields(Cell)]
+    assert list(FIELDS) == names
+    assert set(OTHER) == set(names)
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -61,6 +68,18 @@ def test_the_id_is_the_same_in_every_process_and_version() -> None:
         seed=0,
     )
     assert run.id == "b2f4012834caa0ac"
+
+
+REFERENCE = sorted((checkout.ROOT / "results" / "reference").glob("*/records/*.json"))
+
+
+def test_reference_records_keep_their_ids() -> None:
+    records = [codec.decode(path.read_bytes()) for path in REFERENCE]
+    assert len(records) > 50
+    for record in records:
+        versions, images = record.versions, record.fingerprint
+        run = Run(cell=record.cell, seed=record.seed, versions=versions, fingerprint=images)
+        assert run.id == record.run_id
 
 
 def test_where_a_recipe_comes_from_is_no_part_of_the_id() -> None:
@@ -120,3 +139,65 @@ def test_compiled_models_are_shared_by_what_their_graph_depends_on() -> None:
     for other in ("architecture", "width", "batch_size", "precision", "source", "device"):
         assert replace(cell, **{other: OTHER[other]}).model_key != cell.model_key
     assert made_cell(compile=False).model_key == ""
+
+
+FOLLOWS = """
+import sys
+from pathlib import Path
+
+from bench.cell import Run
+from bench.grid.overrides import apply, parse
+from bench.report import show
+from bench.report.compare.matching import HARD
+from bench.report.figures.comparison import comparisons
+from bench.report.matrix import build
+from bench.report.page.cells import cell_data
+from bench.report.pivot import footings
+from bench.report.statistics.outcomes import matching_key, setting_key
+from bench.report.rows import grouped
+from bench.report.table import render
+from bench.store.codec import decode
+from bench.tensorboard import run_log
+from tests.made import made_record, made_run
+
+assert made_run().id == sys.argv[1], "a run at the default keeps its id"
+assert made_run(clip=0.5).id != sys.argv[1]
+old = decode(Path(sys.argv[2]).read_bytes())
+run = Run(cell=old.cell, seed=old.seed, versions=old.versions, fingerprint=old.fingerprint)
+assert (run.id, old.cell.clip) == (old.run_id, 0.0)
+
+plain, clipped = made_record(), made_record(clip=0.5)
+both = [plain, clipped]
+table = render(build(both), "md")
+assert "clip 0.5" in table and "clip 0" in table, table
+assert "clip 0.5" in render(build([clipped]), "md")
+assert "clip" not in render(build([plain]), "md")
+assert len(footings(both)) == 2
+assert len(comparisons(both)) == 2
+assert "clip" in HARD
+for key_of in (setting_key, lambda key: matching_key(key, "architecture")):
+    assert len({key_of(key) for key in grouped(both)}) == 2
+assert run_log.values(clipped.cell)["clip"] == 0.5
+assert cell_data((clipped,), Path("results"))["settings"]["clip"] == "0.5"
+assert apply([plain.cell], parse(["clip=0.5"])) == [clipped.cell]
+"""
+
+
+def test_all_that_lists_fields_follows_a_new_one(tmp_path: Path) -> None:
+    copy = checkout.make(tmp_path, {})
+    module = copy / "bench" / "cell.py"
+    last = "    recipe: Recipe | None = None\n"
+    info = 'FieldInfo(role="condition", label="clip {:g}", title=9, quiet=True, settable=float)'
+    text = module.read_text().replace(last, f"{last}    clip: float = 0.0\n")
+    first = "FIELDS: dict[str, FieldInfo] = {\n"
+    text = text.replace(first, f'{first}    "clip": {info},\n')
+    module.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", FOLLOWS, made_run().id, str(REFERENCE[0])],
+        env={"PYTHONPATH": f"{copy}:{checkout.ROOT}"},
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
