@@ -26,6 +26,7 @@ LARGEST_STALL_PCT = 1e9  # below 0 too: a pipeline may seem faster than the ceil
 
 Share = Annotated[float, Meta(ge=-ROUNDING, le=1 + ROUNDING)]
 Amount = Annotated[float, Meta(ge=0.0, le=LARGEST)]
+Speed = Annotated[float, Meta(gt=0.0, le=LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=int(LARGEST))]
 Number = Annotated[int, Meta(ge=1, le=int(LARGEST))]
 StallPct = Annotated[float, Meta(ge=-LARGEST_STALL_PCT, le=LARGEST_STALL_PCT)]
@@ -147,6 +148,11 @@ class Metrics:
     time_to_accuracy_s: Amount | None = None
     time_to_accuracy_with_compile_s: Amount | None = None
 
+    def __post_init__(self) -> None:
+        classes = len(self.per_class)
+        if len(self.confusion) != classes or {len(row) for row in self.confusion} != {classes}:
+            raise ValueError(f"the confusion matrix is not {classes} x {classes}, as its classes")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throughput:
@@ -162,7 +168,7 @@ class Throughput:
     median: Amount
     p5: Amount
     p95: Amount
-    ceiling: Amount | None = None
+    ceiling: Speed | None = None
     stall_pct: StallPct | None = None
     step_ms: Amount | None = None
 

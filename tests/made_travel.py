@@ -56,7 +56,7 @@ def place(store: Store, record: Record, *, earlier: bool) -> None:
 
 def mark(content: bytes) -> str:
     """Names what a record says, whatever the number of its attempt."""
-    return digest(msgspec.json.decode(content) | {"attempt": 0, "content_hash": ""})
+    return digest(msgspec.json.decode(content) | {"attempt": 0})
 
 
 def marks(folder: Path, pattern: str = "*/records/**/*.json") -> set[str]:

@@ -15,11 +15,11 @@ from bench.check.files import Finding
 from bench.errors import UsageError
 from bench.record import Record
 from bench.report.loaders import images_per_s, write_tables
-from bench.report.page.page import HEAD, made_of, read_sum
-from bench.report.page.writing import PAGE, Order
+from bench.report.page.contents import HEAD, checksum, read_checksum
+from bench.report.page.writing import PAGE, ReportOptions
 from bench.report.page.writing import write as write_report
 from bench.report.table import write_matrix
-from bench.store.files import StoreError, StrangeFile, read_file
+from bench.store.files import StoreError, StrangeFile, UnusableFile, read_file
 from bench.store.loaders_record import FILE as LOADERS
 from bench.store.loaders_record import read as read_loaders
 from bench.store.store import Store
@@ -59,8 +59,8 @@ def in_page(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
     if not path.is_symlink() and not path.exists():
         return
     try:
-        said = read_sum(read_file(path, LARGEST)[:HEAD].decode(errors="replace"))
-        up_to_date = said == made_of([(records, read(store.folder))])
+        said = read_checksum(read_file(path, LARGEST)[:HEAD].decode(errors="replace"))
+        up_to_date = said == checksum([(records, read(store.folder))])
     except (OSError, StrangeFile):
         up_to_date = False
     except StoreError:  # of loaders.json, which is told by itself
@@ -78,10 +78,8 @@ def in_loaders(store: Store) -> Iterator[Finding]:
     path = store.folder / FILE
     try:
         record = read(store.folder)
-    except StoreError as error:
-        said = str(error).removeprefix(f"{path} ")
-        yield Finding(level="wrong", path=path, problem=said.partition(": call it")[0],
-                      advice="call `bench loaders` again, or delete the file")  # fmt: skip
+    except UnusableFile as error:
+        yield Finding(level="wrong", path=path, problem=error.problem, advice=error.advice)
         return
     if record is None:
         return
@@ -250,7 +248,7 @@ def mend(store: Store, stale: Sequence[Finding], data_dir: Path | None, report: 
     if any(events in finding.path.parents for finding in stale):
         _events_anew(store)
     if PAGE in names:
-        write_report(Order(results=store.folder, data_dir=data_dir), report)
+        write_report(ReportOptions(results=store.folder, data_dir=data_dir), report)
 
 
 def _events_anew(store: Store) -> None:

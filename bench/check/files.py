@@ -14,7 +14,7 @@ from bench.record import Record
 from bench.store import files, locks
 from bench.store.artifacts import picture
 from bench.store.codec import RecordError, read_record
-from bench.store.files import StoreError
+from bench.store.files import UnusableFile
 from bench.store.store import Store
 
 Level = Literal["wrong", "stale", "mended", "note"]
@@ -72,8 +72,8 @@ def read_all(folder: Path) -> Read:
             record = read_record(Record, path)
         except RecordError as error:
             damaged[path] = str(error)
-        except StoreError as error:
-            refused[path] = str(error).removeprefix(f"{path} was ")
+        except UnusableFile as error:
+            refused[path] = error.problem
         else:
             if record is not None:
                 records[path] = record
@@ -185,8 +185,8 @@ def _against(store: Store, record: Record) -> str:
     assert record.metrics is not None
     try:
         found = store.load_predictions(record.run_id)
-    except StoreError as error:
-        return str(error).rpartition("run it again: ")[2]
+    except UnusableFile as error:
+        return error.problem
     classes = len(record.metrics.per_class)
     largest = max(
         (int(one.max()) for one in (found.labels, found.predictions) if len(one)), default=0

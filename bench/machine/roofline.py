@@ -28,7 +28,7 @@ import architectures
 from bench.cell import Precision
 from bench.machine.clock import synchronize
 from bench.record import Record
-from bench.store.codec import strict
+from bench.store.codec import json_safe
 from bench.store.files import write_atomically
 from bench.store.store import Store
 from pipelines.sources.tree_name import IMAGE_SIZE, PREFIX, parse
@@ -216,7 +216,7 @@ def as_json(
         ],
         "left_out": dict(problems),
     }
-    return json.dumps(strict(plain), indent=1).encode() + b"\n"
+    return json.dumps(json_safe(plain), indent=1).encode() + b"\n"
 
 
 def draw(folder: Path, device: str) -> str:

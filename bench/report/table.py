@@ -127,7 +127,7 @@ def _chosen_groups(
     for group in groups(root, machines=machine):
         store = Store(group.folder)
         warned = {"on_warning": on_warning} if on_warning else {}
-        found[group] = store.records_as(kind, **warned, legibly=True)
+        found[group] = store.records_as(kind, **warned, sanitized=True)
     if not any(found.values()):
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
     if not expression:  # thousands of records pass here

@@ -22,8 +22,29 @@ class StoreError(RuntimeError):
     """A results folder that cannot be used; the message says which and what to do."""
 
 
+class UnusableFile(StoreError):
+    """One file of a results folder that cannot be used.
+
+    Args:
+        path: The file.
+        problem: What is wrong with it, as the rest of a sentence that begins with the path.
+        advice: What to do.
+    """
+
+    def __init__(self, path: Path, problem: str, advice: str) -> None:
+        super().__init__(f"{path} {problem}; {advice}")
+        self.path, self.problem, self.advice = path, problem, advice
+
+
+def unreadable(path: Path, error: OSError) -> UnusableFile:
+    """The error for a file that the operating system does not let us read."""
+    return UnusableFile(
+        path, f"cannot be read: {error.strerror}", "permit it, or move the file away"
+    )
+
+
 class StrangeFile(ValueError):
-    """Something that lies where a file of ours is expected and is none."""
+    """What is at a path is not a plain file, or is larger than it may be."""
 
 
 _ELSEWHERE = "name another folder"
@@ -102,12 +123,12 @@ def read_file(path: Path, most: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # links in a circle; a socket
-            raise StrangeFile("it is no plain file") from error
+            raise StrangeFile("it is not a plain file") from error
         raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise StrangeFile("it is no plain file")
+            raise StrangeFile("it is not a plain file")
         if status.st_size > most:
             raise StrangeFile(f"its {status.st_size:,} bytes are more than {most:,}")
         content = os.read(descriptor, status.st_size + 1)

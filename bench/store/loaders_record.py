@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bench.record import Memory, Reads, Status
-from bench.store.files import StoreError, explained, read_file
+from bench.store.files import UnusableFile, read_file, unreadable
 from bench.text import sanitize
 
 LEAST_REPEATS = 3  # of fewer the quartiles say nothing
@@ -113,18 +113,21 @@ def read(folder: Path) -> LoadersRecord | None:
     """What `bench loaders` found in this group; None if it was not called.
 
     Raises:
-        StoreError: The file cannot be read, or is no such record.
+        UnusableFile: The file cannot be read, or is not such a record.
     """
     path = folder / FILE
     if not path.exists():
         return None
     try:
-        with explained(f"read {path}"):
-            text = read_file(path, LARGEST)
+        text = read_file(path, LARGEST)
         return sanitize(msgspec.convert(_plain(msgspec.json.decode(text)), LoadersRecord))
+    except OSError as error:
+        raise unreadable(path, error) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise StoreError(
-            f"{path} is no record of `bench loaders` ({error}): call it again, or delete the file"
+        raise UnusableFile(
+            path,
+            f"is not a record of `bench loaders` ({error})",
+            "run `bench loaders` again, or delete the file",
         ) from error
 
 

@@ -25,7 +25,14 @@ from bench.errors import UsageError
 from bench.record import Record, RecordSummary
 from bench.store import locks
 from bench.store.artifacts import Warn, artifacts, copy, fill, is_plain, picture, replace
-from bench.store.codec import RecordError, as_text, digest, read_record, read_whole, set_aside
+from bench.store.codec import (
+    RecordError,
+    digest,
+    quarantine,
+    read_record,
+    read_with_text,
+    to_json,
+)
 from bench.store.files import (
     StoreError,
     StrangeFile,
@@ -115,14 +122,14 @@ def found_in(group: Path, run_id: str, on_damage: Callable[[Path, str], None]) -
 
 def _found(path: Path, group: Path, on_damage: Callable[[Path, str], None]) -> Found | None:
     try:
-        whole = read_whole(Record, path)
+        whole = read_with_text(Record, path)
     except RecordError as error:
         on_damage(path, str(error))
         return None
     if whole is None:
         return None
     record, content = whole
-    plain = msgspec.json.decode(content) | {"attempt": 0, "content_hash": ""}
+    plain = msgspec.json.decode(content) | {"attempt": 0}
     present = path.parent.name != ".attempts"
     return Found(
         record=record,
@@ -151,7 +158,7 @@ def unite(group: Path, incoming: Sequence[Found], warn: Warn) -> United | None:
         here = found_in(
             group,
             incoming[0].record.run_id,
-            lambda path, reason: warn(set_aside(path, records / ".quarantine", reason)),
+            lambda path, reason: warn(quarantine(path, records / ".quarantine", reason)),
         )
         # The same end in whatever order folders are named: of equal ones the first is taken.
         ordered = sorted(incoming, key=lambda one: (not one.present, one.record.attempt))
@@ -264,8 +271,7 @@ def numbered(content: bytes, attempt: int) -> bytes:
     plain = msgspec.json.decode(content)
     if plain.get("attempt", 1) == attempt:
         return content
-    plain |= {"attempt": attempt, "content_hash": ""}
-    return as_text(plain | {"content_hash": digest(plain)})
+    return to_json(plain | {"attempt": attempt})
 
 
 def _age(one: Found) -> tuple[float, str]:

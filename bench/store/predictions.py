@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile, LargeZipFile, ZipFile
 
-from bench.store.files import StoreError, read_file
+from bench.store.files import UnusableFile, read_file
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
 
 LARGEST = 2**29  # bytes, as a file and unpacked
+RERUN = "run it again"
 # All that damaged archives and arrays make their readers raise.
 UNREADABLE = (
     OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError, RuntimeError,
@@ -55,7 +56,7 @@ def unpacked(path: Path) -> Predictions:
 
     Raises:
         FileNotFoundError: There is none.
-        StoreError: It cannot be read, or holds no predictions.
+        UnusableFile: It cannot be read, or holds no predictions.
     """
     try:
         found = Predictions(**_arrays(read_file(path, LARGEST)))
@@ -63,10 +64,10 @@ def unpacked(path: Path) -> Predictions:
         raise
     except UNREADABLE as error:
         reason = str(error) or type(error).__name__
-        raise StoreError(f"{path} cannot be read, run it again: {reason}") from error
+        raise UnusableFile(path, f"cannot be read: {reason}", RERUN) from error
     problem = _problem(found)
     if problem:
-        raise StoreError(f"{path} holds no predictions, run it again: {problem}")
+        raise UnusableFile(path, f"does not hold predictions: {problem}", RERUN)
     return found
 
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from bench.cell import Run
 from bench.record import Record, RecordT
 from bench.store import files as leftovers
-from bench.store.codec import RecordError, encode, read_record, set_aside
+from bench.store.codec import RecordError, encode, quarantine, read_record
 from bench.store.files import (
     StoreError,
     explained,
@@ -227,55 +227,55 @@ class Store:
         """
         return self._decode(Record, self.record_path(run_id), on_warning)
 
-    def records(self, on_warning: Notice = _to_stderr, *, legibly: bool = False) -> list[Record]:
+    def records(self, on_warning: Notice = _to_stderr, *, sanitized: bool = False) -> list[Record]:
         """All records, in the order of their ids.
 
         Args:
             on_warning: Is told, in one sentence, of each damaged file and where it was moved.
-            legibly: Whether their texts are made safe to show.
+            sanitized: Whether their texts are made safe to show.
 
         Raises:
             StoreError: A newer version of the suite wrote one of them; it is left untouched.
         """
-        return self.records_as(Record, on_warning, legibly=legibly)
+        return self.records_as(Record, on_warning, sanitized=sanitized)
 
     def records_as(
-        self, kind: type[RecordT], on_warning: Notice = _to_stderr, *, legibly: bool = False
+        self, kind: type[RecordT], on_warning: Notice = _to_stderr, *, sanitized: bool = False
     ) -> list[RecordT]:
-        """Likewise, each as a `Record` or as a `Glance`, which takes two thirds of the time."""
+        """Like `records`, each as a `Record` or as a `RecordSummary`, which is faster."""
         with explained(f"read {self._records}"):
             try:
                 paths = sorted(self._records.iterdir(), key=lambda path: path.name)
             except FileNotFoundError:
                 return []
         texts = (path for path in paths if path.name.endswith(".json"))
-        found = (self._decode(kind, path, on_warning, legibly) for path in texts)
+        found = (self._decode(kind, path, on_warning, sanitized) for path in texts)
         with gc_paused():
             return [record for record in found if record is not None]
 
     def _decode(
-        self, kind: type[RecordT], path: Path, on_warning: Notice, legibly: bool = False
+        self, kind: type[RecordT], path: Path, on_warning: Notice, sanitized: bool = False
     ) -> RecordT | None:
         """The record in a file; None when there is none, or it was damaged (and moved away)."""
         try:
-            return read_record(kind, path, legibly=legibly)
+            return read_record(kind, path, sanitized=sanitized)
         except RecordError as error:
             reason = str(error)
         try:
             with self._alone():  # it may be written anew just now, and must not be moved then
-                return self._settled(kind, path, on_warning, legibly)
+                return self._settled(kind, path, on_warning, sanitized)
         except StoreError:  # a read-only results folder can still be shown
             on_warning(f"{path} is left out: {reason}")
             return None
 
     def _settled(
-        self, kind: type[RecordT], path: Path, on_warning: Notice, legibly: bool = False
+        self, kind: type[RecordT], path: Path, on_warning: Notice, sanitized: bool = False
     ) -> RecordT | None:
         """Likewise, for who is alone."""
         try:
-            return read_record(kind, path, legibly=legibly)
+            return read_record(kind, path, sanitized=sanitized)
         except RecordError as error:
-            on_warning(set_aside(path, self._records / ".quarantine", str(error)))
+            on_warning(quarantine(path, self._records / ".quarantine", str(error)))
             return None
 
     @contextmanager

@@ -18,7 +18,7 @@ from bench.check.files import Finding
 from bench.cli import app
 from bench.record import Record
 from bench.report import loaders as loaders_report
-from bench.report.page.writing import Order, write
+from bench.report.page.writing import ReportOptions, write
 from bench.report.table import write_matrix
 from bench.store.codec import decode, encode
 from bench.store.loaders_record import read
@@ -209,7 +209,7 @@ def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPa
     for record in records:
         write_run(store.tensorboard_path(record.run), record, None, on_error=refuse)
     write_overview(store, records, on_error=refuse)
-    write(Order(results=store.folder), lambda said: None)
+    write(ReportOptions(results=store.folder), lambda said: None)
     wanted = everything(store.folder)
     assert said(looked(store)) == []
     third = keep(store, sound_record(2))
@@ -280,7 +280,7 @@ def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
         "x__y.png: is no whole PNG picture",
         "0123456789abcdef.npz: no record is scored by it",
         f"{other}.npz: it does not give the confusion matrix of its record",
-        f"{cut}.npz: File is not a zip file",
+        f"{cut}.npz: cannot be read: File is not a zip file",
         f"{failed.run_id}.npz: predictions were not kept",
     ):
         assert any(problem in line for line in told), (problem, told)
@@ -314,7 +314,7 @@ def test_loaders_are_looked_at_too(tmp_path: Path) -> None:
     assert (folder / "loaders.csv").read_text() == loaders_report.render(record, "csv")
     (folder / "loaders.json").write_text("[" * 5000)
     (wrong,) = said(looked(store))
-    assert "loaders.json: is no record of `bench loaders`" in wrong
+    assert "loaders.json: is not a record of `bench loaders`" in wrong
     series = next(one for one in record.series if one.repeats)
     lies = replace(series, repeats=(replace(series.repeats[0], images_per_s=1e9),))
     assert "do not agree" in next(loaders_problems(replace(record, series=(lies,))))

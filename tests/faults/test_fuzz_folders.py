@@ -23,7 +23,7 @@ from PIL import Image
 
 from bench.check import check
 from bench.errors import UsageError
-from bench.report.page.mistakes import find
+from bench.report.page.contents import find_mistakes
 from bench.store.artifacts import kept_examples
 from bench.store.files import StoreError
 from bench.store.groups import groups
@@ -314,8 +314,8 @@ def test_predictions_of_any_content_are_read_or_refused_and_nothing_is_unpickled
             path.write_bytes(content)
             reason = refusal(StoreError, lambda: unpacked(path))
             read += not reason
-            assert not reason or "cannot be read" in reason or "holds no predictions" in reason
-            find(store, [record], tmp_path / "no data")
+            assert not reason or "cannot be read" in reason or "does not hold predictions" in reason
+            find_mistakes(store, [record], tmp_path / "no data")
         assert read < len(bad) // 2
 
     apart(work, writes=[tmp_path])

@@ -414,9 +414,9 @@ def test_it_rests_while_records_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     seen: list[bool] = []
     read = storing.read_record
 
-    def watched(kind: type[Record], path: Path, *, legibly: bool = False) -> Record | None:
+    def watched(kind: type[Record], path: Path, *, sanitized: bool = False) -> Record | None:
         seen.append(gc.isenabled())
-        return read(kind, path, legibly=legibly)
+        return read(kind, path, sanitized=sanitized)
 
     monkeypatch.setattr(storing, "read_record", watched)
     assert len(Store(tmp_path).records()) == 1
