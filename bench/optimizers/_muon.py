@@ -1,7 +1,4 @@
-"""Muon: momentum made orthogonal, many matrices at once.
-
-Newton-Schulz orthogonalisation of many matrices at once.
-"""
+"""Muon: orthogonalised momentum, many matrices in one batch."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,18 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Steepest at zero; source: https://kellerjordan.github.io/posts/muon/
-QUINTIC = (3.4445, -4.7750, 2.0315)
+QUINTIC = (3.4445, -4.7750, 2.0315)  # source: https://kellerjordan.github.io/posts/muon/
+# Padding pays on a GPU, where launches cost most, and not on a CPU, where multiplications do.
+WASTE = {"cuda": 4.0, "cpu": 1.25}
+DTYPE = {"cuda": torch.bfloat16, "cpu": torch.float32}  # CPUs emulate bfloat16
+TINY = 1e-7  # norms below it count as zero
+Number = float | Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """Matrices that are orthogonalised in one batch.
+    """Matrices that are orthogonalised in one batch, padded to one shape.
 
     Args:
-        members: Their places in the list.
-        rows: Of each after padding; no more than `columns`, as tall matrices are turned.
-        columns: Likewise.
+        members: Their indices.
+        rows: At most `columns`, as tall matrices are transposed.
+        columns: Of the padded shape.
     """
 
     members: tuple[int, ...]
@@ -32,12 +33,11 @@ class Bucket:
 
 
 def buckets(shapes: Sequence[tuple[int, int]], waste: float) -> list[Bucket]:
-    """Sorts matrices into batches of one padded shape.
+    """Sorts matrices into batches.
 
     Args:
         shapes: (rows, columns) of each.
-        waste: How many times the work of a matrix its padded form may be: launches are what costs
-            on a GPU, and multiplications on a CPU.
+        waste: Limit on the work of a padded matrix, as a multiple of its own work.
     """
     turned = [(min(shape), max(shape)) for shape in shapes]
     left = sorted(range(len(shapes)), key=lambda index: turned[index], reverse=True)
@@ -63,9 +63,9 @@ def work(rows: int, columns: int) -> int:
 def orthogonal_in(
     bucket: Bucket, matrices: Sequence[Tensor], steps: int, dtype: torch.dtype
 ) -> list[Tensor]:
-    """The bucket's matrices made orthogonal: views of one batch in `dtype`, each in its shape.
+    """The bucket's matrices orthogonalised in `dtype`, each in its shape.
 
-    Zeros that pad them change nothing: rows and columns of zeros stay zeros.
+    Padding does not change the result: rows and columns of zeros stay zeros.
     """
     chosen = [matrices[index] for index in bucket.members]
     size = (len(chosen), bucket.rows, bucket.columns)
@@ -76,7 +76,7 @@ def orthogonal_in(
 
 
 def _places(x_BMN: Tensor, matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Where each matrix lies in a padded batch, a tall one turned."""
+    """Views of a padded batch (B, M, N), one for each matrix, in its shape."""
     return [
         padded.mT[:rows, :columns] if rows > columns else padded[:rows, :columns]
         for padded, (rows, columns) in zip(x_BMN, (m.shape for m in matrices), strict=True)
@@ -84,9 +84,9 @@ def _places(x_BMN: Tensor, matrices: Sequence[Tensor]) -> list[Tensor]:
 
 
 def orthogonalise(x_BMN: Tensor, steps: int) -> Tensor:
-    """The nearest matrices with singular values around one, (B, M, N) with M <= N.
+    """Brings the singular values of (B, M, N), M <= N, to between 0.7 and 1.2 or so.
 
-    Singular values end between 0.7 and 1.2 or so, which serves as well as one.
+    Newton-Schulz iterations; exact orthogonality would train no better.
     """
     a, b, c = QUINTIC
     x_BMN = x_BMN / x_BMN.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
@@ -98,32 +98,15 @@ def orthogonalise(x_BMN: Tensor, steps: int) -> Tensor:
 
 
 def as_matrix(weight: Tensor) -> Tensor:
-    """A view of a weight (out, in, ...) as (out, in * ...), whatever its memory format.
-
-    The order of columns does not matter to what is orthogonal.
-    """
+    """A view of a weight (out, in, ...) as (out, in * ...), columns in memory order."""
     if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
         weight = weight.permute(0, 2, 3, 1)
-    return weight.view(len(weight), -1)  # never a copy, which an update would be lost in
-
-
-# Padding is cheap where launches cost, dear where multiplications do; and CPUs emulate bfloat16.
-WASTE = {"cuda": 4.0, "cpu": 1.25}
-DTYPE = {"cuda": torch.bfloat16, "cpu": torch.float32}
-TINY = 1e-7  # norms below it count as zero
-Number = float | Tensor
+    return weight.view(len(weight), -1)  # fails where only a copy could have that shape
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What an update does, whatever the numbers of the moment.
-
-    Args:
-        steps: Newton-Schulz iterations.
-        rms: Root mean square of an update at rate 1; None leaves singular values at one.
-        renormalise: Whether each weight is brought to the norm sqrt(out) before its update.
-        buckets: Which weights are orthogonalised in one batch.
-    """
+    """The constants of an update, as in `Muon`, and the weights' buckets."""
 
     steps: int
     rms: float | None
@@ -131,7 +114,7 @@ class Rule:
     buckets: tuple[Bucket, ...] = ()
 
     def scale(self, matrix: Tensor) -> float:
-        """The factor on an orthogonal matrix."""
+        """The factor on an orthogonalised matrix."""
         return 1.0 if self.rms is None else self.rms * math.sqrt(max(matrix.shape))
 
 
@@ -142,9 +125,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: Weights of two dimensions or more.
-        lr: Learning rate.
-        momentum: Of the gradient.
-        weight_decay: Decoupled.
+        lr, momentum, weight_decay: As in SGD; decay is decoupled.
         steps: Newton-Schulz iterations.
         rms: Root mean square of an update at rate 1; None leaves singular values at one.
         renormalise: Whether each weight is brought to the norm sqrt(out) before its update.
@@ -171,7 +152,7 @@ class Muon(torch.optim.Optimizer):
         self._compiled = False
 
     def compile_step(self) -> None:
-        """Has the updates of a group compiled as one graph, at the first step."""
+        """Compiles the update of a group as one graph, at the first step."""
         self._update, self._compiled = compiled_update(), True
 
     @torch.no_grad()
@@ -194,11 +175,10 @@ class Muon(torch.optim.Optimizer):
         )
 
     def _buffer(self, weight: nn.Parameter) -> Tensor:
-        state = self.state[weight]
+        state: dict[str, Tensor] = self.state[weight]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        buffer: Tensor = state["momentum_buffer"]
-        return buffer
+        return state["momentum_buffer"]
 
     def _rule_of(self, weights: list[Tensor]) -> Rule:
         shapes = tuple((len(weight), weight.numel() // len(weight)) for weight in weights)
@@ -208,7 +188,7 @@ class Muon(torch.optim.Optimizer):
         return self._rules[shapes]
 
     def _number(self, number: Number, device: torch.device) -> Number:
-        """As it is; in a tensor for what is compiled, which would be anew for each value else."""
+        """A tensor for a compiled update, which every new float would compile again."""
         if isinstance(number, Tensor) or not self._compiled:
             return number
         return torch.full((), number, device=device)
@@ -224,14 +204,9 @@ def update(
     *,
     rule: Rule,
 ) -> None:
-    """Moves weights and their momentum, in place.
+    """Updates weights and their momentum buffers in place.
 
-    Args:
-        weights: Of two dimensions or more.
-        gradients: Theirs.
-        buffers: Their momentum, in their memory format.
-        rate, momentum, decay: Numbers, or tensors () on the device.
-        rule: All else.
+    `rate`, `momentum` and `decay` are numbers, or tensors () on the device.
     """
     ahead = [as_matrix(tensor) for tensor in nesterov(gradients, buffers, momentum)]
     if rule.renormalise:
@@ -249,7 +224,7 @@ def update(
 
 
 def nesterov(gradients: list[Tensor], buffers: list[Tensor], momentum: Number) -> list[Tensor]:
-    """Where momentum leads, in the memory format of the buffers, which are moved on."""
+    """The Nesterov direction, in the memory format of the buffers, which it updates."""
     torch._foreach_mul_(buffers, momentum)
     torch._foreach_add_(buffers, gradients)
     ahead = torch._foreach_mul(buffers, momentum)
@@ -259,7 +234,7 @@ def nesterov(gradients: list[Tensor], buffers: list[Tensor], momentum: Number) -
 
 @cache
 def compiled_update() -> Callable[..., None]:
-    """`update` as one graph for each list of shapes, which all optimizers of a process share."""
+    """`update` as one graph for each list of shapes, shared by all optimizers of a process."""
     return torch.compile(update, dynamic=False, fullgraph=True)
 
 

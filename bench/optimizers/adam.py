@@ -1,16 +1,25 @@
-"""Adam as it was first published."""
+"""Adam as it was first published, and AdamW."""
 
 import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers._param_groups import decay_groups
+from bench.optimizers._building import decay_groups
 from bench.recipe import Recipe
 
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build_adam(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """torch's, fused; weight decay goes into the gradient."""
-    return torch.optim.Adam(
+    return _build(torch.optim.Adam, net, recipe)
+
+
+def build_adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """torch's, fused."""
+    return _build(torch.optim.AdamW, net, recipe)
+
+
+def _build(kind: type[torch.optim.Adam], net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    return kind(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
         betas=(recipe.option("beta1"), recipe.option("beta2")),
@@ -23,8 +32,18 @@ ADAM = Optimizer(
     name="adam",
     why="What most first projects use: Adam without weight decay.",
     reference="https://arxiv.org/abs/1412.6980",
-    build=build,
+    build=build_adam,
     recipe=Recipe(lr=2e-3, schedule="cosine", warmup=0.1, label_smoothing=0.1),
     options={"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
     capturable=True,
+)
+ADAMW = Optimizer(
+    name="adamw",
+    why="Adam with decoupled weight decay: hardly needs tuning, and the rule for transformers.",
+    reference="https://arxiv.org/abs/1711.05101",
+    build=build_adamw,
+    recipe=Recipe(lr=2e-3, weight_decay=0.05, schedule="cosine", warmup=0.1, label_smoothing=0.1),
+    options={"beta1": 0.9, "beta2": 0.99, "eps": 1e-8},
+    capturable=True,
+    default=True,
 )

@@ -1,5 +1,6 @@
 """PSGD Kron: second-order preconditioning by Kronecker factors."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -7,21 +8,17 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers._param_groups import decay_groups
-from bench.optimizers._timm import timm_optimizer
+from bench.optimizers._building import decay_groups, timm_optimizer
 from bench.recipe import Recipe
 
 
 @cache
-def _uncompiled() -> Any:
-    """timm's class, its functions as they are.
-
-    timm compiles each for every shape of weight, which takes minutes and, on a CPU, gains nothing.
-    """
-    parent = timm_optimizer("Kron")
+def _uncompiled() -> Callable[..., torch.optim.Optimizer]:
+    """timm's class without its compiled functions, which take minutes and gain nothing on a CPU."""
+    parent: Any = timm_optimizer("Kron")
     from timm.optim import kron
 
-    class Kron(parent):  # type: ignore[misc,valid-type]
+    class Kron(parent):  # type: ignore[misc]
         def _init_fns(self) -> None:
             super()._init_fns()
             for name in ("_calc_A_and_conjB", "_q_terms", "_precond_grad", "_balance_Q"):
@@ -33,10 +30,10 @@ def _uncompiled() -> Any:
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """timm's; a convolution is a matrix, whose shorter side has a full factor.
 
-    A step waits for a GPU once for each weight whose factor it updates: timm compares two norms in
-    Python. Its draws come from torch's generator, which a run seeds.
+    A step waits for the GPU once for each weight whose factor it updates, as timm compares two
+    norms in Python. Its draws come from torch's generator, which a run seeds.
     """
-    optimizer: torch.optim.Optimizer = _uncompiled()(
+    return _uncompiled()(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
         momentum=recipe.option("momentum"),
@@ -46,12 +43,11 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         flatten_start_dim=1,
         decoupled_decay=True,
     )
-    return optimizer
 
 
 KRON = Optimizer(
     name="kron",
-    why="PSGD with Kronecker factors, the kin of Shampoo and SOAP: fewer steps, each dearer.",
+    why="PSGD with Kronecker factors, related to Shampoo and SOAP: fewer but costlier steps.",
     reference="https://github.com/lixilinx/psgd_torch",
     build=build,
     recipe=Recipe(lr=1e-3, weight_decay=0.05, schedule="one_cycle", label_smoothing=0.1),

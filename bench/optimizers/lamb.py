@@ -4,14 +4,13 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers._param_groups import decay_groups
-from bench.optimizers._timm import timm_optimizer
+from bench.optimizers._building import decay_groups, timm_optimizer
 from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """timm's, over all weights at once; the gradient's norm is clipped at `clip`."""
-    optimizer: torch.optim.Optimizer = timm_optimizer("Lamb")(
+    return timm_optimizer("Lamb")(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
         betas=(recipe.option("beta1"), recipe.option("beta2")),
@@ -19,7 +18,6 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         max_grad_norm=recipe.option("clip"),
         foreach=True,
     )
-    return optimizer
 
 
 LAMB = Optimizer(

@@ -4,20 +4,18 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers._param_groups import decay_groups
-from bench.optimizers._timm import timm_optimizer
+from bench.optimizers._building import decay_groups, timm_optimizer
 from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """timm's, over all weights at once."""
-    optimizer: torch.optim.Optimizer = timm_optimizer("Lion")(
+    return timm_optimizer("Lion")(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
         betas=(recipe.option("beta1"), recipe.option("beta2")),
         foreach=True,
     )
-    return optimizer
 
 
 LION = Optimizer(

@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers import _param_groups as parameters
-from bench.optimizers._chained import ChainedOptimizer
+from bench.optimizers._building import ChainedOptimizer, groups, sort
 from bench.optimizers._muon import Muon
 from bench.recipe import Recipe
 
@@ -15,21 +14,21 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
     Source: https://arxiv.org/abs/2502.16982
     """
-    sorted_ = parameters.sort(net)
+    parameters = sort(net)
     decay = recipe.weight_decay
     adamw = torch.optim.AdamW(
         [
-            *parameters.groups(sorted_.weights, weight_decay=decay),
-            *parameters.groups(sorted_.rest, weight_decay=0.0),
+            *groups(parameters.weights, weight_decay=decay),
+            *groups(parameters.rest, weight_decay=0.0),
         ],
         lr=recipe.lr,
         betas=(recipe.option("beta1"), recipe.option("beta2")),
         fused=True,
     )
-    if not sorted_.matrices:
+    if not parameters.matrices:
         return adamw
     muon = Muon(
-        parameters.groups(sorted_.matrices, weight_decay=decay),
+        groups(parameters.matrices, weight_decay=decay),
         lr=recipe.lr,
         momentum=recipe.option("momentum"),
     )

@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers import _param_groups as parameters
-from bench.optimizers._chained import ChainedOptimizer
+from bench.optimizers._building import ChainedOptimizer, groups, sort
 from bench.optimizers._muon import Muon
 from bench.recipe import Recipe
 
@@ -16,28 +15,26 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     `weight_decay` is what a step takes from other weights at the peak rate, whatever that rate is;
     with the option `bias_decay` 1, as in the record, also from biases and norms.
     """
-    sorted_ = parameters.sort(net)
-    head = {id(parameter) for parameter in sorted_.head}
-    others = [parameter for parameter in sorted_.weights if id(parameter) not in head]
+    parameters = sort(net)
+    head = {id(parameter) for parameter in parameters.head}
+    others = [parameter for parameter in parameters.weights if id(parameter) not in head]
     rest_lr, head_lr = recipe.option("rest_lr"), recipe.option("head_lr")
     of_rest = recipe.weight_decay * recipe.option("bias_decay")
     sgd = torch.optim.SGD(
         [
-            *parameters.groups(others, lr=rest_lr, weight_decay=recipe.weight_decay / rest_lr),
-            *parameters.groups(sorted_.rest, lr=rest_lr, weight_decay=of_rest / rest_lr),
-            *parameters.groups(
-                sorted_.head, lr=head_lr, weight_decay=recipe.weight_decay / head_lr
-            ),
+            *groups(others, lr=rest_lr, weight_decay=recipe.weight_decay / rest_lr),
+            *groups(parameters.rest, lr=rest_lr, weight_decay=of_rest / rest_lr),
+            *groups(parameters.head, lr=head_lr, weight_decay=recipe.weight_decay / head_lr),
         ],
         lr=rest_lr,
         momentum=recipe.option("rest_momentum"),
         nesterov=recipe.option("rest_momentum") > 0,
         fused=True,
     )
-    if not sorted_.matrices:
+    if not parameters.matrices:
         return sgd
     muon = Muon(
-        parameters.groups(sorted_.matrices),
+        groups(parameters.matrices),
         lr=recipe.lr,
         momentum=recipe.option("momentum"),
         steps=int(recipe.option("steps")),

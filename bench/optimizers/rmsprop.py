@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers._param_groups import decay_groups
+from bench.optimizers._building import decay_groups
 from bench.recipe import Recipe
 
 

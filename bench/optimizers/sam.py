@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.optimizers import Optimizer, sgd
-from bench.optimizers._chained import ChainedOptimizer
+from bench.optimizers._building import ChainedOptimizer
 from bench.recipe import Recipe
 
 
@@ -14,8 +14,8 @@ class Sam(ChainedOptimizer):
     """Two passes a step: up the gradient by `rho`, then `base` steps by the gradient found there.
 
     Args:
-        base: Whose step it is.
-        net: Its running statistics are kept as the first pass left them.
+        base: The optimizer that takes the step.
+        net: Its running statistics stay as the first pass left them.
         rho: Euclidean length of the way up, over all weights.
 
     Source: Foret et al. 2020, https://arxiv.org/abs/2010.01412
@@ -28,7 +28,7 @@ class Sam(ChainedOptimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:  # type: ignore[override]
-        """A step; the first pass's gradients are there, `closure` adds those of another pass."""
+        """A step with the gradients of the first pass; `closure` adds those of another pass."""
         assert closure is not None
         trained = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
@@ -44,7 +44,7 @@ class Sam(ChainedOptimizer):
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Around this package's SGD."""
+    """SAM around this package's SGD."""
     return Sam(sgd.build(net, recipe), net, recipe.option("rho"))
 
 

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import optimizers
 from bench.machine.clock import CompileWatch
-from bench.optimizers import _param_groups as parameters
+from bench.optimizers import _building as parameters
 from bench.optimizers.sam import Sam
 from bench.recipe import Recipe
 from bench.training.loop import Step
@@ -104,12 +104,11 @@ def test_a_step_reads_nothing_back(name: str) -> None:
     for _ in range(2):
         gradients(net)
         take_step(name, optimizer, partial(gradients, net, seed=2))
-    holders = [*optimizer.state.values(), *optimizer.param_groups]
-    counters = {id(holder["step"]) for holder in holders if "step" in holder}
+    counters = set(map(id, parameters.host_counters(optimizer)))
     gradients(net)
     with ReadBack() as mode:
         take_step(name, optimizer, lambda: None)
-    # Step counters stay in host memory, so reading one waits for nothing.
+    # Counters stay in host memory, so reading one waits for nothing.
     assert bool([t for t in mode.read if id(t) not in counters]) == (name in WAITING)
 
 
@@ -250,11 +249,11 @@ def test_sam_without_a_way_up_is_sgd_and_counts_statistics_once() -> None:
 def test_schedule_free_evaluates_other_weights_with_statistics_of_theirs(name: str) -> None:
     net = make_net("cnn2")
     step = made_step(name, net)
-    step.resume()
+    step.begin_training()
     for seed in range(6):
         step(*made_batch(seed))
     trained = {key: value.clone() for key, value in net.state_dict().items()}
-    step.settle()
+    step.begin_evaluation()
     settled = {key: value.clone() for key, value in net.state_dict().items()}
     (norm, *_) = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     first = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
@@ -262,7 +261,7 @@ def test_schedule_free_evaluates_other_weights_with_statistics_of_theirs(name: s
     with torch.no_grad():
         seen = first(torch.cat([made_batch(seed)[0] for seed in range(2, 6)]))
     torch.testing.assert_close(norm.running_mean, seen.mean(dim=(0, 2, 3)), atol=1e-5, rtol=1e-4)
-    step.resume()
+    step.begin_training()
     for key, parameter in net.named_parameters():
         torch.testing.assert_close(parameter.detach(), trained[key], atol=1e-5, rtol=1e-4)
 
@@ -273,8 +272,8 @@ def test_settling_a_compiled_net_compiles_nothing() -> None:
     step = made_step("schedule_free_sgd", net, model=compiled)
     step(*made_batch())
     watch = CompileWatch()
-    step.settle()
-    step.resume()
+    step.begin_evaluation()
+    step.begin_training()
     step(*made_batch())
     assert watch.new_graphs() == 0
 

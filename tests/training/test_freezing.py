@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bench import optimizers
 from bench.machine.clock import CompileWatch
-from bench.optimizers import _param_groups as parameters
+from bench.optimizers import _building as parameters
 from bench.recipe import Recipe
 from bench.training.freezing import Freezing
 from bench.training.loop import Step

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.optimizers import _param_groups as parameters
+from bench.optimizers import _building as parameters
 from tests.made_optimizers import make_net, trained
 
 

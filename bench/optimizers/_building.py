@@ -1,0 +1,147 @@
+"""What builders of optimizers share: parameter groups, timm's classes, chained optimizers."""
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The trainable parameters of a net, each in exactly one of `matrices`, `weights` and `rest`.
+
+    Args:
+        matrices: Weights between hidden channels that mix all their inputs: linear layers and
+            convolutions, without the first and the last layer.
+        weights: The other weights: first layer, last layer, depthwise convolutions.
+        head: The one of `weights` that is the last layer's, if it is trained.
+        rest: Biases, norms, class tokens and position embeddings, which weight decay only harms.
+    """
+
+    matrices: list[nn.Parameter]
+    weights: list[nn.Parameter]
+    head: list[nn.Parameter]
+    rest: list[nn.Parameter]
+
+
+def sort(net: nn.Module) -> Parameters:
+    """Sorts by shape and by the order in which the net defines its layers.
+
+    A first layer that is not trained (whitening) still counts as the first layer.
+    """
+    exempt_names: Callable[[], Iterable[str]] = getattr(net, "no_weight_decay", tuple)
+    exempt = set(exempt_names())  # timm's nets name what is not a weight: tables of positions
+    layers = [p for name, p in net.named_parameters() if is_weight(p) and name not in exempt]
+    hidden = {id(p) for p in layers[1:-1] if p.shape[1] > 1}
+    outer = {id(p) for p in layers} - hidden
+    trainable = [p for p in net.parameters() if p.requires_grad]
+    return Parameters(
+        matrices=[p for p in trainable if id(p) in hidden],
+        weights=[p for p in trainable if id(p) in outer],
+        head=[p for p in layers[-1:] if p.requires_grad],
+        rest=[p for p in trainable if id(p) not in hidden | outer],
+    )
+
+
+def is_weight(parameter: Tensor) -> bool:
+    """Whether it multiplies activations and mixes them.
+
+    Tokens and position embeddings have a leading 1, scales one value for each channel.
+    """
+    return parameter.ndim >= 2 and 1 < parameter.shape[0] < parameter.numel()
+
+
+def groups(parameters: Iterable[nn.Parameter], **settings: object) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer: one, or more if some parameters are frozen during the run.
+
+    The attribute `trained_for` of a parameter is the share of the run after which it is frozen;
+    the group's key of that name passes it to the schedule.
+    """
+    by_share: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        by_share.setdefault(getattr(parameter, "trained_for", 1.0), []).append(parameter)
+    return [
+        {"params": members, **settings} | ({"trained_for": share} if share < 1.0 else {})
+        for share, members in by_share.items()
+    ]
+
+
+def decay_groups(net: nn.Module, weight_decay: float, **of_rest: object) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer: weights with decay; biases, norms and tokens without.
+
+    Args:
+        net: Its parameters are sorted.
+        weight_decay: Of weights.
+        of_rest: Other settings of biases, norms and tokens.
+    """
+    parameters = sort(net)
+    return [
+        *groups(parameters.matrices + parameters.weights, weight_decay=weight_decay),
+        *groups(parameters.rest, weight_decay=0.0, **of_rest),
+    ]
+
+
+def timm_optimizer(name: str) -> Callable[..., torch.optim.Optimizer]:
+    """timm's optimizer class `name`, imported late because that takes seconds.
+
+    The import raises torch.compile's limit on recompilations, which is restored here.
+    """
+    from torch._dynamo import config  # slow to import
+
+    limit = config.recompile_limit
+    try:
+        module = importlib.import_module(f"timm.optim.{name.lower()}")
+        return getattr(module, name)  # type: ignore[no-any-return]
+    finally:
+        config.recompile_limit = limit
+
+
+def host_counters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Counters that torch's and timm's optimizers keep in host memory and may read in a step."""
+    holders = [*optimizer.state.values(), *optimizer.param_groups]
+    values = [holder.get(name) for holder in holders for name in ("step", "mu_product")]
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+class ChainedOptimizer(torch.optim.Optimizer):
+    """Several optimizers with different parameters as one: a step of it is a step of each."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        groups = [group for part in parts for group in part.param_groups]
+        super().__init__([{"params": group["params"]} for group in groups], {})
+        self.param_groups = groups  # the parts' own, so that a schedule reaches them
+        self.state = _States(parts)  # type: ignore[assignment]
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """A step of each part."""
+        for part in self.parts:
+            part.step()
+
+    def compile_step(self) -> None:
+        """Compiles the step of each part that supports it; the others are fused already."""
+        for part in self.parts:
+            if hasattr(part, "compile_step"):
+                part.compile_step()
+
+
+class _States(Mapping[Tensor, Any]):
+    """A view of the states of several optimizers."""
+
+    def __init__(self, parts: tuple[torch.optim.Optimizer, ...]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, key: Tensor) -> Any:
+        for part in self._parts:
+            if key in part.state:
+                return part.state[key]
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (key for part in self._parts for key in part.state)
+
+    def __len__(self) -> int:
+        return sum(len(part.state) for part in self._parts)

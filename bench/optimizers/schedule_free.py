@@ -1,0 +1,56 @@
+"""Schedule-free AdamW and SGD."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.optimizers import Optimizer
+from bench.optimizers._building import decay_groups
+from bench.recipe import Recipe
+
+
+def build_adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """schedulefree's, over all weights at once; the recipe's schedule does the warm-up."""
+    from schedulefree import AdamWScheduleFree
+
+    betas = recipe.option("beta1"), recipe.option("beta2")
+    return _training(AdamWScheduleFree, net, recipe, betas=betas, eps=recipe.option("eps"))
+
+
+def build_sgd(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """schedulefree's, over all weights at once; the recipe's schedule does the warm-up."""
+    from schedulefree import SGDScheduleFree
+
+    return _training(SGDScheduleFree, net, recipe, momentum=recipe.option("momentum"))
+
+
+def _training(kind: Any, net: nn.Module, recipe: Recipe, **more: Any) -> torch.optim.Optimizer:
+    groups = decay_groups(net, recipe.weight_decay)
+    optimizer: torch.optim.Optimizer = kind(groups, lr=recipe.lr, foreach=True, **more)
+    optimizer.train()  # type: ignore[attr-defined]
+    return optimizer
+
+
+SCHEDULE_FREE_ADAMW = Optimizer(
+    name="schedule_free_adamw",
+    why="AdamW that evaluates an average of its weights instead of lowering the rate.",
+    reference="https://arxiv.org/abs/2405.15682",
+    build=build_adamw,
+    recipe=Recipe(
+        lr=5e-3, weight_decay=0.05, schedule="constant", warmup=0.05, label_smoothing=0.1
+    ),
+    options={"beta1": 0.9, "beta2": 0.99, "eps": 1e-8},
+    settles=True,
+)
+SCHEDULE_FREE_SGD = Optimizer(
+    name="schedule_free_sgd",
+    why="SGD that evaluates an average of its weights instead of lowering the rate.",
+    reference="https://arxiv.org/abs/2405.15682",
+    build=build_sgd,
+    # Its momentum does not add gradients up, so the rate is ten times that of plain momentum.
+    recipe=Recipe(lr=1.0, weight_decay=5e-4, schedule="constant", warmup=0.05, label_smoothing=0.1),
+    options={"momentum": 0.9},
+    grows="in proportion",
+    settles=True,
+)
