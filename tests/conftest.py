@@ -1,9 +1,17 @@
 """Settings that must stand before anything imports torch."""
 
 import os
+import shutil
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 # As in the suite's workers: threads that spin make tests crawl on a machine with other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -25,3 +33,47 @@ for number, handler in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
+
+
+class OpenPage(Protocol):
+    """Opens a file in the browser: the page, and a list that gets every problem it causes."""
+
+    def __call__(
+        self, path: Path, *, width: int = 1280, scheme: str = "light"
+    ) -> "tuple[Page, list[str]]": ...
+
+
+@pytest.fixture(scope="module")
+def open_page() -> Iterator[OpenPage]:
+    """Opens files in Chromium, offline; skips where there is no Chromium.
+
+    Problems are messages on the console, errors, dialogs, and requests beyond the file itself.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("no Chromium on the PATH: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+
+        def open_page(
+            path: Path, *, width: int = 1280, scheme: str = "light"
+        ) -> "tuple[Page, list[str]]":
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+            )
+            page, problems = context.new_page(), []
+            page.on("console", lambda message: problems.append(message.text))
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
+            page.on("request", lambda request: problems.extend(_elsewhere(request.url)))
+            page.goto(path.as_uri())
+            return page, problems
+
+        yield open_page
+        browser.close()
+
+
+def _elsewhere(url: str) -> list[str]:
+    return [] if url.startswith(("file:", "data:")) else [url]

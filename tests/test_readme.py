@@ -78,7 +78,9 @@ def test_the_matrix_is_what_its_command_shows() -> None:
     assert command[0] == "table"
     done = CliRunner().invoke(app.app, [command[0], str(ROOT / command[1]), *command[2:]])
     assert done.exit_code == 0, done.output
-    assert shown.strip() == done.stdout.strip()
+    assert shown.strip() == done.stdout.strip(), (
+        f"the README's matrix is out of date: replace it with the output of `bench {match[1]}`"
+    )
 
 
 def test_the_runs_that_the_docs_show_are_in_the_reference() -> None:

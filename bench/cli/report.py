@@ -16,31 +16,28 @@ def report(
     ),
     out: Annotated[
         Path | None,
-        typer.Option(help="One page of all groups, and nothing in the groups' folders."),
+        typer.Option(
+            help="Write one page of all groups here instead of one into each group's folder."
+        ),
     ] = None,
     select: Select = "",
-    update: Annotated[
-        Path | None,
-        typer.Option(help="A Markdown file: puts the conclusions between its markers."),
-    ] = None,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Write a page for each machine, source and scale: matrix, figures, conclusions, reasons."""
+    """Write an HTML page for each group: conclusions, matrix, figures, reasons."""
 
     def work() -> list[Path]:
         from bench.machine.environment import this_machine
-        from bench.report.page.writing import Order, write
+        from bench.report.page.writing import ReportOptions, write
 
-        order = Order(
+        options = ReportOptions(
             results=results,
             out=out,
             select=select,
-            update=update,
             data_dir=data_dir,
             machines=this_machine(),
         )
-        return write(order, lambda said: typer.echo(printable(said), err=True))
+        return write(options, lambda line: typer.echo(printable(line), err=True))
 
     for path in run_verb(work, debug=debug):
         typer.echo(printable(str(path)))

@@ -52,7 +52,7 @@ OPTIONS = {
     ),
     "show": frozenset({"run", "results", "--format", "--debug"}),
     "report": frozenset(
-        {"results", "--out", "-k", "--update", "--data-dir", "--debug"}
+        {"results", "--out", "-k", "--data-dir", "--debug"}
     ),
     "loaders": frozenset(
         {

@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -23,11 +22,11 @@ from bench.cell import Run
 from bench.cli import app
 from bench.cli.progress import TextReporter
 from bench.record import Failure, Record
-from bench.report.page.writing import Order, write
+from bench.report.page.writing import ReportOptions, write
 from bench.report.table import render_all
 from bench.store.store import Store
 from bench.text import printable, sanitize
-from tests.browsing import watched
+from tests.conftest import OpenPage
 from tests.faults.fuzzing import TIMES, apart
 from tests.made import made_failure, made_record
 from tests.made_sound import PREDICTIONS, sound_record
@@ -241,35 +240,26 @@ def test_a_run_that_says_nasty_things_does_not_command_the_terminal(is_terminal:
     assert "[bold red]loud[/]" in shown
 
 
-def test_nothing_planted_in_a_page_comes_to_life(tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    if chromium is None:
-        pytest.skip("no Chromium on the PATH: apt-get install chromium")
+def test_nothing_planted_in_a_page_comes_to_life(open_page: OpenPage, tmp_path: Path) -> None:
     store = kept(tmp_path, nasty_records(7, 6))
-    (path,) = write(Order(results=store.folder, data_dir=tmp_path / "none"), lambda said: None)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        wrong = watched(page)
-        page.goto(path.as_uri())
-        before = page.evaluate("Object.keys(window).sort().join()")
-        for picker in page.locator("select").all():
-            for place in range(picker.locator("option").count()):
-                picker.select_option(index=place)
-        for head in page.locator("th button").all():
-            head.evaluate("button => button.click()")
-        assert page.locator("[onerror], [onload], [onmouseover], [href^=javascript]").count() == 0
-        assert page.evaluate("window.planted") is None
-        assert page.evaluate("Object.keys(window).sort().join()") == before
-        elsewhere = page.evaluate(
-            "[...document.querySelectorAll('[href], [src]')].map(e => e.getAttribute('href') || "
-            "e.getAttribute('src')).filter(v => !/^(#|data:image)/.test(v))"
-        )
-        assert elsewhere == []
-        browser.close()
-    assert wrong == []
+    options = ReportOptions(results=store.folder, data_dir=tmp_path / "none")
+    (path,) = write(options, lambda line: None)
+    page, problems = open_page(path)
+    before = page.evaluate("Object.keys(window).sort().join()")
+    for picker in page.locator("select").all():
+        for place in range(picker.locator("option").count()):
+            picker.select_option(index=place)
+    for head in page.locator("th button").all():
+        head.evaluate("button => button.click()")
+    assert page.locator("[onerror], [onload], [onmouseover], [href^=javascript]").count() == 0
+    assert page.evaluate("window.planted") is None
+    assert page.evaluate("Object.keys(window).sort().join()") == before
+    elsewhere = page.evaluate(
+        "[...document.querySelectorAll('[href], [src]')].map(e => e.getAttribute('href') || "
+        "e.getAttribute('src')).filter(v => !/^(#|data:image)/.test(v))"
+    )
+    assert elsewhere == []
+    assert problems == []
     shown = path.read_text(encoding="utf-8")
     assert json.dumps("<script>window.planted")[1:-1] not in shown
     assert not UNSEEN.search(shown)

@@ -1,7 +1,6 @@
 """The page in a real browser: it draws, sorts, filters and fits, and asks nothing of a network."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,22 +10,15 @@ import pytest
 
 from bench.record import Record
 from bench.report.figures import draw
-from bench.report.page.mistakes import Mistake, Mistakes
+from bench.report.page.contents import Mistake, Mistakes
 from bench.report.page.page import render
-from tests.browsing import watched
+from tests.conftest import OpenPage
 from tests.made import made_failure, made_record
 from tests.made_page import HOSTILE, SVG, hostile_record, made_content, made_picture
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium"
-)
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
     "0000000b4944415478da63640000000600023081d02f0000000049454e44ae426082"
@@ -69,33 +61,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-def opened(
-    browser: "Browser", path: Path, *, width: int = 1280, scheme: str = "light"
-) -> "tuple[Page, list[str]]":
-    """The page, and a list that gets every error and every request that is not the file itself."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
-    )
-    page = context.new_page()
-    wrong = watched(page)
-    page.goto(path.as_uri())
-    return page, wrong
-
-
-@pytest.fixture(scope="module")
-def page(browser: "Browser", path: Path) -> "Iterator[Page]":
-    """The page at full width, whose errors are looked at when the tests are through with it."""
-    page, wrong = opened(browser, path)
+def page(open_page: OpenPage, path: Path) -> "Iterator[Page]":
+    """The page at full width, shared by the tests; it must cause no problem in any of them."""
+    page, problems = open_page(path)
     yield page
-    page.context.close()
-    assert wrong == []
+    assert problems == []
 
 
 @pytest.fixture(autouse=True)
@@ -123,17 +93,16 @@ def head(page: "Page", name: str) -> "Page":
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_opens_without_an_error_and_fits_the_screen(
-    browser: "Browser", path: Path, width: int, scheme: str
+    open_page: OpenPage, path: Path, width: int, scheme: str
 ) -> None:
-    page, wrong = opened(browser, path, width=width, scheme=scheme)
+    page, problems = open_page(path, width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     back, ink = page.evaluate(
         "(({backgroundColor, color}) => [backgroundColor, color])(getComputedStyle(document.body))"
     )
     assert (sum(map(int, back[4:-1].split(","))) < 384) == (scheme == "dark")
     assert (sum(map(int, ink[4:-1].split(","))) > 384) == (scheme == "dark")
-    page.context.close()
-    assert wrong == []
+    assert problems == []
 
 
 def test_every_figure_is_drawn(page: "Page") -> None:
@@ -238,8 +207,8 @@ def test_hostile_names_stay_names(page: "Page") -> None:
     assert page.locator("img").count() == 2  # the example and the mistaken image
 
 
-def test_all_of_it_is_printed(browser: "Browser", path: Path) -> None:
-    page, wrong = opened(browser, path)
+def test_all_of_it_is_printed(open_page: OpenPage, path: Path) -> None:
+    page, problems = open_page(path)
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 1032, "height": 700})  # A4 across, without its margins
@@ -253,28 +222,28 @@ def test_all_of_it_is_printed(browser: "Browser", path: Path) -> None:
     assert not page.locator(".controls").first.is_visible()
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("#reasons details[open]").count() == 0
-    page.context.close()
-    assert wrong == []
+    assert problems == []
 
 
-def test_heads_of_tables_are_printed_on_every_page(browser: "Browser", path: Path) -> None:
+@pytest.mark.slow
+def test_heads_of_tables_are_printed_on_every_page(open_page: OpenPage, path: Path) -> None:
     """Chromium leaves the text of a button out of a head that it repeats."""
-    page, _ = opened(browser, path)
+    page, _ = open_page(path)
     page.emulate_media(media="print")
     boxes = page.evaluate(
         "[...document.querySelectorAll('thead button')].map(one => getComputedStyle(one).display)"
     )
     assert set(boxes) == {"contents"}
-    page.context.close()
 
 
+@pytest.mark.slow
 def test_a_long_picture_is_printed_whole_on_an_upright_page(
-    browser: "Browser", tmp_path: Path
+    open_page: OpenPage, tmp_path: Path
 ) -> None:
     long = SVG.replace("0 0 100 50", "0 0 100 900").replace("<svg", "<svg style='width: 100%'")
     picture = replace(made_picture(), svg=long, caption="what it shows " * 40)
     (tmp_path / "page.html").write_text(render([made_content(pictures=[picture])]))
-    page, _ = opened(browser, tmp_path / "page.html", scheme="dark")
+    page, _ = open_page(tmp_path / "page.html", scheme="dark")
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 703, "height": 1032})  # A4 upright, without its margins
     assert page.locator("figure svg").bounding_box()["height"] > 600  # type: ignore[index]
@@ -284,4 +253,3 @@ def test_a_long_picture_is_printed_whole_on_an_upright_page(
     upright = [(width, height) for width, height in sizes if int(width) < int(height)]
     assert len(upright) == 1, "the picture with its title and caption, and nothing else"
     assert len(sizes) > 1
-    page.context.close()

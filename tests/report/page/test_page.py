@@ -1,8 +1,7 @@
-"""The HTML page: what stands on it comes from the records, and no text of theirs becomes HTML.
+"""The HTML page: its numbers come from the records, and no text of theirs becomes HTML.
 
-Every number on the page of the reference is found in its records.
-
-The records are read as plain JSON here, and what is said of several is computed anew, naively.
+For the page of the reference matrix, the records are read as plain JSON and every number on the
+page is recomputed from them.
 """
 
 import base64
@@ -27,16 +26,21 @@ from scipy.stats import t as student
 
 from bench.report.conclusions import conclude
 from bench.report.matrix import build
-from bench.report.page.cells import CONFUSED, LARGEST_CONFUSION, cell_data
-from bench.report.page.html import VOID, data, tag, text
-from bench.report.page.mistakes import Mistake, Mistakes, find
-from bench.report.page.page import Content, render
-from bench.report.show import rerun_command
+from bench.report.page.contents import Content, Mistake, Mistakes, find_mistakes
+from bench.report.page.page import (
+    MAX_CONFUSION_CLASSES,
+    MAX_CONFUSIONS,
+    cell_data,
+    environment,
+    render,
+)
 from bench.store.groups import Group
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import made_failure, made_metrics, made_record
 from tests.made_page import HOSTILE, RECORDS, hostile_record, made_content, made_picture
+
+VOID = frozenset({"br", "img", "input", "meta"})
 
 
 class Reader(HTMLParser):
@@ -131,14 +135,19 @@ def test_no_text_of_a_record_becomes_html() -> None:
 @given(st.text())
 def test_any_text_comes_back_as_it_was(said: str) -> None:
     said = said.replace("\r", "").replace("\0", "")  # HTML has no way to write these
-    element = Reader(tag("p", text(said), title=said))
+    template = environment().from_string('<p title="{{ said }}">{{ said | code }}</p>')
+    element = Reader(template.render(said=said))
     assert "".join(element.texts) in (said, said.replace("`", ""))
     assert element.elements[0] == ("p", {"title": said})
 
 
+def data(value: Any) -> str:
+    return environment().from_string("<script>{{ value | tojson }}</script>").render(value=value)
+
+
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
 def test_any_data_comes_back_as_it_was(value: Any) -> None:
-    element = data("name", value)
+    element = data(value)
     assert element.count("<") == 2
     assert element.isascii()
     assert json.loads(element.partition(">")[2].rpartition("<")[0]) == value
@@ -146,7 +155,7 @@ def test_any_data_comes_back_as_it_was(value: Any) -> None:
 
 def test_a_number_that_json_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        data("name", float("nan"))
+        data(float("nan"))
 
 
 def test_every_row_of_the_matrix_has_the_figures_of_its_records() -> None:
@@ -203,12 +212,13 @@ def test_cells_are_in_the_order_of_the_rows_that_link_to_them() -> None:
 
 
 def test_of_many_classes_the_most_confused_are_listed() -> None:
-    size = LARGEST_CONFUSION + 1
+    size = MAX_CONFUSION_CLASSES + 1
     counts = tuple(tuple(row * size + column for column in range(size)) for row in range(size))
-    metrics = replace(made_metrics(0.5, 1.0), confusion=counts)
-    told = cell_data((made_record(record={"metrics": metrics}),), [])["runs"][0]
+    per_class = (made_metrics(0.5, 1.0).per_class[0],) * size
+    metrics = replace(made_metrics(0.5, 1.0), confusion=counts, per_class=per_class)
+    told = cell_data((made_record(record={"metrics": metrics}),), Path("results"))["runs"][0]
     assert "confusion" not in told
-    assert len(told["confused"]) == CONFUSED
+    assert len(told["confused"]) == MAX_CONFUSIONS
     last = size - 1
     assert told["confused"][0] == [last, last - 1, counts[last][last - 1]]
     assert all(true != predicted for true, predicted, _ in told["confused"])
@@ -250,7 +260,7 @@ def test_examples_are_shown_by_policy_and_pipeline() -> None:
     page = render([made_content(examples={("flip_crop", "dali[dynamic]"): b"strip"})])
     assert f"data:image/png;base64,{base64.b64encode(b'strip').decode()}" in page
     assert "flip_crop</b> by <b>dali[dynamic]</b>" in page
-    assert "No augmented examples are kept" in render([made_content()])
+    assert "holds no augmented examples" in render([made_content()])
 
 
 def test_mistakes_are_shown_with_their_answers() -> None:
@@ -281,39 +291,6 @@ def test_dates_are_those_of_the_records() -> None:
     assert "Recorded from 2026-01-01 00:00 UTC to 2026-03-04 05:06 UTC." in page
 
 
-PINNED = "--source shapes --device cpu --scale cpu --precision fp32 --no-compile"
-OWN = f"-k resnet18/sgd/flip_crop/kornia --seed 3 {PINNED} --out again"
-
-
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        (
-            "bench run --grid default --seeds 5 --out mine --report",
-            f"bench run --grid default {OWN}",
-        ),
-        (
-            "bench run -k 'resnet18 or cnn4' --retry-failed --set width=0.1 --compile",
-            f"bench run --set width=0.1 {OWN}",
-        ),
-        ("bench tune --grid default", "bench tune --grid default"),
-        ("bench run 'cut", "bench run 'cut"),
-        ("", ""),
-    ],
-)  # fmt: skip
-def test_the_recorded_command_is_narrowed_to_the_run(command: str, expected: str) -> None:
-    assert rerun_command(made_record(3, record={"command": command})) == expected
-
-
-def test_a_failed_run_is_tried_again_where_it_is_and_longer_names_are_left_out() -> None:
-    failed = replace(made_failure(3), command="bench run --out mine")
-    name = failed.cell.name
-    assert rerun_command(failed, [name, f"{name}[compiled]"]) == (
-        f"bench run --out mine -k '{name} and not {name}[compiled]' --seed 3 {PINNED} "
-        "--retry-failed"
-    )
-
-
 def test_the_matrix_keeps_the_records_of_each_row() -> None:
     matrix = build(RECORDS)
     for row, runs in zip(matrix.frame.to_dict(orient="records"), matrix.runs, strict=True):
@@ -341,7 +318,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Content:
         group=Group(folder=REFERENCE),
         records=records,
         conclusions=conclude(records),
-        mistakes=find(store, records, tmp_path_factory.mktemp("no_images")),
+        mistakes=find_mistakes(store, records, tmp_path_factory.mktemp("no_images")),
     )
 
 
@@ -436,7 +413,7 @@ def test_the_closer_look_has_the_runs_own_numbers(page: str, runs: dict[str, Run
             ]
             fields["per_class"] = scores
             for name, value in told.items():
-                if name not in ("id", "status", "reason", "suspect", "again"):
+                if name not in ("id", "status", "reason", "suspect", "rerun"):
                     assert flat(value) == pytest.approx(flat(fields[name]), rel=1e-5), name
 
 

@@ -190,12 +190,12 @@ function makePicker(picker) {
   function show() {
     const cell = cells[Number(cellChoice.value)];
     const run = cell.runs[Number(seedChoice.value)];
-    const again = run.again
-      ? make("div", null, make("h4", null, "Run it again"), make("pre", null, make("code", null, run.again)))
+    const rerun = run.rerun
+      ? make("div", null, make("h4", null, "Train it again"), make("pre", null, make("code", null, run.rerun)))
       : null;
     target.replaceChildren(
       make("h4", null, `${cell.name}, seed ${run.seed}`), settingsList(cell.settings),
-      runsTable(cell.runs), scores(run, cell.classes), ...(again ? [again] : []));
+      runsTable(cell.runs), scores(run, cell.classes), ...(rerun ? [rerun] : []));
   }
 
   function pick() {

@@ -1,4 +1,4 @@
-"""The images most often mistaken: counted right, pictured only by the very images of the runs."""
+"""Misclassified images: counted right, pictured only by the very images of the runs."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -12,7 +12,7 @@ from PIL import Image
 
 import pipelines
 from bench.record import PerClass, Record
-from bench.report.page.mistakes import find, most_mistaken
+from bench.report.page.contents import find_mistakes, most_mistaken
 from bench.store.store import Store
 from pipelines import sources
 from pipelines.sources.split import stratified
@@ -66,7 +66,11 @@ def run_on_part(data_dir: Path, **changes: object) -> Record:
     )
     fields = {
         "fingerprint": data.fingerprint,
-        "metrics": replace(made_metrics(0.7, 3.0), per_class=per_class),
+        "metrics": replace(
+            made_metrics(0.7, 3.0),
+            per_class=per_class,
+            confusion=tuple(tuple(0 for _ in per_class) for _ in per_class),
+        ),
     }
     return made_record(test_images=SMALL, record=fields | changes)
 
@@ -83,7 +87,7 @@ def keep(store: Store, record: Record, data_dir: Path, wrong: list[int]) -> None
 def test_pictures_are_the_images_of_the_source(tmp_path: Path, data_dir: Path) -> None:
     store, record = Store(tmp_path), run_on_part(data_dir)
     keep(store, record, data_dir, [7, 31])
-    found = find(store, [record], data_dir)
+    found = find_mistakes(store, [record], data_dir)
     assert found.problem == ""
     assert (found.runs, found.test_images) == (1, SMALL)
     data = pipelines.load("shapes", data_dir)
@@ -99,7 +103,7 @@ def test_pictures_are_the_images_of_the_source(tmp_path: Path, data_dir: Path) -
 def test_other_images_are_not_shown_as_those_of_the_runs(tmp_path: Path, data_dir: Path) -> None:
     store, record = Store(tmp_path), run_on_part(data_dir, fingerprint="of other images")
     keep(store, record, data_dir, [7])
-    found = find(store, [record], data_dir)
+    found = find_mistakes(store, [record], data_dir)
     assert "are not those of the runs" in found.problem
     assert [one.picture for one in found.images] == [b""]
     assert [one.place for one in found.images] == [7]
@@ -110,12 +114,12 @@ def test_images_that_are_not_here_are_named_with_the_line_that_gets_them(
 ) -> None:
     store, record = Store(tmp_path), run_on_part(data_dir)
     keep(store, record, data_dir, [7])
-    found = find(store, [record], tmp_path / "nothing")
+    found = find_mistakes(store, [record], tmp_path / "nothing")
     assert "`bench data shapes`" in found.problem
     assert [(one.place, one.index) for one in found.images] == [(7, None)]
 
 
 def test_runs_without_predictions_say_so(tmp_path: Path) -> None:
-    found = find(Store(tmp_path), [made_record()])
+    found = find_mistakes(Store(tmp_path), [made_record()])
     assert "not kept" in found.problem
     assert found.images == ()
