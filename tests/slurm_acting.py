@@ -12,18 +12,18 @@ from bench.job import Job, RecordBuilder
 from tests.made import made_curve
 
 
-def played(line: bytes, words: str, timeout_s: float, ours: Any, threads: Any) -> None:
+def fake_job(line: bytes, messages: str, timeout_s: float, expected: Any, threads: Any) -> None:
     """Trains nothing, but does what the architecture says."""
     job = msgspec.json.decode(line, type=Job)
     folder, part = Path(job.folder), job.run.cell.architecture
     draft = RecordBuilder(job=job, curve=list(made_curve(1, 100, 0.5)))
-    with Path(words).open("ab", buffering=0) as said:
-        said.write(msgspec.json.encode(Ready(import_s=0.0)) + b"\n")
-        said.write(msgspec.json.encode(EpochDone(point=draft.curve[0])) + b"\n")
+    with Path(messages).open("ab", buffering=0) as file:
+        file.write(msgspec.json.encode(Ready(import_s=0.0)) + b"\n")
+        file.write(msgspec.json.encode(EpochDone(point=draft.curve[0])) + b"\n")
         tries = len(list(folder.glob("try*")))
         (folder / f"try{tries}").write_text(str(os.getpid()))
         if part == "is_preempted_once" and not tries:
             os.kill(os.getpid(), signal.SIGUSR2)
         if part == "is_killed_once" and not tries:
             os.kill(os.getpid(), signal.SIGKILL)
-        said.write(msgspec.json.encode(Done(record=draft.record("ok"))) + b"\n")
+        file.write(msgspec.json.encode(Done(record=draft.record("ok"))) + b"\n")

@@ -1,4 +1,4 @@
-"""Jobs as tasks of a Ray cluster; what a task does is `bench.executors.remote_job`'s."""
+"""Runs jobs as tasks of a Ray cluster; `bench.executors.remote.run_job` is the task."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import msgspec
@@ -15,16 +16,16 @@ from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bench.errors import UsageError
-from bench.executors.protocol import read_message
-from bench.executors.remote import Lost, News, Said
-from bench.executors.remote_job import (
+from bench.executors.protocol import Message, read_message
+from bench.executors.remote import (
     THREADS,
-    Facts,
+    JobLost,
     NodeMismatch,
+    Versions,
     check_node,
-    facts,
-    keep,
-    serve_job,
+    node_versions,
+    run_job,
+    save_files,
 )
 from bench.job import Job
 from bench.process import signals_allowed
@@ -33,190 +34,276 @@ from bench.store.store import Store
 
 ENGINE = "ray"
 POLL_S = 0.2
-CONNECT_S = 5.0
-LOOK_S = 120.0
-STOP_S = 10.0
-NODELESS_S = 60.0
+WATCH_S = 0.5  # between two looks at the head
+CONNECT_TIMEOUT_S = 5.0
+CHECK_TIMEOUT_S = 120.0
+CANCEL_TIMEOUT_S = 10.0
+NO_NODE_TIMEOUT_S = 60.0
+HEAD_TIMEOUT_S = 40.0  # after 60 Ray kills the process that it is in
 
 
 @dataclass(kw_only=True)
 class RayCluster:
-    """A `Cluster` of Ray nodes. A ticket is the generator of a task's results.
+    """A `Cluster` of Ray nodes; a ticket is the generator of a task's results.
 
     Args:
-        device: What the runs are trained on.
-        timeout_s: Longest that one run may take.
+        address: As the user gave it.
+        device: "cuda" or "cpu".
+        timeout_s: Time limit of one run.
     """
 
+    address: str
     device: str
     timeout_s: float
-    _ours: Facts
+    _versions: Versions
+    _head: "_Head"
     _jobs: dict[Any, Job] = field(default_factory=dict)
-    _nodeless_since: float | None = None
+    _no_node_since: float | None = None
     _task: Any = None
-    _here: str = ""  # this host's node
 
     @classmethod
     def connect(cls, address: str, *, device: str, timeout_s: float) -> "RayCluster":
-        """Joins the cluster at an address.
+        """Connects this process to a cluster and checks its nodes.
 
         Raises:
-            UsageError: There is none, or its nodes cannot be used.
+            UsageError: There is no cluster, or its nodes cannot be used.
         """
-        _join(address)
-        here = ray.get_runtime_context().get_node_id()
-        cluster = cls(device=device, timeout_s=timeout_s, _ours=facts(device, ENGINE), _here=here)
-        cluster._look()
+        _connect(address)
+        cluster = cls(
+            address=address,
+            device=device,
+            timeout_s=timeout_s,
+            _versions=node_versions(device, ENGINE),
+            _head=_Head(address=ray.get_runtime_context().gcs_address),
+        )
+        try:
+            cluster._check_nodes()
+        except BaseException:
+            cluster.close()
+            raise
         return cluster
 
     @property
-    def _unit(self) -> str:
-        """What a job needs one of."""
+    def _resource(self) -> str:
         return "GPU" if self.device == "cuda" else "CPU"
 
-    @property
-    def _needs(self) -> dict[str, int]:
-        return {"num_gpus": 1, "num_cpus": 0} if self.device == "cuda" else {"num_cpus": 1}
-
-    def _look(self) -> None:
-        """Compares the nodes that can have jobs with this process."""
-        look, asked = ray.remote(check_node), {}
-        for node in ray.nodes():
-            if node["Alive"] and node["Resources"].get(self._unit, 0) >= 1:
-                where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=where)
-                asked[task.remote(self.device, ENGINE, self._ours)] = node["NodeManagerAddress"]
-        good = sum(_looked_at(answer, host) for answer, host in asked.items())
-        if not good:
-            raise UsageError(self._without_nodes)
+    def _check_nodes(self) -> None:
+        """Compares every node that can be given a job with this process."""
+        check, host_of = ray.remote(check_node), {}
+        for node in self._head.nodes:
+            if node["Alive"] and node["Resources"].get(self._resource, 0) >= 1:
+                on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                task = check.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node)
+                answer = task.remote(self.device, ENGINE, self._versions)
+                host_of[answer] = node["NodeManagerAddress"]
+        if not sum(_is_usable(answer, host) for answer, host in host_of.items()):
+            raise UsageError(self._no_node)
 
     @property
-    def _without_nodes(self) -> str:
+    def _no_node(self) -> str:
         return (
-            f"no node of the Ray cluster has a {self._unit} to give: start one with "
-            f"`ray start --address=HOST:PORT --num-{self._unit.lower()}s=1`"
+            f"no node of the Ray cluster has a free {self._resource}: start one with "
+            f"`ray start --address=HOST:PORT --num-{self._resource.lower()}s=1`"
         )
 
-    def room(self) -> int:
-        """A job for each GPU, or on CPUs for each that the nodes were started with."""
-        nodes = ray.nodes()
-        if any(node["NodeID"] == self._here and not node["Alive"] for node in nodes):
-            raise UsageError("Ray's node on this host has died: start it again with `ray start`")
-        alive = (node["Resources"] for node in nodes if node["Alive"])
-        room = int(sum(resources.get(self._unit, 0) for resources in alive))
-        if room:
-            self._nodeless_since = None
-            return room
-        self._nodeless_since = self._nodeless_since or time.monotonic()
-        if time.monotonic() - self._nodeless_since > NODELESS_S:
-            raise UsageError(self._without_nodes)
+    def capacity(self) -> int:
+        """One job per GPU, or per CPU that the nodes were started with."""
+        self._check_head()
+        alive = [node["Resources"] for node in self._head.nodes if node["Alive"]]
+        capacity = int(sum(resources.get(self._resource, 0) for resources in alive))
+        if capacity:
+            self._no_node_since = None
+            return capacity
+        self._no_node_since = self._no_node_since or time.monotonic()
+        if time.monotonic() - self._no_node_since > NO_NODE_TIMEOUT_S:
+            raise UsageError(self._no_node)
+        with signals_allowed():
+            time.sleep(POLL_S)
         return 0
 
-    def begin(self, jobs: Sequence[Job]) -> list[Any]:
-        """Sends each to a node; of several free ones, to one that has none."""
-        return [self._begin(job) for job in jobs]
+    def _check_head(self) -> None:
+        if self._head.is_lost:
+            raise UsageError(f"the head of the Ray cluster at {self._head.address} is gone")
+        here = ray.get_runtime_context().get_node_id()
+        if any(node["NodeID"] == here and not node["Alive"] for node in self._head.nodes):
+            raise UsageError("Ray's node on this host has died: start it again with `ray start`")
 
-    def _begin(self, job: Job) -> Any:
-        if self._task is None:  # each that is made waits for the head when it is first called
-            self._task = ray.remote(serve_job).options(
-                **self._needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
+    def submit(self, jobs: Sequence[Job]) -> list[Any]:
+        """Submits one task per job, spread over the nodes."""
+        return [self._submit(job) for job in jobs]
+
+    def _submit(self, job: Job) -> Any:
+        if self._task is None:
+            needs = {"num_gpus": 1, "num_cpus": 0} if self.device == "cuda" else {"num_cpus": 1}
+            self._task = ray.remote(run_job).options(
+                **needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
             )
         Store(Path(job.folder)).fresh_log(job.run.id)
         ticket = self._task.remote(
-            msgspec.json.encode(job), self.timeout_s, ENGINE, self._ours, os.environ.get(THREADS)
+            msgspec.json.encode(job),
+            self.timeout_s,
+            ENGINE,
+            self._versions,
+            os.environ.get(THREADS),
         )
         self._jobs[ticket] = job
         return ticket
 
-    def news(self, tickets: Sequence[Any]) -> list[News]:
-        """At most one message of each task."""
+    def poll(self, tickets: Sequence[Any]) -> list[tuple[Any, Message | JobLost]]:
+        """At most one new message per task."""
         with signals_allowed():
             ray.wait(list(tickets), num_returns=1, timeout=POLL_S, fetch_local=False)
+        self._check_head()
         ready, _ = ray.wait(list(tickets), num_returns=len(tickets), timeout=0, fetch_local=False)
-        heard = ((ticket, self._hear(ticket)) for ticket in ready)
-        return [(ticket, message) for ticket, message in heard if message is not None]
+        messages = ((ticket, self._next_message(ticket)) for ticket in ready)
+        return [(ticket, message) for ticket, message in messages if message is not None]
 
-    def _hear(self, ticket: Any) -> Said | None:
+    def _next_message(self, ticket: Any) -> Message | JobLost | None:
         try:
-            said = ray.get(next(ticket))
+            result = ray.get(next(ticket))
         except exceptions.RayTaskError as error:
-            raise _unusable("where a run was to be trained", error) from error
+            raise _unusable_node("that was to train a run", error) from error
         except (exceptions.RayError, StopIteration) as error:
-            return Lost(reason=_told(error) or "the task ended without a record")
-        if isinstance(said, dict):
-            keep(self._jobs[ticket], said)
+            return JobLost(reason=_first_line(error) or "the task ended without a record")
+        if isinstance(result, dict):
+            save_files(self._jobs[ticket], result)
             return None
-        return read_message(said)
+        return read_message(result)
 
-    def stop(self, tickets: Sequence[Any]) -> None:
-        """Interrupts the tasks as Ctrl-C would, kills those that go on, and waits for their end."""
-        left = [ticket.completed() for ticket in tickets]
+    def cancel(self, tickets: Sequence[Any]) -> None:
+        """Interrupts the tasks, kills those that go on, and waits for their end."""
+        running = [ticket.completed() for ticket in tickets]
         for force in (False, True):
-            for task in left:
+            for task in running:
                 ray.cancel(task, force=force)
-            if left:
-                _, left = ray.wait(left, num_returns=len(left), timeout=STOP_S, fetch_local=False)
+            if running:
+                _, running = ray.wait(
+                    running, num_returns=len(running), timeout=CANCEL_TIMEOUT_S, fetch_local=False
+                )
 
     def close(self) -> None:
-        """Nothing: the connection ends with this process."""
+        """Disconnects this process."""
+        self._head.stop_watching()
+        ray.shutdown()
 
 
-def _looked_at(answer: Any, host: str) -> bool:
-    """Waits for what `compare` finds on a node; False for a node that is gone meanwhile.
+class _Head:
+    """Watches the head of a cluster in a thread, because calls to one that hangs never return.
+
+    Ray kills the process that it is in when the head was away for a minute, so that must be
+    noticed before.
+    """
+
+    def __init__(self, *, address: str) -> None:
+        self.address = address
+        self.nodes: list[dict[str, Any]] = ray.nodes()
+        self._refused = False
+        self._answered = time.monotonic()
+        self._stopped = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_lost(self) -> bool:
+        return self._refused or time.monotonic() - self._answered > HEAD_TIMEOUT_S
+
+    def stop_watching(self) -> None:
+        self._stopped.set()
+        self._thread.join(CONNECT_TIMEOUT_S)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(WATCH_S):
+            try:
+                _open_port(self.address)
+                self.nodes = ray.nodes()
+                self._answered = time.monotonic()
+            except ConnectionRefusedError:  # its process is gone; another may take its place
+                self._refused = True
+                return
+            except (OSError, exceptions.RayError):
+                continue
+
+
+def _is_usable(answer: Any, host: str) -> bool:
+    """Waits for `check_node` on a node; False if the node is gone by now.
 
     Raises:
         UsageError: The node cannot be used.
     """
     try:
-        ray.get(answer, timeout=LOOK_S)
+        ray.get(answer, timeout=CHECK_TIMEOUT_S)
     except (exceptions.TaskUnschedulableError, exceptions.NodeDiedError):
-        return False  # one that died is listed for some seconds more
+        return False  # Ray lists a node as alive for some seconds after its end
     except exceptions.RayError as error:
-        raise _unusable(host, error) from error
+        raise _unusable_node(host, error) from error
     return True
 
 
-def _join(address: str) -> None:
+def _connect(address: str) -> None:
     """Connects this process to the cluster.
 
     Raises:
-        UsageError: There is none at the address, or it is of another version.
+        UsageError: There is none at the address, it refuses the token, or has another version.
     """
-    none = (
-        f"no Ray cluster answers at {address}"
-        if address != "auto"
-        else "no Ray cluster runs on this host"
-    )
-    advice = "start one with `ray start --head`, or name another's with --address HOST:PORT"
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    missing = "no Ray cluster runs on this host"
+    advice = "start one with `ray start --head`, or name another one with --address HOST:PORT"
     if address != "auto":
-        host, _, port = address.rpartition(":")
+        missing = f"no Ray cluster answers at {address}"
         try:  # Ray itself would try for a minute
-            socket.create_connection((host, int(port)), CONNECT_S).close()
+            _open_port(address)
         except (OSError, ValueError, OverflowError) as error:
-            raise UsageError(f"{none} ({error}): {advice}") from error
+            raise UsageError(f"{missing} ({error}): {advice}") from error
+        _authenticate(address)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError) as error:
-        raise UsageError(f"{none}: {advice}") from error
-    except RuntimeError as error:
+        raise UsageError(f"{missing}, or it refuses this host's token: {advice}") from error
+    except (RuntimeError, exceptions.RayError) as error:
+        raise UsageError(f"cannot join the Ray cluster at {address}: {_first_line(error)}") from error
+
+
+def _authenticate(address: str) -> None:
+    """Loads this host's token; Ray does that only for the address "auto".
+
+    Raises:
+        UsageError: The cluster refuses it.
+    """
+    try:
+        from ray._private.authentication import authentication_token_setup
+        from ray._raylet import GcsClient
+    except ImportError:  # an older Ray has no tokens
+        return
+    authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    try:  # `ray.init` would try for 20 s, and then not say why it failed
+        GcsClient(address=address)
+    except exceptions.AuthenticationError as error:
         raise UsageError(
-            f"the Ray cluster at {address} cannot be joined: {_told(error)}"
+            f"authentication failed: the Ray cluster at {address} asks for a token. Copy "
+            "~/.ray/auth_token from the cluster's head to this host, or set RAY_AUTH_TOKEN_PATH"
         ) from error
+    except exceptions.RayError:  # `ray.init` will say
+        return
 
 
-def _unusable(host: str, error: exceptions.RayError) -> Exception:
-    """What to say of a node on which a task cannot be done."""
+def _open_port(address: str) -> None:
+    """Raises if nothing listens at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+
+
+def _unusable_node(node: str, error: exceptions.RayError) -> Exception:
+    """The error to show for a node on which a task failed."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, NodeMismatch):
         return UsageError(str(cause))
     if isinstance(cause, StoreError):
         return StoreError(f"on a Ray node: {cause}")
     return UsageError(
-        f"the Ray node {host} cannot do the work ({_told(cause or error)}): install the same "
-        "pipeline-bench there"
+        f"the Ray node {node} failed ({_first_line(cause or error)}): install the same "
+        "version of pipeline-bench there"
     )
 
 
-def _told(error: BaseException) -> str:
-    """The first line of an error's own words."""
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "")

@@ -19,11 +19,11 @@ from typing import Any
 from bench.cli.progress import TextReporter
 from bench.executors.protocol import (
     Done,
+    Message,
     Ready,
 )
 from bench.executors.remote import (
     Cluster,
-    News,
     RemoteExecutor,
 )
 from bench.executors.runner import run_plan
@@ -55,24 +55,24 @@ class Simulated:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """As many as it has workers."""
         return WORKERS
 
-    def begin(self, jobs: Sequence[Job]) -> list[str]:
+    def submit(self, jobs: Sequence[Job]) -> list[str]:
         """Takes them."""
         self.jobs |= {job.run.id: job for job in jobs}
         return [job.run.id for job in jobs]
 
-    def news(self, tickets: Sequence[str]) -> list[News]:
+    def poll(self, tickets: Sequence[str]) -> list[tuple[str, Message]]:
         """All are over."""
         return [said for ticket in tickets for said in self._said(ticket)]
 
-    def _said(self, ticket: str) -> list[News]:
+    def _said(self, ticket: str) -> list[tuple[str, Message]]:
         record = finished(self.jobs.pop(ticket))
         return [(ticket, Ready(import_s=0.0)), (ticket, Done(record=record))]
 
-    def stop(self, tickets: Sequence[str]) -> None:
+    def cancel(self, tickets: Sequence[str]) -> None:
         """Nothing runs."""
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ def on_ray() -> Iterator[Cluster]:
 
     from bench.executors import ray as executing
 
-    executing.serve = at_once
+    executing.run_job = at_once
     head = {"num_cpus": WORKERS, "include_dashboard": False}
     nodes = Nodes(initialize_head=True, head_node_args=head)
     try:

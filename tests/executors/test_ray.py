@@ -23,7 +23,6 @@ from bench.executors import ray as executing
 from bench.executors.local import LocalExecutor
 from bench.executors.ray import RayCluster
 from bench.executors.remote import RemoteExecutor
-from bench.executors.remote_job import keep, left_by
 from bench.executors.runner import run_plan
 from bench.record import Record
 from bench.store.store import Store
@@ -67,7 +66,7 @@ def joined(cluster: Any) -> Iterator[Callable[[], RemoteExecutor]]:
 
 @pytest.fixture
 def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executing, "serve", made_serve)
+    monkeypatch.setattr(executing, "run_job", made_serve)
 
 
 @pytest.mark.usefixtures("_nothing_is_trained")
@@ -162,40 +161,24 @@ def test_stopping_leaves_no_process(joined: Callable[[], RemoteExecutor], tmp_pa
     check_stopping(joined(), tmp_path)
 
 
-def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:
-    there, here = made_job(tmp_path / "there", "plays"), made_job(tmp_path / "here", "plays")
-    store, run_id = Store(tmp_path / "there"), there.run.id
-    store.log_path(run_id).write_text("last words")
-    events = store.tensorboard_path(there.run)
-    for path in (events / "events.1", store.folder / "predictions" / f"{run_id}.npz"):
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"\0\1")
-    (store.folder / "predictions" / "0123456789abcdef.npz").write_bytes(b"another's")
-    keep(here, left_by(there))
-    mine = Store(tmp_path / "here")
-    assert mine.log_path(run_id).read_text() == "last words"
-    assert (mine.tensorboard_path(here.run) / "events.1").read_bytes() == b"\0\1"
-    assert [path.name for path in (mine.folder / "predictions").iterdir()] == [f"{run_id}.npz"]
-
-
 def test_nodes_with_other_versions_are_refused(
     joined: Callable[[], RemoteExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = executing.facts("cpu", "ray") | {"torch": "9.9"}
-    monkeypatch.setattr(executing, "facts", lambda *of: ours)
+    ours = executing.node_versions("cpu", "ray") | {"torch": "9.9"}
+    monkeypatch.setattr(executing, "node_versions", lambda *of: ours)
     with pytest.raises(UsageError, match=r"the Ray node \S+ has torch \S+ instead of 9\.9: make"):
         joined()
 
 
-def test_a_node_that_dies_while_it_is_looked_at_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_dies_while_it_is_is_usable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(answer: Any, timeout: float) -> None:
         raise answer
 
     monkeypatch.setattr(ray, "get", gone)
-    assert not executing._looked_at(exceptions.TaskUnschedulableError("no such node"), "1.2.3.4")
-    assert not executing._looked_at(exceptions.NodeDiedError("dead"), "1.2.3.4")
-    with pytest.raises(UsageError, match=r"the Ray node 1\.2\.3\.4 cannot do the work"):
-        executing._looked_at(exceptions.RaySystemError("other"), "1.2.3.4")
+    assert not executing._is_usable(exceptions.TaskUnschedulableError("no such node"), "1.2.3.4")
+    assert not executing._is_usable(exceptions.NodeDiedError("dead"), "1.2.3.4")
+    with pytest.raises(UsageError, match=r"the Ray node 1\.2\.3\.4 failed"):
+        executing._is_usable(exceptions.RaySystemError("other"), "1.2.3.4")
 
 
 def test_what_ray_prints_goes_beside_the_results(
@@ -217,7 +200,7 @@ def test_what_ray_prints_goes_beside_the_results(
 
 def test_a_cluster_without_a_gpu_is_refused(cluster: Any) -> None:
     try:
-        with pytest.raises(UsageError, match="no node of the Ray cluster has a GPU to give"):
+        with pytest.raises(UsageError, match="no node of the Ray cluster has a free GPU"):
             RayCluster.connect(cluster.address, device="cuda", timeout_s=9.0)
     finally:
         ray.shutdown()

@@ -8,14 +8,22 @@ import pytest
 
 from bench.cli.progress import TextReporter
 from bench.executors.base import Watcher
-from bench.executors.protocol import Done, EpochDone, Ready
-from bench.executors.remote import TRIES, Lost, News, RemoteExecutor
+from bench.executors.protocol import Done, EpochDone, Message, Ready
+from bench.executors.remote import (
+    MAX_ATTEMPTS,
+    JobLost,
+    RemoteExecutor,
+    collect_files,
+    save_files,
+)
 from bench.job import Job, RecordBuilder
 from bench.record import Record
+from bench.store.store import Store
 from tests.made import made_curve, made_record, made_run
 from tests.made_cluster import made_job, watching
 
 READY = Ready(import_s=0.0)
+News = tuple[int, Message | JobLost]
 
 
 class Cluster:
@@ -24,20 +32,20 @@ class Cluster:
     def __init__(self, *, room: int, losses: dict[int, int], together: bool = True) -> None:
         self.size, self.losses, self.together = room, losses, together
         self.jobs: dict[int, Job] = {}
-        self.begun = self.most = 0
-        self.stopped: list[int] = []
+        self.submitted = self.most = 0
+        self.cancelled: list[int] = []
         self.closed = False
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return self.size
 
-    def begin(self, jobs: Sequence[Job]) -> list[int]:
-        first = self.begun + 1
-        self.begun += len(jobs)
+    def submit(self, jobs: Sequence[Job]) -> list[int]:
+        first = self.submitted + 1
+        self.submitted += len(jobs)
         self.jobs.update(enumerate(jobs, first))
-        return list(range(first, self.begun + 1))
+        return list(range(first, self.submitted + 1))
 
-    def news(self, tickets: Sequence[int]) -> list[News]:
+    def poll(self, tickets: Sequence[int]) -> list[News]:
         self.most = max(self.most, len(tickets))
         return [self._end(ticket) for ticket in (tickets if self.together else tickets[:1])]
 
@@ -45,11 +53,11 @@ class Cluster:
         job = self.jobs[ticket]
         if self.losses.get(job.run.seed, 0):
             self.losses[job.run.seed] -= 1
-            return ticket, Lost(reason="the node burned down")
+            return ticket, JobLost(reason="the node burned down")
         return ticket, Done(record=RecordBuilder(job=job).record("ok"))
 
-    def stop(self, tickets: Sequence[int]) -> None:
-        self.stopped += tickets
+    def cancel(self, tickets: Sequence[int]) -> None:
+        self.cancelled += tickets
 
     def close(self) -> None:
         self.closed = True
@@ -63,25 +71,25 @@ def jobs_of(folder: Path, number: int) -> list[Job]:
 def test_a_thousand_jobs_are_recorded_once_each_and_never_more_begun_than_there_is_room(
     tmp_path: Path, together: bool
 ) -> None:
-    losses = {seed: seed % TRIES for seed in range(0, 1000, 7)}
+    losses = {seed: seed % MAX_ATTEMPTS for seed in range(0, 1000, 7)}
     cluster = Cluster(room=8, losses=dict(losses), together=together)
     lost: list[Record] = []
     found = list(RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1000), watching(lost)))
     assert sorted(record.seed for record in found) == list(range(1000))
     assert {record.status for record in found} == {"ok"}
     assert len(lost) == sum(losses.values())
-    assert cluster.begun == 1000 + len(lost)
+    assert cluster.submitted == 1000 + len(lost)
     assert cluster.most == 8
 
 
 def test_a_job_that_is_lost_every_time_is_a_row_with_the_reason(tmp_path: Path) -> None:
     lost: list[Record] = []
-    executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: TRIES}))
+    executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: MAX_ATTEMPTS}))
     bad, good = executor.run(jobs_of(tmp_path, 2), watching(lost))
     assert (bad.status, good.status) == ("crashed", "ok")
     assert bad.error is not None
     assert "lost 3 times, the last time because the node burned down" in bad.error.message
-    assert [record.status for record in lost] == ["interrupted"] * (TRIES - 1)
+    assert [record.status for record in lost] == ["interrupted"] * (MAX_ATTEMPTS - 1)
 
 
 def test_a_job_is_asked_for_only_when_it_can_begin(tmp_path: Path) -> None:
@@ -102,8 +110,8 @@ def test_a_job_is_asked_for_only_when_it_can_begin(tmp_path: Path) -> None:
 
 def test_closing_gives_what_had_ended_and_what_was_cut_off(tmp_path: Path) -> None:
     class Slow(Cluster):
-        def news(self, tickets: Sequence[int]) -> list[News]:
-            if self.begun < 3:
+        def poll(self, tickets: Sequence[int]) -> list[News]:
+            if self.submitted < 3:
                 return []
             ended = [self._end(ticket) for ticket in tickets if ticket < 3]
             return [*ended, (3, EpochDone(point=made_curve(1, 100, 0.5)[0]))]
@@ -116,13 +124,13 @@ def test_closing_gives_what_had_ended_and_what_was_cut_off(tmp_path: Path) -> No
     ended, cut_off = executor.interrupted()
     assert (ended.seed, ended.status) == (1, "ok")
     assert (cut_off.seed, cut_off.status, len(cut_off.curve)) == (2, "interrupted", 1)
-    assert cluster.stopped == [3]
+    assert cluster.cancelled == [3]
     assert cluster.closed
 
 
 def test_what_only_waits_in_a_queue_is_neither_shown_nor_cut_off(tmp_path: Path) -> None:
     class Full(Cluster):
-        def news(self, tickets: Sequence[int]) -> list[News]:
+        def poll(self, tickets: Sequence[int]) -> list[News]:
             return [(1, READY), self._end(1)] if 1 in tickets else []
 
     started: list[int] = []
@@ -137,22 +145,24 @@ def test_what_only_waits_in_a_queue_is_neither_shown_nor_cut_off(tmp_path: Path)
     assert executor.interrupted() == []
 
 
-@pytest.mark.parametrize("anew", [1, TRIES - 1, TRIES])
+@pytest.mark.parametrize("anew", [1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS])
 def test_a_job_that_the_cluster_begins_anew_has_lost_a_try(tmp_path: Path, anew: int) -> None:
     class Preempting(Cluster):
-        def news(self, tickets: Sequence[int]) -> list[News]:
+        def poll(self, tickets: Sequence[int]) -> list[News]:
             point = EpochDone(point=made_curve(1, 100, 0.5)[0])
             begun: list[News] = [(1, READY), (1, point)]
-            return begun * (anew + 1) + [self._end(1)] if anew < TRIES else begun * (anew + 1)
+            return (
+                begun * (anew + 1) + [self._end(1)] if anew < MAX_ATTEMPTS else begun * (anew + 1)
+            )
 
     lost: list[Record] = []
     cluster = Preempting(room=1, losses={})
     (record,) = RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1), watching(lost))
     assert [(one.status, len(one.curve)) for one in lost] == [("interrupted", 1)] * min(
-        anew, TRIES - 1
+        anew, MAX_ATTEMPTS - 1
     )
-    assert (cluster.begun, record.status) == (1, "ok" if anew < TRIES else "crashed")
-    assert cluster.stopped == ([] if anew < TRIES else [1])
+    assert (cluster.submitted, record.status) == (1, "ok" if anew < MAX_ATTEMPTS else "crashed")
+    assert cluster.cancelled == ([] if anew < MAX_ATTEMPTS else [1])
 
 
 def test_the_live_view_shows_who_spoke_last_and_how_many_more_there_are() -> None:
@@ -173,3 +183,19 @@ def test_who_watches_need_not_ask_for_lost_tries(tmp_path: Path) -> None:
     watcher = Watcher(started=lambda job: None, epoch=lambda job, point: None)
     executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: 1}))
     assert [record.status for record in executor.run(jobs_of(tmp_path, 1), watcher)] == ["ok"]
+
+
+def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:
+    there, here = made_job(tmp_path / "there", "plays"), made_job(tmp_path / "here", "plays")
+    store, run_id = Store(tmp_path / "there"), there.run.id
+    store.log_path(run_id).write_text("last words")
+    events = store.tensorboard_path(there.run)
+    for path in (events / "events.1", store.folder / "predictions" / f"{run_id}.npz"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"\0\1")
+    (store.folder / "predictions" / "0123456789abcdef.npz").write_bytes(b"another's")
+    save_files(here, collect_files(there))
+    mine = Store(tmp_path / "here")
+    assert mine.log_path(run_id).read_text() == "last words"
+    assert (mine.tensorboard_path(here.run) / "events.1").read_bytes() == b"\0\1"
+    assert [path.name for path in (mine.folder / "predictions").iterdir()] == [f"{run_id}.npz"]

@@ -21,8 +21,8 @@ from bench.executors.runner import run_plan
 from bench.executors.slurm import (
     SlurmCluster,
     SlurmOptions,
-    parameters,
     read_slurm_options,
+    sbatch_parameters,
 )
 from bench.record import Record
 from bench.store.store import Store
@@ -30,7 +30,7 @@ from tests.checkout import ROOT
 from tests.executors.test_runner import planned
 from tests.made import made_run
 from tests.made_cluster import check_stopping, made_job, tiny_job, watching
-from tests.slurm_acting import played
+from tests.slurm_acting import fake_job
 
 submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '.[slurm]'")
 
@@ -38,13 +38,13 @@ submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '
 @pytest.fixture
 def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RemoteExecutor]:
     """Makes ready to submit to this machine."""
-    monkeypatch.setattr(executing, "ASK_S", 0.2)
+    monkeypatch.setattr(executing, "STATE_INTERVAL_S", 0.2)
     monkeypatch.setattr(executing, "SETTLE_S", 0.5)
 
     def join(at_once: int = 4) -> RemoteExecutor:
         options = SlurmOptions(cluster="local", folder=tmp_path / "jobs", at_once=at_once)
         told: list[str] = []
-        cluster = SlurmCluster.connect(options, device="cpu", timeout_s=3000.0, told=told.append)
+        cluster = SlurmCluster.connect(options, device="cpu", timeout_s=3000.0, log=told.append)
         return RemoteExecutor(cluster=cluster)
 
     return join
@@ -52,9 +52,9 @@ def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rem
 
 @pytest.fixture
 def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executing, "carry_out", played)
+    monkeypatch.setattr(executing, "run_and_write", fake_job)
     here = str(ROOT)
-    monkeypatch.setenv("PYTHONPATH", here)  # for the jobs, which look `played` up by its name
+    monkeypatch.setenv("PYTHONPATH", here)  # for the jobs, which import `fake_job` by its name
 
 
 @pytest.mark.usefixtures("_nothing_is_trained")
@@ -73,7 +73,7 @@ def test_every_job_is_recorded_once_and_nothing_is_left_beside_the_results(
 @pytest.mark.usefixtures("_nothing_is_trained")
 @pytest.mark.parametrize(
     ("part", "why"),
-    [("is_killed_once", "its job "), ("is_preempted_once", "the cluster took it back")],
+    [("is_killed_once", "its job "), ("is_preempted_once", "the cluster preempted")],
 )
 def test_29_a_job_that_is_preempted_or_killed_is_tried_again_and_the_attempts_are_counted(
     joined: Callable[..., RemoteExecutor], tmp_path: Path, part: str, why: str
@@ -126,23 +126,23 @@ def test_a_cluster_that_takes_no_jobs_says_why(
     executor = joined()
     cluster: Any = executor.cluster
     monkeypatch.setattr(type(cluster._executor._executor), "_submit_command", refused)
-    with pytest.raises(UsageError, match="Slurm does not take the jobs: sbatch: error: invalid"):
+    with pytest.raises(UsageError, match="Slurm does not accept the jobs: sbatch: error: invalid"):
         list(executor.run([made_job(tmp_path, "plays")], watching([])))
 
 
 def test_a_node_with_other_versions_is_refused(
     joined: Callable[..., RemoteExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = executing.facts("cpu", "submitit") | {"torch": "9.9"}
-    monkeypatch.setattr(executing, "facts", lambda *of: ours)
+    ours = executing.node_versions("cpu", "submitit") | {"torch": "9.9"}
+    monkeypatch.setattr(executing, "node_versions", lambda *of: ours)
     with pytest.raises(UsageError, match=r"the Submitit node \S+ has torch \S+ instead of 9\.9: "):
         list(joined().run([tiny_job(tmp_path)], watching([])))
 
 
 def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UsageError, match="there is no sbatch and srun on the PATH"):
-        SlurmCluster.connect(SlurmOptions(), device="cpu", timeout_s=9.0, told=print)
+    with pytest.raises(UsageError, match="sbatch and srun are not on the PATH"):
+        SlurmCluster.connect(SlurmOptions(), device="cpu", timeout_s=9.0, log=print)
     monkeypatch.setattr(executors, "find_spec", lambda name: None)
     done = CliRunner().invoke(app.app, ["run", "--executor", "slurm"])
     assert done.exit_code == 2
@@ -160,7 +160,7 @@ def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
         (["cpus=1.5"], "whole number from 1"),
         (["exclusive=true"], "yes or no"),
         (["cluster=pbs"], "local"),
-        (["account=a\nb"], "cannot be given"),
+        (["account=a\nb"], "does not accept"),
         (["cpus=1", "cpus=2"], "given twice"),
     ],
 )
@@ -176,7 +176,7 @@ def test_options_are_of_slurm_alone() -> None:
 
 def test_options_reach_sbatch(tmp_path: Path) -> None:
     words = ["partition=gpu", "exclusive=yes", "mem_gb=32", "at_once=8", "account=a'b"]
-    given = parameters(read_slurm_options(words), "cuda", 3600.0)
+    given = sbatch_parameters(read_slurm_options(words), "cuda", 3600.0)
     slurm = {name.removeprefix("slurm_"): value for name, value in given.items()}
     slurm["time"] = slurm.pop("timeout_min")
     slurm["ntasks_per_node"] = slurm.pop("tasks_per_node")
@@ -211,7 +211,7 @@ def test_where_there_is_no_accounting_the_queue_is_asked_what_is_over(
         command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     cluster = SlurmCluster.connect(
-        SlurmOptions(folder=tmp_path / "jobs"), device="cpu", timeout_s=9.0, told=pytest.fail
+        SlurmOptions(folder=tmp_path / "jobs"), device="cpu", timeout_s=9.0, log=pytest.fail
     )
 
     class Handle:
@@ -222,4 +222,4 @@ def test_where_there_is_no_accounting_the_queue_is_asked_what_is_over(
 
     handle = Handle()
     handle.state = state  # type: ignore[attr-defined]
-    assert cluster._over(handle) is over  # type: ignore[arg-type]
+    assert cluster._has_ended(handle) is over  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
-"""A grid on a Ray cluster whose workers only pretend to train: all else is real.
+"""A grid on a Ray cluster whose workers only pretend to train; everything else is real.
 
-`python -m tests.faults.ray_acting grid FOLDER ADDRESS RUNS SILENT_S` is the grid, `join SILENT_S`
-the process of it that has Ray and waits so long for an answer, `work` a worker on a node.
+`python -m tests.faults.ray_acting grid FOLDER ADDRESS RUNS` is the grid, `work` a worker on a node.
 """
 
 import os
@@ -19,7 +18,7 @@ from bench.process import die_with_parent
 from tests.made import made_curve, made_metrics
 
 PROGRAM = [sys.executable, "-m", "tests.faults.ray_acting"]
-NODELESS_S = 6.0
+NO_NODE_TIMEOUT_S = 6.0
 
 
 def work() -> None:
@@ -43,35 +42,26 @@ def work() -> None:
         send(out, Done(record=draft.record("ok")))
 
 
-def pretend(*arguments: Any) -> Iterator[Any]:
-    """The task on a node: as always, but for the program that is the worker."""
-    from bench.executors import local, remote_job
+def fake_run_job(*arguments: Any) -> Iterator[Any]:
+    """The task on a node, with `work` in place of the worker's program."""
+    from bench.executors import local, remote
 
     local.python_module = lambda name: [*PROGRAM, "work"]
-    yield from remote_job.serve_job(*arguments)
+    yield from remote.run_job(*arguments)
 
 
-def join(silent_s: float) -> None:
-    """The process that has Ray, less patient."""
-    from bench.executors import ray, ray_process
-
-    ray.serve, ray.NODELESS_S = pretend, NODELESS_S
-    ray_process.SILENT_S = silent_s
-    ray_process.main()
-
-
-def grid(folder: Path, address: str, runs: int, silent_s: str) -> int:
+def grid(folder: Path, address: str, runs: int) -> int:
     """The grid; its exit code."""
     from bench.cli.progress import TextReporter
-    from bench.executors import ray_apart
+    from bench.executors import ray
     from bench.executors.remote import RemoteExecutor
     from bench.executors.runner import run_plan
     from tests.faults.acting import plan_of
 
-    ray_apart.python_module = lambda name: [*PROGRAM, "join", silent_s]
+    ray.run_job, ray.NO_NODE_TIMEOUT_S = fake_run_job, NO_NODE_TIMEOUT_S
     plan = plan_of(folder, runs)
     console = TextReporter(terminal=False)
-    cluster = ray_apart.RayApart.connect(address, device="cpu", timeout_s=600.0)
+    cluster = ray.RayCluster.connect(address, device="cpu", timeout_s=600.0)
     outcome = run_plan(
         plan,
         console,
@@ -88,7 +78,5 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["work"]:
             work()
-        case ["join", silent_s]:
-            join(float(silent_s))
-        case ["grid", folder, address, runs, silent_s]:
-            sys.exit(grid(Path(folder), address, int(runs), silent_s))
+        case ["grid", folder, address, runs]:
+            sys.exit(grid(Path(folder), address, int(runs)))

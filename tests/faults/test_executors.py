@@ -88,12 +88,10 @@ class Grid:
     folder: Path
     address: str
     mark: str
-    silent_s: float = PATIENCE_S  # that the head may not answer
     process: Any = None
 
     def start(self) -> None:
         command = [*PROGRAM, "grid", str(self.folder), self.address, "3"]
-        command.append(str(self.silent_s))
         with (self.folder / "said").open("wb") as said:
             self.process = subprocess.Popen(command, stdout=said, stderr=said, cwd=ROOT)
 
@@ -175,31 +173,30 @@ def grid(nodes: Nodes, mark: str, tmp_path: Path) -> Iterator[Grid]:
 
 
 def test_29_a_head_that_is_gone(nodes: Nodes, grid: Grid) -> None:
-    grid.silent_s = 8.0
     grid.middle()
     nodes.end_head()
-    lost = f"the head of the Ray cluster at {grid.address} answers no more"
+    lost = f"the head of the Ray cluster at {grid.address} is gone"
     grid.check_ended(1, "ok interrupted interrupted", lost)
     nodes.end_nodes()
-    grid.silent_s = PATIENCE_S
     grid.check_goes_on(nodes.whole())
 
 
+@pytest.mark.slow
 def test_29_a_head_that_is_started_anew(nodes: Nodes, grid: Grid) -> None:
     grid.middle()
     nodes.end_head()
     nodes.start_head(gcs_server_port=int(grid.address.rpartition(":")[2]))
-    lost = f"the Ray cluster at {grid.address} is lost: its head is gone or was started anew"
+    lost = f"the head of the Ray cluster at {grid.address} is gone"
     grid.check_said(1, "ok interrupted interrupted", lost)
-    assert (grid.folder / "logs" / "ray.log").stat().st_size
     nodes.end_nodes()  # those of the old head, which the new one does not know, may go on
     grid.check_none_left(time.monotonic())
     grid.check_goes_on(nodes.whole())
 
 
+@pytest.mark.slow
 def test_29_no_node_is_left_while_the_last_runs_wait(nodes: Nodes, grid: Grid) -> None:
     grid.middle()
     nodes.end_nodes()
-    told = "no node of the Ray cluster has a CPU to give"
+    told = "no node of the Ray cluster has a free CPU"
     grid.check_ended(1, "ok interrupted interrupted", told)
     grid.check_goes_on(nodes.whole())
