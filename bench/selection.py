@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from bench.cell import Cell
 from bench.errors import UsageError
@@ -40,12 +40,6 @@ def select(
     if not chosen:
         raise UsageError(f"{option} {expression!r} matches none of the {len(cells)} cells")
     return chosen
-
-
-def only(name: str, names: Iterable[str]) -> str:
-    """The expression for the cells called `name` alone; longer names may hold it as a part."""
-    longer = sorted({other for other in names if name in other and other != name})
-    return " and not ".join([name, *longer])
 
 
 class _Parser:

@@ -1,69 +1,63 @@
-"""`bench compare` on the command line."""
+"""`bench compare`."""
 
 from typing import Annotated
 
 import typer
 
-from bench.cli.exit import run_verb
-from bench.cli.options import Debug, Select
+from bench.cli.verb import Debug, Select
 
 
 def compare(
-    a: Annotated[
-        str,
-        typer.Argument(help="The baseline: a results folder, or one group in it."),
-    ],
+    a: Annotated[str, typer.Argument(help="The baseline: a results folder, or one group in it.")],
     b: Annotated[
         str | None,
-        typer.Argument(help="What is judged; the folder of A if left out, with -a and -b."),
+        typer.Argument(help="What is judged (default: the folder of A, with -a and -b)."),
     ] = None,
-    select_a: Annotated[str, typer.Option("-a", help="Cells of side a only, as with -k.")] = "",
-    select_b: Annotated[str, typer.Option("-b", help="Cells of side b only, as with -k.")] = "",
+    select_a: Annotated[
+        str, typer.Option("-a", metavar="WORDS", help="Only these cells of A, as with -k.")
+    ] = "",
+    select_b: Annotated[
+        str, typer.Option("-b", metavar="WORDS", help="Only these cells of B, as with -k.")
+    ] = "",
     select: Select = "",
     metric: Annotated[
         str,
         typer.Option(
-            help="What the verdict is on: images_per_s, train_s, time_to_accuracy_s, accuracy or "
+            help="What is compared: images_per_s, train_s, time_to_accuracy_s, accuracy or "
             "macro_f1."
         ),
     ] = "images_per_s",
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
-            help="Exit 1 if b is worse by more: slower:3%, accuracy:0.5 or macro_f1:0.5 (points); "
-            "can be repeated."
+            metavar="LIMIT",
+            help="Exit with 1 if B is worse by more than slower:3%, accuracy:0.5 or macro_f1:0.5 "
+            "(points); can be repeated.",
         ),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="rich, md or json.")] = "rich",
     debug: Debug = False,
-) -> None:
+) -> int:
     """Compare two sides cell by cell: faster, slower, or cannot tell."""
+    from bench.errors import UsageError
+    from bench.executors.base import terminal
+    from bench.report.compare.compare import compare as compare_sides
+    from bench.report.compare.compare import metric_named, parse_limit
+    from bench.report.compare.sides import read_sides
+    from bench.report.compare.statistics import CELLS_NEEDED
+    from bench.report.compare.text import check_format, render
+    from bench.report.statistics.outcomes import SEEDS_NEEDED
 
-    def work() -> int:
-        from bench.errors import UsageError
-        from bench.executors.progress import terminal
-        from bench.report.compare.compare import compare as compare_sides
-        from bench.report.compare.compare import metric_named, parse_limit
-        from bench.report.compare.sides import read_sides
-        from bench.report.compare.statistics import CELLS_NEEDED
-        from bench.report.compare.text import check_format, render
-        from bench.report.statistics.outcomes import SEEDS_NEEDED
-
-        check_format(form)
-        judged = metric_named(metric)
-        limits = [parse_limit(text, judged) for text in fail_on or ()]
-        sides = read_sides(a, b, both=select, select_a=select_a, select_b=select_b)
-        comparison = compare_sides(*sides, judged, limits)
-        screen = terminal()
-        typer.echo(render(comparison, form, width=screen.width, color=screen.color), nl=False)
-        if comparison.broken:
-            return 1
-        if comparison.untested:
-            raise UsageError(
-                f"--fail-on {', '.join(comparison.untested)} cannot be judged: that takes a cell "
-                f"with {SEEDS_NEEDED} runs on each side that have the value, or {CELLS_NEEDED} "
-                "cells"
-            )
-        return 0
-
-    raise typer.Exit(run_verb(work, debug=debug))
+    check_format(form)
+    judged = metric_named(metric)
+    limits = [parse_limit(text, judged) for text in fail_on or ()]
+    sides = read_sides(a, b, both=select, select_a=select_a, select_b=select_b)
+    comparison = compare_sides(*sides, judged, limits)
+    screen = terminal()
+    typer.echo(render(comparison, form, width=screen.width, color=screen.color), nl=False)
+    if comparison.untested and not comparison.broken:
+        raise UsageError(
+            f"--fail-on {', '.join(comparison.untested)} cannot be judged: that takes a cell with "
+            f"{SEEDS_NEEDED} runs on each side that have the value, or {CELLS_NEEDED} cells"
+        )
+    return 1 if comparison.broken else 0

@@ -1,67 +1,135 @@
-"""`bench list` as text."""
+"""`bench list`."""
 
-import architectures
-from bench.errors import UsageError
-from bench.grid.grids import grids
-from bench.grid.plugins import Plugin, Plugins
-from bench.grid.registry import CATALOGS, Listing, listing
-from pipelines.catalog import unknown_name
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
-NONE = Plugins()
+import typer
+
+from bench.cli.verb import Debug, Plugin
+from bench.text import printable
+
+if TYPE_CHECKING:
+    from bench.grid.plugins import Plugins
+    from bench.grid.registry import Listing
+
 ZOO = (
-    "  and timm:NAME and torchvision:NAME, as in timm:resnet10t: "
-    "any of their nets, with a stem for small images, at width 1"
+    "  and timm:NAME and torchvision:NAME, such as timm:resnet10t: any net of these libraries, "
+    "with a stem for small images, at width 1"
 )
 
 
-def render_list(kind: str | None, plugins: Plugins = NONE) -> str:
-    """All entries of a kind, or of all kinds; plugins where there are some.
+def list_entries(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="architectures, optimizers, augmentations, pipelines, grids or plugins."
+        ),
+    ] = None,
+    plugin: Plugin = None,
+    form: Annotated[str, typer.Option("--format", help="rich or json.")] = "rich",
+    debug: Debug = False,
+) -> None:
+    """List what can be trained, and why it is there; * marks what the default grid uses."""
+    from bench.errors import UsageError
+    from bench.grid.plugins import used
+    from pipelines.catalog import unknown_name
+
+    if form not in ("rich", "json"):
+        raise UsageError(unknown_name("format", form, ["rich", "json"]))
+    with used(plugin or ()) as plugins:
+        text = as_json(kind, plugins) if form == "json" else render_list(kind, plugins)
+    typer.echo(printable(text), nl=False)
+
+
+def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, list[Listing]]":
+    """All entries by kind; plugins are left out where there are none, unless they were asked for.
 
     Raises:
-        UsageError: There is no such kind.
+        UsageError: The kind is unknown.
     """
-    kinds = [*CATALOGS, "grids", "plugins"]
-    if kind is not None and kind not in kinds:
-        raise UsageError(unknown_name("kind of entry", kind, kinds))
-    wanted = [kind] if kind else kinds
-    if kind is None and not (plugins.loaded or plugins.broken):
-        wanted.remove("plugins")
-    return "\n".join(_plugins(plugins) if each == "plugins" else _section(each) for each in wanted)
+    from bench.errors import UsageError
+    from bench.grid.grids import grids
+    from bench.grid.registry import CATALOGS, Listing, listing
+    from pipelines.catalog import unknown_name
 
-
-def _plugins(plugins: Plugins) -> str:
-    lines = [f"  {plugin.origin}: {_defined(plugin)}" for plugin in plugins.loaded]
-    lines += [f"  {name}: not usable here: {why}" for name, why in plugins.broken.items()]
-    return "\n".join(["plugins", *(lines or ["  none; name one with --plugin"])]) + "\n"
-
-
-def _defined(plugin: Plugin) -> str:
-    return "; ".join(f"{kind} {', '.join(names)}" for kind, names in plugin.names.items())
-
-
-def _section(kind: str) -> str:
-    if kind == "grids":
-        entries = [
-            Listing(kind=kind, name=grid.name, why=grid.why, default=grid.name == "default")
+    found = {name: listing(name) for name in CATALOGS if kind in (None, name)}
+    if kind in (None, "grids"):
+        found["grids"] = [
+            Listing(kind="grids", name=grid.name, why=grid.why, default=grid.name == "default")
             for grid in grids().values()
         ]
-    else:
-        entries = listing(kind)
-    width = max(len(entry.name) for entry in entries)
-    lines = [
-        f"  {entry.name:<{width}} {'*' if entry.default else ' '} "
-        + (f"not usable here: {entry.problem}" if entry.problem else _size(entry) + entry.why)
-        for entry in entries
+    loaded = _plugin_entries(plugins) if plugins else []
+    if kind == "plugins" or (kind is None and loaded):
+        found["plugins"] = loaded
+    if not found:
+        kinds = [*CATALOGS, "grids", "plugins"]
+        raise UsageError(unknown_name("kind of entry", str(kind), kinds))
+    return found
+
+
+def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
+    from bench.grid.registry import Listing
+
+    usable = [
+        Listing(
+            kind="plugins",
+            name=str(plugin.origin),
+            why="; ".join(f"{kind} {', '.join(names)}" for kind, names in plugin.names.items()),
+        )
+        for plugin in plugins.loaded
     ]
-    if kind == "architectures":
-        lines.append(ZOO)
-    return "\n".join([kind, *lines]) + "\n"
+    broken = [
+        Listing(kind="plugins", name=name, why="", problem=reason)
+        for name, reason in plugins.broken.items()
+    ]
+    return usable + broken
 
 
-def _size(entry: Listing) -> str:
-    """Parameters and arithmetic of a net, as columns; nothing for other kinds of entries."""
-    if entry.kind != "architectures":
-        return ""
+def as_json(kind: str | None, plugins: "Plugins | None" = None) -> str:
+    """The entries as a list of JSON objects, with the size of each net."""
+    rows = [
+        asdict(entry) | _size(entry) for of_kind in entries(kind, plugins).values()
+        for entry in of_kind
+    ]  # fmt: skip
+    return json.dumps(rows, indent=1) + "\n"
+
+
+def render_list(kind: str | None, plugins: "Plugins | None" = None) -> str:
+    """The entries as text, a section per kind."""
+    sections = [_section(name, found) for name, found in entries(kind, plugins).items()]
+    return "\n".join(sections)
+
+
+def _section(kind: str, found: "list[Listing]") -> str:
+    if kind == "plugins":
+        lines = [f"  {entry.name}: {_reason(entry)}" for entry in found]
+        lines = lines or ["  none; name one with --plugin"]
+    else:
+        width = max(len(entry.name) for entry in found)
+        lines = [
+            f"  {entry.name:<{width}} {'*' if entry.default else ' '} {_reason(entry)}"
+            for entry in found
+        ]
+    zoo = [ZOO] if kind == "architectures" else []
+    return "\n".join([kind, *lines, *zoo]) + "\n"
+
+
+def _reason(entry: "Listing") -> str:
+    if entry.problem:
+        return f"not usable here: {entry.problem}"
+    size = _size(entry)
+    if not size:
+        return entry.why
+    flops = f"{size['flops'] / 1e9:6.3f} GFLOP" if size["flops"] else " " * 12
+    return f"{size['parameters'] / 1e6:6.2f} M {flops}  {entry.why}"
+
+
+def _size(entry: "Listing") -> dict[str, int]:
+    """Parameters and FLOPs of a net; nothing for other entries."""
+    import architectures
+
+    if entry.kind != "architectures" or entry.problem:
+        return {}
     net = architectures.catalog.entries[entry.name]
-    flops = f"{net.flops / 1e9:6.3f} GFLOP" if net.flops else " " * 12
-    return f"{net.parameters / 1e6:6.2f} M {flops}  "
+    return {"parameters": net.parameters, "flops": net.flops}

@@ -1,36 +1,27 @@
-"""What a person sees while a grid runs: a live view on a terminal, plain lines elsewhere.
+"""Progress of a grid: a live view on a terminal, plain lines elsewhere, JSON lines for programs."""
 
-The live view: a few lines at the bottom of a terminal, kept up to date while others scroll by.
-
-rich's own `Live` takes for granted that what it drew still stands as it was drawn. Terminals wrap
-lines anew when a window becomes narrower; here the rows that they now take are counted, so that
-none of them is left behind.
-
-A grid's progress for programs: one JSON object a line; docs/reading.md lists the fields.
-"""
-
+import errno
+import io
+import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, redirect_stderr
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, RLock, Thread
 from typing import Any, TextIO, cast
 
 import msgspec
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
-from rich.console import Console as RichConsole
-from rich.control import Control
-from rich.file_proxy import FileProxy
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.panel import Panel
-from rich.segment import ControlType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from bench.cell import Run
-from bench.cli.exit import Outlet
 from bench.errors import UsageError
-from bench.executors.progress import (
+from bench.executors.base import (
     Planned,
     Reporter,
     TimeLeft,
@@ -39,210 +30,168 @@ from bench.executors.progress import (
     overhead,
     peak_gib,
 )
+from bench.process import signals_allowed
 from bench.record import Memory, Point, Record
 from bench.text import count, printable
 from pipelines.catalog import unknown_name
 
-REFRESH_S = 0.5
-BAR = 30  # characters at most
-LEAST_BAR = 5
+READER_GONE = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
+REFRESHES_PER_S = 2
+BAR_WIDTH = 30
+PLAIN_WIDTH = 100
+STYLES = {"ok": "green", "skipped": "dim", "interrupted": "yellow"}
+PROBLEMS = ("diverged", "oom", "timeout", "crashed", "interrupted")
 
 
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """What is going on.
+class Output(io.TextIOBase):
+    """Standard output that survives its reader, such as a closed terminal or `| head`.
 
-    Args:
-        run: In training.
-        position: Its number, from 1 on.
-        total: Runs of the grid.
-        passed_s: Since it began.
-        left_s: Until all are done; None while nothing is known.
-        point: Its last epoch, if one has ended.
-        memory: Its peak so far, if known.
-        others: Runs that are trained at the same time.
+    Each text is flushed at once. When the reader is gone, the command is stopped as by Ctrl-C
+    (unless it runs under nohup), and what it still prints goes to standard error.
     """
 
-    run: Run
-    position: int
-    total: int
-    passed_s: float
-    left_s: float | None = None
-    point: Point | None = None
-    memory: Memory | None = None
-    others: int = 0
+    def __init__(self, file: TextIO) -> None:
+        self._file: TextIO | None = file
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the file."""
+        return self._file.encoding if self._file else "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._file is not None and self._file.isatty()
+
+    def writable(self) -> bool:
+        """Always true."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Writes and flushes; can be interrupted while the reader does not read."""
+        while self._file is not None:
+            try:
+                with signals_allowed(earlier=False):
+                    self._file.write(text)
+                    self._file.flush()
+                break
+            except KeyboardInterrupt:  # the reader may never read again
+                self._leave(self._file)
+                raise
+            except OSError as error:
+                if error.errno not in READER_GONE:
+                    raise
+                first = self._file is not sys.__stderr__
+                self._leave(self._file)
+                if first and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                    signal.raise_signal(signal.SIGINT)
+        return len(text)
+
+    def _leave(self, file: TextIO) -> None:
+        discard(file)
+        self._file = None if file is sys.__stderr__ else sys.__stderr__
+
+
+def discard(file: TextIO) -> None:
+    """Sends all further output of a file, and what is still buffered, to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)
+
+
+def reporter(form: str, *, quiet: bool) -> Reporter:
+    """Reports on standard output.
+
+    Args:
+        form: "auto" for people, "json" for programs.
+        quiet: Whether people see only problems and the summary.
+
+    Raises:
+        UsageError: The form is unknown, or JSON is to be quiet.
+    """
+    if form not in ("auto", "json"):
+        raise UsageError(unknown_name("value of --progress", form, ["auto", "json"]))
+    if form == "auto":
+        return TextReporter(quiet=quiet)
+    if quiet:
+        raise UsageError("--progress json reports every event: leave out --quiet")
+    return JsonReporter()
 
 
 @dataclass(kw_only=True)
 class Running:
-    """A run that has begun.
+    """A run that has started, and its last epoch.
 
     Args:
         run: Which.
-        position: Its number, from 1 on.
-        total: Runs of the grid.
-        began: On the monotonic clock.
-        point: Its last epoch.
+        position: Its number, from 1 up.
+        total: Number of runs in the grid.
+        started: On the monotonic clock.
+        point: The last point of its curve.
         memory: Its peak so far.
     """
 
     run: Run
     position: int
     total: int
-    began: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
     point: Point | None = None
     memory: Memory | None = None
 
     @property
     def passed_s(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self.began
+        """Seconds since it started."""
+        return time.monotonic() - self.started
 
 
-def lines(state: State, width: int) -> list[Text]:
-    """The state in lines of less than `width` characters, however narrow: they are wrapped."""
-    room = max(1, width - 1)  # a full line would make some terminals scroll
-    beside = f" and {state.others} more" if state.others else ""
-    return [
-        _bar(state, room),
-        *_folded(f"{state.run.name}{beside}", room),
-        *_flowed(_figures(state), room),
-    ]
+class _GridState:
+    """What both reporters know of the grid."""
+
+    def __init__(self) -> None:
+        self._left = TimeLeft()
+        self._waiting: list[Run] = []  # not ended, the running ones among them
+        self._running: dict[str, Running] = {}  # the last one to report is the last
+        self._memory: Memory | None = None
+        self._training_s = 0.0
+        self._started = time.monotonic()
+
+    def _take_plan(self, plan: Planned) -> None:
+        for record in plan.done:
+            self._left.learn(record)
+        self._waiting = list(plan.todo)
+
+    def _take_epoch(self, run: Run, point: Point) -> Memory | None:
+        memory, self._memory = self._memory, None
+        if running := self._running.pop(run.id, None):
+            running.point, running.memory = point, memory
+            self._running[run.id] = running
+        return memory
+
+    def _take_record(self, record: Record) -> None:
+        if self._running.pop(record.run_id, None):  # not trained by another process
+            self._training_s += record.timings.train_s
+        self._left.learn(record)
+        self._waiting = [run for run in self._waiting if run.id != record.run_id]
+
+    def _left_s(self) -> float | None:
+        """Expected seconds until all runs have ended."""
+        elapsed_s = {run_id: running.passed_s for run_id, running in self._running.items()}
+        return self._left.of_all(self._waiting, elapsed_s)
+
+    def memory(self, peak: Memory) -> None:
+        """Kept for the next epoch."""
+        self._memory = peak
 
 
-def _bar(state: State, room: int) -> Text:
-    ended = max(0, state.position - 1 - state.others)
-    said = f"{ended}/{state.total}"
-    if state.left_s is not None:
-        said += f", about {duration(state.left_s)} left"
-    bar = min(BAR, room - len(said) - 1)
-    if bar < LEAST_BAR:
-        return Text(said[:room])
-    done = bar * ended // state.total
-    return Text.assemble(
-        ("\u2501" * done, "green"), ("\u2501" * (bar - done), "dim"), f" {said}"
-    )  # fmt: skip
-
-
-def _figures(state: State) -> list[str]:
-    epochs, point = state.run.cell.epochs, state.point
-    found = [f"epoch {point.epoch if point else 0}/{epochs}"]
-    if point is None:
-        found.append("getting ready" if state.passed_s < 1 else "building, warming up")
-    else:
-        if point.train_loss is not None:
-            found.append(f"loss {point.train_loss:.3f}")
-        if point.validation_accuracy is not None:
-            found.append(f"accuracy {point.validation_accuracy:.1%}")
-        found.append(f"{point.images_per_s:,.0f} images/s")
-    gib = peak_gib(state.memory) if state.memory else None
-    if gib is not None:
-        found.append(f"{gib:.1f} GiB")
-    return [*found, duration(state.passed_s)]
-
-
-def _folded(text: str, room: int) -> list[Text]:
-    return [Text(text[start : start + room], "bold") for start in range(0, len(text), room)]
-
-
-def _flowed(parts: list[str], room: int) -> list[Text]:
-    """Parts joined by bars, as many to a line as fit."""
-    rows: list[str] = []
-    for part in parts:
-        if rows and len(rows[-1]) + 3 + len(part) <= room:
-            rows[-1] += f" | {part}"
-        else:
-            rows.append(part[:room])
-    return [Text(row) for row in rows]
-
-
-class LiveArea(RenderHook):
-    """Lines that stay under everything that is printed.
+class JsonReporter(_GridState):
+    """Writes one JSON object per line and event; docs/reading.md lists the fields.
 
     Args:
-        console: Of a terminal; all printing goes through it.
-        draw: Gives the lines for a width; called from another thread.
-        lock: Held by whoever prints, so that what is erased is what stands there.
-    """
-
-    def __init__(
-        self, console: Console, draw: Callable[[int], list[Text]], lock: AbstractContextManager[Any]
-    ) -> None:
-        self._console = console
-        self._draw = draw
-        self._lock = lock
-        self._lengths: list[int] = []  # of the lines on the screen, in cells
-        self._stopped = Event()
-        self._thread = Thread(target=self._keep_fresh, daemon=True)
-        self._undo = ExitStack()
-
-    def start(self) -> None:
-        """Shows the lines and keeps them up to date."""
-        self._console.show_cursor(False)
-        self._undo.callback(self._console.show_cursor, True)
-        self._console.push_render_hook(self)
-        self._undo.callback(self._console.pop_render_hook)
-        if sys.stderr.isatty():  # what others print there must not tear the lines apart
-            proxy = cast(TextIO, FileProxy(self._console, sys.stderr))
-            self._undo.enter_context(redirect_stderr(proxy))
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Takes the lines away."""
-        self._stopped.set()
-        self._thread.join()
-        self._draw = lambda width: []
-        self.refresh()
-        self._undo.close()
-
-    def refresh(self) -> None:
-        """Draws the lines again."""
-        with self._lock:
-            self._console.print(Control())
-
-    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Puts what is printed above the lines."""
-        shown = self._draw(self._console.width)
-        erase = self._erase(self._console.width)
-        self._lengths = [line.cell_len for line in shown]
-        return [erase, *renderables, _Block(lines=shown)]
-
-    def _erase(self, width: int) -> Control:
-        """From the end of the lines to the beginning of the first, as wrapped as they are now."""
-        rows = sum(max(1, -(-length // width)) for length in self._lengths)
-        up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * max(0, rows - 1)
-        return Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), *up)
-
-    def _keep_fresh(self) -> None:
-        while not self._stopped.wait(REFRESH_S):
-            self.refresh()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Block:
-    """Lines without a line break after the last."""
-
-    lines: list[Text]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from Text("\n").join(self.lines).render(console, end="")
-
-
-class JsonReporter:
-    """Writes an object for each event; numbers that JSON lacks become null.
-
-    Args:
-        file: Where to; standard output if left out.
+        file: Standard output if left out.
     """
 
     def __init__(self, *, file: TextIO | None = None) -> None:
-        self._file = file or cast(TextIO, Outlet(sys.stdout))
-        self._left = TimeLeft()
-        self._waiting: list[Run] = []
-        self._ours: set[str] = set()
-        self._training_s = 0.0
-        self._began = time.monotonic()
-        self._memory: Memory | None = None
+        super().__init__()
+        self._file = file or cast(TextIO, Output(sys.stdout))
 
     def progress(self, text: str) -> None:
         """Work before the first run."""
@@ -253,54 +202,41 @@ class JsonReporter:
         self._event("notice", text=text)
 
     def plan(self, plan: Planned, *, every: bool = False) -> None:
-        """All runs, by what is to be done with them; `every` changes nothing."""
+        """All runs by what is done with them, whatever `every` says."""
         for text in plan.notices:
             self.notice(text)
-        for record in plan.done:
-            self._left.learn(record)
-        self._waiting = list(plan.todo)
+        self._take_plan(plan)
         self._event(
             "plan",
             folder=str(plan.folder),
-            todo=[_of_run(run) for run in plan.todo],
-            done=[_of_record(record) for record in plan.done],
-            failed=[_of_record(record) for record in plan.failed],
-            skipped=[_of_run(run) | {"reason": reason} for run, reason in plan.skipped],
-            left_s=self._left.of_all(self._waiting, 0.0),
+            todo=[_run_fields(run) for run in plan.todo],
+            done=[_record_fields(record) for record in plan.done],
+            failed=[_record_fields(record) for record in plan.failed],
+            skipped=[_run_fields(run) | {"reason": reason} for run, reason in plan.skipped],
+            left_s=self._left_s(),
         )
 
     def run_started(self, run: Run, position: int, total: int) -> None:
-        """A run begins."""
-        self._ours.add(run.id)
-        self._memory = None
+        """A run starts."""
+        self._running[run.id] = Running(run=run, position=position, total=total)
         self._event(
-            "started",
-            **_of_run(run),
-            position=position,
-            total=total,
-            left_s=self._left.of_all(self._waiting, 0.0),
+            "started", **_run_fields(run), position=position, total=total, left_s=self._left_s()
         )
-
-    def memory(self, peak: Memory) -> None:
-        """Kept for the next epoch."""
-        self._memory = peak
 
     def epoch(self, run: Run, point: Point, epochs: int) -> None:
         """An epoch ended: a point of the curve."""
-        gib = peak_gib(self._memory) if self._memory else None
-        figures = msgspec.to_builtins(point)
-        self._event("epoch", **_of_run(run), epochs=epochs, **figures, memory_gib=gib)
+        memory = self._take_epoch(run, point)
+        gib = peak_gib(memory) if memory else None
+        values = msgspec.to_builtins(point)
+        self._event("epoch", **_run_fields(run), epochs=epochs, **values, memory_gib=gib)
 
     def run_finished(self, record: Record) -> None:
-        """A run ended, or could not begin."""
-        if record.run_id in self._ours:  # what another trained meanwhile is not ours
-            self._training_s += record.timings.train_s
-        self._left.learn(record)
-        self._waiting = [run for run in self._waiting if run.id != record.run_id]
+        """A run ended, or could not start."""
+        self._take_record(record)
         metrics, speed = record.metrics, record.throughput
         self._event(
             "finished",
-            **_of_record(record),
+            **_record_fields(record),
             accuracy=metrics.accuracy if metrics else None,
             macro_f1=metrics.macro_f1 if metrics else None,
             time_to_accuracy_s=metrics.time_to_accuracy_s if metrics else None,
@@ -319,7 +255,7 @@ class JsonReporter:
             "summary",
             counts={status: number for status, number in counts.items() if number},
             left=len(self._waiting),
-            passed_s=time.monotonic() - self._began,
+            passed_s=time.monotonic() - self._started,
             training_s=self._training_s,
             table=str(table),
             command=command,
@@ -334,48 +270,36 @@ class JsonReporter:
         self._file.flush()
 
 
-def _of_run(run: Run) -> dict[str, Any]:
+def _run_fields(run: Run) -> dict[str, Any]:
     return {"run_id": run.id, "name": run.name}
 
 
-def _of_record(record: Record) -> dict[str, Any]:
+def _record_fields(record: Record) -> dict[str, Any]:
     return {"run_id": record.run_id, "name": record.name, "status": record.status}
 
 
-STYLES = {"ok": "green", "skipped": "dim", "interrupted": "yellow"}
-PLAIN_WIDTH = 100
-PROBLEMS = ("diverged", "oom", "timeout", "crashed", "interrupted")
-
-
-class TextReporter:
+class TextReporter(_GridState):
     """Shows a grid's progress to people. `plan` comes first, `summary` last.
 
     Args:
-        file: Where to; standard output if left out.
-        terminal: Whether it is a terminal; found out if left out. `NO_COLOR` is honoured.
-        quiet: Whether to show problems and the summary only.
+        file: Standard output if left out.
+        terminal: Whether it is a terminal; detected if left out. `NO_COLOR` is honoured.
+        quiet: Whether to show only problems and the summary.
     """
 
     def __init__(
         self, *, file: TextIO | None = None, terminal: bool | None = None, quiet: bool = False
     ) -> None:
-        self._rich = RichConsole(
-            file=file or cast(TextIO, Outlet(sys.stdout)), force_terminal=terminal, highlight=False
+        super().__init__()
+        self._console = Console(
+            file=file or cast(TextIO, Output(sys.stdout)), force_terminal=terminal, highlight=False
         )
         self._quiet = quiet
-        self._live = self._rich.is_terminal and not self._rich.is_dumb_terminal and not quiet
-        self._lock = RLock()
-        self._left = TimeLeft()
-        self._waiting: list[Run] = []
-        self._training_s = 0.0
-        self._began = time.monotonic()
         self._notices: list[str] = []
-        self._area: LiveArea | None = None
-        self._running: dict[str, Running] = {}  # the one last heard of at the end
-        self._memory: Memory | None = None
+        self._live: Live | None = None
 
     def progress(self, text: str) -> None:
-        """One line about work before the first run, of a download for example."""
+        """One line about work before the first run, such as a download."""
         if not self._quiet:
             self._line(text)
 
@@ -385,59 +309,52 @@ class TextReporter:
         self._framed(text)
 
     def plan(self, plan: Planned, *, every: bool = False) -> None:
-        """What will run, what is done, what cannot run here.
-
-        Args:
-            plan: What is to be done.
-            every: Whether to name every run that will be trained (for a dry run).
-        """
+        """What will run, what is done, and what cannot run here; `every` names each run."""
         for text in plan.notices:
             self.notice(text)
-        for record in plan.done:
-            self._left.learn(record)
-        self._waiting = list(plan.todo)
+        self._take_plan(plan)
         if self._quiet and not every:
             return
-        counts = {"to run": plan.todo, "done": plan.done, "failed before": plan.failed,
-                  "cannot run here": plan.skipped}  # fmt: skip
-        said = ", ".join(f"{len(runs)} {word}" for word, runs in counts.items() if runs)
-        self._line(f"{said or 'nothing to run'}{self._left_text()} | results in {plan.folder}")
+        parts = {"to run": plan.todo, "done": plan.done, "failed before": plan.failed,
+                 "cannot run here": plan.skipped}  # fmt: skip
+        counts = ", ".join(f"{len(runs)} {word}" for word, runs in parts.items() if runs)
+        self._line(f"{counts or 'nothing to run'}{self._left_text()} | results in {plan.folder}")
         for run in plan.todo if every else ():
             self._line(f"  to run   {run.name}")
         for record in plan.failed:
-            self._line(f"  failed   {record.name}: {record.status} (--retry-failed tries again)")
+            self._line(f"  failed   {record.name}: {record.status} (repeat with --retry-failed)")
         for run, reason in plan.skipped:
             self._line(f"  skipped  {run.name}: {reason}")
 
     def run_started(self, run: Run, position: int, total: int) -> None:
-        """A run begins; on a terminal the live view shows it."""
+        """A run starts; on a terminal the live view shows it."""
         self._running[run.id] = Running(run=run, position=position, total=total)
-        if self._live and self._area is None:
-            self._area = LiveArea(self._rich, self._lines, self._lock)
-            self._area.start()
-        elif self._area is not None:
-            self._area.refresh()
-        elif not self._quiet:
+        if self._live is not None:
+            self._live.refresh()
+        elif self._quiet:
+            pass
+        elif self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = Live(
+                get_renderable=self._view,
+                console=self._console,
+                refresh_per_second=REFRESHES_PER_S,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=sys.stderr.isatty(),
+            )
+            self._live.start(refresh=True)
+        else:
             self._line(f"[{position}/{total}] {run.name} started{self._left_text()}")
 
-    def memory(self, peak: Memory) -> None:
-        """Kept for the epoch that comes next."""
-        self._memory = peak
-
     def epoch(self, run: Run, point: Point, epochs: int) -> None:
-        """An epoch ended; plain output leaves epochs out."""
-        if running := self._running.pop(run.id, None):
-            running.point, running.memory, self._memory = point, self._memory, None
-            self._running[run.id] = running
-        if self._area is not None:
-            self._area.refresh()
+        """An epoch ended; only the live view shows it."""
+        self._take_epoch(run, point)
+        if self._live is not None:
+            self._live.refresh()
 
     def run_finished(self, record: Record) -> None:
-        """A run ended; says how, and on a failure where to read more."""
-        if self._running.pop(record.run_id, None):  # what another trained meanwhile is not ours
-            self._training_s += record.timings.train_s
-        self._left.learn(record)
-        self._waiting = [run for run in self._waiting if run.id != record.run_id]
+        """How a run ended, and after a failure where to read more."""
+        self._take_record(record)
         if self._quiet and record.status not in PROBLEMS:
             return
         self._line(_outcome(record), STYLES.get(record.status, "red"))
@@ -445,87 +362,74 @@ class TextReporter:
             self._line(f"           log: {record.error.log}")
 
     def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
-        """How the grid ended, where the table is, and the command to go on with."""
+        """How the grid ended, where the table is, and the command that continues."""
         self.close()
         for text in () if self._quiet else self._notices:
             self._framed(text)
-        total = sum(counts.values())
-        said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-        told = overhead(time.monotonic() - self._began, self._training_s)
-        self._line(f"{count(total, 'run')}: {said or 'none'} | {told}")
+        statuses = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+        spent = overhead(time.monotonic() - self._started, self._training_s)
+        self._line(f"{count(sum(counts.values()), 'run')}: {statuses or 'none'} | {spent}")
         if self._waiting:
             self._line(f"{count(len(self._waiting), 'run is', 'runs are')} left")
         failed = sum(counts.get(status, 0) for status in PROBLEMS if status != "interrupted")
         if failed:
-            self._line(f"{failed} failed: tried again only with --retry-failed")
+            self._line(f"{failed} failed: --retry-failed trains them again")
         self._line(f"table: {table}")
-        wanted = self._waiting or any(counts.get(status) for status in counts if status != "ok")
-        verb = "to go on" if wanted else "to run what is added later"
-        self._line(f"{verb}: {command}")
+        unfinished = self._waiting or any(number for status, number in counts.items()
+                                          if status != "ok")  # fmt: skip
+        self._line(f"{'to continue' if unfinished else 'this command'}: {command}")
 
     def close(self) -> None:
-        """Takes the live view away; safe to call more than once."""
-        if self._area is not None:
-            self._area.stop()
-            self._area = None
+        """Removes the live view; safe to call more than once."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
-    def _lines(self, width: int) -> list[Text]:
-        """What the live view shows."""
-        if not self._running:
-            return []
-        shown = list(self._running.values())[-1]
-        state = State(
-            run=shown.run,
-            position=max(running.position for running in self._running.values()),
-            total=shown.total,
-            passed_s=shown.passed_s,
-            left_s=self._left_s(),
-            point=shown.point,
-            memory=shown.memory,
-            others=len(self._running) - 1,
+    def _view(self) -> RenderableType:
+        """The live view: a bar over all runs, and the run that reported last."""
+        running = list(self._running.values())
+        if not running:
+            return Text()
+        shown, others = running[-1], len(running) - 1
+        ended = max(0, max(each.position for each in running) - len(running))
+        header = Table.grid(padding=(0, 1))
+        header.add_row(
+            ProgressBar(total=shown.total, completed=ended, width=BAR_WIDTH),
+            f"{ended}/{shown.total}{self._left_text()}",
         )
-        return lines(state, width)
-
-    def _left_s(self) -> float | None:
-        """Seconds until all is done, if as many go on being trained at once as now."""
-        passed_s = sum(running.passed_s for running in self._running.values())
-        left_s = self._left.of_all(self._waiting, passed_s)
-        return None if left_s is None else left_s / max(1, len(self._running))
+        name = shown.run.name + (f" and {others} more" if others else "")
+        return Group(header, Text(name, "bold"), Text(" | ".join(_live_values(shown))))
 
     def _left_text(self) -> str:
         left_s = self._left_s()
         return "" if left_s is None else f", about {duration(left_s)} left"
 
     def _line(self, text: str, style: str = "") -> None:
-        with self._lock:
-            self._rich.print(Text(printable(text), style), soft_wrap=True)
+        self._console.print(Text(printable(text), style), soft_wrap=True)
 
     def _framed(self, text: str) -> None:
-        if self._rich.is_terminal:
-            with self._lock:
-                self._rich.print(Panel(Text(printable(text)), title="NOTICE", style="bold yellow"))
-            return
-        rule = "*" * PLAIN_WIDTH
-        self._line(f"{rule}\nNOTICE: {text}\n{rule}")
+        if self._console.is_terminal:
+            self._console.print(Panel(Text(printable(text)), title="NOTICE", style="bold yellow"))
+        else:
+            rule = "*" * PLAIN_WIDTH
+            self._line(f"{rule}\nNOTICE: {text}\n{rule}")
 
 
-def reporter(form: str, *, quiet: bool) -> Reporter:
-    """What shows a grid on standard output.
-
-    Args:
-        form: "auto" for people, "json" for programs.
-        quiet: Whether people see problems and the summary only.
-
-    Raises:
-        UsageError: An unknown form, or quiet JSON.
-    """
-    if form not in ("auto", "json"):
-        raise UsageError(unknown_name("value of --progress", form, ["auto", "json"]))
-    if form == "auto":
-        return TextReporter(quiet=quiet)
-    if quiet:
-        raise UsageError("--progress json tells every event: leave out --quiet")
-    return JsonReporter()
+def _live_values(running: Running) -> list[str]:
+    point = running.point
+    values = [f"epoch {point.epoch if point else 0}/{running.run.cell.epochs}"]
+    if point is None:
+        values.append("building, warming up")
+    else:
+        if point.train_loss is not None:
+            values.append(f"loss {point.train_loss:.3f}")
+        if point.validation_accuracy is not None:
+            values.append(f"accuracy {point.validation_accuracy:.1%}")
+        values.append(f"{point.images_per_s:,.0f} images/s")
+    gib = peak_gib(running.memory) if running.memory else None
+    if gib is not None:
+        values.append(f"{gib:.1f} GiB")
+    return [*values, duration(running.passed_s)]
 
 
 def _outcome(record: Record) -> str:

@@ -1,132 +1,181 @@
-"""`bench run` on the command line."""
+"""`bench run`."""
 
 import sys
-from collections.abc import Sequence
 from contextlib import closing, redirect_stdout
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.exit import run_verb
-from bench.cli.options import (
+from bench.cli.verb import (
     DataDir,
     Debug,
     Decode,
     Device,
     Epochs,
     ImageSize,
-    Instead,
     Out,
     Plugin,
     Scale,
     Select,
     Source,
     Timeout,
-    spelled,
+    Verb,
+    log,
+    source_name,
 )
-from bench.text import printable
 
 if TYPE_CHECKING:
     from bench.executors import Choice
-    from bench.executors.progress import Reporter
-    from bench.executors.warm_start import WarmStart
+    from bench.executors.base import Reporter
+    from bench.executors.local import WarmStart
+    from bench.executors.runner import GridOutcome
     from bench.grid.options import RunOptions
+    from bench.grid.plan import Plan
 
-ADVICE = ". Add --wait to begin after it"
-# Fields of the options whose parameter has another name.
-RENAMED = {"compile": "compile_nets", "plugins": "plugin"}
+EXAMPLES = """Examples:
+
+bench run --grid smoke   # a few short runs, to see that everything works
+
+bench run -k "resnet18 and sgd" --seeds 5   # part of the default grid, five seeds
+
+bench run --rerun resnet18/sgd/none/dali/seed0   # exactly this recorded run again"""
+PANELS = {
+    "What is trained": (
+        "grid", "select", "seeds", "seed", "architecture", "optimizer", "augmentation", "pipeline",
+        "plugin", "source", "image_size", "decode", "data_dir", "rerun",
+    ),
+    "Budget and recipe": (
+        "scale", "epochs", "target", "precision", "compile_nets", "overrides", "recipes",
+    ),
+    "Where it is trained": (
+        "device", "executor", "address", "slurm", "shard", "timeout", "exclusive_timing",
+    ),
+    "Output": ("out", "report", "profile", "progress", "quiet", "dry_run", "debug"),
+    "Repeating": ("retry_failed", "fail_fast", "wait"),
+}  # fmt: skip
+InAllCells = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Use it in all cells instead of the grid's.")
+]
+
+
+class RunVerb(Verb):
+    """`bench run`, with its options in panels."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        order = [name for names in PANELS.values() for name in names]
+        self.params.sort(key=lambda parameter: order.index(str(parameter.name)))
+        panels = {name: panel for panel, names in PANELS.items() for name in names}
+        for parameter in self.params:
+            vars(parameter)["rich_help_panel"] = panels[str(parameter.name)]
 
 
 def run(
     grid: Annotated[
-        str, typer.Option(help="Which grid; `bench list grids` shows them.")
+        str, typer.Option(help="Name of the grid; `bench list grids` shows all.")
     ] = "default",
     select: Select = "",
-    seeds: Annotated[int, typer.Option(help="Seeds per cell, from 0 on.")] = 1,
-    seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
-    architecture: Instead = None,
-    optimizer: Instead = None,
-    augmentation: Instead = None,
-    pipeline: Instead = None,
+    seeds: Annotated[int, typer.Option(help="Number of seeds per cell, from 0 up.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Train only this seed.")] = None,
+    architecture: InAllCells = None,
+    optimizer: InAllCells = None,
+    augmentation: InAllCells = None,
+    pipeline: InAllCells = None,
     plugin: Plugin = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, as in optimizer.lr=0.1; can be repeated."),
-    ] = None,
-    recipes: Annotated[
-        Path | None, typer.Option(help="A file of recipes that go before the shipped ones.")
-    ] = None,
     source: Source = "auto",
     image_size: ImageSize = None,
     decode: Decode = False,
     data_dir: DataDir = None,
-    device: Device = "auto",
+    rerun: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Train exactly this run of --out again, instead of a grid."
+        ),
+    ] = None,
     scale: Scale = None,
     epochs: Epochs = None,
     target: Annotated[
-        float | None, typer.Option(help="Validation accuracy for time to accuracy, as in 0.9.")
+        float | None,
+        typer.Option(help="Validation accuracy that time to accuracy refers to, such as 0.9."),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32 or bf16 (default: bf16 on a GPU that has it).")
+    ] = None,
     compile_nets: Annotated[
         bool | None,
         typer.Option("--compile/--no-compile", help="torch.compile the nets (default: on a GPU)."),
     ] = None,
-    out: Out = Path("results"),
-    timeout: Timeout = 3600.0,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of all cells, such as optimizer.lr=0.1; can be repeated.",
+        ),
+    ] = None,
+    recipes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prefer the recipes of this file to the built-in ones."),
+    ] = None,
+    device: Device = "auto",
     executor: Annotated[
-        str, typer.Option(help="Where runs are trained: local, ray or slurm; docs/executors.md.")
+        str, typer.Option(help="local, ray or slurm (docs/executors.md).")
     ] = "local",
     address: Annotated[
-        str, typer.Option(help="Of the Ray cluster, as host:port; auto finds one on this host.")
+        str, typer.Option(metavar="HOST:PORT", help="Ray cluster; auto finds one on this host.")
     ] = "auto",
     slurm: Annotated[
         list[str] | None,
-        typer.Option("--slurm", metavar="KEY=VALUE", help="As partition=gpu; can be repeated."),
+        typer.Option(
+            metavar="KEY=VALUE", help="Option for sbatch, such as partition=gpu; can be repeated."
+        ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Train part K of N of the grid (docs/travelling.md)."),
+    ] = None,
+    timeout: Timeout = 3600.0,
     exclusive_timing: Annotated[
         bool,
         typer.Option(
             "--exclusive-timing",
-            help="One run at a time on each host; again those that were timed beside others.",
+            help="One run at a time per host; repeats runs that were timed beside others.",
         ),
     ] = False,
+    out: Out = Path("results"),
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the HTML report at the end.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Keep a trace of a few steps per run, for Perfetto.")
+    ] = False,
+    progress: Annotated[
+        str, typer.Option(help="auto, or json for one object per line and event.")
+    ] = "auto",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show only problems and the summary.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be trained; write nothing.")
+    ] = False,
+    debug: Debug = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try failed runs again.")
+        bool, typer.Option("--retry-failed", help="Train failed runs again.")
     ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failed run.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait while another `bench run` has the folder.")
+        bool, typer.Option("--wait", help="Wait while another `bench run` uses the folder.")
     ] = False,
-    shard: Annotated[
-        str | None, typer.Option(help="K/N: part K of N of the grid; see docs/travelling.md.")
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Show what would run, what is done and what cannot; write nothing."
-        ),
-    ] = False,
-    profile: Annotated[
-        bool,
-        typer.Option("--profile", help="Keep a trace of a few steps of each run, for Perfetto."),
-    ] = False,
-    report: Annotated[
-        bool, typer.Option("--report", help="Write the group's report at the end.")
-    ] = False,
-    progress: Annotated[
-        str, typer.Option(help="auto, or json: an object a line for each event.")
-    ] = "auto",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="Show problems and the summary only.")
-    ] = False,
-    debug: Debug = False,
-) -> None:
-    """Train what is not done yet of a grid; safe to repeat."""
+) -> int:
+    """Train the runs of a grid that are not done yet; safe to repeat."""
+    from bench.cli.progress import reporter
+    from bench.executors import choose_executor
+    from bench.executors.local import warm_start
     from bench.grid.options import RunOptions
+    from bench.process import signals_raise
 
     options = RunOptions(
         grid=grid,
@@ -137,9 +186,9 @@ def run(
         optimizer=optimizer,
         augmentation=augmentation,
         pipeline=pipeline,
-        changes=changes or (),
+        overrides=overrides or (),
         recipes=recipes,
-        source=run_verb(lambda: spelled(source, image_size, decode), debug=debug),
+        source=source_name(source, image_size, decode),
         data_dir=data_dir,
         device=device,
         scale=scale,
@@ -153,100 +202,114 @@ def run(
         plugins=plugin or (),
         shard=shard,
     )
-
-    def carry_out(console: "Reporter") -> int:
-        from bench.executors import choose_executor
-        from bench.executors.warm_start import start
-
-        wanted = choose_executor(executor, address, slurm or ())
-        # Who trains elsewhere, or may have to wait for others, is in no hurry to have a worker.
-        hire = wanted.name == "local" and not wait and not dry_run
-        with closing(start(hire=hire)) as early:
-            return plan_and_execute(console, early, wanted)
-
-    def plan_and_execute(console: "Reporter", early: "WarmStart", wanted: "Choice") -> int:
-        from bench.executors import create_executor
-        from bench.executors.runner import run_plan
-        from bench.grid import plan as planning
-        from bench.grid.plugins import used
-        from bench.machine.environment import command_line
-        from bench.training.profiler import traces_told
-
-        with used(options.plugins) as plugins:
-            plan = planning.make(options, console.progress, early.probe)
-        plan.notices.extend(plugins.told())
-        if plan.shard:
-            console.progress(plan.shard)
+    choice = choose_executor(executor, address, slurm or ())
+    hire = choice.name == "local" and not wait and not dry_run  # a worker would only wait
+    with (
+        signals_raise(),
+        closing(reporter(progress, quiet=quiet)) as console,
+        closing(warm_start(keep_worker=hire)) as early,
+    ):
+        plan = _plan(options, rerun, console, early)
         console.plan(plan, every=dry_run)
         if dry_run:
             return 0
-        command = command_line()
-        # Ray prints what becomes of its nodes; the standard output is for what the console says.
-        with redirect_stdout(sys.stderr):
-            where = create_executor(
-                wanted,
-                device=plan.setting.device,
-                timeout_s=timeout,
-                told=console.progress,
-                one_at_a_time=exclusive_timing,
-            )
-            if where is not None or not plan.todo:
-                early.close()
-            outcome = run_plan(
-                plan,
-                console,
-                command=command,
-                timeout_s=timeout,
-                fail_fast=fail_fast,
-                profile=profile,
-                exclusive_timing=exclusive_timing,
-                wait=wait,
-                advice=ADVICE,
-                executor=where,
-                early=early,
-            )
-        if plan.shard:
-            console.progress(plan.shard)
-        console.summary(outcome.counts, plan.folder / "matrix.md", command)
-        if outcome.problem:
-            said = f"{outcome.problem}. When that is mended, go on with: {command}"
-            typer.echo(f"bench: {printable(said)}", err=True)
-        if profile:
-            console.progress(traces_told(plan.folder, plan.todo))
+        outcome = _train(
+            plan,
+            console,
+            early,
+            choice,
+            timeout_s=timeout,
+            fail_fast=fail_fast,
+            profile=profile,
+            exclusive_timing=exclusive_timing,
+            wait=wait,
+        )
+        _conclude(plan, outcome, console, profile=profile)
         if report and not outcome.problem:
-            from bench.report.page.writing import Order, write
-
-            for page in write(Order(results=plan.folder, data_dir=data_dir), console.progress):
-                console.progress(f"report: {page}")
-        return outcome.exit_code
-
-    def work() -> int:
-        from bench.cli.progress import reporter
-        from bench.process import signals_raise
-
-        with signals_raise(), closing(reporter(progress, quiet=quiet)) as console:
-            return carry_out(console)
-
-    raise typer.Exit(run_verb(work, debug=debug))
+            _write_report(plan, options, console)
+    return outcome.exit_code
 
 
-def options_of(words: Sequence[str]) -> "RunOptions":
-    """What `bench run WORDS` asks for, without running it.
+def _plan(
+    options: "RunOptions", rerun: str | None, console: "Reporter", early: "WarmStart"
+) -> "Plan":
+    from dataclasses import replace
 
-    Raises:
-        UsageError: The command line has no such option or value.
-    """
-    from bench.errors import UsageError
-    from bench.grid.options import RunOptions
+    from bench.grid import plan as planning
+    from bench.grid.plugins import used
+    from bench.report.show import find_run
 
-    app = typer.Typer(add_completion=False)
-    app.command()(run)
-    wrong: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or typer's own copy of it
-    try:
-        said = typer.main.get_command(app).make_context("bench run", list(words)).params
-    except wrong as error:
-        raise UsageError(f"bench run: {error}") from error
-    values = {field.name: said[RENAMED.get(field.name, field.name)] for field in fields(RunOptions)}
-    values |= {name: values[name] or () for name in ("changes", "plugins")}
-    values["source"] = spelled(said["source"], said["image_size"], said["decode"])
-    return RunOptions(**values)
+    with used(options.plugins) as plugins:
+        if rerun is None:
+            plan = planning.make(options, console.progress, early.probe)
+        else:
+            found = find_run(options.out, rerun, any_group=True)
+            options = replace(options, out=found.root)
+            plan = planning.rerun(found.record, options, console.progress, early.probe)
+    plan.notices.extend(plugins.told())
+    if plan.shard:
+        console.progress(plan.shard)
+    return plan
+
+
+def _train(
+    plan: "Plan",
+    console: "Reporter",
+    early: "WarmStart",
+    choice: "Choice",
+    *,
+    timeout_s: float,
+    fail_fast: bool,
+    profile: bool,
+    exclusive_timing: bool,
+    wait: bool,
+) -> "GridOutcome":
+    from bench.executors import create_executor
+    from bench.executors.runner import run_plan
+    from bench.machine.environment import command_line
+
+    with redirect_stdout(sys.stderr):  # for what Ray prints
+        executor = create_executor(
+            choice,
+            device=plan.device,
+            timeout_s=timeout_s,
+            log=console.progress,
+            one_at_a_time=exclusive_timing,
+        )
+        if executor is not None or not plan.todo:
+            early.close()
+        return run_plan(
+            plan,
+            console,
+            command=command_line(),
+            timeout_s=timeout_s,
+            fail_fast=fail_fast,
+            profile=profile,
+            exclusive_timing=exclusive_timing,
+            wait=wait,
+            advice=". Add --wait to start when it has ended",
+            executor=executor,
+            early=early,
+        )
+
+
+def _conclude(plan: "Plan", outcome: "GridOutcome", console: "Reporter", *, profile: bool) -> None:
+    from bench.machine.environment import command_line
+    from bench.training.profiler import traces_summary
+
+    if plan.shard:
+        console.progress(plan.shard)
+    console.summary(outcome.counts, plan.folder / "matrix.md", command_line())
+    if outcome.problem:
+        log(f"bench: {outcome.problem}. When that is fixed, continue with: {command_line()}")
+    if profile:
+        console.progress(traces_summary(plan.folder, plan.todo))
+
+
+def _write_report(plan: "Plan", options: "RunOptions", console: "Reporter") -> None:
+    from bench.report.page.writing import ReportOptions, write
+
+    for page in write(
+        ReportOptions(results=plan.folder, data_dir=options.data_dir), console.progress
+    ):
+        console.progress(f"report: {page}")

@@ -1,44 +1,32 @@
-"""`bench show` on the command line."""
+"""`bench show`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.exit import run_verb
-from bench.cli.options import Debug
+from bench.cli.verb import Debug, Results
 
 
 def show(
     run: Annotated[
-        str, typer.Argument(help="The run's id or its beginning, its name or a part of it.")
+        str, typer.Argument(help="The run's id or name, or a part that no other run has.")
     ],
-    results: Annotated[Path, typer.Argument(help="A results folder, or one group in it.")] = Path(
-        "results"
-    ),
+    results: Results = Path("results"),
     form: Annotated[str, typer.Option("--format", help="rich or json.")] = "rich",
     debug: Debug = False,
 ) -> None:
     """Show one run: scores, times, curve, confusion, and the command that trains it again."""
+    from bench.errors import UsageError
+    from bench.executors.base import terminal
+    from bench.report.show import as_json, find_run, render
+    from pipelines.catalog import unknown_name
 
-    def work() -> str:
-        from bench.errors import UsageError
-        from bench.executors.progress import terminal
-        from bench.report.show import as_json, find_run, render
-        from pipelines.catalog import unknown_name
-
-        if form not in ("rich", "json"):
-            raise UsageError(unknown_name("format", form, ["rich", "json"]))
-        found = find_run(results, run)
-        if form == "json":
-            return as_json(found)
-        from bench.again import again
-        from bench.cli.run import options_of
-
-        way = again(found.record, found.root, options_of)
-        screen = terminal()
-        return render(
-            found, command=way.command, note=way.note, width=screen.width, color=screen.color
-        )
-
-    typer.echo(run_verb(work, debug=debug), nl=False)
+    if form not in ("rich", "json"):
+        raise UsageError(unknown_name("format", form, ["rich", "json"]))
+    found = find_run(results, run)
+    screen = terminal()
+    text = as_json(found) if form == "json" else render(
+        found, width=screen.width, color=screen.color
+    )  # fmt: skip
+    typer.echo(text, nl=False)

@@ -1,61 +1,57 @@
-"""`bench tensorboard` on the command line."""
+"""`bench tensorboard`."""
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from bench.cli.exit import run_verb
-from bench.cli.options import Debug, Select
-from bench.text import count, printable
+from bench.cli.verb import Debug, Results, Select, log
+from bench.text import count
 
 
 def tensorboard(
-    results: Annotated[Path, typer.Argument(help="A results folder, or one group in it.")] = Path(
-        "results"
-    ),
+    results: Results = Path("results"),
     select: Select = "",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(help="0: any that is free (default: 6006 or the next).")
+        int | None,
+        typer.Option(help="Port to listen on; 0 for any free one (default: 6006 or the next)."),
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Write the event files anew from the records first.")
+        bool, typer.Option("--rebuild", help="First write all event files again, from the records.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Show runs in TensorBoard: throughput view, hparams, images, curves; until Ctrl-C."""
+    """Show runs in TensorBoard until Ctrl-C: throughput, hyperparameters, images, curves."""
+    from bench.errors import UsageError
+    from bench.tensorboard import view
+    from bench.tensorboard.server import serve
 
-    def report(text: str) -> None:
-        typer.echo(printable(text), err=True)
+    chosen = view.choose(results, select)
+    if rebuild:
+        view.rebuild(chosen, log)
+    runs = sum(len(group.records) for group in chosen)
+    missing = sum(group.missing for group in chosen)
+    if missing == runs:
+        raise UsageError(
+            f"there are no event files for {count(runs, 'run')} under {results}: "
+            "add --rebuild to write them from the records"
+        )
+    if missing:
+        log(f"{missing} of {count(runs, 'run')} have no event files; --rebuild writes them")
+    with TemporaryDirectory(prefix="bench-tensorboard-") as folder:
+        shown = view.View(Path(folder), chosen)
+        serve(
+            shown.folder,
+            host=host,
+            port=port,
+            page=shown.page(),
+            ready=partial(_announce, runs - missing),
+            update=shown.update,
+        )
 
-    def work() -> None:
-        from bench.errors import UsageError
-        from bench.tensorboard.server import serve
-        from bench.tensorboard.view import View, choose
-        from bench.tensorboard.view import rebuild as write_again
 
-        chosen = choose(results, select)
-        if rebuild:
-            write_again(chosen, report)
-        runs = sum(len(group.records) for group in chosen)
-        missing = sum(group.missing for group in chosen)
-        if missing == runs:
-            raise UsageError(
-                f"there are no event files of {count(runs, 'run')} under {results}: "
-                "add --rebuild, which writes them from the records"
-            )
-        if missing:
-            report(f"{missing} of {runs} runs have no event files; --rebuild writes them")
-        with TemporaryDirectory(prefix="bench-tensorboard-") as folder:
-            view = View(Path(folder), chosen)
-
-            page = view.page()
-
-            def ready(address: str) -> None:
-                typer.echo(f"{count(runs - missing, 'run')} at {address} (Ctrl-C ends it)")
-
-            serve(view.folder, host=host, port=port, page=page, ready=ready, update=view.update)
-
-    run_verb(work, debug=debug)
+def _announce(runs: int, address: str) -> None:
+    typer.echo(f"{count(runs, 'run')} at {address} (Ctrl-C to stop)")

@@ -1,45 +1,58 @@
-"""`bench tune` on the command line."""
+"""`bench tune`."""
 
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.exit import run_verb
-from bench.cli.options import DataDir, Debug, Device, Epochs, Plugin, Scale, Select, Source, Timeout
+from bench.cli.verb import (
+    DataDir,
+    Debug,
+    Device,
+    Epochs,
+    Plugin,
+    Scale,
+    Select,
+    Source,
+    Timeout,
+    log,
+)
 
 if TYPE_CHECKING:
-    from bench.executors.warm_start import WarmStart
+    from bench.executors.local import WarmStart
+    from bench.grid.options import RunOptions
 
 
 def tune(
     grid: Annotated[
-        str, typer.Option(help="Whose nets and optimizers; `bench list grids` shows them.")
+        str, typer.Option(help="Take nets and optimizers from this grid; see `bench list grids`.")
     ] = "default",
     select: Select = "",
-    trials: Annotated[int, typer.Option(min=2, help="Contenders of each net and optimizer.")] = 12,
-    seeds: Annotated[int, typer.Option(min=2, help="Of the confirmation.")] = 5,
+    trials: Annotated[int, typer.Option(min=2, help="Candidates for each net and optimizer.")] = 12,
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds of the final comparison.")] = 5,
     architecture: Annotated[str | None, typer.Option(help="Only this net.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer.")] = None,
-    augmentation: Annotated[
-        str, typer.Option(help="The augmentation to search with.")
-    ] = "flip_crop",
-    pipeline: Annotated[str, typer.Option(help="The pipeline to search with.")] = "native",
+    augmentation: Annotated[str, typer.Option(help="Augmentation of the search.")] = "flip_crop",
+    pipeline: Annotated[str, typer.Option(help="Pipeline of the search.")] = "native",
     plugin: Plugin = None,
     source: Source = "auto",
     data_dir: DataDir = None,
     device: Device = "auto",
     scale: Scale = None,
     epochs: Epochs = None,
-    out: Annotated[Path, typer.Option(help="Where the search is kept.")] = Path("tuning"),
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the runs of the search are kept.")
+    ] = Path("tuning"),
     save: Annotated[
-        Path | None, typer.Option(help="A file of recipes to put what was found into.")
+        Path | None, typer.Option(metavar="FILE", help="Add the recipes to this file.")
     ] = None,
     timeout: Timeout = 3600.0,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Search learning rate, decay, batch size and schedule on validation; safe to repeat."""
+    from bench.executors.local import warm_start
     from bench.grid.options import RunOptions
 
     options = RunOptions(
@@ -57,58 +70,53 @@ def tune(
         out=out,
         plugins=plugin or (),
     )
+    with closing(warm_start(keep_worker=True)) as early:  # imports torch in the background
+        return _search(options, early, trials=trials, seeds=seeds, timeout_s=timeout, save=save)
 
-    def work() -> int:
-        from bench.executors.warm_start import start
 
-        with closing(start(hire=True)) as early:
-            from bench.grid.plugins import used
+def _search(
+    options: "RunOptions",
+    early: "WarmStart",
+    *,
+    trials: int,
+    seeds: int,
+    timeout_s: float,
+    save: Path | None,
+) -> int:
+    from bench.cli.progress import TextReporter
+    from bench.executors import tune as tuning
+    from bench.grid import plan as planning
+    from bench.grid import recipe_files
+    from bench.grid.plugins import used
+    from bench.machine.environment import command_line, machine_name
+    from bench.store.files import write_atomically
+    from bench.store.store import Store
 
-            with used(options.plugins) as plugins:
-                return carry_out(early, plugins.told())
-
-    def carry_out(early: "WarmStart", told: list[str]) -> int:
-        from datetime import UTC, datetime
-
-        from bench.cli.progress import TextReporter
-        from bench.executors import tune as tuning
-        from bench.executors.tune import Interrupted, Search
-        from bench.executors.tune import tune as search
-        from bench.grid import plan as planning
-        from bench.grid import recipe_files
-        from bench.machine.environment import command_line, machine_name
-        from bench.store.store import Store
-
-        console = TextReporter()
+    with used(options.plugins) as plugins, closing(TextReporter()) as console:
         plan = planning.make(options, console.progress, early.probe)
-        for text in (*plan.notices, *told):
+        for text in (*plan.notices, *plugins.told()):
             console.notice(text)
         known = recipe_files.read(save) if save is not None and save.exists() else []
         try:
-            found = search(
+            found = tuning.tune(
                 plan,
-                Search(trials=trials, seeds=seeds),
+                tuning.Search(trials=trials, seeds=seeds),
                 console,
                 command=command_line(),
-                timeout_s=timeout,
+                timeout_s=timeout_s,
                 early=early,
             )
-        except Interrupted:
-            typer.echo(f"bench: interrupted; to go on: {command_line()}", err=True)
+        except tuning.Interrupted:
+            log(f"bench: interrupted; to continue: {command_line()}")
             return 130
-        finally:
-            console.close()
-        typer.echo(tuning.table(found), nl=False)
-        machine = machine_name(plan.setting.device)
-        date = datetime.now(UTC).date().isoformat()
-        entries = tuning.entries(found, machine, date)
-        store = Store(plan.folder)
-        store.write_derived("tuning.md", tuning.table(found))
-        store.write_derived("recipes.json", recipe_files.render(entries))
-        if save is not None:
-            merged = recipe_files.by_name([*known, *entries]).values()
-            save.write_text(recipe_files.render(merged))
-        console.progress(f"recipes: {save or plan.folder / 'recipes.json'}")
-        return 0
-
-    raise typer.Exit(run_verb(work, debug=debug))
+    typer.echo(tuning.table(found), nl=False)
+    today = datetime.now(UTC).date().isoformat()
+    entries = tuning.entries(found, machine_name(plan.device), today)
+    store = Store(plan.folder)
+    store.write_derived("tuning.md", tuning.table(found))
+    store.write_derived("recipes.json", recipe_files.render(entries))
+    if save is not None:
+        merged = recipe_files.by_name([*known, *entries]).values()
+        write_atomically(save, recipe_files.render(merged).encode())
+    console.progress(f"recipes: {save or plan.folder / 'recipes.json'}")
+    return 0

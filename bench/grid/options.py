@@ -17,7 +17,7 @@ class RunOptions:
     optimizer: str | None = None
     augmentation: str | None = None
     pipeline: str | None = None
-    changes: Sequence[str] = ()
+    overrides: Sequence[str] = ()
     recipes: Path | None = None
     source: str = "auto"
     data_dir: Path | None = None

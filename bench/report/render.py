@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pandas as pd
 
+from bench.errors import BenchError
 from pipelines.catalog import unknown_name
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ ABSENT = "-"
 WHOLE = {"seeds": "runs", "cells": "all_cells"}  # what ended well, and of how many
 
 
-class TableError(ValueError):
+class TableError(BenchError):
     """A table that was asked for in a way there is none; the message says what there is."""
 
 

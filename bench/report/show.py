@@ -19,6 +19,7 @@ from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -285,7 +286,7 @@ def find_run(
     for group in groups(root):
         store = Store(group.folder)
         warned = {"on_warning": on_warning} if on_warning else {}
-        known += [(record, store) for record in store.records(**warned, legibly=True)]
+        known += [(record, store) for record in store.records(**warned, sanitized=True)]
     if not known:
         raise UsageError(f"there are no records under {root}: `bench run` makes some")
     for test in (_is_it, _begins_so, _holds_it):
@@ -295,7 +296,7 @@ def find_run(
             raise UsageError(_ambiguous(wanted, found))
         if found:
             record, store = found[0]
-            top = root.absolute().parent if store.folder == root else root
+            top = Path(os.path.normpath(root / "..")) if store.folder == root else root
             earlier = _earlier(store, record)
             return FoundRun(record=record, store=store, earlier=earlier, root=top)
     raise UsageError(_unknown(root, wanted, known))
@@ -389,8 +390,8 @@ def render(
 
 
 def as_json(found: FoundRun) -> str:
-    """The record as it is filed."""
-    return encode(found.record).decode()
+    """The record as JSON, indented."""
+    return msgspec.json.format(encode(found.record), indent=2).decode() + "\n"
 
 
 def _sections(
@@ -601,6 +602,7 @@ def _plugins_given(record: Record) -> list[str]:
     """The files and modules that the recorded command named with --plugin."""
     try:
         words = shlex.split(record.command.replace("--plugin=", "--plugin "))
-    except ValueError:
+        given = [after for word, after in pairwise(words) if word == "--plugin"]
+        return [str(Path(plugin).expanduser()) for plugin in given]
+    except (ValueError, RuntimeError):  # a command that was cut, a user without a home folder
         return []
-    return [os.path.expanduser(after) for word, after in pairwise(words) if word == "--plugin"]

@@ -5,24 +5,21 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from architectures import Architecture
-from bench.again import again
-from bench.cell import Run, plugins_of
+from bench.cell import Run
 from bench.cli import app
-from bench.cli.run import options_of
 from bench.grid import grids, registry
 from bench.grid import plan as planning
-from bench.grid.plugins import as_recorded, joined, origin_of, used
+from bench.grid.options import RunOptions
+from bench.grid.plugins import joined, origin_of, used
 from bench.machine.environment import Probe
 from bench.report.matrix import build
 from bench.report.table import render
-from bench.retyped import given_all, typed_words
 from bench.store.codec import decode, encode
 from bench.store.store import Store
 from pipelines.catalog import Unavailable, UnknownName
@@ -179,8 +176,8 @@ def test_an_entry_that_is_a_default_is_in_the_default_grid(tmp_path: Path) -> No
     write(tmp_path, {"mine.py": net(default=True)})
     with used(["mine.py"]):
         assert "team_net" in registry.defaults("architectures")
-        done = options_of(["--plugin", "mine.py", "-k", "team_net", "--device", "cpu"])
-        cells = planning.choose_cells(done, planning.choose_setting(done, Probe(), "cpu"))
+        options = RunOptions(plugins=["mine.py"], select="team_net", device="cpu")
+        cells = planning.choose_cells(options, planning.choose_config(options, Probe(), "cpu"))
     assert {cell.architecture for cell in cells} == {"team_net"}
     assert "team_net" not in registry.defaults("architectures")
 
@@ -231,45 +228,6 @@ def test_a_worker_refuses_what_is_not_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "mine.py").unlink()
     with pytest.raises(Unavailable, match="there is no such file"), joined(places):
         pass
-
-
-def test_the_command_that_trains_it_again_names_the_plugin(tmp_path: Path) -> None:
-    write(tmp_path, {"mine.py": net()})
-    words = ["--plugin", "mine.py", "--architecture", "team_net", "-k", "sgd and flip_crop"]
-    words += ["--source", "shapes", "--device", "cpu", "--scale", "cpu"]
-    with used(["mine.py"]):
-        options = options_of(words)
-        cell = planning.choose_cells(options, planning.choose_setting(options, Probe(), "cpu"))[0]
-        run = Run(cell=cell, seed=3, versions=registry.versions(cell), fingerprint="f00d")
-    record = replace(
-        made_record(3), run_id=run.id, cell=cell, versions=run.versions,
-        command=shlex.join(["bench", "run", *words]),
-    )  # fmt: skip
-    found = again(record, tmp_path, options_of)
-    assert found.options is not None
-    assert found.note == ""
-    assert given_all(typed_words(found.command), "--plugin") == ["mine.py"]
-    with used(found.options.plugins):
-        setting = planning.choose_setting(found.options, Probe(), "cpu")
-        assert planning.choose_cells(found.options, setting) == [cell]
-
-    write(tmp_path, {"mine.py": "raise SystemExit('run, though it is another file')"})
-    changed = again(record, tmp_path, options_of)
-    assert changed.options is None
-    assert "--plugin mine.py" in changed.command
-    assert plugins_of(run.versions)[0] in changed.note
-
-
-def test_a_record_is_found_by_what_is_installed_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(tmp_path, {"team_f.py": net()})
-    distribution(tmp_path, {"nets": "team_f"})
-    monkeypatch.syspath_prepend(tmp_path)
-    origin = origin_of("team_f")
-    assert as_recorded([str(origin)], []) == {str(origin): "team_f"}
-    assert as_recorded(["team_f 0000000000000000"], ["nowhere.py"]) is None
-    assert as_recorded([], []) == {}
 
 
 def test_a_table_needs_no_plugin_and_tells_their_versions_apart() -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +16,10 @@ from typer.testing import CliRunner
 
 from bench.cell import Run
 from bench.cli import app
-from bench.cli.run import options_of
 from bench.errors import UsageError
 from bench.executors import runner as executing
 from bench.grid import plan as planning
+from bench.grid.options import RunOptions
 from bench.grid.shards import WHOLE, Shard, parse, part, told
 from bench.machine.environment import Probe
 from tests.checkout import ROOT
@@ -183,8 +184,9 @@ def bench(*words: str) -> Any:
 
 @pytest.mark.usefixtures("machine")
 def test_the_shards_of_a_command_are_the_grid_of_the_command_without() -> None:
-    whole = planning.make(options_of(GRID), print)
-    shards = [planning.make(options_of([*GRID, "--shard", f"{k}/2"]), print) for k in (1, 2)]
+    options = RunOptions(source="shapes", device="cpu", select="resnet18 and sgd", seeds=5)
+    whole = planning.make(options, print)
+    shards = [planning.make(replace(options, shard=f"{k}/2"), print) for k in (1, 2)]
     todo = [run.id for shard in shards for run in shard.todo]
     assert whole.shard == ""
     assert sorted(todo) == sorted(run.id for run in whole.todo)

@@ -1,0 +1,24 @@
+"""`bench doctor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.verb import DataDir, Debug
+from bench.text import printable
+
+
+def doctor(
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Results folder to check.")] = Path(
+        "results"
+    ),
+    debug: Debug = False,
+) -> int:
+    """Check what works on this machine, and how to fix what does not."""
+    from bench.machine.doctor import checks, render
+
+    found = checks(data_dir, out)
+    typer.echo(printable(render(found)), nl=False)
+    return 2 if any(check.status == "fail" for check in found) else 0

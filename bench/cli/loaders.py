@@ -1,0 +1,103 @@
+"""`bench loaders`."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.verb import (
+    DataDir,
+    Debug,
+    Decode,
+    Device,
+    ImageSize,
+    Out,
+    Plugin,
+    Source,
+    source_name,
+)
+
+if TYPE_CHECKING:
+    from bench.store.loaders_record import LoadersRecord
+    from bench.text import Log
+
+
+def loaders(
+    pipeline: Annotated[
+        list[str] | None, typer.Option(help="Only this one; can be repeated (default: all).")
+    ] = None,
+    plugin: Plugin = None,
+    augmentation: Annotated[
+        str, typer.Option(help="What each pipeline does to its images.")
+    ] = "flip_crop_cutout",
+    batch_size: Annotated[
+        list[int] | None,
+        typer.Option(help="Can be repeated (default: 128, 512, 2048; on a GPU 50000 too)."),
+    ] = None,
+    source: Source = "auto",
+    image_size: ImageSize = None,
+    decode: Decode = False,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    repeats: Annotated[int, typer.Option(help="Most repeats of each pipeline and batch size.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Shortest time of a repeat.")] = 1.0,
+    form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
+    out: Out = Path("results"),
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check each op of each pipeline instead of measuring."),
+    ] = False,
+    debug: Debug = False,
+) -> int:
+    """Measure each pipeline alone, without a net, alternating with the others."""
+    from bench.loaders.plan import Options
+    from bench.machine.environment import probe_while_importing
+    from bench.report.loaders import check_form, render
+
+    check_form(form)
+    options = Options(
+        pipelines=pipeline or (),
+        augmentation=augmentation,
+        batch_sizes=batch_size or (),
+        source=source_name(source, image_size, decode),
+        data_dir=data_dir,
+        device=device,
+        repeats=repeats,
+        repeat_s=seconds,
+        out=out,
+    )
+    probe = probe_while_importing("torch")  # before anything else imports torch
+    from bench.cli.progress import TextReporter
+    from bench.executors.base import terminal
+    from bench.grid.plugins import used
+    from bench.loaders import measure, plan
+    from bench.loaders import verify as verifying
+
+    console = TextReporter(file=sys.stderr)
+    with used(plugin or ()) as plugins:
+        if verify:
+            findings = verifying.verify_all(*verifying.choose(options, probe), console.progress)
+            return verifying.show(findings, form, console.progress, partial(typer.echo, nl=False))
+        planned = plan.make(options, console.progress, probe)
+    for text in (*planned.notices, *plugins.told()):
+        console.notice(text)
+    keep = partial(_keep, planned.folder, console.progress)
+    record = measure.measure(planned, console.progress, keep)
+    screen = terminal()
+    table = render(record, form, width=screen.width, color=screen.color)  # type: ignore[arg-type]
+    typer.echo(table, nl=False)  # first: a full disk must not hide what was measured
+    keep(record)
+    console.progress(f"table, plot and all values: {planned.folder / 'loaders.*'}")
+    return measure.exit_code(record)
+
+
+def _keep(folder: Path, log: "Log", record: "LoadersRecord") -> None:
+    from bench.report.loaders import images_per_s, write_tables
+    from bench.store.store import Store
+    from bench.tensorboard.overview import write_loaders
+
+    store = Store(folder)
+    write_tables(store, record)
+    write_loaders(store, images_per_s(record), on_error=log)

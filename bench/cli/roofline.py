@@ -1,0 +1,36 @@
+"""`bench roofline`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.verb import Debug, Device
+from bench.text import printable
+
+
+def roofline(
+    group: Annotated[Path, typer.Argument(help="One group of a results folder.")],
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Compare the speed of each net with the peaks of this device, measured now.
+
+    Writes roofline.md and roofline.json into the group's folder.
+    """
+    from bench.errors import UsageError
+    from pipelines.catalog import unknown_name
+
+    devices = ["auto", "cuda", "cpu"]
+    if device not in devices:
+        raise UsageError(unknown_name("value of --device", device, devices))
+    if not (group / "records").is_dir():
+        raise UsageError(f"{group} is not a group of a results folder: it has no records")
+    import torch
+
+    from bench.machine.roofline import draw
+
+    usable = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and usable == "cpu":
+        raise UsageError("--device cuda: torch finds no GPU here; see bench doctor")
+    typer.echo(printable(draw(group, usable if device == "auto" else device)), nl=False)

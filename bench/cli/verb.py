@@ -1,0 +1,116 @@
+"""What the verbs share: how a verb ends, the layout of its help, and options that several take."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand
+
+from bench.errors import BenchError
+from bench.text import in_one_line, printable
+from pipelines.catalog import Unavailable, UnknownName
+from pipelines.sources.errors import SourceError
+
+
+class Verb(TyperCommand):
+    """A command whose function returns the exit code, and whose errors end it with one sentence.
+
+    Exit codes: 0 all is well, 1 some run or check failed, 2 wrong usage or environment,
+    130 interrupted.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"rich_markup_mode": "rich"})
+
+    def invoke(self, ctx: Any) -> NoReturn:
+        """Runs the verb and exits."""
+        try:
+            code = super().invoke(ctx)
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:
+            fail("interrupted", code=130)
+        except Exception as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise
+            if sentence := _sentence(error):
+                fail(sentence, code=2)
+            fail(f"{type(error).__name__}: {error} (a bug in bench; see --debug)", code=1)
+        raise typer.Exit(code or 0)
+
+
+def _sentence(error: Exception) -> str:
+    """What to tell about an error that is no bug; "" for a bug."""
+    known: tuple[type[Exception], ...] = (BenchError, SourceError, UnknownName, Unavailable)
+    if base := sys.modules.get("pipelines.base"):  # it imports torch, which few verbs need
+        known += (base.Unsupported,)
+    if isinstance(error, known):
+        return str(error)
+    if isinstance(error, ImportError):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("bench", "pipelines", "architectures"):
+            return f"a library cannot be imported ({error}): see bench doctor"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return (
+            f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}; change its "
+            "permissions or name another file or folder (--debug shows where it was needed)"
+        )
+    return ""
+
+
+def fail(message: str, *, code: int) -> NoReturn:
+    """Prints one sentence on standard error and exits."""
+    log(f"bench: {in_one_line(message)}")
+    raise typer.Exit(code)
+
+
+def log(text: str) -> None:
+    """Prints a line for people on standard error."""
+    typer.echo(printable(text), err=True)
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Results = Annotated[Path, typer.Argument(help="A results folder, or one group in it.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where datasets are cached; may hold torchvision's CIFAR files."),
+]
+Source = Annotated[str, typer.Option(help="auto, cifar10, cifar100, shapes or folder:PATH.")]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS", help="Resize the images of a folder to this width and height (32)."
+    ),
+]
+Decode = Annotated[
+    bool,
+    typer.Option(
+        "--decode", help="Decode a folder's files in every epoch, in pipelines that can do that."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
+Select = Annotated[
+    str,
+    typer.Option(
+        "-k", metavar="WORDS", help="Only cells whose name matches: 'resnet18 and not adamw'."
+    ),
+]
+Scale = Annotated[str | None, typer.Option(help="full or cpu (default: full on a GPU, else cpu).")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs per run (default: by scale).")]
+Timeout = Annotated[float, typer.Option(min=1.0, metavar="SECONDS", help="Time limit of each run.")]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE|MODULE", help="Adds your own entries (docs/plugins.md); can be repeated."
+    ),
+]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Results folder.")]
+
+
+def source_name(source: str, image_size: int | None, decode: bool) -> str:
+    """The source's name with its image size and decoding, as cells spell it."""
+    from pipelines.sources.tree_name import with_options
+
+    return with_options(source, image_size=image_size, decode=decode)
