@@ -151,7 +151,7 @@ from bench.report import show
 from bench.report.compare.matching import HARD
 from bench.report.figures.comparison import comparisons
 from bench.report.matrix import build
-from bench.report.page.cells import cell_data
+from bench.report.page.page import cell_data
 from bench.report.pivot import footings
 from bench.report.statistics.outcomes import matching_key, setting_key
 from bench.report.rows import grouped

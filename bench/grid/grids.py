@@ -1,70 +1,153 @@
-"""Named grids as functions that return cells."""
+"""Named grids as functions that return cells, and what the cells of a grid have in common."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import architectures
 from bench import optimizers
-from bench.cell import Cell, Run
+from bench.cell import Cell, Run, Scale
 from bench.errors import UsageError
 from bench.grid import registry
-from bench.grid.config import GridConfig
+from bench.grid.recipe_files import Book
 from pipelines import augmentations, building
-from pipelines.catalog import Origin, unknown_name
+from pipelines.building import canonical_name
+from pipelines.catalog import Origin, Unavailable, UnknownName, unknown_name
+
+_FULL = Cell(
+    architecture="",
+    optimizer="",
+    augmentation="",
+    pipeline="",
+    scale="full",
+    device="cuda",
+    epochs=16,
+    batch_size=512,
+    target_accuracy=0.90,
+)
+BUDGETS: dict[Scale, Cell] = {  # how large the cells of a scale are, as a cell without names
+    "full": _FULL,
+    "cpu": replace(
+        _FULL,
+        scale="cpu",
+        device="cpu",
+        epochs=3,
+        batch_size=64,
+        width=0.125,
+        train_images=896,
+        validation_images=400,
+        test_images=1000,
+        target_accuracy=0.25,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig:
+    """What all cells of a grid have in common.
+
+    Args:
+        base: The values of all fields but the names; its batch size is for optimizers without a
+            recipe for the net.
+        book: Recipes by net and optimizer.
+        replaced: Names that take the place of the grid's own, by axis, as for `--optimizer sgd`.
+    """
+
+    base: Cell
+    book: Book = field(default_factory=lambda: Book(entries={}))
+    replaced: Mapping[str, str] = field(default_factory=dict)
+
+    def cell(self, architecture: str, optimizer: str, augmentation: str, pipeline: str) -> Cell:
+        """One cell, with the recipe of its net and optimizer."""
+        cell = replace(
+            self.base,
+            architecture=architecture,
+            optimizer=optimizer,
+            augmentation=augmentation,
+            pipeline=_spelled(pipeline),
+        )
+        names: dict[str, Any] = dict(self.replaced)
+        cell = replace(cell, **names)
+        try:
+            recipe, size = self.book.find(cell.architecture, cell.optimizer, cell.batch_size)
+        except Unavailable:  # the cell will be skipped with the reason
+            recipe, size = None, cell.batch_size
+        width = self.base.width if _has_width(cell.architecture) else 1.0
+        return replace(cell, recipe=recipe, batch_size=size, width=width)
+
+    def of(self, **changes: Any) -> "GridConfig":
+        """The same with other values of the cells' fields: `config.of(epochs=5)`."""
+        return replace(self, base=replace(self.base, **changes))
+
+
+def _has_width(architecture: str) -> bool:
+    """Whether a net has a channel multiplier; true for one that cannot be looked up here."""
+    try:
+        return architectures.get(architecture).scales
+    except (Unavailable, UnknownName):  # reported where the cell is checked
+        return True
+
+
+def _spelled(pipeline: str) -> str:
+    """The canonical spelling; unchanged for a pipeline that is unavailable here.
+
+    Raises:
+        UnknownName: There is no such pipeline.
+    """
+    try:
+        return canonical_name(pipeline)
+    except Unavailable:
+        return pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A grid as an entry: what it is for and the cells it has under a setting."""
+    """A grid as an entry: its name, what it is for, and its cells."""
 
     name: str
     why: str
     cells: Callable[[GridConfig], list[Cell]]
 
 
-def default(setting: GridConfig) -> list[Cell]:
+def default(config: GridConfig) -> list[Cell]:
     """Default architectures x optimizers x augmentations through kornia, and a pipeline slice."""
     cells = [
-        setting.cell(architecture, optimizer, augmentation, "kornia")
+        config.cell(architecture, optimizer, augmentation, "kornia")
         for architecture in registry.defaults("architectures")
         for optimizer in registry.defaults("optimizers")
         for augmentation in registry.defaults("augmentations")
     ]
-    return unique([*cells, *pipeline_slice(setting)])
+    return unique([*cells, *pipeline_slice(config)])
 
 
-def pipeline_slice(setting: GridConfig) -> list[Cell]:
-    """A light net, which waits soonest, over all default augmentations x all pipelines."""
+def pipeline_slice(config: GridConfig) -> list[Cell]:
+    """A light net, which the pipeline limits first, over default augmentations x all pipelines."""
     return [
-        setting.cell("cnn4", "sgd", augmentation, pipeline)
+        config.cell("cnn4", "sgd", augmentation, pipeline)
         for augmentation in registry.defaults("augmentations")
         for pipeline in building.catalog.entries
     ]
 
 
-def pipelines(setting: GridConfig) -> list[Cell]:
-    """A small and a larger net over all policies x every mode of every pipeline."""
+def pipelines(config: GridConfig) -> list[Cell]:
+    """A small and a larger net over all augmentations x every mode of every pipeline."""
     return [
-        setting.cell(architecture, "sgd", augmentation, pipeline)
+        config.cell(architecture, "sgd", augmentation, pipeline)
         for architecture in ("cnn4", "resnet18")
         for augmentation in augmentations.catalog.entries
         for pipeline in building.variants()
     ]
 
 
-def smoke(setting: GridConfig) -> list[Cell]:
-    """A few tiny cells that touch every pipeline and optimizer: does it all work here?"""
-    tiny = replace(
-        setting,
-        budget=replace(
-            setting.budget,
-            epochs=1,
-            batch_size=64,
-            width=0.125,
-            train_images=1024,
-            validation_images=500,
-            test_images=1000,
-        ),
+def smoke(config: GridConfig) -> list[Cell]:
+    """A tiny cell for each pipeline, with the default grid's optimizers in turn."""
+    tiny = config.of(
+        epochs=1,
+        batch_size=64,
+        width=0.125,
+        train_images=1024,
+        validation_images=500,
+        test_images=1000,
     )
     return [
         tiny.cell("cnn2", "sgd", "flip_crop", "native"),
@@ -75,51 +158,52 @@ def smoke(setting: GridConfig) -> list[Cell]:
     ]
 
 
-def all_optimizers(setting: GridConfig) -> list[Cell]:
+def all_optimizers(config: GridConfig) -> list[Cell]:
     """Every optimizer on a plain, a residual and an attention net."""
     return [
-        setting.cell(architecture, optimizer, "flip_crop", "native")
+        config.cell(architecture, optimizer, "flip_crop", "native")
         for architecture in ("cnn4", "resnet18", "vit_tiny")
         for optimizer in optimizers.catalog.entries
     ]
 
 
-def all_architectures(setting: GridConfig) -> list[Cell]:
-    """Every net with the yardstick of convolutional nets and that of transformers."""
+def all_architectures(config: GridConfig) -> list[Cell]:
+    """Every net with the usual optimizers of convolutional nets and of transformers."""
     return [
-        setting.cell(architecture, optimizer, "flip_crop", "native")
+        config.cell(architecture, optimizer, "flip_crop", "native")
         for architecture in architectures.catalog.entries
         for optimizer in ("sgd", "adamw")
     ]
 
 
-def speedrun(setting: GridConfig) -> list[Cell]:
-    """The nets of the CIFAR-10 speed records, by the records' protocol.
+def speedrun(config: GridConfig) -> list[Cell]:
+    """Nets of the CIFAR-10 speed records, by the records' protocol.
 
-    All 50,000 images train; the test set is seen once, at the end, with six views of each image
-    (what one view gives is recorded beside it). At full scale nets have the epochs of the records.
+    Nothing is held out of the training set; the test set is evaluated once, at the end, with six
+    views of each image (the accuracy with one view is recorded too). At full scale each net trains
+    for as many epochs as its record.
     """
-    full = setting.scale == "full"
     records = (
         ("airnet94", "muon_sgd", "speedrun94", 8),
         ("airnet96", "sgd", "speedrun96", 45),
         ("resnet9", "sgd", "flip_crop_cutout", 24),
         ("resnet18", "sgd", "flip_crop", 30),
     )
-    record = replace(setting, protocol="speedrun", eval_views=6)
+    config = config.of(protocol="speedrun", eval_views=6)
+    full = config.base.scale == "full"
     return [
-        (record.of(epochs=epochs) if full else record).cell(net, optimizer, policy, "native")
+        (config.of(epochs=epochs) if full else config).cell(net, optimizer, policy, "native")
         for net, optimizer, policy, epochs in records
     ]
 
 
-def seed(setting: GridConfig) -> list[Cell]:
+def seed(config: GridConfig) -> list[Cell]:
     """A first experiment: plain nets of growing depth and a ResNet, for 5 and for 25 epochs.
 
     As it is usually done: cross-entropy without smoothing, no augmentation, SGD and Adam.
     """
     cells = [
-        setting.of(epochs=epochs).cell(architecture, optimizer, "none", "native")
+        config.of(epochs=epochs).cell(architecture, optimizer, "none", "native")
         for epochs in (5, 25)
         for architecture in ("cnn2", "cnn4", "cnn6", "cnn8", "resnet34")
         for optimizer in ("sgd", "adam")
@@ -140,12 +224,12 @@ GRIDS: dict[str, Grid] = {
     for grid in (
         Grid(
             name="default",
-            why="architectures x optimizers x augmentations, and what the pipeline does",
+            why="default architectures x optimizers x augmentations, and one net x every pipeline",
             cells=default,
         ),
         Grid(
             name="pipelines",
-            why="a small and a larger net x all policies x every mode of every pipeline",
+            why="a small and a larger net x all augmentations x every mode of every pipeline",
             cells=pipelines,
         ),
         Grid(
@@ -156,7 +240,7 @@ GRIDS: dict[str, Grid] = {
         Grid(name="architectures", why="every net x SGD and AdamW", cells=all_architectures),
         Grid(
             name="speedrun",
-            why="the speed records' nets by their protocol: all images, six views",
+            why="nets of the speed records by their protocol: nothing held out, six test views",
             cells=speedrun,
         ),
         Grid(
@@ -164,13 +248,14 @@ GRIDS: dict[str, Grid] = {
             why="a first experiment: plain nets and a ResNet, SGD and Adam, 5 and 25 epochs",
             cells=seed,
         ),
-        Grid(name="smoke", why="a few tiny cells: does everything work here?", cells=smoke),
+        Grid(
+            name="smoke",
+            why="a tiny cell for each pipeline: does everything work here?",
+            cells=smoke,
+        ),
     )
 }
-
-
-# Those of plugins, and where each is from; `bench.grid.plugins` joins and leaves them.
-JOINED: dict[str, tuple[Grid, Origin]] = {}
+JOINED: dict[str, tuple[Grid, Origin]] = {}  # grids of plugins that are loaded
 
 
 def grids() -> dict[str, Grid]:
@@ -179,13 +264,13 @@ def grids() -> dict[str, Grid]:
 
 
 def home(name: str) -> str:
-    """Who has a grid's name already; "" for nobody."""
+    """Where the grid of a name is defined; "" if there is none."""
     if name in JOINED:
         return JOINED[name][1].name
-    return "bench/grid.py" if name in GRIDS else ""
+    return "bench/grid/grids.py" if name in GRIDS else ""
 
 
-def cells_of(grid: str, setting: GridConfig) -> list[Cell]:
+def cells_of(grid: str, config: GridConfig) -> list[Cell]:
     """The cells of the grid called `grid`.
 
     Raises:
@@ -194,7 +279,7 @@ def cells_of(grid: str, setting: GridConfig) -> list[Cell]:
     known = grids()
     if grid not in known:
         raise UsageError(unknown_name("grid", grid, known))
-    return known[grid].cells(setting)
+    return known[grid].cells(config)
 
 
 def unique(cells: Sequence[Cell]) -> list[Cell]:
@@ -205,8 +290,8 @@ def unique(cells: Sequence[Cell]) -> list[Cell]:
 def runs_of(cells: Sequence[Cell], seeds: Sequence[int], fingerprint: str) -> list[Run]:
     """Every cell with every seed.
 
-    Runs that share a worker stand together; within them one seed goes through all cells before
-    the next, so that a grid that is cut off has whole seeds.
+    Runs that share a worker stand together; among them one seed goes through all cells before the
+    next, so that a grid that is cut off has whole seeds.
     """
     runs = [
         Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)

@@ -1,17 +1,17 @@
 """From what a person asked for to what is left to do; trains nothing and writes nothing."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from bench.cell import AXES, Cell, Precision, Run, Scale
+from bench.cell import AXES, FIELDS, Cell, Precision, Run, Scale, plugins_of
 from bench.errors import UsageError
 from bench.grid import grids, recipe_files, registry, shards
-from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.options import RunOptions
-from bench.grid.overrides import apply as apply_changes
-from bench.grid.overrides import parse as parse_changes
+from bench.grid.overrides import apply as apply_overrides
+from bench.grid.overrides import parse as parse_overrides
 from bench.machine import environment
 from bench.machine.doctor import gpu_told
 from bench.machine.environment import Probe
@@ -22,7 +22,7 @@ from bench.store.store import Store
 from bench.text import count
 from pipelines import sources
 from pipelines.building import canonical_name
-from pipelines.catalog import unknown_name
+from pipelines.catalog import UnknownName, unknown_name
 
 MOST_SEEDS = 10_000
 MOST_EPOCHS = 1_000_000
@@ -34,7 +34,7 @@ class Plan:
     """A grid on this machine, and how far it has come.
 
     Args:
-        setting: What all cells have in common.
+        device: "cuda" or "cpu".
         folder: The group folder of machine, source and scale.
         data_dir: Where sources are cached.
         runs: Every run of the grid, in order.
@@ -48,15 +48,15 @@ class Plan:
         shard: Which part of the grid the runs are; "" for the whole.
     """
 
-    setting: GridConfig
+    device: str
     folder: Path
     data_dir: Path
     runs: list[Run]
-    todo: list[Run]
-    done: list[Record]
-    failed: list[Record]
-    skipped: list[tuple[Run, str]]
-    notices: list[str]
+    todo: list[Run] = field(default_factory=list)
+    done: list[Record] = field(default_factory=list)
+    failed: list[Record] = field(default_factory=list)
+    skipped: list[tuple[Run, str]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
     plugins: Mapping[str, str] = field(default_factory=dict)
     shard: str = ""
@@ -77,14 +77,14 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
     probe = probe or environment.probe()
     notices: list[str] = []
     device = choose_device(options.device, probe, notices)
-    setting = choose_setting(options, probe, device)
-    if device == "cuda" and options.compile is None and not setting.compile:
+    config = choose_config(options, probe, device)
+    if device == "cuda" and options.compile is None and not config.base.compile:
         notices.append(
             f"torch.compile cannot work here ({probe.compiler_problem}): nets run uncompiled, as "
             "cells of their own (compile off). Run `bench doctor` for what to do, or add "
             "--no-compile."
         )
-    cells = choose_cells(options, setting)  # a typo is told before anything is fetched
+    cells = choose_cells(options, config)  # a typo is told before anything is fetched
     notices += registry.broken_told()
     data_dir = options.data_dir or sources.default_data_dir()
     source, problem = sources.resolve(options.source, data_dir, report=report)
@@ -94,23 +94,19 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
             f"{source!r} instead: the figures say nothing about CIFAR-10. "
             "Use --source cifar10 to insist, --data-dir if you have it."
         )
-    setting = replace(setting, source=source)
     cells = [replace(cell, source=source) for cell in cells]
     data = sources.load(source, data_dir, report=report)
-    folder = group_folder(options.out, environment.machine_name(device), source, setting.scale)
+    machine, scale = environment.machine_name(device), config.base.scale
+    folder = group_folder(options.out, machine, source, scale)
     seeds = range(options.seeds) if options.seed is None else [options.seed]
     whole, shard = grids.runs_of(cells, seeds, data.fingerprint), shards.parse(options.shard)
     runs = shards.part(whole, shard)
     return sort_out(
         Plan(
-            setting=setting,
+            device=device,
             folder=folder,
             data_dir=data_dir,
             runs=runs,
-            todo=[],
-            done=[],
-            failed=[],
-            skipped=[],
             notices=notices,
             plugins=registry.places(**{axis: {getattr(c, axis) for c in cells} for axis in AXES}),
             shard=shards.told(shard, len(runs), len(whole)),
@@ -119,6 +115,79 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
         notices.append,
         alone=options.exclusive_timing,
     )
+
+
+# Options that say where and how runs are trained; all others choose what is trained.
+WHERE_AND_HOW = ("data_dir", "out", "retry_failed", "exclusive_timing", "plugins")
+SPELLED = {"select": "-k", "overrides": "--set"}  # options that are not called like their field
+
+
+def rerun(
+    record: Record, options: RunOptions, report: Callable[[str], None], probe: Probe | None = None
+) -> Plan:
+    """The plan that trains exactly the run of a record again, however it ended.
+
+    Raises:
+        UsageError: The run cannot be trained here, or would not be the same run any more.
+    """
+    _refuse_choices(options)
+    problem = _rerun_problem(record, probe or environment.probe())
+    if problem:
+        raise UsageError(f"--rerun: {record.name} cannot be trained here: {problem}")
+    cell, data_dir = record.cell, options.data_dir or sources.default_data_dir()
+    data = sources.load(cell.source, data_dir, report=report)
+    versions = registry.versions(cell)
+    run = Run(cell=cell, seed=record.seed, versions=versions, fingerprint=data.fingerprint)
+    if run.id != record.run_id:
+        raise UsageError(
+            f"--rerun: {record.name} would be a different run now: {_difference(record, run)}"
+        )
+    notices: list[str] = []
+    machine = environment.machine_name(cell.device)
+    plan = Plan(
+        device=cell.device,
+        folder=group_folder(options.out, machine, cell.source, cell.scale),
+        data_dir=data_dir,
+        runs=[run],
+        notices=notices,
+        plugins=registry.places(**{axis: {getattr(cell, axis)} for axis in AXES}),
+    )
+    return replace(sort_out(plan, False, notices.append), todo=[run], done=[], failed=[])
+
+
+def _refuse_choices(options: RunOptions) -> None:
+    for option in fields(RunOptions):
+        if option.name not in WHERE_AND_HOW and getattr(options, option.name) != option.default:
+            spelled = SPELLED.get(option.name, f"--{option.name}")
+            raise UsageError(f"--rerun trains what the record holds: leave out {spelled}")
+
+
+def _rerun_problem(record: Record, probe: Probe) -> str:
+    """Why the cell of a record cannot be trained here; "" when it can."""
+    cell = record.cell
+    try:
+        problem = registry.problem(cell)
+    except UnknownName as error:
+        plugins = ", ".join(plugins_of(record.versions))
+        return f"{error}{f' (it was trained with --plugin: {plugins})' if plugins else ''}"
+    if cell.device == "cuda" and not probe.cuda:
+        return f"it needs a GPU: {probe.cuda_problem}"
+    if cell.compile and probe.compiler_problem:
+        return f"it needs torch.compile: {probe.compiler_problem}"
+    return problem or ""
+
+
+def _difference(record: Record, run: Run) -> str:
+    """What makes the run of a record another one today."""
+    changes = [
+        f"the {axis} {getattr(run.cell, axis)} is version {version}, "
+        f"the record's is version {record.versions.get(axis)}"
+        for axis, version in run.versions.items()
+        if version != record.versions.get(axis)
+    ]
+    if run.fingerprint != record.fingerprint:
+        changes.append(f"the images of {run.cell.source} have changed")
+    return "; ".join(changes) or "the record's id does not match its cell"
 
 
 def check(options: RunOptions) -> None:
@@ -172,73 +241,66 @@ def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
     return "cuda" if probe.cuda and asked != "cpu" else "cpu"
 
 
-def choose_setting(options: RunOptions, probe: Probe, device: str) -> GridConfig:
-    """What all cells have in common, defaults by device and scale filled in.
+def choose_config(options: RunOptions, probe: Probe, device: str) -> GridConfig:
+    """What all cells have in common, with defaults by device and scale.
 
     Raises:
-        UsageError: torch.compile was asked for and cannot work here.
+        UsageError: torch.compile was asked for and cannot work here, or a value is out of range.
     """
     scale: Scale = "full" if device == "cuda" else "cpu"
     scale = next((name for name in get_args(Scale) if name == options.scale), scale)
-    budget = BUDGETS[scale]
-    if options.target is not None:
-        budget = replace(budget, target_accuracy=options.target)
-    possible = not probe.compiler_problem
-    compile_nets = device == "cuda" and possible if options.compile is None else options.compile
-    if compile_nets and not possible:
+    if options.compile and probe.compiler_problem:
         raise UsageError(
             f"torch.compile cannot work here: {probe.compiler_problem}. "
             "Run `bench doctor` for what to do, or add --no-compile."
         )
-    precision: Precision = "bf16" if device == "cuda" and probe.bf16 else "fp32"
-    precision = next((name for name in get_args(Precision) if name == options.precision), precision)
-    return GridConfig(
+    usual = replace(
+        BUDGETS[scale],
         source=options.source,
-        scale=scale,
         device=device,
-        precision=precision,
-        compile=compile_nets,
-        budget=budget,
-        book=recipe_files.book(scale, options.recipes),
+        precision="bf16" if device == "cuda" and probe.bf16 else "fp32",
+        compile=device == "cuda" and not probe.compiler_problem,
     )
+    try:
+        base = replace(usual, **_asked_fields(options))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return GridConfig(base=base, book=recipe_files.book(scale, options.recipes))
 
 
-def choose_cells(options: RunOptions, setting: GridConfig) -> list[Cell]:
-    """The grid's cells with what was asked for in place of theirs, selected by -k.
+def _asked_fields(options: RunOptions) -> dict[str, Any]:
+    """Fields of the cells that options set, by name."""
+    asked = {name: getattr(options, info.option) for name, info in FIELDS.items() if info.option}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def choose_cells(options: RunOptions, config: GridConfig) -> list[Cell]:
+    """The grid's cells, with the values that options name in place of theirs, selected by -k.
 
     Raises:
-        UsageError: Something that was asked for does not exist or does not fit.
+        UsageError: A value does not exist or does not fit.
         UnknownName: No entry of that name.
     """
-    changes = parse_changes(options.changes)
-    cells = grids.cells_of(options.grid, setting)
-    for axis in AXES:
-        wanted = getattr(options, axis)
-        if wanted is not None:
-            cells = grids.unique([_with(setting, cell, axis, wanted) for cell in cells])
-    if options.epochs is not None:
-        cells = grids.unique([replace(cell, epochs=options.epochs) for cell in cells])
-    return apply_changes(select(cells, options.select, registry.elsewhere), changes)
+    values = parse_overrides(options.overrides)
+    names = _asked_names(options)
+    cells = grids.cells_of(options.grid, replace(config, replaced=names))
+    for axis, name in names.items():
+        if any(getattr(cell, axis) != name for cell in cells):
+            raise UsageError(f"--{axis} has no effect on the grid {options.grid}: leave it out")
+    asked = _asked_fields(options)
+    cells = grids.unique([replace(cell, **asked) for cell in cells])
+    return apply_overrides(select(cells, options.select, registry.elsewhere), values)
 
 
-def _with(setting: GridConfig, cell: Cell, axis: str, name: str) -> Cell:
-    """The cell with another entry, and the recipe of its new net and optimizer."""
-    if axis == "pipeline":
-        try:
-            return replace(cell, pipeline=canonical_name(name))
-        except ValueError as error:
-            raise UsageError(f"--pipeline: {error}") from error
-    entry = registry.FIND[axis](name)
-    named: dict[str, Any] = {axis: name}
-    if axis == "architecture" and not entry.scales:
-        named["width"] = 1.0
-    changed = replace(cell, **named)
-    if axis == "augmentation":
-        return changed
-    recipe, batch_size = setting.book.find(
-        changed.architecture, changed.optimizer, setting.budget.batch_size
-    )
-    return replace(changed, recipe=recipe, batch_size=batch_size)
+def _asked_names(options: RunOptions) -> dict[str, str]:
+    """Entries that options put into every cell, by axis."""
+    names = {axis: getattr(options, axis) for axis in AXES if getattr(options, axis) is not None}
+    for axis, name in names.items():
+        registry.FIND[axis](name)  # raises if there is no such entry, or it is unavailable
+    try:
+        return {k: canonical_name(v) if k == "pipeline" else v for k, v in names.items()}
+    except ValueError as error:
+        raise UsageError(f"--pipeline: {error}") from error
 
 
 def sort_out(

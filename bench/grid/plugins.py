@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -24,8 +24,7 @@ from bench.cell import Cell
 from bench.errors import UsageError
 from bench.grid import grids as grid
 from bench.grid import registry
-from bench.grid.config import GridConfig
-from bench.grid.grids import Grid
+from bench.grid.grids import Grid, GridConfig
 from bench.store.files import StrangeFile, read_file
 from pipelines import importing
 from pipelines.base import Library
@@ -276,24 +275,6 @@ def joined(places: Mapping[str, str]) -> Iterator[None]:
             leave(origin)
 
 
-def as_recorded(wanted: Sequence[str], asked: Sequence[str]) -> dict[str, str] | None:
-    """By what the plugins of a record are loaded, if they are here as they were; runs nothing.
-
-    Args:
-        wanted: Their origins as text.
-        asked: What was named when it was recorded.
-    """
-    finders = [partial(origin_of, said) for said in asked] + [find for _, find in installed()]
-    found: dict[str, str] = {}
-    for find in finders:
-        with suppress(Broken):
-            origin = find()
-            found[str(origin)] = origin.place
-    if not found.keys() >= set(wanted):
-        return None
-    return {known: found[known] for known in wanted}
-
-
 def join(found: Mapping[str, Sequence[Any]], origin: Origin) -> None:
     """Puts entries, by kind, among the suite's own."""
     for kind, catalog in registry.CATALOGS.items():
@@ -399,10 +380,10 @@ def _refuse_taken(kind: str, names: Sequence[str], origin: Origin) -> None:
 def _guarded(entry: Grid, origin: Origin) -> Grid:
     """The grid with its mistakes told as its own."""
 
-    def cells(setting: GridConfig) -> list[Cell]:
+    def cells(config: GridConfig) -> list[Cell]:
         what = f"the grid {entry.name!r} of {origin.name}"
         try:
-            found = list(entry.cells(setting))
+            found = list(entry.cells(config))
         except Exception as error:
             raise UsageError(f"{what} fails: {type(error).__name__}: {error}") from error
         if not found or not all(isinstance(cell, Cell) for cell in found):

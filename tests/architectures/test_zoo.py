@@ -1,6 +1,7 @@
 """`timm:NAME` and `torchvision:NAME`: fit for small images, or refused in one sentence."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from architectures import Unfit
 from bench.cli.list import render_list
 from bench.executors.worker import status_of
 from bench.grid import registry
-from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.options import RunOptions
 from bench.grid.plan import choose_cells
 from pipelines.catalog import UnknownName
@@ -158,12 +159,7 @@ def test_unknown_names_suggest_the_nearest(name: str, near: str) -> None:
 
 def test_their_cells_have_width_one_at_every_scale() -> None:
     setting = GridConfig(
-        source="shapes",
-        scale="cpu",
-        device="cpu",
-        precision="fp32",
-        compile=False,
-        budget=BUDGETS["cpu"],
+        base=replace(BUDGETS["cpu"], source="shapes", device="cpu"),
     )
     assert setting.cell("timm:test_resnet", "sgd", "none", "native").width == 1.0
     assert setting.cell("resnet18", "sgd", "none", "native").width == 0.125

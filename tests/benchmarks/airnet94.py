@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,10 +26,7 @@ import pipelines
 from bench.cell import Run
 from bench.executors.local import SETTINGS
 from bench.grid import grids
-from bench.grid.config import (
-    BUDGETS,
-    GridConfig,
-)
+from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.recipe_files import book
 from bench.machine.clock import TrainingClock
 from bench.training.loop import predict
@@ -64,12 +62,7 @@ SIDES = {"suite": SETTINGS, "plain": PATIENT, "plain, our memory settings": SETT
 def cell_of_airnet94() -> Run:
     """Seed 0 of the grid's cell."""
     setting = GridConfig(
-        source="cifar10",
-        scale="full",
-        device="cpu",
-        precision="fp32",
-        compile=False,
-        budget=BUDGETS["full"],
+        base=replace(BUDGETS["full"], source="cifar10", device="cpu"),
         book=book("full"),
     )
     (cell,) = (one for one in grids.speedrun(setting) if one.architecture == "airnet94")
@@ -96,7 +89,7 @@ class Suite:
     def accuracies(self) -> tuple[float, float]:
         """On the test set: with six views of each image, and with one."""
         found = predict(self.parts.net.forward, self.parts.test, self.parts.autocast, eval_views=6)
-        six, one = (quick_scores(k, found.labels_N) for k in (found.logits_NK, found.plain_NK))
+        six, one = (quick_scores(k, found.labels_N) for k in (found.logits_NK, found.one_view_NK))
         return six.accuracy, one.accuracy
 
 

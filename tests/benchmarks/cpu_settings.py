@@ -21,7 +21,7 @@ from statistics import median
 import torch
 
 from bench.grid import registry
-from bench.grid.config import BUDGETS
+from bench.grid.grids import BUDGETS
 from bench.process import usable_cores
 from bench.training.loop import (
     Step,

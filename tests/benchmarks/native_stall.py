@@ -24,7 +24,7 @@ from torch.nn import functional as F
 import architectures
 import pipelines
 from bench import optimizers
-from bench.grid.config import BUDGETS
+from bench.grid.grids import BUDGETS
 from pipelines.base import Batch
 from tests.benchmarks.as_worker import begin_as_worker
 from tests.benchmarks.side_by_side import (

@@ -12,9 +12,8 @@ from bench.cell import Run
 from bench.cli.progress import TextReporter
 from bench.executors import runner as executing
 from bench.executors.base import Watcher
-from bench.executors.local import Worker
+from bench.executors.protocol import Worker
 from bench.executors.runner import FAILED, GridOutcome, run_plan
-from bench.grid.config import BUDGETS, GridConfig
 from bench.grid.plan import Plan
 from bench.job import Job, RecordBuilder
 from bench.process import signals_allowed
@@ -26,23 +25,14 @@ from bench.store.files import StoreError
 from bench.store.store import Store
 from tests.made import made_curve, made_failure, made_metrics, made_record, made_run
 
-SETTING = GridConfig(
-    source="shapes",
-    scale="cpu",
-    device="cpu",
-    precision="fp32",
-    compile=False,
-    budget=BUDGETS["cpu"],
-)
-
 
 class Executor:
     """Gives each seed the status it is told to; "stop" stands for Ctrl-C in the middle of it."""
 
     statuses: tuple[str, ...] = ()
 
-    def __init__(self, timeout_s: float, ahead: bool, next_worker: Worker | None) -> None:
-        assert not ahead  # on a CPU it would disturb what is timed
+    def __init__(self, timeout_s: float, prestart: bool, next_worker: Worker | None) -> None:
+        assert not prestart  # on a CPU it would disturb what is timed
         assert next_worker is None
         self.closed = False
         self._draft: RecordBuilder | None = None
@@ -92,15 +82,11 @@ def _executor(monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(folder: Path, seeds: int) -> Plan:
     runs = [made_run(seed) for seed in range(seeds)]
     return Plan(
-        setting=SETTING,
+        device="cpu",
         folder=folder,
         data_dir=folder,
         runs=runs,
         todo=runs,
-        done=[],
-        failed=[],
-        skipped=[],
-        notices=[],
     )
 
 
@@ -249,7 +235,7 @@ def test_a_run_that_another_has_done_since_the_plan_was_made_is_not_trained_agai
     Store(tmp_path).write(made_record(0))
     outcome, text = carry_out(plan, monkeypatch, "crashed", "ok")
     assert (outcome.exit_code, outcome.counts) == (0, {"ok": 2})
-    assert "seed0 was done meanwhile by another `bench run`" in text
+    assert "seed0 was done in the meantime by another `bench run`" in text
     assert "seed0 started" not in text
     first = Store(tmp_path).read(made_run(0).id)
     assert first is not None
@@ -326,7 +312,7 @@ def test_a_failed_run_is_retried_unless_another_command_has_just_retried_it(
     plan = replace(planned(tmp_path, 3), seen=seen)
     outcome, text = carry_out(plan, monkeypatch, "ok", "ok", "ok")
     assert outcome.counts == {"ok": 2, "crashed": 1}
-    assert "seed1 was done meanwhile by another `bench run`" in text
+    assert "seed1 was done in the meantime by another `bench run`" in text
     assert statuses_of(tmp_path) == {0: "ok", 1: "crashed", 2: "ok"}
 
 

@@ -27,7 +27,7 @@ from bench.executors.tune import (
     tune,
 )
 from bench.grid import plan as planning
-from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.plan import Plan
 from bench.grid.recipe_files import Book, read, render
 from bench.machine.environment import Probe
@@ -38,12 +38,7 @@ from tests.made import made_record, made_run
 from tests.made_device import device_is
 
 SETTING = GridConfig(
-    source="shapes",
-    scale="cpu",
-    device="cpu",
-    precision="fp32",
-    compile=False,
-    budget=BUDGETS["cpu"],
+    base=replace(BUDGETS["cpu"], source="shapes", device="cpu"),
     book=Book(entries={}),
 )
 BASE = SETTING.cell("cnn4", "sgd", "flip_crop", "native")
@@ -77,15 +72,10 @@ def test_half_go_on_with_twice_the_seeds(trials: int, expected: list[tuple[int, 
 
 def plan(folder: Path, *cells: Cell) -> Plan:
     return Plan(
-        setting=SETTING,
+        device="cpu",
         folder=folder,
         data_dir=folder,
         runs=[replace(made_run(), cell=cell) for cell in cells],
-        todo=[],
-        done=[],
-        failed=[],
-        skipped=[],
-        notices=[],
     )
 
 

@@ -110,7 +110,7 @@ def test_compile_that_cannot_work_on_a_gpu_falls_back_aloud_and_marks_the_cells(
     refused = plan("--compile")
     assert refused.exit_code == 2
     assert "torch.compile cannot work here: Triton is not installed" in refused.stderr
-    settings = [planning.choose_setting(RunOptions(), probe, "cuda") for probe in (GPU, lacking)]
+    settings = [planning.choose_config(RunOptions(), probe, "cuda") for probe in (GPU, lacking)]
     with_it, without = (planning.choose_cells(RunOptions(grid="smoke"), s) for s in settings)
     assert {cell.compile for cell in with_it} == {True}
     assert {cell.compile for cell in without} == {False}

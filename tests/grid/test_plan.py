@@ -11,9 +11,9 @@ import pytest
 from bench.errors import UsageError
 from bench.grid import plan as planning
 from bench.grid import registry
-from bench.grid.config import BUDGETS, GridConfig
+from bench.grid.grids import BUDGETS, GRIDS, Grid, GridConfig
 from bench.grid.options import RunOptions
-from bench.grid.plan import Plan, choose_cells, choose_device, choose_setting, sort_out
+from bench.grid.plan import Plan, choose_cells, choose_config, choose_device, sort_out
 from bench.machine.environment import Probe
 from bench.record import Conditions
 from bench.store.store import Store
@@ -82,37 +82,35 @@ def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_fou
     )
 
 
-def setting(probe: Probe = NO_GPU, device: str = "cpu", **options: Any) -> GridConfig:
-    return choose_setting(RunOptions(**options), probe, device)
+def config(probe: Probe = NO_GPU, device: str = "cpu", **options: Any) -> GridConfig:
+    return choose_config(RunOptions(**options), probe, device)
 
 
 def test_a_gpu_gets_the_full_scale_bf16_and_compiled_nets() -> None:
-    found = setting(GPU, "cuda")
-    assert (found.scale, found.precision, found.compile) == ("full", "bf16", True)
-    assert found.budget == BUDGETS["full"]
-    assert setting(replace(GPU, bf16=False), "cuda").precision == "fp32"
+    base = config(GPU, "cuda").base
+    assert base == replace(BUDGETS["full"], source="auto", precision="bf16", compile=True)
+    assert config(replace(GPU, bf16=False), "cuda").base.precision == "fp32"
 
 
 def test_a_cpu_gets_its_own_scale_in_fp32_without_compilation() -> None:
-    found = setting()
-    assert (found.scale, found.precision, found.compile) == ("cpu", "fp32", False)
-    assert found.budget == BUDGETS["cpu"]
-    assert (found.source, found.device) == ("auto", "cpu")
+    base = config().base
+    assert base == replace(BUDGETS["cpu"], source="auto")
+    assert (base.precision, base.compile, base.device) == ("fp32", False, "cpu")
 
 
 def test_what_is_asked_for_beats_what_is_usual() -> None:
-    found = setting(scale="full", precision="bf16", compile=True, target=0.5)
-    assert (found.scale, found.precision, found.compile) == ("full", "bf16", True)
-    assert found.budget == replace(BUDGETS["full"], target_accuracy=0.5)
-    found = setting(GPU, "cuda", scale="cpu", compile=False)
-    assert (found.scale, found.compile, found.device) == ("cpu", False, "cuda")
+    base = config(scale="full", precision="bf16", compile=True, target=0.5).base
+    changes = {"precision": "bf16", "compile": True, "target_accuracy": 0.5}
+    assert base == replace(BUDGETS["full"], source="auto", device="cpu", **changes)
+    base = config(GPU, "cuda", scale="cpu", compile=False).base
+    assert (base.scale, base.compile, base.device) == ("cpu", False, "cuda")
 
 
 def test_compilation_that_cannot_work_is_refused_only_where_it_is_wanted() -> None:
-    assert not setting(NO_COMPILER).compile
-    assert not setting(replace(GPU, compiler_problem="no C compiler found"), "cuda").compile
+    assert not config(NO_COMPILER).base.compile
+    assert not config(replace(GPU, compiler_problem="no C compiler found"), "cuda").base.compile
     with pytest.raises(UsageError) as caught:
-        setting(NO_COMPILER, compile=True)
+        config(NO_COMPILER, compile=True)
     assert str(caught.value) == (
         "torch.compile cannot work here: no C++ compiler found. "
         "Run `bench doctor` for what to do, or add --no-compile."
@@ -120,7 +118,7 @@ def test_compilation_that_cannot_work_is_refused_only_where_it_is_wanted() -> No
 
 
 def test_cells_go_through_the_pipeline_that_was_asked_for_once_each() -> None:
-    cells = choose_cells(RunOptions(pipeline="kornia[compiled]"), setting())
+    cells = choose_cells(RunOptions(pipeline="kornia[compiled]"), config())
     assert {cell.pipeline for cell in cells} == {canonical_name("kornia[compiled]")}
     assert len(set(cells)) == len(cells)
     kinds = ("architectures", "optimizers", "augmentations")
@@ -130,12 +128,34 @@ def test_cells_go_through_the_pipeline_that_was_asked_for_once_each() -> None:
 
 def test_any_axis_and_the_epochs_can_be_asked_for() -> None:
     options = RunOptions(architecture="cnn2", optimizer="muon", augmentation="color", epochs=9)
-    cells = choose_cells(replace(options, pipeline="native", select="native"), setting())
+    cells = choose_cells(replace(options, pipeline="native", select="native"), config())
     (cell,) = cells
     assert cell.name == "cnn2/muon/color/native"
     assert cell.epochs == 9
     assert cell.recipe is not None
     assert dict(cell.recipe.options).keys() >= {"momentum"}  # muon's own, not those it replaced
+
+
+def test_an_option_changes_what_it_names_and_nothing_else() -> None:
+    """On a GPU, whose usual batch size is not that of the smoke grid; smoothing is off in seed."""
+    on_gpu = config(GPU, "cuda")
+    plain = choose_cells(RunOptions(grid="smoke"), on_gpu)
+    cells = choose_cells(RunOptions(grid="smoke", architecture="cnn6"), on_gpu)
+    assert [cell.without("architecture", "recipe") for cell in cells] == [
+        cell.without("architecture", "recipe") for cell in plain
+    ]
+    assert {(cell.architecture, cell.batch_size) for cell in cells} == {("cnn6", 64)}
+    cells = choose_cells(RunOptions(grid="seed", optimizer="sgd"), on_gpu)
+    assert {cell.optimizer for cell in cells} == {"sgd"}
+    assert {cell.epochs for cell in cells} == {5, 25}
+    assert {cell.recipe.label_smoothing for cell in cells if cell.recipe} == {0.0}
+
+
+def test_an_option_without_effect_on_a_grid_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid(name="fixed", why="a test", cells=lambda config: [made_run().cell])
+    monkeypatch.setitem(GRIDS, "fixed", grid)
+    with pytest.raises(UsageError, match="--optimizer has no effect on the grid fixed"):
+        choose_cells(RunOptions(grid="fixed", optimizer="muon"), config())
 
 
 @pytest.mark.parametrize(
@@ -151,42 +171,37 @@ def test_any_axis_and_the_epochs_can_be_asked_for() -> None:
 )
 def test_an_entry_that_there_is_not_is_told(options: RunOptions, message: str) -> None:
     with pytest.raises(UnknownName, match=message):
-        choose_cells(options, setting())
+        choose_cells(options, config())
 
 
 def test_changes_reach_the_chosen_cells_only() -> None:
-    options = RunOptions(select="sgd and cnn4", changes=("optimizer.momentum=0.8",))
-    cells = choose_cells(options, setting())
+    options = RunOptions(select="sgd and cnn4", overrides=("optimizer.momentum=0.8",))
+    cells = choose_cells(options, config())
     assert cells
     assert all(dict(cell.recipe.options)["momentum"] == 0.8 for cell in cells if cell.recipe)
     with pytest.raises(UsageError, match="option of the optimizer adamw 'momentum'"):
-        choose_cells(replace(options, select="cnn4"), setting())
+        choose_cells(replace(options, select="cnn4"), config())
 
 
 def test_a_pipeline_that_there_is_not_is_told() -> None:
     with pytest.raises(UnknownName, match="unknown pipeline 'kornja': did you mean kornia"):
-        choose_cells(RunOptions(pipeline="kornja"), setting())
+        choose_cells(RunOptions(pipeline="kornja"), config())
     with pytest.raises(UsageError, match="--pipeline: unknown option of kornia 'compile'"):
-        choose_cells(RunOptions(pipeline="kornia[compile]"), setting())
+        choose_cells(RunOptions(pipeline="kornia[compile]"), config())
 
 
 def test_cells_are_selected() -> None:
-    cells = choose_cells(RunOptions(select="resnet18 and not sgd"), setting())
+    cells = choose_cells(RunOptions(select="resnet18 and not sgd"), config())
     assert {cell.architecture for cell in cells} == {"resnet18"}
     assert "sgd" not in {cell.optimizer for cell in cells}
 
 
 def made_plan(folder: Path, seeds: int) -> Plan:
     return Plan(
-        setting=setting(),
+        device="cpu",
         folder=folder,
         data_dir=folder,
         runs=[made_run(seed) for seed in range(seeds)],
-        todo=[],
-        done=[],
-        failed=[],
-        skipped=[],
-        notices=[],
     )
 
 

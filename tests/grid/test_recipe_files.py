@@ -8,6 +8,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.grid.recipe_files import SHIPPED, Book, book, by_name, read, render
+from bench.recipe import DEFAULT_ORIGIN
 
 GOOD: dict[str, Any] = {
     "architecture": "resnet18",
@@ -41,7 +42,7 @@ def test_what_a_book_has_goes_before_the_optimizers_defaults(tmp_path: Path) -> 
     recipe, batch_size = found.find("resnet18", "adamw", 128)
     assert (recipe.lr, batch_size) == (0.004, 64)
     recipe, batch_size = found.find("cnn4", "adamw", 256)
-    assert (recipe.origin, batch_size) == (256)
+    assert (recipe.origin, batch_size) == (DEFAULT_ORIGIN, 256)
 
 
 def test_a_file_of_ones_own_goes_before_the_shipped_one(tmp_path: Path) -> None:
