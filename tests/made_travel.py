@@ -12,7 +12,7 @@ from bench.store.store import Store
 from tests.made import made_failure, made_record
 
 GROUP = "epyc_shapes_cpu"
-LOCKS = (".lock", ".merge.lock", ".derived.lock")
+LOCKS = (".lock", ".merge.lock", ".derived.lock", ".lock.holder", ".merge.lock.holder")
 
 
 def at(hour: int, seed: int = 0, status: str = "ok", **fields: Any) -> Record:

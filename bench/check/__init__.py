@@ -94,14 +94,14 @@ def _check_group(
         *derived.in_loaders(store),
     ]
     damaged = {**read.damaged, **attempts.damaged}
-    running, holder = locks.look(store.folder / ".lock")
-    if running:
+    holder = locks.current_holder(store.folder / ".lock")
+    if holder:
         findings.append(_in_use(store.folder, holder))
     else:
         findings += [*files.left_by_the_dead(store), *_not_up_to_date(store, records)]
     stale = [one for one in findings if one.level == "stale"]
     findings = [one for one in findings if one.level != "stale"]
-    if running or dry_run or not (stale or damaged):
+    if holder or dry_run or not (stale or damaged):
         findings += _damaged(damaged)
         findings += [replace(one, advice=DRY) for one in stale]
     else:
@@ -109,13 +109,12 @@ def _check_group(
     return len(records), findings
 
 
-def _in_use(folder: Path, holder: str) -> Finding:
-    said = f"already running ({holder})" if holder else "already running"
+def _in_use(folder: Path, holder: locks.Holder) -> Finding:
+    advice = "derived files are left to it"
+    if holder.is_alive() is None:
+        advice += f"; if it has ended, delete {locks.note_of(folder / '.lock')}"
     return Finding(
-        level="note",
-        path=folder,
-        problem=f"is in use: {said}",
-        advice="what is derived is left to it",
+        level="note", path=folder, problem=f"is in use: already running ({holder})", advice=advice
     )
 
 

@@ -213,16 +213,18 @@ def in_examples(store: Store) -> Iterator[Finding]:
 
 
 def left_by_the_dead(store: Store) -> Iterator[Finding]:
-    """Locks and unfinished files of processes that are gone; a new lock clears them."""
+    """The note of a lock and unfinished files of processes that died; the next lock removes them.
+
+    Nobody may hold the lock.
+    """
     records = store.folder / "records"
     lock = store.folder / ".lock"
-    running, holder = locks.look(lock)
-    if holder and not running:
+    holder = locks.last_holder(lock)
+    if holder and holder.is_alive() is False:
         yield Finding(
             level="stale", path=lock, problem=f"was left locked by {holder}, which is gone"
         )
-    quiet = () if running else (records, records / ".attempts")
-    for path in files.unfinished(store.folder, nobody_writes=quiet):
+    for path in files.unfinished(store.folder, nobody_writes=(records, records / ".attempts")):
         yield Finding(
             level="stale", path=path, problem="was left unfinished by a process that died"
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from bench.errors import BenchError
 from bench.record import SCHEMA_VERSION, Record, RecordT
 from bench.store.files import StrangeFile, UnusableFile, move_aside, read_file, unreadable
 from bench.text import sanitize
@@ -21,7 +22,7 @@ LONGEST_REASON = 300  # characters: a reason may quote what is in the file
 SHORTENED = ("command", "environment", "error", "timing_suspect")  # fields that only people read
 
 
-class RecordError(ValueError):
+class RecordError(BenchError):
     """A record that cannot be used or kept; the message says what is wrong with it."""
 
 

@@ -17,8 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
+from bench.errors import BenchError
 
-class StoreError(RuntimeError):
+
+class StoreError(BenchError):
     """A results folder that cannot be used; the message says which and what to do."""
 
 
@@ -56,6 +58,7 @@ _ADVICE = {
     errno.EEXIST: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
     errno.ENAMETOOLONG: "give it a shorter name",
     errno.ELOOP: f"its links lead in circles: {_ELSEWHERE}",
+    errno.ENOLCK: "name a folder on a file system that has locks",
     errno.ENOSPC: f"make room, or {_ELSEWHERE}",
     errno.EDQUOT: f"make room, or {_ELSEWHERE}",
     errno.EFBIG: f"make room, or {_ELSEWHERE}",

@@ -1,151 +1,173 @@
-"""One writer at a time, or several that share; who holds what is said by name.
+"""Locks on results folders: one writer at a time, and whoever is refused learns who that is.
 
-Locks are the operating system's: it frees them when their holder dies, however it dies.
+The lock itself is filelock's: the operating system frees it when its holder ends, however it ends.
+A note beside it says who holds it. Looking reads that note and never touches the lock, so that it
+cannot get in the way of a process that is about to take it.
 """
 
-import fcntl
-import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING
 
-from bench.store.files import StoreError, explained
+import msgspec
+
+from bench.store.files import StoreError, StrangeFile, explained, read_file
+from bench.text import Log
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 POLL_S = 0.5
-NOTE_SIZE = 4096  # bytes, far more than a note has
-# Never another file by way of a link, since a lock is emptied; never a pipe that is waited for.
-SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-Notice = Callable[[str], None]
+SERIALIZED_POLL_S = 0.01
+LARGEST_NOTE = 4096  # bytes
+CLOCK_S = 2.0  # by which the system's idea of when a process started may change
 
 
-def _nobody() -> str:
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A process that took a lock, as its note says.
+
+    Args:
+        pid: Its number.
+        host: Name of its host.
+        namespace: Names the set of process ids that `pid` belongs to: containers have their own.
+        created: When the process started, in seconds since 1970; tells a reused pid apart.
+        since: When it took the lock, in UTC.
+    """
+
+    pid: int
+    host: str
+    namespace: str
+    created: float
+    since: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} on {self.host}, since {self.since}"
+
+    def is_alive(self) -> bool | None:
+        """Whether the process still runs; None on another host, whose processes we don't see."""
+        import psutil  # late: quick commands take no locks
+
+        if (self.host, self.namespace) != (platform.node(), _namespace()):
+            return None
+        try:
+            process = psutil.Process(self.pid)
+            started_s, status = process.create_time(), process.status()
+        except psutil.Error:
+            return False
+        return bool(abs(started_s - self.created) < CLOCK_S and status != psutil.STATUS_ZOMBIE)
+
+
+def _namespace() -> str:
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is not a path
     return ""
 
 
+def _this_process() -> Holder:
+    import psutil
+
+    return Holder(
+        pid=os.getpid(),
+        host=platform.node(),
+        namespace=_namespace(),
+        created=psutil.Process().create_time(),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def note_of(path: Path) -> Path:
+    """The note beside the lock file `path`."""
+    return path.with_name(f"{path.name}.holder")
+
+
+def last_holder(path: Path) -> Holder | None:
+    """Who took a lock and has not released it; it may have died since. Takes nothing."""
+    try:
+        return msgspec.json.decode(read_file(note_of(path), LARGEST_NOTE), type=Holder)
+    except (OSError, StrangeFile, ValueError, RecursionError):
+        return None
+
+
+def current_holder(path: Path) -> Holder | None:
+    """Who holds a lock now, or may hold it on a host that we don't see. Takes nothing."""
+    holder = last_holder(path)
+    return None if holder is None or holder.is_alive() is False else holder
+
+
 @contextmanager
-def held(
-    path: Path,
-    *,
-    notice: Notice,
-    shared: bool = False,
-    wait: bool = False,
-    others: Callable[[], str] = _nobody,
-    advice: str = "",
-) -> Iterator[None]:
-    """Holds the lock file `path`, alone or with others that share it.
+def held(path: Path, *, notice: Log, wait: bool = False, advice: str = "") -> Iterator[None]:
+    """Holds the lock file `path`.
 
     Args:
-        path: The lock file; made if need be, never removed.
-        notice: Is told whom is waited for, and of a holder that died.
-        shared: Whether others that share may hold it as well.
-        wait: Whether to wait until it can be had.
-        others: Names those who share it; the lock's own note names one holder only.
-        advice: What to do about a lock that cannot be had.
+        path: The lock file; created if need be, never removed.
+        notice: Is told who is waited for, and of a holder that died.
+        wait: Whether to wait for another process that holds it.
+        advice: What to do about a lock that is taken, for the error.
 
     Raises:
-        StoreError: Another process holds it; the message names it.
+        StoreError: Another process holds it, or it cannot be locked.
     """
-    with _opened(path) as file:
-        _take(file, path, shared, notice if wait else None, others, advice)
-        left = _noted(file)
+    from filelock import FileLock  # late: quick commands take no locks
+
+    lock, note = FileLock(path), note_of(path)
+    waited_for = ""
+    while not _try(lock, path):
+        holder = current_holder(path)
+        by = f"already running ({holder})" if holder else "already running"
+        if not wait:
+            raise StoreError(f"{path.parent} is in use: {by}{advice}")
+        if by != waited_for:
+            notice(f"waiting for {path.parent}: {by}")
+            waited_for = by
+        time.sleep(POLL_S)
+    try:
+        left = last_holder(path)
         if left:
             notice(f"{path.parent} was left locked by {left}, which is gone: taken over")
-        with explained(f"write {path}"):
-            file.truncate(0)
-            if not shared:
-                _note(file)
+        with explained(f"write {note}"):  # in place: a half-written note names nobody
+            note.unlink(missing_ok=True)  # it may be a link
+            with note.open("xb") as file:
+                file.write(msgspec.json.encode(_this_process()))
+        yield
+    finally:
         try:
-            yield
+            with suppress(OSError):
+                note.unlink(missing_ok=True)
         finally:
-            if not shared:
-                file.truncate(0)
+            lock.release()
+
+
+def _try(lock: "BaseFileLock", path: Path) -> bool:
+    from filelock import Timeout
+
+    with explained(f"lock {path}"):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+    return True
 
 
 @contextmanager
 def serialized(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` for a short work; waits for those before.
+    """Holds the lock file `path` for a moment, after those who came first.
 
     Raises:
-        StoreError: It cannot be opened or locked.
+        StoreError: It cannot be locked.
     """
-    with _opened(path) as file:
-        with explained(f"lock {path}"):
-            fcntl.flock(file, fcntl.LOCK_EX)
+    from filelock import FileLock
+
+    lock = FileLock(path)
+    with explained(f"lock {path}"):
+        lock.acquire(poll_interval=SERIALIZED_POLL_S)
+    try:
         yield
-
-
-def look(path: Path) -> tuple[bool, str]:
-    """Whether a lock file is held, and by whom its note says; takes nothing and waits for nobody.
-
-    A note in one that nobody holds is of a process that died.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | SAFELY)
-    except OSError:
-        return False, ""
-    with os.fdopen(descriptor, encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True, _noted(file)
-        except OSError:
-            pass  # where nothing can be locked, nobody holds a lock
-        return False, _noted(file)
-
-
-def _opened(path: Path) -> TextIO:
-    with explained(f"open {path}"):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | SAFELY, 0o666)
-    return os.fdopen(descriptor, "a+", encoding="utf-8")
-
-
-def _take(
-    file: TextIO,
-    path: Path,
-    shared: bool,
-    waiting: Notice | None,
-    others: Callable[[], str],
-    advice: str,
-) -> None:
-    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    said = None
-    while True:
-        try:
-            fcntl.flock(file, mode | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            who = _noted(file) or others()
-            by = f"already running ({who})" if who else "already running"
-            if waiting is None:
-                raise StoreError(f"{path.parent} is in use: {by}{advice}") from error
-        except OSError as error:
-            raise StoreError(
-                f"cannot lock {path}: {error.strerror}; keep results on a file system that has "
-                "locks (--out)"
-            ) from error
-        if who != said:
-            waiting(f"waiting for {path.parent}: {by}")
-            said = who
-        time.sleep(POLL_S)
-
-
-def _note(file: TextIO) -> None:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    file.write(json.dumps({"pid": os.getpid(), "host": platform.node(), "started": started}))
-    file.flush()
-
-
-def _noted(file: TextIO) -> str:
-    """Who the lock's note says holds it; "" where none is."""
-    try:
-        file.seek(0)
-        note = json.loads(file.read(NOTE_SIZE))
-        return f"pid {note['pid']} on {note['host']}, since {note['started']}"
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return ""  # read between its lock and its note, or no note of ours
+    finally:
+        lock.release()

@@ -432,12 +432,11 @@ def _refuse_overlap(source: Path, out: Path) -> None:
 
 
 def _tell_of_writers(folder: Path, report: Report) -> None:
-    running, holder = locks.look(folder / ".lock")
-    if running:
-        who = f" ({holder})" if holder else ""
+    holder = locks.current_holder(folder / ".lock")
+    if holder:
         report(
-            f"{folder} is being written{who}: what it has recorded so far is taken; do the same "
-            "again when that has ended"
+            f"{folder} is being written ({holder}): its records so far are merged; merge again "
+            "when that has ended"
         )
 
 

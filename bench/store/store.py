@@ -43,9 +43,9 @@ from bench.store.files import (
     slug,
     write_atomically,
 )
-from bench.store.locks import Notice, held, serialized
+from bench.store.locks import held, serialized
 from bench.store.predictions import Predictions, packed, unpacked
-from bench.text import count, printable
+from bench.text import Log, count, printable
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -209,7 +209,7 @@ class Store:
         names = (path.name for path in self._attempts.glob(f"{run_id}.*.json"))
         return [int(number) for name in names if (number := name.split(".")[1]).isdecimal()]
 
-    def attempts(self, run_id: str, on_warning: Notice = _to_stderr) -> list[Record]:
+    def attempts(self, run_id: str, on_warning: Log = _to_stderr) -> list[Record]:
         """Earlier records of a run that was tried again, oldest first; damaged ones are moved."""
         current = self.read(run_id, on_warning)
         numbers = sorted(self._attempt_numbers(run_id))
@@ -219,7 +219,7 @@ class Store:
         found = (self._decode(Record, path, on_warning) for path in paths)
         return [record for record in found if record is not None]
 
-    def read(self, run_id: str, on_warning: Notice = _to_stderr) -> Record | None:
+    def read(self, run_id: str, on_warning: Log = _to_stderr) -> Record | None:
         """The record of a run; None when there is none or it was damaged (and moved away).
 
         Raises:
@@ -227,7 +227,7 @@ class Store:
         """
         return self._decode(Record, self.record_path(run_id), on_warning)
 
-    def records(self, on_warning: Notice = _to_stderr, *, sanitized: bool = False) -> list[Record]:
+    def records(self, on_warning: Log = _to_stderr, *, sanitized: bool = False) -> list[Record]:
         """All records, in the order of their ids.
 
         Args:
@@ -240,7 +240,7 @@ class Store:
         return self.records_as(Record, on_warning, sanitized=sanitized)
 
     def records_as(
-        self, kind: type[RecordT], on_warning: Notice = _to_stderr, *, sanitized: bool = False
+        self, kind: type[RecordT], on_warning: Log = _to_stderr, *, sanitized: bool = False
     ) -> list[RecordT]:
         """Like `records`, each as a `Record` or as a `RecordSummary`, which is faster."""
         with explained(f"read {self._records}"):
@@ -254,7 +254,7 @@ class Store:
             return [record for record in found if record is not None]
 
     def _decode(
-        self, kind: type[RecordT], path: Path, on_warning: Notice, sanitized: bool = False
+        self, kind: type[RecordT], path: Path, on_warning: Log, sanitized: bool = False
     ) -> RecordT | None:
         """The record in a file; None when there is none, or it was damaged (and moved away)."""
         try:
@@ -269,7 +269,7 @@ class Store:
             return None
 
     def _settled(
-        self, kind: type[RecordT], path: Path, on_warning: Notice, sanitized: bool = False
+        self, kind: type[RecordT], path: Path, on_warning: Log, sanitized: bool = False
     ) -> RecordT | None:
         """Likewise, for who is alone."""
         try:
@@ -283,7 +283,7 @@ class Store:
         self,
         *,
         wait: bool = False,
-        notice: Notice = _to_stderr,
+        notice: Log = _to_stderr,
         advice: str = "",
     ) -> Iterator[None]:
         """Holds the folder for one writer.
@@ -355,7 +355,7 @@ class Store:
         return path
 
     def replace_derived(
-        self, name: str, files: Mapping[str, bytes], on_warning: Notice = _to_stderr
+        self, name: str, files: Mapping[str, bytes], on_warning: Log = _to_stderr
     ) -> None:
         """Writes all files of a derived folder ("report"); older ones of ours are removed."""
         with self.deriving():

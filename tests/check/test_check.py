@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -22,7 +23,7 @@ from bench.report.page.writing import ReportOptions, write
 from bench.report.table import write_matrix
 from bench.store.codec import decode, encode
 from bench.store.loaders_record import read
-from bench.store.locks import held
+from bench.store.locks import held, last_holder
 from bench.store.store import Store
 from bench.tensorboard.overview import write_overview
 from bench.tensorboard.run_log import write_run
@@ -233,12 +234,18 @@ def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPa
 
 def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     records, run_id = store.folder / "records", first(store).stem
-    (store.folder / ".lock").write_text('{"pid": 1, "host": "gone", "started": "then"}')
+    with held(store.folder / ".lock", notice=refuse):
+        me = last_holder(store.folder / ".lock")
+    assert me is not None
+    gone = msgspec.json.encode(replace(me, created=0.0, since="then"))
+    (store.folder / ".lock.holder").write_bytes(gone)
     (records / f"{run_id}.json.1-0123abcd.tmp").write_bytes(b"half")
     (store.folder / "notes.tmp").write_text("somebody's own")
     dry = looked(store, dry_run=True)
     assert sorted(one.path.suffix for one in dry.findings) == ["", ".tmp"]
-    assert "pid 1 on gone, since then, which is gone" in said(dry)[0]
+    assert (
+        f"left locked by pid {os.getpid()} on {me.host}, since then, which is gone" in said(dry)[0]
+    )
     assert dry.exit_code == 1
     wet = looked(store)
     assert ([one.level for one in wet.findings], wet.exit_code) == (["mended"] * 2, 0)
@@ -256,6 +263,20 @@ def test_a_folder_in_use_is_looked_at_and_left_alone(store: Store) -> None:
     (note,) = said(checked)
     assert f"is in use: already running (pid {os.getpid()} on" in note
     assert checked.exit_code == 0
+
+
+def test_a_folder_that_another_host_may_be_using_is_left_alone_with_advice(store: Store) -> None:
+    (store.folder / "matrix.csv").unlink()
+    with held(store.folder / ".lock", notice=refuse):
+        holder = last_holder(store.folder / ".lock")
+    assert holder is not None
+    note = store.folder / ".lock.holder"
+    note.write_bytes(msgspec.json.encode(replace(holder, host="elsewhere")))
+    (line,) = said(looked(store))
+    assert f"already running (pid {os.getpid()} on elsewhere" in line
+    assert line.endswith(f"; if it has ended, delete {note}")
+    note.unlink()
+    assert [one.level for one in looked(store).findings] == ["mended"]
 
 
 def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:

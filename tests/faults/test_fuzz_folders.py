@@ -378,7 +378,7 @@ def test_locks_and_derived_files_that_are_links_lead_nowhere(tmp_path: Path) -> 
         path.symlink_to(precious)
 
     def work() -> None:
-        with pytest.raises(StoreError, match=r"cannot open .*\.lock"), store.lock():
+        with pytest.raises(StoreError, match=r"cannot lock .*\.lock"), store.lock():
             pass
         store.write_derived("matrix.md", "new")
         check(store.folder, dry_run=False, data_dir=None, report=lambda said: None)

@@ -20,7 +20,7 @@ from bench.grid import plan as planning
 from bench.grid.options import RunOptions
 from bench.machine.environment import Probe
 from bench.record import SCHEMA_VERSION, Record
-from bench.store.codec import decode, encode
+from bench.store.codec import RecordError, decode, encode
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import made_failure, made_record
@@ -223,5 +223,5 @@ def test_13_a_golden_file_that_was_touched_is_noticed() -> None:
     path = GOLDEN / "record_v1_ok.json"
     changed = path.read_bytes().replace(b'"seed": 0', b'"seed": 1')
     assert changed != path.read_bytes()
-    with pytest.raises(ValueError, match="hash does not match"):
+    with pytest.raises(RecordError, match="hash does not match"):
         decode(changed)

@@ -1,37 +1,41 @@
-"""Locks: free when their holder ends, and whoever is refused or waits is told by whom."""
+"""Locks: free when their holder ends, named when they are taken, and never taken by a look."""
 
 import errno
-import json
+import fcntl
 import os
+import platform
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
+import filelock
+import msgspec
 import pytest
 
 from bench.store import locks
 from bench.store.files import StoreError
-from bench.store.locks import held, serialized
+from bench.store.locks import current_holder, held, last_holder, note_of, serialized
 from tests.checkout import ROOT
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from bench.store.locks import held
-with held(Path(sys.argv[1]), notice=print, shared=sys.argv[2] == "shared"):
+with held(Path(sys.argv[1]), notice=print):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def holder(path: Path, how: str) -> Iterator["subprocess.Popen[str]"]:
+def other_holder(path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Another process that holds the lock until its input ends."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path), how],
+        [sys.executable, "-c", HOLDER, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -46,104 +50,155 @@ def holder(path: Path, how: str) -> Iterator["subprocess.Popen[str]"]:
         process.communicate()
 
 
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / ".lock"
+
+
 def never(text: str) -> None:
     pytest.fail(text)
 
 
-def test_a_lock_is_free_again_after_an_error_and_empty(tmp_path: Path) -> None:
-    path = tmp_path / ".lock"
-    with suppress(RuntimeError), held(path, notice=never):
-        assert json.loads(path.read_text())["pid"] == os.getpid()
+def test_a_lock_is_free_again_after_an_error_and_has_no_note(lock: Path) -> None:
+    with suppress(RuntimeError), held(lock, notice=never):
+        holder = current_holder(lock)
+        assert holder is not None
+        assert (holder.pid, holder.is_alive()) == (os.getpid(), True)
         raise RuntimeError
-    assert path.read_text() == ""
-    with held(path, notice=never):
+    assert last_holder(lock) is None
+    with held(lock, notice=never):
         pass
 
 
-def test_a_lock_in_a_folder_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
-    for lock in (held(tmp_path / "a/b", notice=never), serialized(tmp_path / "a/b")):
-        with pytest.raises(StoreError, match="No such file or directory"), lock:
-            pytest.fail("there is nothing to hold")
-
-
-def test_a_file_system_without_locks_is_one_sentence_that_says_where_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
-    told = r"cannot lock \S+: No locks available; keep results on .* \(--out\)$"
-    with pytest.raises(StoreError, match=told), held(tmp_path / "a.lock", notice=print):
+@pytest.mark.parametrize("taken", [lambda path: held(path, notice=never), serialized])
+def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path: Path, taken: object) -> None:
+    (tmp_path / "file").write_text("mine")
+    with (
+        pytest.raises(StoreError, match=r"cannot lock \S+: (Not a directory|File exists)"),
+        taken(tmp_path / "file" / ".lock"),  # type: ignore[operator]
+    ):
         pytest.fail("it was held")
 
 
-def test_who_cannot_have_it_is_told_who_has_and_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / ".lock"
+def test_a_file_system_without_locks_is_one_sentence_with_advice(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    told = r"cannot lock \S+: No locks available; name a folder on a file system that has locks$"
+    with pytest.raises(StoreError, match=told), held(lock, notice=print):
+        pytest.fail("it was held")
+
+
+def test_who_is_refused_learns_who_holds_it_and_what_to_do(lock: Path) -> None:
     with (
-        holder(path, "alone") as process,
+        other_holder(lock) as process,
         pytest.raises(StoreError, match=rf"already running \(pid {process.pid} on .*\): go away"),
-        held(path, notice=never, advice=": go away"),
+        held(lock, notice=never, advice=": go away"),
     ):
         pytest.fail("the lock was given twice")
 
 
-@pytest.mark.parametrize(("theirs", "ours"), [("alone", True), ("shared", False)])
-def test_who_shares_and_who_does_not_keep_each_other_out(
-    tmp_path: Path, theirs: str, ours: bool
-) -> None:
-    path = tmp_path / ".lock"
-    with (
-        holder(path, theirs),
-        pytest.raises(StoreError, match="is in use"),
-        held(path, notice=never, shared=ours, others=lambda: "somebody"),
-    ):
-        pytest.fail("the lock was given to both")
+def test_looking_never_takes_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `bench check` beside a `bench run` that starts must not make the run fail."""
+    read, taken = locks.read_file, []
 
+    def take_meanwhile(path: Path, most: int) -> bytes:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken.append(path)
+        return read(path, most)
 
-def test_those_who_share_hold_it_together(tmp_path: Path) -> None:
-    path = tmp_path / ".lock"
-    with holder(path, "shared"), held(path, notice=never, shared=True):
-        assert path.read_text() == ""
-
-
-def test_a_holder_that_was_killed_is_named_once_and_its_lock_is_free(tmp_path: Path) -> None:
-    path = tmp_path / ".lock"
-    with holder(path, "alone") as process:
+    with other_holder(lock) as process:
         process.kill()
         process.wait()
-        said: list[str] = []
-        for shared in (True, False):
-            with held(path, notice=said.append, shared=shared):
+    monkeypatch.setattr(locks, "read_file", take_meanwhile)
+    assert last_holder(lock) is not None
+    assert current_holder(lock) is None
+    assert len(taken) == 2
+
+
+def test_looking_tells_who_holds_it_and_after_a_kill_that_nobody_does(lock: Path) -> None:
+    assert current_holder(lock) is None
+    with other_holder(lock) as process:
+        holder = current_holder(lock)
+        assert holder is not None
+        assert (holder.pid, holder.host) == (process.pid, platform.node())
+        process.kill()
+        process.wait()
+        assert current_holder(lock) is None
+        assert last_holder(lock) == holder
+
+
+def test_a_holder_whose_pid_another_process_has_now_is_gone(lock: Path) -> None:
+    with held(lock, notice=never):
+        holder = last_holder(lock)
+    assert holder is not None
+    assert replace(holder, created=holder.created - 1000).is_alive() is False
+
+
+@pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"namespace": "pid:[1]"}])
+def test_a_holder_on_another_host_may_be_alive(lock: Path, changes: dict[str, str]) -> None:
+    """As far as this host can tell; taking the lock is what decides."""
+    with held(lock, notice=never):
+        holder = last_holder(lock)
+    assert holder is not None
+    elsewhere = replace(holder, **changes)
+    note_of(lock).write_bytes(msgspec.json.encode(elsewhere))
+    assert elsewhere.is_alive() is None
+    assert current_holder(lock) == elsewhere
+    told: list[str] = []
+    with held(lock, notice=told.append):
+        pass
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"pid": "x"}', b"x" * 10_000])
+def test_a_note_that_is_none_names_nobody(lock: Path, note: bytes) -> None:
+    note_of(lock).write_bytes(note)
+    assert last_holder(lock) is None
+    with held(lock, notice=never):
+        assert current_holder(lock) is not None
+
+
+def test_a_holder_that_was_killed_is_named_once_and_its_lock_is_free(lock: Path) -> None:
+    with other_holder(lock) as process:
+        process.kill()
+        process.wait()
+        told: list[str] = []
+        for _ in range(2):
+            with held(lock, notice=told.append):
                 pass
-    (line,) = said
+    (line,) = told
     assert f"was left locked by pid {process.pid} on " in line
     assert "taken over" in line
 
 
-def test_who_waits_says_for_whom_and_gets_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_says_for_whom_and_gets_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "POLL_S", 0.01)
-    path, said = tmp_path / ".lock", []
-    with holder(path, "alone") as process:
+    told = []
+    with other_holder(lock) as process:
 
-        def told(text: str) -> None:
-            said.append(text)
+        def notice(text: str) -> None:
+            told.append(text)
             process.communicate()  # its input ends, and so does it
 
-        with held(path, notice=told, wait=True):
-            assert json.loads(path.read_text())["pid"] == os.getpid()
-    assert len(said) == 1
-    assert f"waiting for {tmp_path}: already running (pid {process.pid} on " in said[0]
+        with held(lock, notice=notice, wait=True):
+            holder = current_holder(lock)
+            assert holder is not None
+            assert holder.pid == os.getpid()
+    assert len(told) == 1
+    assert f"waiting for {lock.parent}: already running (pid {process.pid} on " in told[0]
 
 
-def test_short_works_come_one_after_the_other(tmp_path: Path) -> None:
+def test_serialized_blocks_come_one_after_the_other(lock: Path) -> None:
     within, most = [], []
 
     def work() -> None:
         for _ in range(20):
-            with serialized(tmp_path / ".lock"):
+            with serialized(lock):
                 within.append(1)
                 most.append(len(within))
                 within.pop()

@@ -284,7 +284,7 @@ def test_a_folder_that_is_being_written_is_taken_as_far_as_it_is(a: Path, out: P
         said = merged(a, out=out)
         keep(group(a), at(1, 1))
     assert f"{a / GROUP} is being written (pid " in said[0]
-    assert "do the same again when that has ended" in said[0]
+    assert "merge again when that has ended" in said[0]
     assert said[1] == f"{out / GROUP}: 1 run, 1 new"
     assert merged(a, out=out) == [f"{out / GROUP}: 2 runs, 1 new, 1 identical in several folders"]
 

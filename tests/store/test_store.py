@@ -25,6 +25,7 @@ from bench.store import store as storing
 from bench.store.codec import encode
 from bench.store.files import StoreError
 from bench.store.groups import group_folder, groups
+from bench.store.locks import current_holder
 from bench.store.store import Store, gc_paused
 from tests.checkout import ROOT
 from tests.faults.rights import of_a_user
@@ -219,7 +220,9 @@ def test_the_lock_of_a_dead_process_is_free(store: Store, holder: "subprocess.Po
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with store.lock():
-        assert str(os.getpid()) in (store.folder / ".lock").read_text()
+        holder = current_holder(store.folder / ".lock")
+        assert holder is not None
+        assert holder.pid == os.getpid()
     with store.lock():
         pass
 
