@@ -1,228 +1,213 @@
-"""How much of the processor others used while a run trained; known on Linux only.
+"""The CPU during a run: load of other processes, other runs on the same host, number of threads.
 
-What is compared are the cores that this process may use: work on others disturbs no run.
-
-Other runs of this suite that worked on the same host meanwhile; known on Linux only.
-
-A worker leads a session of its own, and its process has a name for all to see as long as it does a
-job, whoever started it and by whatever executor. One that imports, or waits for a job or its turn,
-has not; one that waits in the middle of a job uses no processor and disturbs nobody.
-
-How many threads a run computes with on a CPU.
+Load and other runs are known on Linux only. Only the cores that this process may use are looked at:
+work elsewhere disturbs no run.
 """
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 import architectures
 from bench.cell import Cell
 from bench.process import usable_cores
 
-PROC = Path("/proc")
-LEAST_TICKS = 100  # a second of one core; in less the ticks are too coarse
+MIN_CPU_S = 1.0  # over all cores; the kernel's counters are too coarse for less
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shares:
-    """Of the usable cores, in percent.
+class CpuShares:
+    """Shares of the usable cores' time.
 
     Args:
-        others: Used by processes of other sessions.
-        idle: Used by nobody.
-        stolen: Taken by the machine that this one is a guest of.
-        waited: Of the time in which this process had work, the part in which it had no core; None
-            where the system does not count it.
+        others_pct: Used by processes of other sessions.
+        idle_pct: Unused.
+        stolen_pct: Taken by the host of a virtual machine.
+        waited_pct: Share of this process's runnable time in which it had no core; None where the
+            kernel doesn't count it.
     """
 
-    others: float
-    idle: float
-    stolen: float
-    waited: float | None = None
+    others_pct: float
+    idle_pct: float
+    stolen_pct: float
+    waited_pct: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ticks:
-    """Clock ticks since the machine started, over all usable cores."""
+class CpuCounters:
+    """CPU time since the machine started, over all usable cores.
 
-    busy: int
-    idle: int
-    stolen: int
-    own: int
-    ran_ns: int = 0
-    waited_ns: int = 0
+    Args:
+        own_s: Used by this session.
+        threads_ns: By thread of this process: nanoseconds it ran, and waited for a core.
+    """
+
+    busy_s: float
+    idle_s: float
+    stolen_s: float
+    own_s: float
+    threads_ns: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class CpuWatch:
-    """Looks at the processor when it is made and when it is asked.
+    """Measures the CPU from its creation on.
 
-    Own are the processes of this session and the dead ones that they waited for: a run's worker has
-    a session of its own, and a data loader's processes belong to it.
+    A run's worker leads a session, to which its data loader's processes belong; everything else
+    counts as others.
     """
 
     def __init__(self) -> None:
-        self._before = read_ticks()
+        self._start = read_counters()
 
-    def shares(self) -> Shares | None:
-        """Since the watch was made; None where the system does not tell, and after too short."""
-        before, now = self._before, read_ticks()
-        if before is None or now is None:
+    def shares(self) -> CpuShares | None:
+        """Shares since the watch was created; None if unknown or if too little time has passed."""
+        start, now = self._start, read_counters()
+        if start is None or now is None:
             return None
-        busy, idle = now.busy - before.busy, now.idle - before.idle
-        stolen, own = now.stolen - before.stolen, now.own - before.own
-        whole = busy + idle + stolen
-        if whole < LEAST_TICKS:
+        busy_s, idle_s = now.busy_s - start.busy_s, now.idle_s - start.idle_s
+        stolen_s, own_s = now.stolen_s - start.stolen_s, now.own_s - start.own_s
+        total_s = busy_s + idle_s + stolen_s
+        if total_s < MIN_CPU_S:
             return None
-        ran_ns, waited_ns = now.ran_ns - before.ran_ns, now.waited_ns - before.waited_ns
-        return Shares(
-            others=100.0 * max(0, busy - own) / whole,
-            idle=100.0 * idle / whole,
-            stolen=100.0 * stolen / whole,
-            waited=100.0 * waited_ns / (ran_ns + waited_ns) if ran_ns > 0 else None,
+        return CpuShares(
+            others_pct=100.0 * max(0.0, busy_s - own_s) / total_s,
+            idle_pct=100.0 * idle_s / total_s,
+            stolen_pct=100.0 * stolen_s / total_s,
+            waited_pct=_waited_pct(start.threads_ns, now.threads_ns),
         )
 
 
-def read_ticks(proc: Path = PROC) -> Ticks | None:
-    """The counters as they stand; None where there are none.
+def _waited_pct(
+    start: Mapping[str, tuple[int, int]], now: Mapping[str, tuple[int, int]]
+) -> float | None:
+    """Of the threads that are still there: a thread that has ended takes its counters with it."""
+    ran_ns = waited_ns = 0
+    for thread, (ran, waited) in now.items():
+        ran_before, waited_before = start.get(thread, (0, 0))
+        ran_ns += max(0, ran - ran_before)
+        waited_ns += max(0, waited - waited_before)
+    return 100.0 * waited_ns / (ran_ns + waited_ns) if ran_ns > 0 else None
 
-    Source: proc_stat(5) and proc_pid_stat(5) of the Linux manual pages.
-    """
-    try:
-        lines = (proc / "stat").read_text().splitlines()
-        cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
-    except (OSError, AttributeError):  # no Linux
+
+def read_counters() -> CpuCounters | None:
+    """The counters now; None on other systems than Linux."""
+    if not hasattr(os, "sched_getaffinity"):
         return None
-    busy = idle = stolen = 0
-    for line in lines:
-        name, *numbers = line.split()
-        if name in cores:
-            user, nice, system, at_rest, waiting, interrupt, soft, taken = map(int, numbers[:8])
-            busy += user + nice + system + interrupt + soft
-            idle += at_rest + waiting
-            stolen += taken
-    own = session_ticks(proc, os.getsid(0))
-    ran_ns, waited_ns = thread_ns(proc / "self" / "task")
-    return Ticks(busy=busy, idle=idle, stolen=stolen, own=own, ran_ns=ran_ns, waited_ns=waited_ns)
+    usable = os.sched_getaffinity(0)
+    cores = [times for core, times in enumerate(psutil.cpu_times(percpu=True)) if core in usable]
+    own = os.getsid(0)
+    return CpuCounters(
+        busy_s=sum(c.user + c.nice + c.system + c.irq + c.softirq for c in cores),
+        idle_s=sum(c.idle + c.iowait for c in cores),
+        stolen_s=sum(c.steal for c in cores),
+        own_s=sum(process.cpu_s for process in processes() if process.session == own),
+        threads_ns=_thread_times(),
+    )
 
 
-def thread_ns(tasks: Path) -> tuple[int, int]:
-    """Nanoseconds that the threads of a process ran, and that they waited for a core; 0 if unknown.
-
-    Source: "schedstats" of the Linux kernel's documentation of its scheduler.
-    """
-    ran = waited = 0
-    for path in tasks.glob("*/schedstat"):
-        try:
-            times = path.read_text().split()
-        except OSError:  # the thread ended meanwhile
-            continue
-        ran, waited = ran + int(times[0]), waited + int(times[1])
-    return ran, waited
-
-
-def session_ticks(proc: Path, session: int) -> int:
-    """What the processes of a session have used, and the children that they waited for."""
-    return sum(one.ticks for one in processes(proc) if one.session == session)
+def _thread_times() -> dict[str, tuple[int, int]]:
+    """Source: "schedstats" in the kernel's documentation of the scheduler."""
+    times = {}
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # the thread has ended
+            ran, waited, _ = path.read_text().split()
+            times[path.parent.name] = int(ran), int(waited)
+    return times
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Process:
-    """One process.
-
-    Args:
-        ticks: That it has used, and its children that it waited for.
-    """
+    """A process of this host; `cpu_s` includes the children it has waited for."""
 
     pid: int
     session: int
-    ticks: int
+    name: str
+    cpu_s: float
 
 
-def processes(proc: Path) -> Iterator[Process]:
-    """Those there are; none where the system does not show them."""
-    for folder in proc.iterdir() if proc.is_dir() else ():
-        if not folder.name.isdecimal():
-            continue
-        try:
-            # The name before the last bracket may hold anything, spaces and brackets too.
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except (OSError, UnicodeDecodeError):  # it ended meanwhile
-            continue
-        ticks = sum(map(int, fields[11:15]))
-        yield Process(pid=int(folder.name), session=int(fields[3]), ticks=ticks)
+def processes() -> Iterator[Process]:
+    """All processes that this one may see."""
+    for process in psutil.process_iter(["name", "cpu_times"]):
+        times = process.info["cpu_times"]
+        with suppress(OSError):  # it has ended
+            if times is not None:
+                yield Process(
+                    pid=process.pid,
+                    session=os.getsid(process.pid),
+                    name=process.info["name"] or "",
+                    cpu_s=times.user + times.system + times.children_user + times.children_system,
+                )
 
 
-AT_WORK = "bench-at-work"  # Linux keeps 15 letters
-WORKS = 0.05  # of one core, while it was seen
-LEAST_WORKER_TICKS = 5  # in less they are too coarse
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-class OtherRunsWatch:
-    """Looks at the workers of this host when it is made and whenever it is told to.
-
-    Args:
-        proc: Where the system shows its processes.
-    """
-
-    def __init__(self, proc: Path = PROC) -> None:
-        self._proc = proc
-        self._first: dict[int, tuple[float, int]] = {}
-        self._worked: set[int] = set()
-        self.look()
-
-    def look(self) -> None:
-        """Notes what every worker but this one has used so far."""
-        now = time.monotonic()
-        for session, ticks in worker_ticks(self._proc).items():
-            since, before = self._first.setdefault(session, (now, ticks))
-            least = max(LEAST_WORKER_TICKS, WORKS * (now - since) * TICKS_PER_S)
-            if ticks - before >= least:
-                self._worked.add(session)
-
-    def count(self) -> int | None:
-        """How many worked since the watch was made; None where the system does not tell."""
-        return len(self._worked) if (self._proc / "self" / "stat").is_file() else None
+RUN_IN_PROGRESS = "bench-at-work"  # name of a worker's process during a job; Linux keeps 15 letters
+BUSY_SHARE = 0.05  # of one core, since it was first seen
+MIN_WORKER_CPU_S = 0.05
 
 
 @contextmanager
 def run_in_progress() -> Iterator[None]:
-    """While this process, which leads its session, does a job, others see that it does."""
-    name, before = PROC / "self" / "comm", ""
-    with suppress(OSError):  # no Linux
-        before = name.read_text().strip()
-        name.write_text(AT_WORK)
+    """Renames this process, so that other runs on the host see that it is doing a job."""
+    file, before = Path("/proc/self/comm"), ""
+    with suppress(OSError):  # not Linux
+        before = file.read_text().strip()
+        file.write_text(RUN_IN_PROGRESS)
     try:
         yield
     finally:
         with suppress(OSError):
-            name.write_text(before)
+            file.write_text(before)
 
 
-def worker_ticks(proc: Path) -> dict[int, int]:
-    """What the sessions of other workers that do a job have used, in clock ticks."""
-    found = list(processes(proc))
-    own = os.getsid(0)
-    sessions = {
-        one.session: 0
-        for one in found
-        if one.pid == one.session != own and has_run_in_progress(proc / str(one.pid))
-    }
-    for one in found:
-        if one.session in sessions:
-            sessions[one.session] += one.ticks
-    return sessions
-
-
-def has_run_in_progress(folder: Path) -> bool:
-    """Whether a process says so."""
+def has_run_in_progress(pid: int) -> bool:
+    """Whether a process is inside `run_in_progress`."""
     try:
-        return (folder / "comm").read_bytes().strip() == AT_WORK.encode()
-    except OSError:  # it ended meanwhile
+        return bool(psutil.Process(pid).name() == RUN_IN_PROGRESS)
+    except psutil.Error:
         return False
+
+
+class OtherRunsWatch:
+    """Counts the other workers on this host that used the CPU.
+
+    A worker that waits in the middle of a job uses no CPU and disturbs nobody.
+    """
+
+    def __init__(self) -> None:
+        self._first_seen: dict[int, tuple[float, float]] = {}
+        self._busy: set[int] = set()
+        self.update()
+
+    def update(self) -> None:
+        """Looks at every other worker's CPU time."""
+        now = time.monotonic()
+        for session, cpu_s in other_workers_cpu_s().items():
+            since, cpu_s_before = self._first_seen.setdefault(session, (now, cpu_s))
+            if cpu_s - cpu_s_before >= max(MIN_WORKER_CPU_S, BUSY_SHARE * (now - since)):
+                self._busy.add(session)
+
+    def count(self) -> int | None:
+        """Workers that were busy since the watch was created; None if unknown."""
+        return len(self._busy) if psutil.LINUX else None
+
+
+def other_workers_cpu_s() -> dict[int, float]:
+    """CPU time of the other workers doing a job, by session, with all they have started."""
+    everything = list(processes())
+    own = os.getsid(0)
+    cpu_s = {
+        process.session: 0.0
+        for process in everything
+        if process.pid == process.session != own and process.name == RUN_IN_PROGRESS
+    }
+    for process in everything:
+        if process.session in cpu_s:
+            cpu_s[process.session] += process.cpu_s
+    return cpu_s
 
 
 LIGHT_FLOPS = 200_000_000  # of one image at width 1
@@ -230,11 +215,11 @@ LIGHT_FLOPS = 200_000_000  # of one image at width 1
 
 @contextmanager
 def training_threads(cell: Cell) -> Iterator[None]:
-    """One thread for the light nets of scale "cpu", torch's own choice for all others.
+    """One thread for light nets at scale "cpu", torch's default for all others.
 
-    The layers of a light net at an eighth of its width are too small to share: measured by
-    `tests/benchmarks/cpu_settings.py` on two cores. Fixed, not measured anew for each run, since
-    the number of threads decides the last bits of a sum.
+    The layers of a light net at an eighth of its width are too small to share, as
+    `tests/benchmarks/cpu_settings.py` measured on two cores. The number is fixed, since it decides
+    the last bits of a sum.
     """
     with set_threads(1 if _is_light(cell) else None):
         yield
@@ -242,9 +227,9 @@ def training_threads(cell: Cell) -> Iterator[None]:
 
 @contextmanager
 def evaluation_threads(cell: Cell) -> Iterator[None]:
-    """All cores inside of `computing`: evaluation is off the clock, and its batches are large."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    all_cores = int(asked) if asked.isdigit() else usable_cores()
+    """All cores for evaluation, which is off the clock and has large batches."""
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    all_cores = int(requested) if requested.isdigit() else usable_cores()
     with set_threads(all_cores if _is_light(cell) else None):
         yield
 
@@ -253,12 +238,12 @@ def _is_light(cell: Cell) -> bool:
     if cell.device != "cpu" or cell.scale != "cpu":
         return False
     flops = architectures.get(cell.architecture).flops
-    return 0 < flops < LIGHT_FLOPS  # 0: nobody has counted them
+    return 0 < flops < LIGHT_FLOPS  # 0: not known
 
 
 @contextmanager
 def set_threads(count: int | None) -> Iterator[None]:
-    """Inside, torch computes with `count` threads; with as many as before where it is None."""
+    """Inside, torch computes with `count` threads; None leaves the number as it is."""
     import torch
 
     before = torch.get_num_threads()

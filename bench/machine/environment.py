@@ -216,15 +216,15 @@ def operating_system() -> str:
 
 @cache
 def code_version() -> dict[str, Any]:
-    """Commit of the checkout this code runs from, and whether it was changed; else both None."""
+    """Commit of the checkout this code runs from, and whether it was changed; None if unknown."""
     file = Path(__file__).resolve()
     git = ["git", "-C", str(file.parent)]
     tracked = run_command([*git, "ls-files", "--error-unmatch", file.name])
     commit = run_command([*git, "rev-parse", "HEAD"]) if tracked else None
     if commit is None:
         return {"commit": None, "dirty": None}
-    changed = run_command([*git, "status", "--porcelain", "--untracked-files=no", ":/"])
-    return {"commit": commit, "dirty": changed is not None}
+    status = run_briefly([*git, "status", "--porcelain", "--untracked-files=no", ":/"])
+    return {"commit": commit, "dirty": None if status.problem else bool(status.text)}
 
 
 def command_line(arguments: list[str] | None = None) -> str:

@@ -1,11 +1,9 @@
-"""The watches beside the training clock: what processor and GPU did while it ran.
-
-Peak memory of this process and of the device, over one run.
-"""
+"""What CPU, GPU and memory did during a run."""
 
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,17 +13,16 @@ from bench.machine.cpu import CpuWatch, OtherRunsWatch
 from bench.machine.gpu import GpuState, GpuUnreadable, GpuWatch
 from bench.record import Conditions, Memory
 
+GIB = 2**30
+
 
 class MachineMonitor:
-    """Looks at the machine around each span of the training clock.
-
-    A GPU that cannot be asked is said so in the run's log, and its figures stay unknown.
-    """
+    """Observes the machine around each span of the training clock."""
 
     def __init__(self, device: torch.device) -> None:
         self._gpu = gpu_watch(device)
         self._cpu = CpuWatch()
-        self._neighbours = OtherRunsWatch()
+        self._other_runs = OtherRunsWatch()
 
     @contextmanager
     def running(self, clock: TrainingClock) -> Iterator[None]:
@@ -36,18 +33,14 @@ class MachineMonitor:
             yield
         if self._gpu is not None:
             self._gpu.end()
-        self._neighbours.look()
+        self._other_runs.update()
 
     def energy_j(self) -> float | None:
-        """Used by the GPU in the spans."""
+        """Energy the GPU used in the spans so far."""
         return self._gpu.state.energy_j if self._gpu else None
 
     def conditions(self, train_s: float) -> Conditions:
-        """Up to now.
-
-        Args:
-            train_s: The training clock.
-        """
+        """Everything observed so far; `train_s` is the training clock."""
         shares = self._cpu.shares()
         state = self._gpu.state if self._gpu else GpuState()
         return Conditions(
@@ -57,30 +50,69 @@ class MachineMonitor:
             hot_s=state.hot_s,
             slowed=tuple(state.slowed),
             gpu_others=state.others if self._gpu else None,
-            cpu_others_pct=shares.others if shares else None,
-            cpu_idle_pct=shares.idle if shares else None,
-            cpu_stolen_pct=shares.stolen if shares else None,
-            cpu_waited_pct=shares.waited if shares else None,
-            neighbours=self._neighbours.count(),
+            cpu_others_pct=shares.others_pct if shares else None,
+            cpu_idle_pct=shares.idle_pct if shares else None,
+            cpu_stolen_pct=shares.stolen_pct if shares else None,
+            cpu_waited_pct=shares.waited_pct if shares else None,
+            neighbours=self._other_runs.count(),
         )
 
 
 def gpu_watch(device: torch.device) -> GpuWatch | None:
-    """The watch of a GPU; None for a CPU, and where NVML does not answer."""
+    """The watch of a GPU; None for a CPU, and where NVML fails."""
     if device.type != "cuda":
         return None
     try:
         return GpuWatch.find(str(torch.cuda.get_device_properties(device).uuid))
     except GpuUnreadable as error:
-        print(f"power, clocks, heat and neighbours of the GPU are unknown: {error}", flush=True)
+        print(f"power, clocks, heat and other users of the GPU are unknown: {error}", flush=True)
         return None
 
 
-_GIB = 2**30
+class PeakMemory:
+    """Peak memory of a run, without what is allocated inside `excluded`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._peak_bytes = 0  # up to the last excluded block
+        self._excluded_bytes = 0  # allocated in such blocks and still held
+        reset_peaks(device)
+
+    @contextmanager
+    def excluded(self) -> Iterator[None]:
+        """Inside, and for as long as it stays allocated, memory is not the run's.
+
+        What torch's allocator keeps reserved for it afterwards still counts as the device's.
+        """
+        if self._device.type != "cuda":
+            yield
+            return
+        self._peak_bytes = self._torch_peak_bytes()
+        before_bytes = torch.cuda.memory_allocated(self._device)
+        try:
+            yield
+        finally:
+            self._excluded_bytes += torch.cuda.memory_allocated(self._device) - before_bytes
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def peaks(self) -> Memory:
+        """Peaks so far; `device_gib` is what the driver reports now."""
+        memory = peaks(self._device)
+        if memory.device_gib is None:
+            return memory
+        return replace(
+            memory,
+            torch_gib=self._torch_peak_bytes() / GIB,
+            device_gib=memory.device_gib - self._excluded_bytes / GIB,
+        )
+
+    def _torch_peak_bytes(self) -> int:
+        peak_bytes = torch.cuda.max_memory_allocated(self._device) - self._excluded_bytes
+        return max(self._peak_bytes, peak_bytes)
 
 
 def reset_peaks(device: torch.device) -> None:
-    """Starts a new peak. Where the system cannot reset the host's, it stays the process's."""
+    """Starts a new peak; the host's stays the process's where the system can't reset it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
@@ -90,23 +122,24 @@ def reset_peaks(device: torch.device) -> None:
 
 
 def peaks(device: torch.device) -> Memory:
-    """Peaks since `reset_peaks`, in GiB."""
+    """Peaks since `reset_peaks`."""
     if device.type != "cuda":
-        return Memory(host_gib=_host_gib())
+        return Memory(host_gib=_host_peak_gib())
     free, total = torch.cuda.mem_get_info(device)
     return Memory(
-        host_gib=_host_gib(),
-        torch_gib=torch.cuda.max_memory_allocated(device) / _GIB,
-        device_gib=(total - free) / _GIB,
+        host_gib=_host_peak_gib(),
+        torch_gib=torch.cuda.max_memory_allocated(device) / GIB,
+        device_gib=(total - free) / GIB,
     )
 
 
-def _host_gib() -> float | None:
+def _host_peak_gib() -> float | None:
+    """Peak resident set since `reset_peaks`; `getrusage` would give that of the whole process."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
     for line in status.splitlines():
         if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / _GIB
+            return int(line.split()[1]) * 1024 / GIB
     return None

@@ -1,6 +1,7 @@
-"""A training step as a CUDA graph: captured once, then replayed without Python.
+"""Training steps as CUDA graphs: captured once, then replayed without Python.
 
-How a run's steps are taken: replayed as CUDA graphs, or launched one operation at a time.
+A run's steps are replayed where the net is compiled and the optimizer can be captured; otherwise
+they are launched one operation at a time.
 """
 
 import traceback
@@ -18,29 +19,31 @@ from bench.job import RecordBuilder
 from bench.machine.clock import synchronize
 from bench.record import CAPTURE_FAILED, GRAPH, LAUNCHED
 from bench.training.loop import Step, train_epoch
-from bench.training.setup import Parts, begin_anew, fresh_step
+from bench.training.setup import Parts, fresh_step, reset_net
 from pipelines.base import Batch, Cursor, Pipeline
 
-WARM_STEPS = 3  # before a capture: every kernel is built and every state is there
+WARM_STEPS = 3  # before a capture, so that every kernel is built and every state exists
+WARMUP_EPOCH = 2**31  # an epoch that training never reaches: its random draws are never reused
+MAX_REASON_LENGTH = 200
 
 
 class Graph(Protocol):
-    """Work that was captured."""
+    """Captured work."""
 
     def replay(self) -> None:
-        """Does it again, in the same memory."""
+        """Does the work again, in the same memory."""
         ...
 
 
 class Capture(Protocol):
-    """A way to capture work; `CudaCapture` is the one that counts."""
+    """A way to capture work: `CudaCapture`, or a test's stand-in for it."""
 
-    def __call__(self, work: Callable[[], None], draws: Sequence[torch.Generator]) -> Graph:
+    def __call__(self, work: Callable[[], None], generators: Sequence[torch.Generator]) -> Graph:
         """Runs `work` a few times, then captures it.
 
         Args:
             work: Operations on tensors that stay where they are.
-            draws: Generators that it draws from beside the device's default one.
+            generators: Those it draws from besides the device's default one.
         """
         ...
 
@@ -55,20 +58,20 @@ class CudaCapture:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, work: Callable[[], None], draws: Sequence[torch.Generator]) -> Graph:
-        usual = torch.cuda.current_stream()
-        with torch.cuda.stream(usual):  # which a capture that fails does not come back to
-            self._stream.wait_stream(usual)
+    def __call__(self, work: Callable[[], None], generators: Sequence[torch.Generator]) -> Graph:
+        current = torch.cuda.current_stream()
+        with torch.cuda.stream(current):  # restored after a capture that fails
+            self._stream.wait_stream(current)
             with torch.cuda.stream(self._stream):
                 for _ in range(WARM_STEPS):
                     work()
-            usual.wait_stream(self._stream)
+            current.wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
-            for generator in draws:
+            for generator in generators:
                 graph.register_generator_state(generator)
-            # Other threads may use the device meanwhile: a loader's pins memory.
+            # "thread_local", as a data loader's thread may pin memory at the same time
             with (
-                generators_left_free(draws, self._stream),
+                generators_released(generators, self._stream),
                 torch.cuda.graph(
                     graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
                 ),
@@ -78,37 +81,37 @@ class CudaCapture:
 
 
 @contextmanager
-def generators_left_free(
-    draws: Sequence[torch.Generator], stream: torch.cuda.Stream
+def generators_released(
+    generators: Sequence[torch.Generator], stream: torch.cuda.Stream
 ) -> Iterator[None]:
-    """Captures nothing, and well, if the capture in the `with` block fails.
+    """After a failed capture, performs an empty one to release the generators.
 
-    Up to torch 2.11 one that fails leaves its generators in the belief that it goes on, and they
-    draw no more: neither in this run, which goes on without a graph, nor in others of the process.
+    Up to torch 2.11 they otherwise stay in capture mode and refuse to draw, for this and all later
+    runs of the process.
     """
     try:
         yield
     except BaseException:
-        with suppress(Exception):  # the first error is the one to tell
-            nothing = torch.cuda.CUDAGraph()
-            for generator in draws:
-                nothing.register_generator_state(generator)
-            with torch.cuda.graph(nothing, stream=stream):
+        with suppress(Exception):  # the first error is the one to report
+            empty = torch.cuda.CUDAGraph()
+            for generator in generators:
+                empty.register_generator_state(generator)
+            with torch.cuda.graph(empty, stream=stream):
                 torch.zeros(1, device=stream.device)
         raise
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replayed:
+class CapturedStep:
     """A step whose device work is replayed.
 
     Args:
-        step: What was captured; what it does on the host is still done step by step.
-        graphs: By the state of what is frozen (`Step.state`).
+        step: What was captured; its host work is still done step by step.
+        graphs: By freeze state (`Step.freeze_state`).
         loss_sum: float32 (), to which each replay adds its loss.
-        cursor: Where the batches come from, if the graphs make them.
-        batch: Otherwise the memory that they are read from.
-        restore: Puts weights, optimizer and schedule back to what they were before the first step.
+        cursor: Makes the batches, where the graphs contain that.
+        batch: Otherwise the memory they are read from.
+        restore: Resets weights, optimizer and schedule to the start of the run.
     """
 
     step: Step
@@ -119,9 +122,9 @@ class Replayed:
     restore: Callable[[], None]
 
     def __call__(self) -> None:
-        """One step."""
-        self.graphs[self.step.state].replay()
-        self.step.count()
+        """Takes one step."""
+        self.graphs[self.step.freeze_state].replay()
+        self.step.host_work()
 
     def epoch(self, pipeline: Pipeline, index: int) -> Tensor:
         """Trains on epoch `index`; the sum of the losses, a scalar on the device."""
@@ -133,27 +136,26 @@ class Replayed:
         else:
             assert self.batch is not None
             for batch in pipeline.epoch(index):
-                for there, values in zip(self.batch, batch, strict=True):
-                    there.copy_(values)
+                for memory, values in zip(self.batch, batch, strict=True):
+                    memory.copy_(values)
                 self()
         return self.loss_sum.clone()
 
 
-def replayed(
+def capture_step(
     step: Step,
     source: Cursor | Batch,
     capture: Capture,
     restore: Callable[[], None],
-    states: Sequence[int],
-) -> Replayed:
-    """Captures a step that has not been taken yet; it leaves everything as it found it.
+    freeze_states: Sequence[int],
+) -> CapturedStep:
+    """Captures a step that has not been taken yet, and leaves everything as it was.
 
     Args:
         step: Of an optimizer whose entry says `capturable`.
-        source: What makes the batches, begun at some epoch, or memory that they are copied to.
-        capture: How.
-        restore: Puts weights and random numbers back to what they were.
-        states: Of what is frozen, as `Step.state`, for which to capture it.
+        source: What makes the batches, positioned at some epoch, or memory they are copied to.
+        restore: Resets weights and random numbers.
+        freeze_states: Each gets a graph.
     """
     cursor, batch = (None, source) if isinstance(source, tuple) else (source, None)
     device = next(step.model.parameters()).device
@@ -161,45 +163,36 @@ def replayed(
 
     def work() -> None:
         images_BCHW, labels = source if isinstance(source, tuple) else source.next()
-        loss_sum.add_(step.work(images_BCHW, labels))
+        loss_sum.add_(step.device_work(images_BCHW, labels))
 
-    def begin_anew() -> None:
+    def restore_all() -> None:
         restore()
-        set_back(step)
+        reset_step(step)
 
     step.schedule.to_device(device)
     for group in step.optimizer.param_groups:
         if "capturable" in group and device.type == "cuda":
             group["capturable"] = True
     graphs = {}
-    for state in states:
-        step.go_to(state)
+    for state in freeze_states:
+        step.go_to_freeze_state(state)
         graphs[state] = capture(work, () if cursor is None else cursor.generators)
-        graphs[state].replay()  # now: the first time brings the graph to the device
-    synchronize(device)  # what it cannot do is said here, where it costs no run
-    begin_anew()
-    return Replayed(
-        step=step,
-        graphs=graphs,
-        loss_sum=loss_sum,
-        cursor=cursor,
-        batch=batch,
-        restore=begin_anew,
+        graphs[state].replay()  # the first replay uploads the graph to the device
+    synchronize(device)  # errors show up here, before the run
+    restore_all()
+    return CapturedStep(
+        step=step, graphs=graphs, loss_sum=loss_sum, cursor=cursor, batch=batch, restore=restore_all
     )
 
 
-def set_back(step: Step) -> None:
-    """Puts optimizer, schedule and freezing back to the first step, in the same memory."""
+def reset_step(step: Step) -> None:
+    """Resets optimizer, schedule and freezing to the first step, in the same memory."""
     step.schedule.go_to(0)
-    step.go_to(0)
+    step.go_to_freeze_state(0)
     for state in step.optimizer.state.values():
         for value in state.values():
             if isinstance(value, Tensor):
                 value.zero_()
-
-
-WARMUP_EPOCH = 2**31  # an epoch index that training never reaches: its draws are never reused
-LONGEST_REASON = 200  # characters of an error of a library
 
 
 def capture_for(draft: RecordBuilder, parts: Parts) -> Capture | None:
@@ -212,7 +205,7 @@ def capture_for(draft: RecordBuilder, parts: Parts) -> Capture | None:
 
 
 def why_launched(parts: Parts) -> str:
-    """What keeps the steps from being one CUDA graph; "" when nothing."""
+    """Why the run's steps can't be captured; "" if they can."""
     if not parts.cell.compile:
         return "nothing is compiled (--no-compile)"
     if not optimizers.catalog.get(parts.cell.optimizer).capturable:
@@ -226,63 +219,55 @@ def try_to_capture(
     step: Step,
     source: Cursor | Batch,
     capture: Capture,
-    states: Sequence[int],
-) -> Replayed | None:
-    """Captures a fresh step; None when it fails, which makes the run's times suspect.
+    freeze_states: Sequence[int],
+) -> CapturedStep | None:
+    """`capture_step`; None if that fails, which makes the run's times suspect.
 
-    A step for which it failed is of no use any more.
-
-    Args:
-        draft: Of the run.
-        parts: Likewise.
-        step: Not taken yet.
-        source: As for `bench.training.cuda_graph.replayed`.
-        capture: Likewise.
-        states: Likewise.
+    A step whose capture failed can't be used any more.
     """
     try:
         with draft.timed("capture_s"):
-            return replayed(step, source, capture, partial(begin_anew, parts), states)
+            return capture_step(step, source, capture, partial(reset_net, parts), freeze_states)
     except Exception as error:  # noqa: BLE001 - the run goes on without, and says so
         traceback.print_exc()
-        said = next(iter(str(error).splitlines()), type(error).__name__)
-        reason = f"{CAPTURE_FAILED} ({said:.{LONGEST_REASON}})"
+        message = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = f"{CAPTURE_FAILED} ({message:.{MAX_REASON_LENGTH}})"
         draft.stepping = LAUNCHED + reason
         draft.timing_suspect.append(f"each step was launched by Python, as {reason}")
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """A fresh step, and what replays it if anything does."""
+class Trainer:
+    """A fresh step, and its captured form if there is one."""
 
     step: Step
-    replay: Replayed | None = None
+    captured: CapturedStep | None = None
 
     def epoch(self, parts: Parts, index: int) -> Tensor:
         """Trains on an epoch; the sum of the losses, a scalar on the device."""
-        if self.replay is not None:
-            return self.replay.epoch(parts.pipeline, index)
+        if self.captured is not None:
+            return self.captured.epoch(parts.pipeline, index)
         return train_epoch(self.step, parts.pipeline.epoch(index), parts.device)
 
 
-def begin(draft: RecordBuilder, parts: Parts, capture: Capture | None, batch: Batch) -> Training:
+def build_trainer(
+    draft: RecordBuilder, parts: Parts, capture: Capture | None, batch: Batch
+) -> Trainer:
     """A step from the initial weights on, captured if it can be.
 
-    Where the pipeline makes its batches on the device alone, the graphs hold that too.
+    Where the pipeline makes its batches on the device alone, the graphs contain that too.
 
     Args:
-        draft: Of the run.
-        parts: Likewise.
-        capture: How to capture steps, None if they are launched.
-        batch: One like all others.
+        capture: None if steps are launched.
+        batch: Has the shapes of all others.
     """
     step = fresh_step(parts)
     if capture is None:
-        return Training(step=step)
+        return Trainer(step=step)
     cursor = parts.pipeline.cursor()
     if cursor is not None:
         cursor.begin(WARMUP_EPOCH)
     source = cursor or (batch[0].clone(), batch[1].clone())
-    replay = try_to_capture(draft, parts, step, source, capture, step.states)
-    return Training(step=step if replay else fresh_step(parts), replay=replay)
+    captured = try_to_capture(draft, parts, step, source, capture, step.freeze_states)
+    return Trainer(step=step if captured else fresh_step(parts), captured=captured)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from bench.machine.clock import synchronize
 from bench.training.freezing import Freezing
 from bench.training.lr_schedule import LRSchedule
-from bench.training.tta import averaged
+from bench.training.tta import averaged_logits
 from bench.training.weight_average import WeightAverage, refresh_statistics
 from pipelines.base import Batch, Pipeline
 
@@ -27,13 +27,9 @@ class Step:
     """One training step: forward, backward, update.
 
     Args:
-        model: Images (B, C, H, W) to logits (B, classes); perhaps compiled.
-        optimizer: Steps once a call.
-        schedule: Likewise.
-        autocast: Makes the mixed-precision context of the forward pass.
-        label_smoothing: Of the cross-entropy loss.
-        passes: With more than one the optimizer's step gets a function that runs another pass.
-        freezing: Of parameters that train for a part of the run only.
+        model: Images (B, C, H, W) to logits (B, classes); may be compiled.
+        autocast: Creates the mixed-precision context of the forward pass.
+        passes: With more than one, `optimizer.step` gets a function that runs another pass.
         average: Of the weights, if one is kept.
         recent: Images of the last steps, for an optimizer that evaluates other weights than it
             trains; None for all others.
@@ -50,15 +46,15 @@ class Step:
     recent: deque[Tensor] | None = None
 
     def __call__(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
-        """The batch's mean loss, detached, still on the device."""
-        loss = self.work(images_BCHW, labels)
-        self.count()
+        """Takes the step; the batch's mean loss, detached, still on the device."""
+        loss = self.device_work(images_BCHW, labels)
+        self.host_work()
         if self.recent is not None:
             self.recent.append(images_BCHW)
         return loss
 
-    def work(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
-        """All that a step does on the device, each time by the same operations."""
+    def device_work(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
+        """What a step does on the device, by the same operations each time."""
         loss = self.backward(images_BCHW, labels)
         if self.passes > 1:
             self.optimizer.step(partial(self.backward, images_BCHW, labels))  # type: ignore[arg-type]
@@ -68,114 +64,109 @@ class Step:
         self.schedule.step()
         return loss.detach()
 
-    def count(self) -> None:
-        """What depends on how many steps are done, and so is decided on the host."""
+    def host_work(self) -> None:
+        """What depends on the number of steps taken, and so is decided on the host."""
         if self.freezing is not None:
-            self.freezing.count()
+            self.freezing.step()
         if self.average is not None:
             self.average.update()
 
     @property
-    def state(self) -> int:
-        """Steps after which was frozen what now is; 0 if all is trained."""
+    def freeze_state(self) -> int:
+        """The step at which the current freeze state began; 0 if everything is trained."""
         return 0 if self.freezing is None else self.freezing.state
 
     @property
-    def states(self) -> tuple[int, ...]:
-        """The states that a run goes through."""
+    def freeze_states(self) -> tuple[int, ...]:
+        """The freeze states that a run goes through."""
         return (0,) if self.freezing is None else (0, *self.freezing.changes)
 
-    def go_to(self, state: int) -> None:
-        """Freezes what is frozen in a state, and thaws the rest."""
+    def go_to_freeze_state(self, state: int) -> None:
+        """Freezes what is frozen in a state, and nothing else."""
         if self.freezing is not None:
             self.freezing.go_to(state)
 
     def backward(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
-        """One pass: the mean loss, its gradients added to the weights'."""
+        """One pass: the mean loss; its gradients are added to the weights'."""
         with self.autocast():
             logits_BK = self.model(images_BCHW)
             loss = F.cross_entropy(logits_BK, labels, label_smoothing=self.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    def settle(self) -> None:
+    def begin_evaluation(self) -> None:
         """Puts the weights that are to be evaluated into the model."""
         if self.average is not None:
-            self.average.settle()
+            self.average.begin_evaluation()
         if self.recent is not None:
             self.optimizer.eval()  # type: ignore[attr-defined]
             with self.autocast():
                 refresh_statistics(getattr(self.model, "_orig_mod", self.model), self.recent)
 
-    def resume(self) -> None:
-        """Puts the weights that are trained back."""
+    def begin_training(self) -> None:
+        """Puts the weights that are trained back into the model."""
         if self.average is not None:
-            self.average.resume()
+            self.average.begin_training()
         if self.recent is not None:
             self.optimizer.train()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predicted:
-    """What a model says of images.
+class Predictions:
+    """A model's outputs for a set of images.
 
     Args:
-        logits_NK: float32 (N, classes), averaged over the views.
-        plain_NK: Likewise, of the images as they are.
+        logits_NK: float32 (N, classes), averaged over the evaluation views.
+        one_view_NK: The same for the images themselves.
         labels_N: int64 (N,).
     """
 
     logits_NK: Tensor
-    plain_NK: Tensor
+    one_view_NK: Tensor
     labels_N: Tensor
 
 
 def train_epoch(step: Step, batches: Iterable[Batch], device: torch.device) -> Tensor:
-    """Runs `step` on every batch; the sum of the losses, a scalar on the device."""
+    """Takes a step on every batch; the sum of the losses, a scalar on the device."""
     loss_sum = torch.zeros((), device=device)
     for images_BCHW, labels in batches:
         loss_sum += step(images_BCHW, labels)
     return loss_sum
 
 
-def cached_step_s(once: Callable[[], object], device: torch.device, *, steps: int) -> list[float]:
-    """Seconds of each of `steps` training steps on one batch that is on the device already.
+def cached_step_s(step: Callable[[], object], device: torch.device, *, steps: int) -> list[float]:
+    """Seconds of each of `steps` steps on one batch that is on the device already.
 
-    The ceiling: what the model could do if data cost nothing. Device-wide waits stand between the
-    steps on a CPU only, where they cost nothing; on a GPU the steps are timed together.
-
-    Args:
-        once: Takes a step.
-        device: That works.
-        steps: How many.
+    On a CPU each step is timed; on a GPU, where waiting after each step would cost time, all
+    together.
     """
     if device.type != "cuda":
-        return [_timed(once) for _ in range(steps)]
+        return [_timed(step) for _ in range(steps)]
     synchronize(device)
     start = time.perf_counter()
     for _ in range(steps):
-        once()
+        step()
     synchronize(device)
     return [(time.perf_counter() - start) / steps] * steps
 
 
-def _timed(once: Callable[[], object]) -> float:
+def _timed(step: Callable[[], object]) -> float:
     start = time.perf_counter()
-    once()
+    step()
     return time.perf_counter() - start
 
 
 @torch.no_grad()
 def predict(
     model: nn.Module, pipeline: Pipeline, autocast: Autocast, *, eval_views: int = 1
-) -> Predicted:
+) -> Predictions:
     """Logits of every image, on the device.
 
     The last batch is padded to full size, so that a compiled model sees one shape.
     """
     size = pipeline.request.batch_size
     logits: list[Tensor] = []
-    plain: list[Tensor] = []
+    one_view: list[Tensor] = []
     labels: list[Tensor] = []
     model.eval()
     for images_BCHW, labels_B in pipeline.epoch(0):
@@ -183,18 +174,18 @@ def predict(
         if count < size:
             images_BCHW = padded(images_BCHW, size, pipeline.request.memory_format)
         with autocast():
-            total_BK, plain_BK = averaged(model, images_BCHW, eval_views)
-        logits.append(total_BK[:count])
-        plain.append(plain_BK[:count])
+            average_BK, one_view_BK = averaged_logits(model, images_BCHW, eval_views)
+        logits.append(average_BK[:count])
+        one_view.append(one_view_BK[:count])
         labels.append(labels_B)
     model.train()
-    return Predicted(
-        logits_NK=torch.cat(logits), plain_NK=torch.cat(plain), labels_N=torch.cat(labels)
+    return Predictions(
+        logits_NK=torch.cat(logits), one_view_NK=torch.cat(one_view), labels_N=torch.cat(labels)
     )
 
 
 def padded(images_BCHW: Tensor, size: int, memory_format: torch.memory_format) -> Tensor:
-    """`size` images: as many of `images_BCHW`, over and over."""
+    """`size` images: `images_BCHW` repeated as often as necessary."""
     repeats = -(-size // len(images_BCHW))
     full = images_BCHW.repeat(repeats, 1, 1, 1)[:size]
     return full.contiguous(memory_format=memory_format)

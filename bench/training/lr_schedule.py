@@ -1,4 +1,4 @@
-"""The learning rates of a whole run, worked out beforehand."""
+"""The learning rates of a whole run, computed in advance."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 class LRSchedule:
-    """Sets the rate of each parameter group, step by step.
+    """Sets the learning rate of each parameter group, step by step.
 
-    On the host the rates are numbers; after `to_device` they are tensors that the device itself
-    moves on, so that a CUDA graph of a step can hold it.
+    On the host the rates are numbers. After `to_device` they are tensors that the device itself
+    updates, so that a CUDA graph of a step can contain it.
 
     Args:
-        optimizer: Its groups' rates are the peak rates until then.
-        factors: Of each group: from steps done to the factor on its peak rate.
-        steps: Of the whole run; later ones keep the last rates.
+        optimizer: Its groups' rates are the peak rates.
+        factors: For each group, from the number of steps taken to the factor on its peak rate.
+        steps: Length of the whole run; later steps keep the last rates.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class LRSchedule:
             [peak * factor(step) for peak, factor in zip(peaks, factors, strict=True)]
             for step in range(steps + 1)
         ]
-        self._device: _OnDevice | None = None
+        self._device: _DeviceTable | None = None
         self.go_to(0)
 
     def highest(self, step: int) -> float:
@@ -39,14 +39,14 @@ class LRSchedule:
 
     def to_device(self, device: torch.device) -> None:
         """Makes the groups' rates float32 tensors () on `device`."""
-        self._device = _OnDevice(self._table, device)
+        self._device = _DeviceTable(self._table, device)
         for group, rate in zip(self._groups, self._device.rates_G, strict=True):
             group["lr"] = rate
-        self.go_to(self._done)
+        self.go_to(self._step)
 
     def go_to(self, step: int) -> None:
-        """Sets the rates that hold after `step` steps."""
-        self._done = step
+        """Sets the rates that apply after `step` steps."""
+        self._step = step
         if self._device is not None:
             self._device.go_to(step)
         else:
@@ -57,22 +57,17 @@ class LRSchedule:
         if self._device is not None:
             self._device.step()
         else:
-            self._done += 1
+            self._step += 1
             self._set()
 
     def _set(self) -> None:
-        rates = self._table[min(self._done, len(self._table) - 1)]
+        rates = self._table[min(self._step, len(self._table) - 1)]
         for group, rate in zip(self._groups, rates, strict=True):
             group["lr"] = rate
 
 
-class _OnDevice:
-    """The table and the place in it, on a device.
-
-    Args:
-        table: A row a step, a column a group.
-        device: Where.
-    """
+class _DeviceTable:
+    """The rates (steps, groups) and the position in them, on a device."""
 
     def __init__(self, table: list[list[float]], device: torch.device) -> None:
         self._table_SG = torch.tensor(table, device=device)

@@ -1,9 +1,7 @@
-"""Scores from logits, by way of the confusion matrix, and the time to accuracy from a curve.
+"""Scores from logits, and counts for precision-recall curves.
 
-Every score is a ratio of counts, so it is worked out from counts, as a float of 64 bits: 9,400 of
-10,000 is 0.94 and reaches a target of 0.94, which in 32 bits it would miss.
-
-How many of a class's predictions are right and wrong at each probability, for PR curves.
+Scores are computed from the confusion matrix in 64 bits: 9,400 of 10,000 reaches a target of 0.94,
+which it would miss in 32 bits.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +25,7 @@ from bench.record import (
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What the curve keeps of one evaluation."""
+    """One evaluation, as the curve records it."""
 
     loss: float
     accuracy: float
@@ -35,7 +33,7 @@ class Scores:
 
 
 def confusion(logits_NK: Tensor, labels_N: Tensor) -> list[list[int]]:
-    """Images of each class (rows) by the class that they were taken for (columns)."""
+    """The confusion matrix: true classes as rows, predicted ones as columns."""
     classes = logits_NK.shape[1]
     pairs_N = labels_N * classes + logits_NK.argmax(dim=1)
     counts: list[list[int]] = (
@@ -45,7 +43,7 @@ def confusion(logits_NK: Tensor, labels_N: Tensor) -> list[list[int]]:
 
 
 def quick_scores(logits_NK: Tensor, labels_N: Tensor) -> Scores:
-    """Loss, accuracy and macro F1 of logits (N, classes) against labels int64 (N,), one or more."""
+    """Loss, accuracy and macro F1 of logits (N, classes) against labels int64 (N,)."""
     return _scores(logits_NK, labels_N, class_scores(confusion(logits_NK, labels_N)))
 
 
@@ -72,7 +70,6 @@ def full_scores(
         logits_NK: (N, classes), any floating dtype.
         labels_N: int64 (N,).
         names: Class names in the order of their labels.
-        curve: The run's curve, whose validation accuracies are looked at.
         target: Validation accuracy to reach.
         compile_s: Added for the time to accuracy with compilation.
     """
@@ -90,12 +87,12 @@ def full_scores(
         per_class=tuple(
             PerClass(
                 name=name,
-                precision=one.precision,
-                recall=one.recall,
-                f1=one.f1,
-                support=one.images,
+                precision=scores.precision,
+                recall=scores.recall,
+                f1=scores.f1,
+                support=scores.images,
             )
-            for name, one in zip(names, classes, strict=True)
+            for name, scores in zip(names, classes, strict=True)
         ),
         confusion=tuple(tuple(row) for row in counts),
         validation_accuracy=curve[-1].validation_accuracy if curve else None,
@@ -108,22 +105,20 @@ THRESHOLDS = 51  # from 0 to 1 in even steps
 
 
 def positives(logits_NK: Tensor, labels_N: Tensor, thresholds: int = THRESHOLDS) -> Tensor:
-    """True and false positives of each class against the rest.
-
-    An image counts as predicted to be of a class when its probability is at least the threshold.
+    """True and false positives of each class against the rest, at each probability threshold.
 
     Args:
         logits_NK: (N, classes), any floating dtype.
         labels_N: int64 (N,).
-        thresholds: How many, dividing 0 to 1 evenly.
+        thresholds: How many, evenly from 0 to 1; a probability equal to one counts as reaching it.
 
     Returns:
-        int64 (classes, 2, thresholds) on the same device: true ones first.
+        int64 (classes, 2, thresholds) on the same device: true positives first.
     """
     classes = logits_NK.shape[1]
     probabilities_NK = logits_NK.double().softmax(dim=1)
     edges_T = torch.linspace(0, 1, thresholds, dtype=torch.float64, device=logits_NK.device)
-    # the last threshold that a probability reaches
+    # index of the last threshold that a probability reaches
     reached_NK = torch.bucketize(probabilities_NK, edges_T, right=True) - 1
     right_NK = torch.arange(classes, device=labels_N.device) == labels_N[:, None]
     slots_NK = (torch.arange(classes, device=labels_N.device) * 2 + (~right_NK).long()) * thresholds

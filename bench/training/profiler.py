@@ -1,4 +1,4 @@
-"""A trace of a few training steps, for Perfetto or Chrome, and a table of what took longest."""
+"""Profile of a few training steps: a trace for Perfetto or Chrome, and a table of operations."""
 
 import traceback
 from collections.abc import Generator, Sequence
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from pipelines.base import Batch, Pipeline
 
 WARM_STEPS, STEPS = 1, 3
-ROWS = 30  # of the table, so that it is one page
+TABLE_ROWS = 30
 VIEWER = "ui.perfetto.dev"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What was recorded.
+    """A profile.
 
     Args:
-        trace: Chrome's trace format as gzipped JSON; `data` and `step` mark the parts of a step.
-        table: Text: operations by the time they took themselves.
+        trace: Gzipped JSON in Chrome's trace format; `data` and `step` mark the parts of a step.
+        table: Text: operations by the time spent in themselves.
     """
 
     trace: bytes
@@ -36,21 +36,18 @@ class Profile:
 def keep_profile(
     store: Store, run_id: str, title: str, step: "Step", pipeline: "Pipeline", epoch: int
 ) -> None:
-    """Writes `profiles/<run_id>.json.gz` and `.txt`; a fault is printed and costs no run.
+    """Writes `profiles/<run_id>.json.gz` and `.txt`; errors are printed, and the run goes on.
 
     Args:
-        store: Of the group.
-        run_id: Of the run.
-        title: Stands over the table.
-        step: To profile; the weights that it trains are of no use afterwards.
-        pipeline: Feeds it.
-        epoch: Index of the pipeline's epoch that is used, again from its start if it is short.
+        title: First line of the table.
+        step: Its weights are of no use afterwards.
+        epoch: Of the pipeline, repeated if it is too short.
     """
     try:
-        found = profile_steps(step, pipeline, epoch)
-        path = store.write_derived(trace_name(run_id), found.trace)
+        profile = profile_steps(step, pipeline, epoch)
+        path = store.write_derived(trace_name(run_id), profile.trace)
         text = f"{title}: {STEPS} training steps of {pipeline.request.batch_size} images\n"
-        store.write_derived(f"profiles/{run_id}.txt", text + found.table)
+        store.write_derived(f"profiles/{run_id}.txt", text + profile.table)
         print(f"profile of {STEPS} steps: {path} (open it at {VIEWER})", flush=True)
     except Exception:  # noqa: BLE001 - a profile that fails must not cost a trained run
         print("the run has no profile:", flush=True)
@@ -58,26 +55,21 @@ def keep_profile(
 
 
 def trace_name(run_id: str) -> str:
-    """Where a run's trace is in its group."""
+    """Path of a run's trace in its group folder."""
     return f"profiles/{run_id}.json.gz"
 
 
-def traces_told(folder: Path, runs: Sequence[Run]) -> str:
-    """One sentence on the traces that runs which were to be profiled have left.
-
-    Args:
-        folder: Of the group.
-        runs: Those that were trained now; a run that was done already has no new trace.
-    """
+def traces_summary(folder: Path, runs: Sequence[Run]) -> str:
+    """One sentence on the traces of the runs that were trained now, in group folder `folder`."""
     if not runs:
-        return "no traces: no run was trained now, and what is done is not profiled"
-    found = sum((folder / trace_name(run.id)).exists() for run in runs)
-    told = f"traces of {found} of {len(runs)} runs: {folder / 'profiles'} (for {VIEWER})"
-    return told if found == len(runs) else f"{told}; the logs of the others say why they have none"
+        return "no traces: no run was trained now, and finished runs are not profiled"
+    count = sum((folder / trace_name(run.id)).exists() for run in runs)
+    text = f"traces of {count} of {len(runs)} runs: {folder / 'profiles'} (open them at {VIEWER})"
+    return text if count == len(runs) else f"{text}; the logs of the others say why"
 
 
 def profile_steps(step: "Step", pipeline: "Pipeline", epoch: int) -> Profile:
-    """Records `STEPS` training steps, data included, after `WARM_STEPS` that are not recorded."""
+    """Profiles `STEPS` training steps, data included, after `WARM_STEPS`."""
     from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
     from bench.machine.clock import synchronize
@@ -98,7 +90,9 @@ def profile_steps(step: "Step", pipeline: "Pipeline", epoch: int) -> Profile:
             synchronize(device)
             profiler.step()
     by = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    table = profiler.key_averages().table(sort_by=by, row_limit=ROWS, max_name_column_width=60)
+    table = profiler.key_averages().table(
+        sort_by=by, row_limit=TABLE_ROWS, max_name_column_width=60
+    )
     with TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json.gz"
         profiler.export_chrome_trace(str(path))

@@ -1,9 +1,10 @@
-"""One run from top to bottom: load, split, build, warm up, train, evaluate."""
+"""One run from top to bottom: set up, warm up, train, test."""
 
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -14,17 +15,17 @@ import torch
 import architectures
 from bench.cell import Cell
 from bench.job import RecordBuilder
-from bench.machine import environment, monitor
+from bench.machine import environment
 from bench.machine.clock import CacheWatch, CompileWatch, TrainingClock
 from bench.machine.cpu import evaluation_threads
-from bench.machine.monitor import MachineMonitor
+from bench.machine.monitor import MachineMonitor, PeakMemory
 from bench.record import Compiled, Point, Timings
 from bench.store.artifacts import keep_example
 from bench.store.files import StoreError
 from bench.store.store import Store
-from bench.training.ceiling import Ceiling, halfway, throughput
-from bench.training.cuda_graph import WARMUP_EPOCH, begin
-from bench.training.loop import Step, cached_step_s, padded, predict
+from bench.training.ceiling import Ceiling, frozen_as_halfway, throughput
+from bench.training.cuda_graph import WARMUP_EPOCH, build_trainer
+from bench.training.loop import Predictions, Step, cached_step_s, padded, predict
 from bench.training.metrics import Scores, full_scores, positives, quick_scores
 from bench.training.profiler import keep_profile
 from bench.training.setup import Parts, Shared, compiles_update, fresh_step, prepare, recipe_of
@@ -40,7 +41,7 @@ class Diverged(RuntimeError):
 
 
 def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None]) -> None:
-    """Trains the draft's run and fills the draft in.
+    """Trains the draft's run and fills in the draft.
 
     Raises:
         Diverged: The loss became NaN or infinite.
@@ -48,20 +49,20 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
     """
     run = draft.job.run
     device = torch.device(run.cell.device)
+    store = Store(Path(draft.job.folder))
     draft.environment = environment.describe(run.cell.device)
-    monitor.reset_peaks(device)
-    parts = prepare(draft, shared, device)
-    try:
-        ceiling = warm_up(draft, shared, parts)
-        store = Store(Path(draft.job.folder))
+    memory = PeakMemory(device)
+    with closing(prepare(draft, shared, device)) as parts:
+        ceiling = warm_up(draft, shared, parts, memory)
         with draft.untimed():
             keep_example(store, run.cell, ceiling.batch[0], parts.training)
         watch = CompileWatch()
         step = fit(draft, parts, ceiling, on_point)
         recompiled = watch.new_graphs()
-        evaluate_test(draft, parts)
+        evaluate_test(draft, parts, store)
+        draft.memory = memory.peaks()
         with draft.timed("warmup_s"):
-            ceiling.look()
+            ceiling.measure()
         draft.throughput = throughput(draft.curve, run.cell.batch_size, ceiling.steps_s)
         draft.timing_suspect += timing_problems(
             recompiled=recompiled,
@@ -70,65 +71,63 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
             throughput=draft.throughput,
             conditions=draft.conditions,
         )
-        draft.memory = monitor.peaks(device)
         if draft.job.profile:
             with draft.untimed():
-                step = halfway(fresh_step(parts))
+                step = frozen_as_halfway(fresh_step(parts))
                 keep_profile(store, run.id, run.name, step, parts.pipeline, WARMUP_EPOCH)
-    finally:
-        parts.close()
 
 
-def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts) -> Ceiling:
-    """Pays for everything that is paid once, on random labels, and looks at the ceiling."""
+def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemory) -> Ceiling:
+    """Pays, on random labels, for everything that is paid once, and measures the ceiling."""
     cell = parts.cell
     start, cache = time.perf_counter(), CacheWatch()
     batch = first_batch(parts.pipeline)
-    first_batch_s, of_pipeline = time.perf_counter() - start, cache.new()
+    first_batch_s, pipeline_code = time.perf_counter() - start, cache.new()
     step = fresh_step(parts)
     timed = partial(cached_step_s, partial(step, *batch), parts.device, steps=1)
     compile_s = update_s = 0.0
     if compiles_update(cell, step.optimizer):
-        compile_s, update_s = first_costs_s(step, batch, parts.device)
-    for state in step.states:
-        step.go_to(state)
+        compile_s, update_s = first_use_s(step, batch, parts.device)
+    for state in step.freeze_states:
+        step.go_to_freeze_state(state)
         cold_s, *warm_s = [timed()[0] for _ in range(WARMUP_STEPS)]
         compile_s += cold_s - min(warm_s)
         if cell.compile:
             cold_evaluation_s, warm_evaluation_s = (evaluation_s(parts, batch) for _ in range(2))
             compile_s += cold_evaluation_s - warm_evaluation_s
-    step.settle()
-    step.resume()
-    fit_net(parts)  # what its libraries load at the first use is not the run's to pay
+    step.begin_evaluation()
+    step.begin_training()
+    fit_net(parts)  # its libraries load at first use, which must not count as the run's fitting
+
     pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
     net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
     update_key = f"{net_key} by {cell.optimizer}"
-    once_s, code = shared.first_cost_s, shared.first_compiled
-    draft.timings["first_batch_s"] = once_s.setdefault(pipeline_key, first_batch_s)
-    draft.timings["compile_s"] = once_s.setdefault(
+    costs_s, code = shared.first_cost_s, shared.first_compiled
+    draft.timings["first_batch_s"] = costs_s.setdefault(pipeline_key, first_batch_s)
+    draft.timings["compile_s"] = costs_s.setdefault(
         net_key, max(0.0, compile_s)
-    ) + once_s.setdefault(update_key, update_s)
+    ) + costs_s.setdefault(update_key, update_s)
     draft.compiled = origin_of_code(
-        code.setdefault(pipeline_key, of_pipeline) + code.setdefault(net_key, cache.new())
+        code.setdefault(pipeline_key, pipeline_code) + code.setdefault(net_key, cache.new())
     )
-    ceiling = Ceiling(parts=parts, batch=batch)
-    ceiling.try_to_replay(draft)
-    ceiling.look(min(warm_s))
+    ceiling = Ceiling(parts=parts, batch=batch, memory=memory)
+    ceiling.try_to_capture(draft)
+    ceiling.measure(min(warm_s))
     draft.timings["warmup_s"] = time.perf_counter() - start
     return ceiling
 
 
-def origin_of_code(found: Counter[str]) -> Compiled:
-    """In a word where compiled code came from, of what a `CacheWatch` has counted."""
-    if not found:
+def origin_of_code(counts: Counter[str]) -> Compiled:
+    """Where compiled code came from, given the hits and misses of a `CacheWatch`."""
+    if not counts:
         return ""
-    if not found["hit"]:
+    if not counts["hit"]:
         return "anew"
-    return "partly from cache" if found["miss"] else "from cache"
+    return "partly from cache" if counts["miss"] else "from cache"
 
 
-def first_costs_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, float]:
-    """Seconds that the first pass, and the first update by it, take longer than the second."""
+def first_use_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, float]:
+    """Extra seconds of the first pass and of the first update, compared with the second ones."""
     clock = TrainingClock(device)
     ends_s = [0.0]
     for _ in range(2):
@@ -142,18 +141,18 @@ def first_costs_s(step: Step, batch: Batch, device: torch.device) -> tuple[float
 
 
 def first_batch(pipeline: Pipeline) -> Batch:
-    """One batch of real images with random labels of the pipeline's kind."""
+    """A batch of real images with random labels of the pipeline's kind."""
     batches = pipeline.epoch(WARMUP_EPOCH)
     images_BCHW, labels = next(batches)
     if isinstance(batches, Generator):
-        batches.close()  # now, so that its workers rest while steps are timed
+        batches.close()  # now, so that its workers are idle while steps are timed
     if labels.ndim == 2:
         return images_BCHW, torch.rand_like(labels).softmax(dim=1)
     return images_BCHW, labels[torch.randperm(len(labels), device=labels.device)]
 
 
 def evaluation_s(parts: Parts, batch: Batch) -> float:
-    """Seconds for one evaluation batch, so that its graph is built before the clock starts.
+    """Seconds for an evaluation batch, whose graph is thereby built before the clock starts.
 
     It repeats training images: the test set is not touched before the last step.
     """
@@ -170,26 +169,26 @@ def evaluation_s(parts: Parts, batch: Batch) -> float:
 def fit(
     draft: RecordBuilder, parts: Parts, ceiling: Ceiling, on_point: Callable[[Point], None]
 ) -> Step:
-    """Trains all epochs; the clock stops for evaluation and logging. Gives the step it took.
+    """Trains all epochs and returns the step; the clock stops for evaluation and logging.
 
     Raises:
-        Diverged: A loss of an epoch is not finite.
+        Diverged: A loss is not finite.
     """
-    clock, meanwhile = TrainingClock(parts.device), MachineMonitor(parts.device)
+    clock, machine = TrainingClock(parts.device), MachineMonitor(parts.device)
     with draft.timed("warmup_s"):
-        training = begin(draft, parts, ceiling.capture, ceiling.batch)
-    step, steps = training.step, parts.pipeline.steps_per_epoch
+        trainer = build_trainer(draft, parts, ceiling.capture, ceiling.batch)
+    step, steps = trainer.step, parts.pipeline.steps_per_epoch
     fit_to_data(draft, parts, clock)
     images = steps * parts.cell.batch_size
     for epoch in range(parts.cell.epochs):
         before_s = clock.wall_s
-        with meanwhile.running(clock):
-            step.resume()
-            loss_sum = training.epoch(parts, epoch)
-            step.settle()
+        with machine.running(clock):
+            step.begin_training()
+            loss_sum = trainer.epoch(parts, epoch)
+            step.begin_evaluation()
         draft.timings["train_s"] = clock.wall_s
         draft.timings["train_device_s"] = clock.device_s
-        draft.energy_j = meanwhile.energy_j()
+        draft.energy_j = machine.energy_j()
         epoch_s = clock.wall_s - before_s
         loss = loss_sum.item() / steps
         scores = evaluate_validation(draft, parts)
@@ -206,22 +205,19 @@ def fit(
             validation_macro_f1=scores.macro_f1 if scores else None,
         )
         draft.curve.append(point)
+        draft.memory = ceiling.memory.peaks()
         on_point(point)
         check_finite(parts.cell, point, "training", loss)
-        if scores is not None:  # the last step's weights are judged here alone
+        if scores is not None:  # only this judges the last step's weights
             check_finite(parts.cell, point, "validation", scores.loss)
         with draft.timed("warmup_s"):
-            ceiling.look_within(step, epoch)
-    draft.conditions = meanwhile.conditions(clock.wall_s)
+            ceiling.measure_during(step, epoch)
+    draft.conditions = machine.conditions(clock.wall_s)
     return step
 
 
 def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> None:
-    """Refuses to go on with what is no number any more.
-
-    Raises:
-        Diverged: The loss is NaN or infinite.
-    """
+    """Raises `Diverged` if the loss is NaN or infinite."""
     if loss is None or not math.isfinite(loss):
         peak = recipe_of(cell).lr
         raise Diverged(
@@ -231,7 +227,7 @@ def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> Non
 
 
 def fit_to_data(draft: RecordBuilder, parts: Parts, clock: TrainingClock) -> None:
-    """Lets the net fit what it does not train (whitening) to training images, on the clock."""
+    """Fits the part of the net that is fitted instead of trained (whitening), on the clock."""
     if architectures.get(parts.cell.architecture).fit is None:
         return
     with clock.running():
@@ -240,11 +236,11 @@ def fit_to_data(draft: RecordBuilder, parts: Parts, clock: TrainingClock) -> Non
 
 
 def fit_net(parts: Parts) -> None:
-    """Fits what the net does not train to the first training images, if it has such a part."""
-    fitting = architectures.get(parts.cell.architecture).fit
-    if fitting is not None:
+    """Fits the part of the net that isn't trained, if it has one, to the first training images."""
+    fit_part = architectures.get(parts.cell.architecture).fit
+    if fit_part is not None:
         images = parts.training.images[:FITTING_IMAGES].to(parts.device)
-        fitting(parts.net.module, normalise(images, parts.training, torch.float32))
+        fit_part(parts.net.module, normalise(images, parts.training, torch.float32))
 
 
 def evaluate_validation(draft: RecordBuilder, parts: Parts) -> Scores | None:
@@ -252,24 +248,23 @@ def evaluate_validation(draft: RecordBuilder, parts: Parts) -> Scores | None:
     if parts.validation is None:
         return None
     with draft.timed("evaluate_s"), evaluation_threads(parts.cell):
-        found = predict(
-            parts.net.forward, parts.validation, parts.autocast, eval_views=parts.cell.eval_views
-        )
-        return quick_scores(found.logits_NK, found.labels_N)
+        predictions = predict_all(parts, parts.validation)
+        return quick_scores(predictions.logits_NK, predictions.labels_N)
 
 
-def evaluate_test(draft: RecordBuilder, parts: Parts) -> None:
-    """Looks at the test set, once, and keeps the predictions.
+def evaluate_test(draft: RecordBuilder, parts: Parts, store: Store) -> None:
+    """Evaluates the test set, once, and stores the predictions.
 
     Raises:
-        Diverged: What the last step left gives no finite loss.
+        Diverged: The final weights give no finite loss.
     """
     cell = parts.cell
     with draft.timed("evaluate_s"), evaluation_threads(cell):
-        found = predict(parts.net.forward, parts.test, parts.autocast, eval_views=cell.eval_views)
+        predictions = predict_all(parts, parts.test)
+        logits_NK, labels_N = predictions.logits_NK, predictions.labels_N
         metrics = full_scores(
-            found.logits_NK,
-            found.labels_N,
+            logits_NK,
+            labels_N,
             parts.classes,
             curve=draft.curve,
             target=cell.target_accuracy,
@@ -279,14 +274,19 @@ def evaluate_test(draft: RecordBuilder, parts: Parts) -> None:
         draft.metrics = replace(
             metrics,
             eval_views=cell.eval_views,
-            one_view_accuracy=quick_scores(found.plain_NK, found.labels_N).accuracy,
+            one_view_accuracy=quick_scores(predictions.one_view_NK, labels_N).accuracy,
         )
     try:
-        Store(Path(draft.job.folder)).save_predictions(
+        store.save_predictions(
             draft.job.run.id,
-            found.labels_N.cpu().numpy(),
-            found.logits_NK.argmax(dim=1).cpu().numpy(),
-            positives=positives(found.logits_NK, found.labels_N).int().cpu().numpy(),
+            labels_N.cpu().numpy(),
+            logits_NK.argmax(dim=1).cpu().numpy(),
+            positives=positives(logits_NK, labels_N).int().cpu().numpy(),
         )
     except StoreError as error:  # a full disk must not cost a trained run
         print(f"the predictions are not kept, the run goes on: {error}", flush=True)
+
+
+def predict_all(parts: Parts, pipeline: Pipeline) -> Predictions:
+    """Predictions for every image of an evaluation pipeline."""
+    return predict(parts.net.forward, pipeline, parts.autocast, eval_views=parts.cell.eval_views)

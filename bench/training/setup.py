@@ -1,4 +1,4 @@
-"""What one run trains with: the source split, the net built or taken again, the pipelines."""
+"""Sets a run up: splits the source, builds or reuses the net, builds pipelines and optimizer."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -23,8 +23,8 @@ from pipelines.base import Pipeline, derive_seed
 from pipelines.sources.base import Images
 from pipelines.sources.split import reduced, training_and_validation
 
-SETTLING_BATCHES = 8  # of training, from which batch norms learn the statistics of other weights
-EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images; a GPU is idle between small ones
+REFRESH_BATCHES = 8  # of training, from which batch-norm statistics are refreshed
+EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,25 +37,24 @@ class Net:
 
 @dataclass(kw_only=True)
 class Shared:
-    """What the runs of one worker process share: compiled nets and what the first use cost.
+    """What the runs of one worker process share: compiled nets, and the costs of first use.
 
     Args:
-        nets: By the key of their cells.
-        first_cost_s: Seconds by what was used first.
-        first_compiled: What of it came out of a cache, as `CacheWatch` counts.
-        compiler_runs: Whether the compiler was started.
+        nets: By `Cell.model_key`.
+        first_cost_s: Seconds, by what was used for the first time.
+        first_compiled: By the same keys: hits and misses of the compiler's cache.
     """
 
     nets: dict[str, Net] = field(default_factory=dict)
     first_cost_s: dict[str, float] = field(default_factory=dict)
     first_compiled: dict[str, Counter[str]] = field(default_factory=dict)
-    compiler_runs: bool = False
+    compiler_started: bool = False
 
     def start_compiler(self, device: torch.device) -> None:
-        """Compiles next to nothing, once, so that no net is charged with the compiler's start."""
-        if not self.compiler_runs:
+        """Compiles a trivial function, once, so that no net pays for the compiler's start."""
+        if not self.compiler_started:
             torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
-            self.compiler_runs = True
+            self.compiler_started = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ class Parts:
     autocast: Autocast
 
     def close(self) -> None:
-        """Frees what the pipelines hold."""
+        """Closes the pipelines."""
         for pipeline in (self.pipeline, self.validation, self.test):
             if pipeline is not None:
                 pipeline.close()
@@ -123,7 +122,7 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
 
 
 def build_net(cell: Cell, seed: int, images: Images, device: torch.device, shared: Shared) -> Net:
-    """A net with the seed's fresh weights; a compiled one is reused with new weights."""
+    """A net with fresh weights drawn by the seed; a compiled one is reused with new weights."""
     torch.manual_seed(derive_seed(seed, "weights"))
     module = architectures.build(
         cell.architecture,
@@ -144,17 +143,17 @@ def build_net(cell: Cell, seed: int, images: Images, device: torch.device, share
 
 
 def recipe_of(cell: Cell) -> Recipe:
-    """What the cell's optimizer is set to: the cell's own recipe or the optimizer's default."""
+    """The cell's own recipe, or its optimizer's default."""
     return cell.recipe or optimizers.catalog.get(cell.optimizer).default_recipe(cell.batch_size)
 
 
 def fresh_step(parts: Parts) -> Step:
-    """A training step from the initial weights with a new optimizer; seeds what training draws."""
+    """A training step with the initial weights and a new optimizer; seeds training's draws."""
     cell, module = parts.cell, parts.net.module
     entry, recipe = optimizers.catalog.get(cell.optimizer), recipe_of(cell)
-    begin_anew(parts)
+    reset_net(parts)
     steps = cell.epochs * parts.pipeline.steps_per_epoch
-    freezing = Freezing(module, steps)  # first, as optimizers look at what is trained
+    freezing = Freezing(module, steps)  # first: optimizers look at what is trainable
     optimizer = entry.build(module, recipe)
     if compiles_update(cell, optimizer):
         optimizer.compile_step()  # type: ignore[attr-defined]
@@ -167,20 +166,20 @@ def fresh_step(parts: Parts) -> Step:
         passes=entry.passes,
         freezing=freezing if freezing.changes else None,
         average=None if recipe.average == "none" else WeightAverage(module, recipe, steps),
-        recent=deque(maxlen=SETTLING_BATCHES) if entry.settles else None,
+        recent=deque(maxlen=REFRESH_BATCHES) if entry.settles else None,
     )
 
 
 def compiles_update(cell: Cell, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the update is compiled as the net is: of optimizers that have a way to (Muon).
+    """Whether the optimizer's update is compiled too, as Muon's can be.
 
-    Not on a CPU: building the C++ of ResNet-18's takes half a minute and spares 3 ms a step.
+    Not on a CPU, where compiling ResNet-18's takes half a minute and saves 3 ms per step.
     """
     return cell.compile and cell.device == "cuda" and hasattr(optimizer, "compile_step")
 
 
-def begin_anew(parts: Parts) -> None:
-    """Puts the initial weights into the net, in place, and seeds what training draws."""
+def reset_net(parts: Parts) -> None:
+    """Puts the initial weights into the net, in place, and seeds training's draws."""
     parts.net.module.load_state_dict(parts.weights)
     parts.net.module.zero_grad(set_to_none=True)
     torch.manual_seed(derive_seed(parts.seed, "training"))
@@ -189,10 +188,9 @@ def begin_anew(parts: Parts) -> None:
 def factors(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> list[Callable[[int], float]]:
-    """The schedule of each parameter group.
+    """The schedule of each parameter group: from steps taken to the factor on its peak rate.
 
-    A group with the key "trained_for" goes through its schedule in that share of the run; its
-    parameters then stay as they are.
+    A group with the key "trained_for" runs its schedule in that share of the run, then stops.
     """
 
     def scheduled(share: float) -> Callable[[int], float]:

@@ -1,16 +1,17 @@
-"""What makes a run's times doubtful, in plain words that a reader can act on."""
+"""Reasons to doubt a run's times, in words a reader can act on."""
 
-import math
 import statistics
 from collections.abc import Iterator, Sequence
+
+from scipy.stats import kendalltau, theilslopes
 
 from bench.record import Conditions, Point, Throughput
 
 NOISE_PCT = 15.0  # by which two measurements of one speed may differ
 DRIFT_PCT = 5.0
-DRIFT_Z = 2.58  # a trend as clear as one in 100 runs without one shows
-FIRST_TIMES = 1.2  # a first epoch slower than this, and far outside the spread of the others
-SPREADS = 5.0
+DRIFT_P_VALUE = 0.01
+SLOW_FIRST_RATIO = 1.2
+SLOW_FIRST_SPREADS = 5.0
 OTHERS_PCT = 10.0
 IDLE_PCT = 10.0
 STOLEN_PCT = 5.0
@@ -29,40 +30,40 @@ def timing_problems(
 
     Args:
         recompiled: Graphs that torch.compile built while the clock ran.
-        curve: One point an epoch.
-        steady: Whether each epoch does the same work; a net that freezes on the way does not.
-        throughput: With the ceiling.
-        conditions: Of the machine meanwhile.
+        curve: One point per epoch.
+        steady: Whether every epoch does the same work, as it doesn't when parameters are frozen.
     """
-    found = []
+    problems = []
     if recompiled:
         graphs = "graph" if recompiled == 1 else "graphs"
-        found.append(f"{recompiled} {graphs} compiled inside the clock")
+        problems.append(f"{recompiled} {graphs} compiled inside the clock")
     if throughput is not None:
-        found += beyond_ceiling(throughput)
+        problems += above_ceiling(throughput)
     if steady:
-        epochs_s = [point.step_ms for point in curve]
-        found += slow_first(epochs_s)
-        found += drift(epochs_s)
-    found += disturbed(conditions)
-    return found
+        epochs = [point.step_ms for point in curve]
+        problems += slow_first(epochs)
+        problems += drift(epochs)
+    problems += disturbances(conditions)
+    return problems
 
 
-def beyond_ceiling(found: Throughput) -> list[str]:
-    """Training that was quicker than the same steps without data, beyond noise."""
-    if found.stall_pct is None or found.stall_pct > -NOISE_PCT:
+def above_ceiling(throughput: Throughput) -> list[str]:
+    """Training faster than the same steps without data, beyond noise."""
+    stall_pct = throughput.stall_pct
+    if stall_pct is None or stall_pct > -NOISE_PCT:
         return []
-    return [f"trained {-found.stall_pct:.0f} % faster than its ceiling: the machine was busy"]
+    return [f"trained {-stall_pct:.0f} % faster than its ceiling: the machine was busy"]
 
 
 def slow_first(epochs: Sequence[float]) -> list[str]:
-    """A first epoch far slower than the others: something was warming up inside the clock."""
+    """A first epoch far slower than the others, and far outside their spread."""
     first, *others = epochs or [0.0]
     if len(others) < 3:
         return []
     usual = statistics.median(others)
     spread = statistics.median(abs(epoch - usual) for epoch in others)
-    if usual <= 0 or first <= FIRST_TIMES * usual or first - usual <= SPREADS * spread:
+    slow = first > SLOW_FIRST_RATIO * usual and first - usual > SLOW_FIRST_SPREADS * spread
+    if usual <= 0 or not slow:
         return []
     return [
         f"the first epoch took {first / usual:.1f} times as long as the others: something was "
@@ -71,47 +72,39 @@ def slow_first(epochs: Sequence[float]) -> list[str]:
 
 
 def drift(epochs: Sequence[float]) -> list[str]:
-    """A trend from the second epoch on: by Theil and Sen how much, by Mann and Kendall if at all.
-
-    Sources: Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 1968;
-    Mann, "Nonparametric tests against trend", Econometrica 1945.
-    """
-    rest = epochs[1:]
-    count = len(rest)
-    if count < 5:
+    """A trend from the second epoch on: significant by Kendall's tau, its size by Theil and Sen."""
+    times = epochs[1:]
+    if len(times) < 5 or not kendalltau(range(len(times)), times).pvalue < DRIFT_P_VALUE:
         return []
-    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
-    score = sum((rest[j] > rest[i]) - (rest[j] < rest[i]) for i, j in pairs)
-    deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
-    if (abs(score) - 1) / deviation < DRIFT_Z:
-        return []
-    slope = statistics.median((rest[j] - rest[i]) / (j - i) for i, j in pairs)
-    start = statistics.median(time - slope * place for place, time in enumerate(rest))
-    end = start + slope * (count - 1)
+    slope, start, *_ = theilslopes(times, method="joint")
+    end = start + slope * (len(times) - 1)
     if min(start, end) <= 0:
         return []
-    changed_pct = 100.0 * (end / start - 1.0)
-    if abs(changed_pct) <= DRIFT_PCT:
+    change_pct = 100.0 * (end / start - 1.0)
+    if abs(change_pct) <= DRIFT_PCT:
         return []
-    became = "longer" if changed_pct > 0 else "shorter"
+    became = "longer" if change_pct > 0 else "shorter"
     return [
-        f"epochs became {abs(changed_pct):.0f} % {became} from the second to the last: the machine "
-        "grew hot, or other work began or ended"
+        f"epochs became {abs(change_pct):.0f} % {became} from the second to the last: the machine "
+        "heated up, or other work started or ended"
     ]
 
 
-def disturbed(conditions: Conditions) -> Iterator[str]:
-    """What the machine did that no run asked for."""
-    hot = [f"for {conditions.hot_s:.1f} s" if conditions.hot_s else "", *conditions.slowed]
-    if any(hot):
-        yield f"the GPU was throttled ({', '.join(filter(None, hot))}): cool it, or wait"
+def disturbances(conditions: Conditions) -> Iterator[str]:
+    """Throttling, and other work on the same machine."""
+    throttled = [
+        *([f"for {conditions.hot_s:.1f} s"] if conditions.hot_s else []),
+        *conditions.slowed,
+    ]
+    if throttled:
+        yield f"the GPU was throttled ({', '.join(throttled)}): cool it, or wait"
     if conditions.gpu_others:
         were = "other process was" if conditions.gpu_others == 1 else "other processes were"
         yield f"{conditions.gpu_others} {were} on the GPU: stop them, or wait"
     if conditions.neighbours:
         ran = "run was" if conditions.neighbours == 1 else "runs were"
         yield (
-            f"{conditions.neighbours} other {ran} at work on this host: `bench run "
+            f"{conditions.neighbours} other {ran} active on this host: `bench run "
             "--exclusive-timing` trains it again alone"
         )
     others_pct, waited_pct = conditions.cpu_others_pct or 0.0, conditions.cpu_waited_pct
@@ -124,4 +117,4 @@ def disturbed(conditions: Conditions) -> Iterator[str]:
     elif others_pct > OTHERS_PCT and (conditions.cpu_idle_pct or 0.0) < IDLE_PCT:
         yield f"other processes used {others_pct:.0f} % of the CPU, which had no core to spare"
     if (conditions.cpu_stolen_pct or 0.0) > STOLEN_PCT:
-        yield f"other guests of the host took {conditions.cpu_stolen_pct:.0f} % of the CPU"
+        yield f"the virtual machine's host gave {conditions.cpu_stolen_pct:.0f} % of the CPU away"

@@ -4,86 +4,93 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bench.recipe import Recipe
 
-EVERY = 5  # steps between two updates of an average
+UPDATE_EVERY = 5  # steps
 
 
 class WeightAverage:
-    """A running average of all weights and statistics of a net.
+    """An exponential moving average of all weights and statistics of a net.
 
-    "ema" keeps it beside the net and evaluates it. "lookahead" sets the net back to it at each
-    update, with a decay that grows with the third power of the progress, as hlb-CIFAR10 and
-    cifar10-airbench do.
+    "ema" is kept beside the net and evaluated. "lookahead" sets the net back to the average at each
+    update, with a decay that grows with the cube of the progress, as in hlb-CIFAR10 and
+    cifar10-airbench.
+
+    torch's `AveragedModel` keeps the average in a second net. A compiled net and a captured graph
+    are bound to their tensors, so here the values are swapped in place instead.
 
     Args:
-        net: Its floating tensors are averaged; they must stay the same tensors.
-        recipe: Which average, and its decay.
-        steps: Of the whole run.
+        net: Its floating-point tensors are averaged; they must stay the same tensors.
+        recipe: Kind of average, and its decay.
+        steps: Length of the whole run.
     """
 
     def __init__(self, net: nn.Module, recipe: Recipe, steps: int) -> None:
-        self._own = [value for value in net.state_dict().values() if value.is_floating_point()]
-        self._average = [value.clone() for value in self._own]
+        self._weights = [value for value in net.state_dict().values() if value.is_floating_point()]
+        self._average = [value.clone() for value in self._weights]
         self._looks_ahead = recipe.average == "lookahead"
-        self._decay = recipe.average_decay**EVERY
+        self._decay = recipe.average_decay**UPDATE_EVERY
         self._steps = steps
-        self._done = 0
+        self._step = 0
         self._swapped = False
 
     @torch.no_grad()
     def update(self) -> None:
-        """Counts a step; now and then moves the average."""
-        self._done += 1
-        if self._done % EVERY:
+        """Counts a step; every few steps, moves the average."""
+        self._step += 1
+        if self._step % UPDATE_EVERY:
             return
         decay = self._decay
         if self._looks_ahead:
-            decay *= (self._done / self._steps) ** 3
-        torch._foreach_lerp_(self._average, self._own, 1.0 - decay)
+            decay *= min(self._step / self._steps, 1.0) ** 3
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(self._average, self._weights, None)
         if self._looks_ahead:
-            torch._foreach_copy_(self._own, self._average)
+            torch._foreach_copy_(self._weights, self._average)
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Puts into the net what is to be evaluated."""
+    def begin_evaluation(self) -> None:
+        """Puts the weights that are to be evaluated into the net."""
         if not self._looks_ahead:
             self._swap()
-        elif self._done >= self._steps:
-            torch._foreach_copy_(self._own, self._average)
+        elif self._step >= self._steps:
+            torch._foreach_copy_(self._weights, self._average)
 
-    def resume(self) -> None:
-        """Puts back what is trained."""
+    def begin_training(self) -> None:
+        """Puts the weights that are trained back into the net."""
         if self._swapped:
             self._swap()
 
     @torch.no_grad()
     def _swap(self) -> None:
-        kept = [value.clone() for value in self._own]
-        torch._foreach_copy_(self._own, self._average)
-        torch._foreach_copy_(self._average, kept)
+        weights = [value.clone() for value in self._weights]
+        torch._foreach_copy_(self._weights, self._average)
+        torch._foreach_copy_(self._average, weights)
         self._swapped = not self._swapped
 
 
 @torch.no_grad()
-def refresh_statistics(net: nn.Module, images: Iterable[Tensor]) -> None:
-    """Sets the running statistics of batch norms to those of `images` under the present weights.
+def refresh_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Sets the batch norms' running statistics to their mean over `batches`.
+
+    As torch's `update_bn`, which on a GPU makes the host wait at each batch norm: it reads the
+    counter of batches from the device. This runs while the training clock does.
 
     Args:
-        net: In training mode and not compiled, as it would be compiled anew; what else than batch
-            norms draws or counts in it does so.
-        images: Batches (B, C, H, W); all weigh alike.
+        net: In training mode and not compiled, as it would be compiled anew.
+        batches: Images (B, C, H, W); all batches weigh the same.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     if not norms:
         return
     try:
-        for number, batch_BCHW in enumerate(images, start=1):
+        for number, x_BCHW in enumerate(batches, start=1):
             for norm in norms:
-                norm.momentum = 1.0 / number  # the plain mean over what it sees
-            net(batch_BCHW)
+                norm.momentum = 1.0 / number
+            net(x_BCHW)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

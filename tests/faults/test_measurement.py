@@ -28,7 +28,7 @@ from bench.training import cuda_graph
 from bench.training.loop import Step
 from bench.training.run import train
 from bench.training.setup import Shared
-from bench.training.timing_checks import disturbed
+from bench.training.timing_checks import disturbances
 from pipelines import sources
 from pipelines.base import Batch
 from tests.made import made_record
@@ -114,13 +114,13 @@ def test_other_processes_on_the_cpu(tmp_path: Path) -> None:
     (reason,) = [text for text in record.timing_suspect if text.startswith("other processes used")]
     assert reason in told(record)[0]
     assert (found.neighbours or 0) >= 2 * len(os.sched_getaffinity(0))
-    (reason,) = [text for text in record.timing_suspect if "other runs were at work" in text]
+    (reason,) = [text for text in record.timing_suspect if "other runs were active" in text]
     assert reason in told(record)[0]
 
 
 def test_throttling_and_other_processes_on_the_gpu_reach_the_reader() -> None:
     conditions = Conditions(hot_s=1.5, slowed=("heat",), gpu_others=1)
-    reasons = tuple(disturbed(conditions))
+    reasons = tuple(disturbances(conditions))
     record = made_record(record={"conditions": conditions, "timing_suspect": reasons})
     table, conclusions = told(record)
     assert "the GPU was throttled (for 1.5 s, heat)" in table

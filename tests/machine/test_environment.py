@@ -87,6 +87,18 @@ def test_changed_code_is_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert environment.code_version()["dirty"] is True
 
 
+@pytest.mark.parametrize("status", ["sys.exit(1)", "signal.pause()"], ids=["fails", "hangs"])
+def test_whether_code_is_dirty_is_unknown_where_git_cannot_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str
+) -> None:
+    script = f"import signal\nif 'status' in sys.argv: {status}\nprint('0123abc')"
+    pretend(monkeypatch, tmp_path, "git", script)
+    run = environment.run_briefly
+    monkeypatch.setattr(environment, "run_briefly", lambda command: run(command, timeout_s=0.5))
+    monkeypatch.setattr(environment, "run_command", lambda command: run(command).text)
+    assert environment.code_version() == {"commit": "0123abc", "dirty": None}
+
+
 def test_a_host_is_told_from_others_without_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     mark = environment.host_mark()
     assert mark == environment.host_mark() == environment.describe("cpu")["host"]

@@ -1,7 +1,8 @@
-"""Peak memory over one run, on the host by what the kernel says."""
+"""Peak memory of one run, on the host and on a GPU."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from bench.machine import monitor
 from bench.record import Memory
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -43,3 +44,58 @@ def test_peaks_are_read_in_kibibytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert monitor.peaks(CPU).host_gib == 1.0
     monkeypatch.setattr(Path, "read_text", lambda path: "Name: x\n")
     assert monitor.peaks(CPU).host_gib is None
+
+
+class MadeAllocator:
+    """Answers as torch's allocator, in GiB; blocks that were freed stay reserved."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.allocated = self.peak = self.reserved = 0
+        for name, answer in {
+            "memory_allocated": lambda device: self.allocated * monitor.GIB,
+            "max_memory_allocated": lambda device: self.peak * monitor.GIB,
+            "mem_get_info": lambda device: ((80 - self.reserved) * monitor.GIB, 80 * monitor.GIB),
+            "reset_peak_memory_stats": self._reset,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, answer)
+
+    def _reset(self, device: Any) -> None:
+        self.peak = self.allocated
+
+    def allocate(self, gib: int) -> None:
+        self.allocated += gib
+        self.peak = max(self.peak, self.allocated)
+        self.reserved = max(self.reserved, self.allocated)
+
+
+def test_a_runs_peak_on_a_gpu_leaves_out_what_is_excluded(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocator = MadeAllocator(monkeypatch)
+    memory = monitor.PeakMemory(GPU)
+    allocator.allocate(3)  # the net
+    with memory.excluded():  # a second optimizer and its graphs: 7 GiB, of which 5 stay
+        allocator.allocate(7)
+        allocator.allocate(-2)
+    allocator.allocate(4)  # the run's optimizer
+    assert memory.peaks().device_gib == 12 - 5
+    with memory.excluded():
+        allocator.allocate(9)
+        allocator.allocate(-9)
+    assert memory.peaks().torch_gib == 7
+
+
+def test_a_peak_before_an_excluded_block_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocator = MadeAllocator(monkeypatch)
+    memory = monitor.PeakMemory(GPU)
+    allocator.allocate(6)
+    allocator.allocate(-5)
+    with memory.excluded():
+        allocator.allocate(1)
+    allocator.allocate(2)
+    assert memory.peaks().torch_gib == 6
+
+
+def test_on_a_cpu_nothing_is_excluded() -> None:
+    memory = monitor.PeakMemory(CPU)
+    with memory.excluded():
+        pass
+    assert memory.peaks().torch_gib is None

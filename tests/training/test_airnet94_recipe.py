@@ -82,7 +82,7 @@ def test_the_same_gradients_move_the_weights_alike_through_a_whole_run(plain: Pl
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         rates.step()
-        freezing.count()
+        freezing.step()
         plain.update(done)
     for ours, theirs, first in zip(net.parameters(), in_our_order(plain.net), before, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)

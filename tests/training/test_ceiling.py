@@ -1,5 +1,7 @@
-"""The ceiling: when it is looked at, and that a run goes on as if nobody had looked."""
+"""The ceiling: when it is measured, and that it changes nothing of the run around it."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,11 @@ import torch
 
 from bench import optimizers
 from bench.cell import Cell
+from bench.machine.monitor import PeakMemory
 from bench.record import Point
 from bench.training import ceiling
+from bench.training import run as running
+from tests.tape import capture
 from tests.training.test_run import CELL, outcome, run
 
 SMALL = replace(CELL, pipeline="native[eager]", train_images=200)
@@ -19,8 +24,8 @@ SMALL = replace(CELL, pipeline="native[eager]", train_images=200)
 @pytest.mark.parametrize(
     ("epochs", "times"), [(1, set()), (2, {1}), (3, {1, 2}), (6, {2, 4}), (200, {66, 133})]
 )
-def test_it_is_looked_at_evenly(epochs: int, times: set[int]) -> None:
-    assert ceiling.times_within(epochs) == times
+def test_it_is_measured_at_even_distances(epochs: int, times: set[int]) -> None:
+    assert ceiling.epochs_to_measure_after(epochs) == times
     assert all(0 < time < epochs for time in times)
 
 
@@ -39,28 +44,28 @@ def with_recipe(optimizer: str, **changes: Any) -> Cell:
         pytest.param(replace(SMALL, pipeline="kornia"), id="kornia"),
     ],
 )
-def test_a_run_goes_on_as_if_nobody_had_looked(
+def test_a_run_goes_on_as_if_nothing_had_been_measured(
     cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = replace(cell, epochs=3)
-    looked = run(cell, tmp_path / "looked")
-    monkeypatch.setattr(ceiling, "LOOKS_WITHIN", 0)
+    found = run(cell, tmp_path / "measured")
+    monkeypatch.setattr(ceiling, "WITHIN_RUN", 0)
     wanted = run(cell, tmp_path / "not")
-    assert outcome(looked) == outcome(wanted)
-    assert looked.metrics == replace(
+    assert outcome(found) == outcome(wanted)
+    assert found.metrics == replace(
         wanted.metrics,  # type: ignore[type-var]
-        time_to_accuracy_s=looked.metrics.time_to_accuracy_s,  # type: ignore[union-attr]
-        time_to_accuracy_with_compile_s=looked.metrics.time_to_accuracy_with_compile_s,  # type: ignore[union-attr]
+        time_to_accuracy_s=found.metrics.time_to_accuracy_s,  # type: ignore[union-attr]
+        time_to_accuracy_with_compile_s=found.metrics.time_to_accuracy_with_compile_s,  # type: ignore[union-attr]
     )
 
 
-def test_all_looks_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = iter([[1.0, 1.0], [5.0, 5.0], [3.0, 3.0], [4.0, 4.0]])
-    monkeypatch.setattr(ceiling, "cached_step_s", lambda *all, steps: next(looks))
+def test_all_measurements_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps_s = iter([[1.0, 1.0], [5.0, 5.0], [3.0, 3.0], [4.0, 4.0]])
+    monkeypatch.setattr(ceiling, "cached_step_s", lambda *all, steps: next(steps_s))
     record = run(replace(SMALL, epochs=3), tmp_path)
     assert record.throughput is not None
     assert record.throughput.ceiling == SMALL.batch_size / 3.5
-    assert next(looks, None) is None
+    assert next(steps_s, None) is None
 
 
 def test_the_stall_is_the_share_that_the_ceiling_would_not_have_needed() -> None:
@@ -95,3 +100,34 @@ def test_random_numbers_and_weights_are_put_back_after_an_error_too() -> None:
         fail()
     assert torch.rand(1) == wanted
     assert torch.equal(Parts.net.module.weight, weights)
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_what_the_ceiling_allocates_is_not_the_runs(
+    captured: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    excluded = [False]
+    seen: list[bool] = []
+
+    class Watched(PeakMemory):
+        @contextmanager
+        def excluded(self) -> Iterator[None]:
+            excluded[0] = True
+            yield
+            excluded[0] = False
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            seen.append(excluded[0])
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(running, "PeakMemory", Watched)
+    for name in ("fresh_step", "cached_step_s", "try_to_capture"):
+        monkeypatch.setattr(ceiling, name, watched(getattr(ceiling, name)))
+    if captured:
+        monkeypatch.setattr(ceiling, "capture_for", lambda draft, parts: capture)
+    run(replace(SMALL, epochs=3), tmp_path)
+    assert len(seen) == 6 if captured else 8
+    assert all(seen)

@@ -1,8 +1,4 @@
-"""Replayed steps are the launched ones: with every optimizer that says so, bit for bit.
-
-On a CPU a tape stands in for the CUDA graph (`tests/tape.py`).
-
-Whole runs whose steps are replayed, and what is said where they cannot be.
+"""Replayed steps train as launched ones, for single steps and for whole runs.
 
 On a CPU a tape stands in for CUDA graphs (`tests/tape.py`).
 """
@@ -25,7 +21,7 @@ from bench.job import Job, RecordBuilder
 from bench.record import GRAPH
 from bench.store.codec import decode, encode
 from bench.training import ceiling, cuda_graph
-from bench.training.cuda_graph import Replayed, generators_left_free, replayed
+from bench.training.cuda_graph import CapturedStep, capture_step, generators_released
 from bench.training.loop import Step, train_epoch
 from bench.training.setup import Parts, Shared, prepare
 from pipelines import sources
@@ -58,13 +54,13 @@ def remembered(net: nn.Module) -> Callable[[], None]:
     return restore
 
 
-def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> Replayed:
+def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> CapturedStep:
     cursor = pipeline.cursor()
     if cursor is not None:
         cursor.begin(99)
     images_BCHW, labels = next(iter(pipeline.epoch(99)))
     source = cursor or (images_BCHW.clone(), labels.clone())
-    return replayed(step, source, capture, remembered(net), step.states)
+    return capture_step(step, source, capture, remembered(net), step.freeze_states)
 
 
 def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -138,7 +134,9 @@ def test_what_a_net_drops_is_drawn_anew_at_each_replay() -> None:
         net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 10))
         step = made_step(net, "sgd", steps=STEPS)
         images_BCHW, labels = next(iter(pipeline.epoch(0)))
-        replay = replayed(step, (images_BCHW, labels), capture, remembered(net), step.states)
+        replay = capture_step(
+            step, (images_BCHW, labels), capture, remembered(net), step.freeze_states
+        )
         sums = []
         for group in step.optimizer.param_groups:
             group["lr"].zero_()
@@ -196,10 +194,10 @@ def test_generators_of_a_capture_that_fails_are_freed_by_one_that_holds_nothing(
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Nothing)
     monkeypatch.setattr(torch.cuda, "graph", graph)
     draws, stream = torch.Generator(), SimpleNamespace(device="cpu")
-    with generators_left_free([draws], stream):  # type: ignore[arg-type]
+    with generators_released([draws], stream):  # type: ignore[arg-type]
         pass
     assert not done
-    with pytest.raises(ValueError, match="first"), generators_left_free([draws], stream):  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="first"), generators_released([draws], stream):  # type: ignore[arg-type]
         raise ValueError("the first error")
     assert done == [draws, stream, "ended"]
 
@@ -229,7 +227,8 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     [
         (replace(CELL, pipeline="native[eager]"), [0, 1]),
         (replace(CELL, pipeline="kornia", optimizer="adamw"), [0, 0]),
-        (DEEP, [0, 1, 1]),  # the ceiling's, then one for each state of what is frozen
+        # the ceiling's, then one for each freeze state
+        pytest.param(DEEP, [0, 1, 1], marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_is_replayed_is_the_run_that_is_launched(

@@ -82,6 +82,7 @@ def test_a_group_that_is_frozen_early_has_a_schedule_of_its_own() -> None:
         assert factor(round(80 * share * recipe.warmup)) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_frozen_state_is_compiled_once_and_so_is_its_evaluation() -> None:
     net = make_net("airnet94")
     compiled = torch.compile(net, dynamic=False, backend="aot_eager")

@@ -18,7 +18,7 @@ from bench.training.profiler import (
     keep_profile,
     profile_steps,
     trace_name,
-    traces_told,
+    traces_summary,
 )
 from pipelines.augmentations import Augmentation
 from pipelines.base import Batch, Pipeline, Request, Semantics
@@ -96,7 +96,7 @@ def test_trace_and_table_lie_beside_each_other(
     assert json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     table = (tmp_path / "profiles" / f"{run.id}.txt").read_text()
     assert table.startswith(f"{run.name}: {STEPS} training steps of 4 images\n")
-    told = traces_told(tmp_path, [run])
+    told = traces_summary(tmp_path, [run])
     assert told.startswith("traces of 1 of 1 runs")
     assert "logs" not in told
 
@@ -110,8 +110,8 @@ def test_a_profile_that_fails_is_told_and_costs_no_run(
     assert "no profile" in told.out
     assert "no more images" in told.err
     assert not (tmp_path / trace_name(run.id)).exists()
-    assert "the logs of the others say why" in traces_told(tmp_path, [run])
+    assert "the logs of the others say why" in traces_summary(tmp_path, [run])
 
 
 def test_what_was_done_before_has_no_trace(tmp_path: Path) -> None:
-    assert traces_told(tmp_path, []).startswith("no traces")
+    assert traces_summary(tmp_path, []).startswith("no traces")

@@ -1,4 +1,7 @@
-"""One run, in process, on generated images: what it records and that it repeats bit for bit."""
+"""One run on generated images: what it records, and that it repeats bit for bit.
+
+The slow tier compiles nets, pipelines and updates, once for each way that a compilation is charged.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -103,7 +106,10 @@ def test_saved_predictions_give_the_recorded_scores_in_scikit_learn(tmp_path: Pa
     assert record.metrics.macro_f1 == pytest.approx(macro_f1, abs=1e-6)
 
 
-@pytest.mark.parametrize("pipeline", ["kornia", "native[eager]", "torchvision[workers=1]"])
+@pytest.mark.parametrize(
+    "pipeline",
+    ["kornia", "native[eager]", pytest.param("torchvision[workers=1]", marks=pytest.mark.slow)],
+)
 def test_the_same_seed_gives_the_same_curve_alone_or_after_other_cells(
     pipeline: str, tmp_path: Path
 ) -> None:
@@ -161,6 +167,7 @@ def test_the_compiler_is_started_once_before_anything_is_compiled(
     assert compiled[:starts] == ["<lambda>"] * starts
 
 
+@pytest.mark.slow
 def test_a_record_says_whether_its_code_was_compiled_before(tmp_path: Path) -> None:
     cell = replace(CELL, pipeline="native", augmentation="none")
     said = []
@@ -196,6 +203,7 @@ def test_runs_that_share_compiled_code_tell_the_same_of_it(
     assert said == ["partly from cache"] * 2
 
 
+@pytest.mark.slow
 def test_an_update_that_is_compiled_costs_each_of_its_runs_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +242,7 @@ def test_updates_are_compiled_on_a_gpu_where_the_net_is() -> None:
     assert not preparing.compiles_update(replace(of_gpu, device="cpu"), muon)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warmed", [True, False])
 def test_a_net_that_freezes_on_the_way_is_compiled_for_it_before_the_clock_starts(
     warmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Reasons to doubt a run's times: found where they are, and hardly ever where they are not."""
+"""Reasons to doubt a run's times: found where there are some, and rarely where there are none."""
 
 import random
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bench.record import Conditions, Throughput
 from bench.training.timing_checks import (
-    beyond_ceiling,
-    disturbed,
+    above_ceiling,
+    disturbances,
     drift,
     slow_first,
     timing_problems,
@@ -22,7 +22,7 @@ QUIET = Conditions(cpu_others_pct=1.0, cpu_idle_pct=3.0, cpu_stolen_pct=0.0, gpu
 STEADY = Throughput(median=100.0, p5=90.0, p95=110.0, ceiling=105.0, stall_pct=5.0)
 
 
-def told(epochs_s: Sequence[float] = (1.0,) * 8, **parts: object) -> list[str]:
+def problems_of(epochs_s: Sequence[float] = (1.0,) * 8, **parts: object) -> list[str]:
     curve = [
         replace(point, step_ms=epoch_s)
         for point, epoch_s in zip(made_curve(len(epochs_s), 100, 0.7), epochs_s, strict=True)
@@ -34,25 +34,25 @@ def told(epochs_s: Sequence[float] = (1.0,) * 8, **parts: object) -> list[str]:
 
 
 def test_a_quiet_run_is_not_doubted() -> None:
-    assert told() == []
-    assert told(throughput=None, conditions=Conditions()) == []
+    assert problems_of() == []
+    assert problems_of(throughput=None, conditions=Conditions()) == []
 
 
 def test_graphs_compiled_inside_the_clock() -> None:
-    assert told(recompiled=1) == ["1 graph compiled inside the clock"]
-    assert told(recompiled=2) == ["2 graphs compiled inside the clock"]
+    assert problems_of(recompiled=1) == ["1 graph compiled inside the clock"]
+    assert problems_of(recompiled=2) == ["2 graphs compiled inside the clock"]
 
 
 @pytest.mark.parametrize(("stall_pct", "suspect"), [(-40.0, True), (-5.0, False), (30.0, False)])
 def test_training_beyond_its_ceiling(stall_pct: float, suspect: bool) -> None:
     found = replace(STEADY, stall_pct=stall_pct)
-    assert bool(beyond_ceiling(found)) == suspect
-    assert bool(told(throughput=found)) == suspect
-    assert not beyond_ceiling(replace(found, stall_pct=None))
+    assert bool(above_ceiling(found)) == suspect
+    assert bool(problems_of(throughput=found)) == suspect
+    assert not above_ceiling(replace(found, stall_pct=None))
 
 
 def test_a_slow_first_epoch() -> None:
-    (text,) = told([1.8, *[1.0, 1.02, 0.99] * 2])
+    (text,) = problems_of([1.8, *[1.0, 1.02, 0.99] * 2])
     assert text == (
         "the first epoch took 1.8 times as long as the others: something was still warming up"
     )
@@ -64,9 +64,9 @@ def test_a_slow_first_epoch() -> None:
 
 
 def test_epochs_that_become_longer_or_shorter() -> None:
-    (text,) = told([1.0, *[1.0 + 0.02 * epoch for epoch in range(8)]])
+    (text,) = problems_of([1.0, *[1.0 + 0.02 * epoch for epoch in range(8)]])
     assert text.startswith("epochs became 14 % longer from the second to the last")
-    (text,) = told([1.0, *[1.0 - 0.02 * epoch for epoch in range(8)]])
+    (text,) = problems_of([1.0, *[1.0 - 0.02 * epoch for epoch in range(8)]])
     assert text.startswith("epochs became 14 % shorter")
     assert drift([1.0 + 0.005 * epoch for epoch in range(9)]) == [], "less than 5 %"
     assert drift([1.0, 1.0, 1.3, 1.0, 1.0, 1.0, 1.0, 1.4]) == [], "single slow epochs are no trend"
@@ -74,7 +74,7 @@ def test_epochs_that_become_longer_or_shorter() -> None:
 
 
 def test_a_net_that_freezes_on_the_way_is_allowed_to_grow_quicker() -> None:
-    assert told([3.0, *[1.0 - 0.05 * epoch for epoch in range(8)]], steady=False) == []
+    assert problems_of([3.0, *[1.0 - 0.05 * epoch for epoch in range(8)]], steady=False) == []
 
 
 def test_noise_alone_is_seldom_called_a_trend() -> None:
@@ -102,9 +102,9 @@ def test_any_times_can_be_judged(epochs: list[float]) -> None:
         ({"gpu_others": 1}, "1 other process was on the GPU: stop them, or wait"),
         ({"gpu_others": 2}, "2 other processes were on the GPU: stop them, or wait"),
         ({"neighbours": 0}, ""),
-        ({"neighbours": 1}, "1 other run was at work on this host: `bench run --exclusive-timing` "
+        ({"neighbours": 1}, "1 other run was active on this host: `bench run --exclusive-timing` "
          "trains it again alone"),
-        ({"neighbours": 7}, "7 other runs were at work on this host: `bench run "
+        ({"neighbours": 7}, "7 other runs were active on this host: `bench run "
          "--exclusive-timing` trains it again alone"),
         ({"cpu_others_pct": 30.0, "cpu_idle_pct": 1.0},
          "other processes used 30 % of the CPU, which had no core to spare"),
@@ -113,11 +113,11 @@ def test_any_times_can_be_judged(epochs: list[float]) -> None:
         ({"cpu_others_pct": 1.0, "cpu_waited_pct": 40.0}, ""),
         ({"cpu_others_pct": 45.0, "cpu_waited_pct": 12.0},
          "other processes used 45 % of the CPU, and the run waited for a core in 12 % of its time"),
-        ({"cpu_stolen_pct": 8.0}, "other guests of the host took 8 % of the CPU"),
+        ({"cpu_stolen_pct": 8.0}, "the virtual machine's host gave 8 % of the CPU away"),
         ({"cpu_others_pct": None, "cpu_idle_pct": None, "cpu_stolen_pct": None}, ""),
     ],
 )  # fmt: skip
 def test_what_the_machine_did_meanwhile(changes: dict[str, object], text: str) -> None:
     found = replace(QUIET, **changes)  # type: ignore[arg-type]
-    assert list(disturbed(found)) == ([text] if text else [])
-    assert told(conditions=found) == ([text] if text else [])
+    assert list(disturbances(found)) == ([text] if text else [])
+    assert problems_of(conditions=found) == ([text] if text else [])

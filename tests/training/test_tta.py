@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from bench.cell import EVAL_VIEWS
-from bench.training.tta import averaged, views, weights
+from bench.training.tta import WEIGHTS, averaged_logits, views
 
 
 @pytest.mark.parametrize("count", EVAL_VIEWS)
 def test_each_view_has_a_weight(count: int) -> None:
     images = torch.randn(2, 3, 8, 8)
-    assert len(views(images, count)) == len(weights(count)) == count
-    assert sum(weights(count)) == 1.0
+    assert len(views(images, count)) == len(WEIGHTS[count]) == count
+    assert sum(WEIGHTS[count]) == 1.0
     assert torch.equal(views(images, count)[0], images)
 
 
@@ -34,9 +34,9 @@ def test_logits_are_averaged_and_the_plain_ones_kept(memory_format: torch.memory
         assert x_BCHW.is_contiguous(memory_format=memory_format)
         return (x_BCHW * position).mean(dim=(2, 3)).to(torch.bfloat16)
 
-    total, plain = averaged(forward, images, 2)
+    total, plain = averaged_logits(forward, images, 2)
     assert total.dtype == plain.dtype == torch.float32
     torch.testing.assert_close(plain, forward(images).float())
     mirrored = forward(images.flip(3).contiguous(memory_format=memory_format))
     torch.testing.assert_close(total, (plain + mirrored.float()) / 2)
-    assert torch.equal(*averaged(forward, images, 1))
+    assert torch.equal(*averaged_logits(forward, images, 1))

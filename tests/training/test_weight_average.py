@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bench.recipe import Recipe
-from bench.training.weight_average import EVERY, WeightAverage, refresh_statistics
+from bench.training.weight_average import UPDATE_EVERY, WeightAverage, refresh_statistics
 
 
 def net() -> nn.Sequential:
@@ -28,40 +28,40 @@ def test_an_ema_is_evaluated_and_training_goes_on_from_the_weights() -> None:
     set_all(module, 0.0)
     average = WeightAverage(module, Recipe(lr=1, average="ema", average_decay=0.9), steps=100)
     expected = 0.0
-    for step in range(1, 3 * EVERY + 1):
+    for step in range(1, 3 * UPDATE_EVERY + 1):
         set_all(module, float(step))
         average.update()
-        if step % EVERY == 0:
-            expected = 0.9**EVERY * expected + (1 - 0.9**EVERY) * step
-    average.settle()
+        if step % UPDATE_EVERY == 0:
+            expected = 0.9**UPDATE_EVERY * expected + (1 - 0.9**UPDATE_EVERY) * step
+    average.begin_evaluation()
     assert weight(module) == pytest.approx(expected)
     assert float(module[1].running_mean[0]) == pytest.approx(expected)
-    average.resume()
-    assert weight(module) == 3 * EVERY
-    average.resume()  # twice is safe
-    assert weight(module) == 3 * EVERY
+    average.begin_training()
+    assert weight(module) == 3 * UPDATE_EVERY
+    average.begin_training()  # twice is safe
+    assert weight(module) == 3 * UPDATE_EVERY
 
 
 def test_lookahead_sets_the_weights_back_and_ends_at_the_average() -> None:
     module = net()
     set_all(module, 1.0)
-    steps = 2 * EVERY
+    steps = 2 * UPDATE_EVERY
     recipe = Recipe(lr=1, average="lookahead", average_decay=0.95)
     average = WeightAverage(module, recipe, steps=steps)
     set_all(module, 2.0)
-    for _ in range(EVERY):
+    for _ in range(UPDATE_EVERY):
         average.update()
-    decay = 0.95**EVERY * 0.5**3
+    decay = 0.95**UPDATE_EVERY * 0.5**3
     first = decay * 1.0 + (1 - decay) * 2.0
     assert weight(module) == pytest.approx(first)
-    average.settle()
+    average.begin_evaluation()
     assert weight(module) == pytest.approx(first)
-    average.resume()
+    average.begin_training()
     set_all(module, 4.0)
-    for _ in range(EVERY):
+    for _ in range(UPDATE_EVERY):
         average.update()
-    decay = 0.95**EVERY
-    average.settle()
+    decay = 0.95**UPDATE_EVERY
+    average.begin_evaluation()
     assert weight(module) == pytest.approx(decay * first + (1 - decay) * 4.0)
 
 
