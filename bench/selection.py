@@ -1,17 +1,20 @@
-"""The language of -k: words that a cell's name contains, joined by and, or, not and brackets."""
+"""What is taken of a grid: cells whose name matches `-k`, and the runs of one shard."""
 
 import difflib
+import hashlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from bench.cell import Cell
+from bench.cell import Cell, Run
 from bench.errors import UsageError
 
-DEEPEST = 50  # brackets and nots within each other
-_TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
-
 OPERATORS = ("and", "or", "not")
-Test = Callable[[str], bool]
+MAX_DEPTH = 50  # of brackets and nots inside each other
+MAX_SHARDS = 10_000
+_TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
+_SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
+_Test = Callable[[str], bool]
 
 
 def select(
@@ -21,12 +24,12 @@ def select(
     *,
     option: str = "-k",
 ) -> list[Cell]:
-    """The cells whose name matches `expression`; all of them for an empty one.
+    """The cells whose name matches `expression`; all of them if it is empty.
 
     Args:
         cells: To choose from.
-        expression: What -k takes.
-        hint: What to do about a word that no cell has, "" where that is not known.
+        expression: Parts of names, joined by and, or, not and brackets.
+        hint: What to do about a word that no cell has; "" if that is not known.
         option: The command-line option that messages name.
 
     Raises:
@@ -35,15 +38,15 @@ def select(
     if not expression.strip():
         return list(cells)
     names = [cell.name for cell in cells]
-    test = _Parser(expression, names, hint, option).parse()
-    chosen = [cell for cell in cells if test(cell.name)]
+    matches = _Parser(expression, names, hint, option).parse()
+    chosen = [cell for cell in cells if matches(cell.name)]
     if not chosen:
         raise UsageError(f"{option} {expression!r} matches none of the {len(cells)} cells")
     return chosen
 
 
 class _Parser:
-    """Recursive descent: or, then and, then not, then a bracket or a word."""
+    """Recursive descent: or, and, not, then a bracket or a word."""
 
     def __init__(
         self, expression: str, names: Sequence[str], hint: Callable[[str], str], option: str
@@ -55,58 +58,58 @@ class _Parser:
         self._tokens = _TOKEN.findall(expression)
         self._depth = 0
 
-    def parse(self) -> Test:
-        test = self._either()
+    def parse(self) -> _Test:
+        test = self._or()
         if self._tokens:
             near = difflib.get_close_matches(self._tokens[0], OPERATORS, n=1, cutoff=0.5)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise self._malformed(f"unexpected {self._tokens[0]!r}{hint}")
         return test
 
-    def _either(self) -> Test:
-        tests = [self._both()]
+    def _or(self) -> _Test:
+        tests = [self._and()]
         while self._take("or"):
-            tests.append(self._both())
+            tests.append(self._and())
         return lambda name: any(test(name) for test in tests)
 
-    def _both(self) -> Test:
-        tests = [self._one()]
+    def _and(self) -> _Test:
+        tests = [self._not()]
         while self._take("and"):
-            tests.append(self._one())
+            tests.append(self._not())
         return lambda name: all(test(name) for test in tests)
 
-    def _one(self) -> Test:
+    def _not(self) -> _Test:
         self._depth += 1
-        if self._depth > DEEPEST:
-            raise self._malformed(f"it is nested more than {DEEPEST} deep")
-        test = self._unnested()
+        if self._depth > MAX_DEPTH:
+            raise self._malformed(f"it is nested more than {MAX_DEPTH} deep")
+        if self._take("not"):
+            negated = self._not()
+            test: _Test = lambda name: not negated(name)  # noqa: E731
+        else:
+            test = self._bracket_or_word()
         self._depth -= 1
         return test
 
-    def _unnested(self) -> Test:
-        if self._take("not"):
-            negated = self._one()
-            return lambda name: not negated(name)
+    def _bracket_or_word(self) -> _Test:
         if self._take("("):
-            inner = self._either()
+            test = self._or()
             if not self._take(")"):
                 raise self._malformed("a bracket is not closed")
-            return inner
+            return test
         if not self._tokens or self._tokens[0] in ("and", "or", ")"):
             raise self._malformed("a word is missing")
-        return self._word(self._tokens.pop(0))
-
-    def _word(self, word: str) -> Test:
+        word = self._tokens.pop(0)
         if not any(word in name for name in self._names):
-            known = sorted({part for name in self._names for part in name.split("/")})
-            near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            if said := self._hint(word):
-                hint = f"{said}; "
-            raise UsageError(
-                f"{self._option}: no cell has {word!r}: {hint}words are {', '.join(known)}"
-            )
+            raise UsageError(f"{self._option}: no cell has {word!r}: {self._advice(word)}")
         return lambda name: word in name
+
+    def _advice(self, word: str) -> str:
+        known = sorted({part for name in self._names for part in name.split("/")})
+        near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+        advice = f"did you mean {' or '.join(near)}? " if near else ""
+        if hint := self._hint(word):
+            advice = f"{hint}; "
+        return f"{advice}words are {', '.join(known)}"
 
     def _take(self, token: str) -> bool:
         if self._tokens and self._tokens[0] == token:
@@ -114,8 +117,62 @@ class _Parser:
             return True
         return False
 
-    def _malformed(self, what: str) -> UsageError:
+    def _malformed(self, problem: str) -> UsageError:
         return UsageError(
-            f"{self._option} {self._expression!r} is malformed: {what}; "
+            f"{self._option} {self._expression!r} is malformed: {problem}; "
             "write words joined by and, or, not and brackets"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Part `number`, counted from 1, of a grid that is divided into `of` parts.
+
+    Hosts that share nothing each compute their part from the runs alone. The runs are sorted by
+    the hash of the compiled model they share, then by cell and seed, and cut into equal lengths:
+
+    - every run is in exactly one shard, and sizes differ by one run at most;
+    - M models in N shards are compiled at most M + N - 1 times, once more for each cut;
+    - a run that is added moves at most one run over each cut; seeds that are added to all cells
+      move runs of at most one cell over each cut.
+
+    Shards are equal in runs, not in seconds.
+    """
+
+    number: int = 1
+    of: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def part(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs of the shard, in the order of the grid."""
+        if self.of == 1:
+            return list(runs)
+        order = sorted(range(len(runs)), key=[_sort_key(run) for run in runs].__getitem__)
+        first, end = (len(runs) * cut // self.of for cut in (self.number - 1, self.number))
+        return [runs[index] for index in sorted(order[first:end])]
+
+
+def parse_shard(text: str | None) -> Shard:
+    """The shard that "3/8" names; the whole grid for None.
+
+    Raises:
+        UsageError: The text is malformed, or there is no such shard.
+    """
+    if text is None:
+        return Shard()
+    match = _SHARD.fullmatch(text)
+    if match is None:
+        raise UsageError(f"--shard takes K/N, as in 3/8 for the third of eight, got {text!r:.40}")
+    shard = Shard(number=int(match[1]), of=int(match[2]))
+    if not 1 <= shard.of <= MAX_SHARDS:
+        raise UsageError(f"--shard {text}: a grid has 1 to {MAX_SHARDS:,} shards")
+    if not 1 <= shard.number <= shard.of:
+        raise UsageError(f"--shard {text}: shards are counted from 1 to {shard.of}")
+    return shard
+
+
+def _sort_key(run: Run) -> tuple[str, str, int]:
+    model = hashlib.sha256("\0".join(run.worker_key).encode()).hexdigest()
+    return model, replace(run, seed=0).id, run.seed

@@ -146,7 +146,10 @@ import sys
 from pathlib import Path
 
 from bench.cell import Run
+from bench.grid.options import RunOptions
 from bench.grid.overrides import apply, parse
+from bench.grid.plan import choose_cells, choose_config
+from bench.machine.environment import Probe
 from bench.report import show
 from bench.report.compare.matching import HARD
 from bench.report.figures.comparison import comparisons
@@ -180,18 +183,33 @@ for key_of in (setting_key, lambda key: matching_key(key, "architecture")):
 assert run_log.values(clipped.cell)["clip"] == 0.5
 assert cell_data((clipped,), Path("results"))["settings"]["clip"] == "0.5"
 assert apply([plain.cell], parse(["clip=0.5"])) == [clipped.cell]
+options = RunOptions(grid="smoke", clip=0.5)
+config = choose_config(options, Probe(), "cpu")
+assert {cell.clip for cell in choose_cells(options, config)} == {0.5}
 """
 
 
-def test_all_that_lists_fields_follows_a_new_one(tmp_path: Path) -> None:
+NEW_FIELD = {
+    "bench/cell.py": {
+        "    recipe: Recipe | None = None\n": "    clip: float = 0.0\n",
+        "FIELDS: dict[str, FieldInfo] = {\n": """    "clip": FieldInfo(
+        role="condition", label="clip {:g}", title=9, quiet=True, settable=float, option="clip"
+    ),
+""",
+    },
+    "bench/grid/options.py": {"    epochs: int | None = None\n": "    clip: float | None = None\n"},
+}
+
+
+def test_everything_that_lists_fields_follows_a_new_one(tmp_path: Path) -> None:
+    """A field, its line in the table and an attribute of the options are all that is added."""
     copy = checkout.make(tmp_path, {})
-    module = copy / "bench" / "cell.py"
-    last = "    recipe: Recipe | None = None\n"
-    info = 'FieldInfo(role="condition", label="clip {:g}", title=9, quiet=True, settable=float)'
-    text = module.read_text().replace(last, f"{last}    clip: float = 0.0\n")
-    first = "FIELDS: dict[str, FieldInfo] = {\n"
-    text = text.replace(first, f'{first}    "clip": {info},\n')
-    module.write_text(text)
+    for name, lines in NEW_FIELD.items():
+        text = (copy / name).read_text()
+        for line, added in lines.items():
+            assert text.count(line) == 1
+            text = text.replace(line, line + added)
+        (copy / name).write_text(text)
     done = subprocess.run(
         [sys.executable, "-c", FOLLOWS, made_run().id, str(REFERENCE[0])],
         env={"PYTHONPATH": f"{copy}:{checkout.ROOT}"},

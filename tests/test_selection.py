@@ -1,12 +1,19 @@
-"""-k: the words select, typos are told, malformed expressions are refused."""
+"""-k selects, reports typos and refuses malformed expressions; shards divide a grid evenly."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.cell import Cell
+from bench.cell import Cell, Run
 from bench.errors import UsageError
-from bench.selection import select
+from bench.selection import Shard, parse_shard, select
+from tests.checkout import ROOT
+from tests.made import made_run
 
 
 def cell(architecture: str, optimizer: str) -> Cell:
@@ -67,3 +74,138 @@ def test_any_text_selects_or_is_refused(expression: str) -> None:
     except UsageError:
         return
     assert set(chosen) <= set(CELLS)
+
+
+QUICK = settings(max_examples=40, deadline=None, database=None)
+# Cells of each net: how many policies it is trained with.
+NETS = st.lists(st.integers(1, 6), min_size=1, max_size=6)
+SEEDS, SHARDS = st.integers(1, 3), st.integers(1, 12)
+
+
+def runs_of(nets: list[int], seeds: int) -> list[Run]:
+    """A grid: nets that are compiled, each with so many policies, and so many seeds."""
+    return [
+        made_run(seed, architecture=f"net{net}", augmentation=f"policy{policy}", compile=True)
+        for net, policies in enumerate(nets)
+        for seed in range(seeds)
+        for policy in range(policies)
+    ]
+
+
+def parts(runs: list[Run], of: int) -> list[list[Run]]:
+    return [Shard(number=number, of=of).part(runs) for number in range(1, of + 1)]
+
+
+def homes(runs: list[Run], of: int) -> dict[str, int]:
+    """In which shard each run is."""
+    return {run.id: number for number, found in enumerate(parts(runs, of)) for run in found}
+
+
+@QUICK
+@given(nets=NETS, seeds=SEEDS, of=SHARDS)
+def test_shards_are_disjoint_whole_and_equal_and_keep_the_order(
+    nets: list[int], seeds: int, of: int
+) -> None:
+    runs = runs_of(nets, seeds)
+    found = parts(runs, of)
+    assert Counter(run.id for one in found for run in one) == Counter(run.id for run in runs)
+    sizes = [len(one) for one in found]
+    assert max(sizes) - min(sizes) <= 1
+    for one in found:
+        assert one == [run for run in runs if run in one]
+
+
+@QUICK
+@given(nets=NETS, seeds=SEEDS, of=SHARDS)
+def test_a_net_is_compiled_in_few_shards(nets: list[int], seeds: int, of: int) -> None:
+    found = parts(runs_of(nets, seeds), of)
+    compiled = sum(len({run.cell.model_key for run in one}) for one in found)
+    assert compiled <= len(nets) + of - 1
+
+
+@QUICK
+@given(nets=NETS, seeds=SEEDS, of=SHARDS, data=st.data())
+def test_a_shard_does_not_depend_on_the_order_in_which_the_grid_names_its_runs(
+    nets: list[int], seeds: int, of: int, data: st.DataObject
+) -> None:
+    runs = runs_of(nets, seeds)
+    assert homes(data.draw(st.permutations(runs)), of) == homes(runs, of)
+
+
+@QUICK
+@given(nets=NETS, seeds=SEEDS, of=SHARDS, policies=st.integers(1, 4))
+def test_runs_that_are_added_move_as_many_over_each_cut_at_most(
+    nets: list[int], seeds: int, of: int, policies: int
+) -> None:
+    before = homes(runs_of(nets, seeds), of)
+    after = homes(runs_of([*nets, policies], seeds), of)
+    for cut in range(1, of):
+        moved = [run for run, home in before.items() if (home < cut) is not (after[run] < cut)]
+        assert len(moved) <= policies * seeds
+
+
+@QUICK
+@given(nets=NETS, seeds=SEEDS, more=st.integers(1, 4), of=SHARDS)
+def test_seeds_that_are_added_move_one_cell_at_most_over_each_cut(
+    nets: list[int], seeds: int, more: int, of: int
+) -> None:
+    runs = runs_of(nets, seeds)
+    before, after = homes(runs, of), homes(runs_of(nets, seeds * more), of)
+    for cut in range(1, of):
+        moved = {run.cell for run in runs if (before[run.id] < cut) is not (after[run.id] < cut)}
+        assert len(moved) <= 1
+
+
+ELSEWHERE = """
+from bench.selection import Shard
+from tests.made import made_run
+runs = [made_run(seed, architecture=f"net{seed}", compile=True) for seed in range(9)]
+print([[run.seed for run in Shard(number=number, of=3).part(runs)] for number in (1, 2, 3)])
+"""
+
+
+def test_shards_are_the_same_in_every_process() -> None:
+    """A host works its part out by itself: Python's own hashes are others in each process."""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", ELSEWHERE],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    (one,) = said
+    assert one.count("[") == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0/8", "--shard 0/8: shards are counted from 1 to 8"),
+        ("9/8", "--shard 9/8: shards are counted from 1 to 8"),
+        ("3/0", "--shard 3/0: a grid has 1 to 10,000 shards"),
+        ("1/10001", "--shard 1/10001: a grid has 1 to 10,000 shards"),
+        ("x", "--shard takes K/N, as in 3/8 for the third of eight, got 'x'"),
+        ("", "got ''"),
+        ("3", "got '3'"),
+        ("-1/8", "got '-1/8'"),
+        ("3/8/9", "got '3/8/9'"),
+        ("٣/8", "got '٣/8'"),
+        ("3/8\n", r"got '3/8\n'"),
+        ("1" * 5000 + "/8", "got '1"),
+    ],
+)
+def test_what_is_no_shard_is_refused_in_one_sentence(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_shard(text)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_the_whole_grid_is_one_shard() -> None:
+    runs = runs_of([2, 1], seeds=2)
+    assert parse_shard(None) == parse_shard("1/1") == Shard()
+    assert parse_shard(None).part(runs) == runs

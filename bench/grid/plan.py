@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from bench.cell import AXES, FIELDS, Cell, Precision, Run, Scale, plugins_of
 from bench.errors import UsageError
-from bench.grid import grids, recipe_files, registry, shards
+from bench.grid import grids, recipe_files, registry
 from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.options import RunOptions
 from bench.grid.overrides import apply as apply_overrides
@@ -16,7 +16,7 @@ from bench.machine import environment
 from bench.machine.doctor import gpu_told
 from bench.machine.environment import Probe
 from bench.record import RERUN, Record
-from bench.selection import select
+from bench.selection import parse_shard, select
 from bench.store.groups import group_folder
 from bench.store.store import Store
 from bench.text import count
@@ -99,8 +99,9 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
     machine, scale = environment.machine_name(device), config.base.scale
     folder = group_folder(options.out, machine, source, scale)
     seeds = range(options.seeds) if options.seed is None else [options.seed]
-    whole, shard = grids.runs_of(cells, seeds, data.fingerprint), shards.parse(options.shard)
-    runs = shards.part(whole, shard)
+    whole, shard = grids.runs_of(cells, seeds, data.fingerprint), parse_shard(options.shard)
+    runs = shard.part(whole)
+    of_grid = f"shard {shard}: {len(runs)} of the grid's {len(whole)} runs"
     return sort_out(
         Plan(
             device=device,
@@ -109,7 +110,7 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
             runs=runs,
             notices=notices,
             plugins=registry.places(**{axis: {getattr(c, axis) for c in cells} for axis in AXES}),
-            shard=shards.told(shard, len(runs), len(whole)),
+            shard=of_grid if shard.of > 1 else "",
         ),
         options.retry_failed,
         notices.append,
@@ -217,7 +218,7 @@ def check(options: RunOptions) -> None:
         raise UsageError(f"--seed takes one number from 0 to {SEEDS[-1]}, got {options.seed}")
     if options.seed is not None and options.seeds != 1:
         raise UsageError("--seed is for one seed and --seeds for the first few: leave one out")
-    shards.parse(options.shard)
+    parse_shard(options.shard)
     if options.target is not None and not 0 < options.target <= 1:
         raise UsageError(f"--target is a share in (0, 1], as in 0.9 for 90 %, got {options.target}")
 

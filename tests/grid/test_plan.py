@@ -7,8 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from bench.cli import app
 from bench.errors import UsageError
+from bench.executors import runner as executing
 from bench.grid import plan as planning
 from bench.grid import registry
 from bench.grid.grids import BUDGETS, GRIDS, Grid, GridConfig
@@ -20,6 +23,7 @@ from bench.store.store import Store
 from pipelines.building import canonical_name
 from pipelines.catalog import UnknownName
 from tests.made import made_failure, made_record, made_run
+from tests.made_device import device_is
 
 NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 GPU = Probe(torch="2.11", cuda=True, gpu="NVIDIA H100", bf16=True, compiler=True)
@@ -324,3 +328,68 @@ def test_a_wrong_selection_is_told_before_anything_is_fetched(
         monkeypatch.setattr(planning.sources, name, lambda *args, **kwargs: pytest.fail("fetched"))
     with pytest.raises(UsageError, match="did you mean resnet18"):
         planning.make(RunOptions(select="resnt18"), print)
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without a GPU and with generated images only; nothing may be trained."""
+    monkeypatch.chdir(tmp_path)
+    device_is(monkeypatch, Probe(cuda_problem="none"))
+    sources = SimpleNamespace(
+        default_data_dir=lambda: tmp_path,
+        resolve=lambda asked, data_dir, report: (asked, ""),
+        load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
+    )
+    monkeypatch.setattr(planning, "sources", sources)
+    monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
+
+
+GRID_WORDS = ["--source", "shapes", "--device", "cpu", "-k", "resnet18 and sgd", "--seeds", "5"]
+
+
+def run_words(*words: str) -> Any:
+    return CliRunner().invoke(app.app, ["run", *GRID_WORDS, *words])
+
+
+@pytest.mark.usefixtures("no_training")
+def test_the_shards_of_a_command_are_the_grid_of_the_command_without() -> None:
+    options = RunOptions(source="shapes", device="cpu", select="resnet18 and sgd", seeds=5)
+    whole = planning.make(options, print)
+    shards = [planning.make(replace(options, shard=f"{k}/2"), print) for k in (1, 2)]
+    todo = [run.id for shard in shards for run in shard.todo]
+    assert whole.shard == ""
+    assert sorted(todo) == sorted(run.id for run in whole.todo)
+    assert len(todo) == len(set(todo)) > 10
+    assert shards[1].shard == f"shard 2/2: {len(shards[1].runs)} of the grid's {len(todo)} runs"
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_dry_run_says_which_shard_it_shows() -> None:
+    done = run_words("--dry-run", "--shard", "2/4")
+    assert done.exit_code == 0, done.output
+    assert "shard 2/4: " in done.stdout
+    assert 0 < done.stdout.count("to run   ") < run_words("--dry-run").stdout.count("to run   ")
+
+
+@pytest.mark.usefixtures("no_training")
+def test_the_summary_says_which_shard_it_is_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcome = executing.GridOutcome(counts=executing.Counter(ok=1), interrupted=False)
+    monkeypatch.setattr(executing, "run_plan", lambda *args, **kwargs: outcome)
+    done = run_words("--shard", "2/4")
+    assert done.exit_code == 0, done.output
+    first, *_, above = done.stdout[: done.stdout.index("\n1 run: 1 ok")].splitlines()
+    assert above.startswith("shard 2/4: ")
+    assert first != above or done.stdout.count("shard 2/4: ") == 2
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_shard_of_more_shards_than_runs_may_be_empty() -> None:
+    words = ["--source", "shapes", "--device", "cpu", "-k", "resnet18/sgd/none/kornia", "--dry-run"]
+    sizes = []
+    for number in range(1, 4):
+        done = CliRunner().invoke(app.app, ["run", *words, "--shard", f"{number}/3"])
+        assert done.exit_code == 0, done.output
+        sizes.append(done.stdout.count("to run   resnet18"))
+    assert sorted(sizes) == [0, 0, 1]
