@@ -1,4 +1,4 @@
-"""A record in the making, so that a run that fails leaves everything known so far."""
+"""What a worker gets, and the record that it builds step by step."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -25,16 +25,15 @@ from bench.record import (
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker is asked to do.
+    """A run to train, as a worker gets it.
 
     Args:
-        run: Cell and seed.
-        folder: The group folder whose store keeps what the run leaves.
+        folder: The group folder, for files beside the record.
         data_dir: Where sources are cached.
-        command: The command line that asked for it, for the record.
-        profile: Whether to leave a trace of some steps, recorded after everything else.
-        plugins: By what each plugin is loaded that the run needs, by its origin as text.
-        alone: Whether no other run that asks for it may work on the host meanwhile.
+        command: The command line, for the record.
+        profile: Whether to leave a trace of some steps, taken after everything else.
+        plugins: How the plugins that the run needs are loaded, by their origin.
+        exclusive: Whether it must not train at the same time as another exclusive job of the host.
     """
 
     run: Run
@@ -43,12 +42,12 @@ class Job:
     command: str = ""
     profile: bool = False
     plugins: Mapping[str, str] = field(default_factory=dict)
-    alone: bool = False
+    exclusive: bool = False
 
 
 @dataclass(kw_only=True)
 class RecordBuilder:
-    """What is known of a run so far; `record` closes it with a status."""
+    """Collects what is known of a run, so that one that fails leaves everything known so far."""
 
     job: Job
     curve: list[Point] = field(default_factory=list)
@@ -65,7 +64,7 @@ class RecordBuilder:
     compiled: Compiled = ""
     timing_suspect: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
-    _began: float = field(default_factory=time.perf_counter)
+    _start: float = field(default_factory=time.perf_counter)
     _started: str = field(default_factory=lambda: _now())
 
     @contextmanager
@@ -79,16 +78,16 @@ class RecordBuilder:
 
     @contextmanager
     def untimed(self) -> Iterator[None]:
-        """The `with` block is no part of the run: `total_s` leaves its seconds out."""
+        """Leaves the seconds of the `with` block out of `total_s`."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._began += time.perf_counter() - start
+            self._start += time.perf_counter() - start
 
     def record(self, status: Status, error: Failure | None = None) -> Record:
-        """The record of the run as it stands."""
-        self.timings["total_s"] = time.perf_counter() - self._began
+        """The record of the run as far as it got."""
+        self.timings["total_s"] = time.perf_counter() - self._start
         run = self.job.run
         return Record(
             run_id=run.id,

@@ -2,13 +2,13 @@
 
 import pytest
 
-from bench.executors import warm_start
-from bench.executors.warm_start import WarmStart
+from bench.executors import local
+from bench.executors.local import WarmStart
 from bench.machine import environment
 from bench.machine.environment import Probe
 
 
 def device_is(monkeypatch: pytest.MonkeyPatch, probe: Probe) -> None:
-    """No process tries the device, nor is a worker hired for it: this is what it can do."""
+    """Replaces the probe, and the worker that would be started for it."""
     monkeypatch.setattr(environment, "probe", lambda: probe)
-    monkeypatch.setattr(warm_start, "start", lambda *, hire: WarmStart(probe=probe))
+    monkeypatch.setattr(local, "warm_start", lambda *, keep_worker: WarmStart(probe=probe))

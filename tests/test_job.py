@@ -41,7 +41,7 @@ def test_what_was_filled_in_is_in_the_record() -> None:
 def test_spans_of_one_name_add_up_and_survive_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([10.0, 12.0, 20.0, 23.0, 100.0])
     monkeypatch.setattr("bench.job.time.perf_counter", lambda: next(ticks))
-    draft = RecordBuilder(job=JOB, _began=0.0)
+    draft = RecordBuilder(job=JOB, _start=0.0)
     with draft.timed("load_s"):
         pass
     with pytest.raises(RuntimeError), draft.timed("load_s"):

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.executors import local
-from bench.executors.local import Worker
+from bench.executors import protocol
+from bench.executors.protocol import Worker
 from bench.machine import environment
 from bench.process import (
     MARK,
@@ -259,10 +259,10 @@ for line in sys.stdin:
 PARENT = """
 import sys, time
 from pathlib import Path
-from bench.executors import local
+from bench.executors import protocol
 
-local.python_module = lambda name: [sys.executable, sys.argv[1]]
-worker = local.Worker.start("key", Path(sys.argv[2]))
+protocol.python_module = lambda name: [sys.executable, sys.argv[1]]
+worker = protocol.Worker.start("key", Path(sys.argv[2]))
 worker.process.stdout.readline()
 print(worker.mark, flush=True)
 time.sleep(600)
@@ -275,7 +275,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A worker that starts two processes, one of them in a session of its own."""
     path = tmp_path / "worker.py"
     path.write_text(WORKER)
-    monkeypatch.setattr(local, "python_module", lambda name: [sys.executable, str(path)])
+    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(path)])
     return path
 
 

@@ -1,12 +1,13 @@
-"""Which executor a command asks for. Ray and submitit are imported only for who wants them."""
+"""Chooses the executor that a command asks for. Ray and submitit are imported only when needed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from bench.errors import UsageError
 from bench.executors.base import Executor
 from bench.executors.slurm import SlurmOptions, read_slurm_options
+from bench.text import Log
 from pipelines.catalog import unknown_name
 
 EXECUTORS = {"local": "", "ray": "ray", "slurm": "submitit"}  # and the package that each needs
@@ -19,7 +20,7 @@ class Choice:
     Args:
         name: One of `EXECUTORS`.
         address: Of the Ray cluster: host:port, or auto.
-        slurm: How jobs of a Slurm cluster are submitted.
+        slurm: How jobs are submitted to a Slurm cluster.
     """
 
     name: str = "local"
@@ -28,15 +29,15 @@ class Choice:
 
 
 def choose_executor(name: str, address: str = "auto", slurm: Sequence[str] = ()) -> Choice:
-    """What was asked for, looked at before anything is planned.
+    """Checks the options of a command line, before anything is planned.
 
     Args:
-        name: Of the executor.
+        name: One of `EXECUTORS`.
         address: Of the Ray cluster.
         slurm: Options, each as KEY=VALUE.
 
     Raises:
-        UsageError: There is no such executor or option, or what it needs is not installed.
+        UsageError: There is no such executor or option, or the package it needs is not installed.
     """
     if name not in EXECUTORS:
         raise UsageError(unknown_name("value of --executor", name, list(EXECUTORS)))
@@ -58,58 +59,52 @@ def create_executor(
     *,
     device: str,
     timeout_s: float,
-    told: Callable[[str], None],
+    log: Log,
     one_at_a_time: bool = False,
 ) -> Executor | None:
-    """The executor, ready to run; None for this host and one run at a time.
+    """Creates the executor; None for this host and one run at a time.
 
     Args:
-        wanted: Which.
         device: What the runs are trained on, "cuda" or "cpu".
-        timeout_s: Longest that one run may take.
-        told: Is told in a line what becomes of jobs that do not run yet.
-        one_at_a_time: Whether several GPUs of this host are left alone.
+        timeout_s: Time limit of one run.
+        log: Takes lines about jobs that wait for a cluster.
+        one_at_a_time: Whether to use only one GPU of this host.
 
     Raises:
         UsageError: There is no cluster, or its nodes cannot be used.
         StoreError: A folder that it needs cannot be made.
     """
     if wanted.name == "local":
-        return None if device != "cuda" or one_at_a_time else _on_all_gpus(timeout_s, told)
+        return None if device != "cuda" or one_at_a_time else _on_all_gpus(timeout_s, log)
     from bench.executors.remote import Cluster, RemoteExecutor
 
     cluster: Cluster
     if wanted.name == "ray":
-        from bench.executors.ray_apart import RayApart
+        from bench.executors.ray import RayCluster
 
-        cluster = RayApart.connect(wanted.address, device=device, timeout_s=timeout_s)
+        cluster = RayCluster.connect(wanted.address, device=device, timeout_s=timeout_s)
     else:
         from bench.executors.slurm import SlurmCluster
 
-        cluster = SlurmCluster.connect(wanted.slurm, device=device, timeout_s=timeout_s, told=told)
+        cluster = SlurmCluster.connect(wanted.slurm, device=device, timeout_s=timeout_s, log=log)
     return RemoteExecutor(cluster=cluster)
 
 
-def _on_all_gpus(timeout_s: float, told: Callable[[str], None]) -> Executor | None:
-    """For a host with several GPUs; None for one with one."""
-    from bench.executors.multi_gpu import same_model, visible_gpus
+def _on_all_gpus(timeout_s: float, log: Log) -> Executor | None:
+    from bench.executors.multi_gpu import MultiGpuExecutor, same_model, visible_gpus
 
-    found = visible_gpus()
-    if len(found) < 2:
-        return None
-    used = same_model(found)
-    if len(used) < len(found):
-        told(
-            f"{len(found) - len(used)} of {len(found)} GPUs are no {found[0].name}, which the "
-            "results are filed under: they are left alone (CUDA_VISIBLE_DEVICES chooses)"
+    visible = visible_gpus()
+    used = same_model(visible)
+    if len(used) < len(visible):
+        log(
+            f"{len(visible) - len(used)} of {len(visible)} GPUs are not {visible[0].name}, under "
+            "which the results are filed, so they are not used (CUDA_VISIBLE_DEVICES chooses)"
         )
     if len(used) < 2:
         return None
-    from bench.executors.multi_gpu import MultiGpuExecutor
-
-    told(
-        f"{len(used)} GPUs, a run on each at a time: times are taken beside each other, until "
-        "--exclusive-timing takes them again alone"
+    log(
+        f"{len(used)} GPUs, one run on each at a time: runs may slow each other down; "
+        "--exclusive-timing measures their times again, one run at a time"
     )
     devices = [gpu.uuid for gpu in used]
     return MultiGpuExecutor(devices=devices, timeout_s=timeout_s)

@@ -1,45 +1,213 @@
-"""Who runs the jobs: one module each, all giving records of the same worker."""
+"""What the runner works with: executors, which train runs, and reporters, which show progress."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
+from rich.console import Console as RichConsole
+
+from bench.cell import Run
 from bench.job import Job
 from bench.record import Memory, Point, Record
 
 
-def _unwatched(seen: Memory | Record) -> None:
-    """For those who do not ask."""
+def _ignore(value: Memory | Record) -> None:
+    """For callers that are not interested."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watcher:
-    """Called while jobs run, always by the thread that runs the executor.
+    """Callbacks of an executor, always called by the thread that runs it.
 
     Args:
-        started: Once a job, however often it is tried.
-        epoch: After each epoch; from the first on again when a job is tried again.
-        memory: Just before the epoch that it was read after.
-        lost: What is left of a try whose worker or node is gone; the job is tried again.
+        started: Once per job, however often it is tried.
+        epoch: After each epoch; starts again from the first when a job is tried again.
+        memory: Peak memory so far, just before the call of `epoch`.
+        lost: What is left of a try whose worker or node was lost; the job is tried again.
     """
 
     started: Callable[[Job], None]
     epoch: Callable[[Job, Point], None]
-    memory: Callable[[Memory], None] = _unwatched
-    lost: Callable[[Record], None] = _unwatched
+    memory: Callable[[Memory], None] = _ignore
+    lost: Callable[[Record], None] = _ignore
 
 
 class Executor(Protocol):
-    """Runs jobs, several at once or not, and yields their records as they end, in any order."""
+    """Trains jobs, one or several at a time, and yields their records in the order they end."""
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
-        """One record a job, whatever happens to it; a job is asked for when it can begin.
+        """Yields one record per job, whatever happens to it.
 
-        Closing the iterator stops the present jobs, yields nothing more for them, and leaves no
-        process behind; `interrupted` then gives their records.
+        Closing the iterator stops the running jobs and leaves no process behind; their records are
+        then given by `interrupted`.
         """
         ...
 
     def interrupted(self) -> list[Record]:
-        """What had not been yielded when the iterator was closed: one record a job begun."""
+        """Records that had not been yielded when the iterator was closed, one per started job."""
         ...
+
+    def close(self) -> None:
+        """Releases what it holds, also if nothing was run; safe to call twice."""
+        ...
+
+
+class Planned(Protocol):
+    """The parts of a plan that a reporter shows."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def todo(self) -> Sequence[Run]: ...
+    @property
+    def done(self) -> Sequence[Record]: ...
+    @property
+    def failed(self) -> Sequence[Record]: ...
+    @property
+    def skipped(self) -> Sequence[tuple[Run, str]]: ...
+    @property
+    def notices(self) -> Sequence[str]: ...
+
+
+class Reporter(Protocol):
+    """Shows a grid's progress. `plan` comes first, `summary` last."""
+
+    def progress(self, text: str) -> None:
+        """Shows a line about other work, for example a download."""
+
+    def notice(self, text: str) -> None:
+        """Shows a line that must not be missed."""
+
+    def plan(self, plan: Planned, *, every: bool = False) -> None:
+        """Shows what will run, what is done, what cannot run here; `every` names each run."""
+
+    def run_started(self, run: Run, position: int, total: int) -> None:
+        """A run has started."""
+
+    def memory(self, peak: Memory) -> None:
+        """Peak memory of a run so far, just before the call of `epoch`."""
+
+    def epoch(self, run: Run, point: Point, epochs: int) -> None:
+        """An epoch has ended."""
+
+    def run_finished(self, record: Record) -> None:
+        """A run has ended, or could not start."""
+
+    def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
+        """Shows how the grid ended, where the table is, and the command that continues."""
+
+    def close(self) -> None:
+        """Leaves the terminal tidy; safe to call more than once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """What output may use.
+
+    Args:
+        width: Characters per line; None for any number.
+        color: Whether bold and colours are understood and wanted.
+    """
+
+    width: int | None
+    color: bool
+
+
+def terminal() -> Screen:
+    """Standard output's width and colours; a file or pipe has neither. `NO_COLOR` is honoured."""
+    console = RichConsole()
+    if not console.is_terminal:
+        return Screen(width=None, color=False)
+    return Screen(width=console.width, color=not console.no_color)
+
+
+class TimeLeft:
+    """Estimates how long runs will take from the duration of finished runs.
+
+    An estimate is the mean over the most similar finished runs: same architecture and pipeline,
+    else same architecture, else any. It scales with the number of epochs.
+    """
+
+    def __init__(self) -> None:
+        self._epoch_s: dict[tuple[str, ...], list[float]] = {}
+
+    def learn(self, record: Record) -> None:
+        """Takes a finished run into account, unless it ended early."""
+        if record.status != "ok":
+            return
+        for key in _similar(record.cell.architecture, record.cell.pipeline):
+            self._epoch_s.setdefault(key, []).append(record.timings.total_s / record.cell.epochs)
+
+    def of(self, run: Run) -> float | None:
+        """Expected duration of a run in seconds; None if unknown."""
+        for key in _similar(run.cell.architecture, run.cell.pipeline):
+            if epoch_s := self._epoch_s.get(key):
+                return run.cell.epochs * sum(epoch_s) / len(epoch_s)
+        return None
+
+    def of_all(
+        self, runs: Sequence[Run], elapsed_s: Mapping[str, float] = MappingProxyType({})
+    ) -> float | None:
+        """Expected seconds until all runs have ended; None if unknown.
+
+        Runs of unknown duration are taken to last as long as the mean of the others.
+
+        Args:
+            runs: Those that have not ended, in their order.
+            elapsed_s: Of the runs that are training now, by run id. As many are assumed to train
+                at a time from here on.
+        """
+        known_s = [duration_s for run in runs if (duration_s := self.of(run)) is not None]
+        if not known_s:
+            return None
+        mean_s = sum(known_s) / len(known_s)
+        left_s = {
+            run.id: max(0.0, (self.of(run) or mean_s) - elapsed_s.get(run.id, 0.0)) for run in runs
+        }
+        lanes_s = [left_s.pop(run_id) for run_id in elapsed_s if run_id in left_s] or [0.0]
+        heapify(lanes_s)
+        for run_s in left_s.values():
+            heapreplace(lanes_s, lanes_s[0] + run_s)
+        return max(lanes_s)
+
+
+def _similar(architecture: str, pipeline: str) -> Iterator[tuple[str, ...]]:
+    yield from ((architecture, pipeline), (architecture,), ())
+
+
+def peak_gib(memory: Memory) -> float | None:
+    """Peak of tensors on a GPU, of the process on a CPU."""
+    return memory.host_gib if memory.torch_gib is None else memory.torch_gib
+
+
+def duration(seconds: float) -> str:
+    """ "59 s", "1 min 05 s" or "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def overhead(wall_s: float, training_s: float) -> str:
+    """A grid's wall time, the sum of its runs' training clocks, and their ratio.
+
+    "1 min 40 s, of which 50 s on the training clocks (2.00 x)"; only the wall time where nothing
+    was trained.
+    """
+    if training_s <= 0:
+        return duration(wall_s)
+    return (
+        f"{duration(wall_s)}, of which {duration(training_s)} on the training clocks "
+        f"({wall_s / training_s:.2f} x)"
+    )
+
+
+def first_line(record: Record) -> str:
+    """The first line of a record's error message; "" if it has none."""
+    lines = record.error.message.splitlines() if record.error else []
+    return lines[0] if lines else ""

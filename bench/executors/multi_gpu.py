@@ -1,9 +1,7 @@
-"""The GPUs that runs may have here, without touching CUDA.
+"""Trains runs on several GPUs of this host at once, with one worker on each.
 
-Runs jobs on several GPUs of this host at once, a worker on each.
-
-Runs that share a compiled model go to one worker, one after another, as long as there are other
-models for the others; a GPU that would be idle else helps with what is left.
+Runs that share a compiled model go to the same worker, one after another, as long as there are
+other models for the other GPUs; a GPU that would be idle helps with what is left.
 """
 
 import os
@@ -16,24 +14,30 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bench.executors.base import Watcher
-from bench.executors.local import TERM_GRACE_S, LocalExecutor, cut_off
-from bench.executors.protocol import Done, EpochDone
+from bench.executors.local import LocalExecutor, interrupted_record
+from bench.executors.protocol import TERM_GRACE_S, Done, EpochDone
 from bench.job import Job, RecordBuilder
 from bench.machine.environment import run_command
 from bench.process import signals_allowed
 from bench.record import Record
 
 QUERY = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"]
-NONE = ("-1", "none", "void")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+NO_DEVICE = ("-1", "none", "void")
+POLL_S = 0.05
+JOIN_S = 0.1
+GIVE_UP_S = 30.0
+
+Event = tuple["Lane", EpochDone | Done | BaseException]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One of this host.
+    """A GPU of this host.
 
     Args:
-        index: As nvidia-smi counts.
-        uuid: Which CUDA_VISIBLE_DEVICES takes; CUDA counts in another order than nvidia-smi.
+        index: As nvidia-smi counts; CUDA may count in another order.
+        uuid: What CUDA_VISIBLE_DEVICES takes.
         name: Of the model.
     """
 
@@ -43,48 +47,40 @@ class Gpu:
 
 
 def visible_gpus() -> list[Gpu]:
-    """Those of this host that CUDA_VISIBLE_DEVICES leaves visible, in its order."""
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves visible, in its order, without touching CUDA."""
     lines = (run_command(QUERY) or "").splitlines()
-    parts = [[part.strip() for part in line.split(",", 2)] for line in lines]
-    found = [Gpu(index=one[0], uuid=one[1], name=one[2]) for one in parts if len(one) == 3]
-    return seen(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    rows = [[part.strip() for part in line.split(",", 2)] for line in lines]
+    gpus = [Gpu(index=row[0], uuid=row[1], name=row[2]) for row in rows if len(row) == 3]
+    return filter_visible(gpus, os.environ.get(VISIBLE))
 
 
-def seen(found: Sequence[Gpu], visible: str | None) -> list[Gpu]:
-    """Those that a value of CUDA_VISIBLE_DEVICES names.
+def filter_visible(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
+    """The GPUs that a value of CUDA_VISIBLE_DEVICES names.
 
-    As CUDA does, it stops at the first word that names none. A part of a GPU (MIG) is none of its
-    own here.
+    As in CUDA, the list ends at the first entry that names none. A part of a GPU (MIG) is not
+    taken for a GPU.
     """
     if visible is None or not visible.strip():
-        return list(found) if visible is None else []
+        return list(gpus) if visible is None else []
     chosen: list[Gpu] = []
-    for word in map(str.strip, visible.split(",")):
-        named = [gpu for gpu in found if word and (gpu.index == word or gpu.uuid.startswith(word))]
-        if word.lower() in NONE or len(named) != 1 or named[0] in chosen:
+    for entry in map(str.strip, visible.split(",")):
+        named = [gpu for gpu in gpus if entry and entry in (gpu.index, gpu.uuid[: len(entry)])]
+        if entry.lower() in NO_DEVICE or len(named) != 1 or named[0] in chosen:
             break
         chosen += named
     return chosen
 
 
-def same_model(found: Sequence[Gpu]) -> list[Gpu]:
-    """Those of the first one's model: results are filed under one."""
-    return [gpu for gpu in found if gpu.name == found[0].name]
+def same_model(gpus: Sequence[Gpu]) -> list[Gpu]:
+    """Those of the same model as the first, under whose name the results are filed."""
+    return [gpu for gpu in gpus if gpu.name == gpus[0].name]
 
 
-POLL_S = 0.05
-JOIN_S = 0.1
-GIVE_UP_S = 30.0
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-Heard = tuple["Lane", EpochDone | Done | BaseException]
-
-
-class Packing:
-    """Which job a free lane takes next.
+class JobQueue:
+    """Chooses the next job for a lane that is free.
 
     Args:
-        jobs: In their order, which those of one model keep.
+        jobs: Those of one compiled model stay in this order.
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
@@ -93,16 +89,16 @@ class Packing:
             self._waiting.setdefault(job.run.worker_key, []).append(job)
 
     def take(self, lane: "Lane", lanes: Sequence["Lane"]) -> Job | None:
-        """The next job for a lane: of its model, else of one that no lane has, else of any.
+        """A job of the lane's model, else of a model that no lane has, else any; None if none left.
 
-        Of several models the one with most jobs left, so that none is alone at the end.
+        Among models, the one with most jobs left, so that no large one is left over at the end.
         """
         left = {key: len(jobs) for key, jobs in self._waiting.items() if jobs}
         if not left:
             return None
-        others = {other.key for other in lanes if other is not lane}
-        free = [key for key in left if key not in others]
         if lane.key not in left:
+            others = {other.key for other in lanes if other is not lane}
+            free = [key for key in left if key not in others]
             lane.key = max(free or left, key=left.__getitem__)
         assert lane.key is not None
         return self._waiting[lane.key].pop(0)
@@ -110,52 +106,52 @@ class Packing:
 
 @dataclass(kw_only=True, eq=False)
 class Lane:
-    """A GPU and the thread that follows its worker; the thread lives as long as the workers may.
+    """A GPU and the thread that follows its worker; the thread lives as long as its workers may.
 
     Args:
         executor: Starts its workers.
-        news: Gets what they say.
-        key: Of the model that its worker has.
-        draft: Of its present job.
+        events: Receives their messages.
+        key: Of the compiled model that its worker has.
+        builder: Of its current job.
     """
 
     executor: LocalExecutor
-    news: "queue.SimpleQueue[Heard]"
+    events: "queue.SimpleQueue[Event]"
     key: tuple[str, ...] | None = None
-    draft: RecordBuilder | None = None
+    builder: RecordBuilder | None = None
     _inbox: "queue.SimpleQueue[RecordBuilder | None]" = field(default_factory=queue.SimpleQueue)
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
-        # Linux ends a child with the thread that started it: one thread starts all of a lane.
+        # Linux ends a child with the thread that started it, so one thread starts all of a lane.
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def begin(self, job: Job) -> None:
+    def start(self, job: Job) -> None:
         """Hands it a job."""
-        self.draft = RecordBuilder(job=job)
-        self._inbox.put(self.draft)
+        self.builder = RecordBuilder(job=job)
+        self._inbox.put(self.builder)
 
     def _work(self) -> None:
         try:
-            while (draft := self._inbox.get()) is not None:
-                for message in self.executor.follow(draft.job, draft):
+            while (builder := self._inbox.get()) is not None:
+                for message in self.executor.follow(builder.job, builder):
                     if isinstance(message, Done) and message.record.ends_worker:
                         self.executor.stop()
-                    self.news.put((self, message))
+                    self.events.put((self, message))
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
-            self.news.put((self, error))
+            self.events.put((self, error))
         finally:
             self.executor.close()
 
     def finish(self) -> None:
-        """Lets it end after its present job."""
+        """Lets its thread end after the current job."""
         self._inbox.put(None)
 
-    def ended(self, number: signal.Signals) -> bool:
-        """Sends its worker a signal; whether the lane has ended."""
+    def signal(self, number: signal.Signals) -> bool:
+        """Signals its worker, and returns whether the thread has ended."""
         worker = self.executor.worker
-        if worker is not None and worker.process.poll() is None:
+        if worker is not None and worker.is_alive:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(worker.process.pid, number)
         self._thread.join(JOIN_S)
@@ -164,11 +160,11 @@ class Lane:
 
 @dataclass(kw_only=True)
 class MultiGpuExecutor:
-    """Runs as many jobs at once as there are devices; see `Executor`.
+    """Trains as many jobs at once as there are devices; see `Executor`.
 
     Args:
-        devices: Values of CUDA_VISIBLE_DEVICES, one for each worker.
-        timeout_s: Longest that one run may take.
+        devices: Values of CUDA_VISIBLE_DEVICES, one per worker.
+        timeout_s: Time limit of one run.
     """
 
     devices: Sequence[str]
@@ -177,67 +173,70 @@ class MultiGpuExecutor:
     _ended: list[Record] = field(default_factory=list)
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
-        """One record a job, as they end; see `Executor.run`."""
-        packing, news = Packing(jobs), queue.SimpleQueue[Heard]()
+        """Yields one record per job, in the order they end; see `Executor.run`."""
+        waiting, events = JobQueue(jobs), queue.SimpleQueue[Event]()
         try:
             for device in self.devices:
                 executor = LocalExecutor(
-                    timeout_s=self.timeout_s, settings={VISIBLE: device}, ahead=True
+                    timeout_s=self.timeout_s, environment={VISIBLE: device}, prestart=True
                 )
-                self._lanes.append(Lane(executor=executor, news=news))
+                self._lanes.append(Lane(executor=executor, events=events))
             for lane in self._lanes:
-                self._next(lane, packing, watcher)
-            while any(lane.draft for lane in self._lanes):
-                self._heed(*_heard(news), packing, watcher)
+                self._start_next(lane, waiting, watcher)
+            while any(lane.builder for lane in self._lanes):
+                self._handle(*_next_event(events), waiting, watcher)
                 while self._ended:
                     yield self._ended.pop(0)
         finally:
-            self._stop()
+            self.close()
 
     def interrupted(self) -> list[Record]:
-        """What had ended but was not yielded, then one record a job that was cut off."""
-        cut = [cut_off(lane.draft) for lane in self._lanes if lane.draft is not None]
-        return [*self._ended, *cut]
+        """Records that had ended but were not yielded, then those of interrupted jobs."""
+        builders = [lane.builder for lane in self._lanes if lane.builder is not None]
+        return [*self._ended, *map(interrupted_record, builders)]
 
-    def _next(self, lane: Lane, packing: Packing, watcher: Watcher) -> None:
-        job = packing.take(lane, self._lanes)
+    def _start_next(self, lane: Lane, waiting: JobQueue, watcher: Watcher) -> None:
+        job = waiting.take(lane, self._lanes)
         if job is None:
-            lane.draft = None
+            lane.builder = None
             lane.finish()
             return
         watcher.started(job)
-        lane.begin(job)
+        lane.start(job)
 
-    def _heed(
-        self, lane: Lane, said: EpochDone | Done | BaseException, packing: Packing, watcher: Watcher
+    def _handle(
+        self,
+        lane: Lane,
+        message: EpochDone | Done | BaseException,
+        waiting: JobQueue,
+        watcher: Watcher,
     ) -> None:
-        assert lane.draft is not None
-        match said:
+        assert lane.builder is not None
+        match message:
             case EpochDone(point=point, memory=memory):
                 if memory is not None:
                     watcher.memory(memory)
-                watcher.epoch(lane.draft.job, point)
+                watcher.epoch(lane.builder.job, point)
             case Done(record=record):
-                lane.draft = None
+                lane.builder = None
                 self._ended.append(record)
-                self._next(lane, packing, watcher)
+                self._start_next(lane, waiting, watcher)
             case BaseException():
-                raise said
+                raise message
 
-    def _stop(self) -> None:
-        """Ends all workers; none of their processes is left."""
+    def close(self) -> None:
+        """Ends all workers and waits until none of their processes is left."""
         for lane in self._lanes:
             lane.finish()
-        began, left = time.monotonic(), list(self._lanes)
-        while left and time.monotonic() - began < GIVE_UP_S:
-            gentle = time.monotonic() - began < TERM_GRACE_S
+        start, left = time.monotonic(), list(self._lanes)
+        while left and time.monotonic() - start < GIVE_UP_S:
+            gentle = time.monotonic() - start < TERM_GRACE_S
             number = signal.SIGTERM if gentle else signal.SIGKILL
-            left = [lane for lane in left if not lane.ended(number)]
+            left = [lane for lane in left if not lane.signal(number)]
 
 
-def _heard(news: "queue.SimpleQueue[Heard]") -> Heard:
-    """Waits for what comes next."""
-    while news.empty():
+def _next_event(events: "queue.SimpleQueue[Event]") -> Event:
+    while events.empty():
         with signals_allowed():
             time.sleep(POLL_S)
-    return news.get_nowait()  # outside: a stop must not cost what was taken already
+    return events.get_nowait()  # not interruptible, so that a stop never loses an event

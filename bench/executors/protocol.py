@@ -1,44 +1,82 @@
-"""What parent and worker say to each other: one JSON object a line."""
+"""Worker processes and the JSON lines that they exchange with their parent.
 
-from typing import IO
+A worker reads one request a line from its standard input and answers on a private copy of its
+standard output, so that nothing a library prints can be mistaken for a message. What is printed
+goes to standard error, which is a log file. Workers of runs and of `bench loaders` start alike.
+"""
+
+import faulthandler
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, TypeVar
 
 import msgspec
 
 from bench.job import Job
-from bench.machine.environment import Probe
+from bench.machine.environment import Probe, python_environment, python_module
+from bench.process import (
+    MARK,
+    die_with_parent,
+    kill_marked,
+    new_mark,
+    signals_allowed,
+    tolerate_full_disk,
+)
 from bench.record import Memory, Point, Record
+from bench.store.files import explained
+
+STARTUP_TIMEOUT_S = 300.0
+TERM_GRACE_S = 3.0
+POLL_S = 1.0
+# OpenMP threads that spin while they wait for each other make steps twenty times slower as soon as
+# another process wants the core; asleep they cost next to nothing. glibc returns every large tensor
+# to the system, which clears its pages anew at each step: a sixth of a CPU step of 2,000 images.
+# Both are read when the process starts; the user's own values take precedence.
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+}
+PROBE = "--probe"  # a worker's argument: it probes the device before all else
+MessageT = TypeVar("MessageT")
 
 
 class Probed(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """What the device can do, as a worker says that was hired to find out."""
+    """What the device can do; the first message of a worker that was started with `PROBE`."""
 
     probe: Probe
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """The worker has imported everything and waits for jobs."""
+    """The worker has imported everything and waits for requests."""
 
     import_s: float
 
 
 class EpochDone(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """One more point of the present run's curve, and the peak of its memory so far."""
+    """One more point of the current run's curve, and its peak memory so far."""
 
     point: Point
     memory: Memory | None = None
 
 
 class Done(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """The present run is over; after any status but "ok" the worker exits."""
+    """The current run has ended; the worker exits if `record.ends_worker`."""
 
     record: Record
 
 
 Message = Ready | EpochDone | Done
-
-_messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
-_probed = msgspec.json.Decoder(Probed)
-_jobs = msgspec.json.Decoder(Job)
+_message_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 def send(stream: IO[bytes], message: Job | msgspec.Struct) -> None:
@@ -48,15 +86,143 @@ def send(stream: IO[bytes], message: Job | msgspec.Struct) -> None:
 
 
 def read_message(line: bytes) -> Message:
-    """A worker's line."""
-    return _messages.decode(line)
-
-
-def read_probed(line: bytes) -> Probed:
-    """The first line of a worker that tries the device."""
-    return _probed.decode(line)
+    """Decodes a line of a worker that trains runs."""
+    return _message_decoder.decode(line)
 
 
 def read_job(line: bytes) -> Job:
-    """A parent's line."""
-    return _jobs.decode(line)
+    """Decodes a line to a worker that trains runs."""
+    return msgspec.json.decode(line, type=Job)
+
+
+def become_worker() -> IO[bytes]:
+    """Prepares this process to serve its parent; returns the stream for its messages.
+
+    It ends when its parent does, leaves Ctrl-C to the parent, reports fatal signals, and a full
+    disk never makes printing fail.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    messages = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout, sys.stderr = tolerate_full_disk(1), tolerate_full_disk(2)
+    faulthandler.enable()
+    return messages
+
+
+class WorkerLost(RuntimeError):
+    """A worker died, or sent something that is not a message."""
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """A worker process, as its parent sees it.
+
+    Args:
+        key: Names the compiled model that it holds, or its log.
+        mark: Value of the environment variable by which its descendants are found.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    key: str
+    mark: str = ""
+    _buffer: bytes = b""
+    _lines: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def start(
+        cls,
+        key: str,
+        log: Path,
+        *,
+        module: str = "bench.executors.worker",
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> "Worker":
+        """Starts a module in a process group of its own.
+
+        Args:
+            key: See the class.
+            log: Receives what the worker prints.
+            module: Calls `become_worker` first.
+            arguments: Of its command line.
+            environment: Variables that it gets on top of this process's own.
+
+        Raises:
+            StoreError: The log cannot be written.
+        """
+        mark = new_mark()
+        with explained(f"write {log}"):
+            output = log.open("ab")
+        with output:
+            process = subprocess.Popen(
+                [*python_module(module), *arguments],
+                env=ENVIRONMENT | python_environment() | dict(environment) | {MARK: mark},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,
+            )
+        return cls(process=process, key=key, mark=mark)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self.process.poll() is None
+
+    def send(self, request: Job | msgspec.Struct) -> None:
+        """Sends a request; that the worker is dead is noticed when it is read from."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            send(self.process.stdin, request)
+
+    def receive(self, decode: Callable[[bytes], MessageT], deadline: float) -> MessageT:
+        """Waits for the next line and decodes it.
+
+        Raises:
+            TimeoutError: None came before `deadline` (monotonic seconds).
+            WorkerLost: The worker died, or sent something that is not a message.
+        """
+        assert self.process.stdout is not None
+        descriptor = self.process.stdout.fileno()
+        while not self._lines:
+            left_s = max(0.0, deadline - time.monotonic())
+            # A descendant of a dead worker may hold its pipe open, so its end alone won't tell.
+            dead = not self.is_alive
+            with signals_allowed():
+                readable = select.select([descriptor], [], [], 0 if dead else min(left_s, POLL_S))[
+                    0
+                ]
+            # After a suspend beyond the deadline, what came in the meantime is read first.
+            if not (readable or dead or left_s):
+                raise TimeoutError
+            chunk = os.read(descriptor, 1 << 16) if readable else b""
+            if not chunk and (dead or readable):
+                raise WorkerLost(cause_of_death(self.process.wait()))
+            *self._lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        try:
+            return decode(self._lines.pop(0))
+        except msgspec.DecodeError as error:
+            raise WorkerLost(f"the worker sent an invalid message: {error}") from error
+
+    def stop(self) -> None:
+        """Ends the worker and all its descendants: SIGTERM, then SIGKILL. Safe to call twice."""
+        for stop_signal in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, PermissionError):  # macOS refuses for a zombie
+                os.killpg(self.process.pid, stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(TERM_GRACE_S)
+        kill_marked(self.mark)  # those that have left the process group
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+def cause_of_death(code: int) -> str:
+    """Explains a worker's exit code, negative when a signal killed it."""
+    if code >= 0:
+        return f"the worker exited by itself with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = " (out of host memory?)" if -code == signal.SIGKILL else ""
+    return f"the worker was killed by signal {-code} {name}{hint}"

@@ -2,31 +2,26 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from bench.cell import Run
 from bench.errors import UsageError
-from bench.executors.base import Executor, Watcher
-from bench.executors.local import LocalExecutor
-from bench.executors.progress import Reporter, first_line
-from bench.executors.warm_start import WarmStart
+from bench.executors.base import Executor, Reporter, Watcher, first_line
+from bench.executors.local import LocalExecutor, WarmStart
 from bench.job import Job, RecordBuilder
 from bench.process import signals_allowed, signals_deferred, signals_raise
-from bench.record import RERUN, Failure, Record
+from bench.record import RERUN, Failure, Record, Status
 from bench.report.table import write_matrix
-from bench.store.codec import encode
+from bench.store.codec import RecordError, encode
 from bench.store.files import StoreError
 from bench.store.store import Store
 from bench.tensorboard.overview import write_overview
 
 if TYPE_CHECKING:
     from bench.grid.plan import Plan
-
 
 FAILED = ("diverged", "oom", "timeout", "crashed")
 
@@ -36,9 +31,9 @@ class GridOutcome:
     """How a grid ended.
 
     Args:
-        counts: Runs by status, those that were done before included.
+        counts: Runs by status, including those that were done before.
         interrupted: Whether it was stopped from outside.
-        problem: Why it ended early or left something unwritten; "" when it did not.
+        problem: Why it ended early or something could not be written; "" if neither happened.
     """
 
     counts: Counter[str]
@@ -68,64 +63,69 @@ def run_plan(
     executor: Executor | None = None,
     early: WarmStart | None = None,
 ) -> GridOutcome:
-    """Trains what the plan has left to do; every record is on disk before the next run starts.
+    """Trains the runs that a plan has left; each record is on disk before the next run starts.
 
-    A record that cannot be written goes to standard error, and nothing more is started.
+    If a record cannot be written, it goes to standard error and no further run is started.
 
     Args:
-        plan: What to do.
-        console: Shows it.
         command: The command line, for the records.
-        timeout_s: Longest that one run may take.
+        timeout_s: Time limit of one run.
         fail_fast: Whether to stop at the first failed run.
         profile: Whether each run leaves a trace of some steps.
-        exclusive_timing: Whether one run is trained at a time on each host.
-        wait: Whether to wait while another command has the folder.
-        advice: What to do about a folder that others have.
-        executor: Who runs the jobs; left out, workers of this machine, one at a time.
-        early: Has the first of these workers, perhaps.
+        exclusive_timing: Whether only one run at a time is trained on each host.
+        wait: Whether to wait while another command has the results folder.
+        advice: What to do about a folder that another command has.
+        executor: Trains the runs and is closed at the end; by default workers on this machine, one
+            run at a time.
+        early: May have the first of these workers.
 
     Raises:
         StoreError: The results folder cannot be written or is in use.
     """
     store = Store(plan.folder)
-    warning = store.check_writable(len(plan.todo))
-    if warning:
-        console.notice(warning)
-    with store.lock(wait=wait, notice=console.progress, advice=advice):
-        work = _Work(
-            plan=plan,
-            console=console,
-            store=store,
-            command=command,
-            profile=profile,
-            exclusive_timing=exclusive_timing,
-        )
-        with signals_raise():
-            try:
-                interrupted = work.train(
-                    lambda: executor or _local(plan, timeout_s, exclusive_timing, early), fail_fast
-                )
-            except KeyboardInterrupt:  # between two runs, or a second time
-                interrupted = True
-            interrupted = work.derive() or interrupted
-    return GridOutcome(counts=work.counts, interrupted=interrupted, problem=work.problem)
+    grid = _Grid(
+        plan=plan,
+        console=console,
+        store=store,
+        command=command,
+        profile=profile,
+        exclusive_timing=exclusive_timing,
+        fail_fast=fail_fast,
+    )
+    with ExitStack() as stack:
+        if executor is not None:
+            stack.enter_context(closing(executor))  # also if there is nothing to run
+        if warning := store.check_writable(len(plan.todo)):
+            console.notice(warning)
+        stack.enter_context(store.lock(wait=wait, notice=console.progress, advice=advice))
+        stack.enter_context(signals_raise())
+        try:
+            grid.record_skipped()
+            runs = grid.not_done(plan.todo)
+            if runs:
+                grid.train(runs, executor or _local(plan, timeout_s, exclusive_timing, early))
+        except StoreError as error:
+            grid.problem = grid.problem or str(error)
+        except KeyboardInterrupt:  # between two runs, or a second time
+            grid.interrupted = True
+        grid.write_tables()
+    return GridOutcome(counts=grid.counts, interrupted=grid.interrupted, problem=grid.problem)
 
 
 def _local(
     plan: "Plan", timeout_s: float, exclusive_timing: bool, early: WarmStart | None
 ) -> LocalExecutor:
-    device = plan.setting.device
+    device = plan.device
     return LocalExecutor(
         timeout_s=timeout_s,
-        ahead=device == "cuda" and not exclusive_timing,
+        prestart=device == "cuda" and not exclusive_timing,
         next_worker=early.take(device) if early else None,
     )
 
 
 @dataclass(kw_only=True)
-class _Work:
-    """A plan on its way."""
+class _Grid:
+    """A plan that is being carried out, and what has become of it so far."""
 
     plan: "Plan"
     console: Reporter
@@ -133,144 +133,142 @@ class _Work:
     command: str
     profile: bool
     exclusive_timing: bool
+    fail_fast: bool
     counts: Counter[str] = field(default_factory=lambda: Counter({"ok": 0}))
+    interrupted: bool = False
     problem: str = ""
 
-    def train(self, hired: Callable[[], Executor], fail_fast: bool) -> bool:
-        """Does what there is to do; whether it was stopped from outside."""
-        try:
-            self._skip()
-            if not self.plan.todo:
-                return False
-            self._overview(self.plan.todo)
-            return self._train(hired(), fail_fast)
-        except StoreError as error:
-            self.problem = self.problem or str(error)
+    def record_skipped(self) -> None:
+        """Records the runs that cannot run here, each with its reason."""
+        reasons = {run.id: reason for run, reason in self.plan.skipped}
+        for run in self.not_done([run for run, _ in self.plan.skipped]):
+            self._keep(self._failed(run, "skipped", "Skipped", reasons[run.id]))
+
+    def not_done(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs that no other command has done since the plan was made."""
+        return [run for run in runs if not self._was_done_by_another(run)]
+
+    def _was_done_by_another(self, run: Run) -> bool:
+        record = self.store.read(run.id)
+        if record is None or record.status in RERUN:
             return False
+        if record.content_hash == self.plan.seen.get(run.id):
+            return False
+        self.console.progress(f"{record.name} was done in the meantime by another `bench run`:")
+        self.counts[record.status] += 1
+        self.console.run_finished(record)
+        return True
 
-    def derive(self) -> bool:
-        """Writes what is made of the records; if it cannot be, it can be made at any time.
+    def train(self, runs: Sequence[Run], executor: Executor) -> None:
+        """Trains the runs and keeps their records, also of those that a stop cuts off."""
+        self._write_overview(runs)
+        positions = iter(range(1, len(runs) + 1))
+        watcher = Watcher(
+            started=lambda job: self.console.run_started(job.run, next(positions), len(runs)),
+            epoch=lambda job, point: self.console.epoch(job.run, point, job.run.cell.epochs),
+            memory=self.console.memory,
+            lost=self._keep_lost,
+        )
+        records = executor.run(self._jobs(runs), watcher)
+        with signals_deferred(), closing(records):
+            try:
+                for record in records:
+                    self._keep(record)
+                    if self.fail_fast and record.status in FAILED:
+                        break
+            except KeyboardInterrupt:
+                self.interrupted = True
+            except UsageError as error:  # the executor has nowhere left to train
+                self.problem = str(error)
+            records.close()
+            for record in executor.interrupted():
+                self._keep(record)
 
-        Returns:
-            Whether it was stopped from outside.
-        """
-        before = [*self.plan.done, *self.plan.failed]
+    def _write_overview(self, planned: Sequence[Run]) -> None:
+        with self.store.deriving():
+            records = self.store.records()
+            write_overview(self.store, records, planned, on_error=self.console.notice)
+
+    def _jobs(self, runs: Sequence[Run]) -> Iterator[Job]:
+        for run in runs:
+            with signals_allowed():
+                pass  # a stop between two runs takes effect here and cuts nothing off
+            yield self._job(run)
+
+    def _job(self, run: Run) -> Job:
+        return Job(
+            run=run,
+            folder=str(self.plan.folder),
+            data_dir=str(self.plan.data_dir),
+            command=self.command,
+            profile=self.profile,
+            plugins={origin: self.plan.plugins[origin] for origin in run.plugins},
+            exclusive=self.exclusive_timing,
+        )
+
+    def _failed(self, run: Run, status: Status, kind: str, reason: str) -> Record:
+        failure = Failure(type=kind, message=reason)
+        return RecordBuilder(job=self._job(run)).record(status, failure)
+
+    def _keep(self, record: Record) -> None:
+        with signals_deferred():
+            record = self._write(record)
+            self.counts[record.status] += 1
+            self.console.run_finished(record)
+
+    def _keep_lost(self, record: Record) -> None:
+        """Keeps a lost try among the run's attempts."""
+        self._write(record)
+        self.console.progress(f"{record.name} is tried again: {first_line(record)}")
+
+    def _write(self, record: Record) -> Record:
+        """Writes a record, or a failure in place of one that is too large or invalid."""
+        try:
+            try:
+                self.store.write(record)
+            except RecordError as error:
+                record = self._failed(record.run, "crashed", type(error).__name__, str(error))
+                self.store.write(record)
+        except StoreError as error:
+            self.console.close()
+            self.problem = f"{error}. {print_record(record)}"
+            raise
+        return record
+
+    def write_tables(self) -> None:
+        """Writes what is derived from the records; if that fails, it can be done at any time."""
         records: list[Record] = []
-        late, problem = "the tables are not up to date", ""
-        interrupted = False
+        problem = "the tables are not up to date"
         try:
             with self.store.deriving():
                 records = self.store.records()
                 write_matrix(self.store, records)
                 write_overview(self.store, records, on_error=self.console.notice)
+            problem = ""
         except StoreError as error:
-            problem = f"{late}: {error}"
-        except KeyboardInterrupt:
-            interrupted = True
-        if problem or interrupted:
-            self.console.notice(f"{problem or late}; `bench table` shows all records")
+            problem = f"{problem}: {error}"
             self.problem = self.problem or problem
-        # As they are now: another may have tried a failed one again since the plan was made.
-        now = {record.run_id: record.status for record in [*before, *records]}
-        self.counts.update(now[record.run_id] for record in before)
-        return interrupted
+        except KeyboardInterrupt:
+            self.interrupted = True
+        if problem:
+            self.console.notice(f"{problem}; `bench table` shows all records")
+        self._count_earlier(records)
 
-    def _overview(self, planned: Sequence[Run]) -> None:
-        with self.store.deriving():
-            records = self.store.records()
-            write_overview(self.store, records, planned, on_error=self.console.notice)
-
-    def _skip(self) -> None:
-        reasons = {run.id: reason for run, reason in self.plan.skipped}
-        for run in self._not_done([run for run, _ in self.plan.skipped]):
-            failure = Failure(type="Skipped", message=reasons[run.id])
-            self._keep(
-                RecordBuilder(job=_job(self.plan, run, self.command)).record("skipped", failure)
-            )
-
-    def _train(self, executor: Executor, fail_fast: bool) -> bool:
-        total = len(self.plan.todo)
-        position = iter(range(1, total + 1))
-        watcher = Watcher(
-            started=lambda job: self.console.run_started(job.run, next(position), total),
-            epoch=lambda job, point: self.console.epoch(job.run, point, job.run.cell.epochs),
-            memory=self.console.memory,
-            lost=self._lost,
-        )
-        records = executor.run(self._jobs(), watcher)
-        with signals_deferred(), closing(records):
-            interrupted = False
-            try:
-                for record in records:
-                    self._keep(record)
-                    if fail_fast and record.status in FAILED:
-                        break
-            except KeyboardInterrupt:
-                interrupted = True
-            except UsageError as error:  # there is nowhere to train any more
-                self.problem = str(error)
-            records.close()
-            for cut_off in executor.interrupted():
-                self._keep(cut_off)
-        return interrupted
-
-    def _jobs(self) -> Iterator[Job]:
-        for run in self._not_done(self.plan.todo):
-            with signals_allowed():
-                pass  # a stop that comes between two runs cuts nothing off
-            job = _job(self.plan, run, self.command)
-            yield replace(job, profile=self.profile, alone=self.exclusive_timing)
-
-    def _keep(self, record: Record) -> None:
-        with signals_deferred():
-            try:
-                self.store.write(record)
-            except StoreError as error:
-                self.console.close()
-                self.problem = f"{error}. {rescued(record)}"
-                raise
-            self.counts[record.status] += 1
-            self.console.run_finished(record)
-
-    def _lost(self, record: Record) -> None:
-        """A try that came to nothing is kept among the run's attempts."""
-        self.store.write(record)
-        self.console.progress(f"{record.name} is tried again: {first_line(record)}")
-
-    def _not_done(self, runs: Sequence[Run]) -> Iterator[Run]:
-        """The runs that no other command has done since the plan was made."""
-        for run in runs:
-            record = self.store.read(run.id)
-            if (
-                record is None
-                or record.status in RERUN
-                or record.content_hash == self.plan.seen.get(run.id)
-            ):
-                yield run
-            else:
-                self.console.progress(f"{record.name} was done meanwhile by another `bench run`:")
-                self.counts[record.status] += 1
-                self.console.run_finished(record)
+    def _count_earlier(self, records: Sequence[Record]) -> None:
+        """Counts runs that were not planned by their current status."""
+        earlier = [*self.plan.done, *self.plan.failed]
+        current = {record.run_id: record.status for record in [*earlier, *records]}
+        self.counts.update(current[record.run_id] for record in earlier)
 
 
-def rescued(record: Record) -> str:
-    """Writes a record that the disk did not take to standard error, as one line of JSON.
+def print_record(record: Record) -> str:
+    """Prints a record that could not be written to standard error, as one line of JSON.
 
     Returns:
         What to do with it.
     """
-    print(msgspec.json.format(encode(record), indent=-1).decode(), file=sys.stderr, flush=True)
+    print(encode(record).decode().strip(), file=sys.stderr, flush=True)
     return (
-        f"The record of {record.name} is the line of JSON above, whole: it can be put into "
+        f"The record of {record.name} is the line of JSON above, complete: save it as "
         f"records/{record.run_id}.json"
-    )
-
-
-def _job(plan: "Plan", run: Run, command: str) -> Job:
-    return Job(
-        run=run,
-        folder=str(plan.folder),
-        data_dir=str(plan.data_dir),
-        command=command,
-        plugins={origin: plan.plugins[origin] for origin in run.plugins},
     )

@@ -18,9 +18,9 @@ import pandas as pd
 
 from bench import optimizers
 from bench.cell import Cell, Run
-from bench.executors.progress import Reporter
+from bench.executors.base import Reporter
+from bench.executors.local import WarmStart
 from bench.executors.runner import run_plan
-from bench.executors.warm_start import WarmStart
 from bench.grid import plan as planning
 from bench.grid import registry
 from bench.grid.plan import Plan

@@ -1,11 +1,9 @@
-"""`bench loaders`: each pipeline alone, without a net.
+"""Measures each pipeline alone, without a model.
 
-At a batch size every pipeline has a process of its own, all of them alive at once. They build and
-measure one at a time, in turns: what disturbs the machine for a while disturbs all of them alike.
-A process serves one batch size, so that each pays for its own compilation and starts with the same
-memory; compiled code is kept in a folder that is new for each.
-
-One series of `bench loaders` in the making, and the child process that makes it.
+For each batch size every pipeline has its own process, and all of them are alive at once. They
+build and measure one at a time, in turns, so that a temporary disturbance of the machine affects
+all alike. A process serves one batch size: each pays for its own compilation and starts with the
+same memory. Compiled code is kept in a new folder for each.
 """
 
 import time
@@ -18,10 +16,9 @@ from typing import TypeVar
 import msgspec
 
 from bench.errors import UsageError
-from bench.executors.local import STARTUP_TIMEOUT_S, Worker, WorkerLost
-from bench.executors.protocol import Ready
-from bench.loaders.plan import Candidate, Plan, Report
-from bench.loaders.protocol import (
+from bench.executors.protocol import STARTUP_TIMEOUT_S, Ready, Worker, WorkerLost
+from bench.loaders.plan import Candidate, Plan
+from bench.loaders.worker import (
     Build,
     Built,
     Describe,
@@ -29,7 +26,7 @@ from bench.loaders.protocol import (
     Failed,
     Measure,
     Measured,
-    Order,
+    Request,
     read_reply,
 )
 from bench.process import signals_deferred, signals_raise
@@ -37,16 +34,16 @@ from bench.record import Status
 from bench.store.files import StoreError, slug
 from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series
 from bench.store.store import Store
+from bench.text import Log
 
 ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 
 
-class ChildFailed(RuntimeError):
-    """A child could not do what it was told.
+class RequestFailed(RuntimeError):
+    """A worker could not carry out a request.
 
     Args:
-        status: How it failed.
-        reason: Why, in one sentence.
+        reason: One sentence.
     """
 
     def __init__(self, status: Status, reason: str) -> None:
@@ -56,87 +53,92 @@ class ChildFailed(RuntimeError):
 
 
 @dataclass(kw_only=True)
-class Trial:
-    """A series in the making, and the child that makes it, if it has one."""
+class Measurement:
+    """A series that is being measured, and its worker if it has one."""
 
     series: Series
-    child: Worker | None = None
+    worker: Worker | None = None
 
     def start(self, store: Store, scratch: Path) -> None:
-        """Starts the child; a series that is lost already needs none."""
+        """Starts the worker, unless the series has failed already."""
         if self.series.status != "ok":
             return
         name = slug(f"loaders {self.series.pipeline} {self.series.batch_size}")
         with signals_deferred():
-            self.child = start_child(store, name, scratch / name)
+            self.worker = start_worker(store, name, scratch / name)
 
-    def step(self, order: Order | None, kind: type[ReplyT], timeout_s: float) -> ReplyT | None:
-        """What the child answers; None if the series was lost, now or before."""
-        if self.child is None:
+    def request(
+        self, request: Request | None, reply_type: type[ReplyT], timeout_s: float
+    ) -> ReplyT | None:
+        """The worker's reply; None if the series fails, or has failed before."""
+        if self.worker is None:
             return None
         try:
-            return ask(self.child, order, kind, timeout_s)
-        except ChildFailed as error:
+            return ask(self.worker, request, reply_type, timeout_s)
+        except RequestFailed as error:
             self.series = replace(self.series, status=error.status, reason=error.reason)
             self.stop()
             return None
 
     def stop(self) -> None:
-        """Ends the child; safe to call twice."""
-        if self.child is not None:
+        """Ends the worker; safe to call twice."""
+        if self.worker is not None:
             with signals_deferred():
-                self.child.stop()
-            self.child = None
+                self.worker.stop()
+            self.worker = None
 
 
-def start_child(store: Store, name: str, compiled_code: Path) -> Worker:
-    """Starts a child whose output goes to the log of that name."""
-    settings = {"TORCHINDUCTOR_CACHE_DIR": str(compiled_code)}
+def start_worker(store: Store, name: str, compiled_code: Path) -> Worker:
+    """Starts a worker whose output goes to the log of that name."""
     return Worker.start(
-        name, store.fresh_log(name), module="bench.loaders.worker", settings=settings
+        name,
+        store.fresh_log(name),
+        module="bench.loaders.worker",
+        environment={"TORCHINDUCTOR_CACHE_DIR": str(compiled_code)},
     )
 
 
-def ask(child: Worker, order: Order | None, kind: type[ReplyT], timeout_s: float) -> ReplyT:
-    """Gives an order, if there is one, and waits for the reply.
+def ask(
+    worker: Worker, request: Request | None, reply_type: type[ReplyT], timeout_s: float
+) -> ReplyT:
+    """Sends a request, if there is one, and waits for the reply.
 
     Raises:
-        ChildFailed: It died, took too long, or says that it cannot.
+        RequestFailed: The worker died, took too long, or replied that it failed.
     """
-    if order is not None:
-        child.send(order)
+    if request is not None:
+        worker.send(request)
     try:
-        reply = child.read(time.monotonic() + timeout_s, read_reply)
+        reply = worker.receive(read_reply, time.monotonic() + timeout_s)
     except TimeoutError:
-        reason = f"no answer came within {timeout_s:g} s; it was stopped"
-        raise ChildFailed("timeout", reason) from None
+        reason = f"no answer within {timeout_s:g} s, so it was stopped"
+        raise RequestFailed("timeout", reason) from None
     except WorkerLost as error:
-        raise ChildFailed("crashed", f"{error}; logs/{child.key}.log") from error
+        raise RequestFailed("crashed", f"{error}; logs/{worker.key}.log") from error
     if isinstance(reply, Failed):
-        raise ChildFailed(reply.status, reply.reason)
-    if not isinstance(reply, kind):
-        raise ChildFailed("crashed", f"it answered {type(reply).__name__}, not {kind.__name__}")
+        raise RequestFailed(reply.status, reply.reason)
+    if not isinstance(reply, reply_type):
+        unexpected = f"it answered {type(reply).__name__}, not {reply_type.__name__}"
+        raise RequestFailed("crashed", unexpected)
     return reply
 
 
 def measure(
-    plan: Plan, report: Report, keep: Callable[[LoadersRecord], None] = lambda record: None
+    plan: Plan, log: Log, keep: Callable[[LoadersRecord], None] = lambda record: None
 ) -> LoadersRecord:
-    """Measures everything; no child is left when it returns or raises.
+    """Measures everything; no worker is left when it returns or raises.
 
     Args:
-        plan: What to measure.
-        report: Gets a line now and then.
-        keep: Gets the record after each batch size but the last; what is to come is in it as
-            interrupted, so that a file is true even if nobody can complete it.
+        keep: Called with the record after each batch size but the last. Series that are still to
+            come are in it as interrupted, so that the file is true even if it stays the last one.
 
     Returns:
-        The record. After a stop from outside, what is not done is in it as interrupted.
+        The record. After a stop from outside, series that are not done are in it as interrupted.
 
     Raises:
-        KeyboardInterrupt: Stopped from outside before the first figure.
+        KeyboardInterrupt: Stopped from outside before the first repeat.
         StoreError: The results folder cannot be written or is in use.
-        UsageError: Not even the machine could be described.
+        UsageError: The machine could not be described.
     """
     store = Store(plan.folder)
     store.check_writable()
@@ -150,97 +152,99 @@ def measure(
         series: list[Series] = []
         try:
             for size in plan.batch_sizes:
-                measure_batch_size(plan, size, store, Path(scratch), report, series)
+                measure_batch_size(plan, size, store, Path(scratch), log, series)
                 if size != plan.batch_sizes[-1]:
                     with signals_deferred():
-                        keep_or_tell(replace(header, series=whole(plan, series)), keep, report)
+                        try_to_keep(replace(header, series=with_missing(plan, series)), keep, log)
         except KeyboardInterrupt:
-            if not any(one.repeats for one in series):
+            if not any(each.repeats for each in series):
                 raise
-    return replace(header, series=whole(plan, series))
+    return replace(header, series=with_missing(plan, series))
 
 
-def whole(plan: Plan, series: list[Series]) -> tuple[Series, ...]:
-    """The series with those of batch sizes that were not begun."""
-    begun = {one.batch_size for one in series}
-    reason = "the call ended before it was begun"
+def with_missing(plan: Plan, series: list[Series]) -> tuple[Series, ...]:
+    """The series and, as interrupted, those of batch sizes that were not started."""
+    started = {each.batch_size for each in series}
+    reason = "the command ended before it was started"
     return (
         *series,
         *(
             interrupted(unmeasured(candidate, size), reason)
             for size in plan.batch_sizes
-            if size not in begun
+            if size not in started
             for candidate in plan.candidates
         ),
     )
 
 
 def interrupted(series: Series, reason: str) -> Series:
-    """The series as one that was cut off, unless it was lost before."""
+    """The series as interrupted, unless it had failed before."""
     if series.status != "ok":
         return series
     return replace(series, status="interrupted", reason=reason)
 
 
-def keep_or_tell(
-    record: LoadersRecord, keep: Callable[[LoadersRecord], None], report: Report
-) -> None:
-    """Keeps a record; a full disk must not cost what is still to be measured."""
+def try_to_keep(record: LoadersRecord, keep: Callable[[LoadersRecord], None], log: Log) -> None:
+    """Keeps a record; if the disk is full, the measurement goes on."""
     try:
         keep(record)
     except StoreError as error:
-        report(f"not kept so far: {error}")
+        log(f"not saved so far: {error}")
 
 
 def describe(plan: Plan, store: Store, scratch: Path) -> Described:
-    """The machine, by a child that ends before anything else begins.
+    """Describes the machine, in a worker that ends before any other starts.
 
     Raises:
-        UsageError: The child failed.
+        UsageError: The worker failed.
     """
-    child = start_child(store, "loaders-machine", scratch / "machine")
+    worker = start_worker(store, "loaders-machine", scratch / "machine")
     try:
-        ask(child, None, Ready, STARTUP_TIMEOUT_S)
-        return ask(child, Describe(device=plan.header.device), Described, plan.patience_s)
-    except ChildFailed as error:
+        ask(worker, None, Ready, STARTUP_TIMEOUT_S)
+        return ask(worker, Describe(device=plan.header.device), Described, plan.patience_s)
+    except RequestFailed as error:
         raise UsageError(f"the {plan.header.device} cannot be measured here: {error}") from error
     finally:
         with signals_deferred():
-            child.stop()
+            worker.stop()
 
 
 def measure_batch_size(
-    plan: Plan, batch_size: int, store: Store, scratch: Path, report: Report, series: list[Series]
+    plan: Plan, batch_size: int, store: Store, scratch: Path, log: Log, series: list[Series]
 ) -> None:
-    """All pipelines at one batch size, in turns; adds to `series` even if it is cut off."""
-    trials = [Trial(series=unmeasured(candidate, batch_size)) for candidate in plan.candidates]
+    """Measures all pipelines at one batch size, in turns; extends `series` even if interrupted."""
+    measurements = [
+        Measurement(series=unmeasured(candidate, batch_size)) for candidate in plan.candidates
+    ]
     try:
-        for trial in trials:
-            trial.start(store, scratch)
-        for trial in trials:
-            trial.step(None, Ready, STARTUP_TIMEOUT_S)
-        for trial in trials:
-            build(plan, trial)
+        for measurement in measurements:
+            measurement.start(store, scratch)
+        for measurement in measurements:
+            measurement.request(None, Ready, STARTUP_TIMEOUT_S)
+        for measurement in measurements:
+            build(plan, measurement)
         for number in range(plan.repeats):
-            report(f"batch size {batch_size}: repeat {number + 1} of {plan.repeats}")
-            for trial in trials:
-                if not done(plan, trial.series):
-                    repeat(plan, trial)
+            log(f"batch size {batch_size}: repeat {number + 1} of {plan.repeats}")
+            for measurement in measurements:
+                if not is_complete(plan, measurement.series):
+                    repeat(plan, measurement)
     finally:
         with signals_deferred():
-            for trial in trials:
-                trial.stop()
-                if not done(plan, trial.series):
-                    said = f"stopped after {len(trial.series.repeats)} of {plan.repeats} repeats"
-                    trial.series = interrupted(trial.series, said)
-            series += [trial.series for trial in trials]
-    for trial in trials:
-        if trial.series.status != "ok":
-            report(f"{trial.series.status:<8} {trial.series.pipeline}: {trial.series.reason}")
+            for measurement in measurements:
+                measurement.stop()
+                if not is_complete(plan, measurement.series):
+                    done = len(measurement.series.repeats)
+                    reason = f"stopped after {done} of {plan.repeats} repeats"
+                    measurement.series = interrupted(measurement.series, reason)
+            series += [measurement.series for measurement in measurements]
+    for measurement in measurements:
+        if measurement.series.status != "ok":
+            failed = measurement.series
+            log(f"{failed.status:<8} {failed.pipeline}: {failed.reason}")
 
 
 def unmeasured(candidate: Candidate, batch_size: int) -> Series:
-    """The series before its first figure; skipped already if the pipeline cannot run here."""
+    """A series without repeats; already skipped if the pipeline cannot run here."""
     return Series(
         pipeline=candidate.name,
         batch_size=batch_size,
@@ -251,23 +255,23 @@ def unmeasured(candidate: Candidate, batch_size: int) -> Series:
     )
 
 
-def build(plan: Plan, trial: Trial) -> None:
-    """Lets the child build its pipeline and take a first batch."""
-    header = plan.header
-    order = Build(
-        pipeline=trial.series.pipeline,
+def build(plan: Plan, measurement: Measurement) -> None:
+    """Lets the worker build its pipeline and take a first batch."""
+    header, series = plan.header, measurement.series
+    request = Build(
+        pipeline=series.pipeline,
         source=header.source,
         data_dir=str(plan.data_dir),
         augmentation=header.augmentation,
-        batch_size=trial.series.batch_size,
+        batch_size=series.batch_size,
         device=header.device,
         precision=header.precision,
         plugins=dict(plan.plugins),
     )
-    built = trial.step(order, Built, plan.patience_s)
+    built = measurement.request(request, Built, plan.patience_s)
     if built is not None:
-        trial.series = replace(
-            trial.series,
+        measurement.series = replace(
+            series,
             draws=built.draws,
             build_s=built.build_s,
             first_batch_s=built.first_batch_s,
@@ -276,17 +280,17 @@ def build(plan: Plan, trial: Trial) -> None:
         )
 
 
-def repeat(plan: Plan, trial: Trial) -> None:
-    """Lets the child measure once more."""
+def repeat(plan: Plan, measurement: Measurement) -> None:
+    """Lets the worker measure once more."""
     seconds = plan.header.repeat_s
-    found = trial.step(Measure(seconds=seconds), Measured, plan.patience_s + seconds)
-    if found is not None:
-        repeats = (*trial.series.repeats, found.repeat)
-        trial.series = replace(trial.series, repeats=repeats, memory=found.memory)
+    measured = measurement.request(Measure(seconds=seconds), Measured, plan.patience_s + seconds)
+    if measured is not None:
+        repeats = (*measurement.series.repeats, measured.repeat)
+        measurement.series = replace(measurement.series, repeats=repeats, memory=measured.memory)
 
 
-def done(plan: Plan, series: Series) -> bool:
-    """Whether a series has all repeats that it gets."""
+def is_complete(plan: Plan, series: Series) -> bool:
+    """Whether a series has all its repeats; a slow one gets fewer."""
     count = len(series.repeats)
     if count >= plan.repeats:
         return True
@@ -295,8 +299,8 @@ def done(plan: Plan, series: Series) -> bool:
 
 
 def exit_code(record: LoadersRecord) -> int:
-    """130 where the call was stopped, 1 where something broke; what cannot run here did not."""
-    found = {series.status for series in record.series}
-    if "interrupted" in found:
+    """130 if it was interrupted, 1 if a pipeline failed; one that cannot run here did not fail."""
+    statuses = {series.status for series in record.series}
+    if "interrupted" in statuses:
         return 130
-    return 1 if found - {"ok", "skipped"} else 0
+    return 1 if statuses - {"ok", "skipped"} else 0

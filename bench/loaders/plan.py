@@ -1,6 +1,6 @@
-"""From what `bench loaders` was asked for to what it measures; measures and writes nothing."""
+"""Plans what `bench loaders` measures, from its options."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,19 +11,19 @@ from bench.machine.environment import Probe
 from bench.record import Reads
 from bench.store.groups import group_folder
 from bench.store.loaders_record import LoadersRecord
+from bench.text import Log
 from pipelines import sources
 from pipelines.catalog import Unavailable, unknown_name
 
-# A batch of 50,000 takes a per-sample pipeline half a minute on a CPU, and tells nothing there.
+# On a CPU a batch of 50,000 takes a per-sample pipeline half a minute and shows nothing new.
 BATCH_SIZES = {"cpu": (128, 512, 2048), "cuda": (128, 512, 2048, 50_000)}
-SERIES_S = 30.0  # of repeats: a series that took as long gets no more of them
-PATIENCE_S = 900.0  # for a first batch, or for a repeat beyond the time it was asked to take
-Report = Callable[[str], None]
+SERIES_S = 30.0  # a series whose repeats took this long gets no more of them
+PATIENCE_S = 900.0  # time limit of a first batch, and of a repeat beyond its own duration
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `bench loaders` was asked for; empty means: all that there are."""
+    """The options of `bench loaders`; an empty list means all there are."""
 
     pipelines: Sequence[str] = ()
     augmentation: str = "flip_crop_cutout"
@@ -41,10 +41,10 @@ class Candidate:
     """A pipeline to measure.
 
     Args:
-        name: The variant's spelling.
+        name: As in `--pipeline`.
         compiled: Whether it compiles its operations.
-        reads: What of the source it reads: its array, or its image files.
-        problem: Why it cannot run here; "" when it can.
+        reads: Whether it reads the source's array or its image files.
+        problem: Why it cannot run here; "" if it can.
     """
 
     name: str
@@ -58,16 +58,16 @@ class Plan:
     """What is measured.
 
     Args:
-        header: The record that is to be filled with series; its environment is not known yet.
-        candidates: The pipelines, those that cannot run included.
+        header: The record without series, environment and bandwidth.
+        candidates: The pipelines, including those that cannot run here.
         batch_sizes: Ascending.
-        repeats: Of each pipeline and batch size, at most.
+        repeats: Maximum per pipeline and batch size.
         data_dir: Where sources are cached.
         folder: The group folder of machine, source and scale.
-        notices: What must not be missed.
-        plugins: By what each plugin is loaded that is needed, by its origin as text.
-        patience_s: Longest wait for a first batch, and for a repeat beyond its own time.
-        series_s: Seconds of repeats after which a series that can be ranked gets no more.
+        notices: Lines that must not be missed.
+        plugins: How the plugins that are needed are loaded, by their origin.
+        patience_s: See `PATIENCE_S`.
+        series_s: See `SERIES_S`; a series gets enough repeats to be ranked in any case.
     """
 
     header: LoadersRecord
@@ -82,16 +82,15 @@ class Plan:
     series_s: float = SERIES_S
 
 
-def make(options: Options, report: Report, probe: Probe | None = None) -> Plan:
+def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
     """Resolves device, source and pipelines; measures nothing and writes nothing.
 
     Args:
-        options: What was asked for.
-        report: Gets lines about progress.
-        probe: What the device can do, if somebody has tried it.
+        log: Takes lines about downloads.
+        probe: What the device can do, if it was probed already.
 
     Raises:
-        UsageError: Something that was asked for does not exist or cannot be had.
+        UsageError: An option names something that does not exist or is not available here.
     """
     from bench.grid import registry
     from bench.grid.plan import choose_device
@@ -105,13 +104,13 @@ def make(options: Options, report: Report, probe: Probe | None = None) -> Plan:
         notices.append(f"No GPU ({probe.cuda_problem}): measuring on the CPU.")
     candidates = choose_candidates(options, device)
     data_dir = options.data_dir or sources.default_data_dir()
-    source, problem = sources.resolve(options.source, data_dir, report=report)
+    source, problem = sources.resolve(options.source, data_dir, report=log)
     if problem:
         notices.append(
-            f"CIFAR-10 cannot be had here ({problem}). Measuring with the generated source "
+            f"CIFAR-10 is not available here ({problem}). Measuring with the generated source "
             f"{source!r} instead. Use --source cifar10 to insist, --data-dir if you have it."
         )
-    images = sources.load(source, data_dir, report=report).train
+    images = sources.load(source, data_dir, report=log).train
     header = LoadersRecord(
         source=source,
         fingerprint=images.fingerprint,
@@ -148,7 +147,7 @@ def make(options: Options, report: Report, probe: Probe | None = None) -> Plan:
 
 
 def check(options: Options) -> None:
-    """Refuses values that can be judged without looking at the machine.
+    """Checks what can be checked without looking at the machine.
 
     Raises:
         UsageError: One of them is out of range or unknown.
@@ -165,10 +164,10 @@ def check(options: Options) -> None:
 
 
 def choose_batch_sizes(asked: Sequence[int], images: int, device: str) -> list[int]:
-    """Those asked for, or the device's usual ones, made to fit the source where too large.
+    """Those asked for, or the device's defaults, reduced to the size of the source.
 
     Raises:
-        UsageError: One that was asked for has more images than the source.
+        UsageError: One that was asked for is larger than the source.
     """
     if asked and max(asked) > images:
         raise UsageError(f"--batch-size {max(asked)} is more than the source's {images} images")
@@ -176,21 +175,21 @@ def choose_batch_sizes(asked: Sequence[int], images: int, device: str) -> list[i
 
 
 def choose_candidates(options: Options, device: str) -> list[Candidate]:
-    """The pipelines that were asked for, or every variant there is.
+    """The pipelines that were asked for, or all variants.
 
     Raises:
-        UsageError: A mode or an option that a pipeline does not have.
-        UnknownName: No pipeline or augmentation of that name.
+        UsageError: A pipeline does not have the mode or an option that was asked for.
+        UnknownName: There is no pipeline or augmentation of that name.
     """
     from pipelines import augmentations, building
 
     policy = augmentations.catalog.get(options.augmentation)
-    found: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
     for spelling in options.pipelines or every_variant():
         try:
             variant = building.parse(spelling)
         except Unavailable as error:
-            found[spelling] = Candidate(name=spelling, problem=str(error))
+            candidates[spelling] = Candidate(name=spelling, problem=str(error))
             continue
         except ValueError as error:
             raise UsageError(f"--pipeline: {error}") from error
@@ -200,12 +199,12 @@ def choose_candidates(options: Options, device: str) -> list[Candidate]:
         except building.Unsupported as error:
             problem = str(error)
         compiled = variant.mode == "compiled"
-        found[variant.name] = Candidate(name=variant.name, compiled=compiled, problem=problem)
-    return list(found.values())
+        candidates[variant.name] = Candidate(name=variant.name, compiled=compiled, problem=problem)
+    return list(candidates.values())
 
 
 def every_variant() -> list[str]:
-    """Every pipeline in each of its modes, with its usual workers and with none."""
+    """All pipelines in all their modes, with their default number of workers and with none."""
     from pipelines import building
 
     libraries = building.catalog.entries.values()

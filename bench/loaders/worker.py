@@ -1,11 +1,8 @@
-"""The child process of `bench loaders`: one pipeline, measured whenever the parent says so.
+"""The worker process of `bench loaders`: one pipeline, measured whenever the parent asks.
 
-Between orders it waits for a line on standard input and uses no core.
+Between requests it waits for a line on standard input and uses no CPU.
 """
 
-import faulthandler
-import os
-import signal
 import statistics
 import sys
 import time
@@ -13,85 +10,134 @@ import traceback
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.executors.protocol import Ready, send
+import msgspec
+
+from bench.executors.protocol import Ready, become_worker, send
 from bench.executors.worker import status_of
-from bench.loaders.protocol import (
-    Build,
-    Built,
-    Describe,
-    Described,
-    Failed,
-    Measure,
-    Measured,
-    Order,
-    Reply,
-    read_order,
-)
 from bench.machine.cpu import run_in_progress
-from bench.process import die_with_parent
-from bench.record import Memory, Reads
+from bench.record import Memory, Reads, Status
 from bench.store.loaders_record import Repeat
 
 if TYPE_CHECKING:
-    import torch
-
     from pipelines.base import Batch, Pipeline
     from pipelines.sources.base import Images
 
-LEAST_BATCHES = 2
-COPIED_MIB = {"cuda": 1024, "cpu": 512}  # well above any cache
-COPIES = 9
+MIN_BATCHES = 2
+
+
+class Describe(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """Request: describe the machine and measure its memory bandwidth."""
+
+    device: str
+
+
+class Build(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """Request: build a pipeline and take its first batch; plugins as in `Job`."""
+
+    pipeline: str
+    source: str
+    data_dir: str
+    augmentation: str
+    batch_size: int
+    device: str
+    precision: str
+    plugins: dict[str, str] = {}
+
+
+class Measure(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """Request: take batches for at least so long."""
+
+    seconds: float
+
+
+class Described(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """The machine; bandwidth in 10^9 bytes read and written per second."""
+
+    environment: dict[str, Any]
+    bandwidth_gb_per_s: float
+
+
+class Built(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """The pipeline has given its first batch."""
+
+    build_s: float
+    first_batch_s: float
+    bytes_per_image: int
+    draws: dict[str, str]
+    memory: Memory
+
+
+class Measured(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """One repeat, and the peak memory so far."""
+
+    repeat: Repeat
+    memory: Memory
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """The request failed; the worker exits."""
+
+    status: Status
+    reason: str
+
+
+Request = Describe | Build | Measure
+Reply = Ready | Described | Built | Measured | Failed
+
+_request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+
+def read_reply(line: bytes) -> Reply:
+    """Decodes a worker's line."""
+    return _reply_decoder.decode(line)
 
 
 def main() -> None:
-    """Carries out orders until standard input ends or one of them fails."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    die_with_parent()
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    faulthandler.enable()
+    """Answers requests until standard input ends or one of them fails."""
+    replies = become_worker()
     start = time.perf_counter()
-    import pipelines.building  # noqa: F401 - paid here, so that no order pays for it
+    import pipelines.building  # noqa: F401 - imported here, so that no request pays for it
 
     bench = LoaderBench()
     send(replies, Ready(import_s=time.perf_counter() - start))
     for line in sys.stdin.buffer:
         with run_in_progress():
-            reply = answer(bench, read_order(line))
+            reply = answer(bench, _request_decoder.decode(line))
         send(replies, reply)
         if isinstance(reply, Failed):
             return
 
 
-def answer(bench: "LoaderBench", order: Order) -> Reply:
-    """Carries out one order; what it raises becomes the reply."""
+def answer(bench: "LoaderBench", request: Request) -> Reply:
+    """Carries out one request; an exception becomes the reply `Failed`."""
     try:
-        match order:
+        match request:
             case Describe():
-                return describe(order.device)
+                return describe(request.device)
             case Build():
-                return bench.build(order)
+                return bench.build(request)
             case Measure():
-                return bench.measure(order.seconds)
+                return bench.measure(request.seconds)
     except Exception as error:  # noqa: BLE001 - every fault of a pipeline is a row of the table
         traceback.print_exc()
         status = status_of(error)
-        said = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        reason = said[0] if status == "skipped" else f"{type(error).__name__}: {said[0]}"
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = message if status == "skipped" else f"{type(error).__name__}: {message}"
         return Failed(status=status, reason=reason)
 
 
 class LoaderBench:
-    """The pipeline of this process and the counters that go with it."""
+    """The pipeline of this process and its counters."""
 
     def __init__(self) -> None:
         self._epochs = count()
         self._device_gib = 0.0
-        self._plugins = ExitStack()  # of the one pipeline, as long as the process
+        self._plugins = ExitStack()  # of the pipeline, until the process ends
 
-    def build(self, order: Build) -> Built:
+    def build(self, request: Build) -> Built:
         """Builds the pipeline and takes its first batch."""
         import torch
 
@@ -100,29 +146,29 @@ class LoaderBench:
         from bench.machine.clock import synchronize
         from pipelines.building import parse, reads
 
-        if order.plugins:
+        if request.plugins:
             from bench.grid.plugins import joined
 
-            self._plugins.enter_context(joined(order.plugins))
-        self._device = device = torch.device(order.device)
-        images = pipelines.load(order.source, order.data_dir).train
-        variant = parse(order.pipeline)  # imports its library
-        torch.zeros(1, device=device)  # makes the device's context, which is no pipeline's
+            self._plugins.enter_context(joined(request.plugins))
+        self._device = device = torch.device(request.device)
+        images = pipelines.load(request.source, request.data_dir).train
+        variant = parse(request.pipeline)  # imports its library
+        torch.zeros(1, device=device)  # creates the device's context, which is not the pipeline's
         monitor.reset_peaks(device)
-        self._before = self._turn = monitor.peaks(device)
+        self._before = self._at_request = monitor.peaks(device)
         start = time.perf_counter()
         self._pipeline = pipelines.build(
-            order.pipeline,
+            request.pipeline,
             images,
-            order.augmentation,
-            batch_size=order.batch_size,
+            request.augmentation,
+            batch_size=request.batch_size,
             device=device,
-            dtype=torch.bfloat16 if order.precision == "bf16" else torch.float32,
+            dtype=torch.bfloat16 if request.precision == "bf16" else torch.float32,
         )
         synchronize(device)
         built_s = time.perf_counter()
-        # Workers finish at the same time: who stops between two of them leaves work uncounted. Of
-        # an epoch's batches no more are made at once than there are.
+        # Loader workers finish their batches at about the same time: stopping in the middle of such
+        # a round would leave work uncounted. An epoch may have fewer batches than workers.
         workers = variant.options.get("workers", 1)
         self._round = max(1, min(workers, self._pipeline.steps_per_epoch))
         with closing(endless(self._pipeline, self._epochs)) as batches:
@@ -132,17 +178,18 @@ class LoaderBench:
         return Built(
             build_s=built_s - start,
             first_batch_s=first_batch_s,
-            bytes_per_image=source_bytes(images, reads(order.pipeline, images)) + x_BCHW[0].nbytes,
+            bytes_per_image=source_bytes(images, reads(request.pipeline, images))
+            + x_BCHW[0].nbytes,
             draws=dict(self._pipeline.semantics.draws),
             memory=self._memory(),
         )
 
     def measure(self, seconds: float) -> Measured:
-        """Takes whole batches for at least `seconds`, from the start of an epoch on."""
+        """Takes batches for at least `seconds`, from the start of an epoch on."""
         from bench.machine import monitor
         from bench.machine.clock import synchronize
 
-        self._turn = monitor.peaks(self._device)
+        self._at_request = monitor.peaks(self._device)
         images = batches = 0
         with closing(endless(self._pipeline, self._epochs)) as stream:
             synchronize(self._device)
@@ -150,47 +197,46 @@ class LoaderBench:
             for _, labels in stream:
                 images += len(labels)
                 batches += 1
-                whole = batches >= LEAST_BATCHES and batches % self._round == 0
-                if whole and time.perf_counter() - start >= seconds:
+                complete = batches >= MIN_BATCHES and batches % self._round == 0
+                if complete and time.perf_counter() - start >= seconds:
                     break
             synchronize(self._device)
-            passed_s = time.perf_counter() - start
-        repeat = Repeat(images=images, batch_s=passed_s / batches, images_per_s=images / passed_s)
+            elapsed_s = time.perf_counter() - start
+        repeat = Repeat(images=images, batch_s=elapsed_s / batches, images_per_s=images / elapsed_s)
         return Measured(repeat=repeat, memory=self._memory())
 
     def _memory(self) -> Memory:
-        """Peaks above what was held before the pipeline was built.
+        """Peaks above the memory in use before the pipeline was built.
 
-        The device's own figure is everybody's. What it grows by from the beginning of an order to
-        its end is ours, since the others rest meanwhile.
+        The device's figure includes other processes. Its growth during a request is ours, since
+        the workers of other pipelines are idle then.
         """
         from bench.machine import monitor
 
         now, before = monitor.peaks(self._device), self._before
-        grown_gib = above(now.device_gib, self._turn.device_gib)
+        grown_gib = _difference(now.device_gib, self._at_request.device_gib)
         if grown_gib is not None:
             self._device_gib += grown_gib
         return Memory(
-            host_gib=above(now.host_gib, before.host_gib),
-            torch_gib=above(now.torch_gib, before.torch_gib),
+            host_gib=_difference(now.host_gib, before.host_gib),
+            torch_gib=_difference(now.torch_gib, before.torch_gib),
             device_gib=None if grown_gib is None else self._device_gib,
         )
 
 
 def source_bytes(images: "Images", reads: Reads) -> int:
-    """Bytes of one image where it is read; of files, the mean of the first thousand."""
+    """Bytes of one image as it is read; for files, the mean of the first thousand."""
     if reads == "array":
         return images.images[0].nbytes
     return round(statistics.fmean(path.stat().st_size for path in images.files[:1000]))
 
 
-def above(now_gib: float | None, before_gib: float | None) -> float | None:
-    """The difference, where both are known."""
+def _difference(now_gib: float | None, before_gib: float | None) -> float | None:
     return None if now_gib is None or before_gib is None else now_gib - before_gib
 
 
 def endless(pipeline: "Pipeline", epochs: Iterator[int]) -> "Generator[Batch, None, None]":
-    """Batches of one epoch after the other; closing it closes the present one."""
+    """Batches of one epoch after another; closing it closes the current epoch."""
     for index in epochs:
         yield from pipeline.epoch(index)
 
@@ -200,29 +246,13 @@ def describe(device: str) -> Described:
     import torch
 
     from bench.machine import environment
+    from bench.machine.roofline import copied_bytes, copy_s
 
+    size = copied_bytes(torch.device(device))
     return Described(
         environment=environment.describe(device),
-        bandwidth_gb_per_s=bandwidth_gb_per_s(torch.device(device), COPIED_MIB[device]),
+        bandwidth_gb_per_s=2 * size / copy_s(size, torch.device(device)) / 1e9,
     )
-
-
-def bandwidth_gb_per_s(device: "torch.device", size_mib: int) -> float:
-    """Bytes read and written a second by a large copy, in 10^9, the median of several."""
-    import torch
-
-    from bench.machine.clock import synchronize
-
-    source = torch.ones(size_mib * 2**20, dtype=torch.uint8, device=device)
-    target = torch.zeros_like(source)
-    times_s = []
-    for _ in range(COPIES + 1):
-        synchronize(device)
-        start = time.perf_counter()
-        target.copy_(source)
-        synchronize(device)
-        times_s.append(time.perf_counter() - start)
-    return 2 * source.nbytes / statistics.median(times_s[1:]) / 1e9
 
 
 if __name__ == "__main__":

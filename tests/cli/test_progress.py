@@ -1,28 +1,23 @@
-"""What a person sees: plain lines without a terminal, a bar with one, and nothing missed.
-
-Progress for programs: one object a line, whatever happens, and nothing else.
-
-The live view: whole at any width, and gone without a trace when it is taken away.
-"""
+"""Progress for people: plain lines, or a live view on a terminal; for programs: JSON lines."""
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console as RichConsole
-from rich.text import Text
+from rich.console import Console
 
 from bench.cell import Run
-from bench.cli.progress import JsonReporter, LiveArea, State, TextReporter, lines, reporter
+from bench.cli.progress import JsonReporter, TextReporter, reporter
 from bench.errors import UsageError
-from bench.executors.progress import TimeLeft, duration, overhead, terminal
+from bench.machine.environment import python_environment
 from bench.record import Memory, Record
 from tests.checkout import ROOT
 from tests.made import made_curve, made_failure, made_record, made_run
@@ -75,9 +70,9 @@ def test_plain_output_has_a_line_for_each_event_and_no_escapes() -> None:
     assert lines[4] == "crashed    resnet18/sgd/flip_crop/kornia/seed1: it broke"
     assert lines[5].strip() == "log: logs/x.log"
     assert "1 ok, 1 crashed" in lines[6]
-    assert lines[7] == "1 failed: tried again only with --retry-failed"
+    assert lines[7] == "1 failed: --retry-failed trains them again"
     assert lines[8] == "table: results/group/matrix.md"
-    assert lines[9] == "to go on: bench run --grid default"
+    assert lines[9] == "to continue: bench run --grid default"
 
 
 def test_a_terminal_gets_a_bar_and_the_same_outcomes() -> None:
@@ -85,7 +80,7 @@ def test_a_terminal_gets_a_bar_and_the_same_outcomes() -> None:
     assert "\x1b[" in text
     assert "0/1" in text
     assert "accuracy 70.0%" in text
-    assert text.endswith("to run what is added later: bench run --grid default\n")
+    assert text.endswith("this command: bench run --grid default\n")
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +116,7 @@ def test_quiet_leaves_problems_and_the_summary(is_terminal: bool) -> None:
     assert "log: logs/x.log" in text
     assert text.count("Training on shapes instead.") == 1
     assert "2 runs: 1 ok, 1 crashed" in text
-    assert text.endswith("to go on: bench run --grid default\n")
+    assert text.endswith("to continue: bench run --grid default\n")
 
 
 def test_quiet_names_the_runs_of_a_dry_run_all_the_same() -> None:
@@ -161,7 +156,7 @@ def test_a_dry_run_names_every_run() -> None:
         "100 to run, 1 done, 1 failed before, 1 cannot run here, about 10 min 00 s left"
     )
     assert all(f"to run   {run.name}\n" in text for run in plan.todo)
-    assert "seed300: crashed (--retry-failed tries again)" in text
+    assert "seed300: crashed (repeat with --retry-failed)" in text
     assert "seed400: dali is not installed" in text
 
 
@@ -175,37 +170,7 @@ def test_nothing_to_do_is_said() -> None:
     assert text.startswith("1 done | results in")
 
 
-def test_time_left_comes_from_the_runs_most_like_it() -> None:
-    left = TimeLeft()
-    run = made_run(epochs=8)
-    assert left.of(run) is None
-    left.learn(made_failure(architecture="vgg11"))
-    assert left.of(run) is None
-    left.learn(made_record(architecture="vgg11", epochs=10))  # 12 s
-    assert left.of(run) == pytest.approx(8 * 1.2)
-    left.learn(made_record(pipeline="dali", epochs=4))  # 6 s
-    assert left.of(run) == pytest.approx(8 * 1.5)
-    left.learn(made_record(epochs=2))  # 4 s
-    assert left.of(run) == pytest.approx(8 * 2.0)
-    assert left.of(made_run(architecture="vgg11")) == pytest.approx(4 * 1.2)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (3661, "1 h 01 min")],
-)
-def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def test_a_pipe_has_neither_width_nor_colours() -> None:
-    screen = terminal()
-    assert (screen.width, screen.color) == (None, False)
-
-
 def test_the_summary_says_what_the_grid_took_beside_the_training() -> None:
-    assert overhead(100.0, 50.0) == "1 min 40 s, of which 50 s on the training clocks (2.00 x)"
-    assert overhead(7.0, 0.0) == "7 s"
     plan = Plan(todo=[made_run(0), made_run(1)], done=[made_record(7)])
     text = shown(plan, [made_record(0), made_record(1)], is_terminal=False)
     assert "of which 8 s on the training clocks" in text  # 4 s each; what was done before is none
@@ -312,141 +277,55 @@ def test_every_event_and_field_is_documented() -> None:
 POINT = made_curve(4, 1000, 0.8)[1]
 
 
-def state(**changes: Any) -> State:
-    fields: dict[str, Any] = {"run": made_run(), "position": 2, "total": 5, "passed_s": 7.0}
-    return State(**fields | changes)
+def view(width: int = 120, **changes: Any) -> str:
+    """What the live view shows of the second of five runs, after its second epoch."""
+    out = StringIO()
+    reporter = TextReporter(file=StringIO(), terminal=True)
+    run = made_run(1, **changes)
+    reporter.plan(
+        Plan(todo=[made_run(seed, **changes) for seed in range(5)], done=[made_record(9)])
+    )
+    reporter.run_finished(made_record(0, **changes))
+    reporter.run_started(run, 2, 5)
+    reporter.memory(Memory(host_gib=9.0, torch_gib=2.5))
+    reporter.epoch(run, POINT, 4)
+    Console(file=out, width=width, color_system=None).print(reporter._view())
+    reporter.close()
+    return out.getvalue()
 
 
-def plain(of: State, width: int) -> str:
-    return "\n".join(line.plain for line in lines(of, width))
-
-
-class Screen:
-    """A terminal that understands what the live view writes, and wraps anew when it is resized."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.rows = [""]
-        self.row = 0
-        self.hard = [True]  # whether a row ends a line, as told apart from one that was wrapped
-
-    def feed(self, text: str) -> None:
-        for code, char in re.findall(r"\x1b\[([?\d;]*[A-Za-z])|([^\x1b])", text, re.DOTALL):
-            if code == "2K":
-                self.rows[self.row] = ""
-                self.column = 0
-            elif code.endswith("A"):
-                self.row -= int(code[:-1] or 1)
-                assert self.row >= 0, "above the top"
-            elif char == "\r":
-                self.column = 0
-            elif char == "\n":
-                self._down(hard=True)
-            elif char:
-                self._put(char)
-
-    column = 0
-
-    def _put(self, char: str) -> None:
-        if self.column == self.width:
-            self._down(hard=False)
-        row = self.rows[self.row].ljust(self.column)
-        self.rows[self.row] = row[: self.column] + char + row[self.column + 1 :]
-        self.column += 1
-
-    def _down(self, *, hard: bool) -> None:
-        self.hard[self.row] = hard
-        self.row += 1
-        self.column = 0
-        if self.row == len(self.rows):
-            self.rows.append("")
-            self.hard.append(True)
-
-    def resize(self, width: int) -> None:
-        """Joins wrapped rows and wraps them for the new width; the cursor stays at the end."""
-        whole, self.width = self.text(), width
-        self.rows, self.hard, self.row, self.column = [""], [True], 0, 0
-        self.feed(whole)
-
-    def text(self) -> str:
-        found = "".join(
-            row + ("\n" if hard else "") for row, hard in zip(self.rows, self.hard, strict=True)
-        )
-        return found.removesuffix("\n")
+def test_the_live_view_shows_the_bar_the_run_and_its_last_epoch() -> None:
+    bar, name, values = view().splitlines()
+    assert bar.rstrip().endswith("1/5, about 24 s left")
+    assert bar.count("\u2501") == 6  # a fifth of the bar
+    assert name == "resnet18/sgd/flip_crop/kornia/seed1"
+    assert values == "epoch 2/4 | loss 1.150 | accuracy 40.0% | 1,000 images/s | 2.5 GiB | 0 s"
 
 
 @given(
-    st.integers(10, 200),
+    st.integers(20, 200),
     st.sampled_from(["cnn2", "timm:a_rather_long_name_of_a_net", "resnet18"]),
-    st.booleans(),
 )
-def test_lines_fit_and_lose_nothing(width: int, net: str, has_point: bool) -> None:
-    shown = state(
-        run=made_run(architecture=net, pipeline="torchvision[workers=2]"),
-        point=POINT if has_point else None,
-        memory=Memory(host_gib=1.25),
-        left_s=3725.0,
-    )
-    found = lines(shown, width)
-    assert max(line.cell_len for line in found) < width
-    text = "".join(line.plain for line in found)
-    assert shown.run.name in text
-    if width > 40:
-        for part in ("1/5", "about 1 h 02 min left", "7 s", "1.2 GiB"):
-            assert part in text
+def test_the_live_view_fits_any_width_and_loses_nothing(width: int, net: str) -> None:
+    shown = view(width, architecture=net)
+    assert max(map(len, shown.splitlines())) <= width
+    joined = re.sub(r"\s", "", shown)
+    for part in (f"{net}/sgd/flip_crop/kornia/seed1", "1/5", "epoch2/4", "loss1.150", "2.5GiB"):
+        assert part in joined
 
 
-def test_an_epoch_is_told_with_its_figures() -> None:
-    text = plain(state(point=POINT, memory=Memory(host_gib=9.0, torch_gib=2.5)), 120)
-    assert text.splitlines()[-1] == (
-        "epoch 2/4 | loss 1.150 | accuracy 40.0% | 1,000 images/s | 2.5 GiB | 7 s"
-    )
-
-
-def test_what_is_not_known_is_not_shown() -> None:
-    point = replace(POINT, train_loss=None, validation_accuracy=None)
-    text = plain(state(point=point), 120)
-    assert text.splitlines()[-1] == "epoch 2/4 | 1,000 images/s | 7 s"
-    assert "left" not in text
-    assert "building, warming up" in plain(state(), 120)
-
-
-@pytest.mark.parametrize(("position", "done"), [(1, 0), (3, 12), (6, 30)])
-def test_the_bar_is_as_long_as_what_is_done(position: int, done: int) -> None:
-    (bar, *_) = lines(state(position=position, total=5), 120)
-    spans = [span for span in bar.spans if span.style == "green"]
-    assert sum(span.end - span.start for span in spans) == done
-
-
-@pytest.mark.parametrize("widths", [[80], [80, 40], [80, 30, 100], [60, 59, 25, 26, 80]])
-def test_resizing_leaves_nothing_behind(widths: list[int]) -> None:
+def test_what_is_unknown_is_not_shown() -> None:
+    reporter = TextReporter(file=StringIO(), terminal=True)
     out = StringIO()
-    console = RichConsole(file=out, force_terminal=True, width=widths[0], color_system=None)
-    shown = state(run=made_run(architecture="a_rather_long_name"), point=POINT, left_s=60.0)
-    area = LiveArea(console, lambda width: lines(shown, width), RLock())
-    console.push_render_hook(area)  # without its thread: every step is seen
-    screen = Screen(widths[0])
-
-    def step() -> None:
-        screen.feed(out.getvalue())
-        out.seek(0)
-        out.truncate()
-
-    for index, width in enumerate(widths):
-        step()
-        screen.resize(width)
-        console.width = width
-        area.refresh()
-        console.print(Text(f"outcome {index} " + "x" * 50), soft_wrap=True)
-        area.refresh()
-    step()
-    said = screen.text().rstrip("\n").split("\n")  # rows below may be empty
-    assert said[: len(widths)] == [f"outcome {index} " + "x" * 50 for index in range(len(widths))]
-    assert "\n".join(said[len(widths) :]) == plain(shown, widths[-1])
-    area._draw = lambda width: []
-    area.refresh()
-    step()
-    assert screen.text().rstrip("\n").split("\n") == said[: len(widths)]
+    console = Console(file=out, width=120, color_system=None)
+    reporter.run_started(made_run(), 1, 1)
+    console.print(reporter._view())
+    assert "epoch 0/4 | building, warming up" in out.getvalue()
+    reporter.epoch(made_run(), replace(POINT, train_loss=None, validation_accuracy=None), 4)
+    console.print(reporter._view())
+    assert "epoch 2/4 | 1,000 images/s | 0 s" in out.getvalue()
+    assert "left" not in out.getvalue()
+    reporter.close()
 
 
 def test_the_cursor_comes_back_and_what_was_printed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,10 +346,28 @@ def test_the_cursor_comes_back_and_what_was_printed_stays(monkeypatch: pytest.Mo
     console.close()
     text = out.getvalue()
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
-    screen = Screen(60)
-    screen.feed(re.sub(r"\x1b\[[\d;]*m", "", text))
-    assert "accuracy 70.0%" in screen.text()
-    assert "epoch" not in screen.text()
+    shown = screen(text)
+    assert any("accuracy 70.0%" in row for row in shown)
+    assert not any("epoch" in row or "1/1" in row for row in shown)
+
+
+def screen(text: str) -> list[str]:
+    """The rows that a terminal shows after this text; it knows what rich's live view writes."""
+    rows, row, column = [""], 0, 0
+    for code, char in re.findall(r"\x1b\[([?\d;]*[A-Za-z])|([^\x1b])", text, re.DOTALL):
+        if code == "2K":
+            rows[row] = ""
+        elif code.endswith("A"):
+            row -= int(code[:-1] or 1)
+        elif char == "\r":
+            column = 0
+        elif char == "\n":
+            row, column = row + 1, 0
+            rows += [""] * (row == len(rows))
+        elif char:
+            rows[row] = rows[row].ljust(column)[:column] + char + rows[row][column + 1 :]
+            column += 1
+    return rows
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,3 +378,42 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.M
     console.close()
     assert "[1/1] resnet18/sgd/flip_crop/kornia/seed0 started" in out.getvalue()
     assert "\x1b[?25l" not in out.getvalue()
+
+
+# Standard output is a pipe that nobody reads.
+PROGRAM = """
+import os, signal, sys
+reader, writer = os.pipe()
+os.dup2(writer, 1)
+os.close(writer)
+os.close(reader)
+{before}
+from bench.cli.progress import Output
+output = Output(sys.stdout)
+for word in ("one", "two"):
+    try:
+        output.write(word + "\\n")
+    except KeyboardInterrupt:
+        print("asked to stop", file=sys.stderr)
+print("dropped without a complaint")
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "lines"),
+    [
+        ("", "asked to stop\ntwo\n"),
+        ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", "one\ntwo\n"),  # as nohup does
+    ],
+)
+def test_output_whose_reader_is_gone_stops_the_command_and_goes_to_standard_error(
+    before: str, lines: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(before=before)],
+        env=python_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == lines

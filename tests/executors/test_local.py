@@ -17,17 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from bench.executors import local
+from bench.executors import local, protocol
 from bench.executors.base import Watcher
-from bench.executors.local import (
-    LocalExecutor,
+from bench.executors.local import LocalExecutor, tail, timing_lock
+from bench.executors.protocol import (
+    Done,
+    EpochDone,
     Worker,
     WorkerLost,
     cause_of_death,
-    tail,
-    timing_lock,
+    read_message,
 )
-from bench.executors.protocol import Done, EpochDone
 from bench.job import Job, RecordBuilder
 from bench.process import signals_deferred
 from bench.record import Record
@@ -118,7 +118,7 @@ def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts a worker that plays the part its cell's architecture names in the real one's place."""
     script = tmp_path / "actor.py"
     script.write_text(ACTOR)
-    monkeypatch.setattr(local, "python_module", lambda name: [sys.executable, str(script)])
+    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(script)])
 
 
 def made_job(folder: Path, part: str, seed: int = 0, **cell: object) -> Job:
@@ -159,7 +159,7 @@ def test_another_compiled_net_gets_another_worker(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dies", [False, True])
 def test_the_worker_after_the_present_one_is_started_ahead(tmp_path: Path, dies: bool) -> None:
     before = set(children_of(os.getpid()))
-    executor = LocalExecutor(timeout_s=60.0, ahead=True)
+    executor = LocalExecutor(timeout_s=60.0, prestart=True)
     jobs = [made_job(tmp_path, "plays", width=width, compile=True) for width in (1.0, 0.5, 0.25)]
     records = executor.run(jobs, quiet())
     first = next(records)
@@ -183,7 +183,8 @@ def test_a_worker_that_died_between_runs_costs_none(tmp_path: Path) -> None:
     executor = LocalExecutor(timeout_s=60.0)
     records = executor.run(jobs, quiet())
     first = next(records)
-    wait_until_gone(first.environment["pid"])
+    assert executor.worker is not None
+    executor.worker.process.wait(30)
     second = next(records)
     assert (first.status, second.status) == ("ok", "ok")
     assert first.environment != second.environment
@@ -206,7 +207,7 @@ def test_a_worker_that_sends_nonsense_is_ended(tmp_path: Path) -> None:
     bad, good = acted(tmp_path, "babbles", "plays")
     assert (bad.status, good.status) == ("crashed", "ok")
     assert bad.error is not None
-    assert "sent what is no message" in bad.error.message
+    assert "sent an invalid message" in bad.error.message
 
 
 @pytest.mark.usefixtures("actor")
@@ -318,9 +319,9 @@ def stubborn() -> Iterator[Worker]:
 def test_a_worker_that_ignores_the_request_is_killed(
     stubborn: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "TERM_GRACE_S", 0.2)
-    with pytest.raises(WorkerLost, match="no message"):
-        stubborn.receive(time.monotonic() + 60)
+    monkeypatch.setattr(protocol, "TERM_GRACE_S", 0.2)
+    with pytest.raises(WorkerLost, match="invalid message"):
+        stubborn.receive(read_message, time.monotonic() + 60)
     stubborn.stop()
     assert stubborn.process.returncode == -signal.SIGKILL
     stubborn.stop()
@@ -331,9 +332,9 @@ def test_who_was_asleep_beyond_the_deadline_reads_first_what_came_meanwhile(
 ) -> None:
     assert stubborn.process.stdout is not None
     select.select([stubborn.process.stdout], [], [], 60)
-    assert stubborn.read(time.monotonic() - 3600, bytes.decode) == "1"
+    assert stubborn.receive(bytes.decode, time.monotonic() - 3600) == "1"
     with pytest.raises(TimeoutError):
-        stubborn.read(time.monotonic() - 3600, bytes.decode)
+        stubborn.receive(bytes.decode, time.monotonic() - 3600)
 
 
 def wait_until_gone(pid: int) -> None:
@@ -444,7 +445,7 @@ def test_runs_that_ask_for_it_are_trained_one_after_another(
             yield Done(record=draft.record("ok"))
 
     def train(alone: bool, statuses: list[str]) -> None:
-        job = Job(run=made_run(), folder=str(tmp_path), data_dir="d", alone=alone)
+        job = Job(run=made_run(), folder=str(tmp_path), data_dir="d", exclusive=alone)
         *_, done = Plays(timeout_s=9.0).follow(job, RecordBuilder(job=job))
         assert isinstance(done, Done)
         statuses.append(done.record.status)
@@ -471,7 +472,7 @@ def test_the_turn_is_over_when_the_record_is_handed_out(
 ) -> None:
     lock = tmp_path / "lock"
     monkeypatch.setattr(local, "timing_lock", lambda: timing_lock(lock))
-    job = Job(run=made_run(), folder=str(tmp_path), data_dir="d", alone=True)
+    job = Job(run=made_run(), folder=str(tmp_path), data_dir="d", exclusive=True)
 
     class Plays(LocalExecutor):
         def _follow(self, job: Job, draft: RecordBuilder) -> object:  # type: ignore[override]

@@ -13,7 +13,14 @@ from bench import executors
 from bench.executors import Choice, create_executor
 from bench.executors.base import Watcher
 from bench.executors.local import LocalExecutor
-from bench.executors.multi_gpu import Gpu, Lane, MultiGpuExecutor, Packing, same_model, seen
+from bench.executors.multi_gpu import (
+    Gpu,
+    JobQueue,
+    Lane,
+    MultiGpuExecutor,
+    filter_visible,
+    same_model,
+)
 from bench.job import Job
 from bench.record import Record
 from bench.store.files import StoreError
@@ -47,7 +54,7 @@ LISTED = [
     ],
 )
 def test_what_is_visible(visible: str | None, indexes: str) -> None:
-    assert "".join(gpu.index for gpu in seen(LISTED, visible)) == indexes
+    assert "".join(gpu.index for gpu in filter_visible(LISTED, visible)) == indexes
     assert [gpu.index for gpu in same_model(LISTED)] == ["0", "1"]
 
 
@@ -58,7 +65,7 @@ def test_a_host_with_several_gpus_uses_those_of_one_model(
 
     def asked(device: str = "cuda", **more: bool) -> object:
         told.clear()
-        return create_executor(Choice(), device=device, timeout_s=9.0, told=told.append, **more)
+        return create_executor(Choice(), device=device, timeout_s=9.0, log=told.append, **more)
 
     text = "\n".join(f"{at}, GPU-{at}{at}, {name}" for at, name in enumerate(("H1", "A1", "H1")))
     pretend(monkeypatch, tmp_path, "nvidia-smi", f"print({text!r})")
@@ -66,8 +73,8 @@ def test_a_host_with_several_gpus_uses_those_of_one_model(
     found = asked()
     assert isinstance(found, MultiGpuExecutor)
     assert (found.devices, found.timeout_s) == (["GPU-00", "GPU-22"], 9.0)
-    assert told[0].startswith("1 of 3 GPUs are no H1")
-    assert told[1].startswith("2 GPUs, a run on each at a time")
+    assert told[0].startswith("1 of 3 GPUs are not H1")
+    assert told[1].startswith("2 GPUs, one run on each at a time")
     assert asked("cpu") is None
     assert asked(one_at_a_time=True) is None
     assert told == []
@@ -75,7 +82,7 @@ def test_a_host_with_several_gpus_uses_those_of_one_model(
     assert asked() is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
     assert asked() is None
-    assert "left alone" in told[0]
+    assert "are not used" in told[0]
     assert executors.EXECUTORS["local"] == ""
 
 
@@ -85,7 +92,7 @@ class FakeLane(Lane):
 
 
 def lanes(number: int) -> list[Lane]:
-    return [FakeLane(executor=LocalExecutor(timeout_s=1.0), news=None) for _ in range(number)]  # type: ignore[arg-type]
+    return [FakeLane(executor=LocalExecutor(timeout_s=1.0), events=None) for _ in range(number)]  # type: ignore[arg-type]
 
 
 def compiled(folder: Path, counts: dict[str, int]) -> list[Job]:
@@ -97,30 +104,30 @@ def compiled(folder: Path, counts: dict[str, int]) -> list[Job]:
     ]
 
 
-def taken(packing: Packing, order: str, number: int = 2) -> list[str]:
+def taken(waiting: JobQueue, order: str, number: int = 2) -> list[str]:
     """Nets in the order in which the lanes, counted from 0, take them."""
     made = lanes(number)
-    jobs = [packing.take(made[int(lane)], made) for lane in order]
+    jobs = [waiting.take(made[int(lane)], made) for lane in order]
     return [job.run.cell.architecture if job else "-" for job in jobs]
 
 
 def test_a_model_stays_with_its_lane_and_the_largest_goes_first(tmp_path: Path) -> None:
     jobs = compiled(tmp_path, {"few": 2, "many": 4, "one": 1})
-    assert taken(Packing(jobs), "01001010") == [
+    assert taken(JobQueue(jobs), "01001010") == [
         "many", "few", "many", "many", "few", "many", "one", "-",
     ]  # fmt: skip
-    packing = Packing(compiled(tmp_path, {"a": 4, "b": 3}))
-    assert "".join(taken(packing, "0" * 8, number=1)) == "aaaabbb-"
+    waiting = JobQueue(compiled(tmp_path, {"a": 4, "b": 3}))
+    assert "".join(taken(waiting, "0" * 8, number=1)) == "aaaabbb-"
 
 
 def test_a_lane_that_would_be_idle_helps(tmp_path: Path) -> None:
-    packing = Packing(compiled(tmp_path, {"only": 4}))
-    assert taken(packing, "01010") == ["only"] * 4 + ["-"]
+    waiting = JobQueue(compiled(tmp_path, {"only": 4}))
+    assert taken(waiting, "01010") == ["only"] * 4 + ["-"]
 
 
 def test_nets_that_are_not_compiled_go_in_their_order_to_whoever_is_free(tmp_path: Path) -> None:
     jobs = [made_job(tmp_path, net) for net in ("a", "b", "c")]
-    assert taken(Packing(jobs), "0110") == ["a", "b", "c", "-"]
+    assert taken(JobQueue(jobs), "0110") == ["a", "b", "c", "-"]
 
 
 @pytest.fixture(autouse=True)

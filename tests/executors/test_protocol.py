@@ -14,7 +14,6 @@ from bench.executors.protocol import (
     Ready,
     read_job,
     read_message,
-    read_probed,
     send,
 )
 from bench.job import Job
@@ -55,9 +54,9 @@ def test_what_the_device_can_do_is_read_as_it_was_sent() -> None:
     probed = Probed(probe=Probe(torch="2", cuda=True, gpu="NVIDIA H100", memory_gib=79.2))
     stream = BytesIO()
     send(stream, probed)
-    assert read_probed(stream.getvalue()) == probed
+    assert msgspec.json.decode(stream.getvalue(), type=Probed) == probed
     with pytest.raises(msgspec.DecodeError):
-        read_probed(b'{"type": "Ready", "import_s": 1.0}')
+        msgspec.json.decode(b'{"type": "Ready", "import_s": 1.0}', type=Probed)
 
 
 def test_a_loss_that_is_no_number_arrives_as_none() -> None:

@@ -1,14 +1,14 @@
 """A plan is carried out: records at once, tables at the end, and an exit code that says how."""
 
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
-from bench.cell import Run
 from bench.cli.progress import TextReporter
 from bench.executors import runner as executing
 from bench.executors.base import Watcher
@@ -18,7 +18,7 @@ from bench.grid.plan import Plan
 from bench.job import Job, RecordBuilder
 from bench.process import signals_allowed
 from bench.record import RERUN, Failure, Record, Status
-from bench.store import files
+from bench.store import codec, files
 from bench.store import store as storing
 from bench.store.codec import decode
 from bench.store.files import StoreError
@@ -30,11 +30,13 @@ class Executor:
     """Gives each seed the status it is told to; "stop" stands for Ctrl-C in the middle of it."""
 
     statuses: tuple[str, ...] = ()
+    epochs: Mapping[int, int] = MappingProxyType({})  # of seeds that have more than one
 
     def __init__(self, timeout_s: float, prestart: bool, next_worker: Worker | None) -> None:
         assert not prestart  # on a CPU it would disturb what is timed
         assert next_worker is None
         self.closed = False
+        self.jobs: list[Job] = []
         self._draft: RecordBuilder | None = None
         made.append(self)
 
@@ -42,8 +44,9 @@ class Executor:
         try:
             for job in jobs:
                 watcher.started(job)
+                self.jobs.append(job)
                 self._draft = RecordBuilder(job=job)
-                for point in made_curve(1, 100, 0.5):
+                for point in made_curve(self.epochs.get(job.run.seed, 1), 100, 0.5):
                     self._draft.curve.append(point)
                     watcher.epoch(job, point)
                 status = self.statuses[job.run.seed]
@@ -61,6 +64,9 @@ class Executor:
     def interrupted(self) -> list[Record]:
         assert self.closed
         return [] if self._draft is None else [finished(self._draft, "interrupted")]
+
+    def close(self) -> None:
+        self.closed = True
 
 
 made: list[Executor] = []
@@ -295,10 +301,48 @@ def test_a_second_grid_in_the_same_folder_is_refused(
     assert statuses_of(tmp_path) == {}
 
 
-def test_the_runs_of_a_plan_are_told_to_the_executor_as_jobs(tmp_path: Path) -> None:
-    run: Run = made_run(0)
-    job = executing._job(planned(tmp_path, 1), run, "bench run")
-    assert job == Job(run=run, folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")
+def test_the_executor_gets_the_runs_of_a_plan_as_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(planned(tmp_path, 1), monkeypatch, "ok")
+    folder = str(tmp_path)
+    assert made[0].jobs == [
+        Job(run=made_run(0), folder=folder, data_dir=folder, command="bench run")
+    ]
+
+
+def test_an_executor_is_closed_also_if_nothing_is_left_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = Executor(9.0, prestart=False, next_worker=None)
+    done = Store(tmp_path).write(made_record(0))
+    plan = replace(planned(tmp_path, 1), todo=[], done=[done])
+    outcome = run_plan(
+        plan, TextReporter(file=StringIO()), command="", timeout_s=9.0, fail_fast=False,
+        executor=executor,
+    )  # fmt: skip
+    assert outcome.exit_code == 0
+    assert executor.closed
+
+
+@pytest.mark.parametrize("ending", ["ok", "stop"])
+def test_a_record_that_is_too_large_costs_its_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """The confusion matrix of thousands of classes, for example."""
+    monkeypatch.setattr(codec, "LARGEST_FILE", 10_000)
+    monkeypatch.setattr(Executor, "epochs", {1: 1000})
+    outcome, _ = carry_out(planned(tmp_path, 3), monkeypatch, "ok", ending, "ok")
+    assert outcome.exit_code == (1 if ending == "ok" else 130)
+    large = Store(tmp_path).read(made_run(1).id)
+    assert large is not None
+    assert large.error is not None
+    assert large.status == "crashed"
+    assert large.error.type == "RecordTooLarge"
+    assert "more than the 10,000" in large.error.message
+    assert not large.curve
+    rest = {2: "ok"} if ending == "ok" else {}
+    assert statuses_of(tmp_path) == {0: "ok", 1: "crashed"} | rest
 
 
 def test_a_failed_run_is_retried_unless_another_command_has_just_retried_it(

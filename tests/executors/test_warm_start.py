@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.executors import local, warm_start
-from bench.executors.local import LocalExecutor, Worker
-from bench.executors.warm_start import WarmStart, start
+from bench.executors import local, protocol
+from bench.executors.local import LocalExecutor, WarmStart, warm_start
+from bench.executors.protocol import Worker
 from bench.machine import environment
 from bench.machine.environment import Probe
 from tests.executors.test_local import children_of
@@ -39,11 +39,11 @@ def played(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
     """The worker is this script."""
     path = folder / "played.py"
     path.write_text(script)
-    monkeypatch.setattr(local, "python_module", lambda name: [sys.executable, str(path)])
+    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(path)])
 
 
 def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) -> None:
-    found = start(hire=True)
+    found = warm_start(keep_worker=True)
     try:
         assert found.probe == environment.probe()
         assert found.worker is not None
@@ -63,7 +63,7 @@ def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("_tried_here")
 def test_nobody_is_hired_who_is_not_wanted() -> None:
-    found = start(hire=False)
+    found = warm_start(keep_worker=False)
     assert (found.probe, found.worker) == (HERE, None)
     assert found.take("cpu") is None
     found.close()
@@ -79,17 +79,17 @@ def test_one_that_does_not_answer_is_replaced_by_a_probe(
     script: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     played(monkeypatch, tmp_path, script)
-    found = start(hire=True)
+    found = warm_start(keep_worker=True)
     assert (found.probe, found.worker) == (HERE, None)
 
 
 def test_one_that_takes_too_long_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(warm_start, "PROBE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(local, "PROBE_TIMEOUT_S", 1.0)
     played(monkeypatch, tmp_path, "import time; time.sleep(600)")
     said = "torch did not answer within 1 s"
-    assert start(hire=True) == WarmStart(probe=Probe(cuda_problem=said))
+    assert warm_start(keep_worker=True) == WarmStart(probe=Probe(cuda_problem=said))
 
 
 def test_a_stop_while_it_is_waited_for_ends_it(
@@ -99,14 +99,14 @@ def test_a_stop_while_it_is_waited_for_ends_it(
         raise KeyboardInterrupt
 
     played(monkeypatch, tmp_path, "import time; time.sleep(600)")
-    monkeypatch.setattr(Worker, "read", stopped)
+    monkeypatch.setattr(Worker, "receive", stopped)
     with pytest.raises(KeyboardInterrupt):
-        start(hire=True)
+        warm_start(keep_worker=True)
 
 
 def test_one_that_nobody_takes_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     played(monkeypatch, tmp_path, ANSWERS)
-    found = start(hire=True)
+    found = warm_start(keep_worker=True)
     assert found.probe == Probe(torch="9")
     assert found.worker is not None
     found.close()
@@ -119,7 +119,7 @@ def test_one_that_has_touched_a_gpu_measures_no_cpu(
 ) -> None:
     played(monkeypatch, tmp_path, ANSWERS.replace("false", "true"))
     for device in ("cuda", "cpu"):
-        found = start(hire=True)
+        found = warm_start(keep_worker=True)
         assert found.probe.cuda
         worker = found.take(device)
         assert (worker is not None) is (device == "cuda")
@@ -132,7 +132,7 @@ def test_one_that_dies_before_its_first_run_costs_none(
 ) -> None:
     with monkeypatch.context() as patched:
         played(patched, tmp_path, ANSWERS.replace("time.sleep(600)", "sys.exit(3)"))
-        found = start(hire=True)
+        found = warm_start(keep_worker=True)
     executor = LocalExecutor(timeout_s=300.0, next_worker=found.take("cpu"))
     (record,) = executor.run([tiny_job(tmp_path)], watching([]))
     assert record.status == "ok"

@@ -4,6 +4,7 @@ Memory that ran out is told from other faults, whoever says so and in whatever w
 """
 
 import errno
+import os
 import subprocess
 import sys
 from io import BytesIO
@@ -14,7 +15,13 @@ import torch
 
 from bench.executors import worker
 from bench.executors.protocol import EpochDone, Ready, read_message
-from bench.executors.worker import failure, ran_out, serve, status_of, told
+from bench.executors.worker import (
+    failure_of,
+    is_out_of_memory,
+    out_of_memory_message,
+    run_job,
+    status_of,
+)
 from bench.job import Job, RecordBuilder
 from bench.machine import environment
 from bench.machine.cpu import has_run_in_progress
@@ -52,7 +59,7 @@ def test_a_failure_has_the_message_the_end_of_the_traceback_and_the_log() -> Non
 
     with pytest.raises(ValueError, match="boom") as caught:
         deep(100)
-    found = failure(caught.value, Path("/results/group/logs/0123.log"))
+    found = failure_of(caught.value, Path("/results/group/logs/0123.log"))
     assert (found.type, found.message) == ("ValueError", "boom\nsecond line")
     lines = found.traceback.splitlines()
     assert len(lines) <= 40
@@ -61,7 +68,7 @@ def test_a_failure_has_the_message_the_end_of_the_traceback_and_the_log() -> Non
 
 
 def test_a_failure_without_words_is_named_by_its_type() -> None:
-    assert failure(MemoryError(), Path("x.log")).message == "MemoryError"
+    assert failure_of(MemoryError(), Path("x.log")).message == "MemoryError"
 
 
 @pytest.fixture
@@ -75,18 +82,19 @@ def test_others_see_that_a_run_is_at_work(job: Job, monkeypatch: pytest.MonkeyPa
     seen: list[bool] = []
 
     def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
-        seen.append(has_run_in_progress(Path("/proc/self")))
+        seen.append(has_run_in_progress(os.getpid()))
         raise ValueError("and no longer when it fails")
 
     monkeypatch.setattr(running, "train", train)
-    serve(job, Shared(), BytesIO(), import_s=1.0)
-    assert [*seen, has_run_in_progress(Path("/proc/self"))] == [True, False]
+    run_job(job, Shared(), BytesIO(), import_s=1.0)
+    assert [*seen, has_run_in_progress(os.getpid())] == [True, False]
 
 
 def test_a_run_that_ends_well_is_told_point_by_point(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
+        draft.memory = Memory(host_gib=1.5)
         for point in made_curve(2, 100, 0.5):
             draft.curve.append(point)
             on_point(point)  # type: ignore[operator]
@@ -94,13 +102,13 @@ def test_a_run_that_ends_well_is_told_point_by_point(
 
     monkeypatch.setattr(running, "train", train)
     stream = BytesIO()
-    record = serve(job, Shared(), stream, import_s=1.5)
+    record = run_job(job, Shared(), stream, import_s=1.5)
     assert (record.status, record.error) == ("ok", None)
     assert record.timings.import_s == 1.5
     told = [read_message(line) for line in stream.getvalue().splitlines()]
     assert all(isinstance(message, EpochDone) for message in told)
     assert [message.point for message in told] == list(record.curve)  # type: ignore[union-attr]
-    assert all(message.memory.host_gib > 0 for message in told)  # type: ignore[union-attr]
+    assert all(message.memory.host_gib == 1.5 for message in told)  # type: ignore[union-attr]
     assert list(Path(job.folder).glob("tensorboard/*/events.out.tfevents.*"))
 
 
@@ -112,7 +120,7 @@ def test_a_run_that_raises_keeps_what_is_known_of_it(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(running, "train", train)
-    record = serve(job, Shared(), BytesIO(), import_s=0.0)
+    record = run_job(job, Shared(), BytesIO(), import_s=0.0)
     assert record.status == "oom"
     assert record.error is not None
     assert record.error.type == "OutOfMemoryError"
@@ -146,10 +154,10 @@ from pathlib import Path
 from bench.executors import worker
 from tests.made_cluster import tiny_job
 
-shared = worker.ready()
+shared = worker.import_needed()
 before = {name.partition(".")[0] for name in sys.modules}
 worker.redirect_output = lambda log: None
-record = worker.serve(tiny_job(Path(sys.argv[1])), shared, BytesIO(), 0.0)
+record = worker.run_job(tiny_job(Path(sys.argv[1])), shared, BytesIO(), 0.0)
 print(record.status, *{name.partition(".")[0] for name in sys.modules} - before)
 """
 
@@ -211,7 +219,7 @@ def test_what_is_printed_goes_to_the_log_of_its_run(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_it_ran_out(error: Exception) -> None:
-    assert ran_out(error)
+    assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize(
@@ -224,24 +232,26 @@ def test_it_ran_out(error: Exception) -> None:
     ],
 )
 def test_it_did_not(error: Exception) -> None:
-    assert not ran_out(error)
+    assert not is_out_of_memory(error)
 
 
 def test_what_is_said_of_a_gpu() -> None:
     cell = made_cell(batch_size=512, width=1.0)
     peak = Memory(host_gib=2.0, torch_gib=77.5, device_gib=79.0)
-    headline, said = told(torch.OutOfMemoryError("CUDA out of memory."), cell, peak).split("\n")
+    headline, said = out_of_memory_message(
+        torch.OutOfMemoryError("CUDA out of memory."), cell, peak
+    ).split("\n")
     assert headline == (
         "out of memory with batch size 512, peak 77.50 GiB of tensors on the GPU, 79.00 GiB in use "
-        "on the GPU, 2.00 GiB of the process; the batch is never changed unasked: --set "
-        "batch_size=256 or --set width=0.5 makes a cell that needs less"
+        "on the GPU, 2.00 GiB of the process; the batch size is never changed "
+        "automatically: --set batch_size=256 or --set width=0.5 makes a cell that needs less"
     )
     assert said == "CUDA out of memory."
 
 
 def test_what_is_said_of_one_image_of_which_nothing_is_known() -> None:
-    text = told(MemoryError(), made_cell(batch_size=1, width=1.0), Memory())
+    text = out_of_memory_message(MemoryError(), made_cell(batch_size=1, width=1.0), Memory())
     assert text == (
-        "out of memory with batch size 1; the batch is never changed unasked: --set width=0.5 "
-        "makes a cell that needs less\nMemoryError"
+        "out of memory with batch size 1; the batch size is never changed automatically: --set "
+        "width=0.5 makes a cell that needs less\nMemoryError"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bench.cli.progress import TextReporter
-from bench.executors import local
+from bench.executors import protocol
 from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
 from bench.executors.runner import run_plan
 from bench.job import RecordBuilder
@@ -51,7 +51,7 @@ def plan_of(folder: Path, seeds: int) -> Any:
     return SimpleNamespace(
         folder=folder,
         data_dir=folder,
-        setting=SimpleNamespace(device="cpu"),
+        device="cpu",
         todo=[run for run in runs if run.id not in done],
         done=[done[run.id] for run in runs if run.id in done],
         failed=[],
@@ -80,7 +80,7 @@ def main(folder: Path, order: Order) -> int:
     """The grid; its exit code."""
     text = msgspec.json.encode(order).decode()
     command = [sys.executable, "-m", "tests.faults.acting", STARTED, text]
-    local.python_module = lambda name: command
+    protocol.python_module = lambda name: command
     plan = plan_of(folder, order.seeds)
     if order.limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.limit, order.limit))

@@ -115,7 +115,7 @@ def test_2_and_3_memory_that_runs_out_says_peak_batch_size_and_advice(
     assert record.memory.host_gib is not None
     assert headline == (
         f"out of memory with batch size 64, peak {record.memory.host_gib:.2f} GiB of the process; "
-        "the batch is never changed unasked: --set batch_size=32 or --set width=0.0625 makes a "
+        "the batch size is never changed automatically: --set batch_size=32 or --set width=0.0625 makes a "
         "cell that needs less"
     )
     assert said in reason

@@ -101,7 +101,7 @@ def test_14_who_waits_says_for_whom_and_then_does_only_what_is_left(tmp_path: Pa
             ended(first)
             output = ended(second)
     assert f"waiting for {tmp_path}: already running (pid {first.pid} on " in output
-    assert "seed0 was done meanwhile by another `bench run`" in output
+    assert "seed0 was done in the meantime by another `bench run`" in output
     assert "3 runs: 3 ok" in output
     assert kept(tmp_path) == ONCE[:3]
     assert by(tmp_path) == {first.pid: 2, second.pid: 1}

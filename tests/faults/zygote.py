@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NoReturn
@@ -22,7 +22,6 @@ import torch._dynamo  # noqa: F401 - as every worker does
 import bench.cli.app
 import bench.cli.progress
 import bench.executors.runner
-import bench.executors.warm_start
 import bench.executors.worker
 import bench.store.files
 import bench.tensorboard.events
@@ -30,17 +29,14 @@ import bench.tensorboard.overview
 import bench.tensorboard.run_log
 import bench.training.run
 import bench.training.setup
-from bench.executors import local
+from bench.executors import protocol
 from bench.grid import registry
 from bench.machine import environment
 from bench.machine.environment import Probe
 from bench.training.setup import Shared
 
 KINDS = ("architectures", "optimizers", "augmentations", "pipelines")
-MAINS = {
-    "bench.executors.worker": bench.executors.worker.main,
-    "bench.executors.warm_start": bench.executors.warm_start.main,
-}
+WORKER = "bench.executors.worker"
 HIGHEST = 512  # of the descriptors that a command may have
 
 
@@ -57,14 +53,14 @@ class Forked:
         stderr: IO[bytes],
         start_new_session: bool,
     ) -> None:
-        assert command[-1] in MAINS
+        assert WORKER in command
         assert start_new_session
         assert stdin == stdout == subprocess.PIPE
         jobs, messages = os.pipe(), os.pipe()
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            serve(MAINS[command[-1]], dict(env), jobs[0], messages[1], stderr.fileno())
+            serve(command, dict(env), jobs[0], messages[1], stderr.fileno())
         os.close(jobs[0])
         os.close(messages[1])
         self.stdin, self.stdout = os.fdopen(jobs[1], "wb"), os.fdopen(messages[0], "rb")
@@ -86,9 +82,7 @@ class Forked:
         return code
 
 
-def serve(
-    main: Callable[[], None], env: dict[str, str], jobs: int, messages: int, log: int
-) -> NoReturn:
+def serve(command: list[str], env: dict[str, str], jobs: int, messages: int, log: int) -> NoReturn:
     """Becomes a worker."""
     code = 1
     try:
@@ -96,8 +90,9 @@ def serve(
         take(jobs, messages, log)
         os.environ.clear()
         os.environ.update(env)
-        bench.executors.worker.ready = import_slowly
-        main()
+        bench.executors.worker.import_needed = import_slowly
+        sys.argv = command[command.index(WORKER) :]
+        bench.executors.worker.main()
         code = 0
     finally:
         sys.stdout.flush()
@@ -172,8 +167,8 @@ def begin(order: dict[str, Any]) -> int:
 
 def main() -> None:
     """Takes orders until there are no more; children that have ended are told."""
-    environment.probe = bench.executors.warm_start.probe_here = probe
-    local.subprocess = SimpleNamespace(  # type: ignore[assignment]
+    environment.probe = bench.executors.worker.probe_here = probe
+    protocol.subprocess = SimpleNamespace(  # type: ignore[assignment]
         Popen=Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )
     bench.store.files._write = slowed("writing", bench.store.files._write, "records")  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.cell import Cell, Run
-from bench.executors.worker import ran_out
+from bench.executors.worker import is_out_of_memory
 from bench.job import Job, RecordBuilder
 from bench.machine import environment
 from bench.machine.clock import CompileWatch, TrainingClock
@@ -72,10 +72,10 @@ def test_the_devices_memory_is_told_and_its_peak_starts_anew() -> None:
 
 
 @cuda_alone
-def test_memory_that_ran_out_is_known_for_that() -> None:
+def test_memory_that_is_out_of_memory_is_known_for_that() -> None:
     with pytest.raises(torch.OutOfMemoryError) as error:
         torch.empty(2**50, dtype=torch.uint8, device=ON)
-    assert ran_out(error.value)
+    assert is_out_of_memory(error.value)
     busy(1)  # and the device goes on
 
 

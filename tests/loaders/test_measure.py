@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.executors import local
+from bench.executors import protocol
 from bench.loaders import measure
 from bench.loaders.plan import Candidate, Plan
 from bench.store.files import StoreError
@@ -54,7 +54,7 @@ def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "actor.py"
     script.write_text(ACTOR)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "python_module", lambda name: [sys.executable, str(script)])
+    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(script)])
 
 
 def made_plan(folder: Path, *candidates: Candidate, **changes: Any) -> Plan:
@@ -99,7 +99,7 @@ def test_what_fails_becomes_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     assert found["fails"].reason == "out of memory"
     assert "SIGABRT" in found["dies"].reason
     assert "logs/loaders-dies-16.log" in found["dies"].reason
-    assert "no answer came within 1 s" in found["hangs"].reason
+    assert "no answer within 1 s" in found["hangs"].reason
     assert found["absent"].reason == "it is not installed"
     assert len(found["works"].repeats) == 3
     assert measure.exit_code(record) == 1
@@ -163,7 +163,7 @@ def test_a_stop_leaves_what_was_measured_and_says_what_is_missing(
         cut = found[name, 16]
         assert (cut.status, cut.reason) == ("interrupted", "stopped after 2 of 3 repeats")
         assert (len(cut.repeats), cut.first_batch_s) == (2, 1.0)
-        assert found[name, 32].reason == "the call ended before it was begun"
+        assert found[name, 32].reason == "the command ended before it was started"
     assert len(kept) == 1  # after batch size 8
     assert none_is_left(tmp_path)
 
@@ -189,7 +189,7 @@ def test_a_full_disk_does_not_stop_the_measuring(tmp_path: Path) -> None:
     said: list[str] = []
     record = measure.measure(made_plan(tmp_path, *named("a")), said.append, keep)
     assert [one.status for one in record.series] == ["ok", "ok"]
-    assert said.count("not kept so far: the disk is full") == 1
+    assert said.count("not saved so far: the disk is full") == 1
 
 
 @pytest.mark.usefixtures("actor")

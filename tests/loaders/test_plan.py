@@ -68,7 +68,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         load=lambda name, data_dir, report: SimpleNamespace(train=Hundred()),
     )
     monkeypatch.setattr(plan, "sources", sources)
-    monkeypatch.setattr(measure, "start_child", lambda *_: pytest.fail("it measured"))
+    monkeypatch.setattr(measure, "start_worker", lambda *_: pytest.fail("it measured"))
 
 
 @pytest.mark.usefixtures("machine")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bench.loaders import worker
-from bench.loaders.protocol import Build, Built, Failed, Measure, Measured
-from bench.loaders.worker import LoaderBench, answer
+from bench.loaders.worker import Build, Built, Failed, LoaderBench, Measure, Measured, answer
+from bench.machine import roofline
 from pipelines.base import Unsupported
 from pipelines.sources.base import Images
 
@@ -51,7 +51,7 @@ def test_a_child_counts_whole_batches_of_epochs() -> None:
     assert built.draws == {"Crop": "per sample", "HorizontalFlip": "per sample"}
     quick = answer(bench, Measure(seconds=1e-9))
     assert isinstance(quick, Measured), quick
-    assert quick.repeat.images == 8 * worker.LEAST_BATCHES
+    assert quick.repeat.images == 8 * worker.MIN_BATCHES
     longer = answer(bench, Measure(seconds=0.05))
     assert isinstance(longer, Measured)
     repeat = longer.repeat
@@ -71,7 +71,7 @@ def test_more_workers_than_batches_in_an_epoch_do_not_make_a_repeat_longer() -> 
     found = answer(bench, Measure(seconds=1e-9))
     bench._pipeline.close()
     assert isinstance(found, Measured), found
-    assert found.repeat.images == 20 * worker.LEAST_BATCHES
+    assert found.repeat.images == 20 * worker.MIN_BATCHES
 
 
 @pytest.mark.usefixtures("images")
@@ -96,8 +96,11 @@ def test_a_child_tells_how_it_failed(
     assert reply == Failed(status=status, reason=reason)  # type: ignore[arg-type]
 
 
-def test_copying_memory_has_a_bandwidth() -> None:
-    assert 0.01 < worker.bandwidth_gb_per_s(torch.device("cpu"), 1) < 1e5
+def test_the_machine_is_described_with_its_bandwidth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "copied_bytes", lambda device: 2**20)
+    described = worker.describe("cpu")
+    assert described.environment["torch"]
+    assert 0.01 < described.bandwidth_gb_per_s < 1e5
 
 
 def test_of_files_the_bytes_of_files_are_read(tmp_path: Path) -> None:
