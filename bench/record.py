@@ -1,14 +1,8 @@
 """A record: what one run left behind, as one JSON file.
 
-Everything else (tables, CSV, plots) is derived from records and can be rebuilt at any time.
-
-The ranges in which figures lie, as types of the fields that hold them.
-
-msgspec checks them whenever a record is read, in the one pass that reads it.
-
-When a curve reached a target; stands on records alone, so that tables can ask it too.
-
-Scores as ratios of what a confusion matrix counts; without torch, for readers of records too.
+Tables, figures and pages are derived from records and can be rebuilt at any time. The types of the
+fields say in which range a value lies; msgspec checks that whenever a record is read. This module
+imports no torch: every reader of records uses it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,33 +14,40 @@ from msgspec import Meta
 
 from bench.cell import Cell, Run, Version
 
-ROUNDING = 1e-3  # of shares that were computed in 32 bits
+SCHEMA_VERSION = 1
+
+ROUNDING = 1e-3  # by which a share computed in 32 bits may leave 0 to 1
 LARGEST = 1e15  # seconds, images, bytes: no run comes near
-LARGEST_STALL_PCT = 1e9  # below 0 too: a pipeline may seem faster than the ceiling
+LARGEST_STALL_PCT = 1e9  # below 0 too: a run may measure faster than its ceiling
 
 Share = Annotated[float, Meta(ge=-ROUNDING, le=1 + ROUNDING)]
 Amount = Annotated[float, Meta(ge=0.0, le=LARGEST)]
-Speed = Annotated[float, Meta(gt=0.0, le=LARGEST)]
+Positive = Annotated[float, Meta(gt=0.0, le=LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=int(LARGEST))]
 Number = Annotated[int, Meta(ge=1, le=int(LARGEST))]
 StallPct = Annotated[float, Meta(ge=-LARGEST_STALL_PCT, le=LARGEST_STALL_PCT)]
 
-SCHEMA_VERSION = 1
-
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
+RERUN = ("interrupted", "skipped")  # statuses of runs that the next `bench run` tries again
 Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
 Compiled = Literal["", "anew", "from cache", "partly from cache"]
-GRAPH = "one CUDA graph"  # `Record.stepping`, or this with a reason:
+
+# `RecordSummary.stepping`: the first alone, or the second with a reason, such as the third.
+GRAPH = "one CUDA graph"
 LAUNCHED = "launched one operation at a time: "
 CAPTURE_FAILED = "a CUDA graph of it failed"
 
 
-RERUN = ("interrupted", "skipped")  # statuses that are tried again without being asked
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """Why a run did not end well."""
+    """Why a run did not end well.
+
+    Args:
+        type: Name of the exception, or of what happened to the worker.
+        message: What it said.
+        traceback: Of the exception, if there was one.
+        log: The log file, relative to the group's folder.
+    """
 
     type: str
     message: str
@@ -58,23 +59,24 @@ class Failure:
 class Timings:
     """Seconds, all on the monotonic clock.
 
+    Runs that share a worker process pay `import_s`, `first_batch_s` and `compile_s` once; each of
+    them records the cost that was paid, so that their values can be compared.
+
     Args:
-        import_s: Importing torch and the libraries, once a worker process.
+        import_s: Importing torch and the libraries.
         load_s: Reading the source and splitting it.
-        build_s: Building net and pipeline, and starting the compiler in a worker's first run that
-            has use for it.
-        first_batch_s: From a built pipeline to its first batch: worker start, kernel compilation.
+        build_s: Building net and pipeline, and starting the compiler where a run is a worker's
+            first to need it.
+        first_batch_s: From the built pipeline to its first batch: worker start, kernel compilation.
         compile_s: First training step and first evaluation batch, above what warm ones take.
         capture_s: Capturing the steps as CUDA graphs; 0 where they are launched.
-        warmup_s: All steps on random labels beside the clock, the ceiling's and captures included.
+        warmup_s: All steps on random labels outside the training clock, those of the ceiling and
+            of graph capture included.
         train_s: The training clock: data, forward, backward, update. Wall time.
         train_device_s: The same span by CUDA events on the training stream; None on a CPU.
-        fit_s: Fitting on data before the first step (whitening); part of train_s.
+        fit_s: Fitting on data before the first step (whitening); part of `train_s`.
         evaluate_s: All evaluations, outside the training clock.
-        total_s: From taking the run to its record, without the worker's start.
-
-    Runs that share a worker pay first_batch_s and compile_s once; each of them records the cost
-    that was paid, so that their figures can be compared.
+        total_s: From taking the run to its record, without the start of the worker.
     """
 
     import_s: Amount = 0.0
@@ -92,13 +94,26 @@ class Timings:
 
     @property
     def once_s(self) -> float:
-        """What is paid before the clock starts and belongs to a time to accuracy from cold."""
+        """What a time to accuracy with compilation has in addition to the training clock."""
         return self.first_batch_s + self.compile_s + self.capture_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One point of the curve, at the end of an epoch."""
+    """One point of the curve, at the end of an epoch.
+
+    Args:
+        epoch: Counts from 1.
+        images: Training images seen so far.
+        train_s: Seconds on the training clock so far.
+        train_loss: Mean over the epoch; None if it is not finite.
+        learning_rate: Highest of the parameter groups, after the last step.
+        images_per_s: Training throughput of the epoch.
+        step_ms: Mean milliseconds a step.
+        validation_loss: None where nothing is held out, or if it is not finite.
+        validation_accuracy: Share of validation images.
+        validation_macro_f1: Mean F1 score of the classes.
+    """
 
     epoch: Number
     images: Count
@@ -114,7 +129,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PerClass:
-    """Scores of one class on the test set."""
+    """Scores of one class on the test set; `support` is its number of images."""
 
     name: str
     precision: Share
@@ -128,11 +143,19 @@ class Metrics:
     """Scores on the test set after the last step, and the time to accuracy on validation.
 
     Args:
-        time_to_accuracy_s: Training clock when validation first reached the target, if it did.
-        time_to_accuracy_with_compile_s: The same with the warm-up added.
-        confusion: Rows are true classes, columns predictions.
-        eval_views: Views of each test image that were averaged.
-        one_view_accuracy: Of the images as they are, whatever else was averaged.
+        accuracy: Share of test images.
+        macro_f1: Mean F1 score of the classes; `precision` and `recall` are means too.
+        loss: Mean cross-entropy; None if it is not finite.
+        confusion: Numbers of images; rows are true classes, columns predictions.
+        eval_views: Views of each test image whose predictions were averaged.
+        one_view_accuracy: Accuracy on the images as they are, whatever else was averaged.
+        validation_accuracy: At the end of the last epoch; None where nothing is held out.
+        time_to_accuracy_s: Seconds on the training clock until validation accuracy first reached
+            the target; None if it did not.
+        time_to_accuracy_with_compile_s: The same plus `Timings.once_s`.
+
+    Raises:
+        ValueError: The confusion matrix does not fit the classes.
     """
 
     accuracy: Share
@@ -156,26 +179,32 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throughput:
-    """Training images/s; percentiles are over epochs.
+    """Training throughput, in images/s unless a name says otherwise.
 
     Args:
-        median, p5, p95: Over epochs, data included.
-        ceiling: The same model and optimizer fed one cached batch.
-        stall_pct: 100 * (1 - median / ceiling): the share of time spent waiting for data.
+        median: Over the epochs, data included; `p5` and `p95` are percentiles over the epochs.
+        ceiling: Of the same net and optimizer fed one cached batch.
+        stall_pct: 100 * (1 - median / ceiling): share of training time spent waiting for data.
         step_ms: Median milliseconds a step.
     """
 
     median: Amount
     p5: Amount
     p95: Amount
-    ceiling: Speed | None = None
+    ceiling: Positive | None = None
     stall_pct: StallPct | None = None
     step_ms: Amount | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """Peak GiB. On a CPU `host_gib` is the worker's peak resident set and the others are None."""
+    """Peaks in GiB; None where they are not known, as the last two on a CPU.
+
+    Args:
+        host_gib: Resident set of the worker process.
+        torch_gib: Allocated by torch on the GPU.
+        device_gib: Used on the GPU, as the driver reports it.
+    """
 
     host_gib: Amount | None = None
     torch_gib: Amount | None = None
@@ -184,20 +213,20 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:
-    """What the machine did while the clock ran; None for what it does not tell.
+    """What the machine did while the training clock ran; None for what it does not tell.
 
     Args:
-        power_w: Mean of the GPU over the training clock.
-        sm_mhz: Median clock of the GPU's multiprocessors.
-        temperature_c: Highest of the GPU.
-        hot_s: Seconds of the clock at which the GPU was slower because of heat.
-        slowed: Why the GPU's clock was low, where no run asked for it.
-        gpu_others: Other processes on the GPU, at most at once.
+        power_w: Mean power of the GPU.
+        sm_mhz: Median clock rate of the GPU's multiprocessors.
+        temperature_c: Highest temperature of the GPU.
+        hot_s: Seconds for which heat slowed the GPU down.
+        slowed: Why the GPU's clock rate was low, where no run asked for it.
+        gpu_others: Largest number of other processes on the GPU at once.
         cpu_others_pct: Share of the usable cores that processes outside the run used.
-        cpu_idle_pct: Share of them that was free.
-        cpu_stolen_pct: Share of them that the host of a virtual machine gave to others.
-        cpu_waited_pct: Of the time in which the run's process had work, the part without a core.
-        neighbours: Other runs of this suite that worked on the host meanwhile.
+        cpu_idle_pct: Share of the usable cores that was idle.
+        cpu_stolen_pct: Share of the usable cores that a virtual machine's host gave to others.
+        cpu_waited_pct: Share of the process's runnable time in which it had no core.
+        neighbours: Other runs of this suite on the host.
     """
 
     power_w: float | None = None
@@ -215,14 +244,25 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordSummary:
-    """What one run left behind, but for its curve: all that a table of thousands needs.
-
-    See the classes above for units.
+    """What one run left behind without its curve: all that a table of thousands needs.
 
     Args:
+        run_id: Hash of all that can change the outcome; names the file.
+        versions: Version of each entry of the cell, by kind.
+        fingerprint: Hash of the source's images and labels.
+        energy_j: Joules of the GPU over the training clock.
+        parameters: How many numbers of the net are trained.
+        augmentation_draws: Op to "per sample" or "per batch".
+        reads: "files" where the pipeline decodes image files in each epoch.
         stepping: How a GPU was given its steps; "" on a CPU.
-        compiled: Where the compiled code of net and pipeline came from, torch's cache on disk or
-            the compiler; "" if none is compiled.
+        compiled: Where the compiled code came from, torch's cache on disk or the compiler; "" if
+            nothing is compiled.
+        timing_suspect: Why its times cannot be trusted; they are then never ranked or averaged.
+        environment: What `bench.machine.environment.describe` says of machine and software.
+        started: ISO 8601 time, as is `finished`.
+        attempt: Counts from 1 over the records of the run.
+        command: The command line that asked for it.
+        content_hash: See `bench.store.codec`; "" until it is written.
     """
 
     run_id: str
@@ -259,12 +299,12 @@ class RecordSummary:
 
     @property
     def ends_worker(self) -> bool:
-        """Whether device and libraries may be in any state after it, so that its process ends."""
+        """Whether its worker process must end: device and libraries may be in any state."""
         return self.status != "ok" or CAPTURE_FAILED in self.stepping
 
     @property
     def run(self) -> Run:
-        """The run that it is of."""
+        """The run that it is the record of."""
         return Run(
             cell=self.cell, seed=self.seed, versions=self.versions, fingerprint=self.fingerprint
         )
@@ -290,46 +330,52 @@ def time_to_accuracy_s(curve: Iterable[Point], target: float) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """What was counted of one class."""
+    """Scores of one class, from its numbers of images.
 
-    right: int
-    images: int
-    guesses: int
+    Args:
+        correct: Images of the class that were predicted as such.
+        support: Images of the class.
+        predicted: Images that were predicted to be of the class.
+    """
+
+    correct: int
+    support: int
+    predicted: int
 
     @property
     def precision(self) -> float:
-        """Share of the guesses that are right; 0 of none."""
-        return _share(self.right, self.guesses)
+        """Share of the predictions that are correct; 0 without predictions."""
+        return _share(self.correct, self.predicted)
 
     @property
     def recall(self) -> float:
-        """Share of the images that are found; 0 of none."""
-        return _share(self.right, self.images)
+        """Share of the images that were recognised; 0 without images."""
+        return _share(self.correct, self.support)
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of the two."""
-        return _share(2 * self.right, self.images + self.guesses)
+        """Harmonic mean of precision and recall."""
+        return _share(2 * self.correct, self.support + self.predicted)
 
 
-def class_scores(counts: Sequence[Sequence[int]]) -> list[ClassScores]:
-    """What a confusion matrix says of each class."""
-    guesses = [sum(column) for column in zip(*counts, strict=True)]
+def class_scores(confusion: Sequence[Sequence[int]]) -> list[ClassScores]:
+    """The scores of each class; rows are true classes, columns predictions."""
+    predicted = [sum(column) for column in zip(*confusion, strict=True)]
     return [
-        ClassScores(right=row[label], images=sum(row), guesses=guesses[label])
-        for label, row in enumerate(counts)
+        ClassScores(correct=row[label], support=sum(row), predicted=predicted[label])
+        for label, row in enumerate(confusion)
     ]
 
 
 def macro_average(score: str, classes: Sequence[ClassScores]) -> float:
-    """Mean of a score over the classes; one without images and guesses does not count."""
-    found = [getattr(one, score) for one in classes if one.images or one.guesses]
-    return fmean(found) if found else 0.0
+    """Mean of a score over the classes that have images or predictions."""
+    values = [getattr(each, score) for each in classes if each.support or each.predicted]
+    return fmean(values) if values else 0.0
 
 
 def accuracy(classes: Sequence[ClassScores]) -> float:
-    """Share of all images that are right."""
-    return _share(sum(one.right for one in classes), sum(one.images for one in classes))
+    """Share of all images that were predicted correctly."""
+    return _share(sum(each.correct for each in classes), sum(each.support for each in classes))
 
 
 def _share(part: int, whole: int) -> float:

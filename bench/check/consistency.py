@@ -119,9 +119,9 @@ def _scores(metrics: Metrics) -> Iterator[str]:
     """All scores follow from the confusion matrix; a class that nothing is said of counts not."""
     classes = class_scores(metrics.confusion)
     for one, scores in zip(classes, metrics.per_class, strict=True):
-        if scores.support != one.images:
+        if scores.support != one.support:
             yield (
-                f"{_named(scores.name)} has {scores.support} images, in the confusion {one.images}"
+                f"{_named(scores.name)} has {scores.support} images, in the confusion {one.support}"
             )
         for name in ("precision", "recall", "f1"):
             said, found = getattr(scores, name), getattr(one, name)

@@ -90,7 +90,7 @@ def full_scores(
                 precision=scores.precision,
                 recall=scores.recall,
                 f1=scores.f1,
-                support=scores.images,
+                support=scores.support,
             )
             for name, scores in zip(names, classes, strict=True)
         ),
