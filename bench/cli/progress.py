@@ -161,10 +161,12 @@ class _GridState:
 
     def _take_epoch(self, run: Run, point: Point) -> Memory | None:
         memory, self._memory = self._memory, None
-        if running := self._running.pop(run.id, None):
-            running.point, running.memory = point, memory
-            self._running[run.id] = running
-        return memory
+        running = self._running.pop(run.id, None)
+        if running is None:
+            return memory
+        running.point, running.memory = point, memory or running.memory
+        self._running[run.id] = running
+        return running.memory
 
     def _take_record(self, record: Record) -> None:
         if self._running.pop(record.run_id, None):  # not trained by another process

@@ -4,26 +4,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from bench import __version__
 from bench.cli import app
 from bench.executors import runner as executing
 from bench.grid import plan as planning
 from bench.grid.options import RunOptions
-from bench.machine.environment import Probe
 from bench.store.store import Store
-from pipelines.sources.base import SourceError
 from tests.checkout import ROOT
+from tests.cli.conftest import Bench
 from tests.made import made_record
-from tests.made_device import device_is
-
-NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 
 OPTIONS = {
     "run": frozenset(
@@ -33,7 +27,7 @@ OPTIONS = {
             "--decode", "--data-dir", "--device", "--scale", "--epochs", "--target", "--precision",
             "--compile", "--no-compile", "--out", "--plugin",
             "--timeout", "--executor", "--address", "--slurm", "--exclusive-timing",
-            "--retry-failed", "--fail-fast", "--wait", "--shard", "--dry-run",
+            "--retry-failed", "--fail-fast", "--wait", "--shard", "--dry-run", "--rerun",
             "--report", "--profile", "--progress", "--quiet", "--debug",
         }
     ),
@@ -68,44 +62,11 @@ OPTIONS = {
         {"a", "b", "-a", "-b", "-k", "--metric", "--fail-on", "--format", "--debug"}
     ),
     "merge": frozenset({"sources", "--out", "--debug"}),
-    "list": frozenset({"kind", "--plugin", "--debug"}),
+    "list": frozenset({"kind", "--plugin", "--format", "--debug"}),
+    "roofline": frozenset({"group", "--device", "--debug"}),
     "doctor": frozenset({"--data-dir", "--out", "--debug"}),
     "data": frozenset({"source", "--image-size", "--data-dir", "--debug"}),
 }  # fmt: skip
-
-
-def bench(*arguments: str) -> Any:
-    return CliRunner().invoke(app.app, list(arguments))
-
-
-def refused(*arguments: str) -> str:
-    """The sentence that a wrong command gets; it must be one line on standard error, exit 2."""
-    done = bench(*arguments)
-    assert done.exit_code == 2, (done.output, done.exception)
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("bench: ")
-    return str(line)
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without a GPU, on which `shapes` is the only source; nothing may be trained."""
-
-    def resolve(asked: str, data_dir: Path, report: Callable[[str], None]) -> tuple[str, str]:
-        if asked not in ("auto", "shapes"):
-            raise SourceError(f"unknown source {asked!r}: known is shapes")
-        return "shapes", ""
-
-    monkeypatch.chdir(tmp_path)
-    device_is(monkeypatch, NO_GPU)
-    sources = SimpleNamespace(
-        default_data_dir=lambda: tmp_path / "data",
-        resolve=resolve,
-        load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
-    )
-    monkeypatch.setattr(planning, "sources", sources)
-    monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
 
 
 def test_flags_change_only_on_purpose() -> None:
@@ -127,14 +88,14 @@ def test_flags_change_only_on_purpose() -> None:
 
 
 @pytest.mark.parametrize("verb", [*OPTIONS, ""])
-def test_help_names_every_option(verb: str) -> None:
+def test_help_names_every_option(bench: Bench, verb: str) -> None:
     done = bench(*filter(None, [verb]), "--help")
     assert done.exit_code == 0
     for option in OPTIONS.get(verb, frozenset(OPTIONS)):
         assert option in done.stdout or option.upper() in done.stdout
 
 
-def test_the_version_is_shown() -> None:
+def test_the_version_is_shown(bench: Bench) -> None:
     done = bench("--version")
     assert (done.exit_code, done.stdout) == (0, f"pipeline-bench {__version__}\n")
 
@@ -146,6 +107,7 @@ def test_the_version_is_shown() -> None:
         (["--grid", "defualt"], "unknown grid 'defualt': did you mean default?"),
         (["-k", "resnt18"], "-k: no cell has 'resnt18': did you mean resnet18"),
         (["-k", "densenet121"], "the grid lacks it, --architecture densenet121 puts it in all"),
+        (["--seed", "-1"], "--seed takes one number from 0 to"),
         (["--seed", "3", "--seeds", "5"], "--seed is for one seed and --seeds for the first few"),
         (["-k", "resnet18 and vit_tiny"], "matches none of the"),
         (["-k", "resnet18 and"], "is malformed: a word is missing"),
@@ -166,7 +128,7 @@ def test_the_version_is_shown() -> None:
     ],
 )
 def test_a_run_that_cannot_be_is_one_sentence_and_writes_nothing(
-    tmp_path: Path, arguments: list[str], said: str
+    refused: Callable[..., str], tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     assert said in refused("run", *arguments)
     assert list(tmp_path.iterdir()) == []
@@ -174,7 +136,9 @@ def test_a_run_that_cannot_be_is_one_sentence_and_writes_nothing(
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("arguments", [["--timeout", "0"], ["--seeds", "two"], ["--nonsense"]])
-def test_what_the_parser_refuses_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
+def test_what_the_parser_refuses_ends_with_2(
+    bench: Bench, tmp_path: Path, arguments: list[str]
+) -> None:
     done = bench("run", *arguments)
     assert done.exit_code == 2
     assert arguments[0] in done.stderr
@@ -184,7 +148,7 @@ def test_what_the_parser_refuses_ends_with_2(tmp_path: Path, arguments: list[str
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_results_that_cannot_be_written_are_said_before_anything_is_trained(
-    tmp_path: Path, place: str
+    bench: Bench, tmp_path: Path, place: str
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     done = bench("run", "--device", "cpu", "--out", place)
@@ -195,7 +159,7 @@ def test_results_that_cannot_be_written_are_said_before_anything_is_trained(
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_dry_run_names_every_run_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_names_every_run_and_writes_nothing(bench: Bench, tmp_path: Path) -> None:
     done = bench(
         "run", "--dry-run", "--device", "cpu", "-k", "resnet18/sgd/none/kornia", "--seeds", "2"
     )
@@ -205,20 +169,20 @@ def test_a_dry_run_names_every_run_and_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_folder_in_use_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_told(bench: Bench, tmp_path: Path) -> None:
     options = ["run", "--device", "cpu", "--out", "out"]
     folder = planning.make(RunOptions(device="cpu", out=Path("out")), print).folder
     with Store(folder).lock():
         done = bench(*options)
     assert done.exit_code == 2
     assert "is in use: already running (pid " in done.stderr
-    assert "Add --wait to begin after it" in done.stderr
+    assert "Add --wait to start when it has ended" in done.stderr
 
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])
 def test_the_exit_code_is_that_of_the_grid_and_the_summary_names_table_and_command(
-    monkeypatch: pytest.MonkeyPatch, failed: int, code: int
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, failed: int, code: int
 ) -> None:
     outcome = executing.GridOutcome(
         counts=executing.Counter(ok=1, crashed=failed), interrupted=False
@@ -243,7 +207,11 @@ def test_the_exit_code_is_that_of_the_grid_and_the_summary_names_table_and_comma
     ],
 )
 def test_other_verbs_refuse_in_one_sentence_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    refused: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if "made" in arguments:
@@ -251,7 +219,7 @@ def test_other_verbs_refuse_in_one_sentence_too(
     assert said in refused(*arguments)
 
 
-def test_a_table_is_shown_in_every_form(tmp_path: Path) -> None:
+def test_a_table_is_shown_in_every_form(bench: Bench, tmp_path: Path) -> None:
     Store(tmp_path / "cpu_shapes_cpu").write(made_record())
     for form in ("rich", "md", "csv", "json"):
         done = bench("table", str(tmp_path), "--format", form)
@@ -261,7 +229,7 @@ def test_a_table_is_shown_in_every_form(tmp_path: Path) -> None:
     assert done.stdout == "architecture,seeds\nresnet18,1\n"
 
 
-def test_a_list_shows_entries() -> None:
+def test_a_list_shows_entries(bench: Bench) -> None:
     done = bench("list", "optimizers")
     assert done.exit_code == 0
     assert done.stdout.startswith("optimizers\n")
@@ -270,7 +238,7 @@ def test_a_list_shows_entries() -> None:
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 2)])
 def test_the_doctor_ends_with_2_when_something_fails(
-    monkeypatch: pytest.MonkeyPatch, status: str, code: int
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, status: str, code: int
 ) -> None:
     from bench.machine import doctor
 
@@ -281,7 +249,9 @@ def test_the_doctor_ends_with_2_when_something_fails(
     assert "looked at" in done.stdout
 
 
-def test_a_fault_of_the_suite_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_suite_is_no_wrong_usage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     import bench.cli.list as listing
 
@@ -289,11 +259,13 @@ def test_a_fault_of_the_suite_is_no_wrong_usage(monkeypatch: pytest.MonkeyPatch)
     done = bench("list")
     assert done.exit_code == 1
     assert done.stderr == (
-        "bench: ZeroDivisionError: division by zero (a fault of the suite; --debug shows where)\n"
+        "bench: ZeroDivisionError: division by zero (a bug in bench; see --debug)\n"
     )
 
 
-def test_a_stop_before_the_first_run_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_before_the_first_run_ends_with_130(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     def stop(kind: str | None, plugins: object) -> str:
         raise KeyboardInterrupt

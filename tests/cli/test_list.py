@@ -1,6 +1,9 @@
 """`bench list`: every entry of every kind with its reason; what is broken says why."""
 
+import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,8 @@ from bench.errors import UsageError
 from bench.grid import registry
 from bench.grid.grids import GRIDS
 from bench.grid.registry import CATALOGS, Listing
+from tests.cli.conftest import Bench
+from tests.made_plugins import net, write
 
 
 def test_every_usable_entry_stands_there_with_its_reason() -> None:
@@ -32,7 +37,8 @@ def test_one_kind_is_shown_alone_and_defaults_are_marked() -> None:
 
 def test_a_broken_file_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Listing(kind="optimizers", name="lion", why="", problem="ImportError: no lion")
-    monkeypatch.setattr("bench.cli.list.listing", lambda kind: [*registry.listing(kind), broken])
+    listing = registry.listing
+    monkeypatch.setattr(registry, "listing", lambda kind: [*listing(kind), broken])
     text = render_list("optimizers")
     assert re.search(r"^  lion +not usable here: ImportError: no lion$", text, re.MULTILINE)
 
@@ -40,3 +46,29 @@ def test_a_broken_file_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPatch
 def test_an_unknown_kind_gets_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown kind of entry 'optimiser': did you mean optim"):
         render_list("optimiser")
+
+
+def test_json_has_every_entry_with_its_kind_reason_and_size(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"mine.py": net()})
+    entries = json.loads(bench("list", "--format", "json", "--plugin", "mine.py").stdout)
+    assert {entry["kind"] for entry in entries} == {*CATALOGS, "grids", "plugins"}
+    by_name = {(entry["kind"], entry["name"]): entry for entry in entries}
+    resnet = by_name["architectures", "resnet18"]
+    assert resnet["why"] == CATALOGS["architectures"].entries["resnet18"].why
+    assert resnet["default"] is True
+    assert resnet["problem"] == ""
+    assert resnet["parameters"] > 11e6
+    assert by_name["architectures", "team_net"]["parameters"] == 1
+    (plugin,) = (entry for entry in entries if entry["kind"] == "plugins")
+    assert plugin["why"] == "architectures team_net"
+    (only,) = {
+        entry["kind"] for entry in json.loads(bench("list", "grids", "--format", "json").stdout)
+    }
+    assert only == "grids"
+
+
+def test_an_unknown_format_is_refused(refused: Callable[..., str]) -> None:
+    assert "unknown format 'jsn': did you mean json?" in refused("list", "--format", "jsn")
