@@ -28,9 +28,11 @@ def roofline(
         raise UsageError(f"{group} is not a group of a results folder: it has no records")
     import torch
 
-    from bench.machine.roofline import draw
+    from bench.machine.roofline import measure
 
     usable = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and usable == "cpu":
         raise UsageError("--device cuda: torch finds no GPU here; see bench doctor")
-    typer.echo(printable(draw(group, usable if device == "auto" else device)), nl=False)
+    result = measure(group, usable if device == "auto" else device)
+    result.write(group)
+    typer.echo(printable(result.markdown()), nl=False)

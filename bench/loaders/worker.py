@@ -246,12 +246,11 @@ def describe(device: str) -> Described:
     import torch
 
     from bench.machine import environment
-    from bench.machine.roofline import copied_bytes, copy_s
+    from bench.machine.roofline import bandwidth
 
-    size = copied_bytes(torch.device(device))
     return Described(
         environment=environment.describe(device),
-        bandwidth_gb_per_s=2 * size / copy_s(size, torch.device(device)) / 1e9,
+        bandwidth_gb_per_s=bandwidth(torch.device(device)) / 1e9,
     )
 
 

@@ -1,18 +1,12 @@
-"""Each net against what the device can do: percent of the compute and of the memory floor.
+"""Roofline: each net's speed against what the device can do at most.
 
-    python -m bench.machine.roofline GROUP_FOLDER DEVICE
-
-Speeds are those of the records in the folder; peaks are measured now. Writes `roofline.json` and
-`roofline.md` there.
-
-What a device can do at most: multiplications by a large product, bytes by a large copy.
-
-What a net costs an image: arithmetic and memory traffic, counted without computing anything.
+The compute floor is the arithmetic of training one image at the speed of a large matrix product;
+the memory floor is the traffic of its layers' outputs at the speed of a large copy. The nets' speeds
+come from a group's records; the device's peaks are measured now.
 """
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,12 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, flop_registry
 
 import architectures
+from bench import optimizers
 from bench.cell import Precision
+from bench.machine import environment
 from bench.machine.clock import synchronize
+from bench.machine.cpu import set_threads
 from bench.record import Record
 from bench.store.codec import json_safe
 from bench.store.files import write_atomically
@@ -35,13 +31,21 @@ from pipelines.sources.tree_name import IMAGE_SIZE, PREFIX, parse
 
 NAME = "roofline"
 CHANNELS = 3  # of every source
+COUNTED_IMAGES = 2  # batch norm can't average over one image of one pixel
+PASSES = 5  # over an output: written, read by norm and activation, read backward, gradient in, out
 BYTES = {"bf16": 2, "fp32": 4}
-HEADS = (
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+ROUNDS = 7
+ROUND_S = 0.25
+MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
+COPY_MIB = {"cuda": 1024, "cpu": 256}
+MAX_COPY_SHARE = 8  # at most 1/8 of the free memory for each side of the copy
+COLUMNS = (
     "architecture", "optimizer", "batch size", "GFLOP forward", "GFLOP training", "MB moved",
     "images/s, step alone", "images/s", "compute floor images/s", "memory floor images/s",
     "% of compute", "% of memory", "bound by",
 )  # fmt: skip
-# Dense bf16 and memory as NVIDIA's data sheets state them, by the name that the driver gives.
+# Dense bf16 FLOP/s and bytes/s as NVIDIA's data sheets state them, by the driver's name of the GPU.
 DATA_SHEETS = {
     "NVIDIA H200": (989e12, 4.8e12),
     "NVIDIA H100 80GB HBM3": (989e12, 3.35e12),
@@ -52,22 +56,50 @@ DATA_SHEETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One net by its fastest record.
+class Peaks:
+    """What a device can do at most; two operations per multiplication, bytes read plus written.
 
     Args:
-        architecture: Entry name.
-        optimizer: Of that record, as the batch size and the precision.
-        batch_size: Images a step.
-        precision: Likewise.
-        width: Of the net.
-        forward_flops: Of one image.
-        train_flops: Of one image in training, every pass of the optimizer counted.
-        traffic_bytes: That one image has to move at least in training.
-        ceiling_images_per_s: The step alone, fed one cached batch.
-        images_per_s: Of the same record, data included.
+        precision: On a GPU, fp32 means TF32, which its convolutions use by default.
+        threads: On a CPU.
+    """
+
+    precision: Precision
+    flops_per_s: float
+    bytes_per_s: float
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Work of one image in training.
+
+    Args:
+        forward_flops: Of convolutions, linear layers and attention.
+        train_flops: With the gradients of what needs them.
+        values: Number of outputs of those layers.
+    """
+
+    forward_flops: float
+    train_flops: float
+    values: float
+
+    def traffic_bytes(self, bytes_per_value: int) -> float:
+        """Minimal memory traffic, with everything between the layers fused into them."""
+        return PASSES * self.values * bytes_per_value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One net, by its fastest record.
+
+    Args:
+        forward_flops: Of one image; so are the others.
+        train_flops: With every pass of the optimizer.
+        ceiling_images_per_s: The step alone, on one cached batch.
+        images_per_s: With data.
         compute_floor_images_per_s: At the device's peak, if memory cost nothing.
-        memory_floor_images_per_s: Likewise, if arithmetic cost nothing.
+        memory_floor_images_per_s: At the device's peak, if arithmetic cost nothing.
     """
 
     architecture: str
@@ -85,46 +117,163 @@ class Row:
 
     @property
     def compute_pct(self) -> float:
-        """Of the compute floor that the step alone reaches."""
+        """Share of the compute floor's speed that the step alone reaches."""
         return 100 * self.ceiling_images_per_s / self.compute_floor_images_per_s
 
     @property
     def memory_pct(self) -> float:
-        """Likewise of the memory floor."""
+        """Share of the memory floor's speed that the step alone reaches."""
         return 100 * self.ceiling_images_per_s / self.memory_floor_images_per_s
 
     @property
-    def bound(self) -> str:
-        """Which of both floors is the lower one."""
+    def bound_by(self) -> str:
+        """The lower one of both floors."""
         compute = self.compute_floor_images_per_s <= self.memory_floor_images_per_s
         return "compute" if compute else "memory"
 
 
-def fastest(records: Sequence[Record]) -> list[Record]:
-    """Of each net the record whose step alone is the fastest; by name."""
-    found: dict[str, Record] = {}
+@dataclass(frozen=True, kw_only=True)
+class Roofline:
+    """The nets of a group against the peaks of a device.
+
+    Args:
+        problems: Why a net is left out, by its name.
+    """
+
+    environment: Mapping[str, Any]
+    peaks: Sequence[Peaks]
+    rows: Sequence[Row]
+    problems: Mapping[str, str]
+
+    @property
+    def device(self) -> str:
+        """Name of the GPU, or of the CPU."""
+        return str(self.environment["gpu"] or self.environment["cpu"])
+
+    def markdown(self) -> str:
+        """The peaks, and a table of the nets."""
+        table = ["| " + " | ".join(COLUMNS) + " |"]
+        table += ["|:--|:--|" + "--:|" * (len(COLUMNS) - 3) + ":--|"]
+        table += ["| " + " | ".join(_table_cells(row)) + " |" for row in self.rows]
+        blocks = [
+            f"# Roofline of {self.device}",
+            "\n".join(f"- {_peaks_text(self.device, peaks)}" for peaks in self.peaks),
+            "\n".join(table) if self.rows else "There is no successful run, so no net has a speed.",
+            "Two operations are counted per multiplication of convolutions, linear layers and "
+            "attention, forward and backward. The memory floor is an estimate: five passes over "
+            "each output of those layers, with everything else fused into them, and without "
+            "weights and optimizer. Each net is represented by its fastest record.",
+            "\n".join(f"- {name} is left out: {text}" for name, text in self.problems.items()),
+        ]
+        return "\n\n".join(filter(None, blocks)) + "\n"
+
+    def json(self) -> bytes:
+        """All numbers."""
+        plain = {
+            "schema_version": 1,
+            "environment": dict(self.environment),
+            "peaks": [asdict(peaks) for peaks in self.peaks],
+            "nets": [
+                asdict(row)
+                | {name: getattr(row, name) for name in ("compute_pct", "memory_pct", "bound_by")}
+                for row in self.rows
+            ],
+            "left_out": dict(self.problems),
+        }
+        return json.dumps(json_safe(plain), indent=1).encode() + b"\n"
+
+    def write(self, folder: Path) -> None:
+        """Writes `roofline.json` and `roofline.md`.
+
+        Raises:
+            StoreError: The folder can't be written.
+        """
+        write_atomically(folder / f"{NAME}.json", self.json())
+        write_atomically(folder / f"{NAME}.md", self.markdown().encode())
+
+
+def _table_cells(row: Row) -> list[str]:
+    return [
+        row.architecture,
+        row.optimizer,
+        str(row.batch_size),
+        f"{row.forward_flops / 1e9:.4f}",
+        f"{row.train_flops / 1e9:.4f}",
+        f"{row.traffic_bytes / 1e6:.3f}",
+        f"{row.ceiling_images_per_s:,.0f}",
+        f"{row.images_per_s:,.0f}",
+        f"{row.compute_floor_images_per_s:,.0f}",
+        f"{row.memory_floor_images_per_s:,.0f}",
+        f"{row.compute_pct:.1f}",
+        f"{row.memory_pct:.1f}",
+        row.bound_by,
+    ]
+
+
+def _peaks_text(device: str, peaks: Peaks) -> str:
+    threads = f" with {peaks.threads} threads" if peaks.threads else ""
+    text = (
+        f"{peaks.precision}{threads}: {peaks.flops_per_s / 1e12:.3g} TFLOP/s in a large product, "
+        f"{peaks.bytes_per_s / 1e9:.4g} GB/s in a large copy"
+    )
+    if device not in DATA_SHEETS or peaks.precision != "bf16":
+        return text
+    flops_per_s, bytes_per_s = DATA_SHEETS[device]
+    return (
+        f"{text}; that is {100 * peaks.flops_per_s / flops_per_s:.0f} % and "
+        f"{100 * peaks.bytes_per_s / bytes_per_s:.0f} % of the data sheet's "
+        f"{flops_per_s / 1e12:.0f} and {bytes_per_s / 1e9:.0f}"
+    )
+
+
+def measure(folder: Path, device: str) -> Roofline:
+    """Measures the peaks of `device` ("cuda" or "cpu") and compares a group's records with them.
+
+    Raises:
+        StoreError: The folder can't be read.
+    """
+    records = fastest(Store(folder).records())
+    default: Precision = "bf16" if device == "cuda" else "fp32"
+    peaks = {}
+    for precision, threads in dict.fromkeys(map(_conditions, records)) or {(default, None): None}:
+        with set_threads(threads):
+            peaks[precision, threads] = measure_peaks(torch.device(device), precision)
+    rows: list[Row] = []
+    problems: dict[str, str] = {}
     for record in records:
-        name = record.cell.architecture
-        if record.status == "ok" and _ceiling(record) > (
-            _ceiling(found[name]) if name in found else 0.0
-        ):
-            found[name] = record
-    return [found[name] for name in sorted(found)]
+        try:
+            passes = optimizers.catalog.get(record.cell.optimizer).passes
+            rows.append(row_of(record, _work_of(record), peaks[_conditions(record)], passes))
+        except (RuntimeError, NotImplementedError, LookupError, ValueError) as error:
+            reason = next(iter(str(error).splitlines()), repr(error))
+            problems[record.cell.architecture] = f"its work can't be counted: {reason}"
+    return Roofline(
+        environment=environment.describe(device),
+        peaks=list(peaks.values()),
+        rows=rows,
+        problems=problems,
+    )
+
+
+def fastest(records: Sequence[Record]) -> list[Record]:
+    """The record of each net whose step alone is the fastest; by name."""
+    successful = [record for record in records if record.status == "ok" and _ceiling(record)]
+    by_net = {record.cell.architecture: record for record in sorted(successful, key=_ceiling)}
+    return [by_net[name] for name in sorted(by_net)]
 
 
 def _ceiling(record: Record) -> float:
     return (record.throughput.ceiling if record.throughput else None) or 0.0
 
 
-def row(record: Record, work: "Work", peaks: "Peaks", passes: int) -> Row:
-    """The row of a record.
+def _conditions(record: Record) -> tuple[Precision, int | None]:
+    """The precision, and on a CPU the number of threads."""
+    threads = record.environment.get("threads") if record.cell.device == "cpu" else None
+    return record.cell.precision, threads
 
-    Args:
-        record: It has a ceiling.
-        work: Of its net.
-        peaks: Of its device, in its precision.
-        passes: Through the net that the optimizer makes in a step.
-    """
+
+def row_of(record: Record, work: Work, peaks: Peaks, passes: int) -> Row:
+    """The row of a record that has a ceiling; `passes` is how many the optimizer makes per step."""
     assert record.throughput is not None
     cell = record.cell
     flops = work.train_flops * passes
@@ -145,298 +294,22 @@ def row(record: Record, work: "Work", peaks: "Peaks", passes: int) -> Row:
     )
 
 
-def markdown(
-    device: str, peaks: Sequence["Peaks"], rows: Sequence[Row], problems: Mapping[str, str]
-) -> str:
-    """The peaks and a table of the nets."""
-    lines = ["| " + " | ".join(HEADS) + " |", "|:--|:--|" + "--:|" * (len(HEADS) - 3) + ":--|"]
-    lines += ["| " + " | ".join(_cells(one)) + " |" for one in rows]
-    blocks = [
-        f"# Roofline of {device}",
-        "\n".join(f"- {_peak(device, one)}" for one in peaks),
-        "\n".join(lines) if rows else "No run has ended well yet, so that no net has a speed.",
-        "Arithmetic is two for each multiplication of convolutions, linear layers and attention, "
-        "forward and backward. The memory floor is an estimate: five passes over each output of "
-        "those layers, all else fused into them; weights and optimizer are left out. Of each net "
-        "the fastest record is shown.",
-        "\n".join(f"- {name} is left out: {reason}" for name, reason in problems.items()),
-    ]
-    return "\n\n".join(filter(None, blocks)) + "\n"
-
-
-def _peak(device: str, peaks: "Peaks") -> str:
-    threads = f" with {peaks.threads} threads" if peaks.threads else ""
-    said = (
-        f"{peaks.precision}{threads}: {peaks.flops_per_s / 1e12:.3g} TFLOP/s by a large product, "
-        f"{peaks.bytes_per_s / 1e9:.4g} GB/s by a large copy"
-    )
-    stated = DATA_SHEETS.get(device)
-    if stated is None or peaks.precision != "bf16":
-        return said
-    return (
-        f"{said}; the data sheet states {stated[0] / 1e12:.0f} and {stated[1] / 1e9:.0f}, of which "
-        f"that is {100 * peaks.flops_per_s / stated[0]:.0f} % and "
-        f"{100 * peaks.bytes_per_s / stated[1]:.0f} %"
-    )
-
-
-def _cells(one: Row) -> list[str]:
-    return [
-        one.architecture,
-        one.optimizer,
-        str(one.batch_size),
-        f"{one.forward_flops / 1e9:.4f}",
-        f"{one.train_flops / 1e9:.4f}",
-        f"{one.traffic_bytes / 1e6:.3f}",
-        f"{one.ceiling_images_per_s:,.0f}",
-        f"{one.images_per_s:,.0f}",
-        f"{one.compute_floor_images_per_s:,.0f}",
-        f"{one.memory_floor_images_per_s:,.0f}",
-        f"{one.compute_pct:.1f}",
-        f"{one.memory_pct:.1f}",
-        one.bound,
-    ]
-
-
-def as_json(
-    environment: Mapping[str, Any],
-    peaks: Sequence["Peaks"],
-    rows: Sequence[Row],
-    problems: Mapping[str, str],
-) -> bytes:
-    """All figures."""
-    plain = {
-        "schema_version": 1,
-        "environment": dict(environment),
-        "peaks": [asdict(one) for one in peaks],
-        "nets": [
-            asdict(one)
-            | {"compute_pct": one.compute_pct, "memory_pct": one.memory_pct, "bound_by": one.bound}
-            for one in rows
-        ],
-        "left_out": dict(problems),
-    }
-    return json.dumps(json_safe(plain), indent=1).encode() + b"\n"
-
-
-def draw(folder: Path, device: str) -> str:
-    """Measures the peaks, counts the nets, and writes both files.
-
-    Returns:
-        The Markdown.
-
-    Raises:
-        StoreError: The folder cannot be read or written.
-    """
-    from bench.machine import environment
-
-    records = fastest(Store(folder).records())
-    peaks = _measured(records, device)
-    rows: list[Row] = []
-    problems: dict[str, str] = {}
-    for record in records:
-        try:
-            rows.append(_counted(record, peaks[_computed_in(record)]))
-        except (RuntimeError, NotImplementedError, LookupError, ValueError) as error:
-            name, reason = record.cell.architecture, str(error).splitlines() or [repr(error)]
-            problems[name] = f"it cannot be counted: {reason[0]}"
-    found = environment.describe(device)
-    text = markdown(str(found["gpu"] or found["cpu"]), list(peaks.values()), rows, problems)
-    content = as_json(found, list(peaks.values()), rows, problems)
-    write_atomically(folder / f"{NAME}.json", content)
-    write_atomically(folder / f"{NAME}.md", text.encode())
-    return text
-
-
-def _measured(records: Sequence[Record], device: str) -> "dict[tuple[Precision, Any], Peaks]":
-    """The peaks in each precision and with each number of threads that the records have."""
-    import torch
-
-    from bench.machine.cpu import set_threads
-
-    usual: Precision = "bf16" if device == "cuda" else "fp32"
-    found: dict[tuple[Precision, Any], Peaks] = {}
-    for precision, threads in dict.fromkeys(map(_computed_in, records)) or {(usual, None): None}:
-        with set_threads(threads):
-            found[precision, threads] = measure(torch.device(device), precision)
-    return found
-
-
-def _computed_in(record: Record) -> "tuple[Precision, Any]":
-    """The precision, and on a CPU the number of threads."""
-    threads = record.environment.get("threads") if record.cell.device == "cpu" else None
-    return record.cell.precision, threads
-
-
-def _counted(record: Record, peaks: "Peaks") -> Row:
-    from bench import optimizers
-
+def _work_of(record: Record) -> Work:
     cell = record.cell
     assert record.metrics is not None
-    work = count(
+    return count_work(
         cell.architecture,
         classes=len(record.metrics.per_class),
         image_size=parse(cell.source).image_size if cell.source.startswith(PREFIX) else IMAGE_SIZE,
         channels=CHANNELS,
         width=cell.width,
     )
-    return row(record, work, peaks, optimizers.catalog.get(cell.optimizer).passes)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """What the command does."""
-    folder, device = arguments
-    text = draw(Path(folder), device)
-    print(text, end="", flush=True)
-    # The last line is what a self-check hears: the peaks.
-    print("; ".join(line[2:] for line in text.splitlines() if line.startswith("- ")), flush=True)
-
-
-ROUNDS = 7
-ROUND_S = 0.25
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-SIDES = {"cuda": 8192, "cpu": 1024}  # of the product's matrices
-COPIED_MIB = {"cuda": 1024, "cpu": 256}
-SHARE = 8  # of the free memory, at most one part in as many for each side of the copy
-
-
-@dataclass(frozen=True, kw_only=True)
-class Peaks:
-    """Measured on this device; medians of the rounds.
-
-    Args:
-        precision: Of the product. fp32 on a GPU is what its convolutions use by default, TF32.
-        flops_per_s: Two for each multiplication.
-        bytes_per_s: Read and written together.
-        threads: That computed, on a CPU; None on a GPU.
-    """
-
-    precision: Precision
-    flops_per_s: float
-    bytes_per_s: float
-    threads: int | None = None
-
-
-def measure(device: torch.device, precision: Precision) -> Peaks:
-    """Measures with whatever threads torch has now; takes some seconds."""
-    gpu = device.type == "cuda"
-    if gpu and precision == "fp32":
-        torch.set_float32_matmul_precision("high")
-    side, size = SIDES[device.type], copied_bytes(device)
-    return Peaks(
-        precision=precision,
-        flops_per_s=2 * side**3 / product_s(side, DTYPES[precision], device),
-        bytes_per_s=2 * size / copy_s(size, device),
-        threads=None if gpu else torch.get_num_threads(),
-    )
-
-
-def product_s(side: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Seconds of a product of square matrices."""
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    product = torch.empty_like(a)
-    return seconds(lambda: torch.mm(a, b, out=product), device)
-
-
-def copy_s(size: int, device: torch.device) -> float:
-    """Seconds of a copy of so many bytes on the device."""
-    source = torch.zeros(size, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    return seconds(lambda: target.copy_(source), device)
-
-
-def copied_bytes(device: torch.device) -> int:
-    """Far more than any cache holds, and far less than is free."""
-    wanted = COPIED_MIB[device.type] * 2**20
-    if device.type != "cuda":
-        return wanted
-    free, _ = torch.cuda.mem_get_info(device)
-    return min(wanted, free // SHARE)
-
-
-def seconds(work: Callable[[], Tensor], device: torch.device) -> float:
-    """Median time of one call; as many calls a round as take `ROUND_S`, the device idle around."""
-    took_s, calls = 0.0, 1
-    while took_s < ROUND_S / 4:
-        calls, took_s = calls * 2, _round(work, device, calls * 2)
-    calls = max(1, round(calls * ROUND_S / took_s))
-    return statistics.median(_round(work, device, calls) / calls for _ in range(ROUNDS))
-
-
-def _round(work: Callable[[], Tensor], device: torch.device, calls: int) -> float:
-    synchronize(device)
-    start = time.perf_counter()
-    for _ in range(calls):
-        work()
-    synchronize(device)
-    return time.perf_counter() - start
-
-
-IMAGES = 2  # a batch norm over one image of one pixel has nothing to average
-PASSES = 5  # over an output: written, read by norm and activation, read backward, gradient in, out
-aten = torch.ops.aten
-# Where the two factors stand among the arguments. What lies between such operations can be fused
-# into them, so that their outputs are what has to pass through memory.
-FACTORS: Mapping[Any, tuple[int, ...]] = {
-    aten.convolution.default: (0, 1),
-    aten.mm.default: (0, 1),
-    aten.bmm.default: (0, 1),
-    aten.addmm.default: (1, 2),
-    aten.baddbmm.default: (1, 2),
-}
-ATTENTION_FACTORS = (0, 2)  # two products; each has a gradient for both of its sides
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """Of one image in training.
-
-    Args:
-        forward_flops: Two for each multiplication of convolutions, linear layers and attention.
-        train_flops: The same with the gradients; none for what stands still, nor for the image.
-        values: Outputs of those layers.
-    """
-
-    forward_flops: float
-    train_flops: float
-    values: float
-
-    def traffic_bytes(self, bytes_a_value: int) -> float:
-        """That training has to move at least, if all between the layers is fused into them."""
-        return PASSES * self.values * bytes_a_value
-
-
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what passes through it; a gradient costs as much as the product it belongs to.
-
-    torch's own counter gives a depthwise convolution's gradient the arithmetic of a full one.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.forward = self.train = self.values = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        attends = "scaled_dot_product" in func.__name__
-        if func in FACTORS or attends:
-            flops = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=found)
-            factors = ATTENTION_FACTORS if attends else FACTORS[func]
-            self.forward += flops
-            self.train += flops * (1 + sum(args[place].requires_grad for place in factors))
-            self.values += (found[0] if isinstance(found, tuple) else found).numel()
-        return found
-
-
-def count(architecture: str, *, classes: int, image_size: int, channels: int, width: float) -> Work:
-    """Counts on tensors without memory.
-
-    Args:
-        architecture: Name of an entry.
-        classes: As for `architectures.build`, like the others.
-        image_size: Pixels a side.
-        channels: Of the images.
-        width: Of the net.
+def count_work(
+    architecture: str, *, classes: int, image_size: int, channels: int, width: float
+) -> Work:
+    """Counts a net's work on tensors without memory; see `architectures.build` for the arguments.
 
     Raises:
         RuntimeError: The net needs real numbers to run.
@@ -445,15 +318,92 @@ def count(architecture: str, *, classes: int, image_size: int, channels: int, wi
         net = architectures.build(
             architecture, classes=classes, image_size=image_size, channels=channels, width=width
         )
-        x_BCHW = torch.empty(IMAGES, channels, image_size, image_size)
-    with _Counter() as counter:
-        net(x_BCHW)
+        x_BCHW = torch.empty(COUNTED_IMAGES, channels, image_size, image_size)
+    outputs: list[int] = []
+    formulas = {op: _noting(outputs, formula) for op, formula in flop_registry.items()}
+    formulas[torch.ops.aten.convolution_backward] = _conv_backward_flops
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        logits_BK = net(x_BCHW)
+        forward_flops, values = counter.get_total_flops(), sum(outputs)
+        logits_BK.sum().backward()
     return Work(
-        forward_flops=counter.forward / IMAGES,
-        train_flops=counter.train / IMAGES,
-        values=counter.values / IMAGES,
+        forward_flops=forward_flops / COUNTED_IMAGES,
+        train_flops=counter.get_total_flops() / COUNTED_IMAGES,
+        values=values / COUNTED_IMAGES,
     )
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _noting(outputs: list[int], formula: Callable[..., int]) -> Callable[..., int]:
+    """A formula for torch's counter that also notes how many values an operation puts out."""
+
+    def count(*args: Any, out_val: Any, **kwargs: Any) -> int:
+        out = out_val[0] if isinstance(out_val, tuple) else out_val
+        outputs.append(out.numel())
+        return formula(*args, out_val=out_val, **kwargs)
+
+    count._get_raw = True  # type: ignore[attr-defined]  # of tensors, not of their shapes
+    return count
+
+
+def _conv_backward_flops(
+    grad_shape: Any, x_shape: Any, w_shape: Any, *args: Any, out_shape: Any, **kwargs: Any
+) -> int:
+    """Each gradient costs as much as the convolution.
+
+    torch's own formula gives the gradients of a grouped convolution the work of a full one.
+    """
+    needs_x, needs_w, _ = args[-1]
+    flops = conv_flop_count(x_shape, w_shape, grad_shape)
+    return int(flops * (needs_x + needs_w))
+
+
+def measure_peaks(device: torch.device, precision: Precision) -> Peaks:
+    """Measures with torch's current number of threads; takes some seconds."""
+    gpu = device.type == "cuda"
+    if gpu and precision == "fp32":
+        torch.set_float32_matmul_precision("high")
+    side, dtype = MATRIX_SIDE[device.type], DTYPES[precision]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = torch.empty_like(a)
+    return Peaks(
+        precision=precision,
+        flops_per_s=2 * side**3 / seconds(lambda: torch.mm(a, b, out=product), device),
+        bytes_per_s=bandwidth(device),
+        threads=None if gpu else torch.get_num_threads(),
+    )
+
+
+def bandwidth(device: torch.device) -> float:
+    """Bytes read plus written per second by a large copy on the device."""
+    size = copy_bytes(device)
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / seconds(lambda: target.copy_(source), device)
+
+
+def copy_bytes(device: torch.device) -> int:
+    """Far more than any cache holds, and far less than is free."""
+    size = COPY_MIB[device.type] * 2**20
+    if device.type != "cuda":
+        return size
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(size, free // MAX_COPY_SHARE)
+
+
+def seconds(work: Callable[[], Tensor], device: torch.device) -> float:
+    """Median duration of one call, over rounds of as many calls as fit into `ROUND_S`."""
+    round_s, calls = 0.0, 1
+    while round_s < ROUND_S / 4:
+        calls *= 2
+        round_s = _round_s(work, device, calls)
+    calls = max(1, round(calls * ROUND_S / round_s))
+    return statistics.median(_round_s(work, device, calls) / calls for _ in range(ROUNDS))
+
+
+def _round_s(work: Callable[[], Tensor], device: torch.device, calls: int) -> float:
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(calls):
+        work()
+    synchronize(device)
+    return time.perf_counter() - start

@@ -13,7 +13,7 @@ from bench.machine.clock import CompileWatch, TrainingClock
 from bench.machine.doctor import gpu, look
 from bench.machine.gpu import GpuWatch
 from bench.machine.monitor import MachineMonitor, peaks, reset_peaks
-from bench.machine.roofline import DATA_SHEETS, measure
+from bench.machine.roofline import DATA_SHEETS, measure_peaks
 from bench.training.setup import Shared, fresh_step, prepare
 from pipelines.sources import default_data_dir
 from tests.gpu.device import DEVICE, cuda_alone, on_the_device
@@ -162,7 +162,7 @@ def test_a_step_trains_in_channels_last_and_bf16_without_waiting(cell: Cell) -> 
 
 
 def test_peaks_are_what_the_data_sheet_allows() -> None:
-    found = measure(ON, "bf16" if DEVICE == "cuda" else "fp32")
+    found = measure_peaks(ON, "bf16" if DEVICE == "cuda" else "fp32")
     assert found.flops_per_s > 1e9
     assert found.bytes_per_s > 1e8
     stated = DATA_SHEETS.get(torch.cuda.get_device_name()) if DEVICE == "cuda" else None

@@ -97,7 +97,7 @@ def test_a_child_tells_how_it_failed(
 
 
 def test_the_machine_is_described_with_its_bandwidth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roofline, "copied_bytes", lambda device: 2**20)
+    monkeypatch.setattr(roofline, "copy_bytes", lambda device: 2**20)
     described = worker.describe("cpu")
     assert described.environment["torch"]
     assert 0.01 < described.bandwidth_gb_per_s < 1e5

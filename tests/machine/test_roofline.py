@@ -1,4 +1,4 @@
-"""The roofline: counted work against published arithmetic, and rows of which the truth is known."""
+"""The roofline: counted work against published arithmetic, peaks, and the rows of known records."""
 
 import json
 from dataclasses import replace
@@ -10,9 +10,17 @@ import torch
 
 import architectures
 from bench.machine import roofline
-from bench.machine import roofline as net_work
-from bench.machine import roofline as peaks
-from bench.machine.roofline import DATA_SHEETS, Peaks, Work, count, fastest, markdown, row
+from bench.machine.roofline import (
+    DATA_SHEETS,
+    Peaks,
+    Roofline,
+    Row,
+    Work,
+    count_work,
+    fastest,
+    measure,
+    row_of,
+)
 from bench.record import Record, Throughput
 from bench.store.store import Store
 from tests.made import made_failure, made_record
@@ -33,7 +41,7 @@ PEAKS = Peaks(precision="bf16", flops_per_s=800e12, bytes_per_s=3e12)
 
 def work_of(name: str, **changes: Any) -> Work:
     shape: dict[str, Any] = {"classes": 10, "image_size": 32, "channels": 3, "width": 1.0}
-    return count(name, **shape | changes)
+    return count_work(name, **shape | changes)
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -52,7 +60,7 @@ def test_work_by_hand_for_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
         assert shape == {"classes": 2, "image_size": 8, "channels": 3, "width": 0.5}
         return torch.nn.Conv2d(3, 4, 3, padding=1)
 
-    monkeypatch.setattr(net_work.architectures, "build", build)
+    monkeypatch.setattr(roofline.architectures, "build", build)
     found = work_of("made", classes=2, image_size=8, width=0.5)
     assert found.forward_flops == 2 * 8 * 8 * 4 * 27
     assert found.train_flops == 2 * found.forward_flops
@@ -86,38 +94,45 @@ def test_the_fastest_record_of_each_net_is_shown() -> None:
 
 def test_a_row_is_in_percent_of_both_floors() -> None:
     work = Work(forward_flops=1e9, train_flops=4e9, values=6e5)
-    one = row(measured("net", 100_000.0), work, PEAKS, passes=1)
+    one = row_of(measured("net", 100_000.0), work, PEAKS, passes=1)
     assert one.compute_floor_images_per_s == pytest.approx(200_000)
     assert one.memory_floor_images_per_s == pytest.approx(500_000)
     assert (one.compute_pct, one.memory_pct) == (pytest.approx(50), pytest.approx(20))
-    assert (one.bound, one.images_per_s) == ("compute", pytest.approx(90_000))
-    twice = row(measured("net", 100_000.0), work, PEAKS, passes=2)
+    assert (one.bound_by, one.images_per_s) == ("compute", pytest.approx(90_000))
+    twice = row_of(measured("net", 100_000.0), work, PEAKS, passes=2)
     assert twice.compute_pct == pytest.approx(100)
-    fp32 = row(measured("net", 100_000.0, precision="fp32"), work, PEAKS, passes=1)
+    fp32 = row_of(measured("net", 100_000.0, precision="fp32"), work, PEAKS, passes=1)
     assert fp32.memory_pct == pytest.approx(40)
     moved = replace(work, values=2e6)
-    assert row(measured("net", 1.0), moved, PEAKS, passes=1).bound == "memory"
+    assert row_of(measured("net", 1.0), moved, PEAKS, passes=1).bound_by == "memory"
+
+
+def text_of(device: str, rows: list[Row], problems: dict[str, str]) -> str:
+    found = {"gpu": None, "cpu": device}
+    return Roofline(environment=found, peaks=[PEAKS], rows=rows, problems=problems).markdown()
 
 
 def test_the_text_says_peaks_data_sheet_and_what_is_left_out() -> None:
-    one = row(measured("net", 1e5), Work(forward_flops=1e9, train_flops=4e9, values=6e5), PEAKS, 1)
+    one = row_of(
+        measured("net", 1e5), Work(forward_flops=1e9, train_flops=4e9, values=6e5), PEAKS, 1
+    )
     name = "NVIDIA H100 80GB HBM3"
-    text = markdown(name, [PEAKS], [one], {"odd": "it cannot be counted: it needs numbers"})
+    text = text_of(name, [one], {"odd": "its work can't be counted: it needs numbers"})
     assert f"# Roofline of {name}" in text
-    assert "bf16: 800 TFLOP/s by a large product, 3000 GB/s by a large copy" in text
-    assert "states 989 and 3350, of which that is 81 % and 90 %" in text
+    assert "bf16: 800 TFLOP/s in a large product, 3000 GB/s in a large copy" in text
+    assert "that is 81 % and 90 % of the data sheet's 989 and 3350" in text
     assert "| net | sgd | 100 | 1.0000 | 4.0000 | 6.000 | 100,000 | 90,000 | 200,000 |" in text
-    assert "- odd is left out: it cannot be counted: it needs numbers" in text
+    assert "- odd is left out: its work can't be counted: it needs numbers" in text
     assert set(DATA_SHEETS) >= {name}
-    assert "No run has ended well yet" in markdown("another", [PEAKS], [], {})
-    assert "data sheet" not in markdown("another", [PEAKS], [], {})
+    assert "There is no successful run" in text_of("another", [], {})
+    assert "data sheet" not in text_of("another", [], {})
 
 
 def test_a_peak_is_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peaks, "seconds", lambda work, device: (work(), 0.5)[1])
-    monkeypatch.setattr(peaks, "SIDES", {"cpu": 16})
-    monkeypatch.setattr(peaks, "COPIED_MIB", {"cpu": 1})
-    found = peaks.measure(torch.device("cpu"), "fp32")
+    monkeypatch.setattr(roofline, "seconds", lambda work, device: (work(), 0.5)[1])
+    monkeypatch.setattr(roofline, "MATRIX_SIDE", {"cpu": 16})
+    monkeypatch.setattr(roofline, "COPY_MIB", {"cpu": 1})
+    found = roofline.measure_peaks(torch.device("cpu"), "fp32")
     assert found.flops_per_s == 2 * 16**3 / 0.5
     assert found.bytes_per_s == 2 * 2**20 / 0.5
     assert found.threads == torch.get_num_threads()
@@ -125,30 +140,28 @@ def test_a_peak_is_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_seconds_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(peaks.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(roofline.time, "perf_counter", lambda: clock[0])
 
     def work() -> torch.Tensor:
         clock[0] += 0.01
         return torch.empty(0)
 
-    assert peaks.seconds(work, torch.device("cpu")) == pytest.approx(0.01)
+    assert roofline.seconds(work, torch.device("cpu")) == pytest.approx(0.01)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Peaks that are known, not measured."""
     made = lambda device, precision: replace(PEAKS, precision=precision)  # noqa: E731
-    monkeypatch.setattr(peaks, "measure", made)
+    monkeypatch.setattr(roofline, "measure_peaks", made)
 
 
 @pytest.mark.usefixtures("quick")
-def test_both_files_are_written_from_the_folders_records(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_files_are_written_from_the_folders_records(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write(measured("resnet18", 120_000.0, width=1.0, precision="fp32", optimizer="sam"))
     store.write(measured("timm:no_such_net", 10.0))
-    roofline.main([str(tmp_path), "cpu"])
+    measure(tmp_path, "cpu").write(tmp_path)
     found = json.loads((tmp_path / "roofline.json").read_text())
     assert {one["precision"] for one in found["peaks"]} == {"fp32", "bf16"}
     (net,) = found["nets"]
@@ -160,7 +173,6 @@ def test_both_files_are_written_from_the_folders_records(
     assert found["environment"]["torch"] == str(torch.__version__)
     text = (tmp_path / "roofline.md").read_text()
     assert "| resnet18 | sam |" in text
-    assert text in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("quick")
@@ -171,12 +183,12 @@ def test_each_net_is_held_against_the_peaks_with_its_own_threads(
         threads = torch.get_num_threads()
         return replace(PEAKS, precision=precision, threads=threads, flops_per_s=threads * 1e12)
 
-    monkeypatch.setattr(peaks, "measure", with_threads)
+    monkeypatch.setattr(roofline, "measure_peaks", with_threads)
     store = Store(tmp_path)
     for name, threads in (("cnn4", 1), ("resnet18", 2)):
         record = measured(name, 1000.0, precision="fp32", width=1.0)
         store.write(replace(record, environment={**record.environment, "threads": threads}))
-    roofline.main([str(tmp_path), "cpu"])
+    measure(tmp_path, "cpu").write(tmp_path)
     found = json.loads((tmp_path / "roofline.json").read_text())
     assert [one["threads"] for one in found["peaks"]] == [1, 2]
     floors = {one["architecture"]: one["compute_floor_images_per_s"] for one in found["nets"]}
@@ -186,7 +198,7 @@ def test_each_net_is_held_against_the_peaks_with_its_own_threads(
 
 @pytest.mark.usefixtures("quick")
 def test_without_a_record_the_peaks_are_written_alone(tmp_path: Path) -> None:
-    roofline.main([str(tmp_path), "cpu"])
+    measure(tmp_path, "cpu").write(tmp_path)
     found = json.loads((tmp_path / "roofline.json").read_text())
     assert [one["precision"] for one in found["peaks"]] == ["fp32"]
     assert found["nets"] == []
