@@ -1,4 +1,7 @@
-"""The pictures of one group of results."""
+"""The figures of one group of results.
+
+A figure is a generator of sketches in a module of this package and an entry in `FIGURES`.
+"""
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
@@ -7,73 +10,66 @@ from functools import partial
 
 from bench.process import usable_cores
 from bench.record import Record
-from bench.report.figures.classes import sketches as classes
+from bench.report.figures.classes import classes
 from bench.report.figures.comparison import Comparison, comparisons
-from bench.report.figures.curves import sketches as curves
-from bench.report.figures.frontiers import frontier_sketches as frontiers
-from bench.report.figures.frontiers import profile_sketches as profiles
-from bench.report.figures.heatmaps import sketches as heatmaps
-from bench.report.figures.pipelines import about, alone, mark
-from bench.report.figures.pipelines import sketches as pipelines
+from bench.report.figures.curves import curves
+from bench.report.figures.frontiers import frontiers, profiles
+from bench.report.figures.heatmaps import heatmaps
+from bench.report.figures.pipelines import pipelines, pipelines_alone
 from bench.report.figures.style import Picture, Sketch, picture, settings
-from bench.report.figures.times import time_part_sketches as parts
-from bench.report.figures.times import time_sketches as times
+from bench.report.figures.times import time_parts, time_to_accuracy
 from bench.store.loaders_record import LoadersRecord
 
-MANY = 200  # records from which on processes share the work: starting them takes a second or two
-SECTIONS: tuple[Callable[[Comparison, LoadersRecord | None], Iterable[Sketch]], ...] = (
-    lambda comparison, loaders: times(comparison),
-    lambda comparison, loaders: profiles(comparison),
-    lambda comparison, loaders: frontiers(comparison),
-    lambda comparison, loaders: heatmaps(comparison),
-    lambda comparison, loaders: curves(comparison),
+FIGURES: tuple[Callable[[Comparison], Iterable[Sketch]], ...] = (
+    time_to_accuracy,
+    profiles,
+    frontiers,
+    heatmaps,
+    curves,
     pipelines,
-    lambda comparison, loaders: parts(comparison),
-    lambda comparison, loaders: classes(comparison),
+    time_parts,
+    classes,
 )
+MANY = 200  # records from which processes share the work; starting them takes a second or two
+
+__all__ = ["FIGURES", "Picture", "draw"]
 
 
 def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> list[Picture]:
-    """Every picture that the records of one group can support, in the order of a report.
+    """Every figure that the records of one group can support, in the order of the report.
 
     Args:
         records: Of one machine, source and scale.
-        loaders: What `bench loaders` found there, if it was called.
+        loaders: What `bench loaders` measured there, if anything.
     """
-    section = partial(_section, comparisons(records), loaders)
-    numbers = range(len(SECTIONS))
-    workers = min(len(SECTIONS), usable_cores())
+    draw_one = partial(_draw_one, comparisons(records, loaders))
+    numbers = range(len(FIGURES))
+    workers = min(len(FIGURES), usable_cores())
     if len(records) < MANY or workers < 2:
-        found = [section(number) for number in numbers]
+        drawn = [draw_one(number) for number in numbers]
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            found = list(pool.map(section, numbers))
-    pictures = [each for of_comparison in zip(*found, strict=True) for part in of_comparison
-                for each in part]  # fmt: skip
+            drawn = list(pool.map(draw_one, numbers))
+    pictures = [
+        each
+        for of_comparison in zip(*drawn, strict=True)
+        for of_figure in of_comparison
+        for each in of_figure
+    ]
     if loaders is not None:
         with settings():
-            pictures += [
-                picture(sketch, group=about(loaders), mark=mark(loaders))
-                for sketch in alone(loaders)
-            ]
+            pictures += pipelines_alone(loaders)
     return pictures
 
 
-def _section(
-    found: Sequence[Comparison], loaders: LoadersRecord | None, number: int
-) -> list[list[Picture]]:
-    """The pictures of one section, for each comparison."""
+def _draw_one(found: Sequence[Comparison], number: int) -> list[list[Picture]]:
+    """The pictures of one entry of `FIGURES`, by comparison."""
     with settings():
         return [
             [
                 picture(sketch, group=comparison.title, mark=comparison.mark)
-                for sketch in SECTIONS[number](
-                    comparison, loaders if comparison.number == 1 else None
-                )
+                for sketch in FIGURES[number](comparison)
             ]
             for comparison in found
         ]
-
-
-__all__ = ["Picture"]

@@ -1,38 +1,38 @@
-"""Classes: which are taken for which, and how well each is told."""
+"""Classes: which ones are confused, and how well each is recognised."""
 
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, shown_name
 from bench.report.figures.heatmaps import NOT_RUN, Tile, Tiles, draw_tiles, heat_map
-from bench.report.figures.style import PALETTE, Section, Sketch, new_figure
+from bench.report.figures.style import (
+    FOREGROUND,
+    PALETTE,
+    Section,
+    Sketch,
+    name_rows,
+    new_figure,
+)
 from bench.report.loaders import quartiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_CLASSES = 40  # in a picture: the ones that are told worst
-MOST_WITH_NUMBERS = 20
-BEST_LENGTH = 64  # letters of a line of the key
+MAX_CLASSES = 40  # in a figure: the worst ones
+MAX_WITH_NUMBERS = 20
+BEST_LENGTH = 64  # characters of a line of the key
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """A confusion matrix over the seeds of a cell.
+    """A confusion matrix over the seeds of a cell."""
 
-    Args:
-        names: Of the classes shown.
-        counts: Images; rows are true classes, columns predictions.
-        totals: Images of each true class, those predicted as a class not shown included.
-        classes: How many classes there are.
-    """
-
-    names: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-    totals: tuple[int, ...]
-    classes: int
+    names: tuple[str, ...]  # of the classes shown
+    counts: tuple[tuple[int, ...], ...]  # images; rows are true classes, columns predictions
+    totals: tuple[int, ...]  # images of each true class, whatever was predicted
+    classes: int  # in all
 
     def percent(self, row: int, column: int) -> float:
         """Share of a true class that was predicted as another."""
@@ -41,50 +41,49 @@ class Confusion:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """F1 of one class over cells.
-
-    Args:
-        name: Of the class.
-        values: Mean over the seeds of each cell.
-        best: Of the cell with the best accuracy.
-    """
+    """F1 of one class."""
 
     name: str
-    values: tuple[float, ...]
-    best: float
+    values: tuple[float, ...]  # of each cell, mean over its seeds
+    best: float  # of the cell with the best accuracy
 
 
-def sketches(comparison: Comparison) -> Iterator[Sketch]:
-    """Confusion of the most accurate and of the quickest cell, and F1 of each class."""
+def classes(comparison: Comparison) -> Iterator[Sketch]:
+    """Confusion of the most accurate and of the fastest cell, and F1 of each class."""
     cases = [case for case in comparison.cases if case.good]
     if not cases:
         return
     best = max(cases, key=lambda case: (case.mean("accuracy") or 0.0, case.label))
     yield from _confusion(comparison, best, "best", "the cell with the best test accuracy")
-    timed = [case for case in cases if len(case.over_seeds("time_to_accuracy_s")) == len(case.runs)
-             and not case.suspect]  # fmt: skip
-    quickest = min(
+    timed = [
+        case
+        for case in cases
+        if len(case.over_seeds("time_to_accuracy_s")) == len(case.runs) and not case.suspect
+    ]
+    fastest = min(
         timed, key=lambda case: (case.mean("time_to_accuracy_s") or 0.0, case.label), default=best
     )
-    if quickest is not best:
-        yield from _confusion(comparison, quickest, "quickest", "the cell soonest at the target")
+    if fastest is not best:
+        yield from _confusion(
+            comparison, fastest, "quickest", "the cell that reached the target first"
+        )
     if len(cases) > 1:
         yield from _by_net(comparison, cases)
         yield from _spread(comparison, cases, best)
 
 
 def confusion(case: Case) -> Confusion | None:
-    """The sum over a cell's seeds; of many classes those with the worst recall."""
-    tables = [run.metrics.confusion for run in case.good if run.metrics is not None]
-    tables = [table for table in tables if table and len(table) == len(tables[0])]
+    """The sum over a cell's seeds; for many classes, those with the worst recall."""
+    metrics = [run.metrics for run in case.good if run.metrics is not None]
+    tables = [each.confusion for each in metrics if each.confusion]
+    tables = [table for table in tables if len(table) == len(tables[0])]
     if not tables:
         return None
-    classes = range(len(tables[0]))
-    total = [[sum(table[row][column] for table in tables) for column in classes] for row in classes]
-    recall = [total[row][row] / (sum(total[row]) or 1) for row in classes]
-    kept = sorted(sorted(classes, key=lambda row: recall[row])[:MOST_CLASSES])
-    assert case.good[0].metrics is not None
-    names = [score.name for score in case.good[0].metrics.per_class]
+    every = range(len(tables[0]))
+    total = [[sum(table[row][column] for table in tables) for column in every] for row in every]
+    recall = [total[row][row] / (sum(total[row]) or 1) for row in every]
+    kept = sorted(sorted(every, key=lambda row: recall[row])[:MAX_CLASSES])
+    names = [score.name for score in metrics[0].per_class]
     return Confusion(
         names=tuple(names[row] for row in kept),
         counts=tuple(tuple(total[row][column] for column in kept) for row in kept),
@@ -113,21 +112,20 @@ def _confusion(comparison: Comparison, case: Case, stem: str, what: str) -> Iter
 
 def _confusion_figure(found: Confusion) -> "Figure":
     number = len(found.names)
-    tile_in = 0.36 if number <= MOST_WITH_NUMBERS else 0.17
+    with_numbers = number <= MAX_WITH_NUMBERS
+    tile_in = 0.36 if with_numbers else 0.17
     figure = new_figure(max(3.4, 1.5 + tile_in * number), max(2.4, 1.0 + tile_in * number))
     axes = figure.subplots()
-    names = [f"{place}\0{name}" for place, name in enumerate(found.names)]  # two may be alike
+    names = [f"{place}\0{name}" for place, name in enumerate(found.names)]  # two may be the same
     grid = Tiles(rows=tuple(names), columns=tuple(names), tiles={})
     percent = {
         (row, column): found.percent(i, j)
         for i, row in enumerate(names)
         for j, column in enumerate(names)
     }
-    texts = {place: _percent(value) for place, value in percent.items()}
-    if number > MOST_WITH_NUMBERS:
-        texts = dict.fromkeys(texts, "")
+    texts = {place: _percent(value) * with_numbers for place, value in percent.items()}
     draw_tiles(axes, grid, texts, {p: value / 100 for p, value in percent.items()})
-    size = 8.0 if number <= MOST_WITH_NUMBERS else 6.0
+    size = 8.0 if with_numbers else 6.0
     shown = [shown_name(name, 20) for name in found.names]
     axes.set_yticks(axes.get_yticks(), shown, size=size)
     axes.set_xticks(axes.get_xticks(), shown, size=size, rotation=50, ha="left")
@@ -177,7 +175,7 @@ def f1(case: Case) -> list[float] | None:
 
 def _by_net(comparison: Comparison, cases: Sequence[Case]) -> Iterator[Sketch]:
     found = f1_by_net(cases)
-    if len(found.rows) < 2 or not 1 < len(set(found.columns)) <= MOST_WITH_NUMBERS:
+    if len(found.rows) < 2 or not 1 < len(set(found.columns)) <= MAX_WITH_NUMBERS:
         return
     yield heat_map(
         found,
@@ -190,7 +188,7 @@ def _by_net(comparison: Comparison, cases: Sequence[Case]) -> Iterator[Sketch]:
 
 
 def class_scores(cases: Sequence[Case], best: Case) -> list[ClassScore]:
-    """Classes with their F1 in every cell, the one that is told worst first."""
+    """Classes with their F1 in every cell, the worst class first."""
     every = [scores for case in cases if (scores := f1(case)) is not None]
     own = f1(best)
     if own is None:
@@ -206,7 +204,7 @@ def _spread(comparison: Comparison, cases: Sequence[Case], best: Case) -> Iterat
     found = class_scores(cases, best)
     if len(found) < 2:
         return
-    kept = found[:MOST_CLASSES]
+    kept = found[:MAX_CLASSES]
     part = f" The {len(kept)} worst of {len(found)}." if len(kept) < len(found) else ""
     looks = (
         ("all cells", {"color": PALETTE[1], "linewidth": 1}),
@@ -229,21 +227,16 @@ def _spread(comparison: Comparison, cases: Sequence[Case], best: Case) -> Iterat
 
 
 def _spread_figure(kept: Sequence[ClassScore]) -> "Figure":
-    from bench.report.figures.style import FOREGROUND
-
     figure = new_figure(5.4, 0.6 + 0.22 * len(kept))
     axes = figure.subplots()
-    for place, score in enumerate(kept):
+    for row, score in enumerate(kept):
         values = [100 * value for value in score.values]
         low, middle, high = quartiles(values)
-        at = [place, place]
-        axes.plot([min(values), max(values)], at, color=PALETTE[1], linewidth=1, alpha=0.8)
-        axes.plot([low, high], at, color=PALETTE[1], linewidth=5, solid_capstyle="butt", alpha=0.8)
-        axes.plot([middle], [place], marker="|", color=FOREGROUND, markersize=9, markeredgewidth=2)
-        axes.plot([100 * score.best], [place], marker="o", color=PALETTE[0], markersize=4.5)
-    axes.set_yticks(range(len(kept)), [shown_name(score.name, 24) for score in kept])
-    axes.set_ylim(len(kept) - 0.4, -0.6)
+        bar: dict[str, Any] = {"color": PALETTE[1], "alpha": 0.8}
+        axes.plot([min(values), max(values)], [row, row], linewidth=1, **bar)
+        axes.plot([low, high], [row, row], linewidth=5, solid_capstyle="butt", **bar)
+        axes.plot([middle], [row], marker="|", color=FOREGROUND, markersize=9, markeredgewidth=2)
+        axes.plot([100 * score.best], [row], marker="o", color=PALETTE[0], markersize=4.5)
+    name_rows(axes, [shown_name(score.name, 24) for score in kept])
     axes.set_xlabel("F1 (%)")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=True, axis="x")
     return figure

@@ -1,4 +1,4 @@
-"""What one set of pictures compares: cells of a group that may stand side by side."""
+"""The cells that one set of figures compares."""
 
 import hashlib
 import math
@@ -12,39 +12,33 @@ from bench.cell import AXES, Cell, fields_of
 from bench.record import Record
 from bench.report.matrix import build, measures
 from bench.report.rows import Key, grouped
+from bench.store.loaders_record import LoadersRecord
 from bench.text import count
 
 SAME = ("machine", *fields_of("condition"), "fingerprint")  # equal in all cells of a figure
 BUDGET = (*fields_of("budget"), "torch")  # may differ if the cells have different names
-NAME_LENGTH = 32  # characters of a name in a picture
+NAME_LENGTH = 32  # characters of a name in a figure
 
 Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One cell with its runs: a row of the matrix.
-
-    Args:
-        cell: What was trained.
-        label: What tells it from the other cells of the comparison.
-        runs: Its records, by seed.
-        row: Its row of the matrix, the means over seeds.
-    """
+    """One cell with its runs: a row of the matrix."""
 
     cell: Cell
-    label: str
-    runs: tuple[Record, ...]
-    row: Mapping[str, Any]
+    label: str  # what distinguishes it from the other cells of the comparison
+    runs: tuple[Record, ...]  # by seed
+    row: Mapping[str, Any]  # of the matrix
 
     @property
     def good(self) -> list[Record]:
-        """The runs that ended well."""
+        """The successful runs."""
         return [run for run in self.runs if run.status == "ok" and run.metrics is not None]
 
     @property
     def suspect(self) -> bool:
-        """Whether the timing of one of its runs is suspect."""
+        """Whether the timing of a run is suspect."""
         return bool(self.row["timing_suspect"])
 
     def mean(self, measure: str) -> float | None:
@@ -53,30 +47,24 @@ class Case:
         return None if value is None or math.isnan(value) else float(value)
 
     def over_seeds(self, measure: str) -> list[float]:
-        """The values that the mean is of."""
+        """The values that `mean` averages."""
         found = (measures(run)[measure] for run in self.good)
         return [value for value in found if value is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Cells that may stand side by side: no two budgets of one cell, one target, one machine.
+    """Comparable cells: one machine, one target, and no cell with two budgets."""
 
-    Args:
-        number: 1 for the largest of a group, 2 for the next.
-        title: What the cells share, as the matrix says it.
-        differing: What they do not, beside their names: "epochs".
-        cases: The cells, in the order of the matrix.
-    """
-
-    number: int
-    title: str
-    differing: tuple[str, ...]
-    cases: tuple[Case, ...]
+    number: int  # 1 for the largest of a group, 2 for the next
+    title: str  # what the cells share, as in the matrix
+    differing: tuple[str, ...]  # what else they differ in: "epochs"
+    cases: tuple[Case, ...]  # in the order of the matrix
+    loaders: LoadersRecord | None = None  # what `bench loaders` measured; only for number 1
 
     @property
     def mark(self) -> str:
-        """Eight digits of its runs, which tell its pictures from those of other groups."""
+        """A short hash of its runs, for ids that are unique on a page."""
         ids = sorted(run.run_id for case in self.cases for run in case.runs)
         return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:8]
 
@@ -88,22 +76,22 @@ class Comparison:
 
     @property
     def usual(self) -> list[Case]:
-        """The cells that have it, so that what is compared is not the pipeline."""
+        """The cells with that pipeline."""
         return [case for case in self.cases if case.cell.pipeline == self.usual_pipeline]
 
     @property
-    def usual_said(self) -> str:
+    def usual_text(self) -> str:
         """What a caption says of this choice."""
         others = len(self.cases) - len(self.usual)
         left_out = f" ({count(others, 'cell')} with another left out)" if others else ""
         return f"with pipeline {shown_name(self.usual_pipeline)}{left_out}"
 
     def name(self, stem: str) -> str:
-        """A picture's name: its stem, numbered after the first comparison."""
+        """A figure's name: its stem, with a number after the first comparison."""
         return stem if self.number == 1 else f"{stem}_{self.number}"
 
     def about(self, cases: Sequence[Case]) -> str:
-        """The sentences of a caption that say over what a picture is."""
+        """The end of a caption: which cells and seeds a figure shows."""
         failed = sum(not case.good for case in cases)
         lost = f", {failed} of them without a result" if failed else ""
         text = f"{count(len(cases), 'cell')}, {seeds(cases)}{lost}. {self.title}."
@@ -112,10 +100,12 @@ class Comparison:
         return text
 
 
-def comparisons(records: Iterable[Record]) -> list[Comparison]:
-    """The records of one group, divided into sets that may be compared, the largest first.
+def comparisons(
+    records: Iterable[Record], loaders: LoadersRecord | None = None
+) -> list[Comparison]:
+    """Divides the records of one group into comparable sets, the largest first.
 
-    Cells of different budgets stand together unless one and the same cell has several.
+    Cells of different budgets share a set unless one cell has several budgets.
     """
     found = grouped(records)
     by_budget: dict[tuple[Parts, Parts], list[Key]] = defaultdict(list)
@@ -134,12 +124,16 @@ def comparisons(records: Iterable[Record]) -> list[Comparison]:
             sets.append((same, list(keys)))
     sets.sort(key=lambda one: -len(one[1]))
     return [
-        _comparison(number, [run for key in keys for run in found[key]])
+        _comparison(
+            number,
+            [run for key in keys for run in found[key]],
+            loaders if number == 1 else None,
+        )
         for number, (_, keys) in enumerate(sets, start=1)
     ]
 
 
-def _comparison(number: int, records: list[Record]) -> Comparison:
+def _comparison(number: int, records: list[Record], loaders: LoadersRecord | None) -> Comparison:
     matrix = build(records)
     cells = [runs[0].cell for runs in matrix.runs]
     varying = [axis for axis in AXES if len({getattr(cell, axis) for cell in cells}) > 1]
@@ -159,16 +153,17 @@ def _comparison(number: int, records: list[Record]) -> Comparison:
         title=shown_name(matrix.title, length=None),
         differing=tuple(name.replace("_", " ") for name in differing),
         cases=tuple(cases),
+        loaders=loaders,
     )
 
 
 def levels(cases: Iterable[Case], axis: str) -> list[str]:
-    """The entries of an axis, by name."""
+    """The entries of an axis, sorted by name."""
     return sorted({getattr(case.cell, axis) for case in cases})
 
 
 def by_accuracy(cases: Collection[Case], axis: str) -> list[str]:
-    """The entries of an axis, the one with the best mean accuracy first, those without last."""
+    """The entries of an axis by mean accuracy, the best first, those without one last."""
     found: dict[str, list[float]] = {level: [] for level in levels(cases, axis)}
     for case in cases:
         accuracy = case.mean("accuracy")
@@ -178,7 +173,7 @@ def by_accuracy(cases: Collection[Case], axis: str) -> list[str]:
 
 
 def seeds(cases: Sequence[Case]) -> str:
-    """How many seeds they have: "1 seed each", "2 to 3 seeds each"; of one cell "2 seeds"."""
+    """How many seeds cells have: "1 seed each", "2 to 3 seeds each"; for one cell "2 seeds"."""
     numbers = sorted({len(case.good) for case in cases if case.good})
     if not numbers:
         return "no seed"
@@ -188,7 +183,7 @@ def seeds(cases: Sequence[Case]) -> str:
 
 
 def shown_name(text: str, length: int | None = NAME_LENGTH) -> str:
-    """A text from a record on one line, without what cannot be drawn, cut in its middle."""
+    """A text from a record on one line, without unprintable characters, shortened in its middle."""
     clean = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
     if length is None or len(clean) <= length:
         return clean

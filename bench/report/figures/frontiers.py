@@ -1,8 +1,7 @@
-"""Accuracy against throughput and against time: which cells nothing else beats in both.
+"""Frontiers (accuracy against throughput and time) and performance profiles.
 
-Performance profiles: on what share of the problems is an entry within a factor of the best?
-
-As AlgoPerf scores (Dahl et al. 2023, https://arxiv.org/abs/2306.07179), after Dolan and Moré.
+A profile shows on what share of the problems an entry is within a factor of the best one, as
+AlgoPerf scores (Dahl et al. 2023, https://arxiv.org/abs/2306.07179), after Dolan and Moré.
 """
 
 import math
@@ -14,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from bench.cell import AXES
 from bench.report.figures.comparison import Case, Comparison, levels, shown_name
 from bench.report.figures.style import (
+    DASHES,
+    GREY,
+    MARKERS,
     PALETTE,
     Section,
     Sketch,
     colour_key,
-    colours,
-    dashes,
-    marker_key,
-    markers,
+    cycle,
     new_figure,
     plain_log_ticks,
 )
@@ -31,44 +30,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMED_LENGTH = 76  # letters of a line of the key
-MOST_NAMED = 14  # of the frontier, best accuracies first
+LINE_LENGTH = 76  # characters of a line of the key
+MAX_NUMBERED = 14  # cells of the frontier, the best accuracies first
+FACTORS = ("optimizer", "augmentation", "pipeline")
+MIN_PROBLEMS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
-    """What accuracy is drawn against.
+    """What accuracy is drawn against."""
 
-    Args:
-        measure: A column of the matrix.
-        title: Of the picture.
-        label: Of the axis.
-        lower: Whether less is better.
-        form: How a value is written.
-    """
-
-    measure: str
+    measure: str  # a column of the matrix
     title: str
-    label: str
-    lower: bool
-    form: str
+    label: str  # of the axis
+    lower: bool  # whether less is better
+    form: str  # how a value is written
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spot:
-    """A cell by the two measures.
-
-    Args:
-        case: The cell.
-        x: The measure that accuracy is drawn against.
-        accuracy: On the test set, 0 to 1.
-        best: Whether no other cell is at least as good in both and better in one.
-    """
+    """A cell by the two measures."""
 
     case: Case
-    x: float
-    accuracy: float
-    best: bool
+    x: float  # what accuracy is drawn against
+    accuracy: float  # on the test set, 0 to 1
+    best: bool  # whether no other cell is at least as good in both and better in one
 
 
 KINDS = (
@@ -89,32 +75,34 @@ KINDS = (
 )
 
 
-def frontier_sketches(comparison: Comparison) -> Iterator[Sketch]:
-    """Both frontiers, where there are two cells or more."""
+def frontiers(comparison: Comparison) -> Iterator[Sketch]:
+    """Both frontiers, if there are two cells or more."""
     for against in KINDS:
         found = spots(comparison.cases, against)
         if len(found) < 2:
             continue
-        named = frontier(found, against)
-        nets = levels(comparison.cases, "architecture")
-        optimizers = levels(comparison.cases, "optimizer")
+        best = frontier(found, against)
+        markers = cycle(levels(comparison.cases, "architecture"), MARKERS)
+        colours = cycle(levels(comparison.cases, "optimizer"), PALETTE)
         suspect = sum(spot.case.suspect for spot in found)
-        hollow = (
-            f" {count(suspect, 'cell')} with a suspect timing, hollow, cannot be on it."
-            if suspect
-            else ""
+        hollow = ""
+        if suspect:
+            hollow = f" Hollow: {count(suspect, 'cell')} with suspect timings, never on the line."
+        entries = tuple(
+            (shown_name(net), {"marker": marker, "linestyle": "none"})
+            for net, marker in markers.items()
         )
         yield Sketch(
             name=comparison.name(f"accuracy_{against.measure}"),
             title=against.title,
             caption=f"Test accuracy against {against.label}, means over seeds; the line joins the "
-            f"cells that no other beats in both ({len(named)}, the best numbered).{hollow} "
+            f"cells that no other beats in both ({len(best)}, the best numbered).{hollow} "
             f"{comparison.about(comparison.cases)}",
-            figure=_figure(found, named, against, colours(optimizers), markers(nets)),
+            figure=_figure(found, best, against, colours, markers),
             sections=(
-                colour_key("optimizer", colours(optimizers)),
-                marker_key("architecture", markers(nets)),
-                *_names(named, against),
+                colour_key("optimizer", colours),
+                Section(title="architecture", entries=entries, handle_in=0.14),
+                *_names(best, against),
             ),
         )
 
@@ -154,42 +142,41 @@ def frontier(found: Sequence[Spot], against: Against) -> list[Spot]:
     )
 
 
-def _names(named: Sequence[Spot], against: Against) -> Iterator[Section]:
-    """The frontier as lines of the key."""
-    for number, spot in enumerate(named[:MOST_NAMED], start=1):
-        figures = f": {spot.accuracy:.2%}, {against.form.format(spot.x)}"
-        text = f"{shown_name(spot.case.label, NAMED_LENGTH - len(figures))}{figures}"
+def _names(best: Sequence[Spot], against: Against) -> Iterator[Section]:
+    for number, spot in enumerate(best[:MAX_NUMBERED], start=1):
+        values = f": {spot.accuracy:.2%}, {against.form.format(spot.x)}"
+        text = f"{shown_name(spot.case.label, LINE_LENGTH - len(values))}{values}"
         yield Section(title=str(number), entries=((text, {"linestyle": "none"}),), handle_in=0.0)
 
 
 def _figure(
     found: Sequence[Spot],
-    named: Sequence[Spot],
+    best: Sequence[Spot],
     against: Against,
-    color: dict[str, str],
-    marker: dict[str, str],
-) -> Any:
+    colours: Mapping[str, str],
+    markers: Mapping[str, str],
+) -> "Figure":
     figure = new_figure(5.6, 3.6)
     axes = figure.subplots()
-    for net, sign in marker.items():
-        for best in (False, True):
-            chosen = [s for s in found if s.case.cell.architecture == net and s.best == best]
-            own = [color[spot.case.cell.optimizer] for spot in chosen]
+    for net, marker in markers.items():
+        for is_best in (False, True):
+            chosen = [s for s in found if s.case.cell.architecture == net and s.best == is_best]
+            own = [colours[spot.case.cell.optimizer] for spot in chosen]
             axes.scatter(
                 [spot.x for spot in chosen],
                 [100 * spot.accuracy for spot in chosen],
-                s=45 if best else 22,
-                marker=sign,
+                s=45 if is_best else 22,
+                marker=marker,
                 facecolors=[
-                    "none" if spot.case.suspect else look
-                    for spot, look in zip(chosen, own, strict=True)
+                    "none" if spot.case.suspect else colour
+                    for spot, colour in zip(chosen, own, strict=True)
                 ],
                 edgecolors=own,
                 linewidths=1.0,
-                alpha=1.0 if best else 0.5,
-                zorder=3 if best else 2,
+                alpha=1.0 if is_best else 0.5,
+                zorder=3 if is_best else 2,
             )
-    _draw_frontier(axes, named, against)
+    _draw_frontier(axes, best, against)
     axes.set_xscale("log")
     plain_log_ticks(axes.xaxis)
     axes.margins(x=0.08, y=0.1)
@@ -199,25 +186,25 @@ def _figure(
     return figure
 
 
-def _draw_frontier(axes: "Axes", named: Sequence[Spot], against: Against) -> None:
-    """A stair: what can be had at each place without giving up the other measure."""
-    line = sorted(named, key=lambda spot: spot.x)
+def _draw_frontier(axes: "Axes", best: Sequence[Spot], against: Against) -> None:
+    """Steps: what is possible at each place without giving up the other measure."""
+    line = sorted(best, key=lambda spot: spot.x)
     axes.step(
         [spot.x for spot in line],
         [100 * spot.accuracy for spot in line],
         where="post" if against.lower else "pre",
-        color=PALETTE[7],
+        color=GREY,
         linewidth=1.0,
         zorder=1,
     )
     places: dict[tuple[float, float], list[str]] = {}
-    for number, spot in enumerate(named[:MOST_NAMED], start=1):
+    for number, spot in enumerate(best[:MAX_NUMBERED], start=1):
         places.setdefault((spot.x, 100 * spot.accuracy), []).append(str(number))
     for index, (place, numbers) in enumerate(places.items()):
         axes.annotate(
             numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}",
             place,
-            xytext=(0, -12 if index % 2 else 5),  # neighbours keep out of each other's way
+            xytext=(0, -12 if index % 2 else 5),  # alternating, so that neighbours don't overlap
             textcoords="offset points",
             ha="center",
             size=7.5,
@@ -225,58 +212,50 @@ def _draw_frontier(axes: "Axes", named: Sequence[Spot], against: Against) -> Non
         )
 
 
-FACTORS = ("optimizer", "augmentation", "pipeline")
-LEAST_PROBLEMS = 2
-
-Problem = tuple[str, ...]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The ratios of one factor.
+    """The ratios of one factor."""
 
-    Args:
-        factor: An axis of a cell.
-        problems: How many: combinations of the other axes that have every level.
-        ratios: Level to its time over the best of each problem; infinite for a miss.
-        left_out: Levels that too few problems have.
-    """
-
-    factor: str
-    problems: int
-    ratios: Mapping[str, Sequence[float]]
-    left_out: tuple[str, ...] = ()
+    factor: str  # an axis of a cell
+    problems: int  # combinations of the other axes that have every level
+    ratios: Mapping[str, Sequence[float]]  # level to its time over the best; infinite for a miss
+    left_out: tuple[str, ...] = ()  # levels that too few problems have
 
     def share(self, level: str, tau: float) -> float:
         """Share of the problems on which a level is within `tau` of the best."""
         return sum(ratio <= tau for ratio in self.ratios[level]) / self.problems
 
 
-def profile_sketches(comparison: Comparison) -> Iterator[Sketch]:
-    """A picture for each factor with two levels or more on the same problems."""
+def profiles(comparison: Comparison) -> Iterator[Sketch]:
+    """A profile of each factor with two levels or more on the same problems."""
     cases = [case for case in comparison.cases if case.row["reached"] is not None]
     for factor in FACTORS:
         found = profile(cases, factor)
         if found is None:
             continue
-        out = ", ".join(map(shown_name, found.left_out))
-        missing = f" Left out, for want of common problems: {out}." if out else ""
+        left_out = ", ".join(map(shown_name, found.left_out))
+        missing = f" Left out for lack of common problems: {left_out}." if left_out else ""
         others = " x ".join(axis for axis in AXES if axis != factor)
+        looks = {
+            level: {"color": color, "linestyle": DASHES[number % len(DASHES)]}
+            for number, (level, color) in enumerate(cycle(list(found.ratios), PALETTE).items())
+        }
+        entries = tuple((shown_name(level), look) for level, look in looks.items())
         yield Sketch(
             name=comparison.name(f"profile_{factor}"),
             title=f"Performance profile of each {factor}",
             caption=f"Share of {count(found.problems, 'problem')} ({others}) on which time to "
-            "accuracy, the median over seeds, is within τ of the best one's; a miss counts as "
-            f"infinite, so that a line ends below 100 % by as much as was missed.{missing} "
+            "accuracy, the median over seeds, is within τ of the best. A miss counts as infinite, "
+            f"so a line ends below 100 % by the share of misses.{missing} "
             f"{comparison.about(cases)}",
-            figure=_profiles_figure(found),
-            sections=(_key(found),),
+            figure=_profile_figure(found, looks),
+            sections=(Section(title=factor, entries=entries),),
         )
 
 
 def profile(cases: Sequence[Case], factor: str) -> Profile | None:
-    """The profile of a factor; None where nothing can be compared or nothing reached the target."""
-    table: dict[Problem, dict[str, list[float]]] = {}
+    """The profile of a factor; None if nothing is comparable or nothing reached the target."""
+    table: dict[tuple[str, ...], dict[str, list[float]]] = {}
     for case in cases:
         problem = tuple(getattr(case.cell, axis) for axis in AXES if axis != factor)
         times = table.setdefault(problem, {}).setdefault(getattr(case.cell, factor), [])
@@ -284,11 +263,11 @@ def profile(cases: Sequence[Case], factor: str) -> Profile | None:
     every = levels(cases, factor)
     kept = common_levels([set(found) for found in table.values()], every)
     complete = [
-        {level: min(found[level]) for level in kept}  # several recipes: the best of them
+        {level: min(found[level]) for level in kept}  # the best of several recipes
         for found in table.values()
         if set(kept) <= set(found)
     ]
-    if len(kept) < 2 or len(complete) < LEAST_PROBLEMS:
+    if len(kept) < 2 or len(complete) < MIN_PROBLEMS:
         return None
     best = [min(times.values()) for times in complete]
     if all(math.isinf(time_s) for time_s in best):
@@ -311,19 +290,18 @@ def _ratio(time_s: float, best_s: float) -> float:
 
 
 def median_s(case: Case) -> float:
-    """Median time to accuracy over all runs, a run that missed or failed being infinite."""
+    """Median time to accuracy over all runs; a miss or a failure is infinite."""
     reached = case.over_seeds("time_to_accuracy_s")
     return statistics.median([*reached, *[math.inf] * (len(case.runs) - len(reached))])
 
 
 def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[str]:
-    """The levels to compare: the rarest are dropped while that gives more comparisons."""
-    kept = list(every)
+    """The levels to compare: the rarest are dropped as long as that gives more comparisons."""
 
-    def comparisons(chosen: Sequence[str]) -> int:
-        return len(chosen) * sum(set(chosen) <= found for found in problems)
+    def comparisons(levels: Sequence[str]) -> int:
+        return len(levels) * sum(set(levels) <= found for found in problems)
 
-    best = kept
+    best = kept = list(every)
     while len(kept) > 2:
         rarest = min(kept, key=lambda level: (sum(level in found for found in problems), level))
         kept = [level for level in kept if level != rarest]
@@ -332,46 +310,20 @@ def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[st
     return best
 
 
-def _profiles_figure(found: Profile) -> "Figure":
+def _profile_figure(found: Profile, looks: Mapping[str, dict[str, Any]]) -> "Figure":
     figure = new_figure(4.6, 2.7)
     axes = figure.subplots()
-    finite = [ratio for ratios in found.ratios.values() for ratio in ratios if ratio < math.inf]
-    end = max(1.5, max(finite) * 1.1)
-    order = list(found.ratios)
-    color, style = colours(order), dashes(order)
-    for level in order:
-        steps = sorted({1.0, *(ratio for ratio in found.ratios[level] if ratio < math.inf), end})
-        axes.step(
-            steps,
-            [100 * found.share(level, tau) for tau in steps],
-            where="post",
-            color=color[level],
-            linestyle=style[level],
-            linewidth=1.6,
-        )
-    _label(axes, end, found)
-    return figure
-
-
-def _label(axes: "Axes", end: float, found: Profile) -> None:
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
+    finite = {level: [r for r in each if r < math.inf] for level, each in found.ratios.items()}
+    end = max(1.5, max(ratio for each in finite.values() for ratio in each) * 1.1)
+    for level, look in looks.items():
+        steps = sorted({1.0, *finite[level], end})
+        shares = [100 * found.share(level, tau) for tau in steps]
+        axes.step(steps, shares, where="post", linewidth=1.6, **look)
     axes.set_xscale("log")
     axes.set_xlim(1, end)
     axes.set_ylim(-3, 103)
-    fine = (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0) if end < 8 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=fine))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    plain_log_ticks(axes.xaxis)
     axes.set_xlabel("τ: time to accuracy over that of the best")
     axes.set_ylabel(f"% of {found.problems} problems")
     axes.grid(visible=True)
-
-
-def _key(found: Profile) -> Section:
-    order = list(found.ratios)
-    color, style = colours(order), dashes(order)
-    entries = tuple(
-        (shown_name(level), {"color": color[level], "linestyle": style[level]}) for level in order
-    )
-    return Section(title=found.factor, entries=entries)
+    return figure

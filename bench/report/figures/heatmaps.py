@@ -1,4 +1,4 @@
-"""Two factors against each other: one number for each pair, coloured from worst to best."""
+"""Heat maps: one number for each pair of two factors, coloured from worst to best."""
 
 import math
 import statistics
@@ -17,30 +17,22 @@ if TYPE_CHECKING:
 MEASURES = ("accuracy", "macro_f1", "images_per_s", "time_to_accuracy_s")
 TIMINGS = ("images_per_s", "time_to_accuracy_s", "stall_pct")
 LOGARITHMIC = ("images_per_s", "time_to_accuracy_s")
-PAIRS = (("architecture", "optimizer"), ("architecture", "augmentation"))
+PAIRS = (("architecture", "optimizer", "augmentation"),
+         ("architecture", "augmentation", "optimizer"))  # fmt: skip
+"""Rows, columns, and the factor that a tile is the mean over."""
 NOT_RUN = ABSENT
-EXPLAINED = {
-    "k of n": "2 of 3: runs that the number is of, out of all",
-    "*": "*: with a timing that is suspect",
-    NOT_RUN: f"{NOT_RUN}: not run",
-}
+
+Place = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """What stands in one place of a heat map.
+    """One place of a heat map."""
 
-    Args:
-        value: Mean over the cells of the place, of their means over seeds; None for none.
-        text: The value in the unit shown, or why there is none.
-        runs: Runs there are, and of them those that the value is of.
-        suspect: Whether the timing of one is suspect.
-    """
-
-    value: float | None
-    text: str
-    runs: tuple[int, int] = (0, 0)
-    suspect: bool = False
+    value: float | None  # mean over the cells of the place, of their means over seeds
+    text: str  # the value in the shown unit, or why there is none
+    runs: tuple[int, int] = (0, 0)  # all, and those that the value is the mean of
+    suspect: bool = False  # whether the timing of a run is suspect
 
     @property
     def partial(self) -> bool:
@@ -50,59 +42,44 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """A heat map's numbers: `tiles[row, column]`."""
+    """A heat map's tiles by row and column."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    tiles: Mapping[tuple[str, str], Tile]
+    tiles: Mapping[Place, Tile]
 
 
-def sketches(comparison: Comparison) -> Iterator[Sketch]:
-    """A heat map for each measure and pair of factors, of the pipeline that most cells have."""
+def heatmaps(comparison: Comparison) -> Iterator[Sketch]:
+    """A heat map for each measure and pair of factors, of the most frequent pipeline."""
     cases = comparison.usual
     if len(cases) < 2:
         return
     for measure in MEASURES:
         if measure == "time_to_accuracy_s" and all(case.row["reached"] is None for case in cases):
-            continue  # nothing was held out to see it by
-        for row_axis, column_axis in PAIRS:
-            other = next(axis for pair in PAIRS for axis in pair
-                         if axis not in (row_axis, column_axis))  # fmt: skip
+            continue  # the protocol has no validation set
+        for row_axis, column_axis, other in PAIRS:
             found = tiles(cases, measure, row_axis, column_axis)
-            if len(found.rows) * len(found.columns) < 2 or not _drawable(found):
-                continue
-            yield heat_map(
-                found,
-                measure,
-                name=comparison.name(f"{measure}_{row_axis}_{column_axis}"),
-                title=f"{heading(measure)}: {row_axis} by {column_axis}",
-                caption=f"{heading(measure)} {comparison.usual_said}, mean over {other}s and "
-                f"seeds. {comparison.about(cases)}",
-            )
+            if len(found.tiles) > 1 and has_values(found):
+                yield heat_map(
+                    found,
+                    measure,
+                    name=comparison.name(f"{measure}_{row_axis}_{column_axis}"),
+                    title=f"{heading(measure)}: {row_axis} by {column_axis}",
+                    caption=f"{heading(measure)} {comparison.usual_text}, mean over {other}s and "
+                    f"seeds. {comparison.about(cases)}",
+                )
 
 
 def tiles(cases: Sequence[Case], measure: str, row_axis: str, column_axis: str) -> Tiles:
-    """The numbers of a heat map, the best net on top.
-
-    Args:
-        cases: Cells to pivot.
-        measure: A column of the matrix.
-        row_axis: An axis of a cell.
-        column_axis: Another.
-    """
+    """The tiles of a heat map of one column of the matrix, the best net on top."""
     rows, columns = by_accuracy(cases, row_axis), levels(cases, column_axis)
-    places: dict[tuple[str, str], list[Case]] = {}
+    places: dict[Place, list[Case]] = {(row, column): [] for row in rows for column in columns}
     for case in cases:
-        place = getattr(case.cell, row_axis), getattr(case.cell, column_axis)
-        places.setdefault(place, []).append(case)
+        places[getattr(case.cell, row_axis), getattr(case.cell, column_axis)].append(case)
     return Tiles(
         rows=tuple(rows),
         columns=tuple(columns),
-        tiles={
-            (row, column): _tile(places.get((row, column), []), measure)
-            for row in rows
-            for column in columns
-        },
+        tiles={place: _tile(here, measure) for place, here in places.items()},
     )
 
 
@@ -113,7 +90,7 @@ def _tile(cases: Sequence[Case], measure: str) -> Tile:
     with_value = sum(len(case.over_seeds(measure)) for case in cases)
     values = [value for case in cases if (value := case.mean(measure)) is not None]
     if not values:
-        return Tile(value=None, text=_absence(cases, measure), runs=(total, 0))
+        return Tile(value=None, text=_why_missing(cases, measure), runs=(total, 0))
     value = statistics.fmean(values)
     column = COLUMNS[measure]
     suspect = measure in TIMINGS and any(case.suspect for case in cases)
@@ -121,43 +98,42 @@ def _tile(cases: Sequence[Case], measure: str) -> Tile:
     return Tile(value=value, text=text, runs=(total, with_value), suspect=suspect)
 
 
-def _absence(cases: Sequence[Case], measure: str) -> str:
-    """In words why there is no number."""
+def _why_missing(cases: Sequence[Case], measure: str) -> str:
     if any(case.good for case in cases):
         return NOT_REACHED if measure == "time_to_accuracy_s" else "not measured"
     counts = Counter(run.status for case in cases for run in case.runs)
     return min(counts, key=lambda status: (-counts[status], status))
 
 
-def _drawable(found: Tiles) -> bool:
+def has_values(found: Tiles) -> bool:
+    """Whether there is a number to draw."""
     return any(tile.value is not None for tile in found.tiles.values())
 
 
 def heat_map(found: Tiles, measure: str, *, name: str, title: str, caption: str) -> Sketch:
-    """Draws a heat map."""
+    """Draws a heat map and explains the marks that it uses."""
     texts = {place: _text(tile) for place, tile in found.tiles.items()}
-    column_in = max(0.72, 0.1 + 0.062 * max(len(line) for text in texts.values()
-                                             for line in text.split("\n")))  # fmt: skip
+    lines = [line for text in texts.values() for line in text.split("\n")]
+    column_in = max(0.72, 0.1 + 0.062 * max(map(len, lines)))
+    row_in = 0.27 if len(lines) == len(texts) else 0.34
     left_in = 0.3 + 0.07 * max(len(shown_name(row)) for row in found.rows)
     top_in = 0.35 + 0.04 * max(len(shown_name(column)) for column in found.columns)
-    row_in = 0.34 if any("\n" in text for text in texts.values()) else 0.27
-    over_in = max(  # heads lean to the right, over the columns that follow and beyond
+    over_in = max(  # slanted column heads reach beyond the last column
         0.062 * len(shown_name(column)) - column_in * (behind + 0.5)
         for behind, column in enumerate(reversed(found.columns))
     )
     width_in = left_in + column_in * len(found.columns) + max(0.1, over_in)
     figure = new_figure(max(3.2, width_in), top_in + row_in * len(found.rows))
-    axes = figure.subplots()
-    draw_tiles(axes, found, texts, shares(found, measure))
-    used = {"k of n": any(tile.partial for tile in found.tiles.values())}
-    used["*"] = any(tile.suspect for tile in found.tiles.values())
-    used[NOT_RUN] = any(tile.text == NOT_RUN for tile in found.tiles.values())
-    notes = "; ".join(EXPLAINED[sign] for sign, there in used.items() if there)
+    draw_tiles(figure.subplots(), found, texts, shares(found, measure))
+    shown = found.tiles.values()
+    notes = {
+        "2 of 3: runs that the number is the mean of, out of all": any(t.partial for t in shown),
+        "*: with a suspect timing": any(tile.suspect for tile in shown),
+        f"{NOT_RUN}: not run": any(tile.text == NOT_RUN for tile in shown),
+    }
+    used = "; ".join(note for note, is_used in notes.items() if is_used)
     return Sketch(
-        name=name,
-        title=title,
-        caption=f"{caption} {notes}." if notes else caption,
-        figure=figure,
+        name=name, title=title, caption=f"{caption} {used}." if used else caption, figure=figure
     )
 
 
@@ -166,8 +142,8 @@ def _text(tile: Tile) -> str:
     return f"{text}\n{tile.runs[1]} of {tile.runs[0]}" if tile.partial else text
 
 
-def shares(found: Tiles, measure: str) -> dict[tuple[str, str], float]:
-    """Each value's place between the worst (0) and the best (1)."""
+def shares(found: Tiles, measure: str) -> dict[Place, float]:
+    """Where each value lies between the worst (0) and the best (1)."""
     scale = math.log if measure in LOGARITHMIC else float
     values = {
         place: scale(tile.value)
@@ -184,11 +160,7 @@ def shares(found: Tiles, measure: str) -> dict[tuple[str, str], float]:
 
 
 def draw_tiles(
-    axes: "Axes",
-    found: Tiles,
-    texts: Mapping[tuple[str, str], str],
-    share: Mapping[tuple[str, str], float],
-    size: float = 7.5,
+    axes: "Axes", found: Tiles, texts: Mapping[Place, str], share: Mapping[Place, float]
 ) -> None:
     """Tiles with their texts; those without a share keep the page's background."""
     import numpy as np
@@ -199,39 +171,35 @@ def draw_tiles(
     for row_number, row in enumerate(found.rows):
         for column_number, column in enumerate(found.columns):
             place = row, column
+            ink = FOREGROUND
             if place in share:
                 colours[row_number, column_number] = scale(share[place])
+                ink = "white" if share[place] < 0.55 else "black"
             axes.text(
-                column_number + 0.5, row_number + 0.5, texts[place],
-                ha="center", va="center", size=size, in_layout=False, linespacing=0.95,
-                color=_ink(share.get(place)),
+                column_number + 0.5, row_number + 0.5, texts[place], color=ink, size=7.5,
+                ha="center", va="center", in_layout=False, linespacing=0.95,
             )  # fmt: skip
     axes.pcolormesh(colours, linewidth=0)
     axes.set_xlim(0, len(found.columns))
     axes.set_ylim(len(found.rows), 0)
     axes.set_yticks(np.arange(len(found.rows)) + 0.5, [shown_name(row) for row in found.rows])
+    slanted = max(map(len, found.columns)) > 8
     axes.set_xticks(
         np.arange(len(found.columns)) + 0.5,
         [shown_name(column) for column in found.columns],
-        rotation=25 if max(map(len, found.columns)) > 8 else 0,
-        ha="left" if max(map(len, found.columns)) > 8 else "center",
+        rotation=25 if slanted else 0,
+        ha="left" if slanted else "center",
     )
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
-def _ink(share: float | None) -> str:
-    """A text's colour on its tile."""
-    if share is None:
-        return FOREGROUND
-    return "white" if share < 0.55 else "black"
-
-
 def heading(measure: str) -> str:
     """The title of a measure, with its unit in brackets."""
     header = COLUMNS[measure].header
     header = header[0].upper() + header[1:]
-    if header.endswith(" s"):
-        return f"{header.removesuffix(' s')} (s)"
-    return f"{header.removesuffix(' %')} (%)" if header.endswith(" %") else header
+    for unit in ("s", "%"):
+        if header.endswith(f" {unit}"):
+            return f"{header.removesuffix(f' {unit}')} ({unit})"
+    return header

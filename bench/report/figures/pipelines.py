@@ -1,7 +1,4 @@
-"""Pipelines: what each delivers alone, what the net could take, and what training got.
-
-Pipelines alone: what each delivers without a net, as `bench loaders` measured it.
-"""
+"""Pipelines: what each delivers alone, what the net could take, and what training got."""
 
 import hashlib
 import statistics
@@ -14,15 +11,19 @@ import msgspec
 
 from bench.report.figures.comparison import Case, Comparison, shown_name
 from bench.report.figures.curves import QUANTITIES, small_multiples
-from bench.report.figures.heatmaps import heat_map, tiles
+from bench.report.figures.heatmaps import has_values, heat_map, tiles
 from bench.report.figures.style import (
     PALETTE,
+    Picture,
     Section,
     Sketch,
     colour_key,
-    colours,
+    cycle,
+    name_rows,
     new_figure,
+    note_row,
     panels,
+    picture,
     plain_log_ticks,
 )
 from bench.report.loaders import Row, rows, title
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_PANELS = 12
+MAX_PANELS = 12
 LOOKS: dict[str, dict[str, Any]] = {
     "alone": {"marker": "D", "color": PALETTE[2], "linestyle": "none"},
     "ceiling": {"marker": "|", "color": PALETTE[0], "linestyle": "none", "markeredgewidth": 2.5,
@@ -43,56 +44,56 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """A pipeline in front of a net, in images/s; means over policies and seeds.
-
-    Args:
-        pipeline: Its spelling.
-        alone: Without a net, where `bench loaders` measured it.
-        alone_batch: Images a batch there.
-        ceiling: The net fed one cached batch.
-        training: The net fed by the pipeline.
-        stall_pct: What the matrix says of them.
-        status: Why there are no figures; "" where there are.
-    """
+    """A pipeline that feeds a net, in images/s; means over augmentations and seeds."""
 
     pipeline: str
-    alone: float | None
-    alone_batch: int | None
-    ceiling: float | None
-    training: float | None
+    alone: float | None  # without a net, if `bench loaders` measured it
+    alone_batch: int | None  # images per batch there
+    ceiling: float | None  # the net fed one cached batch
+    training: float | None  # the net fed by the pipeline
     stall_pct: float | None
-    status: str = ""
+    status: str = ""  # why there are no numbers
 
 
-def sketches(comparison: Comparison, loaders: LoadersRecord | None) -> Iterator[Sketch]:
-    """Throughput of the pipelines before each net that has several, their curves, and stalls."""
-    yield from _throughput(comparison, loaders)
-    yield from _curves(comparison)
+def pipelines(comparison: Comparison) -> Iterator[Sketch]:
+    """Throughput and curves of nets that several pipelines feed, and stalls."""
+    yield from _throughput(comparison)
+    quantity = QUANTITIES[0]
+    yield from small_multiples(
+        comparison,
+        blocks(comparison),
+        quantity,
+        "seconds",
+        factors=("pipeline", "augmentation"),
+        name=f"pipelines_curves_{quantity.name}",
+        what="where several pipelines feed a net, a panel for each architecture and optimizer",
+        more=_left_out(comparison),
+    )
     several = len({case.cell.pipeline for case in comparison.cases}) > 1
     column = "pipeline" if several else "augmentation"
     found = tiles(comparison.cases, "stall_pct", "architecture", column)
-    if len(found.tiles) > 1 and any(tile.value is not None for tile in found.tiles.values()):
+    if len(found.tiles) > 1 and has_values(found):
         yield heat_map(
             found,
             "stall_pct",
             name=comparison.name(f"stall_architecture_{column}"),
             title=f"Stall (%): architecture by {column}",
-            caption="Share of the training time that the same net fed one cached batch would not "
-            "have needed, mean over the cells of a place and their seeds; below zero, training was "
-            f"quicker than its ceiling. {comparison.about(comparison.cases)}",
+            caption="Share of training time spent waiting for data, mean over the cells of a place "
+            "and their seeds; below zero, training was faster than its ceiling. "
+            f"{comparison.about(comparison.cases)}",
         )
 
 
 def blocks(comparison: Comparison) -> dict[str, list[Case]]:
     """Net and optimizer to their cells, where two pipelines or more feed them.
 
-    Of many those with most pipelines, and among these the quickest, which a pipeline slows first.
+    Of many, those with most pipelines, then the fastest, which a pipeline slows down first.
     """
     several = _several(comparison)
     ranked = sorted(several, key=lambda pair: _rank(several[pair], pair))
     return {
         f"{net} · {optimizer}": several[net, optimizer]
-        for net, optimizer in sorted(ranked[:MOST_PANELS])
+        for net, optimizer in sorted(ranked[:MAX_PANELS])
     }
 
 
@@ -111,18 +112,17 @@ def _rank(cases: Sequence[Case], pair: tuple[str, str]) -> tuple[int, float, tup
 
 
 def _left_out(comparison: Comparison) -> str:
-    """What a caption says where there are more panels than are drawn."""
     number = len(_several(comparison))
-    if number <= MOST_PANELS:
+    if number <= MAX_PANELS:
         return ""
     return (
-        f" {MOST_PANELS} of {number} pairs of architecture and optimizer: those with most "
-        "pipelines, and among these the quickest in training."
+        f" {MAX_PANELS} of {number} pairs of architecture and optimizer: those with most "
+        "pipelines, and among these the fastest in training."
     )
 
 
 def feeds(cases: Sequence[Case], loaders: LoadersRecord | None) -> list[Feed]:
-    """The pipelines of a net, the one that trains quickest first, those without figures last."""
+    """The pipelines of a net, the fastest in training first, those without numbers last."""
     by_pipeline: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         by_pipeline[case.cell.pipeline].append(case)
@@ -137,16 +137,18 @@ def _feed(pipeline: str, cases: Sequence[Case], loaders: LoadersRecord | None) -
         for run in case.good
         if run.throughput is not None and run.throughput.ceiling is not None
     ]
-    alone = _nearest(loaders, pipeline, cases[0].cell.batch_size)
-    measured = any(case.mean("images_per_s") is not None for case in cases)
+    batch_size = cases[0].cell.batch_size
+    measured = [row for row in _measured(loaders) if row["pipeline"] == pipeline]
+    alone = min(measured, key=lambda row: abs(row["batch_size"] - batch_size), default=None)
+    training = _mean(cases, "images_per_s")
     return Feed(
         pipeline=pipeline,
         alone=alone["images_per_s"] if alone else None,
         alone_batch=alone["batch_size"] if alone else None,
         ceiling=statistics.fmean(ceilings) if ceilings else None,
-        training=_mean(cases, "images_per_s"),
+        training=training,
         stall_pct=_mean(cases, "stall_pct"),
-        status="" if measured else str(cases[0].row["status"]),
+        status="" if training is not None else str(cases[0].row["status"]),
     )
 
 
@@ -155,149 +157,112 @@ def _mean(cases: Sequence[Case], measure: str) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def _nearest(loaders: LoadersRecord | None, pipeline: str, batch_size: int) -> Row | None:
-    """The row of a pipeline alone whose batch size is nearest."""
-    found = [
-        row
-        for row in (rows(loaders) if loaders else [])
-        if row["pipeline"] == pipeline and row["images_per_s"] is not None
-    ]
-    return min(found, key=lambda row: abs(row["batch_size"] - batch_size), default=None)
+def _measured(loaders: LoadersRecord | None) -> list[Row]:
+    return [row for row in (rows(loaders) if loaders else []) if row["images_per_s"] is not None]
 
 
-def _throughput(comparison: Comparison, loaders: LoadersRecord | None) -> Iterator[Sketch]:
+def _throughput(comparison: Comparison) -> Iterator[Sketch]:
+    loaders = comparison.loaders
     found = {name: feeds(cases, loaders) for name, cases in blocks(comparison).items()}
-    if not found or all(feed.training is None for group in found.values() for feed in group):
+    every = [feed for group in found.values() for feed in group]
+    if all(feed.training is None for feed in every):
         return
-    batches = sorted({feed.alone_batch for group in found.values() for feed in group
-                      if feed.alone_batch is not None})  # fmt: skip
-    looks = dict(LOOKS) if batches else {name: LOOKS[name] for name in ("ceiling", "in training")}
+    batches = sorted({feed.alone_batch for feed in every if feed.alone_batch is not None})
     alone = ""
     if loaders and batches:
         alone = (
             f" Alone: without a net, {shown_name(loaders.augmentation)} at batch "
             f"{' and '.join(map(str, batches))}."
         )
+    entries = tuple((name, look) for name, look in LOOKS.items() if batches or name != "alone")
     cases = [case for group in blocks(comparison).values() for case in group]
     yield Sketch(
         name=comparison.name("pipelines_throughput"),
-        title="Pipelines in front of a net",
+        title="Pipelines feeding a net",
         caption="Images/s in training, of the ceiling (the same net fed one cached batch) and, "
-        f"where measured, of the pipeline alone; means over policies and seeds.{alone}"
+        f"if measured, of the pipeline alone; means over augmentations and seeds.{alone}"
         f"{_left_out(comparison)} {comparison.about(cases)}",
         figure=_throughput_figure(found),
-        sections=(Section(title="images/s", entries=tuple(looks.items()), handle_in=0.14),),
+        sections=(Section(title="images/s", entries=entries, handle_in=0.14),),
     )
 
 
 def _throughput_figure(found: dict[str, list[Feed]]) -> "Figure":
-    tallest = max(map(len, found.values()))
+    most = max(map(len, found.values()))
     columns = 1 if len(found) == 1 else 2
     rows_of_panels = -(-len(found) // columns)
-    figure = new_figure(5.6 if columns == 1 else 7.4, (0.7 + 0.24 * tallest) * rows_of_panels)
+    figure = new_figure(5.6 if columns == 1 else 7.4, (0.7 + 0.24 * most) * rows_of_panels)
     for axes, (name, group) in zip(panels(figure, len(found), columns), found.items(), strict=True):
-        for place, feed in enumerate(group):
-            _draw_feed(axes, place, feed)
-        axes.set_title(shown_name(name, 40), loc="left")
-        axes.set_xscale("log")
-        axes.margins(x=0.08)
-        plain_log_ticks(axes.xaxis)
-        axes.set_yticks(range(len(group)), [shown_name(feed.pipeline) for feed in group])
-        axes.set_ylim(len(group) - 0.5, -0.5)
-        axes.grid(visible=True, axis="x")
-        axes.set_xlabel("images/s")
+        for row, feed in enumerate(group):
+            _draw_feed(axes, row, feed)
+        axes.set_title(shown_name(name, 40))
+        _finish_rows(axes, [feed.pipeline for feed in group], "images/s")
     return figure
 
 
-def _draw_feed(axes: "Axes", place: int, feed: Feed) -> None:
+def _draw_feed(axes: "Axes", row: int, feed: Feed) -> None:
     values = {"alone": feed.alone, "ceiling": feed.ceiling, "in training": feed.training}
-    known = {name: value for name, value in values.items() if value is not None}
-    for name, value in known.items():
-        axes.plot([value], [place], **{"markersize": 5.5} | LOOKS[name])
-    note = feed.status if feed.stall_pct is None else f"stall {feed.stall_pct:.0f} %"
-    axes.annotate(
-        note, (1, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
-        textcoords="offset points", va="center", size=7,
-    )  # fmt: skip
+    for name, value in values.items():
+        if value is not None:
+            axes.plot([value], [row], **{"markersize": 5.5} | LOOKS[name])
+    note_row(axes, row, feed.status if feed.stall_pct is None else f"stall {feed.stall_pct:.0f} %")
 
 
-def _curves(comparison: Comparison) -> Iterator[Sketch]:
-    quantity = QUANTITIES[0]
-    yield from small_multiples(
-        comparison,
-        blocks(comparison),
-        quantity,
-        "seconds",
-        factors=("pipeline", "augmentation"),
-        name=f"pipelines_curves_{quantity.name}",
-        what="where several pipelines feed a net, a panel for each architecture and optimizer",
-        more=_left_out(comparison),
-    )
+def _finish_rows(axes: "Axes", pipelines: Sequence[str], label: str) -> None:
+    axes.set_xscale("log")
+    axes.margins(x=0.08)
+    plain_log_ticks(axes.xaxis)
+    name_rows(axes, [shown_name(name) for name in pipelines])
+    axes.set_xlabel(label)
 
 
-def alone(loaders: LoadersRecord) -> Iterator[Sketch]:
-    """What each pipeline delivers without a net; nothing where none has a figure."""
-    found = [row for row in rows(loaders) if row["images_per_s"] is not None]
+def pipelines_alone(loaders: LoadersRecord) -> Iterator[Picture]:
+    """What each pipeline delivers without a net, as `bench loaders` measured it."""
+    found = _measured(loaders)
     if not found:
         return
-    lost = [
+    group = shown_name(title(loaders), length=None)
+    failed = [
         f"{shown_name(row['pipeline'])} at {row['batch_size']} ({row['status']})"
         for row in rows(loaders)
         if row["images_per_s"] is None
     ]
     sizes = sorted({row["batch_size"] for row in found})
-    names = list(dict.fromkeys(row["pipeline"] for row in found))
+    colours = cycle(list(dict.fromkeys(row["pipeline"] for row in found)), PALETTE)
     many = len(sizes) > 1
-    yield Sketch(
+    sketch = Sketch(
         name="pipelines_alone",
         title="Pipelines alone",
         caption="Images/s that each pipeline delivers without a net, median of the repeats; bars "
-        f"span the quartiles. {shown_name(title(loaders), length=None)}."
-        + (f" Without figures: {', '.join(lost)}." if lost else ""),
-        figure=_lines_figure(found, names, sizes) if many else _dots_figure(found, sizes[0]),
-        sections=(colour_key("pipeline", colours(names)),) if many else (),
+        f"span the quartiles. {group}."
+        + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
+        figure=_lines_figure(found, colours, sizes) if many else _dots_figure(found, sizes[0]),
+        sections=(colour_key("pipeline", colours),) if many else (),
     )
+    digest = hashlib.sha256(msgspec.json.encode(loaders, order="deterministic"))
+    yield picture(sketch, group=group, mark=digest.hexdigest()[:8])
 
 
-def about(loaders: LoadersRecord) -> str:
-    """What stands under the title of its picture."""
-    return shown_name(title(loaders), length=None)
-
-
-def mark(loaders: LoadersRecord) -> str:
-    """Eight digits of what was measured."""
-    return hashlib.sha256(msgspec.json.encode(loaders, order="deterministic")).hexdigest()[:8]
-
-
-def _dots_figure(found: Sequence[Row], size: int) -> "Figure":
+def _dots_figure(found: Sequence[Row], batch_size: int) -> "Figure":
     figure = new_figure(5.6, 0.6 + 0.26 * len(found))
     axes = figure.subplots()
-    for place, row in enumerate(found):
-        _draw_quartiles(axes, [row["images_per_s"]], [place], [row], PALETTE[2], across=True)
-        axes.annotate(
-            f"{row['images_per_s']:,.0f}", (1, place), xycoords=("axes fraction", "data"),
-            xytext=(4, 0), textcoords="offset points", va="center", size=7,
-        )  # fmt: skip
-    axes.set_xscale("log")
-    plain_log_ticks(axes.xaxis)
-    axes.set_yticks(range(len(found)), [shown_name(row["pipeline"]) for row in found])
-    axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlabel(f"images/s at batch {size:,}")
-    axes.grid(visible=True, axis="x")
+    for row, measured in enumerate(found):
+        _draw_quartiles(axes, [measured], [row], PALETTE[2])
+        note_row(axes, row, f"{measured['images_per_s']:,.0f}")
+    _finish_rows(axes, [row["pipeline"] for row in found], f"images/s at batch {batch_size:,}")
     return figure
 
 
-def _lines_figure(found: Sequence[Row], names: Sequence[str], sizes: Sequence[int]) -> "Figure":
+def _lines_figure(found: Sequence[Row], colours: dict[str, str], sizes: Sequence[int]) -> "Figure":
     from matplotlib.ticker import NullLocator
 
     figure = new_figure(5.6, 3.6)
     axes = figure.subplots()
-    for name, color in colours(names).items():
+    for name, color in colours.items():
         points = [row for row in found if row["pipeline"] == name]
         x = [row["batch_size"] for row in points]
-        y = [row["images_per_s"] for row in points]
-        axes.plot(x, y, color=color, linewidth=1.3)
-        _draw_quartiles(axes, x, y, points, color, across=False)
+        axes.plot(x, [row["images_per_s"] for row in points], color=color, linewidth=1.3)
+        _draw_quartiles(axes, points, x, color, across=False)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
@@ -310,10 +275,12 @@ def _lines_figure(found: Sequence[Row], names: Sequence[str], sizes: Sequence[in
 
 
 def _draw_quartiles(
-    axes: "Axes", x: Sequence[float], y: Sequence[float], points: Sequence[Row], color: str,
-    *, across: bool,
-) -> None:  # fmt: skip
+    axes: "Axes", points: Sequence[Row], places: Sequence[int], color: str, *, across: bool = True
+) -> None:
+    """Medians with a bar from quartile to quartile, along x if `across`."""
+    medians = [row["images_per_s"] for row in points]
     below = [row["images_per_s"] - row["images_per_s_q1"] for row in points]
     above = [row["images_per_s_q3"] - row["images_per_s"] for row in points]
-    error: dict[str, Any] = {"xerr" if across else "yerr": [below, above]}
-    axes.errorbar(x, y, **error, fmt="o", color=color, markersize=4.5, capsize=3, linewidth=1.2)
+    x, y, error = (medians, places, "xerr") if across else (places, medians, "yerr")
+    options: dict[str, Any] = {error: [below, above], "color": color}
+    axes.errorbar(x, y, fmt="o", markersize=4.5, capsize=3, linewidth=1.2, **options)

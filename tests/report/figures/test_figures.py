@@ -1,11 +1,4 @@
-"""The pictures as files: there, alike each time, safe to put into one page.
-
-Crowded pictures: what a reader can follow stands out, and what is left out is said by a rule.
-
-No text of a picture is cut off at its edge, however long notes and names are.
-
-What the pictures draw: the numbers of the records, and of no others.
-"""
+"""The figures draw what is in the records, and their files are safe to put on one page."""
 
 import itertools
 import math
@@ -28,21 +21,33 @@ from PIL import Image
 
 from bench.record import Metrics, Record, Throughput, Timings
 from bench.report import figures
-from bench.report.figures import draw, style
-from bench.report.figures.classes import class_scores, confusion, f1_by_net
-from bench.report.figures.classes import sketches as classes
+from bench.report.figures import draw
+from bench.report.figures.classes import class_scores, classes, confusion, f1_by_net
 from bench.report.figures.comparison import Case, Comparison, comparisons, shown_name
-from bench.report.figures.curves import QUANTITIES, line, thinned
-from bench.report.figures.curves import sketches as curves
+from bench.report.figures.curves import (
+    FOREMOST,
+    MAX_LINES,
+    QUANTITIES,
+    crowd_text,
+    curves,
+    foremost,
+    line,
+    thinned,
+)
 from bench.report.figures.frontiers import KINDS, common_levels, frontier, median_s, profile, spots
-from bench.report.figures.heatmaps import NOT_RUN, shares, tiles
-from bench.report.figures.heatmaps import sketches as heat_maps
-from bench.report.figures.pipelines import MOST_PANELS, blocks, feeds
-from bench.report.figures.pipelines import sketches as pipelines
-from bench.report.figures.style import FOREGROUND, PALETTE, Picture, Sketch, picture, settings, tidy
-from bench.report.figures.times import NOTE_LETTER_IN, axis_end_s, bars, reach_s, seconds, spent
-from bench.report.figures.times import time_part_sketches as parts
-from bench.report.figures.times import time_sketches as times
+from bench.report.figures.heatmaps import NOT_RUN, heatmaps, shares, tiles
+from bench.report.figures.pipelines import MAX_PANELS, blocks, feeds, pipelines
+from bench.report.figures.style import (
+    FOREGROUND,
+    GREY,
+    PALETTE,
+    Picture,
+    Sketch,
+    picture,
+    settings,
+    tidy,
+)
+from bench.report.figures.times import bars, seconds, spent, time_parts, time_to_accuracy
 from bench.report.render import NOT_REACHED
 from tests.made import made_failure, made_metrics, made_record
 from tests.made_loaders import MIXED, lost_series, made_loaders, made_series
@@ -241,7 +246,7 @@ def test_pipelines_alone_need_no_records() -> None:
 
 def test_what_has_no_figures_is_told_in_the_caption(pictures: Sequence[Picture]) -> None:
     (alone,) = (picture for picture in pictures if picture.name == "pipelines_alone")
-    assert "Without figures: dali at 512 (skipped), zoo at 512 (crashed)." in alone.caption
+    assert "Without a measurement: dali at 512 (skipped), zoo at 512 (crashed)." in alone.caption
 
 
 def test_tidying_touches_no_text_and_keeps_references() -> None:
@@ -252,12 +257,12 @@ def test_tidying_touches_no_text_and_keeps_references() -> None:
         b'<use xlink:href="#m1" style="fill: #010203"/><text>fill: #010203 url(#m1)</text>'
         b"</g></svg>"
     )
-    found = tidy(svg, prefix="name", label='a "label"', cut_top=12.0)
+    found = tidy(svg, label='a "label"', cut_top=12.0)
     assert 'viewBox="0 12 72 60"' in found
     assert 'd="M 1.23 -0"' in found
-    assert 'id="name-m1"' in found
-    assert 'clip-path="url(#name-m1)"' in found
-    assert 'xlink:href="#name-m1"' in found
+    assert 'id="m1"' in found
+    assert 'clip-path="url(#m1)"' in found
+    assert 'xlink:href="#m1"' in found
     assert "axes_1" not in found
     assert "when" not in found
     assert "<text>fill: #010203 url(#m1)</text>" in found
@@ -288,6 +293,7 @@ def test_matplotlib_is_imported_only_to_draw() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_processes_that_share_the_work_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [made_record(seed, architecture=net) for net in ("cnn4", "cnn6") for seed in (0, 1)]
     alone = figures.draw(records)
@@ -338,14 +344,14 @@ def bands(sketch: Sketch) -> int:
 
 def test_of_many_cells_the_most_accurate_stand_out_in_front() -> None:
     comparison = compared(crowd(cells=20, seeds=2))
-    kept = {case.label for case in style.foremost(comparison.cases)}
+    kept = {case.label for case in foremost(comparison.cases)}
     assert kept == {f"{one} · {policy}" for one in ("sgd", "soap") for policy in POLICIES}
     sketch = drawn(comparison)
     colors = lines(sketch)
-    assert colors[:12] == [style.BEHIND] * 12
+    assert colors[:12] == [GREY] * 12
     assert set(colors[12:]) == set(PALETTE[:2])
-    said = "In a panel of more than 16 cells the 8 with the best test accuracy are in colour and"
-    assert f"{said} the others thin and grey, 12 in all. 20 cells" in sketch.caption
+    said = "In a panel of more than 16 cells, the 8 with the best test accuracy are in colour and"
+    assert f"{said} the others (12 in all) thin and grey. 20 cells" in sketch.caption
     keys = {section.title: [name for name, _ in section.entries] for section in sketch.sections}
     assert keys["optimizer"] == ["sgd", "soap"], "no colour is spent on what is grey"
     assert "the others" in keys
@@ -358,13 +364,13 @@ def test_bands_are_those_of_the_cells_that_stand_out() -> None:
                     accuracy=one.metrics.accuracy + 0.01)
         for one in records if one.metrics
     ]  # fmt: skip
-    assert bands(drawn(compared(records))) == style.FOREMOST
+    assert bands(drawn(compared(records))) == FOREMOST
 
 
 def test_few_cells_are_drawn_alike_and_nothing_is_said() -> None:
-    comparison = compared(crowd(cells=style.MOST_LINES))
+    comparison = compared(crowd(cells=MAX_LINES))
     sketch = drawn(comparison)
-    assert style.BEHIND not in lines(sketch)
+    assert GREY not in lines(sketch)
     assert "grey" not in sketch.caption
     assert "the others" not in [section.title for section in sketch.sections]
 
@@ -372,8 +378,8 @@ def test_few_cells_are_drawn_alike_and_nothing_is_said() -> None:
 def test_cells_without_a_result_make_no_crowd() -> None:
     failures = [made_failure(optimizer=f"o{number}") for number in range(20)]
     comparison = compared([*crowd(cells=3), *failures])
-    assert len(style.foremost(comparison.cases)) == 3
-    assert style.said([comparison.cases]) == ""
+    assert len(foremost(comparison.cases)) == 3
+    assert crowd_text([comparison.cases]) == ""
 
 
 def fed(pairs: int) -> list[Record]:
@@ -387,21 +393,21 @@ def fed(pairs: int) -> list[Record]:
 
 
 def test_of_many_nets_those_with_most_pipelines_are_shown_then_the_quickest() -> None:
-    comparison = compared(fed(MOST_PANELS + 3))
+    comparison = compared(fed(MAX_PANELS + 3))
     kept = [name.partition(" ")[0] for name in blocks(comparison)]
-    assert kept == ["net00", *(f"net{number:02}" for number in range(4, MOST_PANELS + 3))]
+    assert kept == ["net00", *(f"net{number:02}" for number in range(4, MAX_PANELS + 3))]
     with settings():
-        captions = {sketch.name: sketch.caption for sketch in pipelines(comparison, None)}
+        captions = {sketch.name: sketch.caption for sketch in pipelines(comparison)}
     for name in ("pipelines_throughput", "pipelines_curves_accuracy"):
         assert (
             "12 of 15 pairs of architecture and optimizer: those with most pipelines, and among "
-            "these the quickest in training." in captions[name]
+            "these the fastest in training." in captions[name]
         )
 
 
 def test_what_is_shown_whole_claims_no_choice() -> None:
     with settings():
-        for sketch in pipelines(compared(fed(MOST_PANELS)), None):
+        for sketch in pipelines(compared(fed(MAX_PANELS))):
             assert "pairs of architecture" not in sketch.caption
 
 
@@ -458,7 +464,7 @@ def outside(sketch: Sketch, slack: float) -> Iterator[str]:
 
 # Long texts are some points wider in an SVG than where the layout measured them.
 @pytest.mark.parametrize(("long", "slack"), [("", 1.0), (LONG, 6.0)])
-@pytest.mark.parametrize("section", [times, heat_maps, parts, classes])
+@pytest.mark.parametrize("section", [time_to_accuracy, heatmaps, time_parts, classes])
 def test_every_text_lies_within_its_picture(
     section: Callable[[Comparison], Iterator[Sketch]], long: str, slack: float
 ) -> None:
@@ -469,16 +475,6 @@ def test_every_text_lies_within_its_picture(
             picture(sketch, group=comparison.title, mark="mark")
             assert list(outside(sketch, slack)) == []
     assert drawn
-
-
-def test_the_axis_of_times_is_long_enough_for_the_notes_beside_the_bars() -> None:
-    (comparison,) = comparisons(busy(""))
-    found = bars(comparison.cases)
-    for axis_in in (3.6, 5.0):
-        end_s = axis_end_s(found, axis_in)
-        for bar in found:
-            begins_in = axis_in * reach_s(bar) / end_s
-            assert begins_in + NOTE_LETTER_IN * len(bar.note) <= axis_in
 
 
 ACCURACY = QUANTITIES[0]
