@@ -81,7 +81,7 @@ def loaders(
             findings = verifying.verify_all(*verifying.choose(options, probe), console.progress)
             return verifying.show(findings, form, console.progress, partial(typer.echo, nl=False))
         planned = plan.make(options, console.progress, probe)
-    for text in (*planned.notices, *plugins.told()):
+    for text in (*planned.notices, *plugins.notices()):
         console.notice(text)
     keep = partial(_keep, planned.folder, console.progress)
     record = measure.measure(planned, console.progress, keep)

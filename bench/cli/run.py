@@ -246,7 +246,7 @@ def _plan(
             found = find_run(options.out, rerun, any_group=True)
             options = replace(options, out=found.root)
             plan = planning.rerun(found.record, options, console.progress, early.probe)
-    plan.notices.extend(plugins.told())
+    plan.notices.extend(plugins.notices())
     if plan.shard:
         console.progress(plan.shard)
     return plan

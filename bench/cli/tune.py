@@ -94,7 +94,7 @@ def _search(
 
     with used(options.plugins) as plugins, closing(TextReporter()) as console:
         plan = planning.make(options, console.progress, early.probe)
-        for text in (*plan.notices, *plugins.told()):
+        for text in (*plan.notices, *plugins.notices()):
             console.notice(text)
         known = recipe_files.read(save) if save is not None and save.exists() else []
         try:
