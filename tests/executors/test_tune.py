@@ -226,4 +226,4 @@ def test_a_stopped_search_ends_with_the_command_that_goes_on(
     trained.stop_after = 1
     done = bench_tune(monkeypatch, tmp_path)
     assert done.exit_code == 130
-    assert "bench: interrupted; to go on:" in done.stderr
+    assert "bench: interrupted; to continue:" in done.stderr

@@ -59,8 +59,8 @@ class Command:
 
     def to_go_on(self) -> list[str]:
         """The arguments of the command that it says goes on."""
-        (line,) = [text for text in self.said if text.startswith("to go on: bench ")]
-        return shlex.split(line.removeprefix("to go on: bench "))
+        (line,) = [text for text in self.said if text.startswith("to continue: bench ")]
+        return shlex.split(line.removeprefix("to continue: bench "))
 
     @property
     def said(self) -> list[str]:

@@ -49,7 +49,7 @@ def test_16_a_record_that_cannot_be_written_is_printed_whole_and_nothing_more_is
     assert "is the line of JSON above" in said
     assert "[1/3]" in done.stdout
     assert "[2/3]" not in done.stdout
-    assert "to go on: bench run" in done.stdout
+    assert "to continue: bench run" in done.stdout
     assert {path: path.read_bytes() for path in (tmp_path / "records").glob("*.json")} == before
     assert not list(tmp_path.rglob("*.tmp"))
 

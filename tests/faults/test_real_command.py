@@ -39,7 +39,7 @@ def test_4_and_8_a_crash_and_ctrl_c_in_a_real_grid(copy: Path) -> None:
         process.wait()
     assert process.returncode == 130, output
     assert "Traceback" not in output
-    assert "to go on: bench run" in output
+    assert "to continue: bench run" in output
     assert statuses(copy) == {
         "segfaults": "crashed",
         "works": "ok",

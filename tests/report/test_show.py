@@ -95,7 +95,7 @@ def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
         "stepping": "one CUDA graph",
         "compiled": "partly from cache",
     }
-    said = shown(tmp_path, made_record(record=changes), command="bench run -k x", note="look")
+    said = shown(tmp_path, made_record(record=changes))
     for part in (
         "resnet18/sgd/flip_crop/kornia/seed0  ok",
         "shapes at cpu scale on cpu: 4 epochs of batches of 100, width 0.25, 1,000 training",
@@ -113,7 +113,7 @@ def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
         "command: bench run --grid default",
         "timing suspect: throttled",
         "4.00 s  training clock",
-        "bench run -k x\nlook\n",
+        f"bench run --rerun {made_record().run_id} --out {tmp_path}\n",
     ):
         assert part in said
     assert "\x1b" not in said
@@ -262,7 +262,8 @@ def test_the_verb_shows_a_run_and_its_json(tmp_path: Path) -> None:
     filed(tmp_path, record)
     done = CliRunner().invoke(app.app, ["show", record.run_id[:8], str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert "\nagain\nbench run --grid" in done.stdout or "\nagain\nno grid" in done.stdout
+    command = f"bench run --rerun {record.run_id} --out {tmp_path}"
+    assert f"\ntrain it again\n{command}\n" in done.stdout
     done = CliRunner().invoke(app.app, ["show", "resnet18", str(tmp_path), "--format", "json"])
     assert decode(done.stdout.encode()).run_id == record.run_id
     assert json.loads(done.stdout)["cell"]["architecture"] == "resnet18"
