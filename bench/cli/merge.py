@@ -19,5 +19,5 @@ def merge(
     from bench.store import merge as merging
 
     merged = merging.merge(sources, out, lambda text: log(in_one_line(text)), refresh)
-    typer.echo(printable(merging.told(merged, out)), nl=False)
+    typer.echo(printable(merging.summary(merged, out)), nl=False)
     return merged.exit_code

@@ -12,7 +12,7 @@ import pytest
 
 from bench.check.derived import refresh
 from bench.store.codec import encode
-from bench.store.merge import found_in, merge, unite
+from bench.store.merge import merge, merge_run, stored_records
 from tests.checkout import ROOT
 from tests.faults.crashing import Died, Disk
 from tests.made_travel import GROUP, at, everything, group, keep, marks
@@ -47,9 +47,9 @@ def brought(sources: list[Path], out: Path) -> None:
     incoming = [
         one
         for source in sources
-        for one in found_in(source / GROUP, RUN, lambda path, why: pytest.fail(why))
+        for one in stored_records(source / GROUP, RUN, lambda path, why: pytest.fail(why))
     ]
-    unite(out / GROUP, incoming, pytest.fail)
+    merge_run(out / GROUP, incoming, pytest.fail)
 
 
 def again(sources: list[Path], out: Path) -> None:
@@ -136,14 +136,14 @@ from bench.store import files
 from bench.store.merge import merge
 left, write = int(sys.argv[1]), files.write_atomically
 from bench.check.derived import refresh
-from bench.store import merge as uniting
+from bench.store import merge as merging
 def counted(path, content):
     global left
     left -= 1
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, content)
-uniting.write_atomically = counted
+merging.write_atomically = counted
 merge([Path(sys.argv[2]), Path(sys.argv[3])], Path(sys.argv[4]), print, refresh)
 """
 
@@ -170,10 +170,10 @@ HOLDING = """
 import sys, time
 from pathlib import Path
 from bench.store import merge as merging
-def slow(self):
+def slow(*arguments):
     print("merging", flush=True)
     time.sleep(60)
-merging._Group.merge = slow
+merging._merge_group = slow
 merging.merge([Path(sys.argv[1])], Path(sys.argv[2]), lambda said: None, lambda store, report: None)
 """
 

@@ -25,7 +25,14 @@ from bench.store import store
 from bench.store.codec import decode, encode, to_json
 from bench.store.files import StoreError
 from bench.store.locks import held
-from bench.store.merge import Merged, found_in, merge, numbered, told, unite
+from bench.store.merge import (
+    MergeResult,
+    merge,
+    merge_run,
+    stored_records,
+    summary,
+    with_attempt,
+)
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import made_record
@@ -67,7 +74,7 @@ def merged(*sources: Path, out: Path) -> list[str]:
     said: list[str] = []
     done = merge(sources, out, said.append, refresh)
     assert [everything(source) for source in sources] == before
-    return [*said, *told(done, out).splitlines()]
+    return [*said, *summary(done, out).splitlines()]
 
 
 def bench(*words: object) -> Any:
@@ -170,7 +177,7 @@ def test_many_runs_that_differ_are_told_by_name_up_to_five(a: Path, b: Path, out
         keep(group(b), at(2, seed))
     *said, total = merged(a, b, out=out)
     assert len(said) == 6
-    assert said[-1] == "so have 2 runs more"
+    assert said[-1] == "so have 2 more runs"
     assert total == f"{out / GROUP}: 7 runs, 7 new, 7 kept as attempts"
 
 
@@ -179,7 +186,7 @@ def test_files_that_were_lacking_are_brought_in_later(a: Path, out: Path) -> Non
     merged(a, out=out)
     put(a / GROUP / name_of("predictions", record), b"later")
     (said,) = merged(a, out=out)
-    assert "1 given files that were lacking" in said
+    assert "1 given files that were missing" in said
     assert (out / GROUP / name_of("predictions", record)).read_bytes() == b"later"
     put(a / GROUP / name_of("predictions", record), b"another")
     (said,) = merged(a, out=out)
@@ -218,9 +225,9 @@ def test_examples_and_loaders_come_along_and_what_is_there_stays(
     for path in real.glob("loaders.*"):
         assert (out / GROUP / path.name).read_bytes() == path.read_bytes()
     assert said[:2] == [
-        f"{b / GROUP / 'examples' / 'cut.png'} is no whole picture and left out",
-        f"{b / GROUP / 'loaders.json'} is left where it is: {out / GROUP / 'loaders.json'} has "
-        "what was measured before",
+        f"{b / GROUP / 'examples' / 'cut.png'} is not a whole picture and left out",
+        f"{b / GROUP / 'loaders.json'} is not merged: {out / GROUP / 'loaders.json'} holds "
+        "another measurement",
     ]
 
 
@@ -303,7 +310,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_merged(
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
     assert "is in use: already running (pid " in line
-    assert line.endswith("Nothing was merged: do it when that has ended")
+    assert line.endswith("Nothing was merged: merge when that has ended")
     assert everything(out) == before
 
 
@@ -379,8 +386,8 @@ def test_a_full_disk_is_said_before_anything_is_merged(
 
 
 def test_the_exit_code_says_whether_all_came_in() -> None:
-    assert Merged().exit_code == 0
-    assert Merged(left_out=1).exit_code == 1
+    assert MergeResult().exit_code == 0
+    assert MergeResult(left_out=1).exit_code == 1
 
 
 MEMORY = Path("/dev/shm")
@@ -389,11 +396,11 @@ MEMORY = Path("/dev/shm")
 def test_a_record_keeps_what_this_version_does_not_know() -> None:
     """A number that is given anew costs no field of a later version with the same schema."""
     content = to_json(msgspec.json.decode(encode(made_record())) | {"later": {"x": 1.5}})
-    changed = numbered(content, 7)
+    changed = with_attempt(content, 7)
     assert decode(changed).attempt == 7
     assert msgspec.json.decode(changed)["later"] == {"x": 1.5}
-    assert numbered(changed, 1) == content
-    assert numbered(content, 1) is content
+    assert with_attempt(changed, 1) == content
+    assert with_attempt(content, 1) is content
 
 
 # Records of one run that may be anywhere: the hour of its end, its status, its number.
@@ -426,11 +433,11 @@ def brought(sources: Sequence[Path], out: Path) -> None:
     incoming = [
         one
         for source in sources
-        for one in found_in(source / GROUP, run_id, lambda path, why: pytest.fail(why))
+        for one in stored_records(source / GROUP, run_id, lambda path, why: pytest.fail(why))
     ]
     store = group(out)
     (store.folder / "records").mkdir(parents=True, exist_ok=True)
-    unite(store.folder, incoming, lambda said: pytest.fail(said))
+    merge_run(store.folder, incoming, lambda said: pytest.fail(said))
 
 
 def rank(record: Record, *, present: bool) -> tuple[int, str]:
