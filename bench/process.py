@@ -1,24 +1,14 @@
-"""How a grid is stopped from outside, and the moments when it must not be.
+"""Signals, child processes and the end of this process.
 
-How a process ends that has torch in it: at once. Python takes a second to take it apart.
-
-No process is left behind: workers end with their parent, and what they started ends with them.
-
-A worker is killed by Linux when its parent dies, however that dies. What the worker itself has
-started (a DataLoader's workers, a compiler) is then ended by a small guard, a process that the
-worker forks first of all. Those are found by their process group and, where they have left it, by a
-mark in the environment that they began with.
-
-Standard output that costs no run: what a full disk does not take of a log is dropped.
-
-Asks other programs something, and is never held up by one that hangs.
-
-Imports what takes seconds in a thread, beside other waiting.
+Stop signals interrupt a grid where that is safe and wait where it is not. No process is left
+behind: Linux kills a worker when its parent dies, however it dies. What the worker has started (a
+DataLoader's workers, a compiler) is then ended by a guard, a small process that the worker forks
+first of all. The guard finds them by their process group or, if they have left it, by a mark in the
+environment that they started with.
 """
 
 import atexit
 import ctypes
-import importlib
 import io
 import os
 import select
@@ -30,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from threading import Thread
@@ -57,84 +48,84 @@ def signals_raise() -> Iterator[None]:
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Stop signals wait until the block is through: a record is written whole, a worker ended.
+    """Delays stop signals until the end of the block, for example until a record is written.
 
-    A mask would not do: any thread of the process that lacks it may take the signal.
+    A signal mask would not do: any thread of the process without it may take the signal.
     """
-    held = _Held()
+    deferring = _Deferring()
     try:
-        with _handled(held):
+        with _handled(deferring):
             yield
     finally:
-        for number in held.came:
+        for number in deferring.pending:
             signal.raise_signal(number)
 
 
 @contextmanager
 def signals_allowed(*, earlier: bool = True) -> Iterator[None]:
-    """Inside `stops_held`, waits for something that may take long.
+    """Lets stop signals through inside `signals_deferred`, for a wait that may take long.
 
-    A stop raises KeyboardInterrupt. It has then been heard: the hold does not raise it again at its
-    end. Without a hold around it, and in any thread but the main one, this does nothing.
+    A stop raises KeyboardInterrupt once; it is not raised again at the end of `signals_deferred`.
+    Outside of it, and in any thread but the main one, this does nothing.
 
     Args:
-        earlier: Whether one that came since the hold began raises at once.
+        earlier: Whether a signal that has been deferred so far raises at once.
     """
     handlers = (signal.getsignal(number) for number in STOP_SIGNALS)
-    held = next((one for one in handlers if isinstance(one, _Held)), None)
-    if held is None or threading.current_thread() is not threading.main_thread():
+    deferring = next((handler for handler in handlers if isinstance(handler, _Deferring)), None)
+    if deferring is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    held.raises = True
+    deferring.raises = True
     try:
-        if held.came and earlier:
-            held.stop()
+        if deferring.pending and earlier:
+            deferring.stop()
         yield
     finally:
-        held.raises = False
+        deferring.raises = False
 
 
 @dataclass(kw_only=True)
-class _Held:
-    """A handler that notes what comes."""
+class _Deferring:
+    """A signal handler that remembers signals, or raises while it is allowed to."""
 
-    came: dict[int, None] = field(default_factory=dict)
+    pending: dict[int, None] = field(default_factory=dict)
     raises: bool = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.came[number] = None
+        self.pending[number] = None
         if self.raises:
             self.stop()
 
     def stop(self) -> None:
-        """Stops now; from here on stops are held again."""
+        """Raises now, and defers signals again from here on."""
         self.raises = False
-        self.came.clear()
+        self.pending.clear()
         raise KeyboardInterrupt
 
 
 @contextmanager
 def _handled(handler: Handler) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # which signals never reach
+        yield  # signals never reach it
         return
-    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heard}
+    handled = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def exit_without_teardown(command: Callable[[], None]) -> None:
-    """Runs a whole program, after which nothing is taken apart.
+    """Runs a whole program and then ends the process at once.
 
-    Whatever others want done at exit is done before, and what is still to be printed is printed. A
-    program that ends by any other error than SystemExit with a number ends as Python ends it.
+    Taking torch apart would take Python a second. Exit handlers are called and output is flushed
+    before. A program that raises anything but SystemExit with a number ends as usual.
     """
     codes: list[int] = []
-    atexit.register(_end, codes)  # the first to be registered is the last to be called
+    atexit.register(_end, codes)  # registered first, so called last
     try:
         command()
         codes.append(0)
@@ -151,32 +142,33 @@ def _end(codes: list[int]) -> None:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-    except (OSError, ValueError):  # Python has its own way with a reader that is gone
+    except (OSError, ValueError):  # Python reports a closed pipe in its own way
         return
     os._exit(codes[0])
 
 
 MARK = "PIPELINE_BENCH_WORKER"
-LOOK_MS = 1000
-END_S = 5.0
+POLL_MS = 1000
+KILL_S = 5.0
 
 
 def new_mark() -> str:
-    """The value of `MARK` for one more worker."""
+    """A new value of the environment variable `MARK`."""
     return token_hex(8)
 
 
 def die_with_parent() -> None:
-    """Sees to it that neither this process nor what it will start outlives its parent.
+    """Makes sure that neither this process nor its descendants outlive its parent.
 
-    To be called first of all by a process that leads a group of its own and whose standard input
-    is a pipe that only its parent writes to.
+    To be called first of all, by a process that leads a process group and whose standard input is
+    a pipe that only its parent writes to.
     """
+    import_module("psutil")  # before the fork: the guard may not be able to read files any more
     parent, worker = os.getppid(), os.getpid()
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the call above
+        if os.getppid() != parent:  # which died before the call above
             os._exit(1)
     if os.getpgrp() == worker and os.fork() == 0:
         _guard(worker)
@@ -185,13 +177,13 @@ def die_with_parent() -> None:
 def _guard(worker: int) -> NoReturn:
     """Waits until the worker or its parent is gone and ends what is left."""
     try:
-        os.setsid()  # who ends the worker's group, and is itself ended in the midst of it, needs it
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (1, 2):  # the worker's messages must end when the worker does
-            os.dup2(nothing, descriptor)
+        os.setsid()  # so that it isn't killed with the worker's group
+        devnull = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (1, 2):  # the pipe of the worker's messages must close with the worker
+            os.dup2(devnull, descriptor)
         lifeline = select.poll()
-        lifeline.register(0, 0)  # asks for nothing, so it hears only that the other end is closed
-        while os.getppid() == worker and not lifeline.poll(LOOK_MS):
+        lifeline.register(0, 0)  # no events: reports only that the other end was closed
+        while os.getppid() == worker and not lifeline.poll(POLL_MS):
             pass
         kill_marked(os.environ.get(MARK, ""))
         with suppress(ProcessLookupError, PermissionError):
@@ -201,35 +193,29 @@ def _guard(worker: int) -> NoReturn:
 
 
 def kill_marked(mark: str) -> None:
-    """Kills every process that began with this mark, but the present one; waits until all are gone.
-
-    Without /proc none can be found, and none is.
-    """
-    deadline = time.monotonic() + END_S
-    while (found := marked_processes(mark)) and time.monotonic() < deadline:
-        for pid in found:
+    """Kills all other processes that were started with this mark, and waits until they are gone."""
+    deadline = time.monotonic() + KILL_S
+    while (pids := marked_processes(mark)) and time.monotonic() < deadline:
+        for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
 
 
 def marked_processes(mark: str) -> list[int]:
-    """The processes that live and began with this mark, but the present one."""
-    sought = f"{MARK}={mark}".encode()
-    pids = (int(path.name) for path in Path("/proc").glob("[0-9]*")) if mark else ()
-    return [pid for pid in pids if pid != os.getpid() and sought in _environment_of(pid)]
+    """Ids of the other living processes that were started with this mark."""
+    import psutil  # late, as quick commands need no processes
+
+    pids = []
+    for process in psutil.process_iter() if mark else ():
+        with suppress(psutil.Error):  # it has ended, or belongs to somebody else
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                pids.append(process.pid)
+    return pids
 
 
-def _environment_of(pid: int) -> list[bytes]:
-    """What a process began with; nothing of one that is gone, a zombie, or somebody else's."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
-
-
-class _Forgiving(io.RawIOBase):
-    """Writes to a descriptor that is not its own."""
+class _LossyWriter(io.RawIOBase):
+    """Writes to a descriptor that it does not own, and drops what cannot be written."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -248,21 +234,21 @@ class _Forgiving(io.RawIOBase):
 
 
 def tolerate_full_disk(descriptor: int) -> TextIO:
-    """A text stream over a descriptor such as 1, whose writes never fail; flushed at each line."""
-    raw = io.BufferedWriter(_Forgiving(descriptor))
+    """A text stream over a descriptor, such as 1, whose writes never fail; flushed at each line."""
+    raw = io.BufferedWriter(_LossyWriter(descriptor))
     return io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", line_buffering=True)
 
 
-LAST_WAIT_S = 1.0
+GIVE_UP_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a program said.
+    """What a program printed.
 
     Args:
-        text: Its standard output, without blanks around it.
-        problem: Why that is no answer, in one line; "" when it is one.
+        text: Its standard output, stripped.
+        problem: Why it failed, in one line; "" if it succeeded.
         missing: Whether there is no such program.
     """
 
@@ -272,10 +258,7 @@ class Answer:
 
 
 def run_briefly(command: Sequence[str], *, timeout_s: float = 10.0) -> Answer:
-    """What a command prints; one that hangs is ended with all that it started.
-
-    Whatever bytes it prints become text.
-    """
+    """Runs a command; one that hangs is ended with all its descendants."""
     name = command[0]
     try:
         process = subprocess.Popen(
@@ -290,49 +273,49 @@ def run_briefly(command: Sequence[str], *, timeout_s: float = 10.0) -> Answer:
     except OSError as error:
         return Answer(problem=f"{name} cannot be started: {error.strerror}")
     try:
-        out, said = process.communicate(timeout=timeout_s)
+        output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         _give_up(process)
         return Answer(problem=f"{name} hangs: it did not answer within {timeout_s:g} s")
     except BaseException:
         _give_up(process)
         raise
-    text = out.decode("utf-8", "replace").strip()
+    text = output.decode("utf-8", "replace").strip()
     if process.returncode:
-        lines = (said.decode("utf-8", "replace").strip() or text).splitlines()
+        lines = (errors.decode("utf-8", "replace").strip() or text).splitlines()
         reason = lines[0] if lines else f"exit status {process.returncode}"
         return Answer(text=text, problem=f"{name} fails: {reason}")
     return Answer(text=text)
 
 
 def _give_up(process: "subprocess.Popen[bytes]") -> None:
-    """Ends it if the system lets it be ended: a process that waits for a dead GPU outlives this."""
+    """Kills it; one that waits for a dead GPU may survive that, so it is not waited for long."""
     with suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(LAST_WAIT_S)
+        process.wait(GIVE_UP_S)
 
 
 @contextmanager
 def import_in_background(library: str) -> Iterator[None]:
-    """The library is imported when the block is left.
+    """Imports a library in a thread during the block.
 
-    One that cannot be imported is no error here: whoever needs it will tell.
+    If it cannot be imported, that is not reported here but where it is needed.
     """
 
     def import_it() -> None:
         with suppress(Exception):
-            importlib.import_module(library)
+            import_module(library)
 
-    meanwhile = Thread(target=import_it, daemon=True)
-    meanwhile.start()
+    thread = Thread(target=import_it, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        meanwhile.join()  # an interpreter that ends in the midst of it crashes
+        thread.join()  # an interpreter that ends in the middle of an import crashes
 
 
 def usable_cores() -> int:
