@@ -34,7 +34,7 @@ from bench.store.store import Store
 
 ENGINE = "ray"
 POLL_S = 0.2
-WATCH_S = 0.5  # between two looks at the head
+WATCH_S = 1.0  # between two looks at the head
 CONNECT_TIMEOUT_S = 5.0
 CHECK_TIMEOUT_S = 120.0
 CANCEL_TIMEOUT_S = 10.0
@@ -188,16 +188,16 @@ class RayCluster:
 
 
 class _Head:
-    """Watches the head of a cluster in a thread, because calls to one that hangs never return.
+    """Watches the head of a cluster, in a thread since a call to a head that hangs never returns.
 
-    Ray kills the process that it is in when the head was away for a minute, so that must be
-    noticed before.
+    Ray kills the process that it is in when its head was away for a minute or was replaced, so that
+    must be noticed before. An open connection tells at once.
     """
 
     def __init__(self, *, address: str) -> None:
         self.address = address
         self.nodes: list[dict[str, Any]] = ray.nodes()
-        self._refused = False
+        self._gone = False
         self._answered = time.monotonic()
         self._stopped = Event()
         self._thread = Thread(target=self._watch, daemon=True)
@@ -205,23 +205,40 @@ class _Head:
 
     @property
     def is_lost(self) -> bool:
-        return self._refused or time.monotonic() - self._answered > HEAD_TIMEOUT_S
+        return self._gone or time.monotonic() - self._answered > HEAD_TIMEOUT_S
 
     def stop_watching(self) -> None:
         self._stopped.set()
         self._thread.join(CONNECT_TIMEOUT_S)
 
     def _watch(self) -> None:
-        while not self._stopped.wait(WATCH_S):
+        connection: socket.socket | None = None
+        while not self._gone and not self._stopped.wait(WATCH_S):
             try:
-                _open_port(self.address)
-                self.nodes = ray.nodes()
-                self._answered = time.monotonic()
-            except ConnectionRefusedError:  # its process is gone; another may take its place
-                self._refused = True
-                return
+                if connection is not None:
+                    with connection:
+                        self._gone = _is_closed(connection)
+                connection = _open_port(self.address)  # anew, since an idle one is closed by Ray
+                if not self._gone:
+                    self.nodes = ray.nodes()
+                    self._answered = time.monotonic()
+            except ConnectionRefusedError:
+                self._gone = True
             except (OSError, exceptions.RayError):
-                continue
+                connection = None
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the other end is gone, as it is when its process has ended."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(1 << 16):
+            pass
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+    return True
 
 
 def _is_usable(answer: Any, host: str) -> bool:
@@ -251,7 +268,7 @@ def _connect(address: str) -> None:
     if address != "auto":
         missing = f"no Ray cluster answers at {address}"
         try:  # Ray itself would try for a minute
-            _open_port(address)
+            _open_port(address).close()
         except (OSError, ValueError, OverflowError) as error:
             raise UsageError(f"{missing} ({error}): {advice}") from error
         _authenticate(address)
@@ -260,7 +277,9 @@ def _connect(address: str) -> None:
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"{missing}, or it refuses this host's token: {advice}") from error
     except (RuntimeError, exceptions.RayError) as error:
-        raise UsageError(f"cannot join the Ray cluster at {address}: {_first_line(error)}") from error
+        raise UsageError(
+            f"cannot join the Ray cluster at {address}: {_first_line(error)}"
+        ) from error
 
 
 def _authenticate(address: str) -> None:
@@ -271,7 +290,7 @@ def _authenticate(address: str) -> None:
     """
     try:
         from ray._private.authentication import authentication_token_setup
-        from ray._raylet import GcsClient
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]
     except ImportError:  # an older Ray has no tokens
         return
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -286,10 +305,10 @@ def _authenticate(address: str) -> None:
         return
 
 
-def _open_port(address: str) -> None:
-    """Raises if nothing listens at HOST:PORT."""
+def _open_port(address: str) -> socket.socket:
+    """Connects to HOST:PORT."""
     host, _, port = address.rpartition(":")
-    socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+    return socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S)
 
 
 def _unusable_node(node: str, error: exceptions.RayError) -> Exception:

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -26,6 +28,7 @@ from bench.executors.remote import RemoteExecutor
 from bench.executors.runner import run_plan
 from bench.record import Record
 from bench.store.store import Store
+from tests.checkout import ROOT
 from tests.executors.test_runner import planned
 from tests.made import made_run
 from tests.made_cluster import SMALL, check_stopping, made_job, made_serve, tiny_job, watching
@@ -43,11 +46,9 @@ WATCHFUL = {
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that trains nothing, and two nodes that train one run at a time."""
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": WATCHFUL, **SMALL}
+    """A head that trains one run at a time."""
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": WATCHFUL, **SMALL}
     made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        made.add_node(num_cpus=1, **SMALL)
     yield made
     made.shutdown()
 
@@ -65,11 +66,12 @@ def joined(cluster: Any) -> Iterator[Callable[[], RemoteExecutor]]:
 
 
 @pytest.fixture
-def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executing, "run_job", made_serve)
 
 
-@pytest.mark.usefixtures("_nothing_is_trained")
+@pytest.mark.slow
+@pytest.mark.usefixtures("_fake_runs")
 def test_a_node_that_dies_in_the_middle_costs_no_record(
     cluster: Any, joined: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
@@ -91,16 +93,14 @@ def test_a_node_that_dies_in_the_middle_costs_no_record(
     killer.join()
     assert sorted(record.seed for record in found) == list(range(30))
     assert {record.status for record in found} == {"ok"}
-    nodes = {record.environment["node"] for record in found}
-    assert len(nodes) == 2
-    assert node.node_id not in nodes
+    assert {record.environment["node"] for record in found} == {cluster.head_node.node_id}
     hung = sorted(int(path.name.removeprefix("hangs")) for path in tmp_path.glob("hangs*"))
     assert sorted(record.seed for record in lost) == hung
     assert len(hung) == 2
     assert {record.status for record in lost} == {"interrupted"}
 
 
-@pytest.mark.usefixtures("_nothing_is_trained")
+@pytest.mark.usefixtures("_fake_runs")
 def test_a_worker_that_is_killed_is_tried_again_and_the_attempts_are_counted(
     joined: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
@@ -120,7 +120,8 @@ def test_a_worker_that_is_killed_is_tried_again_and_the_attempts_are_counted(
     assert "is tried again: " in out.getvalue()
 
 
-@pytest.mark.usefixtures("_nothing_is_trained")
+@pytest.mark.slow
+@pytest.mark.usefixtures("_fake_runs")
 def test_a_run_that_kills_its_worker_each_time_is_given_up(
     joined: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_run_that_kills_its_worker_each_time_is_given_up(
     assert record.error.message.startswith("lost 3 times, the last time because ")
 
 
+@pytest.mark.slow
 def test_a_run_gives_the_same_numbers_as_on_this_machine(
     joined: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
@@ -157,6 +159,7 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
     assert len(list((there / "predictions").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_stopping_leaves_no_process(joined: Callable[[], RemoteExecutor], tmp_path: Path) -> None:
     check_stopping(joined(), tmp_path)
 
@@ -198,12 +201,63 @@ def test_what_ray_prints_goes_beside_the_results(
         json.loads(line)
 
 
+@pytest.mark.slow
 def test_a_cluster_without_a_gpu_is_refused(cluster: Any) -> None:
     try:
         with pytest.raises(UsageError, match="no node of the Ray cluster has a free GPU"):
             RayCluster.connect(cluster.address, device="cuda", timeout_s=9.0)
     finally:
         ray.shutdown()
+
+
+@pytest.fixture
+def guarded_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster that asks for the token in `tmp_path`."""
+    ray_command = str(Path(sys.executable).with_name("ray"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    subprocess.run([ray_command, "get-auth-token", "--generate"], check=True, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--num-cpus=1", "--include-dashboard=false", "--object-store-memory=104857600"]
+    with (tmp_path / "head.log").open("wb") as log:
+        head = subprocess.Popen(
+            [ray_command, "start", "--head", f"--port={port}", "--block", *options],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while "runtime started" not in (tmp_path / "head.log").read_text():
+            assert head.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        head.terminate()
+        head.wait()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token_gets_it_or_is_told_apart_from_none(
+    guarded_address: str, tmp_path: Path
+) -> None:
+    def connect() -> "subprocess.CompletedProcess[str]":
+        code = (
+            "from bench.executors.ray import RayCluster\n"
+            f"RayCluster.connect({guarded_address!r}, device='cpu', timeout_s=9.0).close()"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    done = connect()
+    assert done.returncode == 0, done.stderr
+    (tmp_path / ".ray" / "auth_token").unlink()
+    refused = connect()
+    assert refused.returncode == 1
+    assert "authentication failed: the Ray cluster at 127.0.0.1:" in refused.stderr.splitlines()[-1]
+    assert "Copy ~/.ray/auth_token" in refused.stderr
 
 
 def test_no_cluster_at_the_address() -> None:

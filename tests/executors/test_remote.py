@@ -16,9 +16,11 @@ from bench.executors.remote import (
     collect_files,
     save_files,
 )
+from bench.executors.runner import run_plan
 from bench.job import Job, RecordBuilder
 from bench.record import Record
 from bench.store.store import Store
+from tests.executors.test_runner import planned
 from tests.made import made_curve, made_record, made_run
 from tests.made_cluster import made_job, watching
 
@@ -150,10 +152,8 @@ def test_a_job_that_the_cluster_begins_anew_has_lost_a_try(tmp_path: Path, anew:
     class Preempting(Cluster):
         def poll(self, tickets: Sequence[int]) -> list[News]:
             point = EpochDone(point=made_curve(1, 100, 0.5)[0])
-            begun: list[News] = [(1, READY), (1, point)]
-            return (
-                begun * (anew + 1) + [self._end(1)] if anew < MAX_ATTEMPTS else begun * (anew + 1)
-            )
+            restarts: list[News] = [(1, READY), (1, point)] * (anew + 1)
+            return [*restarts, self._end(1)] if anew < MAX_ATTEMPTS else restarts
 
     lost: list[Record] = []
     cluster = Preempting(room=1, losses={})
@@ -199,3 +199,13 @@ def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:
     assert mine.log_path(run_id).read_text() == "last words"
     assert (mine.tensorboard_path(here.run) / "events.1").read_bytes() == b"\0\1"
     assert [path.name for path in (mine.folder / "predictions").iterdir()] == [f"{run_id}.npz"]
+
+
+def test_a_grid_with_nothing_left_to_do_leaves_the_cluster(tmp_path: Path) -> None:
+    cluster = Cluster(room=1, losses={})
+    outcome = run_plan(
+        planned(tmp_path, 0), TextReporter(file=StringIO(), terminal=False), command="c",
+        timeout_s=9.0, fail_fast=False, executor=RemoteExecutor(cluster=cluster),
+    )  # fmt: skip
+    assert outcome.exit_code == 0
+    assert (cluster.submitted, cluster.closed) == (0, True)

@@ -4,7 +4,6 @@
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
+from bench.executors.protocol import Done, EpochDone, Ready, become_worker, read_job, send
 from bench.job import RecordBuilder
-from bench.process import die_with_parent
 from tests.made import made_curve, made_metrics
 
 PROGRAM = [sys.executable, "-m", "tests.faults.ray_acting"]
@@ -23,10 +21,7 @@ NO_NODE_TIMEOUT_S = 6.0
 
 def work() -> None:
     """Ends the first run at once, and each other when its folder has the file `go`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    out = become_worker()
     subprocess.Popen(["sleep", "600"], start_new_session=True)
     send(out, Ready(import_s=0.0))
     for line in sys.stdin.buffer:
@@ -44,9 +39,9 @@ def work() -> None:
 
 def fake_run_job(*arguments: Any) -> Iterator[Any]:
     """The task on a node, with `work` in place of the worker's program."""
-    from bench.executors import local, remote
+    from bench.executors import protocol, remote
 
-    local.python_module = lambda name: [*PROGRAM, "work"]
+    protocol.python_module = lambda name: [*PROGRAM, "work"]
     yield from remote.run_job(*arguments)
 
 

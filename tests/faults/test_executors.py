@@ -172,6 +172,7 @@ def grid(nodes: Nodes, mark: str, tmp_path: Path) -> Iterator[Grid]:
         made.process.wait()
 
 
+@pytest.mark.slow
 def test_29_a_head_that_is_gone(nodes: Nodes, grid: Grid) -> None:
     grid.middle()
     nodes.end_head()
