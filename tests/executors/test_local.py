@@ -1,7 +1,4 @@
-"""Runs that end badly: each becomes a row with its reason, and the others go on.
-
-One run at a time on a host: who waits begins when the other has ended, however that ends.
-"""
+"""Workers of this machine: runs that end badly, the timing lock, the first worker."""
 
 import errno
 import fcntl
@@ -12,53 +9,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.executors import local, protocol
 from bench.executors.base import Watcher
-from bench.executors.local import LocalExecutor, tail, timing_lock
-from bench.executors.protocol import (
-    Done,
-    EpochDone,
-    Worker,
-    WorkerLost,
-    cause_of_death,
-    read_message,
-)
+from bench.executors.local import LocalExecutor, WarmStart, tail, timing_lock, warm_start
+from bench.executors.protocol import Done, EpochDone, Worker
 from bench.job import Job, RecordBuilder
+from bench.machine import environment
+from bench.machine.environment import Probe
 from bench.process import signals_deferred
 from bench.record import Record
 from bench.store.files import StoreError
+from tests.executors.conftest import alive, children, made_job, quiet, wait_until_gone
 from tests.made import made_curve, made_run
+from tests.made_cluster import tiny_job, watching
 
-
-def children_of(parent: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == parent:
-                found.append(int(entry.name))
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_cause_of_death_names_the_signal() -> None:
-    assert "signal 11 SIGSEGV" in cause_of_death(-signal.SIGSEGV)
-    assert "out of host memory?" in cause_of_death(-signal.SIGKILL)
-    assert "exit code 3" in cause_of_death(3)
+pytestmark = pytest.mark.usefixtures("no_child_is_left")
 
 
 def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
@@ -68,65 +37,6 @@ def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
     crash = "\n".join(["before", "Fatal Python error: Aborted", *map(str, range(100))])
     (tmp_path / "a.log").write_text(crash)
     assert tail(tmp_path / "a.log", lines=2) == "Fatal Python error: Aborted\n0"
-    assert os.getpid() not in children_of(os.getpid())
-
-
-ACTOR = """
-import os, subprocess, sys, time
-from bench.job import RecordBuilder
-from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
-from bench.record import CAPTURE_FAILED, LAUNCHED, Failure
-from tests.made import made_curve
-
-out = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)
-send(out, Ready(import_s=0.0))
-for line in sys.stdin.buffer:
-    job = read_job(line)
-    part = job.run.cell.architecture
-    draft = RecordBuilder(job=job)
-    draft.environment = {"pid": os.getpid(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
-    draft.curve += made_curve(1, 100, 0.5)
-    send(out, EpochDone(point=draft.curve[0]))
-    if part == "hangs":
-        time.sleep(600)
-    if part == "naps":
-        time.sleep(0.4)
-    if part == "babbles":
-        out.write(b"Hello!\\n")
-        out.flush()
-        time.sleep(600)
-    if part == "leaves_children":
-        child = subprocess.Popen(["sleep", "600"], stdout=out)
-        print("child", child.pid, flush=True)
-        os._exit(3)
-    if part == "is_killed":
-        os.kill(os.getpid(), 9)
-    if part == "has_no_graph":
-        draft.stepping = LAUNCHED + CAPTURE_FAILED
-    if part == "fails":
-        send(out, Done(record=draft.record("crashed", Failure(type="E", message="boom"))))
-        break
-    send(out, Done(record=draft.record("ok")))
-    if part == "dies_afterwards":
-        os._exit(0)
-"""
-
-
-@pytest.fixture
-def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts a worker that plays the part its cell's architecture names in the real one's place."""
-    script = tmp_path / "actor.py"
-    script.write_text(ACTOR)
-    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(script)])
-
-
-def made_job(folder: Path, part: str, seed: int = 0, **cell: object) -> Job:
-    return Job(run=made_run(seed, architecture=part, **cell), folder=str(folder), data_dir="d")
-
-
-def quiet() -> Watcher:
-    return Watcher(started=lambda job: None, epoch=lambda job, point: None)
 
 
 def acted(folder: Path, *parts: str, timeout_s: float = 60.0) -> list[Record]:
@@ -158,21 +68,21 @@ def test_another_compiled_net_gets_another_worker(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("actor")
 @pytest.mark.parametrize("dies", [False, True])
 def test_the_worker_after_the_present_one_is_started_ahead(tmp_path: Path, dies: bool) -> None:
-    before = set(children_of(os.getpid()))
+    before = children()
     executor = LocalExecutor(timeout_s=60.0, prestart=True)
     jobs = [made_job(tmp_path, "plays", width=width, compile=True) for width in (1.0, 0.5, 0.25)]
     records = executor.run(jobs, quiet())
     first = next(records)
-    (ahead,) = set(children_of(os.getpid())) - before - {first.environment["pid"]}
+    (ahead,) = children() - before - {first.environment["pid"]}
     if dies:
         os.kill(ahead, signal.SIGKILL)
         wait_until_gone(ahead)
     second = next(records)
     assert second.status == "ok"
     assert (second.environment["pid"] == ahead) is not dies
-    assert len(set(children_of(os.getpid())) - before) == 2
+    assert len(children() - before) == 2
     records.close()
-    assert set(children_of(os.getpid())) == before
+    assert children() == before
 
 
 @pytest.mark.usefixtures("actor")
@@ -257,7 +167,7 @@ def test_closing_in_the_middle_of_a_run_ends_it_and_gives_its_record(tmp_path: P
     class Stop(Exception):
         pass
 
-    before = set(children_of(os.getpid()))
+    before = children()
 
     def stop(job: Job, point: object) -> None:
         raise Stop
@@ -269,7 +179,7 @@ def test_closing_in_the_middle_of_a_run_ends_it_and_gives_its_record(tmp_path: P
         next(records)
     (cut_off,) = executor.interrupted()
     assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
-    assert set(children_of(os.getpid())) == before
+    assert children() == before
 
 
 @pytest.mark.usefixtures("actor")
@@ -280,86 +190,24 @@ def test_a_log_that_cannot_be_written_is_told_before_the_run(
     def read_only(path: Path) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    before = set(children_of(os.getpid()))
+    before = children()
     worker = Worker.start("", Path(os.devnull)) if early else None
     executor = LocalExecutor(timeout_s=60.0, next_worker=worker)
     monkeypatch.setattr(Path, "touch", read_only)
     with pytest.raises(StoreError, match=r"cannot write \S+\.log: Read-only file system"):
         next(executor.run([made_job(tmp_path, "plays")], quiet()))
-    assert set(children_of(os.getpid())) == before
+    assert children() == before
 
 
 @pytest.mark.usefixtures("actor")
 def test_between_runs_nothing_is_cut_off(tmp_path: Path) -> None:
-    before = set(children_of(os.getpid()))
+    before = children()
     executor = LocalExecutor(timeout_s=60.0)
     records = executor.run([made_job(tmp_path, "plays", seed) for seed in (0, 1)], quiet())
     next(records)
     records.close()
     assert executor.interrupted() == []
-    assert set(children_of(os.getpid())) == before
-
-
-@pytest.fixture
-def stubborn() -> Iterator[Worker]:
-    """A worker that ignores SIGTERM."""
-    # One write, also where Python does not buffer what it prints.
-    code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.write(1, b'1\\n')"
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{code}; time.sleep(600)"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    yield Worker(process=process, key="")
-    process.kill()
-    process.wait()
-
-
-def test_a_worker_that_ignores_the_request_is_killed(
-    stubborn: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(protocol, "TERM_GRACE_S", 0.2)
-    with pytest.raises(WorkerLost, match="invalid message"):
-        stubborn.receive(read_message, time.monotonic() + 60)
-    stubborn.stop()
-    assert stubborn.process.returncode == -signal.SIGKILL
-    stubborn.stop()
-
-
-def test_who_was_asleep_beyond_the_deadline_reads_first_what_came_meanwhile(
-    stubborn: Worker,
-) -> None:
-    assert stubborn.process.stdout is not None
-    select.select([stubborn.process.stdout], [], [], 60)
-    assert stubborn.receive(bytes.decode, time.monotonic() - 3600) == "1"
-    with pytest.raises(TimeoutError):
-        stubborn.receive(bytes.decode, time.monotonic() - 3600)
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 30
-    while alive(pid):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.05)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_workers_start_with_the_settings_unless_the_user_has_set_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    worker = Worker.start("key", tmp_path / "log", module="code")  # waits for input
-    try:
-        environment, deadline = Path(f"/proc/{worker.process.pid}/environ"), time.monotonic() + 30
-        while not (text := environment.read_text()):  # the new program is not laid out yet
-            assert time.monotonic() < deadline
-        found = text.split("\0")
-    finally:
-        worker.stop()
-    assert "MALLOC_MMAP_MAX_=0" in found
-    assert "OMP_WAIT_POLICY=ACTIVE" in found
+    assert children() == before
 
 
 HOLDS = """
@@ -481,3 +329,119 @@ def test_the_turn_is_over_when_the_record_is_handed_out(
     messages = Plays(timeout_s=9.0).follow(job, RecordBuilder(job=job))
     assert isinstance(next(messages), Done)
     assert is_free(lock), "though nobody has asked for more"
+
+
+HERE = Probe(torch="1", cuda_problem="tried here")
+ANSWERS = """
+import os, sys, time
+print('{"type": "Probed", "probe": {"torch": "9", "cuda": false}}', flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def _tried_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "probe", lambda: HERE)
+
+
+def replace_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
+    """The worker is this script from here on."""
+    path = folder / "played.py"
+    path.write_text(script)
+    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(path)])
+
+
+def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) -> None:
+    found = warm_start(keep_worker=True)
+    try:
+        assert found.probe == environment.probe()
+        assert found.worker is not None
+        pid = found.worker.process.pid
+        executor = LocalExecutor(timeout_s=300.0, next_worker=found.take("cpu"))
+        jobs = [tiny_job(tmp_path, seed) for seed in (0, 1)]
+        records = []
+        for record in executor.run(jobs, watching([])):
+            assert executor.worker is not None
+            assert executor.worker.process.pid == pid
+            records.append(record)
+        assert [record.status for record in records] == ["ok", "ok"]
+        assert records[0].timings.import_s > 0
+    finally:
+        found.close()
+
+
+@pytest.mark.usefixtures("_tried_here")
+def test_nobody_is_hired_who_is_not_wanted() -> None:
+    found = warm_start(keep_worker=False)
+    assert (found.probe, found.worker) == (HERE, None)
+    assert found.take("cpu") is None
+    found.close()
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["import os; os.kill(os.getpid(), 11)", "print('hello')", "import sys; sys.exit(3)"],
+    ids=["crashes", "babbles", "ends"],
+)
+@pytest.mark.usefixtures("_tried_here")
+def test_one_that_does_not_answer_is_replaced_by_a_probe(
+    script: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    replace_worker(monkeypatch, tmp_path, script)
+    found = warm_start(keep_worker=True)
+    assert (found.probe, found.worker) == (HERE, None)
+
+
+def test_one_that_takes_too_long_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(local, "PROBE_TIMEOUT_S", 1.0)
+    replace_worker(monkeypatch, tmp_path, "import time; time.sleep(600)")
+    said = "torch did not answer within 1 s"
+    assert warm_start(keep_worker=True) == WarmStart(probe=Probe(cuda_problem=said))
+
+
+def test_a_stop_while_it_is_waited_for_ends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stopped(worker: Worker, *arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    replace_worker(monkeypatch, tmp_path, "import time; time.sleep(600)")
+    monkeypatch.setattr(Worker, "receive", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        warm_start(keep_worker=True)
+
+
+def test_one_that_nobody_takes_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    replace_worker(monkeypatch, tmp_path, ANSWERS)
+    found = warm_start(keep_worker=True)
+    assert found.probe == Probe(torch="9")
+    assert found.worker is not None
+    found.close()
+    found.close()
+    assert found.worker is None
+
+
+def test_one_that_has_touched_a_gpu_measures_no_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    replace_worker(monkeypatch, tmp_path, ANSWERS.replace("false", "true"))
+    for device in ("cuda", "cpu"):
+        found = warm_start(keep_worker=True)
+        assert found.probe.cuda
+        worker = found.take(device)
+        assert (worker is not None) is (device == "cuda")
+        if worker is not None:
+            worker.stop()
+
+
+def test_one_that_dies_before_its_first_run_costs_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patched:
+        replace_worker(patched, tmp_path, ANSWERS.replace("time.sleep(600)", "sys.exit(3)"))
+        found = warm_start(keep_worker=True)
+    executor = LocalExecutor(timeout_s=300.0, next_worker=found.take("cpu"))
+    (record,) = executor.run([tiny_job(tmp_path)], watching([]))
+    assert record.status == "ok"

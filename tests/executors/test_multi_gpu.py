@@ -1,9 +1,7 @@
 """Several GPUs of one host, played by workers without one: who trains what, and how it ends."""
 
-import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -24,13 +22,10 @@ from bench.executors.multi_gpu import (
 from bench.job import Job
 from bench.record import Record
 from bench.store.files import StoreError
-from tests.executors.test_local import (
-    actor,  # noqa: F401 - a fixture
-    children_of,
-    made_job,
-    quiet,
-)
+from tests.executors.conftest import made_job, quiet
 from tests.machine.test_environment import pretend
+
+pytestmark = pytest.mark.usefixtures("no_child_is_left")
 
 DEVICES = ("GPU-a", "GPU-b")
 LISTED = [
@@ -128,13 +123,6 @@ def test_a_lane_that_would_be_idle_helps(tmp_path: Path) -> None:
 def test_nets_that_are_not_compiled_go_in_their_order_to_whoever_is_free(tmp_path: Path) -> None:
     jobs = [made_job(tmp_path, net) for net in ("a", "b", "c")]
     assert taken(JobQueue(jobs), "0110") == ["a", "b", "c", "-"]
-
-
-@pytest.fixture(autouse=True)
-def _no_child_is_left() -> Iterator[None]:
-    before = set(children_of(os.getpid()))
-    yield
-    assert set(children_of(os.getpid())) <= before
 
 
 @pytest.mark.usefixtures("actor")

@@ -1,17 +1,28 @@
-"""Messages and jobs survive the pipe, one line each, whatever text is in them."""
+"""Messages survive the pipe, one line each; workers start, are read from, and end."""
 
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from bench.executors import protocol
 from bench.executors.protocol import (
     Done,
     EpochDone,
     Message,
     Probed,
     Ready,
+    Worker,
+    WorkerLost,
+    cause_of_death,
     read_job,
     read_message,
     send,
@@ -70,3 +81,64 @@ def test_a_loss_that_is_no_number_arrives_as_none() -> None:
 def test_what_is_no_message_is_refused(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         read_message(line)
+
+
+def test_cause_of_death_names_the_signal() -> None:
+    assert "signal 11 SIGSEGV" in cause_of_death(-signal.SIGSEGV)
+    assert "out of host memory?" in cause_of_death(-signal.SIGKILL)
+    assert "exit code 3" in cause_of_death(3)
+
+
+@pytest.fixture
+def stubborn() -> Iterator[Worker]:
+    """A worker that ignores SIGTERM."""
+    # One write, also where Python does not buffer what it prints.
+    code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.write(1, b'1\\n')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; time.sleep(600)"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    yield Worker(process=process, key="")
+    process.kill()
+    process.wait()
+
+
+def test_a_worker_that_ignores_the_request_is_killed(
+    stubborn: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "TERM_GRACE_S", 0.2)
+    with pytest.raises(WorkerLost, match="invalid message"):
+        stubborn.receive(read_message, time.monotonic() + 60)
+    stubborn.stop()
+    assert stubborn.process.returncode == -signal.SIGKILL
+    stubborn.stop()
+
+
+def test_who_was_asleep_beyond_the_deadline_reads_first_what_came_meanwhile(
+    stubborn: Worker,
+) -> None:
+    assert stubborn.process.stdout is not None
+    select.select([stubborn.process.stdout], [], [], 60)
+    assert stubborn.receive(bytes.decode, time.monotonic() - 3600) == "1"
+    with pytest.raises(TimeoutError):
+        stubborn.receive(bytes.decode, time.monotonic() - 3600)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_start_with_the_settings_unless_the_user_has_set_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    worker = Worker.start("key", tmp_path / "log", module="code")  # waits for input
+    try:
+        environment, deadline = Path(f"/proc/{worker.process.pid}/environ"), time.monotonic() + 30
+        while not (text := environment.read_text()):  # the new program is not laid out yet
+            assert time.monotonic() < deadline
+        found = text.split("\0")
+    finally:
+        worker.stop()
+    assert "MALLOC_MMAP_MAX_=0" in found
+    assert "OMP_WAIT_POLICY=ACTIVE" in found

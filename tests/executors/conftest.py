@@ -1,0 +1,102 @@
+"""Workers that only pretend to train, and a look at child processes."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.executors import protocol
+from bench.executors.base import Watcher
+from bench.job import Job
+from tests.made import made_run
+
+
+def children() -> set[int]:
+    """Ids of this process's children."""
+    return {child.pid for child in psutil.Process().children()}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until_gone(pid: int) -> None:
+    """Waits until a process has ended."""
+    deadline = time.monotonic() + 30
+    while alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def no_child_is_left() -> Iterator[None]:
+    before = children()
+    yield
+    assert children() <= before
+
+
+ACTOR = """
+import os, subprocess, sys, time
+from bench.job import RecordBuilder
+from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
+from bench.record import CAPTURE_FAILED, LAUNCHED, Failure
+from tests.made import made_curve
+
+out = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+send(out, Ready(import_s=0.0))
+for line in sys.stdin.buffer:
+    job = read_job(line)
+    part = job.run.cell.architecture
+    draft = RecordBuilder(job=job)
+    draft.environment = {"pid": os.getpid(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    draft.curve += made_curve(1, 100, 0.5)
+    send(out, EpochDone(point=draft.curve[0]))
+    if part == "hangs":
+        time.sleep(600)
+    if part == "naps":
+        time.sleep(0.4)
+    if part == "babbles":
+        out.write(b"Hello!\\n")
+        out.flush()
+        time.sleep(600)
+    if part == "leaves_children":
+        child = subprocess.Popen(["sleep", "600"], stdout=out)
+        print("child", child.pid, flush=True)
+        os._exit(3)
+    if part == "is_killed":
+        os.kill(os.getpid(), 9)
+    if part == "has_no_graph":
+        draft.stepping = LAUNCHED + CAPTURE_FAILED
+    if part == "fails":
+        send(out, Done(record=draft.record("crashed", Failure(type="E", message="boom"))))
+        break
+    send(out, Done(record=draft.record("ok")))
+    if part == "dies_afterwards":
+        os._exit(0)
+"""
+
+
+@pytest.fixture
+def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the worker by one that does what its cell's architecture says."""
+    script = tmp_path / "actor.py"
+    script.write_text(ACTOR)
+    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(script)])
+
+
+def made_job(folder: Path, part: str, seed: int = 0, **cell: object) -> Job:
+    """A job whose architecture says what the actor does with it."""
+    return Job(run=made_run(seed, architecture=part, **cell), folder=str(folder), data_dir="d")
+
+
+def quiet() -> Watcher:
+    """Ignores everything."""
+    return Watcher(started=lambda job: None, epoch=lambda job, point: None)
