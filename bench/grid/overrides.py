@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench import optimizers
 from bench.cell import FIELDS, Cell
 from bench.errors import UsageError
-from bench.grid.recipe_files import untuned
-from bench.recipe import DEFAULT_ORIGIN, SHARES, with_options
-from pipelines.catalog import Unavailable, unknown_name
+from bench.grid.recipe_files import untuned, with_options
+from bench.recipe import DEFAULT_ORIGIN, SHARES
+from pipelines.catalog import unknown_name
 
 PREFIX = "optimizer."  # of the optimizer's options, and of these fields of a recipe:
 OF_OPTIMIZER = ("lr", "weight_decay")
@@ -81,13 +80,7 @@ def _changed(cell: Cell, values: Mapping[str, Any]) -> Cell:
             fields[name] = value
         elif key not in OF_CELL:
             options[name] = value
-    try:
-        known = optimizers.catalog.get(cell.optimizer).options
-    except Unavailable:
-        known = {}
-    changed = replace(
-        recipe, options=with_options(recipe, cell.optimizer, known, options), **fields
-    )
+    changed = replace(with_options(recipe, cell.optimizer, options), **fields)
     if changed != recipe:
         recipe = replace(changed, origin=BY_HAND)
     return replace(cell, recipe=recipe)

@@ -1,8 +1,7 @@
-"""Recipe files: JSON lists of recipes by net and optimizer, shipped ones and one's own."""
+"""Recipe files: JSON lists of recipes by net and optimizer, those of the suite and of users."""
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -11,24 +10,19 @@ from typing import Any
 from bench import optimizers
 from bench.cell import Scale
 from bench.errors import UsageError
-from bench.recipe import DEFAULT_ORIGIN, Recipe, with_options
+from bench.recipe import DEFAULT_ORIGIN, Recipe
 from bench.store.files import read_file
 from pipelines.catalog import Unavailable, unknown_name
 
 SHIPPED = Path(__file__).parent / "recipes"
-LARGEST = 2**24  # bytes
+MAX_BYTES = 2**24
+KEYS = ("architecture", "optimizer", "batch_size")
+SETTINGS = tuple(field.name for field in fields(Recipe))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One recipe of a file.
-
-    Args:
-        architecture: Entry name.
-        optimizer: Entry name.
-        recipe: Its origin included.
-        batch_size: Images a step that it is meant for.
-    """
+    """The recipe of a net and an optimizer, and the batch size that it is for."""
 
     architecture: str
     optimizer: str
@@ -38,34 +32,27 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Book:
-    """All recipes that may be used, those read last first.
-
-    Args:
-        entries: By (architecture, optimizer).
-    """
+    """Recipes by (architecture, optimizer)."""
 
     entries: Mapping[tuple[str, str], Entry]
 
     def find(self, architecture: str, optimizer: str, batch_size: int) -> tuple[Recipe, int]:
         """The recipe of a net and an optimizer, and its batch size.
 
-        Args:
-            architecture: Entry name.
-            optimizer: Likewise.
-            batch_size: What the optimizer's own defaults are scaled to where there is no recipe.
+        Without an entry, the optimizer's defaults for `batch_size`.
 
         Raises:
             UnknownName: There is no such optimizer.
             Unavailable: It cannot be used here.
         """
-        found = self.entries.get((architecture, optimizer))
-        if found is not None:
-            return found.recipe, found.batch_size
+        entry = self.entries.get((architecture, optimizer))
+        if entry is not None:
+            return entry.recipe, entry.batch_size
         return untuned(optimizer, batch_size), batch_size
 
 
 def untuned(optimizer: str, batch_size: int) -> Recipe:
-    """The defaults of an optimizer for a batch size, which say that this is what they are.
+    """The defaults of an optimizer for a batch size.
 
     Raises:
         UnknownName: There is no such optimizer.
@@ -75,15 +62,33 @@ def untuned(optimizer: str, batch_size: int) -> Recipe:
     return replace(default, origin=DEFAULT_ORIGIN)
 
 
-def book(scale: Scale, more: Path | None = None) -> Book:
-    """The recipes that are shipped for a scale, and those of a file of one's own.
+def with_options(recipe: Recipe, optimizer: str, changes: Mapping[str, float]) -> Recipe:
+    """The recipe with all options of the optimizer: changed, the recipe's own, or the default.
+
+    For an optimizer that is unavailable here, whose runs are skipped, the recipe as it is.
 
     Raises:
-        UsageError: A file cannot be read, or says something that no recipe has.
+        UsageError: The optimizer has no option of that name.
+    """
+    try:
+        known = optimizers.catalog.get(optimizer).options
+    except Unavailable:
+        return recipe
+    for name in changes:
+        if name not in known:
+            raise UsageError(unknown_name(f"option of the optimizer {optimizer}", name, known))
+    return replace(recipe, options=tuple({**known, **dict(recipe.options), **changes}.items()))
+
+
+def book(scale: Scale, user_file: Path | None = None) -> Book:
+    """The suite's recipes for a scale, and those of a user's file, which take precedence.
+
+    Raises:
+        UsageError: A file cannot be read, or holds something that is not a recipe.
     """
     entries = dict(_shipped(scale))
-    if more is not None:
-        entries |= by_name(read(more))
+    if user_file is not None:
+        entries |= by_name(read(user_file))
     return Book(entries=entries)
 
 
@@ -102,32 +107,26 @@ def read(path: Path) -> list[Entry]:
     """The entries of a file.
 
     Raises:
-        UsageError: It cannot be read, or says something that no recipe has; names what and where.
+        UsageError: It cannot be read, or holds something that is not a recipe; says what and where.
     """
     try:
-        text = read_file(path, LARGEST)
-    except OSError as error:
-        raise UsageError(f"the recipes {path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # no plain file, or a name that no file can have
-        raise UsageError(f"the recipes {path} cannot be read: {error}") from error
+        text = read_file(path, MAX_BYTES)
+    except (OSError, ValueError) as error:  # also not a plain file, or an impossible name
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"the recipes {path} cannot be read: {reason}") from error
     try:
         plain = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"the recipes {path} are no JSON: {error}") from error
+        raise UsageError(f"the recipes {path} are not JSON: {error}") from error
     if not isinstance(plain, list):
-        raise UsageError(f"the recipes {path} are no list of recipes")
-    return [_entry(path, number, one) for number, one in enumerate(plain, start=1)]
-
-
-UNUSABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, UsageError)
-KEYS = ("architecture", "optimizer", "batch_size")
-SETTINGS = tuple(field.name for field in fields(Recipe))
+        raise UsageError(f"the recipes {path} are not a list of recipes")
+    return [_entry(path, number, item) for number, item in enumerate(plain, start=1)]
 
 
 def _entry(path: Path, number: int, plain: Any) -> Entry:
     where = f"recipe {number} of {path}"
     if not isinstance(plain, dict):
-        raise UsageError(f"{where} is no object with the keys {', '.join(KEYS)} and settings")
+        raise UsageError(f"{where} is not an object with the keys {', '.join(KEYS)} and settings")
     where = f"{where} ({plain.get('architecture', '?')}, {plain.get('optimizer', '?')})"
     for key in plain:
         if key not in (*KEYS, *SETTINGS):
@@ -140,20 +139,12 @@ def _entry(path: Path, number: int, plain: Any) -> Entry:
         raise UsageError(f"{where}: batch_size is a whole number from 1 on, got {size!r}")
     settings = {key: value for key, value in plain.items() if key in SETTINGS}
     options = settings.pop("options", {})
+    names = {key: plain[key] for key in KEYS}
     try:
-        recipe = Recipe(**settings)
-        with suppress(Unavailable):  # its runs are skipped with the reason
-            known = optimizers.catalog.get(plain["optimizer"]).options
-            added = with_options(recipe, plain["optimizer"], known, options)
-            recipe = replace(recipe, options=added)
-    except UNUSABLE as error:
+        recipe = with_options(Recipe(**settings), plain["optimizer"], options)
+    except Exception as error:  # values may be of any type
         raise UsageError(f"{where}: {error}") from error
-    return Entry(
-        architecture=plain["architecture"],
-        optimizer=plain["optimizer"],
-        recipe=recipe,
-        batch_size=size,
-    )
+    return Entry(recipe=recipe, **names)
 
 
 def render(entries: Iterable[Entry]) -> str:
@@ -161,6 +152,5 @@ def render(entries: Iterable[Entry]) -> str:
     plain = []
     for entry in sorted(entries, key=lambda entry: (entry.architecture, entry.optimizer)):
         settings = asdict(entry.recipe) | {"options": dict(entry.recipe.options)}
-        keys = {key: getattr(entry, key) for key in KEYS}
-        plain.append(keys | settings)
+        plain.append({key: getattr(entry, key) for key in KEYS} | settings)
     return json.dumps(plain, indent=1) + "\n"

@@ -77,7 +77,7 @@ def test_the_device_is_the_gpu_where_one_works_and_a_lack_is_noticed(
 def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(planning, "gpu_told", lambda probe: "it is unplugged -> plug it in")
+    monkeypatch.setattr(planning, "gpu_problems", lambda probe: "it is unplugged -> plug it in")
     with pytest.raises(UsageError) as caught:
         choose_device("cuda", NO_GPU, [])
     assert str(caught.value) == (
