@@ -38,7 +38,11 @@ def list_entries(
     if form not in ("rich", "json"):
         raise UsageError(unknown_name("format", form, ["rich", "json"]))
     with used(plugin or ()) as plugins:
-        text = as_json(kind, plugins) if form == "json" else render_list(kind, plugins)
+        if form == "json":
+            rows = [row for of_kind in entries(kind, plugins).values() for row in of_kind]
+            text = json.dumps([asdict(row) | _size(row) for row in rows], indent=1) + "\n"
+        else:
+            text = render_list(kind, plugins)
     typer.echo(printable(text), nl=False)
 
 
@@ -84,15 +88,6 @@ def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
         for name, reason in plugins.broken.items()
     ]
     return usable + broken
-
-
-def as_json(kind: str | None, plugins: "Plugins | None" = None) -> str:
-    """The entries as a list of JSON objects, with the size of each net."""
-    rows = [
-        asdict(entry) | _size(entry) for of_kind in entries(kind, plugins).values()
-        for entry in of_kind
-    ]  # fmt: skip
-    return json.dumps(rows, indent=1) + "\n"
 
 
 def render_list(kind: str | None, plugins: "Plugins | None" = None) -> str:

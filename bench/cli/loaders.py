@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.verb import (
-    DataDir,
-    Debug,
-    Decode,
-    Device,
-    ImageSize,
-    Out,
-    Plugin,
-    Source,
-    source_name,
-)
+from bench.cli import verb
 
 if TYPE_CHECKING:
     from bench.store.loaders_record import LoadersRecord
@@ -28,7 +18,7 @@ def loaders(
     pipeline: Annotated[
         list[str] | None, typer.Option(help="Only this one; can be repeated (default: all).")
     ] = None,
-    plugin: Plugin = None,
+    plugin: verb.Plugin = None,
     augmentation: Annotated[
         str, typer.Option(help="What each pipeline does to its images.")
     ] = "flip_crop_cutout",
@@ -36,20 +26,20 @@ def loaders(
         list[int] | None,
         typer.Option(help="Can be repeated (default: 128, 512, 2048; on a GPU 50000 too)."),
     ] = None,
-    source: Source = "auto",
-    image_size: ImageSize = None,
-    decode: Decode = False,
-    data_dir: DataDir = None,
-    device: Device = "auto",
+    source: verb.Source = "auto",
+    image_size: verb.ImageSize = None,
+    decode: verb.Decode = False,
+    data_dir: verb.DataDir = None,
+    device: verb.Device = "auto",
     repeats: Annotated[int, typer.Option(help="Most repeats of each pipeline and batch size.")] = 5,
     seconds: Annotated[float, typer.Option(help="Shortest time of a repeat.")] = 1.0,
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
-    out: Out = Path("results"),
+    out: verb.Out = Path("results"),
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Check each op of each pipeline instead of measuring."),
     ] = False,
-    debug: Debug = False,
+    debug: verb.Debug = False,
 ) -> int:
     """Measure each pipeline alone, without a net, alternating with the others."""
     from bench.loaders.plan import Options
@@ -61,7 +51,7 @@ def loaders(
         pipelines=pipeline or (),
         augmentation=augmentation,
         batch_sizes=batch_size or (),
-        source=source_name(source, image_size, decode),
+        source=verb.source_name(source, image_size, decode),
         data_dir=data_dir,
         device=device,
         repeats=repeats,

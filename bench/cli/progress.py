@@ -55,15 +55,12 @@ class Output(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the file."""
         return self._file.encoding if self._file else "utf-8"
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
         return self._file is not None and self._file.isatty()
 
     def writable(self) -> bool:
-        """Always true."""
         return True
 
     def write(self, text: str) -> int:
@@ -99,11 +96,7 @@ def discard(file: TextIO) -> None:
 
 
 def reporter(form: str, *, quiet: bool) -> Reporter:
-    """Reports on standard output.
-
-    Args:
-        form: "auto" for people, "json" for programs.
-        quiet: Whether people see only problems and the summary.
+    """Reports on standard output: "auto" for people, "json" for programs.
 
     Raises:
         UsageError: The form is unknown, or JSON is to be quiet.
@@ -119,23 +112,14 @@ def reporter(form: str, *, quiet: bool) -> Reporter:
 
 @dataclass(kw_only=True)
 class Running:
-    """A run that has started, and its last epoch.
-
-    Args:
-        run: Which.
-        position: Its number, from 1 up.
-        total: Number of runs in the grid.
-        started: On the monotonic clock.
-        point: The last point of its curve.
-        memory: Its peak so far.
-    """
+    """A run that has started, and its last epoch."""
 
     run: Run
-    position: int
-    total: int
+    position: int  # from 1 up
+    total: int  # of the grid
     started: float = field(default_factory=time.monotonic)
-    point: Point | None = None
-    memory: Memory | None = None
+    point: Point | None = None  # the last of its curve
+    memory: Memory | None = None  # its peak so far
 
     @property
     def passed_s(self) -> float:
@@ -180,7 +164,6 @@ class _GridState:
         return self._left.of_all(self._waiting, elapsed_s)
 
     def memory(self, peak: Memory) -> None:
-        """Kept for the next epoch."""
         self._memory = peak
 
 
@@ -196,15 +179,12 @@ class JsonReporter(_GridState):
         self._file = file or cast(TextIO, Output(sys.stdout))
 
     def progress(self, text: str) -> None:
-        """Work before the first run."""
         self._event("progress", text=text)
 
     def notice(self, text: str) -> None:
-        """Something that must not be missed."""
         self._event("notice", text=text)
 
     def plan(self, plan: Planned, *, every: bool = False) -> None:
-        """All runs by what is done with them, whatever `every` says."""
         for text in plan.notices:
             self.notice(text)
         self._take_plan(plan)
@@ -219,21 +199,18 @@ class JsonReporter(_GridState):
         )
 
     def run_started(self, run: Run, position: int, total: int) -> None:
-        """A run starts."""
         self._running[run.id] = Running(run=run, position=position, total=total)
         self._event(
             "started", **_run_fields(run), position=position, total=total, left_s=self._left_s()
         )
 
     def epoch(self, run: Run, point: Point, epochs: int) -> None:
-        """An epoch ended: a point of the curve."""
         memory = self._take_epoch(run, point)
         gib = peak_gib(memory) if memory else None
         values = msgspec.to_builtins(point)
         self._event("epoch", **_run_fields(run), epochs=epochs, **values, memory_gib=gib)
 
     def run_finished(self, record: Record) -> None:
-        """A run ended, or could not start."""
         self._take_record(record)
         metrics, speed = record.metrics, record.throughput
         self._event(
@@ -252,7 +229,6 @@ class JsonReporter(_GridState):
         )
 
     def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
-        """How the grid ended."""
         self._event(
             "summary",
             counts={status: number for status, number in counts.items() if number},
@@ -301,7 +277,6 @@ class TextReporter(_GridState):
         self._live: Live | None = None
 
     def progress(self, text: str) -> None:
-        """One line about work before the first run, such as a download."""
         if not self._quiet:
             self._line(text)
 
@@ -311,7 +286,6 @@ class TextReporter(_GridState):
         self._framed(text)
 
     def plan(self, plan: Planned, *, every: bool = False) -> None:
-        """What will run, what is done, and what cannot run here; `every` names each run."""
         for text in plan.notices:
             self.notice(text)
         self._take_plan(plan)
@@ -355,7 +329,6 @@ class TextReporter(_GridState):
             self._live.refresh()
 
     def run_finished(self, record: Record) -> None:
-        """How a run ended, and after a failure where to read more."""
         self._take_record(record)
         if self._quiet and record.status not in PROBLEMS:
             return
@@ -364,7 +337,6 @@ class TextReporter(_GridState):
             self._line(f"           log: {record.error.log}")
 
     def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
-        """How the grid ended, where the table is, and the command that continues."""
         self.close()
         for text in () if self._quiet else self._notices:
             self._framed(text)

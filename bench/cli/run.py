@@ -2,36 +2,20 @@
 
 import sys
 from contextlib import closing, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.verb import (
-    DataDir,
-    Debug,
-    Decode,
-    Device,
-    Epochs,
-    ImageSize,
-    Out,
-    Plugin,
-    Scale,
-    Select,
-    Source,
-    Timeout,
-    Verb,
-    log,
-    source_name,
-)
+from bench.cli import verb
 
 if TYPE_CHECKING:
-    from bench.executors import Choice
     from bench.executors.base import Reporter
     from bench.executors.local import WarmStart
-    from bench.executors.runner import GridOutcome
     from bench.grid.options import RunOptions
     from bench.grid.plan import Plan
+    from bench.text import Log
 
 EXAMPLES = """Examples:
 
@@ -59,7 +43,7 @@ InAllCells = Annotated[
 ]
 
 
-class RunVerb(Verb):
+class RunVerb(verb.Verb):
     """`bench run`, with its options in panels."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -75,26 +59,26 @@ def run(
     grid: Annotated[
         str, typer.Option(help="Name of the grid; `bench list grids` shows all.")
     ] = "default",
-    select: Select = "",
+    select: verb.Select = "",
     seeds: Annotated[int, typer.Option(help="Number of seeds per cell, from 0 up.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Train only this seed.")] = None,
     architecture: InAllCells = None,
     optimizer: InAllCells = None,
     augmentation: InAllCells = None,
     pipeline: InAllCells = None,
-    plugin: Plugin = None,
-    source: Source = "auto",
-    image_size: ImageSize = None,
-    decode: Decode = False,
-    data_dir: DataDir = None,
+    plugin: verb.Plugin = None,
+    source: verb.Source = "auto",
+    image_size: verb.ImageSize = None,
+    decode: verb.Decode = False,
+    data_dir: verb.DataDir = None,
     rerun: Annotated[
         str | None,
         typer.Option(
             metavar="RUN", help="Train exactly this run of --out again, instead of a grid."
         ),
     ] = None,
-    scale: Scale = None,
-    epochs: Epochs = None,
+    scale: verb.Scale = None,
+    epochs: verb.Epochs = None,
     target: Annotated[
         float | None,
         typer.Option(help="Validation accuracy that time to accuracy refers to, such as 0.9."),
@@ -118,7 +102,7 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Prefer the recipes of this file to the built-in ones."),
     ] = None,
-    device: Device = "auto",
+    device: verb.Device = "auto",
     executor: Annotated[
         str, typer.Option(help="local, ray or slurm (docs/executors.md).")
     ] = "local",
@@ -135,7 +119,7 @@ def run(
         str | None,
         typer.Option(metavar="K/N", help="Train part K of N of the grid (docs/travelling.md)."),
     ] = None,
-    timeout: Timeout = 3600.0,
+    timeout: verb.Timeout = 3600.0,
     exclusive_timing: Annotated[
         bool,
         typer.Option(
@@ -143,7 +127,7 @@ def run(
             help="One run at a time per host; repeats runs that were timed beside others.",
         ),
     ] = False,
-    out: Out = Path("results"),
+    out: verb.Out = Path("results"),
     report: Annotated[
         bool, typer.Option("--report", help="Write the HTML report at the end.")
     ] = False,
@@ -159,7 +143,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained; write nothing.")
     ] = False,
-    debug: Debug = False,
+    debug: verb.Debug = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Train failed runs again.")
     ] = False,
@@ -172,9 +156,10 @@ def run(
 ) -> int:
     """Train the runs of a grid that are not done yet; safe to repeat."""
     from bench.cli.progress import reporter
-    from bench.executors import choose_executor
+    from bench.executors import choose_executor, create_executor
     from bench.executors.local import warm_start
     from bench.grid.options import RunOptions
+    from bench.machine.environment import command_line
     from bench.process import signals_raise
 
     options = RunOptions(
@@ -188,7 +173,7 @@ def run(
         pipeline=pipeline,
         overrides=overrides or (),
         recipes=recipes,
-        source=source_name(source, image_size, decode),
+        source=verb.source_name(source, image_size, decode),
         data_dir=data_dir,
         device=device,
         scale=scale,
@@ -203,38 +188,58 @@ def run(
         shard=shard,
     )
     choice = choose_executor(executor, address, slurm or ())
-    hire = choice.name == "local" and not wait and not dry_run  # a worker would only wait
+    keep_worker = choice.name == "local" and not wait and not dry_run
     with (
         signals_raise(),
         closing(reporter(progress, quiet=quiet)) as console,
-        closing(warm_start(keep_worker=hire)) as early,
+        closing(warm_start(keep_worker=keep_worker)) as early,  # imports torch in the background
     ):
+        from bench.executors.runner import run_plan
+        from bench.training.profiler import traces_summary
+
         plan = _plan(options, rerun, console, early)
         console.plan(plan, every=dry_run)
         if dry_run:
             return 0
-        outcome = _train(
-            plan,
-            console,
-            early,
-            choice,
-            timeout_s=timeout,
-            fail_fast=fail_fast,
-            profile=profile,
-            exclusive_timing=exclusive_timing,
-            wait=wait,
-        )
-        _conclude(plan, outcome, console, profile=profile)
+        command = command_line()
+        with redirect_stdout(sys.stderr):  # for what Ray prints
+            where = create_executor(
+                choice,
+                device=plan.device,
+                timeout_s=timeout,
+                log=console.progress,
+                one_at_a_time=exclusive_timing,
+            )
+            if where is not None or not plan.todo:
+                early.close()
+            outcome = run_plan(
+                plan,
+                console,
+                command=command,
+                timeout_s=timeout,
+                fail_fast=fail_fast,
+                profile=profile,
+                exclusive_timing=exclusive_timing,
+                wait=wait,
+                advice=". Add --wait to start when it has ended",
+                executor=where,
+                early=early,
+            )
+        if plan.shard:
+            console.progress(plan.shard)
+        console.summary(outcome.counts, plan.folder / "matrix.md", command)
+        if outcome.problem:
+            verb.log(f"bench: {outcome.problem}. When that is fixed, continue with: {command}")
+        if profile:
+            console.progress(traces_summary(plan.folder, plan.todo))
         if report and not outcome.problem:
-            _write_report(plan, options, console)
+            _write_report(plan.folder, data_dir, console.progress)
     return outcome.exit_code
 
 
 def _plan(
     options: "RunOptions", rerun: str | None, console: "Reporter", early: "WarmStart"
 ) -> "Plan":
-    from dataclasses import replace
-
     from bench.grid import plan as planning
     from bench.grid.plugins import used
     from bench.report.show import find_run
@@ -252,64 +257,8 @@ def _plan(
     return plan
 
 
-def _train(
-    plan: "Plan",
-    console: "Reporter",
-    early: "WarmStart",
-    choice: "Choice",
-    *,
-    timeout_s: float,
-    fail_fast: bool,
-    profile: bool,
-    exclusive_timing: bool,
-    wait: bool,
-) -> "GridOutcome":
-    from bench.executors import create_executor
-    from bench.executors.runner import run_plan
-    from bench.machine.environment import command_line
-
-    with redirect_stdout(sys.stderr):  # for what Ray prints
-        executor = create_executor(
-            choice,
-            device=plan.device,
-            timeout_s=timeout_s,
-            log=console.progress,
-            one_at_a_time=exclusive_timing,
-        )
-        if executor is not None or not plan.todo:
-            early.close()
-        return run_plan(
-            plan,
-            console,
-            command=command_line(),
-            timeout_s=timeout_s,
-            fail_fast=fail_fast,
-            profile=profile,
-            exclusive_timing=exclusive_timing,
-            wait=wait,
-            advice=". Add --wait to start when it has ended",
-            executor=executor,
-            early=early,
-        )
-
-
-def _conclude(plan: "Plan", outcome: "GridOutcome", console: "Reporter", *, profile: bool) -> None:
-    from bench.machine.environment import command_line
-    from bench.training.profiler import traces_summary
-
-    if plan.shard:
-        console.progress(plan.shard)
-    console.summary(outcome.counts, plan.folder / "matrix.md", command_line())
-    if outcome.problem:
-        log(f"bench: {outcome.problem}. When that is fixed, continue with: {command_line()}")
-    if profile:
-        console.progress(traces_summary(plan.folder, plan.todo))
-
-
-def _write_report(plan: "Plan", options: "RunOptions", console: "Reporter") -> None:
+def _write_report(folder: Path, data_dir: Path | None, log: "Log") -> None:
     from bench.report.page.writing import ReportOptions, write
 
-    for page in write(
-        ReportOptions(results=plan.folder, data_dir=options.data_dir), console.progress
-    ):
-        console.progress(f"report: {page}")
+    for page in write(ReportOptions(results=folder, data_dir=data_dir), log):
+        log(f"report: {page}")

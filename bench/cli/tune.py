@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.verb import (
-    DataDir,
-    Debug,
-    Device,
-    Epochs,
-    Plugin,
-    Scale,
-    Select,
-    Source,
-    Timeout,
-    log,
-)
+from bench.cli import verb
 
 if TYPE_CHECKING:
     from bench.executors.local import WarmStart
@@ -29,27 +18,27 @@ def tune(
     grid: Annotated[
         str, typer.Option(help="Take nets and optimizers from this grid; see `bench list grids`.")
     ] = "default",
-    select: Select = "",
+    select: verb.Select = "",
     trials: Annotated[int, typer.Option(min=2, help="Candidates for each net and optimizer.")] = 12,
     seeds: Annotated[int, typer.Option(min=2, help="Seeds of the final comparison.")] = 5,
     architecture: Annotated[str | None, typer.Option(help="Only this net.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer.")] = None,
     augmentation: Annotated[str, typer.Option(help="Augmentation of the search.")] = "flip_crop",
     pipeline: Annotated[str, typer.Option(help="Pipeline of the search.")] = "native",
-    plugin: Plugin = None,
-    source: Source = "auto",
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    scale: Scale = None,
-    epochs: Epochs = None,
+    plugin: verb.Plugin = None,
+    source: verb.Source = "auto",
+    data_dir: verb.DataDir = None,
+    device: verb.Device = "auto",
+    scale: verb.Scale = None,
+    epochs: verb.Epochs = None,
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the runs of the search are kept.")
     ] = Path("tuning"),
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Add the recipes to this file.")
     ] = None,
-    timeout: Timeout = 3600.0,
-    debug: Debug = False,
+    timeout: verb.Timeout = 3600.0,
+    debug: verb.Debug = False,
 ) -> int:
     """Search learning rate, decay, batch size and schedule on validation; safe to repeat."""
     from bench.executors.local import warm_start
@@ -107,7 +96,7 @@ def _search(
                 early=early,
             )
         except tuning.Interrupted:
-            log(f"bench: interrupted; to continue: {command_line()}")
+            verb.log(f"bench: interrupted; to continue: {command_line()}")
             return 130
     typer.echo(tuning.table(found), nl=False)
     today = datetime.now(UTC).date().isoformat()
