@@ -151,7 +151,7 @@ from bench.grid.overrides import apply, parse
 from bench.grid.plan import choose_cells, choose_config
 from bench.machine.environment import Probe
 from bench.report import show
-from bench.report.compare.matching import HARD
+from bench.report.compare.sides import STRICT
 from bench.report.figures.comparison import comparisons
 from bench.report.matrix import build
 from bench.report.page.page import cell_data
@@ -177,7 +177,7 @@ assert "clip 0.5" in render(build([clipped]), "md")
 assert "clip" not in render(build([plain]), "md")
 assert len(footings(both)) == 2
 assert len(comparisons(both)) == 2
-assert "clip" in HARD
+assert "clip" in STRICT
 for key_of in (setting_key, lambda key: matching_key(key, "architecture")):
     assert len({key_of(key) for key in grouped(both)}) == 2
 assert run_log.values(clipped.cell)["clip"] == 0.5

@@ -3,30 +3,21 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from bench.cli import app
 from bench.record import Record
-from bench.report.compare.compare import compare
+from bench.report.compare.compare import compare as compare_sides
 from bench.report.compare.sides import read_sides
 from bench.report.compare.text import render
 from bench.report.statistics.outcomes import SPEED
-from bench.store.codec import encode
-from bench.store.store import Store
 from tests.checkout import ROOT
+from tests.cli.conftest import Bench
+from tests.made import write_records
 from tests.made_grid import made_grid
-
-
-def fill(folder: Path, records: Sequence[Record]) -> None:
-    for record in records:
-        path = Store(folder).record_path(record.run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode(record))
 
 
 def grid(draw: int, seeds: int = 5, **truth: Any) -> list[Record]:
@@ -39,10 +30,10 @@ def grid(draw: int, seeds: int = 5, **truth: Any) -> list[Record]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("compare")
-    fill(root / "before" / "m_shapes_cpu", grid(0))
-    fill(root / "after" / "m_shapes_cpu", grid(1, images_per_s=800.0, accuracy=0.62))
-    fill(root / "same" / "m_shapes_cpu", grid(2))
-    fill(root / "few" / "m_shapes_cpu", grid(3, seeds=2))
+    write_records(root / "before" / "m_shapes_cpu", grid(0))
+    write_records(root / "after" / "m_shapes_cpu", grid(1, images_per_s=800.0, accuracy=0.62))
+    write_records(root / "same" / "m_shapes_cpu", grid(2))
+    write_records(root / "few" / "m_shapes_cpu", grid(3, seeds=2))
     return root
 
 
@@ -51,31 +42,32 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
-def bench(*arguments: str) -> Any:
-    return CliRunner().invoke(app.app, ["compare", *arguments])
+@pytest.fixture
+def compare(bench: Bench) -> Bench:
+    return partial(bench, "compare")
 
 
-def test_every_form_shows_cells_verdicts_and_what_differs() -> None:
+def test_every_form_shows_cells_verdicts_and_what_differs(compare: Bench) -> None:
     for form in ("rich", "md"):
-        done = bench("before", "after", "--format", form)
+        done = compare("before", "after", "--format", form)
         assert done.exit_code == 0, done.output
         for said in (
             "cnn4/sgd/none/native", "slower", "all 4 cells", "Holm", "too few cells",
             "differ in nothing but their seeds and results", "before", "20 runs of 4",
         ):  # fmt: skip
             assert said in " ".join(done.stdout.split()), (form, said)
-    assert bench("before", "after", "--format", "md").stdout.startswith("### b against a")
+    assert compare("before", "after", "--format", "md").stdout.startswith("### b against a")
 
 
-def test_differences_are_told_above_the_table() -> None:
+def test_differences_are_told_above_the_table(compare: Bench) -> None:
     for form in ("rich", "md"):
-        text = bench("before", "-a", "native", "-b", "kornia", "--format", form).stdout
+        text = compare("before", "-a", "native", "-b", "kornia", "--format", form).stdout
         told = text.replace("&gt;", ">")
         assert told.index("pipeline: native -> kornia") < told.index("verdict")
 
 
-def test_json_has_the_figures() -> None:
-    done = bench("before", "after", "--format", "json", "--fail-on", "accuracy:1")
+def test_json_has_the_figures(compare: Bench) -> None:
+    done = compare("before", "after", "--format", "json", "--fail-on", "accuracy:1")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert {cell["verdict"] for cell in found["cells"]} == {"slower"}
@@ -98,19 +90,21 @@ def test_json_has_the_figures() -> None:
         (["after", "--metric", "accuracy", "--fail-on", "accuracy:0.5"], 0, "higher in"),
     ],
 )
-def test_limits_set_the_exit_code(arguments: list[str], code: int, said: str) -> None:
-    done = bench("before", *arguments)
+def test_limits_set_the_exit_code(
+    compare: Bench, arguments: list[str], code: int, said: str
+) -> None:
+    done = compare("before", *arguments)
     assert done.exit_code == code, done.output
     assert said in done.stdout
     assert done.stderr == ""
 
 
-def test_a_lower_accuracy_fails_too() -> None:
-    assert bench("after", "before", "--fail-on", "accuracy:0.5").exit_code == 1
+def test_a_lower_accuracy_fails_too(compare: Bench) -> None:
+    assert compare("after", "before", "--fail-on", "accuracy:0.5").exit_code == 1
 
 
-def test_a_limit_that_nothing_can_be_held_against_is_wrong_usage() -> None:
-    done = bench("before", "few", "--fail-on", "slower:3%")
+def test_a_limit_that_nothing_can_be_held_against_is_wrong_usage(compare: Bench) -> None:
+    done = compare("before", "few", "--fail-on", "slower:3%")
     assert done.exit_code == 2
     assert "too few seeds" in done.stdout
     (line,) = done.stderr.splitlines()
@@ -132,8 +126,8 @@ def test_a_limit_that_nothing_can_be_held_against_is_wrong_usage() -> None:
         (["before", "after", "--format", "html"], "unknown format 'html'"),
     ],
 )
-def test_what_is_wrong_gets_one_sentence(arguments: list[str], said: str) -> None:
-    done = bench(*arguments)
+def test_what_is_wrong_gets_one_sentence(compare: Bench, arguments: list[str], said: str) -> None:
+    done = compare(*arguments)
     assert done.exit_code == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -142,7 +136,7 @@ def test_what_is_wrong_gets_one_sentence(arguments: list[str], said: str) -> Non
 
 
 def test_a_narrow_terminal_keeps_cell_figure_and_verdict() -> None:
-    text = render(compare(*read_sides("before", "after"), SPEED), "rich", width=80)
+    text = render(compare_sides(*read_sides("before", "after"), SPEED), "rich", width=80)
     assert max(map(len, text.splitlines())) <= 80
     for said in ("cnn4/sgd/none/native", "slower", "images/s b/a", "left out for width"):
         assert said in text

@@ -4,13 +4,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from bench.cli import app
 from bench.record import Record
 from bench.report import figures
 from bench.report.loaders import render as render_loaders
@@ -19,13 +17,15 @@ from bench.store.files import StoreError
 from bench.store.loaders_record import read
 from bench.store.store import Store
 from tests.checkout import ROOT
+from tests.cli.conftest import Bench
 from tests.made import made_failure, made_record
 from tests.made_loaders import MIXED
 from tests.made_page import RECORDS, made_picture
 
 
-def bench(*arguments: str) -> Any:
-    return CliRunner().invoke(app.app, ["report", *arguments])
+@pytest.fixture
+def report(bench: Bench) -> Bench:
+    return partial(bench, "report")
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def results(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("quick")
-def test_each_group_gets_its_page_and_its_pictures(results: Path) -> None:
-    done = bench(str(results))
+def test_each_group_gets_its_page_and_its_pictures(report: Bench, results: Path) -> None:
+    done = report(str(results))
     assert done.exit_code == 0, done.output
     mine, reference = results / "mine_shapes_cpu", results / "reference" / "other_shapes_cpu"
     assert done.stdout.split() == [str(mine / "report.html")]
     assert not (reference / "report.html").exists(), "what is shipped stays as it is"
-    named = bench(str(reference))
+    named = report(str(reference))
     assert named.stdout.split() == [str(reference / "report.html")]
     for group in (mine, reference):
         page = (group / "report.html").read_text()
@@ -65,34 +65,36 @@ def test_each_group_gets_its_page_and_its_pictures(results: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_same_records_give_the_same_bytes(results: Path) -> None:
+def test_the_same_records_give_the_same_bytes(report: Bench, results: Path) -> None:
     path = results / "mine_shapes_cpu" / "report.html"
-    bench(str(results))
+    report(str(results))
     first = path.read_bytes()
-    bench(str(results))
+    report(str(results))
     assert path.read_bytes() == first
 
 
 @pytest.mark.usefixtures("quick")
-def test_pictures_that_are_drawn_no_more_go_and_a_persons_own_files_stay(results: Path) -> None:
+def test_pictures_that_are_drawn_no_more_go_and_a_persons_own_files_stay(
+    report: Bench, results: Path
+) -> None:
     store = Store(results / "mine_shapes_cpu")
     store.write_derived("loaders.json", render_loaders(MIXED, "json"))
-    bench(str(results))
+    report(str(results))
     pictures = store.folder / "report"
     (pictures / "mine.png").write_bytes(b"mine")
     assert (pictures / "alone.svg").exists()
     (store.folder / "loaders.json").unlink()
-    assert bench(str(results)).exit_code == 0
+    assert report(str(results)).exit_code == 0
     left = {path.name for path in pictures.glob("[!.]*")}
     assert left == {"bars.png", "bars.svg", "mine.png"}
 
 
 @pytest.mark.usefixtures("quick")
 def test_out_is_one_page_of_all_groups_and_leaves_their_folders_alone(
-    results: Path, tmp_path: Path
+    report: Bench, results: Path, tmp_path: Path
 ) -> None:
     before = sorted(path for path in results.rglob("*"))
-    done = bench(str(results), "--out", str(tmp_path / "deep" / "page.html"))
+    done = report(str(results), "--out", str(tmp_path / "deep" / "page.html"))
     assert done.exit_code == 0, done.output
     page = (tmp_path / "deep" / "page.html").read_text()
     assert 'id="g1-matrix"' in page
@@ -100,22 +102,22 @@ def test_out_is_one_page_of_all_groups_and_leaves_their_folders_alone(
 
 
 @pytest.mark.usefixtures("quick")
-def test_only_chosen_cells_are_on_the_page(results: Path, tmp_path: Path) -> None:
-    bench(str(results / "mine_shapes_cpu"), "-k", "cnn4", "--out", str(tmp_path / "page.html"))
+def test_only_chosen_cells_are_on_the_page(report: Bench, results: Path, tmp_path: Path) -> None:
+    report(str(results / "mine_shapes_cpu"), "-k", "cnn4", "--out", str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text()
     assert 'data-architecture="cnn4"' in page
     assert 'data-architecture="resnet18"' not in page
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_lies_in_the_group_is_shown(results: Path, tmp_path: Path) -> None:
+def test_what_lies_in_the_group_is_shown(report: Bench, results: Path, tmp_path: Path) -> None:
     store = Store(results / "mine_shapes_cpu")
     store.write_derived("loaders.json", render_loaders(MIXED, "json"))
     name = example_name(RECORDS[0].cell)
     store.write_derived(f"examples/{name}.png", SIGNATURE + b"strip" + END)
     store.write_derived("examples/other__pipeline.png", b"of no record")
     store.save_predictions(RECORDS[0].run_id, [0, 1], [1, 1])
-    bench(str(store.folder), "--data-dir", str(tmp_path / "empty"))
+    report(str(store.folder), "--data-dir", str(tmp_path / "empty"))
     page = (store.folder / "report.html").read_text()
     assert "title of alone" in page
     assert "<b>flip_crop</b> by <b>kornia</b>" in page
@@ -135,12 +137,12 @@ def test_what_lies_in_the_group_is_shown(results: Path, tmp_path: Path) -> None:
 )
 @pytest.mark.usefixtures("quick")
 def test_what_cannot_be_done_is_one_sentence(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: Bench, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if arguments[0] == "results":
         Store(tmp_path / "results" / "mine_shapes_cpu").write(made_record())
-    done = bench(*arguments)
+    done = report(*arguments)
     assert done.exit_code == 2, (done.output, done.exception)
     assert said in done.stderr
     assert done.stderr.splitlines()[-1].startswith("bench: ")

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.errors import UsageError
-from bench.report.compare.matching import (
+from bench.report.compare.sides import (
     Match,
     Matches,
+    Side,
     ceiling_note,
     differences,
     left_out,
     match_sides,
     separate_in_time,
 )
-from bench.report.compare.sides import Side
 from bench.report.compare.statistics import Overall, Sample, Test, corrected
 from bench.report.statistics.intervals import ALPHA
 from bench.report.statistics.outcomes import (

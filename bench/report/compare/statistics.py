@@ -1,11 +1,11 @@
-"""What a comparison of two sides can tell: one cell by its seeds, all cells by their differences.
+"""The tests of a comparison: of one cell over its seeds, and of all cells over their differences.
 
-Ratios are compared as logarithms. Scores and times to accuracy are paired by seed where both sides
-have the same seeds, since a seed fixes weights, order and draws; how fast the machine was it does
-not fix, so images/s and training times are Welch's. Both are t tests: with five seeds a side the
-least p of Mann and Whitney is 0.008, which no correction for seven cells or more would survive,
-while a t test that finds an interval far from the null may. Times of which some are infinite, a
-missed target, have no mean: there Mann's and Whitney's test is made, exact and with ties.
+Ratios are compared as logarithms. Scores and times to accuracy are paired by seed if both sides
+have the same seeds, since a seed fixes weights, order and draws. It doesn't fix the speed of the
+machine, so images/s and training times get Welch's test. Both are t tests: with five seeds per side
+the smallest p of Mann and Whitney's test is 0.008, which Holm's correction over seven cells or more
+never accepts. Times with misses are infinite and have no mean, so they get Mann and Whitney's test,
+exact and with ties.
 
 Sources: Welch 1947; Mann and Whitney 1947; Holm 1979 (see `intervals`).
 """
@@ -39,7 +39,7 @@ from bench.report.statistics.outcomes import (
 )
 
 CELLS_NEEDED = 5
-EXACT = 60  # figures on both sides; with more the distribution of ranks is normal
+MAX_EXACT = 60  # values on both sides; with more, ranks are tested by the normal distribution
 PAIRED = (ACCURACY, MACRO_F1, TIME)
 
 Method = Literal["Welch", "paired by seed", "Mann-Whitney"]
@@ -47,20 +47,15 @@ Method = Literal["Welch", "paired by seed", "Mann-Whitney"]
 
 @dataclass(frozen=True, kw_only=True)
 class Test:
-    """Whether b may be said to differ from a.
+    """Whether b differs from a."""
 
-    Args:
-        side: 1 where b's figures lie above a's, -1 below, 0 where they are equal.
-        p: Two-sided.
-    """
-
-    side: int
-    p: float
+    side: int  # 1 if b's values lie above a's, -1 if below, 0 if they are equal
+    p: float  # two-sided
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One figure of one cell, by seed: natural logarithms for ratios, infinite for a miss."""
+    """One metric of one cell by seed: natural logarithms for ratios, infinite for a miss."""
 
     metric: Metric
     a: Mapping[int, float]
@@ -68,22 +63,22 @@ class Sample:
 
     @property
     def contrast(self) -> Contrast:
-        """The figures of b against those of a."""
+        """The values of b against those of a."""
         return Contrast(level=tuple(self.b.values()), reference=tuple(self.a.values()))
 
     @property
     def seeds(self) -> tuple[int, int]:
-        """Figures on each side."""
+        """Number of values on each side."""
         return len(self.a), len(self.b)
 
     @property
     def enough(self) -> bool:
-        """Whether a claim about this cell alone may be made."""
+        """Whether there are enough seeds for a claim about this cell alone."""
         return min(self.seeds) >= SEEDS_NEEDED
 
     @property
     def method(self) -> Method:
-        """The test that this cell gets."""
+        """The test for this cell."""
         if not is_finite(self.contrast):
             return "Mann-Whitney"
         paired = self.metric in PAIRED and set(self.a) == set(self.b)
@@ -91,31 +86,31 @@ class Sample:
 
     @property
     def difference(self) -> float:
-        """b less a: of means, of medians where a target was missed; may be infinite or NaN."""
-        finite = is_finite(self.contrast)
-        if not finite:
+        """b - a of the means, or of the medians if a target was missed; may be infinite or NaN."""
+        if not is_finite(self.contrast):
             return difference(self.contrast, TIME)
         return round(mean(self.contrast.level) - mean(self.contrast.reference), 9)
 
     @property
     def reached(self) -> tuple[int, int]:
-        """Figures on each side that are finite."""
-        return tuple(sum(map(math.isfinite, side.values())) for side in (self.a, self.b))  # type: ignore[return-value]
+        """Number of finite values on each side."""
+        a, b = (sum(map(math.isfinite, side.values())) for side in (self.a, self.b))
+        return a, b
 
     def centre(self, letter: Literal["a", "b"]) -> float:
-        """A side's mean, a geometric one for ratios; the median where a target was missed."""
+        """A side's mean, geometric for ratios; its median if a target was missed."""
         values = list((self.a if letter == "a" else self.b).values())
         middle = mean(values) if is_finite(self.contrast) else statistics.median(values)
         return math.exp(middle) if self.metric.ratio else middle
 
     def interval(self) -> Interval | None:
-        """The difference with its 95 % interval; None with a miss or too few seeds for one."""
+        """The difference with its 95 % interval; None with a miss or too few seeds."""
         if self.method == "Mann-Whitney":
             return None
         return student(self._pairs()) if self.method != "Welch" else welch([self.contrast])
 
     def test(self, null: float = 0.0) -> Test:
-        """Of the difference being `null`."""
+        """Tests whether the difference is `null`."""
         moved = Contrast(
             level=tuple(value - null for value in self.contrast.level),
             reference=self.contrast.reference,
@@ -133,37 +128,33 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Overall:
-    """The mean difference of cells, each weighing the same; its interval is over the cells.
-
-    Args:
-        differences: One a cell; infinite where one side's median missed the target, not a number
-            where both did.
-    """
+    """The unweighted mean difference over cells."""
 
     metric: Metric
     differences: tuple[float, ...]
+    """One per cell; infinite if one side's median missed the target, NaN if both did."""
 
     @property
     def enough(self) -> bool:
-        """Whether there are cells enough for a claim."""
+        """Whether there are enough cells for a claim."""
         return len(self.differences) >= CELLS_NEEDED
 
     @property
     def known(self) -> list[float]:
-        """The differences that are finite."""
+        """The finite differences."""
         return [value for value in self.differences if math.isfinite(value)]
 
     @property
     def middle(self) -> float | None:
-        """Their mean."""
+        """Mean of the finite differences."""
         return mean(self.known) if self.known else None
 
     def interval(self) -> Interval | None:
-        """None where a target was missed, or for fewer than two cells."""
+        """Over the cells; None if a target was missed, or for fewer than two cells."""
         return student(self.known) if len(self.known) == len(self.differences) else None
 
     def test(self, null: float = 0.0) -> Test:
-        """Of no difference but `null` between the sides of a cell; by ranks where one missed."""
+        """Tests whether the mean difference is `null`; by ranks if a target was missed."""
         moved = [value - null for value in self.differences]
         if len(self.known) == len(moved):
             return student_test(moved)
@@ -175,27 +166,27 @@ def student_test(values: Sequence[float]) -> Test:
     """Student's t test that the mean of values is zero; p is 1 for fewer than two."""
     from scipy.stats import t
 
-    found = student(values)
-    if found is None or found.middle == 0:
+    interval = student(values)
+    if interval is None or interval.middle == 0:
         return Test(side=0, p=1.0)
-    half = found.high - found.middle
+    half = interval.high - interval.middle
     if half < 1e-12:
-        return Test(side=_sign(found.middle), p=0.0)
+        return Test(side=_sign(interval.middle), p=0.0)
     freedom = len(values) - 1
-    score = abs(found.middle) * float(t.ppf(1 - ALPHA / 2, freedom)) / half
-    return Test(side=_sign(found.middle), p=float(2 * t.sf(score, freedom)))
+    score = abs(interval.middle) * float(t.ppf(1 - ALPHA / 2, freedom)) / half
+    return Test(side=_sign(interval.middle), p=float(2 * t.sf(score, freedom)))
 
 
 def mann_whitney(contrast: Contrast) -> Test:
-    """Exact with ties for up to `EXACT` figures, by the normal distribution for more."""
-    if len(contrast.level) + len(contrast.reference) > EXACT:
+    """Exact with ties for up to `MAX_EXACT` values, by the normal distribution for more."""
+    if len(contrast.level) + len(contrast.reference) > MAX_EXACT:
         score, p = rank_sum([contrast])
         return Test(side=_sign(score), p=p)
     return _exact(contrast)
 
 
 def _exact(contrast: Contrast) -> Test:
-    """Over all ways to deal the pooled figures to the two sides."""
+    """Over all ways to divide the pooled values between the two sides."""
     import numpy as np
     from scipy.stats import rankdata
 
@@ -204,12 +195,12 @@ def _exact(contrast: Contrast) -> Test:
     number, most = len(level), sum(twice)
     ways = np.zeros((number + 1, most + 1))
     ways[0, 0] = 1.0
-    for rank in twice:  # from many to few, so that no figure is dealt twice
+    for rank in twice:
         ways[1:, rank:] += ways[:-1, : most + 1 - rank].copy()
     chances = ways[number] / ways[number].sum()
-    found = sum(twice[:number])
-    below, above = float(chances[: found + 1].sum()), float(chances[found:].sum())
-    middle = found * len(twice) - number * most
+    observed = sum(twice[:number])
+    below, above = float(chances[: observed + 1].sum()), float(chances[observed:].sum())
+    middle = observed * len(twice) - number * most
     return Test(side=_sign(middle), p=min(1.0, 2 * min(below, above)))
 
 

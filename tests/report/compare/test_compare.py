@@ -22,8 +22,7 @@ from bench.report.compare.compare import (
     compare,
     parse_limit,
 )
-from bench.report.compare.matching import match_sides
-from bench.report.compare.sides import Side
+from bench.report.compare.sides import Side, match_sides
 from bench.report.compare.statistics import Overall, Sample, mann_whitney, student_test
 from bench.report.statistics.intervals import Contrast
 from bench.report.statistics.outcomes import ACCURACY, MACRO_F1, SPEED, TIME, TRAIN, Metric

@@ -1,6 +1,5 @@
 """The sides of a comparison: how they are spelled, what they hold, and what is refused."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,7 @@ from bench.report.compare.sides import Side, read_sides
 from bench.store.codec import encode
 from bench.store.files import StoreError
 from bench.store.store import Store
-from tests.made import made_record
-
-
-def fill(folder: Path, records: Sequence[Record]) -> Path:
-    for record in records:
-        path = Store(folder).record_path(record.run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode(record))
-    return folder
+from tests.made import made_record, write_records
 
 
 def some(pipeline: str = "native", seeds: int = 2, **changes: Any) -> list[Record]:
@@ -33,8 +24,10 @@ def pipelines_of(side: Side) -> set[str]:
 
 
 def test_two_folders_two_groups_or_two_parts_of_one(tmp_path: Path) -> None:
-    group = fill(tmp_path / "x" / "m_shapes_cpu", [*some(), *some("kornia"), *some("dali")])
-    other = fill(tmp_path / "y" / "m_shapes_cpu", some("dali", 3))
+    group = write_records(
+        tmp_path / "x" / "m_shapes_cpu", [*some(), *some("kornia"), *some("dali")]
+    )
+    other = write_records(tmp_path / "y" / "m_shapes_cpu", some("dali", 3))
     a, b = read_sides(str(tmp_path / "x"), select_a="native", select_b="kornia")
     assert (pipelines_of(a), pipelines_of(b)) == ({"native"}, {"kornia"})
     assert (a.selected, b.name) == (True, f"{tmp_path / 'x'} kornia")
@@ -43,18 +36,18 @@ def test_two_folders_two_groups_or_two_parts_of_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
-    one = fill(tmp_path / "run@commit=1" / "m_shapes_cpu", some()).parent
-    other = fill(tmp_path / "other" / "m_shapes_cpu", some("kornia")).parent
+    one = write_records(tmp_path / "run@commit=1" / "m_shapes_cpu", some()).parent
+    other = write_records(tmp_path / "other" / "m_shapes_cpu", some("kornia")).parent
     a, _ = read_sides(str(one), str(other))
     assert pipelines_of(a) == {"native"}
 
 
 def test_reference_matrices_stand_back_and_copies_of_a_run_count_once(tmp_path: Path) -> None:
-    fill(tmp_path / "reference" / "m_shapes_cpu", some(seeds=4))
+    write_records(tmp_path / "reference" / "m_shapes_cpu", some(seeds=4))
     later = some(finished="2026-03-01T00:00:00+00:00")
-    fill(tmp_path / "m_shapes_cpu", some())
-    fill(tmp_path / "m-again_shapes_cpu", later)
-    other = fill(tmp_path / "b" / "deep" / "m_shapes_cpu", some("dali")).parents[1]
+    write_records(tmp_path / "m_shapes_cpu", some())
+    write_records(tmp_path / "m-again_shapes_cpu", later)
+    other = write_records(tmp_path / "b" / "deep" / "m_shapes_cpu", some("dali")).parents[1]
     a, b = read_sides(str(tmp_path), f"{other}", select_a="native")
     assert [record.finished for record in a.records] == [later[0].finished] * 2
     assert any("a: 2 records are of runs that another group" in note for note in a.notes)
@@ -88,8 +81,8 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("x", "copy"):
-        fill(Path(name) / "m_shapes_cpu", [*some(), *some("kornia")])
-    fill(Path("y") / "m_shapes_cpu", some("dali"))
+        write_records(Path(name) / "m_shapes_cpu", [*some(), *some("kornia")])
+    write_records(Path("y") / "m_shapes_cpu", some("dali"))
     Path("empty").mkdir()
     with pytest.raises((UsageError, StoreError)) as error:
         read_sides(**asked)
@@ -98,8 +91,8 @@ def test_what_cannot_be_compared_is_refused(
 
 
 def test_an_unreadable_record_is_refused_with_its_name(tmp_path: Path) -> None:
-    a = fill(tmp_path / "a" / "m_shapes_cpu", some())
-    b = fill(tmp_path / "b" / "m_shapes_cpu", some("kornia"))
+    a = write_records(tmp_path / "a" / "m_shapes_cpu", some())
+    b = write_records(tmp_path / "b" / "m_shapes_cpu", some("kornia"))
     path = Store(a).record_path(some()[0].run_id)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UsageError, match=rf"{path.name}.*compare again to do without it"):
@@ -107,5 +100,5 @@ def test_an_unreadable_record_is_refused_with_its_name(tmp_path: Path) -> None:
     newer = replace(some()[1], schema_version=99)
     Store(a).record_path(newer.run_id).write_bytes(encode(replace(newer, schema_version=1)).replace(
         b'"schema_version":1', b'"schema_version":99'))  # fmt: skip
-    with pytest.raises(StoreError, match="upgrade it"):
+    with pytest.raises(StoreError, match="upgrade pipeline-bench"):
         read_sides(str(a), str(b))
