@@ -17,8 +17,8 @@ def doctor(
     debug: Debug = False,
 ) -> int:
     """Check what works on this machine, and how to fix what does not."""
-    from bench.machine.doctor import checks, render
+    from bench.machine.doctor import render, run_checks
 
-    found = checks(data_dir, out)
-    typer.echo(printable(render(found)), nl=False)
-    return 2 if any(check.status == "fail" for check in found) else 0
+    checks = run_checks(data_dir, out)
+    typer.echo(printable(render(checks)), nl=False)
+    return 2 if any(check.status == "fail" for check in checks) else 0

@@ -287,7 +287,7 @@ def warm_start(*, keep_worker: bool) -> WarmStart:
             early.probe = worker.receive(_read_probe, time.monotonic() + PROBE_TIMEOUT_S)
         except TimeoutError:
             early.close()
-            early.probe = environment.unanswered(PROBE_TIMEOUT_S)
+            early.probe = environment.timed_out(PROBE_TIMEOUT_S)
         except WorkerLost:
             early.close()
             return warm_start(keep_worker=False)  # whose answer says what is wrong

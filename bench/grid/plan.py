@@ -13,7 +13,7 @@ from bench.grid.options import RunOptions
 from bench.grid.overrides import apply as apply_overrides
 from bench.grid.overrides import parse as parse_overrides
 from bench.machine import environment
-from bench.machine.doctor import gpu_told
+from bench.machine.doctor import gpu_problems
 from bench.machine.environment import Probe
 from bench.record import RERUN, Record
 from bench.selection import parse_shard, select
@@ -85,7 +85,7 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
             "--no-compile."
         )
     cells = choose_cells(options, config)  # a typo is told before anything is fetched
-    notices += registry.broken_told()
+    notices += registry.broken_files()
     data_dir = options.data_dir or sources.default_data_dir()
     source, problem = sources.resolve(options.source, data_dir, report=report)
     if problem:
@@ -232,7 +232,7 @@ def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
     if asked == "cuda" and not probe.cuda:
         raise UsageError(
             f"--device cuda: no GPU can be used here: {probe.cuda_problem}. "
-            f"bench doctor says: {gpu_told(probe)}. Or leave --device out to use the CPU."
+            f"bench doctor says: {gpu_problems(probe)}. Or leave --device out to use the CPU."
         )
     if asked == "auto" and not probe.cuda:
         notices.append(
@@ -290,14 +290,14 @@ def choose_cells(options: RunOptions, config: GridConfig) -> list[Cell]:
             raise UsageError(f"--{axis} has no effect on the grid {options.grid}: leave it out")
     asked = _asked_fields(options)
     cells = grids.unique([replace(cell, **asked) for cell in cells])
-    return apply_overrides(select(cells, options.select, registry.elsewhere), values)
+    return apply_overrides(select(cells, options.select, registry.hint), values)
 
 
 def _asked_names(options: RunOptions) -> dict[str, str]:
     """Entries that options put into every cell, by axis."""
     names = {axis: getattr(options, axis) for axis in AXES if getattr(options, axis) is not None}
     for axis, name in names.items():
-        registry.FIND[axis](name)  # raises if there is no such entry, or it is unavailable
+        registry.find(axis, name)  # raises if there is no such entry, or it is unavailable
     try:
         return {k: canonical_name(v) if k == "pipeline" else v for k, v in names.items()}
     except ValueError as error:

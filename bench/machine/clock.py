@@ -1,4 +1,4 @@
-"""The training clock, and watches for what is compiled while it runs and before."""
+"""The training clock, and counters of what torch.compile builds."""
 
 import time
 from collections import Counter
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 import torch
 
-FOUND = ("hit", "miss")  # in the cache of compiled code
+CACHE_COUNTERS = ("hit", "miss")
 
 
 class TrainingClock:
     """Adds up spans of training, by wall clock and, on a GPU, by CUDA events.
 
-    Each span begins and ends with the device idle, so that no work leaks across its edges. Events
-    miss host time before the first launch; the wall clock does not. Both are kept.
+    Each span starts and ends with the device idle, so that no work leaks across its edges. Events
+    miss the host's time before the first launch, which the wall clock includes.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -24,7 +24,7 @@ class TrainingClock:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The span of the `with` block counts."""
+        """Counts the `with` block as a span."""
         synchronize(self._device)
         begin, end = self._event(), self._event()
         start = time.perf_counter()
@@ -47,7 +47,7 @@ class TrainingClock:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done all its work; returns at once on a CPU."""
+    """Waits until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -59,19 +59,19 @@ class CompileWatch:
         self._before = _graphs()
 
     def new_graphs(self) -> int:
-        """Graphs built since this watch was made or last asked."""
+        """Graphs built since the last call, or since this watch was created."""
         before, self._before = self._before, _graphs()
         return self._before - before
 
 
 class CacheWatch:
-    """Counts what torch.compile has taken from its cache on disk in this process, and what not."""
+    """Counts hits and misses of torch.compile's cache on disk in this process."""
 
     def __init__(self) -> None:
         self._before = _cached()
 
     def new(self) -> Counter[str]:
-        """ "hit" and "miss", since this watch was made or last asked."""
+        """Counts of "hit" and "miss" since the last call, or since this watch was created."""
         before, self._before = self._before, _cached()
         return self._before - before
 
@@ -79,7 +79,7 @@ class CacheWatch:
 def _cached() -> Counter[str]:
     from torch._dynamo.utils import counters
 
-    return Counter({name: counters["inductor"][f"fxgraph_cache_{name}"] for name in FOUND})
+    return Counter({name: counters["inductor"][f"fxgraph_cache_{name}"] for name in CACHE_COUNTERS})
 
 
 def _graphs() -> int:

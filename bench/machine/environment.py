@@ -1,7 +1,7 @@
-"""What machine and software a run had, and what this machine can do.
+"""Hardware and software of this machine, for records, and what its device can do.
 
-`describe` is called in the worker, which holds the device. `machine_name` and `probe` are for the
-parent: it never touches CUDA, and asks a short-lived process what that can do.
+`describe` is for the worker, which holds the device. `machine_name` and `probe` are for its parent,
+which never touches CUDA: a short-lived process tries the device.
 """
 
 import hashlib
@@ -17,6 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.process import import_in_background, run_briefly, usable_cores
 from bench.store.files import slug
 from bench.text import shell_command
@@ -31,7 +33,7 @@ PACKAGES = {
 }
 PROBE_TIMEOUT_S = 180.0
 MARK_LENGTH = 8
-LONGEST_FIELD = 100  # letters of what nvidia-smi calls a GPU or a driver
+MAX_NAME_LENGTH = 100  # of a GPU or a driver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +41,15 @@ class Probe:
     """What the device can do, found by trying.
 
     Args:
-        torch: Version; "" when it cannot be imported.
-        torch_cuda: CUDA version that torch was built for; "" for none.
-        cuda: Whether a kernel ran on the GPU.
-        cuda_problem: Why not, in one sentence.
-        gpu: Name of the GPU, also of one that cannot be used, if torch sees it.
-        capability: Its compute capability, "9.0".
-        built_for: Capabilities that torch has code for, "7.5 8.0 9.0"; "" if it runs.
-        memory_gib: Its memory.
-        bf16: Whether it multiplies bf16 itself.
-        compiler: Whether torch.compile finds a C++ compiler (and Triton, for a GPU).
-        compiler_problem: Why not, in one sentence.
+        torch: Version; "" if it can't be imported.
+        torch_cuda: CUDA version that torch was built for.
+        cuda: Whether a kernel ran on the GPU; `cuda_problem` says why not.
+        gpu: Name of the GPU, even if it can't be used.
+        capability: Compute capability, "9.0".
+        built_for: Capabilities that torch has code for, "7.5 8.0 9.0"; "" if a kernel ran.
+        bf16: Whether the GPU multiplies bf16 natively.
+        compiler: Whether torch.compile finds a C++ compiler (and Triton, for a GPU);
+            `compiler_problem` says why not.
     """
 
     torch: str = ""
@@ -66,16 +66,17 @@ class Probe:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Software and hardware of this process, for the record; it names no host, user or path.
+    """Software and hardware of this process, for the record, without names of host, user or path.
 
     Args:
         device: "cuda" or "cpu". On a CPU the GPU's fields are None.
     """
     import torch
 
-    found: dict[str, Any] = {"python": platform.python_version()}
-    found |= {name: package_version(package) for name, package in PACKAGES.items()}
-    found |= {
+    software = {name: package_version(package) for name, package in PACKAGES.items()}
+    plain: dict[str, Any] = {
+        "python": platform.python_version(),
+        **software,
         "dali": dali_version(),
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
@@ -87,7 +88,7 @@ def describe(device: str) -> dict[str, Any]:
         "os": operating_system(),
         "host": host_mark(),
     }
-    return found | _describe_gpu(device) | code_version()
+    return plain | _describe_gpu(device) | code_version()
 
 
 def _describe_gpu(device: str) -> dict[str, Any]:
@@ -110,64 +111,61 @@ def _describe_gpu(device: str) -> dict[str, Any]:
 
 @cache
 def _driver() -> str | None:
-    return nvidia_smi("driver_version")  # a process of its own, which takes some tenths of a second
+    return nvidia_smi("driver_version")
 
 
 def host_mark() -> str:
-    """Tells this host from others of its kind without naming it: "3f9c02ab".
+    """Distinguishes this host from others without naming it: "3f9c02ab".
 
-    Sources: machine-id(5) of systemd, which asks that the number itself be kept.
+    A hash, since machine-id(5) of systemd asks not to publish the number itself.
     """
     try:
         number = Path("/etc/machine-id").read_text()
     except OSError:
         number = ""
-    said = f"pipeline-bench {number.strip()} {platform.node()}"
-    return hashlib.sha256(said.encode()).hexdigest()[:MARK_LENGTH]
+    text = f"pipeline-bench {number.strip()} {platform.node()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:MARK_LENGTH]
 
 
 def machine_name(device: str) -> str:
-    """What results of this machine are filed under: "nvidia-h100-80gb-hbm3", "amd-epyc-2-cores".
-
-    Args:
-        device: "cuda" or "cpu".
-    """
+    """The machine's part of a group's name: "nvidia-h100-80gb-hbm3", "amd-epyc-2-cores"."""
     if device == "cuda":
         return slug(nvidia_smi("name") or probe().gpu or "unknown gpu")
     return slug(f"{_short(cpu_model())} {usable_cores()} cores")
 
 
 def this_machine() -> tuple[str, ...]:
-    """The names that results of this machine may be filed under, without starting torch."""
+    """Names of this machine with and without its GPU, found without torch."""
     gpu = nvidia_smi("name")
     return (*([slug(gpu)] if gpu else []), machine_name("cpu"))
 
 
 def nvidia_smi(field: str) -> str | None:
-    """One field of the first visible GPU, without touching CUDA; None without nvidia-smi.
+    """One field of the first visible GPU, without touching CUDA; None if it is unknown."""
+    text = run_command(nvidia_smi_command(field))
+    return text if text is not None and is_plain_line(text) else None
 
-    What is no single line of plain text is none of its answers.
-    """
-    said = run_command(nvidia_smi_command(field))
-    plain = said is not None and len(said) <= LONGEST_FIELD and said.isprintable()
-    return said if plain else None
+
+def is_plain_line(text: str) -> bool:
+    """Whether nvidia-smi printed what may be a name or a version, and no garbage."""
+    return len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
 def nvidia_smi_command(fields: str) -> list[str]:
-    """Asks nvidia-smi for fields of the first visible GPU."""
+    """The command that prints fields of the first visible GPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     visible = "0" if visible in ("", "-1") else visible
     return ["nvidia-smi", f"--id={visible}", f"--query-gpu={fields}", "--format=csv,noheader"]
 
 
 def run_command(command: list[str], timeout_s: float = 10.0) -> str | None:
-    """What a command prints; None when it is missing, fails or hangs."""
-    said = run_briefly(command, timeout_s=timeout_s)
-    return None if said.problem else said.text or None
+    """What a command prints; None if it is missing, fails or hangs."""
+    answer = run_briefly(command, timeout_s=timeout_s)
+    return None if answer.problem else answer.text or None
 
 
 def package_version(distribution: str) -> str | None:
-    """Installed version of a distribution; None when it is not installed."""
+    """Installed version of a distribution, or None."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -175,13 +173,13 @@ def package_version(distribution: str) -> str | None:
 
 
 def dali_version() -> str | None:
-    """Of whichever of its wheels is installed; they differ by the CUDA that they are for."""
+    """Version of the installed wheel; there is one for each major version of CUDA."""
     return next(filter(None, map(package_version, wheels())), None)
 
 
 @cache
 def cpu_model() -> str:
-    """The processor's own name: "AMD EPYC 7763 64-Core Processor"."""
+    """The processor's name: "AMD EPYC 7763 64-Core Processor"."""
     if sys.platform == "darwin":
         return run_command(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
     try:
@@ -197,16 +195,13 @@ def _short(model: str) -> str:
     return " ".join(re.sub(noise, " ", model, flags=re.IGNORECASE).split())
 
 
-def ram_gib() -> float | None:
+def ram_gib() -> float:
     """Physical memory."""
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 2)
-    except (ValueError, OSError):
-        return None
+    return float(round(psutil.virtual_memory().total / 2**30, 2))
 
 
 def operating_system() -> str:
-    """Distribution, and the kernel's first two numbers: "Debian GNU/Linux 12, Linux 6.1"."""
+    """Distribution and version of the kernel: "Debian GNU/Linux 12, Linux 6.1"."""
     kernel = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
     try:
         return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {kernel}"
@@ -235,25 +230,25 @@ def command_line(arguments: list[str] | None = None) -> str:
 
 
 def python_module(name: str) -> list[str]:
-    """The command that runs a module of this suite, whatever packages the present folder has."""
+    """The command that runs a module of this suite, whatever the current folder contains."""
     return [sys.executable, "-P", "-m", name]
 
 
 def python_environment() -> dict[str, str]:
-    """The environment in which `python_module` finds the suite that this process runs."""
+    """An environment in which `python_module` finds the same suite as this process."""
     home = str(Path(__file__).resolve().parents[2])
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def probe_while_importing(library: str) -> Probe:
-    """`probe`, while a thread of this process imports what takes as long."""
+    """`probe`, while a thread of this process imports a library."""
     with import_in_background(library):
         return probe()
 
 
-def unanswered(timeout_s: float) -> Probe:
-    """What is known of a device that somebody tried for so long."""
+def timed_out(timeout_s: float) -> Probe:
+    """The result of a probe that took too long."""
     return Probe(cuda_problem=f"torch did not answer within {timeout_s:.0f} s")
 
 
@@ -270,11 +265,11 @@ def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return unanswered(timeout_s)
+        return timed_out(timeout_s)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        return Probe(cuda_problem=f"torch could not be tried: {said[-1]}")
+        errors = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        return Probe(cuda_problem=f"torch could not be tried: {errors[-1]}")
     try:
         return Probe(**json.loads(lines[-1]))
     except (ValueError, TypeError):

@@ -1,7 +1,7 @@
 """What a GPU did while the clock ran: energy, clocks, heat, throttling, other processes.
 
-NVML tells (package nvidia-ml-py). It is asked between spans of the training clock, never in one;
-what has to be known of the time in between are counters.
+NVML (package nvidia-ml-py) is queried between spans of the training clock, never inside one; what
+happens inside is known from its counters.
 """
 
 import os
@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Self
 
-# The reasons for low clocks that no run asked for, and their words. A power cap is no fault of the
-# machine: it is how fast this card may go.
+# Reasons for low clocks that count as disturbances; a power cap is the card's own limit.
 SLOWED = {
     "nvmlClocksEventReasonHwSlowdown": "hardware slowdown",
     "nvmlClocksEventReasonSwThermalSlowdown": "heat",
@@ -20,20 +19,20 @@ SLOWED = {
 
 
 class GpuUnreadable(RuntimeError):
-    """NVML cannot be asked; the message says why."""
+    """NVML can't be queried; the message says why."""
 
 
 @dataclass(kw_only=True)
 class GpuState:
-    """What spans of the training clock added up to; None and empty for what NVML does not tell.
+    """Totals over the spans of the training clock; None and empty for what NVML doesn't report.
 
     Args:
-        energy_j: Used in the spans, by the whole device.
+        energy_j: Of the whole device.
         sm_mhz: Clock of the multiprocessors at the end of each span.
-        temperature_c: The highest at the end of a span.
-        hot_s: Time in the spans at a lower clock because of heat.
-        slowed: Reasons for low clocks seen at the end of a span.
-        others: The most other processes that held the device at once.
+        temperature_c: Highest at the end of a span.
+        hot_s: Time at a lower clock because of heat.
+        slowed: Reasons for low clocks at the end of a span.
+        others: Most other processes that used the device at once.
     """
 
     energy_j: float | None = None
@@ -45,12 +44,7 @@ class GpuState:
 
 
 class GpuWatch:
-    """Asks NVML about one device.
-
-    Args:
-        nvml: The module `pynvml`, already initialised.
-        handle: The device.
-    """
+    """Observes one device by the initialised module `pynvml`."""
 
     def __init__(self, nvml: ModuleType, handle: Any) -> None:
         self._nvml = nvml
@@ -61,10 +55,10 @@ class GpuWatch:
 
     @classmethod
     def find(cls, uuid: str) -> Self:
-        """The watch of a device by its UUID, as torch's device properties give it.
+        """The watch of a device, by the UUID in torch's device properties.
 
         Raises:
-            GpuUnreadable: The package or the driver's library is missing or refuses.
+            GpuUnreadable: The package or the driver's library is missing or fails.
         """
         try:
             import pynvml
@@ -78,21 +72,21 @@ class GpuWatch:
         return cls(pynvml, handle)
 
     def begin(self) -> None:
-        """Just before a span."""
+        """Call just before a span."""
         self._energy_mj, self._hot_ns = self._energy(), self._heat()
 
     def end(self) -> None:
-        """Just after it, the device still warm."""
+        """Call just after a span."""
         energy_mj, hot_ns = self._energy(), self._heat()
         state = self.state
         if energy_mj is not None and self._energy_mj is not None:
             state.energy_j = (state.energy_j or 0.0) + (energy_mj - self._energy_mj) / 1000.0
         if hot_ns is not None and self._hot_ns is not None:
             state.hot_s = (state.hot_s or 0.0) + (hot_ns - self._hot_ns) / 1e9
-        clock = self._ask("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM)
+        clock = self._query("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM)
         if clock is not None:
             state.sm_mhz.append(int(clock))
-        heat = self._ask("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
+        heat = self._query("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
         if heat is not None:
             state.temperature_c = max(int(heat), state.temperature_c or 0)
         for reason in self._reasons():
@@ -101,28 +95,28 @@ class GpuWatch:
         state.others = max(state.others, self._others())
 
     def _energy(self) -> int | None:
-        found = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        found = self._query("nvmlDeviceGetTotalEnergyConsumption")
         return None if found is None else int(found)
 
     def _heat(self) -> int | None:
-        found = self._ask("nvmlDeviceGetViolationStatus", self._nvml.NVML_PERF_POLICY_THERMAL)
+        found = self._query("nvmlDeviceGetViolationStatus", self._nvml.NVML_PERF_POLICY_THERMAL)
         return None if found is None else int(found.violationTime)
 
     def _reasons(self) -> list[str]:
-        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons")
+        bits = self._query("nvmlDeviceGetCurrentClocksEventReasons")
         if bits is None:
             return []
         return [word for name, word in SLOWED.items() if bits & getattr(self._nvml, name)]
 
     def _others(self) -> int:
-        """In a container the numbers of processes are the host's: one of them is then this one."""
-        found = self._ask("nvmlDeviceGetComputeRunningProcesses") or []
+        """In a container pids are the host's, so that this process isn't found among them."""
+        found = self._query("nvmlDeviceGetComputeRunningProcesses") or []
         pids = {process.pid for process in found}
         return len(pids - {os.getpid()}) if os.getpid() in pids else max(0, len(pids) - 1)
 
-    def _ask(self, question: str, *arguments: Any) -> Any:
-        """An answer, or None where this device or driver has none."""
+    def _query(self, function: str, *arguments: Any) -> Any:
+        """The answer, or None where this device or driver has none."""
         try:
-            return getattr(self._nvml, question)(self._handle, *arguments)
+            return getattr(self._nvml, function)(self._handle, *arguments)
         except self._nvml.NVMLError:
             return None

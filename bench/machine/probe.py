@@ -1,4 +1,4 @@
-"""The short-lived process that touches CUDA, so that its parent need not."""
+"""The short-lived process that tries the device, so that its parent never touches CUDA."""
 
 import json
 import re
@@ -21,9 +21,9 @@ def probe_here() -> Probe:
         torch.ones(8, device="cuda").sum().item()
     except (RuntimeError, AssertionError) as error:
         problem = " ".join(str(error).split()).split(". ")[0]
-        return _with_compiler(_seen(replace(software, cuda_problem=problem)))
+        return _with_compiler(_with_gpu(replace(software, cuda_problem=problem)))
     properties = torch.cuda.get_device_properties(0)
-    found = replace(
+    usable = replace(
         software,
         cuda=True,
         gpu=properties.name,
@@ -31,11 +31,11 @@ def probe_here() -> Probe:
         memory_gib=round(properties.total_memory / 2**30, 2),
         bf16=torch.cuda.is_bf16_supported(including_emulation=False),
     )
-    return _with_compiler(found)
+    return _with_compiler(usable)
 
 
-def _seen(probe: Probe) -> Probe:
-    """With what torch knows of a GPU that it cannot use."""
+def _with_gpu(probe: Probe) -> Probe:
+    """Adds what torch knows of a GPU that it can't use."""
     import torch
 
     with suppress(RuntimeError, AssertionError):

@@ -1,8 +1,8 @@
 """Roofline: each net's speed against what the device can do at most.
 
-The compute floor is the arithmetic of training one image at the speed of a large matrix product;
-the memory floor is the traffic of its layers' outputs at the speed of a large copy. The nets' speeds
-come from a group's records; the device's peaks are measured now.
+The compute floor is the arithmetic of training one image, at the speed of a large matrix product.
+The memory floor is the traffic of its layers' outputs, at the speed of a large copy. The nets'
+speeds come from a group's records; the device's peaks are measured now.
 """
 
 import json

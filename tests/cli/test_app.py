@@ -243,7 +243,7 @@ def test_the_doctor_ends_with_2_when_something_fails(
     from bench.machine import doctor
 
     check = doctor.Check(name="gpu", status=status, message="looked at")  # type: ignore[arg-type]
-    monkeypatch.setattr(doctor, "checks", lambda data_dir, out: [check])
+    monkeypatch.setattr(doctor, "run_checks", lambda data_dir, out: [check])
     done = bench("doctor")
     assert done.exit_code == code
     assert "looked at" in done.stdout

@@ -14,7 +14,6 @@ from bench.cli import app
 from bench.grid import plan as planning
 from bench.grid.options import RunOptions
 from bench.machine import doctor
-from bench.machine import doctor as doctor_libraries
 from bench.machine.environment import Probe
 from pipelines import compiling
 from tests.faults.machines import GPU, pretend
@@ -78,7 +77,7 @@ def test_what_torch_compile_lacks_is_told_with_its_line(
     if fault is no_headers and shutil.which("g++") is None:
         pytest.skip("no g++ here")
     fault(tmp_path, monkeypatch)
-    check = doctor.compiler(Probe(compiler_problem=compiling.compiler_problem(gpu=False)))
+    check = doctor.check_compiler(Probe(compiler_problem=compiling.compiler_problem(gpu=False)))
     assert check.status == "warn"
     assert message in check.message
     assert check.advice.startswith(advice)
@@ -93,7 +92,7 @@ def test_the_reason_that_torch_gives_is_shown_and_not_its_last_hint() -> None:
         "Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace\n"
     )
     done = SimpleNamespace(returncode=1, stderr=stderr, stdout="")
-    said = doctor_libraries.last_words(done)  # type: ignore[arg-type]
+    said = doctor.error_line(done)  # type: ignore[arg-type]
     assert said.endswith("No working C++ compiler found")
 
 
@@ -125,7 +124,7 @@ def test_no_space_for_results_or_data_is_told(
 ) -> None:
     """Faults 16 and 18: how much there is, how much it takes, and what to do."""
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**28))
-    disk, data = doctor.disk(tmp_path), doctor.data(tmp_path / "data")
+    disk, data = doctor.check_disk(tmp_path), doctor.check_data(tmp_path / "data")
     assert (disk.status, data.status) == ("warn", "warn")
     assert "0.2 GiB are free" in disk.message
     assert "0.2 GiB are free; it takes 0.6 GiB" in data.message
@@ -140,11 +139,11 @@ def test_a_temporary_folder_that_is_missing_is_told(
     missing = tmp_path / "missing"
     monkeypatch.setenv("TMPDIR", str(missing))
     monkeypatch.setattr(doctor.tempfile, "tempdir", None)
-    check = doctor.temporary()
+    check = doctor.check_temp()
     assert check.status == "warn"
     assert f"TMPDIR={missing} cannot be written" in check.message
     assert check.advice.startswith(f"mkdir -p {missing}")
     monkeypatch.setattr(doctor.tempfile, "tempdir", None)
     monkeypatch.setattr(doctor.tempfile, "_candidate_tempdir_list", lambda: [str(missing)])
     monkeypatch.chdir(tmp_path)
-    assert doctor.temporary().status == "fail"
+    assert doctor.check_temp().status == "fail"

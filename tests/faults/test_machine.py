@@ -18,8 +18,6 @@ from typer.testing import CliRunner
 from bench import process
 from bench.cli import app
 from bench.machine import doctor, environment
-from bench.machine import doctor as doctor_gpu
-from bench.machine import doctor as doctor_libraries
 from bench.machine.doctor import Smi
 from bench.machine.environment import Probe
 from tests.checkout import ROOT
@@ -44,7 +42,7 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(doctor_gpu, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(doctor, "SMI_TIMEOUT_S", 0.5)
 
     def put(script: str) -> None:
         path = folder / "nvidia-smi"
@@ -91,7 +89,7 @@ def test_without_a_gpu_cuda_is_refused_with_what_the_doctor_says(
     done = CliRunner().invoke(app.app, [verb, "--device", "cuda", "--source", "shapes"])
     assert done.exit_code == 2, done.output
     (line,) = done.stderr.splitlines()
-    assert "580.95.05 serves CUDA up to 12.4, torch was built for 13.0 -> update the driver" in line
+    assert "580.95.05 supports CUDA up to 12.4, torch needs 13.0 -> update the driver" in line
     assert "pip install --force-reinstall torch torchvision --index-url" in line
     assert not Path("results").exists()
 
@@ -131,8 +129,8 @@ def test_nvidia_smi_that_says_nothing_of_use_is_told_and_mended(
     script, message, advice = SAID[case]
     smi(script)
     start = time.monotonic()
-    found = doctor.look()
-    check = doctor.gpu(NO_GPU, found)
+    found = doctor.query_smi()
+    check = doctor.check_gpu(NO_GPU, found)
     assert time.monotonic() - start < GIVE_UP_S
     assert check.status == "fail"
     assert message in check.message
@@ -143,7 +141,7 @@ def test_nvidia_smi_that_says_nothing_of_use_is_told_and_mended(
 def test_a_driver_without_a_gpu_is_no_failure(smi: Callable[[str], None]) -> None:
     """Fault 22: runs use the CPU; a container is told how it gets the GPU."""
     smi("echo 'No devices were found'; exit 6")
-    check = doctor.gpu(NO_GPU, doctor.look())
+    check = doctor.check_gpu(NO_GPU, doctor.query_smi())
     assert check.status == "warn"
     assert "docker run --gpus all" in check.advice
 
@@ -170,13 +168,13 @@ def test_a_driver_newer_than_torch_works_and_an_older_one_is_told(
 ) -> None:
     """Faults 22 and 23: nothing is refused for being new."""
     smi(SMI.replace("13.0", able).replace("580.95.05", f"{able}.99"))
-    found = doctor.look()
+    found = doctor.query_smi()
     assert (found.driver, found.cuda) == (f"{able}.99", able)
-    check = doctor.driver(GPU, found)
+    check = doctor.check_driver(GPU, found)
     assert check is not None
     assert check.status == status
     if status == "fail":
-        assert "update the driver, or take a torch for CUDA 12: pip install" in check.advice
+        assert "update the driver, or install torch for CUDA 12: pip install" in check.advice
 
 
 HIDE = """
@@ -203,7 +201,7 @@ def test_dali_that_is_absent_costs_nothing_without_a_gpu_and_has_its_line_with_o
 ) -> None:
     """Fault 22: its cells are skipped, which the doctor says."""
     with hidden(tmp_path / "hide", monkeypatch, "nvidia.dali"):
-        without = doctor_libraries.dali(NO_GPU, Smi(missing=True))
+        without = doctor.check_dali(NO_GPU, Smi(missing=True))
     assert without.status == "ok"
     assert "its cells are skipped: dali is not installed" in without.message
 
@@ -219,7 +217,7 @@ def test_dali_that_is_absent_costs_nothing_without_a_gpu_and_has_its_line_with_o
         ("", "", "pip install nvidia-dali-cuda130"),
         ("nvidia-dali-cuda110", "14.2",
          "pip uninstall --yes nvidia-dali-cuda110 && pip install nvidia-dali-cuda130"),
-        ("", "11.8", "no DALI is made for CUDA 11.8: update the driver"),
+        ("", "11.8", "there is no DALI for CUDA 11.8: update the driver"),
     ],
 )  # fmt: skip
 def test_dali_for_another_cuda_gets_the_line_that_brings_the_right_one(
@@ -228,8 +226,8 @@ def test_dali_for_another_cuda_gets_the_line_that_brings_the_right_one(
     """Fault 22: the wheel follows the driver's CUDA."""
     said = f"it fails when it is first used (CUDA driver version is insufficient)\n{wheels}\n"
     done = SimpleNamespace(returncode=0, stdout=said, stderr="")
-    monkeypatch.setattr(doctor_libraries, "try_python", lambda code: done)
-    check = doctor_libraries.dali(GPU, Smi(gpu="NVIDIA H100", driver="1", cuda=cuda))
+    monkeypatch.setattr(doctor, "try_python", lambda code: done)
+    check = doctor.check_dali(GPU, Smi(gpu="NVIDIA H100", driver="1", cuda=cuda))
     assert check.status == "warn"
     assert "CUDA driver version is insufficient" in check.message
     assert check.advice == advice
@@ -249,5 +247,5 @@ def test_torch_that_is_missing_is_one_sentence_and_the_doctor_still_works(
     (line,) = done.stderr.splitlines()
     assert "No module named 'torch'" in line
     assert "bench doctor" in line
-    check = doctor.torch(probe)
+    check = doctor.check_torch(probe)
     assert (check.status, "pip install 'torch>=2.11'" in check.advice) == ("fail", True)

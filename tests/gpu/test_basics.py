@@ -10,7 +10,7 @@ from bench.executors.worker import is_out_of_memory
 from bench.job import Job, RecordBuilder
 from bench.machine import environment
 from bench.machine.clock import CompileWatch, TrainingClock
-from bench.machine.doctor import gpu, look
+from bench.machine.doctor import check_gpu, query_smi
 from bench.machine.gpu import GpuWatch
 from bench.machine.monitor import MachineMonitor, peaks, reset_peaks
 from bench.machine.roofline import DATA_SHEETS, measure_peaks
@@ -37,7 +37,7 @@ def test_the_device_can_be_used_and_described() -> None:
     if DEVICE == "cuda":
         assert probe.cuda
         assert probe.gpu == found["gpu"] == torch.cuda.get_device_name()
-        assert gpu(probe, look()).status == "ok"
+        assert check_gpu(probe, query_smi()).status == "ok"
         assert environment.machine_name("cuda") != environment.machine_name("cpu")
 
 

@@ -1,4 +1,4 @@
-"""The doctor: each problem is told apart and comes with the line that mends it."""
+"""The doctor: each problem is identified and comes with the command that fixes it."""
 
 import os
 import subprocess
@@ -9,9 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench.machine import doctor, environment
-from bench.machine import doctor as doctor_gpu
-from bench.machine import doctor as doctor_libraries
-from bench.machine.doctor import Check, Smi, checks, render
+from bench.machine.doctor import Check, Smi, render, run_checks
 from bench.machine.environment import Probe
 from bench.process import Answer
 from pipelines import sources
@@ -35,18 +33,20 @@ MISSING = Smi(problem="nvidia-smi is not installed", missing=True)
 
 def python_says(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str = "") -> None:
     done = SimpleNamespace(returncode=code, stderr=stderr, stdout="")
-    monkeypatch.setattr(doctor_libraries, "try_python", lambda code: done)
+    monkeypatch.setattr(doctor, "try_python", lambda code: done)
 
 
 def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "look", lambda: SMI)
-    monkeypatch.setattr(doctor_gpu, "run_briefly", lambda command, timeout_s: Answer())
+    monkeypatch.setattr(doctor, "query_smi", lambda: SMI)
+    monkeypatch.setattr(doctor, "run_briefly", lambda command, timeout_s: Answer())
     python_says(monkeypatch, 0)
     monkeypatch.setattr(environment, "probe", lambda: GOOD)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(doctor, "data", lambda _: Check(name="data", status="ok", message="there"))
-    found = checks(None, tmp_path / "results")
+    monkeypatch.setattr(
+        doctor, "check_data", lambda _: Check(name="data", status="ok", message="there")
+    )
+    found = run_checks(None, tmp_path / "results")
     assert {check.status for check in found} == {"ok"}
     names = [check.name for check in found]
     for name in ("python", "torch", "gpu", "driver", "kornia", "dali", "compile", "data", "disk",
@@ -58,14 +58,14 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_nothing_works_and_every_problem_has_its_advice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(doctor, "look", lambda: MISSING)
+    monkeypatch.setattr(doctor, "query_smi", lambda: MISSING)
     python_says(monkeypatch, 1, "Traceback\nModuleNotFoundError: No module named 'x'")
     broken = Probe(cuda_problem="torch cannot be imported: no torch", compiler_problem="no g++")
     monkeypatch.setattr(environment, "probe", lambda: broken)
     monkeypatch.setattr(sources, "is_cached", lambda *_: False, raising=False)
     file = tmp_path / "file"
     file.touch()
-    found = {check.name: check for check in checks(tmp_path, file)}
+    found = {check.name: check for check in run_checks(tmp_path, file)}
     for name in ("torch", "kornia", "timm", "results"):
         assert found[name].status == "fail"
     assert "No module named" in found["kornia"].message
@@ -85,7 +85,7 @@ def test_nothing_works_and_every_problem_has_its_advice(
 )
 def test_only_a_driver_of_an_older_major_is_too_old(built: str, able: str, status: str) -> None:
     found = Smi(gpu="NVIDIA H100", driver="550.54", cuda=able)
-    check = doctor.driver(Probe(torch="2.14", torch_cuda=built), found)
+    check = doctor.check_driver(Probe(torch="2.14", torch_cuda=built), found)
     assert check is not None
     assert check.status == status
     if status == "fail":
@@ -129,28 +129,28 @@ def test_a_gpu_that_cannot_be_used_fails_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, probe: Probe, visible: str, advice: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    check = doctor.gpu(probe, Smi(gpu="NVIDIA H100", driver="550.54", cuda="12.4"))
+    check = doctor.check_gpu(probe, Smi(gpu="NVIDIA H100", driver="550.54", cuda="12.4"))
     assert check.status == "fail"
     assert probe.cuda_problem in check.message
     assert advice in check.advice
 
 
 def test_no_gpu_is_no_failure() -> None:
-    assert doctor.gpu(NO_GPU, MISSING).status == "warn"
-    assert doctor.driver(NO_GPU, MISSING) is None
-    assert doctor.neighbours(NO_GPU, MISSING) is None
+    assert doctor.check_gpu(NO_GPU, MISSING).status == "warn"
+    assert doctor.check_driver(NO_GPU, MISSING) is None
+    assert doctor.check_gpu_use(NO_GPU, MISSING) is None
 
 
 def test_a_torch_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor.torch(Probe(torch="2.10.0+cpu")).status == "fail"
-    assert doctor.torch(Probe(torch="2.11.0")).status == "ok"
-    assert doctor.torch(Probe(torch="3.0")).status == "ok"
+    assert doctor.check_torch(Probe(torch="2.10.0+cpu")).status == "fail"
+    assert doctor.check_torch(Probe(torch="2.11.0")).status == "ok"
+    assert doctor.check_torch(Probe(torch="3.0")).status == "ok"
 
 
 def test_neighbours_on_the_gpu_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     apps = Answer(text="4711, python, 5000 MiB")
-    monkeypatch.setattr(doctor_gpu, "run_briefly", lambda command, timeout_s: apps)
-    check = doctor.neighbours(GOOD, SMI)
+    monkeypatch.setattr(doctor, "run_briefly", lambda command, timeout_s: apps)
+    check = doctor.check_gpu_use(GOOD, SMI)
     assert check is not None
     assert check.status == "warn"
     assert "4711" in check.message
@@ -158,26 +158,26 @@ def test_neighbours_on_the_gpu_are_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_library_that_breaks_is_told_from_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     python_says(monkeypatch, -11)
-    assert "exit status -11" in doctor.library("kornia").message
+    assert "exit status -11" in doctor.check_library("kornia").message
 
     def hang(code: str) -> None:
         raise subprocess.TimeoutExpired("python", 300)
 
-    monkeypatch.setattr(doctor_libraries, "try_python", hang)
-    assert "takes more than" in doctor.library("kornia").message
-    assert "takes more than" in doctor.compiler(GOOD).message
-    assert "takes more than" in doctor.dali(GOOD, SMI).message
+    monkeypatch.setattr(doctor, "try_python", hang)
+    assert "takes more than" in doctor.check_library("kornia").message
+    assert "takes more than" in doctor.check_compiler(GOOD).message
+    assert "takes more than" in doctor.check_dali(GOOD, SMI).message
 
 
 def test_a_real_library_is_really_imported() -> None:
-    assert doctor.library("torchvision").status == "ok"
+    assert doctor.check_library("torchvision").status == "ok"
 
 
 def test_a_compiler_that_fails_gives_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
     python_says(monkeypatch, 1, "...\nInductorError: g++: command not found")
-    check = doctor.compiler(GOOD)
+    check = doctor.check_compiler(GOOD)
     assert (check.status, "g++: command not found" in check.message) == ("warn", True)
-    lacking = doctor.compiler(Probe(compiler_problem="no C++ compiler found"))
+    lacking = doctor.check_compiler(Probe(compiler_problem="no C++ compiler found"))
     assert "no C++ compiler found" in lacking.message
 
 
@@ -186,7 +186,7 @@ def test_missing_images_are_told_with_the_way_to_get_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cached: bool, status: str
 ) -> None:
     monkeypatch.setattr(sources, "is_cached", lambda *_: cached, raising=False)
-    check = doctor.data(tmp_path)
+    check = doctor.check_data(tmp_path)
     assert check.status == status
     assert str(tmp_path) in check.message
     assert ("bench data cifar10" in check.advice) is not cached
@@ -195,7 +195,7 @@ def test_missing_images_are_told_with_the_way_to_get_them(
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = SimpleNamespace(free=2**29)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
-    check = doctor.disk(tmp_path / "not" / "there")
+    check = doctor.check_disk(tmp_path / "not" / "there")
     assert (check.status, "0.5 GiB" in check.message) == ("warn", True)
 
 
@@ -203,11 +203,11 @@ def test_few_threads_and_a_busy_machine_are_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(doctor, "usable_cores", lambda: 8)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert doctor.threads().advice == "unset OMP_NUM_THREADS"
+    assert doctor.check_cpu().advice == "unset OMP_NUM_THREADS"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert doctor.threads().status == "ok"
+    assert doctor.check_cpu().status == "ok"
     monkeypatch.setattr(os, "getloadavg", lambda: (12.0, 0.5, 0.5))
-    assert "load of 12.0" in doctor.threads().message
+    assert "load of 12.0" in doctor.check_cpu().message
 
 
 def test_the_text_has_a_line_for_each_check_and_its_advice() -> None:
