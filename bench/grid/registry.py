@@ -1,6 +1,6 @@
-"""All entries in one place: what there is, what cannot be used here and why, and their versions."""
+"""The entries of all catalogs: what there is, what is unavailable here and why, and versions."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,6 @@ CATALOGS: Mapping[str, Catalog[Any]] = {
 }
 
 
-# By axis of a cell: a name to its entry.
-FIND: Mapping[str, Callable[[str], Any]] = {
-    "architecture": architectures.get,
-    "optimizer": optimizers.catalog.get,
-    "augmentation": augmentations.catalog.get,
-    "pipeline": lambda spelling: building.catalog.get(spelling.partition("[")[0]),
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Listing:
     """One line of `bench list`. `problem` is set when the entry cannot be used here."""
@@ -40,7 +31,7 @@ class Listing:
 
 
 def listing(kind: str) -> list[Listing]:
-    """Every entry of a kind, the usable first, then the files that cannot be imported."""
+    """Every entry of a kind, then the files that cannot be imported."""
     catalog = CATALOGS[kind]
     usable = [
         Listing(kind=kind, name=name, why=entry.why, default=getattr(entry, "default", False))
@@ -53,35 +44,47 @@ def listing(kind: str) -> list[Listing]:
     return usable + broken
 
 
-def broken_told() -> list[str]:
-    """A sentence for each kind that a grid took all entries of, where some could not be had."""
-    told = []
-    for kind, catalog in CATALOGS.items():
-        broken = catalog.broken if catalog.looked_through else {}
-        if broken:
-            reasons = "; ".join(f"{file}.py ({reason})" for file, reason in broken.items())
-            told.append(
-                f"The grid lacks the {kind} of files that cannot be used: {reasons}. "
-                "Mend them, or take them away."
-            )
-    return told
-
-
 def defaults(kind: str) -> list[str]:
     """Names of the entries that the default grid uses."""
     return [entry.name for entry in listing(kind) if entry.default]
 
 
-def elsewhere(word: str) -> str:
-    """How to train what exists and the chosen grid lacks; "" for a word that is no entry's name."""
-    for axis, catalog in zip(AXES, CATALOGS.values(), strict=True):
-        if word in catalog.entries:
+def broken_files() -> list[str]:
+    """A sentence for each kind that a grid took all entries of, if files of it are broken."""
+    sentences = []
+    for kind, catalog in CATALOGS.items():
+        broken = catalog.broken if catalog.looked_through else {}
+        if broken:
+            reasons = "; ".join(f"{file}.py ({reason})" for file, reason in broken.items())
+            sentences.append(
+                f"The grid lacks the {kind} of files that cannot be used: {reasons}. "
+                "Fix or remove them."
+            )
+    return sentences
+
+
+def hint(word: str) -> str:
+    """How to train an entry that the chosen grid lacks; "" for a word that is no entry's name."""
+    for axis in AXES:
+        if word in CATALOGS[f"{axis}s"].entries:
             return f"the grid lacks it, --{axis} {word} puts it in all cells"
     return ""
 
 
+def find(axis: str, name: str) -> Any:
+    """The entry called `name` of an axis of a cell.
+
+    Raises:
+        UnknownName: There is no such entry.
+        Unavailable: It cannot be used here.
+    """
+    if axis == "architecture":
+        return architectures.get(name)  # also those of timm and torchvision
+    return CATALOGS[f"{axis}s"].get(_without_mode(name))
+
+
 def versions(cell: Cell) -> dict[str, Version]:
-    """The versions of the entries that a cell is made of.
+    """The versions of a cell's entries, by axis; 0 for one that is unavailable here.
 
     Raises:
         UnknownName: The cell names something that does not exist.
@@ -91,7 +94,7 @@ def versions(cell: Cell) -> dict[str, Version]:
 
 def _version(axis: str, name: str) -> Version:
     try:
-        number = int(FIND[axis](name).version)
+        number = int(find(axis, name).version)
     except Unavailable:
         return 0
     origin = _origin(axis, name)
@@ -99,11 +102,15 @@ def _version(axis: str, name: str) -> Version:
 
 
 def _origin(axis: str, name: str) -> Origin | None:
-    return CATALOGS[f"{axis}s"].origin(name.partition("[")[0])
+    return CATALOGS[f"{axis}s"].origin(_without_mode(name))
+
+
+def _without_mode(name: str) -> str:
+    return name.partition("[")[0]  # "kornia[compiled]"
 
 
 def places(**names: Iterable[str]) -> dict[str, str]:
-    """By what the plugins are loaded that entries come from, by origin as text.
+    """What the plugins of entries are loaded by, by origin as text.
 
     Args:
         names: Of the entries, by axis.
@@ -119,11 +126,10 @@ def problem(cell: Cell) -> str | None:
         UnknownName: The cell names something that does not exist.
     """
     try:
-        architectures.get(cell.architecture)
-        optimizers.catalog.get(cell.optimizer)
-        policy = augmentations.catalog.get(cell.augmentation)
+        for axis in AXES:
+            find(axis, getattr(cell, axis))
         variant = building.parse(cell.pipeline)
-        variant.library.semantics(policy)
+        variant.library.semantics(augmentations.catalog.get(cell.augmentation))
     except (Unavailable, Unsupported) as error:
         return str(error)
     return variant.library.problem(variant.mode, cell.device) or None
