@@ -89,8 +89,9 @@ def _search(
         try:
             found = tuning.tune(
                 plan,
-                tuning.Search(trials=trials, seeds=seeds),
                 console,
+                trials=trials,
+                seeds=seeds,
                 command=command_line(),
                 timeout_s=timeout_s,
                 early=early,

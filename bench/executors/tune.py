@@ -1,11 +1,9 @@
-"""`bench tune`: finds recipes by successive halving over seeds, on the validation set.
+"""`bench tune`: searches recipes by successive halving over seeds, on the validation set.
 
-Every contender trains with one seed; the better half trains with twice the seeds, and so on. The
-winner and the optimizer's defaults then train with seeds that the search has not seen: a winner is
-picked partly for its luck, and only new seeds tell. Each training is an ordinary run in a store of
-its own, so a search that was cut off goes on where it was.
-
-What `bench tune` found, as a table and as recipes.
+Every candidate trains with one seed, the better half with twice the seeds, and so on. The winner
+and the optimizer's defaults then train with fresh seeds: a winner is picked partly for its luck, and
+only seeds that the search has not used can tell. Each training is an ordinary run in a store of its
+own, so an interrupted search continues where it was.
 """
 
 import math
@@ -30,15 +28,15 @@ from bench.record import Record
 from bench.store.files import StoreError
 from bench.store.store import Store
 
-RATES = (-3.0, 3.0)  # powers of two on the default rate
-DECAYS = (-1.0, 1.0)  # powers of ten on the default decay
-BATCHES = (0.5, 1.0, 2.0)  # on the budget's batch size
+LR_RANGE = (-3.0, 3.0)  # powers of two times the default
+WEIGHT_DECAY_RANGE = (-1.0, 1.0)  # powers of ten times the default
+BATCH_SIZE_FACTORS = (0.5, 1.0, 2.0)
 WARMUPS = (0.05, 0.1, 0.2, 0.3)
-SMOOTHINGS = (0.0, 0.1)
-MOST_SEEDS = 4  # of one contender in the search
-FRESH = 1000  # the first seed of the confirmation
-TEST_IMAGES = 250  # the search looks at validation only; a run cannot do without a test set
-LEAST = 3  # contenders that are not halved any more
+LABEL_SMOOTHINGS = (0.0, 0.1)
+MAX_SEARCH_SEEDS = 4
+FIRST_FRESH_SEED = 1000
+TEST_IMAGES = 250  # the search uses validation only, but a run must have a test set
+MIN_CANDIDATES = 3  # fewer are not halved
 
 
 class Interrupted(Exception):
@@ -46,30 +44,17 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
-    """How thorough a search is.
+class TuningResult:
+    """The result for one net and optimizer.
 
     Args:
-        trials: Contenders of each net and optimizer, the default among them.
-        seeds: Of the confirmation.
-    """
-
-    trials: int = 12
-    seeds: int = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What the search found for one net and optimizer.
-
-    Args:
-        cell: The winner.
+        winner: The best candidate of the search.
         default: The cell with the optimizer's defaults.
-        scores: Validation accuracies of the winner, by fresh seed.
-        default_scores: Likewise of the default.
+        scores: Validation accuracy of the winner for each fresh seed.
+        default_scores: The same of the default.
     """
 
-    cell: Cell
+    winner: Cell
     default: Cell
     scores: Sequence[float]
     default_scores: Sequence[float]
@@ -89,8 +74,8 @@ class Found:
 
     @property
     def verdict(self) -> str:
-        """What may be said of the margin."""
-        if self.cell == self.default:
+        """What the margin means."""
+        if self.winner == self.default:
             return "the default won"
         if abs(self.margin) <= self.noise or not math.isfinite(self.noise):
             return "cannot tell"
@@ -99,11 +84,11 @@ class Found:
     @property
     def chosen(self) -> Cell:
         """The winner, unless the defaults did as well on fresh seeds."""
-        return self.cell if self.margin > 0 else self.default
+        return self.winner if self.margin > 0 else self.default
 
 
-def base_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell for each net and optimizer, with the optimizer's defaults."""
+def default_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """One cell per net and optimizer, with the optimizer's defaults."""
     first: dict[tuple[str, str], Cell] = {}
     for cell in cells:
         first.setdefault((cell.architecture, cell.optimizer), cell)
@@ -115,92 +100,94 @@ def with_default(cell: Cell) -> Cell:
     return replace(cell, recipe=untuned(cell.optimizer, cell.batch_size))
 
 
-def contenders(base: Cell, trials: int) -> list[Cell]:
-    """The default and `trials` - 1 others around it, the same for the same names.
+def candidates(default: Cell, trials: int) -> list[Cell]:
+    """The default and `trials` - 1 variations of it, always the same for a net and optimizer.
 
-    Rates are spread evenly on a logarithmic scale, one in each of as many steps; all else is drawn.
+    The logarithmic range of learning rates is cut into as many steps, with one rate drawn in each;
+    all else is drawn freely.
     """
-    draw = random.Random(f"{base.architecture}/{base.optimizer}")
+    draw = random.Random(f"{default.architecture}/{default.optimizer}")
     others = trials - 1
-    return [base, *(_contender(base, draw, index, others) for index in range(others))]
+    return [default, *(_variation(default, draw, step, others) for step in range(others))]
 
 
-def _contender(base: Cell, draw: random.Random, index: int, count: int) -> Cell:
-    batch_size = max(1, round(base.batch_size * draw.choice(BATCHES)))
-    default = with_default(replace(base, batch_size=batch_size))
+def _variation(cell: Cell, draw: random.Random, step: int, steps: int) -> Cell:
+    batch_size = max(1, round(cell.batch_size * draw.choice(BATCH_SIZE_FACTORS)))
+    default = with_default(replace(cell, batch_size=batch_size))
     assert default.recipe is not None
-    low, high = RATES
-    rate = default.recipe.lr * 2 ** (low + (high - low) * (index + draw.random()) / count)
-    decay = default.recipe.weight_decay * 10 ** draw.uniform(*DECAYS)
-    settles = optimizers.catalog.get(base.optimizer).settles
+    low, high = LR_RANGE
+    lr = default.recipe.lr * 2 ** (low + (high - low) * (step + draw.random()) / steps)
+    weight_decay = default.recipe.weight_decay * 10 ** draw.uniform(*WEIGHT_DECAY_RANGE)
+    needs_own_schedule = optimizers.catalog.get(cell.optimizer).settles
     schedule = draw.choice(sorted(SCHEDULES))
     recipe = replace(
         default.recipe,
-        lr=_rounded(rate),
-        weight_decay=_rounded(decay),
-        schedule=default.recipe.schedule if settles else schedule,
+        lr=_two_digits(lr),
+        weight_decay=_two_digits(weight_decay),
+        schedule=default.recipe.schedule if needs_own_schedule else schedule,
         warmup=draw.choice(WARMUPS),
-        label_smoothing=draw.choice(SMOOTHINGS),
+        label_smoothing=draw.choice(LABEL_SMOOTHINGS),
         origin="",
     )
     return replace(default, recipe=recipe)
 
 
-def _rounded(value: float) -> float:
-    """Two digits are all that a search can tell."""
+def _two_digits(value: float) -> float:
     return float(f"{value:.2g}")
 
 
 def rungs(trials: int) -> Iterator[tuple[int, int]]:
-    """How many contenders are left at each step, and how many seeds they then have."""
+    """Candidates that are left at each step of the halving, and the seeds that they then have."""
     left, seeds = trials, 1
     while True:
         yield left, seeds
-        if left <= LEAST or seeds >= MOST_SEEDS:
+        if left <= MIN_CANDIDATES or seeds >= MAX_SEARCH_SEEDS:
             return
         left, seeds = max(1, left // 2), 2 * seeds
 
 
 def tune(
     base: Plan,
-    search: Search,
     console: Reporter,
     *,
+    trials: int,
+    seeds: int,
     command: str,
     timeout_s: float,
     early: WarmStart | None = None,
-) -> list[Found]:
+) -> list[TuningResult]:
     """Searches for every net and optimizer of the plan's cells.
 
     Args:
-        base: What to search for; its runs are not trained, its setting and folder are used.
-        search: How thoroughly.
-        console: Shows what is trained.
-        command: For the records.
-        timeout_s: Longest that one run may take.
-        early: Has the first worker, perhaps.
+        base: Its nets, optimizers and folder are used; its runs are not trained.
+        trials: Candidates per net and optimizer, the defaults among them.
+        seeds: Fresh seeds of the final comparison.
+        command: The command line, for the records.
+        timeout_s: Time limit of one run.
+        early: May have the first worker.
 
     Raises:
-        Interrupted: It was stopped; calling it again goes on.
+        Interrupted: It was stopped; calling it again continues.
         StoreError: The folder cannot be written or is in use.
     """
     train = _Trainer(base, console, command, timeout_s, early)
-    defaults = base_cells([run.cell for run in base.runs])
-    left = {cell: contenders(cell, search.trials) for cell in defaults}
+    defaults = default_cells([run.cell for run in base.runs])
+    left = {cell: candidates(cell, trials) for cell in defaults}
     scores: Mapping[Cell, list[float]] = {}
-    for count, seeds in rungs(search.trials):
-        left = {cell: ranked(found, scores)[:count] for cell, found in left.items()}
-        scores = train([one for found in left.values() for one in found], range(seeds))
-    winners = {cell: ranked(found, scores)[0] for cell, found in left.items()}
-    last = train([*winners.values(), *winners], range(FRESH, FRESH + search.seeds))
+    for count, seeds_of_rung in rungs(trials):
+        left = {default: ranked(cells, scores)[:count] for default, cells in left.items()}
+        scores = train([cell for cells in left.values() for cell in cells], range(seeds_of_rung))
+    winners = {default: ranked(cells, scores)[0] for default, cells in left.items()}
+    fresh = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + seeds)
+    final = train([*winners.values(), *winners], fresh)
     return [
-        Found(cell=winner, default=cell, scores=last[winner], default_scores=last[cell])
+        TuningResult(winner=winner, default=cell, scores=final[winner], default_scores=final[cell])
         for cell, winner in winners.items()
     ]
 
 
 def ranked(cells: Sequence[Cell], scores: Mapping[Cell, Sequence[float]]) -> list[Cell]:
-    """Best mean first; in their order where nothing is known or all is equal."""
+    """Cells by mean score, the best first; ties, and cells without scores, keep their order."""
     return sorted(cells, key=lambda cell: -_mean(scores.get(cell, ())))
 
 
@@ -210,8 +197,6 @@ def _mean(scores: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class _Trainer:
-    """Trains cells with seeds and tells their validation accuracies."""
-
     base: Plan
     console: Reporter
     command: str
@@ -219,18 +204,17 @@ class _Trainer:
     early: WarmStart | None
 
     def __call__(self, cells: Sequence[Cell], seeds: range) -> Mapping[Cell, list[float]]:
-        """Accuracies by cell; a run that did not end well counts as 0."""
-        cells = list(dict.fromkeys(cells))
+        """Validation accuracies by cell; a run that did not end well counts as 0."""
         fingerprint = self.base.runs[0].fingerprint
         runs = {
             cell: [
                 Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)
                 for seed in seeds
             ]
-            for cell in cells
+            for cell in dict.fromkeys(cells)
         }
-        wanted = [run for of_cell in runs.values() for run in of_cell]
-        step = replace(self.base, runs=wanted, notices=[])
+        every = [run for of_cell in runs.values() for run in of_cell]
+        step = replace(self.base, runs=every, notices=[])
         plan = planning.sort_out(step, False, self.console.progress)
         self.console.plan(plan)
         outcome = run_plan(
@@ -257,55 +241,56 @@ def _score(record: Record | None) -> float:
     return record.metrics.validation_accuracy or 0.0
 
 
-def origin(found: Found, machine: str, date: str) -> str:
-    """Where a recipe comes from, for people."""
-    default = f"{100 * _mean(found.default_scores):.1f} %"
-    if found.chosen == found.default:
-        said = f"the optimizer's default ({default} on validation)"
-        return f"{said}: a search of {date} found none better"
-    spread = statistics.stdev(found.scores) if len(found.scores) > 1 else 0.0
+def origin(result: TuningResult, machine: str, date: str) -> str:
+    """Where a recipe comes from, in a sentence."""
+    default = f"{100 * _mean(result.default_scores):.1f} %"
+    if result.chosen == result.default:
+        return (
+            f"the optimizer's default ({default} on validation): a search of {date} found nothing "
+            "better"
+        )
     return (
-        f"bench tune, {date}, {machine}: {100 * _mean(found.scores):.1f} % (standard deviation "
-        f"{100 * spread:.1f}) on validation over {len(found.scores)} fresh seeds, the optimizer's "
-        f"default {default}: {found.verdict}"
+        f"bench tune, {date}, {machine}: {100 * _mean(result.scores):.1f} % (standard deviation "
+        f"{100 * _stdev(result.scores):.1f}) on validation over {len(result.scores)} fresh seeds, "
+        f"the optimizer's default {default}: {result.verdict}"
     )
 
 
-def entries(found: Sequence[Found], machine: str, date: str) -> list[Entry]:
-    """The recipes that were chosen, for a recipe file."""
+def entries(results: Sequence[TuningResult], machine: str, date: str) -> list[Entry]:
+    """The chosen recipes, for a recipe file."""
     chosen = []
-    for one in found:
-        cell = one.chosen
+    for result in results:
+        cell = result.chosen
         assert cell.recipe is not None
         chosen.append(
             Entry(
                 architecture=cell.architecture,
                 optimizer=cell.optimizer,
                 batch_size=cell.batch_size,
-                recipe=replace(cell.recipe, origin=origin(one, machine, date)),
+                recipe=replace(cell.recipe, origin=origin(result, machine, date)),
             )
         )
     return chosen
 
 
-def table(found: Sequence[Found]) -> str:
-    """Defaults and winners on fresh seeds, as Markdown."""
+def table(results: Sequence[TuningResult]) -> str:
+    """Winners and defaults on fresh seeds, as Markdown."""
     rows = []
-    for one in found:
-        recipe = one.cell.recipe
+    for result in results:
+        recipe = result.winner.recipe
         assert recipe is not None
         rows.append(
             {
-                "architecture": one.cell.architecture,
-                "optimizer": one.cell.optimizer,
-                "default %": _percent(one.default_scores),
-                "tuned %": _percent(one.scores),
-                "margin": f"{100 * one.margin:+.1f}",
-                "noise": f"{100 * one.noise:.1f}",
-                "verdict": one.verdict,
+                "architecture": result.winner.architecture,
+                "optimizer": result.winner.optimizer,
+                "default %": _percent(result.default_scores),
+                "tuned %": _percent(result.scores),
+                "margin": f"{100 * result.margin:+.1f}",
+                "noise": f"{100 * result.noise:.1f}",
+                "verdict": result.verdict,
                 "lr": f"{recipe.lr:g}",
                 "weight decay": f"{recipe.weight_decay:g}",
-                "batch": one.cell.batch_size,
+                "batch": result.winner.batch_size,
                 "schedule": recipe.schedule,
                 "warm-up": f"{recipe.warmup:g}",
                 "smoothing": f"{recipe.label_smoothing:g}",
@@ -313,11 +298,14 @@ def table(found: Sequence[Found]) -> str:
         )
     text = pd.DataFrame(rows).to_markdown(index=False, tablefmt="pipe", disable_numparse=True)
     return (
-        f"{text}\n\nValidation accuracy on seeds that the search has not seen, mean and standard "
+        f"{text}\n\nValidation accuracy on seeds that the search has not used, mean and standard "
         "deviation; noise is two standard errors of the margin.\n"
     )
 
 
 def _percent(scores: Sequence[float]) -> str:
-    spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-    return f"{100 * statistics.fmean(scores):.1f} ± {100 * spread:.1f}"
+    return f"{100 * statistics.fmean(scores):.1f} ± {100 * _stdev(scores):.1f}"
+
+
+def _stdev(scores: Sequence[float]) -> float:
+    return statistics.stdev(scores) if len(scores) > 1 else 0.0

@@ -1,7 +1,9 @@
 """The search for recipes: who is tried, who goes on, and what may be said of the winner."""
 
+import errno
 import json
 import math
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +18,9 @@ from bench.cli.progress import TextReporter
 from bench.executors import tune as tuning
 from bench.executors.runner import GridOutcome
 from bench.executors.tune import (
-    Found,
     Interrupted,
-    Search,
-    contenders,
+    TuningResult,
+    candidates,
     entries,
     origin,
     rungs,
@@ -33,6 +34,7 @@ from bench.grid.recipe_files import Book, read, render
 from bench.machine.environment import Probe
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import Record
+from bench.store import files
 from bench.store.store import Store
 from tests.made import made_record, made_run
 from tests.made_device import device_is
@@ -45,10 +47,10 @@ BASE = SETTING.cell("cnn4", "sgd", "flip_crop", "native")
 
 
 def test_the_default_is_tried_and_the_others_lie_around_it() -> None:
-    found = contenders(BASE, 12)
+    found = candidates(BASE, 12)
     assert found[0] == BASE
     assert len(set(found)) == len(found) == 12
-    assert found == contenders(BASE, 12)
+    assert found == candidates(BASE, 12)
     rates = []
     for cell in found[1:]:
         assert cell.recipe is not None
@@ -59,7 +61,7 @@ def test_the_default_is_tried_and_the_others_lie_around_it() -> None:
     assert rates[0] < -2
     assert rates[-1] > 2
     assert len({cell.batch_size for cell in found}) > 1
-    assert contenders(replace(BASE, optimizer="adamw"), 3)[1:] != found[1:3]
+    assert candidates(replace(BASE, optimizer="adamw"), 3)[1:] != found[1:3]
 
 
 @pytest.mark.parametrize(
@@ -114,11 +116,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     return made
 
 
-def search(folder: Path, trials: int = 12) -> list[Found]:
+def search(folder: Path, trials: int = 12) -> list[TuningResult]:
     return tune(
         plan(folder, BASE, replace(BASE, augmentation="none")),
-        Search(trials=trials, seeds=5),
         TextReporter(),
+        trials=trials,
+        seeds=5,
         command="bench tune",
         timeout_s=1.0,
     )
@@ -128,13 +131,13 @@ def test_the_best_contender_is_found_and_confirmed_on_fresh_seeds(
     tmp_path: Path, trained: Trained
 ) -> None:
     (found,) = search(tmp_path)
-    best = max(contenders(BASE, 12), key=lambda cell: cell.recipe.lr)  # type: ignore[union-attr]
-    assert found.cell.recipe == best.recipe
+    best = max(candidates(BASE, 12), key=lambda cell: cell.recipe.lr)  # type: ignore[union-attr]
+    assert found.winner.recipe == best.recipe
     assert found.verdict == "better"
-    assert found.chosen == found.cell
+    assert found.chosen == found.winner
     assert len(found.scores) == len(found.default_scores) == 5
-    fresh = {seed for _, seed in trained.runs if seed >= tuning.FRESH}
-    assert fresh == set(range(tuning.FRESH, tuning.FRESH + 5))
+    fresh = {seed for _, seed in trained.runs if seed >= tuning.FIRST_FRESH_SEED}
+    assert fresh == set(range(tuning.FIRST_FRESH_SEED, tuning.FIRST_FRESH_SEED + 5))
     assert len(trained.runs) == 12 + 6 + 3 * 2 + 2 * 5
 
 
@@ -153,13 +156,13 @@ def test_runs_that_did_not_end_well_lose(tmp_path: Path, trained: Trained) -> No
     (found,) = search(tmp_path, trials=4)
     assert tuning._score(None) == 0.0
     assert tuning._score(replace(made_record(), status="diverged")) == 0.0
-    assert found.cell.test_images == tuning.TEST_IMAGES
+    assert found.winner.test_images == tuning.TEST_IMAGES
 
 
-def made(scores: list[float], default_scores: list[float], *, same: bool = False) -> Found:
-    default = contenders(BASE, 2)
-    return Found(
-        cell=default[0 if same else 1],
+def made(scores: list[float], default_scores: list[float], *, same: bool = False) -> TuningResult:
+    default = candidates(BASE, 2)
+    return TuningResult(
+        winner=default[0 if same else 1],
         default=default[0],
         scores=scores,
         default_scores=default_scores,
@@ -180,7 +183,7 @@ def test_verdicts_need_more_than_noise() -> None:
 def test_a_winner_that_fresh_seeds_do_not_bear_out_is_not_chosen() -> None:
     unlucky = made([0.3, 0.31], [0.4, 0.41])
     assert unlucky.chosen == unlucky.default
-    assert "found none better" in origin(unlucky, "a machine", "2026-01-01")
+    assert "found nothing better" in origin(unlucky, "a machine", "2026-01-01")
 
 
 def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> 
     file.write_text(render(entries(found, "a machine", "2026-01-01")))
     (entry,) = read(file)
     assert (entry.architecture, entry.optimizer) == ("cnn4", "sgd")
-    assert entry.batch_size == found[0].cell.batch_size
+    assert entry.batch_size == found[0].winner.batch_size
     expected = "50.5 % (standard deviation 0.7) on validation over 2 fresh seeds"
     assert expected in entry.recipe.origin
     assert "a machine" in entry.recipe.origin
@@ -218,6 +221,25 @@ def test_the_command_shows_and_saves_what_was_found(
     file.write_text(json.dumps([other]))
     bench_tune(monkeypatch, tmp_path, "--save", str(file))
     assert [entry.architecture for entry in read(file)] == ["cnn2", "cnn4"]
+
+
+def test_a_full_disk_leaves_the_users_recipes_as_they_were(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text("[]\n")
+    write = files._write
+
+    def write_until_full(path: Path, content: bytes) -> None:
+        if path.name.startswith(file.name):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content)
+
+    monkeypatch.setattr(files, "_write", write_until_full)
+    done = bench_tune(monkeypatch, tmp_path, "--save", str(file))
+    assert done.exit_code == 2
+    assert f"cannot write {file}: No space left on device" in done.stderr
+    assert file.read_text() == "[]\n"
 
 
 def test_a_stopped_search_ends_with_the_command_that_goes_on(
