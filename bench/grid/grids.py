@@ -59,15 +59,13 @@ class GridConfig:
 
     def cell(self, architecture: str, optimizer: str, augmentation: str, pipeline: str) -> Cell:
         """One cell, with the recipe of its net and optimizer."""
-        cell = replace(
-            self.base,
-            architecture=architecture,
-            optimizer=optimizer,
-            augmentation=augmentation,
-            pipeline=_spelled(pipeline),
-        )
-        names: dict[str, Any] = dict(self.replaced)
-        cell = replace(cell, **names)
+        names: dict[str, Any] = {
+            "architecture": architecture,
+            "optimizer": optimizer,
+            "augmentation": augmentation,
+            "pipeline": _spelled(pipeline),
+        }
+        cell = replace(self.base, **(names | dict(self.replaced)))
         try:
             recipe, size = self.book.find(cell.architecture, cell.optimizer, cell.batch_size)
         except Unavailable:  # the cell will be skipped with the reason
@@ -100,37 +98,51 @@ def _spelled(pipeline: str) -> str:
         return pipeline
 
 
+Cells = Callable[[GridConfig], list[Cell]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """A grid as an entry: its name, what it is for, and its cells."""
 
     name: str
     why: str
-    cells: Callable[[GridConfig], list[Cell]]
+    cells: Cells
 
 
+GRIDS: dict[str, Grid] = {}
+JOINED: dict[str, tuple[Grid, Origin]] = {}  # grids of plugins that are loaded
+
+
+def _grid(name: str, why: str) -> Callable[[Cells], Cells]:
+    """Adds the decorated function to `GRIDS`."""
+
+    def add(cells: Cells) -> Cells:
+        GRIDS[name] = Grid(name=name, why=why, cells=cells)
+        return cells
+
+    return add
+
+
+@_grid("default", "default architectures x optimizers x augmentations, one net x every pipeline")
 def default(config: GridConfig) -> list[Cell]:
-    """Default architectures x optimizers x augmentations through kornia, and a pipeline slice."""
+    """The product through kornia; the net of the pipeline slice is light, so pipelines limit it."""
     cells = [
         config.cell(architecture, optimizer, augmentation, "kornia")
         for architecture in registry.defaults("architectures")
         for optimizer in registry.defaults("optimizers")
         for augmentation in registry.defaults("augmentations")
     ]
-    return unique([*cells, *pipeline_slice(config)])
-
-
-def pipeline_slice(config: GridConfig) -> list[Cell]:
-    """A light net, which the pipeline limits first, over default augmentations x all pipelines."""
-    return [
+    pipeline_slice = [
         config.cell("cnn4", "sgd", augmentation, pipeline)
         for augmentation in registry.defaults("augmentations")
         for pipeline in building.catalog.entries
     ]
+    return unique([*cells, *pipeline_slice])
 
 
+@_grid("pipelines", "a small and a larger net x all augmentations x every mode of every pipeline")
 def pipelines(config: GridConfig) -> list[Cell]:
-    """A small and a larger net over all augmentations x every mode of every pipeline."""
     return [
         config.cell(architecture, "sgd", augmentation, pipeline)
         for architecture in ("cnn4", "resnet18")
@@ -139,6 +151,7 @@ def pipelines(config: GridConfig) -> list[Cell]:
     ]
 
 
+@_grid("smoke", "a tiny cell for each pipeline: does everything work here?")
 def smoke(config: GridConfig) -> list[Cell]:
     """A tiny cell for each pipeline, with the default grid's optimizers in turn."""
     tiny = config.of(
@@ -158,8 +171,8 @@ def smoke(config: GridConfig) -> list[Cell]:
     ]
 
 
+@_grid("optimizers", "every optimizer x a plain, a residual and an attention net")
 def all_optimizers(config: GridConfig) -> list[Cell]:
-    """Every optimizer on a plain, a residual and an attention net."""
     return [
         config.cell(architecture, optimizer, "flip_crop", "native")
         for architecture in ("cnn4", "resnet18", "vit_tiny")
@@ -167,8 +180,8 @@ def all_optimizers(config: GridConfig) -> list[Cell]:
     ]
 
 
+@_grid("architectures", "every net x SGD and AdamW")
 def all_architectures(config: GridConfig) -> list[Cell]:
-    """Every net with the usual optimizers of convolutional nets and of transformers."""
     return [
         config.cell(architecture, optimizer, "flip_crop", "native")
         for architecture in architectures.catalog.entries
@@ -176,6 +189,7 @@ def all_architectures(config: GridConfig) -> list[Cell]:
     ]
 
 
+@_grid("speedrun", "nets of the speed records by their protocol: nothing held out, six test views")
 def speedrun(config: GridConfig) -> list[Cell]:
     """Nets of the CIFAR-10 speed records, by the records' protocol.
 
@@ -197,6 +211,7 @@ def speedrun(config: GridConfig) -> list[Cell]:
     ]
 
 
+@_grid("seed", "a first experiment: plain nets and a ResNet, SGD and Adam, 5 and 25 epochs")
 def seed(config: GridConfig) -> list[Cell]:
     """A first experiment: plain nets of growing depth and a ResNet, for 5 and for 25 epochs.
 
@@ -208,54 +223,14 @@ def seed(config: GridConfig) -> list[Cell]:
         for architecture in ("cnn2", "cnn4", "cnn6", "cnn8", "resnet34")
         for optimizer in ("sgd", "adam")
     ]
-    return [without_smoothing(cell) for cell in cells]
+    return [_without_smoothing(cell) for cell in cells]
 
 
-def without_smoothing(cell: Cell) -> Cell:
-    """The cell with plain cross-entropy."""
+def _without_smoothing(cell: Cell) -> Cell:
     if cell.recipe is None or cell.recipe.label_smoothing == 0:
         return cell
     origin = f"{cell.recipe.origin}; no label smoothing"
     return replace(cell, recipe=replace(cell.recipe, label_smoothing=0.0, origin=origin))
-
-
-GRIDS: dict[str, Grid] = {
-    grid.name: grid
-    for grid in (
-        Grid(
-            name="default",
-            why="default architectures x optimizers x augmentations, and one net x every pipeline",
-            cells=default,
-        ),
-        Grid(
-            name="pipelines",
-            why="a small and a larger net x all augmentations x every mode of every pipeline",
-            cells=pipelines,
-        ),
-        Grid(
-            name="optimizers",
-            why="every optimizer x a plain, a residual and an attention net",
-            cells=all_optimizers,
-        ),
-        Grid(name="architectures", why="every net x SGD and AdamW", cells=all_architectures),
-        Grid(
-            name="speedrun",
-            why="nets of the speed records by their protocol: nothing held out, six test views",
-            cells=speedrun,
-        ),
-        Grid(
-            name="seed",
-            why="a first experiment: plain nets and a ResNet, SGD and Adam, 5 and 25 epochs",
-            cells=seed,
-        ),
-        Grid(
-            name="smoke",
-            why="a tiny cell for each pipeline: does everything work here?",
-            cells=smoke,
-        ),
-    )
-}
-JOINED: dict[str, tuple[Grid, Origin]] = {}  # grids of plugins that are loaded
 
 
 def grids() -> dict[str, Grid]:

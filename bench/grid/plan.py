@@ -1,4 +1,7 @@
-"""From what a person asked for to what is left to do; trains nothing and writes nothing."""
+"""The plan of a command: from options to the runs that are left to do.
+
+Trains nothing and writes nothing.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -31,20 +34,20 @@ SEEDS = range(2**32)  # as many as every generator of random numbers takes
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A grid on this machine, and how far it has come.
+    """A grid on this machine, and what is left of it.
 
     Args:
         device: "cuda" or "cpu".
         folder: The group folder of machine, source and scale.
         data_dir: Where sources are cached.
         runs: Every run of the grid, in order.
-        todo: Those to train now.
-        done: Records of those that ended well.
-        failed: Records of those that failed and are left as they are without --retry-failed.
-        skipped: Those that cannot run here, with the reason.
-        notices: What must not be missed.
-        seen: Content hash of each record that there was, by run id.
-        plugins: By what each plugin is loaded that runs need, by its origin as text.
+        todo: Runs to train now.
+        done: Records of runs that ended well.
+        failed: Records of runs that failed, which only --retry-failed trains again.
+        skipped: Runs that cannot be trained here, with the reason.
+        notices: Sentences to show before training.
+        seen: Content hashes of the existing records, by run id.
+        plugins: What each plugin that runs need is loaded by, by its origin as text.
         shard: Which part of the grid the runs are; "" for the whole.
     """
 
@@ -66,12 +69,12 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
     """Resolves device, scale, source and cells, and looks up what is done.
 
     Args:
-        options: What was asked for.
+        options: Of `bench run`.
         report: Gets progress lines, of a download for example.
         probe: What the machine has, if that is known already.
 
     Raises:
-        UsageError: Something that was asked for does not exist or cannot be had.
+        UsageError: An option names something that does not exist or is unavailable.
     """
     check(options)
     probe = probe or environment.probe()
@@ -84,15 +87,15 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
             "cells of their own (compile off). Run `bench doctor` for what to do, or add "
             "--no-compile."
         )
-    cells = choose_cells(options, config)  # a typo is told before anything is fetched
+    cells = choose_cells(options, config)  # before anything is downloaded
     notices += registry.broken_files()
     data_dir = options.data_dir or sources.default_data_dir()
     source, problem = sources.resolve(options.source, data_dir, report=report)
     if problem:
         notices.append(
-            f"CIFAR-10 cannot be had here ({problem}). Training on the generated source "
-            f"{source!r} instead: the figures say nothing about CIFAR-10. "
-            "Use --source cifar10 to insist, --data-dir if you have it."
+            f"CIFAR-10 is unavailable here ({problem}). Training on the generated source "
+            f"{source!r} instead, so results say nothing about CIFAR-10. "
+            "Use --source cifar10 to insist, or --data-dir if you have the files."
         )
     cells = [replace(cell, source=source) for cell in cells]
     data = sources.load(source, data_dir, report=report)
@@ -114,7 +117,7 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
         ),
         options.retry_failed,
         notices.append,
-        alone=options.exclusive_timing,
+        exclusive_timing=options.exclusive_timing,
     )
 
 
@@ -192,11 +195,7 @@ def _difference(record: Record, run: Run) -> str:
 
 
 def check(options: RunOptions) -> None:
-    """Refuses values that can be judged without looking at the machine.
-
-    Raises:
-        UsageError: One of them is out of range or unknown.
-    """
+    """Raises UsageError for values that are out of range or unknown on any machine."""
     if options.grid not in grids.grids():
         raise UsageError(unknown_name("grid", options.grid, grids.grids()))
     for name, value, known in (
@@ -224,11 +223,7 @@ def check(options: RunOptions) -> None:
 
 
 def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
-    """ "cuda" or "cpu".
-
-    Raises:
-        UsageError: A GPU was asked for and there is none that works.
-    """
+    """ "cuda" or "cpu"; raises UsageError if a GPU was asked for and none works."""
     if asked == "cuda" and not probe.cuda:
         raise UsageError(
             f"--device cuda: no GPU can be used here: {probe.cuda_problem}. "
@@ -305,36 +300,36 @@ def _asked_names(options: RunOptions) -> dict[str, str]:
 
 
 def sort_out(
-    plan: Plan, retry_failed: bool, warn: Callable[[str], None], *, alone: bool = False
+    plan: Plan, retry_failed: bool, warn: Callable[[str], None], *, exclusive_timing: bool = False
 ) -> Plan:
-    """The plan with each run put under todo, done, failed or skipped, by the records there are.
+    """The plan with each run under todo, done, failed or skipped, by the existing records.
 
     Args:
         plan: With its runs.
-        retry_failed: Whether those that failed are done again.
-        warn: Is told of damaged records, and of what is done again.
-        alone: Whether those that were timed beside others are done again.
+        retry_failed: Whether failed runs are trained again.
+        warn: Gets sentences on damaged records and on runs that are trained again.
+        exclusive_timing: Whether runs that shared the host with others are trained again.
     """
-    again = 0
+    repeated = 0
     records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
     todo, done, failed, skipped = [], [], [], []
     problems = {cell: registry.problem(cell) for cell in {run.cell for run in plan.runs}}
     for run in plan.runs:
         record, problem = records.get(run.id), problems[run.cell]
-        beside = record is not None and bool(record.conditions.neighbours)
-        if record is not None and record.status == "ok" and alone and beside and problem is None:
-            again += 1
-            todo.append(run)
-        elif record is not None and record.status == "ok":
-            done.append(record)
+        if record is not None and record.status == "ok":
+            if exclusive_timing and record.conditions.neighbours and problem is None:
+                repeated += 1
+                todo.append(run)
+            else:
+                done.append(record)
         elif problem is not None:
             skipped.append((run, problem))
         elif record is None or record.status in RERUN or retry_failed:
             todo.append(run)
         else:
             failed.append(record)
-    if again:
-        runs = count(again, "run was", "runs were")
-        warn(f"{runs} timed beside others on the host; trained again alone (--exclusive-timing)")
+    if repeated:
+        runs = count(repeated, "run", "runs")
+        warn(f"{runs} shared the host with others and will be repeated (--exclusive-timing)")
     seen = {run_id: record.content_hash for run_id, record in records.items()}
     return replace(plan, todo=todo, done=done, failed=failed, skipped=skipped, seen=seen)

@@ -258,13 +258,13 @@ def test_runs_that_were_timed_beside_others_are_done_again_alone_if_that_is_aske
     told: list[str] = []
     found = sort_out(made_plan(tmp_path, 4), False, told.append)
     assert ([run.seed for run in found.todo], told) == ([3], [])
-    found = sort_out(made_plan(tmp_path, 4), False, told.append, alone=True)
+    found = sort_out(made_plan(tmp_path, 4), False, told.append, exclusive_timing=True)
     assert [run.seed for run in found.todo] == [2, 3]
     assert [record.seed for record in found.done] == [0, 1]
     (line,) = told
-    assert line.startswith("1 run was timed beside others")
+    assert line.startswith("1 run shared the host with others")
     monkeypatch.setattr(planning.registry, "problem", lambda cell: "kornia is not installed")
-    found = sort_out(made_plan(tmp_path, 3), False, told.append, alone=True)
+    found = sort_out(made_plan(tmp_path, 3), False, told.append, exclusive_timing=True)
     assert len(found.done) == 3, "what cannot be done again is not taken back"
 
 
@@ -315,7 +315,7 @@ def test_a_stand_in_for_cifar_is_a_notice(machine: Callable[..., None], tmp_path
     plan = planning.make(RunOptions(out=tmp_path), print)
     assert {run.cell.source for run in plan.runs} == {"shapes"}
     (notice,) = plan.notices
-    assert "CIFAR-10 cannot be had here (no mirror answered)" in notice
+    assert "CIFAR-10 is unavailable here (no mirror answered)" in notice
     assert "'shapes'" in notice
     assert plan.folder.name == "my-cuda_shapes_full"
 
