@@ -1,13 +1,13 @@
-"""What a run leaves beside its record, and how it goes with the record from folder to folder.
+"""What a run leaves beside its record, and how that goes with the record from folder to folder.
 
-That of its present record lies in the group's own folders, that of an earlier record in the
-same folders below `records/.attempts/<run_id>.<attempt>/`: a newer one does not replace it.
+The artifacts of a run's current record are in the group's own folders, those of an earlier record
+in the same folders below `records/.attempts/<run_id>.<attempt>/`.
 
-Augmented images as the net gets them: one strip for each policy and pipeline of a group.
+Examples are augmented images as the net gets them: a strip for each policy and pipeline of a group.
 """
 
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bench.cell import Cell
 from bench.record import Record
 from bench.store.files import (
-    OURS,
+    TEMPORARY,
     StoreError,
     StrangeFile,
     explained,
@@ -25,52 +25,51 @@ from bench.store.files import (
     write_atomically,
 )
 from bench.store.store import Store
+from bench.text import Log
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pipelines.sources.base import Images
 
-KINDS = ("predictions", "logs", "profiles", "tensorboard")
-LARGEST_ARTIFACT = 2**31  # bytes of a file beside a record
+LARGEST_ARTIFACT = 2**31  # bytes
+LARGEST_STRIP = 2**26  # bytes
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"IEND\xaeB`\x82"  # the last chunk, with its checksum
+SHOWN = 16  # images of a strip
+SIDE = 64  # pixels that a small image has at least when magnified, and a large one when reduced
 
-Warn = Callable[[str], None]
 
-
-def artifacts(base: Path, record: Record) -> dict[str, Path]:
-    """What belongs to a record: where it is, by its name relative to `base`; links are left out.
+def artifacts(folder: Path, record: Record) -> dict[str, Path]:
+    """The artifacts of a record by their name relative to `folder`; links are left out.
 
     Args:
-        base: The group's folder, or that of an earlier record.
+        folder: The group's folder, or that of an earlier record.
         record: Of the run.
     """
     run_id = record.run_id
     paths = [
-        base / "predictions" / f"{run_id}.npz",
-        base / "logs" / f"{run_id}.log",
-        base / "profiles" / f"{run_id}.json.gz",
-        base / "profiles" / f"{run_id}.txt",
-        *_entries(Store(base).tensorboard_path(record.run)),
+        folder / "predictions" / f"{run_id}.npz",
+        folder / "logs" / f"{run_id}.log",
+        folder / "profiles" / f"{run_id}.json.gz",
+        folder / "profiles" / f"{run_id}.txt",
     ]
-    return {str(path.relative_to(base)): path for path in paths if is_plain(path)}
-
-
-def _entries(folder: Path) -> list[Path]:
-    if folder.is_symlink() or not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if not OURS.search(path.name))
+    events = Store(folder).tensorboard_path(record.run)
+    if events.is_dir() and not events.is_symlink():
+        paths += sorted(path for path in events.iterdir() if not TEMPORARY.search(path.name))
+    return {str(path.relative_to(folder)): path for path in paths if is_plain(path)}
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a file is one, and no link to another."""
+    """Whether there is a plain file, and not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
 
 
-def copy(found: Mapping[str, Path], base: Path, warn: Warn) -> None:
-    """Copies what belongs to a record; what cannot be read is told and left out.
+def copy(found: Mapping[str, Path], folder: Path, warn: Log) -> None:
+    """Copies artifacts to a folder; those that cannot be read are reported and left out.
 
     Raises:
         StoreError: One cannot be written.
@@ -81,48 +80,41 @@ def copy(found: Mapping[str, Path], base: Path, warn: Warn) -> None:
         except (OSError, StrangeFile) as error:
             warn(f"{path} is left out: {error}")
         else:
-            write_atomically(base / name, content)
+            write_atomically(folder / name, content)
 
 
-def replace(found: Mapping[str, Path], base: Path, record: Record, warn: Warn) -> None:
-    """Likewise, and removes what belongs to another record of the run and not to this one.
+def replace(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> None:
+    """Copies artifacts of a record and removes those of another record of its run.
 
     Raises:
         StoreError: One cannot be written or removed.
     """
-    for name, path in artifacts(base, record).items():
+    for name, path in artifacts(folder, record).items():
         if name not in found:
             with explained(f"remove {path}"):
                 path.unlink(missing_ok=True)
                 settle(path.parent)
-    copy(found, base, warn)
+    copy(found, folder, warn)
 
 
-def fill(found: Mapping[str, Path], base: Path, record: Record, warn: Warn) -> bool:
-    """Copies what is missing; event files only where there are no others of the run.
+def fill(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> bool:
+    """Copies the artifacts that a record lacks; event files only if it has no others.
 
     Returns:
-        Whether anything was.
+        Whether there were any.
 
     Raises:
         StoreError: One cannot be written.
     """
-    there = artifacts(base, record)
-    foreign = [name for name in there if name.startswith("tensorboard/")]
+    there = artifacts(folder, record)
+    other_events = {name for name in there if name.startswith("tensorboard/")} - set(found)
     missing = {
         name: path
         for name, path in found.items()
-        if name not in there and not (name.startswith("tensorboard/") and set(foreign) - set(found))
+        if name not in there and not (other_events and name.startswith("tensorboard/"))
     }
-    copy(missing, base, warn)
+    copy(missing, folder, warn)
     return bool(missing)
-
-
-LARGEST_STRIP = 2**26  # bytes of a strip
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-END = b"IEND\xaeB`\x82"  # the last chunk, with its sum
-SHOWN = 16  # images of a strip
-SIDE = 64  # pixels that an image has at least when magnified, about this when made smaller
 
 
 def example_name(cell: Cell) -> str:
@@ -133,7 +125,7 @@ def example_name(cell: Cell) -> str:
 def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Images") -> None:
     """Writes a strip to the group's `examples/` unless its policy and pipeline have one.
 
-    A strip that cannot be written is told on standard output and costs no run.
+    A strip that cannot be written is reported on standard output; the run goes on.
 
     Args:
         store: Of the group.
@@ -151,24 +143,24 @@ def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Image
 
 
 def kept_examples(store: Store) -> dict[str, bytes]:
-    """The group's strips as PNG, by name, in its order; what is no such picture is left out."""
+    """The group's strips as PNG, by name, sorted; files that are not pictures are left out."""
     paths = sorted((store.folder / "examples").glob("*.png"))
     return {path.stem: png for path in paths if (png := picture(path))}
 
 
 def picture(path: Path) -> bytes:
-    """A PNG file's content; b"" for one that cannot be read or is something else."""
+    """The content of a PNG file; b"" if it cannot be read, is truncated or something else."""
     try:
         content = read_file(path, LARGEST_STRIP)
     except (OSError, StrangeFile):
         return b""
-    return content if content.startswith(SIGNATURE) and content.endswith(END) else b""
+    return content if content.startswith(PNG_SIGNATURE) and content.endswith(PNG_END) else b""
 
 
 def strip_png(images_BCHW: "Tensor", source: "Images") -> bytes:
     """The first images of a batch beside each other, de-normalised.
 
-    Small images are magnified by a whole number so that every pixel stays one, large ones reduced.
+    Small images are magnified by a whole number so that pixels stay sharp, large ones reduced.
     """
     import torch
     from PIL import Image

@@ -1,8 +1,7 @@
-"""Files that survive a crash: whole or not at all.
+"""Files that survive a crash: whole or not at all; and what is left when a process dies.
 
-Folders of derived files: what is derived no more goes, what somebody put there stays.
-
-Files that a process which died has not finished; they are removed, and that is said.
+`write_atomically` is the one way in which the suite writes whole files. (`pipelines`, which imports
+nothing of `bench`, writes its caches itself.)
 """
 
 import errno
@@ -12,12 +11,33 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
 from bench.errors import BenchError
+from bench.text import Log
+
+MANIFEST = ".written.json"  # in a derived folder: name to SHA-256 of each file that was written
+STALE_S = 600.0  # a living writer has finished by then, even on a slow disk
+TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\.tmp")  # the end of the names of unfinished files
+NAMED = 3  # of files that were removed, those that are named
+
+_ELSEWHERE = "name another folder"
+_ADVICE = {
+    errno.EACCES: f"permit it, or {_ELSEWHERE}",
+    errno.EPERM: f"permit it, or {_ELSEWHERE}",
+    errno.EROFS: _ELSEWHERE,
+    errno.ENOTDIR: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
+    errno.EEXIST: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ELOOP: f"its links lead in circles: {_ELSEWHERE}",
+    errno.ENOLCK: "name a folder on a file system that has locks",
+    errno.ENOSPC: f"make room, or {_ELSEWHERE}",
+    errno.EDQUOT: f"make room, or {_ELSEWHERE}",
+    errno.EFBIG: f"make room, or {_ELSEWHERE}",
+}
 
 
 class StoreError(BenchError):
@@ -49,25 +69,9 @@ class StrangeFile(ValueError):
     """What is at a path is not a plain file, or is larger than it may be."""
 
 
-_ELSEWHERE = "name another folder"
-_ADVICE = {
-    errno.EACCES: f"permit it, or {_ELSEWHERE}",
-    errno.EPERM: f"permit it, or {_ELSEWHERE}",
-    errno.EROFS: _ELSEWHERE,
-    errno.ENOTDIR: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
-    errno.EEXIST: f"a file has the name of a folder: move it away, or {_ELSEWHERE}",
-    errno.ENAMETOOLONG: "give it a shorter name",
-    errno.ELOOP: f"its links lead in circles: {_ELSEWHERE}",
-    errno.ENOLCK: "name a folder on a file system that has locks",
-    errno.ENOSPC: f"make room, or {_ELSEWHERE}",
-    errno.EDQUOT: f"make room, or {_ELSEWHERE}",
-    errno.EFBIG: f"make room, or {_ELSEWHERE}",
-}
-
-
 @contextmanager
 def explained(action: str) -> Iterator[None]:
-    """Turns an operating system's error into a `StoreError`: what could not be done, what to do."""
+    """Turns an `OSError` into a `StoreError`: what could not be done, why, and what to do."""
     try:
         yield
     except OSError as error:
@@ -86,7 +90,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StoreError: It cannot be written; the message says why.
     """
-    # A process id alone is not enough: another host's, on a shared disk, may be the same.
+    # A process id is not enough: that of another host, on a shared disk, may be the same.
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{token_hex(4)}.tmp")
     with explained(f"write {path}"):
         make_folder(path.parent)
@@ -94,7 +98,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             _write(temporary, content)
             temporary.replace(path)
         except BaseException:
-            with suppress(OSError):  # the first error is the one to tell
+            with suppress(OSError):  # the first error is the one to report
                 temporary.unlink(missing_ok=True)
             raise
         settle(path.parent)
@@ -112,14 +116,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """A plain file's content; a folder, pipe or socket of that name is refused, never waited for.
-
-    Args:
-        path: Of the file, or of a link to it.
-        most: Bytes that it may have.
+    """The content of a plain file of at most `most` bytes; never waits for a pipe.
 
     Raises:
-        StrangeFile: It is no plain file, or larger.
+        StrangeFile: It is not a plain file or a link to one, or it is larger.
         OSError: It cannot be read.
     """
     try:
@@ -136,18 +136,18 @@ def read_file(path: Path, most: int) -> bytes:
             raise StrangeFile(f"its {status.st_size:,} bytes are more than {most:,}")
         content = os.read(descriptor, status.st_size + 1)
         if len(content) == status.st_size:
-            return content  # as nearly always; else it is large, or grows
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return content
+        with os.fdopen(descriptor, "rb", closefd=False) as file:  # it is large, or grows
             return content + file.read(most - len(content))
     finally:
         os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it; their names outlast a power cut.
+    """Creates a folder and its parents so that they outlast a power cut.
 
     Raises:
-        OSError: One cannot be made, or a file has its name.
+        OSError: One cannot be created, or a file has its name.
     """
     if folder.is_dir():
         return
@@ -158,7 +158,7 @@ def make_folder(folder: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Brings a folder's names to the disk; without it a new name may go when the power does."""
+    """Syncs a folder to the disk; without it, a power cut may take back new names in it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -167,10 +167,10 @@ def settle(folder: Path) -> None:
 
 
 def settle_tree(folders: Iterable[Path]) -> None:
-    """Brings the names in folders to the disk, and the folders' own, up to where we may not write.
+    """Syncs folders and their parents, as far up as this process may write.
 
     Raises:
-        OSError: A folder below what we may write to cannot be settled.
+        OSError: A folder cannot be synced.
     """
     settled: set[Path] = set()
     for folder in folders:
@@ -182,9 +182,9 @@ def settle_tree(folders: Iterable[Path]) -> None:
 
 
 def move_aside(path: Path, folder: Path) -> Path:
-    """Moves a file into a folder, under a name that none has there; where it is now.
+    """Moves a file into a folder under a name that is free there, and returns where it is.
 
-    Of several that move files there, the caller lets one at a time.
+    The caller lets one process at a time do so.
 
     Raises:
         OSError: It cannot be moved.
@@ -205,36 +205,31 @@ def slug(text: str, keep: str = "") -> str:
     return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", text.lower()).strip("-")
 
 
-LIST = ".written.json"  # name to SHA-256 of each file that was written
+def replace_files(folder: Path, files: Mapping[str, bytes], on_warning: Log) -> None:
+    """Writes files into a folder and removes those that the last call wrote and this one doesn't.
 
-
-def replace_files(
-    folder: Path, files: Mapping[str, bytes], on_warning: Callable[[str], None]
-) -> None:
-    """Writes `files` into a folder and removes those that the last call wrote and this does not.
-
-    A file that nobody wrote here, or that somebody changed since, is never removed.
+    A file that this function did not write, or that was changed since, is never removed.
 
     Args:
-        folder: Made if need be.
+        folder: Created if need be.
         files: Name to content.
-        on_warning: Is told of a list that cannot be read, by which nothing is removed.
+        on_warning: Is told of a manifest that cannot be read; nothing is removed then.
 
     Raises:
         StoreError: A file cannot be written or removed.
     """
-    # In this order a crash leaves no file that is ours and stands in no list.
-    for name, digest in _listed(folder / LIST, on_warning).items():
+    # In this order, a crash leaves no file of ours that is in no manifest.
+    for name, digest in _manifest(folder / MANIFEST, on_warning).items():
         if name not in files:
             _remove(folder / name, digest)
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
-    write_atomically(folder / LIST, (json.dumps(sums, indent=1) + "\n").encode())
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    write_atomically(folder / MANIFEST, (json.dumps(digests, indent=1) + "\n").encode())
     for name, content in files.items():
         write_atomically(folder / name, content)
 
 
-def _listed(path: Path, on_warning: Callable[[str], None]) -> dict[str, str]:
-    """What the last call wrote; names that lead out of the folder are no names of ours."""
+def _manifest(path: Path, on_warning: Log) -> dict[str, str]:
+    """What the last call wrote; names that lead out of the folder are not ours."""
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -243,7 +238,7 @@ def _listed(path: Path, on_warning: Callable[[str], None]) -> dict[str, str]:
         on_warning(f"{path} cannot be read, old files beside it stay: {error}")
         return {}
     if not isinstance(found, dict):
-        on_warning(f"{path} is no list of files, old files beside it stay")
+        on_warning(f"{path} is not a list of files, old files beside it stay")
         return {}
     return {name: digest for name, digest in found.items() if Path(name).name == name}
 
@@ -254,50 +249,37 @@ def _remove(path: Path, digest: str) -> None:
             path.unlink()
 
 
-STALE_S = 600.0  # a writer that lives has finished by then, even on a disk that crawls
-OURS = re.compile(r"\.\d+(-[0-9a-f]{8})?\.tmp")  # the end of the names that we give
-NAMED = 3
-
-
-def clear(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> str:
-    """Removes unfinished files in a folder and below it; one sentence on them, "" for none.
-
-    Args:
-        folder: A group's.
-        nobody_writes: As in `unfinished`.
-    """
-    gone = [path for path in unfinished(folder, nobody_writes=nobody_writes) if _removed(path)]
-    if not gone:
-        return ""
-    named = ", ".join(str(path.relative_to(folder)) for path in gone[:NAMED])
-    more = f" and {len(gone) - NAMED} more" if len(gone) > NAMED else ""
-    return f"removed from {folder} what a process that died had left unfinished: {named}{more}"
-
-
 def unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> list[Path]:
-    """Files in a folder and below it that nobody will finish.
+    """Temporary files in a group folder, at any depth, that nobody will finish.
 
     Args:
-        folder: A group's.
-        nobody_writes: Folders in which no other process can be writing now: there young ones
-            count as well, elsewhere they may be somebody's who lives.
+        folder: The group's folder.
+        nobody_writes: Folders in which no other process can be writing now: there, recent files
+            count as well; elsewhere they may be those of a living process.
     """
     quiet = set(nobody_writes)
     return [
         path
         for path in sorted(folder.rglob("*.tmp"))
-        if OURS.search(path.name) and _is_old(path, 0.0 if path.parent in quiet else STALE_S)
+        if TEMPORARY.search(path.name) and (path.parent in quiet or _is_stale(path))
     ]
 
 
-def _is_old(path: Path, older_than_s: float) -> bool:
-    with suppress(OSError):  # finished just now by its writer
-        return time.time() - path.stat().st_mtime >= older_than_s
+def _is_stale(path: Path) -> bool:
+    with suppress(OSError):  # its writer has just finished it
+        return time.time() - path.stat().st_mtime >= STALE_S
     return False
 
 
-def _removed(path: Path) -> bool:
-    with suppress(OSError):  # finished just now by its writer, or not ours to remove
-        path.unlink()
-        return True
-    return False
+def remove_unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> str:
+    """Removes what `unfinished` finds; a sentence about it, or ""."""
+    removed = []
+    for path in unfinished(folder, nobody_writes=nobody_writes):
+        with suppress(OSError):  # its writer has just finished it, or it is not ours to remove
+            path.unlink()
+            removed.append(str(path.relative_to(folder)))
+    if not removed:
+        return ""
+    named = ", ".join(removed[:NAMED])
+    more = f" and {len(removed) - NAMED} more" if len(removed) > NAMED else ""
+    return f"removed unfinished files of a process that died from {folder}: {named}{more}"

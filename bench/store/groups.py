@@ -1,4 +1,4 @@
-"""Where results are filed: one group folder for each machine, source and scale."""
+"""Groups: one folder for each machine, source and scale, and how they are found."""
 
 import hashlib
 import os
@@ -10,8 +10,8 @@ from bench.store.files import StoreError, explained, slug
 from bench.store.loaders_record import FILE as LOADERS
 
 REFERENCE = "reference"
-LONGEST_NAME = 100  # letters of an image folder in its group's name: file systems take 255 bytes
-DEPTHS = ("", "*/", "*/*/", "*/*/*/")  # as deep as groups are looked for
+LONGEST_NAME = 100  # characters of an image folder's name in that of its group
+DEPTH = 3  # folders below a results folder in which groups are looked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def group_folder(root: Path, machine: str, source: str, scale: str) -> Path:
 
 
 def groups(root: Path, *, machines: Collection[str] = ()) -> list[Group]:
-    """The group folders at or under `root`: those of `machines` first, the reference ones last.
+    """The group folders at or under `root`: those of `machines` first, reference ones last.
 
     Raises:
         StoreError: There is no such folder.
@@ -59,25 +59,26 @@ def groups(root: Path, *, machines: Collection[str] = ()) -> list[Group]:
         )
     found = [
         Group(folder=folder, reference=folder.resolve().parent.name == REFERENCE)
-        for folder in _group_folders(root, depth=3)
+        for folder in _with_records(root, DEPTH)
     ]
     return sorted(
         found, key=lambda group: (group.reference, group.machine not in machines, group.name)
     )
 
 
-def _group_folders(folder: Path, depth: int) -> Iterator[Path]:
+def _with_records(folder: Path, depth: int) -> Iterator[Path]:
     if (folder / "records").is_dir():
         yield folder
     elif depth:
         with explained(f"read {folder}"):
             below = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
         for path in below:
-            yield from _group_folders(path, depth - 1)
+            yield from _with_records(path, depth - 1)
 
 
 def result_folders(results: Path) -> list[Path]:
-    """Those of all groups; where pipelines were only measured alone, git keeps no records/."""
-    found = [group.folder for group in groups(results)]
-    alone = [path.parent for depth in DEPTHS for path in results.glob(depth + LOADERS)]
-    return sorted({*found, *alone})
+    """All group folders at or under `results`, also those with nothing but `loaders.json`."""
+    with_records = {group.folder for group in groups(results)}
+    patterns = ("*/" * depth + LOADERS for depth in range(DEPTH + 1))
+    measured = {path.parent for pattern in patterns for path in results.glob(pattern)}
+    return sorted(with_records | measured)

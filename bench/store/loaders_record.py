@@ -1,7 +1,4 @@
-"""What `bench loaders` found: each pipeline alone, at several batch sizes.
-
-The record of `bench loaders` read back from the file that it left in a group folder.
-"""
+"""What `bench loaders` measured, each pipeline alone at several batch sizes: `loaders.json`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +11,9 @@ from bench.record import Memory, Reads, Status
 from bench.store.files import UnusableFile, read_file, unreadable
 from bench.text import sanitize
 
-LEAST_REPEATS = 3  # of fewer the quartiles say nothing
+FILE = "loaders.json"
+LARGEST = 2**26  # bytes
+LEAST_REPEATS = 3  # of fewer, quartiles say nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,9 +21,9 @@ class Repeat:
     """Whole batches delivered between two moments when the device was idle.
 
     Args:
-        images: Delivered.
-        batch_s: Seconds for each batch, on average.
-        images_per_s: Images a second.
+        images: Number of images.
+        batch_s: Mean seconds a batch.
+        images_per_s: Throughput.
     """
 
     images: int
@@ -40,16 +39,16 @@ class Series:
         pipeline: The variant's spelling.
         batch_size: Images a batch.
         compiled: Whether the variant compiles its operations.
-        reads: "files" where it decodes the source's image files each epoch, else "array".
-        status: "ok", "skipped" (it cannot do this here), "interrupted" (the call ended before it
-            was done), or how it failed.
+        reads: "files" where it decodes the source's image files in each epoch, else "array".
+        status: "ok", "skipped" (impossible here), "interrupted" (by the user), or how it failed.
         reason: Why it is not "ok", in one sentence.
         draws: Op to "per sample" or "per batch".
-        build_s: Building the pipeline, its library imported and the source at hand.
-        first_batch_s: From the built pipeline to its first batch; with nothing compiled before.
-        bytes_per_image: Of the source that is read, and of the output that is written.
-        memory: Peaks above what was held before the pipeline was built.
-        repeats: In the order of measurement; a series that was lost keeps those it had.
+        build_s: Seconds to build the pipeline, its library imported and the source loaded.
+        first_batch_s: Seconds from the built pipeline to its first batch; nothing was compiled
+            before.
+        bytes_per_image: Of the source that is read plus the output that is written.
+        memory: Peaks above what was used before the pipeline was built.
+        repeats: In the order of measurement; a series that failed keeps those it had.
     """
 
     pipeline: str
@@ -68,24 +67,24 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadersRecord:
-    """All of one call.
+    """One call of `bench loaders`.
 
     Args:
         source: Where the images come from.
-        fingerprint: Names them.
+        fingerprint: Hash of the images.
         images: How many are read.
         image_size: (height, width).
         augmentation: The policy.
         device: "cuda" or "cpu".
         scale: "full" or "cpu", as `bench run` files its results.
-        precision: Of the images delivered: "fp32" or "bf16".
+        precision: Of the delivered images: "fp32" or "bf16".
         repeat_s: Least seconds of a repeat.
         command: The command line.
-        started: ISO time.
-        environment: As `bench.machine.environment.describe` gives it.
+        started: ISO 8601 time.
+        environment: What `bench.machine.environment.describe` says of machine and software.
         bandwidth_gb_per_s: Of the device's memory, in 10^9 bytes read or written a second.
         series: One for each batch size and pipeline.
-        plugins: Where entries from outside come from: "mine.py" and the digest of its source.
+        plugins: Where entries from outside come from: "mine.py" and the hash of its source.
     """
 
     source: str
@@ -105,12 +104,8 @@ class LoadersRecord:
     plugins: tuple[str, ...] = ()
 
 
-FILE = "loaders.json"
-LARGEST = 2**26  # bytes
-
-
 def read(folder: Path) -> LoadersRecord | None:
-    """What `bench loaders` found in this group; None if it was not called.
+    """What `bench loaders` measured in a group; None if it was not called.
 
     Raises:
         UnusableFile: The file cannot be read, or is not such a record.
@@ -119,8 +114,9 @@ def read(folder: Path) -> LoadersRecord | None:
     if not path.exists():
         return None
     try:
-        text = read_file(path, LARGEST)
-        return sanitize(msgspec.convert(_plain(msgspec.json.decode(text)), LoadersRecord))
+        plain = msgspec.json.decode(read_file(path, LARGEST))
+        series = [_series(row) for row in plain["rows"]]
+        return sanitize(msgspec.convert(plain | {"series": series}, LoadersRecord))
     except OSError as error:
         raise unreadable(path, error) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -131,11 +127,7 @@ def read(folder: Path) -> LoadersRecord | None:
         ) from error
 
 
-def _plain(whole: dict[str, Any]) -> dict[str, Any]:
-    """The record's own fields; the file's rows hold those of each series among derived figures."""
-    return whole | {"series": [_series(row) for row in whole["rows"]]}
-
-
 def _series(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a series, which a row of the file holds among derived values."""
     memory = {name: row[name] for name in ("host_gib", "torch_gib", "device_gib")}
     return row | {"draws": row["draws_by_op"], "memory": memory}

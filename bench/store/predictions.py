@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 LARGEST = 2**29  # bytes, as a file and unpacked
-RERUN = "run it again"
-# All that damaged archives and arrays make their readers raise.
+ADVICE = "run it again"
+# What readers of archives and arrays raise for damaged ones.
 UNREADABLE = (
     OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError, RuntimeError,
     BadZipFile, LargeZipFile, zlib.error, struct.error,
@@ -30,33 +30,35 @@ class Predictions:
     Args:
         labels: int (N,).
         predictions: int (N,).
-        probabilities: float (N, classes), or None when they were not kept.
         positives: int (classes, 2, thresholds): true and false positives of each class where its
             probability is at least a threshold, which divide 0 to 1 evenly. None in old files.
     """
 
     labels: "np.ndarray"
     predictions: "np.ndarray"
-    probabilities: "np.ndarray | None" = None
     positives: "np.ndarray | None" = None
 
 
-def packed(**arrays: "ArrayLike | None") -> bytes:
-    """The file's content; shapes as in `Predictions`, what is None is left out."""
+def to_npz(
+    labels: "ArrayLike", predictions: "ArrayLike", positives: "ArrayLike | None" = None
+) -> bytes:
+    """The content of the file; shapes as in `Predictions`."""
     import numpy as np
 
-    kept = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    arrays = {"labels": labels, "predictions": predictions}
+    if positives is not None:
+        arrays["positives"] = positives
     buffer = BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **kept)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
-def unpacked(path: Path) -> Predictions:
+def read_predictions(path: Path) -> Predictions:
     """What the file holds.
 
     Raises:
-        FileNotFoundError: There is none.
-        UnusableFile: It cannot be read, or holds no predictions.
+        FileNotFoundError: There is no such file.
+        UnusableFile: It cannot be read, or does not hold predictions.
     """
     try:
         found = Predictions(**_arrays(read_file(path, LARGEST)))
@@ -64,10 +66,10 @@ def unpacked(path: Path) -> Predictions:
         raise
     except UNREADABLE as error:
         reason = str(error) or type(error).__name__
-        raise UnusableFile(path, f"cannot be read: {reason}", RERUN) from error
+        raise UnusableFile(path, f"cannot be read: {reason}", ADVICE) from error
     problem = _problem(found)
     if problem:
-        raise UnusableFile(path, f"does not hold predictions: {problem}", RERUN)
+        raise UnusableFile(path, f"does not hold predictions: {problem}", ADVICE)
     return found
 
 
@@ -78,21 +80,21 @@ def _arrays(content: bytes) -> "dict[str, np.ndarray]":
         unpacked_size = sum(entry.file_size for entry in archive.infolist())
     if unpacked_size > LARGEST:
         raise ValueError(f"it would unpack to {unpacked_size:,} bytes, more than {LARGEST:,}")
-    with np.load(BytesIO(content), allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}
+    names = {field.name for field in fields(Predictions)}
+    with np.load(BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in names.intersection(arrays.files)}
 
 
 def _problem(found: Predictions) -> str:
-    """What does not fit together; "" for nothing."""
-    arrays = {"labels": found.labels, "predictions": found.predictions}
-    for name, array in arrays.items():
+    for name in ("labels", "predictions"):
+        array = getattr(found, name)
         if array.ndim != 1 or array.dtype.kind not in "iu":
-            return f"{name} of type {array.dtype} and shape {array.shape} are no class numbers"
+            return f"{name} of type {array.dtype} and shape {array.shape} are not class numbers"
         if len(array) and array.min() < 0:
             return f"{name} go down to {array.min()}"
     if len(found.labels) != len(found.predictions):
         return f"{len(found.predictions)} predictions for {len(found.labels)} labels"
     positives = found.positives
     if positives is not None and (positives.ndim != 3 or positives.dtype.kind not in "iu"):
-        return f"positives of type {positives.dtype} and shape {positives.shape} are no counts"
+        return f"positives of type {positives.dtype} and shape {positives.shape} are not counts"
     return ""

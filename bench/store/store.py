@@ -1,23 +1,19 @@
 """The results folder: atomic writes, validated reads, one writer at a time.
 
-Nothing else in the suite touches these files. One `Store` is one group, the runs of one machine,
+Nothing outside this package touches these files. A `Store` is one group, the runs of one machine,
 source and scale:
 
     records/<run_id>.json       what each run left behind; everything else is derived or extra
     records/.attempts/          earlier records of a run, and what `bench merge` kept of theirs
-    records/.quarantine/        files that are no valid record
+    records/.quarantine/        files that are not valid records
     logs/<run_id>.log           output of the run's worker
     predictions/<run_id>.npz    test labels and predictions
     examples/<policy>__<pipeline>.png    augmented images, as `bench.store.artifacts` names them
-    profiles/<run_id>.json.gz   a trace of some steps, and beside it a table of what took longest
+    profiles/<run_id>.json.gz   a trace of some steps, and beside it a table of the slowest ops
     tensorboard/<run>/          event files, and beside the runs what `bench.tensorboard` lists
     matrix.csv, matrix.md       the table, rebuilt from the records
-    report.html, report/        the page, and its pictures as files
-    loaders.*                   what `bench loaders` found: json is all, the rest derived from it
-
-Rest for Python's collector of cycles while very many objects are made that stay.
-
-Whether a results folder can be written and has room, found out before anything is trained.
+    report.html, report/        the page, and its figures as files
+    loaders.*                   what `bench loaders` measured: json holds it, the rest is derived
 """
 
 import gc
@@ -31,12 +27,12 @@ from typing import TYPE_CHECKING
 
 from bench.cell import Run
 from bench.record import Record, RecordT
-from bench.store import files as leftovers
 from bench.store.codec import RecordError, encode, quarantine, read_record
 from bench.store.files import (
     StoreError,
     explained,
     make_folder,
+    remove_unfinished,
     replace_files,
     settle,
     settle_tree,
@@ -44,61 +40,29 @@ from bench.store.files import (
     write_atomically,
 )
 from bench.store.locks import held, serialized
-from bench.store.predictions import Predictions, packed, unpacked
+from bench.store.predictions import Predictions, read_predictions, to_npz
 from bench.text import Log, count, printable
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-
-@contextmanager
-def gc_paused() -> Iterator[None]:
-    """In the `with` block no cycles are looked for: a fifth of the time to read 10,000 records."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 NEEDED_MIB = 64
 RUN_MIB = 0.25  # what a run leaves: record, predictions, event file, log
 
 
-def check_writable(folder: Path, runs: int) -> str:
-    """Writes to a folder that exists, and looks how much more it can take.
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Pauses garbage collection while many long-lived objects are created.
 
-    Args:
-        folder: A group's `records`.
-        runs: How many are to come.
-
-    Returns:
-        A warning if the room may not do for so many; else "".
-
-    Raises:
-        StoreError: It cannot be written, or its disk is full.
+    It saves a fifth of the time to read 10,000 records.
     """
-    group = folder.parent
-    trial = folder / f"trial.{os.getpid()}.tmp"
-    with explained(f"write to the results folder {group}"):
-        try:
-            trial.write_bytes(b"\0" * 65536)
-        finally:
-            trial.unlink(missing_ok=True)
-        for place in (folder, group, group.parent):
-            settle(place)  # a process that died may have made them and got no further
-        disk = os.statvfs(folder)
-    free_mib = disk.f_bavail * disk.f_frsize / 2**20
-    needed_mib = NEEDED_MIB + RUN_MIB * runs
-    advice = f"make room for at least {needed_mib:.0f} MiB, or name another folder"
-    if free_mib < NEEDED_MIB:
-        raise StoreError(f"only {free_mib:.0f} MiB are free for {group}: {advice}")
-    if free_mib < needed_mib:
-        told = count(runs, "run")
-        return f"{free_mib:.0f} MiB are free for {group}, which is little for {told}: {advice}"
-    return ""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _to_stderr(message: str) -> None:
@@ -109,19 +73,13 @@ class Store:
     """One group folder.
 
     Args:
-        folder: The group's folder; made on the first write.
+        folder: The group's folder; created on the first write.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-
-    @property
-    def _records(self) -> Path:
-        return self.folder / "records"
-
-    @property
-    def _attempts(self) -> Path:
-        return self._records / ".attempts"
+        self._records = self.folder / "records"
+        self._attempts = self._records / ".attempts"
 
     def record_path(self, run_id: str) -> Path:
         """Where the record of a run is or will be."""
@@ -129,50 +87,70 @@ class Store:
 
     def log_path(self, run_id: str) -> Path:
         """Where the output of a run goes; its folder exists after the call."""
-        return self._inside("logs") / f"{run_id}.log"
+        return self._make("logs") / f"{run_id}.log"
 
     def fresh_log(self, run_id: str) -> Path:
-        """Likewise, with nothing there: an earlier attempt's last words are not this one's.
+        """Where the output of a run goes, after removing that of an earlier attempt.
 
         Raises:
-            StoreError: They cannot be removed.
+            StoreError: It cannot be removed.
         """
         log = self.log_path(run_id)
         with explained(f"remove the old log {log}"):
             log.unlink(missing_ok=True)
         return log
 
-    def tensorboard_path(self, run: Run) -> Path:
-        """Folder of a run's event files: the name to read, the id to tell budgets apart."""
-        return self.tensorboard_folder() / f"{slug(run.name, keep='_')}_{run.id[:8]}"
-
     def tensorboard_folder(self) -> Path:
         """Folder of all event files."""
         return self.folder / "tensorboard"
 
+    def tensorboard_path(self, run: Run) -> Path:
+        """Folder of a run's event files: the name for people, part of the id to be unique."""
+        return self.tensorboard_folder() / f"{slug(run.name, keep='_')}_{run.id[:8]}"
+
     def loaders_tensorboard_path(self, pipeline: str) -> Path:
-        """Folder of the event files of one pipeline, measured alone."""
+        """Folder of the event files of one pipeline that `bench loaders` measured."""
         return self.tensorboard_folder() / "loaders" / slug(pipeline)
 
-    def _inside(self, name: str) -> Path:
+    def _make(self, name: str) -> Path:
         folder = self.folder / name
         with explained(f"make the folder {folder}"):
             make_folder(folder)
         return folder
 
     def check_writable(self, runs: int = 0) -> str:
-        """Tries to write to the folder and to have room there, before anything is trained.
+        """Writes to the folder and looks how much room there is, before anything is trained.
 
         Args:
-            runs: How many are to come.
+            runs: How many are planned.
 
         Returns:
-            A warning if the room may not do for so many; else "".
+            A warning if the room may not be enough for so many; else "".
 
         Raises:
-            StoreError: It is no directory, cannot be written, or its disk is full.
+            StoreError: It is not a directory, cannot be written, or its disk is full.
         """
-        return check_writable(self._inside("records"), runs)
+        records = self._make("records")
+        trial = records / f"trial.{os.getpid()}.tmp"
+        with explained(f"write to the results folder {self.folder}"):
+            try:
+                trial.write_bytes(b"\0" * 65536)
+            finally:
+                trial.unlink(missing_ok=True)
+            for folder in (records, self.folder, self.folder.parent):
+                settle(folder)  # they may be of a process that died before it did
+            disk = os.statvfs(records)
+        free_mib = disk.f_bavail * disk.f_frsize / 2**20
+        needed_mib = NEEDED_MIB + RUN_MIB * runs
+        advice = f"make room for at least {needed_mib:.0f} MiB, or name another folder"
+        if free_mib < NEEDED_MIB:
+            raise StoreError(f"only {free_mib:.0f} MiB are free for {self.folder}: {advice}")
+        if free_mib < needed_mib:
+            return (
+                f"{free_mib:.0f} MiB are free for {self.folder}, which is little for "
+                f"{count(runs, 'run')}: {advice}"
+            )
+        return ""
 
     def write(self, record: Record) -> Record:
         """Writes a record so that a crash leaves the old file or the new one, never a part.
@@ -184,24 +162,29 @@ class Store:
             The record as written.
 
         Raises:
+            RecordError: It is too large, or could not be read back.
             StoreError: The file cannot be written, or a newer version of the suite wrote it.
         """
         path = self.record_path(record.run_id)
-        with self._alone():
+        with self._serialized():
             attempts = self._attempt_numbers(record.run_id)
-            current = self._settled(Record, path, _to_stderr)
-            if current is not None and current.status != "skipped":
+            current = self._read_or_quarantine(Record, path, _to_stderr)
+            if current is not None and current.status == "skipped":
+                current = None
+            if current is not None:
                 attempts.append(current.attempt)
+            record = replace(record, attempt=max(attempts, default=0) + 1)
+            text = encode(record)
+            if current is not None:
                 kept = self._attempts / f"{record.run_id}.{current.attempt}.json"
                 write_atomically(kept, path.read_bytes())
-            record = replace(record, attempt=max(attempts, default=0) + 1)
-            write_atomically(path, encode(record))
+            write_atomically(path, text)
         return record
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While a record is put in its place, no other process puts one there or takes it away."""
-        self._inside("records")
+    def _serialized(self) -> Iterator[None]:
+        """While it is held, no other process writes a record or moves one away."""
+        self._make("records")
         with serialized(self._records / ".lock"):
             yield
 
@@ -216,23 +199,23 @@ class Store:
         if current is not None:  # a crash may leave what is current among the earlier ones too
             numbers = [number for number in numbers if number < current.attempt]
         paths = [self._attempts / f"{run_id}.{number}.json" for number in numbers]
-        found = (self._decode(Record, path, on_warning) for path in paths)
+        found = (self._read(Record, path, on_warning) for path in paths)
         return [record for record in found if record is not None]
 
     def read(self, run_id: str, on_warning: Log = _to_stderr) -> Record | None:
-        """The record of a run; None when there is none or it was damaged (and moved away).
+        """The record of a run; None if there is none or it was damaged (and moved away).
 
         Raises:
             StoreError: A newer version of the suite wrote it.
         """
-        return self._decode(Record, self.record_path(run_id), on_warning)
+        return self._read(Record, self.record_path(run_id), on_warning)
 
     def records(self, on_warning: Log = _to_stderr, *, sanitized: bool = False) -> list[Record]:
-        """All records, in the order of their ids.
+        """All records, ordered by id.
 
         Args:
-            on_warning: Is told, in one sentence, of each damaged file and where it was moved.
-            sanitized: Whether their texts are made safe to show.
+            on_warning: Is told of each damaged file and where it was moved.
+            sanitized: Whether to make their texts safe to show.
 
         Raises:
             StoreError: A newer version of the suite wrote one of them; it is left untouched.
@@ -248,30 +231,28 @@ class Store:
                 paths = sorted(self._records.iterdir(), key=lambda path: path.name)
             except FileNotFoundError:
                 return []
-        texts = (path for path in paths if path.name.endswith(".json"))
-        found = (self._decode(kind, path, on_warning, sanitized) for path in texts)
+        files = (path for path in paths if path.name.endswith(".json"))
+        found = (self._read(kind, path, on_warning, sanitized) for path in files)
         with gc_paused():
             return [record for record in found if record is not None]
 
-    def _decode(
+    def _read(
         self, kind: type[RecordT], path: Path, on_warning: Log, sanitized: bool = False
     ) -> RecordT | None:
-        """The record in a file; None when there is none, or it was damaged (and moved away)."""
         try:
             return read_record(kind, path, sanitized=sanitized)
         except RecordError as error:
             reason = str(error)
         try:
-            with self._alone():  # it may be written anew just now, and must not be moved then
-                return self._settled(kind, path, on_warning, sanitized)
+            with self._serialized():  # it may just be being written anew: then it must stay
+                return self._read_or_quarantine(kind, path, on_warning, sanitized)
         except StoreError:  # a read-only results folder can still be shown
             on_warning(f"{path} is left out: {reason}")
             return None
 
-    def _settled(
+    def _read_or_quarantine(
         self, kind: type[RecordT], path: Path, on_warning: Log, sanitized: bool = False
     ) -> RecordT | None:
-        """Likewise, for who is alone."""
         try:
             return read_record(kind, path, sanitized=sanitized)
         except RecordError as error:
@@ -280,27 +261,21 @@ class Store:
 
     @contextmanager
     def lock(
-        self,
-        *,
-        wait: bool = False,
-        notice: Log = _to_stderr,
-        advice: str = "",
+        self, *, wait: bool = False, notice: Log = _to_stderr, advice: str = ""
     ) -> Iterator[None]:
-        """Holds the folder for one writer.
-
-        What processes that died have left (their lock, unfinished files) is removed.
+        """Holds the folder for one writer; removes what processes that died have left.
 
         Args:
             wait: Whether to wait for another process that holds it.
-            notice: Is told who is waited for and what was left.
-            advice: What to do about a folder that is in use.
+            notice: Is told who is waited for and what was removed.
+            advice: What to do about a folder that is in use, for the error.
 
         Raises:
             StoreError: Another process holds it; the message names it.
         """
-        records = self._inside("records")
+        records = self._make("records")
         with held(self.folder / ".lock", notice=notice, wait=wait, advice=advice):
-            removed = leftovers.clear(self.folder, nobody_writes=(records, self._attempts))
+            removed = remove_unfinished(self.folder, nobody_writes=(records, self._attempts))
             # A process that died may not have: without it a power cut takes back what is seen here.
             with explained(f"write {records}"):
                 settle_tree((self._attempts, self._records / ".quarantine", records))
@@ -310,9 +285,9 @@ class Store:
 
     @contextmanager
     def deriving(self) -> Iterator[None]:
-        """Held while files are derived from the records that are read within.
+        """Holds a lock for reading the records and writing files derived from them.
 
-        Of several processes that derive at once the last thus knows all records.
+        Of several processes that do so at once, the last one knows all records.
         """
         with serialized(self.folder / ".derived.lock"):
             yield
@@ -322,18 +297,11 @@ class Store:
         run_id: str,
         labels: "ArrayLike",
         predictions: "ArrayLike",
-        probabilities: "ArrayLike | None" = None,
         positives: "ArrayLike | None" = None,
     ) -> Path:
         """Keeps what a run predicted for the test set; shapes as in `Predictions`."""
-        content = packed(
-            labels=labels,
-            predictions=predictions,
-            probabilities=probabilities,
-            positives=positives,
-        )
-        path = self.folder / "predictions" / f"{run_id}.npz"
-        write_atomically(path, content)
+        path = self._predictions_path(run_id)
+        write_atomically(path, to_npz(labels, predictions, positives))
         return path
 
     def load_predictions(self, run_id: str) -> Predictions:
@@ -342,11 +310,13 @@ class Store:
         Raises:
             StoreError: Its predictions were not kept or cannot be read.
         """
-        path = self.folder / "predictions" / f"{run_id}.npz"
         try:
-            return unpacked(path)
+            return read_predictions(self._predictions_path(run_id))
         except FileNotFoundError as error:
             raise StoreError(f"no predictions of run {run_id} in {self.folder}") from error
+
+    def _predictions_path(self, run_id: str) -> Path:
+        return self.folder / "predictions" / f"{run_id}.npz"
 
     def write_derived(self, name: str, content: str | bytes) -> Path:
         """Writes a file that is derived from the records ("matrix.md") and returns its path."""

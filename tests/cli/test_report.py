@@ -12,7 +12,7 @@ import pytest
 from bench.record import Record
 from bench.report import figures
 from bench.report.loaders import render as render_loaders
-from bench.store.artifacts import END, SIGNATURE, example_name
+from bench.store.artifacts import PNG_END, PNG_SIGNATURE, example_name
 from bench.store.files import StoreError
 from bench.store.loaders_record import read
 from bench.store.store import Store
@@ -114,7 +114,7 @@ def test_what_lies_in_the_group_is_shown(report: Bench, results: Path, tmp_path:
     store = Store(results / "mine_shapes_cpu")
     store.write_derived("loaders.json", render_loaders(MIXED, "json"))
     name = example_name(RECORDS[0].cell)
-    store.write_derived(f"examples/{name}.png", SIGNATURE + b"strip" + END)
+    store.write_derived(f"examples/{name}.png", PNG_SIGNATURE + b"strip" + PNG_END)
     store.write_derived("examples/other__pipeline.png", b"of no record")
     store.save_predictions(RECORDS[0].run_id, [0, 1], [1, 1])
     report(str(store.folder), "--data-dir", str(tmp_path / "empty"))

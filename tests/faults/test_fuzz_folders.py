@@ -27,7 +27,7 @@ from bench.report.page.contents import find_mistakes
 from bench.store.artifacts import kept_examples
 from bench.store.files import StoreError
 from bench.store.groups import groups
-from bench.store.predictions import unpacked
+from bench.store.predictions import read_predictions
 from bench.store.store import Store
 from bench.tensorboard.events import DamagedEvents, summaries
 from bench.tensorboard.overview import write_overview
@@ -308,11 +308,13 @@ def test_predictions_of_any_content_are_read_or_refused_and_nothing_is_unpickled
 
     def work() -> None:
         path.write_bytes(archive_bomb())
-        assert "would unpack to 600,000,256 bytes" in refusal(StoreError, lambda: unpacked(path))
+        assert "would unpack to 600,000,256 bytes" in refusal(
+            StoreError, lambda: read_predictions(path)
+        )
         read = 0
         for content in bad:
             path.write_bytes(content)
-            reason = refusal(StoreError, lambda: unpacked(path))
+            reason = refusal(StoreError, lambda: read_predictions(path))
             read += not reason
             assert not reason or "cannot be read" in reason or "does not hold predictions" in reason
             find_mistakes(store, [record], tmp_path / "no data")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.store.files import (
-    LIST,
+    MANIFEST,
     StoreError,
     explained,
     move_aside,
@@ -124,7 +124,7 @@ def never(message: str) -> None:
 
 
 def found(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LIST}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
 
 
 @given(
@@ -139,9 +139,9 @@ def test_a_folder_holds_what_was_written_last(
     for files in calls:
         replace_files(folder, files, never)
         assert found(folder) == files
-    listed = (folder / LIST).read_bytes()
+    listed = (folder / MANIFEST).read_bytes()
     replace_files(folder, calls[-1], never)
-    assert (folder / LIST).read_bytes() == listed
+    assert (folder / MANIFEST).read_bytes() == listed
 
 
 def test_what_somebody_put_there_or_changed_stays(tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ def test_a_list_cannot_reach_out_of_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     outside.write_bytes(b"1")
     replace_files(folder, {"a.png": b"1"}, never)
-    digest = json.loads((folder / LIST).read_text())["a.png"]
-    (folder / LIST).write_text(json.dumps({"../records.json": digest, str(outside): digest}))
+    digest = json.loads((folder / MANIFEST).read_text())["a.png"]
+    (folder / MANIFEST).write_text(json.dumps({"../records.json": digest, str(outside): digest}))
     replace_files(folder, {}, never)
     assert outside.exists()
 
@@ -170,12 +170,12 @@ def test_a_list_cannot_reach_out_of_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '"a.png"'])
 def test_a_damaged_list_is_told_and_removes_nothing(text: str, tmp_path: Path) -> None:
     replace_files(tmp_path, {"a.png": b"1"}, never)
-    (tmp_path / LIST).write_text(text)
+    (tmp_path / MANIFEST).write_text(text)
     said: list[str] = []
     replace_files(tmp_path, {"b.png": b"2"}, said.append)
     assert found(tmp_path) == {"a.png": b"1", "b.png": b"2"}
     assert len(said) == 1
-    assert str(tmp_path / LIST) in said[0]
+    assert str(tmp_path / MANIFEST) in said[0]
 
 
 def test_a_name_that_is_taken_by_a_folder_is_told(tmp_path: Path) -> None:

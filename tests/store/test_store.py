@@ -22,7 +22,7 @@ from bench.record import Record
 from bench.report import table as tables
 from bench.store import codec, files
 from bench.store import store as storing
-from bench.store.codec import encode
+from bench.store.codec import RecordTooLarge, encode
 from bench.store.files import StoreError
 from bench.store.groups import group_folder, groups
 from bench.store.locks import current_holder
@@ -119,6 +119,18 @@ def test_a_record_written_anew_while_a_damaged_one_is_read_is_not_moved_away(
     warnings: list[str] = []
     assert store.read(record.run_id, warnings.append) is not None
     assert (path.exists(), warnings) == (True, [])
+
+
+def test_a_record_too_large_to_be_written_changes_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = store.write(made_failure())
+    before = store.record_path(kept.run_id).read_bytes()
+    monkeypatch.setattr(codec, "LARGEST_FILE", len(before) + 100)
+    with pytest.raises(RecordTooLarge):
+        store.write(made_record())
+    assert store.record_path(kept.run_id).read_bytes() == before
+    assert store.attempts(kept.run_id) == []
 
 
 def test_attempts_count_on_after_ten(store: Store) -> None:
@@ -301,14 +313,14 @@ def test_records_can_be_shown_where_nothing_can_be_moved(
 
 
 def test_predictions_come_back(store: Store) -> None:
-    labels, scores = np.arange(10), np.eye(10, dtype=np.float32)
-    store.save_predictions("a", labels, labels[::-1], scores)
+    labels, positives = np.arange(10), np.ones((10, 2, 5), dtype=np.int64)
+    store.save_predictions("a", labels, labels[::-1], positives)
     store.save_predictions("b", labels, labels)
     found = store.load_predictions("a")
     np.testing.assert_array_equal(found.labels, labels)
     np.testing.assert_array_equal(found.predictions, labels[::-1])
-    np.testing.assert_array_equal(found.probabilities, scores)
-    assert store.load_predictions("b").probabilities is None
+    np.testing.assert_array_equal(found.positives, positives)
+    assert store.load_predictions("b").positives is None
 
 
 def test_predictions_are_never_unpickled(store: Store) -> None:
