@@ -167,7 +167,7 @@ assert made_run().id == sys.argv[1], "a run at the default keeps its id"
 assert made_run(clip=0.5).id != sys.argv[1]
 old = decode(Path(sys.argv[2]).read_bytes())
 run = Run(cell=old.cell, seed=old.seed, versions=old.versions, fingerprint=old.fingerprint)
-assert (run.id, old.cell.clip) == (old.run_id, 0.0)
+assert (run.id, old.cell.clip, old.cell.recipe.nudge) == (old.run_id, 0.0, 0.0)
 
 plain, clipped = made_record(), made_record(clip=0.5)
 both = [plain, clipped]
@@ -197,6 +197,7 @@ NEW_FIELD = {
     ),
 """,
     },
+    "bench/recipe.py": {'    origin: str = ""\n': "    nudge: float = 0.0\n"},
     "bench/grid/options.py": {"    epochs: int | None = None\n": "    clip: float | None = None\n"},
 }
 
