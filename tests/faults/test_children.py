@@ -1,7 +1,7 @@
-"""Faults 1 to 7: whatever becomes of a worker, its run is a row with the reason and others go on.
+"""Whatever happens to a worker, its run is a row with the reason and the others go on.
 
-The children are real: see `tests.faults.zygote`. That a machine's own out-of-memory killer sends
-signal 9 is taken for granted; the child sends it to itself.
+The workers are real: see `tests.faults.zygote`. The kernel's out-of-memory killer is assumed to
+send signal 9; here the worker sends it to itself.
 """
 
 import time
@@ -88,7 +88,7 @@ def test_every_run_that_failed_is_told_and_is_a_row_of_the_table(
     assert "Traceback" not in told
 
 
-def test_1_a_net_that_raises_leaves_its_traceback_in_record_and_log(
+def test_a_net_that_raises_leaves_its_traceback_in_record_and_log(
     ended: Command, found: dict[str, Record]
 ) -> None:
     error = found["raises"].error
@@ -107,7 +107,7 @@ def test_1_a_net_that_raises_leaves_its_traceback_in_record_and_log(
         ("python_full", "MemoryError"),
     ],
 )
-def test_2_and_3_memory_that_runs_out_says_peak_batch_size_and_advice(
+def test_memory_that_runs_out_says_peak_batch_size_and_advice(
     found: dict[str, Record], net: str, said: str
 ) -> None:
     record = found[net]
@@ -115,13 +115,14 @@ def test_2_and_3_memory_that_runs_out_says_peak_batch_size_and_advice(
     assert record.memory.host_gib is not None
     assert headline == (
         f"out of memory with batch size 64, peak {record.memory.host_gib:.2f} GiB of the process; "
-        "the batch size is never changed automatically: --set batch_size=32 or --set width=0.0625 makes a "
+        "the batch size is never changed automatically: "
+        "--set batch_size=32 or --set width=0.0625 makes a "
         "cell that needs less"
     )
     assert said in reason
 
 
-def test_2_the_batch_stays_and_the_next_run_gets_a_fresh_process(
+def test_the_batch_stays_and_the_next_run_gets_a_fresh_process(
     ended: Command, found: dict[str, Record]
 ) -> None:
     assert {record.cell.batch_size for record in found.values()} == {64}
@@ -131,13 +132,13 @@ def test_2_the_batch_stays_and_the_next_run_gets_a_fresh_process(
     assert len(set(processes)) == len(ENDED) - 1
 
 
-def test_3_a_child_killed_by_signal_9(found: dict[str, Record]) -> None:
+def test_a_child_killed_by_signal_9(found: dict[str, Record]) -> None:
     assert message(found["killed"]) == (
         "the worker was killed by signal 9 SIGKILL (out of host memory?)"
     )
 
 
-def test_4_a_segfault_says_where(found: dict[str, Record]) -> None:
+def test_a_segfault_says_where(found: dict[str, Record]) -> None:
     assert message(found["segfaults"]) == "the worker was killed by signal 11 SIGSEGV"
     error = found["segfaults"].error
     assert error is not None
@@ -153,7 +154,7 @@ def test_4_a_segfault_says_where(found: dict[str, Record]) -> None:
         ("is_tested_in_nan", "the test loss was nan in epoch 2 (peak learning rate 0.05)", 2),
     ],
 )
-def test_5_a_loss_that_is_no_number_says_where_and_at_which_rate_and_keeps_the_curve(
+def test_a_loss_that_is_no_number_says_where_and_at_which_rate_and_keeps_the_curve(
     found: dict[str, Record], net: str, said: str, points: int
 ) -> None:
     assert said in message(found[net])
@@ -161,7 +162,7 @@ def test_5_a_loss_that_is_no_number_says_where_and_at_which_rate_and_keeps_the_c
     assert found[net].metrics is None
 
 
-def test_6_a_target_that_is_missed_is_not_reached_and_sorts_after_all_that_reached_it(
+def test_a_target_that_is_missed_is_not_reached_and_sorts_after_all_that_reached_it(
     found: dict[str, Record], table: list[str]
 ) -> None:
     reached, missed = found["works"].metrics, found["guesses"].metrics
@@ -176,7 +177,7 @@ def test_6_a_target_that_is_missed_is_not_reached_and_sorts_after_all_that_reach
     assert "10.00" in table[3]
 
 
-def test_1_to_6_a_second_call_trains_nothing_and_still_fails(
+def test_a_second_call_trains_nothing_and_still_fails(
     zygote: Zygote, ended: Command, found: dict[str, Record]
 ) -> None:
     again = zygote.run(ended.folder, grid(" or ".join(ENDED), "--target", "0.105"))
@@ -185,7 +186,7 @@ def test_1_to_6_a_second_call_trains_nothing_and_still_fails(
 
 
 @pytest.mark.parametrize("net", ["hangs", "is_stubborn", "stalls"])
-def test_7_what_hangs_is_ended_with_all_that_it_started_and_keeps_its_curve(
+def test_what_hangs_is_ended_with_all_that_it_started_and_keeps_its_curve(
     zygote: Zygote, commands: tuple[Command, dict[str, Command]], net: str
 ) -> None:
     command = commands[1][net]

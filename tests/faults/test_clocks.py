@@ -1,4 +1,4 @@
-"""Clocks that jump, time zones, and commas where others have points (fault 30)."""
+"""Clocks that jump, time zones, and locales with decimal commas."""
 
 import ast
 import csv
@@ -30,7 +30,7 @@ from tests.training.test_run import CELL
 def test_a_clock_that_jumps_changes_no_duration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 30: the time of day goes back an hour at every look while a run trains."""
+    """The time of day goes back an hour at every look while a run trains."""
     hours = count(1)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - 3600.0 * next(hours))
@@ -58,7 +58,7 @@ TIME_OF_DAY = {"bench/tensorboard/events.py", "bench/store/files.py"}  # dates, 
 
 
 def test_only_dates_are_taken_from_the_time_of_day() -> None:
-    """Fault 30: every duration comes from a clock that cannot be set."""
+    """Every duration comes from a clock that cannot be set."""
     found = set()
     for package in ("bench", "pipelines", "architectures"):
         for path in (ROOT / package).rglob("*.py"):
@@ -72,7 +72,7 @@ def test_only_dates_are_taken_from_the_time_of_day() -> None:
 def test_records_tell_the_time_in_utc_wherever_they_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
 ) -> None:
-    """Fault 30: a change of the time zone between two runs changes nothing."""
+    """A change of the time zone between two runs changes nothing."""
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -113,7 +113,7 @@ main()
 def test_figures_have_points_where_the_locale_has_commas(
     tmp_path: Path, commas: dict[str, str], form: str
 ) -> None:
-    """Fault 30: a table means the same in every country."""
+    """A table means the same in every country."""
     Store(tmp_path).write(made_record(accuracy=0.625))
     done = subprocess.run(
         [sys.executable, "-c", IN_LOCALE, tmp_path, form],

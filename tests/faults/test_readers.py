@@ -1,4 +1,4 @@
-"""Fault 9, where nobody reads: output into a pipe whose reader goes away, or does not read."""
+"""Output into a pipe whose reader goes away, or does not read."""
 
 import fcntl
 import os
@@ -36,7 +36,7 @@ def through(path: Path, folder: Path) -> list[str]:
     return [os.devnull, str(path), str(folder / "problems")]
 
 
-def test_9_a_reader_that_goes_away_stops_the_grid_in_order(
+def test_a_reader_that_goes_away_stops_the_grid_in_order(
     zygote: Zygote, tmp_path: Path, pipe: tuple[Path, int]
 ) -> None:
     path, reader = pipe
@@ -53,7 +53,7 @@ def test_9_a_reader_that_goes_away_stops_the_grid_in_order(
     assert command.to_go_on() == both
 
 
-def test_9_a_reader_that_goes_away_stops_a_run_in_the_middle(
+def test_a_reader_that_goes_away_stops_a_run_in_the_middle(
     zygote: Zygote, tmp_path: Path, pipe: tuple[Path, int]
 ) -> None:
     path, reader = pipe
@@ -68,7 +68,7 @@ def test_9_a_reader_that_goes_away_stops_a_run_in_the_middle(
     assert statuses(tmp_path) == {"works": "interrupted"}
 
 
-def test_9_a_reader_that_does_not_read_holds_up_no_stop(
+def test_a_reader_that_does_not_read_holds_up_no_stop(
     zygote: Zygote, tmp_path: Path, pipe: tuple[Path, int]
 ) -> None:
     path, _ = pipe

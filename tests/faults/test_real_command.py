@@ -1,4 +1,4 @@
-"""The same by the real command, each process a Python of its own: once, as it takes long."""
+"""A crash and Ctrl-C with the real command, every process a Python of its own."""
 
 import signal
 import subprocess
@@ -10,6 +10,8 @@ import pytest
 from tests import checkout
 from tests.faults.made import MARK, grid, make_copy, of_mark, statuses, until
 
+pytestmark = pytest.mark.slow
+
 NETS = "segfaults or works or would_halt"
 
 
@@ -18,7 +20,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_copy(tmp_path_factory.mktemp("copy"))
 
 
-def test_4_and_8_a_crash_and_ctrl_c_in_a_real_grid(copy: Path) -> None:
+def test_a_crash_and_ctrl_c_in_a_real_grid(copy: Path) -> None:
     line, environment = checkout.command(copy, *grid(NETS))
     (copy / "wait-training").touch()
     process = subprocess.Popen(

@@ -1,7 +1,7 @@
-"""Faults 8 to 10 and 28: a grid that is stopped, however and whenever, loses nothing but time.
+"""A grid that is stopped, however and whenever, loses nothing but time.
 
-In every test the worker has started processes of its own, one of them in a session of its own, and
-none may be left ten seconds later.
+In every test the worker has started processes, one of them in a session of its own; none may be
+left ten seconds later.
 """
 
 import fcntl
@@ -66,7 +66,7 @@ def uninterrupted(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> d
     return {name: figures(record) for name, record in records(folder).items()}
 
 
-def test_8_and_28_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
+def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
     zygote: Zygote, tmp_path: Path, uninterrupted: dict[str, Any]
 ) -> None:
     command = begin(zygote, tmp_path, "training", NETS)
@@ -103,7 +103,7 @@ def test_8_and_28_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
         (signal.SIGTERM, "evaluating"),
     ],
 )
-def test_8_and_9_a_stop_at_an_awkward_moment(
+def test_a_stop_at_an_awkward_moment(
     zygote: Zygote, tmp_path: Path, stop: int, moment: str
 ) -> None:
     command = begin(zygote, tmp_path, moment)
@@ -118,7 +118,7 @@ def test_8_and_9_a_stop_at_an_awkward_moment(
         assert command.to_go_on() == grid(ONE)
 
 
-def test_8_a_stop_while_a_record_is_written_comes_after_it(zygote: Zygote, tmp_path: Path) -> None:
+def test_a_stop_while_a_record_is_written_comes_after_it(zygote: Zygote, tmp_path: Path) -> None:
     (tmp_path / "slow-writing").touch()
     command = zygote.run(tmp_path, grid(NETS))
     command.wait_for("writing")
@@ -129,7 +129,7 @@ def test_8_a_stop_while_a_record_is_written_comes_after_it(zygote: Zygote, tmp_p
     assert "1 run is left" in command.output
 
 
-def test_9_a_second_stop_while_tables_are_made_skips_them(zygote: Zygote, tmp_path: Path) -> None:
+def test_a_second_stop_while_tables_are_made_skips_them(zygote: Zygote, tmp_path: Path) -> None:
     (tmp_path / "slow-deriving").touch()
     command = begin(zygote, tmp_path, "training")
     since = time.monotonic()
@@ -142,10 +142,10 @@ def test_9_a_second_stop_while_tables_are_made_skips_them(zygote: Zygote, tmp_pa
     assert command.to_go_on() == grid(ONE)
 
 
-@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_9_two_stops_at_once_end_it_as_one_does(
-    zygote: Zygote, tmp_path: Path, second: int
-) -> None:
+@pytest.mark.parametrize(
+    "second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_two_stops_at_once_end_it_as_one_does(zygote: Zygote, tmp_path: Path, second: int) -> None:
     command = begin(zygote, tmp_path, "training")
     since = time.monotonic()
     command.send(signal.SIGINT)
@@ -156,7 +156,7 @@ def test_9_two_stops_at_once_end_it_as_one_does(
     assert command.to_go_on() == grid(ONE)
 
 
-def test_9_a_terminal_that_is_closed(zygote: Zygote, tmp_path: Path) -> None:
+def test_a_terminal_that_is_closed(zygote: Zygote, tmp_path: Path) -> None:
     (tmp_path / "wait-training").touch()
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
@@ -189,7 +189,8 @@ def draining(descriptor: int) -> Iterator[None]:
         reader.join()
 
 
-def test_9_a_worker_that_was_stopped_by_sigstop_ends_too(zygote: Zygote, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_worker_that_was_stopped_by_sigstop_ends_too(zygote: Zygote, tmp_path: Path) -> None:
     command = begin(zygote, tmp_path, "training")
     os.killpg(int((tmp_path / "at-training").read_text()), signal.SIGSTOP)
     since = time.monotonic()
@@ -201,12 +202,12 @@ def test_9_a_worker_that_was_stopped_by_sigstop_ends_too(zygote: Zygote, tmp_pat
 @pytest.mark.parametrize(
     ("moment", "nets", "pipeline"),
     [
-        ("starting", "works", "kornia"),
+        pytest.param("starting", "works", "kornia", marks=pytest.mark.slow),
         ("training", NETS, "torchvision[workers=2]"),
-        ("writing", "works", "kornia"),
+        pytest.param("writing", "works", "kornia", marks=pytest.mark.slow),
     ],
 )
-def test_10_a_parent_that_is_killed_takes_all_along_and_the_next_call_does_the_rest(
+def test_a_parent_that_is_killed_takes_all_along_and_the_next_call_does_the_rest(
     zygote: Zygote, tmp_path: Path, moment: str, nets: str, pipeline: str
 ) -> None:
     if moment == "writing":

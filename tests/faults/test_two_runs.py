@@ -1,4 +1,4 @@
-"""Fault 14: several `bench run` on one folder."""
+"""A second `bench run` on a folder is refused or waits."""
 
 import json
 import signal
@@ -75,10 +75,10 @@ def refused(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_14_a_second_run_is_refused_with_who_has_the_folder_until_that_one_is_dead(
+def test_a_second_run_is_refused_with_who_has_the_folder_until_that_one_is_dead(
     tmp_path: Path,
 ) -> None:
-    """Fault 14: pid, host and time of the other; its stale lock is taken over with a note."""
+    """Pid, host and time of the other; its stale lock is taken over with a note."""
     with grids(tmp_path, {"seeds": 1, "work_s": 300}) as (first,):
         until(lambda: list((tmp_path / "logs").glob("*.log")))
         said = refused(tmp_path)
@@ -93,9 +93,9 @@ def test_14_a_second_run_is_refused_with_who_has_the_folder_until_that_one_is_de
     assert kept(tmp_path) == ONCE[:1]
 
 
-def test_14_who_waits_says_for_whom_and_then_does_only_what_is_left(tmp_path: Path) -> None:
-    """Fault 14: --wait. The plan was made before; what the other has done is not done again."""
-    with grids(tmp_path, {"seeds": 2, "work_s": 3}) as (first,):
+def test_who_waits_says_for_whom_and_then_does_only_what_is_left(tmp_path: Path) -> None:
+    """The plan was made before; what the other has done is not done again."""
+    with grids(tmp_path, {"seeds": 2, "work_s": 1.5}) as (first,):
         until(lambda: list((tmp_path / "logs").glob("*.log")))
         with grids(tmp_path, {"seeds": 3, "wait": True}) as (second,):
             ended(first)
