@@ -50,14 +50,12 @@ class Side:
 def read_sides(
     a: str, b: str | None = None, *, both: str = "", select_a: str = "", select_b: str = ""
 ) -> tuple[Side, Side]:
-    """Both sides with their records.
+    """Both sides with their records, from results folders and -k expressions.
 
     Args:
-        a: Results folder of the baseline.
-        b: Results folder of the side that is judged; None for the folder of `a`.
-        both: -k expression for the cells of both sides.
-        select_a: -k expression for side a alone.
-        select_b: -k expression for side b alone.
+        a: Folder of the baseline.
+        b: Folder of the side that is judged; None for that of `a`.
+        both: Selects cells of both sides; `select_a` and `select_b` of one.
 
     Raises:
         StoreError: A folder cannot be read.

@@ -24,35 +24,25 @@ from pipelines.catalog import unknown_name
 Format = Literal["rich", "md", "json"]
 ABSENT = "-"
 BETTER = ("faster", "higher")
-HEADERS = {
-    "images_per_s": "images/s b/a",
-    "train_s": "train s b/a",
-    "time_to_accuracy_s": "time to accuracy b/a",
-    "accuracy": "accuracy, points",
-    "macro_f1": "macro F1, points",
-}
-PRIORITIES = {
-    "macro_f1": 6,
-    "train_s": 5,
-    "time_to_accuracy_s": 3,
-    "accuracy": 2,
-    "images_per_s": 1,
-}
-SHOWN = {
-    "images_per_s": ("images/s", 0), "train_s": ("train s", 2),
-    "time_to_accuracy_s": ("time to accuracy s", 2), "accuracy": ("accuracy %", 2),
-    "macro_f1": ("macro F1 %", 2),
-}  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Table:
-    title: str
-    above: tuple[str, ...]
-    columns: dict[str, Column]
-    cells: dict[str, list[str]]
-    best: dict[str, set[int]]
-    below: tuple[str, ...]
+@dataclass(frozen=True)
+class _Style:
+    """How a metric is shown."""
+
+    ratio_header: str  # of the column of b against a
+    value_header: str  # of a side's own values
+    digits: int
+    priority: int  # a narrow terminal drops the highest first
+
+
+STYLES = {
+    "images_per_s": _Style("images/s b/a", "images/s", 0, 1),
+    "train_s": _Style("train s b/a", "train s", 2, 5),
+    "time_to_accuracy_s": _Style("time to accuracy b/a", "time to accuracy s", 2, 3),
+    "accuracy": _Style("accuracy, points", "accuracy %", 2, 2),
+    "macro_f1": _Style("macro F1, points", "macro F1 %", 2, 6),
+}
 
 
 def check_format(form: str) -> None:
@@ -72,14 +62,18 @@ def render(
     check_format(form)
     if form == "json":
         return json.dumps(_as_json(comparison), indent=1, allow_nan=False) + "\n"
-    page = _table(comparison)
-    table = (page.columns, page.cells, page.best)
+    title = f"b against a: {comparison.metric.label}"
+    above, below = list(_above(comparison)), list(_below(comparison))
+    table = _table(comparison)
     if form == "md":
-        text = markdown(page.title, *table, notes=page.above)
-        return "\n".join([text, *(as_markdown(line, in_cell=False) + "\n" for line in page.below)])
-    drawn = as_terminal("", *table, notes=page.below, width=width, color=color)
-    head = [page.title, *page.above]
-    lines = [part for line in head for part in (textwrap.wrap(line, width) if width else [line])]
+        text = markdown(title, *table, notes=above)
+        return "\n".join([text, *(as_markdown(line, in_cell=False) + "\n" for line in below)])
+    drawn = as_terminal("", *table, notes=below, width=width, color=color)
+    lines = [
+        part
+        for line in (title, *above)
+        for part in (textwrap.wrap(line, width) if width else [line])
+    ]
     return "\n".join(lines) + "\n" + drawn.lstrip("\n")
 
 
@@ -157,35 +151,30 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _table(comparison: Comparison) -> _Table:
+def _table(
+    comparison: Comparison,
+) -> tuple[dict[str, Column], dict[str, list[str]], dict[str, set[int]]]:
+    """Columns, the texts of each, and the rows of each that are bold."""
     rows, metric = comparison.rows, comparison.metric
     names = [each.name for each in METRICS if any(each.name in row.samples for row in rows)]
     texts = [*(_row(row, metric, names) for row in rows), *_overall_texts(comparison, names)]
     columns = _columns(metric, names)
     best = {name: set[int]() for name in columns}
     best["verdict"] = {at for at, text in enumerate(texts) if text["verdict"] in BETTER}
-    return _Table(
-        title=f"b against a: {metric.label}",
-        above=tuple(_above(comparison)),
-        columns=columns,
-        cells={name: [text[name] for text in texts] for name in columns},
-        best=best,
-        below=tuple(_below(comparison)),
-    )
+    return columns, {name: [text[name] for text in texts] for name in columns}, best
 
 
 def _columns(metric: Metric, names: list[str]) -> dict[str, Column]:
-    header, _ = SHOWN[metric.name]
+    header = STYLES[metric.name].value_header
     columns = {
         "cell": Column(header="cell"),
         "seeds": Column(header="seeds a, b", right=True, priority=4),
         "a": Column(header=f"{header} a", right=True, priority=7),
         "b": Column(header=f"{header} b", right=True, priority=7),
     }
-    order = [metric.name, *(name for name in names if name != metric.name)]
-    for name in order:
-        priority = 0 if name == metric.name else PRIORITIES[name]
-        columns[name] = Column(header=HEADERS[name], right=True, priority=priority)
+    for name in [metric.name, *(name for name in names if name != metric.name)]:
+        priority = 0 if name == metric.name else STYLES[name].priority
+        columns[name] = Column(header=STYLES[name].ratio_header, right=True, priority=priority)
     columns["p"] = Column(header="p", right=True, priority=8)
     columns["verdict"] = Column(header="verdict")
     return columns
@@ -211,7 +200,7 @@ def _centre(sample: Sample | None, letter: Literal["a", "b"]) -> str:
     if sample is None:
         return ABSENT
     value = sample.centre(letter)
-    digits = SHOWN[sample.metric.name][1]
+    digits = STYLES[sample.metric.name].digits
     return "not reached" if math.isinf(value) else f"{value:,.{digits}f}"
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.report.figures.comparison import Case, Comparison, by_accuracy, shown_name
-from bench.report.figures.heatmaps import NOT_RUN, Tile, Tiles, draw_tiles, heat_map
+from bench.report.figures.comparison import Case, Comparison, shown_name
+from bench.report.figures.heatmaps import Tiles, draw_tiles
 from bench.report.figures.style import (
     FOREGROUND,
     PALETTE,
@@ -68,7 +68,6 @@ def classes(comparison: Comparison) -> Iterator[Sketch]:
             comparison, fastest, "quickest", "the cell that reached the target first"
         )
     if len(cases) > 1:
-        yield from _by_net(comparison, cases)
         yield from _spread(comparison, cases, best)
 
 
@@ -140,64 +139,22 @@ def _percent(value: float) -> str:
     return f"{value:.0f}" if value >= 1 else "<1"
 
 
-def f1_by_net(cases: Sequence[Case]) -> Tiles:
-    """F1 of each class for each net, mean over its cells and their seeds."""
-    nets = by_accuracy(cases, "architecture")
-    names = _names(cases)
-    tiles = {}
-    for net in nets:
-        own = [case for case in cases if case.cell.architecture == net]
-        each = [scores for case in own if (scores := f1(case)) is not None]
-        for place, name in enumerate(names):
-            value = statistics.fmean(one[place] for one in each) if each else None
-            text = NOT_RUN if value is None else f"{100 * value:.0f}"
-            tiles[net, name] = Tile(value=value, text=text)
-    return Tiles(rows=tuple(nets), columns=tuple(names), tiles=tiles)
-
-
-def _names(cases: Sequence[Case]) -> list[str]:
-    metrics = cases[0].good[0].metrics
-    assert metrics is not None
-    return [score.name for score in metrics.per_class]
-
-
-def f1(case: Case) -> list[float] | None:
-    """F1 of each class, mean over the seeds of a cell."""
-    each = [
-        [score.f1 for score in run.metrics.per_class]
-        for run in case.good
-        if run.metrics is not None
-    ]
-    if not each or not each[0]:
-        return None
-    return [statistics.fmean(values) for values in zip(*each, strict=True)]
-
-
-def _by_net(comparison: Comparison, cases: Sequence[Case]) -> Iterator[Sketch]:
-    found = f1_by_net(cases)
-    if len(found.rows) < 2 or not 1 < len(set(found.columns)) <= MAX_WITH_NUMBERS:
-        return
-    yield heat_map(
-        found,
-        "macro_f1",
-        name=comparison.name("class_f1_architecture"),
-        title="F1 (%): architecture by class",
-        caption="F1 of each class on the test set, mean over the cells of an architecture and "
-        f"their seeds. {comparison.about(cases)}",
-    )
-
-
 def class_scores(cases: Sequence[Case], best: Case) -> list[ClassScore]:
     """Classes with their F1 in every cell, the worst class first."""
-    every = [scores for case in cases if (scores := f1(case)) is not None]
-    own = f1(best)
-    if own is None:
-        return []
+    names = [score.name for score in best.good[0].metrics.per_class]  # type: ignore[union-attr]
+    every, own = [_f1(case) for case in cases], _f1(best)
     found = [
-        ClassScore(name=name, values=tuple(one[place] for one in every), best=own[place])
-        for place, name in enumerate(_names(cases))
+        ClassScore(name=name, values=tuple(scores[place] for scores in every), best=own[place])
+        for place, name in enumerate(names)
     ]
     return sorted(found, key=lambda score: (statistics.median(score.values), score.name))
+
+
+def _f1(case: Case) -> list[float]:
+    """F1 of each class, mean over the seeds of a cell."""
+    metrics = [run.metrics for run in case.good if run.metrics is not None]
+    each = [[score.f1 for score in one.per_class] for one in metrics]
+    return [statistics.fmean(values) for values in zip(*each, strict=True)]
 
 
 def _spread(comparison: Comparison, cases: Sequence[Case], best: Case) -> Iterator[Sketch]:

@@ -121,12 +121,8 @@ def small_multiples(
     """A panel for each group of cells; nothing if no cell has a curve.
 
     Args:
-        comparison: What the cells belong to.
         groups: Title of a panel to its cells.
-        quantity: What is drawn.
         against: "epochs" or "seconds".
-        factors: Axes of a cell that colours and dashes stand for.
-        name: Of the files.
         what: What the caption says of the panels.
         more: What it says after that, about panels that are left out.
     """

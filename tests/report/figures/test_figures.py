@@ -22,7 +22,7 @@ from PIL import Image
 from bench.record import Metrics, Record, Throughput, Timings
 from bench.report import figures
 from bench.report.figures import draw
-from bench.report.figures.classes import class_scores, classes, confusion, f1_by_net
+from bench.report.figures.classes import class_scores, classes, confusion
 from bench.report.figures.comparison import Case, Comparison, comparisons, shown_name
 from bench.report.figures.curves import (
     FOREMOST,
@@ -75,7 +75,6 @@ EVERY = {
     "where_the_time_went",
     "confusion_best",
     "confusion_quickest",
-    "class_f1_architecture",
     "class_f1_spread",
     "pipelines_alone",
 }
@@ -853,7 +852,7 @@ def test_of_many_classes_those_with_the_worst_recall_are_shown() -> None:
     assert found.totals[0] == 100 + 49  # what was taken for a class that is not shown counts too
 
 
-def test_f1_of_a_class_over_cells_and_nets() -> None:
+def test_f1_of_a_class_over_cells() -> None:
     cases = cases_of(
         made_record(0, accuracy=0.2),
         made_record(1, accuracy=0.4),
@@ -864,7 +863,3 @@ def test_f1_of_a_class_over_cells_and_nets() -> None:
     for score in class_scores(cases, best):
         assert sorted(score.values) == pytest.approx([0.3, 0.6, 0.9])
         assert score.best == 0.9
-    found = f1_by_net(cases)
-    assert found.rows == ("cnn4", "resnet18")
-    assert found.tiles["resnet18", "cat"].value == pytest.approx(0.45)
-    assert found.tiles["cnn4", "dog"].text == "90"
