@@ -1,6 +1,6 @@
-"""Every optimizer: what it gets, what a step does, and that it learns.
+"""Every optimizer: its parameters, its step, and that it learns; then what single ones do.
 
-What single optimizers do beside the rest: SAM, schedule-free ones, Muon with SGD, timm's.
+The quick tier trains the optimizers of the default grid only; the slow tier trains all of them.
 """
 
 import copy
@@ -112,7 +112,14 @@ def test_a_step_reads_nothing_back(name: str) -> None:
     assert bool([t for t in mode.read if id(t) not in counters]) == (name in WAITING)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# About a second each: the quick tier has those of the default grid.
+LEARNING = [
+    pytest.param(name, marks=[] if entry.default else pytest.mark.slow)
+    for name, entry in optimizers.catalog.entries.items()
+]
+
+
+@pytest.mark.parametrize("name", LEARNING)
 def test_memorises_a_batch_under_its_schedule(name: str) -> None:
     entry, net, steps = optimizers.catalog.get(name), make_net(width=0.25), 60
     recipe, optimizer = entry.default_recipe(64), built(name, net, 64)
@@ -318,6 +325,7 @@ lion.build(architectures.build("cnn2", width=0.125), lion.default_recipe(8))
 """
 
 
+@pytest.mark.slow
 def test_timms_import_leaves_the_limit_on_recompilations() -> None:
     # In a process of its own: other tests import timm's optimizers directly.
     code = f"{BUILD_LION}assert torch._dynamo.config.recompile_limit == before < 1000"
