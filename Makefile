@@ -2,7 +2,7 @@
 # make test    the tests, set-up included
 # make benchmark   the short benchmarks and the table of all; NAMES="soak start_up" for others,
 #                  MEASURED=FOLDER for another than the committed figures
-# make gpu     all that needs a GPU, within 10 minutes; again to go on
+# make gpu     all that needs a GPU, logged in results/gpu.md; call it again to continue
 # make check   lint, format and types
 
 PYTHON ?= python3
@@ -21,7 +21,7 @@ test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 gpu: $(READY)
-	$(BIN)/bench selfcheck --gpu $(ARGS)
+	$(BIN)/python tests/gpu/check.py $(ARGS)
 
 benchmark: $(READY)
 	for name in $(NAMES); do \
