@@ -24,14 +24,10 @@ def report(
 ) -> None:
     """Write an HTML page for each group: conclusions, matrix, figures, reasons."""
     from bench.machine.environment import this_machine
-    from bench.report.page.writing import ReportOptions, write
+    from bench.report.page.writing import write_report
 
-    options = ReportOptions(
-        results=results,
-        out=out,
-        select=select,
-        data_dir=data_dir,
-        machines=this_machine(),
-    )
-    for path in write(options, log):
+    machines = this_machine()
+    for path in write_report(
+        results, log, out=out, expression=select, data_dir=data_dir, machines=machines
+    ):
         typer.echo(printable(str(path)))

@@ -258,7 +258,7 @@ def _plan(
 
 
 def _write_report(folder: Path, data_dir: Path | None, log: "Log") -> None:
-    from bench.report.page.writing import ReportOptions, write
+    from bench.report.page.writing import write_report
 
-    for page in write(ReportOptions(results=folder, data_dir=data_dir), log):
+    for page in write_report(folder, log, data_dir=data_dir):
         log(f"report: {page}")

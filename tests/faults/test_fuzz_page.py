@@ -22,7 +22,7 @@ from bench.cell import Run
 from bench.cli import app
 from bench.cli.progress import TextReporter
 from bench.record import Failure, Record
-from bench.report.page.writing import ReportOptions, write
+from bench.report.page.writing import write_report
 from bench.report.table import render_all
 from bench.store.store import Store
 from bench.text import printable, sanitize
@@ -242,8 +242,7 @@ def test_a_run_that_says_nasty_things_does_not_command_the_terminal(is_terminal:
 
 def test_nothing_planted_in_a_page_comes_to_life(open_page: OpenPage, tmp_path: Path) -> None:
     store = kept(tmp_path, nasty_records(7, 6))
-    options = ReportOptions(results=store.folder, data_dir=tmp_path / "none")
-    (path,) = write(options, lambda line: None)
+    (path,) = write_report(store.folder, lambda line: None, data_dir=tmp_path / "none")
     page, problems = open_page(path)
     before = page.evaluate("Object.keys(window).sort().join()")
     for picker in page.locator("select").all():

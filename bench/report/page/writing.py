@@ -1,7 +1,6 @@
 """`bench report`: a page and its pictures in each group's folder, or one page elsewhere."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.record import Record
@@ -18,47 +17,49 @@ PAGE = "report.html"
 PICTURES = "report"  # folder of them
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    """The options of `bench report`."""
-
-    results: Path  # a results folder, or one group in it
-    out: Path | None = None  # one page of all groups; None: a page and pictures in each group
-    select: str = ""
-    data_dir: Path | None = None  # where sources are cached
-    machines: Collection[str] = ()  # names of this machine; their groups come first
-
-
-def write(options: ReportOptions, report: Log) -> list[Path]:
-    """Writes the pages and returns their paths.
+def write_report(
+    results: Path,
+    log: Log,
+    *,
+    out: Path | None = None,
+    expression: str = "",
+    data_dir: Path | None = None,
+    machines: Collection[str] = (),
+) -> list[Path]:
+    """Writes a page and pictures into each group, and returns the pages' paths.
 
     Reference groups get pages only if there are no other groups.
+
+    Args:
+        results: A results folder, or one group in it.
+        log: Gets lines about progress.
+        out: Writes one page of all groups here instead.
+        expression: -k expression that selects cells.
+        data_dir: Where sources are cached.
+        machines: Names of this machine; their groups come first.
 
     Raises:
         StoreError: There is nothing to show, or a file cannot be read or written.
         UsageError: The expression matches no cell.
     """
     contents = [
-        gather(group, records, data_dir=options.data_dir, report=report)
-        for group, records in _selected(options, report).items()
+        gather(group, records, data_dir=data_dir, report=log)
+        for group, records in _selected(groups(results, machines=machines), expression, log).items()
     ]
-    if options.out is not None:
-        write_atomically(options.out, render(contents).encode())
-        return [options.out]
+    if not contents:
+        raise StoreError(f"there are no records under {results}: `bench run` makes some")
+    if out is not None:
+        write_atomically(out, render(contents).encode())
+        return [out]
     own = [content for content in contents if not content.group.reference]
-    return [_write_group(content, report) for content in own or contents]
+    return [_write_group(content, log) for content in own or contents]
 
 
-def _selected(options: ReportOptions, report: Log) -> dict[Group, list[Record]]:
+def _selected(found: list[Group], expression: str, log: Log) -> dict[Group, list[Record]]:
     """The groups that have something to show, with the matching records."""
-    every = {
-        group: Store(group.folder).records(report, sanitized=True)
-        for group in groups(options.results, machines=options.machines)
-    }
+    every = {group: Store(group.folder).records(log, sanitized=True) for group in found}
     cells = list({record.cell: None for records in every.values() for record in records})
-    if not cells and not any(read(group.folder) for group in every):
-        raise StoreError(f"there are no records under {options.results}: `bench run` makes some")
-    kept = set(select(cells, options.select))
+    kept = set(select(cells, expression)) if cells else set()
     matching = {
         group: [record for record in records if record.cell in kept]
         for group, records in every.items()
@@ -66,14 +67,14 @@ def _selected(options: ReportOptions, report: Log) -> dict[Group, list[Record]]:
     return {
         group: records
         for group, records in matching.items()
-        if records or (not options.select and read(group.folder) is not None)
+        if records or (not expression and read(group.folder) is not None)
     }
 
 
-def _write_group(content: Content, report: Log) -> Path:
+def _write_group(content: Content, log: Log) -> Path:
     """Writes the page and its pictures, and deletes pictures that are no longer drawn."""
     store = Store(content.group.folder)
     files = {f"{picture.name}.svg": picture.svg.encode() for picture in content.pictures}
     files |= {f"{picture.name}.png": picture.png for picture in content.pictures}
-    store.replace_derived(PICTURES, files, report)
+    store.replace_derived(PICTURES, files, log)
     return store.write_derived(PAGE, render([content]))
