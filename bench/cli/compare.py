@@ -39,14 +39,14 @@ def compare(
     debug: Debug = False,
 ) -> int:
     """Compare two sides cell by cell: faster, slower, or cannot tell."""
+    from bench.cli.progress import terminal
     from bench.errors import UsageError
-    from bench.executors.base import terminal
     from bench.report.compare.compare import compare as compare_sides
     from bench.report.compare.compare import metric_named, parse_limit
     from bench.report.compare.sides import read_sides
     from bench.report.compare.statistics import CELLS_NEEDED
     from bench.report.compare.text import check_format, render
-    from bench.report.statistics.outcomes import SEEDS_NEEDED
+    from bench.report.statistics.intervals import SEEDS_NEEDED
 
     check_format(form)
     judged = metric_named(metric)

@@ -44,7 +44,8 @@ def loaders(
     """Measure each pipeline alone, without a net, alternating with the others."""
     from bench.loaders.plan import Options
     from bench.machine.environment import probe_while_importing
-    from bench.report.loaders import check_form, render
+    from bench.report.loaders import render
+    from bench.report.render import check_form
 
     check_form(form)
     options = Options(
@@ -59,8 +60,7 @@ def loaders(
         out=out,
     )
     probe = probe_while_importing("torch")  # before anything else imports torch
-    from bench.cli.progress import TextReporter
-    from bench.executors.base import terminal
+    from bench.cli.progress import TextReporter, terminal
     from bench.grid.plugins import used
     from bench.loaders import measure, plan
     from bench.loaders import verify as verifying

@@ -27,7 +27,6 @@ from bench.executors.base import (
     TimeLeft,
     duration,
     first_line,
-    overhead,
     peak_gib,
 )
 from bench.process import signals_allowed
@@ -93,6 +92,27 @@ def discard(file: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, file.fileno())
     os.close(nowhere)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """What output may use.
+
+    Args:
+        width: Characters per line; None for any number.
+        color: Whether bold and colours are understood and wanted.
+    """
+
+    width: int | None
+    color: bool
+
+
+def terminal() -> Screen:
+    """Standard output's width and colours; a file or pipe has neither. `NO_COLOR` is honoured."""
+    console = Console()
+    if not console.is_terminal:
+        return Screen(width=None, color=False)
+    return Screen(width=console.width, color=not console.no_color)
 
 
 def reporter(form: str, *, quiet: bool) -> Reporter:
@@ -424,3 +444,17 @@ def _outcome(record: Record) -> str:
         f" (timing suspect: {'; '.join(record.timing_suspect)})" if record.timing_suspect else ""
     )
     return ", ".join([*parts, duration(record.timings.total_s)]) + suspect
+
+
+def overhead(wall_s: float, training_s: float) -> str:
+    """A grid's wall time, the sum of its runs' training clocks, and their ratio.
+
+    "1 min 40 s, of which 50 s on the training clocks (2.00 x)"; only the wall time where nothing
+    was trained.
+    """
+    if training_s <= 0:
+        return duration(wall_s)
+    return (
+        f"{duration(wall_s)}, of which {duration(training_s)} on the training clocks "
+        f"({wall_s / training_s:.2f} x)"
+    )

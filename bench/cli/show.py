@@ -17,8 +17,8 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show one run: scores, times, curve, confusion, and the command that trains it again."""
+    from bench.cli.progress import terminal
     from bench.errors import UsageError
-    from bench.executors.base import terminal
     from bench.report.show import as_json, find_run, render
     from pipelines.catalog import unknown_name
 

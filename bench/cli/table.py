@@ -11,7 +11,7 @@ from bench.cli.verb import Debug, Results, Select
 def table(
     results: Results = Path("results"),
     form: Annotated[
-        str, typer.Option("--format", help="rich, md, csv, html, latex or json.")
+        str, typer.Option("--format", help="rich, md, csv or json.")
     ] = "rich",
     sort: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Sort by this column, best first.")
@@ -39,10 +39,9 @@ def table(
     debug: Debug = False,
 ) -> None:
     """Show the matrix: one table per machine, source and scale, those of this machine first."""
-    from bench.executors.base import terminal
+    from bench.cli.progress import terminal
     from bench.machine.environment import this_machine
-    from bench.report.pivot import shape
-    from bench.report.table import render_all
+    from bench.report.table import render_all, shape
     from bench.store.store import gc_paused
 
     screen = terminal()

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from rich.console import Console as RichConsole
-
 from bench.cell import Run
 from bench.job import Job
 from bench.record import Memory, Point, Record
@@ -103,27 +101,6 @@ class Reporter(Protocol):
         """Leaves the terminal tidy; safe to call more than once."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Screen:
-    """What output may use.
-
-    Args:
-        width: Characters per line; None for any number.
-        color: Whether bold and colours are understood and wanted.
-    """
-
-    width: int | None
-    color: bool
-
-
-def terminal() -> Screen:
-    """Standard output's width and colours; a file or pipe has neither. `NO_COLOR` is honoured."""
-    console = RichConsole()
-    if not console.is_terminal:
-        return Screen(width=None, color=False)
-    return Screen(width=console.width, color=not console.no_color)
-
-
 class TimeLeft:
     """Estimates how long runs will take from the duration of finished runs.
 
@@ -191,20 +168,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def overhead(wall_s: float, training_s: float) -> str:
-    """A grid's wall time, the sum of its runs' training clocks, and their ratio.
-
-    "1 min 40 s, of which 50 s on the training clocks (2.00 x)"; only the wall time where nothing
-    was trained.
-    """
-    if training_s <= 0:
-        return duration(wall_s)
-    return (
-        f"{duration(wall_s)}, of which {duration(training_s)} on the training clocks "
-        f"({wall_s / training_s:.2f} x)"
-    )
 
 
 def first_line(record: Record) -> str:

@@ -1,8 +1,8 @@
-"""`bench loaders --verify`: one row for each pipeline x op, tried on this machine."""
+"""`bench loaders --verify`: one row per pipeline and op, tried on this machine."""
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from bench.loaders.plan import Options, check, choose_candidates
 from bench.machine.environment import Probe
 from bench.process import signals_raise
 from bench.report.render import csv
+from bench.text import Log
 from pipelines.catalog import unknown_name
 
 if TYPE_CHECKING:
@@ -25,12 +26,8 @@ FORMS = ("rich", "md", "csv", "json")
 def choose(options: Options, probe: Probe) -> tuple[list[str], str]:
     """The pipelines and the device that were asked for.
 
-    Args:
-        options: What was asked for.
-        probe: What the device can do.
-
     Raises:
-        UsageError: One of them does not exist, or cannot be had.
+        UsageError: One of them does not exist or is not available.
     """
     check(options)
     device = choose_device(options.device, probe, [])
@@ -38,65 +35,52 @@ def choose(options: Options, probe: Probe) -> tuple[list[str], str]:
     return [candidate.name for candidate in choose_candidates(wanted, device)], device
 
 
-def verify_all(
-    pipelines: Sequence[str], device: str, report: Callable[[str], None]
-) -> "Iterator[Finding]":
-    """Tries every op on every pipeline, one after the other.
-
-    Args:
-        pipelines: Their spellings.
-        device: "cuda" or "cpu".
-        report: Gets a line before each pipeline, and one after each op that it was tried on.
-    """
+def verify_all(pipelines: Sequence[str], device: str, log: Log) -> "Iterator[Finding]":
+    """Tries every op on every pipeline, one after another."""
     from pipelines.verification.checks import TRIED, verify
 
     for number, spelling in enumerate(pipelines, start=1):
-        report(f"[{number}/{len(pipelines)}] verifying {spelling}")
+        log(f"[{number}/{len(pipelines)}] verifying {spelling}")
         for op in TRIED:
             start = time.monotonic()
             finding = verify(spelling, op, device)
             if finding.status != "skipped":
-                said = f": {finding.problem}" if finding.problem else ""
-                report(f"  {finding.status:<5} {op}, {time.monotonic() - start:.0f} s{said}")
+                problem = f": {finding.problem}" if finding.problem else ""
+                log(f"  {finding.status:<5} {op}, {time.monotonic() - start:.0f} s{problem}")
             yield finding
 
 
-def show(
-    findings: "Iterable[Finding]",
-    form: str,
-    report: Callable[[str], None],
-    put: Callable[[str], None],
-) -> int:
-    """Gathers the findings and puts the table; one that is stopped shows what was found so far.
+def show(findings: "Iterable[Finding]", form: str, log: Log, write: Log) -> int:
+    """Collects the findings and writes the table, also of the findings before a stop.
+
+    Args:
+        log: Takes lines about progress.
+        write: Takes the table.
 
     Returns:
-        The exit code: 0, 1 where a promise was not kept, 130 where it was stopped.
+        The exit code: 0, 1 if a promise was not kept, 130 if it was stopped.
 
     Raises:
-        UsageError: There is no such form.
+        UsageError: The format is unknown.
     """
     check_format(form)
-    found = []
+    collected = []
     stopped = False
     try:
         with signals_raise():
             for finding in findings:
-                found.append(finding)
+                collected.append(finding)
     except KeyboardInterrupt:
         stopped = True
-    if found:
-        put(render(found, form))
+    if collected:
+        write(render(collected, form))
     if stopped:
-        report("stopped: the rows that are missing were not tried")
-    return 130 if stopped else int(any_wrong(found))
+        log("stopped: the rows that are missing were not tried")
+    return 130 if stopped else int(any_wrong(collected))
 
 
 def check_format(form: str) -> None:
-    """Refuses an unknown form.
-
-    Raises:
-        UsageError: There is no such form.
-    """
+    """Raises UsageError if the format is unknown."""
     if form not in FORMS:
         raise UsageError(unknown_name("table format", form, list(FORMS)))
 
@@ -105,7 +89,7 @@ def render(findings: "Sequence[Finding]", form: str) -> str:
     """The findings as text.
 
     Raises:
-        UsageError: There is no such form.
+        UsageError: The format is unknown.
     """
     check_format(form)
     rows = [asdict(finding) for finding in findings]
@@ -130,8 +114,8 @@ def render(findings: "Sequence[Finding]", form: str) -> str:
         index=False, tablefmt="pipe" if form == "md" else "simple", disable_numparse=True
     )
     counts = frame["status"].value_counts()
-    said = ", ".join(f"{number} {status}" for status, number in counts.items())
-    return f"{table}\n\n{said}\n"
+    totals = ", ".join(f"{number} {status}" for status, number in counts.items())
+    return f"{table}\n\n{totals}\n"
 
 
 def any_wrong(findings: "Sequence[Finding]") -> bool:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.cell import Run
-from bench.cli.progress import JsonReporter, TextReporter, reporter
+from bench.cli.progress import JsonReporter, TextReporter, overhead, reporter, terminal
 from bench.errors import UsageError
 from bench.machine.environment import python_environment
 from bench.record import Memory, Record
@@ -170,7 +170,14 @@ def test_nothing_to_do_is_said() -> None:
     assert text.startswith("1 done | results in")
 
 
+def test_a_pipe_has_neither_width_nor_colours() -> None:
+    screen = terminal()
+    assert (screen.width, screen.color) == (None, False)
+
+
 def test_the_summary_says_what_the_grid_took_beside_the_training() -> None:
+    assert overhead(100.0, 50.0) == "1 min 40 s, of which 50 s on the training clocks (2.00 x)"
+    assert overhead(7.0, 0.0) == "7 s"
     plan = Plan(todo=[made_run(0), made_run(1)], done=[made_record(7)])
     text = shown(plan, [made_record(0), made_record(1)], is_terminal=False)
     assert "of which 8 s on the training clocks" in text  # 4 s each; what was done before is none

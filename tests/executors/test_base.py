@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.executors.base import TimeLeft, duration, overhead, terminal
+from bench.executors.base import TimeLeft, duration
 from bench.record import Timings
 from tests.made import made_failure, made_record, made_run
 
@@ -62,13 +62,3 @@ def test_nothing_is_known_without_a_finished_run() -> None:
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-def test_a_grid_is_compared_with_its_training_clocks() -> None:
-    assert overhead(100.0, 50.0) == "1 min 40 s, of which 50 s on the training clocks (2.00 x)"
-    assert overhead(7.0, 0.0) == "7 s"
-
-
-def test_a_pipe_has_neither_width_nor_colours() -> None:
-    screen = terminal()
-    assert (screen.width, screen.color) == (None, False)
