@@ -1,18 +1,16 @@
-"""`bench check`: looks at every file of a results folder, and makes anew what is derived.
+"""`bench check`: checks every file of a results folder and rebuilds derived files.
 
-A record is never removed and never changed; one that is damaged is set aside, as whoever reads it
-does.
+Records are never removed or changed; damaged ones are moved to quarantine, as any reader does.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from bench.check import derived, files
-from bench.check import derived as mending
 from bench.check.files import Finding, Level
 from bench.errors import UsageError
 from bench.record import Record
@@ -20,29 +18,27 @@ from bench.store import locks
 from bench.store.files import StoreError
 from bench.store.groups import result_folders
 from bench.store.store import Store
-from bench.text import in_one_line
+from bench.text import Log, count, in_one_line
 from pipelines.catalog import unknown_name
 
-FORMS = ("rich", "json")
+FORMATS = ("rich", "json")
 ALIKE = 3  # of more findings that say the same, the rest is counted
-DRY = "leave --dry-run out to mend it"
+DRY = "leave --dry-run out to rebuild it"
 LEVELS: dict[Level, str] = {
     "wrong": "wrong",
-    "stale": "not up to date",
-    "mended": "mended",
-    "note": "to know of",
+    "stale": "out of date",
+    "fixed": "fixed",
+    "note": "worth knowing",
 }
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What was looked at and found.
+class CheckResult:
+    """What was checked and found.
 
     Args:
-        groups: How many group folders.
-        records: How many records that can be used.
+        groups: Number of group folders.
+        records: Number of records that can be used.
         findings: In the order of the folders.
     """
 
@@ -52,60 +48,60 @@ class Checked:
 
     @property
     def exit_code(self) -> int:
-        """0 when all is well, or was mended; else 1."""
-        return int(any(found.level in ("wrong", "stale") for found in self.findings))
+        """0 if all is well or was fixed, else 1."""
+        return int(any(finding.level in ("wrong", "stale") for finding in self.findings))
 
 
-def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Report) -> Checked:
-    """Looks at all groups at or below a results folder.
+def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Log) -> CheckResult:
+    """Checks all groups at or below a results folder.
 
     Args:
         results: The folder, or one group in it.
         dry_run: Whether to write nothing.
-        data_dir: Where sources are cached, for a page that is made anew.
-        report: Gets lines about what is being made.
+        data_dir: Where sources are cached, for rebuilding a page.
+        report: Is told what is being rebuilt.
 
     Raises:
         StoreError: There is no such folder, or no group in it.
     """
-    found = result_folders(results)
-    if not found:
+    folders = result_folders(results)
+    if not folders:
         raise StoreError(f"there are no results under {results}: `bench run` makes some")
     records, findings = 0, list[Finding]()
-    for folder in found:
-        count, more = _check_group(Store(folder), dry_run, data_dir, report)
-        records += count
-        findings += more
-    return Checked(groups=len(found), records=records, findings=tuple(findings))
+    for folder in folders:
+        group_records, group_findings = _check_group(Store(folder), dry_run, data_dir, report)
+        records += group_records
+        findings += group_findings
+    return CheckResult(groups=len(folders), records=records, findings=tuple(findings))
 
 
 def _check_group(
-    store: Store, dry_run: bool, data_dir: Path | None, report: Report
+    store: Store, dry_run: bool, data_dir: Path | None, report: Log
 ) -> tuple[int, list[Finding]]:
     folder = store.folder / "records"
     read, attempts = files.read_all(folder), files.read_all(folder / ".attempts")
     records = list(read.records.values())
-    findings = [
-        *files.in_records(store, read),
-        *files.in_attempts(store, read, attempts),
-        *files.in_quarantine(store, read),
-        *files.in_predictions(store, read),
-        *files.in_examples(store),
-        *derived.in_loaders(store),
-    ]
     damaged = {**read.damaged, **attempts.damaged}
+    findings = [
+        *files.check_records(store, read),
+        *files.check_attempts(read, attempts),
+        *files.check_quarantine(store, read),
+        *files.check_predictions(store, read),
+        *files.check_examples(store),
+        *derived.check_loaders(store),
+    ]
     holder = locks.current_holder(store.folder / ".lock")
     if holder:
         findings.append(_in_use(store.folder, holder))
     else:
-        findings += [*files.left_by_the_dead(store), *_not_up_to_date(store, records)]
-    stale = [one for one in findings if one.level == "stale"]
-    findings = [one for one in findings if one.level != "stale"]
+        findings += [*files.check_leftovers(store), *derived.check_derived(store, records)]
+    stale = [finding for finding in findings if finding.level == "stale"]
+    findings = [finding for finding in findings if finding.level != "stale"]
     if holder or dry_run or not (stale or damaged):
         findings += _damaged(damaged)
-        findings += [replace(one, advice=DRY) for one in stale]
+        findings += [replace(finding, advice=DRY) for finding in stale]
     else:
-        findings += _mended(store, damaged, stale, data_dir, report)
+        findings += _fix(store, damaged, stale, data_dir, report)
     return len(records), findings
 
 
@@ -113,98 +109,86 @@ def _in_use(folder: Path, holder: locks.Holder) -> Finding:
     advice = "derived files are left to it"
     if holder.is_alive() is None:
         advice += f"; if it has ended, delete {locks.note_of(folder / '.lock')}"
-    return Finding(
-        level="note", path=folder, problem=f"is in use: already running ({holder})", advice=advice
-    )
-
-
-def _not_up_to_date(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
-    yield from derived.in_tables(store, records)
-    yield from derived.in_page(store, records)
-    if store.tensorboard_folder().is_dir():  # else its libraries need not be imported
-        from bench.check.derived import in_events
-
-        yield from in_events(store, records)
+    return Finding("note", folder, f"is in use: already running ({holder})", advice)
 
 
 def _damaged(damaged: Mapping[Path, str]) -> Iterator[Finding]:
     for path, reason in damaged.items():
         there = path.is_symlink() or path.exists()
-        where = "" if there else f" (set aside in {path.parent}/.quarantine)"
-        yield Finding(level="wrong", path=path, problem=reason + where, advice=files.AGAIN)
+        where = "" if there else f" (moved to {path.parent}/.quarantine)"
+        yield Finding("wrong", path, reason + where, files.RUN_AGAIN)
 
 
-def _mended(
+def _fix(
     store: Store,
     damaged: Mapping[Path, str],
     stale: Sequence[Finding],
     data_dir: Path | None,
-    report: Report,
+    report: Log,
 ) -> Iterator[Finding]:
-    """What was done; of what could not be done, the reason."""
-    problem = "it is no other than before"
-    left: set[Path] = set()
+    """Moves damaged records away and rebuilds derived files."""
+    problem = "it is as before"
+    remaining: set[Path] = set()
     try:
         store.check_writable()
-        with store.lock(notice=lambda said: None):
-            mending.set_aside(store, damaged)
-            mending.mend(store, stale, data_dir, report)
-        records = list(files.read_all(store.folder / "records").records.values())
-        again = (*files.left_by_the_dead(store), *_not_up_to_date(store, records))
-        left = {one.path for one in (*again, *derived.in_loaders(store)) if one.level == "stale"}
+        with store.lock(notice=lambda message: None):
+            derived.quarantine(store, damaged)
+            derived.rebuild(store, stale, data_dir, report)
+        records: list[Record] = list(files.read_all(store.folder / "records").records.values())
+        again = (
+            *files.check_leftovers(store),
+            *derived.check_derived(store, records),
+            *derived.check_loaders(store),
+        )
+        remaining = {finding.path for finding in again if finding.level == "stale"}
     except (StoreError, UsageError) as error:
-        problem, left = str(error), {one.path for one in stale}
+        problem, remaining = str(error), {finding.path for finding in stale}
     yield from _damaged(damaged)
-    for one in stale:
-        if one.path in left:
-            yield replace(one, advice=f"it could not be mended: {problem}")
+    for finding in stale:
+        if finding.path in remaining:
+            yield replace(finding, advice=f"it could not be rebuilt: {problem}")
         else:
-            yield replace(one, level="mended")
+            yield replace(finding, level="fixed")
 
 
-def render(checked: Checked, form: str) -> str:
-    """The findings, a line each, and a last line on all of them; or as JSON.
+def check_format(form: str) -> None:
+    """Raises if the format is unknown.
 
     Raises:
-        UsageError: An unknown form.
+        UsageError: It is unknown.
     """
-    check_form(form)
+    if form not in FORMATS:
+        raise UsageError(unknown_name("format", form, list(FORMATS)))
+
+
+def render(result: CheckResult, form: str) -> str:
+    """The findings, a line each, and a summary; or as JSON.
+
+    Raises:
+        UsageError: The format is unknown.
+    """
+    check_format(form)
     if form == "json":
-        plain = {
-            "groups": checked.groups,
-            "records": checked.records,
-            "findings": [
-                {**asdict(finding), "path": str(finding.path)} for finding in checked.findings
-            ],
-        }
+        plain = asdict(result)
+        for finding in plain["findings"]:
+            finding["path"] = str(finding["path"])
         return json.dumps(plain, indent=1) + "\n"
     lines = []
-    for _, alike in groupby(checked.findings, key=_kind):
-        found = list(alike)
-        shown = found if len(found) <= ALIKE + 1 else found[:ALIKE]
+    for _, group in groupby(result.findings, key=_kind):
+        alike = list(group)
+        shown = alike if len(alike) <= ALIKE + 1 else alike[:ALIKE]
         lines += [in_one_line(str(finding)) for finding in shown]
-        if len(found) > len(shown):
-            lines.append(f"{found[0].level:<6} and {len(found) - len(shown)} more like it")
-    return "\n".join([*lines, _told(checked)]) + "\n"
+        if len(alike) > len(shown):
+            lines.append(f"{alike[0].level:<6} and {len(alike) - len(shown)} more like it")
+    return "\n".join([*lines, _summary(result)]) + "\n"
 
 
 def _kind(finding: Finding) -> tuple[str, Path, str, str]:
     return finding.level, finding.path.parent, finding.problem, finding.advice
 
 
-def _told(checked: Checked) -> str:
-    counts = Counter(finding.level for finding in checked.findings)
-    said = [f"{counts[level]} {word}" for level, word in LEVELS.items() if counts[level]]
-    groups = "1 group" if checked.groups == 1 else f"{checked.groups} groups"
-    records = "1 record" if checked.records == 1 else f"{checked.records} records"
-    return f"{records} in {groups}: {', '.join(said) or 'all is well'}"
-
-
-def check_form(form: str) -> None:
-    """Refuses a form that there is none of.
-
-    Raises:
-        UsageError: It is unknown.
-    """
-    if form not in FORMS:
-        raise UsageError(unknown_name("format", form, list(FORMS)))
+def _summary(result: CheckResult) -> str:
+    numbers = Counter(finding.level for finding in result.findings)
+    parts = [f"{numbers[level]} {words}" for level, words in LEVELS.items() if numbers[level]]
+    checked = f"{count(result.records, 'record')} in {count(result.groups, 'group')}"
+    return f"{checked}: {', '.join(parts) or 'all is well'}"

@@ -1,10 +1,7 @@
-"""Whether the figures of a record agree with each other, and the record with its own run.
-
-Whether the figures of `bench loaders` agree with each other.
-"""
+"""Whether the values of a record agree with each other, and those of `bench loaders`."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 
@@ -19,28 +16,27 @@ from bench.record import (
 )
 from bench.store.loaders_record import LoadersRecord, Repeat, Series
 
-SINGLE = 1e-5  # relative: what 32 bits lose in a score
-CLOCK = 1e-6
+SCORES = 1e-5  # relative tolerance: what 32 bits lose in a score
+CLOCK = 1e-6  # relative tolerance of times
+REPEATS = 0.05  # relative tolerance: a repeat's images and seconds are read one after the other
 FAILED = ("diverged", "oom", "timeout", "crashed", "skipped")
 
 
 def problems(record: Record) -> Iterator[str]:
-    """What does not fit, a few words each; nothing for a record that can be believed."""
-    yield from _identity(record)
-    yield from _outcome(record)
-    yield from _curve(record)
-    yield from _times(record)
-    yield from _speed(record)
-    if record.metrics is not None:
-        yield from _scores(record.metrics)
-        yield from _reached(record, record.metrics)
-        yield from _support(record, record.metrics)
-
-
-def _identity(record: Record) -> Iterator[str]:
+    """What is inconsistent, a few words each; nothing for a record that can be trusted."""
     run = record.run
     if run.id != record.run_id:
         yield f"its cell, seed, versions and images are those of run {run.id}"
+    yield from _outcome(record)
+    yield from _curve(record)
+    yield from _times(record)
+    yield from _throughput(record)
+    if record.metrics is not None:
+        yield from _scores(record.metrics)
+        yield from _time_to_accuracy(record, record.metrics)
+        images, asked = sum(map(sum, record.metrics.confusion)), record.cell.test_images
+        if asked is not None and images > asked:
+            yield f"it was scored on {images} images of {asked}"
 
 
 def _outcome(record: Record) -> Iterator[str]:
@@ -48,19 +44,19 @@ def _outcome(record: Record) -> Iterator[str]:
         if record.metrics is None:
             yield "it ended ok without scores"
         if record.throughput is None:
-            yield "it ended ok without a speed"
+            yield "it ended ok without throughput"
         if record.error is not None:
             yield "it ended ok with an error"
         if len(record.curve) != record.cell.epochs:
             yield f"it ended ok after {len(record.curve)} of {record.cell.epochs} epochs"
     elif record.status in FAILED and record.error is None:
-        yield f"it ended {record.status} without saying why"
+        yield f"it ended {record.status} without a reason"
     for name in ("started", "finished"):
-        if not _is_moment(getattr(record, name)):
-            yield f"{name} is no time with its zone: {getattr(record, name)!r:.40}"
+        if not _is_time(getattr(record, name)):
+            yield f"{name} is not a time with its zone: {getattr(record, name)!r:.40}"
 
 
-def _is_moment(text: str) -> bool:
+def _is_time(text: str) -> bool:
     try:
         return not text or datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
@@ -73,15 +69,10 @@ def _curve(record: Record) -> Iterator[str]:
         yield "the epochs of its curve do not count up from 1"
     if len(epochs) > record.cell.epochs:
         yield f"its curve has {len(epochs)} epochs, its cell {record.cell.epochs}"
-    if not _rises([point.images for point in record.curve], strictly=True):
-        yield "the images of its curve do not rise"
-    if not _rises([point.train_s for point in record.curve]):
+    if any(after <= before for before, after in pairwise(point.images for point in record.curve)):
+        yield "the images of its curve do not increase"
+    if any(after < before for before, after in pairwise(point.train_s for point in record.curve)):
         yield "the training clock of its curve goes back"
-
-
-def _rises(values: Sequence[float], *, strictly: bool = False) -> bool:
-    pairs = pairwise(values)
-    return all(before < after or (before == after and not strictly) for before, after in pairs)
 
 
 def _times(record: Record) -> Iterator[str]:
@@ -92,11 +83,11 @@ def _times(record: Record) -> Iterator[str]:
         yield f"fitting on data took {timings.fit_s:.6g} s of {timings.train_s:.6g} s of training"
     if record.status == "ok" and record.curve:
         last_s = record.curve[-1].train_s
-        if not math.isclose(last_s, timings.train_s, rel_tol=CLOCK, abs_tol=CLOCK):
+        if not _close(last_s, timings.train_s):
             yield f"its curve ends at {last_s:.6g} s, its training clock at {timings.train_s:.6g} s"
 
 
-def _speed(record: Record) -> Iterator[str]:
+def _throughput(record: Record) -> Iterator[str]:
     speed = record.throughput
     if speed is None:
         return
@@ -106,77 +97,57 @@ def _speed(record: Record) -> Iterator[str]:
             f"{speed.p5:.6g} and {speed.p95:.6g}"
         )
     if (speed.ceiling is None) != (speed.stall_pct is None):
-        yield "of ceiling and stall it has one without the other"
+        yield "it has only one of ceiling and stall"
     elif speed.ceiling is not None and speed.stall_pct is not None:
         stall_pct = 100 * (1 - speed.median / speed.ceiling)
-        if abs(stall_pct) < LARGEST_STALL_PCT and not math.isclose(
-            stall_pct, speed.stall_pct, rel_tol=CLOCK, abs_tol=CLOCK
-        ):
-            yield f"its stall is {speed.stall_pct:.6g} %, by its speeds {stall_pct:.6g} %"
+        if abs(stall_pct) < LARGEST_STALL_PCT and not _close(stall_pct, speed.stall_pct):
+            yield f"its stall is {speed.stall_pct:.6g} %, by its throughput {stall_pct:.6g} %"
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=CLOCK, abs_tol=CLOCK)
 
 
 def _scores(metrics: Metrics) -> Iterator[str]:
-    """All scores follow from the confusion matrix; a class that nothing is said of counts not."""
+    """Whether all scores follow from the confusion matrix."""
     classes = class_scores(metrics.confusion)
-    for one, scores in zip(classes, metrics.per_class, strict=True):
-        if scores.support != one.support:
-            yield (
-                f"{_named(scores.name)} has {scores.support} images, in the confusion {one.support}"
-            )
-        for name in ("precision", "recall", "f1"):
-            said, found = getattr(scores, name), getattr(one, name)
-            if not _agree(said, found):
-                yield _differs(f"the {name} of {_named(scores.name)}", said, found)
-    for name, value in (
-        ("accuracy", accuracy(classes)),
-        ("macro_f1", macro_average("f1", classes)),
-        ("precision", macro_average("precision", classes)),
-        ("recall", macro_average("recall", classes)),
-    ):
-        if not _agree(getattr(metrics, name), value):
-            yield _differs(name, getattr(metrics, name), value)
+    for found, stored in zip(classes, metrics.per_class, strict=True):
+        name = f"class {stored.name[:40]!r}"
+        if stored.support != found.support:
+            yield f"{name} has {stored.support} images, in the confusion matrix {found.support}"
+        for score in ("precision", "recall", "f1"):
+            what = f"the {score} of {name}"
+            yield from _differing(what, getattr(stored, score), getattr(found, score))
+    yield from _differing("accuracy", metrics.accuracy, accuracy(classes))
+    yield from _differing("macro_f1", metrics.macro_f1, macro_average("f1", classes))
+    yield from _differing("precision", metrics.precision, macro_average("precision", classes))
+    yield from _differing("recall", metrics.recall, macro_average("recall", classes))
 
 
-def _named(name: str) -> str:
-    return f"class {name[:40]!r}"
+def _differing(what: str, stored: float, found: float) -> Iterator[str]:
+    if not math.isclose(stored, found, rel_tol=SCORES, abs_tol=SCORES):
+        yield f"{what} is {stored:.6g}, by its confusion matrix {found:.6g}"
 
 
-def _differs(name: str, said: float, found: float) -> str:
-    return f"{name} is {said:.6g}, by its confusion matrix {found:.6g}"
-
-
-def _agree(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=SINGLE, abs_tol=SINGLE)
-
-
-def _reached(record: Record, metrics: Metrics) -> Iterator[str]:
+def _time_to_accuracy(record: Record, metrics: Metrics) -> Iterator[str]:
     by_curve_s = time_to_accuracy_s(record.curve, record.cell.target_accuracy)
-    said_s, with_s = metrics.time_to_accuracy_s, metrics.time_to_accuracy_with_compile_s
-    if (by_curve_s is None) != (said_s is None) or (
-        by_curve_s is not None
-        and said_s is not None
-        and not math.isclose(by_curve_s, said_s, rel_tol=CLOCK, abs_tol=CLOCK)
-    ):
-        yield f"its target was {_when(said_s)}, by its curve {_when(by_curve_s)}"
-    if said_s is not None and with_s is not None and with_s < said_s * (1 - CLOCK):
-        yield f"its target was {_when(said_s)}, with compilation sooner: {_when(with_s)}"
+    stored_s, cold_s = metrics.time_to_accuracy_s, metrics.time_to_accuracy_with_compile_s
+    if by_curve_s is None or stored_s is None:
+        agree = by_curve_s == stored_s
+    else:
+        agree = _close(by_curve_s, stored_s)
+    if not agree:
+        yield f"its target was {_when(stored_s)}, by its curve {_when(by_curve_s)}"
+    if stored_s is not None and cold_s is not None and cold_s < stored_s * (1 - CLOCK):
+        yield f"its target was {_when(stored_s)}, with compilation sooner: {_when(cold_s)}"
 
 
 def _when(seconds: float | None) -> str:
     return "not reached" if seconds is None else f"reached after {seconds:.6g} s"
 
 
-def _support(record: Record, metrics: Metrics) -> Iterator[str]:
-    images, asked = sum(map(sum, metrics.confusion)), record.cell.test_images
-    if asked is not None and images > asked:
-        yield f"it was scored on {images} images of {asked}"
-
-
-CLOSE = 0.05  # relative: a repeat's images and seconds are read at moments of their own
-
-
 def loaders_problems(record: LoadersRecord) -> Iterator[str]:
-    """What does not fit, a few words each."""
+    """What is inconsistent in a record of `bench loaders`, a few words each."""
     names = [(series.pipeline, series.batch_size) for series in record.series]
     if len(set(names)) < len(names):
         yield "it has two series of one pipeline and batch size"
@@ -185,29 +156,28 @@ def loaders_problems(record: LoadersRecord) -> Iterator[str]:
     if record.images < 1 or min(record.image_size) < 1:
         yield f"it read {record.images} images of {record.image_size}"
     for series in record.series:
-        where = f"{series.pipeline} at batch size {series.batch_size}"
-        for problem in _of_series(series):
-            yield f"{where}: {problem}"
+        for problem in _series_problems(series):
+            yield f"{series.pipeline} at batch size {series.batch_size}: {problem}"
 
 
-def _of_series(series: Series) -> Iterator[str]:
+def _series_problems(series: Series) -> Iterator[str]:
     if series.batch_size < 1:
-        yield "no batch is so small"
+        yield "the batch size is below 1"
     if series.status == "ok" and not series.repeats:
         yield "it ended ok without a repeat"
     if series.status not in ("ok", "interrupted") and not series.reason:
-        yield f"it ended {series.status} without saying why"
+        yield f"it ended {series.status} without a reason"
     for name in ("build_s", "first_batch_s", "bytes_per_image"):
         value = getattr(series, name)
         if value is not None and not 0 <= value < math.inf:
             yield f"{name} is {value:g}"
     for number, repeat in enumerate(series.repeats, start=1):
-        if not _is_sound(repeat, series.batch_size):
-            yield f"repeat {number} has images, seconds and speed that do not agree"
+        if not _is_consistent(repeat, series.batch_size):
+            yield f"repeat {number} has images, seconds and throughput that do not agree"
 
 
-def _is_sound(repeat: Repeat, batch_size: int) -> bool:
+def _is_consistent(repeat: Repeat, batch_size: int) -> bool:
     if repeat.images < 1 or not (0 < repeat.batch_s < math.inf and repeat.images_per_s > 0):
         return False
     most = batch_size / repeat.batch_s  # the last batch of an epoch may be smaller
-    return 0 < repeat.images_per_s <= most * (1 + CLOSE)
+    return 0 < repeat.images_per_s <= most * (1 + REPEATS)

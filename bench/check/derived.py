@@ -1,24 +1,20 @@
-"""Files that are made of the records: whether they are what the records make now.
-
-Event files: whether they are whole, of a record, and whether the overview is up to date.
-
-Makes anew what is derived of records, and sets damaged ones aside.
-"""
+"""Derived files: whether they are what the records make now, and how they are rebuilt."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from bench.check.consistency import loaders_problems
 from bench.check.files import Finding
 from bench.errors import UsageError
 from bench.record import Record
-from bench.report.loaders import images_per_s, write_tables
+from bench.report import loaders as loaders_report
+from bench.report.matrix import build
 from bench.report.page.contents import HEAD, checksum, read_checksum
-from bench.report.page.writing import PAGE, ReportOptions
-from bench.report.page.writing import write as write_report
-from bench.report.table import write_matrix
+from bench.report.page.writing import PAGE, write_report
+from bench.report.table import render, write_matrix
 from bench.store.files import StoreError, StrangeFile, UnusableFile, read_file
 from bench.store.loaders_record import FILE as LOADERS
 from bench.store.loaders_record import read as read_loaders
@@ -31,122 +27,113 @@ from bench.tensorboard.overview import (
     seeds_name,
     write_loaders,
     write_matrix_run,
+    write_overview,
     write_seeds,
 )
+from bench.text import Log
 
-TABLES: tuple[Literal["csv", "md"], ...] = ("csv", "md")
+FORMATS: tuple[Literal["csv", "md"], ...] = ("csv", "md")
+LOADERS_EVENTS = "loaders"  # folder of what `bench loaders` measured
 LARGEST = 2**28  # bytes of a derived file
 
 
-def in_tables(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
-    """Whether matrix.csv and matrix.md are the tables of the records."""
-    from bench.report.matrix import build
-    from bench.report.table import render
+def check_derived(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
+    """Whether tables, page and event files are what the records make now."""
+    if records:
+        matrix = build(records)
+        wanted = {f"matrix.{form}": render(matrix, form) for form in FORMATS}
+        yield from _differing(store.folder, wanted, "the records make")
+    yield from _check_page(store, records)
+    if store.tensorboard_folder().is_dir():
+        yield from _check_events(store, records)
 
-    if not records:
-        return
-    matrix = build(records)
-    made = {"matrix.csv": render(matrix, "csv"), "matrix.md": render(matrix, "md")}
-    yield from _differing(store.folder, made, "the records make")
 
-
-def in_page(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
-    """Whether a page, if there is one, shows the records that there are."""
-    from bench.report.page.writing import PAGE
-    from bench.store.loaders_record import read
-
+def _check_page(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
     path = store.folder / PAGE
     if not path.is_symlink() and not path.exists():
         return
     try:
-        said = read_checksum(read_file(path, LARGEST)[:HEAD].decode(errors="replace"))
-        up_to_date = said == checksum([(records, read(store.folder))])
+        found = read_checksum(read_file(path, LARGEST)[:HEAD].decode(errors="replace"))
+        up_to_date = found == checksum([(records, read_loaders(store.folder))])
     except (OSError, StrangeFile):
         up_to_date = False
-    except StoreError:  # of loaders.json, which is told by itself
+    except StoreError:  # of loaders.json, which `check_loaders` reports
         return
     if not up_to_date:
-        yield Finding(level="stale", path=path, problem="was made of other records than there are")
+        yield Finding("stale", path, "is out of date: the records have changed")
 
 
-def in_loaders(store: Store) -> Iterator[Finding]:
-    """Whether loaders.json can be read, and its tables are those that it makes."""
-    from bench.check.consistency import loaders_problems
-    from bench.report import loaders
-    from bench.store.loaders_record import FILE, read
-
-    path = store.folder / FILE
+def check_loaders(store: Store) -> Iterator[Finding]:
+    """Whether loaders.json can be read and is consistent, and its tables are up to date."""
+    path = store.folder / LOADERS
     try:
-        record = read(store.folder)
+        record = read_loaders(store.folder)
     except UnusableFile as error:
-        yield Finding(level="wrong", path=path, problem=error.problem, advice=error.advice)
+        yield Finding("wrong", path, error.problem, error.advice)
         return
     if record is None:
         return
     for problem in loaders_problems(record):
-        yield Finding(
-            level="wrong", path=path, problem=problem, advice="call `bench loaders` again"
-        )
+        yield Finding("wrong", path, problem, "run `bench loaders` again")
     # An older file lacks what is recorded since; what it has must be what its series make.
-    if not _agrees(json.loads(path.read_bytes()), json.loads(loaders.render(record, "json"))):
-        yield Finding(level="stale", path=path, problem="is not what its series make now")
-    made = {f"loaders.{form}": loaders.render(record, form) for form in TABLES}
-    yield from _differing(store.folder, made, "its series make")
+    made = json.loads(loaders_report.render(record, "json"))
+    if not _contains(made, json.loads(path.read_bytes())):
+        yield Finding("stale", path, "is not what its series make now")
+    wanted = {f"loaders.{form}": loaders_report.render(record, form) for form in FORMATS}
+    yield from _differing(store.folder, wanted, "its series make")
 
 
-def _agrees(found: Any, made: Any) -> bool:
+def _contains(made: Any, found: Any) -> bool:
     if isinstance(found, dict):
         return isinstance(made, dict) and all(
-            name in made and _agrees(value, made[name]) for name, value in found.items()
+            name in made and _contains(made[name], value) for name, value in found.items()
         )
     if isinstance(found, list):
-        return isinstance(made, list) and len(found) == len(made) and all(map(_agrees, found, made))
+        same_length = isinstance(made, list) and len(found) == len(made)
+        return same_length and all(map(_contains, made, found))
     return bool(found == made)
 
 
-def _differing(folder: Path, made: Mapping[str, str], who: str) -> Iterator[Finding]:
-    for name, content in made.items():
+def _differing(folder: Path, wanted: Mapping[str, str], who: str) -> Iterator[Finding]:
+    for name, content in wanted.items():
         path = folder / name
         try:
-            same = read_file(path, LARGEST) == content.encode()
+            if read_file(path, LARGEST) != content.encode():
+                yield Finding("stale", path, f"is not what {who} now")
         except FileNotFoundError:
-            yield Finding(level="stale", path=path, problem="is missing")
-            continue
+            yield Finding("stale", path, "is missing")
         except (OSError, StrangeFile) as error:
-            yield Finding(level="stale", path=path, problem=str(error))
-            continue
-        if not same:
-            yield Finding(level="stale", path=path, problem=f"is not what {who} now")
+            yield Finding("stale", path, str(error))
 
 
-LOADERS_EVENTS = "loaders"
-
-
-def in_events(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
-    """Runs' event files, and what the runs of the group share; nothing where there are none."""
+def _check_events(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
+    """Whether event files are whole and belong to records, and the overview is up to date."""
+    for folder, _, problem in _damaged_runs(store, records):
+        yield Finding("stale", folder, problem)
     root = store.tensorboard_folder()
-    if not root.is_dir():
-        return
-    yield from _of_runs(store, records)
+    known = {store.tensorboard_path(record.run) for record in records}
+    for path in sorted(root.iterdir()):
+        if path not in known and path.name not in (MATRIX, EXAMPLES, SEEDS, LOADERS_EVENTS):
+            problem = "event files of no record" if path.is_dir() else "not a file of the suite"
+            advice = "delete it, or TensorBoard shows it beside the others"
+            yield Finding("note", path, problem, advice)
     if records:
-        yield from _shared(root, records)
+        yield from _check_overview(root, records)
 
 
-def damaged_runs(store: Store, records: Sequence[Record]) -> list[tuple[Path, Record, str]]:
-    """Folder, record, and what is the matter, of each run whose event files are not whole."""
+def _damaged_runs(store: Store, records: Sequence[Record]) -> Iterator[tuple[Path, Record, str]]:
+    """Folder, record and problem of each run whose event files are missing or not whole."""
     from bench.tensorboard.view import has_events
 
-    found = []
     for record in records:
         folder = store.tensorboard_path(record.run)
         if record.status in STATUSES and not has_events(folder):
-            found.append((folder, record, "has no event file"))
-        elif folder.is_dir() and (problem := _problem(folder)):
-            found.append((folder, record, problem))
-    return found
+            yield folder, record, "has no event file"
+        elif folder.is_dir() and (problem := _events_problem(folder)):
+            yield folder, record, problem
 
 
-def _problem(folder: Path) -> str:
+def _events_problem(folder: Path) -> str:
     from bench.tensorboard.events import DamagedEvents, summaries
 
     try:
@@ -158,41 +145,23 @@ def _problem(folder: Path) -> str:
     return ""
 
 
-def _of_runs(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
-
-    for folder, _, problem in damaged_runs(store, records):
-        yield Finding(level="stale", path=folder, problem=problem)
-    known = {store.tensorboard_path(record.run) for record in records}
-    shared = (MATRIX, EXAMPLES, SEEDS, LOADERS_EVENTS)
-    for path in sorted(store.tensorboard_folder().iterdir()):
-        if path not in known and path.name not in shared:
-            yield Finding(
-                level="note",
-                path=path,
-                problem="event files of no record" if path.is_dir() else "no file of the suite",
-                advice="delete it, else TensorBoard shows it beside the others",
-            )
-
-
-def _shared(root: Path, records: Sequence[Record]) -> Iterator[Finding]:
-    """The overview that would be written now, beside the one that there is."""
-    with TemporaryDirectory(prefix="bench-check-") as made:
-        write_matrix_run(Path(made) / MATRIX, records)
-        write_seeds(Path(made) / SEEDS, records)
-        pairs = [(Path(made) / MATRIX, root / MATRIX)]
-        pairs += [
-            (path, root / SEEDS / path.name) for path in sorted((Path(made) / SEEDS).glob("*"))
-        ]
-        for wanted, found in pairs:
-            if not _same(wanted, found):
-                yield Finding(level="stale", path=found, problem="is not what the records make now")
+def _check_overview(root: Path, records: Sequence[Record]) -> Iterator[Finding]:
+    """Compares the overview with the one that would be written now."""
+    with TemporaryDirectory(prefix="bench-check-") as name:
+        made = Path(name)
+        write_matrix_run(made / MATRIX, records)
+        write_seeds(made / SEEDS, records)
+        for wanted in (made / MATRIX, *sorted((made / SEEDS).glob("*"))):
+            found = root / wanted.relative_to(made)
+            if not _same_events(wanted, found):
+                yield Finding("stale", found, "is not what the records make now")
     known = {seeds_name(record) for record in records}
     for path in sorted((root / SEEDS).glob("*")):
         if path.name not in known:
-            yield Finding(level="stale", path=path, problem="seeds of a cell without records")
+            yield Finding("stale", path, "seeds of a cell without records")
 
 
-def _same(wanted: Path, found: Path) -> bool:
+def _same_events(wanted: Path, found: Path) -> bool:
     from bench.tensorboard.events import DamagedEvents, summaries
 
     try:
@@ -201,77 +170,72 @@ def _same(wanted: Path, found: Path) -> bool:
         return False
 
 
-Report = Callable[[str], None]
-
-
-def set_aside(store: Store, damaged: Iterable[Path]) -> None:
-    """Moves damaged records and attempts away, as whoever reads them does.
+def quarantine(store: Store, damaged: Iterable[Path]) -> None:
+    """Moves damaged records and attempts away, as any reader does.
 
     Raises:
         StoreError: A newer version wrote the record of a damaged attempt's run.
     """
     for path in damaged:
         if path.parent.name == ".attempts":
-            store.attempts(path.name.partition(".")[0], _in_silence)
+            store.attempts(path.name.partition(".")[0], _ignore)
         else:
-            store.read(path.stem, _in_silence)
+            store.read(path.stem, _ignore)
 
 
-def _in_silence(said: str) -> None:
-    """What is told of it, the findings tell."""
+def _ignore(message: str) -> None:
+    """The findings say it."""
 
 
-def mend(store: Store, stale: Sequence[Finding], data_dir: Path | None, report: Report) -> None:
-    """Makes anew what findings say is not up to date; the caller holds the folder's lock.
+def rebuild(store: Store, stale: Sequence[Finding], data_dir: Path | None, report: Log) -> None:
+    """Rebuilds what findings say is out of date; the caller holds the folder's lock.
 
     Args:
         store: Of the group.
         stale: The findings.
         data_dir: Where sources are cached.
-        report: Gets lines about what is being made.
+        report: Is told what is being rebuilt.
 
     Raises:
         StoreError: A record or file cannot be read or written.
         UsageError: The event files cannot be written.
     """
     names = {finding.path.name for finding in stale if finding.path.parent == store.folder}
-    events = store.tensorboard_folder()
     with store.deriving():
         records = store.records(report)
         if names & {"matrix.csv", "matrix.md"}:
             write_matrix(store, records)
-    if any(name.startswith("loaders.") for name in names) and (store.folder / LOADERS).exists():
+    if any(name.startswith("loaders.") for name in names):
         loaders = read_loaders(store.folder)
-        assert loaders is not None
-        write_tables(store, loaders)
-        write_loaders(store, images_per_s(loaders), on_error=report)
+        if loaders is not None:
+            loaders_report.write_tables(store, loaders)
+            write_loaders(store, loaders_report.images_per_s(loaders), on_error=report)
+    events = store.tensorboard_folder()
     if any(events in finding.path.parents for finding in stale):
-        _events_anew(store)
+        _rebuild_events(store)
     if PAGE in names:
-        write_report(ReportOptions(results=store.folder, data_dir=data_dir), report)
+        write_report(store.folder, report, data_dir=data_dir)
 
 
-def _events_anew(store: Store) -> None:
-    from bench.tensorboard.overview import write_overview
+def _rebuild_events(store: Store) -> None:
     from bench.tensorboard.run_log import kept_positives, write_run
 
     with store.deriving():
-        records = store.records(_in_silence)
-        for folder, record, _ in damaged_runs(store, records):
+        records = store.records(_ignore)
+        for folder, record, _ in _damaged_runs(store, records):
             write_run(folder, record, kept_positives(store, record), on_error=_refuse)
         write_overview(store, records, on_error=_refuse)
 
 
-def _refuse(text: str) -> None:
-    raise UsageError(text)
+def _refuse(message: str) -> None:
+    raise UsageError(message)
 
 
-def refresh(store: Store, report: Report) -> None:
-    """Remakes what is out of date of a group; the caller holds the folder's lock.
+def refresh(store: Store, report: Log) -> None:
+    """Rebuilds what is out of date in a group; the caller holds the folder's lock.
 
     Raises:
-        StoreError, UsageError: As `mend`.
+        StoreError, UsageError: As `rebuild`.
     """
-    records = store.records(report)
-    found = [*in_tables(store, records), *in_page(store, records), *in_events(store, records)]
-    mend(store, [one for one in found if one.level == "stale"], None, report)
+    findings = check_derived(store, store.records(report))
+    rebuild(store, [each for each in findings if each.level == "stale"], None, report)

@@ -1,7 +1,4 @@
-"""The files of a group folder: records, attempts, predictions, and what else lies there.
-
-One thing that `bench check` found.
-"""
+"""The files of a group folder: records, attempts, predictions, and what else is there."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,24 +8,28 @@ from typing import Literal
 
 from bench.check.consistency import problems
 from bench.record import Record
-from bench.store import files, locks
+from bench.store import locks
 from bench.store.artifacts import picture
 from bench.store.codec import RecordError, read_record
-from bench.store.files import UnusableFile
+from bench.store.files import UnusableFile, unfinished
 from bench.store.store import Store
 
-Level = Literal["wrong", "stale", "mended", "note"]
+Level = Literal["wrong", "stale", "fixed", "note"]
+
+RUN_AGAIN = "run the grid again, which trains what has no record"
+RESERVED = (".lock", ".attempts", ".quarantine")
+_ATTEMPT = re.compile(r"([0-9a-f]{16})\.(\d+)\.json")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """A file that is not as it should be, or that is worth knowing of.
 
     Args:
-        level: "wrong" cannot be mended here; "stale" can be made anew from the records, and was
-            not; "mended" was; "note" is no fault.
+        level: "wrong": it cannot be fixed here; "stale": it can be rebuilt from the records;
+            "fixed": it was rebuilt; "note": it is not a fault.
         path: The file or folder.
-        problem: What is the matter, in a few words.
+        problem: What is wrong, in a few words.
         advice: What to do; "" for nothing.
     """
 
@@ -42,27 +43,27 @@ class Finding:
         return f"{self.level:<6} {self.path}: {self.problem}{advice}"
 
 
-AGAIN = "run the grid again, which trains what has no record"
-RESERVED = (".lock", ".attempts", ".quarantine")
-_ATTEMPT = re.compile(r"([0-9a-f]{16})\.(\d+)\.json")
-
-
 @dataclass(frozen=True, kw_only=True)
-class Read:
-    """The records of a folder, and what is wrong with the others.
+class RecordFiles:
+    """The record files of a folder.
 
     Args:
-        records: By path, those that can be used.
-        damaged: By path, why the others cannot.
-        refused: By path, why some are not even to be touched: a newer version wrote them.
+        records: Those that can be used.
+        damaged: Why others cannot.
+        refused: Why some must stay untouched: a newer version of the suite wrote them.
     """
 
     records: Mapping[Path, Record]
     damaged: Mapping[Path, str]
-    refused: Mapping[Path, str]
+    refused: Mapping[Path, UnusableFile]
+
+    @property
+    def by_id(self) -> dict[str, Record]:
+        """The usable records by the id of their run."""
+        return {record.run_id: record for record in self.records.values()}
 
 
-def read_all(folder: Path) -> Read:
+def read_all(folder: Path) -> RecordFiles:
     """Reads every record in a folder, and moves none."""
     records, damaged, refused = {}, {}, {}
     for path in _entries(folder):
@@ -73,113 +74,90 @@ def read_all(folder: Path) -> Read:
         except RecordError as error:
             damaged[path] = str(error)
         except UnusableFile as error:
-            refused[path] = error.problem
+            refused[path] = error
         else:
             if record is not None:
                 records[path] = record
-    return Read(records=records, damaged=damaged, refused=refused)
+    return RecordFiles(records=records, damaged=damaged, refused=refused)
 
 
 def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except OSError:  # there is none; one that cannot be read has been told before
+    except OSError:  # it is missing, or cannot be read, which was reported before
         return []
 
 
-def in_records(store: Store, read: Read) -> Iterator[Finding]:
-    """What the records say of themselves, and what lies beside them."""
+def check_records(store: Store, read: RecordFiles) -> Iterator[Finding]:
+    """Whether records are consistent, and what else is in their folder."""
     folder = store.folder / "records"
-    for path, reason in read.refused.items():
-        yield Finding(level="wrong", path=path, problem=reason, advice="it is left as it is")
+    yield from _refused(read)
     for path, record in read.records.items():
         for problem in problems(record):
-            yield Finding(
-                level="wrong",
-                path=path,
-                problem=problem,
-                advice="its figures cannot be believed: move it out of records/, then " + AGAIN,
-            )
-    places = {(record.cell.source, record.cell.scale) for record in read.records.values()}
-    if len(places) > 1:
-        said = ", ".join(f"{source} at {scale} scale" for source, scale in sorted(places))
+            advice = f"its values cannot be trusted: move it out of records/, then {RUN_AGAIN}"
+            yield Finding("wrong", path, problem, advice)
+    kinds = {(record.cell.source, record.cell.scale) for record in read.records.values()}
+    if len(kinds) > 1:
+        mixed = ", ".join(f"{source} at {scale} scale" for source, scale in sorted(kinds))
         yield Finding(
-            level="wrong",
-            path=folder,
-            problem=f"it mixes records of {said}",
-            advice="a table never mixes them: give each a group folder of its own",
+            "wrong",
+            folder,
+            f"it mixes records of {mixed}",
+            "a table never mixes them: give each a group folder of its own",
         )
     for path in _entries(folder):
         if path.name not in RESERVED and path.suffix not in (".json", ".tmp"):
-            yield Finding(level="note", path=path, problem="no file of the suite, left out")
+            yield Finding("note", path, "not a file of the suite, left out")
 
 
-def in_attempts(store: Store, read: Read, attempts: Read) -> Iterator[Finding]:
-    """What earlier records of runs that were tried again say of themselves."""
-    known = {record.run_id for record in read.records.values()}
-    for path, reason in attempts.refused.items():
-        yield Finding(level="wrong", path=path, problem=reason, advice="it is left as it is")
+def _refused(read: RecordFiles) -> Iterator[Finding]:
+    for path, error in read.refused.items():
+        yield Finding("wrong", path, error.problem, f"{error.advice}; it is left as it is")
+
+
+def check_attempts(read: RecordFiles, attempts: RecordFiles) -> Iterator[Finding]:
+    """Whether earlier records of runs that were tried again have the right names."""
+    yield from _refused(attempts)
     for path, record in attempts.records.items():
         match = _ATTEMPT.fullmatch(path.name)
         if match is None or int(match[2]) != record.attempt:
-            yield Finding(
-                level="wrong",
-                path=path,
-                problem=f"it holds attempt {record.attempt} of run {record.run_id}",
-                advice=f"name it {record.run_id}.{record.attempt}.json if there is none",
-            )
-        elif record.run_id not in known:
-            yield Finding(
-                level="note", path=path, problem="its run has no present record", advice=AGAIN
-            )
+            problem = f"it holds attempt {record.attempt} of run {record.run_id}"
+            advice = f"name it {record.run_id}.{record.attempt}.json if there is none"
+            yield Finding("wrong", path, problem, advice)
+        elif record.run_id not in read.by_id:
+            yield Finding("note", path, "its run has no current record", RUN_AGAIN)
 
 
-def in_quarantine(store: Store, read: Read) -> Iterator[Finding]:
+def check_quarantine(store: Store, read: RecordFiles) -> Iterator[Finding]:
     """Files that were set aside as damaged."""
-    known = {record.run_id for record in read.records.values()}
     for path in _entries(store.folder / "records" / ".quarantine"):
-        done = path.name.partition(".")[0] in known
-        yield Finding(
-            level="note",
-            path=path,
-            problem="was set aside as damaged" + (", its run has a record since" if done else ""),
-            advice="delete it when it is of no more use" if done else AGAIN,
-        )
+        if path.name.partition(".")[0] in read.by_id:
+            problem = "was set aside as damaged, its run has a record since"
+            yield Finding("note", path, problem, "delete it when you no longer need it")
+        else:
+            yield Finding("note", path, "was set aside as damaged", RUN_AGAIN)
 
 
-def in_predictions(store: Store, read: Read) -> Iterator[Finding]:
+def check_predictions(store: Store, read: RecordFiles) -> Iterator[Finding]:
     """Whether predictions give the confusion matrix of their record."""
     folder = store.folder / "predictions"
-    known = {record.run_id: record for record in read.records.values()}
+    scored = {id_: record for id_, record in read.by_id.items() if record.metrics is not None}
     for path in _entries(folder):
-        record = known.get(path.stem)
-        if path.suffix == ".npz" and (record is None or record.metrics is None):
-            yield Finding(level="note", path=path, problem="no record is scored by it")
+        if path.suffix == ".npz" and path.stem not in scored:
+            yield Finding("note", path, "no record has scores from it")
         elif path.suffix not in (".npz", ".tmp"):
-            yield Finding(level="note", path=path, problem="no file of the suite, left out")
-    for record in known.values():
-        if record.metrics is None:
-            continue
-        path = folder / f"{record.run_id}.npz"
+            yield Finding("note", path, "not a file of the suite, left out")
+    for run_id, record in scored.items():
+        path = folder / f"{run_id}.npz"
         if not path.exists():
-            yield Finding(
-                level="note",
-                path=path,
-                problem="predictions were not kept",
-                advice="the report's most mistaken images leave its run out",
-            )
-            continue
-        problem = _against(store, record)
-        if problem:
-            yield Finding(
-                level="wrong",
-                path=path,
-                problem=problem,
-                advice="delete it, or move its record away as well and run the grid again",
-            )
+            advice = "the report's most mistaken images leave its run out"
+            yield Finding("note", path, "predictions were not kept", advice)
+        elif problem := _prediction_problem(store, record):
+            advice = "delete it, or move its record away as well and run the grid again"
+            yield Finding("wrong", path, problem, advice)
 
 
-def _against(store: Store, record: Record) -> str:
+def _prediction_problem(store: Store, record: Record) -> str:
     import numpy as np
 
     assert record.metrics is not None
@@ -189,10 +167,10 @@ def _against(store: Store, record: Record) -> str:
         return error.problem
     classes = len(record.metrics.per_class)
     largest = max(
-        (int(one.max()) for one in (found.labels, found.predictions) if len(one)), default=0
+        (int(array.max()) for array in (found.labels, found.predictions) if len(array)), default=0
     )
     if largest >= classes:
-        return f"it names class {largest}, its record has {classes}"
+        return f"it has class {largest}, its record has {classes} classes"
     pairs = found.labels.astype(np.int64) * classes + found.predictions.astype(np.int64)
     counts = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
     if not np.array_equal(counts, np.array(record.metrics.confusion)):
@@ -200,31 +178,19 @@ def _against(store: Store, record: Record) -> str:
     return ""
 
 
-def in_examples(store: Store) -> Iterator[Finding]:
+def check_examples(store: Store) -> Iterator[Finding]:
     """Whether the strips of augmented images are pictures."""
     for path in sorted((store.folder / "examples").glob("*.png")):
         if not picture(path):
-            yield Finding(
-                level="wrong",
-                path=path,
-                problem="is no whole PNG picture",
-                advice="delete it: the next run with its policy and pipeline makes it anew",
-            )
+            advice = "delete it: the next run with its policy and pipeline makes it again"
+            yield Finding("wrong", path, "is not a whole PNG picture", advice)
 
 
-def left_by_the_dead(store: Store) -> Iterator[Finding]:
-    """The note of a lock and unfinished files of processes that died; the next lock removes them.
-
-    Nobody may hold the lock.
-    """
-    records = store.folder / "records"
-    lock = store.folder / ".lock"
+def check_leftovers(store: Store) -> Iterator[Finding]:
+    """What processes that died have left, which the next lock removes; nobody may hold it now."""
+    records, lock = store.folder / "records", store.folder / ".lock"
     holder = locks.last_holder(lock)
     if holder and holder.is_alive() is False:
-        yield Finding(
-            level="stale", path=lock, problem=f"was left locked by {holder}, which is gone"
-        )
-    for path in files.unfinished(store.folder, nobody_writes=(records, records / ".attempts")):
-        yield Finding(
-            level="stale", path=path, problem="was left unfinished by a process that died"
-        )
+        yield Finding("stale", lock, f"was left locked by {holder}, which is gone")
+    for path in unfinished(store.folder, nobody_writes=(records, records / ".attempts")):
+        yield Finding("stale", path, "was left unfinished by a process that died")

@@ -19,9 +19,9 @@ def check(
 ) -> int:
     """Check every file of a results folder, and update the files derived from records."""
     from bench.check import check as check_folder
-    from bench.check import check_form, render
+    from bench.check import check_format, render
 
-    check_form(form)
+    check_format(form)
     checked = check_folder(results, dry_run=dry_run, data_dir=data_dir, report=log)
     typer.echo(render(checked, form), nl=False)
     return checked.exit_code

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from bench.check import Checked, check, render
+from bench.check import CheckResult, check, render
 from bench.check.consistency import loaders_problems, problems
 from bench.check.files import Finding
 from bench.cli import app
 from bench.record import Record
 from bench.report import loaders as loaders_report
-from bench.report.page.writing import ReportOptions, write
+from bench.report.page.writing import write_report
 from bench.report.table import write_matrix
 from bench.store.codec import decode, encode
 from bench.store.loaders_record import read
@@ -47,11 +47,11 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def looked(store: Store, *, dry_run: bool = False) -> Checked:
+def looked(store: Store, *, dry_run: bool = False) -> CheckResult:
     return check(store.folder.parent, dry_run=dry_run, data_dir=None, report=lambda said: None)
 
 
-def said(checked: Checked, *levels: str) -> list[str]:
+def said(checked: CheckResult, *levels: str) -> list[str]:
     return [str(one) for one in checked.findings if one.level in levels or not levels]
 
 
@@ -118,36 +118,39 @@ def changed_point(place: int, **figures: Any) -> Callable[[Record], Record]:
 LIES: list[tuple[Callable[[Record], Record], str]] = [
     (lambda record: replace(record, seed=7), "are those of run"),
     (lambda record: replace(record, metrics=None), "ended ok without scores"),
-    (lambda record: replace(record, throughput=None), "ended ok without a speed"),
+    (lambda record: replace(record, throughput=None), "ended ok without throughput"),
     (lambda record: replace(record, error=made_failure().error), "ended ok with an error"),
     (lambda record: replace(record, curve=record.curve[:2]), "ok after 2 of 4 epochs"),
-    (lambda record: replace(record, status="oom"), "ended oom without saying why"),
-    (lambda record: replace(record, started="yesterday"), "started is no time"),
+    (lambda record: replace(record, status="oom"), "ended oom without a reason"),
+    (lambda record: replace(record, started="yesterday"), "started is not a time"),
     (lambda record: replace(record, curve=record.curve[::-1]), "do not count up from 1"),
     (
         lambda record: replace(record, curve=(*record.curve, record.curve[0])),
         "5 epochs, its cell 4",
     ),
-    (changed_point(1, images=1000), "images of its curve do not rise"),
+    (changed_point(1, images=1000), "images of its curve do not increase"),
     (changed_point(1, train_s=0.5), "training clock of its curve goes back"),
     (changed_point(2, validation_accuracy=0.1), "its target was reached after 3 s, by its curve"),
     (changed_times(train_s=9.0), "training took 9 s, the whole run 6 s"),
     (changed_times(fit_s=5.0), "fitting on data took 5 s of 4 s"),
     (changed_times(train_s=3.5), "its curve ends at 4 s, its training clock at 3.5 s"),
     (changed_speed(p95=950.0), "lies outside its percentiles"),
-    (changed_speed(ceiling=None), "one without the other"),
-    (changed_speed(stall_pct=12.0), "its stall is 12 %, by its speeds 50 %"),
+    (changed_speed(ceiling=None), "only one of ceiling and stall"),
+    (changed_speed(stall_pct=12.0), "its stall is 12 %, by its throughput 50 %"),
     (changed_scores(accuracy=0.86), "accuracy is 0.86, by its confusion matrix 0.85"),
     (changed_scores(macro_f1=0.86), "macro_f1 is 0.86"),
     (changed_scores(precision=0.86), "precision is 0.86"),
     (changed_scores(recall=0.86), "recall is 0.86"),
-    (changed_scores(confusion=((40, 10), (6, 45))), "'dog' has 50 images, in the confusion 51"),
+    (
+        changed_scores(confusion=((40, 10), (6, 45))),
+        "'dog' has 50 images, in the confusion matrix 51",
+    ),
     (changed_scores(time_to_accuracy_s=None), "its target was not reached, by its curve reached"),
     (changed_scores(time_to_accuracy_with_compile_s=2.0), "with compilation sooner"),
     (changed_class(f1=0.5), "the f1 of class 'cat' is 0.5"),
     (changed_class(precision=0.5), "the precision of class 'cat' is 0.5"),
     (changed_class(recall=0.5), "the recall of class 'cat' is 0.5"),
-    (changed_class(support=40), "'cat' has 40 images, in the confusion 50"),
+    (changed_class(support=40), "'cat' has 40 images, in the confusion matrix 50"),
     (lambda record: replace(record, cell=replace(record.cell, test_images=99)), "100 images of 99"),
 ]
 
@@ -167,7 +170,7 @@ def test_a_record_that_cannot_be_believed_is_told_and_stays(store: Store) -> Non
     path.write_bytes(lie)
     checked = looked(store)
     (wrong,) = said(checked, "wrong")
-    assert f"{path}: accuracy is 0.99, by its confusion matrix 0.85; its figures" in wrong
+    assert f"{path}: accuracy is 0.99, by its confusion matrix 0.85; its values" in wrong
     assert checked.exit_code == 1
     assert path.read_bytes() == lie
 
@@ -184,7 +187,7 @@ def test_a_damaged_record_is_set_aside_but_not_by_a_dry_run(store: Store, conten
     wet = looked(store)
     (wrong,) = said(wet, "wrong")
     assert (wet.exit_code, path.exists()) == (1, False)
-    assert "set aside" in wrong
+    assert ".quarantine" in wrong
     assert (path.parent / ".quarantine" / path.name).read_bytes() == content
     again = looked(store)
     assert (again.exit_code, said(again, "wrong", "stale")) == (0, [])
@@ -199,7 +202,7 @@ def test_a_newer_record_is_told_and_nothing_is_made_of_half_of_them(store: Store
     checked = looked(store)
     assert checked.exit_code == 1
     assert "written with schema 99" in said(checked, "wrong")[0]
-    assert "could not be mended" in said(checked, "stale")[0]
+    assert "could not be rebuilt" in said(checked, "stale")[0]
     after = everything(store.folder)
     assert after.items() >= before.items()
 
@@ -210,7 +213,7 @@ def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPa
     for record in records:
         write_run(store.tensorboard_path(record.run), record, None, on_error=refuse)
     write_overview(store, records, on_error=refuse)
-    write(ReportOptions(results=store.folder), lambda said: None)
+    write_report(store.folder, lambda line: None)
     wanted = everything(store.folder)
     assert said(looked(store)) == []
     third = keep(store, sound_record(2))
@@ -223,7 +226,7 @@ def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPa
     assert store.tensorboard_path(third.run).name in names
     wet = looked(store)
     assert (wet.exit_code, said(wet, "wrong", "stale")) == (0, [])
-    assert {one.path.name for one in wet.findings if one.level == "mended"} == names
+    assert {one.path.name for one in wet.findings if one.level == "fixed"} == names
     assert said(looked(store)) == []
     store.record_path(third.run_id).unlink()
     assert looked(store).exit_code == 0
@@ -248,7 +251,7 @@ def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     )
     assert dry.exit_code == 1
     wet = looked(store)
-    assert ([one.level for one in wet.findings], wet.exit_code) == (["mended"] * 2, 0)
+    assert ([one.level for one in wet.findings], wet.exit_code) == (["fixed"] * 2, 0)
     assert said(looked(store)) == []
     assert (store.folder / "notes.tmp").exists()
 
@@ -276,7 +279,7 @@ def test_a_folder_that_another_host_may_be_using_is_left_alone_with_advice(store
     assert f"already running (pid {os.getpid()} on elsewhere" in line
     assert line.endswith(f"; if it has ended, delete {note}")
     note.unlink()
-    assert [one.level for one in looked(store).findings] == ["mended"]
+    assert [one.level for one in looked(store).findings] == ["fixed"]
 
 
 def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
@@ -297,9 +300,9 @@ def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
     for problem in (
         f"{failed.run_id}.8.json: it holds attempt 1 of run {failed.run_id}",
         "0123456789abcdef.1.json: not a record: no schema_version",
-        "notes.txt: no file of the suite",
-        "x__y.png: is no whole PNG picture",
-        "0123456789abcdef.npz: no record is scored by it",
+        "notes.txt: not a file of the suite",
+        "x__y.png: is not a whole PNG picture",
+        "0123456789abcdef.npz: no record has scores from it",
         f"{other}.npz: it does not give the confusion matrix of its record",
         f"{cut}.npz: cannot be read: File is not a zip file",
         f"{failed.run_id}.npz: predictions were not kept",
@@ -329,9 +332,9 @@ def test_loaders_are_looked_at_too(tmp_path: Path) -> None:
     (folder / "loaders.json").write_text(older)
     assert said(looked(store)) == []
     (folder / "loaders.json").write_text(older.replace('"rank": "1"', '"rank": "9"', 1))
-    assert [one.level for one in looked(store).findings] == ["mended"]
+    assert [one.level for one in looked(store).findings] == ["fixed"]
     (folder / "loaders.csv").write_text("1,2\n")
-    assert [one.level for one in looked(store).findings] == ["mended"]
+    assert [one.level for one in looked(store).findings] == ["fixed"]
     assert (folder / "loaders.csv").read_text() == loaders_report.render(record, "csv")
     (folder / "loaders.json").write_text("[" * 5000)
     (wrong,) = said(looked(store))
@@ -346,9 +349,9 @@ def test_many_findings_alike_are_counted_and_nothing_reaches_the_terminal() -> N
         Finding(level="note", path=Path(f"a/{number}\x1b[2J\n"), problem="is odd")
         for number in range(9)
     ]
-    checked = Checked(groups=1, records=0, findings=tuple(findings))
+    checked = CheckResult(groups=1, records=0, findings=tuple(findings))
     lines = render(checked, "rich").splitlines()
-    assert lines[3:] == ["note   and 6 more like it", "0 records in 1 group: 9 to know of"]
+    assert lines[3:] == ["note   and 6 more like it", "0 records in 1 group: 9 worth knowing"]
     assert lines[0] == "note   a/0\\x1b[2J : is odd"
     assert len(json.loads(render(checked, "json"))["findings"]) == 9
 
