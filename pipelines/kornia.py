@@ -1,10 +1,16 @@
-"""Kornia's augmentations on device batches, one after the other: its containers do not compile."""
+"""Kornia's augmentations on device batches, one after the other: its containers don't compile."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
-from pipelines.compiling import compiler_problem
+from pipelines.compiling import compiled, compiler_problem
 from pipelines.libraries import lack, require
 from pipelines.ops import (
     Affine,
@@ -13,32 +19,39 @@ from pipelines.ops import (
     Crop,
     Cutout,
     HorizontalFlip,
+    Op,
     RandomResizedCrop,
 )
 from pipelines.randomness import OwnStream
 
-if TYPE_CHECKING:
-    from pipelines.kornia_ops.ways import Recipe
-
 EAGER, COMPILED = "eager", "compiled"
-OPS = (Crop, HorizontalFlip, AlternatingFlip, Cutout, ColorJitter, Affine, RandomResizedCrop)
+AUGMENTATION = "kornia.augmentation"  # imported when a pipeline is built: it takes seconds
 
 
 class KorniaPipeline(Pipeline):
     """Gathers a batch of uint8 on the device, scales it to [0, 1], and lets Kornia do the rest.
 
-    Kornia takes floats only, is quickest on contiguous images and loses channels_last, so a batch
-    is made contiguous before and brought to the run's memory format afterwards.
+    Kornia takes floats only, is fastest on contiguous images and loses channels_last, so a batch
+    is made contiguous before and converted to the run's memory format afterwards.
     """
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, KORNIA.semantics(request.augmentation))
-        require("kornia", "pipelines.kornia_ops.ways")
-        from pipelines.kornia_ops.ways import augmenter
-
+        require("kornia", AUGMENTATION)
         self._images_NHWC = request.images.images.to(request.device)
         self._labels_N = request.images.labels.to(request.device)
-        self._augment = augmenter(recipe(request))
+        self._augment = augmenter(
+            Setup(
+                ops=tuple(request.augmentation.ops),
+                image_size=request.images.image_size,
+                mean=request.images.mean,
+                std=request.images.std,
+                device=request.device,
+                dtype=request.dtype,
+                memory_format=request.memory_format,
+                compile=request.mode == COMPILED,
+            )
+        )
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
@@ -50,24 +63,154 @@ class KorniaPipeline(Pipeline):
             yield x_BCHW, self._labels_N[index_B]
 
 
-def recipe(request: Request) -> "Recipe":
-    """The recipe of a request."""
-    from pipelines.kornia_ops.ways import Recipe
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Everything Kornia's modules depend on; equal setups share them and their compiled code.
 
-    return Recipe(
-        ops=tuple(request.augmentation.ops),
-        image_size=request.images.image_size,
-        mean=request.images.mean,
-        std=request.images.std,
-        device=request.device,
-        dtype=request.dtype,
-        memory_format=request.memory_format,
-        compile=request.mode == COMPILED,
+    Args:
+        image_size: (height, width).
+        mean: Of each channel, in [0, 1]; `std` likewise.
+        dtype: Of the images delivered; `memory_format` likewise.
+        compile: Whether the whole policy becomes one compiled graph.
+    """
+
+    ops: tuple[Op, ...]
+    image_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    device: torch.device
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    compile: bool
+
+
+@cache
+def augmenter(setup: Setup) -> Callable[[Tensor, Tensor], Tensor]:
+    """From uint8 (B, H, W, C) and which to mirror (B,) to a batch; built once per process."""
+    steps = drawing_on_the_host(modules(setup).to(setup.device))
+
+    def augment(images_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
+        x_BCHW = images_BHWC.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255.0
+        for step in steps:
+            x_BCHW = step(x_BCHW, flipped_B) if isinstance(step, Alternating) else step(x_BCHW)
+        return x_BCHW.to(setup.dtype).contiguous(memory_format=setup.memory_format)
+
+    return compiled(augment) if setup.compile else augment
+
+
+def modules(setup: Setup) -> nn.ModuleList:
+    """The policy and the normalisation, for images (B, C, H, W) float in [0, 1]."""
+    kornia = import_module(AUGMENTATION)
+    mean, std = torch.tensor(setup.mean), torch.tensor(setup.std)
+    normalise = kornia.Normalize(mean=mean, std=std, p=1.0)
+    return nn.ModuleList([*(OPS[type(op)](kornia, op, setup) for op in setup.ops), normalise])
+
+
+def drawing_on_the_host(steps: nn.ModuleList) -> nn.ModuleList:
+    """The same modules, drawing on the CPU, where Kornia's generators are.
+
+    `to` moves their samplers to the device, but every draw is brought back to the CPU, and each
+    time the host waits for all the device has to do.
+    """
+    base = import_module(f"{AUGMENTATION}.base")
+    for module in steps.modules():
+        if isinstance(module, base._BasicAugmentationBase):
+            module.set_rng_device_and_dtype(torch.device("cpu"), torch.float32)
+    return steps
+
+
+class Alternating(nn.Module):
+    """Mirrors the given samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hflip = import_module("kornia.geometry.transform").hflip
+
+    def forward(self, x_BCHW: Tensor, flipped_B: Tensor) -> Tensor:
+        return torch.where(flipped_B[:, None, None, None], self._hflip(x_BCHW), x_BCHW)
+
+
+class FillWithMean(nn.Module):
+    """Shifts images so that a module that fills with zero fills with the data's mean."""
+
+    def __init__(self, module: nn.Module, mean: tuple[float, ...]) -> None:
+        super().__init__()
+        self.module = module
+        self.mean_C11: Tensor
+        self.register_buffer("mean_C11", torch.tensor(mean)[:, None, None])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        shifted: Tensor = self.module(x_BCHW - self.mean_C11)
+        return shifted + self.mean_C11
+
+
+def crop(kornia: Any, op: Crop, setup: Setup) -> Any:
+    """Slices at integer offsets after padding."""
+    return kornia.RandomCrop(
+        setup.image_size,
+        padding=op.pad,
+        padding_mode="reflect" if op.padding == "reflect" else "constant",
+        cropping_mode="slice",
     )
 
 
+def cutout(kornia: Any, op: Cutout, setup: Setup) -> Any:
+    """Random erasing with fixed area and aspect ratio, so that only its position is random."""
+    height, width = setup.image_size
+    area = op.size**2 / (height * width)
+    erasing = kornia.RandomErasing(scale=(area, area), ratio=(1.0, 1.0), value=0.0, p=1.0)
+    return FillWithMean(erasing, setup.mean)
+
+
+def color_jitter(kornia: Any, op: ColorJitter, setup: Setup) -> Any:
+    """Kornia's jitter that follows Pillow, in our order."""
+    return kornia.ColorJitter(
+        brightness=op.brightness,
+        contrast=op.contrast,
+        saturation=op.saturation,
+        hue=op.hue,
+        p=1.0,
+        order=(0, 1, 2, 3),
+    )
+
+
+def affine(kornia: Any, op: Affine, setup: Setup) -> Any:
+    """One bilinear warp."""
+    return kornia.RandomAffine(
+        degrees=(-op.degrees, op.degrees),
+        translate=(op.translate, op.translate),
+        scale=op.scale,
+        p=1.0,
+    )
+
+
+def random_resized_crop(kornia: Any, op: RandomResizedCrop, setup: Setup) -> Any:
+    """Slices, then resizes between pixel centres."""
+    return kornia.RandomResizedCrop(
+        setup.image_size, scale=op.scale, ratio=op.ratio, align_corners=False
+    )
+
+
+# For each op: (the module `kornia.augmentation`, the op, the setup) to a module for a batch.
+#
+# Kornia's policies named RandAugment, TrivialAugment and AutoAugment are different ones: one choice
+# of op for the whole batch, RandAugment without repeats, no identity, an added solarize_add
+# (RandAugment), shears multiplied by 180 to degrees (0.3 becomes tan 54 = 1.38), moves of at most
+# 0.1 (RandAugment) or 0.5 (TrivialAugment) of the side instead of 150/331 or 32 pixels, continuous
+# magnitudes within a bin, results that are not rounded to 8 bits.
+OPS: dict[type[Op], Callable[[Any, Any, Setup], Any]] = {
+    Crop: crop,
+    HorizontalFlip: lambda kornia, op, setup: kornia.RandomHorizontalFlip(p=op.p),
+    AlternatingFlip: lambda kornia, op, setup: Alternating(),
+    Cutout: cutout,
+    ColorJitter: color_jitter,
+    Affine: affine,
+    RandomResizedCrop: random_resized_crop,
+}
+
+
 def problem(mode: str, device: str) -> str:
-    """Why a mode cannot run on a device type."""
+    """Why a mode can't run on a device type; "" if it can."""
     if absent := lack("kornia"):
         return absent
     lacking = ""

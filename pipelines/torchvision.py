@@ -1,53 +1,50 @@
 """torchvision's transforms, one image at a time in the workers of a DataLoader."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.base import Batch, Draws, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.libraries import lack, require
 from pipelines.ops import (
-    AUTOMATIC,
     MIXING,
     Affine,
     AlternatingFlip,
+    AutoAugment,
     ColorJitter,
     Crop,
+    CutMix,
     Cutout,
     HorizontalFlip,
+    MixUp,
     Op,
+    RandAugment,
     RandomErasing,
     RandomResizedCrop,
+    TrivialAugment,
 )
 from pipelines.randomness import OwnStream
+from pipelines.sources.base import Images
 from pipelines.sources.decode import read_listed
 
-OPS: tuple[type[Op], ...] = (
-    Crop,
-    HorizontalFlip,
-    AlternatingFlip,
-    Cutout,
-    RandomErasing,
-    ColorJitter,
-    Affine,
-    RandomResizedCrop,
-    *AUTOMATIC,
-)
+V2 = "torchvision.transforms.v2"  # imported when a pipeline is built: it takes seconds
+MAX_WORKERS = 8
 Key = tuple[int, int, list[int]]  # epoch, batch, samples
 
 
 class TorchvisionPipeline(Pipeline):
-    """The set-up that most training scripts have: workers, pinned memory, one copy a batch."""
+    """The setup of most training scripts: workers, pinned memory, one copy per batch."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, TORCHVISION.semantics(request.augmentation))
-        require("torchvision", "pipelines.torchvision_ops.ways")
-        from pipelines.torchvision_ops.ways import mixing
-
+        require("torchvision", V2)
         workers = request.options["workers"]
         self._mix = mixing(request.augmentation.ops, len(request.images.classes))
         self._keys = Keys(self)
@@ -58,7 +55,7 @@ class TorchvisionPipeline(Pipeline):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=request.device.type == "cuda",
-            generator=torch.Generator(),  # else its seed comes from the process's own generator
+            generator=torch.Generator(),  # otherwise its seed is drawn from the global generator
         )
 
     def epoch(self, index: int) -> Iterator[Batch]:
@@ -77,8 +74,8 @@ class TorchvisionPipeline(Pipeline):
                         x_BCHW, labels = self._mix(x_BCHW, labels)
                 yield x_BCHW.to(dtype=request.dtype, memory_format=request.memory_format), labels
         finally:
-            # Workers of an epoch that is cut off would go on and slow down what comes next.
-            self._keys.cut_off = True
+            # Workers of an interrupted epoch would go on and slow down what comes next.
+            self._keys.interrupted = True
             for _ in batches:
                 pass
 
@@ -87,30 +84,28 @@ class TorchvisionPipeline(Pipeline):
 
 
 class Keys(Sampler[Key]):
-    """Batches in the order of our permutation, each with what its draws are seeded by."""
+    """Batches in the order of our permutation, each with what seeds its draws."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self.epoch = 0
-        self.cut_off = False
+        self.interrupted = False
 
     def __len__(self) -> int:
         return self._pipeline.steps_per_epoch
 
     def __iter__(self) -> Iterator[Key]:
-        epoch, self.cut_off = self.epoch, False
+        epoch, self.interrupted = self.epoch, False
         for batch, samples in enumerate(self._pipeline.permutation(epoch).tolist()):
-            if self.cut_off:
+            if self.interrupted:
                 return
             yield epoch, batch, samples
 
 
 class Samples(Dataset[Batch]):
-    """Makes whole batches, sample by sample, so that draws do not depend on the worker."""
+    """Makes whole batches, sample by sample, so that draws don't depend on the worker."""
 
     def __init__(self, request: Request) -> None:
-        from pipelines.torchvision_ops.ways import Alternating, transforms
-
         self._flipped = -1, torch.empty(0)
         self._images_NHWC = request.images.images
         self._files = request.images.files
@@ -135,7 +130,7 @@ class Samples(Dataset[Batch]):
         return image_CHW
 
     def _source(self, index: int) -> Tensor:
-        """uint8 (H, W, C): decoded now where there are files."""
+        """uint8 (H, W, C), decoded now if the source has files."""
         if not self._files:
             return self._images_NHWC[index]
         path, size = self._files[index], self._request.images.image_size[0]
@@ -153,15 +148,176 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def transforms(ops: Sequence[Op], images: Images) -> Any:
+    """The policy and the normalisation, for an image uint8 (C, H, W) or a batch (B, C, H, W).
+
+    Returns:
+        A `v2.Compose`, without ops that mix; see `mixing`.
+    """
+    v2 = import_module(V2)
+    steps: list[nn.Module] = []
+    dtype = torch.uint8
+    for op in ops:
+        if isinstance(op, MIXING):
+            continue
+        way = OPS[type(op)]
+        if way.dtype not in (None, dtype):
+            dtype = way.dtype
+            steps.append(v2.ToDtype(dtype, scale=True))
+        steps.append(way.build(v2, op, images))
+    if dtype == torch.uint8:
+        steps.append(v2.ToDtype(torch.float32, scale=True))
+    return v2.Compose([*steps, v2.Normalize(list(images.mean), list(images.std))])
+
+
+def mixing(ops: Sequence[Op], classes: int) -> nn.Module | None:
+    """torchvision's mix of whole batches; None if the policy has none.
+
+    Raises:
+        ValueError: An op that mixes is not the last.
+    """
+    mixes = [op for op in ops if isinstance(op, MIXING)]
+    if not mixes:
+        return None
+    op, *more = mixes
+    if more or ops[-1] is not op:
+        raise ValueError(f"{type(op).__name__} mixes finished images: it comes last")
+    module: nn.Module = OPS[type(op)].build(import_module(V2), op, classes)
+    return module
+
+
+class Alternating(nn.Module):
+    """Mirrors an image, or the images of a batch for which `flipped` (B,) is true."""
+
+    flipped: bool | Tensor = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        from torchvision.transforms.v2.functional import horizontal_flip
+
+        if isinstance(self.flipped, Tensor):
+            return torch.where(self.flipped[:, None, None, None], horizontal_flip(x), x)
+        mirrored: Tensor = horizontal_flip(x) if self.flipped else x
+        return mirrored
+
+
+class AffineWarp(nn.Module):
+    """torchvision's warp with draws of our own: its own class moves by whole pixels only."""
+
+    def __init__(self, op: Affine) -> None:
+        super().__init__()
+        self.op = op
+
+    def forward(self, x: Tensor) -> Tensor:
+        from torchvision.transforms.v2 import InterpolationMode
+        from torchvision.transforms.v2.functional import affine
+
+        height, width = x.shape[-2:]
+        angle, right, down, scale = torch.rand(4).tolist()
+        low, high = self.op.scale
+        warped: Tensor = affine(
+            x,
+            angle=self.op.degrees * (2 * angle - 1),
+            translate=[
+                self.op.translate * width * (2 * right - 1),
+                self.op.translate * height * (2 * down - 1),
+            ],
+            scale=low + (high - low) * scale,
+            shear=[0.0, 0.0],
+            interpolation=InterpolationMode.BILINEAR,
+        )
+        return warped
+
+
+def crop(v2: Any, op: Crop, images: Images) -> Any:
+    """Pads, then slices at an integer offset."""
+    padding_mode = "reflect" if op.padding == "reflect" else "constant"
+    return v2.RandomCrop(images.image_size, padding=op.pad, padding_mode=padding_mode)
+
+
+def cutout(v2: Any, op: Cutout, images: Images) -> Any:
+    """Random erasing with fixed area and aspect ratio, so that only its position is random."""
+    height, width = images.image_size
+    area = op.size**2 / (height * width)
+    return v2.RandomErasing(p=1.0, scale=(area, area), ratio=(1.0, 1.0), value=list(images.mean))
+
+
+def random_erasing(v2: Any, op: RandomErasing, images: Images) -> Any:
+    """torchvision's own."""
+    return v2.RandomErasing(p=op.p, scale=op.scale, ratio=op.ratio, value=list(images.mean))
+
+
+def color_jitter(v2: Any, op: ColorJitter, images: Images) -> Any:
+    """One jitter for each part, so that the order is ours."""
+    neutral = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    parts = {name: getattr(op, name) for name in neutral}
+    jitters = [
+        v2.ColorJitter(**{name: factors})
+        for name, factors in parts.items()
+        if factors != (neutral[name], neutral[name])
+    ]
+    return v2.Compose(jitters or [v2.Identity()])
+
+
+def random_resized_crop(v2: Any, op: RandomResizedCrop, images: Images) -> Any:
+    """torchvision's own; nothing gets smaller, so antialiasing would change nothing."""
+    return v2.RandomResizedCrop(images.image_size, scale=op.scale, ratio=op.ratio, antialias=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How torchvision does an op, for one image and for a batch of them.
+
+    Args:
+        build: (the module `torchvision.transforms.v2`, the op, the images) to a module; an op that
+            mixes gets the number of classes instead of the images.
+        dtype: What it needs; None takes any. Where results are no whole numbers that is float32,
+            as torchvision would round them in uint8.
+        draws: One image at a time; a batch always shares its draws.
+    """
+
+    build: Callable[[Any, Any, Any], Any]
+    dtype: torch.dtype | None = None
+    draws: Draws = "per sample"
+
+
+FLOAT, UINT8 = torch.float32, torch.uint8
+OPS: dict[type[Op], Way] = {
+    Crop: Way(build=crop),
+    HorizontalFlip: Way(build=lambda v2, op, images: v2.RandomHorizontalFlip(p=op.p)),
+    AlternatingFlip: Way(build=lambda v2, op, images: Alternating()),
+    Cutout: Way(build=cutout, dtype=FLOAT),
+    RandomErasing: Way(build=random_erasing, dtype=FLOAT),
+    ColorJitter: Way(build=color_jitter, dtype=FLOAT),
+    Affine: Way(build=lambda v2, op, images: AffineWarp(op), dtype=FLOAT),
+    RandomResizedCrop: Way(build=random_resized_crop, dtype=FLOAT),
+    # Nearest interpolation and black fill are their defaults.
+    RandAugment: Way(
+        build=lambda v2, op, images: v2.RandAugment(op.n, op.magnitude, op.bins), dtype=UINT8
+    ),
+    TrivialAugment: Way(build=lambda v2, op, images: v2.TrivialAugmentWide(op.bins), dtype=UINT8),
+    AutoAugment: Way(
+        build=lambda v2, op, images: v2.AutoAugment(v2.AutoAugmentPolicy(op.policy)), dtype=UINT8
+    ),
+    MixUp: Way(
+        build=lambda v2, op, classes: v2.MixUp(alpha=op.alpha, num_classes=classes),
+        draws="per batch",
+    ),
+    CutMix: Way(
+        build=lambda v2, op, classes: v2.CutMix(alpha=op.alpha, num_classes=classes),
+        draws="per batch",
+    ),
+}
+
+
 def usable_workers() -> int:
-    """A worker for each core that this process may use, eight at most."""
+    """One worker per core that this process may use, up to a limit."""
     if hasattr(os, "sched_getaffinity"):
-        return min(8, len(os.sched_getaffinity(0)))
-    return min(8, os.cpu_count() or 1)
+        return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+    return min(MAX_WORKERS, os.cpu_count() or 1)
 
 
 def problem(mode: str, device: str) -> str:
-    """Why it cannot run on a device type."""
+    """Why it can't run; "" if it can."""
     return lack("torchvision")
 
 
@@ -169,7 +325,7 @@ TORCHVISION = Library(
     name="torchvision",
     why="The baseline that everybody has: per-sample transforms in DataLoader workers.",
     build=TorchvisionPipeline,
-    ops={**dict.fromkeys(OPS, "per sample"), **dict.fromkeys(MIXING, "per batch")},
+    ops={kind: way.draws for kind, way in OPS.items()},
     options={"workers": usable_workers()},
     problem=problem,
     decodes=True,

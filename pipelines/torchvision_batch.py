@@ -1,16 +1,16 @@
-"""torchvision's v2 transforms on whole device batches: quick, and one draw for all of a batch.
+"""torchvision's v2 transforms on whole device batches: fast, but one draw per batch.
 
-It is what many scripts do without knowing: given a batch, v2 draws once and treats every image
-alike. That is a weaker augmentation, and declared as such.
+Many scripts do this unknowingly: given a batch, v2 draws once and treats every image alike. That is
+a weaker augmentation, and declared as such.
 """
 
 from collections.abc import Iterator
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.libraries import require
-from pipelines.ops import MIXING, AlternatingFlip
+from pipelines.ops import AlternatingFlip
 from pipelines.randomness import OwnStream
-from pipelines.torchvision import OPS, problem
+from pipelines.torchvision import OPS, V2, Alternating, mixing, problem, transforms
 
 
 class TorchvisionBatchPipeline(Pipeline):
@@ -18,9 +18,7 @@ class TorchvisionBatchPipeline(Pipeline):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, TORCHVISION_BATCH.semantics(request.augmentation))
-        require("torchvision", "pipelines.torchvision_ops.ways")
-        from pipelines.torchvision_ops.ways import Alternating, mixing, transforms
-
+        require("torchvision", V2)
         self._images_NHWC = request.images.images.to(request.device)
         self._labels_N = request.images.labels.to(request.device)
         self._mix = mixing(request.augmentation.ops, len(request.images.classes))
@@ -48,7 +46,7 @@ TORCHVISION_BATCH = Library(
     name="torchvision_batch",
     why="torchvision's transforms on device batches: no worker, but one draw for a whole batch.",
     build=TorchvisionBatchPipeline,
-    ops={**dict.fromkeys([*OPS, *MIXING], "per batch"), AlternatingFlip: "per sample"},
+    ops={**dict.fromkeys(OPS, "per batch"), AlternatingFlip: "per sample"},
     problem=problem,
     reference="https://github.com/pytorch/vision/issues/8484",
 )

@@ -15,18 +15,16 @@ OPS = (Crop(), HorizontalFlip(), Cutout(size=4), ColorJitter(), Affine(), Random
 def test_it_draws_on_the_cpu_wherever_its_modules_are() -> None:
     from kornia.augmentation.base import _BasicAugmentationBase
 
-    from pipelines.kornia_ops.ways import Recipe, drawing_on_the_host, modules
-
-    recipe = Recipe(
+    setup = kornia.Setup(
         ops=OPS, image_size=(32, 32), mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"),
         dtype=torch.float32, memory_format=torch.channels_last, compile=False,
     )  # fmt: skip
-    steps = modules(recipe)
+    steps = kornia.modules(setup)
     drawing = [part for part in steps.modules() if isinstance(part, _BasicAugmentationBase)]
     assert len(drawing) == len(OPS) + 1  # and the normalisation
     for part in drawing:  # as `to` does, to a type that it cannot have been before
         part.set_rng_device_and_dtype(torch.device("cpu"), torch.float64)
-    assert drawing_on_the_host(steps) is steps
+    assert kornia.drawing_on_the_host(steps) is steps
     for part in drawing:
         assert (part.device, part.dtype) == (torch.device("cpu"), torch.float32)
         generator = part._param_generator

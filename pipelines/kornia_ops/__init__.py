@@ -1,1 +1,0 @@
-"""How Kornia does each op."""

@@ -1,1 +1,0 @@
-"""How torchvision does each op."""
