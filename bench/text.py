@@ -7,7 +7,7 @@ change the direction of writing make a line read as a different one. Both are sh
 
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,23 @@ Log = Callable[[str], None]  # takes one line for people: progress, a notice, a 
 def count(number: int, singular: str, plural: str = "") -> str:
     """A number with its noun: "1 cell", "2 cells"."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def code(name: str) -> str:
+    """A name as it stands in a sentence: between backticks, on one line."""
+    return "`" + " ".join(name.replace("`", "'").split()) + "`"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """The names, and how many more there are than `most`: "`a`, `b` and 3 more"."""
+    shown = ", ".join(map(code, names[:most]))
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def points(value: float) -> str:
+    """A difference between percentages with its sign: "+0.25"; "0.00" has none."""
+    text = f"{value:+.2f}"
+    return text if float(text) else "0.00"
 
 
 def shell_command(words: Iterable[str]) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import Record
+from bench.report.conclusions import Conclusion
 from bench.report.figures.style import Picture
 from bench.report.page.contents import Content
-from bench.report.sentences import Conclusion
 from bench.store.groups import Group
 from tests.made import made_failure, made_record
 

@@ -155,10 +155,8 @@ from bench.report.compare.sides import STRICT
 from bench.report.figures.comparison import comparisons
 from bench.report.matrix import build
 from bench.report.page.page import cell_data
-from bench.report.pivot import footings
-from bench.report.statistics.outcomes import matching_key, setting_key
 from bench.report.rows import grouped
-from bench.report.table import render
+from bench.report.table import footings, render
 from bench.store.codec import decode
 from bench.tensorboard import run_log
 from tests.made import made_record, made_run
@@ -178,7 +176,7 @@ assert "clip" not in render(build([plain]), "md")
 assert len(footings(both)) == 2
 assert len(comparisons(both)) == 2
 assert "clip" in STRICT
-for key_of in (setting_key, lambda key: matching_key(key, "architecture")):
+for key_of in (lambda key: key.ranking, lambda key: key.matching("architecture")):
     assert len({key_of(key) for key in grouped(both)}) == 2
 assert run_log.values(clipped.cell)["clip"] == 0.5
 assert cell_data((clipped,), Path("results"))["settings"]["clip"] == "0.5"

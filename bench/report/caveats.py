@@ -1,9 +1,4 @@
-"""What to keep in mind before believing a figure, as far as the records tell it.
-
-Failed runs enter no average: where one level of a factor failed more than another, that chooses.
-
-An effect is then one of the cells that survived, and what failed more looks better than it is.
-"""
+"""What a reader should know before believing a conclusion, as far as the records show it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +7,231 @@ from dataclasses import dataclass
 from bench.cell import Cell, fields_of
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import LAUNCHED, Record
-from bench.report.sentences import against, code, listed, percent
-from bench.report.statistics.outcomes import FACTORS, Matched, Outcome, match, match_all
-from bench.text import count
+from bench.report.rows import Outcome
+from bench.report.statistics.outcomes import FACTORS, Matched, Outcomes, match, match_all
+from bench.text import code, count, listed
 
+CIFAR10_TEST_IMAGES = 10_000
 FAILED = ("diverged", "oom", "timeout", "crashed")
-MOST_NAMES = 6
+MAX_LOSSES = 6
+MAX_REASONS = 5
+
+
+def caveats(outcomes: Outcomes, intervals: int) -> Iterator[str]:
+    """The caveats of one group.
+
+    Args:
+        outcomes: Of one machine, scale and source.
+        intervals: How many effects are given with an interval.
+    """
+    good = [outcome for outcome in outcomes if outcome.good]
+    cells = [outcome.cell for outcome in outcomes]
+    yield from _scale(cells)
+    if any(cell.source == "shapes" for cell in cells):
+        yield (
+            "The images are generated (`shapes`): accuracies and the effects of augmentations do "
+            "not carry over to photographs."
+        )
+    if good:
+        yield from _seeds(good)
+        yield from _recipes(good)
+        yield from _suspect(good)
+        yield from _targets(good)
+        yield from _draws(good)
+        yield from _steps(good)
+        yield from _compiled(good)
+    yield from _failures(outcomes)
+    yield from _selection(outcomes)
+    if intervals > 1:
+        yield (
+            f"Each of the {intervals} confidence intervals of effects holds at 95 % by itself; "
+            f"about {intervals / 20:.1f} of them can be expected to miss the true value."
+        )
+
+
+def _scale(cells: Sequence[Cell]) -> Iterator[str]:
+    small = [cell for cell in cells if cell.scale == "cpu"]
+    if not small:
+        return
+    epochs = _range(cell.epochs for cell in small)
+    yield (
+        f"Scale `cpu`: nets of width {_range(cell.width for cell in small)}, "
+        f"{_range(cell.train_images for cell in small)} training images, "
+        f"{epochs} epoch{'' if epochs == '1' else 's'}. It shows what works and where training "
+        "waits for data, not what accuracy a net can reach; the ranking at full scale may differ."
+    )
+
+
+def _range(values: Iterable[float | None]) -> str:
+    known = sorted({value for value in values if value is not None})
+    if not known:
+        return "all"
+    if len(known) == 1:
+        return f"{known[0]:,g}"
+    return f"{known[0]:,g} to {known[-1]:,g}"
+
+
+def _seeds(good: Outcomes) -> Iterator[str]:
+    single = sum(len(outcome.good) == 1 for outcome in good)
+    if not single:
+        return
+    cell = good[0].cell
+    images = sorted(
+        {
+            sum(scores.support for scores in run.metrics.per_class)
+            for outcome in good
+            for run in outcome.good
+            if run.metrics is not None
+        }
+    )
+    if cell.scale == "full" and cell.source == "cifar10" and images == [CIFAR10_TEST_IMAGES]:
+        error = "one seed on the full test set of CIFAR-10 has an error of ±0.26 points at 95 %"
+    else:
+        error = (
+            f"with {_range(images)} test images an accuracy of one seed has a larger error than "
+            "the ±0.26 points (95 %) of CIFAR-10's 10,000 at full scale"
+        )
+    cells = "The only cell has" if len(good) == 1 else f"{single} of {len(good)} cells have"
+    luck = "; the best of many is partly luck" if len(good) > 1 else ""
+    yield f"{cells} one seed: {error}{luck}."
+
+
+def _recipes(good: Outcomes) -> Iterator[str]:
+    sizes = sorted({outcome.cell.batch_size for outcome in good})
+    if len(sizes) > 1:
+        yield (
+            f"The batch size is part of a recipe ({', '.join(map(str, sizes))} here): each net and "
+            "optimizer is compared with its own, which affects images/s too."
+        )
+    plain: set[str] = set()
+    tuned: set[str] = set()
+    recipes: dict[Cell, set[object]] = defaultdict(set)
+    for outcome in good:
+        cell, recipe = outcome.cell, outcome.good[0].cell.recipe
+        recipes[cell.without(*fields_of("recipe"))].add((cell.recipe, cell.batch_size))
+        if recipe is not None:
+            pairs = plain if recipe.origin == DEFAULT_ORIGIN else tuned
+            pairs.add(f"{cell.architecture} with {cell.optimizer}")
+    if plain and tuned:
+        others = (
+            "The other pair of net and optimizer has a recipe of its own"
+            if len(tuned) == 1
+            else f"The other {len(tuned)} pairs of net and optimizer have recipes of their own"
+        )
+        yield (
+            f"Trained with the optimizer's defaults, not tuned for the net: "
+            f"{listed(sorted(plain))}. {others}, so comparing these also compares recipes."
+        )
+    several = sorted({cell.name for cell, found in recipes.items() if len(found) > 1})
+    if several:
+        yield (
+            f"{listed(several)}: trained with more than one recipe; effects of nets and optimizers "
+            "average over them."
+        )
+
+
+def _suspect(good: Outcomes) -> Iterator[str]:
+    names = [run.name for outcome in good for run in outcome.good if run.timing_suspect]
+    if names:
+        yield (
+            f"Suspect timings, excluded from speeds and times but not from scores: "
+            f"{count(len(names), 'run')} ({listed(sorted(names))})."
+        )
+
+
+def _targets(good: Outcomes) -> Iterator[str]:
+    by_target: dict[float, list[Outcome[Record]]] = defaultdict(list)
+    for outcome in good:
+        if outcome.with_target:
+            by_target[outcome.cell.target_accuracy].append(outcome)
+    for target, found in sorted(by_target.items()):
+        text = f"the target of {100 * target:g} % validation accuracy"
+        reached = sum(outcome.reached for outcome in found)
+        if not reached:
+            yield f"No run reached {text}, so nothing can be said about time to accuracy."
+            continue
+        by_net: dict[str, int] = defaultdict(int)
+        for outcome in found:
+            by_net[outcome.cell.architecture] += outcome.reached
+        never = sorted(net for net, number in by_net.items() if not number)
+        if never:
+            yield f"No run of {listed(never)} reached {text}."
+        first = sum(_at_first_evaluation(run) for outcome in found for run in outcome.good)
+        if first:
+            runs = "The only run" if reached == 1 else f"{first} of the {reached:,} runs"
+            yield (
+                f"{runs} that reached {text} reached it by the first evaluation, so the time "
+                "cannot be resolved; a higher target would tell more."
+            )
+
+
+def _at_first_evaluation(run: Record) -> bool:
+    evaluated = [point for point in run.curve if point.validation_accuracy is not None]
+    reached_s = run.metrics.time_to_accuracy_s if run.metrics else None
+    return bool(evaluated) and reached_s is not None and reached_s <= evaluated[0].train_s
+
+
+def _draws(good: Outcomes) -> Iterator[str]:
+    ops: dict[str, set[str]] = defaultdict(set)
+    for outcome in good:
+        for run in outcome.good:
+            for op, draws in run.augmentation_draws.items():
+                if draws != "per sample":
+                    ops[outcome.cell.pipeline].add(op)
+    for pipeline in sorted(ops):
+        yield (
+            f"{code(pipeline)} draws random parameters once per batch "
+            f"({listed(sorted(ops[pipeline]))}), so its augmentations are weaker than per-sample "
+            "ones."
+        )
+
+
+def _steps(good: Outcomes) -> Iterator[str]:
+    runs = [run for outcome in good for run in outcome.good if run.stepping]
+    why = [run.stepping.removeprefix(LAUNCHED) for run in runs if run.stepping.startswith(LAUNCHED)]
+    if 0 < len(why) < len(runs):
+        yield (
+            f"{len(why)} of {count(len(runs), 'run')} launched their steps one operation at a time "
+            f"({'; '.join(sorted(set(why))[:MAX_REASONS])}); the others replayed each step as one "
+            "CUDA graph, which keeps the GPU busier. Consider this when comparing small nets."
+        )
+
+
+def _compiled(good: Outcomes) -> Iterator[str]:
+    runs = [run for outcome in good for run in outcome.good if run.compiled]
+    cached = sum(run.compiled != "anew" for run in runs)
+    if cached:
+        yield (
+            f"{cached} of {count(len(runs), 'run')} with compiled code took some or all of it from "
+            "torch's cache on disk, so their compilation was faster than a first one."
+        )
+
+
+def _failures(outcomes: Outcomes) -> Iterator[str]:
+    for skipped in (False, True):
+        runs = [
+            run
+            for outcome in outcomes
+            for run in outcome.runs
+            if run not in outcome.good and (run.status == "skipped") == skipped
+        ]
+        if not runs:
+            continue
+        reasons = Counter(map(_reason, runs))
+        ranked = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
+        texts = [f"{reasons[reason]} {reason}" for reason in ranked[:MAX_REASONS]]
+        if len(ranked) > MAX_REASONS:
+            texts.append(f"{len(ranked) - MAX_REASONS} more reasons")
+        was, is_ = ("was", "is") if len(runs) == 1 else ("were", "are")
+        verb = f"{was} skipped" if skipped else "did not end well"
+        yield f"{count(len(runs), 'run')} {verb} and {is_} in no average: {'; '.join(texts)}."
+
+
+def _reason(run: Record) -> str:
+    message = run.error.message.strip() if run.error else ""
+    first = message.splitlines()[0] if message else ""
+    status = "" if run.status == "skipped" else run.status
+    return " ".join(filter(None, (status, code(first) if first else ""))) or "without a reason"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +241,10 @@ class Loss:
     Args:
         level: Of a factor.
         reference: What it is compared with.
-        cells: Matched cells, with those that failed.
-        left_out: Those of them that no average has, since all runs of a side failed.
+        cells: Matched cells, failed ones included.
+        left_out: Those that are in no average, since all runs of a side failed.
         failed: Runs that failed, of the level and of the reference.
-        runs: All runs of these cells, likewise.
+        runs: All runs of these cells, of the level and of the reference.
     """
 
     level: str
@@ -41,31 +255,40 @@ class Loss:
     runs: tuple[int, int]
 
     @property
-    def unevenness(self) -> float:
+    def imbalance(self) -> float:
         """Difference of the shares that failed."""
         level, reference = (lost / all_ for lost, all_ in zip(self.failed, self.runs, strict=True))
         return level - reference
 
 
-def told(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """The caveats; nothing where failures are spread evenly over what is compared."""
+def _selection(outcomes: Outcomes) -> Iterator[str]:
+    """Where failures are not spread evenly over what is compared, which biases the averages."""
     found = uneven(outcomes)
     if found:
-        names = [_said(loss) for loss in found[:MOST_NAMES]]
-        if len(found) > MOST_NAMES:
-            names.append(f"{len(found) - MOST_NAMES} more")
+        names = [_loss_text(loss) for loss in found[:MAX_LOSSES]]
+        if len(found) > MAX_LOSSES:
+            names.append(f"{len(found) - MAX_LOSSES} more")
         yield (
-            "Failed runs enter no average and are unevenly spread, so these are effects on the "
-            f"cells that survived, which flatters what failed more: {'; '.join(names)}."
+            "Failed runs are in no average and are unevenly distributed, so these effects are over "
+            f"the surviving cells, which favours the side that failed more: {'; '.join(names)}."
         )
     gone = lost_levels(outcomes)
     if gone:
         names = [f"{code(level)} ({count(number, 'run')})" for level, number in gone]
-        yield f"No run ended well, so that no average or effect has it: {', '.join(names)}."
+        yield f"In no average or effect, because no run ended well: {', '.join(names)}."
 
 
-def uneven(outcomes: Sequence[Outcome]) -> list[Loss]:
-    """The comparisons of which one side failed more than the other, the most uneven first."""
+def _loss_text(loss: Loss) -> str:
+    left_out = f"; {loss.left_out} of {count(loss.cells, 'matched cell')} left out"
+    return (
+        f"{code(loss.level)} instead of {code(loss.reference)} ({loss.failed[0]} of "
+        f"{count(loss.runs[0], 'run')} failed, with {code(loss.reference)} {loss.failed[1]} of "
+        f"{loss.runs[1]}{left_out if loss.left_out else ''})"
+    )
+
+
+def uneven(outcomes: Outcomes) -> list[Loss]:
+    """The comparisons in which one side failed more than the other, the most uneven first."""
     found = []
     for factor in FACTORS:
         known = match(outcomes, factor)
@@ -73,11 +296,11 @@ def uneven(outcomes: Sequence[Outcome]) -> list[Loss]:
             every = match_all(_tried(outcomes), factor, known.reference)
             assert every is not None
             found += [loss for level in known.pairs if (loss := _loss(every, level)) is not None]
-    uneven = [loss for loss in found if loss.unevenness]
-    return sorted(uneven, key=lambda one: (-abs(one.unevenness), -sum(one.failed), one.level))
+    uneven = [loss for loss in found if loss.imbalance]
+    return sorted(uneven, key=lambda one: (-abs(one.imbalance), -sum(one.failed), one.level))
 
 
-def lost_levels(outcomes: Sequence[Outcome]) -> list[tuple[str, int]]:
+def lost_levels(outcomes: Outcomes) -> list[tuple[str, int]]:
     """Entries that were tried and of which no run ended well, with the number of their runs."""
     found: dict[str, int] = {}
     for factor in FACTORS[:-1]:
@@ -85,16 +308,16 @@ def lost_levels(outcomes: Sequence[Outcome]) -> list[tuple[str, int]]:
         for outcome in _tried(outcomes) if good else ():
             level = getattr(outcome.cell, factor)
             if level not in good:
-                found[level] = found.get(level, 0) + len(_counted(outcome))
+                found[level] = found.get(level, 0) + len(_finished(outcome))
     return sorted(found.items())
 
 
-def _tried(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if _counted(outcome)]
+def _tried(outcomes: Outcomes) -> list[Outcome[Record]]:
+    return [outcome for outcome in outcomes if _finished(outcome)]
 
 
-def _counted(outcome: Outcome) -> list[Record]:
-    """Runs that came to an end of their own: what was skipped or interrupted says nothing."""
+def _finished(outcome: Outcome[Record]) -> list[Record]:
+    """Runs that ended well or failed; skipped and interrupted ones say nothing about a cell."""
     return [run for run in outcome.runs if run in outcome.good or run.status in FAILED]
 
 
@@ -103,7 +326,7 @@ def _loss(every: Matched, level: str) -> Loss | None:
     if not pairs:
         return None
     sides = [
-        [run for pair in pairs for outcome in getattr(pair, side) for run in _counted(outcome)]
+        [run for pair in pairs for outcome in getattr(pair, side) for run in _finished(outcome)]
         for side in ("level", "reference")
     ]
     failed = [sum(run.status in FAILED for run in runs) for runs in sides]
@@ -118,256 +341,3 @@ def _loss(every: Matched, level: str) -> Loss | None:
         failed=(failed[0], failed[1]),
         runs=(len(sides[0]), len(sides[1])),
     )
-
-
-def _said(loss: Loss) -> str:
-    left_out = f"; {loss.left_out} of {count(loss.cells, 'matched cell')} left out"
-    return (
-        f"{against(loss.level, loss.reference)} ({loss.failed[0]} of {count(loss.runs[0], 'run')} "
-        f"failed, with {code(loss.reference)} {loss.failed[1]} of {loss.runs[1]}"
-        f"{left_out if loss.left_out else ''})"
-    )
-
-
-CIFAR10_TEST_IMAGES = 10_000
-MOST_REASONS = 5
-
-
-def caveats(outcomes: Sequence[Outcome], intervals: int) -> Iterator[str]:
-    """The caveats of one group.
-
-    Args:
-        outcomes: Of one machine, scale and source.
-        intervals: How many effects are given with an interval.
-    """
-    good = [outcome for outcome in outcomes if outcome.good]
-    cells = [outcome.cell for outcome in outcomes]
-    yield from _scale(cells)
-    yield from _source(cells)
-    if good:
-        yield from _seeds(good)
-        yield from _recipes(good)
-        yield from _suspect(good)
-        yield from _targets(good)
-        yield from _draws(good)
-        yield from _steps(good)
-        yield from _compiled(good)
-    yield from _failures(outcomes)
-    yield from told(outcomes)
-    if intervals > 1:
-        yield (
-            f"Each of the {intervals} intervals of effects holds at 95 % by itself; about "
-            f"{intervals / 20:.1f} of them are to be expected to miss the truth."
-        )
-
-
-def _scale(cells: Sequence[Cell]) -> Iterator[str]:
-    small = [cell for cell in cells if cell.scale == "cpu"]
-    if not small:
-        return
-    yield (
-        f"Scale `cpu`: nets of width {_range(cell.width for cell in small)}, "
-        f"{_range(cell.train_images for cell in small)} training images, "
-        f"{_epochs(small)}. It shows what works and what feeds what, "
-        "not what a net can reach; ranks at full scale may differ."
-    )
-
-
-def _range(values: Iterable[float | None]) -> str:
-    known = sorted({value for value in values if value is not None})
-    if not known:
-        return "all"
-    if len(known) == 1:
-        return f"{known[0]:,g}"
-    return f"{known[0]:,g} to {known[-1]:,g}"
-
-
-def _epochs(cells: Sequence[Cell]) -> str:
-    said = _range(cell.epochs for cell in cells)
-    return f"{said} epoch{'' if said == '1' else 's'}"
-
-
-def _source(cells: Sequence[Cell]) -> Iterator[str]:
-    if any(cell.source == "shapes" for cell in cells):
-        yield (
-            "The images are generated (`shapes`): accuracies say nothing of photographs, and what "
-            "an augmentation does here it may not do there."
-        )
-
-
-def _seeds(good: Sequence[Outcome]) -> Iterator[str]:
-    single = sum(len(outcome.good) == 1 for outcome in good)
-    cell, images = good[0].cell, _test_images(good)
-    if cell.scale == "full" and cell.source == "cifar10" and images == [CIFAR10_TEST_IMAGES]:
-        moves = "one seed on the full test set of CIFAR-10 is worth ±0.26 points at 95 %"
-    else:
-        moves = (
-            f"with {_range(images)} test images one seed moves an accuracy by more than the "
-            "±0.26 points at 95 % of CIFAR-10's 10,000 at full scale"
-        )
-    if single:
-        whole = "the only cell has" if len(good) == 1 else f"{single} of {len(good)} cells have"
-        luck = "; the best of many is partly luck" if len(good) > 1 else ""
-        yield f"{whole[0].upper()}{whole[1:]} one seed: {moves}{luck}."
-
-
-def _test_images(good: Sequence[Outcome]) -> list[int]:
-    return sorted(
-        {
-            sum(one.support for one in run.metrics.per_class)
-            for outcome in good
-            for run in outcome.good
-            if run.metrics is not None
-        }
-    )
-
-
-def _recipes(good: Sequence[Outcome]) -> Iterator[str]:
-    sizes = sorted({outcome.cell.batch_size for outcome in good})
-    if len(sizes) > 1:
-        yield (
-            f"The batch size is part of a recipe ({', '.join(map(str, sizes))} here): nets and "
-            "optimizers are compared each with its own, which moves images/s too."
-        )
-    plain: set[str] = set()
-    other: set[str] = set()
-    for outcome in good:
-        recipe = outcome.good[0].cell.recipe
-        if recipe is not None:
-            default = recipe.origin == DEFAULT_ORIGIN
-            pair = f"{outcome.cell.architecture} with {outcome.cell.optimizer}"
-            (plain if default else other).add(pair)
-    if plain and other:
-        yield (
-            "Trained with the optimizer's defaults, not tuned for the net: "
-            f"{listed(sorted(plain))}. {_others(len(other))}, so a comparison of "
-            "these is one of recipes too."
-        )
-    several = _several_recipes(good)
-    if several:
-        yield (
-            f"{listed(several)}: trained with more than one recipe; effects of nets and optimizers "
-            "take their mean."
-        )
-
-
-def _others(number: int) -> str:
-    if number == 1:
-        return "The other pair of net and optimizer has a recipe of its own"
-    return f"The other {number} pairs of net and optimizer have recipes of their own"
-
-
-def _several_recipes(good: Sequence[Outcome]) -> list[str]:
-    recipes: dict[Cell, set[object]] = defaultdict(set)
-    for outcome in good:
-        cell = outcome.cell
-        recipes[cell.without(*fields_of("recipe"))].add((cell.recipe, cell.batch_size))
-    return sorted({cell.name for cell, found in recipes.items() if len(found) > 1})
-
-
-def _suspect(good: Sequence[Outcome]) -> Iterator[str]:
-    runs = [run for outcome in good for run in outcome.good if run.timing_suspect]
-    if runs:
-        yield (
-            f"Suspect timings, left out of every speed and time but not of the scores: "
-            f"{count(len(runs), 'run')} ({listed(sorted(run.name for run in runs))})."
-        )
-
-
-def _targets(good: Sequence[Outcome]) -> Iterator[str]:
-    aims: dict[float, list[Outcome]] = defaultdict(list)
-    for outcome in good:
-        if outcome.aimed:
-            aims[outcome.cell.target_accuracy].append(outcome)
-    for target, found in sorted(aims.items()):
-        said = f"the target of {percent(target)} validation accuracy"
-        reached = sum(outcome.reached for outcome in found)
-        if not reached:
-            yield f"No run reached {said}: it says nothing of which cell is sooner there."
-            continue
-        nets = _never(found)
-        if nets:
-            yield f"No run of {listed(nets)} reached {said}."
-        first = sum(_at_first_look(run) for outcome in found for run in outcome.good)
-        if first:
-            which = "The only run" if reached == 1 else f"{first} of the {reached:,} runs"
-            times = "its time is that" if first == 1 else "their times are those"
-            yield (
-                f"{which} that reached {said} had done so at the first evaluation: {times} of one "
-                "interval between evaluations, and a higher target would tell more."
-            )
-
-
-def _never(found: Sequence[Outcome]) -> list[str]:
-    reached: dict[str, int] = defaultdict(int)
-    for outcome in found:
-        reached[outcome.cell.architecture] += outcome.reached
-    return sorted(net for net, number in reached.items() if not number)
-
-
-def _at_first_look(run: Record) -> bool:
-    looks = [point for point in run.curve if point.validation_accuracy is not None]
-    reached_s = run.metrics.time_to_accuracy_s if run.metrics else None
-    return bool(looks) and reached_s is not None and reached_s <= looks[0].train_s
-
-
-def _draws(good: Sequence[Outcome]) -> Iterator[str]:
-    ops: dict[str, set[str]] = defaultdict(set)
-    for outcome in good:
-        for run in outcome.good:
-            for op, draws in run.augmentation_draws.items():
-                if draws != "per sample":
-                    ops[outcome.cell.pipeline].add(op)
-    for pipeline in sorted(ops):
-        yield (
-            f"{code(pipeline)} draws once for a whole batch ({listed(sorted(ops[pipeline]))}): "
-            "with it an augmentation is not quite the same."
-        )
-
-
-def _steps(good: Sequence[Outcome]) -> Iterator[str]:
-    runs = [run for outcome in good for run in outcome.good if run.stepping]
-    why = [run.stepping.removeprefix(LAUNCHED) for run in runs if run.stepping.startswith(LAUNCHED)]
-    if 0 < len(why) < len(runs):
-        yield (
-            f"{len(why)} of {count(len(runs), 'run')} launched their steps one operation at a time "
-            f"({'; '.join(sorted(set(why))[:MOST_REASONS])}), the others replayed each as one CUDA "
-            "graph, for which a GPU waits less: mind that when small nets are compared."
-        )
-
-
-def _compiled(good: Sequence[Outcome]) -> Iterator[str]:
-    runs = [run for outcome in good for run in outcome.good if run.compiled]
-    cached = sum(run.compiled != "anew" for run in runs)
-    if cached:
-        yield (
-            f"{cached} of {count(len(runs), 'run')} with compiled code took it, or part of it, "
-            "from torch's cache on disk: compilation took less there than it takes at first."
-        )
-
-
-def _failures(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    for skipped in (False, True):
-        runs = [
-            run
-            for outcome in outcomes
-            for run in outcome.runs
-            if run not in outcome.good and (run.status == "skipped") == skipped
-        ]
-        if not runs:
-            continue
-        reasons = Counter(_reason(run) for run in runs)
-        ranked = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
-        told = [f"{reasons[reason]} {reason}" for reason in ranked[:MOST_REASONS]]
-        if len(ranked) > MOST_REASONS:
-            told.append(f"{len(ranked) - MOST_REASONS} more reasons")
-        verb = "skipped" if skipped else "did not end well"
-        were = ("was " if len(runs) == 1 else "were ") if skipped else ""
-        yield f"{count(len(runs), 'run')} {were}{verb} and enter no average: {'; '.join(told)}."
-
-
-def _reason(run: Record) -> str:
-    message = run.error.message.strip() if run.error else ""
-    first = message.splitlines()[0] if message else ""
-    status = "" if run.status == "skipped" else run.status
-    return " ".join(filter(None, (status, code(first) if first else ""))) or "without a reason"

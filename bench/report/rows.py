@@ -1,27 +1,26 @@
-"""Which runs share a row of the matrix: those that one command could have trained.
+"""Which runs share a row of the matrix, what the row says, and which rows may be compared.
 
-The cell, the entries' versions, the images, the machine and torch must agree.
-
-What the optimizer of a cell was set to, told where rows of equal names differ in it.
+Runs share a row if one command could have trained them: the cell, the versions of its entries, the
+images, the machine and torch agree.
 """
 
+import math
+import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Generic
 
 import msgspec
 
-from bench.cell import FIELDS, Cell, Version, is_default, number_of, plugins_of
-from bench.record import RecordSummary, RecordT
+from bench.cell import AXES, FIELDS, Cell, Version, fields_of, is_default, number_of, plugins_of
+from bench.record import Failure, RecordSummary, RecordT
+from bench.report.columns import METRICS, TIME, Metric
 
-_TITLE = (
-    "machine",
-    *sorted((name for name in FIELDS if FIELDS[name].title), key=lambda name: FIELDS[name].title),
-    "torch",
-)
-
-
-_Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
+PIPELINE_BOUND_PCT = 50.0
+MODEL_BOUND_PCT = 10.0  # a stall below this is within the noise of a throughput
+Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +34,10 @@ class Key:
     torch: str
 
     def parts(self) -> dict[str, str]:
-        """What may differ between the rows of one table beside the axes, as people read it."""
+        """What may differ between the rows of one table, axes aside, as people read it."""
         parts = self.cell.labels()
-        parts["epochs"] = "1 epoch" if self.cell.epochs == 1 else parts["epochs"]
+        if self.cell.epochs == 1:
+            parts["epochs"] = "1 epoch"
         if not self.cell.holds_out:
             parts["target_accuracy"] = ""
         parts |= {kind: f"{kind} v{number_of(version)}" for kind, version in self.versions}
@@ -47,27 +47,45 @@ class Key:
         parts["torch"] = f"torch {self.torch}" if self.torch else ""
         return parts
 
-    def told(self, names: Sequence[str]) -> list[str]:
-        """Those of the parts, and only those that are known."""
-        parts = self.parts()
-        return [parts[name] for name in names if parts.get(name)]
+    @property
+    def footing(self) -> "Key":
+        """Equal for cells whose results may be averaged."""
+        names = fields_of("axis", "net", "recipe")
+        return replace(self, cell=self.cell.without(*names), versions=())
+
+    @property
+    def ranking(self) -> "Key":
+        """Equal for cells that may be ranked: axes, recipes and epochs may differ."""
+        names = (*fields_of("axis", "recipe"), "epochs")
+        return replace(self, cell=self.cell.without(*names), versions=())
+
+    def matching(self, factor: str) -> "Key":
+        """Equal for cells that differ in `factor` and nothing else.
+
+        Architectures and optimizers are compared each with its own recipe and batch size.
+        """
+        names = {factor}
+        if factor in ("architecture", "optimizer"):
+            names |= set(fields_of("recipe"))
+        versions = tuple((kind, number) for kind, number in self.versions if kind != factor)
+        return replace(self, cell=self.cell.without(*names), versions=versions)
 
 
 def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     """The runs of each row of the matrix."""
     found = list(records)
-    usual_machine = _usual(_machine(record) for record in found)
-    usual_torch = _usual(str(record.environment.get("torch") or "") for record in found)
+    usual_machine = _most_common(_machine(record) for record in found)
+    usual_torch = _most_common(str(record.environment.get("torch") or "") for record in found)
     cells: dict[Cell, Cell] = {}
     identities: dict[Cell, Cell] = {}
-    rows: dict[_Place, list[RecordT]] = defaultdict(list)
+    rows: dict[Place, list[RecordT]] = defaultdict(list)
     for record in found:
         cell = cells.get(record.cell)
         if cell is None:
             cell = record.cell.identity
             cells[record.cell] = cell = identities.setdefault(cell, cell)
         place = (
-            id(cell),  # to hash a cell again goes through all its fields
+            id(cell),  # hashing a cell again goes through all its fields
             tuple(sorted(record.versions.items())),
             record.fingerprint,
             _machine(record) or usual_machine,  # a run that never started knows neither
@@ -93,29 +111,44 @@ def _machine(record: RecordSummary) -> str:
     return f"{cpu}, {record.environment.get('cores')} cores"
 
 
-def _usual(values: Iterable[str]) -> str:
+def _most_common(values: Iterable[str]) -> str:
     counts = Counter(value for value in values if value)
     return counts.most_common(1)[0][0] if counts else ""
 
 
-def budgets(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
-    """What all keys share, as words for the title, and the names of the parts that differ."""
-    if not keys:
-        return [], []
-    values: dict[str, set[str]] = defaultdict(set)
-    for key in keys:
-        for name, text in key.parts().items():
-            values[name].add(text)
-    differing = [name for name, texts in values.items() if len(texts) > 1]
-    cell, first = keys[0].cell, keys[0].parts()
-    quiet = {name for name, info in FIELDS.items() if info.quiet}
-    quiet = {name for name in quiet if is_default(name, getattr(cell, name))}
-    common = [first[name] for name in _TITLE if name not in {*differing, *quiet} and first[name]]
-    return common, differing
+def title(keys: Sequence[Key]) -> str:
+    """What all keys share: machine, scale, source, target, budget and torch."""
+    parts = [key.parts() for key in keys]
+    titled = sorted(
+        (info.title, name)
+        for name, info in FIELDS.items()
+        if info.title and not (info.quiet and is_default(name, getattr(keys[0].cell, name)))
+    )
+    texts = [
+        {one[name] for one in parts} for name in ("machine", *(name for _, name in titled), "torch")
+    ]
+    return " | ".join(text for shared in texts if len(shared) == 1 for text in shared if text)
+
+
+def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[Key, str]:
+    """What sets each key apart from the others beside the name of its cell: "9 epochs, lr 0.1".
+
+    Args:
+        keys: Of a table, or of cells of one name.
+        ignore: Parts that are not named.
+    """
+    parts = {key: key.parts() for key in keys}
+    names = dict.fromkeys(name for texts in parts.values() for name in texts if name not in ignore)
+    differing = [n for n in names if len({texts.get(n, "") for texts in parts.values()}) > 1]
+    recipes = differing_settings([key.cell for key in keys])
+    return {
+        key: ", ".join(filter(None, [*(texts.get(n, "") for n in differing), *recipes[key.cell]]))
+        for key, texts in parts.items()
+    }
 
 
 def differing_settings(cells: Sequence[Cell]) -> dict[Cell, list[str]]:
-    """Each cell's settings that another cell of the same name has not: "lr 0.1"."""
+    """Each cell's optimizer settings that another cell of its name does not have: "lr 0.1"."""
     same: dict[str, list[dict[str, str]]] = defaultdict(list)
     for cell in cells:
         same[cell.name].append(settings(cell))
@@ -130,7 +163,7 @@ def differing_settings(cells: Sequence[Cell]) -> dict[Cell, list[str]]:
 
 
 def settings(cell: Cell) -> dict[str, str]:
-    """The recipe by name, the optimizer's own options beside the rest; none for old records."""
+    """The optimizer's recipe by name, its own options included; empty for old records."""
     if cell.recipe is None:
         return {}
     plain = msgspec.to_builtins(cell.recipe)
@@ -140,3 +173,148 @@ def settings(cell: Cell) -> dict[str, str]:
         name: f"{value:g}" if isinstance(value, float) else str(value)
         for name, value in plain.items()
     }
+
+
+def value_of(run: RecordSummary, metric: Metric) -> float | None:
+    """A metric of a run that ended well, in the unit shown; None if it has none.
+
+    A missed target is infinite: longer than any time, and never a gap.
+    """
+    if metric.to_target and not run.cell.holds_out:
+        return None
+    value = metric.of(run)
+    if value is None:
+        return math.inf if metric.to_target else None
+    if metric.ratio and value <= 0 and not metric.to_target:
+        return None
+    return value * metric.factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Generic[RecordT]):
+    """A cell and its runs: a row of the matrix.
+
+    Args:
+        key: What the runs have in common.
+        runs: One or more.
+        label: What people call it: its name, and what sets it apart from others of that name.
+        budget: What sets it apart from the other rows of its table, beside its name.
+    """
+
+    key: Key
+    runs: tuple[RecordT, ...]
+    label: str
+    budget: str = ""
+
+    @property
+    def cell(self) -> Cell:
+        """The cell, without the origin of its recipe."""
+        return self.key.cell
+
+    @cached_property
+    def good(self) -> tuple[RecordT, ...]:
+        """The runs that ended well."""
+        return tuple(run for run in self.runs if run.status == "ok" and run.metrics is not None)
+
+    @cached_property
+    def trusted(self) -> tuple[RecordT, ...]:
+        """The runs that ended well and whose timing is not suspect."""
+        return tuple(run for run in self.good if not run.timing_suspect)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the timing of a run is suspect."""
+        return len(self.trusted) < len(self.good)
+
+    def values(self, metric: Metric) -> tuple[float, ...]:
+        """The metric of each run that can be trusted with it; infinite for a missed target."""
+        runs = self.trusted if metric.timing else self.good
+        found = (value_of(run, metric) for run in runs)
+        return tuple(value for value in found if value is not None)
+
+    @property
+    def reached(self) -> int:
+        """Runs that reached the target."""
+        return sum(value_of(run, TIME) not in (None, math.inf) for run in self.good)
+
+    @property
+    def with_target(self) -> int:
+        """Runs that have a target to reach, since they hold out validation images."""
+        return sum(value_of(run, TIME) is not None for run in self.good)
+
+    def over_seeds(self, name: str) -> list[float]:
+        """A metric of each run that has it, in the recorded unit."""
+        found = (METRICS[name].of(run) for run in self.good)
+        return [value for value in found if value is not None]
+
+    def mean(self, name: str) -> float | None:
+        """The mean of a metric over seeds, in the recorded unit."""
+        value: float | None = self.row[name]
+        return value
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """The row of the matrix: the mean and deviation of each metric, and texts beside them."""
+        row: dict[str, Any] = {axis: getattr(self.cell, axis) for axis in AXES}
+        row |= {"machine": self.key.machine, "source": self.cell.source, "scale": self.cell.scale}
+        row |= {"budget": self.budget, "seeds": len(self.good), "runs": len(self.runs)}
+        for name in METRICS:
+            row[name], row[f"{name}_sd"] = _mean_and_sd(self.over_seeds(name))
+        row["reached"] = self.reached if self.cell.holds_out else None
+        row["bound_by"] = bound_by(row["stall_pct"])
+        row["reads"] = _joined(run.reads for run in self.good)
+        row["parameters"] = next((run.parameters for run in self.runs if run.parameters), None)
+        row["draws"] = _joined(
+            f"per batch: {op}"
+            for run in self.runs
+            for op, draws in run.augmentation_draws.items()
+            if draws != "per sample"
+        )
+        suspect = (reason for run in self.good for reason in run.timing_suspect)
+        row["timing_suspect"] = _joined(suspect)
+        failed = [run for run in self.runs if run.status != "ok" or run.metrics is None]
+        row["status"] = _status(len(self.good), failed)
+        row["reason"] = _joined(_reason(run.status, run.error) for run in failed if run.error)
+        return row
+
+
+def bound_by(stall_pct: float | None) -> str:
+    """What limits throughput, by the percentage of training time spent waiting for data."""
+    if stall_pct is None:
+        return ""
+    if stall_pct < MODEL_BOUND_PCT:
+        return "model"
+    return "pipeline" if stall_pct >= PIPELINE_BOUND_PCT else "both"
+
+
+def _mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
+    if not values:
+        return None, None
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return mean, None
+    # statistics.stdev calculates with fractions, which takes thirty times as long
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return mean, math.sqrt(squares / (len(values) - 1))
+
+
+def _status(good: int, failed: Sequence[RecordSummary]) -> str:
+    if not failed:
+        return "ok"
+    counts = Counter(run.status for run in failed)
+    if not good and len(counts) == 1:
+        return failed[0].status
+    return ", ".join(
+        ([f"{good} ok"] if good else []) + [f"{number} {name}" for name, number in counts.items()]
+    )
+
+
+def _reason(status: str, error: Failure) -> str:
+    """The first line of the error; its type too unless the status says it."""
+    first = (error.message.splitlines() or [""])[0]
+    redundant = status == "skipped" or error.type.lower() == status
+    return first if redundant else f"{error.type}: {first}"
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))

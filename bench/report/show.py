@@ -1,248 +1,61 @@
-"""One run for people: its record in words, its curve and its confusion matrix.
-
-Curves as small plots of braille characters, 2 x 4 dots each.
-
-The curve, the confusion matrix and the scores of each class, drawn for a terminal.
-
-Finds one run among the records of a results folder, by its id or its name.
-
-The command that the page offers to train a run again.
-"""
+"""`bench show`: one run for people, found by its id or name."""
 
 import difflib
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from bench.cell import FIELDS, Cell, is_default, plugins_of
 from bench.errors import UsageError
 from bench.record import Metrics, Point, Record
-from bench.report.matrix import bound_by, versions
-from bench.report.rows import settings
+from bench.report.matrix import versions
+from bench.report.rows import bound_by, settings
 from bench.store.codec import encode
 from bench.store.groups import groups
 from bench.store.store import Store
-from bench.text import printable, sanitize, shell_command
+from bench.text import count, printable, sanitize, shell_command
 
-BLANK = 0x2800
-# The bit of each dot of a character, by row and column from the top left on.
-DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-
-
-def plot(
-    x: Sequence[float], y: Sequence[float], *, width: int, height: int, low: float, high: float
-) -> list[str]:
-    """A line through points, as `height` texts of `width` characters.
-
-    Args:
-        x: Of the points, rising.
-        y: Likewise as many; a point that is not finite is left out and breaks the line.
-        width: Characters.
-        height: Lines.
-        low: The y of the lower edge; lower points lie on it.
-        high: Of the upper edge; higher points lie on it.
-
-    Raises:
-        ValueError: There are not as many y as x.
-    """
-    columns, rows = 2 * width, 4 * height
-    grid = [[0] * width for _ in range(height)]
-    before: tuple[int, int] | None = None
-    for one_x, one_y in zip(x, y, strict=True):
-        if not math.isfinite(one_y):
-            before = None
-            continue
-        here = (_place(one_x, x[0], x[-1], columns), rows - 1 - _place(one_y, low, high, rows))
-        for column, row in _line(before or here, here):
-            grid[row // 4][column // 2] |= DOTS[row % 4][column % 2]
-        before = here
-    return ["".join(chr(BLANK + bits) for bits in line) for line in grid]
-
-
-def _place(value: float, low: float, high: float, count: int) -> int:
-    """The dot, of `count`, that a value between `low` and `high` falls on."""
-    share = (value - low) / (high - low) if high > low else 0.5
-    return round(min(1.0, max(0.0, share)) * (count - 1))
-
-
-def _line(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
-    """The dots from one to another, both included."""
-    steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
-    return [
-        (
-            start[0] + round((end[0] - start[0]) * step / steps),
-            start[1] + round((end[1] - start[1]) * step / steps),
-        )
-        for step in range(steps + 1)
-    ]
-
-
-SHADES = " \u2591\u2592\u2593\u2588"  # from nothing to all of a class
+MAX_CANDIDATES = 8  # runs that a message names
+MAX_CONFUSED = 8  # pairs of classes that are named
+STYLES = {"ok": "bold green", "skipped": "bold", "interrupted": "bold yellow"}
+BOUND = {
+    "model": "bound by the model",
+    "both": "bound by model and pipeline",
+    "pipeline": "bound by the pipeline",
+}
+TIMES = {
+    "import_s": "importing libraries, once per worker",
+    "load_s": "reading the source",
+    "build_s": "building net and pipeline",
+    "first_batch_s": "first batch",
+    "compile_s": "compilation",
+    "capture_s": "capture of CUDA graphs",
+    "warmup_s": "warm-up and ceiling",
+    "train_s": "training clock",
+    "train_device_s": "of it on the device",
+    "fit_s": "of it fitting on data",
+    "evaluate_s": "evaluation",
+    "total_s": "the whole run",
+}
 PLOT_HEIGHT = 6
 PLOT_WIDTH = 60  # at most
-LABEL = 8  # characters of the scale beside a plot
-SHADED = (3, 2)  # characters of an entry that is a shade, with a blank and without
-BAR = 20  # at most
-FEW = 0.05  # of a class
-CONFUSED = 8  # pairs that are named
-FIGURES = 34  # characters of a class's figures
-PLAIN_WIDTH = 100  # where lines may be of any length
-
-
-def curve(points: Sequence[Point], *, width: int | None) -> list[Text]:
-    """Training loss and validation accuracy against epochs; a table where there is no terminal.
-
-    Args:
-        points: Of the run.
-        width: Of the terminal; None for a file, which gets the figures.
-    """
-    if not points:
-        return [Text("no epoch was finished")]
-    if width is None:
-        return _figures(points)
-    loss = [math.nan if p.train_loss is None else p.train_loss for p in points]
-    accuracy = [math.nan if p.validation_accuracy is None else p.validation_accuracy
-                for p in points]  # fmt: skip
-    epochs = [float(p.epoch) for p in points]
-    lines = _plot("training loss", epochs, loss, "{:.3f}", width, "yellow")
-    scored = [100 * value for value in accuracy]
-    lines += _plot("validation accuracy %", epochs, scored, "{:.1f}", width, "green")
-    return lines
-
-
-def _plot(
-    title: str, x: list[float], y: list[float], form: str, width: int, style: str
-) -> list[Text]:
-    known = [value for value in y if math.isfinite(value)]
-    if not known:
-        return [Text(f"no {title}", "dim")]
-    low, high = min(known), max(known)
-    room = max(10, min(PLOT_WIDTH, width - LABEL - 4))
-    drawn = plot(x, y, width=room, height=PLOT_HEIGHT, low=low, high=high)
-    edges = {0: form.format(high), PLOT_HEIGHT - 1: form.format(low)}
-    lines = [Text(f"{title}, epochs {x[0]:.0f} to {x[-1]:.0f}, last {form.format(known[-1])}")]
-    for index, row in enumerate(drawn):
-        lines.append(Text.assemble(f"{edges.get(index, ''):>{LABEL}} |", (row, style)))
-    return lines
-
-
-def _figures(points: Sequence[Point]) -> list[Text]:
-    heads = ("epoch", "train s", "train loss", "val. loss", "val. acc. %", "images/s")
-    lines = [Text(" ".join(f"{head:>11}" for head in heads))]
-    for point in points:
-        accuracy = point.validation_accuracy
-        values = (
-            f"{point.epoch}",
-            f"{point.train_s:.2f}",
-            _number(point.train_loss),
-            _number(point.validation_loss),
-            _number(None if accuracy is None else 100 * accuracy, 1),
-            f"{point.images_per_s:.0f}",
-        )
-        lines.append(Text(" ".join(f"{value:>11}" for value in values)))
-    return lines
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def confusion(metrics: Metrics, *, width: int | None, color: bool) -> list[Text]:
-    """True classes down, predictions across: counts where they fit, else shades, else the worst.
-
-    Args:
-        metrics: Of the run.
-        width: Characters a line may have; None for any.
-        color: Whether heat may be told by colours; shades tell it otherwise.
-    """
-    names = [one.name for one in metrics.per_class]
-    counts = metrics.confusion
-    label = max(map(len, names))
-    room = (width or PLAIN_WIDTH) - label - 1
-    figures = len(str(max(max(row) for row in counts)))
-    widest = max(figures + (1 if color else 2), 4) + 1
-    fitting = (cell for cell in (widest, *SHADED) if cell * len(names) <= room)
-    cell = next(fitting, None)
-    lines: list[Text] = []
-    if cell is not None:
-        head = "".join(f"{name[: cell - 1]:>{cell}}" for name in names)
-        if cell > min(SHADED):
-            lines.append(Text(" " * (label + 1) + head, "dim"))
-        lines += [
-            _row(name, label, row, cell, color) for name, row in zip(names, counts, strict=True)
-        ]
-    else:
-        lines.append(Text(f"{len(names)} classes do not fit here", "dim"))
-    return [*lines, *_most_confused(names, counts)]
-
-
-def _row(name: str, label: int, row: Sequence[int], cell: int, color: bool) -> Text:
-    """One class: how many of it were taken for which."""
-    line = Text(f"{name:<{label}} ")
-    for count in row:
-        share = count / max(sum(row), 1)
-        if cell in SHADED:
-            line.append(" " * (cell - 2))
-            line.append(2 * _shade(share), _heat(share) if color else "")
-        elif color:
-            line.append(f"{count:>{cell}}", _heat(share))
-        else:
-            line.append(f"{count:>{cell - 1}}{_shade(share)}")
-    return line
-
-
-def _shade(share: float) -> str:
-    """A block; anything above nothing is seen."""
-    return SHADES[math.ceil(share * (len(SHADES) - 1))]
-
-
-def _heat(share: float) -> str:
-    """Nothing for hardly any, blue for few to red for all; readable on dark and on light."""
-    if share < FEW:
-        return "dim" if share == 0 else ""
-    steps = ("on blue", "on cyan", "on green", "on yellow", "on red")
-    background = steps[min(int(share * len(steps)), len(steps) - 1)]
-    return f"{'white' if background in ('on blue', 'on red') else 'black'} {background}"
-
-
-def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[Text]:
-    pairs = sorted(
-        (-count / sum(row), names[i], names[j])
-        for i, row in enumerate(counts)
-        for j, count in enumerate(row)
-        if i != j and count
-    )
-    if not pairs:
-        return [Text("no image was taken for another class")]
-    said = ", ".join(f"{true} for {other} {-share:.0%}" for share, true, other in pairs[:CONFUSED])
-    return [Text(f"most often taken: {said}")]
-
-
-def per_class(metrics: Metrics, *, width: int | None) -> list[Text]:
-    """F1 of each class as a bar where it fits, precision, recall and the number of its images."""
-    label = max(len(one.name) for one in metrics.per_class)
-    longest = max(0, min(BAR, (width or PLAIN_WIDTH) - label - FIGURES))
-    lines = [Text(f"{'':<{label}}  F1 %  prec. % recall %  images", "dim")]
-    for one in metrics.per_class:
-        bar = "\u2588" * round(longest * one.f1)
-        figures = (
-            f"{100 * one.f1:6.1f} {100 * one.precision:8.1f} {100 * one.recall:8.1f}"
-            f" {one.support:7d}  "
-        )
-        lines.append(Text.assemble(f"{one.name:<{label}}{figures}", (bar, "green")))
-    return lines
-
-
-CANDIDATES = 8  # that a message names; the rest is counted
+SCALE_WIDTH = 8  # of the numbers beside a plot
+BAR_WIDTH = 20  # at most
+SCORES_WIDTH = 36  # of the numbers of a class, before its bar
+FILE_WIDTH = 100  # of tables outside a terminal
+BLANK = 0x2800  # the empty braille character
+# The bit of each of its 2 x 4 dots, by row and column from the top left.
+DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,18 +82,17 @@ def find_run(
     *,
     any_group: bool = False,
 ) -> FoundRun:
-    """The run whose id or name is `wanted`, or the only one with an id that begins so or a name
-    that holds it.
+    """The run with this id or name, else the only run whose id starts with it or name contains it.
 
     Args:
         root: A results folder, or one group in it.
         wanted: An id, a name, or a part of one.
-        on_warning: Is told of damaged records.
+        on_warning: Called with a sentence about each damaged record.
         any_group: Whether any of several groups with the same run will do.
 
     Raises:
         StoreError: There is no such folder, or it cannot be read.
-        UsageError: No run is meant, or several are; the message names those that might be.
+        UsageError: No run matches, or several do; the message names the candidates.
     """
     known: list[tuple[Record, Store]] = []
     for group in groups(root):
@@ -289,81 +101,40 @@ def find_run(
         known += [(record, store) for record in store.records(**warned, sanitized=True)]
     if not known:
         raise UsageError(f"there are no records under {root}: `bench run` makes some")
-    for test in (_is_it, _begins_so, _holds_it):
-        found = [pair for pair in known if test(pair[0], wanted)]
+    ids_and_names = [(record.run_id, record.name) for record, _ in known]
+    for matching in (
+        [wanted in pair for pair in ids_and_names],
+        [bool(wanted) and run_id.startswith(wanted) for run_id, _ in ids_and_names],
+        [wanted in name for _, name in ids_and_names],
+    ):
+        found = [pair for pair, matches in zip(known, matching, strict=True) if matches]
         same_run = len({record.run_id for record, _ in found}) == 1
         if len(found) > 1 and not (any_group and same_run):
             raise UsageError(_ambiguous(wanted, found))
         if found:
             record, store = found[0]
             top = Path(os.path.normpath(root / "..")) if store.folder == root else root
-            earlier = _earlier(store, record)
+            earlier = [sanitize(attempt) for attempt in store.attempts(record.run_id)]
             return FoundRun(record=record, store=store, earlier=earlier, root=top)
-    raise UsageError(_unknown(root, wanted, known))
-
-
-def _earlier(store: Store, record: Record) -> list[Record]:
-    return [sanitize(earlier) for earlier in store.attempts(record.run_id)]
-
-
-def _is_it(record: Record, wanted: str) -> bool:
-    return wanted in (record.run_id, record.name)
-
-
-def _begins_so(record: Record, wanted: str) -> bool:
-    return bool(wanted) and record.run_id.startswith(wanted)
-
-
-def _holds_it(record: Record, wanted: str) -> bool:
-    return wanted in record.name
+    names = sorted({record.name for record, _ in known})
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.3) or names[:3]
+    raise UsageError(
+        f"no run under {root} has {wanted!r} in its name or at the start of its id: there are "
+        f"{len(known)} runs, such as {', '.join(near)}"
+    )
 
 
 def _ambiguous(wanted: str, found: Sequence[tuple[Record, Store]]) -> str:
     if len({record.run_id for record, _ in found}) == 1:
         folders = ", ".join(str(store.folder) for _, store in found)
-        return f"{wanted!r} is in several groups, name one after it: {folders}"
-    named = [f"{record.name} ({record.run_id[:8]})" for record, _ in found[:CANDIDATES]]
-    more = f" and {len(found) - CANDIDATES} more" if len(found) > CANDIDATES else ""
-    return f"{wanted!r} may mean {len(found)} runs, say more of one: {', '.join(named)}{more}"
+        return f"{wanted!r} is in several groups, name one of them after it: {folders}"
+    names = [f"{record.name} ({record.run_id[:8]})" for record, _ in found[:MAX_CANDIDATES]]
+    rest = len(found) - MAX_CANDIDATES
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"{wanted!r} matches {len(found)} runs, be more specific: {', '.join(names)}{more}"
 
 
-def _unknown(root: Path, wanted: str, known: Sequence[tuple[Record, Store]]) -> str:
-    names = sorted({record.name for record, _ in known})
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.3) or names[:3]
-    return (
-        f"no run under {root} has {wanted!r} in its name or at the beginning of its id: "
-        f"there are {len(known)}, like {', '.join(near)}"
-    )
-
-
-STYLES = {"ok": "bold green", "skipped": "bold", "interrupted": "bold yellow"}
-BOUND = {
-    "model": "the model sets the pace",
-    "both": "model and pipeline share it",
-    "pipeline": "the pipeline sets the pace",
-}
-TIMES = {
-    "import_s": "import of the libraries, once a worker",
-    "load_s": "reading the source",
-    "build_s": "building net and pipeline",
-    "first_batch_s": "first batch",
-    "compile_s": "compilation",
-    "capture_s": "capture of CUDA graphs",
-    "warmup_s": "warm-up and ceiling",
-    "train_s": "training clock",
-    "train_device_s": "of it on the device",
-    "fit_s": "of it fitting on data",
-    "evaluate_s": "evaluation",
-    "total_s": "the whole run",
-}
-
-
-def render(
-    found: FoundRun,
-    *,
-    width: int | None = None,
-    color: bool = False,
-) -> str:
+def render(found: FoundRun, *, width: int | None = None, color: bool = False) -> str:
     """A run as text.
 
     Args:
@@ -381,8 +152,8 @@ def render(
     console.print(Text.assemble((record.name, "bold"), "  ", (record.status, style)))
     for title, lines in _sections(found, width=width, color=color):
         console.print(Text(f"\n{title}", "bold"))
-        for row in lines:
-            console.print(row, soft_wrap=width is None)
+        for line in lines:
+            console.print(line, soft_wrap=width is None)
     console.print(Text("\ntrain it again", "bold"))
     command = rerun_command(record, found.root)
     console.print(Text(command), soft_wrap=True)  # one line to copy
@@ -396,7 +167,7 @@ def as_json(found: FoundRun) -> str:
 
 def _sections(
     found: FoundRun, *, width: int | None, color: bool
-) -> Iterator[tuple[str, Sequence[Text]]]:
+) -> Iterator[tuple[str, Iterable[RenderableType]]]:
     record, metrics = found.record, found.record.metrics
     yield "run", _texts(_run(found))
     yield "cell", _texts([_cell(record.cell), f"recipe: {_recipe(record.cell)}"])
@@ -408,10 +179,10 @@ def _sections(
         yield "curve", curve(record.curve, width=width)
     if metrics is not None and metrics.per_class:
         yield (
-            "confusion: true classes down, predictions across",
-            confusion(metrics, width=width, color=color),
+            "confusion matrix: true classes down, predictions across",
+            confusion(metrics, width=width or FILE_WIDTH, color=color),
         )
-        yield "classes", per_class(metrics, width=width)
+        yield "classes", [per_class(metrics, width=width or FILE_WIDTH)]
     yield "times", _texts(_times(record))
     yield "speed and memory", _texts([*_speed(record), *_memory(record)])
     yield "machine and software", _texts(_environment(record))
@@ -419,7 +190,7 @@ def _sections(
         yield "earlier attempts", _texts(_attempt(earlier) for earlier in found.earlier)
 
 
-def _texts(lines: Sequence[str] | Iterator[str]) -> list[Text]:
+def _texts(lines: Iterable[str]) -> list[Text]:
     return [Text(printable(line)) for line in lines]
 
 
@@ -442,30 +213,30 @@ def _moment(text: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    def images(name: str, count: int | None) -> str:
-        return f"{'all' if count is None else f'{count:,}'} {name}"
-
-    counts = (
-        images("training", cell.train_images),
-        images("validation", cell.validation_images),
-        images("test images", cell.test_images),
-    )
+    images = [
+        f"{'all' if number is None else f'{number:,}'} {name}"
+        for name, number in (
+            ("training", cell.train_images),
+            ("validation", cell.validation_images),
+            ("test images", cell.test_images),
+        )
+    ]
     labels = cell.labels()
-    special = [name for name, info in FIELDS.items() if info.quiet]
-    special = [labels[name] for name in special if not is_default(name, getattr(cell, name))]
+    quiet = [name for name, info in FIELDS.items() if info.quiet]
+    special = [labels[name] for name in quiet if not is_default(name, getattr(cell, name))]
     return (
-        f"{cell.source} at {cell.scale} scale on {cell.device}: {cell.epochs} epochs of batches of "
-        f"{cell.batch_size}, width {cell.width:g}, {', '.join(counts)}; {cell.precision}, compile "
-        f"{'on' if cell.compile else 'off'}, {cell.protocol} protocol, target "
+        f"{cell.source} at {cell.scale} scale on {cell.device}: {count(cell.epochs, 'epoch')}, "
+        f"batch size {cell.batch_size}, width {cell.width:g}, {', '.join(images)}; "
+        f"{cell.precision}, {labels['compile']}, {labels['protocol']}, target "
         f"{', '.join([f'{cell.target_accuracy:.1%}', *special])}"
     )
 
 
 def _recipe(cell: Cell) -> str:
     if cell.recipe is None:
-        return "the optimizer's own, of an older version"
-    said = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
-    return f"{said} ({cell.recipe.origin})" if cell.recipe.origin else said
+        return "the optimizer's own (not recorded by this older version)"
+    text = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
+    return f"{text} ({cell.recipe.origin})" if cell.recipe.origin else text
 
 
 def _error(found: FoundRun) -> Iterator[str]:
@@ -491,9 +262,9 @@ def _scores(record: Record) -> Iterator[str]:
     if metrics.validation_accuracy is not None:
         yield f"validation after the last epoch: accuracy {metrics.validation_accuracy:.2%}"
     if not cell.holds_out:
-        yield "time to accuracy: none, nothing is held out to see it by"
+        yield "time to accuracy: none, as no validation images are held out"
     elif metrics.time_to_accuracy_s is None:
-        yield f"time to accuracy: {cell.target_accuracy:.1%} on validation was not reached"
+        yield f"time to accuracy: {cell.target_accuracy:.1%} on validation not reached"
     else:
         with_s = metrics.time_to_accuracy_with_compile_s
         more = "" if with_s is None else f", {with_s:.1f} s with first batch and compilation"
@@ -502,16 +273,16 @@ def _scores(record: Record) -> Iterator[str]:
 
 
 def _times(record: Record) -> Iterator[str]:
-    for name, said in TIMES.items():
+    for name, label in TIMES.items():
         seconds = getattr(record.timings, name)
         if seconds:
-            yield f"{seconds:9.2f} s  {said}"
+            yield f"{seconds:9.2f} s  {label}"
 
 
 def _speed(record: Record) -> Iterator[str]:
     speed = record.throughput
     if speed is None:
-        yield "no speed was measured"
+        yield "no throughput was measured"
         return
     step = "" if speed.step_ms is None else f", {speed.step_ms:.1f} ms a step"
     yield f"{speed.median:,.0f} images/s ({speed.p5:,.0f} to {speed.p95:,.0f} over epochs){step}"
@@ -524,26 +295,26 @@ def _speed(record: Record) -> Iterator[str]:
         yield f"compiled code of net and pipeline: {record.compiled}"
     per_batch = [op for op, draws in record.augmentation_draws.items() if draws != "per sample"]
     if per_batch:
-        yield f"drawn once for a whole batch: {', '.join(per_batch)}"
+        yield f"random parameters drawn once per batch: {', '.join(per_batch)}"
 
 
 def _stall(stall_pct: float, ceiling: float) -> str:
     if stall_pct < 0:
         return (
-            f"{-stall_pct:.1f} % faster than the same steps on one cached batch "
-            f"({ceiling:,.0f} images/s): noise, or the machine was busy at one of them"
+            f"{-stall_pct:.1f} % faster than the ceiling, the same steps on one cached batch "
+            f"({ceiling:,.0f} images/s): noise, or the machine was busy during one of them"
         )
     return (
-        f"{stall_pct:.1f} % of the time went to waiting for data: one cached batch gives "
-        f"{ceiling:,.0f} images/s"
+        f"{stall_pct:.1f} % of training time spent waiting for data (ceiling, with one cached "
+        f"batch: {ceiling:,.0f} images/s)"
     )
 
 
 def _memory(record: Record) -> Iterator[str]:
     names = {"host_gib": "of the process", "torch_gib": "of tensors", "device_gib": "of the device"}
     known = [
-        f"{value:.2f} GiB {said}"
-        for name, said in names.items()
+        f"{value:.2f} GiB {label}"
+        for name, label in names.items()
         if (value := getattr(record.memory, name)) is not None
     ]
     if known:
@@ -557,32 +328,26 @@ def _memory(record: Record) -> Iterator[str]:
 def _environment(record: Record) -> Iterator[str]:
     known = record.environment
     if not known:
-        yield "unknown: the run did not get so far"
+        yield "unknown: the run ended before they were recorded"
         return
     gpu = f"{known['gpu']}, driver {known.get('driver')}, " if known.get("gpu") else ""
-    count = known.get("threads")
-    threads = f", {count} thread{'s' if count > 1 else ''}" if count else ""
+    threads = f", {count(known['threads'], 'thread')}" if known.get("threads") else ""
     ram = f", {known['ram_gib']:.0f} GiB" if known.get("ram_gib") else ""
     yield f"{gpu}{known.get('cpu')}, {known.get('cores')} cores{threads}{ram}"
-    yield from _places(record)
+    if known.get("host"):
+        beside = record.conditions.neighbours
+        others = f"; {count(beside, 'other run')} beside it" if beside is not None else ""
+        gpu = f", GPU {known['gpu_mark']}" if known.get("gpu_mark") else ""
+        yield f"host {known['host']}{gpu}{others}"
     if known.get("os"):
         yield str(known["os"])
-    yield versions([record]) + (", with changes not committed" if known.get("dirty") else "")
-
-
-def _places(record: Record) -> Iterator[str]:
-    """Which host and GPU of their kind, and who worked beside the run."""
-    known, beside = record.environment, record.conditions.neighbours
-    gpu = f", GPU {known['gpu_mark']}" if known.get("gpu_mark") else ""
-    others = "" if beside is None else f"; {beside or 'no'} other run{'s'[: beside != 1]} beside it"
-    if known.get("host"):
-        yield f"host {known['host']}{gpu}{others}"
+    yield versions([record]) + (", with uncommitted changes" if known.get("dirty") else "")
 
 
 def _attempt(record: Record) -> str:
     reason = record.error.message.splitlines()[0] if record.error and record.error.message else ""
-    said = f": {reason}" if reason else ""
-    return f"{record.attempt}. {record.status}, {_moment(record.finished)}{said}"
+    why = f": {reason}" if reason else ""
+    return f"{record.attempt}. {record.status}, {_moment(record.finished)}{why}"
 
 
 def rerun_command(record: Record, out: Path) -> str:
@@ -606,3 +371,171 @@ def _plugins_given(record: Record) -> list[str]:
         return [str(Path(plugin).expanduser()) for plugin in given]
     except (ValueError, RuntimeError):  # a command that was cut, a user without a home folder
         return []
+
+
+def curve(points: Sequence[Point], *, width: int | None) -> list[RenderableType]:
+    """Training loss and validation accuracy by epoch: plots, or a table if `width` is None."""
+    if not points:
+        return [Text("no epoch was finished")]
+    if width is None:
+        return [_curve_table(points)]
+    epochs = [float(point.epoch) for point in points]
+    return [
+        *_plot("training loss", epochs, [p.train_loss for p in points], ".3f", width, "yellow"),
+        *_plot(
+            "validation accuracy %",
+            epochs,
+            [_percent(point.validation_accuracy) for point in points],
+            ".1f",
+            width,
+            "green",
+        ),
+    ]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _curve_table(points: Sequence[Point]) -> Table:
+    table = _table("epoch", "train s", "train loss", "val. loss", "val. acc. %", "images/s")
+    for point in points:
+        values = (
+            (point.epoch, "d"),
+            (point.train_s, ".2f"),
+            (point.train_loss, ".3f"),
+            (point.validation_loss, ".3f"),
+            (_percent(point.validation_accuracy), ".1f"),
+            (point.images_per_s, ".0f"),
+        )
+        table.add_row(*("-" if value is None else format(value, form) for value, form in values))
+    return table
+
+
+def _table(*headers: str) -> Table:
+    """A table without lines; columns are aligned to the right."""
+    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
+    for header in headers:
+        table.add_column(Text(header), justify="right", no_wrap=True)
+    return table
+
+
+def _plot(
+    title: str, x: list[float], y: list[float | None], form: str, width: int, style: str
+) -> Iterator[Text]:
+    known = [value for value in y if value is not None and math.isfinite(value)]
+    if not known:
+        yield Text(f"no {title}", "dim")
+        return
+    low, high = min(known), max(known)
+    columns = max(10, min(PLOT_WIDTH, width - SCALE_WIDTH - 4))
+    lines = plot(
+        x,
+        [math.nan if value is None else value for value in y],
+        width=columns,
+        height=PLOT_HEIGHT,
+        low=low,
+        high=high,
+    )
+    yield Text(f"{title}, epochs {x[0]:.0f} to {x[-1]:.0f}, last {known[-1]:{form}}")
+    edges = {0: format(high, form), PLOT_HEIGHT - 1: format(low, form)}
+    for index, line in enumerate(lines):
+        yield Text.assemble(f"{edges.get(index, ''):>{SCALE_WIDTH}} |", (line, style))
+
+
+def plot(
+    x: Sequence[float], y: Sequence[float], *, width: int, height: int, low: float, high: float
+) -> list[str]:
+    """A line through points, as `height` texts of `width` braille characters.
+
+    Args:
+        x: Ascending.
+        y: One for each x; a value that is not finite breaks the line.
+        width, height: In characters, of 2 x 4 dots each.
+        low, high: The y of the lower and the upper edge; values outside are drawn on the edge.
+    """
+    columns, rows = 2 * width, 4 * height
+    grid = [[0] * width for _ in range(height)]
+    previous: tuple[int, int] | None = None
+    for x_value, y_value in zip(x, y, strict=True):
+        if not math.isfinite(y_value):
+            previous = None
+            continue
+        dot = (_dot(x_value, x[0], x[-1], columns), rows - 1 - _dot(y_value, low, high, rows))
+        start = previous or dot
+        steps = max(abs(dot[0] - start[0]), abs(dot[1] - start[1]), 1)
+        for step in range(steps + 1):
+            column = start[0] + round((dot[0] - start[0]) * step / steps)
+            row = start[1] + round((dot[1] - start[1]) * step / steps)
+            grid[row // 4][column // 2] |= DOTS[row % 4][column % 2]
+        previous = dot
+    return ["".join(chr(BLANK + bits) for bits in line) for line in grid]
+
+
+def _dot(value: float, low: float, high: float, number: int) -> int:
+    """The dot, of `number` between `low` and `high`, that a value falls on."""
+    share = (value - low) / (high - low) if high > low else 0.5
+    return round(min(1.0, max(0.0, share)) * (number - 1))
+
+
+def confusion(metrics: Metrics, *, width: int, color: bool) -> list[RenderableType]:
+    """True classes down, predictions across, if they fit; and the pairs most often confused.
+
+    Args:
+        metrics: Of the run.
+        width: Characters that a line may have.
+        color: Whether to colour the shares of a class.
+    """
+    names = [scores.name for scores in metrics.per_class]
+    counts = metrics.confusion
+    cell = max(3, len(str(max(map(max, counts)))))
+    if max(map(len, names)) + (cell + 1) * len(names) > width:
+        matrix: RenderableType = Text(f"{len(names)} classes do not fit here", "dim")
+    else:
+        table = _table("", *(name[:cell] for name in names))
+        table.columns[0].justify = "left"
+        for name, row in zip(names, counts, strict=True):
+            total = max(sum(row), 1)
+            cells = [Text(f"{n:>{cell}}", _heat(n / total) if color else "") for n in row]
+            table.add_row(Text(name), *cells)
+        matrix = table
+    return [matrix, Text(_most_confused(names, counts))]
+
+
+def _heat(share: float) -> str:
+    """A style from blue for a small share to red for all of a class."""
+    if share < 0.05:
+        return "dim" if share == 0 else ""
+    steps = ("on blue", "on cyan", "on green", "on yellow", "on red")
+    background = steps[min(int(share * len(steps)), len(steps) - 1)]
+    return f"{'white' if background in ('on blue', 'on red') else 'black'} {background}"
+
+
+def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    pairs = sorted(
+        (-number / sum(row), names[i], names[j])
+        for i, row in enumerate(counts)
+        for j, number in enumerate(row)
+        if i != j and number
+    )
+    if not pairs:
+        return "no image was assigned to a wrong class"
+    shown = [f"{true} for {other} {-share:.0%}" for share, true, other in pairs[:MAX_CONFUSED]]
+    return f"most often mistaken: {', '.join(shown)}"
+
+
+def per_class(metrics: Metrics, *, width: int) -> Table:
+    """The scores of each class, and F1 as a bar if there is room."""
+    label = max(len(scores.name) for scores in metrics.per_class)
+    longest = max(0, min(BAR_WIDTH, width - label - SCORES_WIDTH))
+    table = _table("", "F1 %", "prec. %", "recall %", "images", "")
+    table.columns[0].justify = table.columns[-1].justify = "left"
+    for scores in metrics.per_class:
+        shares = (scores.f1, scores.precision, scores.recall)
+        table.add_row(
+            Text(scores.name),
+            *(f"{100 * share:.1f}" for share in shares),
+            str(scores.support),
+            Text("\u2588" * round(longest * scores.f1), "green"),
+        )
+    return table

@@ -1,32 +1,170 @@
-"""The matrix as text: for a terminal, as Markdown, CSV, HTML, LaTeX or JSON."""
+"""`bench table`: the matrix of each group, means over some axes, or a pivot table, as text.
+
+Only cells on the same footing are averaged: whatever makes results incomparable (images, budget,
+precision, target, machine, torch) never differs within a table. Batch size, width and recipe may
+differ, as they belong to a net and its optimizer; a note then says so.
+"""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from bench.cell import AXES
+from bench.errors import UsageError
 from bench.record import Record, RecordSummary, RecordT
-from bench.report.matrix import Matrix, build, cautions, retarget, versions
-from bench.report.pivot import Grouping, Pivot, Shape, averaged, footings, pivoted, sorted_by
+from bench.report.columns import COLUMNS, METRICS, Column
+from bench.report.matrix import (
+    GROUP,
+    METRIC_COLUMNS,
+    Matrix,
+    build,
+    cautions,
+    retarget,
+    sort,
+    versions,
+)
 from bench.report.render import (
-    COLUMNS,
+    ABSENT,
     NOT_REACHED,
     Form,
-    Sheet,
-    TableError,
-    as_json,
+    Table,
     check_form,
+    columns_of,
     csv,
-    drawn,
-    laid_out,
+    is_missing,
     shown,
 )
+from bench.report.rows import Key, bound_by, grouped
 from bench.selection import select
 from bench.store.files import StoreError
 from bench.store.groups import groups
 from bench.store.store import Store
 from pipelines.catalog import unknown_name
+
+MAX_NAMES = 4  # reasons and differences that are listed; the rest is counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """Rows by these axes, averaged over the others."""
+
+    axes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pivot:
+    """One metric, an axis down and an axis across; without `axes` the first two that differ."""
+
+    metric: str = "accuracy"
+    axes: tuple[str, str] | None = None
+
+
+Shape = Grouping | Pivot | None  # None for a row per cell
+
+
+def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[str] | None) -> Shape:
+    """The shape that the options ask for.
+
+    Raises:
+        UsageError: An unknown axis or metric, or two shapes at once.
+    """
+    if group is not None and (metric is not None or pivot is not None):
+        raise UsageError("--group and a pivot table (--metric, --pivot) exclude each other")
+    for name in [*(group or ()), *(pivot or ())]:
+        if name not in AXES:
+            raise UsageError(unknown_name("axis", name, list(AXES)))
+    if group is not None:
+        return Grouping(axes=tuple(axis for axis in AXES if axis in group))
+    if metric is None and pivot is None:
+        return None
+    if metric is not None and metric not in METRICS:
+        raise UsageError(unknown_name("metric", metric, list(METRICS)))
+    if pivot is not None and len(set(pivot)) != 2:
+        raise UsageError(f"--pivot takes two axes, ROW,COLUMN, got {','.join(pivot)!r}")
+    axes = None if pivot is None else (pivot[0], pivot[1])
+    return Pivot(metric=metric or "accuracy", axes=axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A table before it is drawn.
+
+    Args:
+        title: Machine, scale, source and the budget that all rows share.
+        frame: The numbers.
+        notes: What the reader must know, a sentence each.
+        versions: Of the software, on one line.
+        columns: Those asked for; None for the usual ones.
+        pivot: The texts, if the columns are the entries of an axis.
+    """
+
+    title: str
+    frame: pd.DataFrame
+    notes: Sequence[str] = ()
+    versions: str = ""
+    columns: Sequence[str] | None = None
+    pivot: Table | None = None
+
+    def csv_frame(self) -> pd.DataFrame:
+        """The numbers for CSV: a missed target in words, so that it is no gap."""
+        plain = self.numbers()
+        times = [name for name in plain.columns if name in METRICS and METRICS[name].to_target]
+        plain = plain.astype(dict.fromkeys(times, object))
+        if times:
+            missed = (self.frame["reached"] == 0) & (self.frame["seeds"] > 0)
+            plain.loc[missed, times] = NOT_REACHED
+        return plain
+
+    def numbers(self) -> pd.DataFrame:
+        """The chosen columns of the frame."""
+        for name in self.columns or ():
+            if name not in self.frame.columns:
+                raise UsageError(unknown_name("column", name, list(self.frame.columns)))
+        return self.frame if self.columns is None else self.frame[list(self.columns)]
+
+    def as_json(self) -> dict[str, object]:
+        """Title, notes, versions and rows; a missed target is null."""
+        rows = json.loads(self.numbers().to_json(orient="records", double_precision=15))
+        return {
+            "title": self.title,
+            "notes": list(self.notes),
+            "versions": self.versions,
+            "rows": rows,
+        }
+
+    def table(self, *notes: str) -> Table:
+        """The texts, with further notes."""
+        if self.pivot is not None:
+            cells, best, columns = self.pivot.cells, self.pivot.best, self.pivot.columns
+        else:
+            cells, best = shown(self.frame, self.columns)
+            columns = columns_of(cells)
+        return Table(
+            title=self.title,
+            columns=columns,
+            cells=cells,
+            best=best,
+            notes=(*self.notes, *notes),
+            keep=self.columns is not None or self.pivot is not None,
+        )
+
+
+def _drawn(sheets: Sequence[Sheet], form: Form, *, width: int | None, color: bool) -> str:
+    if form == "csv":
+        return csv(pd.concat([sheet.csv_frame() for sheet in sheets], ignore_index=True))
+    if form == "md":
+        return "\n".join(sheet.table().markdown() for sheet in sheets)
+    return "\n".join(
+        sheet.table(*filter(None, [sheet.versions])).terminal(width=width, color=color)
+        for sheet in sheets
+    )
 
 
 def render(
@@ -42,25 +180,22 @@ def render(
 
     Args:
         matrix: What to show.
-        form: "rich" for a terminal, "md", "csv", "html", "latex" or "json".
+        form: "rich" for a terminal, "md", "csv" or "json".
         sort_by: A column of the frame, best first; the default is time to accuracy.
         columns: Columns of the frame; None for the usual ones, and for all in "csv" and "json".
         width: Characters that "rich" may use; None for as many as it takes.
         color: Whether "rich" may use bold and colours.
 
     Raises:
-        TableError: An unknown form or column.
+        UsageError: An unknown form or column.
     """
     check_form(form)
-    sheet = _sheet(
-        matrix.frame,
-        form,
-        title=matrix.title,
-        notes=[*cautions(matrix.frame)],
-        sort_by=sort_by,
-        columns=columns,
-    )
-    return drawn(sheet, form, width=width, color=color)
+    frame = _sorted(matrix.frame, sort_by)
+    notes = [*cautions(frame)]
+    sheet = Sheet(title=matrix.title, frame=frame, notes=notes, columns=columns)
+    if form == "json":
+        return json.dumps(sheet.as_json(), indent=1) + "\n"
+    return _drawn([sheet], form, width=width, color=color)
 
 
 def render_all(
@@ -86,43 +221,54 @@ def render_all(
         form: As in `render`.
         machine: Names of this machine.
         sort_by, columns: As in `render`; not for a pivot table.
-        expression: What -k takes; which cells to show.
-        target: Validation accuracy that time to accuracy is for; None for that of each run.
+        expression: Which cells to show, as -k takes it.
+        target: Validation accuracy for time to accuracy; None for that of each run.
         shape: Means over axes, or a pivot table, instead of a row for each cell.
         width, color: As in `render`.
-        on_warning: Is told of damaged records.
+        on_warning: Called with a sentence about each damaged record.
 
     Raises:
         StoreError: There is nothing to show, or it cannot be read.
-        TableError: An unknown form or column, or a target that is no share.
-        UsageError: An `expression` that matches no cell.
+        UsageError: An unknown form or column, a target outside (0, 1], or an `expression` that
+            matches no cell.
     """
     check_form(form)
     if isinstance(shape, Pivot) and (sort_by is not None or columns is not None):
-        raise TableError(
-            "a pivot table has the columns of its axes: leave --sort and --columns out"
-        )
-    sheets = [
-        sheet
-        for kept, reference, notes in _told(root, machine, expression, target, on_warning)
-        for sheet in _sheets(kept, reference, form, notes, shape, sort_by, columns)
-    ]
-    if form == "csv":
-        whole = pd.concat([sheet.frame for sheet in sheets], ignore_index=True)
-        return csv(whole)
+        raise UsageError("a pivot table has fixed columns: leave --sort and --columns out")
+    sheets: list[Sheet] = []
+    for records, reference, notes in _chosen(root, machine, expression, target, on_warning):
+        for part in footings(records) if shape else [records]:
+            matrix = build(part, reference=reference)
+            sheets.append(_sheet(matrix, shape, notes, versions(part), sort_by, columns))
     if form == "json":
-        return json.dumps([as_json(sheet) for sheet in sheets], indent=1) + "\n"
-    return "\n".join(drawn(sheet, form, width=width, color=color) for sheet in sheets)
+        return json.dumps([sheet.as_json() for sheet in sheets], indent=1) + "\n"
+    return _drawn(sheets, form, width=width, color=color)
 
 
-def _chosen_groups(
+def _chosen(
+    root: Path,
+    machine: Collection[str],
+    expression: str,
+    target: float | None,
+    on_warning: Callable[[str], None] | None,
+) -> Iterator[tuple[Sequence[RecordSummary], bool, list[str]]]:
+    """The chosen records of each group, whether it is a reference, and notes on them."""
+    if target is None:
+        read = _read_groups(RecordSummary, root, machine, expression, on_warning)
+        yield from ((records, reference, []) for records, reference in read)
+        return
+    for records, reference in _read_groups(Record, root, machine, expression, on_warning):
+        changed = retarget(records, target)
+        yield changed.records, reference, [changed.note]
+
+
+def _read_groups(
     kind: type[RecordT],
     root: Path,
     machine: Collection[str],
     expression: str,
     on_warning: Callable[[str], None] | None,
 ) -> list[tuple[list[RecordT], bool]]:
-    """The records of each group that `expression` chooses, and whether it is a reference."""
     found = {}
     for group in groups(root, machines=machine):
         store = Store(group.folder)
@@ -141,101 +287,42 @@ def _chosen_groups(
     ]
 
 
-def _told(
-    root: Path,
-    machine: Collection[str],
-    expression: str,
-    target: float | None,
-    on_warning: Callable[[str], None] | None,
-) -> Iterator[tuple[Sequence[RecordSummary], bool, list[str]]]:
-    """Likewise, and what is to be said of them; curves are read where a target asks for them."""
-    if target is None:
-        for seen, reference in _chosen_groups(RecordSummary, root, machine, expression, on_warning):
-            yield seen, reference, []
-        return
-    for whole, reference in _chosen_groups(Record, root, machine, expression, on_warning):
-        changed = retarget(whole, target)
-        yield changed.records, reference, [changed.note]
-
-
-def _sheets(
-    records: Sequence[RecordSummary],
-    reference: bool,
-    form: Form,
-    notes: Sequence[str],
-    shape: Shape,
-    sort_by: str | None,
-    columns: Sequence[str] | None,
-) -> list[Sheet]:
-    """The tables of one group: one, or one for each footing where cells are averaged."""
-    made = []
-    for part in footings(records) if shape else [records]:
-        matrix, software = build(part, reference=reference), versions(part)
-        if isinstance(shape, Pivot):
-            made.append(_pivot_sheet(matrix, shape, notes, software))
-            continue
-        frame, more = matrix.frame, list[str]()
-        if isinstance(shape, Grouping):
-            frame, more = averaged(frame, shape.axes)
-        else:
-            more = [*cautions(frame)]
-        made.append(
-            _sheet(
-                frame,
-                form,
-                title=matrix.title,
-                notes=(*notes, *more),
-                software=software,
-                sort_by=sort_by,
-                columns=columns,
-            )
-        )
-    return made
-
-
 def _sheet(
-    frame: pd.DataFrame,
-    form: Form,
-    *,
-    title: str,
-    notes: Sequence[str] = (),
-    software: str = "",
+    matrix: Matrix[RecordT],
+    shape: Shape,
+    notes: Sequence[str],
+    software: str,
     sort_by: str | None,
     columns: Sequence[str] | None,
 ) -> Sheet:
-    frame = _sorted(frame, sort_by)
-    figures = form in ("csv", "json")
-    cells, best = ({}, {}) if figures else shown(frame, columns)
+    if isinstance(shape, Pivot):
+        sheet = pivoted(matrix.frame, shape)
+        return Sheet(
+            title=f"{sheet.title} | {matrix.title}",
+            frame=sheet.frame,
+            notes=[*notes, *sheet.notes],
+            versions=software,
+            pivot=sheet.pivot,
+        )
+    if isinstance(shape, Grouping):
+        frame, more = averaged(matrix.frame, shape.axes)
+    else:
+        frame, more = matrix.frame, [*cautions(matrix.frame)]
     return Sheet(
-        title=title,
-        notes=tuple(notes),
+        title=matrix.title,
+        frame=_sorted(frame, sort_by),
+        notes=[*notes, *more],
         versions=software,
-        columns=laid_out(cells),
-        cells=cells,
-        best=best,
-        frame=_chosen(_plain(frame), columns) if figures else frame,
-        rows=_chosen(frame, columns) if figures else frame,
-        keep=columns is not None,
+        columns=columns,
     )
 
 
-def _pivot_sheet(
-    matrix: Matrix[RecordT], pivot: Pivot, notes: Sequence[str], software: str
-) -> Sheet:
-    table = pivoted(matrix.frame, pivot)
-    down, across = table.axes
-    header = COLUMNS[pivot.metric].header
-    return Sheet(
-        title=f"{header}, {down} x {across} | {matrix.title}",
-        notes=(*notes, *table.notes),
-        versions=software,
-        columns=table.columns,
-        cells=table.cells,
-        best=table.best,
-        frame=table.frame,
-        rows=table.frame,
-        keep=True,
-    )
+def _sorted(frame: pd.DataFrame, column: str | None) -> pd.DataFrame:
+    if column is None:
+        return frame
+    if column not in frame.columns:
+        raise UsageError(unknown_name("column to sort by", column, list(frame.columns)))
+    return sort(frame, column)
 
 
 def write_matrix(store: Store, records: Iterable[Record]) -> Path:
@@ -245,24 +332,133 @@ def write_matrix(store: Store, records: Iterable[Record]) -> Path:
     return store.write_derived("matrix.md", render(matrix, "md"))
 
 
-def _sorted(frame: pd.DataFrame, column: str | None) -> pd.DataFrame:
-    if column is None:
-        return frame
-    if column not in frame.columns:
-        raise TableError(unknown_name("column to sort by", column, list(frame.columns)))
-    return sorted_by(frame, column)
+def footings(records: Iterable[RecordT]) -> list[list[RecordT]]:
+    """The records in parts that may be averaged, in the order of their first records."""
+    parts: dict[Key, list[RecordT]] = defaultdict(list)
+    for key, runs in grouped(records).items():
+        parts[key.footing] += runs
+    return list(parts.values())
 
 
-def _chosen(frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
-    for name in columns or ():
-        if name not in frame.columns:
-            raise TableError(unknown_name("column", name, list(frame.columns)))
-    return frame if columns is None else frame[list(columns)]
+def averaged(
+    frame: pd.DataFrame, axes: Sequence[str], *, timed: bool = True
+) -> tuple[pd.DataFrame, list[str]]:
+    """Means over the cells of a matrix that agree in `axes`, and notes on what was averaged.
+
+    Every cell has the same weight, whatever its seeds. A failed cell has no values; it counts in
+    `all_cells`, not in `cells`. Times to accuracy are means over the cells that have one, and
+    `reached` of `seeds` says how many runs did. A group of one cell keeps its deviation over seeds.
+
+    Args:
+        frame: Of a matrix.
+        axes: To keep.
+        timed: Whether times to accuracy will be shown, which needs a note.
+    """
+    cells: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    rows: list[dict[str, Any]] = frame.to_dict(orient="records")  # type: ignore[assignment]
+    for row in rows:
+        cells[tuple(row[axis] for axis in axes)].append(row)
+    others = [axis for axis in AXES if axis not in axes]
+    kept = [name for name in frame.columns if name not in others]
+    means = pd.DataFrame(map(_mean_row, cells.values()), columns=[*kept, "cells", "all_cells"])
+    means = means.astype(dict.fromkeys([*METRIC_COLUMNS, "reached"], float))
+    return sort(means, "time_to_accuracy_s"), _notes(cells, others, timed=timed)
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame for CSV: a missed target in words, so that it is no gap."""
-    times = ["time_to_accuracy_s", "time_to_accuracy_with_compile_s"]
-    plain = frame.astype(dict.fromkeys(times, object))
-    plain.loc[(frame["reached"] == 0) & (frame["seeds"] > 0), times] = NOT_REACHED
-    return plain
+def _mean_row(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    good = [row for row in cells if row["seeds"]]
+    if len(cells) == 1:
+        return cells[0] | {"cells": len(good), "all_cells": 1}
+    row = dict(cells[0])
+    row |= {"cells": len(good), "all_cells": len(cells), "parameters": None, "budget": ""}
+    row |= {name: sum(one[name] for one in cells) for name in ("seeds", "runs")}
+    reached = [one["reached"] for one in good if not is_missing(one["reached"])]
+    row["reached"] = sum(reached) if reached else None
+    for name in METRICS:
+        known = [one[name] for one in good if not is_missing(one[name])]
+        row[name], row[f"{name}_sd"] = statistics.fmean(known) if known else None, None
+    row["bound_by"] = bound_by(row["stall_pct"])
+    for name in ("reads", "draws", "timing_suspect", "reason"):
+        texts = dict.fromkeys(part for one in cells for part in one[name].split("; ") if part)
+        row[name] = "; ".join(_some(list(texts)))
+    whole = sum(one["status"] == "ok" for one in cells)
+    row["status"] = "ok" if whole == len(cells) else f"{whole} of {len(cells)} cells ok"
+    return row
+
+
+def _some(texts: list[str]) -> list[str]:
+    rest = len(texts) - MAX_NAMES
+    return [*texts[:MAX_NAMES], *([f"{rest} more"] if rest > 0 else [])]
+
+
+def _notes(
+    cells: Mapping[tuple[str, ...], list[dict[str, Any]]], others: Sequence[str], *, timed: bool
+) -> list[str]:
+    """What was averaged, and what speaks against comparing the means."""
+    sizes = sorted({len(members) for members in cells.values()})
+    if not sizes or sizes == [1]:
+        return []
+    span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    notes = [f"means over {', '.join(others)}: {span} cells each, all with the same weight"]
+    if timed:
+        notes.append(
+            "times to accuracy are means over the cells that reached the target; if some runs "
+            "missed it, the table says how many reached it"
+        )
+    sets = {
+        frozenset(tuple(row[axis] for axis in others) for row in members)
+        for members in cells.values()
+    }
+    if len(sets) > 1:
+        notes.append(
+            f"caution: the means are over different combinations of {' x '.join(others)}, so they "
+            "are not directly comparable; choose cells with -k"
+        )
+    differing: set[str] = set()
+    for members in cells.values():
+        budgets = [set(row["budget"].split(", ")) for row in members]
+        differing |= set.union(*budgets) - set.intersection(*budgets) - {""}
+    if differing:
+        notes.append(f"cells within a mean also differ in {', '.join(_some(sorted(differing)))}")
+    return notes
+
+
+def pivoted(frame: pd.DataFrame, pivot: Pivot) -> Sheet:
+    """A matrix as a pivot table of one metric; an entry of several cells is their mean."""
+    down, across = pivot.axes or _usual_axes(frame)
+    metric = METRICS[pivot.metric]
+    means, notes = averaged(frame, (down, across), timed=metric.to_target)
+    texts, best = shown(means, [metric.name])
+    rows, heads = (sorted(set(means[axis])) for axis in (down, across))
+    cells: dict[str, list[str]] = {down: rows} | {head: [ABSENT] * len(rows) for head in heads}
+    values: dict[str, list[Any]] = {head: [None] * len(rows) for head in heads}
+    bold: dict[str, set[int]] = defaultdict(set)
+    entries: list[dict[str, Any]] = means.to_dict(orient="records")  # type: ignore[assignment]
+    for index, entry in enumerate(entries):
+        row, head = rows.index(entry[down]), entry[across]
+        text = cells[head][row] = _entry_text(entry, texts[metric.name][index])
+        values[head][row] = text if is_missing(entry[metric.name]) else entry[metric.name]
+        if index in best[metric.name]:
+            bold[head].add(row)
+    same = {name: [frame[name].iloc[0]] * len(rows) for name in GROUP if len(frame)}
+    columns = {down: COLUMNS[down]} | {h: Column(header=h, kind=metric.kind) for h in heads}
+    return Sheet(
+        title=f"{metric.header}, {down} x {across}",
+        frame=pd.DataFrame(same | {down: rows} | values, dtype=object),
+        notes=notes,
+        pivot=Table(columns=columns, cells=cells, best=bold),
+    )
+
+
+def _entry_text(entry: dict[str, Any], text: str) -> str:
+    """The value, or the status if there is none; and of how many cells it is, if not of all."""
+    if not entry["cells"]:
+        return str(entry["status"])
+    whole = entry["cells"] == entry["all_cells"]
+    return text if whole else f"{text} ({entry['cells']}/{entry['all_cells']} cells)"
+
+
+def _usual_axes(frame: pd.DataFrame) -> tuple[str, str]:
+    """The first two axes that differ in a matrix; with fewer, the differing one and another."""
+    differing = {axis for axis in AXES if frame[axis].nunique() > 1}
+    return max(combinations(AXES, 2), key=lambda pair: len(differing & set(pair)))

@@ -23,9 +23,9 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.record import Record
+from bench.report.columns import Metric
 from bench.report.compare.compare import METRICS, compare
 from bench.report.compare.sides import Side
-from bench.report.statistics.outcomes import Metric
 from bench.store.groups import groups
 from bench.store.store import Store
 from tests.benchmarks.side_by_side import told

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from bench.record import Record
+from bench.report.columns import SPEED
 from bench.report.compare.compare import compare as compare_sides
 from bench.report.compare.sides import read_sides
 from bench.report.compare.text import render
-from bench.report.statistics.outcomes import SPEED
 from tests.checkout import ROOT
 from tests.cli.conftest import Bench
 from tests.made import write_records

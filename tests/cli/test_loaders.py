@@ -50,9 +50,7 @@ def test_two_real_pipelines_are_measured_from_the_command_line(
     assert found["environment"]["torch"]
     (written,) = tmp_path.glob("*/loaders.json")
     assert written.read_text() == done.stdout
-    assert {path.suffix for path in written.parent.glob("loaders.*")} == {
-        ".json", ".csv", ".md", ".png", ".svg",
-    }  # fmt: skip
+    assert {path.suffix for path in written.parent.glob("loaders.*")} == {".json", ".csv", ".md"}
     assert (written.parent / "tensorboard" / "loaders" / "native-eager").is_dir()
 
 
@@ -65,7 +63,7 @@ def lines_until(process: "subprocess.Popen[str]", end: str) -> Iterator[str]:
             return
 
 
-def test_ctrl_c_leaves_table_record_and_plot_of_what_was_measured(
+def test_ctrl_c_leaves_table_and_record_of_what_was_measured(
     arguments: list[str], tmp_path: Path
 ) -> None:
     more = ["--batch-size", "8", "--batch-size", "16", "--repeats", "100000", "--seconds", "0.01",
@@ -89,4 +87,3 @@ def test_ctrl_c_leaves_table_record_and_plot_of_what_was_measured(
     assert len(first["repeats"]) >= 3
     assert first["images_per_s"] > 0
     assert "interrupted" in written.with_suffix(".csv").read_text()
-    assert written.with_suffix(".png").stat().st_size > 100

@@ -72,7 +72,7 @@ def test_a_first_epoch_far_slower_than_the_others(
     (reason,) = [text for text in record.timing_suspect if text.startswith("the first epoch took")]
     table, conclusions = told(record)
     assert reason in table
-    assert "One cell has doubtful times" in table
+    assert "One cell has suspect timings" in table
     assert "Suspect timings" in conclusions
     assert record.name in conclusions
 

@@ -1,7 +1,4 @@
-"""Caveats: those that apply are told with their figures, the others are not.
-
-What failed enters no average; where that chooses between levels it is said, with how many.
-"""
+"""Caveats: those that apply are given with their numbers, the others are not."""
 
 from dataclasses import replace
 from typing import Any
@@ -42,10 +39,10 @@ def test_one_seed() -> None:
     large = replace(metrics.per_class[0], support=5000)
     metrics = replace(metrics, per_class=(large, large))
     text = told(full(record={"metrics": metrics}))
-    assert "The only cell has one seed: one seed on the full test set of CIFAR-10 is worth" in text
+    assert "The only cell has one seed: one seed on the full test set of CIFAR-10 has an" in text
     assert "±0.26 points at 95 %" in text
     small = told(made_record(), made_record(architecture="vit"))
-    assert "2 of 2 cells have one seed: with 100 test images one seed moves" in small
+    assert "2 of 2 cells have one seed: with 100 test images an accuracy of one seed has a" in small
     assert "one seed" not in told(made_record(0), made_record(1))
 
 
@@ -87,8 +84,8 @@ def test_targets() -> None:
 def test_draws_for_a_whole_batch() -> None:
     draws = {"Crop": "per batch", "HorizontalFlip": "per sample"}
     text = told(made_record(record={"augmentation_draws": draws}))
-    assert "`kornia` draws once for a whole batch (`Crop`)" in text
-    assert "whole batch" not in told(made_record())
+    assert "`kornia` draws random parameters once per batch (`Crop`)" in text
+    assert "once per batch" not in told(made_record())
 
 
 def test_failures_by_reason() -> None:
@@ -102,15 +99,15 @@ def test_failures_by_reason() -> None:
         replace(made_failure(4), status="interrupted", error=None),
     )
     assert (
-        "4 runs did not end well and enter no average: 2 crashed `it broke`; 1 interrupted; "
+        "4 runs did not end well and are in no average: 2 crashed `it broke`; 1 interrupted; "
         "1 oom `CUDA out of memory`." in text
     )
-    assert "1 run was skipped and enter no average: 1 `dali has no Cutout`." in text
+    assert "1 run was skipped and is in no average: 1 `dali has no Cutout`." in text
     assert "average" not in told(made_record())
 
 
 def test_many_intervals() -> None:
-    assert "Each of the 40 intervals" in told(*made_grid(), intervals=40)
+    assert "Each of the 40 confidence intervals" in told(*made_grid(), intervals=40)
     assert "about 2.0 of them" in told(*made_grid(), intervals=40)
     assert "intervals" not in told(*made_grid(), intervals=1)
 
@@ -130,7 +127,7 @@ def test_code_that_was_compiled_before() -> None:
     part = full(optimizer="lion", record={"compiled": "partly from cache"})
     whole = full(optimizer="muon", record={"compiled": "from cache"})
     text = told(anew, part, whole, full(optimizer="adamw"))
-    assert "2 of 3 runs with compiled code took it, or part of it, from torch's cache" in text
+    assert "2 of 3 runs with compiled code took some or all of it from torch's cache" in text
     assert "from torch's cache" not in told(anew, full(optimizer="adamw"))
 
 
@@ -171,9 +168,9 @@ def test_an_optimizer_that_diverged_where_the_other_did_not_is_told_with_its_num
     assert (found.reference, found.cells, found.left_out) == ("sgd", 4, 2)
     assert (found.failed, found.runs) == ((2, 0), (4, 4))
     assert (
-        "Failed runs enter no average and are unevenly spread, so these are effects on the cells "
-        "that survived, which flatters what failed more: `muon` instead of `sgd` (2 of 4 runs "
-        "failed, with `sgd` 0 of 4; 2 of 4 matched cells left out)" in losses_told(records)
+        "Failed runs are in no average and are unevenly distributed, so these effects are over the "
+        "surviving cells, which favours the side that failed more: `muon` instead of `sgd` (2 of 4 "
+        "runs failed, with `sgd` 0 of 4; 2 of 4 matched cells left out)" in losses_told(records)
     )
 
 
@@ -210,7 +207,9 @@ def test_what_was_skipped_or_interrupted_chooses_nothing() -> None:
 def test_an_entry_of_which_nothing_ended_well_is_named() -> None:
     records = grid(diverged=tuple((net, "muon", 0) for net in NETS))
     assert lost_levels(of(records)) == [("muon", 4)]
-    assert "no average or effect has it: `muon` (4 runs)." in losses_told(records)
+    assert "In no average or effect, because no run ended well: `muon` (4 runs)." in losses_told(
+        records
+    )
     assert uneven(of(records)) == []
 
 

@@ -1,7 +1,4 @@
-"""Conclusions: the planted truths stand in the sentences, chance does not.
-
-Which pipelines hold training up.
-"""
+"""Conclusions: planted effects are found and stated, chance is not."""
 
 import random
 import re
@@ -11,8 +8,16 @@ from typing import Any
 import pytest
 
 from bench.record import Record
-from bench.report.conclusions import KINDS, Stall, conclude, markdown, sentence, stalls, summary
-from bench.report.sentences import Conclusion
+from bench.report.conclusions import (
+    KINDS,
+    Conclusion,
+    Stall,
+    conclude,
+    markdown,
+    stall_summary,
+    stall_text,
+    stalls,
+)
 from bench.report.statistics.outcomes import outcomes_by_group
 from tests.made import made_failure, made_record
 from tests.made_grid import NETS, made_grid
@@ -45,7 +50,7 @@ def test_effects_say_what_was_planted_with_interval_and_number() -> None:
     scores = about(TRUTH, "effects", "`flip_crop` instead of `none`", "accuracy:", "F1")
     number = r"([+-]\d+\.\d\d)"
     match = re.search(
-        rf"accuracy: higher \({number} points, 95 % interval {number} to {number} over 30 matched "
+        rf"accuracy: higher, {number} points \(95 % CI {number} to {number} over 30 matched "
         r"cells\)",
         scores,
     )
@@ -54,9 +59,9 @@ def test_effects_say_what_was_planted_with_interval_and_number() -> None:
     assert low < middle < high
     assert low < (4 * 5 - 3) / 5 < high
     speed = about(TRUTH, "effects", "`flip_crop` instead of `none`", "images/s")
-    assert "images/s: lower (0.80 times" in speed
-    assert "time to accuracy: longer (2.0" in speed
-    assert "24 matched cells where both reached the target" in speed
+    assert "images/s: lower, 0.80\u00d7 (95 % CI 0." in speed
+    assert "time to accuracy: longer, 2.0" in speed
+    assert "24 matched cells in which both sides reached the target" in speed
     assert "24 of 30 runs reached it, with `none` 30 of 30; a miss counts as longer" in speed
 
 
@@ -76,7 +81,7 @@ def test_nothing_planted_is_told_as_seldom_as_said() -> None:
     for draw in range(60):
         records = made_grid(draw=draw, optimizer=("sgd",))
         text = about(records, "effects", "`flip_crop` instead of `none`", "F1")
-        verdict = re.search(r"accuracy: (cannot tell|higher|lower) ", text)
+        verdict = re.search(r"accuracy: (cannot tell|higher|lower), ", text)
         assert verdict
         shown += 1
         told += verdict[1] != "cannot tell"
@@ -91,8 +96,8 @@ def test_a_direction_is_never_said_of_an_interval_with_no_difference_in_it(draw:
     )  # fmt: skip
     number = r"([+-]?\d+\.\d+)"
     pattern = (
-        rf"(cannot tell|higher|lower|longer|shorter) \({number} (points|times), "
-        rf"95 % interval {number} to {number}"
+        rf"(cannot tell|higher|lower|longer|shorter), {number}( points|\u00d7) "
+        rf"\(95 % CI {number} to {number}"
     )
     found = [
         match
@@ -102,7 +107,7 @@ def test_a_direction_is_never_said_of_an_interval_with_no_difference_in_it(draw:
     ]
     assert len(found) > 10
     for verdict, _, unit, low, high in found:
-        null = 0.0 if unit == "points" else 1.0
+        null = 0.0 if unit == " points" else 1.0
         if float(low) < null < float(high):
             assert verdict == "cannot tell"
         if verdict != "cannot tell":
@@ -119,13 +124,13 @@ def test_the_net_that_an_augmentation_hurts_is_named() -> None:
 
 def test_longer_budgets_are_told_by_cells_that_differ_in_epochs_only() -> None:
     text = about(TRUTH, "longer budgets", "`25 epochs` instead of `4 epochs`", "F1")
-    assert re.search(r"accuracy: higher \(\+[34]\.\d\d points.*over 30 matched cells", text)
+    assert re.search(r"accuracy: higher, \+[34]\.\d\d points.*over 30 matched cells", text)
     highest = about(TRUTH, "longer budgets", "Highest accuracy by budget")
     assert "after 4 epochs" in highest
     assert "after 25 epochs" in highest
     unmatched = texts([made_record(), made_record(epochs=9, width=0.5)], "longer budgets")
     assert len(unmatched) == 1
-    assert "cannot tell, no cell of the one differs" in unmatched[0]
+    assert "cannot tell, no two cells differ only in the" in unmatched[0]
     assert texts([made_record(), made_record(width=0.5)], "longer budgets") == []
 
 
@@ -134,12 +139,12 @@ def test_the_best_cell_by_each_figure() -> None:
     heads = ("accuracy", "macro F1", "images/s", "time to accuracy")
     assert [text.split(":")[0] for text in found] == [f"Best {head}" for head in heads]
     assert re.search(r"flip_crop/kornia \(25 epochs\)` with (69|70)\.\d\d % \(1 seed\)", found[0])
-    assert "Too few seeds to tell it from the other 59 cells" in found[0]
-    assert "of all others 6 missed the target with a seed or more" in found[3]
+    assert "Too few seeds to compare it with the other 59 cells" in found[0]
+    assert "6 others missed the target with at least one seed" in found[3]
     seeded = made_grid(planted, optimizer=("sgd",), seeds=5)
     best = about(seeded, "best", "Best accuracy")
     assert re.search(
-        r"3 other cells cannot be told from it: (`.*/flip_crop/kornia`(, |;)){3}", best
+        r"3 other cells are statistically tied with it: (`.*/flip_crop/kornia`(, |;)){3}", best
     )
     assert "6 are worse" in best
 
@@ -148,7 +153,7 @@ def test_seeds_at_hand() -> None:
     assert "No cell has 5 seeds or more (most have 1)" in "".join(texts(TRUTH, "cannot tell"))
     seeded = made_grid(planted, optimizer=("sgd",), seeds=5, points=0.5)
     least = about(seeded, "cannot tell", "varies between seeds")
-    match = re.search(r"by (\d\.\d\d) points .* from (\d\.\d\d) points on", least)
+    match = re.search(r"by (\d\.\d\d) points .* from (\d\.\d\d) points", least)
     assert match
     assert 0.4 < float(match[1]) < 0.6
     assert float(match[2]) == pytest.approx(2.306 * float(match[1]) * (2 / 5) ** 0.5, abs=0.02)
@@ -161,14 +166,14 @@ def test_seeds_at_hand() -> None:
 def test_too_few_seeds_are_said_and_no_direction() -> None:
     records = made_grid(planted, architecture=("cnn2",), optimizer=("sgd",), seeds=4)
     text = about(records, "effects", "`flip_crop`")
-    assert "cannot tell, too few seeds (1 matched cell; 5 of them, or 5 seeds" in text
+    assert "cannot tell, too few seeds (1 matched cell; 5 matched cells or 5 seeds" in text
     assert "higher" not in text
 
 
 def test_levels_without_a_matched_cell_are_said() -> None:
     records = [made_record(augmentation="none"), made_record(pipeline="dali")]
     text = about(records, "effects", "`flip_crop` instead of `none`")
-    assert "cannot tell, no cell of the one differs" in text
+    assert "cannot tell, no two cells differ only in the" in text
 
 
 def test_levels_without_a_matched_cell_share_one_sentence() -> None:
@@ -176,10 +181,10 @@ def test_levels_without_a_matched_cell_share_one_sentence() -> None:
         made_record(architecture=f"net{place}", optimizer=name)
         for place, name in enumerate(("sgd", "adamw", "muon"))
     ]
-    said = [text for text in texts(records, "effects") if "in the optimizer alone" in text]
+    said = [text for text in texts(records, "effects") if "only in the optimizer" in text]
     assert said == [
-        "`adamw`, `muon`, each instead of `sgd`: cannot tell, no cell of the one differs from a "
-        "cell of the other in the optimizer alone."
+        "`adamw`, `muon`, each instead of `sgd`: cannot tell, no two cells differ only in the "
+        "optimizer."
     ]
 
 
@@ -195,13 +200,13 @@ def test_one_of_a_thing_is_said_as_one() -> None:
     text = "\n".join(one.text for one in conclude([alone]))
     assert "training images, 1 epoch." in text
     assert "The only run that reached the target" in text
-    assert "its time is that of one interval" in text
+    assert "reached it by the first evaluation" in text
 
 
 def test_nothing_one_cell_and_failures_only() -> None:
-    assert [one.text for one in conclude([])] == ["There are no records to conclude from."]
+    assert [one.text for one in conclude([])] == ["There are no records to draw conclusions from."]
     (best, *_) = texts([made_record()], "best")
-    assert "70.00 % (1 seed). It is the only cell with this figure." in best
+    assert "70.00 % (1 seed). It is the only cell with this metric." in best
     assert texts([made_record()], "effects") == []
     failed = conclude([made_failure(0), made_failure(1)])
     assert failed[0].text == "None of 2 runs ended well: there is nothing to compare."
@@ -216,7 +221,7 @@ def test_a_target_that_was_reached_with_suspect_timings_only_is_not_called_misse
     said = texts([*records, made_record(architecture="c", time_to_accuracy_s=None)], "best")
     assert (
         "No best time to accuracy: 2 cells reached the target of 60 % with all of their seeds, "
-        "none without a timing that is suspect." in said
+        "but with suspect timings." in said
     )
     one = [made_record(0, record=busy), made_record(1, record=busy, time_to_accuracy_s=None)]
     assert "No cell reached the target of 60 % with all of its seeds." in texts(one, "best")
@@ -278,24 +283,24 @@ def test_stalls_of_each_pipeline() -> None:
         replace(waiting(90, architecture="x"), timing_suspect=("busy",)),
     )
     assert (kornia.pipeline, kornia.nets) == ("kornia", ("cnn2", "cnn4", "vit"))
-    assert sentence(kornia) == (
-        "`kornia` with `cnn2`, `cnn4`, `vit`: training waited 20.0 % of its time in the median of "
-        "3 cells, most in `cnn4/sgd/flip_crop/kornia` (30.0 %); 0 bound by the pipeline, 2 by "
-        "both, 1 by the model (under 10 %)."
+    assert stall_text(kornia) == (
+        "`kornia` with `cnn2`, `cnn4`, `vit`: training waited for data for 20.0 % of its time in "
+        "the median of 3 cells, most in `cnn4/sgd/flip_crop/kornia` (30.0 %); 0 bound by the "
+        "pipeline, 2 by both, 1 by the model (under 10 %)."
     )
     assert "60.0 % of its time in the only cell, `resnet18/sgd/flip_crop/slow`; 1 bound" in (
-        sentence(slow)
+        stall_text(slow)
     )
-    assert summary([kornia, slow]) == (
-        "1 of 4 cells bound by the pipeline (it takes 50 % of the training time or more): "
-        "`resnet18/sgd/flip_crop/slow`."
+    assert stall_summary([kornia, slow]) == (
+        "1 of 4 cells bound by the pipeline (waiting for data for 50 % of the training time or "
+        "more): `resnet18/sgd/flip_crop/slow`."
     )
 
 
 def test_a_stall_below_zero_is_told_as_noise() -> None:
-    text = summary(of(waiting(-12, architecture="vit"), waiting(5)))
+    text = stall_summary(of(waiting(-12, architecture="vit"), waiting(5)))
     assert text.startswith("0 of 2 cells bound by the pipeline")
-    assert "The lowest stall is -12.0 %" in text
+    assert "The lowest stall is -12.0 %: faster than the ceiling, so differences this small" in text
 
 
 def test_no_ceiling_no_stall() -> None:

@@ -13,11 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.errors import UsageError
 from bench.record import Record
 from bench.report.matrix import build, retarget
-from bench.report.pivot import Grouping, Pivot, Shape, averaged, footings, pivoted, shape
-from bench.report.render import Form, TableError
-from bench.report.table import render_all
+from bench.report.render import Form
+from bench.report.table import (
+    Grouping,
+    Pivot,
+    Shape,
+    averaged,
+    footings,
+    pivoted,
+    render_all,
+    shape,
+)
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import made_failure, made_record
@@ -102,7 +111,7 @@ def test_what_missed_is_said_and_never_the_best(tmp_path: Path) -> None:
     assert "1.0 (1/2 reached)" in text
     assert "**5.0**" in text
     assert "not reached" in text
-    assert "caution: the means are not over the same" in text
+    assert "caution: the means are over different combinations of" in text
 
 
 def test_a_failed_cell_counts_but_is_in_no_mean(tmp_path: Path) -> None:
@@ -133,7 +142,7 @@ def test_runs_of_another_machine_or_torch_are_a_table_of_their_own() -> None:
 def test_batch_sizes_may_differ_within_a_mean_and_are_said() -> None:
     records = [made_record(optimizer="sgd"), made_record(optimizer="adamw", batch_size=32)]
     (_, notes) = means(records, "architecture")
-    assert notes[-1] == "cells of one mean differ in batch 100, batch 32 too"
+    assert notes[-1] == "cells within a mean also differ in batch 100, batch 32"
     (_, notes) = means(records, "optimizer")
     assert not any("differ" in note for note in notes)
 
@@ -184,7 +193,7 @@ def test_an_entry_says_of_how_many_cells_it_is_when_some_failed() -> None:
         made_record(optimizer="muon"),
     ]
     table = pivoted(build(records).frame, Pivot(axes=("architecture", "optimizer")))
-    assert table.cells["sgd"] == ["50.00 (1/2 cells)"]
+    assert table.pivot.cells["sgd"] == ["50.00 (1/2 cells)"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +208,7 @@ def test_an_entry_says_of_how_many_cells_it_is_when_some_failed() -> None:
 )
 def test_axes_that_differ_are_chosen(changes: list[str], axes: tuple[str, str]) -> None:
     records = [made_record(), *(made_record(**{axis: "another"}) for axis in changes)]
-    assert pivoted(build(records).frame, Pivot()).axes == axes
+    assert pivoted(build(records).frame, Pivot()).title.endswith(f", {axes[0]} x {axes[1]}")
 
 
 @pytest.mark.parametrize(
@@ -209,12 +218,12 @@ def test_axes_that_differ_are_chosen(changes: list[str], axes: tuple[str, str]) 
         ({"pivot": ["architecture", "nets"]}, "unknown axis 'nets'"),
         ({"pivot": ["architecture"]}, "takes two axes, ROW,COLUMN"),
         ({"pivot": ["pipeline", "pipeline"]}, "takes two axes, ROW,COLUMN"),
-        ({"metric": "acuracy"}, "unknown measure 'acuracy': did you mean accuracy"),
-        ({"metric": "accuracy", "group": ["pipeline"]}, "ask for"),
+        ({"metric": "acuracy"}, "unknown metric 'acuracy': did you mean accuracy"),
+        ({"metric": "accuracy", "group": ["pipeline"]}, "exclude each other"),
     ],
 )
 def test_what_cannot_be_shown_is_one_sentence(asked: dict[str, Any], said: str) -> None:
-    with pytest.raises(TableError, match=said):
+    with pytest.raises(UsageError, match=said):
         shape(**{"group": None, "metric": None, "pivot": None} | asked)
 
 
@@ -230,7 +239,7 @@ def test_shapes_are_told_apart() -> None:
 
 @pytest.mark.parametrize("options", [{"sort_by": "accuracy"}, {"columns": ["accuracy"]}])
 def test_a_pivot_table_takes_no_columns(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(TableError, match="leave"):
+    with pytest.raises(UsageError, match="leave"):
         tables(tmp_path, square(), "md", Pivot(), **options)
 
 
@@ -240,11 +249,11 @@ def test_means_can_be_sorted_and_their_columns_chosen(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert lines[0] == "optimizer,cells,accuracy"
     assert [line.partition(",")[0] for line in lines[1:]] == ["sgd", "muon"]
-    with pytest.raises(TableError, match="unknown column 'architecture'"):
+    with pytest.raises(UsageError, match="unknown column 'architecture'"):
         tables(tmp_path, square(), "md", Grouping(axes=("optimizer",)), columns=["architecture"])
 
 
-@pytest.mark.parametrize("form", ["rich", "md", "csv", "html", "latex", "json"])
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "json"])
 @pytest.mark.parametrize("of", [Grouping(axes=("pipeline",)), Pivot()])
 def test_tables_in_which_nothing_ended_well_have_every_form(
     tmp_path: Path, form: Form, of: Shape
@@ -308,7 +317,7 @@ def test_runs_that_differ_in_their_target_only_do_not_count_twice() -> None:
 
 @pytest.mark.parametrize("target", [0.0, -1.0, 90.0, math.nan])
 def test_a_target_is_a_share(target: float) -> None:
-    with pytest.raises(TableError, match=r"share in \(0, 1\]"):
+    with pytest.raises(UsageError, match=r"share in \(0, 1\]"):
         retarget([made_record()], target)
 
 
@@ -323,4 +332,4 @@ def test_a_run_that_failed_and_one_without_validation_reach_no_target() -> None:
 def test_a_target_is_said_in_title_and_caption(tmp_path: Path) -> None:
     text = tables(tmp_path, square(), "md", None, target=0.05)
     assert "target 5.0% validation accuracy" in text.splitlines()[0]
-    assert "found anew in the curves for 5.0%" in text
+    assert "recalculated from the curves for 5.0% validation accuracy" in text

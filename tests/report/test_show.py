@@ -1,13 +1,15 @@
-"""One run for people: found by what a person knows of it, and told whole."""
+"""One run for people: found by id or name, and shown with all that was recorded."""
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.cell import Cell
@@ -43,8 +45,12 @@ def metrics_of(counts: list[list[int]], names: tuple[str, ...]) -> Metrics:
     return replace(made, per_class=each, confusion=tuple(map(tuple, counts)))
 
 
-def text(lines: list[Any]) -> str:
-    return "\n".join(line.plain for line in lines)
+def text(*parts: Any, width: int = 1000) -> str:
+    out = StringIO()
+    console = Console(file=out, width=width)
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def test_a_run_is_found_by_id_name_and_parts_of_them(tmp_path: Path) -> None:
@@ -66,12 +72,12 @@ def test_an_exact_name_goes_before_longer_ones_that_hold_it(tmp_path: Path) -> N
 def test_an_ambiguous_name_lists_the_candidates(tmp_path: Path) -> None:
     records = [made_record(seed) for seed in range(10)]
     filed(tmp_path, *records)
-    with pytest.raises(UsageError, match=r"may mean 10 runs.* and 2 more$") as told:
+    with pytest.raises(UsageError, match=r"matches 10 runs.* and 2 more$") as told:
         find_run(tmp_path, "resnet18")
     assert sum(record.run_id[:8] in str(told.value) for record in records) == 8
 
 
-def test_one_run_on_two_machines_is_told_apart_by_the_folder(tmp_path: Path) -> None:
+def test_one_run_on_two_machines_needs_the_folder(tmp_path: Path) -> None:
     record = made_record()
     for group in ("a_shapes_cpu", "b_shapes_cpu"):
         Store(tmp_path / group).write(record)
@@ -82,11 +88,11 @@ def test_one_run_on_two_machines_is_told_apart_by_the_folder(tmp_path: Path) -> 
 
 def test_an_unknown_run_names_near_ones(tmp_path: Path) -> None:
     filed(tmp_path, made_record(architecture="vgg11_bn"))
-    with pytest.raises(UsageError, match=r"no run .* has 'vgg12'.*there are 1, like vgg11_bn/sgd"):
+    with pytest.raises(UsageError, match=r"no run .* has 'vgg12'.* 1 runs, such as vgg11_bn/sgd"):
         find_run(tmp_path, "vgg12")
 
 
-def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
+def test_everything_that_was_recorded_is_shown(tmp_path: Path) -> None:
     changes = {
         "memory": Memory(host_gib=1.25, torch_gib=0.5),
         "parameters": 12_345,
@@ -98,12 +104,12 @@ def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
     said = shown(tmp_path, made_record(record=changes))
     for part in (
         "resnet18/sgd/flip_crop/kornia/seed0  ok",
-        "shapes at cpu scale on cpu: 4 epochs of batches of 100, width 0.25, 1,000 training",
+        "shapes at cpu scale on cpu: 4 epochs, batch size 100, width 0.25, 1,000 training",
         "accuracy 70.00%, macro F1 69.00%",
         "time to accuracy: 60.0% after 3.0 s, 8.0 s with first batch and compilation",
         "1,000 images/s (900 to 1,100 over epochs), 100.0 ms a step",
-        "50.0 % of the time went to waiting for data: one cached batch gives 2,000 images/s; "
-        "the pipeline sets the pace",
+        "50.0 % of training time spent waiting for data (ceiling, with one cached batch: 2,000 "
+        "images/s); bound by the pipeline",
         "peak memory: 1.25 GiB of the process, 0.50 GiB of tensors",
         "each step is one CUDA graph",
         "compiled code of net and pipeline: partly from cache",
@@ -121,27 +127,27 @@ def test_everything_that_was_measured_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("images_per_s", "said"),
-    [(1990.0, "the model sets the pace"), (2200.0, "10.0 % faster than the same steps")],
+    [(1990.0, "bound by the model"), (2200.0, "10.0 % faster than the ceiling")],
 )
-def test_a_stall_is_told_in_words(tmp_path: Path, images_per_s: float, said: str) -> None:
+def test_a_stall_is_shown_in_words(tmp_path: Path, images_per_s: float, said: str) -> None:
     assert said in shown(tmp_path, made_record(images_per_s=images_per_s))
 
 
-def test_a_missed_target_and_one_that_cannot_be_seen_are_told_apart(tmp_path: Path) -> None:
+def test_a_missed_target_and_one_without_validation_differ(tmp_path: Path) -> None:
     missed = shown(tmp_path, made_record(time_to_accuracy_s=None))
-    assert "60.0% on validation was not reached" in missed
+    assert "60.0% on validation not reached" in missed
     blind = shown(tmp_path, made_record(1, protocol="speedrun", time_to_accuracy_s=None))
-    assert "nothing is held out" in blind
+    assert "no validation images are held out" in blind
     assert "not reached" not in blind
 
 
-def test_a_failure_is_told_with_its_log_and_nothing_made_up(tmp_path: Path) -> None:
+def test_a_failure_is_shown_with_its_log_and_nothing_else(tmp_path: Path) -> None:
     said = shown(tmp_path, made_failure(status="oom"))
     assert "RuntimeError: it broke\nin the second line" in said
     assert f"log: {tmp_path / 'cpu_shapes_cpu' / 'logs' / 'x.log'}" in said
     for title in ("scores", "curve", "confusion", "classes"):
         assert f"\n{title}" not in said
-    assert "no speed was measured" in said
+    assert "no throughput was measured" in said
 
 
 def test_earlier_attempts_are_listed_oldest_first(tmp_path: Path) -> None:
@@ -154,8 +160,8 @@ def test_earlier_attempts_are_listed_oldest_first(tmp_path: Path) -> None:
 def test_a_curve_is_a_table_in_a_file_and_a_plot_on_a_terminal(tmp_path: Path) -> None:
     record = made_record()
     plain = shown(tmp_path, record)
-    assert "4        4.00       0.575       0.550        70.0        1000" in plain
-    drawn = text(show.curve(record.curve, width=80))
+    assert "4    4.00      0.575     0.550        70.0     1000" in plain
+    drawn = text(*show.curve(record.curve, width=80))
     assert "training loss, epochs 1 to 4, last 0.575" in drawn
     assert "validation accuracy %, epochs 1 to 4, last 70.0" in drawn
     assert any(ord(mark) > BLANK for mark in drawn)
@@ -164,8 +170,8 @@ def test_a_curve_is_a_table_in_a_file_and_a_plot_on_a_terminal(tmp_path: Path) -
 
 def test_an_epoch_without_validation_is_no_point_of_its_plot() -> None:
     points = [replace(point, validation_accuracy=None) for point in made_record().curve]
-    assert "no validation accuracy" in text(show.curve(points, width=80))
-    assert "no epoch was finished" in text(show.curve([], width=80))
+    assert "no validation accuracy" in text(*show.curve(points, width=80))
+    assert "no epoch was finished" in text(*show.curve([], width=80))
 
 
 @given(
@@ -201,51 +207,49 @@ def test_a_break_in_a_curve_is_not_bridged() -> None:
     assert broken[0][1] == chr(BLANK)
 
 
-def test_counts_of_the_confusion_stand_where_they_belong() -> None:
+def test_the_confusion_matrix_has_each_count_in_its_place() -> None:
     metrics = metrics_of([[40, 10], [5, 45]], ("cat", "dog"))
-    lines = [line.plain for line in show.confusion(metrics, width=80, color=False)]
-    assert lines[0].split() == ["cat", "dog"]
-    assert [part.strip("\u2591\u2592\u2593\u2588") for part in lines[1].split()] == [
-        "cat", "40", "10",
+    lines = text(*show.confusion(metrics, width=80, color=False)).splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["cat", "dog"], ["cat", "40", "10"], ["dog", "5", "45"],
     ]  # fmt: skip
-    assert lines[3] == "most often taken: cat for dog 20%, dog for cat 10%"
+    assert lines[3] == "most often mistaken: cat for dog 20%, dog for cat 10%"
 
 
-@pytest.mark.parametrize("width", [40, 50, 80, 120])
+@pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("color", [False, True])
-def test_ten_classes_fit_narrow_terminals(width: int, color: bool) -> None:
+def test_ten_classes_fit_usual_terminals(width: int, color: bool) -> None:
     counts = [[100 if i == j else i for j in range(10)] for i in range(10)]
     metrics = metrics_of(counts, NAMES)
-    lines = show.confusion(metrics, width=width, color=color)
-    assert len(lines) >= 11
-    assert max(len(line) for line in lines[:-1]) <= width
-    assert "do not fit" not in text(lines)
+    matrix, _ = show.confusion(metrics, width=width, color=color)
+    lines = text(matrix, width=width).splitlines()
+    assert lines[0].split() == [name[:3] for name in NAMES]
+    assert [line.split()[0] for line in lines[1:]] == list(NAMES)
+    assert all(len(line) <= width and "\u2026" not in line for line in lines)
 
 
-def test_narrow_terminals_keep_heads_and_figures_of_classes() -> None:
+def test_narrow_terminals_keep_the_scores_of_classes() -> None:
     counts = [[100 if i == j else i for j in range(10)] for i in range(10)]
     metrics = metrics_of(counts, NAMES)
-    head = show.confusion(metrics, width=50, color=False)[0].plain
-    assert head.split() == [name[:2] for name in NAMES]
     for width in (46, 50, 80):
-        lines = show.per_class(metrics, width=width)
+        lines = text(show.per_class(metrics, width=width), width=width).splitlines()
         assert max(map(len, lines)) <= width
-        assert "50.0     50.0     50.0      10" in lines[1].plain
-    assert lines[1].plain.endswith(" " + 10 * "\u2588")
+        assert lines[1].split()[:5] == ["airplane", "50.0", "50.0", "50.0", "10"]
+    assert lines[1].endswith(" " + 10 * "\u2588")
 
 
 def test_a_hundred_classes_leave_the_worst_pairs() -> None:
     counts = [[90 if i == j else 0 for j in range(100)] for i in range(100)]
     counts[3][7] = 10
-    lines = show.confusion(
-        metrics_of(counts, tuple(f"class{i}" for i in range(100))), width=80, color=True
+    metrics = metrics_of(counts, tuple(f"class{i}" for i in range(100)))
+    assert text(*show.confusion(metrics, width=80, color=True)) == (
+        "100 classes do not fit here\nmost often mistaken: class3 for class7 10%"
     )
-    assert text(lines) == "100 classes do not fit here\nmost often taken: class3 for class7 10%"
 
 
-def test_nothing_confused_is_said() -> None:
-    lines = show.confusion(metrics_of([[5, 0], [0, 5]], ("a", "b")), width=80, color=False)
-    assert "no image was taken for another class" in text(lines)
+def test_a_perfect_net_confuses_nothing() -> None:
+    parts = show.confusion(metrics_of([[5, 0], [0, 5]], ("a", "b")), width=80, color=False)
+    assert "no image was assigned to a wrong class" in text(*parts)
 
 
 def test_names_with_brackets_are_no_markup(tmp_path: Path) -> None:
@@ -273,7 +277,7 @@ def test_the_verb_shows_a_run_and_its_json(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["vgg"], "no run under"),
-        (["resnet18"], "may mean 2 runs"),
+        (["resnet18"], "matches 2 runs"),
         (["seed0", "--format", "yaml"], "unknown format 'yaml'"),
     ],
 )
@@ -290,7 +294,7 @@ def test_a_record_of_an_old_version_can_be_shown(tmp_path: Path) -> None:
     record = made_record(record={"throughput": Throughput(median=1.0, p5=1.0, p95=1.0)})
     assert isinstance(record.cell, Cell)
     said = shown(tmp_path, record)
-    assert "recipe: the optimizer's own, of an older version" in said
+    assert "recipe: the optimizer's own (not recorded by this older version)" in said
     assert "waiting for data" not in said
 
 
@@ -298,7 +302,7 @@ def test_a_record_of_an_old_version_can_be_shown(tmp_path: Path) -> None:
     ("gpu_mark", "neighbours", "line"),
     [
         (None, None, "host 3f9c02ab"),
-        (None, 0, "host 3f9c02ab; no other runs beside it"),
+        (None, 0, "host 3f9c02ab; 0 other runs beside it"),
         ("1b2c3d4e", 1, "host 3f9c02ab, GPU 1b2c3d4e; 1 other run beside it"),
         ("1b2c3d4e", 7, "host 3f9c02ab, GPU 1b2c3d4e; 7 other runs beside it"),
     ],

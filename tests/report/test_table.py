@@ -1,18 +1,11 @@
-"""The matrix: aggregation over seeds, order, and what each form shows.
-
-Tables for a terminal: drawn in lines where they fit, by rich where cells must be broken.
-
-Tables for other documents: HTML and LaTeX that no text can break, and captions that say all.
-"""
+"""The matrix: aggregation over seeds, order, and what each format shows."""
 
 import csv
 import json
-import re
 import statistics
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,16 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.cells import cell_len
-from rich.console import Console
 
 from bench.errors import UsageError
 from bench.recipe import Recipe
 from bench.record import Failure, Record
-from bench.report import matrix as matrices
-from bench.report import render as rendering
+from bench.report.columns import Column
 from bench.report.matrix import Matrix, build, versions
-from bench.report.render import Column, Form, TableError, as_terminal, escaped, html
+from bench.report.render import Form, Table
 from bench.report.table import render, render_all, write_matrix
 from bench.store.codec import encode
 from bench.store.files import StoreError
@@ -252,7 +242,7 @@ def test_columns_and_order_can_be_chosen() -> None:
     ],
 )
 def test_unknown_names_get_a_suggestion(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(TableError, match=said):
+    with pytest.raises(UsageError, match=said):
         render(build([made_record()]), **options)
 
 
@@ -333,10 +323,6 @@ def test_a_thousand_records_are_shown_without_torch(tmp_path: Path) -> None:
     assert int(done.stdout) > 200
 
 
-def test_every_measure_has_a_direction() -> None:
-    assert set(matrices.HIGHER_IS_BETTER) <= {*matrices.MEASURES, "seeds"}
-
-
 def test_a_selection_leaves_out_other_cells_and_groups_without_any(tmp_path: Path) -> None:
     one, other = Store(tmp_path / "a_shapes_cpu"), Store(tmp_path / "b_shapes_cpu")
     one.write(made_record(architecture="resnet18"))
@@ -391,58 +377,20 @@ def test_rows_of_one_name_say_what_their_optimizers_were_set_to() -> None:
 WORDS = st.lists(st.sampled_from(["a", "é", "日本", "-", "1.5", "b c", "\U0001f44d"])).map("".join)
 
 
-@given(data=st.data())
-def test_lines_look_as_rich_draws_them(data: st.DataObject) -> None:
-    headers = data.draw(st.lists(WORDS, min_size=1, max_size=4))
-    columns = {str(place): Column(header=header) for place, header in enumerate(headers)}
-    rows = data.draw(st.integers(0, 4))
-    cells = {name: [data.draw(WORDS) for _ in range(rows)] for name in columns}
-    best = {name: data.draw(st.sets(st.integers(0, 4))) for name in columns}
-    found = as_terminal("t", columns, cells, best, notes=["n"], width=None, color=False)
-    title, *lines, note = found.splitlines()
-    assert (title.strip(), note.strip()) == ("t", "n")
-    out = StringIO()
-    Console(file=out, width=cell_len(lines[0]) + 1).print(rendering._wrapped(columns, cells, best))
-    assert lines == out.getvalue().splitlines()
-
-
 def test_the_best_are_coloured_alone() -> None:
-    columns = {"a": Column(header="net"), "b": Column(header="acc", digits=1)}
+    columns = {"a": Column(header="net"), "b": Column(header="acc", kind="score", digits=1)}
     cells = {"a": ["x", "yy"], "b": ["1.0", "22.5"]}
-    drawn = as_terminal("t", columns, cells, {"a": [], "b": [1]}, width=60, color=True)
+    table = Table(title="t", columns=columns, cells=cells, best={"b": [1]})
+    drawn = table.terminal(width=60, color=True)
     assert "\x1b[1;32m22.5\x1b[0m" in drawn
     assert drawn.count("\x1b[1;32m") == 1
 
 
 def test_what_does_not_fit_is_broken_within_its_cell() -> None:
     columns = {"a": Column(header="net")}
-    drawn = as_terminal("t", columns, {"a": ["x" * 50]}, {"a": []}, width=30, color=False)
+    drawn = Table(title="t", columns=columns, cells={"a": ["x" * 50]}).terminal(width=30)
     assert max(map(len, drawn.splitlines())) <= 30
     assert drawn.count("x") == 50
-
-
-COLUMNS = {"a": Column(header="name"), "b": Column(header="share %", digits=1)}
-ALIGNED = re.compile(r"\\begin\{tabular\}\{([lr]+)\}")
-
-
-class Cells(HTMLParser):
-    """What a browser would show in the cells of a table."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.cells: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.tags.append(tag)
-        if tag in ("td", "th", "caption"):
-            self.cells.append("")
-
-    def handle_data(self, data: str) -> None:
-        if self.cells:
-            self.cells[-1] += data
 
 
 def filed(folder: Path, *records: Record) -> Path:
@@ -451,52 +399,7 @@ def filed(folder: Path, *records: Record) -> Path:
     return folder
 
 
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20))
-def test_any_text_comes_through_html_as_it_is(text: str) -> None:
-    drawn = html(text, [], COLUMNS, {"a": [text], "b": ["1.0"]}, {"a": set(), "b": {0}})
-    parsed = Cells(drawn)
-    assert parsed.cells[3].rstrip("\n") == text
-    assert parsed.cells[0].rstrip("\n") == text
-    assert set(parsed.tags) == {"table", "caption", "thead", "tr", "th", "tbody", "td", "strong"}
-
-
-@given(st.text("\\{}~^<>|&%$#_\u00b1[*ab ", max_size=20))
-def test_no_text_leaves_anything_special_in_latex(text: str) -> None:
-    bare = re.sub(r"\\text[a-z]+\{\}|\\[&%$#_{}]|\$\\pm\$", "", escaped(text))
-    assert not set(bare.removeprefix("{").removesuffix("}")) & set("\\{}~^<>|&%$#_")
-    assert not escaped(text).startswith(("[", "*"))
-
-
-def test_html_is_aligned_and_marks_the_best() -> None:
-    text = html("title", ["note"], COLUMNS, {"a": ["x"], "b": ["1.0"]}, {"a": set(), "b": {0}})
-    assert "<caption>title<br>\nnote</caption>" in text
-    assert '<th scope="col" style="text-align: right">share %</th>' in text
-    assert '<td style="text-align: right"><strong>1.0</strong></td>' in text
-    assert "<td>x</td>" in text
-
-
-def test_latex_has_as_many_columns_in_each_row_as_it_declares() -> None:
-    records = [made_record(architecture="a_b", pipeline="torchvision[workers=2]"), made_failure()]
-    text = render(build(records), "latex")
-    aligned = ALIGNED.search(text)
-    assert aligned
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(rows) == 3
-    for row in rows:
-        assert len(re.findall(r"(?<!\\)&", row)) == len(aligned[1]) - 1
-    assert r"a\_b" in text
-    assert r"accuracy \%" in text
-    for rule in ("toprule", "midrule", "bottomrule"):
-        assert text.count(f"\\{rule}") == 1
-
-
-def test_latex_marks_the_best() -> None:
-    records = [made_record(architecture="a", accuracy=0.8), made_record(architecture="b")]
-    assert r"\textbf{80.00}" in render(build(records), "latex")
-    assert r"$\pm$" in render(build([made_record(seed) for seed in range(2)]), "latex")
-
-
-@pytest.mark.parametrize("form", ["rich", "html", "latex", "json"])
+@pytest.mark.parametrize("form", ["rich", "json"])
 def test_the_caption_names_machine_scale_source_and_versions(tmp_path: Path, form: str) -> None:
     environment = ENVIRONMENT | {"kornia": "0.9.0", "pipeline_bench": "0.1.0", "commit": "ab" * 20}
     folder = filed(tmp_path, made_record(record={"environment": environment}))
@@ -520,15 +423,15 @@ def test_several_versions_are_all_named() -> None:
 
 def test_notes_stand_in_every_form_for_people(tmp_path: Path) -> None:
     folder = filed(tmp_path, made_record())
-    for form in ("rich", "md", "html"):
-        assert "found anew" in render_all(folder, form, target=0.5)  # type: ignore[arg-type]
+    for form in ("rich", "md"):
+        assert "recalculated from the curves" in render_all(folder, form, target=0.5)  # type: ignore[arg-type]
     (table,) = json.loads(render_all(folder, "json", target=0.5))
-    assert "found anew" in table["notes"][0]
+    assert "recalculated from the curves" in table["notes"][0]
 
 
 def test_an_unknown_form_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="did you mean html"):
-        render_all(tmp_path / "nowhere", "htm")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="did you mean csv"):
+        render_all(tmp_path / "nowhere", "cvs")  # type: ignore[arg-type]
 
 
 def test_a_title_is_as_long_as_it_is(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.errors import UsageError
+from bench.record import Record
+from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, TRAIN, Metric
 from bench.report.compare.sides import (
     Match,
     Matches,
@@ -27,17 +29,8 @@ from bench.report.compare.sides import (
     separate_in_time,
 )
 from bench.report.compare.statistics import Overall, Sample, Test, corrected
+from bench.report.rows import Outcome, value_of
 from bench.report.statistics.intervals import ALPHA
-from bench.report.statistics.outcomes import (
-    ACCURACY,
-    MACRO_F1,
-    SPEED,
-    TIME,
-    TRAIN,
-    Metric,
-    Outcome,
-    value_of,
-)
 from pipelines.catalog import unknown_name
 
 METRICS = (SPEED, TRAIN, TIME, ACCURACY, MACRO_F1)
@@ -243,7 +236,7 @@ def _samples(matches: Matches, metric: Metric) -> dict[str, Sample]:
     return {label: sample for label, sample in samples.items() if min(sample.seeds)}
 
 
-def _values(outcome: Outcome, metric: Metric) -> dict[int, float]:
+def _values(outcome: Outcome[Record], metric: Metric) -> dict[int, float]:
     """By seed; logarithms of ratios."""
     runs = outcome.trusted if metric.timing else outcome.good
     by_seed = {run.seed: value_of(run, metric) for run in runs}

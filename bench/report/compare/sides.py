@@ -16,14 +16,12 @@ from pathlib import Path
 from bench.cell import AXES, FIELDS, Cell, fields_of
 from bench.errors import UsageError
 from bench.record import Record
-from bench.report.rows import Key, differing_settings, grouped, settings
-from bench.report.sentences import listed
+from bench.report.rows import Key, Outcome, distinctions, grouped, settings
 from bench.report.statistics.intervals import Contrast, welch
-from bench.report.statistics.outcomes import Outcome
 from bench.selection import select
 from bench.store.groups import groups
 from bench.store.store import Store
-from bench.text import count, sanitize
+from bench.text import count, listed, sanitize
 
 LETTERS = ("a", "b")
 LOOSE = fields_of("recipe")  # fields of a cell that follow from its net and optimizer
@@ -169,8 +167,8 @@ class Match:
     """One cell on both sides."""
 
     label: str  # its name without what is compared
-    a: Outcome
-    b: Outcome
+    a: Outcome[Record]
+    b: Outcome[Record]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,16 +284,8 @@ def labels(keys: Sequence[Key], compared: Collection[str]) -> dict[Key, str]:
         by_name["/".join(getattr(key.cell, axis) for axis in axes)].append(key)
     found: dict[Key, str] = {}
     for name, group in by_name.items():
-        recipes = differing_settings([key.cell for key in group])
-        parts = {key: key.parts() for key in group}
-        for key in group:
-            differing = [
-                text
-                for part, text in parts[key].items()
-                if part not in compared and any(one.get(part) != text for one in parts.values())
-            ]
-            differing = list(filter(None, [*differing, *recipes[key.cell]]))
-            label = name + (f" ({', '.join(differing)})" if differing else "")
+        for key, apart in distinctions(group, ignore=compared).items():
+            label = f"{name} ({apart})" if apart else name
             same = sum(one == label or one.startswith(f"{label} #") for one in found.values())
             found[key] = f"{label} #{same + 1}" if same else label
     return found
@@ -358,7 +348,7 @@ def differences(matches: Matches) -> list[str]:
     return [*found, *_loose_differences(cells)]
 
 
-def _sides(cells: Sequence[Match]) -> tuple[list[Outcome], list[Outcome]]:
+def _sides(cells: Sequence[Match]) -> tuple[list[Outcome[Record]], list[Outcome[Record]]]:
     return [cell.a for cell in cells], [cell.b for cell in cells]
 
 
@@ -395,7 +385,7 @@ def _loose_differences(cells: Sequence[Match]) -> Iterator[str]:
         yield (name if others else f"{name}: {first[0]} -> {first[1]}") + where
 
 
-def _loose_texts(outcome: Outcome) -> dict[str, str]:
+def _loose_texts(outcome: Outcome[Record]) -> dict[str, str]:
     values = loose_fields(outcome.key)
     for name in ("recipe", "machine", "torch"):  # the recipe is listed by part, the rest above
         values.pop(name)
@@ -418,7 +408,7 @@ def left_out(matches: Matches) -> Iterator[str]:
         yield from _runs_left_out(letter, outcomes)
 
 
-def _runs_left_out(letter: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _runs_left_out(letter: str, outcomes: Sequence[Outcome[Record]]) -> Iterator[str]:
     suspect = [run for one in outcomes for run in one.good if run.timing_suspect]
     if suspect:
         good = sum(len(one.good) for one in outcomes)

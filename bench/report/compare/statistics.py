@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.report.columns import ACCURACY, MACRO_F1, TIME, Metric
 from bench.report.statistics.intervals import (
     ALPHA,
+    SEEDS_NEEDED,
     Contrast,
     Interval,
     holm,
@@ -27,16 +29,7 @@ from bench.report.statistics.intervals import (
     welch,
     welch_p,
 )
-from bench.report.statistics.outcomes import (
-    ACCURACY,
-    MACRO_F1,
-    SEEDS_NEEDED,
-    TIME,
-    Metric,
-    difference,
-    is_finite,
-    mean,
-)
+from bench.report.statistics.outcomes import difference, is_finite, mean
 
 CELLS_NEEDED = 5
 MAX_EXACT = 60  # values on both sides; with more, ranks are tested by the normal distribution

@@ -8,17 +8,16 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from bench.errors import UsageError
+from bench.report.columns import TIME, Column, Metric
 from bench.report.compare.compare import METRICS, Comparison, LimitResult, OverallRow, Row
 from bench.report.compare.statistics import CELLS_NEEDED, Sample
-from bench.report.render import Column, as_markdown, as_terminal, markdown
-from bench.report.sentences import points
-from bench.report.statistics.intervals import Interval
-from bench.report.statistics.outcomes import SEEDS_NEEDED, TIME, Metric
-from bench.text import count, printable
+from bench.report.render import Table, as_markdown
+from bench.report.statistics.intervals import SEEDS_NEEDED, Interval
+from bench.text import count, points, printable
 from pipelines.catalog import unknown_name
 
 Format = Literal["rich", "md", "json"]
@@ -66,9 +65,9 @@ def render(
     above, below = list(_above(comparison)), list(_below(comparison))
     table = _table(comparison)
     if form == "md":
-        text = markdown(title, *table, notes=above)
+        text = replace(table, title=title, notes=above).markdown()
         return "\n".join([text, *(as_markdown(line, in_cell=False) + "\n" for line in below)])
-    drawn = as_terminal("", *table, notes=below, width=width, color=color)
+    drawn = replace(table, notes=below).terminal(width=width, color=color)
     lines = [
         part
         for line in (title, *above)
@@ -151,31 +150,30 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _table(
-    comparison: Comparison,
-) -> tuple[dict[str, Column], dict[str, list[str]], dict[str, set[int]]]:
-    """Columns, the texts of each, and the rows of each that are bold."""
+def _table(comparison: Comparison) -> Table:
     rows, metric = comparison.rows, comparison.metric
     names = [each.name for each in METRICS if any(each.name in row.samples for row in rows)]
     texts = [*(_row(row, metric, names) for row in rows), *_overall_texts(comparison, names)]
     columns = _columns(metric, names)
-    best = {name: set[int]() for name in columns}
-    best["verdict"] = {at for at, text in enumerate(texts) if text["verdict"] in BETTER}
-    return columns, {name: [text[name] for text in texts] for name in columns}, best
+    return Table(
+        columns=columns,
+        cells={name: [text[name] for text in texts] for name in columns},
+        best={"verdict": {at for at, text in enumerate(texts) if text["verdict"] in BETTER}},
+    )
 
 
 def _columns(metric: Metric, names: list[str]) -> dict[str, Column]:
     header = STYLES[metric.name].value_header
     columns = {
         "cell": Column(header="cell"),
-        "seeds": Column(header="seeds a, b", right=True, priority=4),
-        "a": Column(header=f"{header} a", right=True, priority=7),
-        "b": Column(header=f"{header} b", right=True, priority=7),
+        "seeds": Column(header="seeds a, b", kind="count", priority=4),
+        "a": Column(header=f"{header} a", kind="count", priority=7),
+        "b": Column(header=f"{header} b", kind="count", priority=7),
     }
     for name in [metric.name, *(name for name in names if name != metric.name)]:
         priority = 0 if name == metric.name else STYLES[name].priority
-        columns[name] = Column(header=STYLES[name].ratio_header, right=True, priority=priority)
-    columns["p"] = Column(header="p", right=True, priority=8)
+        columns[name] = Column(header=STYLES[name].ratio_header, kind="count", priority=priority)
+    columns["p"] = Column(header="p", kind="count", priority=8)
     columns["verdict"] = Column(header="verdict")
     return columns
 

@@ -1,17 +1,15 @@
 """The cells that one set of figures compares."""
 
 import hashlib
-import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from bench.cell import AXES, Cell, fields_of
+from bench.cell import AXES, fields_of
 from bench.record import Record
-from bench.report.matrix import build, measures
-from bench.report.rows import Key, grouped
+from bench.report.matrix import build
+from bench.report.rows import Key, Outcome, grouped
 from bench.store.loaders_record import LoadersRecord
 from bench.text import count
 
@@ -22,34 +20,7 @@ NAME_LENGTH = 32  # characters of a name in a figure
 Parts = tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One cell with its runs: a row of the matrix."""
-
-    cell: Cell
-    label: str  # what distinguishes it from the other cells of the comparison
-    runs: tuple[Record, ...]  # by seed
-    row: Mapping[str, Any]  # of the matrix
-
-    @property
-    def good(self) -> list[Record]:
-        """The successful runs."""
-        return [run for run in self.runs if run.status == "ok" and run.metrics is not None]
-
-    @property
-    def suspect(self) -> bool:
-        """Whether the timing of a run is suspect."""
-        return bool(self.row["timing_suspect"])
-
-    def mean(self, measure: str) -> float | None:
-        """Mean of a column of the matrix over the seeds that have it."""
-        value = self.row[measure]
-        return None if value is None or math.isnan(value) else float(value)
-
-    def over_seeds(self, measure: str) -> list[float]:
-        """The values that `mean` averages."""
-        found = (measures(run)[measure] for run in self.good)
-        return [value for value in found if value is not None]
+Case = Outcome[Record]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,18 +106,17 @@ def comparisons(
 
 def _comparison(number: int, records: list[Record], loaders: LoadersRecord | None) -> Comparison:
     matrix = build(records)
-    cells = [runs[0].cell for runs in matrix.runs]
+    cells = [outcome.cell for outcome in matrix.outcomes]
     varying = [axis for axis in AXES if len({getattr(cell, axis) for cell in cells}) > 1]
-    rows: list[dict[str, Any]] = matrix.frame.to_dict(orient="records")  # type: ignore[assignment]
     names = Counter(cell.name for cell in cells)
     cases = []
-    for cell, row, runs in zip(cells, rows, matrix.runs, strict=True):
-        parts = [shown_name(getattr(cell, axis)) for axis in varying or AXES]
-        if names[cell.name] > 1:
-            parts.append(f"({row['budget']})")
-        ordered = tuple(sorted(runs, key=lambda run: (run.seed, run.run_id)))
-        cases.append(Case(cell=cell, label=" · ".join(parts), runs=ordered, row=row))
-    keys = [key.parts() for key in grouped(records)]
+    for outcome in matrix.outcomes:
+        parts = [shown_name(getattr(outcome.cell, axis)) for axis in varying or AXES]
+        if names[outcome.cell.name] > 1:
+            parts.append(f"({outcome.budget})")
+        runs = tuple(sorted(outcome.runs, key=lambda run: (run.seed, run.run_id)))
+        cases.append(replace(outcome, label=" · ".join(parts), runs=runs))
+    keys = [outcome.key.parts() for outcome in matrix.outcomes]
     differing = [name for name in BUDGET if len({parts[name] for parts in keys}) > 1]
     return Comparison(
         number=number,

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.report.columns import COLUMNS
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels, shown_name
 from bench.report.figures.style import FOREGROUND, Sketch, new_figure
-from bench.report.render import ABSENT, COLUMNS, NOT_REACHED
+from bench.report.render import ABSENT, NOT_REACHED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,7 +154,7 @@ def shares(found: Tiles, measure: str) -> dict[Place, float]:
     if not values:
         return {}
     low, high = min(values.values()), max(values.values())
-    if COLUMNS[measure].lower:
+    if COLUMNS[measure].best == "lowest":
         low, high = high, low
     span = high - low
     return {place: (value - low) / span if span else 0.5 for place, value in values.items()}

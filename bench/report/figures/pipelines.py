@@ -26,7 +26,8 @@ from bench.report.figures.style import (
     picture,
     plain_log_ticks,
 )
-from bench.report.loaders import Row, rows, title
+from bench.report.loaders import rows, title
+from bench.report.render import Row
 from bench.store.loaders_record import LoadersRecord
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from bench.text import Log
 if TYPE_CHECKING:
     import numpy as np
 
+    from bench.report.conclusions import Conclusion
     from bench.report.figures.style import Picture
-    from bench.report.sentences import Conclusion
     from bench.store.loaders_record import LoadersRecord
 
 MAX_IMAGES = 24

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from bench.cell import AXES, HPARAMS, plain_text
 from bench.record import Record
 from bench.report import reasons
+from bench.report.columns import COLUMNS, Column
 from bench.report.matrix import Matrix, build, versions
 from bench.report.page.contents import Content, checksum
-from bench.report.render import ABSENT, COLUMNS, Column, laid_out, shown
+from bench.report.render import ABSENT, columns_of, shown
 from bench.report.rows import settings
 from bench.report.show import rerun_command
 from bench.text import count
@@ -67,6 +68,7 @@ _VIEW_BOX = re.compile(r'viewBox="\S+ \S+ (\S+) (\S+)"')
 def render(contents: Sequence[Content]) -> str:
     """The page of one or more groups, in this order."""
     script = (HERE / "assets" / "page.js").read_text(encoding="utf-8")
+    essay = reasons.essay()
     return (
         environment()
         .get_template("page.html")
@@ -74,9 +76,9 @@ def render(contents: Sequence[Content]) -> str:
             groups=[_group(content, f"g{number}") for number, content in enumerate(contents)],
             sections=SECTIONS,
             reasons={
-                "title": reasons.TITLE,
-                "lead": reasons.LEAD,
-                "chapters": reasons.chapters(),
+                "title": essay.title,
+                "lead": essay.lead,
+                "chapters": essay.chapters,
                 "entries": reasons.entries(),
             },
             checksum=checksum((content.records, content.loaders) for content in contents),
@@ -219,7 +221,7 @@ def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
     ]
     texts, best = shown(matrix.frame, [*usual, *(name for name in names if name not in usual)])
     texts = {name: column for name, column in texts.items() if name in usual or _has_text(column)}
-    columns = laid_out(texts)
+    columns = columns_of(texts)
     rows: list[dict[str, Any]] = matrix.frame.to_dict(orient="records")  # type: ignore[assignment]
     return {
         "filters": {name: sorted({str(row[name]) for row in rows}) for name in FILTERS},
@@ -228,7 +230,7 @@ def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
                 "name": name,
                 "header": column.header,
                 "css": "n" if column.is_number else None,
-                "first": "descending" if column.lower is False else "ascending",
+                "first": "descending" if column.best == "highest" else "ascending",
                 "usual": name in usual,
             }
             for name, column in columns.items()

@@ -1,11 +1,9 @@
-"""What each level of each factor did: against a reference, over cells that differ in nothing else.
+"""The effect of each level of a factor against a reference, over cells that differ in nothing else.
 
-An effect is the mean over matched cells, each weighing the same. Its interval is over the matched
-cells where there are five or more, else over seeds where every side has five or more; with fewer
-there is no claim. A time where one side missed the target has no ratio, but it counts: then ranks
-decide, with a miss ranked after every time.
-
-Where an effect depends on the cell: between nets, and in each matched cell by itself.
+An effect is the mean over matched cells, all with the same weight. Its interval is over the matched
+cells if there are five or more, else over seeds if every side has five or more; with fewer there is
+no claim. A time that one side did not reach has no ratio, but it counts: ranks then decide, and a
+missed target ranks after every time.
 """
 
 import math
@@ -14,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.report.columns import ACCURACY, Metric
 from bench.report.statistics.intervals import (
     ALPHA,
     Between,
@@ -29,11 +28,8 @@ from bench.report.statistics.intervals import (
     welch_p,
 )
 from bench.report.statistics.outcomes import (
-    ACCURACY,
-    METRICS,
-    TIME,
+    EFFECT_METRICS,
     Matched,
-    Metric,
     difference,
     enough_seeds,
     is_finite,
@@ -41,23 +37,24 @@ from bench.report.statistics.outcomes import (
 )
 
 CELLS_NEEDED = 5
+SPARE_CELLS_NEEDED = 4  # beyond the number of nets, to estimate the variance within a net
 
 Over = Literal["matched cells", "seeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What one level did to one figure.
+    """The effect of one level on one metric.
 
     Args:
-        cells: Matched cells with figures on both sides.
+        cells: Matched cells with values on both sides.
         runs: Runs behind them, of the level and of the reference.
         both: Matched cells that have a difference: for a time, both sides reached the target.
-        estimate: Points of a percent, or a ratio; None where no matched cell has a difference.
+        estimate: Percentage points, or a ratio; None if no matched cell has a difference.
         interval: Of the estimate; None for fewer than two differences.
         over: What the interval is over.
         enough: Whether there are enough cells or seeds for a claim.
-        side: 1 higher, -1 lower, 0 cannot tell.
+        side: 1 higher, -1 lower, 0 if not significant.
         reached: Runs that reached the target, of the level and of the reference.
     """
 
@@ -77,53 +74,56 @@ class Effect:
 
 
 def effect(matched: Matched, level: str, metric: Metric) -> Effect | None:
-    """What a level did to a figure; None where no matched cells have it on both sides."""
+    """The effect of a level on a metric; None if no matched cell has it on both sides."""
     found = [pair.contrast(metric) for pair in matched.pairs[level]]
     contrasts = [contrast for contrast in found if contrast is not None]
     if not contrasts:
         return None
-    over, enough = _grounds(contrasts)
+    over, enough = _basis(contrasts)
     differences = [difference(contrast, metric) for contrast in contrasts]
-    known = [value for value in differences if math.isfinite(value)]
     if over == "seeds":
-        whole = [one for one in contrasts if is_finite(one)]
-        known = [difference(one, metric) for one in whole]
+        whole = [contrast for contrast in contrasts if is_finite(contrast)]
+        known = [difference(contrast, metric) for contrast in whole]
         interval = welch(whole)
     else:
+        known = [value for value in differences if math.isfinite(value)]
         interval = student(known)
     middle = interval.middle if interval else (mean(known) if known else None)
-    side = _side(contrasts, differences, interval, over) if enough else 0
+    sides = [(contrast.level, contrast.reference) for contrast in contrasts]
     return Effect(
         factor=matched.factor,
         level=level,
         reference=matched.reference,
         metric=metric,
         cells=len(contrasts),
-        runs=_totals([(len(one.level), len(one.reference)) for one in contrasts]),
+        runs=(sum(len(level) for level, _ in sides), sum(len(other) for _, other in sides)),
         both=len(known),
         estimate=math.exp(middle) if middle is not None and metric.ratio else middle,
         interval=interval.as_ratio() if interval and metric.ratio else interval,
         over=over,
         enough=enough,
-        side=side,
-        reached=_totals([(_finite(one.level), _finite(one.reference)) for one in contrasts])
-        if metric is TIME
-        else (0, 0),
+        side=_side(contrasts, differences, interval, over) if enough else 0,
+        reached=(
+            sum(math.isfinite(value) for level, _ in sides for value in level),
+            sum(math.isfinite(value) for _, other in sides for value in other),
+        ),
     )
 
 
 def effects(matched: Matched) -> dict[str, list[Effect]]:
-    """Those of each level, in the order of the metrics."""
+    """The effects of each level, in the order of the metrics."""
     return {
         level: [
-            found for metric in METRICS if (found := effect(matched, level, metric)) is not None
+            found
+            for metric in EFFECT_METRICS
+            if (found := effect(matched, level, metric)) is not None
         ]
         for level in matched.pairs
     }
 
 
-def _grounds(contrasts: Sequence[Contrast]) -> tuple[Over, bool]:
-    """What an interval is over, and whether it may carry a claim."""
+def _basis(contrasts: Sequence[Contrast]) -> tuple[Over, bool]:
+    """What an interval is over, and whether it allows a claim."""
     if len(contrasts) >= CELLS_NEEDED:
         return "matched cells", True
     if all(map(enough_seeds, contrasts)):
@@ -146,24 +146,13 @@ def _side(
     return interval.side() if interval else 0
 
 
-def _finite(values: Sequence[float]) -> int:
-    return sum(map(math.isfinite, values))
-
-
-def _totals(pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    return sum(level for level, _ in pairs), sum(reference for _, reference in pairs)
-
-
-SPARE_CELLS_NEEDED = 4  # above the number of nets, to know how much equal nets differ
-
-
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
     """How the effect of a level on accuracy varies between nets.
 
     Args:
-        nets: With their numbers of matched cells, in the order of `between.parts`.
-        between: None where there are too few cells and seeds to tell.
+        nets: Names with their numbers of matched cells, in the order of `between.parts`.
+        between: None if there are too few cells and seeds to tell.
         p: Corrected for the levels of the factor.
     """
 
@@ -175,25 +164,8 @@ class Interaction:
     p: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class CellByCell:
-    """A level against the reference in each matched cell, by Welch's test with Holm's correction.
-
-    Args:
-        higher: Labels of the cells where the level was higher.
-        lower: Likewise.
-        cannot_tell: Likewise.
-        too_few: Matched cells where a side has too few seeds.
-    """
-
-    higher: tuple[str, ...]
-    lower: tuple[str, ...]
-    cannot_tell: tuple[str, ...]
-    too_few: int
-
-
 def interactions(matched: Matched) -> list[Interaction]:
-    """How each level's effect on accuracy varies between nets; none where it met one net only."""
+    """How each level's effect on accuracy varies between nets; none for a level with one net."""
     found = []
     for level, pairs in matched.pairs.items():
         nets: dict[str, list[Contrast]] = defaultdict(list)
@@ -203,7 +175,7 @@ def interactions(matched: Matched) -> list[Interaction]:
                 nets[pair.level[0].cell.architecture].append(contrast)
         if len(nets) > 1:
             found.append((level, dict(sorted(nets.items())), _between(nets)))
-    tested = iter(holm([between.p for _, _, between in found if between is not None]))
+    adjusted = iter(holm([between.p for _, _, between in found if between is not None]))
     return [
         Interaction(
             factor=matched.factor,
@@ -211,7 +183,7 @@ def interactions(matched: Matched) -> list[Interaction]:
             reference=matched.reference,
             nets=tuple((name, len(contrasts)) for name, contrasts in nets.items()),
             between=between,
-            p=1.0 if between is None else next(tested),
+            p=1.0 if between is None else next(adjusted),
         )
         for level, nets, between in found
     ]
@@ -224,6 +196,23 @@ def _between(nets: Mapping[str, Sequence[Contrast]]) -> Between | None:
     if all(enough_seeds(one) for part in parts for one in part):
         return between_seeds(parts)
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellByCell:
+    """A level against the reference in each matched cell, by Welch's test with Holm's correction.
+
+    Args:
+        higher: Labels of the cells where the level was higher.
+        lower: Labels of the cells where it was lower.
+        undecided: Labels of the cells without a significant difference.
+        too_few: Matched cells where a side has too few seeds.
+    """
+
+    higher: tuple[str, ...]
+    lower: tuple[str, ...]
+    undecided: tuple[str, ...]
+    too_few: int
 
 
 def cell_by_cell(matched: Matched, level: str, metric: Metric) -> CellByCell:
@@ -244,5 +233,5 @@ def cell_by_cell(matched: Matched, level: str, metric: Metric) -> CellByCell:
         change = difference(contrast, metric)
         sides[(change > 0) - (change < 0) if p < ALPHA else 0].append(label)
     return CellByCell(
-        higher=tuple(sides[1]), lower=tuple(sides[-1]), cannot_tell=tuple(sides[0]), too_few=too_few
+        higher=tuple(sides[1]), lower=tuple(sides[-1]), undecided=tuple(sides[0]), too_few=too_few
     )

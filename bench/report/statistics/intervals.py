@@ -1,4 +1,4 @@
-"""Intervals and tests for few figures: what a difference is, and whether chance alone would do.
+"""Confidence intervals and tests for small samples.
 
 Sources: Welch 1947 and Satterthwaite 1946 for unequal variances; Wilcoxon 1945 for ranks, van
 Elteren 1960 for ranks within strata; Holm 1979 for many tests at once.
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
-DIGITS = 9  # what is left of equal figures after rounding errors is no difference
+SEEDS_NEEDED = 5  # on each side, for a claim about one cell
+DIGITS = 9  # differences below this are rounding errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +24,7 @@ class Interval:
     high: float
 
     def side(self, null: float = 0.0) -> int:
-        """1 where all of it is above `null`, -1 below, 0 where it cannot tell."""
+        """1 if all of it is above `null`, -1 if below, 0 if it includes `null`."""
         return (self.low > null) - (self.high < null)
 
     def as_ratio(self) -> "Interval":
@@ -37,7 +38,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contrast:
-    """Figures of seeds on both sides of one comparison."""
+    """The values of seeds on both sides of one comparison."""
 
     level: tuple[float, ...]
     reference: tuple[float, ...]
@@ -52,9 +53,9 @@ def student(values: Sequence[float], level: float = LEVEL) -> Interval | None:
 
 
 def welch(contrasts: Sequence[Contrast], level: float = LEVEL) -> Interval | None:
-    """Mean difference over `contrasts`, each weighing the same, with its interval over seeds.
+    """Mean difference over `contrasts`, all with the same weight, with its interval over seeds.
 
-    One contrast makes it Welch's; None where a side has fewer than two figures.
+    For one contrast this is Welch's interval; None if a side has fewer than two values.
     """
     spread, freedom = _pooled(contrasts)
     if spread is None:
@@ -63,7 +64,7 @@ def welch(contrasts: Sequence[Contrast], level: float = LEVEL) -> Interval | Non
 
 
 def welch_p(contrast: Contrast) -> float:
-    """Two-sided p of a difference between two means; 1 where it cannot be tested."""
+    """Two-sided p of a difference between two means; 1 if it cannot be tested."""
     from scipy.stats import t
 
     spread, freedom = _pooled([contrast])
@@ -106,32 +107,33 @@ def _around(middle: float, spread: float, freedom: float, level: float) -> Inter
 
 
 def signed_rank(differences: Sequence[float]) -> tuple[int, float]:
-    """The side that differences lean to (1, 0 or -1) and its exact two-sided p, ties included.
+    """The sign of differences (1, 0 or -1) and its exact two-sided p, by Wilcoxon with ties.
 
-    Infinite differences rank above all others; zeros tell nothing and are left out.
+    Infinite differences rank above all others; zeros are left out. SciPy's exact test allows no
+    ties.
     """
     import numpy as np
     from scipy.stats import rankdata
 
-    told = [value for value in differences if value != 0]
-    if not told:
+    nonzero = [value for value in differences if value != 0]
+    if not nonzero:
         return 0, 1.0
-    twice = [int(rank) for rank in 2 * rankdata([abs(value) for value in told])]
-    chances = np.zeros(sum(twice) + 1)
+    doubled = [int(rank) for rank in 2 * rankdata([abs(value) for value in nonzero])]
+    chances = np.zeros(sum(doubled) + 1)
     chances[0] = 1.0
-    for rank in twice:  # each difference could as well have had the other sign
+    for rank in doubled:  # each difference could have had the other sign
         moved = np.concatenate([np.zeros(rank), chances[: len(chances) - rank]])
         chances = (chances + moved) / 2
-    found = sum(rank for rank, value in zip(twice, told, strict=True) if value > 0)
+    found = sum(rank for rank, value in zip(doubled, nonzero, strict=True) if value > 0)
     below, above = float(chances[: found + 1].sum()), float(chances[found:].sum())
-    middle = 2 * found - sum(twice)
+    middle = 2 * found - sum(doubled)
     return (middle > 0) - (middle < 0), min(1.0, 2 * min(below, above))
 
 
 def rank_sum(contrasts: Sequence[Contrast]) -> tuple[float, float]:
-    """How far the level's figures rank above the reference's, in standard deviations, and its p.
+    """How far the level ranks above the reference, in standard deviations, and its p.
 
-    Ranks are within each contrast; infinite figures rank last and tie with each other.
+    Ranks are within each contrast; infinite values rank last and tie with each other.
     """
     from scipy.stats import norm, rankdata
 
@@ -154,8 +156,8 @@ class Between:
     """How a difference varies between parts.
 
     Args:
-        p: Of equal differences in all parts.
-        parts: Each part's difference, intervals that hold for all parts together.
+        p: Of the hypothesis that all parts have the same difference.
+        parts: Each part's difference, with intervals that hold for all parts together.
     """
 
     p: float
@@ -163,42 +165,34 @@ class Between:
 
 
 def between_cells(parts: Sequence[Sequence[float]]) -> Between:
-    """F test over parts of several differences each; one pooled spread.
+    """F test over parts of several differences each, with one pooled variance.
 
     Raises:
-        ValueError: Fewer than two parts, or no part repeats.
+        ValueError: Fewer than two parts, or none with two differences.
     """
-    from scipy.stats import f
+    from scipy.stats import f_oneway
 
-    count = sum(map(len, parts))
-    within, across = count - len(parts), len(parts) - 1
-    if within < 1 or across < 1:
-        raise ValueError("a difference between parts needs two parts, and one with two figures")
+    freedom = sum(map(len, parts)) - len(parts)
+    if freedom < 1 or len(parts) < 2:
+        raise ValueError("a difference between parts needs two parts, and one with two values")
+    repeated = [part for part in parts if len(part) > 1]
+    variance = sum(statistics.variance(part) * (len(part) - 1) for part in repeated) / freedom
     means = [statistics.fmean(part) for part in parts]
-    whole = statistics.fmean(value for part in parts for value in part)
-    noise = sum(
-        (value - middle) ** 2 for part, middle in zip(parts, means, strict=True) for value in part
-    )
-    noise = noise / within
-    signal = sum(
-        len(part) * (middle - whole) ** 2 for part, middle in zip(parts, means, strict=True)
-    )
-    signal = signal / across
     level = 1 - ALPHA / len(parts)
     intervals = tuple(
-        _around(middle, math.sqrt(noise / len(part)), within, level)
+        _around(middle, math.sqrt(variance / len(part)), freedom, level)
         for part, middle in zip(parts, means, strict=True)
     )
-    if noise < 10 ** (-2 * DIGITS):
-        return Between(p=float(signal < 10 ** (-2 * DIGITS)), parts=intervals)
-    return Between(p=float(f.sf(signal / noise, across, within)), parts=intervals)
+    if variance < 10 ** (-2 * DIGITS):
+        return Between(p=float(max(means) - min(means) < 10.0**-DIGITS), parts=intervals)
+    return Between(p=float(f_oneway(*parts).pvalue), parts=intervals)
 
 
 def between_seeds(parts: Sequence[Sequence[Contrast]]) -> Between:
-    """The same where the seeds alone repeat: parts weigh by their precision (Cochran's Q by F).
+    """The same where only seeds repeat: parts are weighted by their precision (Welch 1951).
 
     Raises:
-        ValueError: Fewer than two parts, or a side with fewer than two figures.
+        ValueError: Fewer than two parts, or a side with fewer than two values.
     """
     from scipy.stats import f
 
@@ -213,25 +207,24 @@ def between_seeds(parts: Sequence[Sequence[Contrast]]) -> Between:
         freedoms.append(freedom)
     means = [_mean_difference(part) for part in parts]
     weights = [1 / spread**2 for spread in spreads]
-    whole = sum(w * m for w, m in zip(weights, means, strict=True)) / sum(weights)
+    total = sum(weights)
+    whole = sum(w * m for w, m in zip(weights, means, strict=True)) / total
     across = len(parts) - 1
-    heard = sum(w * (m - whole) ** 2 for w, m in zip(weights, means, strict=True)) / across
-    # Welch 1951: weights that are estimated make the plain statistic too large.
-    loss = sum(
-        (1 - w / sum(weights)) ** 2 / freedom for w, freedom in zip(weights, freedoms, strict=True)
-    )
-    heard /= 1 + 2 * (across - 1) * loss / ((across + 1) ** 2 - 1)
+    score = sum(w * (m - whole) ** 2 for w, m in zip(weights, means, strict=True)) / across
+    # Estimated weights make the plain statistic too large; Welch's correction divides it.
+    loss = sum((1 - w / total) ** 2 / df for w, df in zip(weights, freedoms, strict=True))
+    score /= 1 + 2 * (across - 1) * loss / ((across + 1) ** 2 - 1)
     level = 1 - ALPHA / len(parts)
     intervals = tuple(
         _around(middle, spread, freedom, level)
         for middle, spread, freedom in zip(means, spreads, freedoms, strict=True)
     )
     freedom = ((across + 1) ** 2 - 1) / (3 * loss) if loss > 0 else math.inf
-    return Between(p=float(f.sf(heard, across, freedom)), parts=intervals)
+    return Between(p=float(f.sf(score, across, freedom)), parts=intervals)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The same with Holm's correction for their number, in their order."""
+    """The p values, in their order, with Holm's correction for their number."""
     adjusted = [0.0] * len(p_values)
     top = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: (p_values[i], i))):

@@ -14,6 +14,7 @@ from scipy import stats
 from bench.errors import UsageError
 from bench.recipe import Recipe
 from bench.record import Record
+from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, TRAIN, Metric
 from bench.report.compare.compare import (
     ALL_CELLS,
     METRICS,
@@ -25,7 +26,6 @@ from bench.report.compare.compare import (
 from bench.report.compare.sides import Side, match_sides
 from bench.report.compare.statistics import Overall, Sample, mann_whitney, student_test
 from bench.report.statistics.intervals import Contrast
-from bench.report.statistics.outcomes import ACCURACY, MACRO_F1, SPEED, TIME, TRAIN, Metric
 from tests.made import ENVIRONMENT, made_failure, made_record
 from tests.made_grid import made_grid
 

@@ -509,9 +509,9 @@ METRICS: dict[str, tuple[bool, Callable[[Run], float | None]]] = {
     "time to accuracy": (True, lambda run: timed(run, run["metrics"]["time_to_accuracy_s"])),
 }
 CLAIM = re.compile(
-    r"(?P<metric>accuracy|macro F1|images/s|time to accuracy): [a-z ]+\("
-    r"(?:(?P<middle>[-+\d.]+) (?:points|times), 95 % interval (?P<low>\S+) to (?P<high>\S+) over )?"
-    r"(?P<cells>\d+) matched cells"
+    r"(?P<metric>accuracy|macro F1|images/s|time to accuracy): [a-z ]+"
+    r"(?:, (?P<middle>[-+\d.]+)(?: points|\u00d7))? "
+    r"\((?:95 % CI (?P<low>\S+) to (?P<high>\S+) over )?(?P<cells>\d+) matched cells"
 )
 
 
@@ -551,7 +551,7 @@ def test_effects_are_means_over_matched_cells(content: Content, runs: dict[str, 
             ratio, _ = METRICS[claim["metric"]]
             values = differences([*runs.values()], level, reference, claim["metric"])
             assert len(values) == int(claim["cells"])
-            if claim["middle"] is None:
+            if claim["low"] is None:
                 continue
             expected = [math.exp(one) if ratio else one for one in interval(values)]
             told = [claim["middle"], claim["low"], claim["high"]]
@@ -566,7 +566,7 @@ def test_effects_of_too_few_cells_are_their_means(content: Content, runs: dict[s
     checked = 0
     for level, reference, cell_text in effects_said(content):
         for metric, said in re.findall(
-            r"(accuracy|macro F1|images/s|time to accuracy) ([-+\d.]+) ", cell_text
+            r"(accuracy|macro F1|images/s|time to accuracy) ([-+\d.]+)(?: points|\u00d7)", cell_text
         ):
             middle = fmean(differences([*runs.values()], level, reference, metric))
             assert says(said.lstrip("+"), math.exp(middle) if METRICS[metric][0] else middle)
@@ -595,7 +595,10 @@ def test_what_training_waited_is_the_median_of_the_stalls(
     content: Content, runs: dict[str, Run]
 ) -> None:
     found = [
-        re.match(r"`([^`]+)` with (.+?): training waited (\S+) % of its time in (.*)", one.text)
+        re.match(
+            r"`([^`]+)` with (.+?): training waited for data for (\S+) % of its time in (.*)",
+            one.text,
+        )
         for one in content.conclusions
         if one.kind == "pipelines"
     ]

@@ -1,7 +1,4 @@
-"""Effects: what is planted is found, what is not is not, and a miss is never left out.
-
-Where an effect depends on the net, and where in each cell it can be told.
-"""
+"""Effects: what is planted is found, chance is not, and a missed target is never left out."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,6 +9,7 @@ from hypothesis import strategies as st
 
 from bench.recipe import Recipe
 from bench.record import Record
+from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
 from bench.report.statistics.effects import (
     CellByCell,
     Effect,
@@ -21,17 +19,7 @@ from bench.report.statistics.effects import (
     effects,
     interactions,
 )
-from bench.report.statistics.outcomes import (
-    ACCURACY,
-    MACRO_F1,
-    SPEED,
-    TIME,
-    Matched,
-    Metric,
-    match,
-    matches,
-    outcomes_by_group,
-)
+from bench.report.statistics.outcomes import Matched, match, matches, outcomes_by_group
 from tests.made import made_failure, made_record
 from tests.made_grid import NETS, made_grid
 
@@ -282,9 +270,9 @@ def test_each_cell_by_itself() -> None:
     cells = cell_by_cell(found, "flip_crop", ACCURACY)
     assert {label.split("/")[0] for label in cells.lower} == {"vit"}
     assert (len(cells.higher), len(cells.lower), cells.too_few) == (8, 2, 0)
-    assert len(cell_by_cell(found, "flip_crop", SPEED).cannot_tell) == 10
+    assert len(cell_by_cell(found, "flip_crop", SPEED).undecided) == 10
     few = cell_by_cell(matched(made_grid(hurts_vit, seeds=4)), "flip_crop", ACCURACY)
-    assert few == CellByCell(higher=(), lower=(), cannot_tell=(), too_few=10)
+    assert few == CellByCell(higher=(), lower=(), undecided=(), too_few=10)
 
 
 def test_holm_holds_over_all_cells_compared() -> None:

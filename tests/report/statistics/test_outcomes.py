@@ -1,4 +1,4 @@
-"""The best cell: the matrix's own, with all that cannot be told from it."""
+"""The best cell is the one in bold in the matrix, and ties with it are named."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,18 +6,15 @@ from typing import Any
 import pytest
 
 from bench.record import Record
+from bench.report.columns import ACCURACY, SPEED, TIME, Metric
 from bench.report.matrix import build
 from bench.report.render import shown
 from bench.report.statistics.outcomes import (
-    ACCURACY,
-    METRICS,
-    SPEED,
-    TIME,
+    EFFECT_METRICS,
     Best,
-    Metric,
     best,
     outcomes_by_group,
-    settings,
+    ranking_groups,
 )
 from tests.made import made_failure, made_record
 from tests.made_grid import made_grid
@@ -44,7 +41,7 @@ def few(**options: Any) -> list[Record]:
 def test_what_cannot_be_told_from_the_best_is_named() -> None:
     found = of(few(seeds=5), ACCURACY)
     assert found is not None
-    names = {found.outcome.cell.architecture, *(name.split("/")[0] for name in found.alike)}
+    names = {found.outcome.cell.architecture, *(name.split("/")[0] for name in found.tied)}
     assert names == {"cnn4", "vgg11"}
     assert (found.worse, found.too_few, found.others) == (3, 0, 4)
 
@@ -54,7 +51,7 @@ def test_the_true_best_is_kept_as_often_as_said() -> None:
     for draw in range(100):
         found = of(few(seeds=5, draw=draw, points=2.0), ACCURACY)
         assert found is not None
-        kept = {found.outcome.label, *found.alike}
+        kept = {found.outcome.label, *found.tied}
         lost += not any(label.startswith("cnn4/") for label in kept)
     assert lost <= 10
 
@@ -62,7 +59,7 @@ def test_the_true_best_is_kept_as_often_as_said() -> None:
 def test_fewer_than_five_seeds_tell_nothing() -> None:
     found = of(few(seeds=4), ACCURACY)
     assert found is not None
-    assert (found.worse, found.alike, found.too_few) == (0, (), 4)
+    assert (found.worse, found.tied, found.too_few) == (0, (), 4)
     assert found.test_images == 100
     assert found.margin == pytest.approx(196 * (found.value * (100 - found.value)) ** 0.5 / 1000)
     assert found.near == 1
@@ -71,7 +68,7 @@ def test_fewer_than_five_seeds_tell_nothing() -> None:
 def test_a_miss_is_worse_than_any_time_and_never_the_best() -> None:
     found = of(few(seeds=5), TIME)
     assert found is not None
-    assert (found.worse, found.missed, len(found.alike)) == (1, 1, 3)
+    assert (found.worse, found.missed, len(found.tied)) == (1, 1, 3)
     assert of(made_grid(lambda **_: {"time_to_accuracy_s": None}), TIME) is None
     partly = [made_record(0, time_to_accuracy_s=1.0), made_record(1, time_to_accuracy_s=None)]
     slow = made_record(0, architecture="vit", time_to_accuracy_s=9.0)
@@ -90,8 +87,8 @@ def test_it_is_what_the_matrix_sets_in_bold() -> None:
         ),
     ]
     frame = build(records).frame
-    _, bold = shown(frame, [metric.name for metric in METRICS])
-    for metric in METRICS:
+    _, bold = shown(frame, [metric.name for metric in EFFECT_METRICS])
+    for metric in EFFECT_METRICS:
         found = of(records, metric)
         assert found is not None
         assert [frame["architecture"][index] for index in bold[metric.name]] == [
@@ -102,7 +99,7 @@ def test_it_is_what_the_matrix_sets_in_bold() -> None:
 def test_settings_are_ranked_apart() -> None:
     records = [made_record(), made_record(width=0.5), made_record(epochs=9)]
     (outcomes,) = outcomes_by_group(records).values()
-    assert {words: len(cells) for words, cells in settings(outcomes).items()} == {
+    assert {words: len(cells) for words, cells in ranking_groups(outcomes).items()} == {
         "width 0.25": 2,
         "width 0.5": 1,
     }

@@ -1,0 +1,142 @@
+"""The columns of the matrix, each declared once: what it shows, its unit, and which end is best.
+
+The rows of the matrix, every table format, pivot tables, the statistics and the HTML page follow
+from these declarations.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.record import RecordSummary
+
+Kind = Literal["score", "time", "memory", "count", "text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column as people see it.
+
+    Args:
+        header: Its title, with the unit.
+        kind: What it holds. "time" includes speeds: everything that a busy machine distorts.
+            "count" is any other number.
+        digits: After the decimal point; None for values shown as they are.
+        factor: From the recorded unit to the one shown.
+        best: Which end is set in bold; None for neither.
+        priority: A narrow terminal drops the highest first and never drops 0.
+    """
+
+    name: str = ""
+    header: str
+    kind: Kind = "text"
+    digits: int | None = None
+    factor: float = 1.0
+    best: Literal["highest", "lowest"] | None = None
+    priority: int = 0
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is aligned to the right."""
+        return self.kind != "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Column):
+    """A value of each run; a row shows its mean and standard deviation over seeds.
+
+    Args:
+        label: Its name in a sentence.
+        of: Reads it from a run that ended well; None if it was not measured.
+        to_target: Whether it is a time to the target accuracy, which a run may not reach.
+    """
+
+    label: str
+    of: Callable[[RecordSummary], float | None]
+    to_target: bool = False
+
+    @property
+    def timing(self) -> bool:
+        """Whether runs with suspect timings must be left out."""
+        return self.kind == "time"
+
+    @property
+    def higher(self) -> bool:
+        """Whether more is better."""
+        return self.best == "highest"
+
+    @property
+    def ratio(self) -> bool:
+        """Whether two values are compared by their ratio; scores are by their difference."""
+        return self.kind != "score"
+
+
+def _of_metrics(name: str) -> Callable[[RecordSummary], float | None]:
+    def read(run: RecordSummary) -> float | None:
+        value: float | None = getattr(run.metrics, name) if run.metrics else None
+        return value
+
+    return read
+
+
+COLUMNS: dict[str, Column] = {
+    column.name: column
+    for column in (
+        Column(name="architecture", header="architecture"),
+        Column(name="optimizer", header="optimizer"),
+        Column(name="augmentation", header="augmentation"),
+        Column(name="pipeline", header="pipeline"),
+        Column(name="cells", header="cells", kind="count"),
+        Column(name="seeds", header="seeds", kind="count", priority=1),
+        Metric(
+            name="accuracy", header="accuracy %", label="accuracy", of=_of_metrics("accuracy"),
+            kind="score", digits=2, factor=100, best="highest",
+        ),
+        Metric(
+            name="one_view_accuracy", header="one view %", label="one-view accuracy",
+            of=_of_metrics("one_view_accuracy"), kind="score", digits=2, factor=100, best="highest",
+        ),
+        Metric(
+            name="macro_f1", header="macro F1 %", label="macro F1", of=_of_metrics("macro_f1"),
+            kind="score", digits=2, factor=100, best="highest", priority=2,
+        ),
+        Metric(
+            name="images_per_s", header="images/s", label="images/s",
+            of=lambda run: run.throughput.median if run.throughput else None,
+            kind="time", digits=0, best="highest",
+        ),
+        Metric(  # neither end is best: the lowest is mostly noise
+            name="stall_pct", header="stall %", label="stall",
+            of=lambda run: run.throughput.stall_pct if run.throughput else None,
+            kind="time", digits=1, priority=3,
+        ),
+        Column(name="bound_by", header="bound by", priority=4),
+        Metric(
+            name="time_to_accuracy_s", header="time to accuracy s", label="time to accuracy",
+            of=_of_metrics("time_to_accuracy_s"), to_target=True,
+            kind="time", digits=1, best="lowest",
+        ),
+        Metric(
+            name="time_to_accuracy_with_compile_s", header="with compile s",
+            label="time to accuracy with compilation",
+            of=_of_metrics("time_to_accuracy_with_compile_s"), to_target=True,
+            kind="time", digits=1, best="lowest", priority=4,
+        ),
+        Metric(
+            name="train_s", header="train s", label="train time",
+            of=lambda run: run.timings.train_s,
+            kind="time", digits=1, best="lowest", priority=5,
+        ),
+        Column(name="reads", header="reads"),
+        Column(name="budget", header="budget"),
+        Column(name="notes", header="notes"),
+    )
+}  # fmt: skip
+METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column, Metric)}
+ACCURACY, MACRO_F1 = METRICS["accuracy"], METRICS["macro_f1"]
+SPEED, TIME, TRAIN = (METRICS[n] for n in ("images_per_s", "time_to_accuracy_s", "train_s"))
+
+
+def column_named(name: str) -> Column:
+    """How to show a column of the matrix; one that is not usually shown is under its own name."""
+    return COLUMNS.get(name, Column(name=name, header=name))
