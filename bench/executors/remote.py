@@ -1,8 +1,8 @@
 """Runs jobs on other nodes, several at once; a job whose worker or node is lost is tried again.
 
-A `Cluster` brings jobs to nodes and messages back: there is one of Ray and one of Slurm. A node does
-a job as this host would: `run_job` starts a worker process, follows it and ends it. The files of a
-run travel with its last message, for nodes that do not share the results folder.
+A `Cluster`, of Ray or of Slurm, brings jobs to nodes and messages back. A node does a job as this
+host would: `run_job` starts a worker process, follows it and ends it. The files of a run travel
+with its last message, for nodes that do not share the results folder.
 """
 
 import os

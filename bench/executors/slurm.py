@@ -141,15 +141,7 @@ def sbatch_parameters(options: SlurmOptions, device: str, timeout_s: float) -> d
 def run_and_write(
     line: bytes, messages: str, timeout_s: float, expected: Versions, threads: str | None
 ) -> None:
-    """The job on its node: writes what `run_job` yields.
-
-    Args:
-        line: The job, encoded as for a worker.
-        messages: Path of the file for its messages.
-        timeout_s: Time limit of the run.
-        expected: Versions of the process that writes the records.
-        threads: The value of `THREADS` in that process.
-    """
+    """The job on its node: writes what `run_job` yields into the file `messages`."""
     with signals_raise(), Path(messages).open("ab", buffering=0) as file:
         try:
             for message in run_job(line, timeout_s, ENGINE, expected, threads):
@@ -177,13 +169,7 @@ class _Submitted:
 
 @dataclass(kw_only=True)
 class SlurmCluster:
-    """A `Cluster` of Slurm nodes; a ticket is the name of a job's file of messages.
-
-    Args:
-        options: How jobs are submitted.
-        timeout_s: Time limit of one run.
-        log: Called with the numbers of jobs that were queued.
-    """
+    """A `Cluster` of Slurm nodes; a ticket is the name of a job's file of messages."""
 
     options: SlurmOptions
     timeout_s: float
@@ -240,19 +226,15 @@ class SlurmCluster:
             with self._executor.batch():
                 handles = [self._submit(job, name) for job, name in zip(jobs, names, strict=True)]
         except (
-            FailedJobError,
-            FailedSubmissionError,
-            subprocess.SubprocessError,
-            OSError,
-        ) as error:
+            FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError,
+        ) as error:  # fmt: skip
             reason = " ".join(str(error).split())
             raise UsageError(f"Slurm does not accept the jobs: {reason}") from error
         for job, name, handle in zip(jobs, names, handles, strict=True):
             path = self._folder / name
             self._submitted[name] = _Submitted(job=job, handle=handle, messages=path)
         first, last = handles[0].job_id, handles[-1].job_id
-        which = f"job {first}" if len(jobs) == 1 else f"jobs {first} to {last}"
-        self.log(f"{len(jobs)} in the queue as {which}")
+        self.log(f"queued: job {first}" if len(jobs) == 1 else f"queued: jobs {first} to {last}")
         return names
 
     def _submit(self, job: Job, name: str) -> "submitit.Job[None]":

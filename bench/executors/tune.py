@@ -1,9 +1,8 @@
 """`bench tune`: searches recipes by successive halving over seeds, on the validation set.
 
 Every candidate trains with one seed, the better half with twice the seeds, and so on. The winner
-and the optimizer's defaults then train with fresh seeds: a winner is picked partly for its luck, and
-only seeds that the search has not used can tell. Each training is an ordinary run in a store of its
-own, so an interrupted search continues where it was.
+and the optimizer's defaults then train with fresh seeds, because a winner is picked partly for its
+luck. Each training is an ordinary run in a store of its own, so an interrupted search continues.
 """
 
 import math
@@ -45,18 +44,11 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class TuningResult:
-    """The result for one net and optimizer.
-
-    Args:
-        winner: The best candidate of the search.
-        default: The cell with the optimizer's defaults.
-        scores: Validation accuracy of the winner for each fresh seed.
-        default_scores: The same of the default.
-    """
+    """The best candidate of one net and optimizer, and the optimizer's defaults."""
 
     winner: Cell
     default: Cell
-    scores: Sequence[float]
+    scores: Sequence[float]  # validation accuracy of the winner, by fresh seed
     default_scores: Sequence[float]
 
     @property
@@ -137,7 +129,7 @@ def _two_digits(value: float) -> float:
 
 
 def rungs(trials: int) -> Iterator[tuple[int, int]]:
-    """Candidates that are left at each step of the halving, and the seeds that they then have."""
+    """Number of candidates and of seeds at each step of the halving."""
     left, seeds = trials, 1
     while True:
         yield left, seeds
@@ -245,10 +237,8 @@ def origin(result: TuningResult, machine: str, date: str) -> str:
     """Where a recipe comes from, in a sentence."""
     default = f"{100 * _mean(result.default_scores):.1f} %"
     if result.chosen == result.default:
-        return (
-            f"the optimizer's default ({default} on validation): a search of {date} found nothing "
-            "better"
-        )
+        search = f"a search of {date} found nothing better"
+        return f"the optimizer's default ({default} on validation): {search}"
     return (
         f"bench tune, {date}, {machine}: {100 * _mean(result.scores):.1f} % (standard deviation "
         f"{100 * _stdev(result.scores):.1f}) on validation over {len(result.scores)} fresh seeds, "
