@@ -1,6 +1,5 @@
 """The command line `bench`: assembles the verbs, one module each."""
 
-import errno
 import io
 import os
 import sys
@@ -25,7 +24,7 @@ from bench.cli.show import show
 from bench.cli.table import table
 from bench.cli.tensorboard import tensorboard
 from bench.cli.tune import tune
-from bench.cli.verb import Verb
+from bench.cli.verb import FULL_DISK, Verb
 from bench.process import exit_without_teardown
 
 
@@ -87,7 +86,7 @@ def _main() -> None:
         app()
         sys.stdout.flush()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename:
+        if error.errno not in FULL_DISK or error.filename:
             raise
         from bench.cli.progress import discard
 

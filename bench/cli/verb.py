@@ -1,5 +1,6 @@
 """What the verbs share: how a verb ends, the layout of its help, and options that several take."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from bench.errors import BenchError
 from bench.text import in_one_line, printable
 from pipelines.catalog import Unavailable, UnknownName
 from pipelines.sources.errors import SourceError
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Verb(TyperCommand):
@@ -33,12 +36,19 @@ class Verb(TyperCommand):
         except KeyboardInterrupt:
             fail("interrupted", code=130)
         except Exception as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+            if ctx.params.get("debug") or _is_of_output(error):
                 raise
             if sentence := _sentence(error):
                 fail(sentence, code=2)
             fail(f"{type(error).__name__}: {error} (a bug in bench; see --debug)", code=1)
         raise typer.Exit(code or 0)
+
+
+def _is_of_output(error: Exception) -> bool:
+    """Whether standard output cannot be written, which `bench.cli.app` reports."""
+    if isinstance(error, OSError) and not error.filename:
+        return error.errno in (errno.EPIPE, *FULL_DISK)
+    return False
 
 
 def _sentence(error: Exception) -> str:
