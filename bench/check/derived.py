@@ -218,12 +218,12 @@ def rebuild(store: Store, stale: Sequence[Finding], data_dir: Path | None, repor
 
 
 def _rebuild_events(store: Store) -> None:
-    from bench.tensorboard.run_log import kept_positives, write_run
+    from bench.tensorboard.run_log import load_positives, write_run
 
     with store.deriving():
         records = store.records(_ignore)
         for folder, record, _ in _damaged_runs(store, records):
-            write_run(folder, record, kept_positives(store, record), on_error=_refuse)
+            write_run(folder, record, load_positives(store, record), on_error=_refuse)
         write_overview(store, records, on_error=_refuse)
 
 

@@ -27,13 +27,12 @@ def tensorboard(
     """Show runs in TensorBoard until Ctrl-C: throughput, hyperparameters, images, curves."""
     from bench.errors import UsageError
     from bench.tensorboard import view
-    from bench.tensorboard.server import serve
 
-    chosen = view.choose(results, select)
+    selected = view.select_runs(results, select)
     if rebuild:
-        view.rebuild(chosen, log)
-    runs = sum(len(group.records) for group in chosen)
-    missing = sum(group.missing for group in chosen)
+        view.rebuild(selected, log)
+    runs = sum(len(group.records) for group in selected)
+    missing = sum(group.missing for group in selected)
     if missing == runs:
         raise UsageError(
             f"there are no event files for {count(runs, 'run')} under {results}: "
@@ -42,8 +41,8 @@ def tensorboard(
     if missing:
         log(f"{missing} of {count(runs, 'run')} have no event files; --rebuild writes them")
     with TemporaryDirectory(prefix="bench-tensorboard-") as folder:
-        shown = view.View(Path(folder), chosen)
-        serve(
+        shown = view.View(Path(folder), selected)
+        view.serve(
             shown.folder,
             host=host,
             port=port,

@@ -80,7 +80,7 @@ def run_job(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) ->
 
     from bench.machine.monitor import peaks
     from bench.store.store import Store
-    from bench.tensorboard.run_log import RunLog, kept_positives
+    from bench.tensorboard.run_log import RunLog, load_positives
     from bench.training.run import train
 
     store = Store(Path(job.folder))
@@ -108,7 +108,7 @@ def run_job(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) ->
             message = out_of_memory_message(error, job.run.cell, builder.memory)
             failure = replace(failure, message=message)
         record = builder.record(status, failure)
-    log.finish(record, kept_positives(store, record))
+    log.finish(record, load_positives(store, record))
     return record
 
 

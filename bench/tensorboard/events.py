@@ -36,7 +36,7 @@ PATTERN = "events.out.tfevents.*"
 RGB = 3  # channels, as TensorBoard counts an image's colours
 
 
-class Events:
+class EventFile:
     """The event file of a folder; those of an earlier attempt in it are removed.
 
     Args:

@@ -55,7 +55,7 @@ def write_overview(
 def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[Run] = ()) -> None:
     """Writes the layout of the throughput view and the columns of the hparams table."""
     from bench.tensorboard import run_log
-    from bench.tensorboard.events import Events
+    from bench.tensorboard.events import EventFile
 
     cells = [record.cell for record in records] + [run.cell for run in planned]
     if not cells:
@@ -63,7 +63,7 @@ def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[
     seeds = {record.seed for record in records} | {run.seed for run in planned}
     statuses = {record.status for record in records} | set(STATUSES if planned else ())
     found: set[str] = set().union(*map(tags, records)) if not planned else set()
-    with Events(folder) as events:
+    with EventFile(folder) as events:
         events.summary(layout(found, seeds=bool(seeded(records)) or len(seeds) > 1))
         targets = set(run_log.TARGETS if planned else map(run_log.target, records))
         ended = () if planned else records
@@ -72,23 +72,23 @@ def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[
 
 def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
     """Writes strips of augmented images (PNG) as blocks, one card a policy and pipeline."""
-    from bench.tensorboard.events import Events, tiled_png
+    from bench.tensorboard.events import EventFile, tiled_png
 
     if not pictures:
         return
-    with Events(folder) as events:
+    with EventFile(folder) as events:
         for name, png in pictures.items():
             events.image(f"examples/{name}", tiled_png(png))
 
 
 def write_seeds(folder: Path, records: Iterable[Record]) -> None:
     """Writes one run for each cell that has several seeds: mean, lowest and highest of them."""
-    from bench.tensorboard.events import Events
+    from bench.tensorboard.events import EventFile
 
     if folder.is_dir():  # a cell that lost a seed, or has another recipe now
         shutil.rmtree(folder)
     for name, runs in seeded(records).items():
-        with Events(folder / name) as events:
+        with EventFile(folder / name) as events:
             for points in zip(*(run.curve for run in runs), strict=True):
                 for step, values in bands(points):
                     events.scalars(values, step)
@@ -217,9 +217,9 @@ def write_loaders(
     for pipeline, points in images_per_s.items():
         folder = store.loaders_tensorboard_path(pipeline)
         try:
-            from bench.tensorboard.events import Events
+            from bench.tensorboard.events import EventFile
 
-            with Events(folder) as events:
+            with EventFile(folder) as events:
                 for batch_size, rate in sorted(points.items()):
                     events.scalars({"loaders/images_per_s": rate}, batch_size)
         except Exception as error:  # noqa: BLE001 - a log that fails must not cost what was measured

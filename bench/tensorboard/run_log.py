@@ -21,7 +21,7 @@ from bench.store.store import Store
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.tensorboard.events import Events
+    from bench.tensorboard.events import EventFile
 
 MOST_CURVES = 20  # classes; with more of them one precision-recall curve stands for all
 
@@ -37,7 +37,7 @@ class RunLog:
     def __init__(self, folder: Path, *, on_error: Callable[[str], None]) -> None:
         self._folder = Path(folder)
         self._on_error = on_error
-        self._events: Events | None = None
+        self._events: EventFile | None = None
         self._failed = False
         self._guarded(self._open)
 
@@ -79,9 +79,9 @@ class RunLog:
             )
 
     def _open(self) -> None:
-        from bench.tensorboard.events import Events
+        from bench.tensorboard.events import EventFile
 
-        self._events = Events(self._folder)
+        self._events = EventFile(self._folder)
 
     def _point(self, point: Point, wall_time: float | None) -> None:
         assert self._events is not None
@@ -146,7 +146,7 @@ def write_run(
     log.finish(record, positives_K2T, seconds(record.finished))
 
 
-def kept_positives(store: Store, record: Record) -> "np.ndarray | None":
+def load_positives(store: Store, record: Record) -> "np.ndarray | None":
     """What a run that was scored left for its precision-recall curves, if it did."""
     if record.metrics is None:
         return None

@@ -1,20 +1,27 @@
-"""What TensorBoard is shown: a folder of links to the event files of chosen runs; none is copied.
+"""What `bench tensorboard` shows, and the TensorBoard process that shows it.
 
-One group's runs stand at the top of the view, those of several groups below the groups' names.
-
-Event files from records: they are derived, and can be written again at any time.
+TensorBoard is given a temporary folder of links to the event files of the selected runs. Runs of
+one group are at its top, those of several groups below the groups' names. Event files are derived
+from records and can be written again at any time.
 """
 
 import json
 import math
+import os
+import subprocess
+import sys
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 from urllib.parse import quote
 
 from bench.errors import UsageError
+from bench.process import signals_raise
 from bench.record import Record
 from bench.selection import select
 from bench.store.files import StoreError, explained
@@ -29,26 +36,24 @@ from bench.tensorboard.overview import (
     write_matrix_run,
     write_overview,
 )
-from bench.tensorboard.run_log import kept_positives, write_run
+from bench.tensorboard.run_log import load_positives, write_run
+from bench.text import Log
 
-TICKED_UNASKED = 40
-BEST = 10  # runs that are ticked when there are more, of as many cells as there are
-SHARED = (EXAMPLES, "loaders")  # folders that are shown whichever runs are chosen
+MAX_AUTO_SELECTED = 40  # with more runs TensorBoard selects none by itself
+PRESELECTED = 10
+SHARED = (EXAMPLES, "loaders")  # folders that are shown whichever runs are selected
+RELOAD_S = 5
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """The chosen runs of one group.
-
-    Args:
-        store: Of the group.
-        records: The chosen ones.
-        every: Whether they are all that the group has.
-    """
+class SelectedRuns:
+    """The selected runs of one group."""
 
     store: Store
     records: tuple[Record, ...]
-    every: bool
+    is_whole_group: bool
 
     @property
     def folders(self) -> list[Path]:
@@ -57,130 +62,126 @@ class Chosen:
 
     @property
     def missing(self) -> int:
-        """Runs without event files."""
+        """Number of runs without event files."""
         return sum(not has_events(folder) for folder in self.folders)
 
 
-def choose(results: Path, expression: str) -> list[Chosen]:
+def select_runs(results: Path, expression: str) -> list[SelectedRuns]:
     """Runs at or below a results folder whose cell matches, by group.
 
     Raises:
         StoreError: There are none, or they cannot be read.
-        UsageError: An `expression` that is malformed or matches no cell.
+        UsageError: `expression` is malformed or matches no cell.
     """
     stores = [Store(group.folder) for group in groups(results)]
-    found = [(store, store.records()) for store in stores]
-    cells = list({record.cell: None for _, records in found for record in records})
+    records_of = [(store, store.records()) for store in stores]
+    cells = list({record.cell: None for _, records in records_of for record in records})
     if not cells:
-        raise StoreError(f"there are no records under {results}: `bench run` makes some")
+        raise StoreError(f"there are no records under {results}: `bench run` writes some")
     wanted = set(select(cells, expression))
-    chosen = [
-        Chosen(store=store, records=kept, every=len(kept) == len(records))
-        for store, records in found
-        if (kept := tuple(record for record in records if record.cell in wanted))
+    return [
+        SelectedRuns(store=store, records=selected, is_whole_group=len(selected) == len(records))
+        for store, records in records_of
+        if (selected := tuple(record for record in records if record.cell in wanted))
     ]
-    return chosen
 
 
 class View:
-    """A folder of links.
+    """Fills a folder with links.
 
     Args:
-        folder: Empty; it is the caller's to remove.
-        chosen: What to show.
+        folder: Empty; the caller removes it.
+        selected: What to show.
     """
 
-    def __init__(self, folder: Path, chosen: Sequence[Chosen]) -> None:
+    def __init__(self, folder: Path, selected: Sequence[SelectedRuns]) -> None:
         self.folder = folder
-        self._chosen = chosen
-        self._alone = len(chosen) == 1 and chosen[0].every
-        own = chosen[0].store.tensorboard_folder() / MATRIX
-        if self._alone and has_events(own):  # it knows the runs that are still to come, too
-            (folder / MATRIX).symlink_to(own.resolve())
+        self._selected = selected
+        own = selected[0].store.tensorboard_folder() / MATRIX
+        if len(selected) == 1 and selected[0].is_whole_group and has_events(own):
+            (folder / MATRIX).symlink_to(own.resolve())  # includes runs that are still to come
         else:
-            records = [record for group in chosen for record in group.records]
+            records = [record for group in selected for record in group.records]
             write_matrix_run(folder / MATRIX, records)
         self.update()
 
     def update(self) -> None:
-        """Links what has come since; runs that go on are seen when all of a group is shown."""
-        for group in self._chosen:
-            for name, target in _targets(group):
+        """Links new event files; of a whole group also those of new runs."""
+        for group in self._selected:
+            for name, target in _link_targets(group):
                 link = self.folder / self._name(group, name)
                 if not link.is_symlink():
                     link.parent.mkdir(parents=True, exist_ok=True)
                     link.symlink_to(target.resolve())
 
     def page(self) -> str:
-        """The part of TensorBoard's address that opens the throughput view.
+        """The fragment of the address that opens the throughput view, without smoothing.
 
-        Its curves are not smoothed. TensorBoard ticks no run when there are more than
-        `TICKED_UNASKED`: then the best are, with their cells' seeds and what all runs share.
+        With more than `MAX_AUTO_SELECTED` runs it selects the best ones, their cells' seeds and
+        what all runs share.
         """
         page = "custom_scalars&_smoothingWeight=0"
-        if sum(1 for _ in self.folder.rglob("*") if _.is_symlink()) <= TICKED_UNASKED:
+        if sum(path.is_symlink() for path in self.folder.rglob("*")) <= MAX_AUTO_SELECTED:
             return page
-        ticked = dict.fromkeys([*self._best(), *self._shared()], True)
-        state = b64encode(json.dumps(ticked).encode()).decode()
+        names = dict.fromkeys([*self._best_runs(), *self._shared_runs()], True)
+        state = b64encode(json.dumps(names).encode()).decode()
         return f"{page}&runSelectionState={quote(state, safe='')}"
 
-    def _best(self) -> Iterator[str]:
-        """The runs that reached their target soonest, then those with the best accuracy.
-
-        The best of each cell come before a second one of any, so that cells are compared.
-        """
+    def _best_runs(self) -> Iterator[str]:
+        """The best run of each cell, then the second best ones, with the cells' seeds."""
         runs = sorted(
             (
                 (rank(record), group, folder, record)
-                for group in self._chosen
+                for group in self._selected
                 for record, folder in zip(group.records, group.folders, strict=True)
                 if has_events(folder)
             ),
             key=lambda run: run[0],
         )
-        earlier: Counter[str] = Counter()
+        runs_before: Counter[str] = Counter()
         placed = []
         for place, group, folder, record in runs:
             seeds = self._name(group, f"{SEEDS}/{seeds_name(record)}")
-            placed.append((earlier[seeds], place, self._name(group, folder.name), seeds))
-            earlier[seeds] += 1
-        for _, _, name, seeds in sorted(placed)[:BEST]:
+            placed.append((runs_before[seeds], place, self._name(group, folder.name), seeds))
+            runs_before[seeds] += 1
+        for _, _, name, seeds in sorted(placed)[:PRESELECTED]:
             yield name
             if (self.folder / seeds).is_symlink():
                 yield seeds
 
-    def _shared(self) -> Iterator[str]:
-        for group in self._chosen:
+    def _shared_runs(self) -> Iterator[str]:
+        for group in self._selected:
             for name in SHARED:
                 folder = self.folder / self._name(group, name)
                 if folder.is_dir():
-                    found = {path.parent for path in folder.rglob(PATTERN)}
-                    yield from sorted(str(path.relative_to(self.folder)) for path in found)
+                    folders = {path.parent for path in folder.rglob(PATTERN)}
+                    yield from sorted(str(path.relative_to(self.folder)) for path in folders)
 
-    def _name(self, group: Chosen, name: str) -> str:
-        return name if len(self._chosen) == 1 else f"{group.store.folder.name}/{name}"
+    def _name(self, group: SelectedRuns, name: str) -> str:
+        return name if len(self._selected) == 1 else f"{group.store.folder.name}/{name}"
 
 
 def rank(record: Record) -> tuple[float, float]:
-    """Smaller for runs that are worth seeing first."""
+    """Sort key: time to accuracy, then accuracy; failed runs last."""
     if record.metrics is None:
         return math.inf, math.inf
-    reached_s = record.metrics.time_to_accuracy_s
-    return math.inf if reached_s is None else reached_s, -record.metrics.accuracy
+    time_s = record.metrics.time_to_accuracy_s
+    return math.inf if time_s is None else time_s, -record.metrics.accuracy
 
 
-def _targets(group: Chosen) -> Iterator[tuple[str, Path]]:
+def _link_targets(group: SelectedRuns) -> Iterator[tuple[str, Path]]:
+    """Names in the view and folders of event files."""
     root = group.store.tensorboard_folder()
     names = {folder.name for folder in group.folders}
     with explained(f"read {root}"):
-        present = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    for path in present:
+        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for path in folders:
         if path.name == SEEDS:
             cells = {seeds_name(record) for record in group.records}
             for cell in sorted(path.iterdir()):
-                if group.every or cell.name in cells:
+                if group.is_whole_group or cell.name in cells:
                     yield f"{SEEDS}/{cell.name}", cell
-        elif path.name != MATRIX and (group.every or path.name in (*names, *SHARED)):
+        elif path.name != MATRIX and (group.is_whole_group or path.name in (*names, *SHARED)):
             yield path.name, path
 
 
@@ -189,27 +190,93 @@ def has_events(folder: Path) -> bool:
     return any(folder.glob(PATTERN))
 
 
-def rebuild(chosen: Sequence[Chosen], report: Callable[[str], None]) -> None:
-    """Writes the event files of the chosen runs, and what each group's runs share.
-
-    Args:
-        chosen: Whose files to write; those that are there are replaced.
-        report: Gets a line for each group.
+def rebuild(selected: Sequence[SelectedRuns], log: Log) -> None:
+    """Writes the event files of the selected runs, and what each group's runs share.
 
     Raises:
         StoreError: A grid is running in one of the groups, or it cannot be written.
         UsageError: A file cannot be written.
     """
-    for group in chosen:
+    for group in selected:
         store = group.store
         store.check_writable()
         with store.lock():
             for folder, record in zip(group.folders, group.records, strict=True):
-                positives_K2T = kept_positives(store, record)
-                write_run(folder, record, positives_K2T, on_error=_refuse)
-            write_overview(store, store.records(), on_error=_refuse)
-        report(f"{store.folder}: event files of {len(group.records)} runs written from records")
+                write_run(folder, record, load_positives(store, record), on_error=_raise)
+            write_overview(store, store.records(), on_error=_raise)
+        log(f"{store.folder}: event files of {len(group.records)} runs written from records")
 
 
-def _refuse(text: str) -> None:
-    raise UsageError(text)
+def _raise(message: str) -> None:
+    raise UsageError(message)
+
+
+def serve(
+    folder: Path,
+    *,
+    host: str,
+    port: int | None,
+    page: str,
+    ready: Callable[[str], None],
+    update: Callable[[], None],
+) -> None:
+    """Runs TensorBoard until SIGINT (Ctrl-C), SIGTERM or SIGHUP; it ends with this process.
+
+    Args:
+        folder: Has a folder of event files for each run.
+        host: Address to listen on.
+        port: 0 for any free port, None for 6006 or the next free one.
+        page: The fragment of the address to show.
+        ready: Called with the whole address once the server answers.
+        update: Called every `RELOAD_S` seconds.
+
+    Raises:
+        UsageError: TensorBoard cannot start, or ends by itself.
+    """
+    options = ["--logdir", str(folder), "--host", host, "--reload_interval", str(RELOAD_S)]
+    options += ["--window_title", "pipeline-bench"] + ([] if port is None else [f"--port={port}"])
+    with signals_raise(), TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "tensorboard.main", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            ready(f"{_wait_for_address(process, output)}#{page}")
+            while process.poll() is None:
+                time.sleep(RELOAD_S)
+                update()
+            raise _ended(output)
+        except KeyboardInterrupt:
+            return
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for_address(process: "subprocess.Popen[bytes]", output: IO[bytes]) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        _, found, rest = _read(output).partition(" at http")
+        if found and "\n" in rest:
+            return "http" + rest.split()[0]
+        if ended:
+            raise _ended(output)
+        time.sleep(0.05)
+    raise UsageError(f"TensorBoard did not start within {START_TIMEOUT_S:g} s")
+
+
+def _ended(output: IO[bytes]) -> UsageError:
+    reason = _read(output).strip().rpartition("\n")[2].removeprefix("ERROR: ")
+    return UsageError(f"TensorBoard ended: {reason or 'without a reason'} (see --host and --port)")
+
+
+def _read(output: IO[bytes]) -> str:
+    size = os.fstat(output.fileno()).st_size
+    return os.pread(output.fileno(), size, 0).decode(errors="replace")  # keeps the child's offset

@@ -39,8 +39,8 @@ from bench.record import (
 )
 from bench.store.store import Store
 from bench.tensorboard.view import (
-    choose,
     rebuild,
+    select_runs,
 )
 from tests.benchmarks.side_by_side import (
     conditions,
@@ -158,7 +158,7 @@ def fill(root: Path, cells: int, seeds: int) -> Path:
         strip = BytesIO()
         Image.fromarray(noise).save(strip, "PNG")
         store.write_derived(f"examples/{policy}__{pipeline}.png", strip.getvalue())
-    rebuild(choose(root, ""), lambda text: None)
+    rebuild(select_runs(root, ""), lambda text: None)
     return store.tensorboard_folder()
 
 

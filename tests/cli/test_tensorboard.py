@@ -1,7 +1,4 @@
-"""`bench tensorboard`: it answers, says what is wrong, and leaves no process behind.
-
-TensorBoard's tabs in a real browser: charts drawn, the table and the pictures there.
-"""
+"""`bench tensorboard`: it serves, reports errors, leaves no process behind; its tabs in a browser."""
 
 import os
 import re
@@ -21,10 +18,12 @@ import pytest
 from bench.machine import environment
 from bench.store.store import Store
 from bench.tensorboard.overview import SEEDS_CATEGORY
-from bench.tensorboard.server import ROWS
 from tests.made import made_record
 
-PATIENCE_S = 120.0  # a busy machine is no fault of the command
+PATIENCE_S = 120.0
+PATIENCE_MS = 240_000
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARCHITECTURES = ("cnn4", "resnet18")
 COMMAND = [environment.python_module("bench")[0], "-m", "bench", "tensorboard"]
 
 
@@ -35,13 +34,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def called(*arguments: object) -> "subprocess.CompletedProcess[str]":
+def run_verb(*arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
     )
 
 
-def started(results: Path, tmp: Path) -> "subprocess.Popen[str]":
+def start_verb(results: Path, tmp: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*COMMAND, str(results), "--rebuild", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -67,14 +66,16 @@ def of_session(session: int) -> Iterator[int]:
 def test_it_answers_and_ends_with_no_process_left(
     results: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:
-    process = started(results, tmp_path)
+    process = start_verb(results, tmp_path)
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        found = re.fullmatch(r"1 run at (http://127\.0\.0\.1:\d+)/view \(Ctrl-C ends it\)\n", line)
+        page = "/#custom_scalars&_smoothingWeight=0"
+        found = re.fullmatch(
+            rf"1 run at (http://127\.0\.0\.1:\d+){page} \(Ctrl-C to stop\)\n", line
+        )
         assert found, (line, process.stderr and process.stderr.read())
-        with urllib.request.urlopen(f"{found[1]}/view", timeout=PATIENCE_S) as answer:
-            assert answer.url == f"{found[1]}/#custom_scalars&_smoothingWeight=0"
+        with urllib.request.urlopen(found[1], timeout=PATIENCE_S) as answer:
             assert b"TensorBoard" in answer.read()
         process.send_signal(stop)
         said, error = process.communicate(timeout=PATIENCE_S)
@@ -92,11 +93,11 @@ def test_it_answers_and_ends_with_no_process_left(
 
 def test_no_event_files_are_told_with_what_to_do(tmp_path: Path) -> None:
     Store(tmp_path / "cpu_shapes_cpu").write(made_record())
-    done = called(tmp_path, "--port", 0)
+    done = run_verb(tmp_path, "--port", 0)
     assert done.returncode == 2
     assert done.stderr == (
-        f"bench: there are no event files of 1 run under {tmp_path}: "
-        "add --rebuild, which writes them from the records\n"
+        f"bench: there are no event files for 1 run under {tmp_path}: "
+        "add --rebuild to write them from the records\n"
     )
 
 
@@ -105,26 +106,20 @@ def test_a_port_that_is_taken_is_told(results: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = called(results, "--rebuild", "--port", port)
+        done = run_verb(results, "--rebuild", "--port", port)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        f"bench: port {port} is taken: name another with --port"
+        f"bench: TensorBoard ended: TensorBoard could not bind to port {port}, "
+        "it was already in use (see --host and --port)"
     )
     assert "Traceback" not in done.stderr
 
 
 def test_an_address_of_another_machine_is_told(results: Path) -> None:
-    done = called(results, "--rebuild", "--host", "192.0.2.1", "--port", 0)
+    done = run_verb(results, "--rebuild", "--host", "192.0.2.1", "--port", 0)
     assert done.returncode == 2
     told = done.stderr.splitlines()[-1]
-    assert told.startswith("bench: TensorBoard cannot listen on 192.0.2.1: Cannot assign")
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_MS = 240_000  # a busy machine is no fault of the page
-ARCHITECTURES = ("cnn4", "resnet18")
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to look with")
+    assert told.startswith("bench: TensorBoard ended: Cannot assign requested address")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +142,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().split(" at ")[1].split("/view")[0]
+        yield process.stdout.readline().split(" at ")[1].split("/#")[0]
     finally:
         process.terminate()
         process.communicate()
@@ -155,6 +150,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -181,7 +178,7 @@ def seen(page: Any, tmp_path: Path, name: str) -> None:
 
 
 def test_the_throughput_view_draws_its_charts(page: Any, address: str, tmp_path: Path) -> None:
-    page.goto(f"{address}/view")
+    page.goto(f"{address}/#custom_scalars&_smoothingWeight=0")
     lines = page.locator("tf-custom-scalar-multi-line-chart-card")
     bands = page.locator("tf-custom-scalar-margin-chart-card")
     # locators see into the elements' shadow trees; each run is a line from point to point
@@ -194,13 +191,12 @@ def test_the_throughput_view_draws_its_charts(page: Any, address: str, tmp_path:
     assert bands.first.locator("path.area[d*=L]").count() == 2
     for title in ("Throughput", "Time to accuracy", "Seeds"):
         assert page.get_by_text(title, exact=True).count()
-    outliers = page.locator("tf-custom-scalar-dashboard").evaluate("tab => tab._ignoreYOutliers")
-    assert outliers is False  # no curve leaves its chart
     titles = bands.evaluate_all("cards => cards.map(card => card.title)")
     assert titles == [f"{title}: mean, lowest, highest" for title in SEEDS_CATEGORY]
     seen(page, tmp_path, "custom_scalars")
 
 
+@pytest.mark.slow
 def test_the_hparams_table_lists_the_runs_and_their_axes(
     page: Any, address: str, tmp_path: Path
 ) -> None:
@@ -211,7 +207,6 @@ def test_the_hparams_table_lists_the_runs_and_their_axes(
         assert table.get_by_text(name, exact=True).count() == 2
     for column in ("architecture", "accuracy", "macro F1", "images/s", "stall (%)"):
         assert table.get_by_text(column, exact=True).count() == 1
-    assert page.locator(".page-size-input input").input_value() == str(ROWS)
     seen(page, tmp_path, "hparams")
     page.get_by_text("PARALLEL COORDINATES VIEW").click()
     plot = page.locator("tf-hparams-parallel-coords-plot")
@@ -220,6 +215,7 @@ def test_the_hparams_table_lists_the_runs_and_their_axes(
     seen(page, tmp_path, "parallel_coordinates")
 
 
+@pytest.mark.slow
 def test_confusion_matrices_are_seen(page: Any, address: str, tmp_path: Path) -> None:
     page.goto(f"{address}/#images")
     pictures = page.locator("tf-image-loader img")
@@ -232,6 +228,7 @@ def test_confusion_matrices_are_seen(page: Any, address: str, tmp_path: Path) ->
     seen(page, tmp_path, "images")
 
 
+@pytest.mark.slow
 def test_each_class_has_its_precision_recall_curve(page: Any, address: str, tmp_path: Path) -> None:
     page.goto(f"{address}/#pr_curves")
     for name in ("pr/cat", "pr/dog"):

@@ -32,7 +32,7 @@ from bench.store.store import Store
 from bench.tensorboard.events import DamagedEvents, summaries
 from bench.tensorboard.overview import write_overview
 from bench.tensorboard.run_log import write_run
-from bench.tensorboard.view import View, choose, rebuild
+from bench.tensorboard.view import View, rebuild, select_runs
 from pipelines.sources.decode import decode_tree, read_listed
 from pipelines.sources.errors import SourceError
 from pipelines.sources.folder import MOST_CLASSES, scan
@@ -210,6 +210,7 @@ def test_odd_things_in_a_tree_are_left_out_or_told(tmp_path: Path, number: int) 
     apart(work, writes=[tmp_path], seconds=60.0)
 
 
+@pytest.mark.slow
 def test_trees_of_any_names_and_any_number_of_classes(tmp_path: Path) -> None:
     names = made_tree(tmp_path / "names", NAMES)
     many = made_tree(tmp_path / "many", tuple(f"c{number}" for number in range(MOST_CLASSES + 1)))
@@ -352,7 +353,7 @@ def test_event_folders_of_others_are_left_or_made_anew(tmp_path: Path) -> None:
             assert not reason or reason.startswith("events.out.tfevents.")
         assert kept_examples(store) == {}
         check(store.folder, dry_run=True, data_dir=None, report=pytest.fail)
-        chosen = choose(tmp_path / "results", "")
+        chosen = select_runs(tmp_path / "results", "")
         (tmp_path / "view").mkdir()
         View(tmp_path / "view", chosen).page()
         with pytest.raises(UsageError, match="it is a link and no folder"):

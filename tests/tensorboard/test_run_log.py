@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from bench.recipe import Recipe
 from bench.record import Memory, PerClass, Record
 from bench.store.store import Store
-from bench.tensorboard.run_log import MOST_CURVES, RunLog, kept_positives, tags, write_run
+from bench.tensorboard.run_log import MOST_CURVES, RunLog, load_positives, tags, write_run
 from tests.made import made_failure, made_metrics, made_record
 
 RUN_KIB = 60  # that the files of one run may weigh
@@ -166,13 +166,13 @@ def test_many_classes_share_one_curve(tmp_path: Path) -> None:
 
 def test_what_a_curve_needs_is_kept_with_the_predictions(tmp_path: Path) -> None:
     store, record = Store(tmp_path), made_record()
-    assert kept_positives(store, record) is None
+    assert load_positives(store, record) is None
     positives = np.arange(8).reshape(2, 2, 2)
     store.save_predictions(record.run_id, [0, 1], [0, 1], positives=positives)
-    found = kept_positives(store, record)
+    found = load_positives(store, record)
     assert found is not None
     assert found.tolist() == positives.tolist()
-    assert kept_positives(store, made_failure()) is None
+    assert load_positives(store, made_failure()) is None
 
 
 def test_a_run_is_light(tmp_path: Path) -> None:

@@ -1,10 +1,17 @@
-"""The folder of links that TensorBoard is shown, and event files written from records."""
+"""The folder of links that TensorBoard is given, event files from records, and what it serves."""
 
 import json
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
 from base64 import b64decode
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -17,12 +24,14 @@ from bench.record import Record
 from bench.store.files import StoreError
 from bench.store.store import Store
 from bench.tensorboard.overview import SEEDS, seeds_name, write_loaders
-from bench.tensorboard.view import BEST, TICKED_UNASKED, View, choose, rank, rebuild
+from bench.tensorboard.view import MAX_AUTO_SELECTED, PRESELECTED, View, rank, rebuild, select_runs
 from tests.made import made_failure, made_record, made_run
 
+PATIENCE_S = 120.0
 
-def said(text: str) -> None:
-    """Takes what is reported."""
+
+def ignore(text: str) -> None:
+    pass
 
 
 def group(root: Path, name: str, *records: Record, rebuilt: bool = True) -> Store:
@@ -30,14 +39,14 @@ def group(root: Path, name: str, *records: Record, rebuilt: bool = True) -> Stor
     for record in records:
         store.write(record)
     if rebuilt:
-        rebuild(choose(store.folder, ""), said)
+        rebuild(select_runs(store.folder, ""), ignore)
     return store
 
 
 def view(tmp_path: Path, root: Path, expression: str = "") -> View:
     folder = tmp_path / "view"
     folder.mkdir()
-    return View(folder, choose(root, expression))
+    return View(folder, select_runs(root, expression))
 
 
 def links(made: View) -> set[str]:
@@ -59,25 +68,25 @@ def architectures_in(folder: Path) -> list[str]:
 def test_event_files_come_back_from_records(tmp_path: Path) -> None:
     records = [made_record(0), made_record(1), made_failure(architecture="vit_tiny")]
     store = group(tmp_path, "a", *records, rebuilt=False)
-    (chosen,) = choose(tmp_path, "")
-    assert chosen.missing == 3
-    told: list[str] = []
-    rebuild([chosen], told.append)
-    assert chosen.missing == 0
-    assert told == [f"{store.folder}: event files of 3 runs written from records"]
+    (selected,) = select_runs(tmp_path, "")
+    assert selected.missing == 3
+    lines: list[str] = []
+    rebuild([selected], lines.append)
+    assert selected.missing == 0
+    assert lines == [f"{store.folder}: event files of 3 runs written from records"]
     below = {path.name.rsplit("_", 1)[0] for path in store.tensorboard_folder().iterdir()}
     assert below == {
         "resnet18-sgd-flip_crop-kornia-seed0", "resnet18-sgd-flip_crop-kornia-seed1",
         "vit_tiny-sgd-flip_crop-kornia-seed0", "matrix", "seeds",
     }  # fmt: skip
-    rebuild([chosen], said)  # again: each file is replaced
-    assert all(len(list(folder.iterdir())) == 1 for folder in chosen.folders)
+    rebuild([selected], ignore)  # again: each file is replaced
+    assert all(len(list(folder.iterdir())) == 1 for folder in selected.folders)
 
 
 def test_a_folder_that_a_grid_writes_to_is_not_rebuilt(tmp_path: Path) -> None:
     store = group(tmp_path, "a", made_record())
     with store.lock(), pytest.raises(StoreError, match="already running"):
-        rebuild(choose(tmp_path, ""), said)
+        rebuild(select_runs(tmp_path, ""), ignore)
 
 
 def test_all_of_one_group_are_shown_by_name(tmp_path: Path) -> None:
@@ -130,7 +139,7 @@ def test_nothing_is_copied(tmp_path: Path) -> None:
     assert all(path.is_symlink() or path.is_dir() for path in made.folder.rglob("*"))
 
 
-def ticked(made: View) -> dict[str, bool]:
+def preselected(made: View) -> dict[str, bool]:
     tab, *settings, state = made.page().split("&")
     assert (tab, settings) == ("custom_scalars", ["_smoothingWeight=0"])
     found = json.loads(b64decode(unquote(state.removeprefix("runSelectionState="))))
@@ -138,18 +147,18 @@ def ticked(made: View) -> dict[str, bool]:
     return found
 
 
-def test_of_many_runs_the_best_are_ticked_with_their_seeds(tmp_path: Path) -> None:
-    times = {seed: float(100 - seed) for seed in range(TICKED_UNASKED)}
+def test_of_many_runs_the_best_are_selected_with_their_seeds(tmp_path: Path) -> None:
+    times = {seed: float(100 - seed) for seed in range(MAX_AUTO_SELECTED)}
     records = [made_record(seed, time_to_accuracy_s=time) for seed, time in times.items()]
     store = group(tmp_path / "results", "a", *records)
-    best = sorted(times, key=lambda seed: times[seed])[:BEST]
+    best = sorted(times, key=lambda seed: times[seed])[:PRESELECTED]
     seeds = f"{SEEDS}/{seeds_name(records[0])}"
     expected = {store.tensorboard_path(made_run(seed)).name for seed in best} | {seeds}
-    assert ticked(view(tmp_path, tmp_path / "results")) == dict.fromkeys(expected, True)
+    assert preselected(view(tmp_path, tmp_path / "results")) == dict.fromkeys(expected, True)
 
 
-def test_the_best_of_each_cell_are_ticked_before_a_second_of_any(tmp_path: Path) -> None:
-    nets = [f"net{number}" for number in range(BEST + 4)]
+def test_the_best_of_each_cell_are_selected_before_a_second_of_any(tmp_path: Path) -> None:
+    nets = [f"net{number}" for number in range(PRESELECTED + 4)]
     times = {
         (net, seed): 1.0 + place + seed / 10 for place, net in enumerate(nets) for seed in range(3)
     }
@@ -159,32 +168,32 @@ def test_the_best_of_each_cell_are_ticked_before_a_second_of_any(tmp_path: Path)
     ]
     store = group(tmp_path / "results", "a", *records)
     expected = {
-        store.tensorboard_path(made_run(0, architecture=net)).name for net in nets[:BEST]
+        store.tensorboard_path(made_run(0, architecture=net)).name for net in nets[:PRESELECTED]
     } | {
         f"{SEEDS}/{seeds_name(record)}"
         for record in records
-        if record.cell.architecture in nets[:BEST]
+        if record.cell.architecture in nets[:PRESELECTED]
     }
-    assert set(ticked(view(tmp_path, tmp_path / "results"))) == expected
+    assert set(preselected(view(tmp_path, tmp_path / "results"))) == expected
 
 
-def test_what_all_runs_share_is_ticked_below_the_name_of_each_group(tmp_path: Path) -> None:
+def test_what_all_runs_share_is_selected_below_the_name_of_each_group(tmp_path: Path) -> None:
     root = tmp_path / "results"
-    records = [made_record(seed) for seed in range(TICKED_UNASKED)]
+    records = [made_record(seed) for seed in range(MAX_AUTO_SELECTED)]
     for name in ("a_shapes_cpu", "b_shapes_cpu"):
         store = group(root, name, *records, rebuilt=False)
         strip = BytesIO()
         Image.new("RGB", (128, 64)).save(strip, "PNG")
         store.write_derived("examples/none__kornia.png", strip.getvalue())
-        rebuild(choose(store.folder, ""), said)
+        rebuild(select_runs(store.folder, ""), ignore)
         write_loaders(store, {"kornia": {64: 100.0}}, on_error=pytest.fail)
-    found = set(ticked(view(tmp_path, root)))
+    found = set(preselected(view(tmp_path, root)))
     for name in ("a_shapes_cpu", "b_shapes_cpu"):
         assert {f"{name}/examples", f"{name}/loaders/kornia"} <= found
-    assert sum("-seed" in name for name in found) == BEST
+    assert sum("-seed" in name for name in found) == PRESELECTED
 
 
-def test_of_few_runs_tensorboard_ticks_all_itself(tmp_path: Path) -> None:
+def test_of_few_runs_tensorboard_selects_all_itself(tmp_path: Path) -> None:
     group(tmp_path / "results", "a", made_record())
     page = view(tmp_path, tmp_path / "results").page()
     assert page == "custom_scalars&_smoothingWeight=0"
@@ -203,19 +212,89 @@ def test_runs_are_ranked_by_time_then_accuracy_and_failures_last() -> None:
 def test_a_selection_that_fits_nothing_is_told(tmp_path: Path, expression: str) -> None:
     group(tmp_path, "a", made_record(), rebuilt=False)
     with pytest.raises(UsageError, match="-k"):
-        choose(tmp_path, expression)
+        select_runs(tmp_path, expression)
 
 
 def test_a_folder_without_records_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no records"):
-        choose(tmp_path, "")
+        select_runs(tmp_path, "")
     with pytest.raises(StoreError, match="no results folder"):
-        choose(tmp_path / "missing", "")
+        select_runs(tmp_path / "missing", "")
 
 
 def test_a_record_of_another_budget_has_a_folder_of_its_own(tmp_path: Path) -> None:
     records = [made_record(epochs=2), made_record(epochs=3)]
     group(tmp_path / "results", "a", *records)
-    (chosen,) = choose(tmp_path / "results", "")
-    assert len(set(chosen.folders)) == 2
+    (selected,) = select_runs(tmp_path / "results", "")
+    assert len(set(selected.folders)) == 2
     assert replace(records[0], run_id=records[1].run_id) != records[1]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A TensorBoard that shows two runs, as `bench run` leaves them."""
+    root = tmp_path_factory.mktemp("results")
+    records = [made_record(seed, accuracy=0.5 + seed / 10) for seed in (0, 1)]
+    group(root, "cpu_shapes_cpu", *records)
+    code = (
+        "import sys; from pathlib import Path; from bench.tensorboard import view;"
+        "shown = view.View(Path(sys.argv[2]), view.select_runs(Path(sys.argv[1]), ''));"
+        "view.serve(shown.folder, host='127.0.0.1', port=0, page=shown.page(),"
+        " ready=lambda address: print(address, flush=True), update=shown.update)"
+    )
+    folder = tmp_path_factory.mktemp("view")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(root), str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline().partition("/#")[0]
+    process.terminate()
+    process.communicate()
+
+
+def get(address: str, route: str, **query: str) -> Any:
+    url = f"{address}/data/{route}?{urllib.parse.urlencode(query)}"
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return json.load(answer)
+
+
+def loaded(address: str, runs: int) -> list[str]:
+    """The names of the runs, once the server has read their last scalars and what follows."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        tags = get(address, "plugin/scalars/tags")
+        whole = sorted(name for name, found in tags.items() if "test/accuracy" in found)
+        plugins = get(address, "plugins_listing")
+        if len(whole) == runs and plugins["hparams"]["enabled"]:
+            return whole
+        assert time.monotonic() < deadline, tags
+        time.sleep(0.1)
+
+
+def test_every_run_is_shown_once_with_its_curves(address: str) -> None:
+    names = loaded(address, 2)
+    assert len(names) == 2
+    assert all(name.startswith("resnet18-sgd-") for name in names)
+    tags = get(address, "plugin/scalars/tags")
+    wanted = {
+        "loss/train", "loss/validation", "accuracy/validation", "f1/validation_macro",
+        "throughput/images_per_s", "throughput/step_ms", "test/accuracy", "test/macro_f1",
+    }  # fmt: skip
+    for name, record in zip(names, (made_record(0), made_record(1, accuracy=0.6)), strict=True):
+        assert wanted <= set(tags[name])
+        points = get(address, "plugin/scalars/scalars", run=name, tag="loss/train")
+        assert [(step, value) for _, step, value in points] == [
+            (point.images, pytest.approx(point.train_loss)) for point in record.curve
+        ]
+    last = get(address, "plugin/scalars/scalars", run=names[1], tag="test/accuracy")
+    assert last[-1][2] == pytest.approx(0.6)
+
+
+def test_hparams_and_the_throughput_view_are_there(address: str) -> None:
+    loaded(address, 2)
+    plugins = get(address, "plugins_listing")
+    assert plugins["hparams"]["enabled"]
+    assert plugins["custom_scalars"]["enabled"]
+    layout = get(address, "plugin/custom_scalars/layout")
+    shown = [category["title"] for category in layout["category"]]
+    assert shown == ["Throughput", "Time to accuracy", "Seeds"]
