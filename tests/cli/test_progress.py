@@ -18,7 +18,7 @@ from bench.cell import Run
 from bench.cli.progress import JsonReporter, TextReporter, overhead, reporter, terminal
 from bench.errors import UsageError
 from bench.machine.environment import python_environment
-from bench.record import Memory, Record
+from bench.record import Memory, Record, Timings
 from tests.checkout import ROOT
 from tests.made import made_curve, made_failure, made_record, made_run
 
@@ -168,6 +168,38 @@ def test_runs_that_are_left_are_counted() -> None:
 def test_nothing_to_do_is_said() -> None:
     text = shown(Plan(done=[made_record()]), [], is_terminal=False)
     assert text.startswith("1 done | results in")
+
+
+def test_the_live_view_shows_the_run_that_reported_last_and_counts_the_others() -> None:
+    console = TextReporter(file=StringIO(), terminal=False)
+    for seed in range(3):
+        console.run_started(made_run(seed), seed + 1, 9)
+    (point,) = made_curve(1, 100, 0.5)
+    console.epoch(made_run(1), point, 4)
+    assert "seed1 and 2 more" in drawn(console)
+    assert "0/9" in drawn(console)
+    console.run_finished(made_record(1))
+    assert "1/9" in drawn(console)
+
+
+def test_the_time_left_counts_the_runs_that_train_at_once() -> None:
+    console = TextReporter(file=StringIO(), terminal=False)
+    done = made_record(9, record={"timings": Timings(total_s=100.0)})
+    runs = [made_run(seed) for seed in range(8)]
+    console.plan(Plan(todo=runs, done=[done]))
+    for number, run in enumerate(runs, start=1):
+        console.run_started(run, number, 8)
+    for running in console._running.values():
+        running.started -= 90.0
+    assert "about 10 s left" in drawn(console)
+
+
+def drawn(console: TextReporter) -> str:
+    """The live view."""
+    screen = Console(file=StringIO(), width=100)
+    with screen.capture() as capture:
+        screen.print(console._view())
+    return capture.get()
 
 
 def test_a_pipe_has_neither_width_nor_colours() -> None:

@@ -21,7 +21,7 @@ from bench.job import Job, RecordBuilder
 from bench.record import Record
 from bench.store.store import Store
 from tests.executors.test_runner import planned
-from tests.made import made_curve, made_record, made_run
+from tests.made import made_curve
 from tests.made_cluster import made_job, watching
 
 READY = Ready(import_s=0.0)
@@ -163,20 +163,6 @@ def test_a_job_that_the_cluster_begins_anew_has_lost_a_try(tmp_path: Path, anew:
     )
     assert (cluster.submitted, record.status) == (1, "ok" if anew < MAX_ATTEMPTS else "crashed")
     assert cluster.cancelled == ([] if anew < MAX_ATTEMPTS else [1])
-
-
-def test_the_live_view_shows_who_spoke_last_and_how_many_more_there_are() -> None:
-    console = TextReporter(file=StringIO(), terminal=False)
-    for seed in range(3):
-        console.run_started(made_run(seed), seed + 1, 9)
-    (point,) = made_curve(1, 100, 0.5)
-    console.epoch(made_run(1), point, 4)
-    shown = "\n".join(line.plain for line in console._lines(100))
-    assert "seed1 and 2 more" in shown
-    assert "0/9" in shown
-    console.run_finished(made_record(1))
-    assert "1/9" in "\n".join(line.plain for line in console._lines(100))
-    assert console._training_s == made_record(1).timings.train_s
 
 
 def test_who_watches_need_not_ask_for_lost_tries(tmp_path: Path) -> None:
