@@ -50,7 +50,7 @@ from bench.text import count as counted
 
 LOCK = ".merge.lock"
 ADVICE = ". Nothing was merged: merge when that has ended"
-FROM_LOADERS = (".csv", ".md", ".png", ".svg")  # derived from loaders.json
+FROM_LOADERS = (".csv", ".md")  # derived from loaders.json
 NAMED = 5  # of runs whose records differ, those that are named
 
 OnDamage = Callable[[Path, str], None]  # takes a damaged file and the reason
@@ -282,7 +282,7 @@ def _merge_loaders(source: Path, store: Store, leave_out: Log, report: Log) -> N
         leave_out(f"{path} is left out: {error}")
         return
     if not target.exists():
-        for derived in map(path.with_suffix, FROM_LOADERS):  # so that no figure is drawn again
+        for derived in map(path.with_suffix, FROM_LOADERS):
             if is_plain(derived):
                 store.write_derived(derived.name, read_file(derived, LARGEST_LOADERS))
         store.write_derived(LOADERS, content)

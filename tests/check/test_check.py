@@ -369,16 +369,21 @@ def test_the_command_ends_with_what_it_found(store: Store) -> None:
         assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
 
 
-def test_the_reference_is_sound_as_it_is_shipped_and_torch_is_not_needed() -> None:
+def test_the_records_of_the_reference_are_sound_and_torch_is_not_needed() -> None:
+    """Its derived files may be out of date: a command rebuilds them."""
+    command = ["check", "results/reference", "--dry-run", "--format", "json"]
     code = (
-        "import sys; from bench.cli.app import app\n"
-        "try: app(['check', 'results/reference', '--dry-run', '--format', 'json'])\n"
+        f"import sys; from bench.cli.app import app\ntry: app({command})\n"
         "finally: assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     assert found["records"] >= 67
-    assert {one["level"] for one in found["findings"]} <= {"note"}
+    wrong = [finding for finding in found["findings"] if finding["level"] == "wrong"]
+    assert not wrong, (
+        "records of the reference cannot be read or are inconsistent: restore them with "
+        "`git checkout results/reference`, or see what `bench check results/reference` says of them"
+    )

@@ -1,4 +1,4 @@
-"""Data that is missing, wrong, hostile, or has no place to lie (faults 18 and 19).
+"""Data that is missing, wrong, hostile, or has no place to lie.
 
 Archives are made, and all checksums fit them where a fault is to get past the checksum.
 """
@@ -47,14 +47,14 @@ def bench(*arguments: str) -> Any:
     return CliRunner().invoke(app.app, list(arguments))
 
 
-# Fault 18: missing data and no network.
+# Missing data and no network.
 
 
 @pytest.mark.usefixtures("made")
 def test_missing_data_without_a_network_names_the_ways_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 18: exit code 2 and one sentence, by `bench data` and by `bench run`."""
+    """Exit code 2 and one sentence, by `bench data` and by `bench run`."""
     device_is(monkeypatch, NO_GPU)
     out = tmp_path / "results"
     commands = (
@@ -74,7 +74,7 @@ def test_missing_data_without_a_network_names_the_ways_out(
     assert not list((tmp_path / "cache" / "cifar10").glob("data-*"))
 
 
-# Fault 19: data that are not what they should be.
+# Data that are not what they should be.
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -125,7 +125,7 @@ HOSTILE: dict[str, Callable[[Path], tuple[tarfile.TarInfo, ...]]] = {
 def test_members_that_lead_outside_write_nothing_there(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """Fault 19: even past the checksum, links, devices and paths upwards come to nothing."""
+    """Even past the checksum, links, devices and paths upwards come to nothing."""
     away = tmp_path / "away"
     away.mkdir()
     (away / "victim").write_bytes(b"as it was")
@@ -163,7 +163,7 @@ BROKEN: dict[str, tuple[Callable[[MadeCifar], bytes], str]] = {
 def test_an_archive_that_is_none_is_told_and_never_trained_on(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """Fault 19: past the checksum too, one sentence and no cache."""
+    """Past the checksum too, one sentence and no cache."""
     make, reason = BROKEN[case]
     monkeypatch.setattr(cifar, "UNPACKED_BYTES", 1 << 20)
     put(make(made), tmp_path, monkeypatch)
@@ -177,7 +177,7 @@ def test_an_archive_that_is_none_is_told_and_never_trained_on(
 def test_a_wrong_checksum_is_told_with_both_and_the_file_never_opened(
     made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Fault 19: expected and found are shown; a download is deleted, a person's file is not."""
+    """Expected and found are shown; a download is deleted, a person's file is not."""
     wrong = bytes(len(made.archive))
     (tmp_path / "wrong").write_bytes(wrong)
     found, expected = download.md5_of(tmp_path / "wrong"), torchvision.datasets.CIFAR10.tgz_md5
@@ -214,7 +214,7 @@ def empty(path: Path) -> None:
 def test_a_cached_array_that_was_damaged_is_told_and_made_again(
     made: MadeCifar, tmp_path: Path, damage: Callable[[Path], None], name: str
 ) -> None:
-    """Fault 19: never trained on, whichever file it is and however it was damaged."""
+    """Never trained on, whichever file it is and however it was damaged."""
     lay_out(made.files, tmp_path)
     assert assert_loaded(made, tmp_path) == []
     (path,) = tmp_path.rglob(f"{name}.npy")
@@ -227,7 +227,7 @@ def test_a_cached_array_that_was_damaged_is_told_and_made_again(
 def test_a_data_folder_that_is_read_only_is_read_and_the_usual_place_written(
     made: MadeCifar, tmp_path: Path
 ) -> None:
-    """Fault 18: files that an administrator laid there are used as they are."""
+    """Files that an administrator laid there are used as they are."""
     shared = tmp_path / "shared"
     lay_out(made.files, shared)
     shared.chmod(0o555)
@@ -239,7 +239,7 @@ def test_a_data_folder_that_is_read_only_is_read_and_the_usual_place_written(
 
 
 def test_no_place_that_can_be_written_is_one_sentence(made: MadeCifar, tmp_path: Path) -> None:
-    """Fault 18: the data folder and the usual place are read-only."""
+    """The data folder and the usual place are read-only."""
     for name in ("shared", "usual"):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(0o555)
@@ -274,7 +274,7 @@ def files_up_to(size: int) -> Iterator[None]:
 def test_a_disk_that_takes_no_more_is_one_sentence_and_no_cache(
     made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """Fault 16 for data: the mirror is not blamed, and what is left is no cache."""
+    """The mirror is not blamed, and what is left is no cache."""
     if way == "download":
         monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/ok")
     else:

@@ -1,4 +1,4 @@
-"""Faults 16 and 17: a disk that fills up, is too small, read-only, or no disk at all."""
+"""A disk that fills up, is too small, read-only, or no disk at all."""
 
 import json
 import shutil
@@ -34,10 +34,10 @@ def seeds(folder: Path) -> list[int]:
     return sorted(record.seed for record in Store(folder).records(pytest.fail))
 
 
-def test_16_a_record_that_cannot_be_written_is_printed_whole_and_nothing_more_is_started(
+def test_a_record_that_cannot_be_written_is_printed_whole_and_nothing_more_is_started(
     tmp_path: Path,
 ) -> None:
-    """Fault 16, by RLIMIT_FSIZE: exit 1, the record on standard error, those of before intact."""
+    """By RLIMIT_FSIZE: exit 1, the record on standard error, those of before intact."""
     for seed in range(2):
         run = made_run(seed, architecture="cnn4", pipeline="native")
         Store(tmp_path).write(made_record(seed, record={"run_id": run.id, "cell": run.cell}))
@@ -62,8 +62,8 @@ def test_16_a_record_that_cannot_be_written_is_printed_whole_and_nothing_more_is
     assert seeds(tmp_path) == [0, 1, 2, 3, 4]
 
 
-def test_16_tables_that_cannot_be_written_lose_no_record(tmp_path: Path) -> None:
-    """Fault 16: the matrix of many cells is larger than a file may be, the records are not."""
+def test_tables_that_cannot_be_written_lose_no_record(tmp_path: Path) -> None:
+    """The matrix of many cells is larger than a file may be, the records are not."""
     folder = tmp_path / "records"
     folder.mkdir(parents=True)
     for epochs in range(1, 401):
@@ -93,8 +93,8 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_16_little_room_is_warned_of_and_hardly_any_is_refused(disks: dict[str, Any]) -> None:
-    """Fault 16, before anything is trained."""
+@pytest.mark.slow
+def test_little_room_is_warned_of_and_hardly_any_is_refused(disks: dict[str, Any]) -> None:
     said = disks["said"]
     assert "100 MiB are free" in said["for many"]
     assert "make room for at least 314 MiB" in said["for many"]
@@ -102,10 +102,11 @@ def test_16_little_room_is_warned_of_and_hardly_any_is_refused(disks: dict[str, 
     assert "only 8 MiB are free" in said["small"]
 
 
-def test_16_a_disk_that_fills_up_in_a_real_run_costs_neither_it_nor_those_before(
+@pytest.mark.slow
+def test_a_disk_that_fills_up_in_a_real_run_costs_neither_it_nor_those_before(
     disks: dict[str, Any],
 ) -> None:
-    """Fault 16: the run ends well without its log, event file, predictions and example."""
+    """The run ends well without its log, event file, predictions and example."""
     full = disks["full"]
     assert full["code"] == 1, full["errors"]
     started = [event for event in full["events"] if event["event"] == "started"]
@@ -117,13 +118,14 @@ def test_16_a_disk_that_fills_up_in_a_real_run_costs_neither_it_nor_those_before
     assert record.metrics is not None
     assert "No space left on device" in said
     assert f"records/{record.run_id}.json" in said
-    assert "go on with: bench run --source shapes" in said
+    assert "bench run --source shapes" in said
 
 
-def test_16_a_run_is_ok_though_its_event_file_and_predictions_cannot_be_written(
+@pytest.mark.slow
+def test_a_run_is_ok_though_its_event_file_and_predictions_cannot_be_written(
     disks: dict[str, Any],
 ) -> None:
-    """Fault 16: the second run above had neither, the first had both."""
+    """The second run above had neither, the first had both."""
     files, ids = disks["full"]["files"], [e["run_id"] for e in disks["full"]["events"][0]["todo"]]
     events = {name.split("/")[1]: size for name, size in files.items() if "tfevents" in name}
     of_run = {run_id: [n for n in events if n.endswith(run_id[:8])] for run_id in ids[:2]}
@@ -134,20 +136,21 @@ def test_16_a_run_is_ok_though_its_event_file_and_predictions_cannot_be_written(
     assert not [name for name in files if name.endswith(".tmp")]
 
 
-def test_17_a_path_with_spaces_and_other_scripts_is_a_path(disks: dict[str, Any]) -> None:
-    """Fault 17: the runs above went to a folder with such a name, which the command quotes."""
+@pytest.mark.slow
+def test_a_path_with_spaces_and_other_scripts_is_a_path(disks: dict[str, Any]) -> None:
+    """The runs above went to a folder with such a name, which the command quotes."""
     summary = disks["full"]["events"][-1]
     assert "räksmörgås results 🍤" in summary["table"]
     assert "'" in summary["command"].split("--out")[1]
 
 
-def test_17_a_read_only_disk_is_told_before_anything_is_trained(disks: dict[str, Any]) -> None:
-    """Fault 17, for real; a file in the folder's place is told likewise (test_cli.py)."""
+@pytest.mark.slow
+def test_a_read_only_disk_is_told_before_anything_is_trained(disks: dict[str, Any]) -> None:
     assert "Read-only file system" in disks["said"]["read-only"]
 
 
-def test_17_what_is_no_folder_is_told_before_anything_is_trained(tmp_path: Path) -> None:
-    """Fault 17: nothing is started and the file stays as it is."""
+def test_what_is_no_folder_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    """Nothing is started and the file stays as it is."""
     (tmp_path / "results").write_text("a file")
     done = acted(tmp_path / "results" / "group", seeds=1)
     assert done.returncode != 0

@@ -77,6 +77,7 @@ def test_a_first_epoch_far_slower_than_the_others(
     assert record.name in conclusions
 
 
+@pytest.mark.slow
 def test_throughput_that_drifts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     epochs_that_take(monkeypatch, lambda epoch: 0.1 + 0.04 * epoch)
     record = run(tmp_path, epochs=9)

@@ -1,4 +1,4 @@
-"""Mirrors that hang, drip, reset or lead astray, and two that fetch at once (fault 20).
+"""Mirrors that hang, drip, reset or lead astray, and two that fetch at once.
 
 The mirrors are servers on this machine.
 """
@@ -62,7 +62,7 @@ MISBEHAVIOUR = {
 def test_a_mirror_that_misbehaves_costs_seconds_and_the_next_one_is_taken(
     made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manner: str
 ) -> None:
-    """Fault 20: the reason is told, progress is shown, and the good mirror gives the file."""
+    """The reason is told, progress is shown, and the good mirror gives the file."""
     monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/{manner}")
     start = time.monotonic()
     with pytest.raises(SourceError) as failure:
@@ -83,7 +83,7 @@ def test_a_mirror_that_misbehaves_costs_seconds_and_the_next_one_is_taken(
 def test_an_address_that_is_none_is_told_before_anything_is_asked(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    """Fault 20: a typo in the variable, exit code 2."""
+    """A typo in the variable, exit code 2."""
     monkeypatch.setenv(cifar.MIRRORS_VARIABLE, address)
     done = bench("data", "cifar10", "--data-dir", str(tmp_path))
     assert done.exit_code == 2, done.output
@@ -123,7 +123,7 @@ def told_until(said: Any, word: str) -> Any:
 
 
 def test_of_two_processes_one_fetches_and_the_other_waits(made: MadeCifar, tmp_path: Path) -> None:
-    """Fault 20: the same source at once is downloaded once, and both get it."""
+    """The same source at once is downloaded once, and both get it."""
     with (
         fetching(tmp_path) as (_, ask_one, one),
         fetching(tmp_path) as (_, ask_two, two),
@@ -139,7 +139,7 @@ def test_of_two_processes_one_fetches_and_the_other_waits(made: MadeCifar, tmp_p
 def test_a_fetch_that_is_killed_is_taken_over_by_the_one_that_waits(
     made: MadeCifar, tmp_path: Path
 ) -> None:
-    """Fault 20: kill -9 in the middle of a download; the other goes on from where it stopped."""
+    """Kill -9 in the middle of a download; the other goes on from where it stopped."""
     with (
         fetching(tmp_path) as (first, ask_one, one),
         fetching(tmp_path) as (_, ask_two, two),

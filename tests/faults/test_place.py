@@ -1,4 +1,4 @@
-"""Where results go (fault 17).
+"""Results folders that cannot be used, or have odd names.
 
 What needs a plan runs on a machine without a GPU, with an executor that must never be reached.
 """
@@ -33,7 +33,7 @@ def run_into(out: Path) -> str:
     return str(line)
 
 
-# Fault 17: results folders that cannot be used.
+# Results folders that cannot be used.
 
 
 def a_file(folder: Path) -> Path:
@@ -79,7 +79,7 @@ UNUSABLE: dict[Callable[[Path], Path], tuple[str, str]] = {
 def test_a_results_folder_that_cannot_be_used_is_told_before_any_training(
     tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:
-    """Fault 17: what, where and what to do; a person's file stays as it was."""
+    """What, where and what to do; a person's file stays as it was."""
     out = make(tmp_path)
     with of_a_user():
         line = run_into(out)
@@ -107,7 +107,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_results_folder_of_any_name_can_be_written_and_read(tmp_path: Path, name: str) -> None:
-    """Fault 17: records go in, tables come out, nothing is written beside it."""
+    """Records go in, tables come out, nothing is written beside it."""
     folder = tmp_path / name / "machine_shapes_cpu"
     store = Store(folder)
     store.check_writable()

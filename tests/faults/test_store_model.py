@@ -1,4 +1,4 @@
-"""Fault 11, between any two system calls: the store against a plain dictionary.
+"""The store, killed between any two system calls, against a plain dictionary.
 
 Hypothesis writes, damages, reads and opens again in any order; the process dies before any call, or
 the power goes and takes back what was not settled. Whatever was written once is there afterwards,

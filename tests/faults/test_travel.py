@@ -1,4 +1,4 @@
-"""Issue 8: merges that are killed at any point, two at once, and sources that change meanwhile."""
+"""Merges that are killed at any point, two at once, and sources that change meanwhile."""
 
 import shutil
 import signal

@@ -1,6 +1,6 @@
 """The store: nothing finished is ever lost, nothing damaged is ever used.
 
-The collector of cycles rests while records are read, and is as it was before afterwards.
+Garbage collection pauses while records are read, and is as it was before afterwards.
 """
 
 import gc
@@ -413,7 +413,7 @@ def fail_within() -> None:
 
 
 @pytest.mark.parametrize("was_on", [True, False])
-def test_it_is_as_it_was_before_whatever_happens(was_on: bool) -> None:
+def test_garbage_collection_is_as_it_was_before_whatever_happens(was_on: bool) -> None:
     before = gc.isenabled()
     try:
         (gc.enable if was_on else gc.disable)()
@@ -424,7 +424,9 @@ def test_it_is_as_it_was_before_whatever_happens(was_on: bool) -> None:
         (gc.enable if before else gc.disable)()
 
 
-def test_it_rests_while_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_collection_pauses_while_records_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Store(tmp_path).write(made_record())
     seen: list[bool] = []
     read = storing.read_record
@@ -439,16 +441,18 @@ def test_it_rests_while_records_are_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert gc.isenabled()
 
 
-def test_it_rests_until_the_table_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_collection_pauses_until_the_table_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Store(tmp_path / "m_shapes_cpu").write(made_record())
     seen: list[bool] = []
-    drawn = tables.drawn
+    render_all = tables.render_all
 
-    def watched(*args: Any, **kwargs: Any) -> str:
+    def watched(*args: Any, **options: Any) -> str:
         seen.append(gc.isenabled())
-        return drawn(*args, **kwargs)
+        return render_all(*args, **options)
 
-    monkeypatch.setattr(tables, "drawn", watched)
+    monkeypatch.setattr(tables, "render_all", watched)
     table.table(tmp_path, form="md")
     assert seen == [False]
     assert gc.isenabled()
