@@ -197,7 +197,11 @@ def _throughput_figure(found: dict[str, list[Feed]]) -> "Figure":
         for row, feed in enumerate(group):
             _draw_feed(axes, row, feed)
         axes.set_title(shown_name(name, 40))
-        _finish_rows(axes, [feed.pipeline for feed in group], "images/s")
+        axes.set_xscale("log")
+        axes.margins(x=0.08)
+        plain_log_ticks(axes.xaxis)
+        name_rows(axes, [shown_name(feed.pipeline) for feed in group])
+        axes.set_xlabel("images/s")
     return figure
 
 
@@ -207,14 +211,6 @@ def _draw_feed(axes: "Axes", row: int, feed: Feed) -> None:
         if value is not None:
             axes.plot([value], [row], **{"markersize": 5.5} | LOOKS[name])
     note_row(axes, row, feed.status if feed.stall_pct is None else f"stall {feed.stall_pct:.0f} %")
-
-
-def _finish_rows(axes: "Axes", pipelines: Sequence[str], label: str) -> None:
-    axes.set_xscale("log")
-    axes.margins(x=0.08)
-    plain_log_ticks(axes.xaxis)
-    name_rows(axes, [shown_name(name) for name in pipelines])
-    axes.set_xlabel(label)
 
 
 def pipelines_alone(loaders: LoadersRecord) -> Iterator[Picture]:
@@ -228,60 +224,41 @@ def pipelines_alone(loaders: LoadersRecord) -> Iterator[Picture]:
         for row in rows(loaders)
         if row["images_per_s"] is None
     ]
-    sizes = sorted({row["batch_size"] for row in found})
     colours = cycle(list(dict.fromkeys(row["pipeline"] for row in found)), PALETTE)
-    many = len(sizes) > 1
     sketch = Sketch(
         name="pipelines_alone",
         title="Pipelines alone",
         caption="Images/s that each pipeline delivers without a net, median of the repeats; bars "
         f"span the quartiles. {group}."
         + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
-        figure=_lines_figure(found, colours, sizes) if many else _dots_figure(found, sizes[0]),
-        sections=(colour_key("pipeline", colours),) if many else (),
+        figure=_alone_figure(found, colours),
+        sections=(colour_key("pipeline", colours),),
     )
     digest = hashlib.sha256(msgspec.json.encode(loaders, order="deterministic"))
     yield picture(sketch, group=group, mark=digest.hexdigest()[:8])
 
 
-def _dots_figure(found: Sequence[Row], batch_size: int) -> "Figure":
-    figure = new_figure(5.6, 0.6 + 0.26 * len(found))
-    axes = figure.subplots()
-    for row, measured in enumerate(found):
-        _draw_quartiles(axes, [measured], [row], PALETTE[2])
-        note_row(axes, row, f"{measured['images_per_s']:,.0f}")
-    _finish_rows(axes, [row["pipeline"] for row in found], f"images/s at batch {batch_size:,}")
-    return figure
-
-
-def _lines_figure(found: Sequence[Row], colours: dict[str, str], sizes: Sequence[int]) -> "Figure":
+def _alone_figure(found: Sequence[Row], colours: dict[str, str]) -> "Figure":
     from matplotlib.ticker import NullLocator
 
     figure = new_figure(5.6, 3.6)
     axes = figure.subplots()
     for name, color in colours.items():
         points = [row for row in found if row["pipeline"] == name]
-        x = [row["batch_size"] for row in points]
-        axes.plot(x, [row["images_per_s"] for row in points], color=color, linewidth=1.3)
-        _draw_quartiles(axes, points, x, color, across=False)
+        medians = [row["images_per_s"] for row in points]
+        below = [row["images_per_s"] - row["images_per_s_q1"] for row in points]
+        above = [row["images_per_s_q3"] - row["images_per_s"] for row in points]
+        axes.errorbar(
+            [row["batch_size"] for row in points], medians, yerr=[below, above], color=color,
+            fmt="o-", linewidth=1.3, markersize=4.5, capsize=3,
+        )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
+    sizes = sorted({row["batch_size"] for row in found})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     plain_log_ticks(axes.yaxis)
     axes.set_xlabel("batch size (images)")
     axes.set_ylabel("images/s")
     axes.grid(visible=True)
     return figure
-
-
-def _draw_quartiles(
-    axes: "Axes", points: Sequence[Row], places: Sequence[int], color: str, *, across: bool = True
-) -> None:
-    """Medians with a bar from quartile to quartile, along x if `across`."""
-    medians = [row["images_per_s"] for row in points]
-    below = [row["images_per_s"] - row["images_per_s_q1"] for row in points]
-    above = [row["images_per_s_q3"] - row["images_per_s"] for row in points]
-    x, y, error = (medians, places, "xerr") if across else (places, medians, "yerr")
-    options: dict[str, Any] = {error: [below, above], "color": color}
-    axes.errorbar(x, y, fmt="o", markersize=4.5, capsize=3, linewidth=1.2, **options)
