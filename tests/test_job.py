@@ -1,4 +1,4 @@
-"""A draft gives a whole record at any time: of a run that ended well, badly, or never began."""
+"""A record can be built at any time: of a run that ended well, badly, or never started."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from tests.made import made_curve, made_metrics, made_run
 JOB = Job(run=made_run(seed=3), folder="f", data_dir="d", command="bench run")
 
 
-def test_a_draft_of_nothing_is_a_whole_record() -> None:
+def test_an_empty_builder_gives_a_whole_record() -> None:
     record = RecordBuilder(job=JOB).record("skipped", Failure(type="Skipped", message="no such op"))
     assert decode(encode(record)).run_id == JOB.run.id == record.run_id
     assert (record.status, record.seed, record.command) == ("skipped", 3, "bench run")
@@ -23,14 +23,14 @@ def test_a_draft_of_nothing_is_a_whole_record() -> None:
 
 
 def test_what_was_filled_in_is_in_the_record() -> None:
-    draft = RecordBuilder(job=JOB)
-    draft.curve += made_curve(2, 100, 0.5)
-    draft.metrics = made_metrics(0.5, None)
-    draft.augmentation_draws["Crop"] = "per batch"
-    draft.timing_suspect.append("throttled")
-    draft.parameters = 7
-    draft.environment["torch"] = "2.11"
-    record = draft.record("ok")
+    builder = RecordBuilder(job=JOB)
+    builder.curve += made_curve(2, 100, 0.5)
+    builder.metrics = made_metrics(0.5, None)
+    builder.augmentation_draws["Crop"] = "per batch"
+    builder.timing_suspect.append("throttled")
+    builder.parameters = 7
+    builder.environment["torch"] = "2.11"
+    record = builder.record("ok")
     assert record.curve == made_curve(2, 100, 0.5)
     assert record.metrics == made_metrics(0.5, None)
     assert record.augmentation_draws == {"Crop": "per batch"}
@@ -41,12 +41,12 @@ def test_what_was_filled_in_is_in_the_record() -> None:
 def test_spans_of_one_name_add_up_and_survive_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([10.0, 12.0, 20.0, 23.0, 100.0])
     monkeypatch.setattr("bench.job.time.perf_counter", lambda: next(ticks))
-    draft = RecordBuilder(job=JOB, _start=0.0)
-    with draft.timed("load_s"):
+    builder = RecordBuilder(job=JOB, _start=0.0)
+    with builder.timed("load_s"):
         pass
-    with pytest.raises(RuntimeError), draft.timed("load_s"):
+    with pytest.raises(RuntimeError), builder.timed("load_s"):
         raise RuntimeError
-    record = draft.record("crashed")
+    record = builder.record("crashed")
     assert record.timings.load_s == 5.0
     assert record.timings.total_s == 100.0
 
@@ -58,7 +58,7 @@ def test_times_of_day_are_in_utc_and_in_order() -> None:
     assert started <= finished
 
 
-def test_drafts_share_nothing() -> None:
+def test_builders_share_nothing() -> None:
     RecordBuilder(job=JOB).environment["torch"] = "2.11"
     RecordBuilder(job=JOB).curve.extend(made_curve(1, 1, 0.1))
     assert RecordBuilder(job=JOB).environment == {}
@@ -66,8 +66,8 @@ def test_drafts_share_nothing() -> None:
 
 
 def test_a_timing_that_records_do_not_have_is_refused() -> None:
-    draft = RecordBuilder(job=JOB)
-    with draft.timed("lunch_s"):
+    builder = RecordBuilder(job=JOB)
+    with builder.timed("lunch_s"):
         pass
     with pytest.raises(TypeError, match="lunch_s"):
-        draft.record("ok")
+        builder.record("ok")

@@ -1,11 +1,4 @@
-"""Stop signals end a grid as Ctrl-C does, wait where they must, and leave no trace.
-
-Programs that end at once: all is printed, all handlers are called, the code is the program's.
-
-No process is left behind: by a parent that is killed, by a worker that dies, in any group.
-
-What a worker prints goes to its log, and never costs a run.
-"""
+"""Stop signals raise or wait, programs end at once, no process is left behind."""
 
 import os
 import signal

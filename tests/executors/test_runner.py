@@ -1,4 +1,4 @@
-"""A plan is carried out: records at once, tables at the end, and an exit code that says how."""
+"""Carrying out a plan: records at once, tables at the end, the exit code."""
 
 import signal
 from collections.abc import Generator, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""The worker: every exception has its status, output goes to the log, it ends when it should.
-
-Memory that ran out is told from other faults, whoever says so and in whatever words.
-"""
+"""The worker: every exception has its status, output goes to the log, it ends when it should."""
 
 import errno
 import os

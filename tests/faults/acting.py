@@ -1,4 +1,4 @@
-"""A grid whose worker only pretends to train, in a process of its own: all else is real.
+"""A grid in its own process, whose worker only pretends to train; everything else is real.
 
 `python -m tests.faults.acting FOLDER ORDER` with an `Order` as JSON.
 """
@@ -26,7 +26,7 @@ STARTED = "--act"
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What to pretend.
+    """How to pretend.
 
     Args:
         seeds: Runs of the plan.
@@ -62,7 +62,7 @@ def plan_of(folder: Path, seeds: int) -> Any:
 
 
 def act(order: Order) -> None:
-    """The worker's part: a record for each job, all at its end."""
+    """The worker: one record per job."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     send(out, Ready(import_s=0.0))
@@ -77,7 +77,7 @@ def act(order: Order) -> None:
 
 
 def main(folder: Path, order: Order) -> int:
-    """The grid; its exit code."""
+    """Runs the grid and returns its exit code."""
     text = msgspec.json.encode(order).decode()
     command = [sys.executable, "-m", "tests.faults.acting", STARTED, text]
     protocol.python_module = lambda name: command
