@@ -236,23 +236,14 @@ def _reason(run: Record) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """How much of a comparison failed.
-
-    Args:
-        level: Of a factor.
-        reference: What it is compared with.
-        cells: Matched cells, failed ones included.
-        left_out: Those that are in no average, since all runs of a side failed.
-        failed: Runs that failed, of the level and of the reference.
-        runs: All runs of these cells, of the level and of the reference.
-    """
+    """How much of a comparison failed; pairs are of the level and of the reference."""
 
     level: str
     reference: str
-    cells: int
-    left_out: int
-    failed: tuple[int, int]
-    runs: tuple[int, int]
+    cells: int  # matched cells, failed ones included
+    left_out: int  # those that are in no average, since all runs of a side failed
+    failed: tuple[int, int]  # runs
+    runs: tuple[int, int]  # all runs of these cells
 
     @property
     def imbalance(self) -> float:

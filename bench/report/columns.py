@@ -15,25 +15,15 @@ Kind = Literal["score", "time", "memory", "count", "text"]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column as people see it.
-
-    Args:
-        header: Its title, with the unit.
-        kind: What it holds. "time" includes speeds: everything that a busy machine distorts.
-            "count" is any other number.
-        digits: After the decimal point; None for values shown as they are.
-        factor: From the recorded unit to the one shown.
-        best: Which end is set in bold; None for neither.
-        priority: A narrow terminal drops the highest first and never drops 0.
-    """
+    """A column as people see it."""
 
     name: str = ""
-    header: str
-    kind: Kind = "text"
-    digits: int | None = None
-    factor: float = 1.0
-    best: Literal["highest", "lowest"] | None = None
-    priority: int = 0
+    header: str  # its title, with the unit
+    kind: Kind = "text"  # "time" includes speeds: all that a busy machine distorts
+    digits: int | None = None  # after the decimal point; None for values shown as they are
+    factor: float = 1.0  # from the recorded unit to the one shown
+    best: Literal["highest", "lowest"] | None = None  # the end that is set in bold
+    priority: int = 0  # a narrow terminal drops the highest first and never drops 0
 
     @property
     def is_number(self) -> bool:
@@ -43,17 +33,11 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Column):
-    """A value of each run; a row shows its mean and standard deviation over seeds.
+    """A value of each run; a row shows its mean and standard deviation over seeds."""
 
-    Args:
-        label: Its name in a sentence.
-        of: Reads it from a run that ended well; None if it was not measured.
-        to_target: Whether it is a time to the target accuracy, which a run may not reach.
-    """
-
-    label: str
-    of: Callable[[RecordSummary], float | None]
-    to_target: bool = False
+    label: str  # its name in a sentence
+    of: Callable[[RecordSummary], float | None]  # reads it from a run that ended well
+    to_target: bool = False  # whether it is a time to the target, which a run may not reach
 
     @property
     def timing(self) -> bool:

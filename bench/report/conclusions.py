@@ -6,7 +6,7 @@ there are too few seeds, the sentence says "cannot tell".
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -37,14 +37,8 @@ from bench.report.statistics.outcomes import (
 from bench.text import code, count, listed, points
 
 KINDS = (
-    "best",
-    "effects",
-    "interactions",
-    "longer budgets",
-    "pipelines",
-    "cannot tell",
-    "caveats",
-)
+    "best", "effects", "interactions", "longer budgets", "pipelines", "cannot tell", "caveats",
+)  # fmt: skip
 MAX_NAMES = 6
 MAX_EFFECTS = 8
 MAX_NETS = 3
@@ -145,11 +139,12 @@ def _best(good: Outcomes) -> Iterator[Conclusion]:
         for metric in EFFECT_METRICS:
             found = best(outcomes, metric)
             if found is not None:
-                figures = _figures(metric, "architecture")
-                yield Conclusion(kind="best", text=prefix + _best_text(found), figures=figures)
+                text, figures = _best_text(found), _figures(metric, "architecture")
             elif metric is TIME and any(outcome.with_target for outcome in outcomes):
-                text = prefix + _no_time_text(outcomes)
-                yield Conclusion(kind="best", text=text, figures=("time_to_accuracy",))
+                text, figures = _no_time_text(outcomes), ("time_to_accuracy",)
+            else:
+                continue
+            yield Conclusion(kind="best", text=prefix + text, figures=figures)
 
 
 def _best_text(found: Best) -> str:
@@ -341,28 +336,13 @@ def _best_by_budget(good: Outcomes) -> Iterator[Conclusion]:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stall:
-    """How long the cells of a pipeline waited for data.
-
-    Args:
-        nets: Those it was measured with.
-        stalls: Percent of the training time, by the cell's label; the mean over its seeds.
-    """
-
-    pipeline: str
-    nets: tuple[str, ...]
-    stalls: tuple[tuple[str, float], ...]
-
-    def bound(self, by: str) -> int:
-        """Cells whose throughput is bound by "model", "pipeline" or "both"."""
-        return sum(bound_by(percent) == by for _, percent in self.stalls)
+Stalls = list[tuple[Outcome[Record], float]]  # cells with percent of training time
 
 
-def stalls(outcomes: Outcomes) -> list[Stall]:
-    """The stalls of each pipeline, without runs whose timing is suspect."""
-    found: dict[str, list[tuple[Outcome[Record], float]]] = defaultdict(list)
-    for outcome in outcomes:
+def stalls(outcomes: Outcomes) -> dict[str, Stalls]:
+    """How long the cells of each pipeline waited for data, without suspect timings."""
+    found: dict[str, Stalls] = defaultdict(list)
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.cell.pipeline):
         percents = [
             run.throughput.stall_pct
             for run in outcome.trusted
@@ -370,26 +350,19 @@ def stalls(outcomes: Outcomes) -> list[Stall]:
         ]
         if percents:
             found[outcome.cell.pipeline].append((outcome, statistics.fmean(percents)))
-    return [
-        Stall(
-            pipeline=pipeline,
-            nets=tuple(sorted({outcome.cell.architecture for outcome, _ in found[pipeline]})),
-            stalls=tuple((outcome.label, percent) for outcome, percent in found[pipeline]),
-        )
-        for pipeline in sorted(found)
-    ]
+    return found
 
 
 def _pipelines(good: Outcomes) -> Iterator[Conclusion]:
     found = stalls(good)
-    for text in [*([stall_summary(found)] if found else []), *map(stall_text, found)]:
+    texts = [stall_summary([stall for each in found.values() for stall in each])] if found else []
+    for text in [*texts, *(stall_text(pipeline, each) for pipeline, each in found.items())]:
         yield Conclusion(kind="pipelines", text=text, figures=PIPELINES)
 
 
-def stall_summary(found: Sequence[Stall]) -> str:
+def stall_summary(cells: Stalls) -> str:
     """Which cells are bound by their pipeline, and how much noise there is in a stall."""
-    cells = [stall for one in found for stall in one.stalls]
-    bound = [label for label, percent in cells if bound_by(percent) == "pipeline"]
+    bound = [outcome.label for outcome, percent in cells if bound_by(percent) == "pipeline"]
     lowest = min(percent for _, percent in cells)
     text = (
         f"{len(bound)} of {count(len(cells), 'cell')} bound by the pipeline (waiting for data for "
@@ -404,22 +377,22 @@ def stall_summary(found: Sequence[Stall]) -> str:
     return text
 
 
-def stall_text(stall: Stall) -> str:
+def stall_text(pipeline: str, cells: Stalls) -> str:
     """How long training waited for a pipeline, and where most."""
-    percents = [percent for _, percent in stall.stalls]
-    label, worst = max(stall.stalls, key=lambda one: (one[1], one[0]))
-    many = len(stall.nets) > MAX_NETS
-    nets = f"{len(stall.nets)} nets" if many else listed(stall.nets, MAX_NETS)
+    nets = sorted({outcome.cell.architecture for outcome, _ in cells})
+    which = f"{len(nets)} nets" if len(nets) > MAX_NETS else listed(nets)
+    worst, label = max((percent, outcome.label) for outcome, percent in cells)
     text = f"{worst:.1f} % of its time in the only cell, {code(label)}"
-    if len(percents) > 1:
+    if len(cells) > 1:
         text = (
-            f"{statistics.median(percents):.1f} % of its time in the median of {len(percents)} "
-            f"cells, most in {code(label)} ({worst:.1f} %)"
+            f"{statistics.median(percent for _, percent in cells):.1f} % of its time in the median "
+            f"of {len(cells)} cells, most in {code(label)} ({worst:.1f} %)"
         )
+    bound = Counter(bound_by(percent) for _, percent in cells)
     return (
-        f"{code(stall.pipeline)} with {nets}: training waited for data for {text}; "
-        f"{stall.bound('pipeline')} bound by the pipeline, {stall.bound('both')} by both, "
-        f"{stall.bound('model')} by the model (under {MODEL_BOUND_PCT:.0f} %)."
+        f"{code(pipeline)} with {which}: training waited for data for {text}; {bound['pipeline']} "
+        f"bound by the pipeline, {bound['both']} by both, {bound['model']} by the model (under "
+        f"{MODEL_BOUND_PCT:.0f} %)."
     )
 
 
@@ -452,21 +425,16 @@ def _cannot_tell(
 
 
 def _cell_by_cell_text(cells: CellByCell, what: str, metric: Metric) -> str:
-    groups = (
-        ("higher", cells.higher),
-        ("lower", cells.lower),
-        ("cannot tell", cells.undecided),
-    )
-    most = max(len(names) for _, names in groups)
+    groups = {"higher": cells.higher, "lower": cells.lower, "cannot tell": cells.undecided}
+    sizes = [len(names) for names in groups.values()]
     parts = [
-        f"{word} in {len(names)}" + (f" ({listed(names)})" if 0 < len(names) < most else "")
-        for word, names in groups
+        f"{word} in {len(names)}" + (f" ({listed(names)})" if 0 < len(names) < max(sizes) else "")
+        for word, names in groups.items()
     ]
     few = f"; too few seeds in {cells.too_few} more" if cells.too_few else ""
-    tested = count(sum(len(names) for _, names in groups), "matched cell")
     return (
-        f"{what}, {metric.label} in each of {tested} (Welch's test, Holm's correction): "
-        f"{', '.join(parts)}{few}."
+        f"{what}, {metric.label} in each of {count(sum(sizes), 'matched cell')} (Welch's test, "
+        f"Holm's correction): {', '.join(parts)}{few}."
     )
 
 
@@ -495,17 +463,14 @@ def _seed_texts(good: Outcomes) -> Iterator[str]:
     )
     usual = statistics.median_low([len(values) for values in repeated])
     if usual >= SEEDS_NEEDED:
-        least = _detectable(pooled, usual)
-        text += f"; a difference between two cells of {usual} seeds is detectable from "
-        text += f"{least:.2f} points"
+        from scipy.stats import t
+
+        quantile = float(t.ppf((1 + LEVEL) / 2, 2 * usual - 2))
+        text += (
+            f"; a difference between two cells of {usual} seeds is detectable from "
+            f"{quantile * pooled * math.sqrt(2 / usual):.2f} points"
+        )
     yield f"{text}."
-
-
-def _detectable(spread: float, seeds: int) -> float:
-    """The smallest difference between two means of so many seeds that a t test detects."""
-    from scipy.stats import t
-
-    return float(t.ppf((1 + LEVEL) / 2, 2 * seeds - 2)) * spread * math.sqrt(2 / seeds)
 
 
 def _against(level: str, reference: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import pandas as pd
 
@@ -22,17 +22,14 @@ METRIC_COLUMNS = [name for metric in METRICS for name in (metric, f"{metric}_sd"
 class Matrix(Generic[RecordT]):
     """The matrix of one group.
 
-    Args:
-        title: Machine, scale, source and the budget that all cells share.
-        frame: One row per cell. Every metric has a column for its mean over seeds and one for its
-            standard deviation, which is missing for a single seed. Time to accuracy is the mean
-            over the seeds that reached the target, `reached` of `seeds`.
-        outcomes: The cells with their runs, in the order of the rows.
+    Every metric has a column for its mean over seeds and one for its standard deviation, which is
+    missing for a single seed. Time to accuracy is the mean over the seeds that reached the target,
+    `reached` of `seeds`.
     """
 
-    title: str
+    title: str  # machine, scale, source and the budget that all cells share
     frame: pd.DataFrame
-    outcomes: tuple[Outcome[RecordT], ...]
+    outcomes: tuple[Outcome[RecordT], ...]  # in the order of the rows
 
     @property
     def runs(self) -> tuple[tuple[RecordT, ...], ...]:
@@ -121,14 +118,8 @@ def cautions(frame: pd.DataFrame) -> Iterator[str]:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Retargeted:
-    """Records for another target.
-
-    Args:
-        records: No two of one cell and seed.
-        note: What was done, for the caption.
-    """
+class Retargeted(NamedTuple):
+    """Records for another target, and a note on what was done."""
 
     records: list[Record]
     note: str

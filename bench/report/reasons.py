@@ -6,9 +6,7 @@ The text is `reasons.md` beside this file; the reasons of entries are read from 
 """
 
 import ast
-import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +16,6 @@ FOLDERS = {
     "augmentations": ROOT / "pipelines" / "augmentations",
     "pipelines": ROOT / "pipelines",
 }
-_TERM = re.compile(r"\*\*(.+?)\.\*\* (.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,38 +33,29 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Essay:
-    """The text in Markdown: a title, a lead, and chapters whose paragraphs begin with a term."""
+    """What does not depend on the entries: metrics, loss and rules, by heading."""
 
     markdown: str
+    title: str
+    lead: str
+    chapters: dict[str, list[Reason]]
 
-    @cached_property
-    def title(self) -> str:
-        """Its heading."""
-        return self.markdown.splitlines()[0].removeprefix("# ")
 
-    @cached_property
-    def lead(self) -> str:
-        """The sentence before the first chapter."""
-        return _paragraphs(self.markdown.partition("\n## ")[0])[1]
-
-    @cached_property
-    def chapters(self) -> dict[str, list[Reason]]:
-        """The reasons under each heading."""
-        found = {}
-        for chapter in self.markdown.split("\n## ")[1:]:
-            heading, *terms = _paragraphs(chapter)
-            matches = [_TERM.fullmatch(term) for term in terms]
-            found[heading] = [Reason(name=m[1], why=m[2]) for m in matches if m]
-        return found
+def essay() -> Essay:
+    """Reads `reasons.md`, whose paragraphs begin with a bold term."""
+    text = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+    head, *rest = text.split("\n## ")
+    title, lead = _paragraphs(head)
+    chapters = {}
+    for chapter in rest:
+        heading, *paragraphs = _paragraphs(chapter)
+        terms = [paragraph.removeprefix("**").split(".** ", 1) for paragraph in paragraphs]
+        chapters[heading] = [Reason(name=name, why=why) for name, why in terms]
+    return Essay(markdown=text, title=title.removeprefix("# "), lead=lead, chapters=chapters)
 
 
 def _paragraphs(text: str) -> list[str]:
     return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
-
-
-def essay() -> Essay:
-    """What does not depend on the entries: metrics, loss and rules."""
-    return Essay(markdown=Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
 
 
 def entries() -> dict[str, list[Reason]]:

@@ -30,23 +30,14 @@ def check_form(form: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of texts.
-
-    Args:
-        title: Its heading.
-        columns: How to show each column, in order.
-        cells: Column to the texts of its rows.
-        best: Column to the rows that are set in bold.
-        notes: Sentences that a reader must know.
-        keep: Whether a narrow terminal wraps cells instead of dropping columns.
-    """
+    """A table of texts."""
 
     title: str = ""
     columns: Mapping[str, Column]
-    cells: Mapping[str, Sequence[str]]
-    best: Mapping[str, Collection[int]] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    keep: bool = False
+    cells: Mapping[str, Sequence[str]]  # column to the texts of its rows
+    best: Mapping[str, Collection[int]] = field(default_factory=dict)  # rows set in bold
+    notes: Sequence[str] = ()  # sentences that a reader must know
+    keep: bool = False  # whether a narrow terminal wraps cells instead of dropping columns
 
     def markdown(self) -> str:
         """The table under its title and notes."""

@@ -192,19 +192,12 @@ def value_of(run: RecordSummary, metric: Metric) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Generic[RecordT]):
-    """A cell and its runs: a row of the matrix.
-
-    Args:
-        key: What the runs have in common.
-        runs: One or more.
-        label: What people call it: its name, and what sets it apart from others of that name.
-        budget: What sets it apart from the other rows of its table, beside its name.
-    """
+    """A cell and its runs: a row of the matrix."""
 
     key: Key
     runs: tuple[RecordT, ...]
-    label: str
-    budget: str = ""
+    label: str  # its name, and what sets it apart from others of that name
+    budget: str = ""  # what sets it apart from the other rows of its table, beside its name
 
     @property
     def cell(self) -> Cell:

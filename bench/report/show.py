@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import pairwise
@@ -17,13 +17,13 @@ from rich.text import Text
 
 from bench.cell import FIELDS, Cell, is_default, plugins_of
 from bench.errors import UsageError
-from bench.record import Metrics, Point, Record
+from bench.record import Failure, Metrics, Point, Record
 from bench.report.matrix import versions
 from bench.report.rows import bound_by, settings
 from bench.store.codec import encode
 from bench.store.groups import groups
 from bench.store.store import Store
-from bench.text import count, printable, sanitize, shell_command
+from bench.text import Log, count, printable, sanitize, shell_command
 
 MAX_CANDIDATES = 8  # runs that a message names
 MAX_CONFUSED = 8  # pairs of classes that are named
@@ -60,14 +60,7 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 @dataclass(frozen=True, kw_only=True)
 class FoundRun:
-    """A run and where it is.
-
-    Args:
-        record: Its record.
-        store: The group that holds it.
-        earlier: Records of earlier attempts, oldest first.
-        root: The results folder that was searched, or that holds the group that was searched.
-    """
+    """A run, the group that holds it, its earlier attempts (oldest first) and results folder."""
 
     record: Record
     store: Store
@@ -78,7 +71,7 @@ class FoundRun:
 def find_run(
     root: Path,
     wanted: str,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log | None = None,
     *,
     any_group: bool = False,
 ) -> FoundRun:
@@ -86,7 +79,6 @@ def find_run(
 
     Args:
         root: A results folder, or one group in it.
-        wanted: An id, a name, or a part of one.
         on_warning: Called with a sentence about each damaged record.
         any_group: Whether any of several groups with the same run will do.
 
@@ -135,13 +127,7 @@ def _ambiguous(wanted: str, found: Sequence[tuple[Record, Store]]) -> str:
 
 
 def render(found: FoundRun, *, width: int | None = None, color: bool = False) -> str:
-    """A run as text.
-
-    Args:
-        found: The run.
-        width: Of the terminal; None for a file, where lines may be long.
-        color: Whether bold and colours may be used.
-    """
+    """A run as text; `width` is that of the terminal, None for a file with long lines."""
     record = found.record
     out = StringIO()
     console = Console(
@@ -153,7 +139,8 @@ def render(found: FoundRun, *, width: int | None = None, color: bool = False) ->
     for title, lines in _sections(found, width=width, color=color):
         console.print(Text(f"\n{title}", "bold"))
         for line in lines:
-            console.print(line, soft_wrap=width is None)
+            shown = Text(printable(line)) if isinstance(line, str) else line
+            console.print(shown, soft_wrap=width is None)
     console.print(Text("\ntrain it again", "bold"))
     command = rerun_command(record, found.root)
     console.print(Text(command), soft_wrap=True)  # one line to copy
@@ -169,29 +156,24 @@ def _sections(
     found: FoundRun, *, width: int | None, color: bool
 ) -> Iterator[tuple[str, Iterable[RenderableType]]]:
     record, metrics = found.record, found.record.metrics
-    yield "run", _texts(_run(found))
-    yield "cell", _texts([_cell(record.cell), f"recipe: {_recipe(record.cell)}"])
+    yield "run", _run(found)
+    yield "cell", [_cell(record.cell), f"recipe: {_recipe(record.cell)}"]
     if record.error is not None:
-        yield "error", _texts(_error(found))
+        yield "error", _error(record.error, found.store.folder)
     if metrics is not None:
-        yield "scores", _texts(_scores(record))
+        yield "scores", _scores(record.cell, metrics)
     if record.curve:
         yield "curve", curve(record.curve, width=width)
     if metrics is not None and metrics.per_class:
-        yield (
-            "confusion matrix: true classes down, predictions across",
-            confusion(metrics, width=width or FILE_WIDTH, color=color),
-        )
+        matrix = confusion(metrics, width=width or FILE_WIDTH, color=color)
+        yield "confusion matrix: true classes down, predictions across", matrix
         yield "classes", [per_class(metrics, width=width or FILE_WIDTH)]
-    yield "times", _texts(_times(record))
-    yield "speed and memory", _texts([*_speed(record), *_memory(record)])
-    yield "machine and software", _texts(_environment(record))
+    times = {label: getattr(record.timings, name) for name, label in TIMES.items()}
+    yield "times", [f"{seconds:9.2f} s  {label}" for label, seconds in times.items() if seconds]
+    yield "speed and memory", [*_speed(record), *_memory(record)]
+    yield "machine and software", _environment(record)
     if found.earlier:
-        yield "earlier attempts", _texts(_attempt(earlier) for earlier in found.earlier)
-
-
-def _texts(lines: Iterable[str]) -> list[Text]:
-    return [Text(printable(line)) for line in lines]
+        yield "earlier attempts", map(_attempt, found.earlier)
 
 
 def _run(found: FoundRun) -> Iterator[str]:
@@ -213,22 +195,10 @@ def _moment(text: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    images = [
-        f"{'all' if number is None else f'{number:,}'} {name}"
-        for name, number in (
-            ("training", cell.train_images),
-            ("validation", cell.validation_images),
-            ("test images", cell.test_images),
-        )
-    ]
-    labels = cell.labels()
-    quiet = [name for name, info in FIELDS.items() if info.quiet]
-    special = [labels[name] for name in quiet if not is_default(name, getattr(cell, name))]
-    return (
-        f"{cell.source} at {cell.scale} scale on {cell.device}: {count(cell.epochs, 'epoch')}, "
-        f"batch size {cell.batch_size}, width {cell.width:g}, {', '.join(images)}; "
-        f"{cell.precision}, {labels['compile']}, {labels['protocol']}, target "
-        f"{', '.join([f'{cell.target_accuracy:.1%}', *special])}"
+    return ", ".join(
+        text
+        for name, text in cell.labels().items()
+        if not (FIELDS[name].quiet and is_default(name, getattr(cell, name)))
     )
 
 
@@ -239,19 +209,15 @@ def _recipe(cell: Cell) -> str:
     return f"{text} ({cell.recipe.origin})" if cell.recipe.origin else text
 
 
-def _error(found: FoundRun) -> Iterator[str]:
-    error = found.record.error
-    assert error is not None
+def _error(error: Failure, folder: Path) -> Iterator[str]:
     yield f"{error.type}: {error.message}"
     if error.traceback:
         yield error.traceback
     if error.log:
-        yield f"log: {found.store.folder / error.log}"
+        yield f"log: {folder / error.log}"
 
 
-def _scores(record: Record) -> Iterator[str]:
-    metrics, cell = record.metrics, record.cell
-    assert metrics is not None
+def _scores(cell: Cell, metrics: Metrics) -> Iterator[str]:
     loss = "" if metrics.loss is None else f", loss {metrics.loss:.3f}"
     yield (
         f"test: accuracy {metrics.accuracy:.2%}, macro F1 {metrics.macro_f1:.2%}, precision "
@@ -261,22 +227,14 @@ def _scores(record: Record) -> Iterator[str]:
         yield f"test, one view of each image: accuracy {metrics.one_view_accuracy:.2%}"
     if metrics.validation_accuracy is not None:
         yield f"validation after the last epoch: accuracy {metrics.validation_accuracy:.2%}"
+    reached_s, with_s = metrics.time_to_accuracy_s, metrics.time_to_accuracy_with_compile_s
     if not cell.holds_out:
         yield "time to accuracy: none, as no validation images are held out"
-    elif metrics.time_to_accuracy_s is None:
+    elif reached_s is None:
         yield f"time to accuracy: {cell.target_accuracy:.1%} on validation not reached"
     else:
-        with_s = metrics.time_to_accuracy_with_compile_s
         more = "" if with_s is None else f", {with_s:.1f} s with first batch and compilation"
-        reached_s = metrics.time_to_accuracy_s
         yield f"time to accuracy: {cell.target_accuracy:.1%} after {reached_s:.1f} s{more}"
-
-
-def _times(record: Record) -> Iterator[str]:
-    for name, label in TIMES.items():
-        seconds = getattr(record.timings, name)
-        if seconds:
-            yield f"{seconds:9.2f} s  {label}"
 
 
 def _speed(record: Record) -> Iterator[str]:
@@ -351,12 +309,7 @@ def _attempt(record: Record) -> str:
 
 
 def rerun_command(record: Record, out: Path) -> str:
-    """The command that trains exactly this run again.
-
-    Args:
-        record: Of any status.
-        out: The results folder that holds it.
-    """
+    """The command that trains exactly this run again; `out` is its results folder."""
     words = ["bench", "run", "--rerun", record.run_id, "--out", str(out)]
     if plugins_of(record.versions):
         words += [word for plugin in _plugins_given(record) for word in ("--plugin", plugin)]
@@ -376,20 +329,15 @@ def _plugins_given(record: Record) -> list[str]:
 def curve(points: Sequence[Point], *, width: int | None) -> list[RenderableType]:
     """Training loss and validation accuracy by epoch: plots, or a table if `width` is None."""
     if not points:
-        return [Text("no epoch was finished")]
+        return ["no epoch was finished"]
     if width is None:
         return [_curve_table(points)]
     epochs = [float(point.epoch) for point in points]
+    losses = [point.train_loss for point in points]
+    scores = [_percent(point.validation_accuracy) for point in points]
     return [
-        *_plot("training loss", epochs, [p.train_loss for p in points], ".3f", width, "yellow"),
-        *_plot(
-            "validation accuracy %",
-            epochs,
-            [_percent(point.validation_accuracy) for point in points],
-            ".1f",
-            width,
-            "green",
-        ),
+        *_plot("training loss", epochs, losses, ".3f", width, "yellow"),
+        *_plot("validation accuracy %", epochs, scores, ".1f", width, "green"),
     ]
 
 
@@ -429,14 +377,8 @@ def _plot(
         return
     low, high = min(known), max(known)
     columns = max(10, min(PLOT_WIDTH, width - SCALE_WIDTH - 4))
-    lines = plot(
-        x,
-        [math.nan if value is None else value for value in y],
-        width=columns,
-        height=PLOT_HEIGHT,
-        low=low,
-        high=high,
-    )
+    y_known = [math.nan if value is None else value for value in y]
+    lines = plot(x, y_known, width=columns, height=PLOT_HEIGHT, low=low, high=high)
     yield Text(f"{title}, epochs {x[0]:.0f} to {x[-1]:.0f}, last {known[-1]:{form}}")
     edges = {0: format(high, form), PLOT_HEIGHT - 1: format(low, form)}
     for index, line in enumerate(lines):
@@ -499,7 +441,7 @@ def confusion(metrics: Metrics, *, width: int, color: bool) -> list[RenderableTy
             cells = [Text(f"{n:>{cell}}", _heat(n / total) if color else "") for n in row]
             table.add_row(Text(name), *cells)
         matrix = table
-    return [matrix, Text(_most_confused(names, counts))]
+    return [matrix, _most_confused(names, counts)]
 
 
 def _heat(share: float) -> str:

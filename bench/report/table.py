@@ -8,11 +8,11 @@ differ, as they belong to a net and its optimizer; a note then says so.
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -46,6 +46,7 @@ from bench.selection import select
 from bench.store.files import StoreError
 from bench.store.groups import groups
 from bench.store.store import Store
+from bench.text import Log
 from pipelines.catalog import unknown_name
 
 MAX_NAMES = 4  # reasons and differences that are listed; the rest is counted
@@ -94,33 +95,14 @@ def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[st
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A table before it is drawn.
-
-    Args:
-        title: Machine, scale, source and the budget that all rows share.
-        frame: The numbers.
-        notes: What the reader must know, a sentence each.
-        versions: Of the software, on one line.
-        columns: Those asked for; None for the usual ones.
-        pivot: The texts, if the columns are the entries of an axis.
-    """
+    """A table before it is drawn."""
 
     title: str
     frame: pd.DataFrame
     notes: Sequence[str] = ()
     versions: str = ""
-    columns: Sequence[str] | None = None
-    pivot: Table | None = None
-
-    def csv_frame(self) -> pd.DataFrame:
-        """The numbers for CSV: a missed target in words, so that it is no gap."""
-        plain = self.numbers()
-        times = [name for name in plain.columns if name in METRICS and METRICS[name].to_target]
-        plain = plain.astype(dict.fromkeys(times, object))
-        if times:
-            missed = (self.frame["reached"] == 0) & (self.frame["seeds"] > 0)
-            plain.loc[missed, times] = NOT_REACHED
-        return plain
+    columns: Sequence[str] | None = None  # those asked for; None for the usual ones
+    pivot: Table | None = None  # the texts, if the columns are the entries of an axis
 
     def numbers(self) -> pd.DataFrame:
         """The chosen columns of the frame."""
@@ -129,30 +111,32 @@ class Sheet:
                 raise UsageError(unknown_name("column", name, list(self.frame.columns)))
         return self.frame if self.columns is None else self.frame[list(self.columns)]
 
+    def csv_frame(self) -> pd.DataFrame:
+        """The numbers for CSV: a missed target in words, so that it is no gap."""
+        plain = self.numbers()
+        times = [name for name in plain.columns if name in METRICS and METRICS[name].to_target]
+        if not times or self.pivot is not None:
+            return plain
+        plain = plain.astype(dict.fromkeys(times, object))
+        missed = (self.frame["reached"] == 0) & (self.frame["seeds"] > 0)
+        plain.loc[missed, times] = NOT_REACHED
+        return plain
+
     def as_json(self) -> dict[str, object]:
         """Title, notes, versions and rows; a missed target is null."""
         rows = json.loads(self.numbers().to_json(orient="records", double_precision=15))
-        return {
-            "title": self.title,
-            "notes": list(self.notes),
-            "versions": self.versions,
-            "rows": rows,
-        }
+        notes = list(self.notes)
+        return {"title": self.title, "notes": notes, "versions": self.versions, "rows": rows}
 
     def table(self, *notes: str) -> Table:
         """The texts, with further notes."""
+        notes = (*self.notes, *notes)
         if self.pivot is not None:
-            cells, best, columns = self.pivot.cells, self.pivot.best, self.pivot.columns
-        else:
-            cells, best = shown(self.frame, self.columns)
-            columns = columns_of(cells)
+            return replace(self.pivot, title=self.title, notes=notes)
+        cells, best = shown(self.frame, self.columns)
+        keep, columns = self.columns is not None, columns_of(cells)
         return Table(
-            title=self.title,
-            columns=columns,
-            cells=cells,
-            best=best,
-            notes=(*self.notes, *notes),
-            keep=self.columns is not None or self.pivot is not None,
+            title=self.title, columns=columns, cells=cells, best=best, notes=notes, keep=keep
         )
 
 
@@ -179,12 +163,9 @@ def render(
     """One matrix as text.
 
     Args:
-        matrix: What to show.
-        form: "rich" for a terminal, "md", "csv" or "json".
         sort_by: A column of the frame, best first; the default is time to accuracy.
         columns: Columns of the frame; None for the usual ones, and for all in "csv" and "json".
-        width: Characters that "rich" may use; None for as many as it takes.
-        color: Whether "rich" may use bold and colours.
+        width, color: Of the terminal, for "rich".
 
     Raises:
         UsageError: An unknown form or column.
@@ -210,7 +191,7 @@ def render_all(
     shape: Shape = None,
     width: int | None = None,
     color: bool = False,
-    on_warning: Callable[[str], None] | None = None,
+    on_warning: Log | None = None,
 ) -> str:
     """One table for each group under `root`: those of `machine` first, reference matrices last.
 
@@ -218,13 +199,9 @@ def render_all(
 
     Args:
         root: A results folder, or one group in it.
-        form: As in `render`.
         machine: Names of this machine.
-        sort_by, columns: As in `render`; not for a pivot table.
         expression: Which cells to show, as -k takes it.
         target: Validation accuracy for time to accuracy; None for that of each run.
-        shape: Means over axes, or a pivot table, instead of a row for each cell.
-        width, color: As in `render`.
         on_warning: Called with a sentence about each damaged record.
 
     Raises:
@@ -250,25 +227,10 @@ def _chosen(
     machine: Collection[str],
     expression: str,
     target: float | None,
-    on_warning: Callable[[str], None] | None,
+    on_warning: Log | None,
 ) -> Iterator[tuple[Sequence[RecordSummary], bool, list[str]]]:
     """The chosen records of each group, whether it is a reference, and notes on them."""
-    if target is None:
-        read = _read_groups(RecordSummary, root, machine, expression, on_warning)
-        yield from ((records, reference, []) for records, reference in read)
-        return
-    for records, reference in _read_groups(Record, root, machine, expression, on_warning):
-        changed = retarget(records, target)
-        yield changed.records, reference, [changed.note]
-
-
-def _read_groups(
-    kind: type[RecordT],
-    root: Path,
-    machine: Collection[str],
-    expression: str,
-    on_warning: Callable[[str], None] | None,
-) -> list[tuple[list[RecordT], bool]]:
+    kind = RecordSummary if target is None else Record  # another target needs the curves
     found = {}
     for group in groups(root, machines=machine):
         store = Store(group.folder)
@@ -276,15 +238,19 @@ def _read_groups(
         found[group] = store.records_as(kind, **warned, sanitized=True)
     if not any(found.values()):
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
-    if not expression:  # thousands of records pass here
-        return [(records, group.reference) for group, records in found.items() if records]
-    cells = list({record.cell: None for records in found.values() for record in records})
-    chosen = set(select(cells, expression))
-    return [
-        (kept, group.reference)
-        for group, records in found.items()
-        if (kept := [record for record in records if record.cell in chosen])
-    ]
+    if expression:  # otherwise thousands of cells need not be hashed
+        cells = list({record.cell: None for records in found.values() for record in records})
+        chosen = set(select(cells, expression))
+        found = {
+            group: [record for record in records if record.cell in chosen]
+            for group, records in found.items()
+        }
+    for group, records in found.items():
+        if records and target is None:
+            yield records, group.reference, []
+        elif records and target is not None:
+            changed, note = retarget(cast(list[Record], records), target)
+            yield changed, group.reference, [note]
 
 
 def _sheet(
@@ -297,13 +263,8 @@ def _sheet(
 ) -> Sheet:
     if isinstance(shape, Pivot):
         sheet = pivoted(matrix.frame, shape)
-        return Sheet(
-            title=f"{sheet.title} | {matrix.title}",
-            frame=sheet.frame,
-            notes=[*notes, *sheet.notes],
-            versions=software,
-            pivot=sheet.pivot,
-        )
+        title, more = f"{sheet.title} | {matrix.title}", [*notes, *sheet.notes]
+        return replace(sheet, title=title, notes=more, versions=software)
     if isinstance(shape, Grouping):
         frame, more = averaged(matrix.frame, shape.axes)
     else:
@@ -446,7 +407,7 @@ def pivoted(frame: pd.DataFrame, pivot: Pivot) -> Sheet:
         title=f"{metric.header}, {down} x {across}",
         frame=pd.DataFrame(same | {down: rows} | values, dtype=object),
         notes=notes,
-        pivot=Table(columns=columns, cells=cells, best=bold),
+        pivot=Table(columns=columns, cells=cells, best=bold, keep=True),
     )
 
 

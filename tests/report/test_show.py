@@ -104,7 +104,7 @@ def test_everything_that_was_recorded_is_shown(tmp_path: Path) -> None:
     said = shown(tmp_path, made_record(record=changes))
     for part in (
         "resnet18/sgd/flip_crop/kornia/seed0  ok",
-        "shapes at cpu scale on cpu: 4 epochs, batch size 100, width 0.25, 1,000 training",
+        "shapes, cpu scale, cpu, 4 epochs, batch 100, width 0.25, 1000 images, all validation",
         "accuracy 70.00%, macro F1 69.00%",
         "time to accuracy: 60.0% after 3.0 s, 8.0 s with first batch and compilation",
         "1,000 images/s (900 to 1,100 over epochs), 100.0 ms a step",

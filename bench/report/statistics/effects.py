@@ -44,33 +44,21 @@ Over = Literal["matched cells", "seeds"]
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """The effect of one level on one metric.
-
-    Args:
-        cells: Matched cells with values on both sides.
-        runs: Runs behind them, of the level and of the reference.
-        both: Matched cells that have a difference: for a time, both sides reached the target.
-        estimate: Percentage points, or a ratio; None if no matched cell has a difference.
-        interval: Of the estimate; None for fewer than two differences.
-        over: What the interval is over.
-        enough: Whether there are enough cells or seeds for a claim.
-        side: 1 higher, -1 lower, 0 if not significant.
-        reached: Runs that reached the target, of the level and of the reference.
-    """
+    """The effect of one level on one metric; pairs are of the level and of the reference."""
 
     factor: str
     level: str
     reference: str
     metric: Metric
-    cells: int
+    cells: int  # matched cells with values on both sides
     runs: tuple[int, int]
-    both: int
-    estimate: float | None
-    interval: Interval | None
-    over: Over
-    enough: bool
-    side: int
-    reached: tuple[int, int] = (0, 0)
+    both: int  # matched cells with a difference: for a time, both sides reached the target
+    estimate: float | None  # percentage points or a ratio
+    interval: Interval | None  # None for fewer than two differences
+    over: Over  # what the interval is over
+    enough: bool  # whether there are enough cells or seeds for a claim
+    side: int  # 1 higher, -1 lower, 0 if not significant
+    reached: tuple[int, int]  # runs that reached the target
 
 
 def effect(matched: Matched, level: str, metric: Metric) -> Effect | None:
@@ -148,20 +136,14 @@ def _side(
 
 @dataclass(frozen=True, kw_only=True)
 class Interaction:
-    """How the effect of a level on accuracy varies between nets.
-
-    Args:
-        nets: Names with their numbers of matched cells, in the order of `between.parts`.
-        between: None if there are too few cells and seeds to tell.
-        p: Corrected for the levels of the factor.
-    """
+    """How the effect of a level on accuracy varies between nets."""
 
     factor: str
     level: str
     reference: str
-    nets: tuple[tuple[str, int], ...]
-    between: Between | None
-    p: float
+    nets: tuple[tuple[str, int], ...]  # names and matched cells, in the order of `between.parts`
+    between: Between | None  # None if there are too few cells and seeds to tell
+    p: float  # corrected for the levels of the factor
 
 
 def interactions(matched: Matched) -> list[Interaction]:
@@ -202,17 +184,13 @@ def _between(nets: Mapping[str, Sequence[Contrast]]) -> Between | None:
 class CellByCell:
     """A level against the reference in each matched cell, by Welch's test with Holm's correction.
 
-    Args:
-        higher: Labels of the cells where the level was higher.
-        lower: Labels of the cells where it was lower.
-        undecided: Labels of the cells without a significant difference.
-        too_few: Matched cells where a side has too few seeds.
+    Cells are given by their labels.
     """
 
     higher: tuple[str, ...]
     lower: tuple[str, ...]
-    undecided: tuple[str, ...]
-    too_few: int
+    undecided: tuple[str, ...]  # no significant difference
+    too_few: int  # matched cells where a side has too few seeds
 
 
 def cell_by_cell(matched: Matched, level: str, metric: Metric) -> CellByCell:

@@ -23,9 +23,9 @@ class Interval:
     low: float
     high: float
 
-    def side(self, null: float = 0.0) -> int:
-        """1 if all of it is above `null`, -1 if below, 0 if it includes `null`."""
-        return (self.low > null) - (self.high < null)
+    def side(self) -> int:
+        """1 if all of it is above zero, -1 if below, 0 if it includes zero."""
+        return (self.low > 0) - (self.high < 0)
 
     def as_ratio(self) -> "Interval":
         """From natural logarithms to ratios."""
@@ -44,15 +44,15 @@ class Contrast:
     reference: tuple[float, ...]
 
 
-def student(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+def student(values: Sequence[float]) -> Interval | None:
     """The mean of values with its t interval; None for fewer than two."""
     if len(values) < 2:
         return None
     spread = statistics.stdev(values) / math.sqrt(len(values))
-    return _around(statistics.fmean(values), spread, len(values) - 1, level)
+    return _around(statistics.fmean(values), spread, len(values) - 1, LEVEL)
 
 
-def welch(contrasts: Sequence[Contrast], level: float = LEVEL) -> Interval | None:
+def welch(contrasts: Sequence[Contrast]) -> Interval | None:
     """Mean difference over `contrasts`, all with the same weight, with its interval over seeds.
 
     For one contrast this is Welch's interval; None if a side has fewer than two values.
@@ -60,7 +60,7 @@ def welch(contrasts: Sequence[Contrast], level: float = LEVEL) -> Interval | Non
     spread, freedom = _pooled(contrasts)
     if spread is None:
         return None
-    return _around(_mean_difference(contrasts), spread, freedom, level)
+    return _around(_mean_difference(contrasts), spread, freedom, LEVEL)
 
 
 def welch_p(contrast: Contrast) -> float:
@@ -153,15 +153,10 @@ def rank_sum(contrasts: Sequence[Contrast]) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Between:
-    """How a difference varies between parts.
+    """How a difference varies between parts."""
 
-    Args:
-        p: Of the hypothesis that all parts have the same difference.
-        parts: Each part's difference, with intervals that hold for all parts together.
-    """
-
-    p: float
-    parts: tuple[Interval, ...]
+    p: float  # of the hypothesis that all parts have the same difference
+    parts: tuple[Interval, ...]  # each part's difference; the intervals hold for all together
 
 
 def between_cells(parts: Sequence[Sequence[float]]) -> Between:

@@ -180,32 +180,19 @@ def difference(contrast: Contrast, metric: Metric) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best cell by one metric.
-
-    Args:
-        value: Mean over its seeds.
-        seeds: Of the best.
-        worse: How many cells are significantly worse.
-        tied: Labels of those that are not significantly different, by their mean.
-        too_few: How many cannot be compared because a side has too few seeds.
-        missed: How many others missed the target with a seed; they are in the counts too.
-        margin: Points by which the choice of test images alone moves an accuracy, at 95 %; None
-            for other metrics.
-        test_images: Of the best's test set.
-        near: Of `too_few`, how many lie within `margin`.
-    """
+    """The best cell by one metric."""
 
     metric: Metric
     outcome: Outcome[Record]
-    value: float
+    value: float  # mean over its seeds
     seeds: int
-    worse: int
-    tied: tuple[str, ...]
-    too_few: int
-    missed: int
-    margin: float | None
+    worse: int  # cells that are significantly worse
+    tied: tuple[str, ...]  # labels of cells that are not significantly different
+    too_few: int  # cells that cannot be compared, as a side has too few seeds
+    missed: int  # cells that missed the target with a seed; they are in the counts too
+    margin: float | None  # 95 % sampling error, in points, of an accuracy on the test set
     test_images: int
-    near: int
+    near: int  # of `too_few`, cells within `margin`
 
     @property
     def others(self) -> int:

@@ -197,7 +197,7 @@ def test_a_cell_can_be_looked_at_closely(page: "Page") -> None:
 def test_a_failed_cell_says_why(page: "Page") -> None:
     page.locator('.matrix tbody tr[data-status="oom"] a').click()
     said = page.locator(".cell").text_content() or ""
-    assert "oom: there are no scores of this run." in said
+    assert "oom: this run has no scores." in said
     assert "RuntimeError: it broke" in said
 
 
