@@ -47,7 +47,12 @@ def test_it_holds_exactly_the_modules_of_the_three_packages(wheel: zipfile.ZipFi
     }
     wanted |= {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("grid/recipes/*.json", "report/page/assets/*", "report/page/templates/*")
+        for pattern in (
+            "grid/recipes/*.json",
+            "report/reasons.md",
+            "report/page/assets/*",
+            "report/page/templates/*",
+        )
         for path in (ROOT / "bench").glob(pattern)
     }
     assert found == wanted

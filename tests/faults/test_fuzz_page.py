@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -47,11 +46,6 @@ NASTY = (
 )  # fmt: skip
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-DRAWS_TABLES = {"table", "caption", "thead", "tbody", "tr", "th", "td", "strong", "br", "p"}
-MACROS = {
-    "begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule", "textbf", "pm",
-    "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
-}  # fmt: skip
 
 
 def nasty(random: Random, place: int) -> Record:
@@ -103,31 +97,6 @@ def kept(folder: Path, records: Sequence[Record]) -> Store:
     return store
 
 
-class Elements(HTMLParser):
-    """Names and attributes of the elements of a page, and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def check_html(shown: str) -> None:
-    page = Elements(shown)
-    assert set(page.names) <= DRAWS_TABLES, set(page.names) - DRAWS_TABLES
-    assert {name for name, _ in page.attributes} <= {"scope", "style"}
-
-
 def check_markdown(shown: str) -> None:
     assert "<" not in shown
     assert "](" not in shown
@@ -147,28 +116,16 @@ def check_csv(shown: str, rows: int) -> None:
         assert is_figure or not text.startswith(("=", "+", "-", "@", "\t", "\r")), text
 
 
-def check_latex(shown: str) -> None:
-    assert set(re.findall(r"\\([a-zA-Z]+)", shown)) <= MACROS
-    assert shown.count("\\begin") == shown.count("\\end")
-    assert not re.search(r"(?<!\\)[#%]|(?<![\\$])\$(?!\\pm\$|\s|$)[^\\]", shown)
-    body = re.sub(r"\\[{}]", "", shown)
-    assert body.count("{") == body.count("}")
-
-
 def check_shown(folder: Path, records: Sequence[Record]) -> None:
     cells = len({(one.cell, *map(str, one.versions.items()), one.fingerprint) for one in records})
-    for form in ("rich", "md", "csv", "html", "latex", "json"):
+    for form in ("rich", "md", "csv", "json"):
         shown = render_all(folder, form)  # type: ignore[arg-type]
         assert not UNSEEN.search(shown), (form, UNSEEN.search(shown))
         match form:
-            case "html":
-                check_html(shown)
             case "md":
                 check_markdown(shown)
             case "csv":
                 check_csv(shown, cells)
-            case "latex":
-                check_latex(shown)
             case "rich":
                 for record in records:  # markup is text; the longest names may be folded
                     for word in sanitize(record).cell.architecture.split():

@@ -171,10 +171,10 @@ function settingsList(settings) {
 }
 
 function scores(run, classes) {
-  if (!run.per_class) return make("p", null, `${run.status}: there are no scores of this run.`);
+  if (!run.per_class) return make("p", null, `${run.status}: this run has no scores.`);
   const taken = run.confusion
     ? make("div", null, make("h4", null, "Confusion matrix"),
-      make("p", { class: "caption" }, "Rows are true classes, columns predictions, figures images."),
+      make("p", { class: "caption" }, "Rows are true classes, columns are predictions, numbers are images."),
       box(confusionTable(run, classes)))
     : make("div", null, make("h4", null, "Most confused"), box(confusedTable(run, classes)));
   const each = make("div", null, make("h4", null, "Classes"), box(classTable(run, classes)));
