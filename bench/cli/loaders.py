@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def loaders(
     pipeline: Annotated[
-        list[str] | None, typer.Option(help="Only this one; can be repeated (default: all).")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this one; can be repeated (default: all)."),
     ] = None,
     plugin: verb.Plugin = None,
     augmentation: Annotated[
@@ -24,7 +25,9 @@ def loaders(
     ] = "flip_crop_cutout",
     batch_size: Annotated[
         list[int] | None,
-        typer.Option(help="Can be repeated (default: 128, 512, 2048; on a GPU 50000 too)."),
+        typer.Option(
+            metavar="IMAGES", help="Can be repeated (default: 128, 512, 2048; on a GPU 50000 too)."
+        ),
     ] = None,
     source: verb.Source = "auto",
     image_size: verb.ImageSize = None,

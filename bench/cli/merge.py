@@ -10,7 +10,10 @@ from bench.text import in_one_line, printable
 
 
 def merge(
-    sources: Annotated[list[Path], typer.Argument(help="Results folders; they are only read.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="SOURCES...", help="Results folders; they are only read."),
+    ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Results folder to merge into.")],
     debug: Debug = False,
 ) -> int:
