@@ -188,6 +188,7 @@ def _save(file: IO[bytes], array: NDArray[Any]) -> None:
 
 
 def _write_note(folder: Path, note: _Note) -> None:
+    # As `bench.store.files.write_atomically`; this package imports nothing of bench.
     handle, name = tempfile.mkstemp(prefix=f"{NOTE}.", dir=folder)
     temporary = Path(name)
     try:

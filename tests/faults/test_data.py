@@ -24,7 +24,7 @@ from pipelines import sources
 from pipelines.sources import cifar, download, unpack
 from pipelines.sources.errors import SourceError
 from tests.faults.little_cifar import ARCHIVE, FOLDER, assert_loaded, cut_off
-from tests.faults.rights import of_a_user
+from tests.faults.permissions import as_ordinary_user
 from tests.made_device import device_is
 from tests.made_sources import MadeCifar, lay_out
 from tests.mirror import Mirror, serve
@@ -231,7 +231,7 @@ def test_a_data_folder_that_is_read_only_is_read_and_the_usual_place_written(
     shared = tmp_path / "shared"
     lay_out(made.files, shared)
     shared.chmod(0o555)
-    with of_a_user():
+    with as_ordinary_user():
         assert_loaded(made, shared)
         assert sources.is_cached("cifar10", shared)
     assert (tmp_path / "usual" / "cache" / "cifar10").is_dir()
@@ -244,7 +244,7 @@ def test_no_place_that_can_be_written_is_one_sentence(made: MadeCifar, tmp_path:
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(0o555)
     lay_out_as_owner(made, tmp_path / "shared")
-    with of_a_user():
+    with as_ordinary_user():
         done = bench("data", "cifar10", "--data-dir", str(tmp_path / "shared"))
     assert done.exit_code == 2, done.output
     (line,) = done.stderr.splitlines()

@@ -28,7 +28,7 @@ from bench.report.matrix import build
 from bench.store.store import Store
 from pipelines import sources
 from tests.faults.fuzzing import TIMES, apart
-from tests.faults.mutating import ODD_TEXTS, TOKENS, changed_bytes, with_token, with_values
+from tests.faults.mutations import ODD_TEXTS, TOKENS, changed_bytes, with_token, with_values
 from tests.made import made_cell, made_failure, made_record
 from tests.made_device import device_is
 

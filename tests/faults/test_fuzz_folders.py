@@ -37,7 +37,7 @@ from pipelines.sources.decode import decode_tree, read_listed
 from pipelines.sources.errors import SourceError
 from pipelines.sources.folder import MOST_CLASSES, scan
 from tests.faults.fuzzing import GIB, TIMES, apart
-from tests.faults.mutating import ODD_TEXTS, changed_bytes
+from tests.faults.mutations import ODD_TEXTS, changed_bytes
 from tests.made_sound import keep, sound_record
 
 FORMS = ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "ICO", "TGA")

@@ -25,7 +25,7 @@ from bench.store.groups import Group
 from bench.store.store import Store
 from bench.text import printable
 from tests.faults.fuzzing import GIB, TIMES, apart
-from tests.faults.mutating import changed_bytes, with_double, with_token, with_values
+from tests.faults.mutations import changed_bytes, with_double, with_token, with_values
 from tests.made import made_failure, made_record
 from tests.made_sound import sound_record
 

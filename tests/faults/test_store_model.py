@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from bench.store.codec import encode
 from bench.store.files import StoreError
 from bench.store.store import Store
-from tests.faults.crashing import Died, Disk
+from tests.faults.crash_disk import Died, Disk
 from tests.made import made_failure, made_record
 
 MEMORY = Path("/dev/shm")  # what is settled is kept count of, so the disk need not be a slow one

@@ -36,7 +36,7 @@ from bench.store.merge import (
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import made_record
-from tests.made_travel import (
+from tests.made_groups import (
     GROUP,
     at,
     everything,

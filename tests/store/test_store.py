@@ -28,7 +28,7 @@ from bench.store.groups import group_folder, groups
 from bench.store.locks import current_holder
 from bench.store.store import Store, gc_paused
 from tests.checkout import ROOT
-from tests.faults.rights import of_a_user
+from tests.faults.permissions import as_ordinary_user
 from tests.made import made_failure, made_record, made_run
 
 
@@ -249,7 +249,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with of_a_user(), pytest.raises(StoreError, match="Permission denied; permit it, or name"):
+    with as_ordinary_user(), pytest.raises(StoreError, match="Permission denied; permit it"):
         Store(tmp_path / "group").check_writable()
 
 

@@ -1,4 +1,4 @@
-"""Groups made for tests of merging, exporting and importing, and what is in them."""
+"""Groups made for tests of merging, and what is in them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ LOCKS = (".lock", ".merge.lock", ".derived.lock", ".lock.holder", ".merge.lock.h
 
 
 def at(hour: int, seed: int = 0, status: str = "ok", **fields: Any) -> Record:
-    """A record of a run that ended in some hour of a day."""
+    """A record of a run that ended at this hour."""
     made = made_record(seed) if status == "ok" else made_failure(seed, status=status)
     return replace(made, finished=f"2026-01-01T{hour:02d}:00:00+00:00", **fields)
 
@@ -27,7 +27,7 @@ def group(results: Path, name: str = GROUP) -> Store:
 
 
 def keep(store: Store, record: Record, *beside: str) -> Record:
-    """Writes a record and files of these kinds that belong to it, each with content of its own."""
+    """Writes a record and artifacts of these kinds, each with content of its own."""
     written = store.write(record)
     for kind in beside:
         put(store.folder / name_of(kind, record), f"{kind} of {record.finished}".encode())
@@ -35,7 +35,7 @@ def keep(store: Store, record: Record, *beside: str) -> Record:
 
 
 def name_of(kind: str, record: Record) -> str:
-    """Where a file that belongs to a record is in its group."""
+    """Name of an artifact in its group."""
     endings = {"predictions": "npz", "logs": "log", "profiles": "txt"}
     return f"{kind}/{record.run_id}.{endings[kind]}"
 
@@ -48,24 +48,24 @@ def put(path: Path, content: bytes) -> Path:
 
 
 def place(store: Store, record: Record, *, earlier: bool) -> None:
-    """Puts a record where it belongs by its own number, as an earlier one or as the present one."""
+    """Writes a record as the current one of its run, or as an earlier attempt."""
     folder = store.folder / "records"
     name = f".attempts/{record.run_id}.{record.attempt}" if earlier else record.run_id
     put(folder / f"{name}.json", encode(record))
 
 
 def mark(content: bytes) -> str:
-    """Names what a record says, whatever the number of its attempt."""
+    """Hash of a record without the number of its attempt."""
     return digest(msgspec.json.decode(content) | {"attempt": 0})
 
 
 def marks(folder: Path, pattern: str = "*/records/**/*.json") -> set[str]:
-    """Of all records in a folder, earlier ones too."""
+    """Hashes of all records in a folder, earlier ones included."""
     return {mark(path.read_bytes()) for path in folder.glob(pattern) if path.is_file()}
 
 
 def tried(store: Store, run_id: str) -> dict[int, str]:
-    """The earlier records of a run: hour of their end by number."""
+    """The earlier attempts of a run: hour of their end by number."""
     paths = (store.folder / "records" / ".attempts").glob(f"{run_id}.*.json")
     found = [decode(path.read_bytes()) for path in paths]
     assert all(record.run_id == run_id for record in found)
@@ -73,7 +73,7 @@ def tried(store: Store, run_id: str) -> dict[int, str]:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """All files of a folder but locks and what was left unfinished."""
+    """All files of a folder but locks and unfinished ones."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

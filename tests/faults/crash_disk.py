@@ -1,6 +1,6 @@
-"""A process that dies between two system calls, and a disk that loses what was not settled.
+"""A simulated process that dies between two system calls, and a disk that loses unsynced data.
 
-Everything goes to the real file system; beside it is kept what a power cut could still take back.
+All calls go to the real file system; what a power cut could still take back is recorded beside it.
 """
 
 import os

@@ -14,8 +14,8 @@ from bench.check.derived import refresh
 from bench.store.codec import encode
 from bench.store.merge import merge, merge_run, stored_records
 from tests.checkout import ROOT
-from tests.faults.crashing import Died, Disk
-from tests.made_travel import GROUP, at, everything, group, keep, marks
+from tests.faults.crash_disk import Died, Disk
+from tests.made_groups import GROUP, at, everything, group, keep, marks
 
 MEMORY = Path("/dev/shm")  # what is settled is kept count of, so the disk need not be a slow one
 BESIDE = ("predictions", "profiles")
@@ -210,7 +210,7 @@ def test_of_two_merges_at_once_the_second_is_told_who_is_first(root: Path) -> No
 WRITING = """
 import sys
 from pathlib import Path
-from tests.made_travel import at, group, keep
+from tests.made_groups import at, group, keep
 store = group(Path(sys.argv[1]))
 hour = 0
 while True:

@@ -1,4 +1,4 @@
-"""Rights as an ordinary user has them, also where tests run as root, who may write everywhere."""
+"""The permissions of an ordinary user, also where tests run as root, who may write everywhere."""
 
 import ctypes
 import os
@@ -25,13 +25,13 @@ class _Rights(ctypes.Structure):
 
 
 @contextmanager
-def of_a_user() -> Iterator[None]:
-    """What a folder's mode forbids is forbidden; holds for the calling thread."""
+def as_ordinary_user() -> Iterator[None]:
+    """What a folder's mode forbids is forbidden to the calling thread."""
     if os.geteuid() != 0:
         yield
         return
     if sys.platform != "linux":
-        pytest.skip("only Linux lets root lay down a part of its rights")
+        pytest.skip("only Linux lets root drop a part of its permissions")
     libc = ctypes.CDLL(None, use_errno=True)
     header, rights = _Header(_VERSION, 0), (_Rights * 2)()
     assert libc.capget(ctypes.byref(header), rights) == 0

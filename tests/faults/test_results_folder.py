@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.store.store import Store
 from tests.faults.machines import NO_GPU, pretend
-from tests.faults.rights import of_a_user
+from tests.faults.permissions import as_ordinary_user
 from tests.made import made_failure, made_record
 
 WORDS = ("run", "--grid", "smoke", "--device", "cpu", "--source", "shapes")
@@ -81,7 +81,7 @@ def test_a_results_folder_that_cannot_be_used_is_told_before_any_training(
 ) -> None:
     """What, where and what to do; a person's file stays as it was."""
     out = make(tmp_path)
-    with of_a_user():
+    with as_ordinary_user():
         line = run_into(out)
     reason, advice = UNUSABLE[make]
     assert str(out) in line
