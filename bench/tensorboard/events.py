@@ -1,11 +1,7 @@
-"""One event file: scalars, text, images and precision-recall curves as TensorBoard reads them.
+"""Event files as TensorBoard reads them: written, read back to check them, and small pictures.
 
-Written with TensorBoard's own writer. Torch's `SummaryWriter.add_hparams` would make a second run
-for the hparams of each, and `add_scalars` one for every curve, which makes a large grid unusable.
-
-Event files read back: enough to tell whether they are whole, and what their summaries are.
-
-Small pictures: the confusion matrix, drawn without matplotlib, and blocks of images.
+They are written by TensorBoard's own writer. Torch's `SummaryWriter.add_hparams` and `add_scalars`
+would add runs of their own, which makes a large grid unusable.
 """
 
 import errno
@@ -14,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -22,34 +17,43 @@ from PIL import Image, ImageDraw, ImageFont
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
-from tensorboard.plugins.pr_curve import metadata as pr_curves
+from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from bench.store.files import StrangeFile, read_file
+from bench.store.files import UnusableFile, read_file
 
 if TYPE_CHECKING:
     import numpy as np
 
 PATTERN = "events.out.tfevents.*"
-RGB = 3  # channels, as TensorBoard counts an image's colours
+MAX_BYTES = 2**28
+RGB_CHANNELS = 3
+LENGTH = struct.Struct("<Q")
+CRC = struct.Struct("<I")
+
+CELL, FONT_SIZE = 44, 13  # pixels of a confusion matrix
+MAX_NUMBERED_CLASSES = 20  # with more, cells are small and have neither names nor numbers
+DARK, LIGHT, GREY = (8, 48, 107), (247, 251, 255), (90, 90, 90)
+IMAGES_PER_ROW = 4
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class EventFile:
-    """The event file of a folder; those of an earlier attempt in it are removed.
+    """The event file of a folder, a context manager; files of an earlier attempt are removed.
 
     Args:
         folder: The run's own.
-        wall_time: Seconds since 1970 of all that is written; the present time when left out.
+        wall_time: Time of all events in seconds since 1970; None for the present.
 
     Raises:
         OSError: The folder is a link, or cannot be written.
     """
 
     def __init__(self, folder: Path, *, wall_time: float | None = None) -> None:
-        if folder.is_symlink():  # files of others may lie behind it, and some would be removed
-            raise OSError(errno.ELOOP, "it is a link and no folder", str(folder))
+        if folder.is_symlink():  # its target may be somebody else's, and files would be removed
+            raise OSError(errno.ELOOP, "it is a link and not a folder", str(folder))
         for earlier in folder.glob(PATTERN):
             earlier.unlink()
         self._writer = EventFileWriter(str(folder))
@@ -58,21 +62,16 @@ class EventFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def summary(self, summary: Any, step: int = 0) -> None:
-        """Writes a summary as the plugins make them."""
+        """Writes a summary of one of TensorBoard's plugins."""
         wall_time = time.time() if self.wall_time is None else self.wall_time
         self._writer.add_event(Event(summary=summary, step=step, wall_time=wall_time))
 
     def scalars(self, values: Mapping[str, float | None], step: int) -> None:
-        """Writes each value under its tag; None is left out."""
+        """Writes each value under its tag, except for None."""
         found = [
             Summary.Value(tag=tag, simple_value=value)
             for tag, value in values.items()
@@ -81,21 +80,22 @@ class EventFile:
         self.summary(Summary(value=found), step)
 
     def table(self, tag: str, values: Mapping[str, object]) -> None:
-        """Writes names and values as a table of text."""
+        """Writes names and values as a table in Markdown."""
         lines = [f"| {name} | {_escaped(value)} |" for name, value in values.items()]
         self.summary(text_pb(tag, "\n".join(["| field | value |", "| --- | --- |", *lines])))
 
     def image(self, tag: str, png: bytes, step: int = 0) -> None:
-        """Writes a picture; its size is read from the PNG's header."""
-        width, height = struct.unpack(">II", png[16:24])
-        image = Summary.Image(width=width, height=height, colorspace=RGB, encoded_image_string=png)
+        """Writes a PNG."""
+        width, height = struct.unpack(">II", png[16:24])  # of its header
+        image = Summary.Image(
+            width=width, height=height, colorspace=RGB_CHANNELS, encoded_image_string=png
+        )
         self.summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
     def pr_curve(self, tag: str, positives_2T: "np.ndarray", support: int, images: int) -> None:
         """Writes one precision-recall curve.
 
         Args:
-            tag: Names it.
             positives_2T: True and false positives at thresholds that divide 0 to 1 evenly.
             support: Images of the class.
             images: All images.
@@ -104,23 +104,23 @@ class EventFile:
 
         true, false = positives_2T.astype(float)
         predicted = true + false
-        # where nothing is predicted nothing is wrong: a precision of 1, as scikit-learn has it
+        # Where nothing is predicted the precision is 1, as in scikit-learn.
         precision = np.divide(true, predicted, out=np.ones_like(true), where=predicted > 0)
         recall = true / max(1, support)
         rows = (true, false, images - support - false, support - true, precision, recall)
         value = Summary.Value(
             tag=tag,
-            metadata=pr_curves.create_summary_metadata(tag, "", positives_2T.shape[1]),
+            metadata=pr_curve_metadata.create_summary_metadata(tag, "", positives_2T.shape[1]),
             tensor=make_tensor_proto(np.stack(rows).astype(np.float32)),
         )
         self.summary(Summary(value=[value]))
 
     def flush(self) -> None:
-        """Puts what was written so far on disk."""
+        """Writes buffered events to disk."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Puts everything on disk and closes the file."""
+        """Writes buffered events to disk and closes the file."""
         self._writer.close()
 
 
@@ -128,27 +128,22 @@ def _escaped(value: object) -> str:
     return " ".join(str(value).replace("|", "\\|").split())
 
 
-LARGEST = 2**28  # bytes of an event file
-_LENGTH = struct.Struct("<Q")
-_SUM = struct.Struct("<I")
-
-
 class DamagedEvents(ValueError):
-    """An event file that is not whole; the message says where."""
+    """An event file is damaged; the message says where."""
 
 
 def summaries(folder: Path) -> list[bytes]:
-    """The summaries of a folder's event files, without the times at which they were written.
+    """The summaries in a folder's event files, encoded, without their times.
 
     Raises:
         DamagedEvents: A file is cut, garbled or too large; the message names it.
-        OSError: One cannot be read.
+        OSError: A file cannot be read.
     """
     found = []
     for path in sorted(folder.glob(PATTERN)):
         try:
-            content = read_file(path, LARGEST)
-        except StrangeFile as error:
+            content = read_file(path, MAX_BYTES)
+        except UnusableFile as error:
             raise DamagedEvents(f"{path.name}: {error}") from error
         for number, event in enumerate(_events(content, path.name)):
             if event.HasField("summary"):
@@ -159,45 +154,33 @@ def summaries(folder: Path) -> list[bytes]:
 
 
 def _events(content: bytes, name: str) -> Iterator[Event]:
-    place = 0
-    while place < len(content):
-        body = place + _LENGTH.size + _SUM.size
-        head = content[place : place + _LENGTH.size]
+    start = 0
+    while start < len(content):
+        body = start + LENGTH.size + CRC.size
         if body > len(content):
-            raise DamagedEvents(f"{name} is cut after {place} bytes")
-        (said,) = _SUM.unpack_from(content, place + _LENGTH.size)
-        (length,) = _LENGTH.unpack(head)
-        if said != masked_crc32c(head):
-            raise DamagedEvents(f"{name} is garbled after {place} bytes")
-        if body + length + _SUM.size > len(content):
-            raise DamagedEvents(f"{name} is cut after {place} bytes")
+            raise DamagedEvents(f"{name} is cut after {start} bytes")
+        header = content[start : start + LENGTH.size]
+        (crc,) = CRC.unpack_from(content, start + LENGTH.size)
+        if crc != masked_crc32c(header):
+            raise DamagedEvents(f"{name} is garbled after {start} bytes")
+        (length,) = LENGTH.unpack(header)
+        if body + length + CRC.size > len(content):
+            raise DamagedEvents(f"{name} is cut after {start} bytes")
         try:
             yield Event.FromString(content[body : body + length])
         except DecodeError as error:
-            raise DamagedEvents(f"{name} is garbled after {place} bytes") from error
-        place = body + length + _SUM.size
-
-
-CELL, FONT = 44, 13  # pixels
-BLOCK = 4  # augmented images a row
-MOST_NUMBERED = 20  # classes; with more of them cells are small and have neither name nor number
-DARK, LIGHT = (8, 48, 107), (247, 251, 255)
-GREY = (90, 90, 90)
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+            raise DamagedEvents(f"{name} is garbled after {start} bytes") from error
+        start = body + length + CRC.size
 
 
 def confusion_png(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
     """A PNG of a confusion matrix: rows are true classes, columns predictions.
 
     A cell is as dark as its share of the row's images; its number is the count.
-
-    Args:
-        confusion: Square.
-        names: Of the classes, in the order of the rows.
     """
-    numbered = len(confusion) <= MOST_NUMBERED
-    side = CELL if numbered else max(2, CELL * MOST_NUMBERED // len(confusion))
-    font = ImageFont.load_default(FONT)
+    numbered = len(confusion) <= MAX_NUMBERED_CLASSES
+    side = CELL if numbered else max(2, CELL * MAX_NUMBERED_CLASSES // len(confusion))
+    font = ImageFont.load_default(FONT_SIZE)
     margin = round(max(map(font.getlength, names), default=0)) + 12 if numbered else 4
     size = margin + side * len(confusion) + 4
     image = Image.new("RGB", (size, size), "white")
@@ -213,22 +196,10 @@ def confusion_png(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> b
                 middle = (left + side / 2, top + side / 2)
                 draw.text(middle, str(count), fill=ink, font=font, anchor="mm")
     if numbered:
-        _name(image, names, margin, font)
-    return _png(image)
-
-
-def tiled_png(strip: bytes) -> bytes:
-    """A strip of square images as a block of `BLOCK` a row: TensorBoard's cards are narrow."""
-    image = Image.open(BytesIO(strip)).convert("RGB")
-    side = image.height
-    count = image.width // side
-    rows = -(-count // BLOCK)
-    block = Image.new("RGB", (min(count, BLOCK) * side, rows * side), "white")
-    for index in range(count):
-        part = image.crop((index * side, 0, (index + 1) * side, side))
-        block.paste(part, (index % BLOCK * side, index // BLOCK * side))
+        _draw_names(image, names, margin, font)
     buffer = BytesIO()
-    block.save(buffer, "PNG", optimize=True)
+    # Faster than the default method, with better colors.
+    image.quantize(64, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -239,20 +210,29 @@ def _shade(share: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _name(image: Image.Image, names: Sequence[str], margin: int, font: Font) -> None:
+def _draw_names(image: Image.Image, names: Sequence[str], margin: int, font: Font) -> None:
     draw = ImageDraw.Draw(image)
     for index, name in enumerate(names):
         middle = margin + CELL * index + CELL // 2
         draw.text((margin - 6, middle), name, fill="black", font=font, anchor="rm")
-        upright = Image.new("RGB", (margin, FONT + 6), "white")
+        upright = Image.new("RGB", (margin, FONT_SIZE + 6), "white")
         ImageDraw.Draw(upright).text((2, 0), name, fill="black", font=font)
         turned = upright.rotate(90, expand=True)
         image.paste(turned, (middle - turned.width // 2, -4))
     draw.multiline_text((4, 4), "rows: true\ncolumns:\npredicted", fill=GREY, font=font)
 
 
-def _png(image: Image.Image) -> bytes:
+def tiled_png(strip: bytes) -> bytes:
+    """A strip of square images in rows of `IMAGES_PER_ROW`: TensorBoard's cards are narrow."""
+    image = Image.open(BytesIO(strip)).convert("RGB")
+    side = image.height
+    count = image.width // side
+    rows = -(-count // IMAGES_PER_ROW)
+    tiled = Image.new("RGB", (min(count, IMAGES_PER_ROW) * side, rows * side), "white")
+    for index in range(count):
+        row, column = divmod(index, IMAGES_PER_ROW)
+        part = image.crop((index * side, 0, (index + 1) * side, side))
+        tiled.paste(part, (column * side, row * side))
     buffer = BytesIO()
-    # quicker than the method taken unasked, and nearer to the colours
-    image.quantize(64, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
+    tiled.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -1,14 +1,9 @@
-"""What the runs of a group share in TensorBoard: the view's layout, hparams columns, seeds.
-
-The throughput view: which charts the tab of custom scalars shows.
-
-What the pipelines alone deliver, for TensorBoard.
-"""
+"""What the runs of a group share in TensorBoard: layout, hparams columns, seeds, loaders."""
 
 import shutil
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,110 +17,15 @@ from bench.record import Point, Record
 from bench.store.artifacts import kept_examples
 from bench.store.files import slug
 from bench.store.store import Store
-from bench.tensorboard.run_log import tags
+from bench.tensorboard.events import EventFile, tiled_png
+from bench.tensorboard.run_log import TARGETS, hparams_columns, scalar_tags, target_state
+from bench.text import Log
 
 MATRIX, EXAMPLES, SEEDS = "matrix", "examples", "seeds"
 STATUSES = ("ok", "diverged", "oom", "timeout", "crashed")  # of runs that have event files
 
-
-def write_overview(
-    store: Store,
-    records: Sequence[Record],
-    planned: Sequence[Run] = (),
-    *,
-    on_error: Callable[[str], None],
-) -> None:
-    """Writes what a group's runs share; called before a grid starts and when it has ended.
-
-    Args:
-        store: Of the group.
-        records: All that it has.
-        planned: Runs that are to come, whose settings the hparams table must know.
-        on_error: Gets one sentence when TensorBoard cannot be written.
-    """
-    folder = store.tensorboard_folder()
-    try:
-        write_matrix_run(folder / MATRIX, records, planned)
-        write_examples(folder / EXAMPLES, kept_examples(store))
-        write_seeds(folder / SEEDS, records)
-    except Exception as error:  # noqa: BLE001 - a view that fails must not cost a grid
-        on_error(f"TensorBoard's overview in {folder} is not up to date: {error}")
-
-
-def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[Run] = ()) -> None:
-    """Writes the layout of the throughput view and the columns of the hparams table."""
-    from bench.tensorboard import run_log
-    from bench.tensorboard.events import EventFile
-
-    cells = [record.cell for record in records] + [run.cell for run in planned]
-    if not cells:
-        return
-    seeds = {record.seed for record in records} | {run.seed for run in planned}
-    statuses = {record.status for record in records} | set(STATUSES if planned else ())
-    found: set[str] = set().union(*map(tags, records)) if not planned else set()
-    with EventFile(folder) as events:
-        events.summary(layout(found, seeds=bool(seeded(records)) or len(seeds) > 1))
-        targets = set(run_log.TARGETS if planned else map(run_log.target, records))
-        ended = () if planned else records
-        events.summary(run_log.columns(cells, seeds, statuses, targets, ended))
-
-
-def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
-    """Writes strips of augmented images (PNG) as blocks, one card a policy and pipeline."""
-    from bench.tensorboard.events import EventFile, tiled_png
-
-    if not pictures:
-        return
-    with EventFile(folder) as events:
-        for name, png in pictures.items():
-            events.image(f"examples/{name}", tiled_png(png))
-
-
-def write_seeds(folder: Path, records: Iterable[Record]) -> None:
-    """Writes one run for each cell that has several seeds: mean, lowest and highest of them."""
-    from bench.tensorboard.events import EventFile
-
-    if folder.is_dir():  # a cell that lost a seed, or has another recipe now
-        shutil.rmtree(folder)
-    for name, runs in seeded(records).items():
-        with EventFile(folder / name) as events:
-            for points in zip(*(run.curve for run in runs), strict=True):
-                for step, values in bands(points):
-                    events.scalars(values, step)
-
-
-def seeded(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Name of a folder to the runs of a cell, for cells with several seeds that ended well."""
-    found: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.status == "ok" and record.curve:
-            found[seeds_name(record)].append(record)
-    return {name: runs for name, runs in found.items() if len(runs) > 1}
-
-
-def seeds_name(record: Record) -> str:
-    """The folder of a cell's seeds: the name to read, an id to tell budgets apart."""
-    cell: Cell = record.cell.identity
-    first = Run(cell=cell, seed=0, versions=record.versions, fingerprint=record.fingerprint)
-    return f"{slug(cell.name, keep='_')}_{first.id[:8]}"
-
-
-def bands(points: Sequence[Point]) -> list[tuple[int, dict[str, float]]]:
-    """Steps and scalars of one epoch of all seeds."""
-
-    clock_ms = round(1000 * statistics.fmean(point.train_s for point in points))
-    found = []
-    for tag, field in SEEDS_CATEGORY.values():
-        values = [value for point in points if (value := getattr(point, field)) is not None]
-        if len(values) < len(points):  # a protocol without validation
-            continue
-        step = clock_ms if tag.endswith("_by_train_ms") else points[0].images
-        band = {"mean": statistics.fmean(values), "lowest": min(values), "highest": max(values)}
-        found.append((step, {f"{tag}/{name}": value for name, value in band.items()}))
-    return found
-
-
-# No tag may begin another: TensorBoard takes them for patterns that a tag begins with.
+# Charts of the throughput view: category, then title to tag. No tag may begin with another one,
+# because TensorBoard treats them as prefixes.
 CHARTS = {
     "Throughput": {
         "images/s, data included": "throughput/images_per_s",
@@ -145,8 +45,8 @@ CHARTS = {
         "energy (J)": "energy/total_j",
     },
 }
-# Title to the tag that mean, lowest and highest share, and to the field of a curve's point.
-SEEDS_CATEGORY = {
+# Title to the tag that mean, lowest and highest share, and the field of a curve's point.
+SEEDS_CHARTS = {
     "validation accuracy over images seen": ("seeds/accuracy", "validation_accuracy"),
     "validation accuracy over the mean training clock (ms)": (
         "seeds/accuracy_by_train_ms",
@@ -157,22 +57,109 @@ SEEDS_CATEGORY = {
 }
 
 
-def layout(tags: Collection[str], *, seeds: bool) -> Any:
-    """The summary that lays the tab out.
+def write_overview(
+    store: Store, records: Sequence[Record], planned: Sequence[Run] = (), *, on_error: Log
+) -> None:
+    """Writes what a group's runs share, before a grid starts and when it has ended.
 
     Args:
-        tags: Those that some run has; a chart of any other tag is left out. Empty while no run
-            has ended: then all are in.
+        records: All of the group.
+        planned: Runs that are still to come.
+        on_error: Called with one sentence if something cannot be written.
+    """
+    folder = store.tensorboard_folder()
+    try:
+        write_matrix_run(folder / MATRIX, records, planned)
+        write_examples(folder / EXAMPLES, kept_examples(store))
+        write_seeds(folder / SEEDS, records)
+    except Exception as error:  # noqa: BLE001 - a failed view must not cost a grid
+        on_error(f"TensorBoard's overview in {folder} is out of date: {error}")
+
+
+def write_matrix_run(folder: Path, records: Sequence[Record], planned: Sequence[Run] = ()) -> None:
+    """Writes the layout of the throughput view and the columns of the hparams table."""
+    cells = [record.cell for record in records] + [run.cell for run in planned]
+    if not cells:
+        return
+    seeds = {record.seed for record in records} | {run.seed for run in planned}
+    has_seeds = bool(runs_by_cell(records)) or len(seeds) > 1
+    statuses = {record.status for record in records}
+    with EventFile(folder) as events:
+        if planned:
+            events.summary(custom_scalars_layout((), seeds=has_seeds))
+            events.summary(hparams_columns(cells, seeds, statuses | set(STATUSES), TARGETS))
+        else:
+            tags: set[str] = set().union(*map(scalar_tags, records))
+            targets = set(map(target_state, records))
+            events.summary(custom_scalars_layout(tags, seeds=has_seeds))
+            events.summary(hparams_columns(cells, seeds, statuses, targets, records))
+
+
+def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
+    """Writes strips of augmented images (PNG), one card per policy and pipeline."""
+    if not pictures:
+        return
+    with EventFile(folder) as events:
+        for name, png in pictures.items():
+            events.image(f"examples/{name}", tiled_png(png))
+
+
+def write_seeds(folder: Path, records: Iterable[Record]) -> None:
+    """Writes mean, lowest and highest over the seeds of each cell that has several."""
+    if folder.is_dir():  # a cell may have lost a seed, or have another recipe now
+        shutil.rmtree(folder)
+    for name, runs in runs_by_cell(records).items():
+        with EventFile(folder / name) as events:
+            for points in zip(*(run.curve for run in runs), strict=True):
+                for step, values in seed_scalars(points):
+                    events.scalars(values, step)
+
+
+def runs_by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Folder name to the runs of a cell, for cells with several seeds that ended well."""
+    runs: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status == "ok" and record.curve:
+            runs[seeds_name(record)].append(record)
+    return {name: of_cell for name, of_cell in runs.items() if len(of_cell) > 1}
+
+
+def seeds_name(record: Record) -> str:
+    """The folder name of a cell's seeds; an id tells budgets apart."""
+    cell: Cell = record.cell.identity
+    first = Run(cell=cell, seed=0, versions=record.versions, fingerprint=record.fingerprint)
+    return f"{slug(cell.name, keep='_')}_{first.id[:8]}"
+
+
+def seed_scalars(points: Sequence[Point]) -> list[tuple[int, dict[str, float]]]:
+    """Steps and scalars of one epoch over all seeds."""
+    clock_ms = round(1000 * statistics.fmean(point.train_s for point in points))
+    scalars = []
+    for tag, field in SEEDS_CHARTS.values():
+        values = [value for point in points if (value := getattr(point, field)) is not None]
+        if len(values) < len(points):  # a protocol without validation
+            continue
+        step = clock_ms if tag.endswith("_by_train_ms") else points[0].images
+        band = {"mean": statistics.fmean(values), "lowest": min(values), "highest": max(values)}
+        scalars.append((step, {f"{tag}/{name}": value for name, value in band.items()}))
+    return scalars
+
+
+def custom_scalars_layout(tags: Collection[str], *, seeds: bool) -> Any:
+    """The summary that lays the throughput view out.
+
+    Args:
+        tags: Those that some run has; charts of others are left out. Empty for all charts.
         seeds: Whether some cell has several seeds.
     """
     categories = []
-    for title, charts in CHARTS.items():
-        shown = {name: tag for name, tag in charts.items() if not tags or tag in tags}
+    for category, charts in CHARTS.items():
+        shown = {title: tag for title, tag in charts.items() if not tags or tag in tags}
         if shown:
-            categories.append(_category(title, [_lines(*chart) for chart in shown.items()]))
+            categories.append(_category(category, [_lines(*chart) for chart in shown.items()]))
     if seeds:
-        # TensorBoard shows charts with a band in the reverse of the order that they are listed in
-        bands = [_band(title, tag) for title, (tag, _) in reversed(SEEDS_CATEGORY.items())]
+        # TensorBoard shows charts with a band in reverse order.
+        bands = [_band(title, tag) for title, (tag, _) in reversed(SEEDS_CHARTS.items())]
         categories.insert(2, _category("Seeds", bands))
     content = layout_pb2.Layout(category=categories).SerializeToString()
     value = Summary.Value(
@@ -202,26 +189,20 @@ def _band(title: str, tag: str) -> Any:
 
 
 def write_loaders(
-    store: Store,
-    images_per_s: Mapping[str, Mapping[int, float]],
-    *,
-    on_error: Callable[[str], None],
+    store: Store, images_per_s: Mapping[str, Mapping[int, float]], *, on_error: Log
 ) -> None:
-    """Writes what each pipeline delivers alone; the step is the batch size.
+    """Writes the throughput of each pipeline alone; the step is the batch size.
 
     Args:
-        store: Of the group; earlier event files of these pipelines are replaced.
-        images_per_s: Pipeline to batch size to images a second.
-        on_error: Gets one sentence when TensorBoard cannot be written.
+        images_per_s: By pipeline and batch size.
+        on_error: Called with one sentence if something cannot be written.
     """
     for pipeline, points in images_per_s.items():
         folder = store.loaders_tensorboard_path(pipeline)
         try:
-            from bench.tensorboard.events import EventFile
-
             with EventFile(folder) as events:
                 for batch_size, rate in sorted(points.items()):
                     events.scalars({"loaders/images_per_s": rate}, batch_size)
-        except Exception as error:  # noqa: BLE001 - a log that fails must not cost what was measured
+        except Exception as error:  # noqa: BLE001 - a failed log must not cost the measurements
             problem = f"{type(error).__name__}: {error}"
             on_error(f"TensorBoard files in {folder} are incomplete: {problem}")

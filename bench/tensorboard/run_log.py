@@ -1,10 +1,8 @@
-"""What one run leaves for TensorBoard: curves, throughput, memory, hparams, pictures, text.
+"""The event file of one run: curves, throughput, memory, pictures, text, and its row of hparams."""
 
-The hparams table: what each run was set to, what came out, and the columns of all of them.
-"""
-
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,38 +15,57 @@ from bench.cell import AXES, HPARAMS, Cell
 from bench.record import Point, Record
 from bench.store.files import StoreError
 from bench.store.store import Store
+from bench.tensorboard.events import EventFile, confusion_png
+from bench.text import Log
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.tensorboard.events import EventFile
-
-MOST_CURVES = 20  # classes; with more of them one precision-recall curve stands for all
+MAX_CLASS_CURVES = 20  # with more classes one precision-recall curve stands for all
+HparamValue = str | float | bool
+RECIPE_HPARAMS = ("lr", "weight_decay", "schedule")
+# TensorBoard selects the first five metrics by itself, and its parallel coordinates leave out a run
+# that lacks a selected one. So the metric that a run may lack comes last, its name says how many
+# runs have it, and the column `target` shows the others.
+METRICS = {
+    "test/accuracy": "accuracy",
+    "test/macro_f1": "macro F1",
+    "throughput/median_images_per_s": "images/s",
+    "throughput/stall_pct": "stall (%)",
+    "time/total_train_s": "training clock (s)",
+    "time/to_accuracy_s": "time to accuracy (s)",
+}
+TARGETS = ("reached", "not reached", "no result", "not looked for")
 
 
 class RunLog:
-    """The event file of one run. A fault in it is reported once and never ends the run.
+    """The event file of one run. An error in it is reported once and never ends the run.
 
     Args:
-        folder: The run's own folder; event files of an earlier attempt in it are removed.
-        on_error: Gets one sentence when TensorBoard cannot be written; nothing more is then tried.
+        folder: The run's own; event files of an earlier attempt in it are removed.
+        on_error: Called with one sentence at the first error; nothing more is written then.
     """
 
-    def __init__(self, folder: Path, *, on_error: Callable[[str], None]) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: Path, *, on_error: Log) -> None:
+        self._folder = folder
         self._on_error = on_error
         self._events: EventFile | None = None
-        self._failed = False
-        self._guarded(self._open)
+        with self._errors_reported():
+            self._events = EventFile(folder)
 
     def point(self, point: Point, wall_time: float | None = None) -> None:
         """Writes the scalars of one epoch; the step is the number of images seen.
 
         Args:
-            point: What to write.
-            wall_time: Seconds since 1970 when it was measured; now when left out.
+            wall_time: When it was measured, in seconds since 1970; None for now.
         """
-        self._guarded(self._point, point, wall_time)
+        if (events := self._events) is None:
+            return
+        with self._errors_reported():
+            events.wall_time = wall_time
+            events.scalars(point_scalars(point), point.images)
+            events.scalars(scalars_by_train_ms(point), round(1000 * point.train_s))
+            events.flush()
 
     def finish(
         self,
@@ -56,113 +73,81 @@ class RunLog:
         positives_K2T: "np.ndarray | None" = None,
         wall_time: float | None = None,
     ) -> None:
-        """Writes all that is known at the end, and closes the file.
+        """Writes what is known at the end of the run, and closes the file.
 
         Args:
-            record: Of the run.
-            positives_K2T: As in `bench.store.store.Predictions`, for the precision-recall curves.
+            positives_K2T: For the precision-recall curves, see `bench.store.store.Predictions`.
             wall_time: As in `point`.
         """
-        self._guarded(self._finish, record, positives_K2T, wall_time)
-        self._guarded(self._close)
-
-    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
-        if self._failed:
+        if (events := self._events) is None:
             return
+        with self._errors_reported():
+            events.wall_time = wall_time
+            _write_end(events, record, positives_K2T)
+            events.close()
+
+    @contextmanager
+    def _errors_reported(self) -> Iterator[None]:
         try:
-            work(*arguments)
-        except Exception as error:  # noqa: BLE001 - a log that fails must not cost a trained run
-            self._failed = True
+            yield
+        except Exception as error:  # noqa: BLE001 - a failed log must not cost a trained run
+            self._events = None
             self._on_error(
-                f"TensorBoard files in {self._folder} are incomplete, the run goes on: "
+                f"TensorBoard files in {self._folder} are incomplete, the run continues: "
                 f"{type(error).__name__}: {error}"
             )
 
-    def _open(self) -> None:
-        from bench.tensorboard.events import EventFile
 
-        self._events = EventFile(self._folder)
-
-    def _point(self, point: Point, wall_time: float | None) -> None:
-        assert self._events is not None
-        self._events.wall_time = wall_time
-        self._events.scalars(point_scalars(point), point.images)
-        self._events.scalars(by_train_ms(point), round(1000 * point.train_s))
-        self._events.flush()
-
-    def _finish(
-        self, record: Record, positives_K2T: "np.ndarray | None", wall_time: float | None
-    ) -> None:
-        from bench.tensorboard.events import confusion_png
-
-        assert self._events is not None
-        events = self._events
-        events.wall_time = wall_time
-        for point in record.curve:
-            events.scalars(against_ceiling(record, point), point.images)
-        images = record.curve[-1].images if record.curve else 0
-        events.scalars(final_scalars(record), images)
-        for summary in session(record):
-            events.summary(summary)
-        for tag, values in texts(record).items():
-            events.table(tag, values)
-        if record.metrics is None:
-            return
-        names = tuple(score.name for score in record.metrics.per_class)
-        if record.metrics.confusion:
-            events.image("confusion", confusion_png(record.metrics.confusion, names), images)
-        if positives_K2T is not None:
-            self._pr_curves(record, positives_K2T)
-
-    def _pr_curves(self, record: Record, positives_K2T: "np.ndarray") -> None:
-        assert self._events is not None
-        assert record.metrics is not None
-        scores = record.metrics.per_class
-        images = sum(score.support for score in scores)
-        if len(scores) > MOST_CURVES:
-            decisions = images * len(scores)
-            self._events.pr_curve("pr/all classes", positives_K2T.sum(axis=0), images, decisions)
-            return
-        for score, positives_2T in zip(scores, positives_K2T, strict=True):
-            self._events.pr_curve(f"pr/{score.name}", positives_2T, score.support, images)
-
-    def _close(self) -> None:
-        assert self._events is not None
-        self._events.close()
+def _write_end(events: EventFile, record: Record, positives_K2T: "np.ndarray | None") -> None:
+    for point in record.curve:
+        events.scalars(ceiling_scalars(record, point), point.images)
+    images = record.curve[-1].images if record.curve else 0
+    events.scalars(final_scalars(record), images)
+    for summary in hparams_session(record):
+        events.summary(summary)
+    for tag, values in text_tables(record).items():
+        events.table(tag, values)
+    if record.metrics is None:
+        return
+    scores = record.metrics.per_class
+    if record.metrics.confusion:
+        names = [score.name for score in scores]
+        events.image("confusion", confusion_png(record.metrics.confusion, names), images)
+    if positives_K2T is None:
+        return
+    test_images = sum(score.support for score in scores)
+    if len(scores) > MAX_CLASS_CURVES:
+        decisions = test_images * len(scores)
+        events.pr_curve("pr/all classes", positives_K2T.sum(axis=0), test_images, decisions)
+        return
+    for score, positives_2T in zip(scores, positives_K2T, strict=True):
+        events.pr_curve(f"pr/{score.name}", positives_2T, score.support, test_images)
 
 
 def write_run(
-    folder: Path,
-    record: Record,
-    positives_K2T: "np.ndarray | None",
-    *,
-    on_error: Callable[[str], None],
+    folder: Path, record: Record, positives_K2T: "np.ndarray | None", *, on_error: Log
 ) -> None:
-    """Writes a run's event file from its record, at the times at which it ran."""
-
+    """Writes a run's event file from its record, with the times at which it ran."""
     log = RunLog(folder, on_error=on_error)
     for point in record.curve:
-        log.point(point, seconds(record.started) + point.train_s)
-    log.finish(record, positives_K2T, seconds(record.finished))
+        log.point(point, _seconds(record.started) + point.train_s)
+    log.finish(record, positives_K2T, _seconds(record.finished))
 
 
 def load_positives(store: Store, record: Record) -> "np.ndarray | None":
-    """What a run that was scored left for its precision-recall curves, if it did."""
+    """What a run kept for its precision-recall curves, (classes, 2, thresholds), if anything."""
     if record.metrics is None:
         return None
     try:
         positives_K2T = store.load_predictions(record.run_id).positives
     except StoreError:
         return None
-    fits = positives_K2T is not None and positives_K2T.shape[:2] == (
-        len(record.metrics.per_class),
-        2,
-    )
-    return positives_K2T if fits else None
+    expected = (len(record.metrics.per_class), 2)
+    return positives_K2T if getattr(positives_K2T, "shape", ())[:2] == expected else None
 
 
 def point_scalars(point: Point) -> dict[str, float | None]:
-    """What an epoch gave, over images seen."""
+    """Scalars of an epoch over images seen."""
     return {
         "loss/train": point.train_loss,
         "loss/validation": point.validation_loss,
@@ -175,13 +160,13 @@ def point_scalars(point: Point) -> dict[str, float | None]:
     }
 
 
-def by_train_ms(point: Point) -> dict[str, float | None]:
-    """What an epoch gave, over milliseconds of the training clock."""
+def scalars_by_train_ms(point: Point) -> dict[str, float | None]:
+    """Scalars of an epoch over milliseconds of the training clock."""
     return {"accuracy/by_train_ms": point.validation_accuracy}
 
 
-def against_ceiling(record: Record, point: Point) -> dict[str, float | None]:
-    """The ceiling, and what of it an epoch missed; known when the run has ended."""
+def ceiling_scalars(record: Record, point: Point) -> dict[str, float | None]:
+    """The ceiling and an epoch's stall, which are known when the run has ended."""
     ceiling = record.throughput.ceiling if record.throughput else None
     if ceiling is None:
         return {}
@@ -192,10 +177,9 @@ def against_ceiling(record: Record, point: Point) -> dict[str, float | None]:
 
 
 def final_scalars(record: Record) -> dict[str, float | None]:
-    """Test scores and what the run took."""
-
+    """Test scores, times, memory and energy."""
     return {
-        **outcome(record),
+        **compared_metrics(record),
         "memory/host_gib": record.memory.host_gib,
         "memory/torch_gib": record.memory.torch_gib,
         "memory/device_gib": record.memory.device_gib,
@@ -203,20 +187,20 @@ def final_scalars(record: Record) -> dict[str, float | None]:
     }
 
 
-def tags(record: Record) -> set[str]:
-    """Tags of the scalars that a run's event file has."""
+def scalar_tags(record: Record) -> set[str]:
+    """Tags of the scalars in a run's event file."""
     groups = [final_scalars(record)]
     for point in record.curve:
-        groups += [point_scalars(point), by_train_ms(point), against_ceiling(record, point)]
+        groups += [point_scalars(point), scalars_by_train_ms(point), ceiling_scalars(record, point)]
     return {tag for group in groups for tag, value in group.items() if value is not None}
 
 
-def texts(record: Record) -> dict[str, dict[str, object]]:
+def text_tables(record: Record) -> dict[str, dict[str, object]]:
     """Tables of text by tag."""
-    cell = fields(record.cell)
-    recipe = cell.pop("recipe")
-    cell |= {f"recipe.{name}": value for name, value in (fields(recipe) if recipe else {}).items()}
-    found: dict[str, dict[str, object]] = {
+    cell = asdict(record.cell)
+    recipe = cell.pop("recipe") or {}
+    cell |= {f"recipe.{name}": value for name, value in recipe.items()}
+    tables: dict[str, dict[str, object]] = {
         "cell": cell | {"seed": record.seed, "run_id": record.run_id, "status": record.status},
         "environment": record.environment,
         "command": {
@@ -226,54 +210,33 @@ def texts(record: Record) -> dict[str, dict[str, object]]:
         },
     }
     if record.error is not None:
-        found["error"] = {record.error.type: record.error.message}
-    return found
+        tables["error"] = {record.error.type: record.error.message}
+    return tables
 
 
-def fields(entry: Any) -> dict[str, object]:
-    """A dataclass's fields, by name."""
-    return {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
-
-
-Value = str | float | bool
-RECIPE = ("lr", "weight_decay", "schedule")
-# TensorBoard's parallel coordinates leave out a run that lacks a ticked metric, and the first five
-# are ticked unasked: so the one that a run may miss stands last, a name says how many have it, and
-# the column `target` shows the others.
-METRICS = {
-    "test/accuracy": "accuracy",
-    "test/macro_f1": "macro F1",
-    "throughput/median_images_per_s": "images/s",
-    "throughput/stall_pct": "stall (%)",
-    "time/total_train_s": "training clock (s)",
-    "time/to_accuracy_s": "time to accuracy (s)",
-}
-TARGETS = ("reached", "not reached", "no result", "not looked for")
-
-
-def values(cell: Cell) -> dict[str, Value]:
-    """What a cell is set to, the axes first; a cell without a recipe has no learning rate."""
-    found: dict[str, Value] = {name: getattr(cell, name) for name in HPARAMS}
+def hparams(cell: Cell) -> dict[str, HparamValue]:
+    """The hyperparameters of a cell, the axes first; without a recipe no learning rate."""
+    values: dict[str, HparamValue] = {name: getattr(cell, name) for name in HPARAMS}
     if cell.recipe is None:
-        return found
-    axes = dict(list(found.items())[:4])
-    return axes | {name: getattr(cell.recipe, name) for name in RECIPE} | found
+        return values
+    axes = dict(list(values.items())[: len(AXES)])
+    return axes | {name: getattr(cell.recipe, name) for name in RECIPE_HPARAMS} | values
 
 
-def session(record: Record) -> list[Any]:
-    """Summaries that make the run a row of the table."""
-    settings = values(record.cell) | {"seed": record.seed, "status": record.status}
-    settings["target"] = target(record)
-    ended = api_pb2.STATUS_SUCCESS if record.status == "ok" else api_pb2.STATUS_FAILURE
-    end = plugin_data_pb2.SessionEndInfo(status=ended, end_time_secs=seconds(record.finished))
+def hparams_session(record: Record) -> list[Any]:
+    """Summaries that make the run a row of the hparams table."""
+    values = hparams(record.cell) | {"seed": record.seed, "status": record.status}
+    values["target"] = target_state(record)
+    status = api_pb2.STATUS_SUCCESS if record.status == "ok" else api_pb2.STATUS_FAILURE
+    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=_seconds(record.finished))
     return [
-        hparams_pb(settings, trial_id=record.run_id, start_time_secs=seconds(record.started)),
+        hparams_pb(values, trial_id=record.run_id, start_time_secs=_seconds(record.started)),
         _summary(metadata.SESSION_END_INFO_TAG, session_end_info=end),
     ]
 
 
-def target(record: Record) -> str:
-    """What became of the target: one of `TARGETS`."""
+def target_state(record: Record) -> str:
+    """Whether the run reached its target: one of `TARGETS`."""
     if record.metrics is None:
         return TARGETS[2]
     if not record.cell.holds_out:
@@ -281,51 +244,45 @@ def target(record: Record) -> str:
     return TARGETS[record.metrics.time_to_accuracy_s is None]
 
 
-def columns(
+def hparams_columns(
     cells: Sequence[Cell],
     seeds: Iterable[int],
     statuses: Iterable[str],
     targets: Iterable[str],
     records: Sequence[Record] = (),
 ) -> Any:
-    """The summary that names all columns and the values that each of them has.
+    """The summary that names all columns of the table and the values that occur in them.
 
-    TensorBoard takes the first such summary for the whole table, and hides a row whose value it
-    does not list: so there is one, over all cells.
-
-    Args:
-        cells: Of all runs.
-        seeds: Of them.
-        statuses: That they have or may come to have.
-        targets: Likewise, of `TARGETS`.
-        records: Of all runs, when none is to come.
+    TensorBoard uses the first such summary for the whole table, and hides rows with values that it
+    does not list, so there is one over all cells. All runs are in `records`, unless some have still
+    to come: then it is empty.
     """
-    rows = [values(cell) for cell in cells]
+    rows = [hparams(cell) for cell in cells]
     names = dict.fromkeys(name for row in rows for name in row)
-    found = {name: {row[name] for row in rows if name in row} for name in names}
-    found |= {"seed": set(seeds), "status": set(statuses), "target": set(targets)}
+    values = {name: {row[name] for row in rows if name in row} for name in names}
+    values |= {"seed": set(seeds), "status": set(statuses), "target": set(targets)}
     experiment = api_pb2.Experiment(
-        hparam_infos=[_column(name, found[name]) for name in found],
+        hparam_infos=[_column(name, values[name]) for name in values],
         metric_infos=[
             api_pb2.MetricInfo(
-                name=api_pb2.MetricName(tag=tag), display_name=shown + _having(tag, records)
+                name=api_pb2.MetricName(tag=tag), display_name=title + _coverage(tag, records)
             )
-            for tag, shown in METRICS.items()
+            for tag, title in METRICS.items()
         ],
     )
     return _summary(metadata.EXPERIMENT_TAG, experiment=experiment)
 
 
-def _having(tag: str, records: Sequence[Record]) -> str:
-    """How many runs have a metric, where some lack it."""
-    number = sum(tag in outcome(record) for record in records)
+def _coverage(tag: str, records: Sequence[Record]) -> str:
+    """How many runs have a metric, if not all."""
+    number = sum(tag in compared_metrics(record) for record in records)
     return "" if number == len(records) else f", {number} of {len(records)} runs"
 
 
-def outcome(record: Record) -> dict[str, float]:
-    """What the table compares runs by; a figure that the run lacks is left out."""
+def compared_metrics(record: Record) -> dict[str, float]:
+    """The metrics of the hparams table that the run has."""
     metrics, throughput = record.metrics, record.throughput
-    figures = {
+    values = {
         "test/accuracy": metrics.accuracy if metrics else None,
         "test/macro_f1": metrics.macro_f1 if metrics else None,
         "time/to_accuracy_s": metrics.time_to_accuracy_s if metrics else None,
@@ -333,18 +290,19 @@ def outcome(record: Record) -> dict[str, float]:
         "throughput/median_images_per_s": throughput.median if throughput else None,
         "throughput/stall_pct": throughput.stall_pct if throughput else None,
     }
-    return {tag: value for tag, value in figures.items() if value is not None}
+    return {tag: value for tag, value in values.items() if value is not None}
 
 
-def seconds(time: str) -> float:
-    """A record's time as seconds since 1970; 0 when it has none."""
+def _seconds(time: str) -> float:
+    """A record's time as seconds since 1970; 0 without one."""
     return datetime.fromisoformat(time).timestamp() if time else 0.0
 
 
-def _column(name: str, found: set[Any]) -> Any:
-    # TensorBoard sorts by `differs` and name, and shows five columns unasked: of these
-    info = api_pb2.HParamInfo(name=name, differs=len(found) > 1 and name in (*AXES, "lr", "target"))
-    ordered = sorted(found)
+def _column(name: str, values: set[Any]) -> Any:
+    # TensorBoard sorts columns by `differs` and name, and shows the first five.
+    differs = len(values) > 1 and name in (*AXES, "lr", "target")
+    info = api_pb2.HParamInfo(name=name, differs=differs)
+    ordered = sorted(values)
     if all(isinstance(value, bool) for value in ordered):
         info.type = api_pb2.DATA_TYPE_BOOL
         info.domain_discrete.extend(ordered)

@@ -1,4 +1,4 @@
-"""`bench tensorboard`: it serves, reports errors, leaves no process behind; its tabs in a browser."""
+"""`bench tensorboard`: it serves, reports errors, leaves no process; its tabs in a browser."""
 
 import os
 import re
@@ -17,7 +17,7 @@ import pytest
 
 from bench.machine import environment
 from bench.store.store import Store
-from bench.tensorboard.overview import SEEDS_CATEGORY
+from bench.tensorboard.overview import SEEDS_CHARTS
 from tests.made import made_record
 
 PATIENCE_S = 120.0
@@ -192,7 +192,7 @@ def test_the_throughput_view_draws_its_charts(page: Any, address: str, tmp_path:
     for title in ("Throughput", "Time to accuracy", "Seeds"):
         assert page.get_by_text(title, exact=True).count()
     titles = bands.evaluate_all("cards => cards.map(card => card.title)")
-    assert titles == [f"{title}: mean, lowest, highest" for title in SEEDS_CATEGORY]
+    assert titles == [f"{title}: mean, lowest, highest" for title in SEEDS_CHARTS]
     seen(page, tmp_path, "custom_scalars")
 
 

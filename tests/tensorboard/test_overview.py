@@ -1,4 +1,4 @@
-"""What the runs of a group share: the layout, the columns, the bands over seeds, the examples."""
+"""What the runs of a group share: layout, columns, means over seeds, examples."""
 
 import shutil
 from dataclasses import replace
@@ -15,8 +15,14 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from bench.recipe import Recipe
 from bench.record import Memory, Record
 from bench.store.store import Store
-from bench.tensorboard.overview import CHARTS, SEEDS_CATEGORY, bands, seeded, write_overview
-from bench.tensorboard.run_log import METRICS, TARGETS, tags, target
+from bench.tensorboard.overview import (
+    CHARTS,
+    SEEDS_CHARTS,
+    runs_by_cell,
+    seed_scalars,
+    write_overview,
+)
+from bench.tensorboard.run_log import METRICS, TARGETS, scalar_tags, target_state
 from tests.made import made_curve, made_failure, made_record, made_run
 
 
@@ -52,7 +58,7 @@ def test_charts_are_of_tags_that_runs_have(store: Store) -> None:
     shown = {tag for category in layout.category for chart in category.chart
              for tag in chart.multiline.tag}  # fmt: skip
     wanted = {tag for charts in CHARTS.values() for tag in charts.values()}
-    assert shown == wanted & tags(record)
+    assert shown == wanted & scalar_tags(record)
     assert "memory/host_gib" in shown
     assert "memory/torch_gib" not in shown
 
@@ -62,7 +68,7 @@ def test_no_tag_of_a_chart_begins_another() -> None:
     record = made_record(record={"memory": Memory(host_gib=1, torch_gib=1, device_gib=1)})
     for charts in CHARTS.values():
         for tag in charts.values():
-            assert [other for other in tags(record) if other.startswith(tag)] in ([tag], [])
+            assert [other for other in scalar_tags(record) if other.startswith(tag)] in ([tag], [])
 
 
 def test_before_the_first_run_ended_all_charts_are_there(store: Store) -> None:
@@ -72,7 +78,7 @@ def test_before_the_first_run_ended_all_charts_are_there(store: Store) -> None:
         "Throughput", "Time to accuracy", "Seeds", "Memory and power",
     ]  # fmt: skip
     shown = sum(len(category.chart) for category in layout.category)
-    assert shown == sum(map(len, CHARTS.values())) + len(SEEDS_CATEGORY)
+    assert shown == sum(map(len, CHARTS.values())) + len(SEEDS_CHARTS)
 
 
 def test_one_table_has_all_columns_and_all_of_their_values(store: Store) -> None:
@@ -123,26 +129,26 @@ def test_a_cell_with_seeds_has_mean_and_bounds(store: Store) -> None:
         assert found[-1].value == pytest.approx(value)
         by_clock = events.Scalars(f"seeds/accuracy_by_train_ms/{name}")
         assert [event.step for event in by_clock] == [1000, 2000, 3000, 4000]
-    for tag, _ in SEEDS_CATEGORY.values():
+    for tag, _ in SEEDS_CHARTS.values():
         assert events.Scalars(f"{tag}/mean")
 
 
 def test_bands_lie_at_the_mean_of_the_clocks() -> None:
     first, second = made_curve(1, 100, 0.5)[0], replace(made_curve(1, 100, 0.7)[0], train_s=2.0)
-    found = {step for step, _ in bands([first, second])}
+    found = {step for step, _ in seed_scalars([first, second])}
     assert found == {100, 1500}
 
 
 def test_a_protocol_without_validation_has_bands_of_throughput_only() -> None:
     point = replace(made_curve(1, 100, 0.5)[0], validation_accuracy=None, validation_loss=None)
-    (band,) = bands([point, point])
+    (band,) = seed_scalars([point, point])
     assert set(band[1]) == {f"seeds/images_per_s/{name}" for name in ("mean", "lowest", "highest")}
 
 
 def test_seeds_are_of_one_cell_and_ended_well() -> None:
     same = [made_record(0), made_record(1)]
     others = [made_record(2, epochs=5), made_failure(3), made_record(4, batch_size=50)]
-    (runs,) = seeded([*same, *others]).values()
+    (runs,) = runs_by_cell([*same, *others]).values()
     assert runs == same
 
 
@@ -195,7 +201,7 @@ def test_runs_that_lack_a_metric_are_counted_where_it_is_chosen_and_seen_by_thei
     (column,) = (info for info in found.hparam_infos if info.name == "target")
     assert {value.string_value for value in column.domain_discrete.values} == set(TARGETS)
     assert column.differs
-    assert [target(record) for record in records] == list(TARGETS)
+    assert [target_state(record) for record in records] == list(TARGETS)
     planned = columns_of(
         overview(store, made_record(time_to_accuracy_s=None), planned=[made_run(1)])
     )

@@ -13,7 +13,13 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from bench.recipe import Recipe
 from bench.record import Memory, PerClass, Record
 from bench.store.store import Store
-from bench.tensorboard.run_log import MOST_CURVES, RunLog, load_positives, tags, write_run
+from bench.tensorboard.run_log import (
+    MAX_CLASS_CURVES,
+    RunLog,
+    load_positives,
+    scalar_tags,
+    write_run,
+)
 from tests.made import made_failure, made_metrics, made_record
 
 RUN_KIB = 60  # that the files of one run may weigh
@@ -86,7 +92,7 @@ def test_memory_and_energy_are_there_if_the_record_has_them(tmp_path: Path) -> N
 def test_the_tags_that_a_record_promises_are_those_of_its_file(tmp_path: Path) -> None:
     for number, record in enumerate((made_record(), made_failure())):
         events = written(tmp_path / str(number), record)
-        assert set(events.Tags()["scalars"]) == tags(record)
+        assert set(events.Tags()["scalars"]) == scalar_tags(record)
 
 
 def test_hparams_are_in_the_run_itself(tmp_path: Path) -> None:
@@ -152,12 +158,12 @@ def test_each_class_has_a_precision_recall_curve(tmp_path: Path) -> None:
 def test_many_classes_share_one_curve(tmp_path: Path) -> None:
     scores = tuple(
         PerClass(name=f"class {number}", precision=0.5, recall=0.5, f1=0.5, support=10)
-        for number in range(MOST_CURVES + 1)
+        for number in range(MAX_CLASS_CURVES + 1)
     )
     metrics = made_metrics(0.5, None)
     metrics = type(metrics)(
         **{name: getattr(metrics, name) for name in metrics.__dataclass_fields__}
-        | {"per_class": scores}
+        | {"per_class": scores, "confusion": ((10,) * len(scores),) * len(scores)}
     )
     record = made_record(record={"metrics": metrics})
     events = written(tmp_path, record, np.ones((len(scores), 2, 5)))
