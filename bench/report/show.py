@@ -21,7 +21,7 @@ from bench.record import Failure, Metrics, Point, Record
 from bench.report.matrix import versions
 from bench.report.rows import bound_by, settings
 from bench.store.codec import encode
-from bench.store.groups import groups
+from bench.store.groups import REFERENCE, groups
 from bench.store.store import Store
 from bench.text import Log, count, printable, sanitize, shell_command
 
@@ -310,6 +310,7 @@ def _attempt(record: Record) -> str:
 
 def rerun_command(record: Record, out: Path) -> str:
     """The command that trains exactly this run again; `out` is its results folder."""
+    out = out.parent if out.name == REFERENCE else out  # the reference stays as it is
     words = ["bench", "run", "--rerun", record.run_id, "--out", str(out)]
     if plugins_of(record.versions):
         words += [word for plugin in _plugins_given(record) for word in ("--plugin", plugin)]

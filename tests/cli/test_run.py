@@ -115,6 +115,17 @@ def test_the_run_is_named_as_for_show_and_found_in_any_group(
     assert [str(plan.folder.parent) for plan in trained] == ["results"] * 3 + ["results/reference"]
 
 
+def test_a_reference_run_is_trained_again_beside_the_reference(
+    bench: Bench, trained: list[Plan]
+) -> None:
+    record = record_of(made_cell())
+    Store(Path("results/reference/b")).write(record)
+    command = rerun_command(record, Path("results/reference"))
+    assert command == f"bench run --rerun {record.run_id} --out results"
+    assert bench(*shlex.split(command)[1:]).exit_code == 0
+    assert trained[0].folder.parent == Path("results")
+
+
 def test_a_rerun_needs_the_plugin_that_the_run_had(
     bench: Bench, trained: list[Plan], refused: Callable[..., str]
 ) -> None:
