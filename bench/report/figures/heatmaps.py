@@ -125,7 +125,7 @@ def heat_map(found: Tiles, measure: str, *, name: str, title: str, caption: str)
     )
     width_in = left_in + column_in * len(found.columns) + max(0.1, over_in)
     figure = new_figure(max(3.2, width_in), top_in + row_in * len(found.rows))
-    draw_tiles(figure.subplots(), found, texts, shares(found, measure))
+    _draw(figure.subplots(), found, texts, shares(found, measure))
     shown = found.tiles.values()
     notes = {
         "2 of 3: runs that the number is the mean of, out of all": any(t.partial for t in shown),
@@ -160,7 +160,7 @@ def shares(found: Tiles, measure: str) -> dict[Place, float]:
     return {place: (value - low) / span if span else 0.5 for place, value in values.items()}
 
 
-def draw_tiles(
+def _draw(
     axes: "Axes", found: Tiles, texts: Mapping[Place, str], share: Mapping[Place, float]
 ) -> None:
     """Tiles with their texts; those without a share keep the page's background."""

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.record import Metrics, Record, Throughput, Timings
+from bench.record import Record, Throughput, Timings
 from bench.report import figures
 from bench.report.figures import draw
-from bench.report.figures.classes import class_scores, classes, confusion
+from bench.report.figures.classes import class_scores, classes
 from bench.report.figures.comparison import Case, Comparison, comparisons, shown_name
 from bench.report.figures.curves import (
     FOREMOST,
@@ -49,7 +49,7 @@ from bench.report.figures.style import (
 )
 from bench.report.figures.times import bars, seconds, spent, time_parts, time_to_accuracy
 from bench.report.render import NOT_REACHED
-from tests.made import made_failure, made_metrics, made_record
+from tests.made import made_failure, made_record
 from tests.made_loaders import MIXED, lost_series, made_loaders, made_series
 
 EVERY = {
@@ -73,8 +73,6 @@ EVERY = {
     "pipelines_curves_accuracy",
     "stall_architecture_pipeline",
     "where_the_time_went",
-    "confusion_best",
-    "confusion_quickest",
     "class_f1_spread",
     "pipelines_alone",
 }
@@ -219,7 +217,7 @@ def test_nothing_is_drawn_of_nothing() -> None:
 
 def test_of_one_cell_only_what_one_cell_shows_is_drawn() -> None:
     names = {picture.name for picture in draw([made_record()], None)}
-    assert {"confusion_best", "where_the_time_went", "curves_accuracy_epochs"} <= names
+    assert {"where_the_time_went", "curves_accuracy_epochs"} <= names
     assert not any(name.startswith(("profile", "accuracy", "time", "class", "pipelines", "stall"))
                    for name in names)  # fmt: skip
 
@@ -818,38 +816,6 @@ def test_bars_are_means_over_the_runs_of_a_net_with_a_pipeline() -> None:
 
 
 # Classes
-
-
-def test_a_confusion_is_the_sum_over_seeds() -> None:
-    found = confusion(case_of(made_record(0), made_record(1), made_failure(2)))
-    assert found is not None
-    assert (found.names, found.counts, found.totals) == (
-        ("cat", "dog"),
-        ((80, 20), (10, 90)),
-        (100, 100),
-    )
-    assert found.percent(0, 1) == 20.0
-
-
-def many_classes(number: int) -> Metrics:
-    """Class i is told the better the higher i is."""
-    score = made_metrics(0.5, 3.0)
-    rows = tuple(
-        tuple(100 + row if row == column else 1 for column in range(number))
-        for row in range(number)
-    )
-    classes = tuple(
-        replace(score.per_class[0], name=f"class{row}", f1=row / number) for row in range(number)
-    )
-    return replace(score, confusion=rows, per_class=classes)
-
-
-def test_of_many_classes_those_with_the_worst_recall_are_shown() -> None:
-    found = confusion(case_of(made_record(record={"metrics": many_classes(50)})))
-    assert found is not None
-    assert found.names == tuple(f"class{number}" for number in range(40))
-    assert found.classes == 50
-    assert found.totals[0] == 100 + 49  # what was taken for a class that is not shown counts too
 
 
 def test_f1_of_a_class_over_cells() -> None:
