@@ -1,7 +1,8 @@
-"""The matrix: aggregation over seeds, order, and what each format shows."""
+"""`bench table`: a table per group, means over axes and pivot tables, in each format."""
 
 import csv
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -15,21 +16,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.recipe import Recipe
-from bench.record import Failure, Record
-from bench.report.columns import Column
-from bench.report.matrix import Matrix, build, versions
-from bench.report.render import Form, Table
-from bench.report.table import render, render_all, write_matrix
+from bench.record import Record
+from bench.report.matrix import Matrix, build
+from bench.report.render import Form
+from bench.report.table import (
+    Grouping,
+    Pivot,
+    Shape,
+    averaged,
+    footings,
+    pivoted,
+    render,
+    render_all,
+    shape,
+    write_matrix,
+)
 from bench.store.codec import encode
 from bench.store.files import StoreError
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import ENVIRONMENT, made_failure, made_record
 
-
-def rows_of(matrix: Matrix) -> list[dict[str, Any]]:
-    return list(csv.DictReader(StringIO(render(matrix, "csv"))))
+NETS, OPTIMIZERS = ("cnn4", "resnet18"), ("muon", "sgd")
 
 
 def order_of(matrix: Matrix, **options: Any) -> list[str]:
@@ -46,87 +54,6 @@ def fill(folder: Path, records: list[Record]) -> Store:
     return store
 
 
-@given(st.lists(st.floats(0.01, 1), min_size=2, max_size=6))
-def test_mean_and_sd_are_those_of_the_seeds(accuracies: list[float]) -> None:
-    records = [made_record(seed, accuracy=value) for seed, value in enumerate(accuracies)]
-    (row,) = rows_of(build(records))
-    assert int(row["seeds"]) == len(accuracies)
-    assert float(row["accuracy"]) == pytest.approx(statistics.mean(accuracies), abs=1e-12)
-    assert float(row["accuracy_sd"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-9)
-
-
-def test_one_seed_has_no_sd() -> None:
-    (row,) = rows_of(build([made_record()]))
-    assert row["accuracy_sd"] == ""
-    assert "\u00b1" not in render(build([made_record()]), "md")
-
-
-def test_the_order_of_records_does_not_matter() -> None:
-    records = [made_record(seed, architecture=name) for seed in range(2) for name in "abc"]
-    assert render(build(records), "md") == render(build(records[::-1]), "md")
-
-
-def test_soonest_first_then_partly_missed_then_missed_by_accuracy_then_failed() -> None:
-    records = [
-        made_failure(architecture="failed"),
-        made_record(architecture="missed", time_to_accuracy_s=None, accuracy=0.4),
-        made_record(architecture="missed_better", time_to_accuracy_s=None, accuracy=0.5),
-        made_record(0, architecture="partly", time_to_accuracy_s=1.0),
-        made_record(1, architecture="partly", time_to_accuracy_s=None),
-        made_record(architecture="slow", time_to_accuracy_s=9.0),
-        made_record(architecture="soon", time_to_accuracy_s=2.0),
-    ]
-    assert order_of(build(records)) == [
-        "soon", "slow", "partly", "missed_better", "missed", "failed",
-    ]  # fmt: skip
-
-
-def test_a_missed_target_is_said_in_every_form() -> None:
-    matrix = build([made_record(time_to_accuracy_s=None)])
-    for form in ("rich", "md", "csv"):
-        assert "not reached" in render(matrix, form)  # type: ignore[arg-type]
-    (row,) = json.loads(render(matrix, "json"))["rows"]
-    assert (row["time_to_accuracy_s"], row["reached"], row["seeds"]) == (None, 0, 1)
-
-
-def test_a_target_that_some_seeds_missed_shows_how_many_reached_it() -> None:
-    records = [made_record(seed, time_to_accuracy_s=2.0 if seed < 3 else None) for seed in range(5)]
-    assert "2.0 \u00b1 0.0 (3/5 reached)" in render(build(records), "md")
-
-
-def test_nothing_is_reached_or_missed_without_a_validation_set() -> None:
-    matrix = build([made_record(protocol="speedrun", time_to_accuracy_s=None)])
-    assert "not reached" not in render(matrix, "md") + render(matrix, "csv")
-    assert "speedrun protocol" in render(matrix, "md")
-    assert "target" not in matrix.title
-
-
-def test_a_failed_cell_is_a_row_with_its_reason() -> None:
-    matrix = build([made_record(), made_failure(architecture="vit", status="oom")])
-    row = rows_of(matrix)[1]
-    assert (row["status"], row["reason"]) == ("oom", "RuntimeError: it broke")
-    assert (row["seeds"], row["runs"], row["accuracy"]) == ("0", "1", "")
-    assert "oom: RuntimeError: it broke" in render(matrix, "md")
-    assert "second line" not in render(matrix, "md")
-
-
-@pytest.mark.parametrize(
-    ("status", "error", "shown"),
-    [
-        ("skipped", "Skipped", "skipped: it broke"),
-        ("skipped", "Unsupported", "skipped: it broke"),
-        ("timeout", "Timeout", "timeout: it broke"),
-        ("interrupted", "Interrupted", "interrupted: it broke"),
-        ("crashed", "ValueError", "crashed: ValueError: it broke"),
-    ],
-)
-def test_a_reason_says_nothing_twice(status: str, error: str, shown: str) -> None:
-    failure = Failure(type=error, message="it broke\nhere")
-    records = [made_record(0), made_record(1, epochs=9, record={"status": status, "error": failure,
-               "metrics": None, "throughput": None})]  # fmt: skip
-    assert f"| {shown} |" in render(build(records), "md").replace("  ", " ").replace("  ", " ")
-
-
 @pytest.mark.parametrize("form", ["rich", "md", "csv", "json"])
 def test_a_table_in_which_nothing_ended_well_can_be_shown(form: Form) -> None:
     records = [made_failure(0, status="oom"), made_failure(1, architecture="vit_tiny")]
@@ -134,87 +61,6 @@ def test_a_table_in_which_nothing_ended_well_can_be_shown(form: Form) -> None:
     assert "oom" in text
     assert "vit_tiny" in text
     assert "nan" not in text.lower()
-
-
-def test_failed_seeds_of_a_cell_are_counted_beside_the_good_ones() -> None:
-    records = [made_record(0), made_record(1), made_failure(2), made_failure(3, status="oom")]
-    (row,) = rows_of(build(records))
-    assert (row["seeds"], row["runs"]) == ("2", "4")
-    assert row["status"] == "2 ok, 1 crashed, 1 oom"
-    assert "| 2/4 |" in " ".join(render(build(records), "md").split())
-
-
-def test_figures_of_failed_seeds_count_for_nothing() -> None:
-    cut = made_record(1, accuracy=0.1, record={"status": "interrupted"})
-    (row,) = rows_of(build([made_record(0, accuracy=0.9), cut]))
-    assert float(row["accuracy"]) == 0.9
-
-
-@pytest.mark.parametrize(
-    ("change", "shown"),
-    [
-        ({"epochs": 9}, "9 epochs"),
-        ({"width": 0.5}, "width 0.5"),
-        ({"target_accuracy": 0.7}, "target 70.0%"),
-        ({"train_images": None}, "all images"),
-        ({"compile": True}, "compile on"),
-        ({"source": "cifar10"}, "cifar10"),
-        ({"scale": "full"}, "full scale"),
-        ({"record": {"versions": {"architecture": 2}}}, "architecture v2"),
-        ({"record": {"fingerprint": "beef"}}, "images beef"),
-        ({"record": {"environment": ENVIRONMENT | {"torch": "2.99.0"}}}, "torch 2.99.0"),
-        ({"record": {"environment": ENVIRONMENT | {"gpu": "H100"}}}, "H100"),
-    ],
-)
-def test_runs_that_differ_in_anything_never_share_a_row(change: dict[str, Any], shown: str) -> None:
-    rows = rows_of(build([made_record(0), made_record(1, **change)]))
-    assert len(rows) == 2
-    assert any(shown in row["budget"] for row in rows)
-    same = build([made_record(0), made_record(1)])
-    assert rows_of(same)[0]["budget"] == ""
-    assert "budget" not in render(same, "md")
-
-
-def test_a_run_that_never_started_joins_the_machine_of_the_others() -> None:
-    failure = made_failure(1)
-    failure = made_record(1, record={"status": "crashed", "error": failure.error, "metrics": None,
-                                     "environment": {}})  # fmt: skip
-    assert len(rows_of(build([made_record(0), failure]))) == 1
-
-
-def test_the_title_names_what_all_rows_share() -> None:
-    title = build([made_record(), made_record(architecture="vit")]).title
-    for part in ("AMD EPYC, 2 cores", "cpu scale", "shapes", "target 60.0%", "4 epochs", "2.11.0"):
-        assert part in title
-    assert "4 epochs" not in build([made_record(), made_record(epochs=5)]).title
-    assert build([made_record()], reference=True).title.startswith("reference")
-
-
-def test_weaker_draws_and_suspect_times_are_marked() -> None:
-    marked = {
-        "augmentation_draws": {"Crop": "per batch", "HorizontalFlip": "per sample"},
-        "timing_suspect": ("2 graphs compiled inside the clock",),
-    }
-    text = render(build([made_record(record=marked)]), "md")
-    assert "timing suspect: 2 graphs compiled inside the clock; per batch: Crop" in text
-    assert "notes" not in render(build([made_record()]), "md")
-
-
-def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:
-    records = [
-        made_record(architecture="a", accuracy=0.8, images_per_s=100.0, time_to_accuracy_s=2.0),
-        made_record(architecture="b", accuracy=0.7, images_per_s=200.0, time_to_accuracy_s=3.0),
-        made_record(architecture="c", accuracy=0.6, images_per_s=900.0, time_to_accuracy_s=1.0,
-                    record={"timing_suspect": ("throttled",)}),
-    ]  # fmt: skip
-    text = render(build(records), "md")
-    assert "**80.00**" in text
-    assert "**200**" in text
-    assert "**2.0**" in text
-    assert "**900**" not in text
-    assert "**1.0**" not in text
-    assert "\x1b[1;32m" in render(build(records), "rich", color=True)
-    assert "\x1b" not in render(build(records), "rich")
 
 
 def test_columns_and_order_can_be_chosen() -> None:
@@ -244,22 +90,6 @@ def test_columns_and_order_can_be_chosen() -> None:
 def test_unknown_names_get_a_suggestion(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         render(build([made_record()]), **options)
-
-
-def test_text_in_a_reason_cannot_break_the_table() -> None:
-    record = made_record(pipeline="a|b")
-    lines = render(build([record]), "md").strip().splitlines()
-    unescaped = [line.replace("\\|", "").count("|") for line in lines[2:]]
-    assert len(set(unescaped)) == 1
-
-
-def test_a_narrow_terminal_drops_columns_and_says_so() -> None:
-    matrix = build([made_record(seed) for seed in range(2)])
-    text = render(matrix, "rich", width=100)
-    assert max(map(len, text.splitlines())) <= 100
-    assert "left out for width: train s" in text
-    assert "left out" not in render(matrix, "rich", width=300)
-    assert "left out" not in render(matrix, "rich")
 
 
 def test_an_empty_matrix_can_be_shown() -> None:
@@ -335,62 +165,7 @@ def test_a_selection_leaves_out_other_cells_and_groups_without_any(tmp_path: Pat
         render_all(tmp_path, "md", expression="resnet81")
 
 
-@pytest.mark.parametrize(
-    ("images_per_s", "word"), [(1990.0, "model"), (1500.0, "both"), (400.0, "pipeline")]
-)
-def test_the_matrix_says_what_a_cell_is_bound_by(images_per_s: float, word: str) -> None:
-    matrix = build([made_record(images_per_s=images_per_s)])  # its ceiling is 2000 images/s
-    assert rows_of(matrix)[0]["bound_by"] == word
-    assert word in render(matrix, "md")
-
-
-def test_a_cell_without_a_ceiling_is_bound_by_nothing_known() -> None:
-    assert rows_of(build([made_failure()]))[0]["bound_by"] == ""
-
-
-def test_what_one_view_gives_is_shown_where_there_were_more() -> None:
-    plain = made_record()
-    assert plain.metrics is not None
-    metrics = replace(plain.metrics, accuracy=0.5, one_view_accuracy=0.48, eval_views=6)
-    more = replace(plain, cell=replace(plain.cell, eval_views=6), metrics=metrics)
-    text = render(build([more]), "md")
-    assert "one view %" in text
-    assert "48.00" in text
-    assert "6 views of each image" in text
-    assert "view" not in render(build([plain]), "md")
-
-
-def test_rows_of_one_name_say_what_their_optimizers_were_set_to() -> None:
-    plain = made_record()
-    one, other = (
-        replace(
-            plain, cell=replace(plain.cell, recipe=Recipe(lr=lr, origin=f"{lr}")), run_id=str(lr)
-        )
-        for lr in (0.1, 0.2)
-    )
-    text = render(build([one, other]), "md")
-    assert "lr 0.1" in text
-    assert "lr 0.2" in text
-    assert "lr" not in render(build([one]), "md")
-
-
 WORDS = st.lists(st.sampled_from(["a", "é", "日本", "-", "1.5", "b c", "\U0001f44d"])).map("".join)
-
-
-def test_the_best_are_coloured_alone() -> None:
-    columns = {"a": Column(header="net"), "b": Column(header="acc", kind="score", digits=1)}
-    cells = {"a": ["x", "yy"], "b": ["1.0", "22.5"]}
-    table = Table(title="t", columns=columns, cells=cells, best={"b": [1]})
-    drawn = table.terminal(width=60, color=True)
-    assert "\x1b[1;32m22.5\x1b[0m" in drawn
-    assert drawn.count("\x1b[1;32m") == 1
-
-
-def test_what_does_not_fit_is_broken_within_its_cell() -> None:
-    columns = {"a": Column(header="net")}
-    drawn = Table(title="t", columns=columns, cells={"a": ["x" * 50]}).terminal(width=30)
-    assert max(map(len, drawn.splitlines())) <= 30
-    assert drawn.count("x") == 50
 
 
 def filed(folder: Path, *records: Record) -> Path:
@@ -407,18 +182,6 @@ def test_the_caption_names_machine_scale_source_and_versions(tmp_path: Path, for
     for said in ("AMD EPYC, 2 cores", "cpu scale", "shapes", "torch 2.11.0", "kornia 0.9.0",
                  "pipeline-bench 0.1.0 (commit abababa)"):  # fmt: skip
         assert said in text
-
-
-def test_several_versions_are_all_named() -> None:
-    records = [
-        made_record(record={"environment": {"torch": torch, "commit": commit}})
-        for torch, commit in (("2.1", "a" * 40), ("2.2", "b" * 40), ("2.2", "c" * 40), ("", "d"))
-    ]  # fmt: skip
-    said = versions(records)
-    assert "torch 2.1 and 2.2" in said
-    assert "(commit aaaaaaa and bbbbbbb and ccccccc and 1 more)" in said
-    assert versions([]) == ""
-    assert versions([replace(records[0], environment={})]) == ""
 
 
 def test_notes_stand_in_every_form_for_people(tmp_path: Path) -> None:
@@ -438,3 +201,239 @@ def test_a_title_is_as_long_as_it_is(tmp_path: Path) -> None:
     folder = filed(tmp_path, made_record())
     first = render_all(folder, columns=["architecture"]).splitlines()[0]
     assert first.rstrip() == build([made_record()]).title
+
+
+def square(**changes: Any) -> list[Record]:
+    """Two nets by two optimizers: accuracies .1, .2, .3 and .4."""
+    return [
+        made_record(accuracy=(1 + 2 * row + column) / 10, architecture=net, optimizer=optimizer,
+                    **changes)
+        for row, net in enumerate(NETS)
+        for column, optimizer in enumerate(OPTIMIZERS)
+    ]  # fmt: skip
+
+
+def means(records: list[Record], *axes: str) -> tuple[list[dict[str, Any]], list[str]]:
+    frame, notes = averaged(build(records).frame, axes)
+    return frame.to_dict(orient="records"), notes
+
+
+def tables(tmp_path: Path, records: list[Record], form: Form, of: Shape, **options: Any) -> str:
+    store = Store(tmp_path / "group")
+    for record in records:
+        store.write(record)
+    return render_all(tmp_path, form, shape=of, **options)
+
+
+def test_a_mean_is_that_of_its_cells() -> None:
+    rows, notes = means(square(), "architecture")
+    found = {row["architecture"]: row["accuracy"] for row in rows}
+    assert found == {"cnn4": pytest.approx(0.15), "resnet18": pytest.approx(0.35)}
+    assert {(row["cells"], row["all_cells"]) for row in rows} == {(2, 2)}
+    assert notes[0].startswith("means over optimizer, augmentation, pipeline: 2 cells each")
+    assert not any("caution" in note for note in notes)
+
+
+@given(st.lists(st.lists(st.floats(0.01, 1), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_every_cell_weighs_alike_whatever_its_seeds(cells: list[list[float]]) -> None:
+    records = [
+        made_record(seed, accuracy=value, architecture=f"net{index}")
+        for index, values in enumerate(cells)
+        for seed, value in enumerate(values)
+    ]
+    ((row,), _) = means(records, "pipeline")
+    assert row["accuracy"] == pytest.approx(statistics.fmean(map(statistics.fmean, cells)))
+    assert row["seeds"] == sum(map(len, cells))
+
+
+def test_all_axes_give_the_matrix_back_with_its_deviations() -> None:
+    records = [made_record(seed, accuracy=0.5 + seed / 10) for seed in range(3)]
+    ((row,), notes) = means(records, "architecture", "optimizer", "augmentation", "pipeline")
+    assert row["accuracy_sd"] == pytest.approx(0.1)
+    assert notes == []
+
+
+def test_a_missed_target_counts_and_sorts_last() -> None:
+    records = [
+        made_record(architecture="a", optimizer="x", time_to_accuracy_s=1.0),
+        made_record(architecture="a", optimizer="y", time_to_accuracy_s=None),
+        made_record(architecture="b", optimizer="x", time_to_accuracy_s=5.0),
+        made_record(architecture="b", optimizer="y", time_to_accuracy_s=7.0),
+        made_record(architecture="c", optimizer="x", time_to_accuracy_s=None),
+        made_record(architecture="c", optimizer="y", time_to_accuracy_s=None),
+    ]
+    rows, _ = means(records, "architecture")
+    assert [row["architecture"] for row in rows] == ["b", "a", "c"]
+    assert [row["time_to_accuracy_s"] for row in rows[:2]] == [6.0, 1.0]
+    assert math.isnan(rows[2]["time_to_accuracy_s"])
+    assert [(row["reached"], row["seeds"]) for row in rows] == [(2, 2), (1, 2), (0, 2)]
+
+
+def test_what_missed_is_said_and_never_the_best(tmp_path: Path) -> None:
+    records = [
+        made_record(architecture="a", optimizer="x", time_to_accuracy_s=1.0),
+        made_record(architecture="a", optimizer="y", time_to_accuracy_s=None),
+        made_record(architecture="b", optimizer="x", time_to_accuracy_s=5.0),
+        made_record(architecture="c", optimizer="x", time_to_accuracy_s=None),
+    ]
+    text = tables(tmp_path, records, "md", Grouping(axes=("architecture",)))
+    assert "1.0 (1/2 reached)" in text
+    assert "**5.0**" in text
+    assert "not reached" in text
+    assert "caution: the means are over different combinations of" in text
+
+
+def test_a_failed_cell_counts_but_is_in_no_mean(tmp_path: Path) -> None:
+    records = [made_record(accuracy=0.5), made_failure(architecture="vit", status="oom")]
+    ((row,), _) = means(records, "pipeline")
+    assert (row["cells"], row["all_cells"], row["accuracy"]) == (1, 2, 0.5)
+    text = tables(tmp_path, records, "md", Grouping(axes=("pipeline",)))
+    assert "| 1/2 |" in " ".join(text.split())
+    assert "1 of 2 cells ok: RuntimeError: it broke" in text
+
+
+def test_nothing_that_differs_in_budget_is_averaged(tmp_path: Path) -> None:
+    records = [*square(), *square(epochs=9), *square(precision="bf16"), *square(train_images=500)]
+    assert sorted(map(len, footings(records))) == [4, 4, 4, 4]
+    text = tables(tmp_path, records, "md", Grouping(axes=("architecture",)))
+    assert text.count("###") == 4
+    for said in ("4 epochs | fp32", "9 epochs | fp32", "bf16"):
+        assert said in text
+
+
+def test_runs_of_another_machine_or_torch_are_a_table_of_their_own() -> None:
+    other = [
+        replace(record, environment=record.environment | {"torch": "2.99"}) for record in square()
+    ]
+    assert len(footings([*square(), *other])) == 2
+
+
+def test_batch_sizes_may_differ_within_a_mean_and_are_said() -> None:
+    records = [made_record(optimizer="sgd"), made_record(optimizer="adamw", batch_size=32)]
+    (_, notes) = means(records, "architecture")
+    assert notes[-1] == "cells within a mean also differ in batch 100, batch 32"
+    (_, notes) = means(records, "optimizer")
+    assert not any("differ" in note for note in notes)
+
+
+def test_a_pivot_table_has_each_figure_in_its_place(tmp_path: Path) -> None:
+    text = tables(tmp_path, square(), "csv", Pivot())
+    rows = {row["architecture"]: row for row in csv.DictReader(StringIO(text))}
+    assert float(rows["cnn4"]["muon"]) == pytest.approx(0.1)
+    assert float(rows["cnn4"]["sgd"]) == pytest.approx(0.2)
+    assert float(rows["resnet18"]["muon"]) == pytest.approx(0.3)
+    assert float(rows["resnet18"]["sgd"]) == pytest.approx(0.4)
+    assert rows["cnn4"]["machine"] == "AMD EPYC, 2 cores"
+
+
+def test_the_best_of_a_whole_pivot_table_is_bold_once(tmp_path: Path) -> None:
+    text = tables(tmp_path, square(), "md", Pivot())
+    assert text.count("**") == 2
+    assert "**40.00**" in text
+    assert text.startswith("### accuracy %, architecture x optimizer | AMD EPYC")
+    slow = tables(tmp_path, square(), "md", Pivot(metric="train_s"))
+    assert slow.count("**4.0**") == 4  # all alike
+
+
+def test_a_pivot_table_says_what_there_is_not(tmp_path: Path) -> None:
+    records = [
+        made_record(0, time_to_accuracy_s=2.0),
+        made_record(1, time_to_accuracy_s=4.0),
+        made_record(optimizer="muon", time_to_accuracy_s=None),
+        made_failure(architecture="vit", optimizer="muon", status="oom"),
+    ]
+    of = Pivot(metric="time_to_accuracy_s", axes=("optimizer", "architecture"))
+    lines = tables(tmp_path, records, "md", of).splitlines()
+    cells = {line.split("|")[1].strip(): [part.strip() for part in line.split("|")[2:4]]
+             for line in lines if line.startswith("| ")}  # fmt: skip
+    assert cells["sgd"] == ["**3.0 \u00b1 1.4**", "-"]
+    assert cells["muon"] == ["not reached", "oom"]
+    (table,) = json.loads(tables(tmp_path, records, "json", of))
+    assert table["rows"][0]["optimizer"] == "muon"
+    assert table["rows"][0]["vit"] == "oom"
+    assert table["rows"][1]["vit"] is None
+    assert table["rows"][1]["resnet18"] == 3.0
+
+
+def test_an_entry_says_of_how_many_cells_it_is_when_some_failed() -> None:
+    records = [
+        made_record(accuracy=0.5, pipeline="kornia"),
+        made_failure(pipeline="dali"),
+        made_record(optimizer="muon"),
+    ]
+    table = pivoted(build(records).frame, Pivot(axes=("architecture", "optimizer")))
+    assert table.pivot.cells["sgd"] == ["50.00 (1/2 cells)"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "axes"),
+    [
+        (["architecture", "optimizer", "pipeline"], ("architecture", "optimizer")),
+        (["optimizer", "pipeline"], ("optimizer", "pipeline")),
+        (["architecture", "augmentation"], ("architecture", "augmentation")),
+        (["pipeline"], ("architecture", "pipeline")),
+        ([], ("architecture", "optimizer")),
+    ],
+)
+def test_axes_that_differ_are_chosen(changes: list[str], axes: tuple[str, str]) -> None:
+    records = [made_record(), *(made_record(**{axis: "another"}) for axis in changes)]
+    assert pivoted(build(records).frame, Pivot()).title.endswith(f", {axes[0]} x {axes[1]}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"group": ["optimiser"]}, "unknown axis 'optimiser': did you mean optimizer"),
+        ({"pivot": ["architecture", "nets"]}, "unknown axis 'nets'"),
+        ({"pivot": ["architecture"]}, "takes two axes, ROW,COLUMN"),
+        ({"pivot": ["pipeline", "pipeline"]}, "takes two axes, ROW,COLUMN"),
+        ({"metric": "acuracy"}, "unknown metric 'acuracy': did you mean accuracy"),
+        ({"metric": "accuracy", "group": ["pipeline"]}, "exclude each other"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        shape(**{"group": None, "metric": None, "pivot": None} | asked)
+
+
+def test_shapes_are_told_apart() -> None:
+    assert shape(group=None, metric=None, pivot=None) is None
+    assert shape(group=["pipeline", "architecture"], metric=None, pivot=None) == Grouping(
+        axes=("architecture", "pipeline")
+    )
+    assert shape(group=None, metric=None, pivot=["pipeline", "optimizer"]) == Pivot(
+        metric="accuracy", axes=("pipeline", "optimizer")
+    )
+
+
+@pytest.mark.parametrize("options", [{"sort_by": "accuracy"}, {"columns": ["accuracy"]}])
+def test_a_pivot_table_takes_no_columns(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="leave"):
+        tables(tmp_path, square(), "md", Pivot(), **options)
+
+
+def test_means_can_be_sorted_and_their_columns_chosen(tmp_path: Path) -> None:
+    text = tables(tmp_path, square(), "csv", Grouping(axes=("optimizer",)), sort_by="accuracy",
+                  columns=["optimizer", "cells", "accuracy"])  # fmt: skip
+    lines = text.splitlines()
+    assert lines[0] == "optimizer,cells,accuracy"
+    assert [line.partition(",")[0] for line in lines[1:]] == ["sgd", "muon"]
+    with pytest.raises(UsageError, match="unknown column 'architecture'"):
+        tables(tmp_path, square(), "md", Grouping(axes=("optimizer",)), columns=["architecture"])
+
+
+@pytest.mark.parametrize("form", ["rich", "md", "csv", "json"])
+@pytest.mark.parametrize("of", [Grouping(axes=("pipeline",)), Pivot()])
+def test_tables_in_which_nothing_ended_well_have_every_form(
+    tmp_path: Path, form: Form, of: Shape
+) -> None:
+    records = [made_failure(0, status="oom"), made_failure(1, architecture="vit", status="oom")]
+    text = tables(tmp_path, records, form, of)
+    assert "oom" in text or "0 of 2 cells ok" in text
+    assert "nan" not in text.lower().replace("nano", "")
+
+
+def test_a_target_is_said_in_title_and_caption(tmp_path: Path) -> None:
+    text = tables(tmp_path, square(), "md", None, target=0.05)
+    assert "target 5.0% validation accuracy" in text.splitlines()[0]
+    assert "recalculated from the curves for 5.0% validation accuracy" in text

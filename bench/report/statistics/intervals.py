@@ -23,9 +23,9 @@ class Interval:
     low: float
     high: float
 
-    def side(self) -> int:
-        """1 if all of it is above zero, -1 if below, 0 if it includes zero."""
-        return (self.low > 0) - (self.high < 0)
+    def side(self, null: float = 0.0) -> int:
+        """1 if all of it is above `null`, -1 if below, 0 if it includes `null`."""
+        return (self.low > null) - (self.high < null)
 
     def as_ratio(self) -> "Interval":
         """From natural logarithms to ratios."""

@@ -165,7 +165,7 @@ def test_a_miss_counts_against_a_level_that_is_quicker_where_it_arrives() -> Non
     found = of(made_grid(misses_where("flip_crop", nets)), TIME)
     assert (found.cells, found.both, found.reached) == (10, 2, (2, 10))
     assert found.interval is not None
-    assert found.interval.side(1.0) == -1  # by those that arrived it would be shorter
+    assert found.interval.side(1.0) == -1  # by those that reached the target it would be shorter
     assert found.side == 1
     few = of(made_grid(misses_where("flip_crop", ("vit",))), TIME)
     assert (few.reached, few.side) == ((8, 10), 0)

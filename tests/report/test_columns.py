@@ -1,0 +1,67 @@
+"""Columns: one declaration is all that a new one needs, and its kind decides what it is held to."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.report.columns import COLUMNS, METRICS
+from tests import checkout
+
+DECLARED = """
+        Metric(
+            name="host_gib", header="host GiB", label="host memory",
+            of=lambda run: run.memory.host_gib, kind="memory", digits=2, best="lowest",
+        ),
+"""
+FOLLOWS = """
+import json
+
+from bench.record import Memory
+from bench.report.columns import METRICS
+from bench.report.matrix import build
+from bench.report.table import Pivot, averaged, pivoted, render
+from tests.made import made_record
+
+busy = {"timing_suspect": ("throttled",)}
+records = [
+    made_record(architecture="a", record={"memory": Memory(host_gib=2.0)}),
+    made_record(architecture="b", record={"memory": Memory(host_gib=1.25), **busy}),
+]
+matrix = build(records)
+text = render(matrix, "md")
+assert "host GiB" in text
+assert "**1.25**" in text, "suspect timings leave memory as it is"
+assert "host_gib,host_gib_sd" in render(matrix, "csv")
+assert [row["host_gib"] for row in json.loads(render(matrix, "json"))["rows"]] == [2.0, 1.25]
+assert render(matrix, "csv", sort_by="host_gib").splitlines()[1].count("b,sgd") == 1
+means, _ = averaged(matrix.frame, ["pipeline"])
+assert means["host_gib"][0] == 1.625
+assert pivoted(matrix.frame, Pivot(metric="host_gib")).title.startswith("host GiB")
+assert sorted(matrix.outcomes[0].values(METRICS["host_gib"])) == [2.0]
+"""
+
+
+def test_everything_that_shows_columns_follows_a_new_one(tmp_path: Path) -> None:
+    copy = checkout.make(tmp_path, {})
+    module = copy / "bench" / "report" / "columns.py"
+    text = module.read_text()
+    before = '        Column(name="reads", header="reads"),\n'
+    assert text.count(before) == 1
+    module.write_text(text.replace(before, DECLARED.lstrip("\n") + before))
+    done = subprocess.run(
+        [sys.executable, "-c", FOLLOWS],
+        env={"PYTHONPATH": f"{copy}:{checkout.ROOT}"},
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_metric_has_a_kind_and_digits() -> None:
+    for metric in METRICS.values():
+        assert metric.kind in ("score", "time", "memory", "count")
+        assert metric.digits is not None
+        assert metric.label
+    assert all(COLUMNS[name].name == name for name in COLUMNS)

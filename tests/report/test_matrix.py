@@ -1,0 +1,310 @@
+"""The matrix: which runs share a row, aggregation over seeds, order, and another target."""
+
+import csv
+import json
+import math
+import statistics
+from dataclasses import replace
+from io import StringIO
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.recipe import Recipe
+from bench.record import Failure
+from bench.report.matrix import Matrix, build, retarget, versions
+from bench.report.table import render
+from bench.store.store import Store
+from tests.checkout import ROOT
+from tests.made import ENVIRONMENT, made_failure, made_record
+
+NETS, OPTIMIZERS = ("cnn4", "resnet18"), ("muon", "sgd")
+
+
+def rows_of(matrix: Matrix) -> list[dict[str, Any]]:
+    return list(csv.DictReader(StringIO(render(matrix, "csv"))))
+
+
+def order_of(matrix: Matrix, **options: Any) -> list[str]:
+    text = render(matrix, "csv", **options)
+    return [row["architecture"] for row in csv.DictReader(StringIO(text))]
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=2, max_size=6))
+def test_mean_and_sd_are_those_of_the_seeds(accuracies: list[float]) -> None:
+    records = [made_record(seed, accuracy=value) for seed, value in enumerate(accuracies)]
+    (row,) = rows_of(build(records))
+    assert int(row["seeds"]) == len(accuracies)
+    assert float(row["accuracy"]) == pytest.approx(statistics.mean(accuracies), abs=1e-12)
+    assert float(row["accuracy_sd"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-9)
+
+
+def test_one_seed_has_no_sd() -> None:
+    (row,) = rows_of(build([made_record()]))
+    assert row["accuracy_sd"] == ""
+    assert "\u00b1" not in render(build([made_record()]), "md")
+
+
+def test_the_order_of_records_does_not_matter() -> None:
+    records = [made_record(seed, architecture=name) for seed in range(2) for name in "abc"]
+    assert render(build(records), "md") == render(build(records[::-1]), "md")
+
+
+def test_soonest_first_then_partly_missed_then_missed_by_accuracy_then_failed() -> None:
+    records = [
+        made_failure(architecture="failed"),
+        made_record(architecture="missed", time_to_accuracy_s=None, accuracy=0.4),
+        made_record(architecture="missed_better", time_to_accuracy_s=None, accuracy=0.5),
+        made_record(0, architecture="partly", time_to_accuracy_s=1.0),
+        made_record(1, architecture="partly", time_to_accuracy_s=None),
+        made_record(architecture="slow", time_to_accuracy_s=9.0),
+        made_record(architecture="soon", time_to_accuracy_s=2.0),
+    ]
+    assert order_of(build(records)) == [
+        "soon", "slow", "partly", "missed_better", "missed", "failed",
+    ]  # fmt: skip
+
+
+def test_a_missed_target_is_said_in_every_form() -> None:
+    matrix = build([made_record(time_to_accuracy_s=None)])
+    for form in ("rich", "md", "csv"):
+        assert "not reached" in render(matrix, form)  # type: ignore[arg-type]
+    (row,) = json.loads(render(matrix, "json"))["rows"]
+    assert (row["time_to_accuracy_s"], row["reached"], row["seeds"]) == (None, 0, 1)
+
+
+def test_a_target_that_some_seeds_missed_shows_how_many_reached_it() -> None:
+    records = [made_record(seed, time_to_accuracy_s=2.0 if seed < 3 else None) for seed in range(5)]
+    assert "2.0 \u00b1 0.0 (3/5 reached)" in render(build(records), "md")
+
+
+def test_nothing_is_reached_or_missed_without_a_validation_set() -> None:
+    matrix = build([made_record(protocol="speedrun", time_to_accuracy_s=None)])
+    assert "not reached" not in render(matrix, "md") + render(matrix, "csv")
+    assert "speedrun protocol" in render(matrix, "md")
+    assert "target" not in matrix.title
+
+
+def test_a_failed_cell_is_a_row_with_its_reason() -> None:
+    matrix = build([made_record(), made_failure(architecture="vit", status="oom")])
+    row = rows_of(matrix)[1]
+    assert (row["status"], row["reason"]) == ("oom", "RuntimeError: it broke")
+    assert (row["seeds"], row["runs"], row["accuracy"]) == ("0", "1", "")
+    assert "oom: RuntimeError: it broke" in render(matrix, "md")
+    assert "second line" not in render(matrix, "md")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "shown"),
+    [
+        ("skipped", "Skipped", "skipped: it broke"),
+        ("skipped", "Unsupported", "skipped: it broke"),
+        ("timeout", "Timeout", "timeout: it broke"),
+        ("interrupted", "Interrupted", "interrupted: it broke"),
+        ("crashed", "ValueError", "crashed: ValueError: it broke"),
+    ],
+)
+def test_a_reason_says_nothing_twice(status: str, error: str, shown: str) -> None:
+    failure = Failure(type=error, message="it broke\nhere")
+    records = [made_record(0), made_record(1, epochs=9, record={"status": status, "error": failure,
+               "metrics": None, "throughput": None})]  # fmt: skip
+    assert f"| {shown} |" in render(build(records), "md").replace("  ", " ").replace("  ", " ")
+
+
+def test_failed_seeds_of_a_cell_are_counted_beside_the_good_ones() -> None:
+    records = [made_record(0), made_record(1), made_failure(2), made_failure(3, status="oom")]
+    (row,) = rows_of(build(records))
+    assert (row["seeds"], row["runs"]) == ("2", "4")
+    assert row["status"] == "2 ok, 1 crashed, 1 oom"
+    assert "| 2/4 |" in " ".join(render(build(records), "md").split())
+
+
+def test_figures_of_failed_seeds_count_for_nothing() -> None:
+    cut = made_record(1, accuracy=0.1, record={"status": "interrupted"})
+    (row,) = rows_of(build([made_record(0, accuracy=0.9), cut]))
+    assert float(row["accuracy"]) == 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"epochs": 9}, "9 epochs"),
+        ({"width": 0.5}, "width 0.5"),
+        ({"target_accuracy": 0.7}, "target 70.0%"),
+        ({"train_images": None}, "all images"),
+        ({"compile": True}, "compile on"),
+        ({"source": "cifar10"}, "cifar10"),
+        ({"scale": "full"}, "full scale"),
+        ({"record": {"versions": {"architecture": 2}}}, "architecture v2"),
+        ({"record": {"fingerprint": "beef"}}, "images beef"),
+        ({"record": {"environment": ENVIRONMENT | {"torch": "2.99.0"}}}, "torch 2.99.0"),
+        ({"record": {"environment": ENVIRONMENT | {"gpu": "H100"}}}, "H100"),
+    ],
+)
+def test_runs_that_differ_in_anything_never_share_a_row(change: dict[str, Any], shown: str) -> None:
+    rows = rows_of(build([made_record(0), made_record(1, **change)]))
+    assert len(rows) == 2
+    assert any(shown in row["budget"] for row in rows)
+    same = build([made_record(0), made_record(1)])
+    assert rows_of(same)[0]["budget"] == ""
+    assert "budget" not in render(same, "md")
+
+
+def test_a_run_that_never_started_joins_the_machine_of_the_others() -> None:
+    failure = made_failure(1)
+    failure = made_record(1, record={"status": "crashed", "error": failure.error, "metrics": None,
+                                     "environment": {}})  # fmt: skip
+    assert len(rows_of(build([made_record(0), failure]))) == 1
+
+
+def test_the_title_names_what_all_rows_share() -> None:
+    title = build([made_record(), made_record(architecture="vit")]).title
+    for part in ("AMD EPYC, 2 cores", "cpu scale", "shapes", "target 60.0%", "4 epochs", "2.11.0"):
+        assert part in title
+    assert "4 epochs" not in build([made_record(), made_record(epochs=5)]).title
+    assert build([made_record()], reference=True).title.startswith("reference")
+
+
+def test_weaker_draws_and_suspect_times_are_marked() -> None:
+    marked = {
+        "augmentation_draws": {"Crop": "per batch", "HorizontalFlip": "per sample"},
+        "timing_suspect": ("2 graphs compiled inside the clock",),
+    }
+    text = render(build([made_record(record=marked)]), "md")
+    assert "timing suspect: 2 graphs compiled inside the clock; per batch: Crop" in text
+    assert "notes" not in render(build([made_record()]), "md")
+
+
+def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:
+    records = [
+        made_record(architecture="a", accuracy=0.8, images_per_s=100.0, time_to_accuracy_s=2.0),
+        made_record(architecture="b", accuracy=0.7, images_per_s=200.0, time_to_accuracy_s=3.0),
+        made_record(architecture="c", accuracy=0.9, images_per_s=900.0, time_to_accuracy_s=1.0,
+                    record={"timing_suspect": ("throttled",)}),
+    ]  # fmt: skip
+    text = render(build(records), "md")
+    for bold in ("**90.00**", "**200**", "**2.0**"):
+        assert bold in text
+    assert "**900**" not in text
+    assert "**1.0**" not in text
+    assert "\x1b[1;32m" in render(build(records), "rich", color=True)
+    assert "\x1b" not in render(build(records), "rich")
+
+
+@pytest.mark.parametrize(
+    ("images_per_s", "word"), [(1990.0, "model"), (1500.0, "both"), (400.0, "pipeline")]
+)
+def test_the_matrix_says_what_a_cell_is_bound_by(images_per_s: float, word: str) -> None:
+    matrix = build([made_record(images_per_s=images_per_s)])  # its ceiling is 2000 images/s
+    assert rows_of(matrix)[0]["bound_by"] == word
+    assert word in render(matrix, "md")
+
+
+def test_a_cell_without_a_ceiling_is_bound_by_nothing_known() -> None:
+    assert rows_of(build([made_failure()]))[0]["bound_by"] == ""
+
+
+def test_what_one_view_gives_is_shown_where_there_were_more() -> None:
+    plain = made_record()
+    assert plain.metrics is not None
+    metrics = replace(plain.metrics, accuracy=0.5, one_view_accuracy=0.48, eval_views=6)
+    more = replace(plain, cell=replace(plain.cell, eval_views=6), metrics=metrics)
+    text = render(build([more]), "md")
+    assert "one view %" in text
+    assert "48.00" in text
+    assert "6 views of each image" in text
+    assert "view" not in render(build([plain]), "md")
+
+
+def test_rows_of_one_name_say_what_their_optimizers_were_set_to() -> None:
+    plain = made_record()
+    one, other = (
+        replace(
+            plain, cell=replace(plain.cell, recipe=Recipe(lr=lr, origin=f"{lr}")), run_id=str(lr)
+        )
+        for lr in (0.1, 0.2)
+    )
+    text = render(build([one, other]), "md")
+    assert "lr 0.1" in text
+    assert "lr 0.2" in text
+    assert "lr" not in render(build([one]), "md")
+
+
+def test_several_versions_are_all_named() -> None:
+    records = [
+        made_record(record={"environment": {"torch": torch, "commit": commit}})
+        for torch, commit in (("2.1", "a" * 40), ("2.2", "b" * 40), ("2.2", "c" * 40), ("", "d"))
+    ]  # fmt: skip
+    said = versions(records)
+    assert "torch 2.1 and 2.2" in said
+    assert "(commit aaaaaaa and bbbbbbb and ccccccc and 1 more)" in said
+    assert versions([]) == ""
+    assert versions([replace(records[0], environment={})]) == ""
+
+
+def test_another_target_is_read_from_the_curves() -> None:
+    record = made_record(
+        accuracy=0.8, epochs=4
+    )  # a straight line: 0.2, 0.4, 0.6, 0.8 at 1, 2, 3, 4 s
+    for target, reached_s in ((0.1, 1.0), (0.2, 1.0), (0.5, 3.0), (0.8, 4.0), (0.81, None)):
+        ((found,), note) = retarget([record], target).records, retarget([record], target).note
+        assert found.metrics is not None
+        assert found.metrics.time_to_accuracy_s == reached_s
+        assert found.cell.target_accuracy == target
+        assert f"{target:.1%}" in note
+        assert "60.0%" in note
+
+
+@given(st.floats(0.01, 1), st.floats(0, 9), st.floats(0, 9))
+def test_the_own_target_gives_the_own_time_and_first_costs_are_added(
+    target: float, compile_s: float, first_batch_s: float
+) -> None:
+    made = made_record(accuracy=1.0, target_accuracy=target)
+    record = replace(made, timings=replace(made.timings, compile_s=compile_s,
+                                           first_batch_s=first_batch_s))  # fmt: skip
+    (found,) = retarget([record], target).records
+    expected = next(p.train_s for p in record.curve if (p.validation_accuracy or 0) >= target)
+    assert found.metrics is not None
+    assert found.metrics.time_to_accuracy_s == expected
+    assert found.metrics.time_to_accuracy_with_compile_s == expected + (compile_s + first_batch_s)
+
+
+def test_the_reference_records_keep_their_times_under_their_own_target() -> None:
+    folder = ROOT / "results" / "reference"
+    records = [r for path in sorted(folder.glob("*/records")) for r in Store(path.parent).records()]
+    assert records
+    for record in records:
+        (same,) = retarget([record], record.cell.target_accuracy).records
+        assert same.metrics is not None
+        assert record.metrics is not None
+        assert same.metrics.time_to_accuracy_s == record.metrics.time_to_accuracy_s
+        assert same.metrics.time_to_accuracy_with_compile_s == pytest.approx(
+            record.metrics.time_to_accuracy_with_compile_s
+        )
+
+
+def test_runs_that_differ_in_their_target_only_do_not_count_twice() -> None:
+    older = made_record(target_accuracy=0.5, record={"finished": "2026-01-01"})
+    newer = made_record(target_accuracy=0.6, record={"finished": "2026-01-02"})
+    failed = made_failure(target_accuracy=0.7)
+    found = retarget([failed, newer, older], 0.4)
+    assert [record.run_id for record in found.records] == [newer.run_id]
+    assert "2 runs that differed" in found.note
+    assert "left out" not in retarget([newer], 0.4).note
+
+
+@pytest.mark.parametrize("target", [0.0, -1.0, 90.0, math.nan])
+def test_a_target_is_a_share(target: float) -> None:
+    with pytest.raises(UsageError, match=r"share in \(0, 1\]"):
+        retarget([made_record()], target)
+
+
+def test_a_run_that_failed_and_one_without_validation_reach_no_target() -> None:
+    failed, blind = made_failure(), made_record(protocol="speedrun")
+    blind = replace(blind, curve=tuple(replace(p, validation_accuracy=None) for p in blind.curve))
+    found = retarget([failed, blind], 0.1).records
+    assert {record.status for record in found} == {"ok", "crashed"}
+    assert all(r.metrics is None or r.metrics.time_to_accuracy_s is None for r in found)
