@@ -1,7 +1,6 @@
-"""What a person types, and files of recipes: any of it is carried out or refused in one sentence.
+"""Random command lines and recipe files are carried out or refused in one sentence.
 
-The real command line is called in process; the machine's probe and the images are made up, nothing
-is trained, and nothing may be written.
+The command line is called in process, on an invented machine; nothing is trained or written.
 """
 
 import json
@@ -94,14 +93,14 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     device_is(monkeypatch, NO_GPU)
     monkeypatch.setattr(planning.environment, "nvidia_smi", lambda *fields: "")
     monkeypatch.setattr(planning, "sources", made)
-    told("run", "--dry-run", "--grid", "pipelines", "--device", "cpu")  # probes a compiler, once
+    call("run", "--dry-run", "--grid", "pipelines", "--device", "cpu")  # probes a compiler, once
     for record in (made_record(), made_failure(3), made_record(optimizer="adamw")):
         Store(tmp_path / "made").write(record)
     return tmp_path
 
 
-def told(*arguments: str) -> int:
-    """Calls `bench`; whatever comes of it must be a result or one sentence."""
+def call(*arguments: str) -> int:
+    """Calls `bench`, which must give a result or one sentence."""
     done = CliRunner().invoke(app.app, list(arguments))
     shown = f"{arguments!r:.300} gave {done.exit_code}: {done.output[-2000:]}"
     assert done.exception is None or isinstance(done.exception, SystemExit), (
@@ -180,11 +179,12 @@ def table_words(random: Random) -> list[str]:
     return [word for option in chosen for word in option]
 
 
+@pytest.mark.slow
 def test_any_words_after_bench_run_end_well(machine: Path) -> None:
     def work() -> None:
         random = Random(1)
         ends = [
-            told("run", "--dry-run", "--device", "cpu", "--grid", "smoke", *run_words(random))
+            call("run", "--dry-run", "--device", "cpu", "--grid", "smoke", *run_words(random))
             for _ in range(250 * TIMES)
         ]
         assert {0, 2} == set(ends)
@@ -207,16 +207,17 @@ def test_any_value_of_set_is_a_number_that_can_be_kept_or_is_refused() -> None:
     assert kept > 50
 
 
+@pytest.mark.slow
 def test_any_words_after_bench_table_and_show_end_well(machine: Path) -> None:
     def work() -> None:
         random = Random(2)
-        ends = [told("table", "made", *table_words(random)) for _ in range(120 * TIMES)]
+        ends = [call("table", "made", *table_words(random)) for _ in range(120 * TIMES)]
         assert {0, 2} == set(ends)
         for text in ODD_TEXTS:
-            told("show", f"x{text}" if text.startswith("-") else text, "made")
-            told("list", f"x{text}")
-            told("check", f"x{text}")
-            told("merge", f"x{text}", "--out", "made/all")
+            call("show", f"x{text}" if text.startswith("-") else text, "made")
+            call("list", f"x{text}")
+            call("check", f"x{text}")
+            call("merge", f"x{text}", "--out", "made/all")
 
     apart(work, writes=[machine / "made"])
 
@@ -225,7 +226,7 @@ def test_any_words_after_bench_table_and_show_end_well(machine: Path) -> None:
 @given(anything=st.text(max_size=60), nearly=st.text(st.sampled_from("() andotrk/18"), max_size=40))
 def test_any_text_is_an_expression_or_is_refused(machine: Path, anything: str, nearly: str) -> None:
     for text in (anything, nearly):
-        told("run", "--dry-run", "--grid", "smoke", "--device", "cpu", f"-k{text}")
+        call("run", "--dry-run", "--grid", "smoke", "--device", "cpu", f"-k{text}")
 
 
 def read_recipes(path: Path) -> bool:
