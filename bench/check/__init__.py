@@ -13,7 +13,6 @@ from pathlib import Path
 from bench.check import derived, files
 from bench.check.files import Finding, Level
 from bench.errors import UsageError
-from bench.record import Record
 from bench.store import locks
 from bench.store.files import StoreError
 from bench.store.groups import result_folders
@@ -134,7 +133,7 @@ def _fix(
         with store.lock(notice=lambda message: None):
             derived.quarantine(store, damaged)
             derived.rebuild(store, stale, data_dir, report)
-        records: list[Record] = list(files.read_all(store.folder / "records").records.values())
+        records = list(files.read_all(store.folder / "records").records.values())
         again = (
             *files.check_leftovers(store),
             *derived.check_derived(store, records),
@@ -152,22 +151,13 @@ def _fix(
 
 
 def check_format(form: str) -> None:
-    """Raises if the format is unknown.
-
-    Raises:
-        UsageError: It is unknown.
-    """
+    """Raises `UsageError` if the format is unknown."""
     if form not in FORMATS:
         raise UsageError(unknown_name("format", form, list(FORMATS)))
 
 
 def render(result: CheckResult, form: str) -> str:
-    """The findings, a line each, and a summary; or as JSON.
-
-    Raises:
-        UsageError: The format is unknown.
-    """
-    check_format(form)
+    """The findings, a line each, and a summary; or as JSON."""
     if form == "json":
         plain = asdict(result)
         for finding in plain["findings"]:

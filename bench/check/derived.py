@@ -171,11 +171,7 @@ def _same_events(wanted: Path, found: Path) -> bool:
 
 
 def quarantine(store: Store, damaged: Iterable[Path]) -> None:
-    """Moves damaged records and attempts away, as any reader does.
-
-    Raises:
-        StoreError: A newer version wrote the record of a damaged attempt's run.
-    """
+    """Moves damaged records and attempts away, as any reader does."""
     for path in damaged:
         if path.parent.name == ".attempts":
             store.attempts(path.name.partition(".")[0], _ignore)
@@ -232,10 +228,6 @@ def _refuse(message: str) -> None:
 
 
 def refresh(store: Store, report: Log) -> None:
-    """Rebuilds what is out of date in a group; the caller holds the folder's lock.
-
-    Raises:
-        StoreError, UsageError: As `rebuild`.
-    """
+    """Rebuilds what is out of date in a group, as `rebuild` does."""
     findings = check_derived(store, store.records(report))
     rebuild(store, [each for each in findings if each.level == "stale"], None, report)

@@ -69,11 +69,7 @@ def is_plain(path: Path) -> bool:
 
 
 def copy(found: Mapping[str, Path], folder: Path, warn: Log) -> None:
-    """Copies artifacts to a folder; those that cannot be read are reported and left out.
-
-    Raises:
-        StoreError: One cannot be written.
-    """
+    """Copies artifacts to a folder; those that cannot be read are reported and left out."""
     for name, path in found.items():
         try:
             content = read_file(path, LARGEST_ARTIFACT)
@@ -84,11 +80,7 @@ def copy(found: Mapping[str, Path], folder: Path, warn: Log) -> None:
 
 
 def replace(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> None:
-    """Copies artifacts of a record and removes those of another record of its run.
-
-    Raises:
-        StoreError: One cannot be written or removed.
-    """
+    """Copies artifacts of a record and removes those of another record of its run."""
     for name, path in artifacts(folder, record).items():
         if name not in found:
             with explained(f"remove {path}"):
@@ -98,13 +90,10 @@ def replace(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) 
 
 
 def fill(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> bool:
-    """Copies the artifacts that a record lacks; event files only if it has no others.
+    """Copies the artifacts that a record lacks, event files only if it has no others.
 
     Returns:
         Whether there were any.
-
-    Raises:
-        StoreError: One cannot be written.
     """
     there = artifacts(folder, record)
     other_events = {name for name in there if name.startswith("tensorboard/")} - set(found)

@@ -98,12 +98,7 @@ def _canonical(plain: dict[str, Any]) -> bytes:
 
 
 def decode(text: bytes) -> Record:
-    """Reads and validates a record.
-
-    Raises:
-        NewerRecord: Its schema is newer than this version knows.
-        RecordError: It is not a record, or was changed or truncated since it was written.
-    """
+    """Reads and validates a record; raises as `decode_as`."""
     return decode_as(Record, text)
 
 
@@ -176,12 +171,7 @@ def read_record(kind: type[RecordT], path: Path, *, sanitized: bool = False) -> 
 
 
 def read_with_text(kind: type[RecordT], path: Path) -> tuple[RecordT, bytes] | None:
-    """The record in a file, as in `read_record`, and the file's content.
-
-    Raises:
-        RecordError: It is damaged.
-        UnusableFile: It cannot be read, or a newer version of the suite wrote it.
-    """
+    """The record in a file, and the file's content; otherwise as `read_record`."""
     try:
         text = read_file(path, LARGEST_FILE)
     except FileNotFoundError:

@@ -159,12 +159,7 @@ def merge(
 
 
 def groups_of(sources: Sequence[Path], out: Path) -> dict[str, list[Path]]:
-    """The groups of all sources, by their name in `out`: "<group>" or "reference/<group>".
-
-    Raises:
-        UsageError: A source is, holds, or lies in `out`.
-        StoreError: A source does not exist or has no group.
-    """
+    """The groups of all sources, by their name in `out`: "<group>" or "reference/<group>"."""
     if (out / "records").is_dir():
         raise UsageError(f"{out} is one group: name the results folder that it is to be in")
     groups: dict[str, list[Path]] = {}
@@ -310,11 +305,7 @@ class StoredRecord:
 
 
 def stored_records(group: Path, run_id: str, on_damage: OnDamage) -> Iterator[StoredRecord]:
-    """The records of a run in a group, the current one first.
-
-    Raises:
-        StoreError: One cannot be read, or a newer version of the suite wrote it.
-    """
+    """The records of a run in a group, the current one first."""
     for path in _record_files(group, run_id):
         try:
             found = read_with_text(Record, path)
@@ -344,16 +335,7 @@ def _record_files(group: Path, run_id: str = "*") -> list[Path]:
 
 
 def merge_run(group: Path, incoming: Sequence[StoredRecord], warn: Log) -> MergedRun:
-    """Merges records of one run into a group whose lock is held.
-
-    Args:
-        group: The group's folder.
-        incoming: Records of the run from elsewhere, one at least.
-        warn: Is told what is left out.
-
-    Raises:
-        StoreError: Something cannot be read or written.
-    """
+    """Merges records of one run, at least one, into a group whose lock is held."""
     records, run_id = group / "records", incoming[0].record.run_id
     with locks.serialized(records / ".lock"):
         here = list(
@@ -384,7 +366,7 @@ class _RunMerge:
         if current is not None and current.record.status == "skipped":
             current = None  # no attempt, and no reason to keep it as one
         replaced = current is not None and not _same(current, best)
-        taken = self._taken_numbers()
+        taken = Store(self.group).attempt_numbers(records[0].record.run_id)
         if replaced and current is not None and not self._is_attempt(current):
             self._keep(current, _take(taken, current.record.attempt), _refuse)
         attempts = [(each, _take(taken, each.record.attempt)) for each in self._others(best)]
@@ -403,13 +385,6 @@ class _RunMerge:
             different=len(set(identities)),
             identical=len(set(identities)) < len(identities),
         )
-
-    def _taken_numbers(self) -> set[int]:
-        """Numbers of all attempts here; those of damaged ones are not given again."""
-        run_id = self.incoming[0].record.run_id
-        names = (self.group / "records" / ".attempts").glob(f"{run_id}.*.json")
-        numbers = (path.name.split(".")[1] for path in names)
-        return {int(number) for number in numbers if number.isdecimal()}
 
     def _is_attempt(self, stored: StoredRecord) -> bool:
         return any(_same(each, stored) and not each.current for each in self.here)

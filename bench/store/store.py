@@ -167,12 +167,12 @@ class Store:
         """
         path = self.record_path(record.run_id)
         with self._serialized():
-            attempts = self._attempt_numbers(record.run_id)
+            attempts = self.attempt_numbers(record.run_id)
             current = self._read_or_quarantine(Record, path, _to_stderr)
             if current is not None and current.status == "skipped":
                 current = None
             if current is not None:
-                attempts.append(current.attempt)
+                attempts.add(current.attempt)
             record = replace(record, attempt=max(attempts, default=0) + 1)
             text = encode(record)
             if current is not None:
@@ -188,14 +188,15 @@ class Store:
         with serialized(self._records / ".lock"):
             yield
 
-    def _attempt_numbers(self, run_id: str) -> list[int]:
-        names = (path.name for path in self._attempts.glob(f"{run_id}.*.json"))
-        return [int(number) for name in names if (number := name.split(".")[1]).isdecimal()]
+    def attempt_numbers(self, run_id: str) -> set[int]:
+        """Numbers of the earlier attempts of a run, damaged ones included."""
+        numbers = (path.name.split(".")[1] for path in self._attempts.glob(f"{run_id}.*.json"))
+        return {int(number) for number in numbers if number.isdecimal()}
 
     def attempts(self, run_id: str, on_warning: Log = _to_stderr) -> list[Record]:
         """Earlier records of a run that was tried again, oldest first; damaged ones are moved."""
         current = self.read(run_id, on_warning)
-        numbers = sorted(self._attempt_numbers(run_id))
+        numbers = sorted(self.attempt_numbers(run_id))
         if current is not None:  # a crash may leave what is current among the earlier ones too
             numbers = [number for number in numbers if number < current.attempt]
         paths = [self._attempts / f"{run_id}.{number}.json" for number in numbers]

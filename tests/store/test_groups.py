@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.groups import Group, group_folder, groups
+from bench.store.files import StoreError
+from bench.store.groups import Group, group_folder, groups, result_folders
+from bench.store.store import Store
+from tests.made import made_record
 
 
 def make(folder: Path) -> Path:
@@ -46,3 +49,39 @@ def test_one_folder_source_has_one_group_however_it_is_spelled(
     monkeypatch.chdir(tmp_path)
     spellings = [f"folder:{tmp_path}/cats", "folder:cats", "folder:./cats/", "folder:a/../cats"]
     assert len({group_folder(tmp_path, "cpu", source, "cpu") for source in spellings}) == 1
+
+
+def test_group_folders_are_named_after_machine_source_and_scale(tmp_path: Path) -> None:
+    name = group_folder(tmp_path, "NVIDIA H100 80GB", "cifar10", "full").name
+    assert name == "nvidia-h100-80gb_cifar10_full"
+    one = group_folder(tmp_path, "cpu", f"folder:{tmp_path}/a/My Cats", "cpu").name
+    other = group_folder(tmp_path, "cpu", f"folder:{tmp_path}/b/My Cats", "cpu").name
+    assert one.startswith("cpu_folder-my-cats-")
+    assert one != other
+
+
+def test_groups_are_found_this_machine_first_reference_last(tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    for name in ("b_shapes_cpu", "a_shapes_cpu", "reference/a_shapes_cpu", "b_cifar10_cpu"):
+        Store(root / name).write(made_record())
+    (root / "notes").mkdir()
+    found = groups(root, machines=["b"])
+    assert [(group.name, group.reference) for group in found] == [
+        ("b_cifar10_cpu", False),
+        ("b_shapes_cpu", False),
+        ("a_shapes_cpu", False),
+        ("a_shapes_cpu", True),
+    ]
+    only = groups(root / "reference" / "a_shapes_cpu")
+    assert [(group.name, group.reference) for group in only] == [("a_shapes_cpu", True)]
+    with pytest.raises(StoreError, match="no results folder"):
+        groups(root / "nowhere")
+
+
+def test_a_group_with_nothing_but_loaders_is_a_result_folder_and_no_group(tmp_path: Path) -> None:
+    measured = tmp_path / "a" / "cpu_shapes_cpu"
+    measured.mkdir(parents=True)
+    (measured / "loaders.json").write_text("{}")
+    trained = make(tmp_path / "b_shapes_cpu")
+    assert result_folders(tmp_path) == [measured, trained]
+    assert [group.folder for group in groups(tmp_path)] == [trained]

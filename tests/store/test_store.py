@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench.cli import table
@@ -24,7 +23,6 @@ from bench.store import codec, files
 from bench.store import store as storing
 from bench.store.codec import RecordTooLarge, encode
 from bench.store.files import StoreError
-from bench.store.groups import group_folder, groups
 from bench.store.locks import current_holder
 from bench.store.store import Store, gc_paused
 from tests.checkout import ROOT
@@ -312,30 +310,6 @@ def test_records_can_be_shown_where_nothing_can_be_moved(
     assert "left out" in warnings[0]
 
 
-def test_predictions_come_back(store: Store) -> None:
-    labels, positives = np.arange(10), np.ones((10, 2, 5), dtype=np.int64)
-    store.save_predictions("a", labels, labels[::-1], positives)
-    store.save_predictions("b", labels, labels)
-    found = store.load_predictions("a")
-    np.testing.assert_array_equal(found.labels, labels)
-    np.testing.assert_array_equal(found.predictions, labels[::-1])
-    np.testing.assert_array_equal(found.positives, positives)
-    assert store.load_predictions("b").positives is None
-
-
-def test_predictions_are_never_unpickled(store: Store) -> None:
-    path = store.save_predictions("a", [0], [0])
-    with path.open("wb") as file:
-        np.savez(file, labels=np.array([{}], dtype=object), predictions=np.zeros(1))
-    with pytest.raises(StoreError, match="cannot be read"):
-        store.load_predictions("a")
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(StoreError, match="cannot be read"):
-        store.load_predictions("a")
-    with pytest.raises(StoreError, match="no predictions of run b"):
-        store.load_predictions("b")
-
-
 def test_paths_of_a_run_are_safe_and_apart(store: Store) -> None:
     one, other = (
         made_run(pipeline="kornia[compiled]"),
@@ -354,33 +328,6 @@ def test_writing_is_atomic_for_derived_files_too(store: Store) -> None:
     with pytest.raises(UnicodeEncodeError):
         store.write_derived("matrix.md", "\udc00")
     assert path.read_text() == "first"
-
-
-def test_group_folders_are_named_after_machine_source_and_scale(tmp_path: Path) -> None:
-    name = group_folder(tmp_path, "NVIDIA H100 80GB", "cifar10", "full").name
-    assert name == "nvidia-h100-80gb_cifar10_full"
-    one = group_folder(tmp_path, "cpu", f"folder:{tmp_path}/a/My Cats", "cpu").name
-    other = group_folder(tmp_path, "cpu", f"folder:{tmp_path}/b/My Cats", "cpu").name
-    assert one.startswith("cpu_folder-my-cats-")
-    assert one != other
-
-
-def test_groups_are_found_this_machine_first_reference_last(tmp_path: Path) -> None:
-    root = tmp_path / "results"
-    for name in ("b_shapes_cpu", "a_shapes_cpu", "reference/a_shapes_cpu", "b_cifar10_cpu"):
-        Store(root / name).write(made_record())
-    (root / "notes").mkdir()
-    found = groups(root, machines=["b"])
-    assert [(group.name, group.reference) for group in found] == [
-        ("b_cifar10_cpu", False),
-        ("b_shapes_cpu", False),
-        ("a_shapes_cpu", False),
-        ("a_shapes_cpu", True),
-    ]
-    only = groups(root / "reference" / "a_shapes_cpu")
-    assert [(group.name, group.reference) for group in only] == [("a_shapes_cpu", True)]
-    with pytest.raises(StoreError, match="no results folder"):
-        groups(root / "nowhere")
 
 
 def test_a_thousand_records_are_read_in_less_than_a_second(store: Store) -> None:

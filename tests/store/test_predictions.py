@@ -1,0 +1,44 @@
+"""Predictions: come back as they were saved, and are never unpickled."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.store.files import StoreError
+from bench.store.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cpu_shapes_cpu")
+
+
+def test_predictions_come_back(store: Store) -> None:
+    labels, positives = np.arange(10), np.ones((10, 2, 5), dtype=np.int64)
+    store.save_predictions("a", labels, labels[::-1], positives)
+    store.save_predictions("b", labels, labels)
+    found = store.load_predictions("a")
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.predictions, labels[::-1])
+    np.testing.assert_array_equal(found.positives, positives)
+    assert store.load_predictions("b").positives is None
+
+
+def test_predictions_are_never_unpickled(store: Store) -> None:
+    path = store.save_predictions("a", [0], [0])
+    with path.open("wb") as file:
+        np.savez(file, labels=np.array([{}], dtype=object), predictions=np.zeros(1))
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.load_predictions("a")
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.load_predictions("a")
+    with pytest.raises(StoreError, match="no predictions of run b"):
+        store.load_predictions("b")
+
+
+def test_arrays_of_other_versions_are_ignored(store: Store) -> None:
+    path = store.save_predictions("a", [0], [0])
+    np.savez(path, labels=[0], predictions=[1], probabilities=[[0.5, 0.5]])
+    assert store.load_predictions("a").predictions.tolist() == [1]
