@@ -64,6 +64,7 @@ TARGET = 0.85
 FIRST_RUN = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = {f"setting{number}": f"value {number}" for number in range(20)}  # as many as a machine's
 PATIENCE_S = 300
+PAGE = 100  # runs that TensorBoard's hparams show at once
 LONGEST = """() => { window.longest = 0; new PerformanceObserver(list => {
   for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
 }).observe({type: "longtask", buffered: true}); }"""
@@ -164,14 +165,14 @@ def fill(root: Path, cells: int, seeds: int) -> Path:
 
 @contextmanager
 def served(root: Path) -> Iterator[tuple[str, int]]:
-    """Address and process of the command that shows them."""
+    """Address of the view, and process of the command that serves it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bench", "tensorboard", str(root), "--port", "0"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().split(" at ")[1].split("/view")[0], process.pid
+        yield process.stdout.readline().split(" at ")[1].split()[0], process.pid
     finally:
         process.terminate()
         process.communicate()
@@ -179,9 +180,10 @@ def served(root: Path) -> Iterator[tuple[str, int]]:
 
 def wait_for_all(address: str, runs: int) -> None:
     """Returns when the server has read what each run wrote last."""
+    server = address.partition("#")[0]
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        with urllib.request.urlopen(f"{address}/data/plugin/pr_curves/tags") as answer:
+        with urllib.request.urlopen(f"{server}data/plugin/pr_curves/tags") as answer:
             found = json.load(answer)
         if sum(len(tags) == len(CLASSES) for tags in found.values()) == runs:
             return
@@ -260,7 +262,7 @@ def opened(address: str, runs: int, shots: Path | None) -> dict[str, Any] | None
         tabs = Tabs(page, shots)
         ticked = min(runs, 10)
         lines = "tf-custom-scalar-multi-line-chart-card path.line[d*=L]"
-        first = tabs.first_chart(f"{address}/view", lines, ticked)
+        first = tabs.first_chart(address, lines, ticked)
         tabs.timed("custom_scalars", first, lines, 4 * ticked)
         area = "tf-custom-scalar-margin-chart-card path.area[d*=L]"
         page.locator(area).first.wait_for(state="attached")
@@ -271,7 +273,7 @@ def opened(address: str, runs: int, shots: Path | None) -> dict[str, Any] | None
         tabs.timed("hparams_table", tabs.click("HParams"), "vaadin-grid tr")
         parallel = page.get_by_text("PARALLEL COORDINATES VIEW")
         plot = "tf-hparams-parallel-coords-plot path"
-        tabs.timed("parallel_coordinates", parallel.click, plot, 2 * runs)  # dim and bright lines
+        tabs.timed("parallel_coordinates", parallel.click, plot, 2 * min(runs, PAGE))
         middle = page.locator("tf-hparams-parallel-coords-plot svg").bounding_box()
         move = (middle["x"] + 0.75 * middle["width"], middle["y"] + 0.5 * middle["height"])
         hovered = "tf-hparams-session-group-values vaadin-grid"
