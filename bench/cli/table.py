@@ -10,9 +10,7 @@ from bench.cli.verb import Debug, Results, Select
 
 def table(
     results: Results = Path("results"),
-    form: Annotated[
-        str, typer.Option("--format", help="rich, md, csv or json.")
-    ] = "rich",
+    form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     sort: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Sort by this column, best first.")
     ] = None,
