@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.verb import Debug, Select
+from bench.cli.verb import Debug, Select, screen
 
 
 def compare(
@@ -39,7 +39,6 @@ def compare(
     debug: Debug = False,
 ) -> int:
     """Compare two sides cell by cell: faster, slower, or cannot tell."""
-    from bench.cli.progress import terminal
     from bench.errors import UsageError
     from bench.report.compare.compare import compare as compare_sides
     from bench.report.compare.compare import metric_named, parse_limit
@@ -53,8 +52,8 @@ def compare(
     limits = [parse_limit(text, judged) for text in fail_on or ()]
     sides = read_sides(a, b, both=select, select_a=select_a, select_b=select_b)
     comparison = compare_sides(*sides, judged, limits)
-    screen = terminal()
-    typer.echo(render(comparison, form, width=screen.width, color=screen.color), nl=False)
+    width, color = screen()
+    typer.echo(render(comparison, form, width=width, color=color), nl=False)
     if comparison.untested and not comparison.broken:
         raise UsageError(
             f"--fail-on {', '.join(comparison.untested)} cannot be judged: that takes a cell with "

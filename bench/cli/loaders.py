@@ -63,7 +63,7 @@ def loaders(
         out=out,
     )
     probe = probe_while_importing("torch")  # before anything else imports torch
-    from bench.cli.progress import TextReporter, terminal
+    from bench.cli.progress import TextReporter
     from bench.grid.plugins import used
     from bench.loaders import measure, plan
     from bench.loaders import verify as verifying
@@ -78,8 +78,8 @@ def loaders(
         console.notice(text)
     keep = partial(_keep, planned.folder, console.progress)
     record = measure.measure(planned, console.progress, keep)
-    screen = terminal()
-    table = render(record, form, width=screen.width, color=screen.color)  # type: ignore[arg-type]
+    width, color = verb.screen()
+    table = render(record, form, width=width, color=color)  # type: ignore[arg-type]
     typer.echo(table, nl=False)  # first: a full disk must not hide what was measured
     keep(record)
     console.progress(f"table, plot and all values: {planned.folder / 'loaders.*'}")

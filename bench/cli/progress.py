@@ -94,27 +94,6 @@ def discard(file: TextIO) -> None:
     os.close(nowhere)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Screen:
-    """What output may use.
-
-    Args:
-        width: Characters per line; None for any number.
-        color: Whether bold and colours are understood and wanted.
-    """
-
-    width: int | None
-    color: bool
-
-
-def terminal() -> Screen:
-    """Standard output's width and colours; a file or pipe has neither. `NO_COLOR` is honoured."""
-    console = Console()
-    if not console.is_terminal:
-        return Screen(width=None, color=False)
-    return Screen(width=console.width, color=not console.no_color)
-
-
 def reporter(form: str, *, quiet: bool) -> Reporter:
     """Reports on standard output: "auto" for people, "json" for programs.
 
@@ -447,11 +426,7 @@ def _outcome(record: Record) -> str:
 
 
 def overhead(wall_s: float, training_s: float) -> str:
-    """A grid's wall time, the sum of its runs' training clocks, and their ratio.
-
-    "1 min 40 s, of which 50 s on the training clocks (2.00 x)"; only the wall time where nothing
-    was trained.
-    """
+    """A grid's wall time and the part of it that its runs spent on their training clocks."""
     if training_s <= 0:
         return duration(wall_s)
     return (

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.verb import Debug, Results
+from bench.cli.verb import Debug, Results, screen
 
 
 def show(
@@ -17,7 +17,6 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show one run: scores, times, curve, confusion, and the command that trains it again."""
-    from bench.cli.progress import terminal
     from bench.errors import UsageError
     from bench.report.show import as_json, find_run, render
     from pipelines.catalog import unknown_name
@@ -25,8 +24,8 @@ def show(
     if form not in ("rich", "json"):
         raise UsageError(unknown_name("format", form, ["rich", "json"]))
     found = find_run(results, run)
-    screen = terminal()
+    width, color = screen()
     text = as_json(found) if form == "json" else render(
-        found, width=screen.width, color=screen.color
+        found, width=width, color=color
     )  # fmt: skip
     typer.echo(text, nl=False)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.verb import Debug, Results, Select
+from bench.cli.verb import Debug, Results, Select, screen
 
 
 def table(
@@ -37,12 +37,11 @@ def table(
     debug: Debug = False,
 ) -> None:
     """Show the matrix: one table per machine, source and scale, those of this machine first."""
-    from bench.cli.progress import terminal
     from bench.machine.environment import this_machine
     from bench.report.table import render_all, shape
     from bench.store.store import gc_paused
 
-    screen = terminal()
+    width, color = screen()
     with gc_paused():  # thousands of records are created and kept
         text = render_all(
             results,
@@ -53,8 +52,8 @@ def table(
             expression=select,
             target=target,
             shape=shape(group=_names(group), metric=metric, pivot=_names(pivot)),
-            width=screen.width,
-            color=screen.color,
+            width=width,
+            color=color,
         )
     typer.echo(text, nl=False)
 

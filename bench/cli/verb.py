@@ -81,6 +81,16 @@ def log(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
+def screen() -> tuple[int | None, bool]:
+    """Characters per line of standard output, None for any number, and whether it has colours."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        return None, False
+    return console.width, not console.no_color  # NO_COLOR is honoured
+
+
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Results = Annotated[Path, typer.Argument(help="A results folder, or one group in it.")]
 DataDir = Annotated[

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.cell import Run
-from bench.cli.progress import JsonReporter, TextReporter, overhead, reporter, terminal
+from bench.cli.progress import JsonReporter, TextReporter, overhead, reporter
 from bench.errors import UsageError
 from bench.machine.environment import python_environment
 from bench.record import Memory, Record, Timings
@@ -200,11 +200,6 @@ def drawn(console: TextReporter) -> str:
     with screen.capture() as capture:
         screen.print(console._view())
     return capture.get()
-
-
-def test_a_pipe_has_neither_width_nor_colours() -> None:
-    screen = terminal()
-    assert (screen.width, screen.color) == (None, False)
 
 
 def test_the_summary_says_what_the_grid_took_beside_the_training() -> None:

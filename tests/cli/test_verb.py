@@ -4,7 +4,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.cli.verb import Debug, Verb
+from bench.cli.verb import Debug, Verb, screen
 from bench.errors import UsageError
 from bench.store.codec import RecordError
 from bench.store.files import StoreError
@@ -50,3 +50,7 @@ def test_the_exit_code_is_what_the_verb_returns(code: int | None) -> None:
     app = typer.Typer()
     app.command(cls=Verb)(lambda: code)
     assert CliRunner().invoke(app).exit_code == (code or 0)
+
+
+def test_a_pipe_has_neither_width_nor_colours() -> None:
+    assert screen() == (None, False)
