@@ -1,4 +1,4 @@
-"""Optimizers: one file each, found by looking in this folder."""
+"""Optimizers: one file for each or for a family, found by looking in this folder."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
 """What builders of optimizers share: parameter groups, timm's classes, chained optimizers."""
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +72,7 @@ def groups(parameters: Iterable[nn.Parameter], **settings: object) -> list[dict[
 def decay_groups(net: nn.Module, weight_decay: float, **of_rest: object) -> list[dict[str, Any]]:
     """Groups for a torch optimizer: weights with decay; biases, norms and tokens without.
 
-    Args:
-        net: Its parameters are sorted.
-        weight_decay: Of weights.
-        of_rest: Other settings of biases, norms and tokens.
+    `of_rest` are other settings of biases, norms and tokens.
     """
     parameters = sort(net)
     return [
@@ -114,7 +111,8 @@ class ChainedOptimizer(torch.optim.Optimizer):
         groups = [group for part in parts for group in part.param_groups]
         super().__init__([{"params": group["params"]} for group in groups], {})
         self.param_groups = groups  # the parts' own, so that a schedule reaches them
-        self.state = _States(parts)  # type: ignore[assignment]
+        for part in parts:
+            part.state = self.state  # one for all, by parameter
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """A step of each part."""
@@ -126,22 +124,3 @@ class ChainedOptimizer(torch.optim.Optimizer):
         for part in self.parts:
             if hasattr(part, "compile_step"):
                 part.compile_step()
-
-
-class _States(Mapping[Tensor, Any]):
-    """A view of the states of several optimizers."""
-
-    def __init__(self, parts: tuple[torch.optim.Optimizer, ...]) -> None:
-        self._parts = parts
-
-    def __getitem__(self, key: Tensor) -> Any:
-        for part in self._parts:
-            if key in part.state:
-                return part.state[key]
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (key for part in self._parts for key in part.state)
-
-    def __len__(self) -> int:
-        return sum(len(part.state) for part in self._parts)

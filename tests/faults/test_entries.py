@@ -1,4 +1,4 @@
-"""Entries that cannot be used, and names that nothing has (faults 22, 26 and 27).
+"""Entries that cannot be used, and names that nothing has.
 
 One copy of the packages holds a broken file of every sort, a default optimizer that cannot be
 imported, and a DALI that can be imported and fails when it is first used. One grid is run in it,
@@ -104,7 +104,7 @@ def ran(copy: Path) -> Ran:
 
 
 def test_broken_files_are_listed_with_their_reasons_and_hide_nothing(copy: Path) -> None:
-    """Fault 27: syntax errors, lacking libraries, ends of the program, entries that are none."""
+    """Syntax errors, lacking libraries, ends of the program, entries that are none."""
     done = bench(copy, "list", "architectures")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -118,7 +118,7 @@ def test_broken_files_are_listed_with_their_reasons_and_hide_nothing(copy: Path)
 
 
 def test_a_grid_that_needs_a_broken_entry_marks_its_cells_and_runs_the_others(ran: Ran) -> None:
-    """Fault 27: skipped with the reason, and the reason is in the record."""
+    """Skipped with the reason, and the reason is in the record."""
     assert ran.done.returncode == 0, ran.done.stderr + ran.done.stdout
     record = _of(ran, "torchvision[")
     assert record["status"] == "skipped"
@@ -128,7 +128,7 @@ def test_a_grid_that_needs_a_broken_entry_marks_its_cells_and_runs_the_others(ra
 
 
 def test_dali_that_fails_when_it_is_first_used_is_skipped_and_others_run(ran: Ran) -> None:
-    """Fault 22: a DALI for another CUDA is no crash; the reason says what DALI said."""
+    """A DALI for another CUDA is no crash; the reason says what DALI said."""
     record = ran.records["dali"]
     assert record["status"] == "skipped", record["error"]
     assert "it fails when it is first used" in record["error"]["message"]
@@ -137,7 +137,7 @@ def test_dali_that_fails_when_it_is_first_used_is_skipped_and_others_run(ran: Ra
 
 
 def test_a_results_folder_of_any_name_works(ran: Ran) -> None:
-    """Fault 17: a leading dash, blanks, any script, a line break, markup, 160 letters."""
+    """A leading dash, blanks, any script, a line break, markup, 160 letters."""
     table = bench(ran.folder, "table", "--format", "csv", "--", OUT)
     assert table.returncode == 0, table.stderr
     assert "torchvision_batch" in table.stdout
@@ -174,7 +174,7 @@ def _fresh() -> Any:
 def test_dali_that_does_not_work_here_is_unavailable_in_one_line(
     monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, pipeline: str
 ) -> None:
-    """Fault 22: whichever way it fails, and in both modes."""
+    """Whichever way it fails, and in both modes."""
 
     def refuse(name: str) -> None:
         raise error
@@ -223,7 +223,7 @@ ASKED_WRONGLY = [
 def test_what_is_asked_wrongly_is_told_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
-    """Fault 26: exit code 2, the nearest name, no traceback, no file."""
+    """Exit code 2, the nearest name, no traceback, no file."""
     monkeypatch.chdir(tmp_path)
     device_is(monkeypatch, NO_GPU)
     monkeypatch.setattr(sources, "load", lambda *args, **kwargs: pytest.fail("it looked for data"))

@@ -266,7 +266,7 @@ def test_matrices_have_momentum_and_the_rest_another_optimizer(name: str, net_na
     (muon, _) = optimizer.parts
     matrices = {id(parameter) for parameter in parameters.sort(net).matrices}
     assert matrices
-    assert {id(parameter) for parameter in muon.state} == matrices
+    assert {id(p) for group in muon.param_groups for p in group["params"]} == matrices
     for parameter in trained(net):
         of_adam = "exp_avg_sq" in optimizer.state[parameter]
         assert of_adam == (name == "muon" and id(parameter) not in matrices)
