@@ -1,4 +1,4 @@
-"""A group whose files all agree with each other, for tests that then break one of them."""
+"""A group whose files are consistent, for tests that then break one of them."""
 
 from dataclasses import replace
 from typing import Any
@@ -31,7 +31,7 @@ def sound_metrics(record: Record) -> Metrics:
 
 
 def sound_record(seed: int = 0, **cell: Any) -> Record:
-    """A record in which every figure agrees with the others."""
+    """A record whose values are consistent."""
     record = made_record(seed, accuracy=ACCURACY, time_to_accuracy_s=3.0, **cell)
     return replace(record, metrics=sound_metrics(record))
 

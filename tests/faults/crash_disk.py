@@ -17,21 +17,21 @@ CALLS = ("open", "write", "fsync", "close", "replace", "rename", "unlink", "mkdi
 
 
 class Died(BaseException):
-    """The process is dead: nothing it does from here on has an effect."""
+    """The simulated process is dead: no further call of it has an effect."""
 
 
 @dataclass
 class Disk:
-    """System calls below a folder, which stop after so many and may be taken back.
+    """System calls below a folder, which end after a number of them and may be taken back.
 
     Args:
-        folder: Calls on other files are nobody's business.
-        left: Calls until the process dies; None when it lives on.
+        folder: Calls on files elsewhere are not counted.
+        left: Calls until the process dies; None if it does not.
         dead: Whether it has died.
-        named: Changes of names that are not settled: their folder, and what takes each back.
-        unsettled: Inodes of files whose content is not.
-        paths: What is open, by descriptor.
-        real: The system's calls.
+        named: Unsynced changes of names: their folder, and a function that undoes each.
+        unsettled: Inodes of files with unsynced content.
+        paths: Open files, by descriptor.
+        real: The system's own calls.
     """
 
     folder: Path
@@ -94,11 +94,11 @@ class Disk:
             self.named.append((path.parent, undo))
 
     def cut_power(self, kept: int, share: float) -> None:
-        """Takes back all but the first `kept` changes of names, and cuts content; not `watched`.
+        """Undoes all but the first `kept` unsynced changes of names; truncates unsynced content.
 
         Args:
-            kept: Changes that had reached the disk by themselves, in their order.
-            share: Of each unsettled file, how much had.
+            kept: Number of changes that had reached the disk anyway, in order.
+            share: Share of each unsynced file that had.
         """
         for _, undo in reversed(self.named[kept:]):
             undo()
@@ -110,13 +110,13 @@ class Disk:
         self.unsettled.clear()
 
     def revive(self) -> None:
-        """Another process begins; what the dead one had open is closed."""
+        """Starts another process; the files of the dead one are closed."""
         self.left, self.dead = None, False
         self.paths.clear()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Puts itself between Python and the system."""
+        """Replaces the functions of `os` by `call`."""
         with pytest.MonkeyPatch.context() as patch:
             for name in CALLS:
                 self.real[name] = getattr(os, name)

@@ -1,7 +1,7 @@
-"""Bad input by the thousand, tried in a process of its own that may do little.
+"""Runs fuzz tests in a forked process with limits.
 
-The child may take so much more memory and so many seconds, write only where it is told, and neither
-unpickle, connect, nor start a program. How many inputs are tried grows with PIPELINE_BENCH_FUZZ.
+The child may use a limited amount of memory and time, write only to given folders, and neither
+unpickle, connect, nor start a program. PIPELINE_BENCH_FUZZ multiplies the number of inputs.
 """
 
 import faulthandler
@@ -18,7 +18,7 @@ from typing import Any
 
 TIMES = int(os.environ.get("PIPELINE_BENCH_FUZZ", "1"))
 GIB = 2**30
-GRACE_S = 5.0  # in which a child that is at work for too long says at what
+GRACE_S = 5.0  # for a child over its time limit to print its traceback
 NEVER = ("pickle.find_class", "socket.connect", "subprocess.Popen", "os.system", "os.exec")
 NONE = -1
 # Audit events that change files: which arguments are paths, and descriptors of the folders that
@@ -31,23 +31,23 @@ CHANGES: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 class Forbidden(BaseException):
-    """The child did what it may not; no handler of the suite swallows it."""
+    """The child did what it may not; not an `Exception`, so that no handler swallows it."""
 
 
-def apart(
+def run_isolated(
     work: Callable[[], None],
     *,
     writes: Sequence[Path] = (),
     seconds: float = 300.0,
     more_memory: int = GIB,
 ) -> None:
-    """Runs `work` in a forked process and fails as it does.
+    """Runs `work` in a forked process.
 
     Args:
-        work: Raises what it finds.
+        work: Raises if it finds a fault.
         writes: Folders in which files may be changed.
-        seconds: Longest that it may take.
-        more_memory: Bytes of address space beyond what there is at the start.
+        seconds: Time limit.
+        more_memory: Bytes of address space beyond those at the start.
 
     Raises:
         AssertionError: It raised, did what it may not, or did not end; with its traceback.

@@ -1,4 +1,4 @@
-"""Bad JSON made of good: bytes flipped and cut, values of other types, figures without bounds."""
+"""Bad JSON made of good: changed and missing bytes, values of other types, extreme numbers."""
 
 import copy
 import json
@@ -25,7 +25,7 @@ TOKENS = (
 
 
 def changed_bytes(random: Random, text: bytes) -> bytes:
-    """The text with some bytes changed, cut, repeated, swapped or put in."""
+    """The text with some bytes changed, removed, repeated or inserted."""
     data = bytearray(text)
     for _ in range(random.choice((1, 1, 1, 2, 5, 50))):
         place = random.randrange(len(data) + 1)
@@ -50,7 +50,7 @@ def changed_bytes(random: Random, text: bytes) -> bytes:
 
 
 def with_token(random: Random, plain: Any) -> bytes:
-    """The JSON with one value replaced by a token as it stands."""
+    """The JSON with one value replaced by a token, unquoted."""
     changed = copy.deepcopy(plain)
     parent, key = random.choice(list(places(changed)))
     parent[key] = "@token@"
@@ -58,13 +58,13 @@ def with_token(random: Random, plain: Any) -> bytes:
 
 
 def with_double(random: Random, text: bytes) -> bytes:
-    """The JSON with a key of its object given twice."""
+    """The JSON with a duplicate key."""
     key = random.choice((b"seed", b"status", b"content_hash", b"cell", b"schema_version", b"x"))
     return b'{"' + key + b'": ' + random.choice(TOKENS[:12]) + b"," + text.lstrip()[1:]
 
 
 def with_values(random: Random, plain: Any) -> Any:
-    """The data with some values of another kind, or beyond what can be, and keys lost or added."""
+    """The data with some values of other types or out of range, and keys removed or added."""
     changed = copy.deepcopy(plain)
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         parent, key = random.choice(list(places(changed)))

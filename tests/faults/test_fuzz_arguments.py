@@ -26,7 +26,7 @@ from bench.recipe import Recipe
 from bench.report.matrix import build
 from bench.store.store import Store
 from pipelines import sources
-from tests.faults.fuzzing import TIMES, apart
+from tests.faults.fuzzing import TIMES, run_isolated
 from tests.faults.mutations import ODD_TEXTS, TOKENS, changed_bytes, with_token, with_values
 from tests.made import made_cell, made_failure, made_record
 from tests.made_device import device_is
@@ -189,7 +189,7 @@ def test_any_words_after_bench_run_end_well(machine: Path) -> None:
         ]
         assert {0, 2} == set(ends)
 
-    apart(work, writes=[machine / "data"])
+    run_isolated(work, writes=[machine / "data"])
     assert sorted(path.name for path in machine.iterdir()) == ["made"]
 
 
@@ -219,7 +219,7 @@ def test_any_words_after_bench_table_and_show_end_well(machine: Path) -> None:
             call("check", f"x{text}")
             call("merge", f"x{text}", "--out", "made/all")
 
-    apart(work, writes=[machine / "made"])
+    run_isolated(work, writes=[machine / "made"])
 
 
 @GIVEN
@@ -270,4 +270,4 @@ def test_any_file_of_recipes_is_read_or_refused(tmp_path: Path) -> None:
             read += read_recipes(path)
         assert 0 < read < 400 * TIMES
 
-    apart(work, writes=[tmp_path])
+    run_isolated(work, writes=[tmp_path])

@@ -36,7 +36,7 @@ from bench.tensorboard.view import View, rebuild, select_runs
 from pipelines.sources.decode import decode_tree, read_listed
 from pipelines.sources.errors import SourceError
 from pipelines.sources.folder import MOST_CLASSES, scan
-from tests.faults.fuzzing import GIB, TIMES, apart
+from tests.faults.fuzzing import GIB, TIMES, run_isolated
 from tests.faults.mutations import ODD_TEXTS, changed_bytes
 from tests.made_sound import keep, sound_record
 
@@ -155,7 +155,7 @@ def test_images_broken_in_any_way_are_read_or_refused(tmp_path: Path) -> None:
             for _ in range(900 * TIMES):
                 read_or_refused(tmp_path, changed_bytes(random, random.choice(good)))
 
-    apart(work, writes=[tmp_path], more_memory=GIB)
+    run_isolated(work, writes=[tmp_path], more_memory=GIB)
 
 
 def made_tree(root: Path, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
@@ -207,7 +207,7 @@ def test_odd_things_in_a_tree_are_left_out_or_told(tmp_path: Path, number: int) 
         assert (reason == "") is fine
         assert "\n" not in reason
 
-    apart(work, writes=[tmp_path], seconds=60.0)
+    run_isolated(work, writes=[tmp_path], seconds=60.0)
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def test_trees_of_any_names_and_any_number_of_classes(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="only the class 'cat'"):
             scan(one)
 
-    apart(work, writes=[tmp_path])
+    run_isolated(work, writes=[tmp_path])
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
@@ -243,7 +243,7 @@ def test_what_may_not_be_read_is_told() -> None:
                 read_listed(root, root / "train" / "dog" / "1.png", 32)
             assert scan(root).classes == ("cat", "dog")
 
-        apart(work)
+        run_isolated(work)
         (root / "train" / "dog").chmod(0)
 
         def look() -> None:
@@ -251,7 +251,7 @@ def test_what_may_not_be_read_is_told() -> None:
             with pytest.raises(SourceError, match=r"train/dog in .* cannot be read: Permission"):
                 scan(root)
 
-        apart(look)
+        run_isolated(look)
 
 
 class Canary:
@@ -321,7 +321,7 @@ def test_predictions_of_any_content_are_read_or_refused_and_nothing_is_unpickled
             find_mistakes(store, [record], tmp_path / "no data")
         assert read < len(bad) // 2
 
-    apart(work, writes=[tmp_path])
+    run_isolated(work, writes=[tmp_path])
     assert not canary.exists()
 
 
@@ -356,7 +356,7 @@ def test_event_folders_of_others_are_left_or_made_anew(tmp_path: Path) -> None:
         chosen = select_runs(tmp_path / "results", "")
         (tmp_path / "view").mkdir()
         View(tmp_path / "view", chosen).page()
-        with pytest.raises(UsageError, match="it is a link and no folder"):
+        with pytest.raises(UsageError, match="it is a link and not a folder"):
             rebuild(chosen, lambda said: None)
         folders[1].unlink()
         (folders[2] / "events.out.tfevents.folder").mkdir(parents=True, exist_ok=True)
@@ -366,7 +366,9 @@ def test_event_folders_of_others_are_left_or_made_anew(tmp_path: Path) -> None:
         rebuild(chosen, lambda said: None)
         summaries(folders[0])
 
-    apart(work, writes=[tmp_path / "results", tmp_path / "view", Path(tempfile.gettempdir())])
+    run_isolated(
+        work, writes=[tmp_path / "results", tmp_path / "view", Path(tempfile.gettempdir())]
+    )
     assert (outside / "events.out.tfevents.mine").read_text() == "mine"
 
 
@@ -386,7 +388,7 @@ def test_locks_and_derived_files_that_are_links_lead_nowhere(tmp_path: Path) -> 
         store.write_derived("matrix.md", "new")
         check(store.folder, dry_run=False, data_dir=None, report=lambda said: None)
 
-    apart(work, writes=[tmp_path / "results", Path(tempfile.gettempdir())])
+    run_isolated(work, writes=[tmp_path / "results", Path(tempfile.gettempdir())])
     assert precious.read_text() == "precious"
     assert (store.folder / "matrix.md").read_text() == "new"
 
@@ -420,4 +422,4 @@ def test_results_folders_full_of_anything_are_walked_to_an_end(tmp_path: Path) -
             Store(group.folder).records(lambda said: None)
         check(results, dry_run=True, data_dir=None, report=pytest.fail)
 
-    apart(work, writes=[results, Path(tempfile.gettempdir())], seconds=120.0)
+    run_isolated(work, writes=[results, Path(tempfile.gettempdir())], seconds=120.0)

@@ -26,7 +26,7 @@ from bench.report.table import render_all
 from bench.store.store import Store
 from bench.text import printable, sanitize
 from tests.conftest import OpenPage
-from tests.faults.fuzzing import TIMES, apart
+from tests.faults.fuzzing import TIMES, run_isolated
 from tests.made import made_failure, made_record
 from tests.made_sound import PREDICTIONS, sound_record
 
@@ -141,7 +141,7 @@ def test_tables_of_nasty_records_are_tables_in_every_form(tmp_path: Path) -> Non
             kept(tmp_path / str(seed), records)
             check_shown(tmp_path / str(seed), records)
 
-    apart(work, writes=[tmp_path])
+    run_isolated(work, writes=[tmp_path])
 
 
 def bench(*arguments: str) -> str:

@@ -24,7 +24,7 @@ from bench.store.codec import LARGEST_FILE, RecordError, RecordTooLarge, decode,
 from bench.store.groups import Group
 from bench.store.store import Store
 from bench.text import printable
-from tests.faults.fuzzing import GIB, TIMES, apart
+from tests.faults.fuzzing import GIB, TIMES, run_isolated
 from tests.faults.mutations import changed_bytes, with_double, with_token, with_values
 from tests.made import made_failure, made_record
 from tests.made_sound import sound_record
@@ -74,7 +74,7 @@ def test_damaged_and_made_up_records_are_refused_in_one_sentence() -> None:
         kept = [accepted(text) for text in bad_records(Random(1), 7000 * TIMES)]
         assert sum(record is None for record in kept) > 6000 * TIMES
 
-    apart(work)
+    run_isolated(work)
 
 
 def absurd_records(seed: int, count: int) -> list[Record]:
@@ -114,7 +114,7 @@ def test_what_is_believed_can_be_shown_in_every_form(tmp_path: Path) -> None:
                 show(find_run(folder, record.run_id), width=80, color=False)
             check(folder, dry_run=True, data_dir=None, report=pytest.fail)
 
-    apart(work, writes=[tmp_path, Path("/tmp")])
+    run_isolated(work, writes=[tmp_path, Path("/tmp")])
 
 
 def test_a_folder_of_strange_files_stops_nobody(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_folder_of_strange_files_stops_nobody(tmp_path: Path) -> None:
         check(store.folder, dry_run=False, data_dir=None, report=told.append)
         assert "resnet18" in render_all(tmp_path / "results", "md")
 
-    apart(work, writes=[tmp_path, Path("/tmp")], more_memory=2**29)
+    run_isolated(work, writes=[tmp_path, Path("/tmp")], more_memory=2**29)
 
 
 def test_a_hundred_megabytes_are_refused_at_little_cost() -> None:
@@ -167,7 +167,7 @@ def test_the_most_that_fits_into_a_file_stays_within_memory() -> None:
     def work() -> None:
         assert accepted(nested) is None
 
-    apart(work, more_memory=2 * GIB // 8)
+    run_isolated(work, more_memory=2 * GIB // 8)
 
 
 def test_a_run_that_would_make_a_record_too_large_is_not_lost_in_silence() -> None:

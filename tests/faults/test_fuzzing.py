@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.fuzzing import GIB, apart
+from tests.faults.fuzzing import GIB, run_isolated
 
 
 class Canary:
@@ -38,7 +38,7 @@ def connect() -> None:
 )
 def test_what_must_not_be_is_caught(work: Callable[[], None], said: str) -> None:
     with pytest.raises(AssertionError, match=said):
-        apart(work, seconds=1.0)
+        run_isolated(work, seconds=1.0)
 
 
 def test_a_link_is_no_way_out(tmp_path: Path) -> None:
@@ -47,10 +47,10 @@ def test_a_link_is_no_way_out(tmp_path: Path) -> None:
     inside.mkdir()
     (inside / "link").symlink_to(outside)
     with pytest.raises(AssertionError, match="Forbidden: open"):
-        apart(lambda: (inside / "link").write_text("gone"), writes=[inside])  # type: ignore[arg-type,return-value]
+        run_isolated(lambda: (inside / "link").write_text("gone"), writes=[inside])  # type: ignore[arg-type,return-value]
     assert outside.read_text() == "keep"
 
 
 def test_what_may_be_is_left_alone(tmp_path: Path) -> None:
-    apart(lambda: (tmp_path / "file").write_text("x"), writes=[tmp_path])  # type: ignore[arg-type,return-value]
+    run_isolated(lambda: (tmp_path / "file").write_text("x"), writes=[tmp_path])  # type: ignore[arg-type,return-value]
     assert (tmp_path / "file").read_text() == "x"
