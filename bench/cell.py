@@ -18,7 +18,7 @@ Protocol = Literal["validation", "speedrun"]
 Precision = Literal["fp32", "bf16"]
 Version = int | str
 EVAL_VIEWS = (1, 2, 6)
-OF = " of "  # between an entry's version and where it comes from
+OF = " of "  # between an entry's version and its origin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,9 +222,9 @@ class Run:
     Args:
         cell: What to train.
         seed: Of weights, order and augmentation.
-        versions: Entry versions by kind ("architecture", "pipeline", ...). An entry from outside
-            has a text that names its source and the digest of it: "1 of mine.py 0123456789abcdef".
-        fingerprint: Names the source's images.
+        versions: Entry versions by axis. That of a plugin's entry is a text with the plugin's name
+            and digest: "1 of mine.py 0123456789abcdef".
+        fingerprint: Identifies the source's images.
     """
 
     cell: Cell
@@ -248,12 +248,12 @@ class Run:
 
     @property
     def plugins(self) -> tuple[str, ...]:
-        """Origins of its entries from outside the suite: "mine.py 0123456789abcdef"."""
+        """Origins of its plugins' entries: "mine.py 0123456789abcdef"."""
         return plugins_of(self.versions)
 
     @property
     def worker_key(self) -> tuple[str, ...]:
-        """Runs with equal keys share a worker: no plugin is imported beside cells without it."""
+        """Runs with equal keys share a worker, so no plugin is imported for cells without it."""
         return (self.cell.model_key, *self.plugins)
 
     @property
@@ -263,19 +263,19 @@ class Run:
 
 
 def version_of(number: int, origin: str) -> str:
-    """The version of an entry from outside."""
+    """The version of a plugin's entry."""
     return f"{number}{OF}{origin}"
 
 
 def number_of(version: Version) -> str:
-    """The number in a version, as text: what a record says has been checked by nobody."""
+    """The number in a version, as text, since a record may hold anything."""
     return str(version).partition(OF)[0]
 
 
 def plugins_of(versions: Mapping[str, Version]) -> tuple[str, ...]:
-    """The origins of entries from outside, by their versions."""
-    said = {version.partition(OF)[2] for version in versions.values() if isinstance(version, str)}
-    return tuple(sorted(said))
+    """The origins of the plugins' entries among these versions."""
+    texts = (version for version in versions.values() if isinstance(version, str))
+    return tuple(sorted({text.partition(OF)[2] for text in texts}))
 
 
 def _without_new_defaults(entry: Cell | Recipe, plain: dict[str, Any]) -> dict[str, Any]:
