@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -44,22 +45,14 @@ HEAD_TIMEOUT_S = 40.0  # after 60 Ray kills the process that it is in
 
 @dataclass(kw_only=True)
 class RayCluster:
-    """A `Cluster` of Ray nodes; a ticket is the generator of a task's results.
+    """A `Cluster` of Ray nodes; a ticket is the generator of a task's results."""
 
-    Args:
-        address: As the user gave it.
-        device: "cuda" or "cpu".
-        timeout_s: Time limit of one run.
-    """
-
-    address: str
     device: str
     timeout_s: float
     _versions: Versions
     _head: "_Head"
     _jobs: dict[Any, Job] = field(default_factory=dict)
     _no_node_since: float | None = None
-    _task: Any = None
 
     @classmethod
     def connect(cls, address: str, *, device: str, timeout_s: float) -> "RayCluster":
@@ -70,7 +63,6 @@ class RayCluster:
         """
         _connect(address)
         cluster = cls(
-            address=address,
             device=device,
             timeout_s=timeout_s,
             _versions=node_versions(device, ENGINE),
@@ -130,24 +122,21 @@ class RayCluster:
 
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
         """Submits one task per job, spread over the nodes."""
-        return [self._submit(job) for job in jobs]
+        tickets = []
+        for job in jobs:
+            Store(Path(job.folder)).fresh_log(job.run.id)
+            line, threads = msgspec.json.encode(job), os.environ.get(THREADS)
+            ticket = self._task.remote(line, self.timeout_s, ENGINE, self._versions, threads)
+            self._jobs[ticket] = job
+            tickets.append(ticket)
+        return tickets
 
-    def _submit(self, job: Job) -> Any:
-        if self._task is None:
-            needs = {"num_gpus": 1, "num_cpus": 0} if self.device == "cuda" else {"num_cpus": 1}
-            self._task = ray.remote(run_job).options(
-                **needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
-            )
-        Store(Path(job.folder)).fresh_log(job.run.id)
-        ticket = self._task.remote(
-            msgspec.json.encode(job),
-            self.timeout_s,
-            ENGINE,
-            self._versions,
-            os.environ.get(THREADS),
+    @cached_property
+    def _task(self) -> Any:
+        needs = {"num_gpus": 1, "num_cpus": 0} if self.device == "cuda" else {"num_cpus": 1}
+        return ray.remote(run_job).options(
+            **needs, max_retries=0, scheduling_strategy="SPREAD", num_returns="streaming"
         )
-        self._jobs[ticket] = job
-        return ticket
 
     def poll(self, tickets: Sequence[Any]) -> list[tuple[Any, Message | JobLost]]:
         """At most one new message per task."""

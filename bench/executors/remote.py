@@ -45,22 +45,14 @@ class NodeMismatch(RuntimeError):
 
 
 class Cluster(Protocol):
-    """Where jobs are sent."""
+    """Where jobs are sent; every method raises UsageError if it cannot be used any more."""
 
     def capacity(self) -> int:
-        """How many jobs it can run at once, those already submitted included.
-
-        Raises:
-            UsageError: It cannot be used any more.
-        """
+        """How many jobs it can run at once, those already submitted included."""
         ...
 
     def submit(self, jobs: Sequence[Job]) -> Sequence[Ticket]:
-        """Sends jobs to nodes; one ticket per job.
-
-        Raises:
-            UsageError: It does not accept them.
-        """
+        """Sends jobs to nodes; one ticket per job."""
         ...
 
     def poll(self, tickets: Sequence[Ticket]) -> list[tuple[Ticket, Message | JobLost]]:
@@ -68,9 +60,6 @@ class Cluster(Protocol):
 
         `Ready` comes first, once the job has started, and again if the cluster restarts it.
         After `Done` or `JobLost` a ticket is not polled again.
-
-        Raises:
-            UsageError: A node, or the whole cluster, cannot be used.
         """
         ...
 

@@ -51,30 +51,20 @@ QUEUE_INTERVAL_S = 2.0
 SETTLE_S = 5.0  # a shared file system may show late what a job wrote last
 EXTRA_MIN = 10  # time limit of a job beyond its run's
 MISMATCH = b"mismatch: "
+FILES = ".files"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmOptions:
-    """How jobs are submitted.
+    """The keys of `--slurm`; what is None is left to Slurm if no comment says otherwise."""
 
-    Args:
-        cluster: "slurm", or "local" for processes of this machine, to try a grid without Slurm.
-        folder: For the messages of jobs while they run; all nodes must see it.
-        at_once: Most jobs in the queue or running at once.
-        time_min: Time limit of a job; None for that of a run and `EXTRA_MIN`.
-        cpus: Of a job; None for as many as this process may use.
-        mem_gb: Of a job; None for Slurm's default.
-        exclusive: Whether a job has its node for itself, which sound timing needs.
-        partition, account, qos, constraint: As for `sbatch`; None for Slurm's default.
-    """
-
-    cluster: str = "slurm"
-    folder: Path | None = None
-    at_once: int = 64
-    time_min: int | None = None
-    cpus: int | None = None
+    cluster: str = "slurm"  # or "local", processes of this machine, to try a grid without Slurm
+    folder: Path | None = None  # for messages of running jobs, seen by all nodes; in the data cache
+    at_once: int = 64  # jobs in the queue or running
+    time_min: int | None = None  # None: the time limit of a run and `EXTRA_MIN`
+    cpus: int | None = None  # None: as many as this process may use
     mem_gb: int | None = None
-    exclusive: bool = False
+    exclusive: bool = False  # a job has its node for itself, which sound timing needs
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -146,15 +136,11 @@ def run_and_write(
         try:
             for message in run_job(line, timeout_s, ENGINE, expected, threads):
                 if isinstance(message, dict):
-                    write_atomically(_files_path(messages), msgspec.msgpack.encode(message))
+                    write_atomically(Path(messages + FILES), msgspec.msgpack.encode(message))
                 else:
                     file.write(message + b"\n")
         except NodeMismatch as error:
             file.write(MISMATCH + str(error).encode() + b"\n")
-
-
-def _files_path(messages: str | Path) -> Path:
-    return Path(f"{messages}.files")
 
 
 @dataclass(kw_only=True)
@@ -221,33 +207,27 @@ class SlurmCluster:
         """Submits jobs, several as one array."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        names = [f"{job.run.id}-{token_hex(4)}" for job in jobs]
+        errors = (FailedJobError, FailedSubmissionError)
+        named_jobs = [(job, f"{job.run.id}-{token_hex(4)}") for job in jobs]
         try:
             with self._executor.batch():
-                handles = [self._submit(job, name) for job, name in zip(jobs, names, strict=True)]
-        except (
-            FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError,
-        ) as error:  # fmt: skip
+                handles = [self._submit(job, self._folder / name) for job, name in named_jobs]
+        except (*errors, subprocess.SubprocessError, OSError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"Slurm does not accept the jobs: {reason}") from error
-        for job, name, handle in zip(jobs, names, handles, strict=True):
+        for (job, name), handle in zip(named_jobs, handles, strict=True):
             path = self._folder / name
             self._submitted[name] = _Submitted(job=job, handle=handle, messages=path)
         first, last = handles[0].job_id, handles[-1].job_id
         self.log(f"queued: job {first}" if len(jobs) == 1 else f"queued: jobs {first} to {last}")
-        return names
+        return [name for _, name in named_jobs]
 
-    def _submit(self, job: Job, name: str) -> "submitit.Job[None]":
+    def _submit(self, job: Job, messages: Path) -> Any:
         Store(Path(job.folder)).fresh_log(job.run.id)
-        handle: submitit.Job[None] = self._executor.submit(
-            run_and_write,
-            msgspec.json.encode(job),
-            str(self._folder / name),
-            self.timeout_s,
-            self._versions,
-            os.environ.get(THREADS),
+        line, threads = msgspec.json.encode(job), os.environ.get(THREADS)
+        return self._executor.submit(
+            run_and_write, line, str(messages), self.timeout_s, self._versions, threads
         )
-        return handle
 
     def poll(self, tickets: Sequence[str]) -> list[tuple[str, Message | JobLost]]:
         """All new messages; of silent jobs the state is queried now and then."""
@@ -279,7 +259,7 @@ class SlurmCluster:
             if line.startswith(MISMATCH):
                 raise UsageError(line.removeprefix(MISMATCH).decode())
         with suppress(FileNotFoundError):  # written before the last message
-            files = _files_path(submitted.messages).read_bytes()
+            files = Path(f"{submitted.messages}{FILES}").read_bytes()
             save_files(submitted.job, msgspec.msgpack.decode(files, type=Files))
         return [read_message(line) for line in lines]
 
@@ -312,7 +292,11 @@ class SlurmCluster:
         left = [self._submitted[ticket].handle for ticket in tickets]
         for force in (False, True):
             for handle in left:
-                self._cancel(handle, force=force)
+                with suppress(OSError, subprocess.SubprocessError):
+                    if self.options.cluster == "local" and not force:
+                        os.kill(int(handle.job_id), signal.SIGTERM)  # quieter than `cancel`
+                    else:
+                        handle.cancel(check=False)
             deadline = time.monotonic() + CANCEL_TIMEOUT_S
             while left and time.monotonic() < deadline:
                 left = [handle for handle in left if not self._has_ended(handle, force=True)]
@@ -321,13 +305,6 @@ class SlurmCluster:
         if left:
             jobs = ", ".join(handle.job_id for handle in left)
             self.log(f"cancelled, but not yet ended: {jobs}")
-
-    def _cancel(self, handle: "submitit.Job[None]", *, force: bool) -> None:
-        with suppress(OSError, subprocess.SubprocessError):
-            if self.options.cluster == "local" and not force:
-                os.kill(int(handle.job_id), signal.SIGTERM)  # `cancel` leaves a traceback here
-            else:
-                handle.cancel(check=False)
 
     def close(self) -> None:
         """Removes the folder for messages."""

@@ -24,8 +24,8 @@ from bench.process import signals_deferred
 from bench.record import Record
 from bench.store.files import StoreError
 from tests.executors.conftest import alive, children, made_job, quiet, wait_until_gone
+from tests.executors.fake_cluster import tiny_job, watcher
 from tests.made import made_curve, made_run
-from tests.made_cluster import tiny_job, watching
 
 pytestmark = pytest.mark.usefixtures("no_child_is_left")
 
@@ -360,7 +360,7 @@ def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) ->
         executor = LocalExecutor(timeout_s=300.0, next_worker=found.take("cpu"))
         jobs = [tiny_job(tmp_path, seed) for seed in (0, 1)]
         records = []
-        for record in executor.run(jobs, watching([])):
+        for record in executor.run(jobs, watcher([])):
             assert executor.worker is not None
             assert executor.worker.process.pid == pid
             records.append(record)
@@ -443,5 +443,5 @@ def test_one_that_dies_before_its_first_run_costs_none(
         replace_worker(patched, tmp_path, ANSWERS.replace("time.sleep(600)", "sys.exit(3)"))
         found = warm_start(keep_worker=True)
     executor = LocalExecutor(timeout_s=300.0, next_worker=found.take("cpu"))
-    (record,) = executor.run([tiny_job(tmp_path)], watching([]))
+    (record,) = executor.run([tiny_job(tmp_path)], watcher([]))
     assert record.status == "ok"

@@ -1,4 +1,4 @@
-"""Ray: a cluster of several nodes on this machine, whose nodes and workers are killed."""
+"""The Ray executor, on a cluster on this machine whose nodes and workers are killed."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ from bench.cli import app
 from bench.cli.progress import TextReporter
 from bench.errors import UsageError
 from bench.executors import choose_executor
-from bench.executors import ray as executing
+from bench.executors import ray as module
 from bench.executors.local import LocalExecutor
 from bench.executors.ray import RayCluster
 from bench.executors.remote import RemoteExecutor
@@ -29,14 +29,21 @@ from bench.executors.runner import run_plan
 from bench.record import Record
 from bench.store.store import Store
 from tests.checkout import ROOT
+from tests.executors.fake_cluster import (
+    SMALL,
+    check_stopping,
+    fake_run_job,
+    made_job,
+    tiny_job,
+    watcher,
+)
 from tests.executors.test_runner import planned
 from tests.made import made_run
-from tests.made_cluster import SMALL, check_stopping, made_job, made_serve, tiny_job, watching
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
-# A node that is gone is noticed within some seconds; one that is only slow is given its time.
-WATCHFUL = {
+# A dead node is noticed within seconds, a slow one is not taken for dead.
+HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 1000,
     "health_check_timeout_ms": 20_000,
@@ -47,37 +54,37 @@ WATCHFUL = {
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head that trains one run at a time."""
-    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": WATCHFUL, **SMALL}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": HEALTH_CHECKS, **SMALL}
     made = Cluster(initialize_head=True, head_node_args=head)
     yield made
     made.shutdown()
 
 
 @pytest.fixture
-def joined(cluster: Any) -> Iterator[Callable[[], RemoteExecutor]]:
-    """Joins the cluster and leaves it."""
+def connect(cluster: Any) -> Iterator[Callable[[], RemoteExecutor]]:
+    """Returns an executor on the cluster; disconnects at the end."""
 
-    def join() -> RemoteExecutor:
-        found = RayCluster.connect(cluster.address, device="cpu", timeout_s=100.0)
-        return RemoteExecutor(cluster=found)
+    def make() -> RemoteExecutor:
+        connected = RayCluster.connect(cluster.address, device="cpu", timeout_s=100.0)
+        return RemoteExecutor(cluster=connected)
 
-    yield join
+    yield make
     ray.shutdown()
 
 
 @pytest.fixture
 def _fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executing, "run_job", made_serve)
+    monkeypatch.setattr(module, "run_job", fake_run_job)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_fake_runs")
 def test_a_node_that_dies_in_the_middle_costs_no_record(
-    cluster: Any, joined: Callable[[], RemoteExecutor], tmp_path: Path
+    cluster: Any, connect: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
     node = cluster.add_node(num_cpus=2, **SMALL)
     (tmp_path / "doomed").write_text(node.node_id)
-    executor = joined()
+    executor = connect()
 
     def kill() -> None:
         deadline = time.monotonic() + 60
@@ -89,7 +96,7 @@ def test_a_node_that_dies_in_the_middle_costs_no_record(
     killer.start()
     lost: list[Record] = []
     jobs = [made_job(tmp_path, "plays", seed) for seed in range(30)]
-    found = list(executor.run(jobs, watching(lost)))
+    found = list(executor.run(jobs, watcher(lost)))
     killer.join()
     assert sorted(record.seed for record in found) == list(range(30))
     assert {record.status for record in found} == {"ok"}
@@ -102,13 +109,13 @@ def test_a_node_that_dies_in_the_middle_costs_no_record(
 
 @pytest.mark.usefixtures("_fake_runs")
 def test_a_worker_that_is_killed_is_tried_again_and_the_attempts_are_counted(
-    joined: Callable[[], RemoteExecutor], tmp_path: Path
+    connect: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
     plan, out = planned(tmp_path, 0), StringIO()
     plan.todo.append(made_run(0, architecture="is_killed_once"))
     console = TextReporter(file=out, terminal=False)
     outcome = run_plan(
-        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=joined()
+        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=connect()
     )
     assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
     store = Store(tmp_path)
@@ -123,10 +130,10 @@ def test_a_worker_that_is_killed_is_tried_again_and_the_attempts_are_counted(
 @pytest.mark.slow
 @pytest.mark.usefixtures("_fake_runs")
 def test_a_run_that_kills_its_worker_each_time_is_given_up(
-    joined: Callable[[], RemoteExecutor], tmp_path: Path
+    connect: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
     lost: list[Record] = []
-    (record,) = joined().run([made_job(tmp_path, "is_killed")], watching(lost))
+    (record,) = connect().run([made_job(tmp_path, "is_killed")], watcher(lost))
     assert (record.status, len(lost)) == ("crashed", 2)
     assert record.error is not None
     assert record.error.message.startswith("lost 3 times, the last time because ")
@@ -134,7 +141,7 @@ def test_a_run_that_kills_its_worker_each_time_is_given_up(
 
 @pytest.mark.slow
 def test_a_run_gives_the_same_numbers_as_on_this_machine(
-    joined: Callable[[], RemoteExecutor], tmp_path: Path
+    connect: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
     def numbers(record: Record) -> list[object]:
         assert record.metrics is not None, record.error
@@ -149,10 +156,10 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
     for folder in (here, there):
         folder.mkdir()
     local = LocalExecutor(timeout_s=300.0).run(
-        [tiny_job(here, seed) for seed in (0, 1)], watching([])
+        [tiny_job(here, seed) for seed in (0, 1)], watcher([])
     )
     expected = [numbers(record) for record in local]
-    found = list(joined().run([tiny_job(there, seed) for seed in (0, 1)], watching([])))
+    found = list(connect().run([tiny_job(there, seed) for seed in (0, 1)], watcher([])))
     found.sort(key=lambda record: record.seed)
     assert [numbers(record) for record in found] == expected
     assert len(expected[0]) == 4 + 2
@@ -160,17 +167,17 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
 
 
 @pytest.mark.slow
-def test_stopping_leaves_no_process(joined: Callable[[], RemoteExecutor], tmp_path: Path) -> None:
-    check_stopping(joined(), tmp_path)
+def test_stopping_leaves_no_process(connect: Callable[[], RemoteExecutor], tmp_path: Path) -> None:
+    check_stopping(connect(), tmp_path)
 
 
 def test_nodes_with_other_versions_are_refused(
-    joined: Callable[[], RemoteExecutor], monkeypatch: pytest.MonkeyPatch
+    connect: Callable[[], RemoteExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = executing.node_versions("cpu", "ray") | {"torch": "9.9"}
-    monkeypatch.setattr(executing, "node_versions", lambda *of: ours)
+    ours = module.node_versions("cpu", "ray") | {"torch": "9.9"}
+    monkeypatch.setattr(module, "node_versions", lambda *of: ours)
     with pytest.raises(UsageError, match=r"the Ray node \S+ has torch \S+ instead of 9\.9: make"):
-        joined()
+        connect()
 
 
 def test_a_node_that_dies_while_it_is_is_usable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,10 +185,10 @@ def test_a_node_that_dies_while_it_is_is_usable_is_none(monkeypatch: pytest.Monk
         raise answer
 
     monkeypatch.setattr(ray, "get", gone)
-    assert not executing._is_usable(exceptions.TaskUnschedulableError("no such node"), "1.2.3.4")
-    assert not executing._is_usable(exceptions.NodeDiedError("dead"), "1.2.3.4")
+    assert not module._is_usable(exceptions.TaskUnschedulableError("no such node"), "1.2.3.4")
+    assert not module._is_usable(exceptions.NodeDiedError("dead"), "1.2.3.4")
     with pytest.raises(UsageError, match=r"the Ray node 1\.2\.3\.4 failed"):
-        executing._is_usable(exceptions.RaySystemError("other"), "1.2.3.4")
+        module._is_usable(exceptions.RaySystemError("other"), "1.2.3.4")
 
 
 def test_what_ray_prints_goes_beside_the_results(

@@ -1,4 +1,4 @@
-"""Jobs that are trained elsewhere: as many at once as there is room, each recorded once."""
+"""Jobs on other nodes: as many at once as the cluster has room for, each recorded once."""
 
 from collections.abc import Sequence
 from io import StringIO
@@ -20,16 +20,16 @@ from bench.executors.runner import run_plan
 from bench.job import Job, RecordBuilder
 from bench.record import Record
 from bench.store.store import Store
+from tests.executors.fake_cluster import made_job, watcher
 from tests.executors.test_runner import planned
 from tests.made import made_curve
-from tests.made_cluster import made_job, watching
 
 READY = Ready(import_s=0.0)
 News = tuple[int, Message | JobLost]
 
 
 class Cluster:
-    """Plays what it is told: for each seed the ends of its tries, all in one go or in turn."""
+    """Loses the jobs of a seed as often as `losses` says, then ends them, together or in turn."""
 
     def __init__(self, *, room: int, losses: dict[int, int], together: bool = True) -> None:
         self.size, self.losses, self.together = room, losses, together
@@ -76,7 +76,7 @@ def test_a_thousand_jobs_are_recorded_once_each_and_never_more_begun_than_there_
     losses = {seed: seed % MAX_ATTEMPTS for seed in range(0, 1000, 7)}
     cluster = Cluster(room=8, losses=dict(losses), together=together)
     lost: list[Record] = []
-    found = list(RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1000), watching(lost)))
+    found = list(RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1000), watcher(lost)))
     assert sorted(record.seed for record in found) == list(range(1000))
     assert {record.status for record in found} == {"ok"}
     assert len(lost) == sum(losses.values())
@@ -87,7 +87,7 @@ def test_a_thousand_jobs_are_recorded_once_each_and_never_more_begun_than_there_
 def test_a_job_that_is_lost_every_time_is_a_row_with_the_reason(tmp_path: Path) -> None:
     lost: list[Record] = []
     executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: MAX_ATTEMPTS}))
-    bad, good = executor.run(jobs_of(tmp_path, 2), watching(lost))
+    bad, good = executor.run(jobs_of(tmp_path, 2), watcher(lost))
     assert (bad.status, good.status) == ("crashed", "ok")
     assert bad.error is not None
     assert "lost 3 times, the last time because the node burned down" in bad.error.message
@@ -103,7 +103,7 @@ def test_a_job_is_asked_for_only_when_it_can_begin(tmp_path: Path) -> None:
             yield job
 
     cluster = Cluster(room=2, losses={}, together=False)
-    records = RemoteExecutor(cluster=cluster).run(jobs(), watching([]))  # type: ignore[arg-type]
+    records = RemoteExecutor(cluster=cluster).run(jobs(), watcher([]))  # type: ignore[arg-type]
     next(records)
     assert len(asked) == 2
     next(records)
@@ -120,7 +120,7 @@ def test_closing_gives_what_had_ended_and_what_was_cut_off(tmp_path: Path) -> No
 
     cluster = Slow(room=3, losses={})
     executor = RemoteExecutor(cluster=cluster)
-    records = executor.run(jobs_of(tmp_path, 5), watching([]))
+    records = executor.run(jobs_of(tmp_path, 5), watcher([]))
     assert next(records).seed == 0
     records.close()
     ended, cut_off = executor.interrupted()
@@ -157,7 +157,7 @@ def test_a_job_that_the_cluster_begins_anew_has_lost_a_try(tmp_path: Path, anew:
 
     lost: list[Record] = []
     cluster = Preempting(room=1, losses={})
-    (record,) = RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1), watching(lost))
+    (record,) = RemoteExecutor(cluster=cluster).run(jobs_of(tmp_path, 1), watcher(lost))
     assert [(one.status, len(one.curve)) for one in lost] == [("interrupted", 1)] * min(
         anew, MAX_ATTEMPTS - 1
     )

@@ -1,4 +1,4 @@
-"""Slurm, by submitit's own stand-in: jobs that are processes of this machine."""
+"""The Slurm executor, on submitit's local cluster: jobs are processes of this machine."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from bench.cli import app
 from bench.cli.progress import TextReporter
 from bench.errors import UsageError
 from bench.executors import choose_executor
-from bench.executors import slurm as executing
+from bench.executors import slurm as module
 from bench.executors.local import LocalExecutor
 from bench.executors.remote import RemoteExecutor
 from bench.executors.runner import run_plan
@@ -27,19 +27,19 @@ from bench.executors.slurm import (
 from bench.record import Record
 from bench.store.store import Store
 from tests.checkout import ROOT
+from tests.executors.fake_cluster import check_stopping, made_job, tiny_job, watcher
+from tests.executors.fake_slurm_job import fake_job
 from tests.executors.test_runner import planned
 from tests.made import made_run
-from tests.made_cluster import check_stopping, made_job, tiny_job, watching
-from tests.slurm_acting import fake_job
 
 submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '.[slurm]'")
 
 
 @pytest.fixture
-def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RemoteExecutor]:
-    """Makes ready to submit to this machine."""
-    monkeypatch.setattr(executing, "STATE_INTERVAL_S", 0.2)
-    monkeypatch.setattr(executing, "SETTLE_S", 0.5)
+def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RemoteExecutor]:
+    """Returns an executor that submits to this machine."""
+    monkeypatch.setattr(module, "STATE_INTERVAL_S", 0.2)
+    monkeypatch.setattr(module, "SETTLE_S", 0.5)
 
     def join(at_once: int = 4) -> RemoteExecutor:
         options = SlurmOptions(cluster="local", folder=tmp_path / "jobs", at_once=at_once)
@@ -51,38 +51,38 @@ def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rem
 
 
 @pytest.fixture
-def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executing, "run_and_write", fake_job)
+def _fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "run_and_write", fake_job)
     here = str(ROOT)
     monkeypatch.setenv("PYTHONPATH", here)  # for the jobs, which import `fake_job` by its name
 
 
-@pytest.mark.usefixtures("_nothing_is_trained")
+@pytest.mark.usefixtures("_fake_runs")
 def test_every_job_is_recorded_once_and_nothing_is_left_beside_the_results(
-    joined: Callable[..., RemoteExecutor], tmp_path: Path
+    connect: Callable[..., RemoteExecutor], tmp_path: Path
 ) -> None:
     lost: list[Record] = []
     jobs = [made_job(tmp_path, "plays", seed) for seed in range(3)]
-    found = list(joined().run(jobs, watching(lost)))
+    found = list(connect().run(jobs, watcher(lost)))
     assert sorted(record.seed for record in found) == list(range(3))
     assert {record.status for record in found} == {"ok"}
     assert lost == []
     assert list((tmp_path / "jobs").iterdir()) == []
 
 
-@pytest.mark.usefixtures("_nothing_is_trained")
+@pytest.mark.usefixtures("_fake_runs")
 @pytest.mark.parametrize(
     ("part", "why"),
     [("is_killed_once", "its job "), ("is_preempted_once", "the cluster preempted")],
 )
-def test_29_a_job_that_is_preempted_or_killed_is_tried_again_and_the_attempts_are_counted(
-    joined: Callable[..., RemoteExecutor], tmp_path: Path, part: str, why: str
+def test_a_preempted_or_killed_job_is_tried_again_and_its_attempts_are_counted(
+    connect: Callable[..., RemoteExecutor], tmp_path: Path, part: str, why: str
 ) -> None:
     plan, out = planned(tmp_path, 0), StringIO()
     plan.todo.append(made_run(0, architecture=part))
     console = TextReporter(file=out, terminal=False)
     outcome = run_plan(
-        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=joined()
+        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=connect()
     )
     assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
     store = Store(tmp_path)
@@ -95,8 +95,9 @@ def test_29_a_job_that_is_preempted_or_killed_is_tried_again_and_the_attempts_ar
     assert "is tried again: " in out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_run_gives_the_same_numbers_as_on_this_machine(
-    joined: Callable[..., RemoteExecutor], tmp_path: Path
+    connect: Callable[..., RemoteExecutor], tmp_path: Path
 ) -> None:
     def numbers(record: Record) -> list[object]:
         assert record.metrics is not None, record.error
@@ -106,37 +107,37 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-    (expected,) = LocalExecutor(timeout_s=300.0).run([tiny_job(here)], watching([]))
-    (found,) = joined().run([tiny_job(there)], watching([]))
+    (expected,) = LocalExecutor(timeout_s=300.0).run([tiny_job(here)], watcher([]))
+    (found,) = connect().run([tiny_job(there)], watcher([]))
     assert numbers(found) == numbers(expected)
     assert len(list((there / "predictions").iterdir())) == 1
 
 
-def test_stopping_leaves_no_process(joined: Callable[..., RemoteExecutor], tmp_path: Path) -> None:
-    check_stopping(joined(), tmp_path)
+def test_stopping_leaves_no_process(connect: Callable[..., RemoteExecutor], tmp_path: Path) -> None:
+    check_stopping(connect(), tmp_path)
 
 
-@pytest.mark.usefixtures("_nothing_is_trained")
+@pytest.mark.usefixtures("_fake_runs")
 def test_a_cluster_that_takes_no_jobs_says_why(
-    joined: Callable[..., RemoteExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., RemoteExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*arguments: Any) -> None:
         raise submitit.core.utils.FailedJobError("sbatch: error:\n invalid partition")
 
-    executor = joined()
+    executor = connect()
     cluster: Any = executor.cluster
     monkeypatch.setattr(type(cluster._executor._executor), "_submit_command", refused)
     with pytest.raises(UsageError, match="Slurm does not accept the jobs: sbatch: error: invalid"):
-        list(executor.run([made_job(tmp_path, "plays")], watching([])))
+        list(executor.run([made_job(tmp_path, "plays")], watcher([])))
 
 
 def test_a_node_with_other_versions_is_refused(
-    joined: Callable[..., RemoteExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., RemoteExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = executing.node_versions("cpu", "submitit") | {"torch": "9.9"}
-    monkeypatch.setattr(executing, "node_versions", lambda *of: ours)
+    ours = module.node_versions("cpu", "submitit") | {"torch": "9.9"}
+    monkeypatch.setattr(module, "node_versions", lambda *of: ours)
     with pytest.raises(UsageError, match=r"the Submitit node \S+ has torch \S+ instead of 9\.9: "):
-        list(joined().run([tiny_job(tmp_path)], watching([])))
+        list(connect().run([tiny_job(tmp_path)], watcher([])))
 
 
 def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ import sys
 from io import BytesIO
 from pathlib import Path
 from bench.executors import worker
-from tests.made_cluster import tiny_job
+from tests.executors.fake_cluster import tiny_job
 
 shared = worker.import_needed()
 before = {name.partition(".")[0] for name in sys.modules}

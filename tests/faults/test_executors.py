@@ -1,4 +1,4 @@
-"""A Ray cluster that loses its head or all of its nodes; see `ray_acting`."""
+"""A Ray cluster that loses its head or all of its nodes; see `fake_ray_grid`."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ from ray.cluster_utils import Cluster
 from bench.record import Record
 from bench.store.store import Store
 from tests.checkout import ROOT
+from tests.executors.fake_cluster import SMALL
+from tests.faults.fake_ray_grid import PROGRAM
 from tests.faults.made import GONE_S, MARK, PATIENCE_S, of_mark, until
-from tests.faults.ray_acting import PROGRAM
-from tests.made_cluster import SMALL
 
 pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
-WATCHFUL = {
+HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 1000,
     "health_check_timeout_ms": 5000,
@@ -48,7 +48,7 @@ class Nodes:
     def start_head(self, **more: Any) -> None:
         """Starts the head."""
         self.cluster.add_node(
-            num_cpus=0, include_dashboard=False, _system_config=WATCHFUL, **SMALL, **more
+            num_cpus=0, include_dashboard=False, _system_config=HEALTH_CHECKS, **SMALL, **more
         )
 
     def end_head(self) -> None:
@@ -145,7 +145,7 @@ class Grid:
             for pid in of_mark(self.mark):
                 with suppress(OSError):
                     named.append(Path(f"/proc/{pid}/cmdline").read_bytes())
-            return [name for name in named if b"ray_acting" in name or name.startswith(b"sleep")]
+            return [name for name in named if b"fake_ray_grid" in name or name.startswith(b"sleep")]
 
         while found := left():
             assert time.monotonic() < since + GONE_S, found
@@ -173,7 +173,7 @@ def grid(nodes: Nodes, mark: str, tmp_path: Path) -> Iterator[Grid]:
 
 
 @pytest.mark.slow
-def test_29_a_head_that_is_gone(nodes: Nodes, grid: Grid) -> None:
+def test_a_grid_continues_after_its_head_died(nodes: Nodes, grid: Grid) -> None:
     grid.middle()
     nodes.end_head()
     lost = f"the head of the Ray cluster at {grid.address} is gone"
@@ -183,7 +183,7 @@ def test_29_a_head_that_is_gone(nodes: Nodes, grid: Grid) -> None:
 
 
 @pytest.mark.slow
-def test_29_a_head_that_is_started_anew(nodes: Nodes, grid: Grid) -> None:
+def test_a_grid_continues_after_its_head_was_restarted(nodes: Nodes, grid: Grid) -> None:
     grid.middle()
     nodes.end_head()
     nodes.start_head(gcs_server_port=int(grid.address.rpartition(":")[2]))
@@ -195,7 +195,7 @@ def test_29_a_head_that_is_started_anew(nodes: Nodes, grid: Grid) -> None:
 
 
 @pytest.mark.slow
-def test_29_no_node_is_left_while_the_last_runs_wait(nodes: Nodes, grid: Grid) -> None:
+def test_a_grid_continues_after_all_nodes_died(nodes: Nodes, grid: Grid) -> None:
     grid.middle()
     nodes.end_nodes()
     told = "no node of the Ray cluster has a free CPU"

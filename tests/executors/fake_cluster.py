@@ -1,4 +1,4 @@
-"""Stand-ins for a cluster's nodes and for what they do with a job."""
+"""Jobs for the tests of clusters, a stand-in for training them, and checks of what is left."""
 
 import os
 import time
@@ -23,12 +23,12 @@ SMALL = {"object_store_memory": 100 * 2**20}  # of a Ray node
 
 
 def made_job(folder: Path, part: str, seed: int = 0) -> Job:
-    """A job whose architecture says what `made_serve` is to do with it."""
+    """A job whose architecture tells `fake_run_job` what to do."""
     return Job(run=made_run(seed, architecture=part), folder=str(folder), data_dir="d")
 
 
 def tiny_job(folder: Path, seed: int = 0, epochs: int = 2) -> Job:
-    """A job that is trained for real, in a second."""
+    """A job that is really trained, in a second."""
     run = made_run(
         seed, architecture="cnn2", pipeline="native[eager]", width=0.125, epochs=epochs,
         train_images=200, validation_images=100, test_images=100,
@@ -36,10 +36,10 @@ def tiny_job(folder: Path, seed: int = 0, epochs: int = 2) -> Job:
     return Job(run=run, folder=str(folder), data_dir=str(sources.default_data_dir()))
 
 
-def made_serve(
-    line: bytes, timeout_s: float, engine: str, ours: Any, threads: Any
+def fake_run_job(
+    line: bytes, timeout_s: float, engine: str, expected: Any, threads: Any
 ) -> Iterator[Any]:
-    """In place of the task: trains nothing. On a node that is named in `doomed` it hangs."""
+    """Replaces `run_job`: trains nothing, hangs on the node named in the file `doomed`."""
     import ray
 
     job = msgspec.json.decode(line, type=Job)
@@ -59,13 +59,13 @@ def made_serve(
     yield msgspec.json.encode(Done(record=draft.record("ok")))
 
 
-def watching(lost: list[Record]) -> Watcher:
-    """Notes lost tries, nothing else."""
+def watcher(lost: list[Record]) -> Watcher:
+    """Collects lost attempts."""
     return Watcher(started=lambda job: None, epoch=lambda job, point: None, lost=lost.append)
 
 
-def working_in(folder: Path) -> set[int]:
-    """Processes that print into files of a folder: workers, and what they have started."""
+def processes_writing_to(folder: Path) -> set[int]:
+    """Processes whose output goes to files of a folder: workers and their children."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/fd/[12]"):
         with suppress(OSError):  # gone meanwhile, or another user's
@@ -74,27 +74,27 @@ def working_in(folder: Path) -> set[int]:
     return found
 
 
-def check_left(folder: Path) -> None:
-    """Nothing works in a folder any more; what was killed is given its time to go."""
+def check_no_process_writes_to(folder: Path) -> None:
+    """Waits until no process writes to files of a folder."""
     deadline = time.monotonic() + PATIENCE_S
-    while (left := working_in(folder)) and time.monotonic() < deadline:
+    while (left := processes_writing_to(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
 
 
 def check_stopping(executor: RemoteExecutor, folder: Path) -> None:
-    """A real run that is stopped after an epoch leaves no process, and a record that says so."""
+    """Stops a real run after an epoch: no process is left, and its record says "interrupted"."""
 
     class Stop(Exception):
         pass
 
     def stop(job: Job, point: object) -> None:
-        assert working_in(folder)
+        assert processes_writing_to(folder)
         raise Stop
 
     watcher = Watcher(started=lambda job: None, epoch=stop)
     with pytest.raises(Stop):
         next(executor.run([tiny_job(folder, epochs=10_000)], watcher))
-    check_left(folder)
+    check_no_process_writes_to(folder)
     (cut_off,) = executor.interrupted()
     assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)

@@ -1,4 +1,4 @@
-"""What a Slurm job does in place of a run; it is imported in the job, and so imports little."""
+"""What a Slurm job does instead of training; it is imported in the job, so it imports little."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.made import made_curve
 
 
 def fake_job(line: bytes, messages: str, timeout_s: float, expected: Any, threads: Any) -> None:
-    """Trains nothing, but does what the architecture says."""
+    """Replaces `run_and_write`: does what the architecture says."""
     job = msgspec.json.decode(line, type=Job)
     folder, part = Path(job.folder), job.run.cell.architecture
     draft = RecordBuilder(job=job, curve=list(made_curve(1, 100, 0.5)))

@@ -1,6 +1,6 @@
 """A grid on a Ray cluster whose workers only pretend to train; everything else is real.
 
-`python -m tests.faults.ray_acting grid FOLDER ADDRESS RUNS` is the grid, `work` a worker on a node.
+`python -m tests.faults.fake_ray_grid grid FOLDER ADDRESS RUNS` is the grid, `... work` a worker.
 """
 
 import os
@@ -15,7 +15,7 @@ from bench.executors.protocol import Done, EpochDone, Ready, become_worker, read
 from bench.job import RecordBuilder
 from tests.made import made_curve, made_metrics
 
-PROGRAM = [sys.executable, "-m", "tests.faults.ray_acting"]
+PROGRAM = [sys.executable, "-m", "tests.faults.fake_ray_grid"]
 NO_NODE_TIMEOUT_S = 6.0
 
 
