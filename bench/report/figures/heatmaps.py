@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report.columns import COLUMNS
+from bench.report.columns import COLUMNS, METRICS
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels, shown_name
 from bench.report.figures.style import FOREGROUND, Sketch, new_figure
 from bench.report.render import ABSENT, NOT_REACHED
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MEASURES = ("accuracy", "macro_f1", "images_per_s", "time_to_accuracy_s")
-TIMINGS = ("images_per_s", "time_to_accuracy_s", "stall_pct")
 LOGARITHMIC = ("images_per_s", "time_to_accuracy_s")
 PAIRS = (("architecture", "optimizer", "augmentation"),
          ("architecture", "augmentation", "optimizer"))  # fmt: skip
@@ -94,7 +93,7 @@ def _tile(cases: Sequence[Case], measure: str) -> Tile:
         return Tile(value=None, text=_why_missing(cases, measure), runs=(total, 0))
     value = statistics.fmean(values)
     column = COLUMNS[measure]
-    suspect = measure in TIMINGS and any(case.suspect for case in cases)
+    suspect = METRICS[measure].timing and any(case.suspect for case in cases)
     text = f"{value * column.factor:,.{column.digits or 0}f}"
     return Tile(value=value, text=text, runs=(total, with_value), suspect=suspect)
 
