@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SourceError", "Unavailable", "UnknownName", "build", "canonical_name", "load"]
 
-# Torch takes seconds to import; names that need it are looked up on first use.
+# torch takes seconds to import; names that need it are looked up on first use.
 _HOME = {
     "build": "pipelines.building",
     "canonical_name": "pipelines.building",

@@ -1,8 +1,8 @@
-"""What every pipeline promises, and the parts that are the same for all of them.
+"""The interface of pipelines, and what is the same for all of them.
 
 A pipeline turns `Images` and an augmentation into batches on the training device. The order of the
-samples is ours, not the library's: equal seeds give every pipeline the same permutation, so two
-pipelines differ in how they do the work and in nothing else.
+samples is ours, not the library's: equal seeds give every pipeline the same permutation, so
+pipelines differ only in how they do the work.
 """
 
 import hashlib
@@ -24,23 +24,19 @@ Draws = Literal["per sample", "per batch"]
 
 
 class Unsupported(RuntimeError):
-    """A pipeline that cannot do what is asked; the message names both ("kornia has no Crop")."""
+    """A pipeline lacks an op; the message names both ("kornia has no Crop")."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """All that a pipeline needs to know.
+    """Everything a pipeline needs to know.
 
     Args:
-        images: The images to read.
-        augmentation: The policy to apply.
-        batch_size: Images per batch.
         device: Where batches are delivered.
-        dtype: Of the images in a batch.
-        memory_format: Of the images in a batch.
+        dtype: Of the images in a batch; `memory_format` likewise.
         seed: Equal seeds give equal batches.
-        mode: The variant's bare word: "compiled" for `kornia[compiled]`.
-        options: The variant's numbers: `{"workers": 4}` for `torchvision[workers=4]`.
+        mode: "compiled" for `kornia[compiled]`.
+        options: `{"workers": 4}` for `torchvision[workers=4]`.
     """
 
     images: Images
@@ -56,30 +52,30 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Semantics:
-    """How a pipeline draws its random numbers, op by op; "per batch" is a weaker augmentation."""
+    """How a pipeline draws the parameters of each op; "per batch" is a weaker augmentation."""
 
     draws: Mapping[str, Draws]
 
     @property
     def per_sample(self) -> bool:
-        """Whether every op draws its parameters for each sample by itself."""
+        """Whether every op draws its parameters per sample."""
         return all(draw == "per sample" for draw in self.draws.values())
 
 
 class Cursor(Protocol):
-    """A place in the epochs of a pipeline that is kept on the device."""
+    """A position in a pipeline's epochs, kept on the device."""
 
     @property
     def generators(self) -> Sequence[torch.Generator]:
-        """What it draws from beside the device's default generator."""
+        """Those it draws from besides the device's default generator."""
         ...
 
     def begin(self, index: int) -> None:
-        """Goes to the start of epoch `index`; the host takes part."""
+        """Goes to the start of epoch `index`, by work of the host too."""
         ...
 
     def next(self) -> Batch:
-        """The batch there, by operations that a CUDA graph can hold; goes on to the next one.
+        """The current batch, by operations that a CUDA graph can contain; moves to the next one.
 
         The first batch follows the last.
         """
@@ -106,17 +102,14 @@ class Pipeline(ABC):
         """
 
     def cursor(self) -> "Cursor | None":
-        """One epoch after another by work of the device alone; None where the host takes part.
-
-        A CUDA graph can then hold it. Batches and their order are those of `epoch`.
-        """
+        """A cursor with the batches of `epoch`; None if the device alone can't make them."""
         return None
 
     def close(self) -> None:  # noqa: B027 - most pipelines hold nothing that needs it
         """Frees workers and device memory; safe to call twice."""
 
     def permutation(self, index: int) -> Tensor:
-        """int64 (steps_per_epoch, batch_size) on the CPU: the samples of epoch `index` in order."""
+        """The samples of epoch `index` in order: int64 (steps_per_epoch, batch_size) on the CPU."""
         request = self.request
         generator = torch.Generator().manual_seed(derive_seed(request.seed, "order", index))
         order = torch.randperm(len(request.images), generator=generator)
@@ -137,19 +130,19 @@ class Pipeline(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Library:
-    """One pipeline as an entry: a library, the ops it can do, and how to build it.
+    """One pipeline as a catalog entry: a library, the ops it can do, and how to build it.
 
     Args:
         name: What people type ("kornia").
         why: One sentence on what it is for, shown by `bench list`.
-        build: Makes the pipeline; only called when `ops` covers the policy.
+        build: Builds the pipeline; only called if `ops` covers the policy.
         ops: The op types it can do and how it draws their parameters.
-        modes: Its variants as bare words ("kornia[compiled]"); the first is the default.
-        options: Numbers that a variant can set ("torchvision[workers=4]"), with their defaults.
-        problem: Mode and device type ("cpu", "cuda") to why it cannot run here; "" when it can.
-        decodes: Whether it decodes `Images.files` each epoch where there are any; one that does
-            not reads the array of decoded images.
-        reference: Where the library lives.
+        modes: Its modes ("kornia[compiled]"); the first is the default.
+        options: Its integer options ("torchvision[workers=4]"), with defaults.
+        problem: From mode and device type ("cpu", "cuda") to why it can't run here; "" if it can.
+        decodes: Whether it decodes `Images.files` each epoch, if there are any, instead of reading
+            the array of decoded images.
+        reference: Home page of the library.
         version: Raised when its output changes, so that old results are not reused.
     """
 
@@ -195,7 +188,7 @@ def normalise(
     dtype: torch.dtype,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> Tensor:
-    """uint8 (B, H, W, C) to normalised (B, C, H, W): what all pipelines agree with."""
+    """Reference normalisation: uint8 (B, H, W, C) to (B, C, H, W)."""
     device = images_BHWC.device
     mean = torch.tensor(images.mean, device=device) * 255.0
     std = torch.tensor(images.std, device=device) * 255.0

@@ -1,4 +1,4 @@
-"""From a pipeline's spelling ("torchvision[workers=4]") to a pipeline."""
+"""Parses a pipeline's name ("torchvision[workers=4]") and builds the pipeline."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The one spelling of this variant: the default mode left out, all numbers spelled out.
+        """The canonical name: without the default mode, with all options.
 
-        Numbers are never left out because their default may depend on the machine.
+        Options are always included because their defaults may depend on the machine.
         """
         parts = [self.mode] if self.library.modes and self.mode != self.library.modes[0] else []
         parts += [f"{key}={value}" for key, value in sorted(self.options.items())]
@@ -39,12 +39,12 @@ class Variant:
 
 
 def parse(spelling: str) -> Variant:
-    """The variant that `spelling` means, defaults filled in.
+    """The variant that a name stands for, with defaults filled in.
 
     Raises:
         UnknownName: No such pipeline.
-        Unavailable: It cannot be imported.
-        ValueError: A mode or option it does not have, or a value that does not fit.
+        Unavailable: It can't be imported.
+        ValueError: An unknown mode or option, or an invalid value.
     """
     match = _SPELLING.fullmatch(spelling)
     if match is None:
@@ -68,27 +68,27 @@ def parse(spelling: str) -> Variant:
 
 
 def can_be_spelled(name: str) -> bool:
-    """Whether `parse` finds a library of that name."""
+    """Whether `parse` accepts a library of that name."""
     match = _SPELLING.fullmatch(name)
     return match is not None and match["name"] == name
 
 
 def canonical_name(spelling: str) -> str:
-    """The one spelling of the variant that `spelling` means; raises as `parse` does."""
+    """The canonical name of a variant; raises as `parse` does."""
     return parse(spelling).name
 
 
 def reads(spelling: str, images: Images) -> Literal["array", "files"]:
-    """What the pipeline reads in each epoch: decoded images, or files that it decodes anew."""
+    """Whether the pipeline reads decoded images in each epoch, or decodes files."""
     return "files" if images.files and parse(spelling).library.decodes else "array"
 
 
 def variants(options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """Spellings of every mode of every pipeline that can be imported.
+    """Names of every mode of every pipeline that can be imported.
 
     Args:
-        options: Library name to settings to spell each of its modes with: "workers=0"; "" leaves
-            them at their defaults, as for every library that is not named.
+        options: From a library's name to options for each of its modes ("workers=0"); "" stands
+            for the defaults, which all other libraries get.
     """
     options = options or {}
     found = []
@@ -115,20 +115,18 @@ def build(
     """Builds a pipeline over `images`.
 
     Args:
-        pipeline: A name, perhaps with options: "native", "kornia[compiled]".
-        images: What to read, one of the sets that `load` gives.
-        augmentation: The name of a policy, or a policy.
-        batch_size: Images per batch.
+        pipeline: A name, optionally with mode and options: "native", "kornia[compiled]".
+        images: One of the sets returned by `load`.
+        augmentation: A policy or its name.
         device: Where batches are delivered.
-        dtype: Of the images in a batch.
-        memory_format: Of the images in a batch.
+        dtype: Of the images in a batch; `memory_format` likewise.
         seed: Equal seeds give equal batches.
         training: False gives the evaluation path that all pipelines share: no augmentation, the
-            source's order, the last partial batch kept.
+            source's order, the last partial batch included.
 
     Raises:
         UnknownName: No pipeline or policy of that name.
-        Unavailable: The pipeline's library is not usable here.
+        Unavailable: The pipeline's library can't be used here.
         Unsupported: The library lacks an op of the policy.
         ValueError: An unknown option, or a batch larger than the set.
     """

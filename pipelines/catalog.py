@@ -1,7 +1,7 @@
-"""Finds entries: frozen objects at module level, one file each, in a package folder.
+"""Catalogs: entries found as module-level objects in the files of a package.
 
-Adding an entry is adding a file; nothing lists them by hand. A file that cannot be imported stays
-in the catalog with its reason, so one broken file never hides the others.
+To add an entry, add a file. A file that can't be imported stays in the catalog with the reason, so
+one broken file never hides the others.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Named(Protocol):
-    """What every entry has: the name people type, and a reason for it."""
+    """What every entry has: the name people type, and a sentence on what it is for."""
 
     @property
     def name(self) -> str: ...
@@ -33,21 +33,21 @@ EntryT = TypeVar("EntryT", bound=Named)
 
 
 class UnknownName(LookupError):
-    """A name no entry has; the message suggests the nearest ones."""
+    """No entry has that name; the message suggests similar ones."""
 
 
 class Unavailable(RuntimeError):
-    """An entry that exists but cannot be used here; the message says why."""
+    """An entry exists but can't be used here; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where entries from outside come from, and which code that is.
+    """Where entries from outside the package come from.
 
     Args:
-        name: The file's or the module's, without the folders that lead to it.
+        name: Of the file or module, without folders.
         digest: Of its source, 16 hexadecimal digits.
-        place: What it is loaded by: the file's whole path, or the module's name.
+        place: What it is loaded by: the file's full path, or the module's name.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Catalog(Generic[EntryT]):
     """The entries of one type found in the modules of one package.
 
     Args:
-        package: Dotted name of the package whose modules are looked through.
-        entry_type: Objects of this type, bound at module level, are the entries.
-        noun: What one entry is called in messages ("architecture").
+        package: Dotted name of the package.
+        entry_type: Module-level objects of this type are the entries.
+        noun: What an entry is called in messages ("architecture").
     """
 
     package: str
@@ -88,7 +88,7 @@ class Catalog(Generic[EntryT]):
                 home = homes.setdefault(entry.name, file)
                 if entries.setdefault(entry.name, entry) is entry:
                     continue
-                if file == entry.name:  # as in `get`, this file is its home
+                if file == entry.name:  # as in `get`, this file has precedence
                     homes[entry.name], entries[entry.name] = file, entry
                     file, home = home, file
                 broken[file] = _taken(entry.name, home)
@@ -100,14 +100,14 @@ class Catalog(Generic[EntryT]):
 
     @cached_property
     def _read(self) -> dict[str, list[EntryT] | importing.Broken]:
-        """What each file that was looked at gave: one that never ends is waited for once."""
+        """Entries or error of each file that was imported, so that a hanging one is tried once."""
         return {}
 
     def _entries_in(self, file: str) -> list[EntryT]:
         """The entries of one file.
 
         Raises:
-            Broken: It cannot be imported, or an entry of it has no name to type.
+            Broken: It can't be imported, or an entry has no valid name.
         """
         if file not in self._read:
             try:
@@ -123,10 +123,10 @@ class Catalog(Generic[EntryT]):
         return self.within(importing.load(f"{self.package}.{file}"))
 
     def within(self, module: ModuleType) -> list[EntryT]:
-        """The entries at the module's level.
+        """The entries of a module.
 
         Raises:
-            Broken: One of them has no name to type.
+            Broken: One of them has no valid name.
         """
         found = [value for value in vars(module).values() if isinstance(value, self.entry_type)]
         for entry in found:
@@ -138,20 +138,20 @@ class Catalog(Generic[EntryT]):
         return {}
 
     def join(self, entries: Sequence[EntryT], origin: Origin) -> None:
-        """Takes entries from outside in, until they `leave`; their names are taken by no other."""
+        """Adds entries from outside the package, whose names must be free, until they `leave`."""
         self._joined.update({entry.name: (entry, origin) for entry in entries})
 
     def leave(self, origin: Origin) -> None:
-        """Forgets the entries that came from there."""
+        """Removes the entries of an origin."""
         for name in [name for name, (_, whose) in self._joined.items() if whose is origin]:
             del self._joined[name]
 
     def origin(self, name: str) -> Origin | None:
-        """Where the entry called `name` comes from; None for one of the package's own."""
+        """Where an entry comes from; None for the package's own."""
         return self._joined[name][1] if name in self._joined else None
 
     def home(self, name: str) -> str:
-        """Who has the name already: a file of the package, or another origin; "" for nobody."""
+        """The file or origin that already uses a name; "" if it is free."""
         if name in self._joined:
             return self._joined[name][1].name
         file = self._scan[2].get(name) or (name if name in self.broken else "")
@@ -159,17 +159,17 @@ class Catalog(Generic[EntryT]):
 
     @property
     def entries(self) -> Mapping[str, EntryT]:
-        """Usable entries by name, in the order of their files; then those from outside."""
+        """Usable entries by name, in the order of their files, then those from outside."""
         return self._scan[0] | {name: entry for name, (entry, _) in self._joined.items()}
 
     @property
     def looked_through(self) -> bool:
-        """Whether somebody has asked for all entries, rather than for some by name."""
+        """Whether all files have been imported."""
         return "_scan" in vars(self)
 
     @property
     def broken(self) -> Mapping[str, str]:
-        """File name (no ending) to the reason why it could not be imported."""
+        """File name (without suffix) to the reason why it couldn't be imported."""
         return self._scan[1]
 
     def get(self, name: str) -> EntryT:
@@ -182,7 +182,7 @@ class Catalog(Generic[EntryT]):
         if name in self._joined:
             return self._joined[name][0]
         if name in self._files():
-            with contextlib.suppress(importing.Broken):  # its own file spares all others
+            with contextlib.suppress(importing.Broken):  # its own file is enough
                 for entry in self._entries_in(name):
                     if entry.name == name:
                         return entry
@@ -194,11 +194,7 @@ class Catalog(Generic[EntryT]):
 
 
 def check_named(entry: Named) -> None:
-    """Refuses an entry that people could not ask for.
-
-    Raises:
-        Broken: It has no name to type, or no reason to read.
-    """
+    """Raises `Broken` if an entry has no valid name, or no `why`."""
     if not isinstance(entry.name, str) or not _NAME.fullmatch(entry.name):
         raise importing.Broken(
             f"an {type(entry).__name__} in it has the name {entry.name!r}; "
@@ -213,7 +209,7 @@ def _taken(name: str, home: str) -> str:
 
 
 def unknown_name(noun: str, name: str, known: Mapping[str, object] | list[str]) -> str:
-    """The sentence for a name that nothing has: nearest names first, then all of them."""
+    """The message for an unknown name: similar names first, then all of them."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"unknown {noun} {name!r}: {hint}known are {', '.join(known)}"

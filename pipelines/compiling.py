@@ -1,4 +1,4 @@
-"""torch.compile for the pipelines: one code object a function, and why it cannot work here."""
+"""torch.compile for pipelines: one code object per function, and what it lacks on this machine."""
 
 import os
 import shlex
@@ -21,15 +21,15 @@ TRIAL_TIMEOUT_S = 60.0
 
 
 def compiler_problem(*, gpu: bool) -> str:
-    """What torch.compile lacks on this machine, in one sentence; "" when nothing."""
-    # Inductor tries no other C++ compiler than this; Triton takes any of these C compilers.
+    """What torch.compile lacks on this machine, in one sentence; "" if nothing."""
+    # Inductor only tries this C++ compiler; Triton takes any of these C compilers.
     language, variable, names = "C++", "CXX", ["clang++" if sys.platform == "darwin" else "g++"]
     if gpu:
         if find_spec("triton") is None:
             return "Triton is not installed"
         language, variable, names = "C", "CC", ["gcc", "clang"]
     named = os.environ.get(variable)
-    if named is not None:  # then no other is tried; Triton takes it for one word
+    if named is not None:  # then no other is tried; Triton takes it as a single word
         words = [named] if gpu else _words(named)
         if not words or shutil.which(words[0]) is None:
             return f"the {language} compiler {named!r} that {variable} names is not there"
@@ -45,7 +45,7 @@ def compiler_problem(*, gpu: bool) -> str:
 
 
 def _words(command: str) -> list[str]:
-    """The words of a command; none of one whose quotes do not close."""
+    """The words of a command; none if its quotes are unbalanced."""
     try:
         return shlex.split(command)
     except ValueError:
@@ -54,11 +54,11 @@ def _words(command: str) -> list[str]:
 
 @cache
 def _fault_of(compiler: tuple[str, ...], path: str, language: str, include: str) -> str:
-    """What keeps a compiler from reading Python's headers; it writes nothing.
+    """Why a compiler can't compile Python's headers; it writes nothing.
 
     Args:
-        compiler: Its name, and arguments that come before others.
-        path: Where it is looked for; another path may have another one of this name.
+        compiler: Its name and leading arguments.
+        path: Part of the cache's key: another PATH may have another compiler of this name.
         language: "C" or "C++".
         include: The headers' folder.
     """
@@ -87,8 +87,8 @@ def _fault_of(compiler: tuple[str, ...], path: str, language: str, include: str)
 def compiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """`function` under torch.compile: one graph without breaks, one shape.
 
-    Dynamo keeps its compiled graphs by code object and gives up after a few for the same one.
-    Closures that a factory makes share theirs, so each gets a copy of its own.
+    Dynamo caches compiled graphs per code object and gives up after a few. Closures made by one
+    factory share a code object, so each gets a copy of its own.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The one evaluation path that all pipelines share: source, normalise, nothing else."""
+"""The evaluation path that all pipelines share: normalisation and nothing else."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from pipelines.base import Batch, Pipeline, Request, Semantics, normalise
 
 
 class EvaluationPipeline(Pipeline):
-    """Every image once in the source's order; the last batch may be smaller."""
+    """Every image once, in the source's order; the last batch may be smaller."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, Semantics(draws={}))

@@ -1,4 +1,4 @@
-"""Imports a module that anybody may have dropped in: whatever it does, others can still be used."""
+"""Imports modules of unknown quality: whatever one does, the others can still be used."""
 
 import importlib
 import signal
@@ -7,27 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, ModuleType
 
-LONGEST_S = 120.0  # the first import of a large library from a slow disk takes a minute
-AGAIN_S = 1.0
+IMPORT_TIMEOUT_S = 120.0  # a large library on a slow disk takes a minute the first time
+REPEAT_S = 1.0
 
 
 class Broken(Exception):
-    """A module that cannot be imported; the message says why, in one line."""
+    """A module can't be imported; the message says why, in one line."""
 
 
 class _TooLong(BaseException):
-    """No `except Exception` of the module's own takes it for one of its errors."""
+    """A BaseException, so that no `except Exception` in the module catches it."""
 
 
 def load(name: str, by: Callable[[str], ModuleType] = importlib.import_module) -> ModuleType:
-    """The module called `name`.
-
-    Args:
-        name: Dotted.
-        by: Imports it.
+    """Imports the module called `name` by the function `by`.
 
     Raises:
-        Broken: It raises an error, ends the program, or does not come to an end.
+        Broken: It raises an error, exits, or doesn't finish in time.
     """
     try:
         with _limited():
@@ -35,17 +31,17 @@ def load(name: str, by: Callable[[str], ModuleType] = importlib.import_module) -
     except KeyboardInterrupt:
         raise
     except _TooLong as error:
-        raise Broken(f"its import did not end within {LONGEST_S:g} s") from error
+        raise Broken(f"its import did not end within {IMPORT_TIMEOUT_S:g} s") from error
     except SystemExit as error:
         raise Broken(f"it ends the program when it is imported (SystemExit: {error})") from error
-    except BaseException as error:  # tests and libraries have outcomes of their own
-        said = " ".join(str(error).split())
-        raise Broken(f"{type(error).__name__}: {said}" if said else type(error).__name__) from error
+    except BaseException as error:  # pytest and others have base exceptions of their own
+        text = " ".join(str(error).split())
+        raise Broken(f"{type(error).__name__}: {text}" if text else type(error).__name__) from error
 
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """The block gets `LONGEST_S`, where the system can interrupt it and nobody else does so."""
+    """Interrupts the block after `IMPORT_TIMEOUT_S`, in the main thread if SIGALRM is unused."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
         yield
@@ -55,7 +51,7 @@ def _limited() -> Iterator[None]:
         raise _TooLong
 
     signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S, AGAIN_S)
+    signal.setitimer(signal.ITIMER_REAL, IMPORT_TIMEOUT_S, REPEAT_S)
     try:
         yield
     finally:

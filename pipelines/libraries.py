@@ -1,6 +1,6 @@
-"""Libraries that a pipeline needs: looked for when it is listed, imported when it is built.
+"""Libraries of pipelines: searched when a pipeline is listed, imported when it is built.
 
-Importing them takes seconds, which a command that only plans need not spend.
+Importing them takes seconds, which planning shouldn't spend.
 """
 
 from importlib.util import find_spec
@@ -10,17 +10,17 @@ from pipelines.catalog import Unavailable
 
 
 def lack(library: str) -> str:
-    """What keeps a library from being found; "" when it is there, whether it works or not."""
+    """Why a library isn't found; "" if it is installed, whether it works or not."""
     if find_spec(library) is None:
         return f"{library} is not installed: pip install {library}"
     return ""
 
 
 def require(library: str, module: str) -> None:
-    """Imports a module of ours that imports a library.
+    """Imports a module of a library.
 
     Raises:
-        Unavailable: It cannot be imported, whatever the library does.
+        Unavailable: It can't be imported.
     """
     try:
         importing.load(module)

@@ -1,4 +1,4 @@
-"""Tensor operations on the training device: no data loader, one gather, everything fused."""
+"""Plain tensor operations on the training device: one fused gather, no data loader."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,13 +10,13 @@ from pipelines.compiling import compiler_problem
 from pipelines.native_ops import mixes, moves
 from pipelines.native_ops.kernels import EDITS, Program, draws_of, kernels
 from pipelines.ops import AlternatingFlip
-from pipelines.reusing import Reused
+from pipelines.reusing import BatchMemory
 
 COMPILED, EAGER = "compiled", "eager"
 
 
 class NativePipeline(Pipeline):
-    """Reads the source where it lies on the device; nothing of it is copied but the batch."""
+    """Reads the source on the device; only the batch is copied."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, NATIVE.semantics(request.augmentation))
@@ -26,7 +26,7 @@ class NativePipeline(Pipeline):
         self._kernels = kernels(self.program)
         self._tables = lookups(self.program, request.device)
         shape = request.batch_size, len(request.images.mean), *request.images.image_size
-        self._memory = Reused(shape, request.dtype, request.memory_format)
+        self._memory = BatchMemory(shape, request.dtype, request.memory_format)
 
     def epoch(self, index: int) -> Iterator[Batch]:
         cursor = self.cursor()
@@ -38,7 +38,7 @@ class NativePipeline(Pipeline):
         return NativeCursor(self)
 
     def batch(self, index_B: Tensor, u_BK: Tensor, generator: torch.Generator) -> Batch:
-        """The images at `index_B` under the draws; further ones come from `generator`."""
+        """The images at `index_B` with the given draws; weights of mixes come from `generator`."""
         located = self._kernels.locate(index_B, u_BK)
         to_BCHW = self._memory.take() if self.program.writes else None
         x_BCHW = self._kernels.render(to_BCHW, self._images_NHWC, u_BK, self._tables, *located)
@@ -52,11 +52,7 @@ class NativePipeline(Pipeline):
 
 
 class NativeCursor:
-    """Order, place and draws of one epoch after another, on the device.
-
-    Args:
-        pipeline: Whose batches it makes.
-    """
+    """Order, position and draws of one epoch after another, on the device."""
 
     def __init__(self, pipeline: NativePipeline) -> None:
         device = pipeline.request.device
@@ -73,12 +69,14 @@ class NativeCursor:
 
     def begin(self, index: int) -> None:
         request = self._pipeline.request
-        self._order_SB = kept(self._order_SB, self._pipeline.permutation(index), request.device)
+        self._order_SB = in_place(self._order_SB, self._pipeline.permutation(index), request.device)
         self._step_1.zero_()
         self._generator.manual_seed(derive_seed(request.seed, "draws", index))
         if self._fixed:
             unless_flipped_N = (~flipped(request, index)).to(torch.float32)
-            self._unless_flipped_N = kept(self._unless_flipped_N, unless_flipped_N, request.device)
+            self._unless_flipped_N = in_place(
+                self._unless_flipped_N, unless_flipped_N, request.device
+            )
 
     def next(self) -> Batch:
         index_B = self._order_SB.index_select(0, self._step_1)[0]
@@ -94,11 +92,11 @@ class NativeCursor:
         return self._pipeline.batch(index_B, u_BK, self._generator)
 
 
-def kept(there: Tensor, values: Tensor, device: torch.device) -> Tensor:
-    """`values` on a device, in the memory of `there` if they fit: a CUDA graph reads it again."""
-    if there.shape != values.shape:
+def in_place(memory: Tensor, values: Tensor, device: torch.device) -> Tensor:
+    """`values` on a device, in `memory` if they fit, as a CUDA graph reads the same memory."""
+    if memory.shape != values.shape:
         return values.to(device)
-    return there.copy_(values)
+    return memory.copy_(values)
 
 
 def program(request: Request) -> Program:
@@ -130,17 +128,17 @@ def program(request: Request) -> Program:
 
 
 def lookups(program: Program, device: torch.device) -> tuple[Tensor | None, ...]:
-    """The table of each of the following ops, None where it has none."""
-    found: list[Tensor | None] = []
+    """The lookup table of each following op, None if it has none."""
+    tables: list[Tensor | None] = []
     for op in program.following:
         make = EDITS[type(op)].table if type(op) in EDITS else None
         size = program.height, program.width, len(program.mean)
-        found.append(None if make is None else make(op, size).to(device))
-    return tuple(found)
+        tables.append(None if make is None else make(op, size).to(device))
+    return tuple(tables)
 
 
 def fixed_columns(program: Program) -> list[int]:
-    """Columns of the draws that seed and epoch decide: 0 where to flip, 1 where not."""
+    """Columns of the draws that seed and epoch determine: 0 to flip, 1 not to."""
     columns, start = [], 0
     for op in program.leading + program.following:
         if isinstance(op, AlternatingFlip):
@@ -150,7 +148,7 @@ def fixed_columns(program: Program) -> list[int]:
 
 
 def problem(mode: str, device: str) -> str:
-    """Why a mode cannot run on a device type."""
+    """Why a mode can't run on a device type; "" if it can."""
     lacking = compiler_problem(gpu=device == "cuda") if mode == COMPILED else ""
     return f"native needs torch.compile ({lacking}); native[eager] does not" if lacking else ""
 

@@ -1,4 +1,4 @@
-"""Keeps a library that draws from torch's global generators apart from the rest of the process."""
+"""Isolates libraries that draw from torch's global generators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,10 @@ from torch import Tensor
 
 
 class OwnStream:
-    """A stream of random numbers for code that only knows the global generators.
+    """A stream of random numbers for code that uses the global generators.
 
     Inside `drawing`, the global generators of the CPU and of `device` continue this stream;
     outside they are as if nothing had been drawn.
-
-    Args:
-        seed: Equal seeds give equal streams.
-        device: Where numbers are drawn, beside the CPU.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -29,7 +25,7 @@ class OwnStream:
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
-        """The block draws from this stream."""
+        """The `with` block draws from this stream."""
         before = self._states()
         self._set(self._own)
         try:

@@ -1,26 +1,21 @@
-"""Memory for batches on a CPU that is used again as soon as nobody holds the batch in it.
+"""Memory for batches on a CPU, reused as soon as no tensor holds it.
 
-An allocator gives a freed batch back to the system, which clears its pages anew for the next, or
-keeps it and does not fit the next one in: a loop that holds one batch at a time then occupies three
-or four. Here it occupies two, always the same. On a GPU the caching allocator does this already.
+An allocator returns a freed batch to the system, which clears its pages for the next one, or keeps
+it without fitting the next one in: a loop that holds one batch at a time then occupies three or
+four. Here it always occupies the same two. On a GPU the caching allocator does this already.
 """
 
 import torch
 from torch import Tensor
 
-KEPT = 2  # a loop holds one batch while the next is made
+MAX_KEPT = 2  # a loop holds one batch while the next is made
 
 
-class Reused:
-    """Gives out tensors of one shape.
+class BatchMemory:
+    """Provides tensors of one shape (B, C, H, W), type and memory format.
 
-    What is still held in any way (by the batch itself, a view, a NumPy array, a saved activation)
-    keeps its memory; then new memory is taken, and only `KEPT` pieces of it are kept for later.
-
-    Args:
-        shape: Of the tensors, (B, C, H, W).
-        dtype: Likewise.
-        memory_format: Likewise.
+    Memory that is still in use (by the batch, a view, a NumPy array, a saved activation) is not
+    reused; new memory is allocated instead, of which at most `MAX_KEPT` pieces are kept.
     """
 
     def __init__(
@@ -30,14 +25,14 @@ class Reused:
         self._kept: list[torch.UntypedStorage] = []
 
     def take(self) -> Tensor:
-        """A tensor on the CPU; what is in it is undefined."""
-        # Memory that is shared with another process may be read there when no tensor holds it here.
+        """A tensor on the CPU with undefined contents."""
+        # Another process may read shared memory even if no tensor here holds it.
         self._kept = [storage for storage in self._kept if not storage.is_shared()]
         for storage in self._kept:
-            if holders(storage) == 1:
+            if use_count(storage) == 1:
                 return self._tensor(storage)
         storage = torch.UntypedStorage(self._like.nbytes)  # type: ignore[no-untyped-call]
-        if len(self._kept) < KEPT:
+        if len(self._kept) < MAX_KEPT:
             self._kept.append(storage)
         return self._tensor(storage)
 
@@ -46,7 +41,7 @@ class Reused:
         return empty.set_(storage, 0, self._like.shape, self._like.stride())
 
 
-def holders(storage: torch.UntypedStorage) -> int:
-    """How many tensors and other objects keep `storage` alive, `storage` itself included."""
+def use_count(storage: torch.UntypedStorage) -> int:
+    """Number of objects that keep a storage alive, itself included."""
     count: int = torch._C._storage_Use_Count(storage._cdata)
     return count

@@ -37,11 +37,11 @@ def choose(options: Options, probe: Probe) -> tuple[list[str], str]:
 
 def verify_all(pipelines: Sequence[str], device: str, log: Log) -> "Iterator[Finding]":
     """Tries every op on every pipeline, one after another."""
-    from pipelines.verification.checks import TRIED, verify
+    from pipelines.verification.checks import POLICIES, verify
 
     for number, spelling in enumerate(pipelines, start=1):
         log(f"[{number}/{len(pipelines)}] verifying {spelling}")
-        for op in TRIED:
+        for op in POLICIES:
             start = time.monotonic()
             finding = verify(spelling, op, device)
             if finding.status != "skipped":

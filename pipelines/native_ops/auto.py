@@ -1,9 +1,8 @@
-"""The automatic policies: each sample's own choice of op, all in one pass without branches.
+"""The automatic policies, native: each sample has its own op, in one pass without branches.
 
-A step is one warp, one blend, one curve and one lookup, of which all but one leave the sample as it
-is. So its cost does not depend on which ops were chosen, and nothing waits for the choice. Pixels
-are those of torchvision's operators on uint8 images; to that end sums are rounded where it rounds
-them.
+A step is one warp, one blend, one curve and one lookup, of which all but one leave a sample
+unchanged. So its cost doesn't depend on the chosen ops, and the host never waits for the choice.
+Pixels equal those of torchvision's operators on uint8 images, so sums are rounded where it rounds.
 """
 
 import torch
@@ -15,14 +14,14 @@ from pipelines.native_ops.edits import GREY, Edit
 from pipelines.ops import AutoAugment, Op, RandAugment, TrivialAugment
 
 LEVELS = 256
-# torch rounds its scalars to float32; float64 arithmetic must start from the same numbers.
+# torch rounds scalars to float32; float64 arithmetic must start from the same numbers.
 GREEN, BLUE = torch.tensor(GREY[1:]).tolist()
 
 
 def planes(x_BHWC: Tensor) -> Tensor:
-    """Whole numbers 0..255, as torchvision makes uint8 of floats: (B, C, H, W).
+    """Whole numbers 0..255, converted as torchvision converts floats to uint8: (B, C, H, W).
 
-    Channels come apart because each is then a contiguous run for reductions and lookups.
+    Separate channels are contiguous for reductions and lookups.
     """
     whole_BHWC = (x_BHWC * (255.999 / 255.0)).floor().clamp(0.0, 255.0)
     return whole_BHWC.permute(0, 3, 1, 2).contiguous()
@@ -57,7 +56,7 @@ def auto_augment(op: AutoAugment, x_BHWC: Tensor, u_B5: Tensor, tables_2RF: Tens
 
 
 def pick(u_B: Tensor, count: int) -> Tensor:
-    """Uniform numbers in [0, 1) to int64 0..count - 1, each equally likely."""
+    """From uniform in [0, 1) to int64 0..count - 1, each equally likely."""
     return (u_B * count).to(torch.int64)
 
 
@@ -65,7 +64,7 @@ def step(x_BCHW: Tensor, row_BF: Tensor) -> Tensor:
     """One op for each sample, on whole numbers 0..255; fields are those of `spaces.Row`."""
     settings_FB111 = row_BF[:, 6:, None, None, None].unbind(dim=1)
     factor, weight, towards, bits, threshold, histogram = settings_FB111
-    # No sample is both warped and blended, so that what is blended in needs no warp.
+    # No sample is both warped and blended, so what is blended in needs no warp.
     other = torch.where(towards == spaces.MEAN, grey_mean(x_BCHW), 0.0)
     other = torch.where(towards == spaces.GREY, grey(x_BCHW), other)
     other = torch.where(towards == spaces.SMOOTH, smoothing(x_BCHW), other)
@@ -78,13 +77,13 @@ def step(x_BCHW: Tensor, row_BF: Tensor) -> Tensor:
 
 
 def rounded_once(x: Tensor, y: Tensor | float, z: Tensor) -> Tensor:
-    """x * y + z in float32, rounded at the end only, as processors do in one instruction."""
+    """x * y + z in float32, rounded once, as fused multiply-add instructions do."""
     y = y.to(torch.float64) if isinstance(y, Tensor) else y
     return (x.to(torch.float64) * y + z.to(torch.float64)).to(torch.float32)
 
 
 def warped(x_BCHW: Tensor, matrix_B6: Tensor) -> Tensor:
-    """Each pixel from the nearest to where it came from; black outside."""
+    """Nearest-neighbour warp; black outside."""
     height, width = x_BCHW.shape[2:]
     xx, xy, x0, yx, yy, y0 = matrix_B6[:, :, None, None].unbind(dim=1)
     x = torch.arange(width, device=x_BCHW.device, dtype=torch.float32) - (width - 1) / 2
@@ -101,7 +100,7 @@ def warped(x_BCHW: Tensor, matrix_B6: Tensor) -> Tensor:
 
 
 def nearest(position: Tensor, size: int) -> Tensor:
-    """Positions in half sides from the centre to the index of the nearest pixel, as float."""
+    """From positions in half sides from the centre to the nearest pixel's index, as float."""
     return ((position + 1.0) * (size / 2) - 0.5).round()
 
 
@@ -120,7 +119,7 @@ def grey_mean(x_BCHW: Tensor) -> Tensor:
 
 
 def smoothing(x_BCHW: Tensor) -> Tensor:
-    """What smoothing adds to each pixel: a 3 x 3 mean with 5 in the middle; 0 at edges."""
+    """What smoothing adds to each pixel: a 3 x 3 mean with weight 5 in the middle; 0 at edges."""
     height, width = x_BCHW.shape[2:]
     if height <= 2 or width <= 2:
         return torch.zeros_like(x_BCHW)
@@ -131,7 +130,7 @@ def smoothing(x_BCHW: Tensor) -> Tensor:
 
 
 def stretched(x_BCHW: Tensor) -> Tensor:
-    """Each channel from its own minimum and maximum to 0 and 255."""
+    """Each channel stretched from its minimum and maximum to 0 and 255."""
     low, high = x_BCHW.amin(dim=(2, 3), keepdim=True), x_BCHW.amax(dim=(2, 3), keepdim=True)
     scale = (high - low) * (1.0 / 255.0)
     y_BCHW = ((x_BCHW - low) / torch.where(high > low, scale, 1.0)).clamp(0.0, 255.0).floor()
@@ -139,7 +138,7 @@ def stretched(x_BCHW: Tensor) -> Tensor:
 
 
 def equalized(x_BCHW: Tensor) -> Tensor:
-    """Each channel through the curve that flattens its histogram, by Pillow's rounding."""
+    """Each channel with a flat histogram, rounded as Pillow does."""
     batch, channels, height, width = x_BCHW.shape
     level_BCN = x_BCHW.flatten(2).to(torch.int64)
     counts = torch.zeros(batch, channels, LEVELS, device=x_BCHW.device)
@@ -149,8 +148,8 @@ def equalized(x_BCHW: Tensor) -> Tensor:
     below_BCHW = below_BCL.gather(2, level_BCN).view(x_BCHW.shape)
     brightest = x_BCHW == x_BCHW.amax(dim=(2, 3), keepdim=True)
     rest_BC11 = height * width - brightest.to(torch.float32).sum(dim=(2, 3), keepdim=True)
-    # Divisions of whole numbers, rounded down: half a unit more cannot reach the next result, and
-    # keeps the errors of float32 from falling short of this one.
+    # Integer divisions, rounded down: adding half a unit can't reach the next result, and keeps
+    # float32 errors from falling below this one.
     share_BC11 = ((rest_BC11 + 0.5) / (LEVELS - 1)).floor()
     numerator = below_BCHW + (0.5 * share_BC11).floor() + 0.5
     curve = (numerator / share_BC11.clamp(min=1.0)).floor().clamp(0.0, LEVELS - 1.0)
@@ -158,18 +157,18 @@ def equalized(x_BCHW: Tensor) -> Tensor:
 
 
 def narrow_table(op: RandAugment, size: spaces.Size) -> Tensor:
-    """Ops and signs at the one magnitude."""
+    """Rows for ops and signs, at one magnitude."""
     at = range(op.magnitude, op.magnitude + 1)
     return spaces.space(spaces.narrow(size), op.bins, at, size)
 
 
 def wide_table(op: TrivialAugment, size: spaces.Size) -> Tensor:
-    """Ops, magnitudes and signs."""
+    """Rows for ops, magnitudes and signs."""
     return spaces.space(spaces.WIDE, op.bins, range(op.bins), size)
 
 
 def pair_tables(op: AutoAugment, size: spaces.Size) -> Tensor:
-    """First and second ops of the pairs."""
+    """Rows for the first and second ops of the pairs."""
     return spaces.pairs(size)
 
 

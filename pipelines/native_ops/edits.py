@@ -1,4 +1,4 @@
-"""Ops that change pixel values or read between pixels, on batches of float images in 0..255."""
+"""Native ops that change pixel values or interpolate, on float images in 0..255."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipelines.ops import Affine, ColorJitter, Op, RandomResizedCrop
 
-GREY = (0.2989, 0.587, 0.114)  # the weights that torchvision uses
+GREY = (0.2989, 0.587, 0.114)  # torchvision's weights
 TRIES = 10
 
 
@@ -18,10 +18,10 @@ class Edit:
     """How one op type edits images.
 
     Args:
-        draws: Uniform numbers in [0, 1) that it takes for each sample; of the op if they vary.
-        apply: (op, images (B, H, W, C) float32 in 0..255, draws (B, draws)) to the same shape; the
-            table comes last if there is one.
-        table: (op, (height, width, channels)) to numbers that it looks up, made once.
+        draws: Number of uniform draws in [0, 1) per sample, or a function of the op.
+        apply: (op, images (B, H, W, C) float32 in 0..255, draws (B, draws)) to images; the table
+            comes last if there is one.
+        table: (op, (height, width, channels)) to a lookup table, made once.
     """
 
     draws: int | Callable[..., int]
@@ -30,12 +30,12 @@ class Edit:
 
 
 def between(u: Tensor, low: float, high: float) -> Tensor:
-    """Uniform numbers in [0, 1) as uniform in [low, high)."""
+    """From uniform in [0, 1) to uniform in [low, high)."""
     return low + u * (high - low)
 
 
 def grey(x_BHWC: Tensor) -> Tensor:
-    """Luminance (B, H, W, 1); images that are grey already are their own."""
+    """Luminance (B, H, W, 1); images of one channel are their own."""
     if x_BHWC.shape[3] != len(GREY):
         return x_BHWC.mean(dim=3, keepdim=True)
     red, green, blue = (weight * x_BHWC[..., i] for i, weight in enumerate(GREY))
@@ -43,7 +43,7 @@ def grey(x_BHWC: Tensor) -> Tensor:
 
 
 def blend(x_BHWC: Tensor, towards: Tensor, factor_B111: Tensor) -> Tensor:
-    """`towards` at factor 0, the image at 1, beyond it above 1; clamped to 0..255."""
+    """`towards` at factor 0, the image at 1, extrapolated above; clamped to 0..255."""
     return (towards + factor_B111 * (x_BHWC - towards)).clamp(0.0, 255.0)
 
 
@@ -64,7 +64,7 @@ def color_jitter(op: ColorJitter, x_BHWC: Tensor, u_B4: Tensor) -> Tensor:
 
 
 def turn_hue(x_BHWC: Tensor, turns_B11: Tensor) -> Tensor:
-    """Adds to the hue of HSV; value and saturation stay."""
+    """Adds to the hue of HSV, keeping value and saturation."""
     red, green, blue = x_BHWC.unbind(dim=3)
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
@@ -84,9 +84,9 @@ def turn_hue(x_BHWC: Tensor, turns_B11: Tensor) -> Tensor:
 
 
 def bilinear(x_BHWC: Tensor, rows: Tensor, columns: Tensor, *, black_outside: bool) -> Tensor:
-    """Reads images between pixels, at float rows and columns that broadcast to (B, H, W).
+    """Interpolates images at float rows and columns that broadcast to (B, H, W).
 
-    Pixels outside are black, or the coordinates are trusted to lie inside.
+    Pixels outside are black; without `black_outside`, all coordinates must be inside.
     """
     height, width = x_BHWC.shape[1:3]
     planes = x_BHWC.permute(0, 3, 1, 2).flatten(2).unbind(dim=1)
@@ -101,7 +101,9 @@ def bilinear(x_BHWC: Tensor, rows: Tensor, columns: Tensor, *, black_outside: bo
                 weight = torch.where(inside, weight, 0.0)
             index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
             index_BN = index.to(torch.int64).flatten(1)
-            for channel, plane_BN in enumerate(planes):  # apart: the index is then computed once
+            for channel, plane_BN in enumerate(
+                planes
+            ):  # separately, so that the index is computed once
                 found_BHW = plane_BN.gather(1, index_BN).view(x_BHWC.shape[:3])
                 totals[channel] = totals[channel] + found_BHW * weight
     return torch.stack(totals, dim=1).permute(0, 2, 3, 1)
@@ -113,7 +115,7 @@ def centred(size: int, device: torch.device) -> Tensor:
 
 
 def affine(op: Affine, x_BHWC: Tensor, u_B4: Tensor) -> Tensor:
-    """Turns, scales and moves, by going back from each output pixel to its source."""
+    """Rotates, scales and moves, by mapping each output pixel back to its source."""
     height, width = x_BHWC.shape[1:3]
     angle, right, down, scale = u_B4[:, :, None, None].unbind(dim=1)
     angle = between(angle, -op.degrees, op.degrees) * (math.pi / 180)
@@ -127,7 +129,7 @@ def affine(op: Affine, x_BHWC: Tensor, u_B4: Tensor) -> Tensor:
 
 
 def random_resized_crop(op: RandomResizedCrop, x_BHWC: Tensor, u_BK: Tensor) -> Tensor:
-    """Cuts and resizes; draws are ten areas, ten ratios, and the place."""
+    """Crops and resizes; draws are ten areas, ten ratios, and the position."""
     height, width = x_BHWC.shape[1:3]
     area = between(u_BK[:, :TRIES], *op.scale) * (height * width)
     ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
@@ -155,7 +157,7 @@ def first(values_BT: Tensor, fits_BT: Tensor) -> Tensor:
 
 
 def centred_rectangle(ratio: tuple[float, float], height: int, width: int) -> tuple[int, int]:
-    """(width, height) of the largest rectangle whose ratio of width to height is allowed."""
+    """(width, height) of the largest rectangle with an allowed aspect ratio."""
     if width / height < ratio[0]:
         return width, round(width / ratio[0])
     if width / height > ratio[1]:
@@ -164,7 +166,7 @@ def centred_rectangle(ratio: tuple[float, float], height: int, width: int) -> tu
 
 
 def resized(size: int, part_B: Tensor, start_B: Tensor) -> Tensor:
-    """Source coordinates (B, size) when `part` pixels from `start` on become `size` pixels."""
+    """Source coordinates (B, size) for resizing `part` pixels from `start` on to `size` pixels."""
     steps = torch.arange(size, device=part_B.device) + 0.5
     inside = steps[None, :] * (part_B[:, None] / size) - 0.5
     return torch.minimum(inside.clamp(min=0.0), part_B[:, None] - 1) + start_B[:, None]

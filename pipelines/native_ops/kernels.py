@@ -1,4 +1,4 @@
-"""The compiled functions of the native pipeline: where to read, what to deliver, how to mix."""
+"""The compiled functions of the native pipeline: locate pixels, render images, mix batches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,16 @@ EDITS = {**edits.EDITS, **auto.EDITS}
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """All that the kernels of a policy depend on; equal programs share them.
+    """Everything the kernels of a policy depend on; equal programs share them.
 
     Args:
-        leading: Ops that only move or cover pixels, up to the first that does more.
+        leading: Ops that only move or cover pixels, up to the first one that does more.
         following: The ops from there on.
         mix: The op that mixes the batch at the end.
-        height: Of the images, pixels.
-        width: Likewise.
-        mean: Of each channel, in 0..255.
-        std: Likewise.
+        mean: Of each channel, in 0..255; `std` likewise.
         dtype: Of the images delivered.
-        channels_last: Their memory format, otherwise contiguous.
-        compile: Whether the kernels are compiled.
-        writes: Whether `Kernels.render` writes into memory that it is given.
+        channels_last: Their memory format; otherwise contiguous.
+        writes: Whether `Kernels.render` writes into given memory.
     """
 
     leading: tuple[Op, ...]
@@ -45,22 +41,21 @@ class Program:
     writes: bool
 
     def draws(self) -> int:
-        """Uniform numbers that each sample takes."""
+        """Number of uniform draws per sample."""
         mixing = 0 if self.mix is None else mixes.MIXES[type(self.mix)].draws
         return sum(map(draws_of, self.leading + self.following)) + mixing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kernels:
-    """The functions that carry out a program, compiled or not.
+    """The functions of a program, compiled or not.
 
-    They are separate graphs so that an offset is computed once a row and once a column, not once a
-    pixel.
+    They are separate graphs so that offsets are computed per row and per column, not per pixel.
 
     Args:
         locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers.
-        render: (images (B, C, H, W) to write or None, source (N, H, W, C), draws, tables, *located)
-            to images (B, C, H, W).
+        render: (images (B, C, H, W) to write into or None, source (N, H, W, C), draws, tables,
+            *located) to images (B, C, H, W).
         mix: (images, weights (B,), draws) to images and own shares (B,).
     """
 
@@ -70,14 +65,14 @@ class Kernels:
 
 
 def draws_of(op: Op) -> int:
-    """Uniform numbers that an op takes for each sample."""
+    """Number of uniform draws per sample that an op needs."""
     draws = (moves.MOVES if type(op) in moves.MOVES else EDITS)[type(op)].draws
     return draws if isinstance(draws, int) else draws(op)
 
 
 @cache
 def kernels(program: Program) -> Kernels:
-    """The functions of a program, made once in a process."""
+    """The functions of a program, built once per process."""
     locate, render, mix = locating(program), rendering(program), mixing(program)
     if program.compile:
         locate, mix = compiled(locate), compiled(mix)
@@ -100,7 +95,7 @@ def locating(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 
 def delivering(program: Program, render: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """See `Kernels.render`; `render` takes the same but for the images to write."""
+    """`Kernels.render`, from a `render` that returns new images."""
     if not program.writes:
         made = compiled(render) if program.compile else render
         return lambda to_BCHW, *inputs: made(*inputs)
@@ -112,7 +107,7 @@ def delivering(program: Program, render: Callable[..., Tensor]) -> Callable[...,
     written = compiled(write)
 
     def into(to_BCHW: Tensor, *inputs: Tensor) -> Tensor:
-        # In the order in which it lies in memory: else the kernel makes a batch and copies it.
+        # In memory order; otherwise the kernel makes a batch and copies it.
         written(to_BCHW.permute(order), *inputs)
         return to_BCHW
 
@@ -120,7 +115,7 @@ def delivering(program: Program, render: Callable[..., Tensor]) -> Callable[...,
 
 
 def rendering(program: Program) -> Callable[..., Tensor]:
-    """The images (B, C, H, W) of `Kernels.render`, made in new memory."""
+    """A function that renders images (B, C, H, W) in new memory."""
     if program.channels_last and not program.following:
         return rendering_pixels(program)
     used = sum(map(draws_of, program.leading))
@@ -137,11 +132,11 @@ def rendering(program: Program) -> Callable[..., Tensor]:
         source = source_NHWC.view(-1)
         pixel_BHW = row_BH[:, :, None] + column_BW[:, None, :]
         planes = []
-        for channel, mean in enumerate(program.mean):  # apart: each is a vectorised gather
+        for channel, mean in enumerate(program.mean):  # separately: each is a vectorised gather
             x_BHW = source[pixel_BHW + channel].to(torch.float32)
             planes.append(moves.painted(x_BHW[..., None], paints, covers, mean)[..., 0])
         if program.following:
-            # In memory the channels stay apart: most of what follows is then vectorised on CPUs.
+            # In memory the channels stay separate, so that CPUs vectorise most of what follows.
             x_BHWC = torch.stack(planes, dim=1).permute(0, 2, 3, 1)
             x_BHWC = follow(program, x_BHWC, u_BK[:, used:], tables)
             planes = [x_BHWC[..., channel] for channel in range(len(program.mean))]
@@ -155,9 +150,9 @@ def rendering(program: Program) -> Callable[..., Tensor]:
 
 
 def rendering_pixels(program: Program) -> Callable[..., Tensor]:
-    """See `Kernels.render`; here the channels of a pixel are read and written together.
+    """As `rendering`, reading and writing the channels of a pixel together.
 
-    With channels last on both sides, a CPU takes half the time that a gather a channel takes.
+    With channels last on both sides, a CPU takes half the time of one gather per channel.
     """
     paints = moves.paints(program.leading)
 
@@ -180,7 +175,7 @@ def rendering_pixels(program: Program) -> Callable[..., Tensor]:
 
 
 def chosen(values: Sequence[float], channel_C: Tensor) -> Tensor:
-    """The value of each channel; as choices among constants, which a kernel need not load."""
+    """The value of each channel, as a choice among constants that a kernel needn't load."""
     result_C = torch.full_like(channel_C, values[-1], dtype=torch.float32)
     for channel, value in enumerate(values[:-1]):
         result_C = torch.where(channel_C == channel, value, result_C)
@@ -190,7 +185,7 @@ def chosen(values: Sequence[float], channel_C: Tensor) -> Tensor:
 def follow(
     program: Program, x_BHWC: Tensor, u_BK: Tensor, tables: tuple[Tensor | None, ...]
 ) -> Tensor:
-    """Carries out the ops after the gather, on images in 0..255."""
+    """Applies the ops after the gather, on images in 0..255."""
     start = 0
     for op, table in zip(program.following, tables, strict=True):
         u = u_BK[:, start : start + draws_of(op)]

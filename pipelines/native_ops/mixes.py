@@ -1,7 +1,7 @@
-"""Ops that mix images and labels of a batch, on normalised images; each weight is its sample's own.
+"""Native ops that mix images and labels of a batch, on normalised images, with a weight per sample.
 
-The other image is the batch's next one. The order of samples is random already, so any fixed
-partner is as good as a random one.
+Each image is mixed with its neighbour in the batch. The order of samples is random already, so a
+fixed partner is as good as a random one.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ class Mix:
 
     Args:
         weight: (op, count, generator) to Beta draws float32 (count,) on the generator's device.
-        draws: Further uniform numbers that it takes for each sample.
-        apply: (op, images (B, C, H, W), weight (B,), draws (B, draws)) to mixed images and the
-            share (B,) of each that is its own.
+        draws: Number of further uniform draws per sample.
+        apply: (op, images (B, C, H, W), weight (B,), draws (B, draws)) to mixed images, and each
+            image's own share (B,).
     """
 
     weight: Callable[..., Tensor]
@@ -37,13 +37,13 @@ def beta(op: MixUp | CutMix, count: int, generator: torch.Generator) -> Tensor:
 
 
 def mix_up(op: MixUp, x_BCHW: Tensor, weight_B: Tensor, u_B0: Tensor) -> tuple[Tensor, Tensor]:
-    """A weighted mean with the next image."""
+    """A weighted mean with the neighbouring image."""
     own_B111 = weight_B[:, None, None, None].to(x_BCHW.dtype)
     return x_BCHW.roll(1, 0) * (1 - own_B111) + x_BCHW * own_B111, weight_B
 
 
 def cut_mix(op: CutMix, x_BCHW: Tensor, weight_B: Tensor, u_B2: Tensor) -> tuple[Tensor, Tensor]:
-    """A rectangle of the next image, cut off at the edges."""
+    """A rectangle of the neighbouring image, cut off at the edges."""
     height, width = x_BCHW.shape[2:]
     side_B = 0.5 * (1.0 - weight_B).sqrt()
     masks, lengths = [], []
@@ -60,9 +60,11 @@ def cut_mix(op: CutMix, x_BCHW: Tensor, weight_B: Tensor, u_B2: Tensor) -> tuple
 
 
 def mixed_labels(labels_B: Tensor, own_B: Tensor, classes: int) -> Tensor:
-    """float32 (B, classes): each label with the share of its own image, the next with the rest."""
+    """float32 (B, classes): each image's own share for its label, the rest for its neighbour's."""
     class_K = torch.arange(classes, device=labels_B.device)
-    one_hot_BK = (labels_B[:, None] == class_K).to(torch.float32)  # torch's own reads values back
+    one_hot_BK = (labels_B[:, None] == class_K).to(
+        torch.float32
+    )  # torch's one_hot reads values back to the host
     own_B1 = own_B[:, None].to(torch.float32)
     return one_hot_BK * own_B1 + one_hot_BK.roll(1, 0) * (1.0 - own_B1)
 

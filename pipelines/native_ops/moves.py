@@ -1,7 +1,7 @@
-"""Ops that move or cover pixels but never change their values, composed into coordinates.
+"""Native ops that move or cover pixels without changing their values, composed into coordinates.
 
-Going from the last op to the first, each function maps where a pixel is to where it comes from.
-The source is then read once, at the end, whatever the number of ops.
+From the last op to the first, each function maps a pixel's position to where it comes from. The
+source is then read once, whatever the number of ops.
 """
 
 import math
@@ -20,8 +20,8 @@ class Paint:
     """How an op fills the pixels that it covers.
 
     Args:
-        mean: With the data's mean, otherwise with black.
-        border: Where row or column is covered (padding), otherwise where both are (a rectangle).
+        mean: With the data's mean; otherwise with black.
+        border: Where row or column is covered (padding); otherwise where both are (a rectangle).
     """
 
     mean: bool
@@ -30,7 +30,7 @@ class Paint:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where each output pixel is read from, and what is painted over it afterwards.
+    """Where each output pixel is read from, and what is painted over it.
 
     Args:
         rows_BH: int64, rows of the source.
@@ -48,9 +48,9 @@ class Move:
     """How one op type moves or covers pixels.
 
     Args:
-        draws: Uniform numbers in [0, 1) that it takes for each sample.
-        trace: From places after the op to places before it, given draws (B, draws).
-        paint: How it fills what it covers; None when it covers nothing.
+        draws: Number of uniform draws in [0, 1) per sample.
+        trace: (op, places after it, draws (B, draws)) to places before it.
+        paint: How it fills what it covers; None if it covers nothing.
     """
 
     draws: int
@@ -59,7 +59,7 @@ class Move:
 
 
 def identity(batch: int, height: int, width: int, device: torch.device) -> Places:
-    """Every pixel at its own place."""
+    """Every pixel at its own position."""
     return Places(
         rows_BH=torch.arange(height, device=device).expand(batch, -1),
         columns_BW=torch.arange(width, device=device).expand(batch, -1),
@@ -67,7 +67,7 @@ def identity(batch: int, height: int, width: int, device: torch.device) -> Place
 
 
 def trace(ops: Sequence[Op], places: Places, u_BK: Tensor) -> Places:
-    """Through all ops, from the last to the first; draws (B, K) are in the order of the ops."""
+    """Traces all ops, from the last to the first; draws (B, K) are in the order of the ops."""
     end = u_BK.shape[1]
     for op in reversed(ops):
         move = MOVES[type(op)]
@@ -77,7 +77,7 @@ def trace(ops: Sequence[Op], places: Places, u_BK: Tensor) -> Places:
 
 
 def paints(ops: Sequence[Op]) -> list[Paint]:
-    """How each of the covers is painted, first to last."""
+    """How each cover is painted, in order."""
     found = (MOVES[type(op)].paint(op) for op in ops)
     return [paint for paint in found if paint is not None]
 
@@ -85,9 +85,9 @@ def paints(ops: Sequence[Op]) -> list[Paint]:
 def painted(
     x_BHWC: Tensor, paints: Sequence[Paint], covers: Sequence[Tensor], mean: Tensor | float
 ) -> Tensor:
-    """Images in 0..255 with the covers painted: their rows and columns, in turn.
+    """Images in 0..255 with covers painted, given as rows and columns in turn.
 
-    `mean` is that of the channels (C,), or of the only one.
+    `mean` is that of all channels (C,), or of the only one.
     """
     for paint, rows_BH, columns_BW in zip(paints, covers[::2], covers[1::2], strict=True):
         either = rows_BH[:, :, None, None], columns_BW[:, None, :, None]
@@ -97,7 +97,7 @@ def painted(
 
 
 def move(op: Op, x_BHWC: Tensor, u_BK: Tensor, mean: Sequence[float]) -> Tensor:
-    """One op on images (B, H, W, C) in 0..255, for where it comes after an op that edits."""
+    """One op on images (B, H, W, C) in 0..255, where it follows an op that edits."""
     batch, height, width = x_BHWC.shape[:3]
     places = trace([op], identity(batch, height, width, x_BHWC.device), u_BK)
     batch_B11 = torch.arange(batch, device=x_BHWC.device)[:, None, None]
@@ -142,12 +142,12 @@ def horizontal_flip(op: HorizontalFlip, places: Places, u_B1: Tensor) -> Places:
 
 
 def alternating_flip(op: AlternatingFlip, places: Places, u_B1: Tensor) -> Places:
-    """Mirrors the columns where the draw, which is no chance here, is 0 rather than 1."""
+    """Mirrors the columns where the draw, determined by seed and epoch, is 0 and not 1."""
     return horizontal_flip(HorizontalFlip(p=0.5), places, u_B1)
 
 
 def cutout(op: Cutout, places: Places, u_B2: Tensor) -> Places:
-    """Covers a square whose corner is uniform over all places where it fits."""
+    """Covers a square at a uniform position."""
     height, width = places.rows_BH.shape[1], places.columns_BW.shape[1]
     top_B1 = (u_B2[:, :1] * (height - op.size + 1)).to(torch.int64)
     left_B1 = (u_B2[:, 1:] * (width - op.size + 1)).to(torch.int64)
@@ -161,7 +161,7 @@ def cutout(op: Cutout, places: Places, u_B2: Tensor) -> Places:
 
 
 def random_erasing(op: RandomErasing, places: Places, u_BK: Tensor) -> Places:
-    """Covers a rectangle; draws are ten areas, ten ratios, the place, and whether at all."""
+    """Covers a rectangle; draws are ten areas, ten ratios, the position, and whether at all."""
     height, width = places.rows_BH.shape[1], places.columns_BW.shape[1]
     area = between(u_BK[:, :TRIES], *op.scale) * (height * width)
     ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
@@ -181,7 +181,7 @@ def random_erasing(op: RandomErasing, places: Places, u_BK: Tensor) -> Places:
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:
-    """Indices past an edge, mirrored at it without repeating the edge."""
+    """Indices beyond an edge, mirrored at it without repeating the edge."""
     last = size - 1
     return last - (last - index.abs()).abs()
 

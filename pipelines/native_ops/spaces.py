@@ -1,8 +1,7 @@
-"""What the automatic policies choose from, as rows of numbers that say what happens to an image.
+"""The spaces of the automatic policies, as tables of numbers that describe what an op does.
 
-Each op of a policy's space at each magnitude and sign is one row. A sample looks its row up, so
-that its own choice of op costs no branch. Names, magnitudes and the CIFAR-10 pairs are those of
-torchvision and of the papers.
+Each op at each magnitude and sign is one row. A sample looks up its row, so that choosing an op
+needs no branch. Names, magnitudes and the CIFAR-10 pairs are those of torchvision and the papers.
 """
 
 import math
@@ -25,28 +24,24 @@ SIGNED = (
 )
 OPS = ("Identity", *SIGNED, "Posterize", "Solarize", "AutoContrast", "Equalize")
 
-NOTHING, MEAN, GREY, SMOOTH = range(4)  # what the blend goes towards
+NOTHING, MEAN, GREY, SMOOTH = range(4)  # what is blended in
 STRETCH, EQUALIZE = 1, 2
 Size = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One op at one magnitude; the defaults leave an image as it is.
+    """One op at one magnitude; the defaults leave an image unchanged.
 
     Args:
-        xx: To what column of the source a pixel goes back: xx * x + xy * y + x0, where x and y
-            count from the image's centre; in half widths of the image once it is in a table.
-        xy: See `xx`.
-        x0: See `xx`.
-        yx: To what row, likewise, in half heights.
-        yy: See `yx`.
-        y0: See `yx`.
-        factor: What a pixel is multiplied by.
-        weight: What of `towards` is added.
-        towards: NOTHING, MEAN (of the grey image), GREY or SMOOTH (less the pixel itself).
-        bits: Which of the eight bits are kept, as a mask.
-        threshold: From which value on pixels are inverted.
+        xx: A pixel comes from the source column xx * x + xy * y + x0, where x and y count from the
+            image's centre; in a table, in half widths of the image.
+        yx: And from the row yx * x + yy * y + y0; in a table, in half heights.
+        factor: Multiplies a pixel.
+        weight: Of `towards`, which is added.
+        towards: NOTHING, MEAN (of the grey image), GREY or SMOOTH (minus the pixel itself).
+        bits: Mask of the bits that are kept.
+        threshold: Pixels are inverted from this value on.
         histogram: STRETCH to the full range, EQUALIZE, or 0.
     """
 
@@ -70,10 +65,10 @@ class Reach:
 
     Args:
         shear: Share of the side.
-        moves: Pixels, across and down.
+        moves: Pixels, horizontally and vertically.
         turn: Degrees.
-        enhance: What brightness, colour, contrast and sharpness are changed by.
-        bits: That posterize takes away.
+        enhance: Change of brightness, colour, contrast and sharpness.
+        bits: Removed by posterize.
     """
 
     shear: float
@@ -93,7 +88,7 @@ WIDE = Reach(shear=0.99, moves=(32.0, 32.0), turn=135.0, enhance=0.99, bits=6)
 
 
 def magnitudes(name: str, reach: Reach, bins: int) -> list[float]:
-    """The magnitudes of an op: in float32 first, as torchvision has them."""
+    """The magnitudes of an op, rounded to float32 as in torchvision."""
     if name == "Posterize":
         return (8 - torch.arange(bins) / ((bins - 1) / reach.bits)).round().tolist()
     if name == "Solarize":
@@ -111,13 +106,13 @@ def magnitudes(name: str, reach: Reach, bins: int) -> list[float]:
 
 
 def row(name: str, magnitude: float, size: Size) -> Row:
-    """An op at a magnitude that carries its sign."""
+    """The row of an op at a signed magnitude."""
     height, width, channels = size
     turn = math.radians(magnitude)
     weight, factor = 1.0 - (1.0 + magnitude), 1.0 + magnitude
     rows: Mapping[str, Row] = {
         "Identity": Row(),
-        # Shears hold the upper left corner, turns the centre.
+        # Shears keep the upper left corner, rotations the centre.
         "ShearX": Row(xy=magnitude, x0=magnitude * height / 2),
         "ShearY": Row(yx=magnitude, y0=magnitude * width / 2),
         "TranslateX": Row(x0=-float(int(magnitude))),
@@ -147,7 +142,7 @@ def table(rows: list[Row], size: Size) -> Tensor:
 def space(reach: Reach, bins: int, at: range, size: Size) -> Tensor:
     """All 14 ops at the magnitudes `at`, with both signs: float32 (14 * magnitudes * 2, fields).
 
-    The sign changes quickest, the op slowest.
+    The sign varies fastest, the op slowest.
     """
     rows = []
     for name in OPS:
@@ -158,7 +153,7 @@ def space(reach: Reach, bins: int, at: range, size: Size) -> Tensor:
     return table(rows, size)
 
 
-# Op, its chance, its magnitude of ten; twice each (Cubuk et al. 2018, table 7).
+# Op, probability, magnitude of ten, for each op of a pair (Cubuk et al. 2018, table 7).
 CIFAR10: tuple[tuple[tuple[str, float, int], tuple[str, float, int]], ...] = (
     (("Invert", 0.1, 0), ("Contrast", 0.2, 6)),
     (("Rotate", 0.7, 2), ("TranslateX", 0.3, 9)),
@@ -191,7 +186,7 @@ CIFAR10: tuple[tuple[tuple[str, float, int], tuple[str, float, int]], ...] = (
 def pairs(size: Size) -> Tensor:
     """float32 (2, 25 * 2 + 1, 1 + fields): first and second op of each pair with both signs.
 
-    The first column is the op's chance, the last row leaves an image as it is.
+    The first column is the op's probability; the last row leaves an image unchanged.
     """
     steps = []
     for step in (0, 1):

@@ -1,4 +1,4 @@
-"""Does a pipeline do what its ops say? Tried on made images, on any device, by `verify`.
+"""Verification of pipelines on made images: does each op do what its declaration says?
 
-The tests of this project and `bench loaders --verify` rest on the same references and checks.
+`checks.verify` runs it on any device, for `bench loaders --verify` and for the contract tests.
 """

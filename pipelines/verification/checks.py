@@ -1,4 +1,4 @@
-"""Holds a pipeline to an op: order and labels, pixels, and how parameters are drawn."""
+"""Verifies that a pipeline does an op as declared: order and labels, pixels, and draws."""
 
 from dataclasses import dataclass, replace
 
@@ -24,13 +24,13 @@ from pipelines.ops import (
 )
 from pipelines.verification import delivery
 from pipelines.verification.draws import check_draws
-from pipelines.verification.trial import Trial, Wrong
-from pipelines.verification.ways import way_of
+from pipelines.verification.readers import reader_for
+from pipelines.verification.trial import BrokenPromise, Trial
 
-SHARED = 32  # images of a batch that shares its draws: many batches, many draws
+SHARED_BATCH = 32  # images per batch with one draw, small to get many draws
 
-# The ops in the form in which they are tried.
-TRIED: dict[str, tuple[Op, ...]] = {
+# What is verified: every op, by itself or with others.
+POLICIES: dict[str, tuple[Op, ...]] = {
     "none": (),
     "Crop reflect": (Crop(pad=4, padding="reflect"),),
     "Crop zero": (Crop(pad=4, padding="zero"),),
@@ -57,15 +57,14 @@ TRIED: dict[str, tuple[Op, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What came of trying one pipeline on one op.
+    """The result for one pipeline and one op.
 
     Args:
-        pipeline: Its spelling.
-        op: A key of `TRIED`.
-        status: "ok", "wrong", or "skipped" where the library lacks the op or cannot run here.
+        op: A key of `POLICIES`.
+        status: "ok", "wrong", or "skipped" if the library lacks the op or can't run here.
         problem: What is wrong, or why it was skipped.
-        error: The worst pixel's error, of 255; None where pixels were not compared.
-        draws: "per sample" or "per batch", as declared; "" where nothing is drawn.
+        error: The worst pixel's error, of 255; None if pixels were not compared.
+        draws: "per sample" or "per batch", as declared; "" if nothing is drawn.
     """
 
     pipeline: str
@@ -77,41 +76,35 @@ class Finding:
 
 
 def verify(spelling: str, op: str, device: str) -> Finding:
-    """Tries one pipeline on one op.
-
-    Args:
-        spelling: Of the pipeline.
-        op: A key of `TRIED`.
-        device: Where to try it.
-    """
-    ops = TRIED[op]
+    """Verifies one pipeline on one policy; whatever it raises becomes the finding."""
+    ops = POLICIES[op]
     try:
         draws = building.parse(spelling).library.semantics(Augmentation(ops=ops)).draws
         shared = "per batch" in draws.values()
-        error = hold(Trial(spelling, ops, device, shared=shared))
+        error = check(Trial(spelling, ops, device, shared=shared))
     except (Unsupported, Unavailable) as reason:
         return Finding(pipeline=spelling, op=op, status="skipped", problem=str(reason))
-    except Wrong as reason:
+    except BrokenPromise as reason:
         return Finding(pipeline=spelling, op=op, status="wrong", problem=str(reason))
-    except Exception as fault:  # noqa: BLE001 - one way that breaks must not hide the others
+    except Exception as fault:  # noqa: BLE001 - one that crashes must not hide the others
         problem = f"{type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else ''}"
         return Finding(pipeline=spelling, op=op, status="wrong", problem=problem)
     declared = "per batch" if shared else "per sample" if draws else ""
     return Finding(pipeline=spelling, op=op, status="ok", error=error, draws=declared)
 
 
-def hold(trial: Trial) -> float:
-    """Holds a pipeline to everything; the worst pixel's error, of 255.
+def check(trial: Trial) -> float:
+    """Checks all promises; returns the worst pixel's error, of 255.
 
     Raises:
-        Wrong: A promise is not kept.
+        BrokenPromise: A promise is not kept.
         Unsupported: The library lacks the op.
         Unavailable: It cannot run here.
     """
-    way = way_of(trial.ops)
-    delivery.check_delivery(trial, delivery.images_for(trial, len(way.images)))
+    reader = reader_for(trial.ops)
+    delivery.check_delivery(trial, delivery.images_for(trial, len(reader.images)))
     if not trial.ops:
         delivery.check_forms(trial)
     if trial.shared:
-        trial = replace(trial, batch_size=SHARED)
-    return check_draws(trial, way)
+        trial = replace(trial, batch_size=SHARED_BATCH)
+    return check_draws(trial, reader)

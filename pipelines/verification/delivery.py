@@ -1,4 +1,4 @@
-"""What a batch looks like, whose samples are in it, and that the same again is the same."""
+"""Checks of batches: their form, their samples and labels, and that they are reproducible."""
 
 import numpy as np
 import torch
@@ -7,20 +7,20 @@ from torch import Tensor
 from pipelines.base import Batch, normalise
 from pipelines.ops import AUTOMATIC, ColorJitter
 from pipelines.sources.base import Images
-from pipelines.verification import colours, outcomes, world
+from pipelines.verification import made_images, outcomes
+from pipelines.verification.readers import EXACT, colour_halves, left_is_brighter
 from pipelines.verification.trial import Trial, first, require
-from pipelines.verification.way import EXACT
 
-FEW = 1  # batches, where part of an epoch tells enough
-SOME = 64  # images of a batch, where looking at each takes long
-LEFT_OVER = 100  # images that fill no batch
+FEW_BATCHES = 1  # where part of an epoch is enough
+FEW_IMAGES = 64  # of a batch, where checking each is slow
+LEFT_OVER = 100  # images that don't fill a batch
 
 
 def check_delivery(trial: Trial, images: Images) -> None:
-    """Every sample once, in our order, with its own label; the same again, as it was asked for.
+    """Every sample once, in our order, with its label, in the requested form, reproducibly.
 
     Raises:
-        Wrong: One of these is not so.
+        BrokenPromise: One of these is not so.
     """
     steps = len(images) // trial.batch_size
     with trial.build(images) as pipeline:
@@ -29,32 +29,31 @@ def check_delivery(trial: Trial, images: Images) -> None:
         for batch, index_B in zip(batches, pipeline.permutation(0), strict=True):
             check_form(trial, batch, torch.float32, torch.channels_last)
             check_samples(trial, images, batch, index_B)
-        second = first(pipeline, 1, FEW)
+        second = first(pipeline, 1, FEW_BATCHES)
         for batch, index_B in zip(second, pipeline.permutation(1), strict=False):
             check_samples(trial, images, batch, index_B)
     with trial.build(images) as fresh:
-        # It goes straight to epoch 1: what ran before must not matter.
-        for before, again in ((second, first(fresh, 1, FEW)), (batches, first(fresh, 0, FEW))):
+        # Straight to epoch 1: what ran before must not matter.
+        for before, again in (
+            (second, first(fresh, 1, FEW_BATCHES)),
+            (batches, first(fresh, 0, FEW_BATCHES)),
+        ):
             for (one, labels), (other, labels_again) in zip(before, again, strict=False):
                 same = torch.equal(one, other) and torch.equal(labels, labels_again)
                 require(same, "the same epoch again is not the same")
-    check_evaluation(trial, world.varied(2 * trial.batch_size + LEFT_OVER))
+    check_evaluation(trial, made_images.varied(2 * trial.batch_size + LEFT_OVER))
 
 
 def check_form(
     trial: Trial, batch: Batch, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> None:
-    """Shape, type, place and memory format of a batch.
-
-    Raises:
-        Wrong: One is not as asked for.
-    """
+    """Raises `BrokenPromise` unless shape, type, device and memory format are as requested."""
     x_BCHW, labels = batch
     require(len(x_BCHW) == trial.batch_size, f"a batch has {len(x_BCHW)} images")
     require(x_BCHW.dtype == dtype, f"images are {x_BCHW.dtype}, not {dtype}")
     for each in (x_BCHW, labels):
-        place = each.device.type
-        require(place == torch.device(trial.device).type, f"a batch lies on the {place}")
+        device = each.device.type
+        require(device == torch.device(trial.device).type, f"a batch is on the device {device}")
     require(x_BCHW.is_contiguous(memory_format=memory_format), f"memory is not in {memory_format}")
     wanted = torch.float32 if trial.mixes else torch.int64
     require(labels.dtype == wanted, f"labels are {labels.dtype}, not {wanted}")
@@ -62,34 +61,28 @@ def check_form(
 
 
 def check_samples(trial: Trial, images: Images, batch: Batch, index_B: Tensor) -> None:
-    """Labels, and images where their colours tell which they are.
-
-    Raises:
-        Wrong: They are others.
-    """
+    """Raises `BrokenPromise` unless labels are right, and images where they can be identified."""
     if trial.mixes:
-        return  # the shares of both are looked at with the draws
+        return  # images and labels are checked together with the draws
     x_BCHW, labels_B = batch
-    require(torch.equal(labels_B.cpu(), images.labels[index_B]), "labels are not of our order")
-    otherwise = "samples are not those of our order"
+    require(torch.equal(labels_B.cpu(), images.labels[index_B]), "labels are not in our order")
+    otherwise = "samples are not in our order"
     op = trial.ops[0] if trial.ops else None
     if isinstance(op, AUTOMATIC):
-        for pixels, index in zip(world.pixels(x_BCHW)[:SOME], index_B.tolist(), strict=False):
+        for pixels, index in zip(
+            made_images.pixels(x_BCHW)[:FEW_IMAGES], index_B.tolist(), strict=False
+        ):
             _, error = outcomes.counted(op, index % 2).nearest(pixels)
             require(error < EXACT, otherwise)
     elif isinstance(op, ColorJitter):
-        brighter = torch.from_numpy(colours.left_is_brighter(world.pixels(x_BCHW)))
+        brighter = torch.from_numpy(left_is_brighter(made_images.pixels(x_BCHW)))
         require(torch.equal(brighter, index_B % 2 == 0), otherwise)
     else:
-        require(torch.equal(torch.from_numpy(world.which(x_BCHW)), index_B), otherwise)
+        require(torch.equal(torch.from_numpy(made_images.which(x_BCHW)), index_B), otherwise)
 
 
 def check_evaluation(trial: Trial, images: Images) -> None:
-    """The source in its own order, normalised and nothing more.
-
-    Raises:
-        Wrong: It is not.
-    """
+    """Raises `BrokenPromise` unless it is the normalised source in its own order."""
     with trial.build(images, training=False) as pipeline:
         batches = list(pipeline.epoch(0))
     found, labels = (torch.cat([batch[part] for batch in batches]).cpu() for part in (0, 1))
@@ -100,12 +93,8 @@ def check_evaluation(trial: Trial, images: Images) -> None:
 
 
 def check_forms(trial: Trial) -> None:
-    """Other types and memory formats than those of all other trials.
-
-    Raises:
-        Wrong: They do not come as asked for.
-    """
-    images = world.numbered(trial.batch_size)
+    """Raises `BrokenPromise` unless other types and memory formats come as requested."""
+    images = made_images.numbered(trial.batch_size)
     forms = (
         (torch.bfloat16, torch.contiguous_format),
         (torch.float16, torch.channels_last),
@@ -121,17 +110,16 @@ def check_forms(trial: Trial) -> None:
 
 
 def images_for(trial: Trial, drawn: int) -> Images:
-    """Images that can be told apart, few of them.
+    """A small set of images that can be told apart.
 
     Args:
-        trial: What is tried.
-        drawn: Images that its draws are judged by; another number may cost a compilation.
+        drawn: Number of images that draws are judged by; another number may cost a compilation.
     """
     count = (drawn if trial.compiled else 2 * trial.batch_size + LEFT_OVER) // 2 * 2
     if any(isinstance(op, AUTOMATIC) for op in trial.ops):
         pair = [outcomes.photo(outcomes.SIZE, number) for number in (0, 1)]
     elif any(isinstance(op, ColorJitter) for op in trial.ops):
-        pair = [colours.halves(), colours.halves()[:, ::-1]]
+        pair = [colour_halves(), colour_halves()[:, ::-1]]
     else:
-        return world.numbered(count)
-    return world.made(np.tile(np.stack(pair), (count // 2, 1, 1, 1)))
+        return made_images.numbered(count)
+    return made_images.made(np.tile(np.stack(pair), (count // 2, 1, 1, 1)))

@@ -1,83 +1,77 @@
-"""Pixels against the plain ways, and how parameters are drawn: the same checks for every op."""
+"""Checks of pixels against the reference, and of how parameters are drawn, for every op."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.ops import AlternatingFlip
 from pipelines.verification import statistics
+from pipelines.verification.readers import Reader
 from pipelines.verification.trial import Delivered, Trial, require
-from pipelines.verification.way import Way
 
 COMPARED = 1024  # samples of another epoch and of another seed
 
 
-def check_draws(trial: Trial, way: Way) -> float:
-    """The worst pixel's error, of 255.
-
-    Args:
-        trial: What is tried.
-        way: To its parameters.
+def check_draws(trial: Trial, reader: Reader) -> float:
+    """Checks a pipeline's pixels and draws; returns the worst pixel's error, of 255.
 
     Raises:
-        Wrong: A pixel is off, or draws are not as declared.
+        BrokenPromise: A pixel is off, or draws are not as declared.
     """
-    whole = trial.deliver(way.images)
-    drawn, error = way.read(whole)
-    require(error < way.tolerance, f"a pixel is off by {error:.1f} of 255")
-    if not way.names:
+    whole = trial.deliver(reader.images)
+    drawn, error = reader.read(whole)
+    require(error < reader.tolerance, f"a pixel is off by {error:.1f} of 255")
+    if not reader.names:
         return error
-    check_chances(way, for_each_draw(drawn, trial))
+    check_chances(reader, for_each_draw(drawn, trial))
     batches = None if trial.shared else COMPARED // trial.batch_size
-    later = trial.deliver(way.images, epoch=1, batches=batches)
-    other = trial.deliver(way.images, seed=1, batches=batches)
+    later = trial.deliver(reader.images, epoch=1, batches=batches)
+    other = trial.deliver(reader.images, seed=1, batches=batches)
     for found, said in ((later, "the next epoch's"), (other, "another seed's")):
-        again, worst = way.read(found)
-        require(worst < way.tolerance, f"a pixel is off by {worst:.1f} of 255")
+        again, worst = reader.read(found)
+        require(worst < reader.tolerance, f"a pixel is off by {worst:.1f} of 255")
         one = for_each_draw(drawn[: len(again)], trial)
         two = for_each_draw(again, trial)
-        check_apart(way, one, two, f"tells {said}")
+        check_independent(reader, one, two, f"tells {said}")
         error = max(error, worst)
     if any(isinstance(op, AlternatingFlip) for op in trial.ops):
-        check_alternating(whole, drawn, later, way.read(later)[0])
+        check_alternating(whole, drawn, later, reader.read(later)[0])
     elif not trial.shared:
-        one, two = by_sample(whole, drawn, later, way.read(later)[0])
-        check_apart(way, one, two, "tells the same sample's in the next epoch")
+        one, two = by_sample(whole, drawn, later, reader.read(later)[0])
+        check_independent(reader, one, two, "tells the same sample's in the next epoch")
     return error
 
 
-def check_chances(way: Way, drawn: NDArray[np.int64]) -> None:
-    """Each value as often as it should come, whatever came before it or with it.
+def check_chances(reader: Reader, drawn: NDArray[np.int64]) -> None:
+    """Each value as often as expected, independent of the sample before and of other parameters.
 
     Raises:
-        Wrong: It is not so.
+        BrokenPromise: It is not so.
     """
-    for column, (name, expected) in enumerate(zip(way.names, way.expected, strict=True)):
+    for column, (name, expected) in enumerate(zip(reader.names, reader.expected, strict=True)):
         values = drawn[:, column]
         counts = np.bincount(values, minlength=len(expected))
         known = len(counts) == len(expected)
         require(known and statistics.fits(counts, expected), f"{name} is not drawn as declared")
-        for other in range(column if way.apart else 0):
-            apart = statistics.independent(values, drawn[:, other])
-            require(apart, f"{way.names[other]} tells {name}")
-    check_apart(way, drawn[:-1], drawn[1:], "of one sample tells that of the next")
+        for other in range(column if reader.independent else 0):
+            independent = statistics.independent(values, drawn[:, other])
+            require(independent, f"{reader.names[other]} tells {name}")
+    check_independent(reader, drawn[:-1], drawn[1:], "of one sample tells that of the next")
 
 
-def check_apart(way: Way, one: NDArray[np.int64], two: NDArray[np.int64], otherwise: str) -> None:
-    """Parameters that must not tell each other.
-
-    Raises:
-        Wrong: They do.
-    """
-    for column, name in enumerate(way.names):
-        apart = statistics.independent(one[:, column], two[:, column])
-        require(apart, f"{name} {otherwise}")
+def check_independent(
+    reader: Reader, one: NDArray[np.int64], two: NDArray[np.int64], otherwise: str
+) -> None:
+    """Raises `BrokenPromise` with `otherwise` unless two sets of draws are independent."""
+    for column, name in enumerate(reader.names):
+        independent = statistics.independent(one[:, column], two[:, column])
+        require(independent, f"{name} {otherwise}")
 
 
 def for_each_draw(drawn: NDArray[np.int64], trial: Trial) -> NDArray[np.int64]:
-    """Parameters, one for each draw: of each sample, or of each batch.
+    """One row per draw: per sample, or per batch.
 
     Raises:
-        Wrong: Samples of a batch differ where it shares its draws.
+        BrokenPromise: Samples of a batch differ although it declares one draw.
     """
     if not trial.shared:
         return drawn
@@ -100,10 +94,6 @@ def by_sample(
 def check_alternating(
     whole: Delivered, drawn: NDArray[np.int64], later: Delivered, again: NDArray[np.int64]
 ) -> None:
-    """Each image is mirrored in one of two epochs.
-
-    Raises:
-        Wrong: One is not, or in both.
-    """
+    """Raises `BrokenPromise` unless each image is mirrored in exactly one of two epochs."""
     one, two = by_sample(whole, drawn, later, again)
     require(bool((one + two == 1).all()), "two epochs do not show both sides")

@@ -1,4 +1,4 @@
-"""All outcomes that an automatic policy's draws can have, by torchvision's own spaces and ops."""
+"""All possible outcomes of an automatic policy, by torchvision's own spaces and ops."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,20 +13,19 @@ from numpy.typing import NDArray
 
 from pipelines.ops import AutoAugment, Op, RandAugment, TrivialAugment
 
-SIZE = 32  # pixels, what moves to 32 pixels are meant for
+SIZE = 32  # pixels, for which moves of up to 32 pixels are meant
 Step = tuple[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One of the results that a policy's draws can have.
+    """One possible result of a policy's draws.
 
     Args:
-        uniforms: Draws of native's op that lead there.
-        steps: torchvision's names of the ops, and their magnitudes with sign.
-        chance: How likely it is.
-        labels: What it counts as, by one way of counting each: which op, and which sign,
-            magnitude, or ops applied.
+        uniforms: Draws of native's op that lead to it.
+        steps: torchvision's names of the ops, and their signed magnitudes.
+        chance: Its probability.
+        labels: Its class by op, and its class by sign, magnitude, or ops applied.
     """
 
     uniforms: tuple[float, ...]
@@ -36,7 +35,7 @@ class Outcome:
 
 
 def signed(space: dict[str, Any], name: str, bins: int, at: int, sign: int, size: int) -> float:
-    """A magnitude of torchvision's space; sign 0 is minus."""
+    """A signed magnitude of torchvision's space; sign 0 is minus."""
     make, has_sign = space[name]
     found = make(bins, size, size)
     magnitude = 0.0 if found is None else float(found[at])
@@ -81,7 +80,7 @@ def outcomes(op: Op, size: int = SIZE) -> Iterator[Outcome]:
 
 
 def pair_outcomes(size: int) -> Iterator[Outcome]:
-    """Those of AutoAugment: a pair, and whether and with which sign each op is applied."""
+    """AutoAugment's outcomes: a pair, and whether and with which sign each op is applied."""
     from torchvision.transforms import v2
 
     reference = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
@@ -120,15 +119,15 @@ def by_torchvision(image: NDArray[np.uint8], steps: tuple[Step, ...]) -> NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """All images that a policy can make of one, and what each of them counts as.
+    """All images that a policy can make of one, with their classes.
 
-    Outcomes with the same pixels cannot be told apart: they are counted together.
+    Outcomes with the same pixels can't be told apart and are counted together.
 
     Args:
         images: (K, H, W, C), no two alike.
-        places: An image's bytes to its place in `images`.
-        columns: For each way of counting, the class of each image, (K,).
-        chances: For each way of counting, the chance of each class.
+        places: Index in `images` by an image's bytes.
+        columns: For each kind of label, the class of each image, (K,).
+        chances: For each kind of label, the probability of each class.
     """
 
     images: NDArray[np.uint8]
@@ -137,7 +136,7 @@ class Counted:
     chances: tuple[NDArray[np.float64], ...]
 
     def nearest(self, pixels: NDArray[np.float32]) -> tuple[int, float]:
-        """The place of the image (H, W, C) that is nearest, and the worst pixel's error."""
+        """Index of the nearest image, and the worst pixel's error."""
         whole = np.ascontiguousarray(pixels.round().clip(0, 255).astype(np.uint8))
         place = self.places.get(whole.tobytes())
         if place is not None:
@@ -148,13 +147,13 @@ class Counted:
 
 @cache
 def counted(op: Op, number: int = 0) -> Counted:
-    """What `op` can make of a photo, the one of that number."""
+    """Everything `op` can make of `photo(SIZE, number)`."""
     steps_made: dict[tuple[bytes, Step], NDArray[np.uint8]] = {}
     found: dict[bytes, list[Outcome]] = defaultdict(list)
     images: dict[bytes, NDArray[np.uint8]] = {}
     for each in outcomes(op):
         image = photo(SIZE, number)
-        for step in each.steps:  # one by one: many outcomes begin alike
+        for step in each.steps:  # one by one: many outcomes start with the same steps
             key = image.tobytes(), step
             if key not in steps_made:
                 steps_made[key] = by_torchvision(image, (step,))
@@ -180,7 +179,7 @@ def counted(op: Op, number: int = 0) -> Counted:
 
 @cache
 def photo(size: int = SIZE, number: int = 0) -> NDArray[np.uint8]:
-    """Waves with some noise, each channel over a part of the range: every op shows on it."""
+    """Waves with some noise, each channel over a part of the range, so that every op shows."""
     y, x = np.mgrid[0:size, 0:size] / size
     waves = [np.sin(5 * x + 3 * y + 1), np.cos(3 * x - 7 * y), np.sin(6 * y - 4 * x + 2)]
     noise = np.random.default_rng(number).normal(0, 8, (size, size, 3))
@@ -190,7 +189,7 @@ def photo(size: int = SIZE, number: int = 0) -> NDArray[np.uint8]:
 
 
 def dark(size: int = SIZE) -> NDArray[np.uint8]:
-    """Few levels, and one channel that has a single one."""
+    """Few levels, and one channel with a single level."""
     image = photo(size) // 60
     image[..., 1] = 7
     return image

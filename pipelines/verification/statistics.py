@@ -1,14 +1,13 @@
-"""Whether draws are as declared and independent: chi-square tests without a library of statistics.
+"""Chi-square tests of whether draws are as declared and independent.
 
-A test rejects below `ALPHA`. `bench loaders --verify` makes about 220 of them for a pipeline, fewer
-than 5,000 in all, so it blames pipelines that are right in fewer than one run of 1,000.
+A test rejects below `ALPHA`. `bench loaders --verify` makes about 220 of them per pipeline, under
+5,000 in all, so a correct pipeline is rejected in fewer than one run of 1,000.
 
-Power, with the 4,096 samples that an op gets: crop offsets of which the ends come half as often as
-the others, the fault of rounding a continuous offset, are caught with a probability above 99.9 %,
-as are offsets that miss an end. A coin gets 8,192 samples: a flip of probability 0.45 instead of
-0.5 is caught with more than 99.9 % too. One draw for a whole batch, and draws that ignore seed or
-epoch, cannot pass: their statistic is many times what chance allows. `tests/test_statistics.py`
-computes all of this.
+Power with the 4,096 samples of an op: crop offsets whose ends come half as often as the others, the
+result of rounding a continuous offset, are detected with a probability above 99.9 %, as are offsets
+that miss an end. A coin gets 8,192 samples: a flip of probability 0.45 instead of 0.5 is detected
+with more than 99.9 % too. One draw for a whole batch, and draws that ignore seed or epoch, can't
+pass. `tests/pipelines/verification/test_statistics.py` computes all of this.
 """
 
 import numpy as np
@@ -16,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 ALPHA = 1e-7
-LEAST = 8.0  # expected in each class; with fewer the distribution is not chi-square's yet
-CLASSES = 8  # at most, of each of two sequences that are compared
+MIN_EXPECTED = 8.0  # per class; with fewer the distribution is not yet chi-square's
+MAX_CLASSES = 8  # of each of two sequences that are compared
 
 Whole = NDArray[np.int64]
 Chances = NDArray[np.float64]
 
 
 def p_value(statistic: float, freedom: int) -> float:
-    """Chance of at least this chi-square statistic if the hypothesis holds."""
+    """Probability of at least this chi-square statistic if the hypothesis is true."""
     halves = torch.tensor([freedom / 2, statistic / 2], dtype=torch.float64)
     return float(torch.special.gammaincc(halves[0], halves[1]))
 
@@ -33,14 +32,13 @@ def fits(counts: Whole, expected: Whole | Chances) -> bool:
     """Whether counts of classes are as expected; rare classes are pooled.
 
     Args:
-        counts: How often each class came.
-        expected: The chance of each (float), or how often it came in other draws (int).
+        expected: The probability of each class (float), or its count in other draws (int).
     """
     if counts[expected == 0].any() and expected.dtype == np.float64:
         return False
     share = expected / expected.sum()
-    common = share * counts.sum() >= LEAST
-    if share[~common].sum() * counts.sum() < LEAST and common.any():
+    common = share * counts.sum() >= MIN_EXPECTED
+    if share[~common].sum() * counts.sum() < MIN_EXPECTED and common.any():
         common[np.flatnonzero(common)[-1]] = False  # too few are left to be a class of their own
     seen, wanted = (np.append(x[common], x[~common].sum()) for x in (counts, expected))
     if len(seen) < 2:
@@ -52,8 +50,8 @@ def fits(counts: Whole, expected: Whole | Chances) -> bool:
 
 
 def independent(one: Whole, other: Whole) -> bool:
-    """Whether one of two sequences of whole numbers tells nothing of the other."""
-    table = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+    """Whether two sequences of whole numbers are independent."""
+    table = np.zeros((MAX_CLASSES, MAX_CLASSES), dtype=np.int64)
     np.add.at(table, (classed(one), classed(other)), 1)
     return unrelated(table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0])
 
@@ -68,8 +66,8 @@ def unrelated(table: Whole) -> bool:
 
 
 def classed(values: Whole) -> Whole:
-    """Values in ascending classes that hold about as many each; few where there are few values."""
-    count = int(max(2, min(CLASSES, (len(values) / 16) ** 0.5)))
+    """Values in ascending classes of about equal size; fewer classes for fewer values."""
+    count = int(max(2, min(MAX_CLASSES, (len(values) / 16) ** 0.5)))
     known, index, sizes = np.unique(values, return_inverse=True, return_counts=True)
     label = np.zeros(len(known), dtype=np.int64)
     current, filled = 0, 0
@@ -83,7 +81,7 @@ def classed(values: Whole) -> Whole:
 
 
 def even(values: Whole, possible: Whole) -> bool:
-    """Whether the possible values, and no others, come equally often."""
+    """Whether the possible values, and no others, are equally frequent."""
     counts = np.array([*((values == value).sum() for value in possible), 0])
     counts[-1] = len(values) - counts.sum()
     return fits(counts, np.append(np.full(len(possible), 1 / len(possible)), 0.0))

@@ -13,25 +13,24 @@ from pipelines.augmentations import Augmentation
 from pipelines.base import Batch, Pipeline
 from pipelines.ops import MIXING, Op
 from pipelines.sources.base import Images
-from pipelines.verification import world
+from pipelines.verification import made_images
 
 BATCH = 256
 
 
-class Wrong(AssertionError):
-    """A promise that was not kept; the message says which."""
+class BrokenPromise(AssertionError):
+    """A pipeline doesn't keep a promise; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """Batches of one epoch in a row.
+    """Concatenated batches of one epoch.
 
     Args:
         pixels: (N, H, W, C) in 0..255.
-        labels: (N,), or (N, classes) of a policy that mixes.
-        order: (N,), the samples that these should be.
-        batch_size: Of the batches.
-        shared: Whether a batch shares its draws, as declared.
+        labels: (N,), or (N, classes) for a policy that mixes.
+        order: (N,), the samples these should be.
+        shared: Whether the pipeline declares one draw per batch.
     """
 
     pixels: NDArray[np.float32]
@@ -43,7 +42,7 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Trial:
-    """One pipeline with one policy on one device; `shared` if it declares one draw for a batch."""
+    """One pipeline with one policy on one device; `shared` if it declares one draw per batch."""
 
     spelling: str
     ops: tuple[Op, ...]
@@ -53,12 +52,12 @@ class Trial:
 
     @property
     def mixes(self) -> bool:
-        """Whether labels are shares."""
+        """Whether the policy mixes images and labels."""
         return any(isinstance(op, MIXING) for op in self.ops)
 
     @property
     def compiled(self) -> bool:
-        """Whether another number of images costs another compilation."""
+        """Whether the pipeline is compiled, anew for each number of images."""
         return building.parse(self.spelling).mode == "compiled"
 
     def build(
@@ -70,7 +69,7 @@ class Trial:
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.channels_last,
     ) -> Pipeline:
-        """The pipeline over made images."""
+        """The pipeline over `images`."""
         return building.build(
             self.spelling,
             images,
@@ -91,7 +90,7 @@ class Trial:
             found = first(pipeline, epoch, batches)
             order = pipeline.permutation(epoch)[:batches].flatten().numpy()
         return Delivered(
-            pixels=np.concatenate([world.pixels(x) for x, _ in found]),
+            pixels=np.concatenate([made_images.pixels(x) for x, _ in found]),
             labels=torch.cat([labels.cpu() for _, labels in found]).numpy(),
             order=order,
             batch_size=self.batch_size,
@@ -100,7 +99,7 @@ class Trial:
 
 
 def first(pipeline: Pipeline, epoch: int, batches: int | None) -> list[Batch]:
-    """The first batches of an epoch; the rest of it is not made."""
+    """The first batches of an epoch, which is then closed."""
     stream = pipeline.epoch(epoch)
     found = list(islice(stream, batches))
     close = getattr(stream, "close", None)
@@ -109,7 +108,7 @@ def first(pipeline: Pipeline, epoch: int, batches: int | None) -> list[Batch]:
     return found
 
 
-def require(holds: bool | np.bool_ | Tensor, otherwise: str) -> None:
-    """Raises `Wrong` with a sentence unless a promise holds."""
-    if not holds:
-        raise Wrong(otherwise)
+def require(kept: bool | np.bool_ | Tensor, otherwise: str) -> None:
+    """Raises `BrokenPromise` with a sentence unless a promise is kept."""
+    if not kept:
+        raise BrokenPromise(otherwise)

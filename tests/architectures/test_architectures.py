@@ -1,6 +1,8 @@
-"""Every architecture in the catalog, held to the same promises.
+"""Every architecture keeps the same promises, and has the published parameters and FLOPs.
 
-Parameters and multiplications of every architecture: counted, and as published.
+What depends on a net's definition (gradients, memory format, counts) is quick for all nets. What
+rests on code that the nets share (seeds, bf16, widths, compilation, other image sizes) is quick for
+the nets of the default grid, slow for the others.
 """
 
 import re
@@ -22,6 +24,10 @@ from architectures import Architecture, Spec
 from pipelines.catalog import UnknownName
 
 NAMES = list(architectures.catalog.entries)
+DEFAULT_FIRST = [
+    pytest.param(name, marks=() if entry.default else pytest.mark.slow)
+    for name, entry in architectures.catalog.entries.items()
+]
 NARROW = 0.125
 FROZEN = {"airnet94", "airnet96"}  # fixed whitening, norms without a scale of their own
 ZERO_HEAD = {"mlp_mixer_s4"}  # as published: the first step moves the head alone
@@ -57,7 +63,7 @@ def test_catalog_is_whole() -> None:
         assert "http" in entry.reference
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DEFAULT_FIRST)
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, 32, 100), (3, 64, 7)])
 def test_logits_for_any_spec(name: str, channels: int, size: int, classes: int) -> None:
     net = make(name, channels=channels, image_size=size, classes=classes)
@@ -84,7 +90,7 @@ def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
         assert parameter.grad.any(), key
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DEFAULT_FIRST)
 def test_the_seed_decides_and_weights_can_be_reloaded(name: str) -> None:
     first, again, other = make(name, seed=3), make(name, seed=3), make(name, seed=4)
     for key, value in first.state_dict().items():
@@ -121,7 +127,7 @@ def note_if_lost(
             lost.append(f"{name} {tuple(tensor.shape)}")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DEFAULT_FIRST)
 def test_bf16_trains_with_finite_numbers(name: str) -> None:
     net = make(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -133,7 +139,7 @@ def test_bf16_trains_with_finite_numbers(name: str) -> None:
         assert not parameter.requires_grad or torch.isfinite(parameter.grad).all(), key
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DEFAULT_FIRST)
 def test_wider_means_more_parameters(name: str) -> None:
     with torch.device("meta"):
         counts = [count(architectures.build(name, width=w)) for w in (0.125, 0.5, 1.0, 1.5)]
@@ -141,7 +147,7 @@ def test_wider_means_more_parameters(name: str) -> None:
     assert counts[1] < 0.75 * counts[2]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DEFAULT_FIRST)
 def test_compiles_in_one_graph(name: str) -> None:
     net = make(name)
     compiled = torch.compile(net, fullgraph=True, backend="eager", dynamic=False)

@@ -1,1 +1,1 @@
-"""What every pipeline promises, tried on every variant and every op that it claims."""
+"""What every pipeline promises, tested for every variant and every op it declares."""

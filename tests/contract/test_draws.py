@@ -1,6 +1,7 @@
-"""Every variant does each op as the plain ways do, with parameters drawn as declared.
+"""Every variant does each op like the reference, with parameters drawn as declared.
 
-What is looked at, and by which tests of chance, is in `pipelines/verification`.
+`pipelines/verification` has the checks. The quick tier verifies each op once per implementation;
+variants that share another one's ops (DALI's dynamic mode, torchvision on batches) are slow.
 """
 
 import pytest
@@ -9,23 +10,29 @@ import torch
 from pipelines import building
 from pipelines.augmentations import Augmentation
 from pipelines.ops import Affine, ColorJitter, Crop, Cutout, HorizontalFlip, MixUp, Op
-from pipelines.verification.checks import TRIED, hold, verify
+from pipelines.verification.checks import POLICIES, check, verify
+from pipelines.verification.made_images import alike
 from pipelines.verification.trial import Trial
-from pipelines.verification.world import alike
 from tests.contract.variants import build, compiled, supported, variants
 
 # Compiling takes seconds for each op: compiled variants get them in two policies.
-POLICIES: dict[str, tuple[Op, ...]] = {
+TOGETHER: dict[str, tuple[Op, ...]] = {
     "flip_crop_cutout": (HorizontalFlip(p=0.5), Crop(pad=1, padding="reflect"), Cutout(size=10)),
     "flip_crop_zero": (HorizontalFlip(p=0.5), Crop(pad=2, padding="zero")),
 }
-# Workers only share the batches out, see below.
+# Workers only distribute the batches, see below.
 ALONE = [variant for variant in variants() if variant != "torchvision[workers=2]"]
+SHARE_THEIR_OPS = ("dali[dynamic]", "torchvision_batch")
 CASES = [
-    pytest.param(variant, op, id=f"{variant}-{op}")
+    pytest.param(
+        variant,
+        op,
+        id=f"{variant}-{op}",
+        marks=pytest.mark.slow if variant in SHARE_THEIR_OPS else (),
+    )
     for variant in ALONE
     if not compiled(variant)
-    for op in TRIED
+    for op in POLICIES
 ]
 
 
@@ -42,14 +49,14 @@ def test_every_op_is_done_and_drawn_as_declared(variant: str, op: str) -> None:
     [
         pytest.param(variant, name, id=f"{variant}-{name}")
         for variant in ALONE
-        for name in (POLICIES if compiled(variant) else ["flip_crop_cutout"])
+        for name in (TOGETHER if compiled(variant) else ["flip_crop_cutout"])
     ],
 )
 def test_ops_together_are_done_and_drawn_as_declared(variant: str, name: str) -> None:
-    supported(variant, POLICIES[name])
+    supported(variant, TOGETHER[name])
     library = building.parse(variant).library
-    shared = not library.semantics(Augmentation(ops=POLICIES[name])).per_sample
-    assert hold(Trial(variant, POLICIES[name], "cpu", shared=shared)) < 0.1
+    shared = not library.semantics(Augmentation(ops=TOGETHER[name])).per_sample
+    assert check(Trial(variant, TOGETHER[name], "cpu", shared=shared)) < 0.1
 
 
 def test_workers_change_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Order, labels, epochs and seeds: every sample once, in our order, the same again for a seed."""
+"""Every sample once per epoch, in our order; equal seeds give equal batches. For every variant."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipelines.base import Pipeline
 from pipelines.ops import Crop, HorizontalFlip
-from pipelines.verification.world import alike, numbered, which
+from pipelines.verification.made_images import alike, numbered, which
 from tests.contract.variants import build, variants
 
 OPS = (Crop(pad=2), HorizontalFlip())

@@ -1,8 +1,6 @@
-"""Ops that change pixel values: the same pixels as the plain way, parameters drawn as declared.
+"""Ops that change pixel values give the reference's pixels, alone and one after another.
 
-Ranges of one point pin the parameters, so that a pipeline's draws need not be known. Where a range
-is needed, the parameter is found by searching a fine grid on a smooth image, whose pixels move
-little between two points of it.
+Ranges of a single value fix the parameters, so that a pipeline's draws needn't be known.
 """
 
 import numpy as np
@@ -23,8 +21,8 @@ from pipelines.ops import (
     RandomErasing,
     RandomResizedCrop,
 )
-from pipelines.verification import plain
-from pipelines.verification.world import SIZE, made, mean_255, numbered, pixels, smooth_image
+from pipelines.verification import reference
+from pipelines.verification.made_images import SIZE, made, mean_255, numbered, pixels, smooth_image
 from tests.contract.variants import build, eager_variants, supported
 
 TOLERANCE = 1.0  # of 255: libraries round, and weigh grey with three or four digits
@@ -53,7 +51,7 @@ JITTERS = {
 def test_colours_are_jittered_as_the_plain_way_does(variant: str, part: str) -> None:
     factors = JITTERS[part]
     op = ColorJitter(**{name: (factor, factor) for name, factor in factors.items()})
-    expected = plain.jitter(smooth_image().astype(float), **factors)
+    expected = reference.jitter(smooth_image().astype(float), **factors)
     for output in outputs(variant, op, smooth_image(), 64)[:4]:
         assert np.abs(output - expected).max() < TOLERANCE
 
@@ -61,7 +59,7 @@ def test_colours_are_jittered_as_the_plain_way_does(variant: str, part: str) -> 
 @every_variant
 def test_a_fixed_warp_agrees_with_the_plain_way(variant: str) -> None:
     op = Affine(degrees=0, translate=0, scale=(1.25, 1.25))
-    expected = plain.warp(smooth_image().astype(float), degrees=0, right=0, down=0, scale=1.25)
+    expected = reference.warp(smooth_image().astype(float), degrees=0, right=0, down=0, scale=1.25)
     assert np.abs(outputs(variant, op, smooth_image(), 64)[0] - expected).max() < 0.01
 
 
@@ -86,10 +84,10 @@ def test_ops_are_carried_out_in_the_policys_order(variant: str) -> None:
     supported(variant, LONG)
     with build(variant, made(smooth_image()[None].repeat(64, axis=0)), LONG) as pipeline:
         output = pixels(next(iter(pipeline.epoch(0)))[0])[0]
-    coloured = plain.jitter(
+    coloured = reference.jitter(
         smooth_image().astype(float), brightness=1.2, contrast=0.8, saturation=1.3, hue=0.0
     )
-    expected = plain.warp(coloured, degrees=0, right=0, down=0, scale=1.25)
+    expected = reference.warp(coloured, degrees=0, right=0, down=0, scale=1.25)
     assert np.abs(output - expected).max() < TOLERANCE
 
 
@@ -139,10 +137,10 @@ def test_compiled_kornia_does_its_ops_as_the_plain_way_does() -> None:
         ColorJitter(brightness=(0.8, 0.8), contrast=(1.2, 1.2), saturation=(0.7, 0.7)),
         Affine(degrees=0, translate=0, scale=(1.25, 1.25)),
     )
-    coloured = plain.jitter(
+    coloured = reference.jitter(
         smooth_image().astype(float), brightness=0.8, contrast=1.2, saturation=0.7, hue=0.0
     )
-    expected = plain.warp(coloured, degrees=0, right=0, down=0, scale=1.25)
+    expected = reference.warp(coloured, degrees=0, right=0, down=0, scale=1.25)
     images = made(smooth_image()[None].repeat(64, axis=0))
     with build("kornia[compiled]", images, ops) as pipeline:
         (x, _) = next(iter(pipeline.epoch(0)))

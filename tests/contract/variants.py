@@ -1,4 +1,4 @@
-"""Every variant that is tried, and the ops and worlds it is tried on."""
+"""The variants of all pipelines, and what the contract tests build of them."""
 
 import pytest
 
@@ -7,33 +7,20 @@ from pipelines.augmentations import Augmentation
 from pipelines.base import Pipeline
 from pipelines.ops import Op
 from pipelines.sources.base import Images
-from pipelines.verification.world import (
-    MEAN,
-    SIZE,
-    STD,
-    alike,
-    made,
-    mean_255,
-    noise_image,
-    numbered,
-    pixels,
-    smooth_image,
-    which,
-)
 
 OPTIONS = {"torchvision": ("workers=0", "workers=2")}
 
 
 def variants() -> list[str]:
-    """The spelling of every mode and option set of every pipeline."""
+    """The name of every mode of every pipeline, and of some options."""
     return [building.canonical_name(spelling) for spelling in building.variants(OPTIONS)]
 
 
 def eager_variants() -> list[str]:
-    """The variants that need no compilation, for tests that try every op by itself.
+    """The variants that aren't compiled, for tests of single ops.
 
-    Compiled ones are held to fewer and longer policies here, since each compilation takes seconds,
-    and to every op by `bench loaders --verify`.
+    As each compilation takes seconds, compiled variants get fewer and longer policies here; `bench
+    loaders --verify` verifies them with every op.
     """
     return [variant for variant in variants() if not compiled(variant)]
 
@@ -44,7 +31,7 @@ def compiled(variant: str) -> bool:
 
 
 def supported(variant: str, ops: tuple[Op, ...]) -> None:
-    """Skips what a library says it lacks."""
+    """Skips the test if the library doesn't declare the ops."""
     library = building.parse(variant).library
     for op in ops:
         if type(op) not in library.ops:
@@ -52,21 +39,6 @@ def supported(variant: str, ops: tuple[Op, ...]) -> None:
 
 
 def build(variant: str, images: Images, ops: tuple[Op, ...], **options: object) -> Pipeline:
-    """A pipeline of a variant over made images."""
+    """A pipeline of a variant over `images`."""
     policy = Augmentation(ops=ops)
     return building.build(variant, images, policy, **{"batch_size": 64, **options})  # type: ignore[arg-type]
-
-
-__all__ = [
-    "MEAN",
-    "SIZE",
-    "STD",
-    "alike",
-    "made",
-    "mean_255",
-    "noise_image",
-    "numbered",
-    "pixels",
-    "smooth_image",
-    "which",
-]

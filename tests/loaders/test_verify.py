@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.loaders.verify import any_wrong, render, show, verify_all
 from pipelines import native
 from pipelines.base import Batch
-from pipelines.verification.checks import TRIED, Finding, verify
+from pipelines.verification.checks import POLICIES, Finding, verify
 
 PIPELINE = "native[eager]"
 
@@ -54,7 +54,7 @@ def test_an_unknown_form_gets_the_nearest() -> None:
 def test_all_ops_are_tried_on_each_pipeline() -> None:
     said: list[str] = []
     found = list(verify_all(["dali"], "nowhere", said.append))
-    assert [finding.op for finding in found] == list(TRIED)
+    assert [finding.op for finding in found] == list(POLICIES)
     assert said[0] == "[1/1] verifying dali"
     tried = [finding for finding in found if finding.status != "skipped"]
     assert len(said[1:]) == len(tried)
@@ -86,7 +86,7 @@ def test_bench_loaders_verifies_and_exits_by_what_it_finds(monkeypatch: pytest.M
         "--format",
         "csv",
     ]
-    monkeypatch.setattr("pipelines.verification.checks.TRIED", {"none": TRIED["none"]})
+    monkeypatch.setattr("pipelines.verification.checks.POLICIES", {"none": POLICIES["none"]})
     right = CliRunner().invoke(app, arguments)
     assert right.exit_code == 0, right.output
     assert f"{PIPELINE},none,ok" in right.stdout

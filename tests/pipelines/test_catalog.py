@@ -120,7 +120,7 @@ def test_a_file_that_gives_no_entry_or_ends_the_program_hides_nothing(
 def test_an_import_that_never_ends_is_given_up_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "LONGEST_S", 0.3)
+    monkeypatch.setattr(importing, "IMPORT_TIMEOUT_S", 0.3)
     endless = "while True:\n    try:\n        pass\n    except Exception:\n        pass"
     files = {"endless": endless, "pear": "pear = Fruit(name='pear')"}
     catalog = made(tmp_path, monkeypatch, "fruits_endless", files)

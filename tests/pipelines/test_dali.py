@@ -34,7 +34,7 @@ from pipelines.ops import (
 )
 from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_image
-from pipelines.verification.world import CLASSES, MEAN, SIZE, STD, made, pixels
+from pipelines.verification.made_images import CLASSES, MEAN, SIZE, STD, made, pixels
 
 pytestmark = pytest.mark.skipif(bool(problem("", "cpu")), reason="dali is not installed")
 

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import pipelines
-from pipelines.reusing import KEPT, Reused
+from pipelines.reusing import MAX_KEPT, BatchMemory
 
 SHAPE = (4, 3, 2, 2)
 
 
-def reused(memory_format: torch.memory_format = torch.channels_last) -> Reused:
-    return Reused(SHAPE, torch.float32, memory_format)
+def reused(memory_format: torch.memory_format = torch.channels_last) -> BatchMemory:
+    return BatchMemory(SHAPE, torch.float32, memory_format)
 
 
 def test_tensors_have_the_shape_dtype_and_memory_format() -> None:
     for memory_format in (torch.channels_last, torch.contiguous_format):
-        given = Reused(SHAPE, torch.bfloat16, memory_format).take()
+        given = BatchMemory(SHAPE, torch.bfloat16, memory_format).take()
         assert given.shape == SHAPE
         assert given.dtype == torch.bfloat16
         assert given.is_contiguous(memory_format=memory_format)
@@ -79,7 +79,7 @@ def test_a_loop_that_holds_one_batch_uses_two_places() -> None:
 def test_no_more_than_two_places_are_kept() -> None:
     memory = reused()
     held = [memory.take() for _ in range(10)]
-    kept = {tensor.data_ptr() for tensor in held[:KEPT]}
+    kept = {tensor.data_ptr() for tensor in held[:MAX_KEPT]}
     held.clear()
     first, second = memory.take(), memory.take()
     assert {first.data_ptr(), second.data_ptr()} == kept

@@ -1,4 +1,4 @@
-"""The tests of chance: right about chance, as powerful as they say, and seldom wrong in a run."""
+"""The chi-square tests: correct, as powerful as documented, and rarely wrong in a run."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipelines import building
-from pipelines.verification import statistics, world
-from pipelines.verification.checks import TRIED, verify
+from pipelines.verification import made_images, statistics
+from pipelines.verification.checks import POLICIES, verify
+from pipelines.verification.readers import reader_for
 from pipelines.verification.statistics import ALPHA, classed, even, fits, independent
-from pipelines.verification.ways import way_of
 
 
 @given(st.floats(0.0, 500.0), st.integers(1, 200))
@@ -51,7 +51,7 @@ def test_classes_ascend_and_hold_about_as_many_each(values: list[int]) -> None:
     for value in set(values):
         assert len(set(found[np.array(values) == value])) == 1
     assert found.min() >= 0
-    assert found.max() < statistics.CLASSES
+    assert found.max() < statistics.MAX_CLASSES
 
 
 def power(samples: int, true: NDArray[np.float64], declared: NDArray[np.float64]) -> float:
@@ -69,10 +69,10 @@ def ends_at_half(count: int) -> NDArray[np.float64]:
 
 CROP = np.full(9, 1 / 9)
 FAULTS = {
-    "ends at half weight": (world.COUNT, ends_at_half(9), CROP),
-    "ends at half weight, pad 2": (world.COUNT, ends_at_half(5), np.full(5, 1 / 5)),
-    "an end missing": (world.COUNT, np.append(np.full(8, 1 / 8), 0), CROP),
-    "a flip of 0.45": (2 * world.COUNT, np.array([0.55, 0.45]), np.array([0.5, 0.5])),
+    "ends at half weight": (made_images.COUNT, ends_at_half(9), CROP),
+    "ends at half weight, pad 2": (made_images.COUNT, ends_at_half(5), np.full(5, 1 / 5)),
+    "an end missing": (made_images.COUNT, np.append(np.full(8, 1 / 8), 0), CROP),
+    "a flip of 0.45": (2 * made_images.COUNT, np.array([0.55, 0.45]), np.array([0.5, 0.5])),
 }
 
 
@@ -91,17 +91,17 @@ def test_right_draws_are_rejected_as_often_as_alpha_says(monkeypatch: pytest.Mon
     tables = [independent(*rng.integers(0, 9, (2, 1024))) for _ in range(2000)]
     assert np.mean(tables) == pytest.approx(0.99, abs=0.007)
     skewed = np.array([0.9, 0.05, 0.03, 0.0175, 0.0025])
-    counts = rng.multinomial(world.COUNT, skewed, size=2000)
+    counts = rng.multinomial(made_images.COUNT, skewed, size=2000)
     assert np.mean([fits(each, skewed) for each in counts]) == pytest.approx(0.99, abs=0.007)
     shared = [independent(*rng.integers(0, 16, (2, 128))) for _ in range(2000)]
     assert np.mean(shared) == pytest.approx(0.99, abs=0.007)
 
 
 def made_for(op: str) -> int:
-    """Chances, neighbours, another epoch by place and by sample, another seed; and pairs."""
-    way = way_of(TRIED[op])
-    count = len(way.names)
-    return 5 * count + (count * (count - 1) // 2 if way.apart else 0)
+    """Probabilities, neighbours, another epoch by position and by sample, another seed; pairs."""
+    reader = reader_for(POLICIES[op])
+    count = len(reader.names)
+    return 5 * count + (count * (count - 1) // 2 if reader.independent else 0)
 
 
 def test_a_run_over_all_pipelines_is_wrong_less_than_once_in_a_thousand(
@@ -120,5 +120,5 @@ def test_a_run_over_all_pipelines_is_wrong_less_than_once_in_a_thousand(
         assert verify("native[eager]", op, "cpu").status == "ok"
         assert len(made) == made_for(op)
     each = building.variants({"torchvision": ("workers=0", "")})
-    assert 150 < sum(map(made_for, TRIED)) < 250
-    assert sum(map(made_for, TRIED)) * len(each) * ALPHA < 1e-3
+    assert 150 < sum(map(made_for, POLICIES)) < 250
+    assert sum(map(made_for, POLICIES)) * len(each) * ALPHA < 1e-3

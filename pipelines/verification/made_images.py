@@ -1,4 +1,4 @@
-"""The small worlds that pipelines are tried in: images made so that what was done can be seen."""
+"""Small images made so that what a pipeline did to them can be seen."""
 
 from functools import cache
 
@@ -11,10 +11,10 @@ from pipelines.sources.base import Images
 
 MEAN = (0.48, 0.44, 0.40)
 STD = (0.25, 0.24, 0.26)
-SIZE = 16  # pixels; small, so that searching for parameters is quick
+SIZE = 16  # pixels; small, so that the search for parameters is fast
 CLASSES = tuple("abcdefghij")
-COUNT = 4096  # samples that an op's draws are judged by
-FIRST, COLOURS = 64, 128  # colours that number images: 64..191, far from black and the mean
+COUNT = 4096  # samples for judging an op's draws
+FIRST, COLOURS = 64, 128  # levels that number images: 64..191, far from black and the mean
 
 
 def made(images: NDArray[np.uint8], labels: NDArray[np.int64] | None = None) -> Images:
@@ -31,13 +31,13 @@ def made(images: NDArray[np.uint8], labels: NDArray[np.int64] | None = None) -> 
 
 @cache
 def noise_image() -> NDArray[np.uint8]:
-    """One image whose every shift, mirror and cover can be told apart."""
+    """An image whose every shift, mirror image and covered version is different."""
     return np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
 @cache
 def smooth_image() -> NDArray[np.uint8]:
-    """One image of slow waves, different in each channel, without symmetry."""
+    """An image of slow waves, different in each channel, without symmetry."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     waves = [np.sin(3 * x + 2 * y + 1), np.cos(2 * x - 4 * y), np.sin(4 * y - x + 2)]
     image: NDArray[np.uint8] = (128 + 80 * np.stack(waves, axis=2)).round().astype(np.uint8)
@@ -45,14 +45,14 @@ def smooth_image() -> NDArray[np.uint8]:
 
 
 def alike(count: int, image: NDArray[np.uint8] | None = None) -> Images:
-    """`count` times the same image, noise unless said otherwise."""
+    """`count` times the same image, by default noise."""
     image = noise_image() if image is None else image
     return made(image[None].repeat(count, axis=0))
 
 
 @cache
 def ramp_image() -> NDArray[np.uint8]:
-    """Red tells the column and green the row, in steps of 8 from 60 on; blue is of slow waves."""
+    """Red encodes the column and green the row, in steps of 8 from 60 on; blue has slow waves."""
     image = smooth_image().copy()
     image[..., 0] = 60 + 8 * np.arange(SIZE)
     image[..., 1] = 60 + 8 * np.arange(SIZE)[:, None]
@@ -60,7 +60,7 @@ def ramp_image() -> NDArray[np.uint8]:
 
 
 def numbered(count: int, size: int = SIZE) -> Images:
-    """Images of one colour each, no two alike: the colour tells which image it was."""
+    """Images of one colour each, no two alike, so that the colour identifies the image."""
     index = np.arange(count)
     colours = [index % COLOURS + FIRST, index // COLOURS + FIRST, np.full(count, 200)]
     images = np.broadcast_to(np.stack(colours, axis=1)[:, None, None], (count, size, size, 3))
