@@ -16,8 +16,7 @@ from bench.report.page.contents import HEAD, checksum, read_checksum
 from bench.report.page.writing import PAGE, write_report
 from bench.report.table import render, write_matrix
 from bench.store.files import StoreError, StrangeFile, UnusableFile, read_file
-from bench.store.loaders_record import FILE as LOADERS
-from bench.store.loaders_record import read as read_loaders
+from bench.store.loaders_record import LOADERS_FILE, read_loaders
 from bench.store.store import Store
 from bench.tensorboard.overview import (
     EXAMPLES,
@@ -65,7 +64,7 @@ def _check_page(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
 
 def check_loaders(store: Store) -> Iterator[Finding]:
     """Whether loaders.json can be read and is consistent, and its tables are up to date."""
-    path = store.folder / LOADERS
+    path = store.folder / LOADERS_FILE
     try:
         record = read_loaders(store.folder)
     except UnusableFile as error:

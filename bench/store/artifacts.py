@@ -20,8 +20,8 @@ from bench.store.files import (
     StrangeFile,
     explained,
     read_file,
-    settle,
     slug,
+    sync_folder,
     write_atomically,
 )
 from bench.store.store import Store
@@ -68,7 +68,7 @@ def is_plain(path: Path) -> bool:
         return False
 
 
-def copy(found: Mapping[str, Path], folder: Path, warn: Log) -> None:
+def copy_artifacts(found: Mapping[str, Path], folder: Path, warn: Log) -> None:
     """Copies artifacts to a folder; those that cannot be read are reported and left out."""
     for name, path in found.items():
         try:
@@ -79,17 +79,17 @@ def copy(found: Mapping[str, Path], folder: Path, warn: Log) -> None:
             write_atomically(folder / name, content)
 
 
-def replace(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> None:
+def replace_artifacts(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> None:
     """Copies artifacts of a record and removes those of another record of its run."""
     for name, path in artifacts(folder, record).items():
         if name not in found:
             with explained(f"remove {path}"):
                 path.unlink(missing_ok=True)
-                settle(path.parent)
-    copy(found, folder, warn)
+                sync_folder(path.parent)
+    copy_artifacts(found, folder, warn)
 
 
-def fill(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> bool:
+def fill_artifacts(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> bool:
     """Copies the artifacts that a record lacks, event files only if it has no others.
 
     Returns:
@@ -102,7 +102,7 @@ def fill(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> 
         for name, path in found.items()
         if name not in there and not (other_events and name.startswith("tensorboard/"))
     }
-    copy(missing, folder, warn)
+    copy_artifacts(missing, folder, warn)
     return bool(missing)
 
 

@@ -101,7 +101,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             with suppress(OSError):  # the first error is the one to report
                 temporary.unlink(missing_ok=True)
             raise
-        settle(path.parent)
+        sync_folder(path.parent)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -154,10 +154,10 @@ def make_folder(folder: Path) -> None:
     if folder.parent != folder:
         make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    settle(folder.parent)
+    sync_folder(folder.parent)
 
 
-def settle(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Syncs a folder to the disk; without it, a power cut may take back new names in it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -166,18 +166,18 @@ def settle(folder: Path) -> None:
         os.close(descriptor)
 
 
-def settle_tree(folders: Iterable[Path]) -> None:
+def sync_folders(folders: Iterable[Path]) -> None:
     """Syncs folders and their parents, as far up as this process may write.
 
     Raises:
         OSError: A folder cannot be synced.
     """
-    settled: set[Path] = set()
+    synced: set[Path] = set()
     for folder in folders:
         place = folder.absolute()
-        while place.is_dir() and place not in settled and os.access(place, os.W_OK | os.R_OK):
-            settle(place)
-            settled.add(place)
+        while place.is_dir() and place not in synced and os.access(place, os.W_OK | os.R_OK):
+            sync_folder(place)
+            synced.add(place)
             place = place.parent
 
 
@@ -196,7 +196,7 @@ def move_aside(path: Path, folder: Path) -> Path:
         target = folder / f"{path.stem}.{number}{path.suffix}"
     path.rename(target)
     for place in (folder, path.parent):
-        settle(place)
+        sync_folder(place)
     return target
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.store.files import StoreError, explained, slug
-from bench.store.loaders_record import FILE as LOADERS
+from bench.store.loaders_record import LOADERS_FILE
 
 REFERENCE = "reference"
 LONGEST_NAME = 100  # characters of an image folder's name in that of its group
@@ -79,6 +79,6 @@ def _with_records(folder: Path, depth: int) -> Iterator[Path]:
 def result_folders(results: Path) -> list[Path]:
     """All group folders at or under `results`, also those with nothing but `loaders.json`."""
     with_records = {group.folder for group in groups(results)}
-    patterns = ("*/" * depth + LOADERS for depth in range(DEPTH + 1))
+    patterns = ("*/" * depth + LOADERS_FILE for depth in range(DEPTH + 1))
     measured = {path.parent for pattern in patterns for path in results.glob(pattern)}
     return sorted(with_records | measured)

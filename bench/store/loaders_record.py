@@ -11,7 +11,7 @@ from bench.record import Memory, Reads, Status
 from bench.store.files import UnusableFile, read_file, unreadable
 from bench.text import sanitize
 
-FILE = "loaders.json"
+LOADERS_FILE = "loaders.json"
 LARGEST = 2**26  # bytes
 LEAST_REPEATS = 3  # of fewer, quartiles say nothing
 
@@ -104,13 +104,13 @@ class LoadersRecord:
     plugins: tuple[str, ...] = ()
 
 
-def read(folder: Path) -> LoadersRecord | None:
+def read_loaders(folder: Path) -> LoadersRecord | None:
     """What `bench loaders` measured in a group; None if it was not called.
 
     Raises:
         UnusableFile: The file cannot be read, or is not such a record.
     """
-    path = folder / FILE
+    path = folder / LOADERS_FILE
     if not path.exists():
         return None
     try:

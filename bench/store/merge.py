@@ -22,7 +22,14 @@ import msgspec
 from bench.errors import UsageError
 from bench.record import Record, RecordSummary
 from bench.store import locks
-from bench.store.artifacts import artifacts, copy, fill, is_plain, picture, replace
+from bench.store.artifacts import (
+    artifacts,
+    copy_artifacts,
+    fill_artifacts,
+    is_plain,
+    picture,
+    replace_artifacts,
+)
 from bench.store.codec import (
     RecordError,
     digest,
@@ -37,13 +44,12 @@ from bench.store.files import (
     explained,
     make_folder,
     read_file,
-    settle,
+    sync_folder,
     write_atomically,
 )
 from bench.store.groups import REFERENCE, result_folders
-from bench.store.loaders_record import FILE as LOADERS
 from bench.store.loaders_record import LARGEST as LARGEST_LOADERS
-from bench.store.loaders_record import read as read_loaders
+from bench.store.loaders_record import LOADERS_FILE, read_loaders
 from bench.store.store import Store
 from bench.text import Log
 from bench.text import count as counted
@@ -267,7 +273,7 @@ def _merge_examples(source: Path, store: Store, leave_out: Log) -> None:
 
 
 def _merge_loaders(source: Path, store: Store, leave_out: Log, report: Log) -> None:
-    path, target = source / LOADERS, store.folder / LOADERS
+    path, target = source / LOADERS_FILE, store.folder / LOADERS_FILE
     if not is_plain(path):
         return
     try:
@@ -280,7 +286,7 @@ def _merge_loaders(source: Path, store: Store, leave_out: Log, report: Log) -> N
         for derived in map(path.with_suffix, FROM_LOADERS):
             if is_plain(derived):
                 store.write_derived(derived.name, read_file(derived, LARGEST_LOADERS))
-        store.write_derived(LOADERS, content)
+        store.write_derived(LOADERS_FILE, content)
     elif target.read_bytes() != content:
         report(f"{path} is not merged: {target} holds another measurement")
 
@@ -403,12 +409,14 @@ class _RunMerge:
         """Makes it the run's record, numbered last; whether it was, and only lacked artifacts."""
         was_current = any(each.current and _same(each, best) for each in self.here)
         if not was_current:
-            replace(artifacts(best.folder, best.record), self.group, best.record, self.warn)
+            replace_artifacts(
+                artifacts(best.folder, best.record), self.group, best.record, self.warn
+            )
         filled = False
         for each in self.incoming:
             if _same(each, best):
                 found = artifacts(each.folder, each.record)
-                filled |= fill(found, self.group, best.record, self.warn)
+                filled |= fill_artifacts(found, self.group, best.record, self.warn)
         copies = [each for each in self.here if _same(each, best) and not each.current]
         last = max(taken - {each.record.attempt for each in copies}, default=0)
         text = with_attempt(best.text, max(best.record.attempt, last + 1))
@@ -421,7 +429,7 @@ class _RunMerge:
     def _keep(self, stored: StoredRecord, number: int, warn: Log) -> None:
         """Adds a record as an attempt."""
         folder = self.group / "records" / ".attempts" / f"{stored.record.run_id}.{number}"
-        copy(artifacts(stored.folder, stored.record), folder, warn)
+        copy_artifacts(artifacts(stored.folder, stored.record), folder, warn)
         path = folder.with_name(f"{folder.name}.json")
         write_atomically(path, with_attempt(stored.text, number))
 
@@ -450,7 +458,7 @@ def _remove_attempt(stored: StoredRecord) -> None:
         if stored.folder.is_dir() and not stored.folder.is_symlink():
             shutil.rmtree(stored.folder)
         stored.folder.with_name(f"{stored.folder.name}.json").unlink(missing_ok=True)
-        settle(stored.folder.parent)
+        sync_folder(stored.folder.parent)
 
 
 def _same(one: StoredRecord, other: StoredRecord | None) -> bool:

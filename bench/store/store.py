@@ -34,9 +34,9 @@ from bench.store.files import (
     make_folder,
     remove_unfinished,
     replace_files,
-    settle,
-    settle_tree,
     slug,
+    sync_folder,
+    sync_folders,
     write_atomically,
 )
 from bench.store.locks import held, serialized
@@ -138,7 +138,7 @@ class Store:
             finally:
                 trial.unlink(missing_ok=True)
             for folder in (records, self.folder, self.folder.parent):
-                settle(folder)  # they may be of a process that died before it did
+                sync_folder(folder)  # a process that died may have made them only
             disk = os.statvfs(records)
         free_mib = disk.f_bavail * disk.f_frsize / 2**20
         needed_mib = NEEDED_MIB + RUN_MIB * runs
@@ -245,7 +245,7 @@ class Store:
         except RecordError as error:
             reason = str(error)
         try:
-            with self._serialized():  # it may just be being written anew: then it must stay
+            with self._serialized():  # another process may just be replacing it: read again
                 return self._read_or_quarantine(kind, path, on_warning, sanitized)
         except StoreError:  # a read-only results folder can still be shown
             on_warning(f"{path} is left out: {reason}")
@@ -277,9 +277,9 @@ class Store:
         records = self._make("records")
         with held(self.folder / ".lock", notice=notice, wait=wait, advice=advice):
             removed = remove_unfinished(self.folder, nobody_writes=(records, self._attempts))
-            # A process that died may not have: without it a power cut takes back what is seen here.
+            # A process that died may not have done so: a power cut would take back what is read.
             with explained(f"write {records}"):
-                settle_tree((self._attempts, self._records / ".quarantine", records))
+                sync_folders((self._attempts, self._records / ".quarantine", records))
             if removed:
                 notice(removed)
             yield

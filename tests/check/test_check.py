@@ -22,7 +22,7 @@ from bench.report import loaders as loaders_report
 from bench.report.page.writing import write_report
 from bench.report.table import write_matrix
 from bench.store.codec import decode, encode
-from bench.store.loaders_record import read
+from bench.store.loaders_record import read_loaders
 from bench.store.locks import held, last_holder
 from bench.store.store import Store
 from bench.tensorboard.overview import write_overview
@@ -47,11 +47,11 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def looked(store: Store, *, dry_run: bool = False) -> CheckResult:
+def run_check(store: Store, *, dry_run: bool = False) -> CheckResult:
     return check(store.folder.parent, dry_run=dry_run, data_dir=None, report=lambda said: None)
 
 
-def said(checked: CheckResult, *levels: str) -> list[str]:
+def lines_of(checked: CheckResult, *levels: str) -> list[str]:
     return [str(one) for one in checked.findings if one.level in levels or not levels]
 
 
@@ -70,8 +70,8 @@ def first(store: Store) -> Path:
 
 def test_a_sound_folder_is_well_and_stays_as_it_is(store: Store) -> None:
     before = everything(store.folder)
-    checked = looked(store)
-    assert (said(checked), checked.exit_code) == ([], 0)
+    checked = run_check(store)
+    assert (lines_of(checked), checked.exit_code) == ([], 0)
     assert (checked.groups, checked.records) == (1, 2)
     assert everything(store.folder) == before
     assert render(checked, "rich") == "2 records in 1 group: all is well\n"
@@ -168,8 +168,8 @@ def test_a_record_that_cannot_be_believed_is_told_and_stays(store: Store) -> Non
     path = first(store)
     lie = encode(changed_scores(accuracy=0.99)(decode(path.read_bytes())))
     path.write_bytes(lie)
-    checked = looked(store)
-    (wrong,) = said(checked, "wrong")
+    checked = run_check(store)
+    (wrong,) = lines_of(checked, "wrong")
     assert f"{path}: accuracy is 0.99, by its confusion matrix 0.85; its values" in wrong
     assert checked.exit_code == 1
     assert path.read_bytes() == lie
@@ -180,18 +180,18 @@ def test_a_damaged_record_is_set_aside_but_not_by_a_dry_run(store: Store, conten
     path = first(store)
     path.write_bytes(content)
     before = everything(store.folder)
-    dry = looked(store, dry_run=True)
+    dry = run_check(store, dry_run=True)
     assert everything(store.folder) == before
-    assert f"{path}: not JSON" in said(dry, "wrong")[0]
+    assert f"{path}: not JSON" in lines_of(dry, "wrong")[0]
     assert dry.exit_code == 1
-    wet = looked(store)
-    (wrong,) = said(wet, "wrong")
+    wet = run_check(store)
+    (wrong,) = lines_of(wet, "wrong")
     assert (wet.exit_code, path.exists()) == (1, False)
     assert ".quarantine" in wrong
     assert (path.parent / ".quarantine" / path.name).read_bytes() == content
-    again = looked(store)
-    assert (again.exit_code, said(again, "wrong", "stale")) == (0, [])
-    assert any("was set aside as damaged; run the grid again" in note for note in said(again))
+    again = run_check(store)
+    assert (again.exit_code, lines_of(again, "wrong", "stale")) == (0, [])
+    assert any("was set aside as damaged; run the grid again" in note for note in lines_of(again))
 
 
 def test_a_newer_record_is_told_and_nothing_is_made_of_half_of_them(store: Store) -> None:
@@ -199,10 +199,10 @@ def test_a_newer_record_is_told_and_nothing_is_made_of_half_of_them(store: Store
     newer = path.read_bytes().replace(b'"schema_version":1', b'"schema_version":99')
     path.write_bytes(newer)
     before = everything(store.folder)
-    checked = looked(store)
+    checked = run_check(store)
     assert checked.exit_code == 1
-    assert "written with schema 99" in said(checked, "wrong")[0]
-    assert "could not be rebuilt" in said(checked, "stale")[0]
+    assert "written with schema 99" in lines_of(checked, "wrong")[0]
+    assert "could not be rebuilt" in lines_of(checked, "stale")[0]
     after = everything(store.folder)
     assert after.items() >= before.items()
 
@@ -215,21 +215,21 @@ def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPa
     write_overview(store, records, on_error=refuse)
     write_report(store.folder, lambda line: None)
     wanted = everything(store.folder)
-    assert said(looked(store)) == []
+    assert lines_of(run_check(store)) == []
     third = keep(store, sound_record(2))
     (store.folder / "matrix.csv").unlink()
     (events,) = store.tensorboard_path(records[0].run).iterdir()
     events.write_bytes(events.read_bytes()[:-3])  # a part of the last checksum
-    dry = looked(store, dry_run=True)
+    dry = run_check(store, dry_run=True)
     names = {one.path.name for one in dry.findings if one.level == "stale"}
     assert names >= {"matrix.csv", "matrix.md", "report.html", "matrix", events.parent.name}
     assert store.tensorboard_path(third.run).name in names
-    wet = looked(store)
-    assert (wet.exit_code, said(wet, "wrong", "stale")) == (0, [])
+    wet = run_check(store)
+    assert (wet.exit_code, lines_of(wet, "wrong", "stale")) == (0, [])
     assert {one.path.name for one in wet.findings if one.level == "fixed"} == names
-    assert said(looked(store)) == []
+    assert lines_of(run_check(store)) == []
     store.record_path(third.run_id).unlink()
-    assert looked(store).exit_code == 0
+    assert run_check(store).exit_code == 0
     after = everything(store.folder)
     for name in ("matrix.csv", "matrix.md", "report.html"):
         assert after[name] == wanted[name]
@@ -244,15 +244,16 @@ def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     (store.folder / ".lock.holder").write_bytes(gone)
     (records / f"{run_id}.json.1-0123abcd.tmp").write_bytes(b"half")
     (store.folder / "notes.tmp").write_text("somebody's own")
-    dry = looked(store, dry_run=True)
+    dry = run_check(store, dry_run=True)
     assert sorted(one.path.suffix for one in dry.findings) == ["", ".tmp"]
     assert (
-        f"left locked by pid {os.getpid()} on {me.host}, since then, which is gone" in said(dry)[0]
+        f"left locked by pid {os.getpid()} on {me.host}, since then, which is gone"
+        in lines_of(dry)[0]
     )
     assert dry.exit_code == 1
-    wet = looked(store)
+    wet = run_check(store)
     assert ([one.level for one in wet.findings], wet.exit_code) == (["fixed"] * 2, 0)
-    assert said(looked(store)) == []
+    assert lines_of(run_check(store)) == []
     assert (store.folder / "notes.tmp").exists()
 
 
@@ -261,9 +262,9 @@ def test_a_folder_in_use_is_looked_at_and_left_alone(store: Store) -> None:
     (store.folder / "records" / "x.json.1-0123abcd.tmp").write_bytes(b"half")
     with held(store.folder / ".lock", notice=refuse):
         before = everything(store.folder)
-        checked = looked(store)
+        checked = run_check(store)
         assert everything(store.folder) == before
-    (note,) = said(checked)
+    (note,) = lines_of(checked)
     assert f"is in use: already running (pid {os.getpid()} on" in note
     assert checked.exit_code == 0
 
@@ -275,11 +276,11 @@ def test_a_folder_that_another_host_may_be_using_is_left_alone_with_advice(store
     assert holder is not None
     note = store.folder / ".lock.holder"
     note.write_bytes(msgspec.json.encode(replace(holder, host="elsewhere")))
-    (line,) = said(looked(store))
+    (line,) = lines_of(run_check(store))
     assert f"already running (pid {os.getpid()} on elsewhere" in line
     assert line.endswith(f"; if it has ended, delete {note}")
     note.unlink()
-    assert [one.level for one in looked(store).findings] == ["fixed"]
+    assert [one.level for one in run_check(store).findings] == ["fixed"]
 
 
 def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
@@ -296,7 +297,7 @@ def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
     store.save_predictions(other, LABELS, PREDICTIONS[::-1])
     (store.folder / "predictions" / f"{cut}.npz").write_bytes(b"PK\3\4")
     write_matrix(store, store.records(refuse))
-    told = said(looked(store))
+    told = lines_of(run_check(store))
     for problem in (
         f"{failed.run_id}.8.json: it holds attempt 1 of run {failed.run_id}",
         "0123456789abcdef.1.json: not a record: no schema_version",
@@ -312,7 +313,7 @@ def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
 
 def test_records_of_two_sources_in_one_group_are_told(store: Store) -> None:
     keep(store, sound_record(0, source="cifar10"))
-    (wrong,) = said(looked(store), "wrong")
+    (wrong,) = lines_of(run_check(store), "wrong")
     assert "it mixes records of cifar10 at cpu scale, shapes at cpu scale" in wrong
 
 
@@ -320,24 +321,24 @@ def test_loaders_are_looked_at_too(tmp_path: Path) -> None:
     folder = tmp_path / "epyc_shapes_cpu"
     folder.mkdir()
     (folder / "loaders.json").write_text(loaders_report.render(MIXED, "json"))
-    record = read(folder)
+    record = read_loaders(folder)
     assert record is not None
     assert list(loaders_problems(record)) == []
     for form in ("json", "csv", "md"):
         text = loaders_report.render(record, form)  # type: ignore[arg-type]
         (folder / f"loaders.{form}").write_text(text)
     store = Store(folder)
-    assert said(looked(store)) == []
+    assert lines_of(run_check(store)) == []
     older = (folder / "loaders.json").read_text().replace('"reads": "array",', "")
     (folder / "loaders.json").write_text(older)
-    assert said(looked(store)) == []
+    assert lines_of(run_check(store)) == []
     (folder / "loaders.json").write_text(older.replace('"rank": "1"', '"rank": "9"', 1))
-    assert [one.level for one in looked(store).findings] == ["fixed"]
+    assert [one.level for one in run_check(store).findings] == ["fixed"]
     (folder / "loaders.csv").write_text("1,2\n")
-    assert [one.level for one in looked(store).findings] == ["fixed"]
+    assert [one.level for one in run_check(store).findings] == ["fixed"]
     assert (folder / "loaders.csv").read_text() == loaders_report.render(record, "csv")
     (folder / "loaders.json").write_text("[" * 5000)
-    (wrong,) = said(looked(store))
+    (wrong,) = lines_of(run_check(store))
     assert "loaders.json: is not a record of `bench loaders`" in wrong
     series = next(one for one in record.series if one.repeats)
     lies = replace(series, repeats=(replace(series.repeats[0], images_per_s=1e9),))

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from bench.record import Record
 from bench.report import figures
 from bench.report.loaders import render as render_loaders
 from bench.store.artifacts import PNG_END, PNG_SIGNATURE, example_name
-from bench.store.files import StoreError
-from bench.store.loaders_record import read
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.cli.conftest import Bench
@@ -146,23 +143,6 @@ def test_what_cannot_be_done_is_one_sentence(
     assert done.exit_code == 2, (done.output, done.exception)
     assert said in done.stderr
     assert done.stderr.splitlines()[-1].startswith("bench: ")
-
-
-def test_pipelines_alone_are_read_back_as_they_were_measured(tmp_path: Path) -> None:
-    (tmp_path / "loaders.json").write_text(render_loaders(MIXED, "json"))
-    found = read(tmp_path)
-    assert found is not None
-    assert replace(found, series=()) == replace(MIXED, series=())
-    assert {(one.pipeline, one.batch_size): one for one in found.series} == {
-        (one.pipeline, one.batch_size): one for one in MIXED.series
-    }
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{}]}', '{"rows": 1}'])
-def test_a_damaged_file_of_pipelines_is_named(text: str, tmp_path: Path) -> None:
-    (tmp_path / "loaders.json").write_text(text)
-    with pytest.raises(StoreError, match=r"loaders\.json is not a record"):
-        read(tmp_path)
 
 
 def test_the_real_thing_draws_and_does_not_import_torch(tmp_path: Path) -> None:

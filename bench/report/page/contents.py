@@ -19,7 +19,7 @@ from bench.record import Record
 from bench.store.artifacts import example_name, kept_examples
 from bench.store.files import StoreError
 from bench.store.groups import Group
-from bench.store.loaders_record import read
+from bench.store.loaders_record import read_loaders
 from bench.store.predictions import Predictions
 from bench.store.store import Store
 from bench.text import Log
@@ -91,7 +91,7 @@ def gather(
     from bench.report.figures import draw
 
     store = Store(group.folder)
-    loaders = read(group.folder)
+    loaders = read_loaders(group.folder)
     report(f"{group.name}: {len(records)} records")
     return Content(
         group=group,

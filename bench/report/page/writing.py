@@ -9,7 +9,7 @@ from bench.report.page.page import render
 from bench.selection import select
 from bench.store.files import StoreError, write_atomically
 from bench.store.groups import Group, groups
-from bench.store.loaders_record import read
+from bench.store.loaders_record import read_loaders
 from bench.store.store import Store
 from bench.text import Log
 
@@ -67,7 +67,7 @@ def _selected(found: list[Group], expression: str, log: Log) -> dict[Group, list
     return {
         group: records
         for group, records in matching.items()
-        if records or (not expression and read(group.folder) is not None)
+        if records or (not expression and read_loaders(group.folder) is not None)
     }
 
 

@@ -1,0 +1,32 @@
+"""The record of `bench loaders`: read back as written, or refused by name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.report.loaders import render as render_loaders
+from bench.store.files import UnusableFile
+from bench.store.loaders_record import read_loaders
+from tests.made_loaders import MIXED
+
+
+def test_a_group_that_was_not_measured_has_none(tmp_path: Path) -> None:
+    assert read_loaders(tmp_path) is None
+
+
+def test_a_record_of_loaders_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "loaders.json").write_text(render_loaders(MIXED, "json"))
+    found = read_loaders(tmp_path)
+    assert found is not None
+    assert replace(found, series=()) == replace(MIXED, series=())
+    assert {(one.pipeline, one.batch_size): one for one in found.series} == {
+        (one.pipeline, one.batch_size): one for one in MIXED.series
+    }
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{}]}', '{"rows": 1}'])
+def test_a_damaged_record_of_loaders_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "loaders.json").write_text(text)
+    with pytest.raises(UnusableFile, match=r"loaders\.json is not a record"):
+        read_loaders(tmp_path)
