@@ -102,7 +102,7 @@ def test_a_default_rate_is_that_of_the_new_batch_size_a_found_one_stays() -> Non
         ("eval_views=3", "--set: eval_views is one of"),
     ],
 )
-def test_what_cannot_be_set_is_told_in_one_sentence(text: str, message: str) -> None:
+def test_what_cannot_be_set_is_refused_in_one_sentence(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         changed(text)
 

@@ -49,7 +49,7 @@ def test_expressions(expression: str, count: int) -> None:
     assert len(select(CELLS, expression)) == count
 
 
-def test_a_typo_gets_the_nearest_word() -> None:
+def test_a_typo_suggests_the_nearest_word() -> None:
     with pytest.raises(UsageError, match="did you mean resnet18"):
         select(CELLS, "resnt18")
 

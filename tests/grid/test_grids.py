@@ -127,7 +127,7 @@ def test_a_pipeline_that_cannot_be_imported_keeps_its_cells(
     assert CPU.cell("cnn2", "sgd", "none", "kornia").pipeline == "kornia"
 
 
-def test_a_pipeline_that_nobody_has_is_told() -> None:
+def test_an_unknown_pipeline_is_refused() -> None:
     with pytest.raises(UnknownName, match="kornja"):
         CPU.cell("cnn2", "sgd", "none", "kornja")
 

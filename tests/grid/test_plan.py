@@ -173,7 +173,7 @@ def test_an_option_without_effect_on_a_grid_is_refused(monkeypatch: pytest.Monke
         (RunOptions(augmentation="flipcrop"), "unknown augmentation 'flipcrop'"),
     ],
 )
-def test_an_entry_that_there_is_not_is_told(options: RunOptions, message: str) -> None:
+def test_an_unknown_entry_is_refused(options: RunOptions, message: str) -> None:
     with pytest.raises(UnknownName, match=message):
         choose_cells(options, config())
 
@@ -187,7 +187,7 @@ def test_changes_reach_the_chosen_cells_only() -> None:
         choose_cells(replace(options, select="cnn4"), config())
 
 
-def test_a_pipeline_that_there_is_not_is_told() -> None:
+def test_an_unknown_pipeline_is_refused() -> None:
     with pytest.raises(UnknownName, match="unknown pipeline 'kornja': did you mean kornia"):
         choose_cells(RunOptions(pipeline="kornja"), config())
     with pytest.raises(UsageError, match="--pipeline: unknown option of kornia 'compile'"):
@@ -255,27 +255,27 @@ def test_runs_that_were_timed_beside_others_are_done_again_alone_if_that_is_aske
     for seed, count in beside.items():
         conditions = Conditions(neighbours=count)
         Store(tmp_path).write(made_record(seed, record={"conditions": conditions}))
-    told: list[str] = []
-    found = sort_out(made_plan(tmp_path, 4), False, told.append)
-    assert ([run.seed for run in found.todo], told) == ([3], [])
-    found = sort_out(made_plan(tmp_path, 4), False, told.append, exclusive_timing=True)
+    warnings: list[str] = []
+    found = sort_out(made_plan(tmp_path, 4), False, warnings.append)
+    assert ([run.seed for run in found.todo], warnings) == ([3], [])
+    found = sort_out(made_plan(tmp_path, 4), False, warnings.append, exclusive_timing=True)
     assert [run.seed for run in found.todo] == [2, 3]
     assert [record.seed for record in found.done] == [0, 1]
-    (line,) = told
+    (line,) = warnings
     assert line.startswith("1 run shared the host with others")
     monkeypatch.setattr(planning.registry, "problem", lambda cell: "kornia is not installed")
-    found = sort_out(made_plan(tmp_path, 3), False, told.append, exclusive_timing=True)
+    found = sort_out(made_plan(tmp_path, 3), False, warnings.append, exclusive_timing=True)
     assert len(found.done) == 3, "what cannot be done again is not taken back"
 
 
-def test_a_damaged_record_is_told_and_its_run_is_to_do(tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported_and_its_run_is_to_do(tmp_path: Path) -> None:
     path = Store(tmp_path).record_path(made_run().id)
     Store(tmp_path).write(made_record())
     path.write_bytes(path.read_bytes()[:-20])
-    told: list[str] = []
-    found = sort_out(made_plan(tmp_path, 1), False, told.append)
+    warnings: list[str] = []
+    found = sort_out(made_plan(tmp_path, 1), False, warnings.append)
     assert [run.id for run in found.todo] == [made_run().id]
-    assert str(path) in told[0]
+    assert str(path) in warnings[0]
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_a_stand_in_for_cifar_is_a_notice(machine: Callable[..., None], tmp_path
     assert plan.folder.name == "my-cuda_shapes_full"
 
 
-def test_a_wrong_selection_is_told_before_anything_is_fetched(
+def test_a_wrong_selection_is_refused_before_anything_is_fetched(
     machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(NO_GPU, "shapes")
