@@ -43,12 +43,9 @@ COMMON = ("source", "scale", "device", "precision", "augmentation")
 
 def rows(record: LoadersRecord) -> list[Row]:
     """One row per series: by batch size, the fastest first, those without a result last."""
-    found = [row for size in _sizes(record) for row in _ranked(record, size)]
-    return [{name: getattr(record, name) for name in COMMON} | row for row in found]
-
-
-def _sizes(record: LoadersRecord) -> list[int]:
-    return sorted({series.batch_size for series in record.series})
+    sizes = sorted({series.batch_size for series in record.series})
+    common = {name: getattr(record, name) for name in COMMON}
+    return [common | row for size in sizes for row in _ranked(record, size)]
 
 
 def _ranked(record: LoadersRecord, batch_size: int) -> list[Row]:

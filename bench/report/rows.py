@@ -54,6 +54,12 @@ class Key:
         return replace(self, cell=self.cell.without(*names), versions=())
 
     @property
+    def conditions(self) -> "Key":
+        """Equal for cells that may share a figure: budgets may differ too."""
+        names = fields_of("axis", "net", "recipe", "budget")
+        return replace(self, cell=self.cell.without(*names), versions=(), torch="")
+
+    @property
     def ranking(self) -> "Key":
         """Equal for cells that may be ranked: axes, recipes and epochs may differ."""
         names = (*fields_of("axis", "recipe"), "epochs")

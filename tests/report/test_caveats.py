@@ -162,7 +162,7 @@ def loss(records: list[Record], level: str) -> Loss:
     return found
 
 
-def test_an_optimizer_that_diverged_where_the_other_did_not_is_told_with_its_numbers() -> None:
+def test_an_optimizer_that_diverged_where_the_other_did_not_is_named_with_its_numbers() -> None:
     records = grid(diverged=(("vit", "muon", 0), ("cnn4", "muon", 0)))
     found = loss(records, "muon")
     assert (found.reference, found.cells, found.left_out) == ("sgd", 4, 2)

@@ -65,7 +65,7 @@ def test_effects_say_what_was_planted_with_interval_and_number() -> None:
     assert "24 of 30 runs reached it, with `none` 30 of 30; a miss counts as longer" in speed
 
 
-def test_what_is_not_there_cannot_be_told() -> None:
+def test_no_effect_is_claimed_where_none_was_planted() -> None:
     for level in ("adamw", "muon"):
         text = about(TRUTH, "effects", f"`{level}` instead of `sgd`", "F1")
         assert text.count("cannot tell") == 2
@@ -76,7 +76,7 @@ def test_what_is_not_there_cannot_be_told() -> None:
     assert "flip_crop" not in told
 
 
-def test_nothing_planted_is_told_as_seldom_as_said() -> None:
+def test_false_alarms_are_as_rare_as_claimed() -> None:
     told = shown = 0
     for draw in range(60):
         records = made_grid(draw=draw, optimizer=("sgd",))
@@ -89,7 +89,7 @@ def test_nothing_planted_is_told_as_seldom_as_said() -> None:
 
 
 @pytest.mark.parametrize("draw", range(8))
-def test_a_direction_is_never_said_of_an_interval_with_no_difference_in_it(draw: int) -> None:
+def test_no_direction_is_claimed_if_the_interval_includes_no_difference(draw: int) -> None:
     records = made_grid(
         draw=draw, augmentation=("none", "a", "b", "c"), pipeline=("dali", "kornia"),
         seeds=draw % 3 + 1, points=2.0, percent=10.0,
@@ -122,7 +122,7 @@ def test_the_net_that_an_augmentation_hurts_is_named() -> None:
     assert "Cannot tell whether" in about(TRUTH, "interactions", "`adamw`")
 
 
-def test_longer_budgets_are_told_by_cells_that_differ_in_epochs_only() -> None:
+def test_longer_budgets_are_compared_over_cells_that_differ_only_in_epochs() -> None:
     text = about(TRUTH, "longer budgets", "`25 epochs` instead of `4 epochs`", "F1")
     assert re.search(r"accuracy: higher, \+[34]\.\d\d points.*over 30 matched cells", text)
     highest = about(TRUTH, "longer budgets", "Highest accuracy by budget")
@@ -163,14 +163,14 @@ def test_seeds_at_hand() -> None:
     assert "higher in 0, lower in 0, cannot tell in 2." in some
 
 
-def test_too_few_seeds_are_said_and_no_direction() -> None:
+def test_too_few_seeds_give_no_direction() -> None:
     records = made_grid(planted, architecture=("cnn2",), optimizer=("sgd",), seeds=4)
     text = about(records, "effects", "`flip_crop`")
     assert "cannot tell, too few seeds (1 matched cell; 5 matched cells or 5 seeds" in text
     assert "higher" not in text
 
 
-def test_levels_without_a_matched_cell_are_said() -> None:
+def test_levels_without_a_matched_cell_are_named() -> None:
     records = [made_record(augmentation="none"), made_record(pipeline="dali")]
     text = about(records, "effects", "`flip_crop` instead of `none`")
     assert "cannot tell, no two cells differ only in the" in text
@@ -188,7 +188,7 @@ def test_levels_without_a_matched_cell_share_one_sentence() -> None:
     ]
 
 
-def test_one_of_a_thing_is_said_as_one() -> None:
+def test_singular_and_plural() -> None:
     records = made_grid(
         lambda **_: {"time_to_accuracy_s": None}, epochs=(1, 4), architecture=("cnn2",), seeds=2
     )

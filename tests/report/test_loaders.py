@@ -55,7 +55,7 @@ def test_quartiles_are_in_order_and_within_the_values(values: list[float]) -> No
     assert min(values) <= low <= median <= high <= max(values)
 
 
-def test_rows_stand_by_batch_size_the_quickest_first_and_what_has_no_figure_last() -> None:
+def test_rows_are_ordered_by_batch_size_and_speed() -> None:
     found = [(row["batch_size"], row["pipeline"], row["rank"]) for row in rows(MIXED)]
     assert found == [
         (128, "slow", "1"),
@@ -99,7 +99,7 @@ def test_a_failed_series_keeps_its_repeats_but_has_no_rank_and_no_figure() -> No
     assert (found["images_per_s"], len(found["repeats"])) == (None, 3)
 
 
-def test_overlapping_intervals_and_few_repeats_are_said_under_the_table() -> None:
+def test_notes_explain_overlapping_intervals_and_few_repeats() -> None:
     for form in ("md", "rich"):
         text = render(MIXED, form)  # type: ignore[arg-type]
         assert text.count("Overlapping intervals are not ranked") == 1
@@ -135,7 +135,7 @@ def test_csv_and_json_can_be_read_back() -> None:
     assert [repeat["images_per_s"] for repeat in whole["rows"][2]["repeats"]] == [1000, 1100, 1200]
 
 
-def test_a_narrow_terminal_gets_fewer_columns_and_is_told() -> None:
+def test_a_narrow_terminal_gets_fewer_columns() -> None:
     text = render(MIXED, "rich", width=100)
     table = text.split("host GiB is")[0]
     assert all(len(line) <= 100 for line in table.splitlines() if "is the second" not in line)
@@ -171,7 +171,7 @@ def test_scalars_that_cannot_be_written_cost_nothing_else(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["rich", "md"])
-def test_what_is_read_is_said_where_something_reads_files(form: Any) -> None:
+def test_a_column_says_what_is_read_if_something_reads_files(form: Any) -> None:
     array, files = (
         made_series("native", 1, 2, 3),
         made_series("torchvision", 4, 5, 6, reads="files"),

@@ -53,7 +53,7 @@ def test_the_order_of_records_does_not_matter() -> None:
     assert render(build(records), "md") == render(build(records[::-1]), "md")
 
 
-def test_soonest_first_then_partly_missed_then_missed_by_accuracy_then_failed() -> None:
+def test_order_is_fastest_then_partly_missed_then_missed_by_accuracy_then_failed() -> None:
     records = [
         made_failure(architecture="failed"),
         made_record(architecture="missed", time_to_accuracy_s=None, accuracy=0.4),
@@ -68,7 +68,7 @@ def test_soonest_first_then_partly_missed_then_missed_by_accuracy_then_failed() 
     ]  # fmt: skip
 
 
-def test_a_missed_target_is_said_in_every_form() -> None:
+def test_a_missed_target_is_shown_in_every_form() -> None:
     matrix = build([made_record(time_to_accuracy_s=None)])
     for form in ("rich", "md", "csv"):
         assert "not reached" in render(matrix, form)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ def test_text_in_a_reason_cannot_break_the_table() -> None:
     assert len(set(unescaped)) == 1
 
 
-def test_a_narrow_terminal_drops_columns_and_says_so() -> None:
+def test_a_narrow_terminal_drops_columns_and_names_them() -> None:
     matrix = build([made_record(seed) for seed in range(2)])
     text = render(matrix, "rich", width=100)
     assert max(map(len, text.splitlines())) <= 100

@@ -13,12 +13,8 @@ from bench.report.rows import Key, Outcome, grouped
 from bench.store.loaders_record import LoadersRecord
 from bench.text import count
 
-SAME = ("machine", *fields_of("condition"), "fingerprint")  # equal in all cells of a figure
 BUDGET = (*fields_of("budget"), "torch")  # may differ if the cells have different names
 NAME_LENGTH = 32  # characters of a name in a figure
-
-Parts = tuple[str, ...]
-
 
 Case = Outcome[Record]
 
@@ -79,20 +75,18 @@ def comparisons(
     Cells of different budgets share a set unless one cell has several budgets.
     """
     found = grouped(records)
-    by_budget: dict[tuple[Parts, Parts], list[Key]] = defaultdict(list)
+    by_footing: dict[Key, list[Key]] = defaultdict(list)
     for key in found:
-        parts = key.parts()
-        budget = tuple(parts[name] for name in BUDGET)
-        by_budget[tuple(parts[name] for name in SAME), budget].append(key)
-    sets: list[tuple[Parts, list[Key]]] = []
-    for (same, _), keys in sorted(by_budget.items(), key=lambda one: (-len(one[1]), one[0])):
+        by_footing[key.footing].append(key)
+    sets: list[tuple[Key, list[Key]]] = []
+    for footing, keys in sorted(by_footing.items(), key=_largest_first):
         names = {key.cell.name for key in keys}
         for other, members in sets:
-            if other == same and not names & {key.cell.name for key in members}:
+            if other == footing.conditions and not names & {key.cell.name for key in members}:
                 members += keys
                 break
         else:
-            sets.append((same, list(keys)))
+            sets.append((footing.conditions, list(keys)))
     sets.sort(key=lambda one: -len(one[1]))
     return [
         _comparison(
@@ -102,6 +96,11 @@ def comparisons(
         )
         for number, (_, keys) in enumerate(sets, start=1)
     ]
+
+
+def _largest_first(group: tuple[Key, list[Key]]) -> tuple[int, list[str], list[str]]:
+    footing, keys = group
+    return -len(keys), [*footing.conditions.parts().values()], [*footing.parts().values()]
 
 
 def _comparison(number: int, records: list[Record], loaders: LoadersRecord | None) -> Comparison:

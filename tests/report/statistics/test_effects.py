@@ -59,7 +59,7 @@ def test_planted_effects_are_found_with_intervals_that_cover_them() -> None:
     assert of(records, TIME).reached == (10, 10)
 
 
-def test_nothing_planted_is_told_as_seldom_as_said() -> None:
+def test_false_alarms_are_as_rare_as_claimed() -> None:
     told, covered = 0, 0
     for draw in range(200):
         found = of(made_grid(draw=draw, optimizer=("sgd",)), ACCURACY)
@@ -160,7 +160,7 @@ def misses_where(level: str, nets: tuple[str, ...]) -> Any:
     return planted
 
 
-def test_a_miss_counts_against_a_level_that_is_quicker_where_it_arrives() -> None:
+def test_a_miss_counts_against_a_level_that_is_faster_where_it_reaches_the_target() -> None:
     nets = ("cnn2", "cnn4", "vgg11", "vit")
     found = of(made_grid(misses_where("flip_crop", nets)), TIME)
     assert (found.cells, found.both, found.reached) == (10, 2, (2, 10))
@@ -182,7 +182,7 @@ def test_misses_of_seeds_count_too() -> None:
     assert (found.over, found.both, found.interval, found.side) == ("seeds", 0, None, 1)
 
 
-def test_where_both_miss_nothing_is_told() -> None:
+def test_nothing_is_claimed_where_both_miss() -> None:
     records = made_grid(lambda **_: {"time_to_accuracy_s": None})
     found = of(records, TIME)
     assert (found.cells, found.both, found.side, found.reached) == (10, 0, 0, (0, 0))
@@ -238,9 +238,7 @@ def test_a_planted_interaction_is_found(optimizers: tuple[str, ...], seeds: int)
 
 
 @pytest.mark.parametrize(("optimizers", "seeds"), [(("sgd", "adamw", "muon"), 1), (("sgd",), 5)])
-def test_equal_effects_are_told_apart_as_seldom_as_said(
-    optimizers: tuple[str, ...], seeds: int
-) -> None:
+def test_false_interactions_are_as_rare_as_claimed(optimizers: tuple[str, ...], seeds: int) -> None:
     alarms = 0
     for draw in range(60):
         records = made_grid(optimizer=optimizers, seeds=seeds, draw=draw, architecture=NETS[:4])

@@ -108,7 +108,7 @@ def test_rank_sums_are_mann_and_whitneys(level: list[float], reference: list[flo
     assert p == pytest.approx(1.0 if len(both) == 1 else expected.pvalue)
 
 
-def test_parts_that_differ_are_found_and_equal_ones_as_seldom_as_said() -> None:
+def test_parts_that_differ_are_found_and_false_alarms_are_as_rare_as_claimed() -> None:
     rng = np.random.default_rng(0)
     parts = [list(rng.normal(0, 1, 4)) for _ in range(5)]
     assert between_cells(parts).p == pytest.approx(stats.f_oneway(*parts).pvalue)
@@ -125,7 +125,7 @@ def test_parts_that_differ_are_found_and_equal_ones_as_seldom_as_said() -> None:
         between_cells([[1.0], [2.0]])
 
 
-def test_parts_are_told_apart_by_their_seeds() -> None:
+def test_parts_are_distinguished_by_their_seeds() -> None:
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(600):

@@ -38,7 +38,7 @@ def few(**options: Any) -> list[Record]:
     return made_grid(planted, optimizer=("sgd",), augmentation=("none",), **options)
 
 
-def test_what_cannot_be_told_from_the_best_is_named() -> None:
+def test_cells_tied_with_the_best_are_named() -> None:
     found = of(few(seeds=5), ACCURACY)
     assert found is not None
     names = {found.outcome.cell.architecture, *(name.split("/")[0] for name in found.tied)}
@@ -46,7 +46,7 @@ def test_what_cannot_be_told_from_the_best_is_named() -> None:
     assert (found.worse, found.too_few, found.others) == (3, 0, 4)
 
 
-def test_the_true_best_is_kept_as_often_as_said() -> None:
+def test_the_true_best_is_kept_as_often_as_claimed() -> None:
     lost = 0
     for draw in range(100):
         found = of(few(seeds=5, draw=draw, points=2.0), ACCURACY)
