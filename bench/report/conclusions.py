@@ -365,8 +365,8 @@ def stall_summary(cells: Stalls) -> str:
     bound = [outcome.label for outcome, percent in cells if bound_by(percent) == "pipeline"]
     lowest = min(percent for _, percent in cells)
     text = (
-        f"{len(bound)} of {count(len(cells), 'cell')} bound by the pipeline (waiting for data for "
-        f"{PIPELINE_BOUND_PCT:.0f} % of the training time or more)"
+        f"{len(bound)} of {count(len(cells), 'cell')} {'is' if len(bound) == 1 else 'are'} bound "
+        f"by the pipeline (waiting for data for {PIPELINE_BOUND_PCT:.0f} % of training time or more)"
         + (f": {listed(bound)}." if bound else ".")
     )
     if lowest < 0:

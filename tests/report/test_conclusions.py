@@ -297,14 +297,14 @@ def test_stalls_of_each_pipeline() -> None:
         stall_text("slow", found["slow"])
     )
     assert summary(*records) == (
-        "1 of 4 cells bound by the pipeline (waiting for data for 50 % of the training time or "
+        "1 of 4 cells is bound by the pipeline (waiting for data for 50 % of training time or "
         "more): `resnet18/sgd/flip_crop/slow`."
     )
 
 
 def test_a_stall_below_zero_is_called_noise() -> None:
     text = summary(waiting(-12, architecture="vit"), waiting(5))
-    assert text.startswith("0 of 2 cells bound by the pipeline")
+    assert text.startswith("0 of 2 cells are bound by the pipeline")
     assert "The lowest stall is -12.0 %: faster than the ceiling, so differences this" in text
 
 
