@@ -56,11 +56,7 @@ class Metric(Column):
 
 
 def _of_metrics(name: str) -> Callable[[RecordSummary], float | None]:
-    def read(run: RecordSummary) -> float | None:
-        value: float | None = getattr(run.metrics, name) if run.metrics else None
-        return value
-
-    return read
+    return lambda run: getattr(run.metrics, name, None)
 
 
 COLUMNS: dict[str, Column] = {

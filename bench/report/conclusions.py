@@ -364,9 +364,10 @@ def stall_summary(cells: Stalls) -> str:
     """Which cells are bound by their pipeline, and how much noise there is in a stall."""
     bound = [outcome.label for outcome, percent in cells if bound_by(percent) == "pipeline"]
     lowest = min(percent for _, percent in cells)
+    verb = "is" if len(bound) == 1 else "are"
     text = (
-        f"{len(bound)} of {count(len(cells), 'cell')} {'is' if len(bound) == 1 else 'are'} bound "
-        f"by the pipeline (waiting for data for {PIPELINE_BOUND_PCT:.0f} % of training time or more)"
+        f"{len(bound)} of {count(len(cells), 'cell')} {verb} bound by the "
+        f"pipeline (waiting for data for {PIPELINE_BOUND_PCT:.0f} % of training time or more)"
         + (f": {listed(bound)}." if bound else ".")
     )
     if lowest < 0:
