@@ -1,17 +1,14 @@
-"""A grid in its own process, whose worker only pretends to train; everything else is real.
+"""A grid in its own process whose worker only pretends to train; everything else is real."""
 
-`python -m tests.faults.acting FOLDER ORDER` with an `Order` as JSON.
-"""
-
+import json
 import os
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-
-import msgspec
 
 from bench.cli.progress import TextReporter
 from bench.executors import protocol
@@ -20,34 +17,42 @@ from bench.executors.runner import run_plan
 from bench.job import RecordBuilder
 from bench.record import RERUN
 from bench.store.store import Store
+from tests.checkout import ROOT
 from tests.made import made_curve, made_metrics, made_run
 
-STARTED = "--act"
+PROGRAM = [sys.executable, "-m", "tests.faults.acting"]
 
 
-class Order(msgspec.Struct, kw_only=True):
-    """How to pretend.
+def start(
+    folder: Path,
+    *,
+    seeds: int,
+    wait: bool = False,
+    work_s: float = 0.0,
+    noise: int = 0,
+    limit: int | None = None,
+) -> "subprocess.Popen[str]":
+    """Starts a grid.
 
     Args:
-        seeds: Runs of the plan.
+        seeds: Number of runs.
         wait: As in `run_plan`.
-        work_s: What a run takes.
-        noise: Bytes that a record has more than it needs.
-        limit: Largest file that can be written, in bytes; None for any.
+        work_s: Seconds that a run takes.
+        noise: Bytes added to each record.
+        limit: Largest file that can be written, in bytes.
     """
-
-    seeds: int = 3
-    wait: bool = False
-    work_s: float = 0.0
-    noise: int = 0
-    limit: int | None = None
+    options = {"seeds": seeds, "wait": wait, "work_s": work_s, "noise": noise, "limit": limit}
+    return subprocess.Popen(
+        [*PROGRAM, str(folder), json.dumps(options)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def plan_of(folder: Path, seeds: int) -> Any:
-    """One cell with so many seeds; `bench.grid.plan` would load torch to make a plan."""
+    """A plan of one cell; `bench.grid.plan` would load torch to make one."""
     runs = [made_run(seed, architecture="cnn4", pipeline="native") for seed in range(seeds)]
     records = {record.run_id: record for record in Store(folder).records()}
-    done = {run_id: one for run_id, one in records.items() if one.status not in RERUN}
+    done = {run_id: record for run_id, record in records.items() if record.status not in RERUN}
     return SimpleNamespace(
         folder=folder,
         data_dir=folder,
@@ -61,47 +66,40 @@ def plan_of(folder: Path, seeds: int) -> Any:
     )
 
 
-def act(order: Order) -> None:
+def work(options: dict[str, Any]) -> None:
     """The worker: one record per job."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    out = protocol.become_worker()
     send(out, Ready(import_s=0.0))
     for line in sys.stdin.buffer:
-        draft = RecordBuilder(job=read_job(line))
-        time.sleep(order.work_s)
-        draft.curve += made_curve(2, 100, 0.5)
-        send(out, EpochDone(point=draft.curve[0]))
-        draft.metrics = made_metrics(0.5, 1.0)
-        draft.environment = {"by": os.getppid(), "noise": "x" * order.noise}
-        send(out, Done(record=draft.record("ok")))
+        builder = RecordBuilder(job=read_job(line))
+        time.sleep(options["work_s"])
+        builder.curve += made_curve(2, 100, 0.5)
+        send(out, EpochDone(point=builder.curve[0]))
+        builder.metrics = made_metrics(0.5, 1.0)
+        builder.environment = {"by": os.getppid(), "noise": "x" * options["noise"]}
+        send(out, Done(record=builder.record("ok")))
 
 
-def main(folder: Path, order: Order) -> int:
+def main(folder: Path, options: dict[str, Any]) -> int:
     """Runs the grid and returns its exit code."""
-    text = msgspec.json.encode(order).decode()
-    command = [sys.executable, "-m", "tests.faults.acting", STARTED, text]
+    command = [*PROGRAM, "--worker", json.dumps(options)]
     protocol.python_module = lambda name: command
-    plan = plan_of(folder, order.seeds)
-    if order.limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (order.limit, order.limit))
-    console = TextReporter(terminal=False)
-    console.plan(plan)
+    plan = plan_of(folder, options["seeds"])
+    if options["limit"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options["limit"],) * 2)
+    reporter = TextReporter(terminal=False)
+    reporter.plan(plan)
     outcome = run_plan(
-        plan,
-        console,
-        command="bench run",
-        timeout_s=600.0,
-        fail_fast=False,
-        wait=order.wait,
-    )
-    console.summary(outcome.counts, folder / "matrix.md", "bench run")
+        plan, reporter, command="bench run", timeout_s=600.0, fail_fast=False,
+        wait=options["wait"],
+    )  # fmt: skip
+    reporter.summary(outcome.counts, folder / "matrix.md", "bench run")
     print(outcome.problem, file=sys.stderr)
     return outcome.exit_code
 
 
 if __name__ == "__main__":
-    wanted = msgspec.json.decode(sys.argv[2], type=Order)
-    if sys.argv[1] == STARTED:
-        act(wanted)
+    if sys.argv[1] == "--worker":
+        work(json.loads(sys.argv[2]))
     else:
-        sys.exit(main(Path(sys.argv[1]), wanted))
+        sys.exit(main(Path(sys.argv[1]), json.loads(sys.argv[2])))

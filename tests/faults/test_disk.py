@@ -1,33 +1,22 @@
-"""A disk that fills up, is too small, read-only, or no disk at all."""
+"""A disk that fills up, and two grids for one folder."""
 
 import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.store.codec import decode, encode
 from bench.store.store import Store
 from tests.checkout import ROOT
-from tests.made import made_record, made_run
+from tests.faults import acting
+from tests.faults.made import until
+from tests.made import made_record, made_run, write_records
 
-LIMIT = 70_000  # bytes a file: above what is tried before a grid begins, below what is to fail
-
-
-def acted(folder: Path, **order: object) -> "subprocess.CompletedProcess[str]":
-    """A grid whose worker pretends to train; see `tests.faults.acting`."""
-    return subprocess.run(
-        [sys.executable, "-m", "tests.faults.acting", str(folder), json.dumps(order)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+LIMIT = 70_000  # bytes a file: more than is tried before a grid begins, less than what must fail
 
 
 def seeds(folder: Path) -> list[int]:
@@ -37,130 +26,95 @@ def seeds(folder: Path) -> list[int]:
 def test_a_record_that_cannot_be_written_is_printed_whole_and_nothing_more_is_started(
     tmp_path: Path,
 ) -> None:
-    """By RLIMIT_FSIZE: exit 1, the record on standard error, those of before intact."""
     for seed in range(2):
         run = made_run(seed, architecture="cnn4", pipeline="native")
         Store(tmp_path).write(made_record(seed, record={"run_id": run.id, "cell": run.cell}))
     before = {path: path.read_bytes() for path in (tmp_path / "records").glob("*.json")}
-    done = acted(tmp_path, seeds=5, noise=2 * LIMIT, limit=LIMIT)
-    assert done.returncode == 1, done.stderr
-    line, said = done.stderr.splitlines()
-    assert "File too large" in said
-    assert "is the line of JSON above" in said
-    assert "[1/3]" in done.stdout
-    assert "[2/3]" not in done.stdout
-    assert "to continue: bench run" in done.stdout
+    grid = acting.start(tmp_path, seeds=5, noise=2 * LIMIT, limit=LIMIT)
+    output, errors = grid.communicate(timeout=120)
+    assert grid.returncode == 1, errors
+    line, message = errors.splitlines()
+    assert "File too large" in message
+    assert "is the line of JSON above" in message
+    assert "[1/3]" in output
+    assert "[2/3]" not in output
+    assert "to continue: bench run" in output
     assert {path: path.read_bytes() for path in (tmp_path / "records").glob("*.json")} == before
     assert not list(tmp_path.rglob("*.tmp"))
 
     record = decode(line.encode())
     (tmp_path / "records" / f"{record.run_id}.json").write_text(line)
     assert seeds(tmp_path) == [0, 1, 2]
-    again = acted(tmp_path, seeds=5)
-    assert again.returncode == 0, again.stderr
-    assert "2 to run, 3 done" in again.stdout
+    again = acting.start(tmp_path, seeds=5)
+    output, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert "2 to run, 3 done" in output
     assert seeds(tmp_path) == [0, 1, 2, 3, 4]
 
 
 def test_tables_that_cannot_be_written_lose_no_record(tmp_path: Path) -> None:
     """The matrix of many cells is larger than a file may be, the records are not."""
-    folder = tmp_path / "records"
-    folder.mkdir(parents=True)
-    for epochs in range(1, 401):
-        record = made_record(0, epochs=epochs, record={"curve": ()})
-        (folder / f"{record.run_id}.json").write_bytes(encode(record))
-    done = acted(tmp_path, seeds=2, limit=LIMIT)
-    assert done.returncode == 1, done.stderr
-    assert "the tables are not up to date: cannot write" in done.stderr
-    assert "`bench table` shows all records" in done.stdout
+    records = [made_record(0, epochs=epochs, record={"curve": ()}) for epochs in range(1, 401)]
+    assert max(len(encode(record)) for record in records) < LIMIT
+    write_records(tmp_path, records)
+    grid = acting.start(tmp_path, seeds=2, limit=LIMIT)
+    output, errors = grid.communicate(timeout=120)
+    assert grid.returncode == 1, errors
+    assert "the tables are not up to date: cannot write" in errors
+    assert "`bench table` shows all records" in output
     assert len(seeds(tmp_path)) == 402
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What real grids did on small disks; see `tests.faults.full_disk`."""
+@pytest.mark.slow
+def test_a_disk_that_fills_up_costs_neither_the_run_nor_those_before(tmp_path: Path) -> None:
+    """The run ends well without its event file and predictions."""
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "--mount", "true"], check=False).returncode:
-        pytest.skip("no mounts of one's own without root: disks cannot be made to fill up")
-    line = [unshare, "--mount", sys.executable, "-m", "tests.faults.full_disk"]
-    folder = tmp_path_factory.mktemp("disks")
+        pytest.skip("needs root, to mount a small disk")
     done = subprocess.run(
-        [*line, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
-    )
+        [unshare, "--mount", sys.executable, "-m", "tests.faults.full_disk", tmp_path],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-@pytest.mark.slow
-def test_little_room_is_warned_of_and_hardly_any_is_refused(disks: dict[str, Any]) -> None:
-    said = disks["said"]
-    assert "100 MiB are free" in said["for many"]
-    assert "make room for at least 314 MiB" in said["for many"]
-    assert said["for few"] == ""
-    assert "only 8 MiB are free" in said["small"]
-
-
-@pytest.mark.slow
-def test_a_disk_that_fills_up_in_a_real_run_costs_neither_it_nor_those_before(
-    disks: dict[str, Any],
-) -> None:
-    """The run ends well without its log, event file, predictions and example."""
-    full = disks["full"]
-    assert full["code"] == 1, full["errors"]
-    started = [event for event in full["events"] if event["event"] == "started"]
-    assert len(started) == 2
-    assert full["records"] == {"0": "ok"}
-    line, said = full["errors"].splitlines()
+    found = json.loads(done.stdout)
+    assert found["code"] == 1, found["errors"]
+    assert sum(event["event"] == "started" for event in found["events"]) == 2
+    assert found["records"] == {"0": "ok"}
+    line, message = found["errors"].splitlines()
     record = decode(line.encode())
     assert (record.seed, record.status, len(record.curve)) == (1, "ok", 1)
     assert record.metrics is not None
-    assert "No space left on device" in said
-    assert f"records/{record.run_id}.json" in said
-    assert "bench run --source shapes" in said
+    assert "No space left on device" in message
+    assert f"records/{record.run_id}.json" in message
+
+    first, second = (run["run_id"] for run in found["events"][0]["todo"][:2])
+    sizes = {
+        run_id: sum(
+            size for name, size in found["files"].items()
+            if "tfevents" in name and name.split("/")[1].endswith(run_id[:8])
+        )
+        for run_id in (first, second)
+    }  # fmt: skip
+    assert sizes[second] < sizes[first] / 2
+    assert f"predictions/{first}.npz" in found["files"]
+    assert f"predictions/{second}.npz" not in found["files"]
+    assert not [name for name in found["files"] if name.endswith(".tmp")]
+    assert "'" in found["events"][-1]["command"].split("--out")[1]  # a name with spaces is quoted
 
 
-@pytest.mark.slow
-def test_a_run_is_ok_though_its_event_file_and_predictions_cannot_be_written(
-    disks: dict[str, Any],
-) -> None:
-    """The second run above had neither, the first had both."""
-    files, ids = disks["full"]["files"], [e["run_id"] for e in disks["full"]["events"][0]["todo"]]
-    events = {name.split("/")[1]: size for name, size in files.items() if "tfevents" in name}
-    of_run = {run_id: [n for n in events if n.endswith(run_id[:8])] for run_id in ids[:2]}
-    assert f"predictions/{ids[0]}.npz" in files
-    assert f"predictions/{ids[1]}.npz" not in files
-    assert events[of_run[ids[0]][0]] > 0
-    assert all(events[name] < events[of_run[ids[0]][0]] / 2 for name in of_run[ids[1]])
-    assert not [name for name in files if name.endswith(".tmp")]
-
-
-@pytest.mark.slow
-def test_a_path_with_spaces_and_other_scripts_is_a_path(disks: dict[str, Any]) -> None:
-    """The runs above went to a folder with such a name, which the command quotes."""
-    summary = disks["full"]["events"][-1]
-    assert "räksmörgås results 🍤" in summary["table"]
-    assert "'" in summary["command"].split("--out")[1]
-
-
-@pytest.mark.slow
-def test_a_read_only_disk_is_told_before_anything_is_trained(disks: dict[str, Any]) -> None:
-    assert "Read-only file system" in disks["said"]["read-only"]
-
-
-def test_what_is_no_folder_is_told_before_anything_is_trained(tmp_path: Path) -> None:
-    """Nothing is started and the file stays as it is."""
-    (tmp_path / "results").write_text("a file")
-    done = acted(tmp_path / "results" / "group", seeds=1)
-    assert done.returncode != 0
-    assert "started" not in done.stdout
-    assert "Not a directory" in done.stderr
-    assert (tmp_path / "results").read_text() == "a file"
-
-
-def test_the_limit_is_between_what_is_tried_and_what_is_to_fail() -> None:
-    """The tests above test nothing if a record fits or the trial before a grid does not."""
-    plain = replace(made_record(), run_id=made_run().id)
-    assert LIMIT > 65536
-    assert len(encode(plain)) < LIMIT
+def test_a_grid_that_waits_for_the_folder_does_only_what_is_left(tmp_path: Path) -> None:
+    """Its plan was made before; what the other grid has done is not done again."""
+    first = acting.start(tmp_path, seeds=2, work_s=1.5)
+    until(lambda: list((tmp_path / "logs").glob("*.log")), lambda: "it never began")
+    second = acting.start(tmp_path, seeds=3, wait=True)
+    for grid in (first, second):
+        output, errors = grid.communicate(timeout=300)
+        assert grid.returncode == 0, errors
+    assert f"waiting for {tmp_path}: already running (pid {first.pid} on " in output
+    assert "seed0 was done in the meantime by another `bench run`" in output
+    assert "3 runs: 3 ok" in output
+    records = Store(tmp_path).records(pytest.fail)
+    assert sorted((record.seed, record.attempt) for record in records) == [(0, 1), (1, 1), (2, 1)]
+    by = Counter(record.environment["by"] for record in records)
+    assert by == {first.pid: 2, second.pid: 1}

@@ -1,28 +1,31 @@
-"""Machines without a GPU, with a driver that lies, a DALI for another CUDA (faults 21 to 23)."""
+"""Machines without a GPU or compiler, with a broken driver, or a DALI for another CUDA."""
 
 import os
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from bench import process
-from bench.cli import app
 from bench.machine import doctor, environment
 from bench.machine.doctor import Smi
 from bench.machine.environment import Probe
 from tests.checkout import ROOT
-from tests.faults.machines import GPU, NO_GPU, pretend
+from tests.cli.conftest import Bench
+from tests.made_device import device_is
 
+NO_GPU = Probe(
+    torch="2.14", torch_cuda="13.0", cuda_problem="Found no NVIDIA driver on your system"
+)
+GPU = Probe(
+    torch="2.14", torch_cuda="13.0", cuda=True, gpu="NVIDIA H100", capability="9.0",
+    memory_gib=79.2, bf16=True, compiler=True,
+)  # fmt: skip
 GIVE_UP_S = 20.0
 SMI = """
 case "$*" in
@@ -47,58 +50,31 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
     def put(script: str) -> None:
         path = folder / "nvidia-smi"
         path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        path.chmod(0o755)
 
     return put
 
 
-# Fault 21: no GPU.
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Probe], None]:
-    return pretend(monkeypatch, tmp_path)
-
-
-def plan(*words: str) -> Any:
-    return CliRunner().invoke(app.app, ["run", "--grid", "smoke", "--dry-run", *words])
-
-
-def test_without_a_gpu_auto_takes_the_cpu_and_says_so_aloud(
-    machine: Callable[[Probe], None],
-) -> None:
-    """Fault 21: a framed notice, and every cell is of scale cpu."""
-    machine(NO_GPU)
-    done = plan()
-    assert done.exit_code == 0, done.output
-    said = " ".join(done.stdout.split())
-    assert f"NOTICE: No GPU ({NO_GPU.cuda_problem}): running on the CPU at scale 'cpu'" in said
-    assert "_shapes_cpu" in said
-
-
+@pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("verb", ["run", "loaders"])
-def test_without_a_gpu_cuda_is_refused_with_what_the_doctor_says(
-    machine: Callable[[Probe], None],
+def test_cuda_without_a_gpu_is_refused_with_the_doctors_advice(
+    refused: Callable[..., str],
     smi: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
     verb: str,
 ) -> None:
-    """Fault 21: exit code 2, the doctor's lines, nothing written."""
-    machine(replace(NO_GPU, cuda_problem="The NVIDIA driver on your system is too old"))
+    old = replace(NO_GPU, cuda_problem="The NVIDIA driver on your system is too old")
+    device_is(monkeypatch, old)
     smi(SMI.replace("13.0", "12.4"))
-    done = CliRunner().invoke(app.app, [verb, "--device", "cuda", "--source", "shapes"])
-    assert done.exit_code == 2, done.output
-    (line,) = done.stderr.splitlines()
+    line = refused(verb, "--device", "cuda", "--source", "shapes")
     assert "580.95.05 supports CUDA up to 12.4, torch needs 13.0 -> update the driver" in line
     assert "pip install --force-reinstall torch torchvision --index-url" in line
     assert not Path("results").exists()
 
 
-# Faults 22 and 23: drivers, and what nvidia-smi says of them.
-
-SAID = {
+SMI_FAULTS = {
     "hangs": ("sleep 60 & wait", "nvidia-smi hangs: it did not answer within 0.5 s", "reboot"),
-    "hangs deaf": ("trap '' TERM INT; sleep 60; sleep 60", "nvidia-smi hangs", "reboot"),
+    "ignores signals": ("trap '' TERM INT; sleep 60; sleep 60", "nvidia-smi hangs", "reboot"),
     "mismatch": (
         "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18",
         "Driver/library version mismatch",
@@ -110,7 +86,7 @@ SAID = {
         "couldn't communicate",
         "modprobe nvidia",
     ),
-    "rubbish": (
+    "garbage": (
         r"printf '\033[2J\377\376 rubbish, \n more'",
         "which names no GPU",
         "type -a nvidia-smi",
@@ -121,16 +97,14 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("case", SAID)
-def test_nvidia_smi_that_says_nothing_of_use_is_told_and_mended(
+@pytest.mark.parametrize("case", SMI_FAULTS)
+def test_an_nvidia_smi_that_fails_gets_its_reason_and_advice(
     smi: Callable[[str], None], case: str
 ) -> None:
-    """Fault 22: which fault it is, the line for it, and no waiting."""
-    script, message, advice = SAID[case]
+    script, message, advice = SMI_FAULTS[case]
     smi(script)
     start = time.monotonic()
-    found = doctor.query_smi()
-    check = doctor.check_gpu(NO_GPU, found)
+    check = doctor.check_gpu(NO_GPU, doctor.query_smi())
     assert time.monotonic() - start < GIVE_UP_S
     assert check.status == "fail"
     assert message in check.message
@@ -139,7 +113,6 @@ def test_nvidia_smi_that_says_nothing_of_use_is_told_and_mended(
 
 
 def test_a_driver_without_a_gpu_is_no_failure(smi: Callable[[str], None]) -> None:
-    """Fault 22: runs use the CPU; a container is told how it gets the GPU."""
     smi("echo 'No devices were found'; exit 6")
     check = doctor.check_gpu(NO_GPU, doctor.query_smi())
     assert check.status == "warn"
@@ -147,63 +120,31 @@ def test_a_driver_without_a_gpu_is_no_failure(smi: Callable[[str], None]) -> Non
 
 
 @pytest.mark.parametrize("script", [r"printf '\033]0;x\007\377'", "yes | head -c 5000", "sleep 60"])
-def test_rubbish_becomes_no_name_of_a_machine(
+def test_garbage_of_nvidia_smi_becomes_no_name_of_a_machine(
     smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    """Fault 22: results are filed under torch's name of the GPU instead."""
-    ask = process.run_briefly
+    """Results are filed under torch's name of the GPU instead."""
+    run = process.run_briefly
     monkeypatch.setattr(
-        environment, "run_briefly", lambda command, timeout_s: ask(command, timeout_s=0.5)
+        environment, "run_briefly", lambda command, timeout_s: run(command, timeout_s=0.5)
     )
     monkeypatch.setattr(environment, "probe", lambda: GPU)
     smi(script)
     assert environment.machine_name("cuda") == "nvidia-h100"
 
 
-@pytest.mark.parametrize(
-    ("able", "status"), [("12.9", "fail"), ("13.0", "ok"), ("13.7", "ok"), ("99.1", "ok")]
-)
-def test_a_driver_newer_than_torch_works_and_an_older_one_is_told(
-    smi: Callable[[str], None], able: str, status: str
+@pytest.mark.parametrize(("cuda", "status"), [("12.9", "fail"), ("13.0", "ok"), ("99.1", "ok")])
+def test_an_older_driver_than_torch_needs_fails_and_a_newer_one_works(
+    smi: Callable[[str], None], cuda: str, status: str
 ) -> None:
-    """Faults 22 and 23: nothing is refused for being new."""
-    smi(SMI.replace("13.0", able).replace("580.95.05", f"{able}.99"))
+    smi(SMI.replace("13.0", cuda).replace("580.95.05", f"{cuda}.99"))
     found = doctor.query_smi()
-    assert (found.driver, found.cuda) == (f"{able}.99", able)
+    assert (found.driver, found.cuda) == (f"{cuda}.99", cuda)
     check = doctor.check_driver(GPU, found)
     assert check is not None
     assert check.status == status
     if status == "fail":
         assert "update the driver, or install torch for CUDA 12: pip install" in check.advice
-
-
-HIDE = """
-from importlib.machinery import PathFinder
-find = PathFinder.find_spec
-def find_spec(cls, name, path=None, target=None):
-    return None if name in {names!r} else find(name, path, target)
-PathFinder.find_spec = classmethod(find_spec)
-"""
-
-
-@contextmanager
-def hidden(folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[None]:
-    """Modules that no process started from here can import."""
-    folder.mkdir(exist_ok=True)
-    (folder / "sitecustomize.py").write_text(HIDE.format(names=names))
-    with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
-        yield
-
-
-def test_dali_that_is_absent_costs_nothing_without_a_gpu_and_has_its_line_with_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fault 22: its cells are skipped, which the doctor says."""
-    with hidden(tmp_path / "hide", monkeypatch, "nvidia.dali"):
-        without = doctor.check_dali(NO_GPU, Smi(missing=True))
-    assert without.status == "ok"
-    assert "its cells are skipped: dali is not installed" in without.message
 
 
 @pytest.mark.parametrize(
@@ -213,17 +154,15 @@ def test_dali_that_is_absent_costs_nothing_without_a_gpu_and_has_its_line_with_o
          "pip uninstall --yes nvidia-dali-cuda130 && pip install nvidia-dali-cuda120"),
         ("nvidia-dali-cuda130", "13.0", "pip install --force-reinstall nvidia-dali-cuda130"),
         ("", "12.8", "pip install nvidia-dali-cuda120"),
-        ("", "13.1", "pip install nvidia-dali-cuda130"),
         ("", "", "pip install nvidia-dali-cuda130"),
         ("nvidia-dali-cuda110", "14.2",
          "pip uninstall --yes nvidia-dali-cuda110 && pip install nvidia-dali-cuda130"),
         ("", "11.8", "there is no DALI for CUDA 11.8: update the driver"),
     ],
 )  # fmt: skip
-def test_dali_for_another_cuda_gets_the_line_that_brings_the_right_one(
+def test_a_dali_for_another_cuda_gets_the_command_that_installs_the_right_one(
     monkeypatch: pytest.MonkeyPatch, wheels: str, cuda: str, advice: str
 ) -> None:
-    """Fault 22: the wheel follows the driver's CUDA."""
     said = f"it fails when it is first used (CUDA driver version is insufficient)\n{wheels}\n"
     done = SimpleNamespace(returncode=0, stdout=said, stderr="")
     monkeypatch.setattr(doctor, "try_python", lambda code: done)
@@ -233,19 +172,99 @@ def test_dali_for_another_cuda_gets_the_line_that_brings_the_right_one(
     assert check.advice == advice
 
 
-def test_torch_that_is_missing_is_one_sentence_and_the_doctor_still_works(
+HIDE = """
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+def find_spec(cls, name, path=None, target=None):
+    return None if name in ("torch", "nvidia.dali") else find(name, path, target)
+PathFinder.find_spec = classmethod(find_spec)
+"""
+
+
+def test_missing_torch_is_one_sentence_and_missing_dali_only_skips_its_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 22: a set-up without its main library."""
-    with hidden(tmp_path / "hide", monkeypatch, "torch"):
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", "list"],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        probe = environment.probe()
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "list"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert "No module named 'torch'" in line
     assert "bench doctor" in line
-    check = doctor.check_torch(probe)
+    check = doctor.check_torch(environment.probe())
     assert (check.status, "pip install 'torch>=2.11'" in check.advice) == ("fail", True)
+    check = doctor.check_dali(NO_GPU, Smi(missing=True))
+    assert check.status == "ok"
+    assert "its cells are skipped: dali is not installed" in check.message
+
+
+@pytest.mark.parametrize(
+    ("problem", "advice"),
+    [
+        ("no C++ compiler found (looked for g++)", "apt-get install g++ python3-dev"),
+        ("the C++ compiler g++ does not work: no cc1plus", "apt-get install --reinstall g++"),
+        ("the C++ compiler /my/g++ does not work: no cc1plus", "unset CXX, which names this"),
+        ("the C++ compiler '/x' that CXX names is not there", "unset CXX, which names this"),
+        ("Python.h is not there", "apt-get install python3-dev"),
+        ("Triton is not installed", "pip install triton"),
+    ],
+)
+def test_what_torch_compile_lacks_comes_with_its_command(
+    monkeypatch: pytest.MonkeyPatch, problem: str, advice: str
+) -> None:
+    monkeypatch.setenv("CXX", "/my/g++")
+    check = doctor.check_compiler(Probe(compiler_problem=problem))
+    assert check.status == "warn"
+    assert problem in check.message
+    assert check.advice.startswith(advice)
+    assert check.advice.endswith("--no-compile)")
+
+
+def test_torchs_reason_is_shown_and_not_its_last_hint() -> None:
+    stderr = (
+        'Traceback (most recent call last):\n  File "x", line 1\n'
+        "torch._inductor.exc.InductorError: InvalidCxxCompiler: No working C++ compiler found\n\n"
+        "Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace\n"
+    )
+    done = subprocess.CompletedProcess([], 1, stderr=stderr, stdout="")
+    assert doctor.error_line(done).endswith("No working C++ compiler found")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_gpu_without_a_compiler_runs_uncompiled_with_a_notice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device_is(monkeypatch, replace(GPU, compiler=False, compiler_problem="Triton is missing"))
+    words = ("run", "--grid", "smoke", "--dry-run")
+    notice = "torch.compile cannot work here (Triton is missing): nets run uncompiled"
+    assert notice in " ".join(bench(*words).stdout.split())
+    assert "torch.compile" not in bench(*words, "--no-compile").stdout
+    refused = bench(*words, "--compile")
+    assert refused.exit_code == 2
+    assert "torch.compile cannot work here: Triton is missing" in refused.stderr
+
+
+def test_no_room_for_data_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**28))
+    check = doctor.check_data(tmp_path / "data")
+    assert check.status == "warn"
+    assert "0.2 GiB are free; it takes 0.6 GiB" in check.message
+    assert check.advice.startswith("make room, or bench data cifar10")
+
+
+def test_a_missing_temporary_folder_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "missing"
+    monkeypatch.setenv("TMPDIR", str(missing))
+    monkeypatch.setattr(doctor.tempfile, "tempdir", None)
+    check = doctor.check_temp()
+    assert check.status == "warn"
+    assert f"TMPDIR={missing} cannot be written" in check.message
+    assert check.advice.startswith(f"mkdir -p {missing}")
+    monkeypatch.setattr(doctor.tempfile, "tempdir", None)
+    monkeypatch.setattr(doctor.tempfile, "_candidate_tempdir_list", lambda: [str(missing)])
+    assert doctor.check_temp().status == "fail"

@@ -1,8 +1,7 @@
-"""A measurement that went wrong is said: in the record, in the table, in the report.
+"""Disturbed measurements are marked in the record, the table and the conclusions.
 
-Each fault is provoked in a run from top to bottom. What a GPU does (throttling, other processes
-on it) is answered by a made NVML in `tests/test_gpu_state.py`; graphs compiled inside the clock are
-provoked in `tests/test_run.py`.
+Each disturbance is caused in a run from top to bottom. Those of a GPU are tested with a fake NVML
+in `tests/machine/test_gpu.py`.
 """
 
 import os
@@ -20,7 +19,7 @@ import torch
 
 from bench.cell import Run
 from bench.job import Job, RecordBuilder
-from bench.record import Conditions, Record
+from bench.record import Record
 from bench.report.conclusions import conclude, markdown
 from bench.report.matrix import build
 from bench.report.table import render
@@ -28,7 +27,6 @@ from bench.training import cuda_graph
 from bench.training.loop import Step
 from bench.training.run import train
 from bench.training.setup import Shared
-from bench.training.timing_checks import disturbances
 from pipelines import sources
 from pipelines.base import Batch
 from tests.made import made_record
@@ -41,20 +39,20 @@ def run(folder: Path, epochs: int) -> Record:
         folder=str(folder),
         data_dir=str(sources.default_data_dir()),
     )
-    draft = RecordBuilder(job=job)
-    train(draft, Shared(), lambda point: None)
-    return draft.record("ok")
+    builder = RecordBuilder(job=job)
+    train(builder, Shared(), lambda point: None)
+    return builder.record("ok")
 
 
-def told(record: Record) -> tuple[str, str]:
-    """The table and the conclusions beside a run that nothing disturbed."""
+def shown(record: Record) -> tuple[str, str]:
+    """The table and the conclusions of it and an undisturbed run."""
     other = replace(made_record(architecture="cnn4"), cell=replace(record.cell, optimizer="adamw"))
     records = [record, replace(other, environment=record.environment)]
     return render(build(records), "md"), markdown(conclude(records))
 
 
 def epochs_that_take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> None:
-    """The clock runs over so many seconds in each epoch, whatever else the machine does."""
+    """Makes each epoch take so many seconds."""
     epochs = count()
 
     def wait(step: Step, batches: Iterator[Batch], device: torch.device) -> torch.Tensor:
@@ -70,7 +68,7 @@ def test_a_first_epoch_far_slower_than_the_others(
     epochs_that_take(monkeypatch, lambda epoch: 1.5 if epoch == 0 else 0.1)
     record = run(tmp_path, epochs=6)
     (reason,) = [text for text in record.timing_suspect if text.startswith("the first epoch took")]
-    table, conclusions = told(record)
+    table, conclusions = shown(record)
     assert reason in table
     assert "One cell has suspect timings" in table
     assert "Suspect timings" in conclusions
@@ -83,12 +81,12 @@ def test_throughput_that_drifts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     record = run(tmp_path, epochs=9)
     (reason,) = [text for text in record.timing_suspect if text.startswith("epochs became")]
     assert "longer from the second to the last" in reason
-    assert reason in told(record)[0]
+    assert reason in shown(record)[0]
 
 
 @contextmanager
 def busy_neighbours() -> Iterator[None]:
-    """Twice as many busy processes as there are cores, each like a run's worker."""
+    """Runs twice as many busy workers as there are cores."""
     busy = (
         "from bench.machine.cpu import run_in_progress\n"
         "with run_in_progress():\n    while True: pass"
@@ -113,42 +111,25 @@ def test_other_processes_on_the_cpu(tmp_path: Path) -> None:
     assert found.cpu_idle_pct is not None
     assert found.cpu_others_pct > 10.0
     (reason,) = [text for text in record.timing_suspect if text.startswith("other processes used")]
-    assert reason in told(record)[0]
+    assert reason in shown(record)[0]
     assert (found.neighbours or 0) >= 2 * len(os.sched_getaffinity(0))
     (reason,) = [text for text in record.timing_suspect if "other runs were active" in text]
-    assert reason in told(record)[0]
+    assert reason in shown(record)[0]
 
 
-def test_throttling_and_other_processes_on_the_gpu_reach_the_reader() -> None:
-    conditions = Conditions(hot_s=1.5, slowed=("heat",), gpu_others=1)
-    reasons = tuple(disturbances(conditions))
-    record = made_record(record={"conditions": conditions, "timing_suspect": reasons})
-    table, conclusions = told(record)
-    assert "the GPU was throttled (for 1.5 s, heat)" in table
-    assert "1 other process was on the GPU" in table
-    assert "Suspect timings" in conclusions
-
-
-@pytest.mark.parametrize(("seeds", "said"), [(1, "each cell has one seed"), (5, "")])
-def test_few_seeds(seeds: int, said: str) -> None:
-    records = [
-        made_record(seed, architecture=net) for net in ("cnn4", "vit_tiny") for seed in range(seeds)
-    ]
-    table = render(build(records), "md")
-    conclusions = markdown(conclude(records))
-    assert ("Too few seeds" in table) == (seeds < 5)
-    assert said in table
-    assert ("2 of 2 cells have one seed" in conclusions) == (seeds == 1)
-
-
-def test_mixed_machines_and_versions() -> None:
+def test_few_seeds_and_mixed_machines_are_noted_beside_the_table() -> None:
     here = {"cpu": "AMD EPYC", "gpu": None, "torch": "2.14.1", "cores": 2}
     there = {"cpu": "AMD EPYC", "gpu": "NVIDIA H100", "torch": "2.11.0", "cores": 16}
     records = [
-        made_record(architecture="cnn4", record={"environment": here}),
-        made_record(architecture="vit_tiny", record={"environment": there}),
+        made_record(seed, architecture=net, record={"environment": environment})
+        for net, environment in (("cnn4", here), ("vit_tiny", there))
+        for seed in range(5)
     ]
     table = render(build(records), "md")
+    assert "Too few seeds" not in table
     assert "Rows come from 2 machines" in table
     for word in ("AMD EPYC, 2 cores", "NVIDIA H100", "torch 2.14.1", "torch 2.11.0"):
         assert word in table
+    table = render(build([records[0], records[5]]), "md")
+    assert "Too few seeds" in table
+    assert "each cell has one seed" in table

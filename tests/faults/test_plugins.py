@@ -1,27 +1,18 @@
-"""Plugins that cannot be used: one sentence, exit code 2, nothing is written.
-
-The quick tier tries every bad name with `bench run`, the slow tier with the other verbs too.
-"""
+"""Plugins that cannot be used: one sentence, exit code 2, nothing is written."""
 
 import os
-import shlex
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
-from bench.cli import app
 from bench.errors import UsageError
 from bench.grid import grids, registry
-from bench.grid import plan as planning
 from bench.grid.plugins import used
-from bench.machine.environment import Probe
 from pipelines import importing
-from tests.made_device import device_is
+from tests.cli.conftest import Bench
 from tests.made_plugins import net, write
 
 GRID = (
@@ -32,18 +23,15 @@ LIBRARY = (
     "library = Library(name={name!r}, why='a test', build=print, ops={{}})\n"
 )
 BROKEN = {
-    "unclosed": ("raise RuntimeError('in\n", "SyntaxError"),
     "raises": ("raise RuntimeError('in\\ntwo lines')", "RuntimeError: in two lines"),
     "exits": ("import sys; sys.exit(0)", "it ends the program when it is imported"),
     "syntax": ("def (", "SyntaxError"),
     "latin": ("name = '\udce9'\n", "SyntaxError"),
     "zero": ("a = 1\0", "source code string cannot contain null bytes"),
-    "lacks": ("import a_library_that_nobody_has", "No module named 'a_library_that_nobody_has'"),
     "recurses": ("def f(): f()\nf()", "RecursionError"),
+    "beside": ("import beside_it", "No module named 'beside_it'"),
     "nothing": ("answer = 42\n", "it defines no entry: entries are objects of Architecture"),
-    "empty": ("", "it defines no entry"),
     "wanting": ("from architectures import Architecture\nArchitecture(name='x')", "TypeError"),
-    "numbered": (net(7), "has the name 7"),  # type: ignore[arg-type]
     "spaced": (net("my net"), "has the name 'my net'"),
     "unreasoned": (net(why=3), "the `why` of team_net is no sentence"),
     "versioned": (net(version="2"), "the version of the Architecture team_net is not a"),
@@ -59,47 +47,26 @@ BROKEN = {
 
 
 @pytest.fixture(autouse=True)
-def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A machine without a GPU where nothing is fetched; no entry may stay behind."""
-    sources = SimpleNamespace(
-        default_data_dir=lambda: tmp_path / "data",
-        resolve=lambda asked, data_dir, report: (asked, ""),
-        load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
-    )
-    monkeypatch.setattr(planning, "sources", sources)
-    device_is(monkeypatch, Probe(cuda_problem="none"))
-    monkeypatch.chdir(tmp_path)
+def _no_entry_stays(machine: None) -> Iterator[None]:
     known = set(registry.CATALOGS["architectures"].entries)
     yield
     assert set(registry.CATALOGS["architectures"].entries) == known
     assert not grids.JOINED
 
 
-def refused(line: str) -> str:
-    """The one sentence of a command that stops with exit code 2."""
-    done = CliRunner().invoke(app.app, shlex.split(line)[1:])
-    assert done.exit_code == 2, (done.output, done.exception)
-    assert done.stdout == ""
-    (said,) = done.stderr.splitlines()
-    return str(said)
-
-
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_file_that_is_no_plugin_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_plugin_is_refused(
+    refused: Callable[..., str], name: str, tmp_path: Path
+) -> None:
     text, reason = BROKEN[name]
+    write(tmp_path, {"beside_it.py": ""})
     (tmp_path / f"{name}.py").write_text(text, errors="surrogateescape")
-    said = refused(f"bench run --plugin {name}.py --grid smoke --source shapes")
-    assert said.startswith(f"bench: --plugin {name}.py: ")
-    assert reason in said
-    assert os.listdir(tmp_path) == [f"{name}.py"]  # noqa: PTH208 - no cache beside it either
+    line = refused("run", "--plugin", f"{name}.py", "--grid", "smoke", "--source", "shapes")
+    assert line.startswith(f"bench: --plugin {name}.py: ")
+    assert reason in line
+    assert set(os.listdir(tmp_path)) == {"beside_it.py", f"{name}.py"}  # noqa: PTH208 - no cache
 
 
-OTHER_VERBS = ("tune", "loaders", "loaders --verify", "list")
-
-
-@pytest.mark.parametrize(
-    "verb", ["run", *(pytest.param(verb, marks=pytest.mark.slow) for verb in OTHER_VERBS)]
-)
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
@@ -115,39 +82,47 @@ OTHER_VERBS = ("tune", "loaders", "loaders --verify", "list")
         ("x" * 5000, "it cannot be read"),
         ("~nobody_has_this_name/x.py", "it cannot be read"),
         ("json", "it defines no entry"),
-        ("''", "it is a folder"),
+        ("", "it is a folder"),
     ],
 )
 def test_what_is_no_file_and_no_module_is_refused(
-    verb: str, place: str, reason: str, tmp_path: Path
+    refused: Callable[..., str], place: str, reason: str, tmp_path: Path
 ) -> None:
     for folder in ("folder", "fol-der"):
         (tmp_path / folder).mkdir()
     os.mkfifo(tmp_path / "pipe.py")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket.py")
-    said = refused(f"bench {verb} --plugin {place if place == repr('') else shlex.quote(place)}")
-    assert reason in said
+    assert reason in refused("run", "--plugin", place)
     assert not (tmp_path / "results").exists()
 
 
-def test_two_plugins_with_one_name_are_refused_with_both_places(tmp_path: Path) -> None:
-    write(tmp_path, {"a.py": net(), "b.py": net()})
-    said = refused("bench list --plugin a.py --plugin b.py")
-    assert said == (
-        "bench: --plugin b.py: the name 'team_net' of its architecture is taken by a.py; "
-        "give one of the two another name"
-    )
+@pytest.mark.parametrize("verb", ["tune", "loaders", "loaders --verify", "list"])
+def test_every_verb_refuses_a_plugin_that_cannot_be_used(
+    refused: Callable[..., str], verb: str
+) -> None:
+    assert "there is no such file" in refused(*verb.split(), "--plugin", "gone.py")
 
 
-def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_plugins_with_one_name_are_refused_with_both_files(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    write(tmp_path, {"a.py": net(), "b.py": net(), "bad.py": "1 / 0"})
+    line = refused("list", "--plugin", "a.py", "--plugin", "b.py")
+    assert "--plugin b.py: the name 'team_net' of its architecture is taken by a.py; give" in line
+    assert "ZeroDivisionError" in refused("list", "--plugin", "a.py", "--plugin", "bad.py")
+
+
+def test_an_import_that_hangs_is_given_up(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, {"slow.py": "import time\ntime.sleep(600)\n" + net()})
     monkeypatch.setattr(importing, "IMPORT_TIMEOUT_S", 0.2)
-    said = refused("bench list --plugin slow.py")
-    assert said == "bench: --plugin slow.py: its import did not end within 0.2 s"
+    line = refused("list", "--plugin", "slow.py")
+    assert line == "bench: --plugin slow.py: its import did not end within 0.2 s"
 
 
-def test_what_one_prints_goes_to_standard_error(
+def test_what_a_plugin_prints_goes_to_standard_error(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     noise = "import os\nprint('by python')\nos.write(1, b'by a library\\n')\n"
@@ -181,18 +156,11 @@ def test_a_file_that_cannot_be_imported_leaves_no_module(tmp_path: Path) -> None
         ),
     ],
 )
-def test_a_grid_that_gives_no_cells_is_refused(cells: str, reason: str, tmp_path: Path) -> None:
+def test_a_grid_that_returns_no_cells_is_refused(
+    bench: Bench, cells: str, reason: str, tmp_path: Path
+) -> None:
     write(tmp_path, {"odd.py": GRID.format(name="ours", cells=cells)})
-    assert reason in refused("bench run --plugin odd.py --grid ours --source shapes --dry-run")
+    done = bench("run", "--plugin", "odd.py", "--grid", "ours", "--source", "shapes", "--dry-run")
+    assert done.exit_code == 2
+    assert reason in done.stderr
     assert not (tmp_path / "results").exists()
-
-
-def test_a_file_beside_it_is_not_imported_since_it_would_not_count(tmp_path: Path) -> None:
-    write(tmp_path, {"a.py": "import helper_of_a\n" + net(), "helper_of_a.py": ""})
-    assert "No module named 'helper_of_a'" in refused("bench list --plugin a.py")
-
-
-def test_a_second_bad_one_takes_the_first_away_again(tmp_path: Path) -> None:
-    write(tmp_path, {"good.py": net(), "bad.py": "1 / 0"})
-    assert "ZeroDivisionError" in refused("bench list --plugin good.py --plugin bad.py")
-    assert "team_net" not in registry.CATALOGS["architectures"].entries

@@ -1,7 +1,6 @@
 """A grid that is stopped, however and whenever, loses nothing but time.
 
-In every test the worker has started processes, one of them in a session of its own; none may be
-left ten seconds later.
+The worker has started processes, one of them in a session of its own; none may be left.
 """
 
 import fcntl
@@ -25,54 +24,60 @@ import pytest
 from bench.record import Record
 from tests.faults.made import Command, Zygote, check_ended, grid, records, statuses, until
 
-NETS = "works or would_halt"
+BOTH = "works or would_halt"
 ONE = "would_halt"
 
 
 def begin(
     zygote: Zygote, folder: Path, moment: str, nets: str = ONE, pipeline: str = "kornia"
 ) -> Command:
-    """A grid that has come to this moment, where it waits."""
+    """A grid that waits at this moment."""
     (folder / f"wait-{moment}").touch()
     command = zygote.run(folder, grid(nets, pipeline=pipeline))
     command.wait_for(moment)
-    if moment == "starting":  # a worker starts while the command plans, which then waits for it
+    if moment == "starting":  # the worker starts while the command is still planning
         until(lambda: " started" in command.output, lambda: f"never: {command.output}")
     return command
 
 
 def release(folder: Path) -> None:
-    """Nothing waits from here on."""
     for path in (*folder.glob("wait-*"), *folder.glob("slow-*"), *folder.glob("at-*")):
         path.unlink()
 
 
-def figures(record: Record) -> dict[str, Any]:
-    """All of a record that does not depend on the time it took."""
+def scores(record: Record) -> dict[str, Any]:
+    """The parts of a record that do not depend on time."""
     curve = [
         (point.epoch, point.train_loss, point.validation_loss, point.validation_accuracy)
         for point in record.curve
     ]
     assert record.metrics is not None
-    scores = replace(record.metrics, time_to_accuracy_s=None, time_to_accuracy_with_compile_s=None)
-    return {"curve": curve, "metrics": msgspec.to_builtins(scores)}
+    metrics = replace(record.metrics, time_to_accuracy_s=None, time_to_accuracy_with_compile_s=None)
+    return {"curve": curve, "metrics": msgspec.to_builtins(metrics)}
+
+
+def stop(command: Command, zygote: Zygote, *stops: int) -> None:
+    """Sends signals, and checks that the command ends as interrupted with nothing left."""
+    since = time.monotonic()
+    for place, number in enumerate(stops):
+        time.sleep(0.2 if place else 0)
+        command.send(number)
+    check_ended(command, zygote, since)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("uninterrupted")
-    command = zygote.run(folder, grid(NETS))
+    command = zygote.run(folder, grid(BOTH))
     assert command.code() == 0, command.problems
-    return {name: figures(record) for name, record in records(folder).items()}
+    return {name: scores(record) for name, record in records(folder).items()}
 
 
 def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
     zygote: Zygote, tmp_path: Path, uninterrupted: dict[str, Any]
 ) -> None:
-    command = begin(zygote, tmp_path, "training", NETS)
-    since = time.monotonic()
-    command.send(signal.SIGINT)
-    check_ended(command, zygote, since)
+    command = begin(zygote, tmp_path, "training", BOTH)
+    stop(command, zygote, signal.SIGINT)
     before = records(tmp_path)
     assert {name: record.status for name, record in before.items()} == {
         "works": "ok",
@@ -84,16 +89,16 @@ def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
     assert "interrupted" in table.read_text()
 
     release(tmp_path)
-    rest = zygote.run(tmp_path, command.to_go_on())
+    rest = zygote.run(tmp_path, command.to_continue())
     assert rest.code() == 0, rest.problems
     after = records(tmp_path)
     assert after["works"] == before["works"]
     assert after["would_halt"].attempt == 2
-    assert {name: figures(record) for name, record in after.items()} == uninterrupted
+    assert {name: scores(record) for name, record in after.items()} == uninterrupted
 
 
 @pytest.mark.parametrize(
-    ("stop", "moment"),
+    ("number", "moment"),
     [
         (signal.SIGINT, "planning"),
         (signal.SIGTERM, "planning"),
@@ -104,27 +109,23 @@ def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
     ],
 )
 def test_a_stop_at_an_awkward_moment(
-    zygote: Zygote, tmp_path: Path, stop: int, moment: str
+    zygote: Zygote, tmp_path: Path, number: int, moment: str
 ) -> None:
     command = begin(zygote, tmp_path, moment)
-    since = time.monotonic()
-    command.send(stop)
-    check_ended(command, zygote, since)
+    stop(command, zygote, number)
     if moment == "planning":
         assert command.problems == "bench: interrupted\n"
         assert statuses(tmp_path) == {}
     else:
         assert statuses(tmp_path) == {ONE: "interrupted"}
-        assert command.to_go_on() == grid(ONE)
+        assert command.to_continue() == grid(ONE)
 
 
 def test_a_stop_while_a_record_is_written_comes_after_it(zygote: Zygote, tmp_path: Path) -> None:
     (tmp_path / "slow-writing").touch()
-    command = zygote.run(tmp_path, grid(NETS))
+    command = zygote.run(tmp_path, grid(BOTH))
     command.wait_for("writing")
-    since = time.monotonic()
-    command.send(signal.SIGINT)
-    check_ended(command, zygote, since)
+    stop(command, zygote, signal.SIGINT)
     assert statuses(tmp_path) == {"works": "ok"}
     assert "1 run is left" in command.output
 
@@ -139,21 +140,14 @@ def test_a_second_stop_while_tables_are_made_skips_them(zygote: Zygote, tmp_path
     check_ended(command, zygote, since)
     assert statuses(tmp_path) == {ONE: "interrupted"}
     assert "the tables are not up to date" in command.output
-    assert command.to_go_on() == grid(ONE)
+    assert command.to_continue() == grid(ONE)
 
 
-@pytest.mark.parametrize(
-    "second", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
-def test_two_stops_at_once_end_it_as_one_does(zygote: Zygote, tmp_path: Path, second: int) -> None:
+def test_two_stops_at_once_end_it_as_one_does(zygote: Zygote, tmp_path: Path) -> None:
     command = begin(zygote, tmp_path, "training")
-    since = time.monotonic()
-    command.send(signal.SIGINT)
-    time.sleep(0.2)
-    command.send(second)
-    check_ended(command, zygote, since)
+    stop(command, zygote, signal.SIGINT, signal.SIGTERM)
     assert statuses(tmp_path) == {ONE: "interrupted"}
-    assert command.to_go_on() == grid(ONE)
+    assert command.to_continue() == grid(ONE)
 
 
 def test_a_terminal_that_is_closed(zygote: Zygote, tmp_path: Path) -> None:
@@ -193,9 +187,7 @@ def draining(descriptor: int) -> Iterator[None]:
 def test_a_worker_that_was_stopped_by_sigstop_ends_too(zygote: Zygote, tmp_path: Path) -> None:
     command = begin(zygote, tmp_path, "training")
     os.killpg(int((tmp_path / "at-training").read_text()), signal.SIGSTOP)
-    since = time.monotonic()
-    command.send(signal.SIGINT)
-    check_ended(command, zygote, since)
+    stop(command, zygote, signal.SIGINT)
     assert statuses(tmp_path) == {ONE: "interrupted"}
 
 
@@ -203,7 +195,7 @@ def test_a_worker_that_was_stopped_by_sigstop_ends_too(zygote: Zygote, tmp_path:
     ("moment", "nets", "pipeline"),
     [
         pytest.param("starting", "works", "kornia", marks=pytest.mark.slow),
-        ("training", NETS, "torchvision[workers=2]"),
+        ("training", BOTH, "torchvision[workers=2]"),
         pytest.param("writing", "works", "kornia", marks=pytest.mark.slow),
     ],
 )
@@ -226,22 +218,3 @@ def test_a_parent_that_is_killed_takes_all_along_and_the_next_call_does_the_rest
     assert statuses(tmp_path) == dict.fromkeys(nets.split(" or "), "ok")
     assert after | before == after
     zygote.check_none_left(time.monotonic())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["run", "--grid", "nosuch"], 2, "nosuch"),
-        (["run", "--epochs", "0"], 2, "--epochs is at least 1"),
-        (["run", "--no-such-option"], 2, "No such option"),
-        (["table", "nowhere"], 2, "nowhere"),
-    ],
-)
-def test_exit_codes_of_wrong_usage(
-    zygote: Zygote, tmp_path: Path, arguments: list[str], code: int, said: str
-) -> None:
-    command = zygote.run(tmp_path, arguments)
-    assert command.code() == code
-    assert said in command.problems
-    assert "Traceback" not in command.problems
-    assert not (tmp_path / "results").exists()

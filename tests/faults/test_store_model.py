@@ -1,8 +1,8 @@
-"""The store, killed between any two system calls, against a plain dictionary.
+"""The store, killed between any two system calls, behaves like a dictionary.
 
-Hypothesis writes, damages, reads and opens again in any order; the process dies before any call, or
-the power goes and takes back what was not settled. Whatever was written once is there afterwards,
-once and whole; what was being written is there as before or as after.
+Hypothesis writes, damages, reads and reopens in any order; the process dies before any call, or the
+power fails and unsynced data are lost. What was written is there afterwards, once and whole; what
+was being written is there as before or as after.
 """
 
 import shutil
@@ -22,14 +22,14 @@ from bench.store.store import Store
 from tests.faults.crash_disk import Died, Disk
 from tests.made import made_failure, made_record
 
-MEMORY = Path("/dev/shm")  # what is settled is kept count of, so the disk need not be a slow one
+MEMORY = Path("/dev/shm")  # `Disk` counts what is synced, so the disk may be a fast one
 SEEDS = st.integers(0, 2)
 STATUSES = st.sampled_from(["ok", "crashed", "skipped"])
 
 
 @dataclass(frozen=True)
 class Crash:
-    """How an operation ends early: after `calls` calls, the disk taking names and content back."""
+    """Ends an operation after `calls` calls, with or without a power failure."""
 
     calls: int
     power: bool
@@ -48,13 +48,12 @@ CRASHES = st.none() | st.builds(
 
 @dataclass
 class Known:
-    """What must be there of a run: marks of its attempts by number, and of its record."""
+    """What must be there of a run: marks of its earlier attempts by number, and its record."""
 
     attempts: dict[int, int] = field(default_factory=dict)
     current: tuple[int, int, str] | None = None  # attempt, mark, status
 
     def after(self, mark: int, status: str) -> "Known":
-        """What must be there when one more was written."""
         attempts = dict(self.attempts)
         if self.current is not None and self.current[2] != "skipped":
             attempts[self.current[0]] = self.current[1]
@@ -62,7 +61,7 @@ class Known:
 
 
 class Machine(RuleBasedStateMachine):
-    """One store, and what is known to be in it."""
+    """A store, and what is known to be in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,14 +93,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seed=SEEDS, what=st.sampled_from(["read", "records", "write"]), crash=CRASHES)
     def damage(self, seed: int, what: str, crash: Crash | None) -> None:
-        """A record goes bad, and is noticed by whatever comes next."""
+        """Damages a record, which the next operation notices."""
         if self.known[seed].current is None:
             return
         self.damaged.append(b"garbage %d" % len(self.damaged))
         self._path(seed).write_bytes(self.damaged[-1])
         lost = Known(dict(self.known[seed].attempts))
         number, mark, _ = self.known[seed].current
-        # A crash may have left it among the attempts before; the more the better.
+        # A crash may have left a copy among the attempts.
         spared = Known({**lost.attempts, number: mark})
         if what == "write":
             self._write(seed, "ok", crash, [lost, spared])
@@ -118,7 +117,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seed=SEEDS)
     def newer(self, seed: int) -> None:
-        """A newer version has written a record: nothing touches it."""
+        """A record of a newer version is not touched."""
         self.reopen(None)
         path = self._path(seed)
         before = path.read_bytes() if path.exists() else None
@@ -136,7 +135,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(crash=CRASHES)
     def reopen(self, crash: Crash | None) -> None:
-        """Another process begins, as `bench run` does."""
+        """Another `bench run` begins."""
         if not self._until(crash, self._begin):
             assert not list(self.store.folder.rglob("*.tmp"))
 
@@ -159,7 +158,7 @@ class Machine(RuleBasedStateMachine):
         assert sorted(kept) == sorted(self.damaged)
 
     def _until(self, crash: Crash | None, work: Callable[[], object]) -> bool:
-        """Does something until the process dies; whether it did."""
+        """Returns whether the process died."""
         self.disk.left = None if crash is None else crash.calls
         died = False
         try:
@@ -170,7 +169,7 @@ class Machine(RuleBasedStateMachine):
         self.disk.revive()
         if crash is not None and crash.power:
             self.disk.cut_power(crash.kept, crash.share)
-        elif died:  # what the dead one left is settled by the next that begins, or never seen
+        elif died:  # the next process syncs what the dead one left
             with self.disk.watched():
                 self._begin()
         return died
@@ -179,7 +178,6 @@ class Machine(RuleBasedStateMachine):
         return self.store.record_path(_id(seed))
 
     def _found(self, seed: int) -> Known:
-        """What there is; no warning is due, since nothing that is known may be damaged."""
         record = self.store.read(_id(seed), pytest.fail)
         attempts = self.store.attempts(_id(seed), pytest.fail)
         current = None
@@ -193,7 +191,7 @@ class Machine(RuleBasedStateMachine):
         return found
 
     def _settle(self, seed: int, allowed: list[Known]) -> None:
-        """What is damaged is moved away at last, and what is left of the run is taken note of."""
+        """Lets the store move a damaged record away, and notes what is left."""
         self.store.read(_id(seed), lambda text: None)
         self.known[seed] = self._one_of(seed, allowed)
 
@@ -208,4 +206,4 @@ Machine.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-TestTheStoreIsAsADictionary = Machine.TestCase
+TestStore = Machine.TestCase

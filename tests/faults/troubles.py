@@ -1,4 +1,4 @@
-"""Nets that are trouble, for a copy of the packages."""
+"""Nets that fail, hang or wait, for a copy of the packages."""
 
 TROUBLES = """
 import ctypes, os, resource, signal, subprocess, sys, time
@@ -24,10 +24,6 @@ def host_full(net):
     torch.empty(2**30)
 
 
-def python_full(net):
-    bytearray(2**46)
-
-
 def killed(net):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -40,24 +36,8 @@ def gives_nan(net):
     return torch.full_like(net.head.weight, float("nan")).sum()
 
 
-def ends_in_nan(net):
-    if doing() == "predict" and net.evaluated == 1:
-        return float("nan")
-
-
-def is_tested_in_nan(net):
-    if doing() == "predict" and net.evaluated == 2:
-        return float("nan")
-
-
 def guesses(net):
     return 0.0
-
-
-def hangs(net):
-    if moment(net) == "training":
-        start_others()
-        time.sleep(600)
 
 
 def is_stubborn(net):
@@ -68,7 +48,7 @@ def is_stubborn(net):
 
 
 def stalls(net):
-    # The pipeline's own processes do nothing any more, and its iterator waits for them.
+    # Its pipeline waits for worker processes that are stopped.
     if moment(net) == "training":
         for path in Path("/proc").glob("[0-9]*/stat"):
             pid, parent = int(path.parent.name), int(path.read_text().rpartition(")")[2].split()[1])
@@ -123,9 +103,9 @@ class Net(nn.Module):
         return super().train(mode)
 
     def forward(self, x):
-        found = self.body(self)
+        factor = self.body(self)
         logits = self.head(x.flatten(1))
-        return logits if found is None else logits * found
+        return logits if factor is None else logits * factor
 
 
 def entry(body):
@@ -133,21 +113,16 @@ def entry(body):
         name=body.__name__, why="a test", reference="none",
         build=lambda spec: Net(spec, body), parameters=30730, default=True,
     )
-
-
-BODIES = (raises, gpu_full, host_full, python_full, killed, segfaults, gives_nan, ends_in_nan,
-          is_tested_in_nan, guesses, hangs, is_stubborn, stalls, works,
-          would_halt)
 """
+NAMES = (
+    "raises", "gpu_full", "host_full", "killed", "segfaults", "gives_nan", "guesses",
+    "is_stubborn", "stalls", "works", "would_halt",
+)  # fmt: skip
 
 
 def files() -> dict[str, str]:
-    """The nets, one file each, for a copy of the packages."""
-    body = TROUBLES.partition("BODIES = (")[2].rstrip(")\n")
-    names = [name.strip() for name in body.split(",")]
+    """One file for each net, and one with what they share."""
+    entry = "from architectures import _troubles\n\n{0} = _troubles.entry(_troubles.{0})\n"
     return {"architectures/_troubles.py": TROUBLES} | {
-        f"architectures/{name}.py": (
-            f"from architectures import _troubles\n\n{name} = _troubles.entry(_troubles.{name})\n"
-        )
-        for name in names
+        f"architectures/{name}.py": entry.format(name) for name in NAMES
     }

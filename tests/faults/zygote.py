@@ -1,8 +1,8 @@
-"""Runs `bench` commands in processes that are forked from one that has imported everything.
+"""Runs `bench` commands in processes forked from one that has imported everything.
 
-A program of its own: lines of JSON come in, each a command; what becomes of it goes out as lines.
-Commands and their workers run the suite's own code in processes, groups and sessions as always;
-only Python and torch are not started anew for each, which takes seconds.
+It reads commands as lines of JSON and writes what becomes of them as lines of JSON. Commands and
+workers run the suite's code in processes, groups and sessions as always; forking saves the seconds
+that Python and torch take to start.
 """
 
 import json
@@ -66,14 +66,12 @@ class Forked:
         self.stdin, self.stdout = os.fdopen(jobs[1], "wb"), os.fdopen(messages[0], "rb")
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it lives."""
         if self.returncode is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.returncode = os.waitstatus_to_exitcode(status) if pid else None
         return self.returncode
 
     def wait(self, timeout: float = 1e9) -> int:
-        """Likewise, once it has ended."""
         deadline = time.monotonic() + timeout
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
@@ -100,17 +98,16 @@ def serve(command: list[str], env: dict[str, str], jobs: int, messages: int, log
 
 
 def import_slowly() -> Shared:
-    """The worker's imports, which may take long."""
     reached("starting")
     return Shared()
 
 
 def take(*streams: int) -> None:
-    """Has these as standard streams, no other descriptor, and Python's own signal handlers."""
+    """Takes standard streams, closes other descriptors and resets signal handlers."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    for target, descriptor in enumerate([os.dup(one) for one in [os.dup(one) for one in streams]]):
+    for target, descriptor in enumerate([os.dup(copy) for copy in map(os.dup, streams)]):
         os.dup2(descriptor, target)
     os.closerange(3, HIGHEST)
     sys.stdin = os.fdopen(0, closefd=False)
@@ -120,19 +117,16 @@ def take(*streams: int) -> None:
 
 
 def reached(moment: str) -> None:
-    """Waits here for good where the present folder has a file that says so."""
+    """Waits for good if the current folder has a file `wait-MOMENT`."""
     if Path(f"wait-{moment}").exists():
         Path(f"at-{moment}").write_text(str(os.getpid()))
         time.sleep(600)
 
 
 def slowed(moment: str, function: Any, inside: str = "") -> Any:
-    """The function, but two seconds later where the present folder has a file that says so.
+    """The function, delayed by two seconds if the current folder has a file `slow-MOMENT`.
 
-    Args:
-        moment: Its name.
-        function: Its first argument is a path, if `inside` is given.
-        inside: The name of a folder; files elsewhere are written as fast as always.
+    With `inside`, only where its first argument is a path in a folder of that name.
     """
 
     def slow(*arguments: Any, **named: Any) -> Any:
@@ -146,13 +140,11 @@ def slowed(moment: str, function: Any, inside: str = "") -> Any:
 
 
 def probe() -> Probe:
-    """As on a machine without a GPU."""
     reached("planning")
     return Probe(torch="2", cuda_problem="no GPU")
 
 
 def begin(order: dict[str, Any]) -> int:
-    """Starts a command; its process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -162,11 +154,11 @@ def begin(order: dict[str, Any]) -> int:
     take(*(os.open(path, mode) for path, mode in zip(order["streams"], modes, strict=True)))
     sys.argv = ["bench", *order["arguments"]]
     bench.cli.app.main()
-    raise AssertionError("it ends by itself")
+    raise AssertionError("`main` ends the process")
 
 
 def main() -> None:
-    """Takes orders until there are no more; children that have ended are told."""
+    """Starts commands until there are no more; reports those that have ended."""
     environment.probe = bench.executors.worker.probe_here = probe
     protocol.subprocess = SimpleNamespace(  # type: ignore[assignment]
         Popen=Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
