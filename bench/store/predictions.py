@@ -82,7 +82,8 @@ def _arrays(content: bytes) -> "dict[str, np.ndarray]":
         raise ValueError(f"it would unpack to {unpacked_size:,} bytes, more than {LARGEST:,}")
     names = {field.name for field in fields(Predictions)}
     with np.load(BytesIO(content), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in names.intersection(arrays.files)}
+        # A member that is not an array is given as bytes.
+        return {name: np.asarray(arrays[name]) for name in names.intersection(arrays.files)}
 
 
 def _problem(found: Predictions) -> str:

@@ -60,7 +60,6 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
 
 @pytest.mark.parametrize("case", ENVIRONMENTS)
 def test_nothing_breaks_on_printing_in_any_environment(results: Path, case: str) -> None:
-    """Locales, terminals and widths; the same row everywhere."""
     without, settings = ENVIRONMENTS[case]
     done = bench("table", str(results), without=without, **settings)
     assert done.returncode == 0, done.stderr
@@ -71,18 +70,21 @@ def test_nothing_breaks_on_printing_in_any_environment(results: Path, case: str)
         assert b"gr\xf6\xdfe/\\u7d50\\u679c" in done.stdout
 
 
-def test_progress_and_notices_break_on_no_letter() -> None:
-    """What a grid shows while it runs, on an output that takes ASCII alone."""
+def python(code: str, cwd: Path, *options: str, **settings: str) -> Any:
+    return subprocess.run(
+        [sys.executable, *options, "-c", code],
+        cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)} | settings,
+        capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_progress_and_notices_can_be_printed_in_ascii() -> None:
     code = (
         "from bench.cli import app; app.prepare_output(); "
         "from bench.cli.progress import TextReporter; console = TextReporter(); "
         "console.progress('gr\\xf6\\xdfe'); console.notice('\\u7d50')"
     )
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8=0", "-c", code],
-        cwd=ROOT, env=os.environ | ASCII,
-        capture_output=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = python(code, ROOT, "-X", "utf8=0", **ASCII)
     assert done.returncode == 0, done.stderr
     assert rb"gr\xf6\xdfe" in done.stdout
     assert rb"\u7d50" in done.stdout
@@ -95,7 +97,6 @@ def test_progress_and_notices_break_on_no_letter() -> None:
 def test_any_width_of_the_terminal_will_do(
     results: Path, monkeypatch: pytest.MonkeyPatch, verb: str, columns: str
 ) -> None:
-    """Rich's own tables and frames at widths that hold nothing."""
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("FORCE_COLOR", "1")
     words = ["resnet18/sgd/flip_crop/kornia"] if verb == "show" else []
@@ -103,24 +104,18 @@ def test_any_width_of_the_terminal_will_do(
     assert done.exit_code == 0, (done.output, done.exception)
 
 
-def test_a_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
-    """The folder that the command was started in was deleted."""
+def test_a_deleted_current_folder_is_one_sentence(tmp_path: Path) -> None:
     code = (
         "import os, sys; from bench.cli.app import main; os.mkdir('gone'); os.chdir('gone'); "
         "os.rmdir('../gone'); sys.argv = ['bench', 'list']; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = python(code, tmp_path)
     assert done.returncode == 2, done.stderr
-    assert (
-        done.stderr == "bench: the current folder has been deleted: change to another one with cd\n"
-    )
+    assert done.stderr.startswith(b"bench: the current folder has been deleted: change to")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_an_argument_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
-    """A path of bytes that no record could hold; nothing is made."""
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")
     done = bench("run", "--out", path, LC_ALL="C.UTF-8", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -130,28 +125,13 @@ def test_an_argument_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_goes_away_gets_no_traceback(results: Path) -> None:
-    """`bench table | head -1`."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    command = [sys.executable, "-m", "bench", "table", str(results), "--format", "json"]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120
-    )
-    os.close(writing)
-    assert b"Traceback" not in done.stderr
-    assert b"a bug in bench" not in done.stderr
-
-
 def test_standard_output_that_is_closed_is_no_crash(results: Path) -> None:
-    """A service may start commands without any output."""
     shell = f'exec "{sys.executable}" -m bench table "{results}" --format csv >&- 2>/dev/null'
     done = subprocess.run(["/bin/sh", "-c", shell], cwd=ROOT, check=False, timeout=120)
     assert done.returncode == 0
 
 
 def test_files_are_as_private_as_the_umask_says(tmp_path: Path) -> None:
-    """Umask 077 is kept for results; a cache of images that is shared stays readable."""
     before = os.umask(0o077)
     try:
         Store(tmp_path / "results").write(made_record())
@@ -180,7 +160,6 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_user_without_a_home_is_told_what_to_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A container's user; with a folder named it works."""
     for words in (["data", "shapes"], ["data", "shapes", "--data-dir", "~/images"]):
         done = CliRunner().invoke(app.app, words)
         assert done.exit_code == 2, (done.output, done.exception)
@@ -193,7 +172,6 @@ def test_a_user_without_a_home_is_told_what_to_name(
 
 
 def test_a_data_folder_that_is_no_text_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would reach the records."""
     monkeypatch.setenv(places.VARIABLE, os.fsdecode(b"/data/\xff"))
-    with pytest.raises(SourceError, match="is no text in UTF-8"):
+    with pytest.raises(SourceError, match="is not valid UTF-8"):
         sources.default_data_dir()

