@@ -1,7 +1,8 @@
-"""The README tells the truth: its code runs, its commands exist, its matrix comes from records."""
+"""README and docs are true: code runs, commands and links exist, the matrix comes from records."""
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from typer.testing import CliRunner
 
 from architectures import Architecture, Spec
 from bench.cli import app
+from bench.report.columns import COLUMNS
 from bench.store.groups import groups
 from bench.store.store import Store
 from pipelines import sources
 from tests.checkout import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 REFERENCE = ROOT / "results" / "reference"
 MATRIX = re.compile(r"<!-- matrix: bench (.+?) -->\n(.*?)<!-- /matrix -->", re.DOTALL)
 
@@ -54,9 +57,14 @@ def test_the_example_of_an_architecture_is_one() -> None:
 
 
 def commands() -> list[str]:
-    """The README's own `bench` lines, without their remarks."""
-    lines = (line.partition("#")[0].strip() for line in README.splitlines() if line[:4] == "    ")
-    return [line for line in lines if line.startswith("bench ")]
+    """The `bench` lines and the quoted commands of all pages, without their comments."""
+    found: dict[str, None] = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = (line.partition("#")[0].strip() for line in text.splitlines() if line[:4] == "    ")
+        found |= dict.fromkeys(line for line in lines if line.startswith("bench "))
+        found |= dict.fromkeys(re.findall(r"`(bench [a-z][^`]*)`", text))
+    return [" ".join(line.split()) for line in found]
 
 
 @pytest.mark.parametrize("line", commands())
@@ -81,11 +89,33 @@ def test_the_matrix_is_what_its_command_shows() -> None:
     )
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        name, _, heading = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [title.lower().replace(" ", "-") for title in titles], target
+
+
+def test_the_index_lists_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, page.name
+
+
+def test_every_column_is_in_the_reference() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert not [name for name in COLUMNS if f"`{name}`" not in reference]
+
+
 def test_the_runs_that_the_docs_show_are_in_the_reference() -> None:
     runs = [
         (r.run_id, r.name) for group in groups(REFERENCE) for r in Store(group.folder).records()
     ]
-    text = README + (ROOT / "docs" / "reading.md").read_text(encoding="utf-8")
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     shown = re.findall(r"bench show ([a-z0-9_/]+)", text)
     assert len(shown) >= 3
     for words in shown:

@@ -167,7 +167,7 @@ class _GridState:
 
 
 class JsonReporter(_GridState):
-    """Writes one JSON object per line and event; docs/reading.md lists the fields.
+    """Writes one JSON object per line and event; docs/reference.md lists the fields.
 
     Args:
         file: Standard output if left out.

@@ -117,7 +117,7 @@ def run(
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="K/N", help="Train part K of N of the grid (docs/travelling.md)."),
+        typer.Option(metavar="K/N", help="Train part K of N of the grid (docs/executors.md)."),
     ] = None,
     timeout: verb.Timeout = 3600.0,
     exclusive_timing: Annotated[

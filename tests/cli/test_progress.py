@@ -221,7 +221,7 @@ def test_what_another_trained_meanwhile_is_no_training_of_this_grid() -> None:
     assert "of which 4 s on the training clocks" in out.getvalue()
 
 
-DOCS = ROOT / "docs" / "reading.md"
+DOCS = ROOT / "docs" / "reference.md"
 
 
 def events() -> list[dict[str, Any]]:
