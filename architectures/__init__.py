@@ -1,7 +1,7 @@
-"""Network architectures for small images: one file each, found by looking.
+"""Network architectures for small images: one file each.
 
 model = architectures.build("resnet18", classes=10, image_size=32, width=1.0)
-model = architectures.build("timm:resnet10t")  # or "torchvision:NAME": any net of theirs
+model = architectures.build("timm:resnet10t")  # or "torchvision:NAME": any of their nets
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Unfit(ValueError):
-    """A net that cannot be built for what is asked; the message names both."""
+    """A net can't be built for a spec; the message names both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +54,7 @@ class Spec:
         return max(multiple, round(channels * self.width / multiple) * multiple)
 
     def require_image_size(self, net: str, *, at_least: int, multiple_of: int = 1) -> None:
-        """Stops a net from being built for images it cannot take.
-
-        Raises:
-            Unfit: The image size is too small or not a multiple; names the allowed sizes.
-        """
+        """Raises `Unfit`, with the allowed sizes, if a net can't take this image size."""
         if self.image_size >= at_least and self.image_size % multiple_of == 0:
             return
         multiples = f"multiples of {multiple_of} from" if multiple_of > 1 else "sizes from"
@@ -70,20 +66,19 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A net as an entry.
+    """A net as a catalog entry.
 
     Args:
         name: What people type.
         why: One sentence on what it is for, shown by `bench list`.
         reference: The paper or code it follows.
-        build: Makes the net with fresh random weights: images (B, C, H, W) to logits (B, classes).
-        parameters: Trainable parameters for 10 classes, 32 pixels, width 1; a test counts them.
-            0 where it is not stated.
-        flops: Of one forward pass over one image, for 10 classes, 32 pixels, width 1: two for each
-            multiplication of convolutions, linear layers and attention; a test counts them.
-        fit: Sets what the net does not learn by gradients from training images (N, C, H, W),
-            normalised, before the first step.
-        scales: Whether it has a width multiplier; if not, its cells have width 1.
+        build: Builds the net with fresh random weights: images (B, C, H, W) to logits (B, classes).
+        parameters: Trainable parameters for 10 classes, 32 pixels, width 1; 0 if not stated.
+        flops: Of a forward pass over one image, for 10 classes, 32 pixels, width 1: two for each
+            multiplication of convolutions, linear layers and attention; 0 if not stated.
+        fit: Fits what isn't learned by gradients to normalised training images (N, C, H, W), before
+            the first step.
+        scales: Whether it has a width multiplier; if not, its width is 1.
         default: Whether the default grid uses it.
         version: Raised when the net changes, so that old results are not reused.
     """
@@ -107,11 +102,11 @@ def get(name: str) -> Architecture:
     """The architecture called `name`, or `timm:NAME` or `torchvision:NAME`.
 
     Raises:
-        UnknownName: There is none of that name.
-        Unavailable: It cannot be used here.
+        UnknownName: No architecture of that name.
+        Unavailable: It can't be used here.
     """
     if ":" in name:
-        from architectures import _zoo  # imports torch, which the quick commands do without
+        from architectures import _zoo  # imports torch, which quick commands avoid
 
         if _zoo.is_from_zoo(name):
             return _zoo.get(name)
@@ -125,7 +120,7 @@ def build(
 
     Raises:
         UnknownName: No architecture of that name.
-        Unfit: The net cannot take that image size, or that width.
+        Unfit: The net can't take that image size, or that width.
         ValueError: An argument is out of range.
     """
     spec = Spec(classes=classes, image_size=image_size, channels=channels, width=width)

@@ -1,4 +1,4 @@
-"""What several convolutional nets share: one block, one head, one initialisation."""
+"""Parts shared by several convolutional nets."""
 
 from collections.abc import Iterable
 
@@ -34,10 +34,7 @@ def kaiming(modules: Iterable[nn.Module]) -> None:
 
 
 def small_stem(net: nn.Module, path: str, spec: Spec) -> None:
-    """Puts a 3x3 convolution of stride 1 in place of the strided one at `path`, in place.
-
-    (B, spec.channels, H, W) to (B, as many as before, H, W).
-    """
+    """Replaces the strided convolution at `path` by a 3x3 convolution of stride 1, in place."""
     strided = net.get_submodule(path)
     assert isinstance(strided, nn.Conv2d)
     small = nn.Conv2d(spec.channels, strided.out_channels, 3, padding=1, bias=False)

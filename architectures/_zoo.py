@@ -1,7 +1,7 @@
-"""`timm:NAME` and `torchvision:NAME`: any of their classification nets, fit for small images.
+"""`timm:NAME` and `torchvision:NAME`: any of their classification nets, adapted to small images.
 
-Up to 64 pixels a net gets a stem for small images: its first strided convolution strides by 1 and
-its first max-pool is left out, or its patches get smaller. Larger images meet the net as it is.
+For images of up to 64 pixels, the first strided convolution gets stride 1 and the first max-pool is
+removed, or patches get smaller. For larger images a net isn't changed.
 """
 
 import difflib
@@ -16,9 +16,9 @@ from torch import nn
 from architectures import Architecture, Spec, Unfit
 from pipelines.catalog import Unavailable, UnknownName
 
-SMALL = 64  # pixels a side up to which the stem is changed
-PATCH = 4  # pixels a side of a patch in a net of tokens: 8 x 8 tokens at 32 pixels
-HIERARCHICAL_PATCH = 2  # where later stages halve the image further, as in our ConvNeXt
+SMALL = 64  # pixels per side up to which the stem is changed
+PATCH = 4  # pixels per side of a patch: 8 x 8 tokens at 32 pixels
+HIERARCHICAL_PATCH = 2  # if later stages halve the image further, as in our ConvNeXt
 REFERENCES = {
     "timm": "https://github.com/huggingface/pytorch-image-models",
     "torchvision": "https://docs.pytorch.org/vision/stable/models.html",
@@ -37,8 +37,8 @@ def get(name: str) -> Architecture:
     """The entry for LIBRARY:NAME.
 
     Raises:
-        UnknownName: The library has no such model; suggests the nearest.
-        Unavailable: The library cannot be imported.
+        UnknownName: The library has no such model.
+        Unavailable: The library can't be imported.
     """
     library, _, model = name.partition(":")
     known = names(library)
@@ -64,7 +64,7 @@ def names(library: str) -> list[str]:
     """The classification models of a library.
 
     Raises:
-        Unavailable: It cannot be imported.
+        Unavailable: It can't be imported.
     """
     try:
         if library == "timm":
@@ -79,22 +79,23 @@ def names(library: str) -> list[str]:
 
 
 def build(library: str, model: str, spec: Spec) -> nn.Module:
-    """A net with fresh weights: the first of the ways to fit it that gives logits.
+    """A net with fresh weights, by the first adaptation that returns logits.
 
     Raises:
-        Unfit: No way does, or a width is asked for.
+        Unfit: None does, or the width isn't 1.
     """
     name = f"{library}:{model}"
     if spec.width != 1.0:
         raise Unfit(f"{name} has no width multiplier: its width is 1.0, got {spec.width}")
     draws = torch.get_rng_state()
     reason = ""
-    for way in timm_ways(model, spec) if library == "timm" else torchvision_ways(model, spec):
-        torch.set_rng_state(draws)  # the weights do not depend on the ways that failed
+    adaptations = timm_adaptations if library == "timm" else torchvision_adaptations
+    for create in adaptations(model, spec):
+        torch.set_rng_state(draws)  # the weights must not depend on failed attempts
         try:
-            net: nn.Module = way()
+            net: nn.Module = create()
             check(net, spec)
-        except Exception as error:  # noqa: BLE001 - whatever a library raises, the net does not fit
+        except Exception as error:  # noqa: BLE001 - whatever a library raises, the net is unfit
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         else:
             return net
@@ -103,10 +104,10 @@ def build(library: str, model: str, spec: Spec) -> nn.Module:
 
 
 def check(net: nn.Module, spec: Spec) -> None:
-    """Runs the net on an empty image, with no trace in weights, statistics or random draws.
+    """Runs the net on an empty image, in evaluation mode.
 
     Raises:
-        ValueError: What it gives are no logits; whatever the net raises passes through.
+        ValueError: Its outputs aren't logits; errors of the net are passed on.
     """
     net.eval()
     with torch.no_grad():
@@ -117,8 +118,8 @@ def check(net: nn.Module, spec: Spec) -> None:
         raise ValueError(f"it gives {shape or type(found).__name__} instead of logits")
 
 
-def timm_ways(model: str, spec: Spec) -> Iterator[Callable[[], nn.Module]]:
-    """Ways to build a timm model, best first."""
+def timm_adaptations(model: str, spec: Spec) -> Iterator[Callable[[], nn.Module]]:
+    """Functions that create a timm model, best adaptation first."""
     import timm
 
     config = timm.models.get_pretrained_cfg(model)
@@ -130,7 +131,7 @@ def timm_ways(model: str, spec: Spec) -> Iterator[Callable[[], nn.Module]]:
         if size <= SMALL:
             yield partial(create, img_size=size, patch_size=PATCH)
             yield lambda: with_small_timm_patches(create, size)
-            # With half the stride in the stem, the rest sees what twice the size would give.
+            # With half the stride in the stem, the rest gets what twice the size would give.
             yield lambda: with_small_stem(create(img_size=2 * size), stems, drop_pool=False)
         else:
             yield partial(create, img_size=size)
@@ -142,8 +143,8 @@ def timm_ways(model: str, spec: Spec) -> Iterator[Callable[[], nn.Module]]:
         yield create
 
 
-def torchvision_ways(model: str, spec: Spec) -> Iterator[Callable[[], nn.Module]]:
-    """Ways to build a torchvision model, best first."""
+def torchvision_adaptations(model: str, spec: Spec) -> Iterator[Callable[[], nn.Module]]:
+    """Functions that create a torchvision model, best adaptation first."""
     from torchvision import models
 
     options: dict[str, Any] = {"num_classes": spec.classes}
@@ -175,9 +176,8 @@ def with_small_stem(net: nn.Module, stems: Sequence[str], *, drop_pool: bool) ->
     """The net with less stride in its stem, changed in place.
 
     Args:
-        net: Any convolutional net.
-        stems: Paths of its first convolutions, which run side by side; empty for the first strided.
-        drop_pool: Whether the first max-pool goes too, if a strided convolution does.
+        stems: Paths of its first, parallel convolutions; empty for the first strided one.
+        drop_pool: Whether the first max-pool is removed too, if there is a strided convolution.
     """
     named = dict(convolutions(net))
     strided = [path for path in stems if path in named and named[path].stride[0] > 1]
@@ -200,10 +200,10 @@ def with_small_stem(net: nn.Module, stems: Sequence[str], *, drop_pool: bool) ->
 
 
 def with_small_timm_patches(create: Callable[..., nn.Module], size: int) -> nn.Module:
-    """A timm net whose builder fixes the patch size: as many tokens, from smaller patches.
+    """A timm net with a fixed patch size: the same number of tokens, from smaller patches.
 
     Raises:
-        ValueError: Its patches are no plain convolution.
+        ValueError: Its patches aren't a plain convolution.
     """
     with torch.device("meta"):
         (usual,) = patches_of(create()).patch_size[:1]
@@ -215,11 +215,7 @@ def with_small_timm_patches(create: Callable[..., nn.Module], size: int) -> nn.M
 
 
 def patches_of(net: nn.Module) -> Any:
-    """timm's PatchEmbed in a net.
-
-    Raises:
-        ValueError: It has none.
-    """
+    """The `PatchEmbed` of a timm net; raises ValueError if it has none."""
     from timm.layers import PatchEmbed
 
     for module in net.children():
@@ -251,14 +247,14 @@ def with_small_patches(net: nn.Module, size: int) -> nn.Module:
 
 
 def convolutions(net: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
-    """Path and convolution, in the order in which the net makes them."""
+    """Path and convolution, in the order of definition."""
     for path, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
             yield path, module
 
 
 def like(conv: nn.Conv2d, *, channels: int | None = None, patch: int | None = None) -> nn.Conv2d:
-    """A fresh convolution like another one, with other input channels or as a smaller patch."""
+    """A new convolution like another one, with other input channels or a smaller patch."""
     return nn.Conv2d(
         channels or conv.in_channels,
         conv.out_channels,

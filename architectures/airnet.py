@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from architectures import Architecture, Spec
 
-PATCH = 2  # pixels a side that the whitening looks at
+PATCH = 2  # pixels per side, for the whitening
 WHITENING_EPS = 5e-4
-WHITENING_BIAS_TRAINED_FOR = 3 / 8  # of the run, then it stays
+WHITENING_BIAS_TRAINED_FOR = 3 / 8  # of the run
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch norm whose scale stays one; the convolution before it sets the scale anyway."""
+    """Batch norm with a fixed scale of one."""
 
     def __init__(self, channels: int, momentum: float) -> None:
         super().__init__(channels, eps=1e-12, momentum=momentum)
@@ -53,12 +53,11 @@ class AirNet(nn.Module):
     """Images (B, C, H, W) to logits (B, classes).
 
     Args:
-        spec: What the net is built for.
         widths: Channels of the three groups at width 1.
         depth: Convolutions in a group, two or three.
-        momentum: Of the batch norms, as torch means it.
-        logit_scale: Factor on the logits; None for one over the features, with the head's weights
-            brought to a standard deviation of one.
+        momentum: Of the batch norms, in torch's sense.
+        logit_scale: Factor on the logits; None for one over the number of features, with the head's
+            weights scaled to a standard deviation of one.
     """
 
     def __init__(
@@ -118,7 +117,7 @@ def fit_whitening(net: nn.Module, images_NCHW: Tensor) -> None:
 
 
 def build_airnet94(spec: Spec) -> nn.Module:
-    """Two convolutions a group.
+    """Two convolutions per group.
 
     Raises:
         ValueError: The images are smaller than 16 pixels, which three pools halve to one.
@@ -128,7 +127,7 @@ def build_airnet94(spec: Spec) -> nn.Module:
 
 
 def build_airnet96(spec: Spec) -> nn.Module:
-    """Three convolutions a group, wider, with a shortcut.
+    """Three convolutions per group, wider, with a shortcut.
 
     Raises:
         ValueError: The images are smaller than 16 pixels, which three pools halve to one.

@@ -1,4 +1,4 @@
-"""Plain convolutional nets of two, four, six and eight 3x3 convolutions, to be read in a minute."""
+"""Plain convolutional nets of two, four, six and eight 3x3 convolutions."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ LAYERS = {
 
 
 def build(name: str, spec: Spec) -> nn.Module:
-    """The net called `name`: convolutions as wide as its numbers say, halving at each pool.
+    """The net called `name`: convolutions of its widths, halving the image at each pool.
 
     Raises:
         ValueError: The images are smaller than the pools can halve.

@@ -1,4 +1,4 @@
-"""ResNets that normalise before each convolution, and the wide ones among them."""
+"""ResNets that normalise before each convolution, wide ones included."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +35,7 @@ SHAPES = {
 class Block(nn.Module):
     """(B, inputs, H, W) to (B, outputs, H / stride, W / stride); norm and ReLU come first.
 
-    Where shapes differ, the shortcut is a 1x1 convolution of what norm and ReLU gave.
+    If shapes differ, the shortcut is a 1x1 convolution after norm and ReLU.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:

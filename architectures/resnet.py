@@ -12,14 +12,14 @@ from architectures._layers import conv_bn_relu, kaiming, pooled_head
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What tells one ResNet from another.
+    """What distinguishes one ResNet from another.
 
     Args:
         depths: Blocks in each stage.
         widths: Channels of each stage at width 1, before a bottleneck's fourfold expansion.
         bottleneck: Blocks of 1x1, 3x3 and 1x1 convolutions instead of two of 3x3.
         groups: Of the 3x3 convolution in a bottleneck.
-        padded: Shortcuts without parameters where shapes differ.
+        padded: Whether shortcuts between different shapes have no parameters.
     """
 
     depths: tuple[int, ...]
@@ -40,7 +40,7 @@ SHAPES = {
 
 
 class Padded(nn.Module):
-    """Every `stride`-th pixel, and channels of zeros behind: (B, C, H, W) to (B, C + more, ...)."""
+    """Every `stride`-th pixel, with channels of zeros added: (B, C, H, W) to (B, C + more, ...)."""
 
     def __init__(self, more: int, stride: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Padded(nn.Module):
 
 
 def stage(inputs: int, width: int, shape: Shape, *, blocks: int, stride: int) -> list[nn.Module]:
-    """`blocks` blocks; the first strides, and adapts its shortcut where shapes differ."""
+    """`blocks` blocks; the first one strides, and adapts its shortcut if shapes differ."""
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
     outputs = width * Bottleneck.expansion if shape.bottleneck else width

@@ -13,7 +13,7 @@ STAGES = (24, 116, 232, 464, 1024)
 
 @cache
 def unit() -> type[nn.Module]:
-    """The class of torchvision's unit, whose shuffle here keeps channels_last, without a copy."""
+    """torchvision's unit with a shuffle that keeps channels_last without a copy."""
     from torchvision.models.shufflenetv2 import InvertedResidual
 
     class Unit(InvertedResidual):  # type: ignore[misc]
@@ -28,7 +28,7 @@ def unit() -> type[nn.Module]:
 
 
 def shuffled(x_BCHW: Tensor) -> Tensor:
-    """(B, C, H, W) with the channels of both halves in turns, dense in memory as channels_last."""
+    """(B, C, H, W) with the channels of both halves interleaved, in channels_last."""
     batch, channels, height, width = x_BCHW.shape
     x_BHWC = x_BCHW.permute(0, 2, 3, 1)
     halves_BHW2C = x_BHWC.reshape(batch, height, width, 2, channels // 2)

@@ -21,7 +21,7 @@ LAYERS = {
 
 
 def build(name: str, spec: Spec) -> nn.Module:
-    """The net called `name`: convolutions as wide as its numbers say, halving at each pool.
+    """The net called `name`: convolutions of its widths, halving the image at each pool.
 
     Raises:
         ValueError: The images are smaller than 32 pixels, which five pools halve to one.

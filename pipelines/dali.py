@@ -1,8 +1,8 @@
-"""NVIDIA DALI: its operators, fed with our order and our draws.
+"""NVIDIA DALI's operators, fed with our order of samples and our draws.
 
-DALI's own random numbers go on from where the last epoch stopped, and its continuous crop position
-gives the two outermost offsets half the weight. Draws handed in as arguments have neither fault and
-cost a few bytes a sample. Without an NVIDIA driver the same ops run on DALI's CPU operators.
+DALI's own random numbers continue from where the last epoch stopped, and its continuous crop
+position gives the two outermost offsets half the weight. Draws passed as arguments avoid both and
+cost a few bytes per sample. Without an NVIDIA driver the same ops run on DALI's CPU operators.
 
 `dali[dynamic]` calls the same operators one by one in DALI's dynamic mode, which is experimental.
 """
@@ -37,13 +37,13 @@ class DaliPipeline(Pipeline):
         self._feed = (
             FileFeed(request) if request.images.files else ArrayFeed(request, self._plan, HELD)
         )
-        self._running: deque[Tensor] = deque()  # samples of the batches that DALI works on
+        self._running: deque[Tensor] = deque()  # samples of the batches DALI is working on
         self._engine: Engine | None = self._start()
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
         order = self.permutation(index)
-        on_device = order.to(request.device)  # once: a copy of each batch's would wait for the GPU
+        on_device = order.to(request.device)  # once: copying per batch would wait for the GPU
         labels = self._labels_N[on_device]
         fed = on_device if self._feed.gpu else order
         generator = torch.Generator().manual_seed(derive_seed(request.seed, "draws", index))
@@ -60,7 +60,7 @@ class DaliPipeline(Pipeline):
                 x_BCHW = self._take()
                 yield x_BCHW, self._mixed(labels_B, shares.popleft())
         finally:
-            # An epoch that is cut off leaves batches in the queue, which the next must not see.
+            # An interrupted epoch leaves batches in the queue, which the next must not get.
             while self._running and self._engine is not None:
                 self._take()
 
@@ -82,7 +82,7 @@ class DaliPipeline(Pipeline):
         return engine
 
     def _submit(self, index_B: Tensor, fed_B: Tensor, draws: Sequence[Tensor]) -> None:
-        """Starts on a batch; `fed_B` are its samples where the feed wants them."""
+        """Starts a batch; `fed_B` are its samples on the feed's device."""
         assert self._engine is not None, "the pipeline is closed"
         self._running.append(index_B)
         try:
@@ -101,7 +101,7 @@ class DaliPipeline(Pipeline):
         return x_BCHW.contiguous(memory_format=self.request.memory_format)
 
     def _failed(self, error: Exception) -> Exception:
-        """What to raise when DALI failed; it then works no more."""
+        """The error to raise after DALI failed; the pipeline is then closed."""
         self._engine = None
         return self._feed.explain(torch.cat(list(self._running)), error)
 
@@ -116,7 +116,7 @@ class DaliPipeline(Pipeline):
 
 
 def problem(mode: str, device: str) -> str:
-    """Why it cannot run on a device type."""
+    """Why it can't run; "" if it can."""
     return lack()
 
 

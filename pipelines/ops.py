@@ -1,4 +1,4 @@
-"""Image operations as data: what to do, not how. Each pipeline maps an op type to its library.
+"""Image operations as data: what to do, not how. Each pipeline maps an op to its library.
 
 All ops act on images in [0, 1] before normalisation unless they say otherwise, and draw their
 parameters per sample.
@@ -15,10 +15,10 @@ class Op:
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Op):
-    """Pads by `pad` pixels, then cuts the original size at an integer offset.
+    """Pads by `pad` pixels, then crops to the original size at an integer offset.
 
     Offsets are uniform over 0..2*pad in each direction, independent of each other. "reflect" does
-    not repeat the edge pixel (torch's and torchvision's "reflect"); "zero" pads with black.
+    not repeat the edge pixel, as in torch and torchvision; "zero" pads with black.
     """
 
     pad: int = 4
@@ -59,10 +59,10 @@ class Cutout(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class AlternatingFlip(Op):
-    """Mirrors each image in every other epoch, the first time by a coin of its own.
+    """Mirrors each image in every other epoch, starting at random.
 
-    Each pair of epochs so sees both orientations of every image once (Jordan 2024,
-    arXiv:2404.00498). It draws nothing: seed and epoch decide.
+    Each pair of epochs thus shows both orientations of every image once (Jordan 2024,
+    arXiv:2404.00498). Nothing is drawn: seed and epoch determine the flips.
     """
 
 
@@ -71,8 +71,8 @@ class RandomErasing(Op):
     """With probability `p`, sets a rectangle to the data's mean.
 
     Area uniform in `scale` (shares of the image), aspect ratio (height to width) log-uniform in
-    `ratio`, sides rounded; drawn again, ten times at most, until it is smaller than the image both
-    ways, else nothing is erased; place uniform over where it fits (Zhong et al. 2017,
+    `ratio`, sides rounded; drawn again, at most ten times, until it is smaller than the image in
+    both directions, otherwise nothing is erased; position uniform (Zhong et al. 2017,
     arXiv:1708.04896; torchvision's rules).
     """
 
@@ -88,11 +88,11 @@ class RandomErasing(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class ColorJitter(Op):
-    """Scales brightness, contrast and saturation and turns the hue, in that order.
+    """Changes brightness, contrast, saturation and hue, in that order.
 
     Factors are uniform in their ranges, 1 changes nothing; `hue` is in turns, 0 changes nothing.
-    As in torchvision: contrast moves towards the mean of the grey image, saturation towards the
-    grey image; results are clamped to [0, 1]. The order is fixed so that libraries agree.
+    As in torchvision, contrast blends with the mean of the grey image, saturation with the grey
+    image, and results are clamped to [0, 1]. The order is fixed so that libraries agree.
     """
 
     brightness: tuple[float, float] = (0.8, 1.2)
@@ -108,13 +108,13 @@ class ColorJitter(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class Affine(Op):
-    """Turns, moves and scales about the image's centre, bilinear, black outside.
+    """Rotates, moves and scales about the image's centre, bilinear, black outside.
 
     Args:
         degrees: Rotation is uniform in -degrees..degrees, counter-clockwise.
-        translate: Moves by up to this share of the width and of the height, each way, not rounded
-            to pixels.
-        scale: Enlargement is uniform in this range.
+        translate: Moves by up to this share of the width and the height, in each direction, not
+            rounded to pixels.
+        scale: Range of the scale factor, uniform.
     """
 
     degrees: float = 15.0
@@ -130,12 +130,12 @@ class Affine(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomResizedCrop(Op):
-    """Cuts a rectangle out and resizes it to the image's size, bilinear.
+    """Crops a rectangle and resizes it to the image's size, bilinear.
 
     Area uniform in `scale`, aspect ratio (width to height) log-uniform in `ratio`, sides rounded;
-    drawn again, ten times at most, until it fits, else the largest centred rectangle whose ratio
-    is allowed; place uniform over where it fits (Szegedy et al. 2015, arXiv:1409.4842;
-    torchvision's rules). What lies outside of the rectangle does not reach into the result.
+    drawn again, at most ten times, until it fits, otherwise the largest central rectangle of an
+    allowed ratio; position uniform (Szegedy et al. 2015, arXiv:1409.4842; torchvision's rules).
+    Pixels outside the rectangle don't affect the result.
     """
 
     scale: tuple[float, float] = (0.35, 1.0)
@@ -148,15 +148,15 @@ class RandomResizedCrop(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugment(Op):
-    """Applies `n` ops one after the other, each drawn from 14 with equal chances, for each sample.
+    """Applies `n` ops in a row, each drawn from 14 with equal probability, per sample.
 
-    Magnitude `magnitude` of the scale 0..`bins` - 1, the same for all (Cubuk et al. 2019,
-    arXiv:1909.13719). Exactly torchvision's v2.RandAugment with nearest interpolation and black
-    fill, its spaces included: shears to 0.3, moves to 150/331 of the side in whole pixels, turns to
-    30 degrees, brightness, colour, contrast and sharpness by 1 +- 0.9, posterize to 4 bits,
-    solarize to everything, autocontrast, equalize, identity. Signs by a fair coin.
+    Magnitude `magnitude` of 0..`bins` - 1, the same for all (Cubuk et al. 2019, arXiv:1909.13719).
+    Exactly torchvision's v2.RandAugment with nearest interpolation and black fill: shears to 0.3,
+    moves to 150/331 of the side in whole pixels, rotations to 30 degrees, brightness, colour,
+    contrast and sharpness by 1 +- 0.9, posterize to 4 bits, solarize, autocontrast, equalize,
+    identity. Signs are equally likely.
 
-    It acts on images of 8 bits and yields such; floats before it become them as in torchvision.
+    Input and output have 8 bits; floats are converted as in torchvision.
     """
 
     n: int = 2
@@ -175,11 +175,12 @@ class RandAugment(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class TrivialAugment(Op):
-    """Applies one op of 14 at one of `bins` magnitudes, both uniform, drawn for each sample.
+    """Applies one op of 14 at one of `bins` magnitudes, both uniform, per sample.
 
     The "wide" space (Mueller and Hutter 2021, arXiv:2103.10158). Exactly torchvision's
     v2.TrivialAugmentWide with nearest interpolation and black fill: as `RandAugment`, but shears to
-    0.99, moves to 32 pixels, turns to 135 degrees, enhancements by 1 +- 0.99, posterize to 2 bits.
+    0.99, moves to 32 pixels, rotations to 135 degrees, enhancements by 1 +- 0.99, posterize to 2
+    bits.
     """
 
     bins: int = 31
@@ -190,7 +191,7 @@ class TrivialAugment(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAugment(Op):
-    """Applies one of 25 pairs of ops, drawn for each sample, each op with a chance of its own.
+    """Applies one of 25 pairs of ops per sample, each op with a probability of its own.
 
     The pairs were found by search on CIFAR-10 (Cubuk et al. 2018, arXiv:1805.09501). Exactly
     torchvision's v2.AutoAugment with its CIFAR10 policy, nearest interpolation and black fill:
@@ -208,7 +209,7 @@ class AutoAugment(Op):
 class MixUp(Op):
     """Blends each image and its label with another of the batch; the last op of a policy.
 
-    Weights are Beta(alpha, alpha), for each sample (Zhang et al. 2017, arXiv:1710.09412).
+    Weights are Beta(alpha, alpha), per sample (Zhang et al. 2017, arXiv:1710.09412).
     """
 
     alpha: float = 0.2
@@ -222,9 +223,9 @@ class MixUp(Op):
 class CutMix(Op):
     """Pastes a rectangle of another image of the batch; the last op of a policy.
 
-    The rectangle has the image's shape and the share 1 - Beta(alpha, alpha) of its area, its centre
-    is uniform and it is cut off at the edges; labels are weighted by the area that was pasted (Yun
-    et al. 2019, arXiv:1905.04899).
+    The rectangle has the image's aspect ratio and the share 1 - Beta(alpha, alpha) of its area; its
+    centre is uniform and it is cut off at the edges; labels are weighted by the pasted area (Yun et
+    al. 2019, arXiv:1905.04899).
     """
 
     alpha: float = 1.0

@@ -1,1 +1,1 @@
-"""What DALI does with images, op by op: the same code for graphs and for dynamic mode."""
+"""The ops as DALI does them: the same code for graphs and for dynamic mode."""

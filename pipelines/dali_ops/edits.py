@@ -1,4 +1,4 @@
-"""Ops that change pixel values or read between pixels; they act on images in 0..255."""
+"""DALI's ops that change pixel values or interpolate, on images in 0..255."""
 
 import math
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def draw_resized_crop(
 
 
 def add_resized_crop(op: RandomResizedCrop, flow: Flow, start: object, shape: object) -> None:
-    """A slice, then a resize: a region of interest of `resize` reads what lies around it too."""
+    """A slice, then a resize; `resize` alone would also read around its region of interest."""
     fn, types = flow.operators.fn, flow.operators.types
     part = fn.slice(flow.images, start=start, shape=shape, axis_names="HW", dtype=types.FLOAT)
     flow.images = fn.resize(
@@ -83,21 +83,20 @@ def add_resized_crop(op: RandomResizedCrop, flow: Flow, start: object, shape: ob
 
 
 def parts(op: ColorJitter) -> list[str]:
-    """What a jitter changes, in order."""
+    """The parts that a jitter changes, in order."""
     return [name for name, factor in UNCHANGED.items() if getattr(op, name) != (factor, factor)]
 
 
 def draw_jitter(op: ColorJitter, size: Size, count: int, generator: torch.Generator) -> Draws:
-    """A factor for each of its parts, turns for hue: float32 (count,)."""
+    """A factor for each part, turns for hue: float32 (count,)."""
     u_B4 = torch.rand(count, len(UNCHANGED), generator=generator)
     columns = dict(zip(UNCHANGED, u_B4.unbind(dim=1), strict=True))
     return tuple(between(columns[name], *getattr(op, name)).contiguous() for name in parts(op))
 
 
-# `saturation` and `hsv` of DALI turn the hue in another colour space and use matrices of three
-# digits, which is off by up to a level for each unit of the factor; so here is arithmetic.
-# `coord_transform` multiplies each pixel by a matrix; what it repeats in three channels is quicker
-# than what arithmetic broadcasts.
+# DALI's `saturation` and `hsv` change the hue in another colour space, with matrices of three
+# digits that are off by up to a level per unit of the factor; hence arithmetic. `coord_transform`
+# multiplies each pixel by a matrix; repeating values in channels by it is faster than broadcasts.
 def add_jitter(op: ColorJitter, flow: Flow, *factors: Any) -> None:
     """Brightness, contrast, saturation, hue, clamped after each."""
     flow.widen()
@@ -120,34 +119,34 @@ def add_jitter(op: ColorJitter, flow: Flow, *factors: Any) -> None:
 
 
 def clamp(operators: Operators, x: Any, high: float) -> Any:
-    """Into 0..high; DALI's own `clamp` takes twice as long as these two."""
+    """Clamps to 0..high; DALI's own `clamp` takes twice as long."""
     return operators.math.min(operators.math.max(x, 0.0), high)
 
 
 def times(operators: Operators, x: Any, rows: Sequence[Sequence[float]]) -> Any:
-    """A matrix times each pixel's vector: as many channels as rows."""
+    """Multiplies each pixel by a matrix: as many channels as rows."""
     return operators.fn.coord_transform(x, M=operators.constant(rows))
 
 
 def luminance(operators: Operators, x: Any, channels: int, copies: int) -> Any:
-    """The grey image (H, W, copies); images that are grey already are their own."""
+    """The grey image (H, W, copies); images of one channel are their own."""
     if channels != len(GREY):
         return operators.fn.reductions.mean(x, axes=[2], keep_dims=True)
     return times(operators, x, [GREY] * copies)
 
 
 def turn_hue(operators: Operators, x: Any, turns: Any) -> Any:
-    """Adds to the hue of HSV; value and saturation stay. Images (H, W, 3) in 0..255.
+    """Adds to the hue of HSV, keeping value and saturation. Images (H, W, 3) in 0..255.
 
-    The hue in sixths of a turn is (green - blue) / chroma where red is the greatest,
-    2 + (blue - red) / chroma where green is, 4 + (red - green) / chroma where blue is; where two
-    are, both say the same but for whole turns.
+    The hue in sixths of a turn is (green - blue) / chroma where red is the largest channel,
+    2 + (blue - red) / chroma where green is, 4 + (red - green) / chroma where blue is; if two
+    channels are, both formulas agree up to whole turns.
     """
     top, floor = operators.fn.reductions.max, operators.math.floor
     value_1 = top(x, axes=[2], keep_dims=True)
     chroma_1 = value_1 - operators.fn.reductions.min(x, axes=[2], keep_dims=True)
     value, chroma = times(operators, value_1, [[1]] * 3), times(operators, chroma_1, [[1]] * 3)
-    # The three candidates, with 10 added so that all are above the 0 of those that do not count.
+    # The three candidates, plus 10, so that they exceed the 0 of those that don't apply.
     differences = times(operators, x, [[0, 1, -1], [-1, 0, 1], [1, -1, 0]])
     shifted = differences + times(operators, chroma_1, [[10], [12], [14]])
     candidates = shifted / operators.math.max(chroma, 1e-6) * (x == value)

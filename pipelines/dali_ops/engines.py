@@ -1,4 +1,4 @@
-"""The two ways to run DALI's operators: a graph, and dynamic mode."""
+"""The two ways to run DALI's operators: graph mode and dynamic mode."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -11,33 +11,26 @@ from torch.utils.dlpack import from_dlpack
 
 from pipelines.dali_ops.feeds import Feed
 from pipelines.dali_ops.flow import Operators
-from pipelines.dali_ops.plan import Plan, carry_out
+from pipelines.dali_ops.plan import Plan, run_ops
 
 PREFETCH = 2  # batches that DALI works on ahead of the one that is delivered
-HELD = PREFETCH + 2  # batches whose inputs are kept, since DALI reads them without copying
+HELD = PREFETCH + 2  # batches whose inputs are kept alive, as DALI reads them without copying
 
 
 class Engine(ABC):
-    """Carries out a plan, batch after batch, in the background."""
+    """Runs a plan, batch after batch, in the background."""
 
     @abstractmethod
     def submit(self, fed: Any, draws: Sequence[Tensor]) -> None:
-        """Starts on a batch: what a feed gave, and the draws."""
+        """Starts a batch, given the feed's data and the draws."""
 
     @abstractmethod
     def take(self) -> Tensor:
-        """The oldest batch that was not taken: images (B, H, W, C) on the device."""
+        """The oldest batch not taken yet: images (B, H, W, C) on the device."""
 
 
 class GraphEngine(Engine):
-    """A DALI graph, built once; inputs are named "0" (images), "1", "2", …
-
-    Args:
-        plan: What to carry out.
-        feed: What it is fed with.
-        batch_size: At most.
-        device: Where to carry it out.
-    """
+    """A DALI graph, built once; its inputs are named "0" (images), "1", "2", …"""
 
     def __init__(self, plan: Plan, feed: Feed, batch_size: int, device: torch.device) -> None:
         from nvidia.dali import Pipeline, fn, math, types
@@ -59,12 +52,12 @@ class GraphEngine(Engine):
                 fn.external_source(name=str(name), no_copy=True)
                 for name in range(1, 1 + plan.inputs())
             ]
-            images = carry_out(plan, operators, feed.images(operators, fed), inputs)
+            images = run_ops(plan, operators, feed.images(operators, fed), inputs)
             self._pipe.set_outputs(images)
         self._pipe.build()
 
     def start(self, fed: Sequence[Any], draws: Sequence[Tensor]) -> None:
-        """Fills the queue and empties it: the first run takes several batches, others one."""
+        """Fills and empties the queue: the first run takes several batches, later ones one."""
         for images in fed:
             self._give(images, draws)
         self._pipe.schedule_run()
@@ -93,12 +86,7 @@ class GraphEngine(Engine):
 class DynamicEngine(Engine):
     """DALI's dynamic mode, which is experimental: every operator is called for every batch.
 
-    On a GPU it works on the stream that is torch's when it is made, so that nothing has to wait.
-
-    Args:
-        plan: What to carry out.
-        feed: What it is fed with.
-        device: Where to carry it out.
+    On a GPU it uses torch's stream at the time of its creation, so that nothing has to wait.
     """
 
     def __init__(self, plan: Plan, feed: Feed, device: torch.device) -> None:
@@ -126,7 +114,7 @@ class DynamicEngine(Engine):
             given = as_batch(whole, layout=self._feed.layout or None)
             images = self._feed.images(self._operators, given)
             inputs = [as_batch(array) for array in arrays[1:]]
-            self._made.append(carry_out(self._plan, self._operators, images, inputs))
+            self._made.append(run_ops(self._plan, self._operators, images, inputs))
         self._held.append(arrays)
 
     def take(self) -> Tensor:
@@ -136,10 +124,10 @@ class DynamicEngine(Engine):
 
 
 class OnOneStream:
-    """A tensor for DALI's dynamic mode, which works on torch's own stream: none waits for another.
+    """A tensor for DALI's dynamic mode on torch's own stream, without waiting.
 
-    DALI asks for that stream by its handle, which is 0 for torch's default stream; DLPack has no
-    such number, and torch refuses it.
+    DALI requests that stream by its handle, which is 0 for torch's default stream, a number that
+    DLPack doesn't know and torch refuses.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -149,7 +137,7 @@ class OnOneStream:
         return self._tensor.__dlpack_device__()
 
     def __dlpack__(self, *, stream: int | None = None) -> Any:
-        return self._tensor.__dlpack__(stream=-1)  # "no stream has to wait"
+        return self._tensor.__dlpack__(stream=-1)  # -1: no synchronisation
 
 
 def device_id(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Where a batch's images come from: an array in memory, or image files decoded anew."""
+"""Where a batch's images come from: an array in memory, or image files decoded each epoch."""
 
 import math
 import os
@@ -17,17 +17,17 @@ from pipelines.dali_ops.plan import Plan
 from pipelines.ops import Crop
 from pipelines.sources.base import SourceError
 
-SMALL = 64 * 64  # pixels; an image below is so little work that many threads hinder each other
+SMALL = 64 * 64  # pixels; smaller images are too little work for many threads
 THREADS_SMALL = 8
 
 
 class Feed(ABC):
-    """What DALI is fed with.
+    """The images that DALI is fed with.
 
     Args:
         gpu: Whether `batch` is on the GPU.
-        layout: Of what `batch` gives.
-        threads: That DALI is to work with.
+        layout: DALI's layout of `batch`.
+        threads: For DALI to use.
     """
 
     gpu: bool
@@ -36,30 +36,29 @@ class Feed(ABC):
 
     @abstractmethod
     def batch(self, index_B: Tensor) -> Any:
-        """What to feed for the samples int64 (B,), which are on the GPU if `gpu` is set."""
+        """The data for the samples int64 (B,), which are on the GPU if `gpu` is set."""
 
     @abstractmethod
     def images(self, operators: Operators, fed: Any) -> Any:
-        """uint8 images HWC from what was fed, in a graph or at once."""
+        """uint8 images HWC from that data, in a graph or at once."""
 
     def explain(self, index_N: Tensor, error: Exception) -> Exception:
-        """What to raise when DALI failed with `error` on some of the samples (N,)."""
+        """The error to raise after DALI failed with `error` on some of the samples (N,)."""
         return error
 
 
 class ArrayFeed(Feed):
-    """Gathers from an array that lies on the training device.
+    """Gathers from an array on the training device.
 
     Args:
-        request: With the images.
-        plan: Whose padding is done here, once.
-        slots: Batches that DALI may still read from; it does not copy them.
+        plan: Its padding is done here, once.
+        slots: Batches that DALI may still be reading, as it doesn't copy them.
     """
 
     def __init__(self, request: Request, plan: Plan, slots: int) -> None:
         images = request.images.images.to(request.device)
         if plan.pad:
-            (crop,) = (op for op in plan.carried()[:1] if isinstance(op, Crop))
+            (crop,) = (op for op in plan.ordered_ops()[:1] if isinstance(op, Crop))
             images = padded(images, crop)
         self._images_NHWC = images.contiguous()
         shape = request.batch_size, *self._images_NHWC.shape[1:]
@@ -81,10 +80,10 @@ class ArrayFeed(Feed):
 
 
 class FileFeed(Feed):
-    """Names files, which DALI reads and decodes on all cores.
+    """Names of files, which DALI reads and decodes on all cores.
 
-    They become what `sources.decode` makes of them: upright RGB, the largest square in the middle,
-    resized with antialiasing and rounded to bytes.
+    The result is that of `sources.decode`: upright RGB, the largest central square, resized with
+    antialiasing and rounded to bytes.
     """
 
     def __init__(self, request: Request) -> None:
@@ -107,14 +106,14 @@ class FileFeed(Feed):
         if found is None:
             return error
         path, reason = found
-        return SourceError(f"{path} cannot be decoded: {reason}; repair it or take it away")
+        return SourceError(f"{path} cannot be decoded: {reason}; repair or remove it")
 
 
 def decoded(operators: Operators, names: Any, size: tuple[int, int]) -> Any:
     """uint8 images of one size from the names of their files."""
     fn, types = operators.fn, operators.types
     encoded = fn.io.file.read(names)
-    shape = fn.peek_image_shape(encoded, dtype=types.FLOAT)  # upright, as the decoder turns it
+    shape = fn.peek_image_shape(encoded, dtype=types.FLOAT)  # upright, as the decoder rotates it
     shape = fn.slice(shape, start=[0], shape=[2], axes=[0])
     side = fn.reductions.min(shape, axes=[0], keep_dims=True)
     start = (shape - side) / 2.0
@@ -130,14 +129,14 @@ def decoded(operators: Operators, names: Any, size: tuple[int, int]) -> Any:
 
 
 def decoder(operators: Operators) -> str:
-    """The device name of the decoder: on a GPU it reads bytes from the CPU."""
+    """DALI's name of the decoder's device; on a GPU it reads bytes from the CPU."""
     if not operators.gpu:
         return "cpu"
     return "mixed" if operators.fn.__name__ == "nvidia.dali.fn" else "gpu"
 
 
 def unreadable(files: Sequence[Path]) -> tuple[Path, str] | None:
-    """The first file that DALI cannot decode on the CPU, and why."""
+    """The first file that DALI can't decode on the CPU, and why."""
     from nvidia.dali import Pipeline, fn
 
     for path in files:
@@ -163,7 +162,7 @@ def padded(images_NHWC: Tensor, crop: Crop) -> Tensor:
     out[:, pad : pad + height, pad : pad + width] = images_NHWC
     if crop.padding == "reflect":
         right, bottom = pad + width - 1, pad + height - 1
-        for k in range(1, pad + 1):  # by strips, which is quicker than by indices
+        for k in range(1, pad + 1):  # by strips, which is faster than by indices
             out[:, :, pad - k] = out[:, :, pad + k]
             out[:, :, right + k] = out[:, :, right - k]
         for k in range(1, pad + 1):

@@ -11,18 +11,18 @@ from torch import Tensor
 from pipelines.ops import Op
 
 Size = tuple[int, int]  # (height, width), pixels
-Draws = tuple[Tensor, ...]  # an input of an operator each, on the CPU, with a row a sample
+Draws = tuple[Tensor, ...]  # inputs of operators, on the CPU, with a row per sample
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operators:
-    """DALI's operators, which graphs and dynamic mode have under the same names.
+    """DALI's operators, which have the same names in graph mode and in dynamic mode.
 
     Args:
         fn: `nvidia.dali.fn`, which takes nodes of a graph, or `nvidia.dali.experimental.dynamic`,
-            which takes batches and carries out at once.
-        math: Its functions that act on each element.
-        types: `nvidia.dali.types`, the same for both.
+            which takes batches and runs at once.
+        math: Its elementwise functions.
+        types: `nvidia.dali.types`.
         gpu: Whether images are on a GPU.
     """
 
@@ -32,11 +32,11 @@ class Operators:
     gpu: bool
 
     def here(self, parameters: Any) -> Any:
-        """Parameters where the images are, for arithmetic with them."""
+        """Parameters on the images' device, for arithmetic with them."""
         return parameters.gpu() if self.gpu else parameters
 
     def constant(self, rows: Sequence[Sequence[float]]) -> Any:
-        """A matrix that is the same for all samples, as an argument."""
+        """A matrix for all samples, as an argument."""
         return np.array(rows, np.float32)
 
 
@@ -45,16 +45,12 @@ class Flow:
     """The images so far: a node of a graph, or a batch in dynamic mode.
 
     Args:
-        operators: What can be done with them.
         images: HWC; uint8 or float32 in 0..255, or normalised.
-        size: Of what is delivered.
-        mean: Of each channel, in 0..255.
-        std: Likewise.
-        dtype: DALI's type of what is delivered.
+        size: Of the images delivered; `dtype` is DALI's type of them.
+        mean: Of each channel, in 0..255; `std` likewise.
         pad: Pixels by which the source was padded on each side.
-        keep: Whether an op to come needs images that are not normalised.
+        keep: Whether a later op needs images that aren't normalised.
         whole: Whether images are still uint8.
-        normalised: Whether they are normalised.
     """
 
     operators: Operators
@@ -69,7 +65,7 @@ class Flow:
     normalised: bool = False
 
     def normalise(self, **fused: Any) -> None:
-        """Normalises and casts, in one kernel with the flip that `fused` may hold."""
+        """Normalises and casts, in one kernel with a flip in `fused`."""
         self.images = self.operators.fn.crop_mirror_normalize(
             self.images,
             mean=self.mean,
@@ -81,7 +77,7 @@ class Flow:
         self.normalised, self.whole = True, False
 
     def widen(self) -> None:
-        """Makes bytes float32: what is no whole number must stay so between ops."""
+        """Converts bytes to float32, for ops whose results aren't whole numbers."""
         if self.whole:
             types = self.operators.types
             self.images = self.operators.fn.cast(self.images, dtype=types.FLOAT)
@@ -94,10 +90,10 @@ class Way:
 
     Args:
         draw: (op, size, count, generator) to its parameters.
-        add: (op, flow, *inputs); does the op, or adds it to the graph.
-        inputs: Parameters that it takes.
-        own: For ops that mix: (size, draws) to the share (B,) of each image that is its own.
-        raw: Whether it needs images that are not normalised.
+        add: (op, flow, *inputs) does the op, or adds it to the graph.
+        inputs: Its number of parameters.
+        own: For ops that mix: (size, draws) to each image's own share (B,).
+        raw: Whether it needs images that aren't normalised.
     """
 
     draw: Callable[[Any, Size, int, torch.Generator], Draws]
@@ -108,5 +104,5 @@ class Way:
 
 
 def draw_nothing(op: Op, size: Size, count: int, generator: torch.Generator) -> Draws:
-    """Never called: seed and epoch decide."""
+    """Never called, as seed and epoch determine the op."""
     raise AssertionError(f"{type(op).__name__} draws nothing")

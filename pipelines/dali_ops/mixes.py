@@ -1,4 +1,4 @@
-"""Ops that mix normalised images of a batch, each with the next one, as `native` has it."""
+"""DALI's ops that mix normalised images of a batch, each with its neighbour, as in `native`."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from pipelines.ops import CutMix, MixUp, Op
 
 
 def partners(count: int) -> Tensor:
-    """Which image of the batch each is mixed with: int32 (count,)."""
+    """The image of the batch that each is mixed with: int32 (count,)."""
     return torch.arange(count, dtype=torch.int32).roll(1)
 
 
 def draw_mix_up(op: MixUp, size: Size, count: int, generator: torch.Generator) -> Draws:
-    """Weights float32 (count,), and whom to mix with."""
+    """Weights float32 (count,), and partners."""
     return beta(op, count, generator), partners(count)
 
 
@@ -30,7 +30,7 @@ def add_mix_up(op: MixUp, flow: Flow, own: Any, partner: Any) -> None:
 
 
 def draw_cut_mix(op: CutMix, size: Size, count: int, generator: torch.Generator) -> Draws:
-    """Two pastes for each sample: its own image whole, then a rectangle of another's.
+    """Two pastes per sample: its own image, then a rectangle of another one.
 
     Returns:
         Indices of the images int32 (count, 2); first rows and columns int32 (count, 2, 2);
@@ -49,7 +49,7 @@ def draw_cut_mix(op: CutMix, size: Size, count: int, generator: torch.Generator)
 
 
 def add_cut_mix(op: CutMix, flow: Flow, ids: object, anchors: object, shapes: object) -> None:
-    """Pastes rectangles of the batch's images at the places where they were."""
+    """Pastes rectangles of the batch's images at their original positions."""
     if not flow.normalised:
         flow.normalise()
     flow.images = flow.operators.fn.multi_paste(
@@ -63,7 +63,7 @@ def add_cut_mix(op: CutMix, flow: Flow, ids: object, anchors: object, shapes: ob
 
 
 def cut_mix_own(size: Size, draws: Draws) -> Tensor:
-    """What is left of each image's area: float32 (B,)."""
+    """Each image's own share of the area: float32 (B,)."""
     return 1.0 - draws[2][:, 1].prod(dim=1) / (size[0] * size[1])
 
 

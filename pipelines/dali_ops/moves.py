@@ -1,4 +1,4 @@
-"""Ops that move or cover pixels."""
+"""DALI's ops that move or cover pixels."""
 
 import math
 
@@ -17,9 +17,9 @@ def draw_crop(op: Crop, size: Size, count: int, generator: torch.Generator) -> D
 
 
 def add_crop(op: Crop, flow: Flow, start: object) -> None:
-    """A slice: of the padded source, or one that reads past the edges."""
+    """A slice of the padded source, or one that reads beyond the edges."""
     black = [-m / s for m, s in zip(flow.mean, flow.std, strict=True)]
-    past = {
+    beyond = {
         "out_of_bounds_policy": "reflect_101" if op.padding == "reflect" else "pad",
         "fill_values": black if flow.normalised else 0,
     }
@@ -28,7 +28,7 @@ def add_crop(op: Crop, flow: Flow, start: object) -> None:
         start=start,
         shape=list(flow.size),
         axis_names="HW",
-        **({} if flow.pad else past),
+        **({} if flow.pad else beyond),
     )
     flow.pad = 0
 
@@ -39,7 +39,7 @@ def draw_flip(op: HorizontalFlip, size: Size, count: int, generator: torch.Gener
 
 
 def add_flip(op: HorizontalFlip | AlternatingFlip, flow: Flow, mirror: object) -> None:
-    """Mirrors; normalises in the same kernel if that is due."""
+    """Mirrors, normalising in the same kernel if that comes next."""
     if flow.normalised or flow.keep:
         flow.images = flow.operators.fn.flip(flow.images, horizontal=mirror, vertical=0)
     else:
@@ -48,8 +48,8 @@ def add_flip(op: HorizontalFlip | AlternatingFlip, flow: Flow, mirror: object) -
 
 def draw_cutout(op: Cutout, size: Size, count: int, generator: torch.Generator) -> Draws:
     """First row and column of the square: float32 (count, 2) of whole numbers."""
-    most = torch.tensor(size) - op.size + 1
-    return ((torch.rand(count, 2, generator=generator) * most).floor(),)
+    positions = torch.tensor(size) - op.size + 1
+    return ((torch.rand(count, 2, generator=generator) * positions).floor(),)
 
 
 def add_cutout(op: Cutout, flow: Flow, anchor: object) -> None:
@@ -76,7 +76,7 @@ def add_erasing(op: RandomErasing, flow: Flow, anchor: object, shape: object) ->
 
 
 def erase(flow: Flow, anchor: object, shape: object) -> None:
-    """Sets rectangles to the mean: after normalisation, where that is zero, if it is due."""
+    """Sets rectangles to the mean; after normalisation, which makes it zero, if that comes next."""
     if flow.keep:
         flow.widen()
     elif not flow.normalised:

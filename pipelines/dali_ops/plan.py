@@ -1,4 +1,4 @@
-"""Which ops are carried out in which order on what, and their draws."""
+"""The order in which DALI does a policy's ops, and their draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from pipelines.dali_ops.flow import Draws, Flow, Operators, Way
 from pipelines.ops import AlternatingFlip, ColorJitter, Crop, Cutout, HorizontalFlip, Op
 from pipelines.sources.base import Images
 
-# DALI's policies of these names are not RandAugment, TrivialAugment and AutoAugment as declared:
-# moves by parts of a pixel, equalize as OpenCV has it, sharpness that smooths the edge pixels too,
+# DALI's policies named RandAugment, TrivialAugment and AutoAugment differ from the declared ones:
+# moves by fractions of a pixel, equalize as in OpenCV, sharpness that smooths edge pixels too,
 # contrast about a mean without rounding, solarize from 256 on, and for CIFAR-10 magnitudes from 0.1
 # to 1.9 without signs.
 WAYS: dict[type[Op], Way] = {**moves.WAYS, **edits.WAYS, **mixes.WAYS}
@@ -24,16 +24,15 @@ DTYPES = {torch.float32: "FLOAT", torch.float16: "FLOAT16"}
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A policy as DALI carries it out.
+    """A policy as DALI does it.
 
     Args:
         ops: In the policy's order, in which draws are made.
-        swapped: Whether the first two, a flip and a crop, are carried out the other way round.
-        pad: Pixels by which the source is padded, once; 0 where it is not.
+        swapped: Whether the first two, a flip and a crop, are done in reverse order.
+        pad: Pixels by which the source is padded, once.
         size: (height, width) of the images delivered.
-        mean: Of each channel, in 0..255.
-        std: Likewise.
-        dtype: DALI's name of the type that it delivers.
+        mean: Of each channel, in 0..255; `std` likewise.
+        dtype: DALI's name of the type of the images delivered.
     """
 
     ops: tuple[Op, ...]
@@ -44,12 +43,12 @@ class Plan:
     std: tuple[float, ...]
     dtype: str
 
-    def carried(self) -> tuple[Op, ...]:
-        """The ops in the order in which they are carried out."""
+    def ordered_ops(self) -> tuple[Op, ...]:
+        """The ops in the order in which they are done."""
         return (self.ops[1], self.ops[0], *self.ops[2:]) if self.swapped else self.ops
 
     def inputs(self) -> int:
-        """Parameters that all ops take together."""
+        """Number of parameters of all ops."""
         return sum(WAYS[type(op)].inputs(op) for op in self.ops)
 
     def draw(
@@ -62,8 +61,7 @@ class Plan:
             flipped_B: int32 (B,), which images an alternating flip mirrors.
 
         Returns:
-            The inputs of `carry_out`, and for ops that mix the share (B,) of each image that is its
-            own.
+            The inputs of `run_ops`, and for ops that mix each image's own share (B,).
         """
         drawn: list[Draws] = []
         for op in self.ops:
@@ -89,11 +87,11 @@ def make_plan(request: Request) -> Plan:
         ValueError: An op that mixes is not the last, or one does not fit the images.
     """
     images = request.images
-    ops = tuple(fitting(op, images) for op in request.augmentation.ops)
+    ops = tuple(adapted(op, images) for op in request.augmentation.ops)
     for op in ops[:-1]:
         if type(op) in mixes.WAYS:
             raise ValueError(f"{type(op).__name__} mixes finished images: it comes last")
-    # A crop of bytes is quicker than one of floats, and the flip then shares the kernel that
+    # Cropping bytes is faster than cropping floats, and the flip then shares the kernel that
     # normalises.
     swapped = len(ops) > 1 and isinstance(ops[0], FLIPS) and isinstance(ops[1], Crop)
     crop = ops[1] if swapped else ops[0] if ops else None
@@ -110,8 +108,8 @@ def make_plan(request: Request) -> Plan:
     )
 
 
-def fitting(op: Op, images: Images) -> Op:
-    """The op for these images: those of one channel have no hue to turn.
+def adapted(op: Op, images: Images) -> Op:
+    """The op for these images; one channel has no hue.
 
     Raises:
         ValueError: It needs larger images.
@@ -123,14 +121,11 @@ def fitting(op: Op, images: Images) -> Op:
     return op
 
 
-def carry_out(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]) -> Any:
-    """Does all ops and normalises, or adds that to the graph.
+def run_ops(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]) -> Any:
+    """Does all ops and normalises uint8 images HWC, or adds that to the graph.
 
     Args:
-        plan: What to do.
-        operators: Of a graph, or of dynamic mode.
-        images: uint8 HWC.
-        inputs: As `Plan.draw` gives them.
+        inputs: From `Plan.draw`.
     """
     flow = Flow(
         operators=operators,
@@ -141,7 +136,7 @@ def carry_out(plan: Plan, operators: Operators, images: Any, inputs: Sequence[An
         dtype=getattr(operators.types, plan.dtype),
         pad=plan.pad,
     )
-    ops = plan.carried()
+    ops = plan.ordered_ops()
     raw = max((i for i, op in enumerate(ops) if WAYS[type(op)].raw), default=-1)
     given = iter(inputs)
     for index, op in enumerate(ops):

@@ -1,7 +1,7 @@
-"""Whether DALI works on this machine, found by a pipeline that gives a single number.
+"""Whether DALI works on this machine, tested by a pipeline that returns a single number.
 
-DALI can be found and still not work: a wheel for another CUDA, a driver that is too old for it.
-That shows when a first pipeline is built, and is no fault of the run that builds it.
+DALI can be installed and still not work: a wheel for another CUDA, a driver that is too old. That
+only shows when a first pipeline is built.
 """
 
 from functools import cache
@@ -16,12 +16,7 @@ DYNAMIC_MODULE = "nvidia.dali.experimental.dynamic"
 
 @cache
 def fault(device: str, *, dynamic: bool = False) -> str:
-    """Why DALI does not work here, in one line; "" if it does.
-
-    Args:
-        device: "cpu" or "cuda".
-        dynamic: Whether its dynamic mode is to work.
-    """
+    """Why DALI, or its dynamic mode, doesn't work on a device type; "" if it does."""
     try:
         dali: Any = import_module("nvidia.dali")
         fn: Any = import_module("nvidia.dali.fn")
@@ -38,13 +33,13 @@ def fault(device: str, *, dynamic: bool = False) -> str:
         return f"it cannot be imported ({_line(error)})"
     except Exception as error:  # noqa: BLE001 - whatever DALI raises, it does not work here
         if "memory" in str(error).lower():
-            return ""  # the device is full, which is the run's affair
+            return ""  # the device is full, which the run will report
         return f"it fails when it is first used ({_line(error)})"
     return ""
 
 
 def lack() -> str:
-    """What keeps DALI from being found; "" when it is there, whether it works or not."""
+    """Why DALI isn't found; "" if it is installed, whether it works or not."""
     if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
         return "dali is not installed: pip install nvidia-dali-cuda130 (Linux on x86-64 only)"
     return ""

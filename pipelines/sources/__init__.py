@@ -1,9 +1,9 @@
-"""Where images come from: `cifar10`, `cifar100`, `shapes` (generated) and `folder:PATH`.
+"""Sources of images: `cifar10`, `cifar100`, `shapes` (generated) and `folder:PATH`.
 
-`folder:PATH[size=224,decode]` brings images to another size than 32 and names their files, which
-pipelines that can do so then decode in each epoch.
+`folder:PATH[size=224,decode]` resizes images to another size than 32, and lets pipelines that can
+decode files do so in each epoch.
 
-A source is fetched or read once, checked, and cached as arrays that later calls map into memory.
+A source is downloaded or read once, checked, and cached as arrays that later calls map into memory.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ class _Recipe:
     """How a source is made.
 
     Args:
-        folder: Its place in the cache.
-        key: Names what is made; a cache of another key is stale.
-        make: Makes it, with an empty folder to work in.
-        files: Of each set, where pipelines are to decode them.
+        folder: Its folder in the cache.
+        key: Identifies the result; a cache with another key is stale.
+        make: Makes it, given an empty folder to work in.
+        files: Of each set, for pipelines to decode.
     """
 
     folder: str
@@ -47,30 +47,30 @@ class _Recipe:
 
 
 def load(name: str, data_dir: str | Path | None = None, *, report: Report | None = None) -> "Data":
-    """The images of a source, fetched or read first if this has not been done before.
+    """The images of a source, downloaded or read first if necessary.
 
     Args:
         name: "cifar10", "cifar100", "shapes", "folder:PATH" or "folder:PATH[size=224,decode]".
-        data_dir: Where sources are cached; may hold torchvision's CIFAR files. If it cannot be
-            written, the usual place holds the cache.
+        data_dir: Where sources are cached; may contain torchvision's CIFAR files. If it isn't
+            writable, the cache is in the default folder.
         report: Gets lines about progress.
 
     Raises:
         UnknownName: No such source.
-        SourceError: It cannot be had; the message says why and what to do about it.
+        SourceError: It isn't available; the message says why and what to do about it.
     """
     import torch
 
     from pipelines.sources.base import Data, Images
 
-    say = report or (lambda text: None)
+    log = report or (lambda text: None)
     folder = _data_dir(data_dir)
     recipe = _recipe(name, folder)
     found = cache.obtain(
         _place(folder, recipe),
         recipe.key,
-        lambda scratch: recipe.make(scratch, say),
-        say,
+        lambda scratch: recipe.make(scratch, log),
+        log,
     )
     train, test = (
         Images(
@@ -90,11 +90,11 @@ def load(name: str, data_dir: str | Path | None = None, *, report: Report | None
 def resolve(
     name: str, data_dir: str | Path | None = None, *, report: Report | None = None
 ) -> tuple[str, str]:
-    """The source to use, and the problem that kept "auto" from CIFAR-10 ("" if there is none).
+    """The source to use, and why "auto" didn't choose CIFAR-10 ("" if it did).
 
     Raises:
         UnknownName: No such source.
-        SourceError: A folder of a size that there is none of.
+        SourceError: A folder with an invalid size.
     """
     if name != AUTO:
         _check(name)
@@ -109,7 +109,7 @@ def resolve(
 
 
 def is_cached(name: str, data_dir: str | Path | None = None) -> bool:
-    """Whether `load` would find the source in the cache; reads no image.
+    """Whether the source is in the cache; reads no image.
 
     Raises:
         UnknownName: No such source.
@@ -127,7 +127,7 @@ def _data_dir(data_dir: str | Path | None) -> Path:
 
 
 def _place(data_dir: Path, recipe: _Recipe) -> Path:
-    """The source's cache folder: in `data_dir`, unless that lacks it and cannot be written."""
+    """The source's cache folder: in `data_dir`, unless that lacks it and isn't writable."""
     own = data_dir / "cache" / recipe.folder
     nearest = next(path for path in (own, *own.parents) if path.exists())
     effective = os.access in os.supports_effective_ids

@@ -1,4 +1,4 @@
-"""A source as numpy arrays: what makers give and the cache holds."""
+"""A source as numpy arrays, as it is made and cached."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays:
-    """A source's two sets and the names that labels are indices into."""
+    """A source's two sets, and its class names."""
 
     sets: Mapping[Set, Labelled]
     classes: tuple[str, ...]
@@ -28,12 +28,12 @@ class Arrays:
 
 @dataclass(frozen=True, kw_only=True)
 class Cached(Arrays):
-    """A source as the cache holds it, mapped copy-on-write.
+    """A source in the cache, mapped copy-on-write.
 
     Args:
         mean: Per channel, of the training images scaled to [0, 1].
-        std: Likewise; 1 for a channel that has the same value everywhere.
-        fingerprints: Of each set, as `measures.fingerprint` gives it.
+        std: Likewise; 1 for a constant channel.
+        fingerprints: Of each set, by `measures.fingerprint`.
     """
 
     mean: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""What a source delivers: uint8 images and labels, the same bytes in the same order every time."""
+"""The images of a source: uint8 images and labels, always the same bytes in the same order."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,11 @@ class Images:
 
     Args:
         images: uint8 (N, H, W, C), usually memory-mapped; an array becomes a tensor.
-        labels: int64 (N,).
-        classes: Class names; a label is an index into them.
-        mean: Per channel, of the training images scaled to [0, 1].
-        std: Likewise.
-        fingerprint: SHA-256 that names these images and labels in this order.
-        files: The image files that pipelines which can do so decode anew each epoch, in the order
-            of `images`; () where the arrays are the source.
+        labels: int64 (N,), indices into `classes`.
+        mean: Per channel, of the training images scaled to [0, 1]; `std` likewise.
+        fingerprint: SHA-256 of these images and labels in this order.
+        files: Image files in the order of `images`, for pipelines that decode in each epoch; () if
+            the arrays are the source.
     """
 
     images: Tensor
@@ -71,7 +69,7 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A source's two sets. `train` also holds what becomes validation; `test` is touched once."""
+    """A source's two sets. `train` includes the later validation set; `test` is touched once."""
 
     name: str
     train: Images
@@ -79,5 +77,5 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """Names both sets together."""
+        """Identifies both sets."""
         return f"{self.train.fingerprint[:16]}-{self.test.fingerprint[:16]}"

@@ -1,4 +1,4 @@
-"""The cache: sources that were made once, mapped into memory, whole or not at all."""
+"""The cache: sources that were made once and are mapped into memory."""
 
 import fcntl
 import shutil
@@ -16,7 +16,7 @@ Report = Callable[[str], None]
 
 
 def present(folder: Path, key: str) -> bool:
-    """Whether `folder` holds a usable cache of the source that `key` names."""
+    """Whether `folder` contains a usable cache with this key."""
     try:
         return disk.read(folder, key) is not None
     except disk.Damaged:
@@ -24,16 +24,16 @@ def present(folder: Path, key: str) -> bool:
 
 
 def obtain(folder: Path, key: str, make: Callable[[Path], Arrays], report: Report) -> Cached:
-    """The cache in `folder`, made first if it is not there, of another key, or damaged.
+    """The cache in `folder`, made first if it is missing, has another key, or is damaged.
 
     Args:
-        folder: Of this source alone.
-        key: Names what `make` would give; a cache of another key is replaced.
-        make: Gives the source; it may use the empty folder it gets, which is deleted afterwards.
-        report: Gets a line when the cache is damaged, and when another process is at work on it.
+        folder: For this source only.
+        key: Identifies the result of `make`.
+        make: Makes the source; it may use the empty folder it gets, which is deleted afterwards.
+        report: Gets a line if the cache is damaged, or another process is making it.
 
     Raises:
-        SourceError: The cache cannot be written, or what `make` raises.
+        SourceError: The cache can't be written, or an error of `make`.
     """
     try:
         found = disk.read(folder, key)
@@ -44,12 +44,12 @@ def obtain(folder: Path, key: str, make: Callable[[Path], Arrays], report: Repor
         return found
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, report) as alone:
+    with _locked(folder, report) as locked:
         if not present(folder, key):  # another process may just have made it
-            if alone:
+            if locked:
                 disk.sweep(folder)
             _make(folder, key, make)
-            if alone:
+            if locked:
                 disk.sweep(folder)
         try:
             found = disk.read(folder, key)
@@ -71,17 +71,17 @@ def _make(folder: Path, key: str, make: Callable[[Path], Arrays]) -> None:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     mean, std = mean_and_std(arrays.sets["train"].images)
-    # A channel of one value throughout is to be normalised to 0, not to a division by 0.
+    # A constant channel is normalised to 0 instead of dividing by 0.
     std = tuple(value or 1.0 for value in std)
     with writing(folder):
         disk.write(folder, key, arrays, mean, std)
 
 
 @contextmanager
-def _alone(folder: Path, report: Report) -> Iterator[bool]:
-    """Waits for other processes that make the same cache, so that it is made once.
+def _locked(folder: Path, report: Report) -> Iterator[bool]:
+    """Waits for other processes that make the same cache.
 
-    Yields False on a file system without locks: two builds are slower there, and as safe.
+    Yields False on a file system without locks, where making it twice is slower but safe.
     """
     with writing(folder):
         file = (folder / ".lock").open("a+b")

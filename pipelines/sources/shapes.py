@@ -1,13 +1,13 @@
-"""The source `shapes`: ten flat shapes in clutter, drawn by arithmetic, the same bytes anywhere.
+"""The source `shapes`: ten flat shapes in clutter, generated, with the same bytes everywhere.
 
-Place, size, stretch, rotation, colours, textures, clutter and noise vary from image to image, so
-that a linear model learns little and a convolutional net learns much. Every shape has a mirror
-axis: flipping an image keeps its class.
+Position, size, stretch, rotation, colours, textures, clutter and noise vary between images, so that
+a linear model learns little and a convolutional net learns much. Every shape has a mirror axis:
+flipping an image keeps its class.
 
 Bytes depend on numpy's raw PCG64 bits, `Generator.random`, and float32 operations that IEEE 754
-rounds exactly (add, subtract, multiply, divide, square root, minimum, maximum). Functions of the
-mathematics library (sine, power, exponential) and sums over axes are kept out, since their last
-bit differs between builds.
+rounds exactly (add, subtract, multiply, divide, square root, minimum, maximum). Mathematical
+functions (sine, power, exponential) and sums over axes are avoided, as their last bit differs
+between builds.
 """
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def _triangle(u: Floats, v: Floats) -> Floats:
 
 
 def _star(u: Floats, v: Floats) -> Floats:
-    """A pentagram: inside all of five half-planes but at most one."""
+    """A pentagram: inside at least four of five half-planes."""
     upper, lower = v * 0.309017, v * -0.809017
     near, far = abs(u) * 0.9510565, abs(u) * 0.5877853
     largest, second = _both(v, near + upper), _either(v, near + upper)
@@ -111,10 +111,10 @@ SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "heart": _heart,
     "tee": _tee,
 }
-"""Name to signed distance from its outline, negative inside.
+"""By name, the signed distance from a shape's outline, negative inside.
 
-It takes u (to the right) and v (up) of one shape, in units of the shape's half size. Every
-distance is even in u, so that the mirror image of a class is the class again.
+u (right) and v (up) are in units of the shape's half size. Every distance is even in u, so that the
+mirror image of a class is the same class.
 """
 
 CLASSES: tuple[str, ...] = tuple(SHAPES)
@@ -133,8 +133,8 @@ def draw(labels: Labels, rng: np.random.Generator) -> Bytes:
     """One image for each of `labels` (N,): uint8 (N, 32, 32, 3).
 
     Args:
-        labels: Indices into `CLASSES`, in any number.
-        rng: Over a generator of 64 raw bits, as PCG64 is; equal states give equal images.
+        labels: Indices into `CLASSES`.
+        rng: Over a generator of 64 raw bits, like PCG64; equal states give equal images.
 
     Raises:
         ValueError: A label is not an index into `CLASSES`.
@@ -144,7 +144,7 @@ def draw(labels: Labels, rng: np.random.Generator) -> Bytes:
     count = len(labels)
     middle = _uniform(rng, count, 0.35, 0.65)
     contrast = _uniform(rng, count, 0.07, 0.27)
-    # A shape is brighter than what is behind it more often than not, as things in photographs are.
+    # A shape is usually brighter than its background, as in photographs.
     contrast *= np.where(_uniform(rng, count, 0.0, 1.0) < 0.8, 1.0, -1.0).astype(np.float32)
     canvas = _surface(rng, middle - contrast)
     _clutter(canvas, rng, STROKES_BEHIND)
@@ -165,7 +165,7 @@ def _draw_set(name: str, count: int) -> tuple[Bytes, Labels]:
         part = slice(start, start + CHUNK)
         images[part] = draw(labels[part], _generator(name, 1 + start // CHUNK))
 
-    with ThreadPoolExecutor() as threads:  # numpy lets go of the interpreter
+    with ThreadPoolExecutor() as threads:  # numpy releases the GIL
         for _ in threads.map(draw_chunk, range(0, count, CHUNK)):
             pass
     return images, labels
@@ -176,13 +176,13 @@ def _generator(name: str, stream: int) -> np.random.Generator:
 
 
 def _uniform(rng: np.random.Generator, count: int, low: float, high: float) -> Floats:
-    """(count, 1, 1, 1), to be broadcast over channels and pixels."""
+    """(count, 1, 1, 1), broadcast over channels and pixels."""
     values = rng.random(count) * (high - low) + low
     return values.astype(np.float32).reshape(count, 1, 1, 1)
 
 
 def _directions() -> Floats:
-    """Cosine and sine (360, 2), rounded to where every mathematics library agrees."""
+    """Cosine and sine (360, 2), rounded so that all mathematical libraries agree."""
     angles = np.arange(360) * (np.pi / 180)
     exact = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     rounded: Floats = (np.rint(exact * 4096) / 4096).astype(np.float32)
@@ -196,9 +196,9 @@ AXIS = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
 def _frame(
     rng: np.random.Generator, count: int, *, reach: float, lean: int = 180
 ) -> tuple[Floats, Floats]:
-    """Pixel coordinates (count, 1, 32, 32) of a frame placed and turned at random.
+    """Pixel coordinates (count, 1, 32, 32) in a randomly placed and rotated frame.
 
-    Its centre is up to `reach` pixels off the image's, its axes up to `lean` degrees.
+    Its centre is off by up to `reach` pixels, its axes by up to `lean` degrees.
     """
     turn = (rng.random(count) * (2 * lean + 1)).astype(np.int64) - lean
     cosine, sine = DIRECTIONS[turn].T.reshape(2, count, 1, 1, 1)
@@ -208,7 +208,7 @@ def _frame(
 
 
 def _coverage(distance: Floats) -> Floats:
-    """How much of each pixel lies inside, from the signed distance of its centre in pixels."""
+    """The share of each pixel that is inside, from the signed distance of its centre in pixels."""
     inside: Floats = np.clip(0.5 - distance, 0.0, 1.0)
     return inside
 
@@ -236,7 +236,7 @@ def _clutter(canvas: Floats, rng: np.random.Generator, strokes: int) -> None:
 
 
 def _stroke(rng: np.random.Generator, count: int) -> Floats:
-    """Coverage (count, 1, 32, 32) of a bar anywhere, from a dot to a line."""
+    """Coverage (count, 1, 32, 32) of a bar, from a dot to a line."""
     along, across = _frame(rng, count, reach=16.0)
     length = _uniform(rng, count, 1.0, 9.0)
     width = _uniform(rng, count, 0.7, 1.8)
@@ -261,14 +261,14 @@ def _surface(rng: np.random.Generator, grey: Floats) -> Floats:
 
 
 def _paint(canvas: Floats, coverage: Floats, colour: Floats) -> None:
-    """Lays `colour` (N, 3, 1 or 32, 1 or 32) over `canvas` (N, 3, 32, 32) where it covers."""
+    """Paints `colour` (N, 3, 1 or 32, 1 or 32) onto `canvas` (N, 3, 32, 32)."""
     canvas += coverage * (colour - canvas)
 
 
 def _noise(rng: np.random.Generator, count: int) -> Floats:
-    """(count, 3, 32, 32) of uniform noise about zero, stronger in some images than in others."""
+    """(count, 3, 32, 32) of uniform noise around zero, of different strength per image."""
     strength = _uniform(rng, count, 0.0, 0.25) / 255.0
-    # Raw bits are the one stream that numpy promises never to change.
+    # Raw bits are the only stream that numpy promises never to change.
     raw = rng.bit_generator.random_raw(count * 3 * SIZE * SIZE // 8).astype("<u8").view(np.uint8)
     noise: Floats = raw.reshape(count, 3, SIZE, SIZE).astype(np.float32) - 127.5
     return noise * strength

@@ -1,4 +1,4 @@
-"""Which images train, which validate: fixed by the source, never by the seed."""
+"""The split into training and validation images, fixed by the source and not by the seed."""
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ VALIDATION_SHARE = 0.1
 
 
 def holdout(labels_N: Tensor, share: float = VALIDATION_SHARE) -> tuple[Tensor, Tensor]:
-    """Indices (training, validation), both sorted; every class gives the same share.
+    """Indices (training, validation), sorted and stratified; they depend only on the labels.
 
-    45,000/5,000 for CIFAR-10. The choice depends on the labels alone.
+    45,000/5,000 for CIFAR-10.
     """
     rng = np.random.Generator(np.random.PCG64(derive_seed(0, "holdout")))
     chosen = [
@@ -26,10 +26,10 @@ def holdout(labels_N: Tensor, share: float = VALIDATION_SHARE) -> tuple[Tensor, 
 
 
 def stratified(labels_N: Tensor, count: int) -> Tensor:
-    """`count` indices, sorted, classes in their own proportion; a smaller count is a subset."""
+    """`count` indices, sorted and stratified; those of a smaller count are a subset."""
     rng = np.random.Generator(np.random.PCG64(derive_seed(0, "stratified")))
     members = [rng.permutation(group) for group in _members(labels_N)]
-    # Ranking every image by its place within its class makes any prefix stratified.
+    # Ranking images by their position within their class makes any prefix stratified.
     rank = np.concatenate([np.arange(len(group)) / len(group) for group in members])
     order = np.concatenate(members)[np.argsort(rank, kind="stable")]
     return torch.from_numpy(np.sort(order[:count]))
@@ -38,7 +38,7 @@ def stratified(labels_N: Tensor, count: int) -> Tensor:
 def training_and_validation(
     images: Images, *, protocol: str, train_images: int | None, validation_images: int | None
 ) -> tuple[Images, Images | None]:
-    """The sets a run trains on and chooses by; no validation set under the speedrun protocol."""
+    """The training and validation sets; no validation set with the speedrun protocol."""
     if protocol == "speedrun":
         everything = torch.arange(len(images))
         return images.subset(_part(everything, images.labels, train_images)), None
@@ -50,7 +50,7 @@ def training_and_validation(
 
 
 def reduced(images: Images, count: int | None) -> Images:
-    """A stratified part of `count` images; all of them for None or where there are no more."""
+    """A stratified part of `count` images; all of them for None or if there are no more."""
     if count is None or count >= len(images):
         return images
     return images.subset(stratified(images.labels, count))

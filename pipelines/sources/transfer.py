@@ -1,7 +1,7 @@
-"""What an address gives, without ever waiting longer than is said.
+"""HTTP requests with a real time limit.
 
-Time limits of sockets are for each read alone: a server that drips, a name lookup or a header that
-never ends would still hold the reader. So a thread reads, and what hangs is left to it.
+Timeouts of sockets apply to each read: a very slow server, a name lookup or an endless header would
+still block the reader. So a daemon thread reads, and is abandoned if it hangs.
 """
 
 import queue
@@ -14,79 +14,79 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import urlsplit
 
-from pipelines.sources.errors import WayFailed
+from pipelines.sources.errors import AttemptFailed
 
 CHUNK_BYTES = 1 << 20
-WAITING = 4  # chunks that are read ahead at most
+READ_AHEAD = 4  # chunks
 AGENT = "pipeline-bench"
-PAGES = ("text/html", "application/xhtml+xml")
-SHOWN = 200  # characters of what a server says
-FAULTS = (OSError, HTTPException, ValueError, WayFailed)  # ValueError: an address that is none
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+MAX_MESSAGE_LENGTH = 200
+FAULTS = (OSError, HTTPException, ValueError, AttemptFailed)  # ValueError: an invalid URL
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """How an answer begins.
+    """The head of a response.
 
     Args:
-        begin: The byte that it begins with.
-        length: Its bytes, as it says; None if it does not say so.
+        begin: Position of its first byte in the file.
+        length: Its number of bytes; None if unknown.
     """
 
     begin: int
     length: int | None
 
 
-class _Over(Exception):
-    """Nobody reads on."""
+class _Closed(Exception):
+    """The reader has gone."""
 
 
 class _Pipe:
-    """What the thread has read, or why it reads no more."""
+    """Carries data, or an error, from the thread to the reader."""
 
     def __init__(self) -> None:
-        self._items: queue.Queue[Head | bytes | Exception] = queue.Queue(WAITING)
-        self._over = threading.Event()
+        self._items: queue.Queue[Head | bytes | Exception] = queue.Queue(READ_AHEAD)
+        self._closed = threading.Event()
 
     def put(self, item: Head | bytes | Exception) -> None:
-        while not self._over.is_set():
+        while not self._closed.is_set():
             try:
                 return self._items.put(item, timeout=0.1)
             except queue.Full:
                 continue
-        raise _Over
+        raise _Closed
 
     def get(self, timeout_s: float) -> Head | bytes:
         try:
             item = self._items.get(timeout=timeout_s)
         except queue.Empty:
-            raise WayFailed("it stopped answering") from None
+            raise AttemptFailed("it stopped answering") from None
         if isinstance(item, Exception):
             raise item
         return item
 
     def close(self) -> None:
-        self._over.set()
+        self._closed.set()
 
 
 @contextmanager
-def opened(
+def open_url(
     url: str, *, begin: int = 0, end: int | None = None, timeout_s: float
 ) -> Iterator[tuple[Head, Iterator[bytes]]]:
-    """Asks for the bytes from `begin` up to and with `end`.
+    """Requests the bytes from `begin` to `end`, inclusive.
 
     Args:
         url: http or https.
-        begin: First byte; an answer may begin with another, see its head.
+        begin: First byte; a response may start elsewhere, see its head.
         end: Last byte; None for all.
-        timeout_s: Longest wait for the head and for each chunk.
+        timeout_s: For the head, and for each chunk.
 
     Yields:
         The head, and the chunks as they arrive.
 
     Raises:
-        WayFailed: It gives a web page, or nothing in time.
-        OSError, HTTPException, ValueError: As the libraries say it.
+        AttemptFailed: The response is a web page or comes too late.
+        OSError, HTTPException, ValueError: Errors of the libraries.
     """
     pipe = _Pipe()
     span = "" if begin == 0 and end is None else f"bytes={begin}-{'' if end is None else end}"
@@ -113,26 +113,26 @@ def _read(url: str, span: str, timeout_s: float, pipe: _Pipe) -> None:
             while chunk := response.read1(CHUNK_BYTES):
                 pipe.put(chunk)
             pipe.put(b"")
-    except _Over:
+    except _Closed:
         return
-    except Exception as error:  # noqa: BLE001 - it is raised where somebody waits
+    except Exception as error:  # noqa: BLE001 - raised in the reader
         try:
             pipe.put(error)
-        except _Over:
+        except _Closed:
             return
 
 
 def _request(url: str, span: str, timeout_s: float) -> HTTPResponse:
     headers = {"User-Agent": AGENT} | ({"Range": span} if span else {})
-    # Addresses come from a list that takes http and https alone.
+    # Only http and https addresses get here.
     response = urllib.request.urlopen(
         urllib.request.Request(url, headers=headers), timeout=timeout_s
     )
     if not isinstance(response, HTTPResponse):
-        raise WayFailed("it leads to an address that is not http or https")
-    if response.headers.get_content_type() in PAGES:
+        raise AttemptFailed("it leads to an address that is not http or https")
+    if response.headers.get_content_type() in HTML_TYPES:
         response.close()
-        raise WayFailed("it gives a web page instead of the file")
+        raise AttemptFailed("it gives a web page instead of the file")
     return response
 
 
@@ -142,8 +142,8 @@ def _head(response: HTTPResponse) -> Head:
     return Head(begin=begin, length=response.length)
 
 
-def why(error: Exception) -> str:
-    """What went wrong, in a few words that a terminal can be given."""
+def describe_error(error: Exception) -> str:
+    """What went wrong, in a few printable words."""
     if isinstance(error, urllib.error.HTTPError):
         if "infinite loop" in str(error.reason):
             return "it sends the reader in circles"
@@ -152,16 +152,16 @@ def why(error: Exception) -> str:
         error = error.reason
     if isinstance(error, TimeoutError):
         return "it stopped answering"
-    said = str(error)
+    text = str(error)
     if isinstance(error, OSError):
-        said = error.strerror or said
-    plain = "".join(letter if letter.isprintable() else "?" for letter in said)
-    return plain[:SHOWN] or type(error).__name__
+        text = error.strerror or text
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain[:MAX_MESSAGE_LENGTH] or type(error).__name__
 
 
 def host(url: str) -> str:
-    """Name and port, without a name or password of the user's."""
+    """Name and port, without credentials."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-__all__ = ["FAULTS", "Head", "host", "opened", "why"]
+__all__ = ["FAULTS", "Head", "describe_error", "host", "open_url"]

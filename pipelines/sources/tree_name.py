@@ -1,4 +1,4 @@
-"""How a folder source is spelled: `folder:PATH`, `folder:PATH[size=224,decode]`."""
+"""Names of folder sources: `folder:PATH`, `folder:PATH[size=224,decode]`."""
 
 import re
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from pipelines.sources.places import expanded
 
 PREFIX = "folder:"
 IMAGE_SIZE = 32
-SIZES = range(8, 1025)  # pixels a side: below, nets have nothing left; above, memory has
+SIZES = range(8, 1025)  # pixels per side; nets can't use less, and memory doesn't hold more
 
 _OPTION = r"(?:size=\d{1,9}|decode)"
 _SPELLING = re.compile(rf"(?P<path>.*?)(?:\[(?P<options>{_OPTION}(?:,{_OPTION})*)\])?", re.DOTALL)
@@ -20,9 +20,9 @@ class TreeName:
     """A folder source.
 
     Args:
-        path: Of the tree, as it was written.
-        image_size: Pixels a side that every image is brought to.
-        decode: Whether pipelines that can do so decode the files anew in each epoch.
+        path: Of the tree, as written.
+        image_size: Pixels per side to which every image is resized.
+        decode: Whether pipelines that can decode the files do so in each epoch.
     """
 
     path: str
@@ -43,20 +43,20 @@ class TreeName:
 
     @property
     def name(self) -> str:
-        """The one spelling of this source; what is usual is left out."""
+        """The canonical name, without default options."""
         options = [f"size={self.image_size}"] if self.image_size != IMAGE_SIZE else []
         options += ["decode"] if self.decode else []
         return PREFIX + self.path + (f"[{','.join(options)}]" if options else "")
 
 
 def parse(name: str) -> TreeName:
-    """What `name`, which begins with "folder:", means.
+    """Parses a name that starts with "folder:".
 
     Raises:
-        SourceError: It names no folder, or a size that there is none of.
+        SourceError: It names no folder, or an invalid size.
     """
     match = _SPELLING.fullmatch(name.removeprefix(PREFIX))
-    assert match is not None  # the path takes what is no option
+    assert match is not None  # the path matches everything that isn't an option
     if not match["path"]:
         raise SourceError(f"the source {name!r} names no folder; write folder:PATH")
     options = (match["options"] or "").split(",")
@@ -69,15 +69,15 @@ def parse(name: str) -> TreeName:
 
 
 def with_options(name: str, *, image_size: int | None = None, decode: bool = False) -> str:
-    """A source's one spelling, with the size and the decoding that were asked for beside it.
+    """A source's canonical name, with size and decoding requested by options.
 
     Raises:
-        SourceError: They were asked for a source that is no folder of image files.
+        SourceError: The source isn't a folder of image files.
     """
     if not name.startswith(PREFIX):
         if decode or image_size is not None:
-            asked = "--decode" if decode else "--image-size"
-            raise SourceError(f"{asked} needs image files: --source folder:PATH, not {name!r}")
+            option = "--decode" if decode else "--image-size"
+            raise SourceError(f"{option} needs image files: --source folder:PATH, not {name!r}")
         return name
     known = parse(name)
     size = known.image_size if image_size is None else image_size

@@ -1,11 +1,11 @@
-"""Reads chosen files out of a tar archive; nothing of it is written, followed or run."""
+"""Reads files from a tar archive without extracting it."""
 
 import tarfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from pipelines.sources.errors import WayFailed
+from pipelines.sources.errors import AttemptFailed
 
 
 def files_in(
@@ -13,16 +13,14 @@ def files_in(
 ) -> Iterator[tuple[str, bytes]]:
     """The files called `wanted`, in the archive's order, each with its bytes.
 
-    Links, devices and other names are passed over, so a name that leads out of a folder leads
-    nowhere.
+    Everything else, links and devices included, is skipped.
 
     Args:
-        archive: A tar file, compressed or not.
         wanted: Full names of members.
-        limit_bytes: Most that all members together may unpack to.
+        limit_bytes: Limit of the unpacked size of all members.
 
     Raises:
-        WayFailed: It is no such archive, unpacks to more, or lacks a file.
+        AttemptFailed: It isn't a valid archive, unpacks to more, or lacks a file.
     """
     lacking, total = set(wanted), 0
     try:
@@ -30,13 +28,13 @@ def files_in(
             for member in tar:
                 total += member.size
                 if total > limit_bytes:
-                    raise WayFailed(f"{archive.name} unpacks to more than {limit_bytes} bytes")
+                    raise AttemptFailed(f"{archive.name} unpacks to more than {limit_bytes} bytes")
                 file = tar.extractfile(member) if member.isreg() else None
                 if file is not None and member.name in lacking:
                     lacking.remove(member.name)
                     yield member.name, file.read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
-        raise WayFailed(f"{archive.name} is no whole tar archive ({said})") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise AttemptFailed(f"{archive.name} is not a complete tar archive ({reason})") from error
     if lacking:
-        raise WayFailed(f"{archive.name} lacks {', '.join(sorted(lacking))}")
+        raise AttemptFailed(f"{archive.name} lacks {', '.join(sorted(lacking))}")

