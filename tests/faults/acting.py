@@ -1,18 +1,20 @@
 """A grid in its own process whose worker only pretends to train; everything else is real."""
 
-import json
 import os
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from bench.cli.progress import TextReporter
 from bench.executors import protocol
-from bench.executors.protocol import Done, EpochDone, Ready, read_job, send
+from bench.executors.protocol import Done, EpochDone, Ready
 from bench.executors.runner import run_plan
 from bench.job import RecordBuilder
 from bench.record import RERUN
@@ -21,18 +23,11 @@ from tests.checkout import ROOT
 from tests.made import made_curve, made_metrics, made_run
 
 PROGRAM = [sys.executable, "-m", "tests.faults.acting"]
+WORKER = "--worker"  # in place of the folder
 
 
-def start(
-    folder: Path,
-    *,
-    seeds: int,
-    wait: bool = False,
-    work_s: float = 0.0,
-    noise: int = 0,
-    limit: int | None = None,
-) -> "subprocess.Popen[str]":
-    """Starts a grid.
+class Options(msgspec.Struct, kw_only=True):
+    """How a grid is run.
 
     Args:
         seeds: Number of runs.
@@ -40,12 +35,28 @@ def start(
         work_s: Seconds that a run takes.
         noise: Bytes added to each record.
         limit: Largest file that can be written, in bytes.
+        ray: Address of a Ray cluster that trains. All runs but the first wait there for a file `go`
+            in the folder, and each worker leaves a process behind.
     """
-    options = {"seeds": seeds, "wait": wait, "work_s": work_s, "noise": noise, "limit": limit}
-    return subprocess.Popen(
-        [*PROGRAM, str(folder), json.dumps(options)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+
+    seeds: int
+    wait: bool = False
+    work_s: float = 0.0
+    noise: int = 0
+    limit: int | None = None
+    ray: str = ""
+
+
+def command(folder: str, **options: Any) -> list[str]:
+    """The command line of a grid with these `Options`."""
+    return [*PROGRAM, folder, msgspec.json.encode(Options(**options)).decode()]
+
+
+def start(folder: Path, **options: Any) -> "subprocess.Popen[str]":
+    """Starts a grid with these `Options`."""
+    pipe = subprocess.PIPE
+    line = command(str(folder), **options)
+    return subprocess.Popen(line, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
 def plan_of(folder: Path, seeds: int) -> Any:
@@ -66,32 +77,54 @@ def plan_of(folder: Path, seeds: int) -> Any:
     )
 
 
-def work(options: dict[str, Any]) -> None:
+def work(options: Options) -> None:
     """The worker: one record per job."""
     out = protocol.become_worker()
-    send(out, Ready(import_s=0.0))
+    if options.ray:
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+    protocol.send(out, Ready(import_s=0.0))
     for line in sys.stdin.buffer:
-        builder = RecordBuilder(job=read_job(line))
-        time.sleep(options["work_s"])
+        builder = RecordBuilder(job=protocol.read_job(line))
+        time.sleep(options.work_s)
         builder.curve += made_curve(2, 100, 0.5)
-        send(out, EpochDone(point=builder.curve[0]))
+        protocol.send(out, EpochDone(point=builder.curve[0]))
+        folder, seed = Path(builder.job.folder), builder.job.run.seed
+        if options.ray and seed:
+            (folder / f"at-{seed}").touch()
+            while not (folder / "go").exists():
+                time.sleep(0.05)
         builder.metrics = made_metrics(0.5, 1.0)
-        builder.environment = {"by": os.getppid(), "noise": "x" * options["noise"]}
-        send(out, Done(record=builder.record("ok")))
+        builder.environment = {"by": os.getppid(), "noise": "x" * options.noise}
+        protocol.send(out, Done(record=builder.record("ok")))
 
 
-def main(folder: Path, options: dict[str, Any]) -> int:
+def on_ray(address: str, worker: list[str]) -> Any:
+    """An executor whose nodes start this worker."""
+    from bench.executors import ray
+    from bench.executors.remote import RemoteExecutor
+
+    def run_job(*arguments: Any) -> Iterator[Any]:
+        from bench.executors import protocol, remote
+
+        protocol.python_module = lambda name: worker
+        yield from remote.run_job(*arguments)
+
+    ray.run_job, ray.NO_NODE_TIMEOUT_S = run_job, 6.0
+    return RemoteExecutor(cluster=ray.RayCluster.connect(address, device="cpu", timeout_s=600.0))
+
+
+def main(folder: Path, options: Options) -> int:
     """Runs the grid and returns its exit code."""
-    command = [*PROGRAM, "--worker", json.dumps(options)]
-    protocol.python_module = lambda name: command
-    plan = plan_of(folder, options["seeds"])
-    if options["limit"] is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (options["limit"],) * 2)
+    worker = command(WORKER, **msgspec.structs.asdict(options))
+    protocol.python_module = lambda name: worker
+    plan = plan_of(folder, options.seeds)
+    if options.limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options.limit,) * 2)
     reporter = TextReporter(terminal=False)
     reporter.plan(plan)
     outcome = run_plan(
-        plan, reporter, command="bench run", timeout_s=600.0, fail_fast=False,
-        wait=options["wait"],
+        plan, reporter, command="bench run", timeout_s=600.0, fail_fast=False, wait=options.wait,
+        executor=on_ray(options.ray, worker) if options.ray else None,
     )  # fmt: skip
     reporter.summary(outcome.counts, folder / "matrix.md", "bench run")
     print(outcome.problem, file=sys.stderr)
@@ -99,7 +132,8 @@ def main(folder: Path, options: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--worker":
-        work(json.loads(sys.argv[2]))
+    chosen = msgspec.json.decode(sys.argv[2], type=Options)
+    if sys.argv[1] == WORKER:
+        work(chosen)
     else:
-        sys.exit(main(Path(sys.argv[1]), json.loads(sys.argv[2])))
+        sys.exit(main(Path(sys.argv[1]), chosen))
