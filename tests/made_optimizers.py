@@ -20,12 +20,14 @@ from bench.training.setup import factors
 from bench.training.weight_average import WeightAverage
 
 NAMES = list(optimizers.catalog.entries)
+# Those that read a value back in a step, as their files say.
+WAITING = {"kron"}
 # Plain, with shortcuts, with tokens and attention, with what is not trained, depthwise.
 NETS = ["cnn2", "resnet18", "vit_tiny", "airnet94", "mobilenetv2"]
 
 
 def make_net(name: str = "cnn4", *, seed: int = 0, width: float = 0.125) -> nn.Module:
-    """In the memory format that runs use."""
+    """A net in the memory format that runs use."""
     torch.manual_seed(seed)
     net = architectures.build(name, width=width)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -64,11 +66,11 @@ def compile_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made_step(
-    net: nn.Module, name: str, *, steps: int, batch_size: int = 8, average: str = "none"
+    net: nn.Module, name: str, *, steps: int, average: str = "none", recent: int = 2
 ) -> Step:
     """A training step as a run takes it, on the CPU in float32."""
     entry = optimizers.catalog.get(name)
-    recipe = replace(entry.default_recipe(batch_size), average=average, label_smoothing=0.1)
+    recipe = replace(entry.default_recipe(8), average=average, label_smoothing=0.1)
     freezing = Freezing(net, steps)
     optimizer = entry.build(net, recipe)
     return Step(
@@ -80,5 +82,5 @@ def made_step(
         passes=entry.passes,
         freezing=freezing if freezing.changes else None,
         average=None if average == "none" else WeightAverage(net, recipe, steps),
-        recent=deque(maxlen=2) if entry.settles else None,
+        recent=deque(maxlen=recent) if entry.settles else None,
     )

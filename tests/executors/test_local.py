@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,24 +45,28 @@ def acted(folder: Path, *parts: str, timeout_s: float = 60.0) -> list[Record]:
 
 
 @pytest.mark.usefixtures("actor")
-def test_a_worker_serves_until_a_run_fails(tmp_path: Path) -> None:
-    found = acted(tmp_path, "plays", "plays", "fails", "plays")
-    assert [record.status for record in found] == ["ok", "ok", "crashed", "ok"]
-    pids = [record.environment["pid"] for record in found]
-    assert pids[0] == pids[1] == pids[2] != pids[3]
-    assert not any(map(alive, pids))
-
-
-@pytest.mark.usefixtures("actor")
-def test_another_compiled_net_gets_another_worker(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cells", "workers"),
+    [
+        ([{}, {}, {"part": "fails"}, {}], [0, 0, 0, 1]),
+        ([{"compile": True}, {"compile": True, "width": 0.5}], [0, 1]),
+        ([{"compile": True}, {"compile": True, "optimizer": "adamw"}], [0, 0]),
+        ([{"compile": True, "part": "has_no_graph"}] * 2, [0, 1]),
+    ],
+    ids=["a failure", "another model", "the same model", "a failed capture"],
+)
+def test_a_worker_serves_until_a_run_fails_or_needs_another_model(
+    tmp_path: Path, cells: list[dict[str, Any]], workers: list[int]
+) -> None:
     jobs = [
-        made_job(tmp_path, "plays", compile=True),
-        made_job(tmp_path, "plays", optimizer="adamw", compile=True),
-        made_job(tmp_path, "plays", width=0.5, compile=True),
+        made_job(tmp_path, seed=seed, **{"part": "plays"} | cell) for seed, cell in enumerate(cells)
     ]
     found = list(LocalExecutor(timeout_s=60.0).run(jobs, quiet()))
+    failed = [record.status != "ok" for record in found]
+    assert failed == [cell.get("part") == "fails" for cell in cells]
     pids = [record.environment["pid"] for record in found]
-    assert pids[0] == pids[1] != pids[2]
+    assert [list(dict.fromkeys(pids)).index(pid) for pid in pids] == workers
+    assert not any(map(alive, pids))
 
 
 @pytest.mark.usefixtures("actor")
@@ -82,7 +86,7 @@ def test_the_worker_after_the_present_one_is_started_ahead(tmp_path: Path, dies:
     assert (second.environment["pid"] == ahead) is not dies
     assert len(children() - before) == 2
     records.close()
-    assert children() == before
+    assert executor.interrupted() == []
 
 
 @pytest.mark.usefixtures("actor")
@@ -101,23 +105,36 @@ def test_a_worker_that_died_between_runs_costs_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("actor")
-def test_a_run_that_takes_too_long_keeps_its_curve_and_the_next_hears_nothing_of_it(
+def test_a_run_that_takes_too_long_keeps_its_curve_and_its_log_and_the_next_one_is_new(
     tmp_path: Path,
 ) -> None:
+    log = f"logs/{made_job(tmp_path, 'hangs').run.id}.log"
+    (tmp_path / "logs").mkdir()
+    (tmp_path / log).write_text("an earlier attempt")
     late, after = acted(tmp_path, "hangs", "plays", timeout_s=3.0)
     assert (late.status, after.status) == ("timeout", "ok")
     assert late.error is not None
-    assert late.error.message == "took longer than 3 s and was stopped (--timeout)"
+    assert "took longer than 3 s" in late.error.message
+    assert (late.error.log, late.error.traceback) == (log, "")
     assert (len(late.curve), len(after.curve)) == (1, 1)
     assert after.seed == 1
 
 
 @pytest.mark.usefixtures("actor")
-def test_a_worker_that_sends_nonsense_is_ended(tmp_path: Path) -> None:
-    bad, good = acted(tmp_path, "babbles", "plays")
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("is_killed", "signal 9 SIGKILL (out of host memory?)"),
+        ("babbles", "sent an invalid message"),
+    ],
+)
+def test_a_worker_that_breaks_says_how_and_the_next_run_gets_another(
+    tmp_path: Path, part: str, message: str
+) -> None:
+    bad, good = acted(tmp_path, part, "plays")
     assert (bad.status, good.status) == ("crashed", "ok")
     assert bad.error is not None
-    assert "sent an invalid message" in bad.error.message
+    assert message in bad.error.message
 
 
 @pytest.mark.usefixtures("actor")
@@ -133,41 +150,9 @@ def test_a_dead_worker_is_noticed_though_its_child_holds_the_pipe_and_both_are_e
 
 
 @pytest.mark.usefixtures("actor")
-def test_a_worker_whose_capture_failed_is_not_used_again(tmp_path: Path) -> None:
-    jobs = [made_job(tmp_path, "has_no_graph", seed, compile=True) for seed in range(2)]
-    records = list(LocalExecutor(timeout_s=60.0).run(jobs, quiet()))
-    assert [record.status for record in records] == ["ok", "ok"]
-    assert len({record.environment["pid"] for record in records}) == 2
-
-
-@pytest.mark.usefixtures("actor")
-def test_a_worker_that_is_killed_says_by_what_and_the_next_run_gets_another(
-    tmp_path: Path,
-) -> None:
-    bad, good = acted(tmp_path, "is_killed", "plays")
-    assert (bad.status, good.status) == ("crashed", "ok")
-    assert bad.error is not None
-    assert "signal 9 SIGKILL (out of host memory?)" in bad.error.message
-
-
-@pytest.mark.usefixtures("actor")
-def test_a_log_is_of_the_latest_attempt(tmp_path: Path) -> None:
-    logs = tmp_path / "logs"
-    logs.mkdir()
-    job = made_job(tmp_path, "hangs")
-    (logs / f"{job.run.id}.log").write_text("what the first attempt said")
-    (record,) = acted(tmp_path, "hangs", timeout_s=2.0)
-    assert record.error is not None
-    assert record.error.log == f"logs/{job.run.id}.log"
-    assert record.error.traceback == ""
-
-
-@pytest.mark.usefixtures("actor")
 def test_closing_in_the_middle_of_a_run_ends_it_and_gives_its_record(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
-
-    before = children()
 
     def stop(job: Job, point: object) -> None:
         raise Stop
@@ -179,7 +164,6 @@ def test_closing_in_the_middle_of_a_run_ends_it_and_gives_its_record(tmp_path: P
         next(records)
     (cut_off,) = executor.interrupted()
     assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)
-    assert children() == before
 
 
 @pytest.mark.usefixtures("actor")
@@ -190,24 +174,20 @@ def test_a_log_that_cannot_be_written_is_told_before_the_run(
     def read_only(path: Path) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    before = children()
     worker = Worker.start("", Path(os.devnull)) if early else None
     executor = LocalExecutor(timeout_s=60.0, next_worker=worker)
     monkeypatch.setattr(Path, "touch", read_only)
     with pytest.raises(StoreError, match=r"cannot write \S+\.log: Read-only file system"):
         next(executor.run([made_job(tmp_path, "plays")], quiet()))
-    assert children() == before
 
 
-@pytest.mark.usefixtures("actor")
-def test_between_runs_nothing_is_cut_off(tmp_path: Path) -> None:
-    before = children()
-    executor = LocalExecutor(timeout_s=60.0)
-    records = executor.run([made_job(tmp_path, "plays", seed) for seed in (0, 1)], quiet())
-    next(records)
-    records.close()
-    assert executor.interrupted() == []
-    assert children() == before
+def is_free(lock: Path) -> bool:
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 HOLDS = """
@@ -257,15 +237,6 @@ def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
     assert is_free(lock), "who was stopped holds nothing"
 
 
-def is_free(lock: Path) -> bool:
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
 def test_a_lock_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for lock in (tmp_path / "link", tmp_path / "no" / "folder"):
@@ -277,56 +248,22 @@ def test_a_lock_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_runs_that_ask_for_it_are_trained_one_after_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_run_that_asks_for_it_holds_the_timing_lock_until_its_record_is_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: bool
 ) -> None:
-    lock = tmp_path / "lock"
-    monkeypatch.setattr(local, "timing_lock", lambda: timing_lock(lock))
-    spans: list[tuple[str, float]] = []
-
     class Plays(LocalExecutor):
         def _follow(self, job: Job, draft: RecordBuilder) -> object:  # type: ignore[override]
-            spans.append(("begin", time.monotonic()))
             yield EpochDone(point=made_curve(1, 100, 0.5)[0])
-            time.sleep(0.3)
-            spans.append(("end", time.monotonic()))
             yield Done(record=draft.record("ok"))
 
-    def train(alone: bool, statuses: list[str]) -> None:
-        job = Job(run=made_run(), folder=str(tmp_path), data_dir="d", exclusive=alone)
-        *_, done = Plays(timeout_s=9.0).follow(job, RecordBuilder(job=job))
-        assert isinstance(done, Done)
-        statuses.append(done.record.status)
-
-    def overlap(alone: bool) -> bool:
-        spans.clear()
-        statuses: list[str] = []
-        threads = [threading.Thread(target=train, args=(alone, statuses)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert statuses == ["ok", "ok"]
-        ends = sorted(moment for kind, moment in spans if kind == "end")
-        begins = sorted(moment for kind, moment in spans if kind == "begin")
-        return begins[1] < ends[0]
-
-    assert overlap(alone=False)
-    assert not overlap(alone=True)
-
-
-def test_the_turn_is_over_when_the_record_is_handed_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     lock = tmp_path / "lock"
+    lock.touch()
     monkeypatch.setattr(local, "timing_lock", lambda: timing_lock(lock))
-    job = Job(run=made_run(), folder=str(tmp_path), data_dir="d", exclusive=True)
-
-    class Plays(LocalExecutor):
-        def _follow(self, job: Job, draft: RecordBuilder) -> object:  # type: ignore[override]
-            yield Done(record=draft.record("ok"))
-
+    job = Job(run=made_run(), folder=str(tmp_path), data_dir="d", exclusive=exclusive)
     messages = Plays(timeout_s=9.0).follow(job, RecordBuilder(job=job))
+    assert isinstance(next(messages), EpochDone)
+    assert is_free(lock) is not exclusive
     assert isinstance(next(messages), Done)
     assert is_free(lock), "though nobody has asked for more"
 
@@ -370,14 +307,6 @@ def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) ->
         found.close()
 
 
-@pytest.mark.usefixtures("_tried_here")
-def test_nobody_is_hired_who_is_not_wanted() -> None:
-    found = warm_start(keep_worker=False)
-    assert (found.probe, found.worker) == (HERE, None)
-    assert found.take("cpu") is None
-    found.close()
-
-
 @pytest.mark.parametrize(
     "script",
     ["import os; os.kill(os.getpid(), 11)", "print('hello')", "import sys; sys.exit(3)"],
@@ -413,35 +342,15 @@ def test_a_stop_while_it_is_waited_for_ends_it(
         warm_start(keep_worker=True)
 
 
-def test_one_that_nobody_takes_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    replace_worker(monkeypatch, tmp_path, ANSWERS)
+@pytest.mark.parametrize("cuda", [False, True])
+def test_one_that_nobody_takes_or_that_has_touched_a_gpu_is_ended(
+    cuda: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    replace_worker(monkeypatch, tmp_path, ANSWERS.replace("false", str(cuda).lower()))
     found = warm_start(keep_worker=True)
-    assert found.probe == Probe(torch="9")
+    assert found.probe == Probe(torch="9", cuda=cuda)
     assert found.worker is not None
-    found.close()
+    if cuda:
+        assert found.take("cpu") is None
     found.close()
     assert found.worker is None
-
-
-def test_one_that_has_touched_a_gpu_measures_no_cpu(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    replace_worker(monkeypatch, tmp_path, ANSWERS.replace("false", "true"))
-    for device in ("cuda", "cpu"):
-        found = warm_start(keep_worker=True)
-        assert found.probe.cuda
-        worker = found.take(device)
-        assert (worker is not None) is (device == "cuda")
-        if worker is not None:
-            worker.stop()
-
-
-def test_one_that_dies_before_its_first_run_costs_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with monkeypatch.context() as patched:
-        replace_worker(patched, tmp_path, ANSWERS.replace("time.sleep(600)", "sys.exit(3)"))
-        found = warm_start(keep_worker=True)
-    executor = LocalExecutor(timeout_s=300.0, next_worker=found.take("cpu"))
-    (record,) = executor.run([tiny_job(tmp_path)], watcher([]))
-    assert record.status == "ok"

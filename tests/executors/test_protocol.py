@@ -18,7 +18,6 @@ from bench.executors.protocol import (
     Done,
     EpochDone,
     Message,
-    Probed,
     Ready,
     Worker,
     WorkerLost,
@@ -28,7 +27,6 @@ from bench.executors.protocol import (
     send,
 )
 from bench.job import Job
-from bench.machine.environment import Probe
 from tests.made import made_curve, made_failure, made_record, made_run
 
 
@@ -59,15 +57,6 @@ def test_a_job_is_read_as_it_was_sent() -> None:
     found = read_job(stream.getvalue())
     assert found == job
     assert found.run.id == run.id
-
-
-def test_what_the_device_can_do_is_read_as_it_was_sent() -> None:
-    probed = Probed(probe=Probe(torch="2", cuda=True, gpu="NVIDIA H100", memory_gib=79.2))
-    stream = BytesIO()
-    send(stream, probed)
-    assert msgspec.json.decode(stream.getvalue(), type=Probed) == probed
-    with pytest.raises(msgspec.DecodeError):
-        msgspec.json.decode(b'{"type": "Ready", "import_s": 1.0}', type=Probed)
 
 
 def test_a_loss_that_is_no_number_arrives_as_none() -> None:

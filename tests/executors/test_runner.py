@@ -87,23 +87,19 @@ def _executor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(folder: Path, seeds: int) -> Plan:
     runs = [made_run(seed) for seed in range(seeds)]
-    return Plan(
-        device="cpu",
-        folder=folder,
-        data_dir=folder,
-        runs=runs,
-        todo=runs,
-    )
+    return Plan(device="cpu", folder=folder, data_dir=folder, runs=runs, todo=runs)
 
 
 def carry_out(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, *statuses: str, fail_fast: bool = False
+    plan: Plan, *statuses: str, fail_fast: bool = False, executor: Executor | None = None
 ) -> tuple[GridOutcome, str]:
-    monkeypatch.setattr(Executor, "statuses", statuses)
+    Executor.statuses = statuses
     out = StringIO()
     console = TextReporter(file=out, terminal=False)
     console.plan(plan)
-    outcome = run_plan(plan, console, command="bench run", timeout_s=9.0, fail_fast=fail_fast)
+    outcome = run_plan(
+        plan, console, command="bench run", timeout_s=9.0, fail_fast=fail_fast, executor=executor
+    )
     return outcome, out.getvalue()
 
 
@@ -111,14 +107,16 @@ def statuses_of(folder: Path) -> dict[int, str]:
     return {record.seed: record.status for record in Store(folder).records()}
 
 
-def test_every_record_is_kept_and_the_table_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+def test_every_record_is_kept_and_the_table_is_written(tmp_path: Path) -> None:
+    outcome, text = carry_out(planned(tmp_path, 2), "ok", "ok")
     assert outcome.exit_code == 0
     assert outcome.counts == {"ok": 2}
     assert statuses_of(tmp_path) == {0: "ok", 1: "ok"}
-    assert {record.command for record in Store(tmp_path).records()} == {"bench run"}
+    folder = str(tmp_path)
+    assert made[0].jobs == [
+        Job(run=made_run(seed), folder=folder, data_dir=folder, command="bench run")
+        for seed in range(2)
+    ]
     assert "resnet18" in (tmp_path / "matrix.md").read_text()
     assert "resnet18" in (tmp_path / "matrix.csv").read_text()
     assert "[1/2] resnet18/sgd/flip_crop/kornia/seed0 started" in text
@@ -126,37 +124,29 @@ def test_every_record_is_kept_and_the_table_is_written(
 
 
 @pytest.mark.parametrize("status", FAILED)
-def test_a_failed_run_is_a_row_and_the_rest_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
-) -> None:
-    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, status, "ok")
+def test_a_failed_run_is_a_row_and_the_rest_goes_on(tmp_path: Path, status: str) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), status, "ok")
     assert outcome.exit_code == 1
     assert statuses_of(tmp_path) == {0: status, 1: "ok"}
     assert f"1 ok, 1 {status}" in (tmp_path / "matrix.md").read_text()
 
 
-def test_fail_fast_stops_at_the_first_failure_and_still_writes_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcome, _ = carry_out(planned(tmp_path, 3), monkeypatch, "ok", "oom", "ok", fail_fast=True)
+def test_fail_fast_stops_at_the_first_failure_and_still_writes_the_table(tmp_path: Path) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 3), "ok", "oom", "ok", fail_fast=True)
     assert outcome.exit_code == 1
     assert statuses_of(tmp_path) == {0: "ok", 1: "oom"}
     assert (tmp_path / "matrix.md").exists()
     assert made[0].closed
 
 
-def test_a_run_that_was_skipped_by_its_worker_is_no_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, "skipped", "ok", fail_fast=True)
+def test_a_run_that_was_skipped_by_its_worker_is_no_failure(tmp_path: Path) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), "skipped", "ok", fail_fast=True)
     assert outcome.exit_code == 0
     assert statuses_of(tmp_path) == {0: "skipped", 1: "ok"}
 
 
-def test_a_stop_keeps_what_is_known_of_the_run_it_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outcome, _ = carry_out(planned(tmp_path, 3), monkeypatch, "ok", "stop", "ok")
+def test_a_stop_keeps_what_is_known_of_the_run_it_cut_off(tmp_path: Path) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 3), "ok", "stop", "ok")
     assert outcome.exit_code == 130
     assert statuses_of(tmp_path) == {0: "ok", 1: "interrupted"}
     cut_off = Store(tmp_path).read(made_run(1).id)
@@ -167,10 +157,8 @@ def test_a_stop_keeps_what_is_known_of_the_run_it_cut_off(
 
 
 @pytest.mark.parametrize("status", ["ok", "crashed"])
-def test_a_stop_between_the_end_of_a_run_and_its_record_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
-) -> None:
-    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, f"{status}, stop", "ok")
+def test_a_stop_between_a_run_and_its_record_loses_nothing(tmp_path: Path, status: str) -> None:
+    outcome, _ = carry_out(planned(tmp_path, 2), f"{status}, stop", "ok")
     assert outcome.exit_code == 130
     assert statuses_of(tmp_path) == {0: status}
     assert (tmp_path / "matrix.md").exists()
@@ -186,7 +174,7 @@ def test_a_stop_while_a_record_is_written_comes_after_it(
         return write(store, record)
 
     monkeypatch.setattr(Store, "write", stopped)
-    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    outcome, text = carry_out(planned(tmp_path, 2), "ok", "ok")
     assert outcome.exit_code == 130
     assert outcome.counts == {"ok": 1}
     assert statuses_of(tmp_path) == {0: "ok"}
@@ -204,7 +192,7 @@ def test_a_disk_that_fills_up_leaves_no_worker_and_keeps_what_was_finished(
         return write(store, record)
 
     monkeypatch.setattr(Store, "write", full)
-    outcome, text = carry_out(planned(tmp_path, 4), monkeypatch, "ok", "ok", "ok", "ok")
+    outcome, text = carry_out(planned(tmp_path, 4), "ok", "ok", "ok", "ok")
     assert made[0].closed
     assert statuses_of(tmp_path) == {0: "ok"}
     assert (outcome.exit_code, outcome.counts) == (1, {"ok": 1})
@@ -227,41 +215,25 @@ def test_tables_that_cannot_be_written_cost_no_record(
         write(path, content)
 
     monkeypatch.setattr(storing, "write_atomically", full)
-    outcome, text = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
+    outcome, text = carry_out(planned(tmp_path, 2), "ok", "ok")
     assert statuses_of(tmp_path) == {0: "ok", 1: "ok"}
     assert (outcome.exit_code, outcome.counts) == (1, {"ok": 2})
     assert "the tables are not up to date: cannot write" in outcome.problem
     assert "`bench table` shows all records" in text
 
 
-def test_a_run_that_another_has_done_since_the_plan_was_made_is_not_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = planned(tmp_path, 2)
-    Store(tmp_path).write(made_record(0))
-    outcome, text = carry_out(plan, monkeypatch, "crashed", "ok")
-    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 2})
-    assert "seed0 was done in the meantime by another `bench run`" in text
-    assert "seed0 started" not in text
-    first = Store(tmp_path).read(made_run(0).id)
-    assert first is not None
-    assert (first.attempt, first.metrics) == (1, made_record(0).metrics)
-
-
-def test_a_failed_run_that_another_has_mended_since_the_plan_was_made_counts_as_it_is_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_run_that_another_command_has_mended_counts_as_it_is_now(
+    tmp_path: Path,
 ) -> None:
     plan = replace(planned(tmp_path, 0), failed=[Store(tmp_path).write(made_failure(0))])
     Store(tmp_path).write(made_record(0))
-    outcome, _ = carry_out(plan, monkeypatch)
+    outcome, _ = carry_out(plan)
     assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
 
 
-def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(tmp_path: Path) -> None:
     plan = replace(planned(tmp_path, 1), todo=[], skipped=[(made_run(5), "dali has no Cutout")])
-    outcome, _ = carry_out(plan, monkeypatch)
+    outcome, _ = carry_out(plan)
     assert outcome.exit_code == 0
     assert outcome.counts["skipped"] == 1
     (record,) = Store(tmp_path).records()
@@ -272,19 +244,20 @@ def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(
     assert made == []
 
 
-def test_nothing_to_do_counts_what_was_done_and_starts_no_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_to_do_counts_what_was_done_and_starts_no_worker(tmp_path: Path) -> None:
     done = Store(tmp_path).write(made_record(0))
     plan = replace(planned(tmp_path, 1), todo=[], done=[done])
-    outcome, _ = carry_out(plan, monkeypatch)
+    outcome, _ = carry_out(plan)
     assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
     assert made == []
+    executor = Executor(9.0, prestart=False, next_worker=None)
+    carry_out(plan, executor=executor)
+    assert executor.closed
 
 
-def test_failures_of_before_still_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_of_before_still_count(tmp_path: Path) -> None:
     failure = made_record(0, record={"status": "oom", "metrics": None})
-    outcome, _ = carry_out(replace(planned(tmp_path, 0), failed=[failure]), monkeypatch)
+    outcome, _ = carry_out(replace(planned(tmp_path, 0), failed=[failure]))
     assert outcome.exit_code == 1
 
 
@@ -293,36 +266,10 @@ def test_a_status_either_fails_a_grid_or_is_tried_again() -> None:
     assert {"ok", *FAILED, *RERUN} == set(Status.__args__)  # type: ignore[attr-defined]
 
 
-def test_a_second_grid_in_the_same_folder_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_grid_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with Store(tmp_path).lock(), pytest.raises(StoreError, match="is in use: already running"):
-        carry_out(planned(tmp_path, 1), monkeypatch, "ok")
+        carry_out(planned(tmp_path, 1), "ok")
     assert statuses_of(tmp_path) == {}
-
-
-def test_the_executor_gets_the_runs_of_a_plan_as_jobs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carry_out(planned(tmp_path, 1), monkeypatch, "ok")
-    folder = str(tmp_path)
-    assert made[0].jobs == [
-        Job(run=made_run(0), folder=folder, data_dir=folder, command="bench run")
-    ]
-
-
-def test_an_executor_is_closed_also_if_nothing_is_left_to_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    executor = Executor(9.0, prestart=False, next_worker=None)
-    done = Store(tmp_path).write(made_record(0))
-    plan = replace(planned(tmp_path, 1), todo=[], done=[done])
-    outcome = run_plan(
-        plan, TextReporter(file=StringIO()), command="", timeout_s=9.0, fail_fast=False,
-        executor=executor,
-    )  # fmt: skip
-    assert outcome.exit_code == 0
-    assert executor.closed
 
 
 @pytest.mark.parametrize("ending", ["ok", "stop"])
@@ -332,7 +279,7 @@ def test_a_record_that_is_too_large_costs_its_run_alone(
     """The confusion matrix of thousands of classes, for example."""
     monkeypatch.setattr(codec, "LARGEST_FILE", 10_000)
     monkeypatch.setattr(Executor, "epochs", {1: 1000})
-    outcome, _ = carry_out(planned(tmp_path, 3), monkeypatch, "ok", ending, "ok")
+    outcome, _ = carry_out(planned(tmp_path, 3), "ok", ending, "ok")
     assert outcome.exit_code == (1 if ending == "ok" else 130)
     large = Store(tmp_path).read(made_run(1).id)
     assert large is not None
@@ -345,26 +292,21 @@ def test_a_record_that_is_too_large_costs_its_run_alone(
     assert statuses_of(tmp_path) == {0: "ok", 1: "crashed"} | rest
 
 
-def test_a_failed_run_is_retried_unless_another_command_has_just_retried_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_runs_that_another_command_has_done_since_the_plan_was_made_are_not_trained(
+    tmp_path: Path,
 ) -> None:
+    """Seed 0 is retried, seed 1 was just retried, seed 2 ended well, seeds 3 and 4 are left."""
     store = Store(tmp_path)
     for seed in (0, 1):
         store.write(made_failure(seed))
     seen = {record.run_id: record.content_hash for record in store.records()}
     store.write(made_failure(1))
-    plan = replace(planned(tmp_path, 3), seen=seen)
-    outcome, text = carry_out(plan, monkeypatch, "ok", "ok", "ok")
-    assert outcome.counts == {"ok": 2, "crashed": 1}
-    assert "seed1 was done in the meantime by another `bench run`" in text
-    assert statuses_of(tmp_path) == {0: "ok", 1: "crashed", 2: "ok"}
-
-
-def test_runs_that_another_command_did_not_complete_are_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for seed, status in enumerate(("interrupted", "skipped")):
-        Store(tmp_path).write(made_failure(seed, status=status))
-    outcome, _ = carry_out(planned(tmp_path, 2), monkeypatch, "ok", "ok")
-    assert outcome.counts == {"ok": 2}
-    assert statuses_of(tmp_path) == {0: "ok", 1: "ok"}
+    store.write(made_record(2))
+    for seed, status in ((3, "interrupted"), (4, "skipped")):
+        store.write(made_failure(seed, status=status))
+    outcome, text = carry_out(replace(planned(tmp_path, 5), seen=seen), *["ok"] * 5)
+    assert (outcome.exit_code, outcome.counts) == (1, {"ok": 4, "crashed": 1})
+    assert statuses_of(tmp_path) == {0: "ok", 1: "crashed", 2: "ok", 3: "ok", 4: "ok"}
+    assert [job.run.seed for job in made[0].jobs] == [0, 3, 4]
+    for seed in (1, 2):
+        assert f"seed{seed} was done in the meantime by another `bench run`" in text

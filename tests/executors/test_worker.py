@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from bench.executors import worker
 from bench.executors.protocol import EpochDone, Ready, read_message
 from bench.executors.worker import (
     failure_of,
-    is_out_of_memory,
     out_of_memory_message,
     run_job,
     status_of,
@@ -37,11 +37,18 @@ from tests.made import made_cell, made_curve, made_metrics, made_run
         (Unsupported("kornia has no Mix"), "skipped"),
         (Unavailable("no such library"), "skipped"),
         (Diverged("the loss is nan"), "diverged"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), "oom"),
         (MemoryError(), "oom"),
-        (RuntimeError("boom"), "crashed"),
-        (ValueError("boom"), "crashed"),
-        (OSError(28, "No space left on device"), "crashed"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom"),
+        (RuntimeError("CUDA error: out of memory"), "oom"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allo"), "oom"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "oom"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "oom"),
+        (RuntimeError("CUDA runtime API error cudaErrorMemoryAllocation (2)"), "oom"),
+        (RuntimeError("std::bad_alloc"), "oom"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "crashed"),
+        (ValueError("out of memory"), "crashed"),
+        (OSError(errno.ENOSPC, "No space left on device"), "crashed"),
     ],
 )
 def test_every_exception_has_a_status(error: Exception, status: str) -> None:
@@ -62,9 +69,6 @@ def test_a_failure_has_the_message_the_end_of_the_traceback_and_the_log() -> Non
     assert len(lines) <= 40
     assert lines[-2:] == ["ValueError: boom", "second line"]
     assert found.log == "logs/0123.log"
-
-
-def test_a_failure_without_words_is_named_by_its_type() -> None:
     assert failure_of(MemoryError(), Path("x.log")).message == "MemoryError"
 
 
@@ -72,6 +76,18 @@ def test_a_failure_without_words_is_named_by_its_type() -> None:
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setattr(worker, "redirect_output", lambda log: None)  # this process keeps its own
     return Job(run=made_run(), folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")
+
+
+def run_inline(code: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Runs Python code in a process with the environment of a worker."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment.python_environment(),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="known on Linux only")
@@ -160,13 +176,7 @@ print(record.status, *{name.partition(".")[0] for name in sys.modules} - before)
 
 
 def test_a_run_imports_no_library_that_the_worker_has_not(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTING, str(tmp_path)],
-        env=environment.python_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_inline(IMPORTING, tmp_path, str(tmp_path))
     assert done.stdout.split() == ["ok"], done.stdout + done.stderr
 
 
@@ -185,70 +195,23 @@ print("of the next run", flush=True)
 
 
 def test_what_is_printed_goes_to_the_log_of_its_run(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [environment.python_module("x")[0], "-c", REDIRECTED],
-        env=environment.python_environment(),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "before\n"
-    assert done.stderr == ""
+    done = run_inline(REDIRECTED, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "before\n", "")
     first = (tmp_path / "logs" / "a.log").read_text().splitlines()
     assert sorted(first) == ["an error", "from Python", "from a child"]
     assert (tmp_path / "logs" / "b.log").read_text() == "of the next run\n"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
-        MemoryError(),
-        OSError(errno.ENOMEM, "Cannot allocate memory"),
-        RuntimeError("CUDA error: out of memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate"
-                     " memory: you tried to allocate 8 bytes. Error code 12"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
-        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-        RuntimeError("CUDA runtime API error cudaErrorMemoryAllocation (2)"),
-        RuntimeError("std::bad_alloc"),
-    ],
-)  # fmt: skip
-def test_it_ran_out(error: Exception) -> None:
-    assert is_out_of_memory(error)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
-        ValueError("out of memory"),
-        OSError(errno.ENOSPC, "No space left on device"),
-        RuntimeError("CUDA error: an illegal memory access was encountered"),
-    ],
-)
-def test_it_did_not(error: Exception) -> None:
-    assert not is_out_of_memory(error)
-
-
-def test_what_is_said_of_a_gpu() -> None:
+def test_running_out_of_memory_is_told_with_its_peak_and_with_what_makes_the_cell_smaller() -> None:
     cell = made_cell(batch_size=512, width=1.0)
     peak = Memory(host_gib=2.0, torch_gib=77.5, device_gib=79.0)
-    headline, said = out_of_memory_message(
-        torch.OutOfMemoryError("CUDA out of memory."), cell, peak
-    ).split("\n")
-    assert headline == (
-        "out of memory with batch size 512, peak 77.50 GiB of tensors on the GPU, 79.00 GiB in use "
-        "on the GPU, 2.00 GiB of the process; the batch size is never changed "
-        "automatically: --set batch_size=256 or --set width=0.5 makes a cell that needs less"
-    )
-    assert said == "CUDA out of memory."
-
-
-def test_what_is_said_of_one_image_of_which_nothing_is_known() -> None:
-    text = out_of_memory_message(MemoryError(), made_cell(batch_size=1, width=1.0), Memory())
-    assert text == (
-        "out of memory with batch size 1; the batch size is never changed automatically: --set "
-        "width=0.5 makes a cell that needs less\nMemoryError"
-    )
+    error = torch.OutOfMemoryError("CUDA out of memory.")
+    headline, cause = out_of_memory_message(error, cell, peak).split("\n")
+    for part in ("batch size 512", "77.50 GiB of tensors", "79.00 GiB in use", "2.00 GiB of the"):
+        assert part in headline
+    assert "--set batch_size=256 or --set width=0.5" in headline
+    assert cause == "CUDA out of memory."
+    text = out_of_memory_message(MemoryError(), replace(cell, batch_size=1), Memory())
+    assert "peak" not in text
+    assert "batch_size=" not in text
+    assert text.endswith("\nMemoryError")

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,9 +22,8 @@ from bench.store.store import Store
 from pipelines.building import canonical_name
 from pipelines.catalog import UnknownName
 from tests.made import made_failure, made_record, made_run
-from tests.made_device import device_is
+from tests.made_device import NO_GPU, device_is, source_is
 
-NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 GPU = Probe(torch="2.11", cuda=True, gpu="NVIDIA H100", bf16=True, compiler=True)
 NO_COMPILER = replace(NO_GPU, compiler=False, compiler_problem="no C++ compiler found")
 
@@ -33,25 +31,21 @@ NO_COMPILER = replace(NO_GPU, compiler=False, compiler_problem="no C++ compiler 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (RunOptions(grid="defualt"), "unknown grid 'defualt': did you mean default?"),
-        (
-            RunOptions(device="gpu"),
-            "unknown value of --device 'gpu': did you mean cpu? known are auto, cpu, cuda",
-        ),
-        (RunOptions(scale="ful"), "unknown value of --scale 'ful': did you mean full?"),
-        (RunOptions(precision="fp16"), "unknown value of --precision 'fp16': did you mean"),
-        (RunOptions(seeds=0), "--seeds is at least 1, got 0"),
-        (RunOptions(epochs=-1), "--epochs is at least 1, got -1"),
-        (RunOptions(target=90), "--target is a share in (0, 1], as in 0.9 for 90 %, got 90"),
-        (RunOptions(target=0.0), "--target is a share in (0, 1]"),
+        ({"grid": "defualt"}, "unknown grid 'defualt': did you mean default?"),
+        ({"device": "gpu"}, "unknown value of --device 'gpu': did you mean cpu?"),
+        ({"scale": "ful"}, "unknown value of --scale 'ful': did you mean full?"),
+        ({"precision": "fp16"}, "unknown value of --precision 'fp16': did you mean"),
+        ({"seeds": 0}, "--seeds is at least 1, got 0"),
+        ({"epochs": -1}, "--epochs is at least 1, got -1"),
+        ({"target": 90}, "--target is a share in (0, 1], as in 0.9 for 90 %, got 90"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_the_machine_is_looked_at(
-    options: RunOptions, said: str, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning.environment, "probe", lambda: pytest.fail("looked"))
     with pytest.raises(UsageError) as caught:
-        planning.make(options, print)
+        planning.make(RunOptions(**options), print)
     assert str(caught.value).startswith(said)
 
 
@@ -78,12 +72,8 @@ def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_fou
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(planning, "gpu_problems", lambda probe: "it is unplugged -> plug it in")
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=r"here: no NVIDIA driver\. .* unplugged -> plug it in\."):
         choose_device("cuda", NO_GPU, [])
-    assert str(caught.value) == (
-        "--device cuda: no GPU can be used here: no NVIDIA driver. "
-        "bench doctor says: it is unplugged -> plug it in. Or leave --device out to use the CPU."
-    )
 
 
 def config(probe: Probe = NO_GPU, device: str = "cpu", **options: Any) -> GridConfig:
@@ -113,12 +103,8 @@ def test_what_is_asked_for_beats_what_is_usual() -> None:
 def test_compilation_that_cannot_work_is_refused_only_where_it_is_wanted() -> None:
     assert not config(NO_COMPILER).base.compile
     assert not config(replace(GPU, compiler_problem="no C compiler found"), "cuda").base.compile
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=r"no C\+\+ compiler found\. .* add --no-compile"):
         config(NO_COMPILER, compile=True)
-    assert str(caught.value) == (
-        "torch.compile cannot work here: no C++ compiler found. "
-        "Run `bench doctor` for what to do, or add --no-compile."
-    )
 
 
 def test_cells_go_through_the_pipeline_that_was_asked_for_once_each() -> None:
@@ -165,17 +151,16 @@ def test_an_option_without_effect_on_a_grid_is_refused(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            RunOptions(architecture="resnet81"),
-            "unknown architecture 'resnet81': did you mean resnet18",
-        ),
-        (RunOptions(optimizer="sdg"), "unknown optimizer 'sdg': did you mean sgd"),
-        (RunOptions(augmentation="flipcrop"), "unknown augmentation 'flipcrop'"),
+        ({"architecture": "resnet81"}, "unknown architecture 'resnet81': did you mean resnet18"),
+        ({"optimizer": "sdg"}, "unknown optimizer 'sdg': did you mean sgd"),
+        ({"augmentation": "flipcrop"}, "unknown augmentation 'flipcrop'"),
+        ({"pipeline": "kornja"}, "unknown pipeline 'kornja': did you mean kornia"),
+        ({"pipeline": "kornia[compile]"}, "unknown option of kornia 'compile'"),
     ],
 )
-def test_an_unknown_entry_is_refused(options: RunOptions, message: str) -> None:
-    with pytest.raises(UnknownName, match=message):
-        choose_cells(options, config())
+def test_an_unknown_entry_is_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises((UnknownName, UsageError), match=message):
+        choose_cells(RunOptions(**options), config())
 
 
 def test_changes_reach_the_chosen_cells_only() -> None:
@@ -187,13 +172,6 @@ def test_changes_reach_the_chosen_cells_only() -> None:
         choose_cells(replace(options, select="cnn4"), config())
 
 
-def test_an_unknown_pipeline_is_refused() -> None:
-    with pytest.raises(UnknownName, match="unknown pipeline 'kornja': did you mean kornia"):
-        choose_cells(RunOptions(pipeline="kornja"), config())
-    with pytest.raises(UsageError, match="--pipeline: unknown option of kornia 'compile'"):
-        choose_cells(RunOptions(pipeline="kornia[compile]"), config())
-
-
 def test_cells_are_selected() -> None:
     cells = choose_cells(RunOptions(select="resnet18 and not sgd"), config())
     assert {cell.architecture for cell in cells} == {"resnet18"}
@@ -201,12 +179,8 @@ def test_cells_are_selected() -> None:
 
 
 def made_plan(folder: Path, seeds: int) -> Plan:
-    return Plan(
-        device="cpu",
-        folder=folder,
-        data_dir=folder,
-        runs=[made_run(seed) for seed in range(seeds)],
-    )
+    runs = [made_run(seed) for seed in range(seeds)]
+    return Plan(device="cpu", folder=folder, data_dir=folder, runs=runs)
 
 
 @pytest.mark.parametrize(
@@ -280,24 +254,19 @@ def test_a_damaged_record_is_reported_and_its_run_is_to_do(tmp_path: Path) -> No
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Pretends a probe and what the sources answer."""
+    """Pretends a device and the source that `auto` gives; nothing may be trained."""
 
-    def pretend(probe: Probe, source: str, problem: str = "") -> None:
-        monkeypatch.setattr(planning.environment, "probe", lambda: probe)
-        monkeypatch.setattr(planning.environment, "machine_name", lambda device: f"my-{device}")
-        sources = SimpleNamespace(
-            default_data_dir=lambda: tmp_path / "data",
-            resolve=lambda asked, data_dir, report: (source, problem),
-            load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
-        )
-        monkeypatch.setattr(planning, "sources", sources)
+    def pretend(probe: Probe = NO_GPU, source: str = "shapes", problem: str = "") -> None:
+        device_is(monkeypatch, probe)
+        source_is(monkeypatch, planning, tmp_path, source, problem)
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planning.environment, "machine_name", lambda device: f"my-{device}")
+    monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
     return pretend
 
 
-def test_a_plan_is_made_and_writes_nothing(
-    machine: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plan_is_made_and_writes_nothing(machine: Callable[..., None], tmp_path: Path) -> None:
     machine(NO_GPU, "cifar10")
     out = tmp_path / "out"
     plan = planning.make(RunOptions(out=out, seeds=2, select="cnn4"), print)
@@ -330,29 +299,13 @@ def test_a_wrong_selection_is_refused_before_anything_is_fetched(
         planning.make(RunOptions(select="resnt18"), print)
 
 
-@pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without a GPU and with generated images only; nothing may be trained."""
-    monkeypatch.chdir(tmp_path)
-    device_is(monkeypatch, Probe(cuda_problem="none"))
-    sources = SimpleNamespace(
-        default_data_dir=lambda: tmp_path,
-        resolve=lambda asked, data_dir, report: (asked, ""),
-        load=lambda name, data_dir, report: SimpleNamespace(fingerprint="f00d"),
-    )
-    monkeypatch.setattr(planning, "sources", sources)
-    monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
+WORDS = ["--source", "shapes", "--device", "cpu", "-k"]
 
 
-GRID_WORDS = ["--source", "shapes", "--device", "cpu", "-k", "resnet18 and sgd", "--seeds", "5"]
-
-
-def run_words(*words: str) -> Any:
-    return CliRunner().invoke(app.app, ["run", *GRID_WORDS, *words])
-
-
-@pytest.mark.usefixtures("no_training")
-def test_the_shards_of_a_command_are_the_grid_of_the_command_without() -> None:
+def test_the_shards_of_a_command_are_the_grid_of_the_command_without(
+    machine: Callable[..., None],
+) -> None:
+    machine()
     options = RunOptions(source="shapes", device="cpu", select="resnet18 and sgd", seeds=5)
     whole = planning.make(options, print)
     shards = [planning.make(replace(options, shard=f"{k}/2"), print) for k in (1, 2)]
@@ -363,33 +316,28 @@ def test_the_shards_of_a_command_are_the_grid_of_the_command_without() -> None:
     assert shards[1].shard == f"shard 2/2: {len(shards[1].runs)} of the grid's {len(todo)} runs"
 
 
-@pytest.mark.usefixtures("no_training")
-def test_a_dry_run_says_which_shard_it_shows() -> None:
-    done = run_words("--dry-run", "--shard", "2/4")
-    assert done.exit_code == 0, done.output
-    assert "shard 2/4: " in done.stdout
-    assert 0 < done.stdout.count("to run   ") < run_words("--dry-run").stdout.count("to run   ")
-
-
-@pytest.mark.usefixtures("no_training")
-def test_the_summary_says_which_shard_it_is_of(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_dry_run_says_which_shard_it_shows_also_if_that_is_empty(
+    machine: Callable[..., None],
 ) -> None:
+    machine()
+    shown = []
+    for number in (1, 2):
+        words = [*WORDS, "resnet18/sgd/none/kornia", "--dry-run", "--shard", f"{number}/2"]
+        done = CliRunner().invoke(app.app, ["run", *words])
+        assert done.exit_code == 0, done.output
+        assert f"shard {number}/2: " in done.stdout
+        shown.append(done.stdout.count("to run   resnet18"))
+    assert sorted(shown) == [0, 1]
+
+
+def test_the_summary_says_which_shard_it_is_of(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine()
     outcome = executing.GridOutcome(counts=executing.Counter(ok=1), interrupted=False)
     monkeypatch.setattr(executing, "run_plan", lambda *args, **kwargs: outcome)
-    done = run_words("--shard", "2/4")
+    done = CliRunner().invoke(app.app, ["run", *WORDS, "resnet18 and sgd", "--shard", "2/4"])
     assert done.exit_code == 0, done.output
     first, *_, above = done.stdout[: done.stdout.index("\n1 run: 1 ok")].splitlines()
     assert above.startswith("shard 2/4: ")
     assert first != above or done.stdout.count("shard 2/4: ") == 2
-
-
-@pytest.mark.usefixtures("no_training")
-def test_a_shard_of_more_shards_than_runs_may_be_empty() -> None:
-    words = ["--source", "shapes", "--device", "cpu", "-k", "resnet18/sgd/none/kornia", "--dry-run"]
-    sizes = []
-    for number in range(1, 4):
-        done = CliRunner().invoke(app.app, ["run", *words, "--shard", f"{number}/3"])
-        assert done.exit_code == 0, done.output
-        sizes.append(done.stdout.count("to run   resnet18"))
-    assert sorted(sizes) == [0, 0, 1]

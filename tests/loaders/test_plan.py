@@ -1,27 +1,21 @@
 """What `bench loaders` measures when asked for this or that, and what it refuses."""
 
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.errors import UsageError
 from bench.loaders import measure, plan
 from bench.loaders.plan import Options, choose_batch_sizes
-from bench.machine.environment import Probe
-from pipelines.sources.base import SourceError
+from tests.made_device import NO_GPU, device_is, source_is
 
 
-def test_usual_batch_sizes_are_made_to_fit_and_others_are_refused() -> None:
+def test_the_usual_batch_sizes_are_made_to_fit() -> None:
     assert choose_batch_sizes((), 10**6, "cpu") == [128, 512, 2048]
     assert choose_batch_sizes((), 10**6, "cuda") == [128, 512, 2048, 50_000]
     assert choose_batch_sizes((), 1000, "cuda") == [128, 512, 1000]
     assert choose_batch_sizes((64, 8, 64), 1000, "cpu") == [8, 64]
-    with pytest.raises(UsageError, match="--batch-size 1001 is more than the source's 1000"):
-        choose_batch_sizes((1001,), 1000, "cpu")
 
 
 def test_every_variant_is_a_candidate_and_what_cannot_run_has_its_reason() -> None:
@@ -45,29 +39,9 @@ def test_asking_twice_for_a_pipeline_measures_it_once() -> None:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without a GPU and with 100 images of `shapes`; nothing may be measured."""
-
-    def resolve(asked: str, data_dir: Path, report: Callable[[str], None]) -> tuple[str, str]:
-        if asked not in ("auto", "shapes"):
-            raise SourceError(f"unknown source {asked!r}: known is shapes")
-        return "shapes", ""
-
-    class Hundred:
-        fingerprint = "f00d"
-        image_size = (32, 32)
-        files = ()
-
-        def __len__(self) -> int:
-            return 100
-
     monkeypatch.chdir(tmp_path)
-    probe = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
-    monkeypatch.setattr(plan.environment, "probe", lambda: probe)
-    sources = SimpleNamespace(
-        default_data_dir=lambda: tmp_path / "data",
-        resolve=resolve,
-        load=lambda name, data_dir, report: SimpleNamespace(train=Hundred()),
-    )
-    monkeypatch.setattr(plan, "sources", sources)
+    device_is(monkeypatch, NO_GPU)
+    source_is(monkeypatch, plan, tmp_path)
     monkeypatch.setattr(measure, "start_worker", lambda *_: pytest.fail("it measured"))
 
 
@@ -77,10 +51,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         (["--pipeline", "kornja"], "unknown pipeline 'kornja': did you mean kornia?"),
         (["--pipeline", "kornia[compile]"], "did you mean compiled?"),
-        (
-            ["--augmentation", "flip_corp"],
-            "unknown augmentation 'flip_corp': did you mean",
-        ),
+        (["--augmentation", "flip_corp"], "unknown augmentation 'flip_corp': did you mean"),
         (["--source", "cifar11"], "unknown source 'cifar11'"),
         (["--device", "gpu"], "unknown value of --device 'gpu'"),
         (["--device", "cuda"], "no GPU can be used here: no NVIDIA driver"),
@@ -98,6 +69,3 @@ def test_what_cannot_be_measured_is_one_sentence_and_writes_nothing(
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-# Plays the child: answers at once, except where its pipeline's name tells what to do.

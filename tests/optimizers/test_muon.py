@@ -64,20 +64,6 @@ def test_padded_batches_give_what_each_matrix_gives_alone(
             torch.testing.assert_close(one, alone.mT if tall else alone)
 
 
-@pytest.mark.parametrize("shape", [(8, 200), (32, 64), (48, 24), (24, 24)])
-def test_singular_values_end_near_one_on_the_same_sides(shape: tuple[int, int]) -> None:
-    (matrix,) = matrices_of([shape])
-    (bucket,) = buckets([shape], 1.0)
-    (found,) = orthogonal_in(bucket, [matrix], 5, torch.float32)
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    diagonal = left.mT @ found @ right.mT
-    assert diagonal.diagonal().min() > 0.6
-    assert diagonal.diagonal().max() < 1.3
-    torch.testing.assert_close(
-        diagonal, diagonal.diagonal().diag(), atol=1e-4, rtol=0, msg="same singular vectors"
-    )
-
-
 @pytest.mark.parametrize("steps", [3, 5])
 def test_iterations_are_those_of_timm(steps: int) -> None:
     from timm.optim.muon import zeropower_via_newtonschulz
@@ -95,17 +81,6 @@ def weight_of(shape: tuple[int, ...], layout: torch.memory_format) -> nn.Paramet
     draws = torch.Generator().manual_seed(1)
     weight = torch.randn(shape, generator=draws)
     return nn.Parameter(weight.to(memory_format=layout) if len(shape) == 4 else weight)
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("shape", [(6, 4, 3, 3), (6, 4, 1, 1), (6, 1, 3, 3), (6, 4)])
-def test_a_weight_as_a_matrix_is_a_view(
-    shape: tuple[int, ...], layout: torch.memory_format
-) -> None:
-    weight = weight_of(shape, layout).data
-    matrix = as_matrix(weight)
-    assert matrix.shape == (6, weight.numel() // 6)
-    assert matrix.data_ptr() == weight.data_ptr()
 
 
 @pytest.mark.parametrize("gradient_layout", [torch.contiguous_format, torch.channels_last])
@@ -158,6 +133,14 @@ def made_weights() -> list[nn.Parameter]:
     ]
 
 
+def both_sides(**recipe: Any) -> tuple[list[list[nn.Parameter]], list[Muon]]:
+    """The same weights twice, the second with compiled updates."""
+    sides = [made_weights(), made_weights()]
+    optimizers = [Muon(side, lr=0.1, momentum=0.9, **recipe) for side in sides]
+    optimizers[1].compile_step()
+    return sides, optimizers
+
+
 def moved(weights: list[nn.Parameter], optimizer: Muon, rates: Sequence[float | Tensor]) -> None:
     """A step at each rate."""
     for seed, rate in enumerate(rates):
@@ -173,9 +156,7 @@ def moved(weights: list[nn.Parameter], optimizer: Muon, rates: Sequence[float | 
 @pytest.mark.parametrize("more", [{"weight_decay": 0.1}, {"rms": None, "renormalise": True}])
 @pytest.mark.usefixtures("captured_only")
 def test_compiled_updates_are_the_updates_in_one_graph_for_all_rates(more: dict[str, Any]) -> None:
-    sides = [made_weights(), made_weights()]
-    optimizers = [Muon(side, lr=0.1, momentum=0.9, steps=3, **more) for side in sides]
-    optimizers[1].compile_step()
+    sides, optimizers = both_sides(steps=3, **more)
     watch = CompileWatch()
     for weights, optimizer in zip(sides, optimizers, strict=True):
         moved(weights, optimizer, [0.1, 0.05, torch.tensor(0.02), 0.01])
@@ -190,11 +171,10 @@ def test_compiled_updates_are_the_updates_in_one_graph_for_all_rates(more: dict[
     assert watch.new_graphs() == 0, "another recipe, the same shapes"
 
 
+@pytest.mark.slow
 def test_compiled_kernels_give_the_updates() -> None:
     _muon.compiled_update.cache_clear()
-    sides = [made_weights()[1:3], made_weights()[1:3]]
-    optimizers = [Muon(side, lr=0.1, momentum=0.9, weight_decay=0.1, steps=2) for side in sides]
-    optimizers[1].compile_step()
+    sides, optimizers = both_sides(weight_decay=0.1, steps=2)
     for weights, optimizer in zip(sides, optimizers, strict=True):
         moved(weights, optimizer, [0.1, 0.05])
     for one, other in zip(*sides, strict=True):
@@ -207,9 +187,7 @@ def test_compiled_updates_are_the_updates_in_the_numbers_and_batches_of_a_gpu(
 ) -> None:
     for table in (_muon.DTYPE, _muon.WASTE):
         monkeypatch.setitem(table, "cpu", table["cuda"])  # type: ignore[index]
-    sides = [made_weights(), made_weights()]
-    optimizers = [Muon(side, lr=0.1, momentum=0.9, weight_decay=0.1) for side in sides]
-    optimizers[1].compile_step()
+    sides, optimizers = both_sides(weight_decay=0.1)
     for weights, optimizer in zip(sides, optimizers, strict=True):
         moved(weights, optimizer, [torch.tensor(0.1), torch.tensor(0.05)])
         (rule,) = optimizer._rules.values()

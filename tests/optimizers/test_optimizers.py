@@ -6,34 +6,35 @@ The quick tier trains the optimizers of the default grid only; the slow tier tra
 import copy
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import optimizers
 from bench.machine.clock import CompileWatch
 from bench.optimizers import _building as parameters
 from bench.optimizers.sam import Sam
 from bench.recipe import Recipe
-from bench.training.loop import Step
 from bench.training.lr_schedule import LRSchedule
 from bench.training.setup import factors
 from tests.checkout import ROOT
-from tests.made_optimizers import NAMES, NETS, built, gradients, make_net, take_step, trained
+from tests.made_optimizers import (
+    NAMES,
+    NETS,
+    built,
+    gradients,
+    made_step,
+    make_net,
+    take_step,
+    trained,
+)
 
 # Their first step only measures the gradient.
 LATE = {"adopt": 2}
-# Read a value back in a step, as their files say.
-WAITING = {"kron"}
 
 
 def test_catalog_is_whole() -> None:
@@ -76,42 +77,6 @@ def test_one_step_changes_every_parameter_to_finite_numbers(name: str, net_name:
         assert parameter.stride() == before[key].stride(), key
 
 
-class ReadBack(TorchDispatchMode):
-    """Notes every tensor whose value is read by Python, which a GPU would have to wait for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: list[Tensor] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
-            self.read.append(args[0])
-        return func(*args, **(kwargs or {}))
-
-
-def test_read_back_is_noticed() -> None:
-    with ReadBack() as mode:
-        torch.ones(1).item()
-    assert len(mode.read) == 1
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_step_reads_nothing_back(name: str) -> None:
-    net = make_net()
-    optimizer = built(name, net)
-    for _ in range(2):
-        gradients(net)
-        take_step(name, optimizer, partial(gradients, net, seed=2))
-    counters = set(map(id, parameters.host_counters(optimizer)))
-    gradients(net)
-    with ReadBack() as mode:
-        take_step(name, optimizer, lambda: None)
-    # Counters stay in host memory, so reading one waits for nothing.
-    assert bool([t for t in mode.read if id(t) not in counters]) == (name in WAITING)
-
-
 # About a second each: the quick tier has those of the default grid.
 LEARNING = [
     pytest.param(name, marks=[] if entry.default else pytest.mark.slow)
@@ -121,13 +86,11 @@ LEARNING = [
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_memorises_a_batch_under_its_schedule(name: str) -> None:
-    entry, net, steps = optimizers.catalog.get(name), make_net(width=0.25), 60
-    recipe, optimizer = entry.default_recipe(64), built(name, net, 64)
+    net, steps = make_net(width=0.25), 60
+    recipe, optimizer = optimizers.catalog.get(name).default_recipe(64), built(name, net, 64)
     peaks = [group["lr"] for group in optimizer.param_groups]
     schedule = LRSchedule(optimizer, factors(optimizer, recipe, steps), steps)
-    draws = torch.Generator().manual_seed(2)
-    x_BCHW = torch.randn(16, 3, 32, 32, generator=draws)
-    labels_B = torch.randint(0, 10, (16,), generator=draws)
+    x_BCHW, labels_B = made_batch(2)
 
     def backward() -> Tensor:
         loss = F.cross_entropy(net(x_BCHW), labels_B)
@@ -204,21 +167,6 @@ def made_batch(seed: int = 0) -> tuple[Tensor, Tensor]:
     return images_BCHW, torch.randint(0, 10, (8,), generator=draws)
 
 
-def made_step(name: str, net: nn.Module, *, steps: int = 20, **more: Any) -> Step:
-    entry = optimizers.catalog.get(name)
-    recipe = replace(entry.default_recipe(64), label_smoothing=0.0)
-    optimizer = entry.build(net, recipe)
-    return Step(
-        model=more.get("model", net),
-        optimizer=optimizer,
-        schedule=LRSchedule(optimizer, factors(optimizer, recipe, steps), steps),
-        autocast=nullcontext,
-        label_smoothing=0.0,
-        passes=entry.passes,
-        recent=deque(maxlen=4) if entry.settles else None,
-    )
-
-
 def test_sam_descends_by_the_gradient_up_the_slope() -> None:
     weight = nn.Parameter(torch.tensor([3.0, -4.0]))
     net = nn.Module()
@@ -241,7 +189,7 @@ def test_sam_descends_by_the_gradient_up_the_slope() -> None:
 def test_sam_without_a_way_up_is_sgd_and_counts_statistics_once() -> None:
     nets = [make_net("resnet18"), make_net("resnet18")]
     for name, net in zip(("sgd", "sam"), nets, strict=True):
-        step = made_step(name, net)
+        step = made_step(net, name, steps=20)
         if isinstance(step.optimizer, Sam):
             step.optimizer._rho = 0.0
         step(*made_batch())
@@ -255,7 +203,7 @@ def test_sam_without_a_way_up_is_sgd_and_counts_statistics_once() -> None:
 @pytest.mark.parametrize("name", SCHEDULE_FREE)
 def test_schedule_free_evaluates_other_weights_with_statistics_of_theirs(name: str) -> None:
     net = make_net("cnn2")
-    step = made_step(name, net)
+    step = made_step(net, name, steps=20, recent=4)
     step.begin_training()
     for seed in range(6):
         step(*made_batch(seed))
@@ -275,8 +223,8 @@ def test_schedule_free_evaluates_other_weights_with_statistics_of_theirs(name: s
 
 def test_settling_a_compiled_net_compiles_nothing() -> None:
     net = make_net("cnn2")
-    compiled = torch.compile(net, dynamic=False, backend="aot_eager")
-    step = made_step("schedule_free_sgd", net, model=compiled)
+    step = made_step(net, "schedule_free_sgd", steps=20)
+    step = replace(step, model=torch.compile(net, dynamic=False, backend="aot_eager"))
     step(*made_batch())
     watch = CompileWatch()
     step.begin_evaluation()

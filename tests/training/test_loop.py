@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import architectures
 import pipelines
 from bench import optimizers
+from bench.optimizers._building import host_counters
 from bench.training import loop
 from bench.training.loop import Step, cached_step_s, padded, predict, train_epoch
 from bench.training.lr_schedule import LRSchedule
@@ -32,8 +33,7 @@ from pipelines.augmentations import Augmentation
 from pipelines.base import Batch, Pipeline, Request
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.sources.base import Images
-from tests.made_optimizers import made_step
-from tests.optimizers.test_optimizers import WAITING
+from tests.made_optimizers import WAITING, made_step
 from tests.waiting import waits
 
 CPU = torch.device("cpu")
@@ -215,11 +215,6 @@ def built(policy: str) -> Pipeline:
     return pipelines.build("native[eager]", source(), policy, batch_size=8)
 
 
-def counters(step: Step) -> list[Tensor]:
-    holders = [*step.optimizer.state.values(), *step.optimizer.param_groups]
-    return [holder["step"] for holder in holders if isinstance(holder.get("step"), Tensor)]
-
-
 @pytest.mark.parametrize(
     ("name", "code"),
     [
@@ -274,7 +269,7 @@ def test_an_epoch_of_a_net_never_waits(name: str) -> None:
     step = made_step(net, "sgd", steps=4)
     with built("none") as pipeline:
         train_epoch(step, pipeline.epoch(0), torch.device("cpu"))
-        with timed_region(counters(step)) as found:
+        with timed_region(host_counters(step.optimizer)) as found:
             train_epoch(step, pipeline.epoch(1), torch.device("cpu"))
     assert found == []
 
@@ -284,6 +279,6 @@ def test_an_epoch_of_an_optimizer_never_waits(name: str) -> None:
     step = made_step(architectures.build("cnn2", width=0.125), name, steps=4)
     with built("flip_crop") as pipeline:
         train_epoch(step, pipeline.epoch(0), torch.device("cpu"))
-        with timed_region(counters(step)) as found:
+        with timed_region(host_counters(step.optimizer)) as found:
             train_epoch(step, pipeline.epoch(1), torch.device("cpu"))
     assert bool(found) == (name in WAITING)
