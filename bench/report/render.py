@@ -1,12 +1,13 @@
 """A table as text: for a terminal, as Markdown or as CSV; and what its cells say."""
 
 import math
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from typing import Any, Literal, get_args
 
 import pandas as pd
+from tabulate import tabulate
 
 from bench.errors import UsageError
 from bench.report.columns import COLUMNS, Column, Metric, column_named
@@ -16,10 +17,11 @@ Form = Literal["rich", "md", "csv", "json"]
 Row = dict[str, Any]
 NOT_REACHED = "not reached"
 ABSENT = "-"
-BEST = "bold green"
+BOLD, DIM, BEST = "1", "2", "1;32"  # escape codes of a terminal; the best are green
+SEPARATOR = "  "  # between columns
+NARROWEST = 12  # characters of a column, separator included, that is wrapped
 NOTES_WIDTH = 30  # characters that a terminal keeps for notes; longer ones are wrapped
 TOTALS = {"seeds": "runs", "cells": "all_cells"}  # "2/4": how many succeeded, of how many
-LINE_BREAKS = {ord(mark): " " for mark in "\n\t"}
 
 
 def check_form(form: str) -> None:
@@ -60,56 +62,53 @@ class Table:
         return "\n\n".join([f"### {title}", *notes, table]) + "\n"
 
     def terminal(self, *, width: int | None = None, color: bool = False) -> str:
-        """The table between its title and notes.
-
-        Args:
-            width: Characters that it may use; None for as many as it takes.
-            color: Whether it may use bold and colours.
-        """
-        from rich.box import SIMPLE_HEAD
-        from rich.cells import cell_len
-        from rich.console import Console
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
-        cells = {
-            name: [text.translate(LINE_BREAKS) for text in self.cells[name]]
-            for name in self.columns
-        }
+        """The table between its title and notes; without `width` as wide as it needs to be."""
         widths = {
-            name: max(map(cell_len, [column.header, *cells[name]])) + 3
+            name: max(map(len, [column.header, *self.cells[name]])) + len(SEPARATOR)
             for name, column in self.columns.items()
         }
         dropped = [] if self.keep or width is None else _dropped(self.columns, widths, width)
         shown = [name for name in self.columns if name not in dropped]
-        table = RichTable(header_style="bold", box=SIMPLE_HEAD)
-        for name in shown:
-            column = self.columns[name]
-            justify: Literal["right", "left"] = "right" if column.is_number else "left"
-            table.add_column(Text(column.header), justify=justify, overflow="fold")
-        for index in range(len(next(iter(cells.values()), []))):
-            table.add_row(
+        limits = {name: widths[name] for name in shown}
+        while width and sum(limits.values()) > width and max(limits.values()) > NARROWEST:
+            limits[max(limits, key=limits.__getitem__)] -= 1
+
+        def styled(text: str, style: str) -> str:
+            return f"\x1b[{style}m{text}\x1b[0m" if color and text else text
+
+        def cell(name: str, text: str, style: str) -> str:
+            lines = textwrap.wrap(text, limits[name] - len(SEPARATOR))
+            return "\n".join(styled(line, style) if style else line for line in lines)
+
+        columns = [
+            [
+                cell(name, self.columns[name].header, BOLD),
+                "-" * (limits[name] - len(SEPARATOR)),
                 *(
-                    Text(cells[name][index], BEST if index in self.best.get(name, ()) else "")
-                    for name in shown
-                )
-            )
-        out = StringIO()
-        needed = sum(widths[name] for name in shown) + 2
-        console = Console(
-            file=out, width=width or max(needed, *map(len, (self.title, *self.notes))),
-            force_terminal=color, no_color=not color,
-            color_system="standard" if color else None, highlight=False,
-        )  # fmt: skip
-        if self.title:
-            console.print(Text(self.title, "bold"))
-        console.print(table)
-        for note in self.notes:
-            console.print(Text(note, "dim"))
+                    cell(name, text, BEST if index in self.best.get(name, ()) else "")
+                    for index, text in enumerate(self.cells[name])
+                ),
+            ]
+            for name in shown
+        ]
+        table = tabulate(
+            list(zip(*columns, strict=True)),
+            colalign=["right" if self.columns[name].is_number else "left" for name in shown],
+            tablefmt="plain",
+            disable_numparse=True,
+        )
+        notes = list(self.notes)
         if dropped:
             left_out = ", ".join(self.columns[name].header for name in dropped)
-            console.print(Text(f"columns left out for width: {left_out}", "dim"))
-        return out.getvalue()
+            notes.append(f"columns left out for width: {left_out}")
+        above = [styled(line, BOLD) for line in wrapped(self.title, width)]
+        below = [styled(line, DIM) for note in notes for line in wrapped(note, width)]
+        return "\n".join([*above, *([""] if above else []), table, "", *below]).rstrip() + "\n"
+
+
+def wrapped(text: str, width: int | None) -> list[str]:
+    """The lines of a text for a terminal; one line if `width` is None."""
+    return textwrap.wrap(text, width or max(1, len(text)))
 
 
 def as_markdown(text: str, *, in_cell: bool = True) -> str:
