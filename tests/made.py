@@ -87,16 +87,7 @@ def made_record(
     record: dict[str, Any] | None = None,
     **cell: Any,
 ) -> Record:
-    """A record of a run that ended "ok".
-
-    Args:
-        seed: Of the run.
-        accuracy: On the test set; macro F1 is 0.01 less.
-        time_to_accuracy_s: None when the target was not reached.
-        images_per_s: Median throughput.
-        record: Fields of `Record` to set after the rest.
-        cell: Fields of `Cell` to set.
-    """
+    """A record of a run that ended "ok"; `record` and `cell` are fields of the two to set."""
     run = made_run(seed, **cell)
     images = run.cell.train_images or 50_000
     made = Record(

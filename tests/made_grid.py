@@ -25,15 +25,10 @@ def made_grid(
     draw: int = 0,
     **cell: object,
 ) -> list[Record]:
-    """Every combination of the levels.
+    """Every combination of the levels, with other fields of the cells in `cell`.
 
-    Args:
-        planted: Gets the levels of a cell by axis and gives "accuracy" (of 1), "images_per_s" and
-            "time_to_accuracy_s" where they are not 0.6, 1,000 and 3.0.
-        points: Standard deviation of the noise of accuracies, percents.
-        percent: Likewise of speeds and times.
-        draw: Seed of the noise.
-        cell: Other fields of the cells.
+    `planted` gets the levels of a cell by axis and returns what is not 0.6, 1,000 or 3.0. Standard
+    deviations of the noise: `points` (percent) of accuracies, `percent` of speeds and times.
     """
     rng = np.random.default_rng(draw)
     names = ("architecture", "optimizer", "augmentation", "pipeline", "epochs")

@@ -35,21 +35,13 @@ def made_arrays(seed: int = 0, size: int = 8) -> Arrays:
 
 @dataclass(frozen=True, kw_only=True)
 class MadeCifar:
-    """A CIFAR-10 of 20 and 4 images.
-
-    Args:
-        train: Its training set.
-        test: Its test set.
-        files: What torchvision's folder holds.
-        archive: torchvision's archive of that folder.
-        package: The npm package's archive.
-    """
+    """A CIFAR-10 of 20 and 4 images."""
 
     train: Labelled
     test: Labelled
-    files: dict[str, bytes]
-    archive: bytes
-    package: bytes
+    files: dict[str, bytes]  # of torchvision's folder
+    archive: bytes  # of that folder
+    package: bytes  # of npm
 
 
 def made_cifar(monkeypatch: pytest.MonkeyPatch) -> MadeCifar:

@@ -9,6 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 PAGE = b"<html>we moved</html>"
+REDIRECTS = {  # where a manner sends those who ask for a path
+    "circles": "{}",
+    "wanders": "{}x",
+    "leaves": "file:///etc/hostname",
+    "nowhere": "http://[::1/file",
+}
 
 
 @dataclass
@@ -31,6 +37,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         manner, span = self.path.split("/")[1], self.headers.get("Range", "")
         self.mirror.asked.append((self.path, span))
+        if manner in REDIRECTS:
+            return self.send(302, b"", {"Location": REDIRECTS[manner].format(self.path)})
         getattr(self, f"do_{manner}")(self.mirror.content, span)
 
     def do_ok(self, content: bytes, span: str) -> None:
@@ -82,18 +90,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_slams(self, content: bytes, span: str) -> None:
         self.reset()
-
-    def do_circles(self, content: bytes, span: str) -> None:
-        self.send(302, b"", {"Location": self.path})
-
-    def do_wanders(self, content: bytes, span: str) -> None:
-        self.send(302, b"", {"Location": f"{self.path}x"})
-
-    def do_leaves(self, content: bytes, span: str) -> None:
-        self.send(302, b"", {"Location": "file:///etc/hostname"})
-
-    def do_nowhere(self, content: bytes, span: str) -> None:
-        self.send(302, b"", {"Location": "http://[::1/file"})
 
     def do_html(self, content: bytes, span: str) -> None:
         self.protocol_version = "HTTP/1.0"

@@ -31,6 +31,7 @@ def test_what_was_filled_in_is_in_the_record() -> None:
     builder.parameters = 7
     builder.environment["torch"] = "2.11"
     record = builder.record("ok")
+    assert RecordBuilder(job=JOB).record("ok").curve == (), "builders share nothing"
     assert record.curve == made_curve(2, 100, 0.5)
     assert record.metrics == made_metrics(0.5, None)
     assert record.augmentation_draws == {"Crop": "per batch"}
@@ -56,13 +57,6 @@ def test_times_of_day_are_in_utc_and_in_order() -> None:
     started, finished = map(datetime.fromisoformat, (record.started, record.finished))
     assert started.utcoffset() == finished.utcoffset() == finished - finished
     assert started <= finished
-
-
-def test_builders_share_nothing() -> None:
-    RecordBuilder(job=JOB).environment["torch"] = "2.11"
-    RecordBuilder(job=JOB).curve.extend(made_curve(1, 1, 0.1))
-    assert RecordBuilder(job=JOB).environment == {}
-    assert RecordBuilder(job=JOB).curve == []
 
 
 def test_a_timing_that_records_do_not_have_is_refused() -> None:

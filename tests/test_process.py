@@ -278,18 +278,6 @@ def test_what_a_worker_that_died_had_started_is_ended_without_its_parent(worker:
     wait_until_none(worker.mark)
 
 
-def test_a_guard_does_not_keep_the_pipe_of_its_worker_open(worker: Worker) -> None:
-    assert worker.process.stdin is not None
-    assert worker.process.stdout is not None
-    children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children")
-    guard = int(children.read_text().split()[0])
-    pipe = Path(f"/proc/self/fd/{worker.process.stdout.fileno()}").readlink()
-    deadline = time.monotonic() + 60
-    while pipe in {path.readlink() for path in Path(f"/proc/{guard}/fd").glob("[012]")}:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("worker_too", [False, True])
 def test_a_parent_that_is_killed_leaves_nothing(
     script: Path, tmp_path: Path, worker_too: bool
