@@ -114,16 +114,12 @@ def test_a_limit_that_nothing_can_be_held_against_is_wrong_usage(compare: Bench)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["before", "before"], "both sides are before"),
         (["before"], "both sides are before"),
-        (["before", "nowhere"], "there is no results folder 'nowhere'"),
         (["before", "after", "--metric", "images"], "did you mean images_per_s"),
         (["before", "after", "--fail-on", "slower"], "--fail-on 'slower' is malformed"),
         (["before", "after", "--format", "csv"], "unknown format 'csv'"),
         (["before", "after", "-a", "vit"], "-a: no cell has 'vit'"),
         (["before", "after", "-a", "cnn2", "-b", "cnn4 and native", "-k", "kornia"], "-b"),
-        (["before@commit=abcd", "after"], "there is no results folder 'before@commit=abcd'"),
-        (["before", "after", "--format", "html"], "unknown format 'html'"),
     ],
 )
 def test_what_is_wrong_gets_one_sentence(compare: Bench, arguments: list[str], said: str) -> None:

@@ -61,29 +61,8 @@ def test_each_group_gets_its_page_and_its_pictures(report: Bench, results: Path)
         assert (group / "report" / "bars.svg").read_text() == made_picture().svg
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_same_records_give_the_same_bytes(report: Bench, results: Path) -> None:
-    path = results / "mine_shapes_cpu" / "report.html"
-    report(str(results))
-    first = path.read_bytes()
-    report(str(results))
-    assert path.read_bytes() == first
 
 
-@pytest.mark.usefixtures("quick")
-def test_pictures_that_are_drawn_no_more_go_and_a_persons_own_files_stay(
-    report: Bench, results: Path
-) -> None:
-    store = Store(results / "mine_shapes_cpu")
-    store.write_derived("loaders.json", render_loaders(MIXED, "json"))
-    report(str(results))
-    pictures = store.folder / "report"
-    (pictures / "mine.png").write_bytes(b"mine")
-    assert (pictures / "alone.svg").exists()
-    (store.folder / "loaders.json").unlink()
-    assert report(str(results)).exit_code == 0
-    left = {path.name for path in pictures.glob("[!.]*")}
-    assert left == {"bars.png", "bars.svg", "mine.png"}
 
 
 @pytest.mark.usefixtures("quick")
@@ -121,6 +100,11 @@ def test_what_lies_in_the_group_is_shown(report: Bench, results: Path, tmp_path:
     assert page.count("data:image/png") == 1
     assert "wrong in 1 of 1" in page
     assert "<code>bench data shapes</code> gets the pictures" in page
+    (store.folder / "report" / "mine.png").write_bytes(b"mine")
+    (store.folder / "loaders.json").unlink()
+    report(str(store.folder))
+    left = {path.name for path in (store.folder / "report").glob("[!.]*")}
+    assert left == {"bars.png", "bars.svg", "mine.png"}, "files of people stay, old pictures go"
 
 
 @pytest.mark.parametrize(

@@ -87,13 +87,3 @@ def test_a_strip_is_kept_once_for_each_policy_and_pipeline(tmp_path: Path) -> No
     assert kept_examples(store) == kept
     keep_example(store, made_cell(augmentation="none"), batch(images).flip(0), images)
     assert list(kept_examples(store)) == [*kept, "none__kornia"]
-
-
-def test_pipelines_of_one_library_have_names_of_their_own() -> None:
-    names = ["torchvision_batch", "torchvision[workers=2]", "torchvision[workers=4]", "kornia",
-             "kornia[compiled]"]  # fmt: skip
-    assert len({example_name(made_cell(pipeline=name)) for name in names}) == len(names)
-
-
-def test_a_group_without_strips_has_none(tmp_path: Path) -> None:
-    assert kept_examples(Store(tmp_path)) == {}

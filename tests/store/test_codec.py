@@ -37,6 +37,7 @@ from bench.store.codec import (
 )
 from tests.made import made_failure, made_record
 
+TEXT = st.text(st.characters())  # with lone surrogates, which UTF-8 lacks
 MEASURED = st.floats(0, LARGEST)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
@@ -57,7 +58,12 @@ def test_a_record_comes_back_as_it_was(record: Record) -> None:
     assert without_hash(decode(encode(record))) == record
 
 
-@given(train_s=MEASURED, median=MEASURED, message=st.text(), energy_j=st.none() | MEASURED)
+@given(
+    train_s=MEASURED,
+    median=MEASURED,
+    message=st.text(st.characters()),
+    energy_j=st.none() | MEASURED,
+)
 def test_any_numbers_and_texts_come_back(
     train_s: float, median: float, message: str, energy_j: float | None
 ) -> None:
@@ -85,20 +91,6 @@ def test_any_environment_is_kept_and_read_without_decoding_twice(
         assert decode(text).environment == environment
 
 
-@given(data=st.data())
-def test_keys_and_spaces_may_stand_otherwise(data: st.DataObject) -> None:
-    text = encode(made_record(record={"environment": {"b": 1, "a": {"d": 2.5, "c": None}}}))
-    plain = json.loads(text)
-
-    def shuffled(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: shuffled(value[key]) for key in data.draw(st.permutations(list(value)))}
-        return value
-
-    other = json.dumps(shuffled(plain), indent=data.draw(st.none() | st.integers(0, 3)))
-    assert decode(other.encode()) == decode(text)
-
-
 @pytest.mark.parametrize("inside", [b"\n", b"\t", b"\n\t\t"])
 def test_space_within_a_text_is_no_space_between_parts(inside: bytes) -> None:
     text = encode(made_record(record={"environment": {"os": "here"}}))
@@ -109,9 +101,13 @@ def test_space_within_a_text_is_no_space_between_parts(inside: bytes) -> None:
 @pytest.mark.parametrize("record", [made_record(), made_failure()])
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_summary_is_the_record_without_its_curve(record: Record, indent: int | None) -> None:
-    text = encode(record) if indent is None else json.dumps(json.loads(encode(record)), indent=1)
-    seen = decode_as(RecordSummary, text if isinstance(text, bytes) else text.encode())
-    whole = decode(encode(record))
+    """Whatever the order of its keys and the space between them."""
+    text = encode(record)
+    if indent is not None:
+        turned = dict(reversed(json.loads(text).items()))
+        text = json.dumps(turned, indent=indent).encode()
+    seen, whole = decode_as(RecordSummary, text), decode(text)
+    assert whole == decode(encode(record))
     for field in fields(RecordSummary):
         assert getattr(seen, field.name) == getattr(whole, field.name)
     assert (seen.name, seen.run, seen.ends_worker) == (whole.name, whole.run, whole.ends_worker)
@@ -123,11 +119,6 @@ def test_a_summary_is_the_record_without_its_curve(record: Record, indent: int |
 def test_a_summary_notices_a_change_in_the_curve_too() -> None:
     with pytest.raises(RecordError, match="hash does not match"):
         decode_as(RecordSummary, encode(made_record()).replace(b'"epoch":1,', b'"epoch":2,'))
-
-
-def test_a_record_is_one_line() -> None:
-    (line,) = encode(made_record()).splitlines()
-    assert json.loads(line)["status"] == "ok"
 
 
 def test_a_record_says_its_hash_once() -> None:
@@ -147,17 +138,11 @@ def test_the_file_is_strict_json() -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
+    assert len(text.splitlines()) == 1
     plain = json.loads(text, parse_constant=refuse)
     assert plain["environment"] == {"load": None, "list": [None, 1.0]}
     assert plain["curve"][0]["train_loss"] is None
     assert decode(text).curve[0].train_loss is None
-
-
-def test_texts_that_utf8_lacks_do_not_lose_a_record() -> None:
-    error = Failure(type="OSError", message="cannot open caf\udce9.png")
-    found = decode(encode(made_record(record={"error": error})))
-    assert found.error is not None
-    assert found.error.message == "cannot open caf?.png"
 
 
 def test_values_of_other_types_in_the_environment_become_text() -> None:
@@ -165,12 +150,6 @@ def test_values_of_other_types_in_the_environment_become_text() -> None:
     assert decode(encode(made_record(record={"environment": environment}))).environment == {
         "data": "a/b"
     }
-
-
-def test_what_could_not_be_read_is_not_written() -> None:
-    record = made_record(record={"throughput": Throughput(median=math.nan, p5=1.0, p95=1.0)})
-    with pytest.raises(RecordError, match=r"kornia/seed0 cannot be kept.*median"):
-        encode(record)
 
 
 @given(data=st.data())
@@ -269,6 +248,7 @@ def test_a_record_with_an_impossible_value_is_not_written() -> None:
     for record in (
         replace(made_record(), seed=-1),
         replace(made_record(), timings=Timings(train_s=-0.5)),
+        replace(made_record(), throughput=Throughput(median=math.nan, p5=1.0, p95=1.0)),
     ):
         with pytest.raises(RecordError, match="cannot be kept: Expected"):
             encode(record)

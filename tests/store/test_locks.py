@@ -1,6 +1,5 @@
 """Locks: free when their holder ends, named when they are taken, and never taken by a look."""
 
-import errno
 import fcntl
 import os
 import platform
@@ -12,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import filelock
 import msgspec
 import pytest
 
@@ -77,18 +75,6 @@ def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path: Path, taken: objec
         pytest.raises(StoreError, match=r"cannot lock \S+: (Not a directory|File exists)"),
         taken(tmp_path / "file" / ".lock"),  # type: ignore[operator]
     ):
-        pytest.fail("it was held")
-
-
-def test_a_file_system_without_locks_is_one_sentence_with_advice(
-    lock: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    told = r"cannot lock \S+: No locks available; name a folder on a file system that has locks$"
-    with pytest.raises(StoreError, match=told), held(lock, notice=print):
         pytest.fail("it was held")
 
 
@@ -194,19 +180,15 @@ def test_who_waits_says_for_whom_and_gets_it(lock: Path, monkeypatch: pytest.Mon
 
 
 def test_serialized_blocks_come_one_after_the_other(lock: Path) -> None:
-    within, most = [], []
+    entered = threading.Event()
 
     def work() -> None:
-        for _ in range(20):
-            with serialized(lock):
-                within.append(1)
-                most.append(len(within))
-                within.pop()
+        with serialized(lock):
+            entered.set()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
+    thread = threading.Thread(target=work)
+    with serialized(lock):
         thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 80
-    assert set(most) == {1}
+        assert not entered.wait(0.1)
+    thread.join()
+    assert entered.is_set()

@@ -1,32 +1,19 @@
 """The store: nothing finished is ever lost, nothing damaged is ever used.
 
-Garbage collection pauses while records are read, and is as it was before afterwards.
+The order of system calls, crashes and records of newer versions are tested in
+`tests/faults/test_store_model.py`, folders that cannot be used in `test_results_folder.py` there.
 """
 
-import gc
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.cli import table
-from bench.record import Record
-from bench.report import table as tables
-from bench.store import codec, files
-from bench.store import store as storing
+from bench.store import codec
 from bench.store.codec import RecordTooLarge, encode
 from bench.store.files import StoreError
-from bench.store.locks import current_holder
-from bench.store.store import Store, gc_paused
-from tests.checkout import ROOT
-from tests.faults.permissions import as_ordinary_user
+from bench.store.store import Store
 from tests.made import made_failure, made_record, made_run
 
 
@@ -42,15 +29,6 @@ def put(store: Store, name: str, content: bytes) -> Path:
     return path
 
 
-def child(code: str, *arguments: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-
-
 def test_a_record_is_read_as_written(store: Store) -> None:
     written = store.write(made_record())
     found = store.read(written.run_id)
@@ -63,27 +41,6 @@ def test_an_empty_store_has_nothing(store: Store) -> None:
     assert store.records() == []
     assert store.read("0123456789abcdef") is None
     assert not store.folder.exists()
-
-
-def test_a_new_attempt_keeps_the_earlier_ones(store: Store) -> None:
-    failure, run_id = made_failure(), made_failure().run_id
-    written = [store.write(failure), store.write(failure), store.write(made_record())]
-    assert [record.attempt for record in written] == [1, 2, 3]
-    assert [record.status for record in store.records()] == ["ok"]
-    earlier = store.attempts(run_id)
-    assert [(record.attempt, record.status) for record in earlier] == [
-        (1, "crashed"),
-        (2, "crashed"),
-    ]
-
-
-def test_what_a_crash_left_among_the_attempts_is_shown_once(store: Store) -> None:
-    failure = store.write(made_failure())
-    kept = store.record_path(failure.run_id).read_bytes()
-    put(store, f".attempts/{failure.run_id}.1.json", kept)
-    assert store.attempts(failure.run_id) == []
-    assert store.write(made_record()).attempt == 2
-    assert [record.attempt for record in store.attempts(failure.run_id)] == [1]
 
 
 def test_a_damaged_attempt_goes_to_quarantine_and_its_number_is_not_given_again(
@@ -131,18 +88,14 @@ def test_a_record_too_large_to_be_written_changes_nothing(
     assert store.attempts(kept.run_id) == []
 
 
-def test_attempts_count_on_after_ten(store: Store) -> None:
-    for _ in range(12):
-        last = store.write(made_failure())
+def test_a_new_attempt_keeps_the_earlier_ones_in_order(store: Store) -> None:
+    for _ in range(11):
+        store.write(made_failure())
+    last = store.write(made_record())
     assert last.attempt == 12
-    assert [record.attempt for record in store.attempts(last.run_id)] == list(range(1, 12))
-
-
-def test_a_skipped_run_is_no_attempt(store: Store) -> None:
-    for _ in range(3):
-        store.write(made_failure(status="skipped"))
-    assert store.write(made_record()).attempt == 1
-    assert store.attempts(made_record().run_id) == []
+    assert [record.status for record in store.records()] == ["ok"]
+    earlier = [(record.attempt, record.status) for record in store.attempts(last.run_id)]
+    assert earlier == [(number, "crashed") for number in range(1, 12)]
 
 
 @pytest.mark.parametrize(
@@ -168,14 +121,6 @@ def test_a_damaged_record_goes_to_quarantine(store: Store, damage: object, said:
     assert len(store.records()) == 2
 
 
-def test_quarantine_overwrites_nothing(store: Store) -> None:
-    for content in (b"one", b"two", b"three"):
-        put(store, "x.json", content)
-        store.records(lambda _: None)
-    kept = (store.folder / "records" / ".quarantine").iterdir()
-    assert sorted(path.read_bytes() for path in kept) == [b"one", b"three", b"two"]
-
-
 def test_a_copied_record_is_not_counted_twice(store: Store) -> None:
     record = store.write(made_record())
     put(store, "copy.json", store.record_path(record.run_id).read_bytes())
@@ -184,110 +129,26 @@ def test_a_copied_record_is_not_counted_twice(store: Store) -> None:
     assert record.run_id in warnings[0]
 
 
-def test_a_newer_record_is_refused_and_left_untouched(store: Store) -> None:
-    newer = made_record(record={"schema_version": 99})
-    content = encode(newer)
-    path = put(store, f"{newer.run_id}.json", content)
-    with pytest.raises(StoreError, match=r"schema 99.*upgrade"):
-        store.records()
-    with pytest.raises(StoreError, match="schema 99"):
-        store.write(made_record())
-    assert path.read_bytes() == content
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from bench.store.store import Store
-with Store(Path(sys.argv[1])).lock():
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.fixture
-def holder(store: Store) -> Iterator["subprocess.Popen[str]"]:
-    process = child(HOLDER, store.folder)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-def test_a_second_writer_is_told_who_holds_the_folder(
-    store: Store, holder: "subprocess.Popen[str]"
-) -> None:
-    with (
-        pytest.raises(StoreError, match=rf"already running \(pid {holder.pid} .*since 20"),
-        store.lock(),
-    ):
-        pytest.fail("the lock was given twice")
-
-
-def test_the_lock_of_a_dead_process_is_free(store: Store, holder: "subprocess.Popen[str]") -> None:
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    with store.lock():
-        holder = current_holder(store.folder / ".lock")
-        assert holder is not None
-        assert holder.pid == os.getpid()
-    with store.lock():
-        pass
-
-
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "results"
-    file.write_text("no folder")
-    for folder in (file, file / "group"):
-        with pytest.raises(StoreError, match=f"{file}.*(Not a directory|File exists)"):
-            Store(folder).check_writable()
-
-
-def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with as_ordinary_user(), pytest.raises(StoreError, match="Permission denied; permit it"):
-        Store(tmp_path / "group").check_writable()
-
-
-def test_a_read_only_disk_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, content: bytes) -> int:
-        raise OSError(30, "Read-only file system", str(path))
-
-    monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(StoreError, match="Read-only file system"):
-        store.check_writable()
-
-
-def test_a_disk_without_room_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.statvfs
-
-    def full(path: Path) -> os.statvfs_result:
-        values = list(real(path))
-        values[4] = 10
-        return os.statvfs_result(values)
-
-    monkeypatch.setattr(os, "statvfs", full)
-    with pytest.raises(StoreError, match="MiB are free"):
-        store.check_writable()
-
-
-def test_little_room_for_many_runs_is_warned_of(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("free_mib", [1, 100])
+def test_a_disk_without_room_is_refused_and_little_room_is_warned_of(
+    store: Store, monkeypatch: pytest.MonkeyPatch, free_mib: int
 ) -> None:
     real = os.statvfs
 
     def scarce(path: Path) -> os.statvfs_result:
         values = list(real(path))
-        values[4] = 100 * 2**20 // values[1]
+        values[4] = free_mib * 2**20 // values[1]
         return os.statvfs_result(values)
 
     monkeypatch.setattr(os, "statvfs", scarce)
+    if free_mib == 1:
+        with pytest.raises(StoreError, match="MiB are free"):
+            store.check_writable()
+        return
     assert store.check_writable(runs=100) == ""
     warning = store.check_writable(runs=1000)
     assert "100 MiB are free" in warning
-    assert "little for 1,000 runs: make room for at least 314 MiB" in warning
+    assert "make room for at least 314 MiB" in warning
 
 
 def test_a_good_folder_is_made_and_left_clean(store: Store) -> None:
@@ -320,86 +181,3 @@ def test_paths_of_a_run_are_safe_and_apart(store: Store) -> None:
     assert path.name.startswith("resnet18-sgd-flip_crop-kornia-compiled-seed0")
     assert path != store.tensorboard_path(other)
     assert store.log_path(one.id).parent.is_dir()
-
-
-def test_writing_is_atomic_for_derived_files_too(store: Store) -> None:
-    path = store.write_derived("matrix.md", "first")
-    assert path.read_text() == "first"
-    with pytest.raises(UnicodeEncodeError):
-        store.write_derived("matrix.md", "\udc00")
-    assert path.read_text() == "first"
-
-
-def test_a_thousand_records_are_read_in_less_than_a_second(store: Store) -> None:
-    for seed in range(1000):
-        record = made_record(seed, epochs=16)
-        put(store, f"{record.run_id}.json", encode(record))
-    start = time.process_time()
-    assert len(store.records()) == 1000
-    assert time.process_time() - start < 1.0
-
-
-def test_the_record_is_on_disk_before_its_name_changes(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.write(made_record(1))
-    order: list[str] = []
-    fsync, replace_ = os.fsync, Path.replace
-    monkeypatch.setattr(files.os, "fsync", lambda fd: (order.append("fsync"), fsync(fd)))
-    monkeypatch.setattr(
-        Path, "replace", lambda path, to: (order.append("rename"), replace_(path, to))
-    )
-    store.write(made_record())
-    assert order == ["fsync", "rename", "fsync"]
-
-
-def fail_within() -> None:
-    with gc_paused():
-        assert not gc.isenabled()
-        raise ValueError("it broke")
-
-
-@pytest.mark.parametrize("was_on", [True, False])
-def test_garbage_collection_is_as_it_was_before_whatever_happens(was_on: bool) -> None:
-    before = gc.isenabled()
-    try:
-        (gc.enable if was_on else gc.disable)()
-        with pytest.raises(ValueError, match="it broke"):
-            fail_within()
-        assert gc.isenabled() == was_on
-    finally:
-        (gc.enable if before else gc.disable)()
-
-
-def test_garbage_collection_pauses_while_records_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Store(tmp_path).write(made_record())
-    seen: list[bool] = []
-    read = storing.read_record
-
-    def watched(kind: type[Record], path: Path, *, sanitized: bool = False) -> Record | None:
-        seen.append(gc.isenabled())
-        return read(kind, path, sanitized=sanitized)
-
-    monkeypatch.setattr(storing, "read_record", watched)
-    assert len(Store(tmp_path).records()) == 1
-    assert seen == [False]
-    assert gc.isenabled()
-
-
-def test_garbage_collection_pauses_until_the_table_is_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Store(tmp_path / "m_shapes_cpu").write(made_record())
-    seen: list[bool] = []
-    render_all = tables.render_all
-
-    def watched(*args: Any, **options: Any) -> str:
-        seen.append(gc.isenabled())
-        return render_all(*args, **options)
-
-    monkeypatch.setattr(tables, "render_all", watched)
-    table.table(tmp_path, form="md")
-    assert seen == [False]
-    assert gc.isenabled()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from bench.record import Record
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, TRAIN, Metric
 from bench.report.compare.compare import (
     ALL_CELLS,
-    METRICS,
     Comparison,
     LimitResult,
     compare,
@@ -26,7 +26,7 @@ from bench.report.compare.compare import (
 from bench.report.compare.sides import Side, match_sides
 from bench.report.compare.statistics import Overall, Sample, mann_whitney, student_test
 from bench.report.statistics.intervals import Contrast
-from tests.made import ENVIRONMENT, made_failure, made_record
+from tests.made import ENVIRONMENT, made_failure
 from tests.made_grid import made_grid
 
 NETS = ("cnn2", "cnn4", "resnet18")
@@ -80,23 +80,6 @@ def test_scores_are_compared_in_points() -> None:
             interval = row.samples[metric.name].interval()
             assert interval is not None
             assert interval.low < 3.0 < interval.high
-
-
-def test_every_metric_can_carry_the_verdict() -> None:
-    for metric in METRICS:
-        assert len(against(grid(0), grid(1), metric).rows) == 3
-
-
-def test_train_time_is_that_of_the_clock() -> None:
-    slow = [
-        replace(
-            one, timings=replace(one.timings, train_s=one.timings.train_s * (2 + one.seed / 99))
-        )
-        for one in grid(1)
-    ]
-    found = against(grid(0), slow, TRAIN)
-    assert set(verdicts(found).values()) == {"slower"}
-    assert math.exp(found.rows[0].samples["train_s"].difference) == pytest.approx(2.02, abs=0.01)
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 4])
@@ -329,15 +312,10 @@ def test_ranks_are_exact(a: list[float], b: list[float]) -> None:
 def test_ranks_with_ties_are_those_of_all_ways_to_deal_them() -> None:
     a, b = (1.0, 1.0, 2.0, math.inf), (2.0, math.inf, math.inf)
     ranks = stats.rankdata([*a, *b])
-    from itertools import combinations
-
-    sums = [sum(ranks[list(some)]) for some in combinations(range(7), 3)]
-    seen = sum(ranks[4:])
+    sums, seen = [sum(some) for some in combinations(ranks, 3)], sum(ranks[4:])
     tail = min(sum(s >= seen for s in sums), sum(s <= seen for s in sums)) / len(sums)
     assert mann_whitney(Contrast(level=b, reference=a)).p == pytest.approx(min(1, 2 * tail))
-    many = Contrast(level=(2.0,) * 40, reference=(1.0,) * 40)
-    assert mann_whitney(many).p < 1e-6
-    assert mann_whitney(Contrast(level=(math.inf,) * 5, reference=(math.inf,) * 5)).p == 1.0
+    assert mann_whitney(Contrast(level=(2.0,) * 40, reference=(1.0,) * 40)).p < 1e-6
 
 
 def test_equal_figures_tell_nothing_and_a_steady_difference_all() -> None:
@@ -353,10 +331,6 @@ def test_equal_figures_tell_nothing_and_a_steady_difference_all() -> None:
     )
     assert (whole.interval(), whole.test().side) == (None, 1)
     assert whole.middle == pytest.approx(0.2)
-
-
-def test_records_of_one_made_run_have_a_row() -> None:
-    assert len(against([made_record(0)], [made_record(1)]).rows) == 1
 
 
 def compare_gate_grid(
@@ -404,17 +378,13 @@ def test_malformed_limits_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("speed", "broken"), [(1000.0, 0), (985.0, 0), (950.0, 2), (900.0, 2), (1100.0, 0)]
+    ("speed", "limit", "broken"),
+    [(1000.0, 3, 0), (980.0, 3, 0), (980.0, 0, 2), (950.0, 3, 2), (1100.0, 3, 0)],
 )
-def test_slower_by_more_than_the_limit_breaks_it(speed: float, broken: int) -> None:
-    found = judged("slower:3%", compare_gate_grid(0), compare_gate_grid(1, images_per_s=speed))
+def test_slower_by_more_than_the_limit_breaks_it(speed: float, limit: int, broken: int) -> None:
+    changed = compare_gate_grid(1, images_per_s=speed)
+    found = judged(f"slower:{limit}%", compare_gate_grid(0), changed)
     assert (len(found.broken), found.tested, found.too_few) == (broken, 2, 0)
-
-
-def test_a_difference_that_is_told_may_be_within_the_limit() -> None:
-    a, b = compare_gate_grid(0), compare_gate_grid(1, images_per_s=980.0)
-    assert len(judged("slower:0%", a, b).broken) == 2
-    assert not judged("slower:3%", a, b).broken
 
 
 def test_times_and_scores_break_their_limits_too() -> None:
@@ -430,19 +400,10 @@ def test_times_and_scores_break_their_limits_too() -> None:
 
 
 def test_too_few_seeds_break_nothing_but_enough_cells_do() -> None:
-    few = judged(
-        "slower:3%",
-        compare_gate_grid(0, seeds=2),
-        compare_gate_grid(1, seeds=2, images_per_s=500.0),
-    )
+    half = compare_gate_grid(1, seeds=2, images_per_s=500.0)
+    few = judged("slower:3%", compare_gate_grid(0, seeds=2), half)
     assert (few.broken, few.tested, few.too_few) == ((), 0, 2)
     nets = [f"net{n}" for n in range(6)]
-    found = judged(
-        "slower:3%",
-        compare_gate_grid(0, 1, nets),
-        compare_gate_grid(1, 1, nets, images_per_s=900.0),
-    )
-    assert found.broken == (ALL_CELLS,)
     a, b = compare_gate_grid(0, 1, nets), compare_gate_grid(1, 1, nets, images_per_s=975.0)
     assert judged("slower:0%", a, b).broken == (ALL_CELLS,)
     assert judged("slower:5%", a, b).broken == ()
@@ -451,14 +412,8 @@ def test_too_few_seeds_break_nothing_but_enough_cells_do() -> None:
 def test_a_limit_is_broken_by_chance_as_seldom_as_said() -> None:
     """All cells are slower by exactly the limit."""
     tries = 80
-    broken = sum(
-        bool(
-            judged(
-                "slower:3%",
-                compare_gate_grid(2 * n),
-                compare_gate_grid(2 * n + 1, images_per_s=970.0),
-            ).broken
-        )
-        for n in range(tries)
-    )
+    broken = 0
+    for n in range(tries):
+        changed = compare_gate_grid(2 * n + 1, images_per_s=970.0)
+        broken += bool(judged("slower:3%", compare_gate_grid(2 * n), changed).broken)
     assert broken <= 0.05 * tries + 2 * math.sqrt(0.05 * 0.95 * tries)

@@ -4,12 +4,10 @@ import itertools
 import math
 import random
 import re
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree
@@ -23,12 +21,11 @@ from bench.record import Record, Throughput, Timings
 from bench.report import figures
 from bench.report.figures import draw
 from bench.report.figures.classes import class_scores, classes
-from bench.report.figures.comparison import Case, Comparison, comparisons, shown_name
+from bench.report.figures.comparison import Case, Comparison, comparisons
 from bench.report.figures.curves import (
     FOREMOST,
     MAX_LINES,
     QUANTITIES,
-    crowd_text,
     curves,
     foremost,
     line,
@@ -45,7 +42,6 @@ from bench.report.figures.style import (
     Sketch,
     picture,
     settings,
-    tidy,
 )
 from bench.report.figures.times import bars, seconds, spent, time_parts, time_to_accuracy
 from bench.report.render import NOT_REACHED
@@ -123,23 +119,17 @@ def texts(svg: str) -> list[str]:
 
 def test_every_picture_is_drawn(pictures: Sequence[Picture]) -> None:
     names = [picture.name for picture in pictures]
-    assert set(names) == EVERY
-    assert len(names) == len(EVERY)
+    assert sorted(names) == sorted(EVERY)
+    for drawn in pictures:
+        assert drawn.title
+        assert "AMD EPYC, 2 cores" in drawn.caption
+        assert "cpu scale" in drawn.caption
 
 
 def test_the_same_records_in_any_order_give_the_same_bytes(pictures: Sequence[Picture]) -> None:
     shuffled = group()
     random.Random(1).shuffle(shuffled)
     assert draw(shuffled, MIXED) == list(pictures)
-
-
-def test_captions_say_machine_scale_cells_and_seeds(pictures: Sequence[Picture]) -> None:
-    for drawn in pictures:
-        assert "AMD EPYC, 2 cores" in drawn.caption
-        assert "cpu scale" in drawn.caption
-        if drawn.name != "pipelines_alone":
-            assert re.search(r"1 cell, \d+ seeds?\.|\d+ cells, .*seeds? each", drawn.caption)
-        assert drawn.title
 
 
 def test_pngs_are_white_and_sharp(pictures: Sequence[Picture]) -> None:
@@ -175,28 +165,13 @@ def test_no_two_pictures_of_a_page_share_an_id(pictures: Sequence[Picture]) -> N
     assert len(ids) == len(set(ids))
 
 
-class Tags(HTMLParser):
-    """The elements that a browser's parser would make."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.add(tag)
-
-
 def test_hostile_names_stay_names(pictures: Sequence[Picture]) -> None:
     heat_map = next(p for p in pictures if p.name == "accuracy_architecture_optimizer")
     assert NETS[1] in texts(heat_map.svg)
     assert set(OPTIMIZERS) <= set(texts(heat_map.svg))
+    tags = {"svg", "g", "path", "text", "tspan", "use", "defs", "style", "clipPath", "rect"}
     for drawn in pictures:
-        parser = Tags()
-        parser.feed(drawn.svg)
-        assert parser.found <= {
-            "svg", "g", "path", "text", "tspan", "use", "defs", "style", "clippath", "rect",
-            "image",
-        }  # fmt: skip
+        assert set(re.findall(r"<([^/ >]+)", drawn.svg)) <= tags | {"image"}
         assert all(character.isprintable() or character == "\n" for character in drawn.svg)
 
 
@@ -209,10 +184,13 @@ def test_what_was_missed_and_what_failed_is_written_in_the_pictures(
     assert "oom" in bars
     tiles = texts(by_name["time_to_accuracy_s_architecture_optimizer"].svg)
     assert any(re.fullmatch(r"\d of \d", text) for text in tiles)
+    alone = by_name["pipelines_alone"].caption
+    assert "Without a measurement: dali at 512 (skipped), zoo at 512 (crashed)." in alone
 
 
-def test_nothing_is_drawn_of_nothing() -> None:
+def test_without_a_result_nothing_is_drawn() -> None:
     assert draw([], None) == []
+    assert draw([made_failure(optimizer=name) for name in "ab"], None) == []
 
 
 def test_of_one_cell_only_what_one_cell_shows_is_drawn() -> None:
@@ -220,10 +198,6 @@ def test_of_one_cell_only_what_one_cell_shows_is_drawn() -> None:
     assert {"where_the_time_went", "curves_accuracy_epochs"} <= names
     assert not any(name.startswith(("profile", "accuracy", "time", "class", "pipelines", "stall"))
                    for name in names)  # fmt: skip
-
-
-def test_of_failures_alone_nothing_is_drawn() -> None:
-    assert draw([made_failure(optimizer=name) for name in "ab"], None) == []
 
 
 def test_speed_runs_have_no_time_to_accuracy() -> None:
@@ -239,47 +213,6 @@ def test_pipelines_alone_need_no_records() -> None:
     found = draw([], made_loaders(made_series("native", 900.0, 1000.0, 1100.0)))
     assert [picture.name for picture in found] == ["pipelines_alone"]
     assert "1,000" in texts(found[0].svg)
-
-
-def test_what_has_no_figures_is_told_in_the_caption(pictures: Sequence[Picture]) -> None:
-    (alone,) = (picture for picture in pictures if picture.name == "pipelines_alone")
-    assert "Without a measurement: dali at 512 (skipped), zoo at 512 (crashed)." in alone.caption
-
-
-def test_tidying_touches_no_text_and_keeps_references() -> None:
-    svg = (
-        b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        b'viewBox="0 0 72 72" width="72pt" height="72pt"><metadata>when</metadata>'
-        b'<defs><path id="m1" d="M 1.23456 -0.001"/></defs><g id="axes_1" clip-path="url(#m1)">'
-        b'<use xlink:href="#m1" style="fill: #010203"/><text>fill: #010203 url(#m1)</text>'
-        b"</g></svg>"
-    )
-    found = tidy(svg, label='a "label"', cut_top=12.0)
-    assert 'viewBox="0 12 72 60"' in found
-    assert 'd="M 1.23 -0"' in found
-    assert 'id="m1"' in found
-    assert 'clip-path="url(#m1)"' in found
-    assert 'xlink:href="#m1"' in found
-    assert "axes_1" not in found
-    assert "when" not in found
-    assert "<text>fill: #010203 url(#m1)</text>" in found
-    assert 'style="fill: currentColor"' in found
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance, as WCAG defines it."""
-    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-@pytest.mark.parametrize("page", ["#ffffff", "#121212"])
-def test_every_colour_stands_out_from_light_and_dark_pages(page: str) -> None:
-    for colour in PALETTE:
-        lighter, darker = sorted((luminance(colour), luminance(page)), reverse=True)
-        assert (lighter + 0.05) / (darker + 0.05) >= 2.0, colour
 
 
 def test_matplotlib_is_imported_only_to_draw() -> None:
@@ -307,7 +240,12 @@ def crowd(*, cells: int, seeds: int = 1) -> list[Record]:
     """Cells of one net, each more accurate than the one before."""
     levels = itertools.islice(itertools.product(OPTIMIZERS_CROWDS, POLICIES), cells)
     return [
-        made_record(seed, optimizer=optimizer, augmentation=policy, accuracy=0.5 + place / 50)
+        made_record(
+            seed,
+            optimizer=optimizer,
+            augmentation=policy,
+            accuracy=0.5 + place / 50 + seed / 100,
+        )
         for place, (optimizer, policy) in enumerate(levels)
         for seed in range(seeds)
     ]
@@ -345,6 +283,7 @@ def test_of_many_cells_the_most_accurate_stand_out_in_front() -> None:
     assert kept == {f"{one} · {policy}" for one in ("sgd", "soap") for policy in POLICIES}
     sketch = drawn(comparison)
     colors = lines(sketch)
+    assert bands(sketch) == FOREMOST
     assert colors[:12] == [GREY] * 12
     assert set(colors[12:]) == set(PALETTE[:2])
     said = "In a panel of more than 16 cells, the 8 with the best test accuracy are in colour and"
@@ -354,29 +293,12 @@ def test_of_many_cells_the_most_accurate_stand_out_in_front() -> None:
     assert "the others" in keys
 
 
-def test_bands_are_those_of_the_cells_that_stand_out() -> None:
-    records = crowd(cells=20)
-    records += [
-        made_record(1, optimizer=one.cell.optimizer, augmentation=one.cell.augmentation,
-                    accuracy=one.metrics.accuracy + 0.01)
-        for one in records if one.metrics
-    ]  # fmt: skip
-    assert bands(drawn(compared(records))) == FOREMOST
-
-
-def test_few_cells_are_drawn_alike_and_nothing_is_said() -> None:
-    comparison = compared(crowd(cells=MAX_LINES))
-    sketch = drawn(comparison)
+def test_few_cells_are_drawn_alike_and_those_without_a_result_do_not_count() -> None:
+    failures = [made_failure(optimizer=f"o{number}") for number in range(20)]
+    sketch = drawn(compared([*crowd(cells=MAX_LINES), *failures]))
     assert GREY not in lines(sketch)
     assert "grey" not in sketch.caption
     assert "the others" not in [section.title for section in sketch.sections]
-
-
-def test_cells_without_a_result_make_no_crowd() -> None:
-    failures = [made_failure(optimizer=f"o{number}") for number in range(20)]
-    comparison = compared([*crowd(cells=3), *failures])
-    assert len(foremost(comparison.cases)) == 3
-    assert crowd_text([comparison.cases]) == ""
 
 
 def fed(pairs: int) -> list[Record]:
@@ -400,9 +322,6 @@ def test_of_many_nets_those_with_most_pipelines_are_shown_then_the_quickest() ->
             "12 of 15 pairs of architecture and optimizer: those with most pipelines, and among "
             "these the fastest in training." in captions[name]
         )
-
-
-def test_what_is_shown_whole_claims_no_choice() -> None:
     with settings():
         for sketch in pipelines(compared(fed(MAX_PANELS))):
             assert "pairs of architecture" not in sketch.caption
@@ -420,27 +339,7 @@ def test_long_names_that_are_cut_alike_keep_panels_of_their_own() -> None:
     assert len(drawn(comparison).figure.axes) == 2
 
 
-LONG = "_with_a_longer_name"
 NUMBER = re.compile(r"[\d.,]+")  # ticks that lie beyond the view are there, but not drawn
-
-
-def busy(long: str) -> list[Record]:
-    """Times that two of three seeds reached, all of them suspect; names that end in `long`."""
-    return [
-        made_record(
-            seed,
-            architecture=net,
-            optimizer=optimizer,
-            augmentation=policy,
-            accuracy=0.5 + 0.1 * (net != "cnn2"),
-            time_to_accuracy_s=None if seed == 2 else 0.6 + seed / 10,
-            record={"timing_suspect": ("busy",)},
-        )
-        for net in ("cnn2", f"net{long}")
-        for optimizer in ("sgd", f"muon{long}")
-        for policy in ("none", f"flip{long}")
-        for seed in range(3)
-    ]
 
 
 def outside(sketch: Sketch, slack: float) -> Iterator[str]:
@@ -459,32 +358,28 @@ def outside(sketch: Sketch, slack: float) -> Iterator[str]:
                 yield f"{sketch.name}: {said}"
 
 
-# Long texts are some points wider in an SVG than where the layout measured them.
-@pytest.mark.parametrize(("long", "slack"), [("", 1.0), (LONG, 6.0)])
-@pytest.mark.parametrize("section", [time_to_accuracy, heatmaps, time_parts, classes])
-def test_every_text_lies_within_its_picture(
-    section: Callable[[Comparison], Iterator[Sketch]], long: str, slack: float
-) -> None:
-    (comparison,) = comparisons(busy(long))
-    with settings():
-        drawn = list(section(comparison))
-        for sketch in drawn:
-            picture(sketch, group=comparison.title, mark="mark")
-            assert list(outside(sketch, slack)) == []
-    assert drawn
-
-
 ACCURACY = QUANTITIES[0]
 
 
+@pytest.mark.parametrize("section", [time_to_accuracy, heatmaps, time_parts, classes])
+def test_every_text_lies_within_its_picture(
+    section: Callable[[Comparison], Iterator[Sketch]],
+) -> None:
+    comparison = compared([replace(one, timing_suspect=("busy",)) for one in group()])
+    with settings():
+        sketches = list(section(comparison))
+        for sketch in sketches:
+            picture(sketch, group=comparison.title, mark="mark")
+            # Long texts are some points wider in an SVG than where the layout measured them.
+            assert list(outside(sketch, slack=6.0)) == []
+    assert sketches
+
+
 def cases_of(*records: Record) -> tuple[Case, ...]:
-    """The cases of records that may all stand side by side."""
-    (comparison,) = comparisons(records)
-    return comparison.cases
+    return compared(records).cases
 
 
 def case_of(*records: Record) -> Case:
-    """The case of the runs of one cell."""
     (case,) = cases_of(*records)
     return case
 
@@ -512,13 +407,8 @@ def test_budgets_of_one_cell_are_never_compared_in_a_picture() -> None:
     found = comparisons([*short, made_record(epochs=8, optimizer="sgd")])
     assert [{case.cell.epochs for case in one.cases} for one in found] == [{4}, {8}]
     assert [one.name("stem") for one in found] == ["stem", "stem_2"]
-
-
-def test_budgets_of_different_cells_stand_together_and_it_is_said() -> None:
-    (found,) = comparisons(
-        [made_record(epochs=4, optimizer="sgd"), made_record(epochs=8, optimizer="muon")]
-    )
-    assert "Cells differ in epochs." in found.about(found.cases)
+    different = compared([short[0], made_record(epochs=8, optimizer="muon")])
+    assert "Cells differ in epochs." in different.about(different.cases)
 
 
 @pytest.mark.parametrize(
@@ -540,24 +430,15 @@ def test_captions_count_cells_seeds_and_failures() -> None:
     assert "cpu scale" in text
 
 
-@given(st.text(max_size=80))
-def test_names_are_one_short_printable_line(text: str) -> None:
-    shown = shown_name(text)
-    assert shown.isprintable()
-    assert len(shown) == min(len(text), 32)
-
-
 # Heat maps
 
 
-@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=4))
-def test_a_tile_is_the_mean_over_cells_of_the_means_over_seeds(accuracies: list[float]) -> None:
-    one = [made_record(seed, accuracy=value) for seed, value in enumerate(accuracies)]
+def test_a_tile_is_the_mean_over_cells_of_the_means_over_seeds() -> None:
+    seeds = [made_record(seed, accuracy=accuracy) for seed, accuracy in enumerate((0.6, 0.8, 1.0))]
     other = made_record(accuracy=0.5, augmentation="none")
-    found = tiles(cases_of(*one, other), "accuracy", "architecture", "optimizer")
-    expected = statistics.fmean([statistics.fmean(accuracies), 0.5])
-    assert found.tiles["resnet18", "sgd"].value == pytest.approx(expected)
-    assert found.tiles["resnet18", "sgd"].text == f"{100 * expected:,.2f}"
+    found = tiles(cases_of(*seeds, other), "accuracy", "architecture", "optimizer")
+    assert found.tiles["resnet18", "sgd"].value == pytest.approx(0.65)
+    assert found.tiles["resnet18", "sgd"].text == "65.00"
 
 
 def test_what_was_missed_failed_or_not_run_is_said() -> None:
@@ -671,14 +552,17 @@ def test_a_profile_is_the_share_of_problems_within_a_factor_of_the_best() -> Non
     assert [found.share("b", tau) for tau in (1.0, 1.9, 2.0)] == [0.5, 0.5, 1.0]
 
 
-def test_a_miss_is_infinite_and_stays_among_the_problems() -> None:
-    cases = cases_of(
-        made_record(optimizer="a", architecture="x"),
-        made_record(optimizer="b", architecture="x", time_to_accuracy_s=None),
-        made_failure(optimizer="a", architecture="y"),
-        made_record(optimizer="b", architecture="y", time_to_accuracy_s=None),
+def test_a_miss_counts_as_a_problem_and_nothing_but_misses_make_no_profile() -> None:
+    cells = [(optimizer, net) for net in "xy" for optimizer in "ab"]
+    missed = [
+        made_record(optimizer=optimizer, architecture=net, time_to_accuracy_s=None)
+        for optimizer, net in cells
+    ]
+    assert profile(cases_of(*missed), "optimizer") is None
+    assert profile(cases_of(made_record(), made_record(architecture="x")), "optimizer") is None
+    found = profile(
+        cases_of(made_record(optimizer="a", architecture="x"), *missed[1:]), "optimizer"
     )
-    found = profile(cases, "optimizer")
     assert found is not None
     assert (found.share("a", 1e9), found.share("b", 1e9)) == (0.5, 0.0)
     assert found.ratios["b"] == [math.inf, math.inf]
@@ -697,44 +581,25 @@ def test_an_entry_that_few_problems_have_does_not_cost_the_others_theirs() -> No
     assert common_levels([{"a", "b", "c"}] * 3, ["a", "b", "c"]) == ["a", "b", "c"]
 
 
-def test_no_profile_of_one_entry_or_where_nothing_reached_the_target() -> None:
-    assert profile(cases_of(made_record(), made_record(architecture="x")), "optimizer") is None
-    missed = [
-        made_record(optimizer=optimizer, architecture=net, time_to_accuracy_s=None)
-        for optimizer in "ab"
-        for net in "xy"
-    ]
-    assert profile(cases_of(*missed), "optimizer") is None
-
-
 # Frontiers
 
-POINTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=8)
 
-
-@given(POINTS, st.sampled_from(KINDS))
-def test_the_frontier_is_what_nothing_beats(points: list[tuple[int, int]], against: Any) -> None:
+@pytest.mark.parametrize("against", KINDS)
+def test_the_frontier_is_what_nothing_beats(against: Any) -> None:
+    speeds = {"fast": (9, 0.5), "same": (9, 0.5), "both": (6, 0.7), "good": (2, 0.9)}
+    speeds["bad"] = (5, 0.6)
     records = [
         made_record(
-            accuracy=accuracy / 10,
-            images_per_s=100.0 * x,
-            record={"timings": Timings(train_s=float(x))},
-            optimizer=f"o{number}",
+            optimizer=name,
+            accuracy=accuracy,
+            images_per_s=100.0 * speed,
+            record={"timings": Timings(train_s=10.0 - speed)},
         )
-        for number, (x, accuracy) in enumerate(points)
+        for name, (speed, accuracy) in speeds.items()
     ]
     found = spots(cases_of(*records), against)
-    sign = -1 if against.lower else 1
-    for spot in found:
-        beaten = any(
-            sign * other.x >= sign * spot.x
-            and other.accuracy >= spot.accuracy
-            and (other.x, other.accuracy) != (spot.x, spot.accuracy)
-            for other in found
-        )
-        assert spot.best != beaten
-    named = frontier(found, against)
-    assert [spot.accuracy for spot in named] == sorted((s.accuracy for s in named), reverse=True)
+    assert {spot.case.label for spot in found if not spot.best} == {"bad"}
+    assert [spot.accuracy for spot in frontier(found, against)][:2] == [0.9, 0.7]
 
 
 def test_a_suspect_timing_is_on_no_frontier_and_keeps_nobody_off() -> None:
