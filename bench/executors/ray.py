@@ -1,5 +1,6 @@
 """Runs jobs as tasks of a Ray cluster; `bench.executors.remote.run_job` is the task."""
 
+import atexit
 import logging
 import os
 import socket
@@ -115,7 +116,8 @@ class RayCluster:
 
     def _check_head(self) -> None:
         if self._head.is_lost:
-            raise UsageError(f"the head of the Ray cluster at {self._head.address} is gone")
+            where = f"the Ray cluster at {self._head.address}"
+            raise UsageError(f"the head of {where} has ended or does not answer")
         here = ray.get_runtime_context().get_node_id()
         if any(node["NodeID"] == here and not node["Alive"] for node in self._head.nodes):
             raise UsageError("Ray's node on this host has died: start it again with `ray start`")
@@ -171,9 +173,11 @@ class RayCluster:
                 )
 
     def close(self) -> None:
-        """Disconnects this process."""
-        self._head.stop_watching()
-        ray.shutdown()
+        """Disconnects this process, unless the head hangs: then the call would crash or hang."""
+        if self._head.stop_watching():
+            ray.shutdown()
+        else:
+            atexit.unregister(ray.shutdown)
 
 
 class _Head:
@@ -196,9 +200,11 @@ class _Head:
     def is_lost(self) -> bool:
         return self._gone or time.monotonic() - self._answered > HEAD_TIMEOUT_S
 
-    def stop_watching(self) -> None:
+    def stop_watching(self) -> bool:
+        """Ends the thread; False if it waits for the head."""
         self._stopped.set()
         self._thread.join(CONNECT_TIMEOUT_S)
+        return not self._thread.is_alive()
 
     def _watch(self) -> None:
         connection: socket.socket | None = None

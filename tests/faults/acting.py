@@ -17,6 +17,7 @@ from bench.executors import protocol
 from bench.executors.protocol import Done, EpochDone, Ready
 from bench.executors.runner import run_plan
 from bench.job import RecordBuilder
+from bench.process import exit_without_teardown
 from bench.record import RERUN
 from bench.store.store import Store
 from tests.checkout import ROOT
@@ -109,7 +110,7 @@ def on_ray(address: str, worker: list[str]) -> Any:
         protocol.python_module = lambda name: worker
         yield from remote.run_job(*arguments)
 
-    ray.run_job, ray.NO_NODE_TIMEOUT_S = run_job, 6.0
+    ray.run_job, ray.NO_NODE_TIMEOUT_S, ray.HEAD_TIMEOUT_S = run_job, 6.0, 20.0
     return RemoteExecutor(cluster=ray.RayCluster.connect(address, device="cpu", timeout_s=600.0))
 
 
@@ -136,4 +137,4 @@ if __name__ == "__main__":
     if sys.argv[1] == WORKER:
         work(chosen)
     else:
-        sys.exit(main(Path(sys.argv[1]), chosen))
+        exit_without_teardown(lambda: sys.exit(main(Path(sys.argv[1]), chosen)))

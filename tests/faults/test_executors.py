@@ -51,6 +51,10 @@ class Nodes:
     def kill_head(self) -> None:
         self.cluster.remove_node(self.cluster.head_node, allow_graceful=False)
 
+    def freeze_head(self) -> None:
+        for gcs in self.cluster.head_node.all_processes["gcs_server"]:
+            gcs.process.send_signal(signal.SIGSTOP)
+
     def kill_nodes(self) -> None:
         for node in list(self.cluster.worker_nodes):
             self.cluster.remove_node(node, allow_graceful=False)
@@ -135,7 +139,7 @@ def grid(nodes: Nodes, mark: str, tmp_path: Path) -> Iterator[Grid]:
         made.process.wait()
 
 
-@pytest.mark.parametrize("lost", ["head", "head, which starts again", "nodes"])
+@pytest.mark.parametrize("lost", ["head", "head, which starts again", "head, which hangs", "nodes"])
 def test_a_grid_ends_in_order_and_the_same_command_finishes_it(
     nodes: Nodes, grid: Grid, lost: str
 ) -> None:
@@ -143,11 +147,13 @@ def test_a_grid_ends_in_order_and_the_same_command_finishes_it(
         nodes.kill_nodes()
         reason = "no node of the Ray cluster has a free CPU"
     else:
-        nodes.kill_head()
-        reason = f"the head of the Ray cluster at {grid.address} is gone"
+        nodes.freeze_head() if lost == "head, which hangs" else nodes.kill_head()
+        reason = f"the head of the Ray cluster at {grid.address} has ended or does not answer"
     if lost == "head, which starts again":
         nodes.start_head(gcs_server_port=int(grid.address.rpartition(":")[2]))
     grid.check_ended(1, "ok interrupted interrupted", reason)
+    if lost == "head, which hangs":
+        nodes.kill_head()
     if lost == "head, which starts again":
         nodes.kill_nodes()  # the new head does not know the nodes of the old one
     grid.check_none_left()
