@@ -6,6 +6,7 @@ pipelines differ only in how they do the work.
 """
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -167,6 +168,13 @@ class Library:
             if type(op) not in self.ops:
                 raise Unsupported(f"{self.name} has no {type(op).__name__}")
         return Semantics(draws={type(op).__name__: self.ops[type(op)] for op in augmentation.ops})
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def derive_seed(seed: int, *stream: str | int) -> int:

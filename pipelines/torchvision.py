@@ -1,6 +1,5 @@
 """torchvision's transforms, one image at a time in the workers of a DataLoader."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pipelines.base import Batch, Draws, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.base import (
+    Batch,
+    Draws,
+    Library,
+    Pipeline,
+    Request,
+    derive_seed,
+    flipped,
+    usable_cores,
+)
 from pipelines.libraries import lack, require
 from pipelines.ops import (
     MIXING,
@@ -309,13 +317,6 @@ OPS: dict[type[Op], Way] = {
 }
 
 
-def usable_workers() -> int:
-    """One worker per core that this process may use, up to a limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
-    return min(MAX_WORKERS, os.cpu_count() or 1)
-
-
 def problem(mode: str, device: str) -> str:
     """Why it can't run; "" if it can."""
     return lack("torchvision")
@@ -326,7 +327,7 @@ TORCHVISION = Library(
     why="The baseline that everybody has: per-sample transforms in DataLoader workers.",
     build=TorchvisionPipeline,
     ops={kind: way.draws for kind, way in OPS.items()},
-    options={"workers": usable_workers()},
+    options={"workers": min(MAX_WORKERS, usable_cores())},
     problem=problem,
     decodes=True,
     reference="https://docs.pytorch.org/vision/stable/transforms.html",

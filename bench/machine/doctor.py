@@ -79,7 +79,8 @@ def run_checks(data_dir: Path | None, results: Path) -> list[Check]:
         libraries = pool.map(check_library, LIBRARIES)
         dali = pool.submit(check_dali, probe, smi)
         compiler = pool.submit(check_compiler, probe)
-        found: list[Check | None] = [check_python(), *_gpu_checks(probe, smi)]
+        python = _ok("python", platform.python_version())
+        found: list[Check | None] = [python, *_gpu_checks(probe, smi)]
         found += [*libraries, dali.result(), compiler.result()]
     found += [check_data(data_dir), check_disk(results), check_results(results), check_temp()]
     found += [check_gpu_use(probe, smi), cpu]
@@ -116,11 +117,6 @@ def _warn(name: str, message: str, advice: str) -> Check:
 
 def _fail(name: str, message: str, advice: str) -> Check:
     return Check(name=name, status="fail", message=message, advice=advice)
-
-
-def check_python() -> Check:
-    """The version of Python; one that is too old can't install the suite."""
-    return _ok("python", platform.python_version())
 
 
 # torch, GPU, driver

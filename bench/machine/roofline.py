@@ -40,11 +40,6 @@ ROUND_S = 0.25
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 COPY_MIB = {"cuda": 1024, "cpu": 256}
 MAX_COPY_SHARE = 8  # at most 1/8 of the free memory for each side of the copy
-COLUMNS = (
-    "architecture", "optimizer", "batch size", "GFLOP forward", "GFLOP training", "MB moved",
-    "images/s, step alone", "images/s", "compute floor images/s", "memory floor images/s",
-    "% of compute", "% of memory", "bound by",
-)  # fmt: skip
 # Dense bf16 FLOP/s and bytes/s as NVIDIA's data sheets state them, by the driver's name of the GPU.
 DATA_SHEETS = {
     "NVIDIA H200": (989e12, 4.8e12),
@@ -154,7 +149,9 @@ class Roofline:
         """The peaks, and a table of the nets."""
         table = ["| " + " | ".join(COLUMNS) + " |"]
         table += ["|:--|:--|" + "--:|" * (len(COLUMNS) - 3) + ":--|"]
-        table += ["| " + " | ".join(_table_cells(row)) + " |" for row in self.rows]
+        table += [
+            "| " + " | ".join(cell(row) for cell in COLUMNS.values()) + " |" for row in self.rows
+        ]
         blocks = [
             f"# Roofline of {self.device}",
             "\n".join(f"- {_peaks_text(self.device, peaks)}" for peaks in self.peaks),
@@ -192,22 +189,21 @@ class Roofline:
         write_atomically(folder / f"{NAME}.md", self.markdown().encode())
 
 
-def _table_cells(row: Row) -> list[str]:
-    return [
-        row.architecture,
-        row.optimizer,
-        str(row.batch_size),
-        f"{row.forward_flops / 1e9:.4f}",
-        f"{row.train_flops / 1e9:.4f}",
-        f"{row.traffic_bytes / 1e6:.3f}",
-        f"{row.ceiling_images_per_s:,.0f}",
-        f"{row.images_per_s:,.0f}",
-        f"{row.compute_floor_images_per_s:,.0f}",
-        f"{row.memory_floor_images_per_s:,.0f}",
-        f"{row.compute_pct:.1f}",
-        f"{row.memory_pct:.1f}",
-        row.bound_by,
-    ]
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "architecture": lambda row: row.architecture,
+    "optimizer": lambda row: row.optimizer,
+    "batch size": lambda row: str(row.batch_size),
+    "GFLOP forward": lambda row: f"{row.forward_flops / 1e9:.4f}",
+    "GFLOP training": lambda row: f"{row.train_flops / 1e9:.4f}",
+    "MB moved": lambda row: f"{row.traffic_bytes / 1e6:.3f}",
+    "images/s, step alone": lambda row: f"{row.ceiling_images_per_s:,.0f}",
+    "images/s": lambda row: f"{row.images_per_s:,.0f}",
+    "compute floor images/s": lambda row: f"{row.compute_floor_images_per_s:,.0f}",
+    "memory floor images/s": lambda row: f"{row.memory_floor_images_per_s:,.0f}",
+    "% of compute": lambda row: f"{row.compute_pct:.1f}",
+    "% of memory": lambda row: f"{row.memory_pct:.1f}",
+    "bound by": lambda row: row.bound_by,
+}
 
 
 def _peaks_text(device: str, peaks: Peaks) -> str:

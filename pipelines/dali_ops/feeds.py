@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.base import Request
+from pipelines.base import Request, usable_cores
 from pipelines.dali_ops.flow import Operators
 from pipelines.dali_ops.plan import Plan
 from pipelines.ops import Crop
@@ -67,7 +67,7 @@ class ArrayFeed(Feed):
         self.gpu = request.device.type == "cuda"
         self.layout = "HWC"
         small = math.prod(request.images.image_size) < SMALL
-        self.threads = min(cores(), THREADS_SMALL) if small else cores()
+        self.threads = min(usable_cores(), THREADS_SMALL) if small else usable_cores()
 
     def batch(self, index_B: Tensor) -> Any:
         slot_BHWC = self._slots[self._next][: len(index_B)]
@@ -92,7 +92,7 @@ class FileFeed(Feed):
         self._size = request.images.image_size
         self.gpu = False
         self.layout = ""
-        self.threads = cores()
+        self.threads = usable_cores()
 
     def batch(self, index_B: Tensor) -> Any:
         return [self._names[index] for index in index_B.tolist()]
@@ -169,10 +169,3 @@ def padded(images_NHWC: Tensor, crop: Crop) -> Tensor:
             out[:, pad - k] = out[:, pad + k]
             out[:, bottom + k] = out[:, bottom - k]
     return out
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pipelines.base import usable_cores
 from pipelines.sources.arrays import SETS, Arrays, Labelled, Set
 from pipelines.sources.errors import writing
 from pipelines.sources.folder import Tree, unreadable
@@ -109,7 +110,7 @@ def _decode(
         images[index] = read_listed(tree.root, tree.root / items[index].path, image_size)
 
     reported_at = time.monotonic()
-    with warnings.catch_warnings(), ThreadPoolExecutor(_cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused above instead
         try:
             for done, _ in enumerate(pool.map(work, range(len(items)))):
@@ -130,7 +131,3 @@ def _on_disk(path: Path, shape: tuple[int, ...]) -> Bytes:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return images
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
