@@ -172,12 +172,6 @@ def test_changes_reach_the_chosen_cells_only() -> None:
         choose_cells(replace(options, select="cnn4"), config())
 
 
-def test_cells_are_selected() -> None:
-    cells = choose_cells(RunOptions(select="resnet18 and not sgd"), config())
-    assert {cell.architecture for cell in cells} == {"resnet18"}
-    assert "sgd" not in {cell.optimizer for cell in cells}
-
-
 def made_plan(folder: Path, seeds: int) -> Plan:
     runs = [made_run(seed) for seed in range(seeds)]
     return Plan(device="cpu", folder=folder, data_dir=folder, runs=runs)
@@ -189,9 +183,6 @@ def made_plan(folder: Path, seeds: int) -> Plan:
         (None, "todo", "todo"),
         ("ok", "done", "done"),
         ("crashed", "failed", "todo"),
-        ("oom", "failed", "todo"),
-        ("diverged", "failed", "todo"),
-        ("timeout", "failed", "todo"),
         ("interrupted", "todo", "todo"),
         ("skipped", "todo", "todo"),
     ],
@@ -244,8 +235,8 @@ def test_runs_that_were_timed_beside_others_are_done_again_alone_if_that_is_aske
 
 def test_a_damaged_record_is_reported_and_its_run_is_to_do(tmp_path: Path) -> None:
     path = Store(tmp_path).record_path(made_run().id)
-    Store(tmp_path).write(made_record())
-    path.write_bytes(path.read_bytes()[:-20])
+    path.parent.mkdir()
+    path.write_bytes(b"{")
     warnings: list[str] = []
     found = sort_out(made_plan(tmp_path, 1), False, warnings.append)
     assert [run.id for run in found.todo] == [made_run().id]

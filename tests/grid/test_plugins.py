@@ -18,12 +18,9 @@ from bench.grid import plan as planning
 from bench.grid.options import RunOptions
 from bench.grid.plugins import joined, origin_of, used
 from bench.machine.environment import Probe
-from bench.report.matrix import build
-from bench.report.table import render
-from bench.store.codec import decode, encode
 from bench.store.store import Store
 from pipelines.catalog import Unavailable
-from tests.made import made_cell, made_record
+from tests.made import made_cell
 from tests.made_device import device_is
 from tests.made_plugins import ROOT, distribution, doc_block, net, write
 
@@ -113,23 +110,16 @@ def test_runs_of_the_suites_own_entries_keep_their_ids(tmp_path: Path) -> None:
 def test_a_package_counts_with_all_its_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(
-        tmp_path,
-        {
-            "team_a/__init__.py": "",
-            "team_a/nets.py": "from team_a.parts import NAME\n"
-            + net().replace("'team_net'", "NAME"),
-            "team_a/parts.py": "NAME = 'team_net'\n",
-            "team_a/notes.txt": "",
-        },
-    )
+    nets = "from team_a.parts import NAME\n" + net().replace("'team_net'", "NAME")
+    files = {"__init__.py": "", "nets.py": nets, "parts.py": "NAME = 'team_net'\n", "a.txt": ""}
+    write(tmp_path, {f"team_a/{name}": text for name, text in files.items()})
     monkeypatch.syspath_prepend(tmp_path)
     first = origin_of("team_a.nets")
     assert "team_a" not in sys.modules  # nothing was run to tell
     with used(["team_a.nets"]) as plugins:
         assert run_of("team_net").plugins == (str(first),)
     assert plugins.loaded[0].names == {"architectures": ["team_net"]}
-    write(tmp_path, {"team_a/notes.txt": "to do", "team_a/__pycache__/x.cpython-311.pyc": "x"})
+    write(tmp_path, {"team_a/a.txt": "to do", "team_a/__pycache__/x.cpython-311.pyc": "x"})
     assert origin_of("team_a.nets") == first
     write(tmp_path, {"team_a/parts.py": "NAME = 'team_net' \n"})
     assert origin_of("team_a.nets").digest != first.digest
@@ -175,14 +165,8 @@ def test_an_entry_that_is_a_default_is_in_the_default_grid(tmp_path: Path) -> No
 def test_installed_plugins_need_no_flag_and_a_broken_one_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(
-        tmp_path,
-        {
-            "team_c.py": net(),
-            "team_d.py": "import a_library_that_nobody_has",
-            "team_e.py": net("resnet18"),
-        },
-    )
+    files = {"team_c.py": net(), "team_d.py": "import no_library", "team_e.py": net("resnet18")}
+    write(tmp_path, files)
     points = {"nets": "team_c", "lost": "team_d", "taken": "team_e", "part": "team_c:net"}
     distribution(tmp_path, points | {"gone": "team_gone"})
     monkeypatch.syspath_prepend(tmp_path)
@@ -195,7 +179,7 @@ def test_installed_plugins_need_no_flag_and_a_broken_one_hides_nothing(
     assert said[str(origin_of("team_c"))] == "architectures team_net"
     reasons = {name: why for name, why in said.items() if "team-parts 1.2" in name}
     assert {name.split()[0] for name in reasons} == {"lost", "taken", "part", "gone"}
-    assert "No module named 'a_library_that_nobody_has'" in reasons["lost of team-parts 1.2"]
+    assert "No module named 'no_library'" in reasons["lost of team-parts 1.2"]
     assert "is taken by architectures/resnet.py" in reasons["taken of team-parts 1.2"]
     assert "no module of that name" in reasons["gone of team-parts 1.2"]
     assert "team_c:net is not a module" in reasons["part of team-parts 1.2"]
@@ -218,28 +202,6 @@ def test_a_worker_refuses_what_is_not_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "mine.py").unlink()
     with pytest.raises(Unavailable, match="there is no such file"), joined(places):
         pass
-
-
-def test_a_table_needs_no_plugin_and_tells_their_versions_apart() -> None:
-    cell = {"architecture": "team_net"}
-    versions = {"optimizer": 1, "augmentation": 1, "pipeline": 1}
-    old, new, own = (
-        made_record(seed, record={"run_id": f"{seed:016x}", "versions": versions | changed}, **cell)
-        for seed, changed in enumerate(
-            (
-                {"architecture": "1 of mine.py 00000000000000aa"},
-                {"architecture": "1 of mine.py 00000000000000bb"},
-                {"architecture": 1},
-            )
-        )
-    )
-    assert decode(encode(old)).versions == old.versions
-    text = render(build([old, new, own]), "md")
-    rows = [line for line in text.splitlines() if "| team_net" in line]
-    assert len(rows) == 3
-    assert sum("mine.py 00000000000000aa" in row for row in rows) == 1
-    assert sum("mine.py 00000000000000bb" in row for row in rows) == 1
-    assert "architecture v1" not in text
 
 
 def test_tables_and_help_import_no_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,10 +43,7 @@ def test_what_a_book_has_goes_before_the_optimizers_defaults(tmp_path: Path) -> 
     assert (recipe.lr, batch_size) == (0.004, 64)
     recipe, batch_size = found.find("cnn4", "adamw", 256)
     assert (recipe.origin, batch_size) == (DEFAULT_ORIGIN, 256)
-
-
-def test_a_file_of_ones_own_goes_before_the_shipped_one(tmp_path: Path) -> None:
-    own = book("cpu", write(tmp_path, GOOD))
+    own = book("cpu", write(tmp_path, GOOD))  # goes before the shipped file
     assert own.find("resnet18", "adamw", 64)[0].lr == 0.004
 
 
@@ -70,11 +67,11 @@ def test_a_fault_is_told_with_its_place(
         read(write(tmp_path, GOOD | change))
 
 
-@pytest.mark.parametrize("key", ["architecture", "optimizer", "batch_size", "lr"])
-def test_a_key_that_is_lacking_is_named(tmp_path: Path, key: str) -> None:
-    lacking = {name: value for name, value in GOOD.items() if name != key}
-    with pytest.raises(UsageError, match=f"lacks the key '{key}'"):
-        read(write(tmp_path, lacking))
+def test_a_key_that_is_lacking_is_named(tmp_path: Path) -> None:
+    for key in ("architecture", "optimizer", "batch_size", "lr"):
+        lacking = {name: value for name, value in GOOD.items() if name != key}
+        with pytest.raises(UsageError, match=f"lacks the key '{key}'"):
+            read(write(tmp_path, lacking))
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[1]"])

@@ -1,6 +1,5 @@
 """All entries in one place: listings, versions, and why a cell cannot run here."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,15 +7,10 @@ import pytest
 
 from bench.grid import registry
 from pipelines import augmentations, building
-from pipelines.base import Batch, Library, Pipeline
+from pipelines.base import Library
 from pipelines.catalog import Unavailable, UnknownName
 from pipelines.ops import HorizontalFlip
 from tests.made import made_cell
-
-
-class Nothing(Pipeline):
-    def epoch(self, index: int) -> Iterator[Batch]:
-        yield from ()
 
 
 @dataclass
@@ -40,17 +34,14 @@ class Shelf:
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Pipelines of the test's own: one that flips, one that compiles, one broken file."""
-    flips = Library(
-        name="flips", why="a test", build=Nothing, ops={HorizontalFlip: "per sample"}, version=7
-    )
-    compiles = Library(
-        name="compiles",
-        why="a test",
-        build=Nothing,
-        ops={},
-        modes=("eager", "compiled"),
-        problem=lambda mode, device: f"no compiler for {device}" if mode == "compiled" else "",
-    )
+    usual: Any = {"why": "a test", "build": print}
+    flips = Library(name="flips", ops={HorizontalFlip: "per sample"}, version=7, **usual)
+
+    def problem(mode: str, device: str) -> str:
+        return f"no compiler for {device}" if mode == "compiled" else ""
+
+    modes = ("eager", "compiled")
+    compiles = Library(name="compiles", ops={}, modes=modes, problem=problem, **usual)
     made = Shelf({"flips": flips, "compiles": compiles}, {"gone": "ImportError: no such library"})
     monkeypatch.setattr(building, "catalog", made)
     monkeypatch.setattr(registry, "CATALOGS", {**registry.CATALOGS, "pipelines": made})

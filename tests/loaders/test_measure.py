@@ -78,10 +78,6 @@ def named(*names: str) -> list[Candidate]:
 ABSENT = Candidate(name="absent", problem="it is not installed")
 
 
-def ignore(text: str) -> None:
-    pass
-
-
 def none_is_left(folder: Path) -> bool:
     pids = [int(line) for line in (folder / "pids").read_text().split()]
     return bool(pids) and not any(Path(f"/proc/{pid}").exists() for pid in pids)
@@ -133,7 +129,7 @@ def test_repeats_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(measure, "ask", ask)
     plan = replace(made_plan(tmp_path, *named("a", "b")), batch_sizes=(8,))
-    measure.measure(plan, ignore)
+    measure.measure(plan, print)
     measured = [key for key, order in asked if order == "Measure"]
     assert measured == ["loaders-a-8", "loaders-b-8"] * 3
     last_build = max(index for index, (_, order) in enumerate(asked) if order == "Build")
@@ -169,7 +165,7 @@ def test_each_batch_size_is_kept_when_it_is_done(tmp_path: Path) -> None:
     """What kill -9 leaves behind: all batch sizes but the one that was being measured."""
     kept: list[LoadersRecord] = []
     plan = made_plan(tmp_path, *named("a"), ABSENT, batch_sizes=(8, 16, 32))
-    record = measure.measure(plan, ignore, kept.append)
+    record = measure.measure(plan, print, kept.append)
     statuses = [[one.status for one in each.series if one.pipeline == "a"] for each in kept]
     assert statuses == [
         ["ok", "interrupted", "interrupted"],
@@ -191,7 +187,7 @@ def test_a_full_disk_does_not_stop_the_measuring(tmp_path: Path) -> None:
 def test_a_series_of_long_repeats_gets_as_many_as_a_rank_needs(tmp_path: Path) -> None:
     # The actor says 8 images at 80 a second: 0.1 s.
     plan = made_plan(tmp_path, *named("a"), batch_sizes=(8,), repeats=9, series_s=0.45)
-    (series,) = measure.measure(plan, ignore).series
+    (series,) = measure.measure(plan, print).series
     assert (series.status, len(series.repeats)) == ("ok", 5)
-    (series,) = measure.measure(replace(plan, series_s=0.0), ignore).series
+    (series,) = measure.measure(replace(plan, series_s=0.0), print).series
     assert (series.status, len(series.repeats)) == ("ok", 3)

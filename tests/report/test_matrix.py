@@ -139,6 +139,7 @@ def test_figures_of_failed_seeds_count_for_nothing() -> None:
         ({"source": "cifar10"}, "cifar10"),
         ({"scale": "full"}, "full scale"),
         ({"record": {"versions": {"architecture": 2}}}, "architecture v2"),
+        ({"record": {"versions": {"architecture": "1 of mine.py 00aa"}}}, "mine.py 00aa"),
         ({"record": {"fingerprint": "beef"}}, "images beef"),
         ({"record": {"environment": ENVIRONMENT | {"torch": "2.99.0"}}}, "torch 2.99.0"),
         ({"record": {"environment": ENVIRONMENT | {"gpu": "H100"}}}, "H100"),
