@@ -30,7 +30,7 @@ MAY_IMPORT = {
     | READERS
     | {"machine", "optimizers", "training", "grid", "executors", "loaders", "check"},
 }
-WITHOUT_TORCH = ("report", "tensorboard")
+WITHOUT_TORCH = ("report", "check", "tensorboard")
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -98,8 +98,10 @@ def test_libraries_import_nothing_of_bench(library: str) -> None:
     [
         "bench.cli.app",
         "bench.machine.environment",
+        "bench.check",
         "bench.loaders.measure",
         "bench.grid.options",
+        "bench.report.compare.compare",
         "bench.report.loaders",
         "bench.report.table",
         "bench.store.store",

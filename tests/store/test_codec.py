@@ -203,17 +203,13 @@ def test_what_is_no_json_deep_inside_is_told_shortly() -> None:
     assert len(str(refused.value)) < 400
 
 
-def scored(**changes: Any) -> dict[str, Any]:
-    return {"metrics": msgspec.to_builtins(made_record().metrics) | changes}
+def inside(part: str, **changes: Any) -> dict[str, Any]:
+    return {part: msgspec.to_builtins(getattr(made_record(), part)) | changes}
 
 
 def pointed(**changes: Any) -> dict[str, Any]:
     first, *others = msgspec.to_builtins(made_record().curve)
     return {"curve": [first | changes, *others]}
-
-
-def timed(**changes: Any) -> dict[str, Any]:
-    return {"timings": msgspec.to_builtins(made_record().timings) | changes}
 
 
 @pytest.mark.parametrize(
@@ -222,18 +218,18 @@ def timed(**changes: Any) -> dict[str, Any]:
         ({"seed": -1}, "seed"),
         ({"attempt": 0}, "attempt"),
         ({"parameters": 10**16}, "parameters"),
-        (timed(train_s=-0.5), "timings.train_s"),
-        (timed(total_s=2 * LARGEST), "timings.total_s"),
+        (inside("timings", train_s=-0.5), "timings.train_s"),
+        (inside("timings", total_s=2 * LARGEST), "timings.total_s"),
         (pointed(epoch=0), "curve[0].epoch"),
         (pointed(images_per_s=-1.0), "curve[0].images_per_s"),
         (pointed(validation_accuracy=1.5), "curve[0].validation_accuracy"),
-        (scored(accuracy=94.0), "metrics.accuracy"),
-        (scored(time_to_accuracy_s=-1.0), "metrics.time_to_accuracy_s"),
-        (scored(per_class=[]), "metrics"),
-        (scored(per_class=[], confusion=[]), "metrics"),
-        (scored(confusion=[[40, 10]]), "metrics"),
-        (scored(confusion=[[40, 10], [5]]), "metrics"),
-        (scored(confusion=[[-40, 10], [5, 45]]), "metrics.confusion[0][0]"),
+        (inside("metrics", accuracy=94.0), "metrics.accuracy"),
+        (inside("metrics", time_to_accuracy_s=-1.0), "metrics.time_to_accuracy_s"),
+        (inside("metrics", per_class=[]), "metrics"),
+        (inside("metrics", per_class=[], confusion=[]), "metrics"),
+        (inside("metrics", confusion=[[40, 10]]), "metrics"),
+        (inside("metrics", confusion=[[40, 10], [5]]), "metrics"),
+        (inside("metrics", confusion=[[-40, 10], [5, 45]]), "metrics.confusion[0][0]"),
         ({"throughput": {"median": 1.0, "p5": 1.0, "p95": 1.0, "ceiling": 0.0}},
          "throughput.ceiling"),
     ],

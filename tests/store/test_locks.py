@@ -106,7 +106,7 @@ def test_looking_never_takes_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(taken) == 2
 
 
-def test_looking_tells_who_holds_it_and_after_a_kill_that_nobody_does(lock: Path) -> None:
+def test_a_holder_that_was_killed_is_named_once_and_its_lock_is_free(lock: Path) -> None:
     assert current_holder(lock) is None
     with other_holder(lock) as process:
         holder = current_holder(lock)
@@ -116,6 +116,13 @@ def test_looking_tells_who_holds_it_and_after_a_kill_that_nobody_does(lock: Path
         process.wait()
         assert current_holder(lock) is None
         assert last_holder(lock) == holder
+    told: list[str] = []
+    for _ in range(2):
+        with held(lock, notice=told.append):
+            pass
+    (line,) = told
+    assert f"was left locked by pid {process.pid} on " in line
+    assert "taken over" in line
 
 
 def test_a_holder_whose_pid_another_process_has_now_is_gone(lock: Path) -> None:
@@ -147,19 +154,6 @@ def test_a_note_that_is_none_names_nobody(lock: Path, note: bytes) -> None:
     assert last_holder(lock) is None
     with held(lock, notice=never):
         assert current_holder(lock) is not None
-
-
-def test_a_holder_that_was_killed_is_named_once_and_its_lock_is_free(lock: Path) -> None:
-    with other_holder(lock) as process:
-        process.kill()
-        process.wait()
-        told: list[str] = []
-        for _ in range(2):
-            with held(lock, notice=told.append):
-                pass
-    (line,) = told
-    assert f"was left locked by pid {process.pid} on " in line
-    assert "taken over" in line
 
 
 def test_who_waits_says_for_whom_and_gets_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
 """The page in a real browser: it draws, sorts, filters and fits, and asks nothing of a network."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ from bench.report.page.contents import Mistake, Mistakes
 from bench.report.page.page import render
 from tests.conftest import OpenPage
 from tests.made import made_failure, made_record
-from tests.made_page import HOSTILE, SVG, hostile_record, made_content, made_picture
+from tests.made_page import HOSTILE, hostile_record, made_content
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -212,22 +210,3 @@ def test_all_of_it_is_printed(open_page: OpenPage, path: Path) -> None:
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("#reasons details[open]").count() == 0
     assert problems == []
-
-
-@pytest.mark.slow
-def test_a_long_picture_is_printed_whole_on_an_upright_page(
-    open_page: OpenPage, tmp_path: Path
-) -> None:
-    long = SVG.replace("0 0 100 50", "0 0 100 900").replace("<svg", "<svg style='width: 100%'")
-    picture = replace(made_picture(), svg=long, caption="what it shows " * 40)
-    (tmp_path / "page.html").write_text(render([made_content(pictures=[picture])]))
-    page, _ = open_page(tmp_path / "page.html", scheme="dark")
-    page.emulate_media(media="print")
-    page.set_viewport_size({"width": 703, "height": 1032})  # A4 upright, without its margins
-    assert page.locator("figure svg").bounding_box()["height"] > 600  # type: ignore[index]
-    assert page.locator("figure").bounding_box()["height"] < 1032  # type: ignore[index]
-    printed = page.pdf(prefer_css_page_size=True)
-    sizes = re.findall(rb"/MediaBox \[0 0 (\d+)\S* (\d+)", printed)
-    upright = [(width, height) for width, height in sizes if int(width) < int(height)]
-    assert len(upright) == 1, "the picture with its title and caption, and nothing else"
-    assert len(sizes) > 1
