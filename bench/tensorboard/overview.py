@@ -156,11 +156,12 @@ def custom_scalars_layout(tags: Collection[str], *, seeds: bool) -> Any:
     for category, charts in CHARTS.items():
         shown = {title: tag for title, tag in charts.items() if not tags or tag in tags}
         if shown:
-            categories.append(_category(category, [_lines(*chart) for chart in shown.items()]))
+            lines = [_lines(title, tag) for title, tag in shown.items()]
+            categories.append(layout_pb2.Category(title=category, chart=lines))
     if seeds:
         # TensorBoard shows charts with a band in reverse order.
         bands = [_band(title, tag) for title, (tag, _) in reversed(SEEDS_CHARTS.items())]
-        categories.insert(2, _category("Seeds", bands))
+        categories.insert(2, layout_pb2.Category(title="Seeds", chart=bands))
     content = layout_pb2.Layout(category=categories).SerializeToString()
     value = Summary.Value(
         tag=metadata.CONFIG_SUMMARY_TAG,
@@ -168,10 +169,6 @@ def custom_scalars_layout(tags: Collection[str], *, seeds: bool) -> Any:
         tensor=make_tensor_proto(content, dtype=np.object_),
     )
     return Summary(value=[value])
-
-
-def _category(title: str, charts: list[Any]) -> Any:
-    return layout_pb2.Category(title=title, chart=charts)
 
 
 def _lines(title: str, tag: str) -> Any:

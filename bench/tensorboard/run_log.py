@@ -302,16 +302,12 @@ def _column(name: str, values: set[Any]) -> Any:
     # TensorBoard sorts columns by `differs` and name, and shows the first five.
     differs = len(values) > 1 and name in (*AXES, "lr", "target")
     info = api_pb2.HParamInfo(name=name, differs=differs)
-    ordered = sorted(values)
-    if all(isinstance(value, bool) for value in ordered):
-        info.type = api_pb2.DATA_TYPE_BOOL
-        info.domain_discrete.extend(ordered)
-    elif all(isinstance(value, str) for value in ordered):
-        info.type = api_pb2.DATA_TYPE_STRING
-        info.domain_discrete.extend(ordered)
+    types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+    info.type = types.get(type(next(iter(values))), api_pb2.DATA_TYPE_FLOAT64)
+    if info.type == api_pb2.DATA_TYPE_FLOAT64:
+        info.domain_interval.min_value, info.domain_interval.max_value = min(values), max(values)
     else:
-        info.type = api_pb2.DATA_TYPE_FLOAT64
-        info.domain_interval.min_value, info.domain_interval.max_value = ordered[0], ordered[-1]
+        info.domain_discrete.extend(sorted(values))
     return info
 
 

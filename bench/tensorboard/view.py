@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,22 +129,18 @@ class View:
 
     def _best_runs(self) -> Iterator[str]:
         """The best run of each cell, then the second best ones, with the cells' seeds."""
-        runs = sorted(
-            (
-                (rank(record), group, folder, record)
-                for group in self._selected
-                for record, folder in zip(group.records, group.folders, strict=True)
-                if has_events(folder)
-            ),
-            key=lambda run: run[0],
+        runs_of: defaultdict[str, list[tuple[tuple[float, float], str]]] = defaultdict(list)
+        for group in self._selected:
+            for record, folder in zip(group.records, group.folders, strict=True):
+                if has_events(folder):
+                    seeds = self._name(group, f"{SEEDS}/{seeds_name(record)}")
+                    runs_of[seeds].append((rank(record), self._name(group, folder.name)))
+        placed = sorted(
+            (place, *run, seeds)
+            for seeds, runs in runs_of.items()
+            for place, run in enumerate(sorted(runs))
         )
-        runs_before: Counter[str] = Counter()
-        placed = []
-        for place, group, folder, record in runs:
-            seeds = self._name(group, f"{SEEDS}/{seeds_name(record)}")
-            placed.append((runs_before[seeds], place, self._name(group, folder.name), seeds))
-            runs_before[seeds] += 1
-        for _, _, name, seeds in sorted(placed)[:PRESELECTED]:
+        for _, _, name, seeds in placed[:PRESELECTED]:
             yield name
             if (self.folder / seeds).is_symlink():
                 yield seeds
@@ -220,11 +216,10 @@ def serve(
     ready: Callable[[str], None],
     update: Callable[[], None],
 ) -> None:
-    """Runs TensorBoard until SIGINT (Ctrl-C), SIGTERM or SIGHUP; it ends with this process.
+    """Runs TensorBoard until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and ends it then.
 
     Args:
         folder: Has a folder of event files for each run.
-        host: Address to listen on.
         port: 0 for any free port, None for 6006 or the next free one.
         page: The fragment of the address to show.
         ready: Called with the whole address once the server answers.
