@@ -47,15 +47,8 @@ TIMES = {
     "evaluate_s": "evaluation",
     "total_s": "the whole run",
 }
-PLOT_HEIGHT = 6
-PLOT_WIDTH = 60  # at most
-SCALE_WIDTH = 8  # of the numbers beside a plot
-BAR_WIDTH = 20  # at most
-SCORES_WIDTH = 36  # of the numbers of a class, before its bar
-FILE_WIDTH = 100  # of tables outside a terminal
-BLANK = 0x2800  # the empty braille character
-# The bit of each of its 2 x 4 dots, by row and column from the top left.
-DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+MAX_EPOCHS = 20  # rows of the curve
+FILE_WIDTH = 100  # of the confusion matrix outside a terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +62,7 @@ class FoundRun:
 
 
 def find_run(
-    root: Path,
-    wanted: str,
-    on_warning: Log | None = None,
-    *,
-    any_group: bool = False,
+    root: Path, wanted: str, on_warning: Log | None = None, *, any_group: bool = False
 ) -> FoundRun:
     """The run with this id or name, else the only run whose id starts with it or name contains it.
 
@@ -136,7 +125,7 @@ def render(found: FoundRun, *, width: int | None = None, color: bool = False) ->
     )  # fmt: skip
     style = STYLES.get(record.status, "bold red")
     console.print(Text.assemble((record.name, "bold"), "  ", (record.status, style)))
-    for title, lines in _sections(found, width=width, color=color):
+    for title, lines in _sections(found, width=width or FILE_WIDTH):
         console.print(Text(f"\n{title}", "bold"))
         for line in lines:
             shown = Text(printable(line)) if isinstance(line, str) else line
@@ -152,9 +141,7 @@ def as_json(found: FoundRun) -> str:
     return msgspec.json.format(encode(found.record), indent=2).decode() + "\n"
 
 
-def _sections(
-    found: FoundRun, *, width: int | None, color: bool
-) -> Iterator[tuple[str, Iterable[RenderableType]]]:
+def _sections(found: FoundRun, *, width: int) -> Iterator[tuple[str, Iterable[RenderableType]]]:
     record, metrics = found.record, found.record.metrics
     yield "run", _run(found)
     yield "cell", [_cell(record.cell), f"recipe: {_recipe(record.cell)}"]
@@ -163,11 +150,11 @@ def _sections(
     if metrics is not None:
         yield "scores", _scores(record.cell, metrics)
     if record.curve:
-        yield "curve", curve(record.curve, width=width)
+        yield "curve", [curve(record.curve)]
     if metrics is not None and metrics.per_class:
-        matrix = confusion(metrics, width=width or FILE_WIDTH, color=color)
+        matrix = confusion(metrics, width=width)
         yield "confusion matrix: true classes down, predictions across", matrix
-        yield "classes", [per_class(metrics, width=width or FILE_WIDTH)]
+        yield "classes", [per_class(metrics)]
     times = {label: getattr(record.timings, name) for name, label in TIMES.items()}
     yield "times", [f"{seconds:9.2f} s  {label}" for label, seconds in times.items() if seconds]
     yield "speed and memory", [*_speed(record), *_memory(record)]
@@ -327,34 +314,17 @@ def _plugins_given(record: Record) -> list[str]:
         return []
 
 
-def curve(points: Sequence[Point], *, width: int | None) -> list[RenderableType]:
-    """Training loss and validation accuracy by epoch: plots, or a table if `width` is None."""
-    if not points:
-        return ["no epoch was finished"]
-    if width is None:
-        return [_curve_table(points)]
-    epochs = [float(point.epoch) for point in points]
-    losses = [point.train_loss for point in points]
-    scores = [_percent(point.validation_accuracy) for point in points]
-    return [
-        *_plot("training loss", epochs, losses, ".3f", width, "yellow"),
-        *_plot("validation accuracy %", epochs, scores, ".1f", width, "green"),
-    ]
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
-
-
-def _curve_table(points: Sequence[Point]) -> Table:
-    table = _table("epoch", "train s", "train loss", "val. loss", "val. acc. %", "images/s")
-    for point in points:
+def curve(points: Sequence[Point]) -> Table:
+    """Loss, accuracy and speed by epoch; of many epochs some at equal distances, and the last."""
+    table = _table("epoch", "train s", "train loss", "val. loss", "val. acc.", "images/s")
+    step = math.ceil(len(points) / MAX_EPOCHS)
+    for point in reversed(points[::-step]):
         values = (
             (point.epoch, "d"),
             (point.train_s, ".2f"),
             (point.train_loss, ".3f"),
             (point.validation_loss, ".3f"),
-            (_percent(point.validation_accuracy), ".1f"),
+            (point.validation_accuracy, ".1%"),
             (point.images_per_s, ".0f"),
         )
         table.add_row(*("-" if value is None else format(value, form) for value, form in values))
@@ -362,96 +332,24 @@ def _curve_table(points: Sequence[Point]) -> Table:
 
 
 def _table(*headers: str) -> Table:
-    """A table without lines; columns are aligned to the right."""
+    """A table without lines; columns are aligned to the right, one without a header to the left."""
     table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for header in headers:
-        table.add_column(Text(header), justify="right", no_wrap=True)
+        table.add_column(Text(header), justify="right" if header else "left", no_wrap=True)
     return table
 
 
-def _plot(
-    title: str, x: list[float], y: list[float | None], form: str, width: int, style: str
-) -> Iterator[Text]:
-    known = [value for value in y if value is not None and math.isfinite(value)]
-    if not known:
-        yield Text(f"no {title}", "dim")
-        return
-    low, high = min(known), max(known)
-    columns = max(10, min(PLOT_WIDTH, width - SCALE_WIDTH - 4))
-    y_known = [math.nan if value is None else value for value in y]
-    lines = plot(x, y_known, width=columns, height=PLOT_HEIGHT, low=low, high=high)
-    yield Text(f"{title}, epochs {x[0]:.0f} to {x[-1]:.0f}, last {known[-1]:{form}}")
-    edges = {0: format(high, form), PLOT_HEIGHT - 1: format(low, form)}
-    for index, line in enumerate(lines):
-        yield Text.assemble(f"{edges.get(index, ''):>{SCALE_WIDTH}} |", (line, style))
-
-
-def plot(
-    x: Sequence[float], y: Sequence[float], *, width: int, height: int, low: float, high: float
-) -> list[str]:
-    """A line through points, as `height` texts of `width` braille characters.
-
-    Args:
-        x: Ascending.
-        y: One for each x; a value that is not finite breaks the line.
-        width, height: In characters, of 2 x 4 dots each.
-        low, high: The y of the lower and the upper edge; values outside are drawn on the edge.
-    """
-    columns, rows = 2 * width, 4 * height
-    grid = [[0] * width for _ in range(height)]
-    previous: tuple[int, int] | None = None
-    for x_value, y_value in zip(x, y, strict=True):
-        if not math.isfinite(y_value):
-            previous = None
-            continue
-        dot = (_dot(x_value, x[0], x[-1], columns), rows - 1 - _dot(y_value, low, high, rows))
-        start = previous or dot
-        steps = max(abs(dot[0] - start[0]), abs(dot[1] - start[1]), 1)
-        for step in range(steps + 1):
-            column = start[0] + round((dot[0] - start[0]) * step / steps)
-            row = start[1] + round((dot[1] - start[1]) * step / steps)
-            grid[row // 4][column // 2] |= DOTS[row % 4][column % 2]
-        previous = dot
-    return ["".join(chr(BLANK + bits) for bits in line) for line in grid]
-
-
-def _dot(value: float, low: float, high: float, number: int) -> int:
-    """The dot, of `number` between `low` and `high`, that a value falls on."""
-    share = (value - low) / (high - low) if high > low else 0.5
-    return round(min(1.0, max(0.0, share)) * (number - 1))
-
-
-def confusion(metrics: Metrics, *, width: int, color: bool) -> list[RenderableType]:
-    """True classes down, predictions across, if they fit; and the pairs most often confused.
-
-    Args:
-        metrics: Of the run.
-        width: Characters that a line may have.
-        color: Whether to colour the shares of a class.
-    """
+def confusion(metrics: Metrics, *, width: int) -> list[RenderableType]:
+    """True classes down, predictions across, if they fit; and the pairs most often confused."""
     names = [scores.name for scores in metrics.per_class]
     counts = metrics.confusion
     cell = max(3, len(str(max(map(max, counts)))))
     if max(map(len, names)) + (cell + 1) * len(names) > width:
-        matrix: RenderableType = Text(f"{len(names)} classes do not fit here", "dim")
-    else:
-        table = _table("", *(name[:cell] for name in names))
-        table.columns[0].justify = "left"
-        for name, row in zip(names, counts, strict=True):
-            total = max(sum(row), 1)
-            cells = [Text(f"{n:>{cell}}", _heat(n / total) if color else "") for n in row]
-            table.add_row(Text(name), *cells)
-        matrix = table
-    return [matrix, _most_confused(names, counts)]
-
-
-def _heat(share: float) -> str:
-    """A style from blue for a small share to red for all of a class."""
-    if share < 0.05:
-        return "dim" if share == 0 else ""
-    steps = ("on blue", "on cyan", "on green", "on yellow", "on red")
-    background = steps[min(int(share * len(steps)), len(steps) - 1)]
-    return f"{'white' if background in ('on blue', 'on red') else 'black'} {background}"
+        return [f"{len(names)} classes do not fit here", _most_confused(names, counts)]
+    table = _table("", *(name[:cell] for name in names))
+    for name, row in zip(names, counts, strict=True):
+        table.add_row(Text(name), *map(str, row))
+    return [table, _most_confused(names, counts)]
 
 
 def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -467,18 +365,10 @@ def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str
     return f"most often mistaken: {', '.join(shown)}"
 
 
-def per_class(metrics: Metrics, *, width: int) -> Table:
-    """The scores of each class, and F1 as a bar if there is room."""
-    label = max(len(scores.name) for scores in metrics.per_class)
-    longest = max(0, min(BAR_WIDTH, width - label - SCORES_WIDTH))
-    table = _table("", "F1 %", "prec. %", "recall %", "images", "")
-    table.columns[0].justify = table.columns[-1].justify = "left"
+def per_class(metrics: Metrics) -> Table:
+    """The scores of each class."""
+    table = _table("", "F1", "precision", "recall", "images")
     for scores in metrics.per_class:
         shares = (scores.f1, scores.precision, scores.recall)
-        table.add_row(
-            Text(scores.name),
-            *(f"{100 * share:.1f}" for share in shares),
-            str(scores.support),
-            Text("\u2588" * round(longest * scores.f1), "green"),
-        )
+        table.add_row(Text(scores.name), *map("{:.1%}".format, shares), str(scores.support))
     return table
