@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ MIN_DISK_GIB = 2.0
 MIN_DATA_GIB = 0.6  # CIFAR-10's archive, what it unpacks to, and the cache
 NO_GPU = "No devices were found"  # nvidia-smi's words
 REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
-TORCH_WHEELS = {12: "cu126"}  # builds of torch for an older CUDA, by its major version
+TORCH_FOR_CUDA_12 = f"{REINSTALL_TORCH} --index-url https://download.pytorch.org/whl/cu126"
 DALI_WHEELS = {12: "nvidia-dali-cuda120", 13: "nvidia-dali-cuda130"}  # by the driver's CUDA
 LIBRARIES: dict[str, tuple[str, Status, str]] = {  # module, status without it, advice
     "torchvision": ("torchvision", "fail", "pip install torchvision"),
@@ -82,7 +81,7 @@ def run_checks(data_dir: Path | None, results: Path) -> list[Check]:
         python = _ok("python", platform.python_version())
         found: list[Check | None] = [python, *_gpu_checks(probe, smi)]
         found += [*libraries, dali.result(), compiler.result()]
-    found += [check_data(data_dir), check_disk(results), check_results(results), check_temp()]
+    found += [check_data(data_dir), check_disk(results), check_results(results)]
     found += [check_gpu_use(probe, smi), cpu]
     return [check for check in found if check is not None]
 
@@ -186,45 +185,40 @@ def check_gpu(probe: Probe, smi: Smi) -> Check:
 
 
 def _gpu_advice(probe: Probe, smi: Smi) -> str:
-    problem = probe.cuda_problem.lower()
     if not probe.torch_cuda:
         return f"this torch is built for CPUs: {REINSTALL_TORCH}"
-    if "no kernel image" in problem or "not compatible" in problem:
-        return _capability_advice(probe)
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return "CUDA_VISIBLE_DEVICES hides it: unset CUDA_VISIBLE_DEVICES"
-    if "too old" in problem or "insufficient" in problem:
-        return _driver_advice(smi.cuda)
-    if "out of memory" in problem or "busy or unavailable" in problem:
-        return "another process holds it: nvidia-smi shows which; stop it, or wait"
-    if "not yet initialized" in problem:
-        return "the NVSwitches are not up: systemctl start nvidia-fabricmanager"
-    return "see what the driver logged: dmesg | grep -i nvrm; a reboot often helps"
-
-
-def _capability_advice(probe: Probe) -> str:
-    built_for = [_version(version) for version in probe.built_for.split()]
-    if probe.capability and built_for and _version(probe.capability) > max(built_for):
-        return (
-            f"capability {probe.capability} is newer than this torch, which has code for "
-            f"{probe.built_for}: pip install --upgrade torch torchvision"
-        )
-    older = next(iter(TORCH_WHEELS.values()))
-    return f"this torch has no code for a GPU this old: {_torch_from(older)}"
+    other_build = (
+        f"the GPU has capability {probe.capability}, this torch has code for {probe.built_for}: "
+        f"pip install --upgrade torch torchvision, or for an old GPU {TORCH_FOR_CUDA_12}"
+    )
+    held = "another process holds it: nvidia-smi shows which; stop it, or wait"
+    advice = {
+        "no kernel image": other_build,
+        "not compatible": other_build,
+        "too old": _driver_advice(smi.cuda),
+        "insufficient": _driver_advice(smi.cuda),
+        "out of memory": held,
+        "busy or unavailable": held,
+        "not yet initialized": "the NVSwitches are not up: systemctl start nvidia-fabricmanager",
+        "": "see what the driver logged: dmesg | grep -i nvrm; a reboot often helps",
+    }
+    return next(text for words, text in advice.items() if words in probe.cuda_problem.lower())
 
 
 def _smi_advice(smi: Smi) -> str:
     if NO_GPU in smi.problem and os.environ.get("CUDA_VISIBLE_DEVICES"):
         return "CUDA_VISIBLE_DEVICES names a GPU that does not exist: unset CUDA_VISIBLE_DEVICES"
-    if NO_GPU in smi.problem:
-        return "the driver sees no GPU; in a container, start it with docker run --gpus all"
-    if "hangs" in smi.problem:
-        return "the driver does not answer: reboot"
-    if "mismatch" in smi.problem:
-        return "the driver was updated while its old module is loaded: reboot"
-    if "communicate" in smi.problem:
-        return "the driver's module is not loaded: modprobe nvidia; if that fails, reinstall it"
-    return "see which nvidia-smi this is, and install the driver's: type -a nvidia-smi"
+    advice = {
+        NO_GPU: "the driver sees no GPU; in a container, start it with docker run --gpus all",
+        "hangs": "the driver does not answer: reboot",
+        "mismatch": "the driver was updated while its old module is loaded: reboot",
+        "communicate": "the driver's module is not loaded: modprobe nvidia; if that fails, "
+        "reinstall it",
+        "": "see which nvidia-smi this is, and install the driver's: type -a nvidia-smi",
+    }
+    return next(text for words, text in advice.items() if words in smi.problem)
 
 
 def check_driver(probe: Probe, smi: Smi) -> Check | None:
@@ -244,15 +238,9 @@ def check_driver(probe: Probe, smi: Smi) -> Check | None:
 
 
 def _driver_advice(cuda: str) -> str:
-    wheel = TORCH_WHEELS.get(_version(cuda)[0]) if cuda else None
-    if wheel is None:
-        return "update the driver: see nvidia.com/drivers"
-    major = _version(cuda)[0]
-    return f"update the driver, or install torch for CUDA {major}: {_torch_from(wheel)}"
-
-
-def _torch_from(wheel: str) -> str:
-    return f"{REINSTALL_TORCH} --index-url https://download.pytorch.org/whl/{wheel}"
+    if cuda and _version(cuda)[0] == 12:
+        return f"update the driver, or install torch for CUDA 12: {TORCH_FOR_CUDA_12}"
+    return "update the driver: see nvidia.com/drivers"
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -433,21 +421,6 @@ def check_results(results: Path) -> Check:
     except StoreError as error:
         return _fail("results", str(error), "name another folder with --out")
     return _ok("results", f"{results} can be written")
-
-
-def check_temp() -> Check:
-    """Whether there is a folder for temporary files, which torch.compile and npm need."""
-    tmpdir = os.environ.get("TMPDIR")
-    try:
-        folder = tempfile.gettempdir()
-    except OSError:
-        message = "no folder for temporary files can be written: torch.compile fails"
-        advice = f"mkdir -p {tmpdir or '/tmp'}, or set TMPDIR to a writable folder"
-        return _fail("temp", message, advice)
-    if tmpdir and not (Path(tmpdir).is_dir() and _writable(Path(tmpdir))):
-        message = f"TMPDIR={tmpdir} cannot be written: temporary files go to {folder}"
-        return _warn("temp", message, f"mkdir -p {tmpdir}, or unset TMPDIR")
-    return _ok("temp", f"{folder} can be written")
 
 
 def check_cpu() -> Check:

@@ -253,18 +253,3 @@ def test_no_room_for_data_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert check.status == "warn"
     assert "0.2 GiB are free; it takes 0.6 GiB" in check.message
     assert check.advice.startswith("make room, or bench data cifar10")
-
-
-def test_a_missing_temporary_folder_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    missing = tmp_path / "missing"
-    monkeypatch.setenv("TMPDIR", str(missing))
-    monkeypatch.setattr(doctor.tempfile, "tempdir", None)
-    check = doctor.check_temp()
-    assert check.status == "warn"
-    assert f"TMPDIR={missing} cannot be written" in check.message
-    assert check.advice.startswith(f"mkdir -p {missing}")
-    monkeypatch.setattr(doctor.tempfile, "tempdir", None)
-    monkeypatch.setattr(doctor.tempfile, "_candidate_tempdir_list", lambda: [str(missing)])
-    assert doctor.check_temp().status == "fail"

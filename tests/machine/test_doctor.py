@@ -50,7 +50,7 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert {check.status for check in found} == {"ok"}
     names = [check.name for check in found]
     for name in ("python", "torch", "gpu", "driver", "kornia", "dali", "compile", "data", "disk",
-                 "results", "temp", "gpu use", "cpu"):  # fmt: skip
+                 "results", "gpu use", "cpu"):  # fmt: skip
         assert name in names
     assert list(tmp_path.iterdir()) == []
 
@@ -107,16 +107,7 @@ CUDA_TORCH = partial(Probe, torch="2", torch_cuda="13.0")
                 built_for="7.5 8.0 9.0",
             ),
             "0",
-            "a GPU this old: pip install --force-reinstall torch torchvision --index-url",
-        ),
-        (
-            CUDA_TORCH(
-                cuda_problem="CUDA error: no kernel image is available for execution on the device",
-                capability="13.0",
-                built_for="7.5 8.0 9.0 12.0",
-            ),
-            "0",
-            "newer than this torch, which has code for 7.5 8.0 9.0 12.0: pip install --upgrade",
+            "has capability 6.1, this torch has code for 7.5 8.0 9.0: pip install --upgrade torch",
         ),
         (CUDA_TORCH(cuda_problem="No CUDA GPUs"), "", "unset CUDA_VIS"),
         (CUDA_TORCH(cuda_problem="The NVIDIA driver is too old"), "0", "update the driver"),
@@ -169,6 +160,7 @@ def test_a_library_that_breaks_is_told_from_one_that_hangs(monkeypatch: pytest.M
     assert "takes more than" in doctor.check_dali(GOOD, SMI).message
 
 
+@pytest.mark.slow
 def test_a_real_library_is_really_imported() -> None:
     assert doctor.check_library("torchvision").status == "ok"
 
