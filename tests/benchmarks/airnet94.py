@@ -1,16 +1,14 @@
-"""airnet94 trained by the suite, and by a plain program of the same recipe, in turns.
+"""airnet94 trained by the suite and by a plain program of the same recipe, in turns.
 
-    python tests/benchmarks/airnet94.py [STEPS] [SIDE ...]
+    python -m tests.benchmarks.airnet94 [STEPS] [SIDE ...]
 
-All 50,000 images of CIFAR-10, float32, on the CPU; each side is a process that takes a step when it
-is its turn and sleeps otherwise, so that what disturbs the machine disturbs all. The suite's side
-is a run as `bench run --grid speedrun -k airnet94 --scale full --device cpu` has it, with its
-memory settings; the other is `plain_airnet94.py`, as it is and with the same settings. That
-they do the same work is held by `tests/test_airnet94_recipe.py`. A side's clock is the sum of its
-steps, data and whitening included; what is compiled, and a step that builds what is built once, are
-before it. 200 steps are the whole run, which takes hours and ends with the accuracies; 25 unless
-said, one of its eight epochs. SIDE is "suite", "plain" or "plain, our memory settings"; all unless
-said, the suite in any case. Prints JSON, and its progress to standard error.
+All 50,000 images of CIFAR-10, float32, on the CPU. Each side is a process that takes one step when
+it is its turn and sleeps otherwise, so that disturbances affect all sides alike. The suite's side
+is the run of `bench run --grid speedrun -k airnet94 --scale full --device cpu`; the plain side is
+`plain_airnet94.py`, once as it is and once with the suite's memory settings.
+`tests/training/test_airnet94_recipe.py` checks that both do the same work. A side's time is the sum
+of its steps, with data and whitening, without compilation. STEPS is 25 by default, one of eight
+epochs; 200 are the whole run, which takes hours and ends with the accuracies.
 """
 
 import sys
@@ -18,13 +16,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 import pipelines
 from bench.cell import Run
-from bench.executors.local import SETTINGS
+from bench.executors.protocol import ENVIRONMENT
 from bench.grid import grids
 from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.recipe_files import book
@@ -36,27 +33,13 @@ from bench.training.run import (
     fit_to_data,
 )
 from bench.training.setup import fresh_step
+from tests.benchmarks.common import conditions, median_ratio, prepared, print_figures, serve, side
 from tests.benchmarks.plain_airnet94 import Plain
-from tests.benchmarks.prepared import (
-    CPU,
-    prepared,
-)
-from tests.benchmarks.side_by_side import (
-    conditions,
-    median_ratio,
-    told,
-)
-from tests.benchmarks.turns import (
-    serve,
-    side,
-)
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-EPOCH, WHOLE, TOLD_EVERY = 25, 200, 5
-PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # or a side that waits for its turn takes the cores
-SIDES = {"suite": SETTINGS, "plain": PATIENT, "plain, our memory settings": SETTINGS}
+CPU = torch.device("cpu")
+EPOCH, WHOLE, REPORT_EVERY = 25, 200, 5
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}  # a waiting side must not keep the cores busy
+SIDES = {"suite": ENVIRONMENT, "plain": PASSIVE, "plain, our memory settings": ENVIRONMENT}
 
 
 def cell_of_airnet94() -> Run:
@@ -65,21 +48,20 @@ def cell_of_airnet94() -> Run:
         base=replace(BUDGETS["full"], source="cifar10", device="cpu"),
         book=book("full"),
     )
-    (cell,) = (one for one in grids.speedrun(setting) if one.architecture == "airnet94")
+    (cell,) = (c for c in grids.speedrun(setting) if c.architecture == "airnet94")
     return Run(cell=cell, seed=0, versions={}, fingerprint="")
 
 
 class Suite:
-    """What a run of the suite does, a step at a time."""
+    """A run of the suite, a step at a time."""
 
     def __init__(self) -> None:
-        self.draft, self.parts = prepared(cell_of_airnet94())
+        self.builder, self.parts = prepared(cell_of_airnet94())
         fresh_step(self.parts)(*first_batch(self.parts.pipeline))
 
     def steps(self) -> Iterator[None]:
-        """Trains; gives back control after each step."""
         step = fresh_step(self.parts)
-        fit_to_data(self.draft, self.parts, TrainingClock(CPU))
+        fit_to_data(self.builder, self.parts, TrainingClock(CPU))
         loss_sum = torch.zeros(())
         for epoch in range(self.parts.cell.epochs):
             for batch in self.parts.pipeline.epoch(epoch):
@@ -93,8 +75,8 @@ class Suite:
         return six.accuracy, one.accuracy
 
 
-class Alone:
-    """The plain program, made anew after a step that builds what is built once."""
+class PlainProgram:
+    """The plain program; a first step of another one builds what is built once."""
 
     def __init__(self) -> None:
         self.data = pipelines.load("cifar10")
@@ -102,7 +84,6 @@ class Alone:
         self.plain: Plain | None = None
 
     def steps(self) -> Iterator[None]:
-        """Trains; gives back control after each step."""
         torch.manual_seed(0)
         self.plain = Plain(self.data.train.images, self.data.train.labels)
         yield from self.plain.steps()
@@ -114,8 +95,8 @@ class Alone:
 
 
 def work(name: str) -> None:
-    """A side: seconds of its next step, or at the end its accuracies."""
-    program = Suite() if name == "suite" else Alone()
+    """Serves one side: seconds of its next step, or its accuracies."""
+    program = Suite() if name == "suite" else PlainProgram()
     steps = program.steps()
 
     def answer(question: str) -> object:
@@ -129,19 +110,18 @@ def work(name: str) -> None:
 
 
 def main(steps: int = EPOCH, *chosen: str) -> None:
-    """All in turns."""
     before = conditions()
     sides = {name: SIDES[name] for name in dict.fromkeys(("suite", *(chosen or SIDES)))}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     with ExitStack() as stack:
         asked = {
-            name: stack.enter_context(side(__file__, "--side", name, settings=settings))
+            name: stack.enter_context(side("airnet94", "--side", name, settings=settings))
             for name, settings in sides.items()
         }
         for done in range(steps):
             for name in sorted(asked, reverse=bool(done % 2)):
                 seconds[name].append(asked[name]("step"))
-            if not (done + 1) % TOLD_EVERY:
+            if not (done + 1) % REPORT_EVERY:
                 so_far = {name: round(sum(found), 1) for name, found in seconds.items()}
                 print(f"{done + 1} steps: {so_far} s", file=sys.stderr, flush=True)
         figures: dict[str, object] = {
@@ -159,7 +139,7 @@ def main(steps: int = EPOCH, *chosen: str) -> None:
             figures["accuracies_six_views_one_view"] = {
                 name: ask("accuracies") for name, ask in asked.items()
             }
-    told(before | {"torch": torch.__version__}, figures)
+    print_figures(before | {"torch": torch.__version__}, figures)
 
 
 if __name__ == "__main__":

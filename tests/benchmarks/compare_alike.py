@@ -2,14 +2,12 @@
 
     bench run --grid smoke --source shapes -k "cnn2 and native" --epochs 3 --target 0.11 \
         --seeds 120 --out alike
-    python tests/benchmarks/compare_alike.py alike
+    python -m tests.benchmarks.compare_alike alike
 
-One cell, many seeds, split into two sides of 5, 10 and 20 runs each in three ways: at random 1,000
-times; in turns, every other run of a stretch of time; and apart, the first half of a stretch
-against its second. Stretches begin at each run, so they overlap and their rates are rougher than
-the number of tries says. "as recorded" leaves suspect timings out, as the command does; "marks
-removed" counts them, which is a harder test: the machine was busy then. A rate is null where no
-try had five seeds a side. Prints JSON.
+The runs of one cell are split into two sides of 5, 10 and 20 runs: at random 1,000 times; in turns,
+every other run of a stretch of time; and apart, the first half of a stretch against the second.
+"as recorded" leaves out suspect timings, as the command does; "marks removed" counts them, which is
+harder. A rate is null where no try had five seeds a side.
 """
 
 import random
@@ -28,10 +26,7 @@ from bench.report.compare.compare import METRICS, compare
 from bench.report.compare.sides import Side
 from bench.store.groups import groups
 from bench.store.store import Store
-from tests.benchmarks.side_by_side import told
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from tests.benchmarks.common import print_figures
 
 TRIES = 1000
 SEEDS = (5, 10, 20)
@@ -51,18 +46,12 @@ def splits(way: str, runs: Sequence[Record], seeds: int) -> Iterator[Halves]:
         return
     for start in range(len(runs) - 2 * seeds + 1):
         stretch = runs[start : start + 2 * seeds]
-        yield (
-            (stretch[::2], stretch[1::2])
-            if way == "in turns"
-            else (
-                stretch[:seeds],
-                stretch[seeds:],
-            )
-        )
+        in_turns, apart = (stretch[::2], stretch[1::2]), (stretch[:seeds], stretch[seeds:])
+        yield in_turns if way == "in turns" else apart
 
 
 def verdict(halves: Halves, metric: Metric) -> str:
-    """What the comparison says of its one cell."""
+    """The comparison's verdict on the cell."""
     a, b = (Side(name=name, records=tuple(half)) for name, half in zip("ab", halves, strict=True))
     try:
         return compare(a, b, metric).rows[0].verdict
@@ -71,19 +60,19 @@ def verdict(halves: Halves, metric: Metric) -> str:
 
 
 def rate(way: str, runs: Sequence[Record], seeds: int, metric: Metric) -> dict[str, Any]:
-    """The share of tries that said "different", and the tries that could."""
-    said = [verdict(halves, metric) for halves in splits(way, runs, seeds)]
-    told = [one for one in said if one not in NO_CLAIM]
-    different = sum(one != "cannot tell" for one in told)
+    """The share of tries with the verdict "different", and the tries that had a verdict."""
+    verdicts = [verdict(halves, metric) for halves in splits(way, runs, seeds)]
+    claims = [name for name in verdicts if name not in NO_CLAIM]
+    different = sum(name != "cannot tell" for name in claims)
     return {
-        "tries": len(said),
-        "with_a_verdict": len(told),
-        "different_pct": round(100 * different / len(told), 2) if told else None,
+        "tries": len(verdicts),
+        "with_a_verdict": len(claims),
+        "different_pct": round(100 * different / len(claims), 2) if claims else None,
     }
 
 
 def drift(runs: Sequence[Record]) -> dict[str, float]:
-    """How images/s of one run and the next belong together: 0 on a machine that does not drift."""
+    """Spread and lag-1 autocorrelation of images/s; the latter is 0 if the machine does not drift."""
     speeds = np.log([run.throughput.median for run in runs if run.throughput])
     return {
         "images_per_s_sd_pct": round(100 * float(speeds.std(ddof=1)), 1),
@@ -92,10 +81,9 @@ def drift(runs: Sequence[Record]) -> dict[str, float]:
 
 
 def main(folder: str) -> None:
-    """Splits, compares and prints."""
-    records = [one for group in groups(Path(folder)) for one in Store(group.folder).records()]
+    records = [run for group in groups(Path(folder)) for run in Store(group.folder).records()]
     runs = sorted(
-        (one for one in records if one.status == "ok"), key=lambda one: (one.started, one.seed)
+        (run for run in records if run.status == "ok"), key=lambda run: (run.started, run.seed)
     )
     bare = [replace(run, timing_suspect=()) for run in runs]
     found = {
@@ -119,7 +107,7 @@ def main(folder: str) -> None:
     }
     environment = runs[0].environment
     measured_on = {name: environment.get(name) for name in ("cpu", "cores", "torch")}
-    told({"date": runs[0].started[:10], **measured_on}, figures)
+    print_figures({"date": runs[0].started[:10], **measured_on}, figures)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Which threads, memory layout and compile setting a training step is fastest with on a CPU.
+"""The threads, memory layout and compile mode with which a training step is fastest on a CPU.
 
-    python tests/benchmarks/cpu_settings.py [ROUNDS] [NAME=VALUE ...]
+    python -m tests.benchmarks.cpu_settings [ROUNDS] [NAME=VALUE ...]
 
-The default nets as scale cpu has them, SGD, a cached batch of generated images. Every setting of a
-net takes a turn of some steps in each round, in an order that changes; 20 rounds unless said.
-`threads=1,2`, `layout=channels_last,contiguous` and `mode=eager,compiled` narrow the settings, and
-`nets=cnn4` the nets.
-Prints JSON: milliseconds of a step (median), and the throughput of each setting over that of the
-first with a bootstrap interval. What `bench/threads.py` and `bench/prepare.py` choose rests on it.
+The default nets at scale cpu, SGD, a cached batch of generated images. In each of ROUNDS (default
+20) rounds every setting of a net takes a turn of some steps. `threads=1,2`,
+`layout=channels_last,contiguous`, `mode=eager,compiled` and `nets=cnn4` narrow the choice. The
+figures are milliseconds of a step, and each setting's throughput relative to the first, with a
+bootstrap interval. What `bench.machine.cpu` chooses is based on it.
 """
 
 import itertools
@@ -15,7 +14,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -29,21 +27,12 @@ from bench.training.loop import (
 )
 from bench.training.setup import fresh_step
 from pipelines.base import Batch
-from tests.benchmarks.prepared import (
-    CPU,
-    prepared,
-)
-from tests.benchmarks.side_by_side import (
-    conditions,
-    median_ratio,
-    told,
-)
+from tests.benchmarks.common import conditions, median_ratio, prepared, print_figures
 from tests.made import made_run
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+CPU = torch.device("cpu")
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 STEPS, WARM_UP = 4, 3
 Setting = tuple[int, str, str]
@@ -89,7 +78,6 @@ def measured(architecture: str, settings: Sequence[Setting], rounds: int) -> dic
 
 
 def main(rounds: int, asked: Mapping[str, str]) -> None:
-    """Measures and prints."""
     before = conditions()
     choices = {
         "threads": ",".join(map(str, sorted({1, usable_cores()}))),
@@ -100,7 +88,7 @@ def main(rounds: int, asked: Mapping[str, str]) -> None:
     settings = list(itertools.product(map(int, threads), layouts, modes))
     nets = asked.get("nets", ",".join(registry.defaults("architectures"))).split(",")
     figures = {net: measured(net, settings, rounds) for net in nets}
-    told(before | {"torch": torch.__version__}, {"rounds": rounds, "nets": figures})
+    print_figures(before | {"torch": torch.__version__}, {"rounds": rounds, "nets": figures})
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """What `bench run` costs beside the training: wall time against the sum of the training clocks.
 
-    python tests/benchmarks/grid_overhead.py [SEEDS]
+    python -m tests.benchmarks.grid_overhead [SEEDS]
 
-The whole command, as a user calls it, on a small real grid: cnn4 and resnet18 with SGD and AdamW at
-the scale and budget cpu on generated images, one seed unless said, into a temporary folder that is
-empty at first; then once more, when there is nothing left to do. Prints JSON: the parts by the
-records' own timings, and what is left over, beside all runs: the command's start and plan, the
-workers' starts (of which imports are told apart; the first is beside the plan), tables, event files
-and ends.
+The command on a small real grid: cnn4 and resnet18 with SGD and AdamW at scale cpu on generated
+images, into an empty folder; then once more with nothing left to do. The figures are the parts by
+the records' timings, and the rest outside of runs: start, plan, start of workers, tables, event
+files and end.
 """
 
 import subprocess
@@ -19,13 +17,7 @@ from pathlib import Path
 from bench.record import Record
 from bench.store.groups import groups
 from bench.store.store import Store
-from tests.benchmarks.side_by_side import (
-    conditions,
-    told,
-)
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from tests.benchmarks.common import ROOT, conditions, print_figures
 
 GRID = ("--grid", "optimizers", "--source", "shapes", "--device", "cpu", "--no-compile",
         "-k", "(cnn4 or resnet18) and (sgd or adamw)")  # fmt: skip
@@ -33,7 +25,6 @@ PARTS = ("load_s", "build_s", "warmup_s", "train_s", "evaluate_s")
 
 
 def command_s(folder: Path, seeds: int) -> float:
-    """Wall seconds of the command."""
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "bench", "run", *GRID, "--seeds", str(seeds), "--out", str(folder)],
@@ -56,7 +47,6 @@ def breakdown(wall_s: float, records: list[Record]) -> dict[str, float]:
 
 
 def main(seeds: int = 1) -> None:
-    """Measures and prints."""
     before = conditions()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -74,7 +64,7 @@ def main(seeds: int = 1) -> None:
         "parts": breakdown(wall_s, records),
         "nothing_to_do_s": round(again_s, 3),
     }
-    told(before, figures)
+    print_figures(before, figures)
 
 
 if __name__ == "__main__":

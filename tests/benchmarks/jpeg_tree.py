@@ -1,10 +1,10 @@
-"""A tree of JPEG files of many sizes, for measuring pipelines where they decode.
+"""A tree of JPEG files of many sizes, to measure pipelines that decode.
 
-    python tests/benchmarks/jpeg_tree.py FOLDER [TRAINING_IMAGES]
+    python -m tests.benchmarks.jpeg_tree FOLDER [TRAINING_IMAGES]
     bench loaders --source folder:FOLDER --decode --image-size 224 --augmentation flip_crop
 
-CIFAR-10's images, enlarged to between 256 and 512 pixels a side with some noise so that they are as
-hard to decode as photographs, at quality 95; 2,048 training images unless said, a tenth as many to
+CIFAR-10's images enlarged to between 256 and 512 pixels a side at quality 95, with noise, so that
+they are as hard to decode as photographs; 2,048 training images by default, a tenth as many to
 test.
 """
 
@@ -16,9 +16,6 @@ from PIL import Image
 
 import pipelines
 from pipelines.sources.base import Images
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 QUALITY = 95
 SIDES = (256, 512)  # pixels, each side drawn by itself

@@ -1,16 +1,11 @@
-"""Peak memory of the native pipeline over an epoch: the source, and how many batches beside it?
+"""Peak memory of the native pipeline over an epoch, in batches beyond the source.
 
-    python tests/benchmarks/native_memory.py [BATCH_SIZE]
+    python -m tests.benchmarks.native_memory [BATCH_SIZE]
 
-All of CIFAR-10's training images, flip_crop_cutout, 512 images a batch unless said; prints JSON.
-One pipeline reads an epoch and is closed (compilers take memory of their own), then the peak
-resident memory is set back, another is built, and a `for` loop reads an epoch of it and does
-nothing with the batches; so eight times. The source is mapped from a file; its pages count too.
-Linux only.
-
-Such a loop holds a batch until it has the next, so two are the least it can see; what is above two
-is the epoch's order, draws and offsets, and what the allocator adds. A second loop lets go of each
-batch before it asks for the next: what is left then is the pipeline's own.
+CIFAR-10's training images, flip_crop_cutout, 512 images a batch by default. After a first epoch
+(compilers take memory), the peak is reset and a new pipeline is read for an epoch, eight times. A
+`for` loop holds one batch until it has the next, so it sees at least two; a second loop drops each
+batch before it asks for the next, which leaves the pipeline's own memory. Linux only.
 """
 
 import ctypes
@@ -22,13 +17,8 @@ from statistics import median
 
 import pipelines
 from pipelines.sources.base import Images
-from tests.benchmarks.side_by_side import (
-    conditions,
-    told,
-)
+from tests.benchmarks.common import conditions, print_figures
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 STATUS = Path("/proc/self/status")
@@ -89,7 +79,7 @@ def main(batch_size: int = 512) -> None:
         "loop_holds_the_last": peaks(images, batch_size, batch_bytes, lets_go=False),
         "loop_lets_go": peaks(images, batch_size, batch_bytes, lets_go=True),
     }
-    told(before, figures)
+    print_figures(before, figures)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,17 @@
-"""What the native pipeline costs a training, measured in turns with steps on a cached batch.
+"""Share of training time spent waiting for the native pipeline.
 
-    python tests/benchmarks/native_stall.py [PAIRS]
+    python -m tests.benchmarks.native_stall [PAIRS]
 
-ResNet-18 at the width and batch size of scale cpu, SGD, flip_crop on all of CIFAR-10's training
-images, epoch after epoch. A pair is a step on the pipeline's next batch and one on a batch that is
-there already, which of the two first in turns; 1,500 pairs unless said. A shared machine disturbs
-single steps by far more than data costs, so the stall is that of the median steps, with a bootstrap
-interval over the pairs. The time inside `next` alone is given beside it. Prints JSON.
+ResNet-18 at the width and batch size of scale cpu, SGD, flip_crop on CIFAR-10's training images. A
+pair is one step on the pipeline's next batch and one on a cached batch, in alternating order; 1,500
+pairs by default. A shared machine disturbs single steps by far more than data costs, so the stall
+is that of the median steps, with a bootstrap interval over the pairs.
 """
 
 import sys
 import time
 from collections.abc import Iterator
 from itertools import chain, count
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,14 +24,7 @@ import pipelines
 from bench import optimizers
 from bench.grid.grids import BUDGETS
 from pipelines.base import Batch
-from tests.benchmarks.as_worker import begin_as_worker
-from tests.benchmarks.side_by_side import (
-    conditions,
-    told,
-)
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from tests.benchmarks.common import conditions, print_figures, restart_as_worker
 
 WARM_UP = 20
 Seconds = NDArray[np.float64]
@@ -71,11 +62,11 @@ def main(pairs: int = 1500) -> None:
         with_data[pair], waits[pair] = step(stream)
         if not pair % 2:
             with_cached[pair] = step(iter([cached]))[0]
-    told(before, summary(with_data, with_cached, waits))
+    print_figures(before, summary(with_data, with_cached, waits))
 
 
 def summary(with_data: Seconds, with_cached: Seconds, waits: Seconds) -> dict[str, object]:
-    """The stall in percent, its 95 % interval, and the share of time inside `next`."""
+    """The stall with its 95 % interval, and the share of time inside `next`."""
 
     def stall_pct(data: Seconds, cached: Seconds) -> float:
         return float(100 * (1 - np.median(cached) / np.median(data)))
@@ -94,8 +85,5 @@ def summary(with_data: Seconds, with_cached: Seconds, waits: Seconds) -> dict[st
 
 
 if __name__ == "__main__":
-    begin_as_worker()
-
-
-if __name__ == "__main__":
+    restart_as_worker()
     main(*map(int, sys.argv[1:]))

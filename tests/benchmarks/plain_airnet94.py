@@ -1,8 +1,8 @@
-"""The 94 % speed record's training written plainly, to be measured beside the suite's.
+"""The 94 % speed record's training as a plain program, to compare the suite with.
 
-What one writes who follows the recipe of cifar10-airbench's airbench94_muon without this suite: one
-file, an epoch's images augmented at once, a weight at a time in Muon. float32, on the CPU. Nothing
-of the suite is used, so that its mistakes cannot be shared.
+It follows the recipe of cifar10-airbench's airbench94_muon in one file: an epoch's images are
+augmented at once, Muon updates one weight after the other. float32, on the CPU. Nothing of the
+suite is used, so that no mistake can be shared.
 """
 
 import math

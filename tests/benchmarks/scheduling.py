@@ -1,11 +1,10 @@
-"""What a cell costs beyond its training when a grid is trained elsewhere, against its length.
+"""Overhead per cell when a grid is trained by a cluster, against the number of cells.
 
-    python tests/benchmarks/scheduling.py [LARGEST] [simulated] [ray]
+    python -m tests.benchmarks.scheduling [LARGEST] [simulated] [ray]
 
-Grids of 100, 1,000 and so on up to LARGEST (10,000 unless said) cells that are over at once, each
-grid into an empty folder through all that `bench run` does: jobs, records, tables at the end.
-"simulated" answers within this process, as 8 workers: what is left is the suite's own part. "ray"
-is a Ray cluster on this machine with 8 logical workers. Prints JSON: milliseconds a cell.
+Grids of 100, 1,000 and so on up to LARGEST (default 10,000) cells that end at once, with all that
+`bench run` does: jobs, records, tables. "simulated" answers within this process, so the suite's own
+part is left; "ray" is a Ray cluster on this machine with 8 workers.
 """
 
 import sys
@@ -32,40 +31,31 @@ from bench.job import (
     RecordBuilder,
 )
 from bench.store.store import Store
-from tests.benchmarks.side_by_side import (
-    conditions,
-    told,
-)
+from tests.benchmarks.common import conditions, print_figures
 from tests.executors.test_runner import planned
 from tests.made import (
     made_record,
     made_run,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 WORKERS = 8
 SEEDS = 10
 
 
 class Simulated:
-    """A cluster whose jobs are over as soon as they are asked after."""
+    """A cluster whose jobs end at once."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
 
     def capacity(self) -> int:
-        """As many as it has workers."""
         return WORKERS
 
     def submit(self, jobs: Sequence[Job]) -> list[str]:
-        """Takes them."""
         self.jobs |= {job.run.id: job for job in jobs}
         return [job.run.id for job in jobs]
 
     def poll(self, tickets: Sequence[str]) -> list[tuple[str, Message]]:
-        """All are over."""
         return [said for ticket in tickets for said in self._said(ticket)]
 
     def _said(self, ticket: str) -> list[tuple[str, Message]]:
@@ -73,10 +63,10 @@ class Simulated:
         return [(ticket, Ready(import_s=0.0)), (ticket, Done(record=record))]
 
     def cancel(self, tickets: Sequence[str]) -> None:
-        """Nothing runs."""
+        pass
 
     def close(self) -> None:
-        """Nothing is held."""
+        pass
 
 
 def finished(job: Job) -> Any:
@@ -90,7 +80,7 @@ def finished(job: Job) -> Any:
 def at_once(
     line: bytes, timeout_s: float, engine: str, ours: Any, threads: Any
 ) -> Iterator[bytes | dict[str, bytes]]:
-    """What a Ray task does instead of training."""
+    """Replaces the Ray task that trains."""
     import msgspec
 
     yield msgspec.json.encode(Ready(import_s=0.0))
@@ -100,13 +90,11 @@ def at_once(
 
 @contextmanager
 def simulated() -> Iterator[Cluster]:
-    """Within this process."""
     yield Simulated()
 
 
 @contextmanager
 def on_ray() -> Iterator[Cluster]:
-    """Ray on this machine."""
     import ray
     from ray.cluster_utils import Cluster as Nodes
 
@@ -159,7 +147,7 @@ def main(largest: int = 10_000, *ways: str) -> None:
                     for cells in (100, 1_000, 10_000)
                     if cells <= largest
                 }
-    told(before, {"workers": WORKERS, "ms_a_cell": figures})
+    print_figures(before, {"workers": WORKERS, "ms_a_cell": figures})
 
 
 if __name__ == "__main__":

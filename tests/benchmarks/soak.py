@@ -1,11 +1,10 @@
-"""A long grid of short runs: does the parent keep its memory, its files and its speed?
+"""A long grid of short runs: do memory, open files and time to write stay the same?
 
-    python tests/benchmarks/soak.py [RUNS]
+    python -m tests.benchmarks.soak [RUNS]
 
-`bench run` with 2,000 seeds unless said of one tiny cell on generated images, into a temporary
-folder, in this process; its worker is a process of its own, as always. At each record the time that
-the store took is noted, and at each fiftieth the memory and open files of both. Prints JSON; the
-growth is that from the hundredth run to the last. Linux only.
+`bench run` of one tiny cell on generated images with 2,000 seeds by default, in this process. The
+time of each write to the store is noted, and every fifty runs the memory and open files of this
+process and of the worker. Growth is from the hundredth run to the last. Linux only.
 """
 
 import os
@@ -17,17 +16,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.cli import app
 from bench.executors.local import Worker
 from bench.record import Record
 from bench.store.store import Store
-from tests.benchmarks.side_by_side import (
-    conditions,
-    told,
-)
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from tests.benchmarks.common import conditions, print_figures
 
 WARM, EVERY, EDGE = 100, 50, 100
 CELL = ("--grid", "smoke", "-k", "cnn2 and native", "--pipeline", "native[eager]", "--source",
@@ -35,7 +30,7 @@ CELL = ("--grid", "smoke", "-k", "cnn2 and native", "--pipeline", "native[eager]
 
 
 class Watch:
-    """What was seen at each record."""
+    """Observes the store and the workers."""
 
     def __init__(self) -> None:
         self.write_ms: list[float] = []
@@ -44,7 +39,7 @@ class Watch:
         self.statuses: set[str] = set()
 
     def install(self) -> None:
-        """Stands around the store's writes and the start of workers."""
+        """Wraps the store's writes and the start of workers."""
         write, start = Store.write, Worker.start
 
         def watched(store: Store, record: Record) -> Record:
@@ -66,37 +61,19 @@ class Watch:
 
     def look(self) -> None:
         """Notes memory and open files of this process and of the present worker."""
-        worker = self.workers[-1]
-        self.seen.append(
-            {
-                "runs": len(self.write_ms),
-                "parent_mib": resident_mib(os.getpid()),
-                "parent_files": open_files(os.getpid()),
-                "worker_mib": resident_mib(worker),
-                "worker_files": open_files(worker),
-            }
-        )
-
-
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    (line,) = [line for line in text.splitlines() if line.startswith("VmRSS:")]
-    return int(line.split()[1]) / 1024
-
-
-def open_files(pid: int) -> int:
-    """File descriptors that a process has."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        found: dict[str, Any] = {"runs": len(self.write_ms)}
+        for name, pid in (("parent", os.getpid()), ("worker", self.workers[-1])):
+            process = psutil.Process(pid)
+            found[f"{name}_mib"] = process.memory_info().rss / 2**20
+            found[f"{name}_files"] = process.num_fds()
+        self.seen.append(found)
 
 
 def growth_pct(first: float, last: float) -> float:
-    """From the first to the last."""
     return round(100 * (last / first - 1), 2)
 
 
 def main(runs: int = 2000) -> None:
-    """Runs and prints."""
     before = conditions()
     watch = Watch()
     watch.install()
@@ -123,7 +100,7 @@ def main(runs: int = 2000) -> None:
         },
         "seen": watch.seen,
     }
-    told(before, figures)
+    print_figures(before, figures)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
-"""Seconds of `bench --help` and of `bench table` against the number of records.
+"""Time of `bench --help`, and of `bench table` against the number of records.
 
-    python tests/benchmarks/start_up.py [REPEATS] [LARGEST]
+    python -m tests.benchmarks.start_up [REPEATS] [LARGEST]
 
-Made records of sixteen epochs and ten classes, ten seeds a cell, all of one size: 10, 100, ... up
-to LARGEST (10,000 unless said). Whole processes, each command in turn, REPEATS rounds (5 unless
-said) but one only of more than 10,000 records; a bare `python -c pass` is measured beside them.
-Prints JSON: wall seconds; seconds of CPU, which other work on the machine disturbs less; the peak
-memory (never below that of this process); and what each record more costs from one size to the
-next, the same for all if the growth is linear. Linux and macOS only.
+Groups of 10, 100, ... up to LARGEST (default 10,000) made records. Each command is a process of its
+own; all take turns for REPEATS (default 5) rounds, with `python -c pass` for comparison. The
+figures are wall and CPU seconds, peak memory (at least that of this process), and the CPU time of
+one more record from one size to the next. Linux and macOS only.
 """
 
 import json
@@ -18,49 +16,28 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from bench.record import (
-    PerClass,
-    Record,
-)
+from bench.record import Record
 from bench.store.codec import encode
-from tests.benchmarks.side_by_side import conditions
-from tests.made import (
-    made_metrics,
-    made_record,
-)
+from tests.benchmarks.common import ROOT, conditions, full_record
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-SEEDS, EPOCHS, CLASSES, OFTEN_UP_TO = 10, 16, 10, 10_000
-SCORES = tuple(
-    PerClass(name=f"class{number}", precision=0.7, recall=0.7, f1=0.7, support=1000)
-    for number in range(CLASSES)
-)
-CONFUSION = tuple(tuple(700 if a == b else 33 for b in range(CLASSES)) for a in range(CLASSES))
+SEEDS, EPOCHS, OFTEN_UP_TO = 10, 16, 10_000
 
 
 def made(number: int) -> Record:
-    """The record with that number: its seed, then its cell."""
+    """A record by its number."""
     cell, seed = divmod(number, SEEDS)
-    metrics = replace(made_metrics(0.7, 3.0), per_class=SCORES, confusion=CONFUSION)
-    return made_record(
-        seed,
-        record={"metrics": metrics},
-        epochs=EPOCHS,
-        architecture=f"net{cell // 100}",
-        optimizer=f"optimizer{cell // 10 % 10}",
-        augmentation=f"policy{cell % 10}",
-    )
+    return full_record(
+        seed, epochs=EPOCHS, architecture=f"net{cell // 100}",
+        optimizer=f"optimizer{cell // 10 % 10}", augmentation=f"policy{cell % 10}",
+    )  # fmt: skip
 
 
 def fill(root: Path, sizes: list[int]) -> list[Path]:
-    """A group folder of each size; the smaller ones hold the first records of the largest."""
+    """A group of each size; the smaller ones hold the first records of the largest."""
     folders = [root / f"made-{size}_shapes_cpu" / "records" for size in sizes]
     for folder in folders:
         folder.mkdir(parents=True)
@@ -88,7 +65,7 @@ def process(command: list[str]) -> tuple[float, float, float]:
 
 
 def growth(cpu_s: dict[int, float]) -> Iterator[dict[str, float]]:
-    """What a record more costs, from each size to the next."""
+    """CPU time of one more record, from each size to the next."""
     for (few, few_s), (many, many_s) in pairwise(sorted(cpu_s.items())):
         yield {"from": few, "to": many, "cpu_us": round(1e6 * (many_s - few_s) / (many - few), 1)}
 

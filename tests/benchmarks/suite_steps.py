@@ -1,22 +1,18 @@
-"""A training step of the suite beside one of a bare loop of the same net, in turns, on the CPU.
+"""Training steps of the suite against a bare loop over the same net on the CPU.
 
-    python tests/benchmarks/suite_steps.py [SECONDS] [eager|compiled]
+    python -m tests.benchmarks.suite_steps [SECONDS] [eager|compiled]
 
-cnn4 and resnet18 as scale cpu has them, and resnet18 at its full width with few images a step; SGD,
-cached batches of generated images, in a process with the settings of a worker. The suite's side is
-what a run does (`bench.training.loop.train_epoch` with the step of `bench.training.setup`); the
-other is written by hand: forward, loss, backward, update, no more. Both train the same net by
-the same optimizer, as two nets lie differently in memory, which alone makes some percent. A turn
-is a few steps, which side first changes; as many pairs of turns as fit into SECONDS for each net
-and mode (120 unless said; 20 pairs at least), eager and compiled unless said.
-Prints JSON: pairs, seconds of
-a step, and the throughput of the suite over that of the bare loop with a bootstrap interval.
+cnn4 and resnet18 at scale cpu, and resnet18 at full width with a small batch; SGD, cached batches
+of generated images, with the settings of a worker. The suite's side is
+`bench.training.loop.train_epoch` with the step of `bench.training.setup`; the bare loop is forward,
+loss, backward, update. Both train the same net, since two nets differ by some percent through their
+place in memory. The sides take turns of a few steps for SECONDS (default 120) for each net and
+mode. The figure is the suite's throughput relative to the bare loop's, with a bootstrap interval.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -29,21 +25,16 @@ from bench.training.loop import (
 )
 from bench.training.setup import fresh_step
 from pipelines.base import Batch
-from tests.benchmarks.as_worker import begin_as_worker
-from tests.benchmarks.prepared import (
-    CPU,
-    prepared,
-)
-from tests.benchmarks.side_by_side import (
+from tests.benchmarks.common import (
     conditions,
     median_ratio,
-    told,
+    prepared,
+    print_figures,
+    restart_as_worker,
 )
 from tests.made import made_run
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
+CPU = torch.device("cpu")
 NETS = {
     "cnn4, width 0.125, batch 64": ("cnn4", 0.125, 64),
     "resnet18, width 0.125, batch 64": ("resnet18", 0.125, 64),
@@ -54,7 +45,7 @@ Side = Callable[[Iterable[Batch]], object]
 
 
 def bare(step: Step) -> Side:
-    """A loop as one writes it."""
+    """The loop written by hand."""
 
     def loop(batches: Iterable[Batch]) -> None:
         for x_BCHW, labels_B in batches:
@@ -114,13 +105,10 @@ def main(span_s: float = 120.0, *modes: str) -> None:
         for mode in modes or ("eager", "compiled")
         for name, net in NETS.items()
     }
-    told(before | {"torch": torch.__version__}, {"nets": figures})
+    print_figures(before | {"torch": torch.__version__}, {"nets": figures})
 
 
 if __name__ == "__main__":
-    begin_as_worker()
-
-
-if __name__ == "__main__":
+    restart_as_worker()
     number, *rest = sys.argv[1:] or ["120"]
     main(float(number), *rest)

@@ -1,10 +1,10 @@
-"""What the benchmarks found, beside what the project wants of them, as one table.
+"""The figures of the benchmarks and their targets as one table.
 
-    python tests/benchmarks/table.py [FOLDER]
+    python -m tests.benchmarks.table [FOLDER]
 
-Reads the JSON that they left in a folder (the committed figures of the two-core machine unless
-said) and writes `benchmarks.md` there. A figure is told as it was measured, also where it misses
-what is wanted; benchmarks that left nothing are named below the table.
+Reads the benchmarks' JSON files in a folder (by default the committed ones of the two-core machine)
+and writes `benchmarks.md` beside them. Figures that miss their target are shown like the others;
+benchmarks without a file are named below the table.
 """
 
 import json
@@ -18,61 +18,50 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference" / "amd-epyc-2-cores_cifar10_cpu"
 NAME = "benchmarks.md"
-HEAD = ("benchmark", "what", "measured", "wanted", "holds", "date", "load before")
+HEAD = ("benchmark", "figure", "measured", "target", "met", "date", "load before")
 
 PLAIN = {
-    "plain": "a plain program of the same recipe",
-    "plain, our memory settings": "the same with our memory settings",
+    "plain": "a plain program",
+    "plain, our memory settings": "a plain program with the suite's memory settings",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One line of the table.
-
-    Args:
-        what: In words, with the unit.
-        measured: As it is shown.
-        wanted: Likewise; "" where nothing is asked for.
-        holds: Whether `measured` is as wanted; None where nothing is asked for.
-    """
+    """One row of the table; `target` is "" and `met` None where there is no target."""
 
     what: str
     measured: str
-    wanted: str = ""
-    holds: bool | None = None
+    target: str = ""
+    met: bool | None = None
 
 
 Found = Mapping[str, Any]
 
 
 def at_most(what: str, value: float, most: float, unit: str = "", more: str = "") -> Figure:
-    """A figure with an upper bound."""
     return Figure(
         what=what,
         measured=f"{value:g}{unit}{more}",
-        wanted=f"<= {most:g}{unit}",
-        holds=value <= most,
+        target=f"<= {most:g}{unit}",
+        met=value <= most,
     )
 
 
 def at_least(what: str, value: float, least: float, more: str = "") -> Figure:
-    """A figure with a lower bound."""
     return Figure(
-        what=what, measured=f"{value:g}{more}", wanted=f">= {least:g}", holds=value >= least
+        what=what, measured=f"{value:g}{more}", target=f">= {least:g}", met=value >= least
     )
 
 
 def suite_steps(found: Found) -> Iterator[Figure]:
-    """The step against a bare loop."""
     for net, sides in found["nets"].items():
         ratio = sides["suite_over_bare_throughput"]
         interval = f" ({ratio['low_95']:g} to {ratio['high_95']:g})"
-        yield at_least(f"throughput over a bare loop's: {net}", ratio["ratio"], 0.98, interval)
+        yield at_least(f"throughput relative to a bare loop: {net}", ratio["ratio"], 0.98, interval)
 
 
 def cpu_settings(found: Found) -> Iterator[Figure]:
-    """What is fastest on a CPU, against the first setting."""
     for net, settings in found["nets"].items():
         first = next(iter(settings))
         best = min(settings, key=lambda name: float(settings[name]["step_ms"]))
@@ -83,22 +72,22 @@ def cpu_settings(found: Found) -> Iterator[Figure]:
 
 
 def airnet94(found: Found) -> Iterator[Figure]:
-    """Our training of airnet94 against a plain program's."""
     for other, ratios in found["suite_over"].items():
-        what = f"seconds of {found['steps']} steps of airnet94 over those of {PLAIN[other]}"
+        what = f"time of {found['steps']} steps of airnet94 relative to {PLAIN[other]}"
         ratio, step = ratios["train_s"], ratios["step_s"]
-        more = f" (a step: {step['low_95']:g} to {step['high_95']:g})"
+        more = f" (one step: {step['low_95']:g} to {step['high_95']:g})"
         if other == "plain":
             yield at_most(what, ratio, 0.8, more=more)
         else:
             yield Figure(what=what, measured=f"{ratio:g}{more}")
     for side, (six, one) in found.get("accuracies_six_views_one_view", {}).items():
         what = f"accuracy after {found['steps']} steps, %: {side}"
-        yield Figure(what=what, measured=f"{100 * six:.2f} by six views, {100 * one:.2f} by one")
+        yield Figure(
+            what=what, measured=f"{100 * six:.2f} with six views, {100 * one:.2f} with one"
+        )
 
 
 def loaders(found: Found) -> Iterator[Figure]:
-    """Native against the others, at a batch size of 512."""
     rows = {row["pipeline"]: row for row in found["rows"] if row["batch_size"] == 512}
     native = rows["native"]["images_per_s"]
     yield Figure(what="native, images/s at batch size 512", measured=f"{native:,.0f}")
@@ -113,47 +102,45 @@ def loaders(found: Found) -> Iterator[Figure]:
         )
         spread = f" (quartiles {low:.1f} to {high:.1f})"
         ratio = round(native / row["images_per_s"], 1)
-        yield at_least(f"native over {other}", ratio, least, spread)
+        yield at_least(f"throughput of native relative to {other}", ratio, least, spread)
 
 
 def native_stall(found: Found) -> Iterator[Figure]:
-    """What the native pipeline costs a training."""
     low, high = found["stall_pct_95"]
     stall_pct = round(found["stall_pct"], 2)
     more = f" ({low:.2f} to {high:.2f})"
-    yield at_most("stall of native, ResNet-18 at scale cpu, %", stall_pct, 2, more=more)
+    yield at_most(
+        "training time spent waiting for native, ResNet-18 at scale cpu, %", stall_pct, 2, more=more
+    )
 
 
 def native_memory(found: Found) -> Iterator[Figure]:
-    """What the native pipeline holds beside the source."""
     own = found["loop_lets_go"]["median_in_batches"]
-    yield at_most("peak of native above the source, batches, its own", own, 2)
+    yield at_most("peak memory of native beyond the source, batches", own, 2)
     held = found["loop_holds_the_last"]["median_in_batches"]
-    yield Figure(what="the same in a loop that holds the last batch", measured=f"{held:g}")
+    yield Figure(what="the same in a loop that holds the last batch, batches", measured=f"{held:g}")
 
 
 def grid_overhead(found: Found) -> Iterator[Figure]:
-    """The grid around the runs."""
-    what = f"wall time over training clocks, {len(found['runs'])} short runs"
+    what = f"wall time relative to the training clocks, {len(found['runs'])} short runs"
     yield Figure(what=what, measured=f"{found['wall_over_training']:g}")
     beside_s = found["parts"]["beside_runs_s"]
-    what = "of it beside the runs: start, plan, imports, tables, end"
+    what = "wall time outside of runs: start, plan, imports, tables, end"
     yield Figure(what=what, measured=f"{beside_s:g} of {found['wall_s']:g} s")
     yield Figure(
-        what="the same grid again, nothing to do", measured=f"{found['nothing_to_do_s']:g} s"
+        what="the same grid again, with nothing left to do",
+        measured=f"{found['nothing_to_do_s']:g} s",
     )
 
 
 def scheduling(found: Found) -> Iterator[Figure]:
-    """A cell beyond its training, trained elsewhere."""
     for way, cells in found["ms_a_cell"].items():
         shown = ", ".join(f"{ms:g} ({int(count):,})" for count, ms in cells.items())
-        what = f"a cell beyond its training, ms (of so many cells), {way}"
+        what = f"overhead per cell, ms (number of cells), {way}"
         yield Figure(what=what, measured=shown)
 
 
 def start_up(found: Found) -> Iterator[Figure]:
-    """Start-up and tables."""
     yield at_most("bench --help", round(median(found["--help"]["wall_s"]), 2), 0.3, " s")
     for label, times in found.items():
         if label.startswith("table"):
@@ -166,47 +153,50 @@ def start_up(found: Found) -> Iterator[Figure]:
 
 
 def soak(found: Found) -> Iterator[Figure]:
-    """A long grid."""
     runs = found["runs"]
     growth = found["growth_pct"]
-    yield at_most(f"memory of the parent, growth over {runs} runs, %", growth["parent_mib"], 5)
-    yield at_most(f"memory of the worker, growth over {runs} runs, %", growth["worker_mib"], 5)
+    yield at_most(f"growth of the parent's memory over {runs} runs, %", growth["parent_mib"], 5)
+    yield at_most(f"growth of the worker's memory over {runs} runs, %", growth["worker_mib"], 5)
     more = sum(found["files_more"].values())
-    yield at_most("open files at the end more than at the start", more, 0)
+    yield at_most("increase of open files", more, 0)
     first, last = (found["write_ms_median"][name] for name in ("first", "last"))
-    yield Figure(what="writing a record, first and last, ms", measured=f"{first:g}, {last:g}")
+    yield Figure(
+        what="time to write a record at the start and at the end, ms",
+        measured=f"{first:g}, {last:g}",
+    )
 
 
 def report_size(found: Found) -> Iterator[Figure]:
-    """The page of many runs."""
     runs = f"{found['cells']} x {found['seeds']} runs"
-    yield at_most(f"bench report of {runs}", found["make_s"], 20, " s")
-    yield at_most("size of its page, MB", found["size_mb"], 15)
+    yield at_most(f"time of bench report for {runs}", found["make_s"], 20, " s")
+    yield at_most("size of the page, MB", found["size_mb"], 15)
     if found["browser"]:
-        yield at_most("opening it in Chromium", median(found["browser"]["open_s"]), 2, " s")
+        yield at_most(
+            "time to open the page in Chromium", median(found["browser"]["open_s"]), 2, " s"
+        )
 
 
 def tensorboard_size(found: Found) -> Iterator[Figure]:
-    """TensorBoard with many runs."""
     runs = found["cells"] * found["seeds"]
-    yield Figure(what=f"TensorBoard has read {runs} runs", measured=f"{found['loaded_s']:g} s")
+    yield Figure(
+        what=f"time until TensorBoard has read {runs} runs", measured=f"{found['loaded_s']:g} s"
+    )
     if found["browser"]:
         tabs = found["browser"]["tabs"]
         first, *others = tabs.values()
-        shown = f"{first['first_chart_s']:g} s, whole after {first['seen_s']:g} s"
-        yield Figure(what="first chart of its throughput view", measured=shown)
+        shown = f"{first['first_chart_s']:g} s, all charts {first['seen_s']:g} s"
+        yield Figure(what="time to the first chart of the throughput view", measured=shown)
         slowest = max(tab["seen_s"] for tab in others)
-        yield Figure(what="its slowest other tab", measured=f"{slowest:g} s")
+        yield Figure(what="time of the slowest other tab", measured=f"{slowest:g} s")
 
 
 def compare_alike(found: Found) -> Iterator[Figure]:
-    """How often equal sides are called different."""
     rates = [
         rate["different_pct"]
         for ways in found["different"]["marks removed"].values()
         for rate in ways["at random"].values()
     ]
-    what = "equal sides called different, split at random, mean over metrics and sizes, %"
+    what = "equal sides reported as different, mean over metrics and sizes, %"
     spread = f" ({min(rates):g} to {max(rates):g})"
     yield at_most(what, round(mean(rates), 1), 5, more=spread)
 
@@ -235,20 +225,13 @@ def lines(folder: Path) -> Iterator[tuple[str, ...]]:
         path = folder / f"{name}.json"
         if not path.exists():
             continue
-        told = json.loads(path.read_text())
-        conditions = told.get("conditions", {"date": str(told.get("started", ""))[:10]})
+        content = json.loads(path.read_text())
+        conditions = content.get("conditions", {"date": str(content.get("started", ""))[:10]})
         load = " ".join(map(str, conditions.get("load_before", [])))
-        for figure in figures(told.get("figures", told)):
-            holds = {None: "", True: "yes", False: "**no**"}[figure.holds]
-            yield (
-                name,
-                figure.what,
-                figure.measured,
-                figure.wanted,
-                holds,
-                conditions["date"],
-                load,
-            )
+        for figure in figures(content.get("figures", content)):
+            met = {None: "", True: "yes", False: "**no**"}[figure.met]
+            measured = (figure.what, figure.measured, figure.target, met)
+            yield (name, *measured, conditions["date"], load)
 
 
 def table(folder: Path) -> str:
@@ -258,9 +241,9 @@ def table(folder: Path) -> str:
     page = [
         "# Figures of the benchmarks",
         "",
-        "Made by `python tests/benchmarks/table.py` from the JSON files beside it; their commands",
-        "are in [results/README.md](../../README.md). Ratios are of what ran in turns; in brackets",
-        "is a 95 % interval, or the lowest and highest where they do not say quartiles.",
+        "Made by `python -m tests.benchmarks.table` from the JSON files in this folder;",
+        "[results/README.md](../../README.md) has their commands. Sides of a ratio ran in turns.",
+        "Brackets hold a 95 % interval, quartiles where they say so, or lowest and highest value.",
         "",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]

@@ -1,0 +1,153 @@
+"""What the benchmarks share.
+
+Run one as `python -m tests.benchmarks.NAME`; it prints its figures as JSON.
+"""
+
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from bench.cell import Run
+from bench.executors.protocol import ENVIRONMENT
+from bench.job import Job, RecordBuilder
+from bench.machine.environment import cpu_model
+from bench.process import usable_cores
+from bench.record import PerClass, Record
+from tests.made import made_metrics, made_record
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def conditions() -> dict[str, object]:
+    """Machine, date and present load; to be called before anything is measured."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "python": platform.python_version(),
+        "load_before": [round(load, 1) for load in os.getloadavg()],
+    }
+
+
+def print_figures(before: Mapping[str, object], figures: Mapping[str, object]) -> None:
+    """Prints conditions and figures as JSON."""
+    print(json.dumps({"conditions": before, "figures": figures}, indent=1))
+
+
+def median_ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+    """The median ratio of pairs of seconds, with its 95 % bootstrap interval."""
+    ratios = np.asarray(above) / np.asarray(below)
+    found = bootstrap(
+        (ratios,), np.median, method="percentile", n_resamples=2000, rng=np.random.default_rng(0)
+    )
+    interval = found.confidence_interval
+    return {
+        "ratio": round(float(np.median(ratios)), 4),
+        "low_95": round(float(interval.low), 4),
+        "high_95": round(float(interval.high), 4),
+    }
+
+
+def restart_as_worker() -> None:
+    """Starts this program again if settings of a worker's environment are missing."""
+    missing = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    if missing:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | missing)
+
+
+def prepared(run: Run) -> tuple[RecordBuilder, Any]:
+    """A record builder, and what a run trains with on the CPU (`bench.training.setup.Parts`)."""
+    import torch
+
+    from bench.training.setup import Shared, prepare
+    from pipelines import sources
+
+    job = Job(run=run, folder="", data_dir=str(sources.default_data_dir()))
+    builder = RecordBuilder(job=job)
+    return builder, prepare(builder, Shared(), torch.device("cpu"))
+
+
+Ask = Callable[[str], Any]
+
+
+@contextmanager
+def side(name: str, *arguments: str, settings: Mapping[str, str]) -> Iterator[Ask]:
+    """One side of a benchmark as a process that sleeps until it is asked to do something.
+
+    Args:
+        name: The benchmark, which calls `serve` with these arguments.
+        arguments: Its command line.
+        settings: Variables added to its environment.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"tests.benchmarks.{name}", *arguments],
+        cwd=ROOT, env={**os.environ, **settings},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def ask(question: str) -> Any:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(question, file=process.stdin, flush=True)
+        return json.loads(process.stdout.readline())
+
+    try:
+        yield ask
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def serve(answer: Ask) -> None:
+    """Answers each line of standard input with a line of JSON."""
+    for line in sys.stdin:
+        print(json.dumps(answer(line.strip())), flush=True)
+
+
+def full_record(seed: int, *, record: Mapping[str, Any] | None = None, **cell: Any) -> Record:
+    """A made record as large as a real one: ten classes, with random scores."""
+    chance = random.Random(f"{sorted(cell.items())}{seed}")
+    accuracy, images_per_s = chance.uniform(0.5, 0.95), chance.uniform(500.0, 1900.0)
+    per_class = tuple(
+        PerClass(
+            name=name, precision=chance.random(), recall=chance.random(), f1=chance.random(),
+            support=1000,
+        )
+        for name in CLASSES
+    )  # fmt: skip
+    metrics = replace(
+        made_metrics(accuracy, chance.uniform(2.0, 15.0)),
+        confusion=tuple(tuple(chance.randint(0, 1000) for _ in CLASSES) for _ in CLASSES),
+        per_class=per_class,
+    )
+    fields = {"metrics": metrics, **(record or {})}
+    return made_record(seed, accuracy=accuracy, images_per_s=images_per_s, record=fields, **cell)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser, or None where Chromium is not installed."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        yield None
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
