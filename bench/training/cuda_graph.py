@@ -166,8 +166,14 @@ def capture_step(
         loss_sum.add_(step.device_work(images_BCHW, labels))
 
     def restore_all() -> None:
+        """Goes back to the first step, in the same memory."""
         restore()
-        reset_step(step)
+        step.schedule.go_to(0)
+        step.go_to_freeze_state(0)
+        for state in step.optimizer.state.values():
+            for value in state.values():
+                if isinstance(value, Tensor):
+                    value.zero_()
 
     step.schedule.to_device(device)
     for group in step.optimizer.param_groups:
@@ -185,32 +191,18 @@ def capture_step(
     )
 
 
-def reset_step(step: Step) -> None:
-    """Resets optimizer, schedule and freezing to the first step, in the same memory."""
-    step.schedule.go_to(0)
-    step.go_to_freeze_state(0)
-    for state in step.optimizer.state.values():
-        for value in state.values():
-            if isinstance(value, Tensor):
-                value.zero_()
-
-
 def capture_for(draft: RecordBuilder, parts: Parts) -> Capture | None:
     """The way to capture the run's steps, None where they are launched; the draft says which."""
     if parts.device.type != "cuda":
         return None
-    reason = why_launched(parts)
-    draft.stepping = LAUNCHED + reason if reason else GRAPH
-    return None if reason else CudaCapture(parts.device)
-
-
-def why_launched(parts: Parts) -> str:
-    """Why the run's steps can't be captured; "" if they can."""
     if not parts.cell.compile:
-        return "nothing is compiled (--no-compile)"
+        draft.stepping = f"{LAUNCHED}nothing is compiled (--no-compile)"
+        return None
     if not optimizers.catalog.get(parts.cell.optimizer).capturable:
-        return f"{parts.cell.optimizer} counts or decides on the host"
-    return ""
+        draft.stepping = f"{LAUNCHED}{parts.cell.optimizer} counts or decides on the host"
+        return None
+    draft.stepping = GRAPH
+    return CudaCapture(parts.device)
 
 
 def try_to_capture(
