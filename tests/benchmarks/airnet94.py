@@ -28,10 +28,7 @@ from bench.grid.recipe_files import book
 from bench.machine.clock import TrainingClock
 from bench.training.loop import predict
 from bench.training.metrics import quick_scores
-from bench.training.run import (
-    first_batch,
-    fit_to_data,
-)
+from bench.training.run import first_batch, fit_to_data
 from bench.training.setup import fresh_step
 from tests.benchmarks.common import conditions, median_ratio, prepared, print_figures, serve, side
 from tests.benchmarks.plain_airnet94 import Plain

@@ -72,7 +72,7 @@ def rate(way: str, runs: Sequence[Record], seeds: int, metric: Metric) -> dict[s
 
 
 def drift(runs: Sequence[Record]) -> dict[str, float]:
-    """Spread and lag-1 autocorrelation of images/s; the latter is 0 if the machine does not drift."""
+    """Spread and lag-1 autocorrelation of images/s (0 without drift)."""
     speeds = np.log([run.throughput.median for run in runs if run.throughput])
     return {
         "images_per_s_sd_pct": round(100 * float(speeds.std(ddof=1)), 1),

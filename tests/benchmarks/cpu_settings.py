@@ -21,10 +21,7 @@ import torch
 from bench.grid import registry
 from bench.grid.grids import BUDGETS
 from bench.process import usable_cores
-from bench.training.loop import (
-    Step,
-    train_epoch,
-)
+from bench.training.loop import Step, train_epoch
 from bench.training.setup import fresh_step
 from pipelines.base import Batch
 from tests.benchmarks.common import conditions, median_ratio, prepared, print_figures

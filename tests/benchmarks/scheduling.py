@@ -16,27 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli.progress import TextReporter
-from bench.executors.protocol import (
-    Done,
-    Message,
-    Ready,
-)
-from bench.executors.remote import (
-    Cluster,
-    RemoteExecutor,
-)
+from bench.executors.protocol import Done, Message, Ready
+from bench.executors.remote import Cluster, RemoteExecutor
 from bench.executors.runner import run_plan
-from bench.job import (
-    Job,
-    RecordBuilder,
-)
+from bench.job import Job, RecordBuilder
 from bench.store.store import Store
 from tests.benchmarks.common import conditions, print_figures
 from tests.executors.test_runner import planned
-from tests.made import (
-    made_record,
-    made_run,
-)
+from tests.made import made_record, made_run
 
 WORKERS = 8
 SEEDS = 10

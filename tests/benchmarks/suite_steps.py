@@ -19,10 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from bench.machine.cpu import training_threads
-from bench.training.loop import (
-    Step,
-    train_epoch,
-)
+from bench.training.loop import Step, train_epoch
 from bench.training.setup import fresh_step
 from pipelines.base import Batch
 from tests.benchmarks.common import (

@@ -27,14 +27,7 @@ from PIL import Image
 from bench.record import Memory
 from bench.store.store import Store
 from bench.tensorboard.view import rebuild, select_runs
-from tests.benchmarks.common import (
-    CLASSES,
-    ROOT,
-    chromium,
-    conditions,
-    full_record,
-    print_figures,
-)
+from tests.benchmarks.common import CLASSES, ROOT, chromium, conditions, full_record, print_figures
 
 NETS = tuple(f"net{number}" for number in range(10))
 OPTIMIZERS = ("sgd", "adamw", "muon", "lion", "lamb")
