@@ -10,6 +10,7 @@ that a merge which dies at any step and is repeated has the same result.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -56,38 +57,10 @@ from bench.text import count as counted
 
 LOCK = ".merge.lock"
 ADVICE = ". Nothing was merged: merge when that has ended"
+CHANGES = ("new", "given a newer record", "given files that were missing", "kept as attempts")
 FROM_LOADERS = (".csv", ".md")  # derived from loaders.json
-NAMED = 5  # of runs whose records differ, those that are named
 
 OnDamage = Callable[[Path, str], None]  # takes a damaged file and the reason
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergedRun:
-    """What was done with the records of one run.
-
-    Args:
-        name: Of the run.
-        new: Whether the folder had no record of it.
-        replaced: Whether it had another record, which is an attempt now.
-        attempts: Records that were added as attempts.
-        filled: Whether artifacts that the record lacked were added.
-        different: Number of different records of the run, earlier attempts not counted.
-        identical: Whether several folders had the same record.
-    """
-
-    name: str
-    new: bool
-    replaced: bool
-    attempts: int
-    filled: bool
-    different: int
-    identical: bool
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was written."""
-        return self.new or self.replaced or self.attempts > 0 or self.filled
 
 
 @dataclass(kw_only=True)
@@ -95,11 +68,11 @@ class MergeResult:
     """What was done.
 
     Args:
-        groups: The merged runs, by group.
+        groups: The number of runs and of each kind of change, by group.
         left_out: Number of files that were left out, such as damaged ones; each was reported.
     """
 
-    groups: dict[str, list[MergedRun]] = field(default_factory=dict)
+    groups: dict[str, Counter[str]] = field(default_factory=dict)
     left_out: int = 0
 
     @property
@@ -140,7 +113,11 @@ def merge(
     for name, of_name in groups.items():
         _refuse_mixture(name, [*of_name, _survey(out / name)])
         for source in of_name:
-            _report_writer(source.folder, report)
+            if holder := locks.current_holder(source.folder / ".lock"):
+                report(
+                    f"{source.folder} is being written ({holder}): its records so far are merged; "
+                    "merge again when that has ended"
+                )
     result = MergeResult()
 
     def leave_out(message: str) -> None:
@@ -195,15 +172,6 @@ def _refuse_overlap(source: Path, out: Path) -> None:
         raise UsageError(f"the source {source} lies inside of --out {out}: name one beside it")
 
 
-def _report_writer(folder: Path, report: Log) -> None:
-    holder = locks.current_holder(folder / ".lock")
-    if holder:
-        report(
-            f"{folder} is being written ({holder}): its records so far are merged; merge again "
-            "when that has ended"
-        )
-
-
 def _survey(folder: Path) -> _SourceGroup:
     run_ids, damaged, kinds = set(), {}, set()
     for path in _record_files(folder):
@@ -233,12 +201,12 @@ def _refuse_mixture(name: str, groups: Sequence[_SourceGroup]) -> None:
 
 def _merge_group(
     store: Store, sources: Sequence[_SourceGroup], leave_out: Log, report: Log
-) -> list[MergedRun]:
+) -> Counter[str]:
     """Merges the groups of one name; their common group's lock is held."""
     for source in sources:
         for path, reason in source.damaged.items():
             leave_out(f"{path} is damaged and left out: {reason}")
-    merged = []
+    changes: Counter[str] = Counter()
     for run_id in sorted(frozenset().union(*(source.run_ids for source in sources))):
         incoming = [
             stored
@@ -247,19 +215,11 @@ def _merge_group(
             for stored in stored_records(source.folder, run_id, lambda path, reason: None)
         ]
         if incoming:
-            merged.append(merge_run(store.folder, incoming, leave_out))
-    differing = [run for run in merged if run.different > 1 and run.changed]
-    for run in differing[:NAMED]:
-        report(
-            f"{run.name} has {run.different} different records: the newest that ended well is "
-            "kept as its record, the others as attempts"
-        )
-    if len(differing) > NAMED:
-        report(f"so have {len(differing) - NAMED} more runs")
+            changes.update(merge_run(store.folder, incoming, leave_out))
     for source in sources:
         _merge_examples(source.folder, store, leave_out)
         _merge_loaders(source.folder, store, leave_out, report)
-    return merged
+    return changes
 
 
 def _merge_examples(source: Path, store: Store, leave_out: Log) -> None:
@@ -340,8 +300,12 @@ def _record_files(group: Path, run_id: str = "*") -> list[Path]:
     ]
 
 
-def merge_run(group: Path, incoming: Sequence[StoredRecord], warn: Log) -> MergedRun:
-    """Merges records of one run, at least one, into a group whose lock is held."""
+def merge_run(group: Path, incoming: Sequence[StoredRecord], warn: Log) -> Counter[str]:
+    """Merges records of one run, at least one, into a group whose lock is held.
+
+    Returns:
+        The number of runs, 1, and of each kind of change.
+    """
     records, run_id = group / "records", incoming[0].record.run_id
     with locks.serialized(records / ".lock"):
         here = list(
@@ -365,7 +329,7 @@ class _RunMerge:
     incoming: Sequence[StoredRecord]
     warn: Log
 
-    def merge(self) -> MergedRun:
+    def merge(self) -> Counter[str]:
         records = [*self.here, *self.incoming]
         best = best_of(records)
         current = next((each for each in self.here if each.current), None)
@@ -379,18 +343,9 @@ class _RunMerge:
         filled = best is not None and self._make_current(best, taken)
         for each, number in attempts:
             self._keep(each, number, self.warn)
-        identities = [
-            each.identity for each in records if each.current and each.record.status != "skipped"
-        ]
-        return MergedRun(
-            name=records[0].record.name,
-            new=current is None and best is not None and best not in self.here,
-            replaced=replaced,
-            attempts=len(attempts),
-            filled=filled,
-            different=len(set(identities)),
-            identical=len(set(identities)) < len(identities),
-        )
+        new = current is None and best is not None and best not in self.here
+        numbers = (int(new), int(replaced), int(filled), len(attempts) + replaced)
+        return Counter(dict(zip(CHANGES, numbers, strict=True)), runs=1)
 
     def _is_attempt(self, stored: StoredRecord) -> bool:
         return any(_same(each, stored) and not each.current for each in self.here)
@@ -487,14 +442,8 @@ def _refuse(message: str) -> None:
 def summary(result: MergeResult, out: Path) -> str:
     """What was done, a line for each group."""
     lines = []
-    for name, runs in result.groups.items():
-        numbers = {
-            "new": sum(run.new for run in runs),
-            "given a newer record": sum(run.replaced for run in runs),
-            "given files that were missing": sum(run.filled for run in runs),
-            "identical in several folders": sum(run.identical for run in runs),
-            "kept as attempts": sum(run.attempts + run.replaced for run in runs),
-        }
-        parts = [f"{number} {words}" for words, number in numbers.items() if number]
-        lines.append(f"{out / name}: {', '.join([counted(len(runs), 'run'), *parts])}\n")
+    for name, changes in result.groups.items():
+        parts = [f"{out / name}: {counted(changes['runs'], 'run')}"]
+        parts += [f"{changes[kind]} {kind}" for kind in CHANGES if changes[kind]]
+        lines.append(", ".join(parts) + "\n")
     return "".join(lines)

@@ -23,13 +23,7 @@ from bench.store import store
 from bench.store.codec import decode, encode, to_json
 from bench.store.files import StoreError
 from bench.store.locks import held
-from bench.store.merge import (
-    merge,
-    merge_run,
-    stored_records,
-    summary,
-    with_attempt,
-)
+from bench.store.merge import merge, merge_run, stored_records, summary, with_attempt
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import made_record
@@ -98,17 +92,6 @@ def test_runs_of_two_hosts_come_together_with_what_belongs_to_them(
     assert len(table.splitlines()) == 2, "two seeds of one cell are one row"
 
 
-def test_the_same_again_changes_no_byte(a: Path, b: Path, out: Path) -> None:
-    keep(group(a), at(1), *BESIDE)
-    keep(group(b), at(2), *BESIDE)
-    merged(a, b, out=out)
-    before = everything(out)
-    said = [f"{out / GROUP}: 1 run, 1 identical in several folders"]
-    assert merged(a, b, out=out) == said
-    assert merged(b, a, a, out=out) == said
-    assert everything(out) == before
-
-
 def test_of_different_records_the_newest_ok_one_is_the_record_and_the_others_are_attempts(
     a: Path, b: Path, out: Path
 ) -> None:
@@ -117,11 +100,7 @@ def test_of_different_records_the_newest_ok_one_is_the_record_and_the_others_are
     keep(group(out), at(1), "predictions", "profiles")
     run_id = at(1).run_id
     said = merged(a, b, out=out)
-    assert said == [
-        f"{at(1).name} has 3 different records: the newest that ended well is kept as its record, "
-        "the others as attempts",
-        f"{out / GROUP}: 1 run, 1 given a newer record, 2 kept as attempts",
-    ]
+    assert said == [f"{out / GROUP}: 1 run, 1 given a newer record, 2 kept as attempts"]
     record = group(out).read(run_id)
     assert record is not None
     assert (record.finished[11:13], record.attempt) == ("02", 3)
@@ -139,16 +118,9 @@ def test_of_different_records_the_newest_ok_one_is_the_record_and_the_others_are
     }
     checked = check(out, dry_run=True, data_dir=None, report=lambda said: None)
     assert not [one for one in checked.findings if re.search("matrix|attempts", str(one.path))]
-
-
-def test_many_runs_that_differ_are_told_by_name_up_to_five(a: Path, b: Path, out: Path) -> None:
-    for seed in range(7):
-        keep(group(a), at(1, seed))
-        keep(group(b), at(2, seed))
-    *said, total = merged(a, b, out=out)
-    assert len(said) == 6
-    assert said[-1] == "so have 2 more runs"
-    assert total == f"{out / GROUP}: 7 runs, 7 new, 7 kept as attempts"
+    before = everything(out)
+    assert merged(b, a, a, out=out) == [f"{out / GROUP}: 1 run"]
+    assert everything(out) == before
 
 
 def test_files_that_were_lacking_are_brought_in_later(a: Path, out: Path) -> None:
@@ -160,7 +132,7 @@ def test_files_that_were_lacking_are_brought_in_later(a: Path, out: Path) -> Non
     assert (out / GROUP / name_of("predictions", record)).read_bytes() == b"later"
     put(a / GROUP / name_of("predictions", record), b"another")
     (said,) = merged(a, out=out)
-    assert said == f"{out / GROUP}: 1 run, 1 identical in several folders"
+    assert said == f"{out / GROUP}: 1 run"
     assert (out / GROUP / name_of("predictions", record)).read_bytes() == b"later"
 
 
@@ -226,23 +198,19 @@ def test_a_damaged_record_in_the_way_is_set_aside_as_elsewhere(a: Path, out: Pat
     assert (out / GROUP / "records" / ".quarantine" / f"{good.run_id}.json").read_bytes() == b"{"
 
 
-@pytest.mark.parametrize("where", ["source", "out"])
 def test_a_record_of_a_newer_version_is_refused_before_anything_is_written(
-    a: Path, b: Path, out: Path, where: str
+    a: Path, b: Path, out: Path
 ) -> None:
     keep(group(a), at(1, 0))
     newer = at(1, 1, schema_version=99)
-    path = b if where == "source" else out
-    path = put(group(path).folder / "records" / f"{newer.run_id}.json", encode(newer))
-    keep(group(b), at(1, 2)) if where == "out" else None
-    before = everything(out) if where == "out" else {}
+    path = put(b / GROUP / "records" / f"{newer.run_id}.json", encode(newer))
     done = bench("merge", a, b, "--out", out)
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
     assert str(path) in line
     assert "schema 99" in line
     assert line.endswith("knows 1; upgrade pipeline-bench")
-    assert everything(out) == before if where == "out" else not out.exists()
+    assert not out.exists()
 
 
 def test_links_beside_records_are_not_followed(a: Path, out: Path, tmp_path: Path) -> None:
@@ -264,14 +232,13 @@ def test_a_folder_that_is_being_written_is_taken_as_far_as_it_is(a: Path, out: P
     assert f"{a / GROUP} is being written (pid " in said[0]
     assert "merge again when that has ended" in said[0]
     assert said[1] == f"{out / GROUP}: 1 run, 1 new"
-    assert merged(a, out=out) == [f"{out / GROUP}: 2 runs, 1 new, 1 identical in several folders"]
+    assert merged(a, out=out) == [f"{out / GROUP}: 2 runs, 1 new"]
 
 
 @pytest.mark.parametrize("busy", ["a merge", "a run"])
 def test_a_folder_in_use_is_refused_before_anything_is_merged(
     a: Path, out: Path, busy: str
 ) -> None:
-    keep(group(a, "alone"), at(1))
     keep(group(a), at(1))
     keep(group(out), at(2))
     before = everything(out)
@@ -333,12 +300,8 @@ def test_groups_of_one_name_are_not_mixed_where_no_table_may(a: Path, b: Path, o
     """A person may have named them: what the suite names has source and scale in it."""
     keep(group(a), at(1))
     keep(group(b), replace(made_record(source="cifar10", scale="full"), finished=at(1).finished))
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match="would mix cifar10 at full scale and shapes at cpu"):
         merge([a, b], out, print, refresh)
-    assert str(caught.value) == (
-        f"the group {GROUP} would mix cifar10 at full scale and shapes at cpu scale "
-        f"({a / GROUP}, {b / GROUP}): give each a group of its own"
-    )
     assert not out.exists()
     merge([a], out, print, refresh)
     with pytest.raises(UsageError, match="would mix cifar10 at full scale and shapes"):
@@ -353,9 +316,6 @@ def test_a_full_disk_is_said_before_anything_is_merged(
     with pytest.raises(StoreError, match="MiB are free for"):
         merge([a], out, print, refresh)
     assert everything(out) == {}
-
-
-MEMORY = Path("/dev/shm")
 
 
 def test_a_record_keeps_what_this_version_does_not_know() -> None:
@@ -413,12 +373,13 @@ def rank(record: Record, *, present: bool) -> tuple[int, str]:
     return worth, record.finished
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(sources=st.lists(folders(), min_size=1, max_size=3), before=st.none() | folders())
 def test_whatever_was_anywhere_is_there_once_and_the_best_is_the_record(
     sources: list[list[Record]], before: list[Record] | None
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         every = [*([before] if before else []), *sources]
         paths = [root / f"source{number}" for number in range(len(sources))]
