@@ -345,7 +345,7 @@ class _RunMerge:
             self._keep(each, number, self.warn)
         new = current is None and best is not None and best not in self.here
         numbers = (int(new), int(replaced), int(filled), len(attempts) + replaced)
-        return Counter(dict(zip(CHANGES, numbers, strict=True)), runs=1)
+        return Counter({"runs": 1} | dict(zip(CHANGES, numbers, strict=True)))
 
     def _is_attempt(self, stored: StoredRecord) -> bool:
         return any(_same(each, stored) and not each.current for each in self.here)
