@@ -1,4 +1,4 @@
-"""A copy of the three packages with files added, for tests that need entries of their own."""
+"""Processes with code of this checkout, or of a copy of the three packages with files added."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+Done = subprocess.CompletedProcess[str]
 
 
 def make(folder: Path, files: Mapping[str, str]) -> Path:
@@ -25,9 +26,7 @@ def command(checkout: Path, *arguments: str) -> tuple[list[str], dict[str, str]]
     return [sys.executable, "-m", "bench", *arguments], environment
 
 
-def bench(
-    checkout: Path, *arguments: str, timeout: float = 300
-) -> "subprocess.CompletedProcess[str]":
+def bench(checkout: Path, *arguments: str, timeout: float = 300) -> Done:
     """Runs `bench` in the copy."""
     line, environment = command(checkout, *arguments)
     return subprocess.run(
@@ -39,3 +38,11 @@ def bench(
         check=False,
         timeout=timeout,
     )
+
+
+def python(
+    code: str, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> Done:
+    """Runs code in a Python process of its own."""
+    line = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 PAGE = b"<html>we moved</html>"
 REDIRECTS = {  # where a manner sends those who ask for a path
     "circles": "{}",
-    "wanders": "{}x",
     "leaves": "file:///etc/hostname",
     "nowhere": "http://[::1/file",
 }
@@ -100,12 +99,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_garbage(self, content: bytes, span: str) -> None:
         self.wfile.write(b"\x1b[2J\x07no HTTP at all\r\n\r\n")
-
-    def do_halfway(self, content: bytes, span: str) -> None:
-        """Half of it, and no more for as long as anybody waits."""
-        self.send(200, content[: len(content) // 2], {"Content-Length": str(len(content))})
-        while span != "bytes=0-0" and not self.over.wait(0.1):
-            pass
 
     def do_minute(self, content: bytes, span: str) -> None:
         """A byte at once, and the next one in a minute."""

@@ -1,19 +1,19 @@
 """Imports run one way between packages; quick commands import little."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import checkout
 from tests.checkout import ROOT
 
 # The packages of `bench` that each may import; "top" are the modules that lie directly in `bench/`.
 TOP = {"top"}
 STORE = TOP | {"store"}
-READERS = {"report", "tensorboard"}
+READERS = STORE | {"report", "tensorboard"}
+RUNS = STORE | {"machine", "optimizers", "training"}
 MAY_IMPORT = {
     "top": TOP,
     "store": TOP,
@@ -22,13 +22,11 @@ MAY_IMPORT = {
     "optimizers": TOP,
     "machine": STORE | {"optimizers"},
     "training": STORE | {"machine", "optimizers", "tensorboard"},
-    "grid": STORE | {"machine", "optimizers", "training"},
-    "executors": STORE | READERS | {"machine", "optimizers", "training", "grid"},
-    "loaders": STORE | READERS | {"machine", "optimizers", "training", "grid", "executors"},
-    "check": STORE | READERS,
-    "cli": STORE
-    | READERS
-    | {"machine", "optimizers", "training", "grid", "executors", "loaders", "check"},
+    "grid": RUNS,
+    "executors": READERS | RUNS | {"grid"},
+    "loaders": READERS | RUNS | {"grid", "executors"},
+    "check": READERS,
+    "cli": READERS | RUNS | {"grid", "executors", "loaders", "check"},
 }
 WITHOUT_TORCH = ("report", "check", "tensorboard")
 
@@ -111,7 +109,7 @@ def test_libraries_import_nothing_of_bench(library: str) -> None:
 )
 def test_quick_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert checkout.python(code).returncode == 0
 
 
 def test_every_module_can_be_imported() -> None:
@@ -122,7 +120,5 @@ def test_every_module_can_be_imported() -> None:
         if path.name != "__main__.py"
     ]
     code = "\n".join(f"import {name}" for name in names)
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = checkout.python(code)
     assert done.returncode == 0, done.stderr

@@ -26,6 +26,7 @@ from bench.process import (
     signals_raise,
     tolerate_full_disk,
 )
+from tests import checkout
 from tests.checkout import ROOT
 
 Context = Callable[[], AbstractContextManager[None]]
@@ -162,19 +163,9 @@ exit_without_teardown(program)
 DONE = "unflushed a thread\na handler"
 
 
-def ended(last: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(last=last)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(("last", "code"), [("pass", 0), ("sys.exit(130)", 130)])
 def test_nothing_is_taken_apart(last: str, code: int) -> None:
-    done = ended(last)
+    done = checkout.python(PROGRAM.format(last=last))
     assert (done.returncode, done.stdout, done.stderr) == (code, DONE, "")
 
 
@@ -187,7 +178,7 @@ def test_nothing_is_taken_apart(last: str, code: int) -> None:
     ],
 )
 def test_what_ends_otherwise_ends_as_python_has_it(last: str, code: int, said: str) -> None:
-    done = ended(last)
+    done = checkout.python(PROGRAM.format(last=last))
     assert done.returncode == code
     assert said in done.stderr
     assert done.stdout.startswith(DONE)
@@ -257,15 +248,16 @@ def worker(script: Path, tmp_path: Path) -> Iterator[Worker]:
     started.stop()
 
 
-def wait_until_none(mark: str) -> None:
+def wait_for_marked(mark: str, count: int) -> None:
+    """Waits until so many processes have the mark, which can be read only after their exec."""
     deadline = time.monotonic() + 60
-    while marked_processes(mark):
-        assert time.monotonic() < deadline, marked_processes(mark)
+    while len(found := marked_processes(mark)) != count:
+        assert time.monotonic() < deadline, found
         time.sleep(0.02)
 
 
 def test_a_stop_ends_what_left_the_group_too(worker: Worker) -> None:
-    assert len(marked_processes(worker.mark)) == OTHERS
+    wait_for_marked(worker.mark, OTHERS)
     worker.stop()
     assert marked_processes(worker.mark) == []
 
@@ -275,7 +267,7 @@ def test_what_a_worker_that_died_had_started_is_ended_without_its_parent(worker:
     worker.process.stdin.write(b"end\n")
     worker.process.stdin.flush()
     assert worker.process.wait(60) == 3
-    wait_until_none(worker.mark)
+    wait_for_marked(worker.mark, 0)
 
 
 @pytest.mark.parametrize("worker_too", [False, True])
@@ -291,12 +283,12 @@ def test_a_parent_that_is_killed_leaves_nothing(
     assert parent.stdout is not None
     mark = parent.stdout.readline().strip()
     try:
-        assert len(marked_processes(mark)) == OTHERS
+        wait_for_marked(mark, OTHERS)
         if worker_too:  # a stopped worker can see to nothing itself
             os.kill(min(marked_processes(mark)), signal.SIGSTOP)
         parent.kill()
         parent.wait()
-        wait_until_none(mark)
+        wait_for_marked(mark, 0)
     finally:
         kill_marked(mark)
 

@@ -9,9 +9,6 @@ import psutil
 import pytest
 
 from bench.executors import protocol
-from bench.executors.base import Watcher
-from bench.job import Job
-from tests.made import made_run
 
 
 def children() -> set[int]:
@@ -90,13 +87,3 @@ def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "actor.py"
     script.write_text(ACTOR)
     monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(script)])
-
-
-def made_job(folder: Path, part: str, seed: int = 0, **cell: object) -> Job:
-    """A job whose architecture says what the actor does with it."""
-    return Job(run=made_run(seed, architecture=part, **cell), folder=str(folder), data_dir="d")
-
-
-def quiet() -> Watcher:
-    """Ignores everything."""
-    return Watcher(started=lambda job: None, epoch=lambda job, point: None)

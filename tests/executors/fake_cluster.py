@@ -1,4 +1,4 @@
-"""Jobs for the tests of clusters, a stand-in for training them, and checks of what is left."""
+"""Jobs for the tests of executors, a stand-in for training them, and checks of what is left."""
 
 import os
 import time
@@ -22,9 +22,9 @@ PATIENCE_S = 60.0
 SMALL = {"object_store_memory": 100 * 2**20}  # of a Ray node
 
 
-def made_job(folder: Path, part: str, seed: int = 0) -> Job:
-    """A job whose architecture tells `fake_run_job` what to do."""
-    return Job(run=made_run(seed, architecture=part), folder=str(folder), data_dir="d")
+def made_job(folder: Path, part: str, seed: int = 0, **cell: object) -> Job:
+    """A job whose architecture tells the stand-in for training what to do."""
+    return Job(run=made_run(seed, architecture=part, **cell), folder=str(folder), data_dir="d")
 
 
 def tiny_job(folder: Path, seed: int = 0, epochs: int = 2) -> Job:
@@ -59,9 +59,10 @@ def fake_run_job(
     yield msgspec.json.encode(Done(record=draft.record("ok")))
 
 
-def watcher(lost: list[Record]) -> Watcher:
-    """Collects lost attempts."""
-    return Watcher(started=lambda job: None, epoch=lambda job, point: None, lost=lost.append)
+def watcher(lost: list[Record] | None = None) -> Watcher:
+    """Collects lost attempts and ignores the rest."""
+    collect = [].append if lost is None else lost.append
+    return Watcher(started=lambda job: None, epoch=lambda job, point: None, lost=collect)
 
 
 def processes_writing_to(folder: Path) -> set[int]:

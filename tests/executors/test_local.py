@@ -3,9 +3,7 @@
 import errno
 import fcntl
 import os
-import select
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -23,8 +21,8 @@ from bench.machine.environment import Probe
 from bench.process import signals_deferred
 from bench.record import Record
 from bench.store.files import StoreError
-from tests.executors.conftest import alive, children, made_job, quiet, wait_until_gone
-from tests.executors.fake_cluster import tiny_job, watcher
+from tests.executors.conftest import alive, children, wait_until_gone
+from tests.executors.fake_cluster import made_job, tiny_job, watcher
 from tests.made import made_curve, made_run
 
 pytestmark = pytest.mark.usefixtures("no_child_is_left")
@@ -41,7 +39,7 @@ def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
 
 def acted(folder: Path, *parts: str, timeout_s: float = 60.0) -> list[Record]:
     jobs = [made_job(folder, part, seed) for seed, part in enumerate(parts)]
-    return list(LocalExecutor(timeout_s=timeout_s).run(jobs, quiet()))
+    return list(LocalExecutor(timeout_s=timeout_s).run(jobs, watcher()))
 
 
 @pytest.mark.usefixtures("actor")
@@ -61,7 +59,7 @@ def test_a_worker_serves_until_a_run_fails_or_needs_another_model(
     jobs = [
         made_job(tmp_path, seed=seed, **{"part": "plays"} | cell) for seed, cell in enumerate(cells)
     ]
-    found = list(LocalExecutor(timeout_s=60.0).run(jobs, quiet()))
+    found = list(LocalExecutor(timeout_s=60.0).run(jobs, watcher()))
     failed = [record.status != "ok" for record in found]
     assert failed == [cell.get("part") == "fails" for cell in cells]
     pids = [record.environment["pid"] for record in found]
@@ -75,7 +73,7 @@ def test_the_worker_after_the_present_one_is_started_ahead(tmp_path: Path, dies:
     before = children()
     executor = LocalExecutor(timeout_s=60.0, prestart=True)
     jobs = [made_job(tmp_path, "plays", width=width, compile=True) for width in (1.0, 0.5, 0.25)]
-    records = executor.run(jobs, quiet())
+    records = executor.run(jobs, watcher())
     first = next(records)
     (ahead,) = children() - before - {first.environment["pid"]}
     if dies:
@@ -95,7 +93,7 @@ def test_a_worker_that_died_between_runs_costs_none(tmp_path: Path) -> None:
         made_job(tmp_path, part, seed) for seed, part in enumerate(("dies_afterwards", "plays"))
     ]
     executor = LocalExecutor(timeout_s=60.0)
-    records = executor.run(jobs, quiet())
+    records = executor.run(jobs, watcher())
     first = next(records)
     assert executor.worker is not None
     executor.worker.process.wait(30)
@@ -105,9 +103,7 @@ def test_a_worker_that_died_between_runs_costs_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("actor")
-def test_a_run_that_takes_too_long_keeps_its_curve_and_its_log_and_the_next_one_is_new(
-    tmp_path: Path,
-) -> None:
+def test_a_run_that_takes_too_long_keeps_its_curve_and_its_log(tmp_path: Path) -> None:
     log = f"logs/{made_job(tmp_path, 'hangs').run.id}.log"
     (tmp_path / "logs").mkdir()
     (tmp_path / log).write_text("an earlier attempt")
@@ -138,9 +134,7 @@ def test_a_worker_that_breaks_says_how_and_the_next_run_gets_another(
 
 
 @pytest.mark.usefixtures("actor")
-def test_a_dead_worker_is_noticed_though_its_child_holds_the_pipe_and_both_are_ended(
-    tmp_path: Path,
-) -> None:
+def test_a_dead_worker_is_noticed_though_its_child_holds_the_pipe(tmp_path: Path) -> None:
     (record,) = acted(tmp_path, "leaves_children")
     assert record.status == "crashed"
     assert record.error is not None
@@ -178,7 +172,7 @@ def test_a_log_that_cannot_be_written_is_told_before_the_run(
     executor = LocalExecutor(timeout_s=60.0, next_worker=worker)
     monkeypatch.setattr(Path, "touch", read_only)
     with pytest.raises(StoreError, match=r"cannot write \S+\.log: Read-only file system"):
-        next(executor.run([made_job(tmp_path, "plays")], quiet()))
+        next(executor.run([made_job(tmp_path, "plays")], watcher()))
 
 
 def is_free(lock: Path) -> bool:
@@ -190,21 +184,11 @@ def is_free(lock: Path) -> bool:
         return True
 
 
-HOLDS = """
-import sys, time
-from pathlib import Path
-from bench.executors.local import timing_lock
-with timing_lock(Path(sys.argv[1])):
-    print("has it", flush=True)
-    time.sleep(600)
-"""
-
-
-def test_the_turn_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
+def test_a_lock_is_waited_for_until_its_holder_is_gone(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    other = subprocess.Popen([sys.executable, "-c", HOLDS, str(lock)], stdout=subprocess.PIPE)
-    assert other.stdout is not None
-    assert select.select([other.stdout], [], [], 60)[0]
+    lock.touch()
+    other = lock.open()
+    fcntl.flock(other, fcntl.LOCK_EX)
     began = threading.Event()
 
     def wait() -> None:
@@ -214,8 +198,7 @@ def test_the_turn_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     assert not began.wait(0.6)
-    other.kill()
-    other.wait()
+    other.close()
     assert began.wait(30)
     thread.join()
 
@@ -297,7 +280,7 @@ def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) ->
         executor = LocalExecutor(timeout_s=300.0, next_worker=found.take("cpu"))
         jobs = [tiny_job(tmp_path, seed) for seed in (0, 1)]
         records = []
-        for record in executor.run(jobs, watcher([])):
+        for record in executor.run(jobs, watcher()):
             assert executor.worker is not None
             assert executor.worker.process.pid == pid
             records.append(record)

@@ -22,7 +22,7 @@ from bench.executors.multi_gpu import (
 from bench.job import Job
 from bench.record import Record
 from bench.store.files import StoreError
-from tests.executors.conftest import made_job, quiet
+from tests.executors.fake_cluster import made_job, watcher
 from tests.machine.test_environment import pretend
 
 pytestmark = pytest.mark.usefixtures("no_child_is_left")
@@ -115,9 +115,7 @@ def test_a_model_stays_with_its_lane_and_the_largest_goes_first(tmp_path: Path) 
     assert "".join(taken(waiting, "0" * 8, number=1)) == "aaaabbb-"
 
 
-def test_a_lane_that_would_be_idle_helps_and_takes_what_is_not_compiled_in_order(
-    tmp_path: Path,
-) -> None:
+def test_an_idle_lane_helps_and_takes_uncompiled_runs_in_order(tmp_path: Path) -> None:
     waiting = JobQueue(compiled(tmp_path, {"only": 4}))
     assert taken(waiting, "01010") == ["only"] * 4 + ["-"]
     jobs = [made_job(tmp_path, net) for net in ("a", "b", "c")]
@@ -125,15 +123,13 @@ def test_a_lane_that_would_be_idle_helps_and_takes_what_is_not_compiled_in_order
 
 
 @pytest.mark.usefixtures("actor")
-def test_every_run_is_recorded_once_and_a_gpu_has_one_worker_for_each_of_its_models(
-    tmp_path: Path,
-) -> None:
+def test_every_run_is_recorded_once_by_one_worker_per_gpu_and_model(tmp_path: Path) -> None:
     jobs = [
         made_job(tmp_path, "naps", seed, width=width, compile=True)
         for width in (0.1, 0.2)
         for seed in range(4)
     ]
-    found = list(MultiGpuExecutor(devices=DEVICES, timeout_s=60.0).run(jobs, quiet()))
+    found = list(MultiGpuExecutor(devices=DEVICES, timeout_s=60.0).run(jobs, watcher()))
     assert sorted(record.run_id for record in found) == sorted(job.run.id for job in jobs)
     assert {record.status for record in found} == {"ok"}
     workers = defaultdict(list)
@@ -149,7 +145,7 @@ def test_every_run_is_recorded_once_and_a_gpu_has_one_worker_for_each_of_its_mod
 def test_a_worker_that_dies_is_a_row_and_its_gpu_goes_on(tmp_path: Path) -> None:
     parts = ("is_killed", "plays", "naps", "fails", "plays")
     jobs = [made_job(tmp_path, part, seed) for seed, part in enumerate(parts)]
-    found = list(MultiGpuExecutor(devices=DEVICES, timeout_s=60.0).run(jobs, quiet()))
+    found = list(MultiGpuExecutor(devices=DEVICES, timeout_s=60.0).run(jobs, watcher()))
     found.sort(key=lambda record: record.seed)
     assert [record.status for record in found] == ["crashed", "ok", "ok", "crashed", "ok"]
     assert {record.environment.get("gpu") for record in found[1:3]} <= set(DEVICES)
@@ -182,4 +178,4 @@ def test_what_goes_wrong_beside_a_worker_ends_the_grid(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("no folder")
     executor = MultiGpuExecutor(devices=DEVICES, timeout_s=60.0)
     with pytest.raises(StoreError, match="logs"):
-        list(executor.run([made_job(tmp_path, "plays")], quiet()))
+        list(executor.run([made_job(tmp_path, "plays")], watcher()))

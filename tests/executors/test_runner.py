@@ -222,9 +222,7 @@ def test_tables_that_cannot_be_written_cost_no_record(
     assert "`bench table` shows all records" in text
 
 
-def test_a_failed_run_that_another_command_has_mended_counts_as_it_is_now(
-    tmp_path: Path,
-) -> None:
+def test_a_failed_run_that_is_mended_meanwhile_counts_as_it_is_now(tmp_path: Path) -> None:
     plan = replace(planned(tmp_path, 0), failed=[Store(tmp_path).write(made_failure(0))])
     Store(tmp_path).write(made_record(0))
     outcome, _ = carry_out(plan)
@@ -292,9 +290,7 @@ def test_a_record_that_is_too_large_costs_its_run_alone(
     assert statuses_of(tmp_path) == {0: "ok", 1: "crashed"} | rest
 
 
-def test_runs_that_another_command_has_done_since_the_plan_was_made_are_not_trained(
-    tmp_path: Path,
-) -> None:
+def test_runs_that_another_command_has_done_meanwhile_are_not_trained(tmp_path: Path) -> None:
     """Seed 0 is retried, seed 1 was just retried, seed 2 ended well, seeds 3 and 4 are left."""
     store = Store(tmp_path)
     for seed in (0, 1):

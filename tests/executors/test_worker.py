@@ -28,6 +28,7 @@ from bench.training.run import Diverged
 from bench.training.setup import Shared
 from pipelines.base import Unsupported
 from pipelines.catalog import Unavailable
+from tests import checkout
 from tests.made import made_cell, made_curve, made_metrics, made_run
 
 
@@ -76,18 +77,6 @@ def test_a_failure_has_the_message_the_end_of_the_traceback_and_the_log() -> Non
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setattr(worker, "redirect_output", lambda log: None)  # this process keeps its own
     return Job(run=made_run(), folder=str(tmp_path), data_dir=str(tmp_path), command="bench run")
-
-
-def run_inline(code: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Runs Python code in a process with the environment of a worker."""
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=environment.python_environment(),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="known on Linux only")
@@ -141,9 +130,7 @@ def test_a_run_that_raises_keeps_what_is_known_of_it(
     assert "CUDA out of memory" in capsys.readouterr().err
 
 
-def test_a_worker_ends_with_its_input_and_imports_nothing_from_the_present_folder(
-    tmp_path: Path,
-) -> None:
+def test_a_worker_ends_with_its_input_and_ignores_the_current_folder(tmp_path: Path) -> None:
     for name in ("bench", "pipelines", "architectures", "torch"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('another package')")
@@ -176,7 +163,8 @@ print(record.status, *{name.partition(".")[0] for name in sys.modules} - before)
 
 
 def test_a_run_imports_no_library_that_the_worker_has_not(tmp_path: Path) -> None:
-    done = run_inline(IMPORTING, tmp_path, str(tmp_path))
+    environ = environment.python_environment()
+    done = checkout.python(IMPORTING, str(tmp_path), cwd=tmp_path, env=environ)
     assert done.stdout.split() == ["ok"], done.stdout + done.stderr
 
 
@@ -195,7 +183,7 @@ print("of the next run", flush=True)
 
 
 def test_what_is_printed_goes_to_the_log_of_its_run(tmp_path: Path) -> None:
-    done = run_inline(REDIRECTED, tmp_path)
+    done = checkout.python(REDIRECTED, cwd=tmp_path, env=environment.python_environment())
     assert (done.returncode, done.stdout, done.stderr) == (0, "before\n", "")
     first = (tmp_path / "logs" / "a.log").read_text().splitlines()
     assert sorted(first) == ["an error", "from Python", "from a child"]

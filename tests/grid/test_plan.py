@@ -24,6 +24,7 @@ from pipelines.catalog import UnknownName
 from tests.made import made_failure, made_record, made_run
 from tests.made_device import NO_GPU, device_is, source_is
 
+Machine = Callable[..., None]
 GPU = Probe(torch="2.11", cuda=True, gpu="NVIDIA H100", bf16=True, compiler=True)
 NO_COMPILER = replace(NO_GPU, compiler=False, compiler_problem="no C++ compiler found")
 
@@ -68,7 +69,7 @@ def test_the_device_is_the_gpu_where_one_works_and_a_lack_is_noticed(
     assert all("No GPU (no NVIDIA driver): running on the CPU" in text for text in notices)
 
 
-def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused_with_what_was_found(
+def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(planning, "gpu_problems", lambda probe: "it is unplugged -> plug it in")
@@ -244,7 +245,7 @@ def test_a_damaged_record_is_reported_and_its_run_is_to_do(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     """Pretends a device and the source that `auto` gives; nothing may be trained."""
 
     def pretend(probe: Probe = NO_GPU, source: str = "shapes", problem: str = "") -> None:
@@ -257,7 +258,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
     return pretend
 
 
-def test_a_plan_is_made_and_writes_nothing(machine: Callable[..., None], tmp_path: Path) -> None:
+def test_a_plan_is_made_and_writes_nothing(machine: Machine, tmp_path: Path) -> None:
     machine(NO_GPU, "cifar10")
     out = tmp_path / "out"
     plan = planning.make(RunOptions(out=out, seeds=2, select="cnn4"), print)
@@ -270,7 +271,7 @@ def test_a_plan_is_made_and_writes_nothing(machine: Callable[..., None], tmp_pat
     assert [text[:6] for text in plan.notices] == ["No GPU"]
 
 
-def test_a_stand_in_for_cifar_is_a_notice(machine: Callable[..., None], tmp_path: Path) -> None:
+def test_a_stand_in_for_cifar_is_a_notice(machine: Machine, tmp_path: Path) -> None:
     machine(GPU, "shapes", "no mirror answered")
     plan = planning.make(RunOptions(out=tmp_path), print)
     assert {run.cell.source for run in plan.runs} == {"shapes"}
@@ -281,7 +282,7 @@ def test_a_stand_in_for_cifar_is_a_notice(machine: Callable[..., None], tmp_path
 
 
 def test_a_wrong_selection_is_refused_before_anything_is_fetched(
-    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(NO_GPU, "shapes")
     for name in ("resolve", "load"):
@@ -293,9 +294,7 @@ def test_a_wrong_selection_is_refused_before_anything_is_fetched(
 WORDS = ["--source", "shapes", "--device", "cpu", "-k"]
 
 
-def test_the_shards_of_a_command_are_the_grid_of_the_command_without(
-    machine: Callable[..., None],
-) -> None:
+def test_the_shards_of_a_command_are_the_grid_of_the_command_without(machine: Machine) -> None:
     machine()
     options = RunOptions(source="shapes", device="cpu", select="resnet18 and sgd", seeds=5)
     whole = planning.make(options, print)
@@ -307,9 +306,7 @@ def test_the_shards_of_a_command_are_the_grid_of_the_command_without(
     assert shards[1].shard == f"shard 2/2: {len(shards[1].runs)} of the grid's {len(todo)} runs"
 
 
-def test_a_dry_run_says_which_shard_it_shows_also_if_that_is_empty(
-    machine: Callable[..., None],
-) -> None:
+def test_a_dry_run_says_which_shard_it_shows_also_if_that_is_empty(machine: Machine) -> None:
     machine()
     shown = []
     for number in (1, 2):
@@ -322,7 +319,7 @@ def test_a_dry_run_says_which_shard_it_shows_also_if_that_is_empty(
 
 
 def test_the_summary_says_which_shard_it_is_of(
-    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine()
     outcome = executing.GridOutcome(counts=executing.Counter(ok=1), interrupted=False)

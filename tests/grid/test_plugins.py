@@ -29,6 +29,7 @@ from tests.made_plugins import ROOT, distribution, doc_block, net, write
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder of its own, a machine that is not asked, and modules that are forgotten."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     device_is(monkeypatch, Probe(cuda_problem="none"))
     before = set(sys.modules)
     yield
@@ -107,13 +108,10 @@ def test_runs_of_the_suites_own_entries_keep_their_ids(tmp_path: Path) -> None:
     assert (beside.id, beside.plugins) == (before.id, ())
 
 
-def test_a_package_counts_with_all_its_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_counts_with_all_its_sources(tmp_path: Path) -> None:
     nets = "from team_a.parts import NAME\n" + net().replace("'team_net'", "NAME")
     files = {"__init__.py": "", "nets.py": nets, "parts.py": "NAME = 'team_net'\n", "a.txt": ""}
     write(tmp_path, {f"team_a/{name}": text for name, text in files.items()})
-    monkeypatch.syspath_prepend(tmp_path)
     first = origin_of("team_a.nets")
     assert "team_a" not in sys.modules  # nothing was run to tell
     with used(["team_a.nets"]) as plugins:
@@ -125,8 +123,8 @@ def test_a_package_counts_with_all_its_sources(
     assert origin_of("team_a.nets").digest != first.digest
 
 
-def test_what_a_plugin_imports_is_not_its_own_and_what_only_has_a_name_is_no_entry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_only_entries_that_a_plugin_defines_are_its_own(
+    tmp_path: Path,
 ) -> None:
     write(
         tmp_path,
@@ -138,7 +136,6 @@ def test_what_a_plugin_imports_is_not_its_own_and_what_only_has_a_name_is_no_ent
             "smoke = GRIDS['smoke']\nother = {'name': 'no_entry'}\n" + net(),
         },
     )
-    monkeypatch.syspath_prepend(tmp_path)
     with used(["team_b", "mine.py"]) as plugins:
         assert [plugin.names for plugin in plugins.loaded] == [
             {"architectures": ["team_b_net"]},
@@ -162,14 +159,11 @@ def test_an_entry_that_is_a_default_is_in_the_default_grid(tmp_path: Path) -> No
     assert "team_net" not in registry.defaults("architectures")
 
 
-def test_installed_plugins_need_no_flag_and_a_broken_one_hides_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_installed_plugins_need_no_flag_and_a_broken_one_hides_nothing(tmp_path: Path) -> None:
     files = {"team_c.py": net(), "team_d.py": "import no_library", "team_e.py": net("resnet18")}
     write(tmp_path, files)
     points = {"nets": "team_c", "lost": "team_d", "taken": "team_e", "part": "team_c:net"}
     distribution(tmp_path, points | {"gone": "team_gone"})
-    monkeypatch.syspath_prepend(tmp_path)
     listed = bench("bench list")
     assert listed.exit_code == 0
     assert "\n  team_net " in listed.output
@@ -204,10 +198,9 @@ def test_a_worker_refuses_what_is_not_as_it_was(tmp_path: Path) -> None:
         pass
 
 
-def test_tables_and_help_import_no_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_and_help_import_no_plugin(tmp_path: Path) -> None:
     write(tmp_path, {"team_g.py": "from pathlib import Path\nPath('imported').touch()\n" + net()})
     distribution(tmp_path, {"nets": "team_g"})
-    monkeypatch.syspath_prepend(tmp_path)
     shutil.copytree(ROOT / "results" / "reference", tmp_path / "results" / "reference")
     for line in ("bench --help", "bench run --help", "bench table results"):
         assert bench(line).exit_code == 0

@@ -35,21 +35,6 @@ def test_matrices_are_hidden_and_mix_their_inputs(net_name: str, first: str, las
     assert sorted(map(id, all_lists)) == sorted(map(id, trained(net)))
 
 
-@pytest.mark.parametrize(
-    ("shape", "weight"),
-    [
-        ((8, 4, 3, 3), True),
-        ((8, 1, 3, 3), True),  # depthwise
-        ((8, 4), True),
-        ((8,), False),
-        ((1, 65, 8), False),  # positions
-        ((8, 1, 1), False),  # a scale for each channel
-    ],
-)
-def test_what_counts_as_a_weight(shape: tuple[int, ...], weight: bool) -> None:
-    assert parameters.is_weight(torch.zeros(shape)) == weight
-
-
 def test_what_a_net_exempts_is_no_weight() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

@@ -4,8 +4,6 @@ The quick tier trains the optimizers of the default grid only; the slow tier tra
 """
 
 import copy
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +19,7 @@ from bench.optimizers.sam import Sam
 from bench.recipe import Recipe
 from bench.training.lr_schedule import LRSchedule
 from bench.training.setup import factors
-from tests.checkout import ROOT
+from tests import checkout
 from tests.made_optimizers import (
     NAMES,
     NETS,
@@ -277,7 +275,7 @@ lion.build(architectures.build("cnn2", width=0.125), lion.default_recipe(8))
 def test_timms_import_leaves_the_limit_on_recompilations() -> None:
     # In a process of its own: other tests import timm's optimizers directly.
     code = f"{BUILD_LION}assert torch._dynamo.config.recompile_limit == before < 1000"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    assert checkout.python(code).returncode == 0
 
 
 def test_a_net_without_hidden_matrices_is_taken_by_all() -> None:
