@@ -257,7 +257,7 @@ class RecordSummary:
         stepping: How a GPU was given its steps; "" on a CPU.
         compiled: Where the compiled code came from, torch's cache on disk or the compiler; "" if
             nothing is compiled.
-        timing_suspect: Why its times cannot be trusted; they are then never ranked or averaged.
+        timing_suspect: Why its times cannot be trusted (see `times_trusted`).
         environment: What `bench.machine.environment.describe` says of machine and software.
         started: ISO 8601 time, as is `finished`.
         attempt: Counts from 1 over the records of the run.
@@ -301,6 +301,11 @@ class RecordSummary:
     def ends_worker(self) -> bool:
         """Whether its worker process must end: device and libraries may be in any state."""
         return self.status != "ok" or CAPTURE_FAILED in self.stepping
+
+    @property
+    def times_trusted(self) -> bool:
+        """The one rule: whether its times and speeds may be ranked, averaged or drawn."""
+        return self.status == "ok" and self.metrics is not None and not self.timing_suspect
 
     @property
     def run(self) -> Run:

@@ -12,6 +12,7 @@ from bench.record import Record, RecordSummary, RecordT, time_to_accuracy_s
 from bench.report.columns import METRICS, column_named
 from bench.report.rows import Outcome, distinctions, grouped, title
 from bench.report.statistics.intervals import SEEDS_NEEDED
+from bench.text import count
 
 GROUP = ("machine", "source", "scale")
 REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
@@ -24,7 +25,7 @@ class Matrix(Generic[RecordT]):
 
     Every metric has a column for its mean over seeds and one for its standard deviation, which is
     missing for a single seed. Time to accuracy is the mean over the seeds that reached the target,
-    `reached` of `seeds`.
+    `reached` of `seeds`. Times and speeds are of the `trusted` seeds, whose timings aren't suspect.
     """
 
     title: str  # machine, scale, source and the budget that all cells share
@@ -51,7 +52,7 @@ def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[Reco
         for key, runs in found.items()
     ]
     columns = [*GROUP, *AXES, "budget", "seeds", "runs", *METRIC_COLUMNS]
-    columns += ["reached", *REMARKS, "parameters"]
+    columns += ["reached", "trusted", *REMARKS, "parameters"]
     frame = pd.DataFrame([outcome.row for outcome in outcomes], columns=columns)
     frame = frame.astype(dict.fromkeys(METRIC_COLUMNS, float))
     shared = title(list(found)) if found else "no records"
@@ -109,12 +110,17 @@ def cautions(frame: pd.DataFrame) -> Iterator[str]:
             f"Rows come from {len(machines)} machines: compare images/s and seconds only within "
             "one machine (the budget column names it)."
         )
-    suspect = int((good["timing_suspect"] != "").sum())
-    if suspect:
-        cells = "One cell has" if suspect == 1 else f"{suspect} of {len(good)} cells have"
+    yield from suspects(good)
+
+
+def suspects(frame: pd.DataFrame) -> Iterator[str]:
+    """How many runs of a matrix have times that cannot be trusted, if any."""
+    runs, trusted = int(frame["seeds"].sum()), int(frame["trusted"].sum())
+    if trusted < runs:
+        verb = "has" if runs - trusted == 1 else "have"
         yield (
-            f"{cells} suspect timings (the notes say why); suspect times and speeds are never set "
-            "in bold."
+            f"{runs - trusted} of {count(runs, 'run')} {verb} suspect timings: these times and "
+            "speeds are neither averaged nor ranked."
         )
 
 

@@ -16,6 +16,7 @@ from pipelines.catalog import unknown_name
 Form = Literal["rich", "md", "csv", "json"]
 Row = dict[str, Any]
 NOT_REACHED = "not reached"
+SUSPECT = "suspect"  # instead of a time that cannot be trusted
 ABSENT = "-"
 BOLD, DIM, BEST = "1", "2", "1;32"  # escape codes of a terminal; the best are green
 SEPARATOR = "  "  # between columns
@@ -195,7 +196,10 @@ def _notes(row: Row) -> str:
     failed = "" if row["status"] == "ok" else row["status"]
     if failed and row["reason"]:
         failed += f": {row['reason']}"
-    suspect = f"timing suspect: {row['timing_suspect']}" if row["timing_suspect"] else ""
+    suspect = ""
+    if row["timing_suspect"]:
+        part = f" in {row['seeds'] - row['trusted']} of {row['seeds']} runs"
+        suspect = f"timing suspect{part * (row['seeds'] > 1)}: {row['timing_suspect']}"
     return "; ".join(filter(None, (failed, suspect, row["draws"])))
 
 
@@ -208,7 +212,8 @@ def _text(name: str, row: Row) -> str:
     if to_target and row["seeds"] and row["reached"] == 0:
         return NOT_REACHED
     if is_missing(value):
-        return ABSENT
+        suspect = column.kind == "time" and row["trusted"] < row["seeds"]
+        return SUSPECT if suspect else ABSENT
     if column.digits is None:
         return str(value)
     text = f"{value * column.factor:.{column.digits}f}"
@@ -221,7 +226,7 @@ def _text(name: str, row: Row) -> str:
 
 
 def _best(name: str, rows: list[Row]) -> set[int]:
-    """Rows with the best value. Suspect times and targets missed by a seed are never the best."""
+    """Rows with the best value; a target that a seed missed is never the best."""
     column = column_named(name)
     if column.best is None or len(rows) < 2:
         return set()
@@ -230,7 +235,6 @@ def _best(name: str, rows: list[Row]) -> set[int]:
         for index, row in enumerate(rows)
         if row["status"] == "ok"
         and not is_missing(row[name])
-        and not (column.kind == "time" and row["timing_suspect"])
         and not (isinstance(column, Metric) and column.to_target and row["reached"] < row["seeds"])
     }
     if not values:

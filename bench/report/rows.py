@@ -217,18 +217,21 @@ class Outcome(Generic[RecordT]):
 
     @cached_property
     def trusted(self) -> tuple[RecordT, ...]:
-        """The runs that ended well and whose timing is not suspect."""
-        return tuple(run for run in self.good if not run.timing_suspect)
+        """The runs whose times may be ranked, averaged or drawn."""
+        return tuple(run for run in self.good if run.times_trusted)
 
     @property
-    def suspect(self) -> bool:
-        """Whether the timing of a run is suspect."""
-        return len(self.trusted) < len(self.good)
+    def suspect(self) -> int:
+        """Number of runs that ended well with times that cannot be trusted."""
+        return len(self.good) - len(self.trusted)
+
+    def usable(self, metric: Metric) -> tuple[RecordT, ...]:
+        """The runs that can be trusted with a metric."""
+        return self.trusted if metric.timing else self.good
 
     def values(self, metric: Metric) -> tuple[float, ...]:
-        """The metric of each run that can be trusted with it; infinite for a missed target."""
-        runs = self.trusted if metric.timing else self.good
-        found = (value_of(run, metric) for run in runs)
+        """The metric of each usable run; infinite for a missed target."""
+        found = (value_of(run, metric) for run in self.usable(metric))
         return tuple(value for value in found if value is not None)
 
     @property
@@ -242,8 +245,9 @@ class Outcome(Generic[RecordT]):
         return sum(value_of(run, TIME) is not None for run in self.good)
 
     def over_seeds(self, name: str) -> list[float]:
-        """A metric of each run that has it, in the recorded unit."""
-        found = (METRICS[name].of(run) for run in self.good)
+        """A metric of each usable run that has it, in the recorded unit."""
+        metric = METRICS[name]
+        found = (metric.of(run) for run in self.usable(metric))
         return [value for value in found if value is not None]
 
     def mean(self, name: str) -> float | None:
@@ -260,6 +264,7 @@ class Outcome(Generic[RecordT]):
         for name in METRICS:
             row[name], row[f"{name}_sd"] = _mean_and_sd(self.over_seeds(name))
         row["reached"] = self.reached if self.cell.holds_out else None
+        row["trusted"] = len(self.trusted)
         row["bound_by"] = bound_by(row["stall_pct"])
         row["reads"] = _joined(run.reads for run in self.good)
         row["parameters"] = next((run.parameters for run in self.runs if run.parameters), None)

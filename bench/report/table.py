@@ -19,7 +19,7 @@ import pandas as pd
 from bench.cell import AXES
 from bench.errors import UsageError
 from bench.record import Record, RecordSummary, RecordT
-from bench.report.columns import COLUMNS, METRICS, Column
+from bench.report.columns import COLUMNS, METRICS, TIME, Column, Metric
 from bench.report.matrix import (
     GROUP,
     METRIC_COLUMNS,
@@ -28,6 +28,7 @@ from bench.report.matrix import (
     cautions,
     retarget,
     sort,
+    suspects,
     versions,
 )
 from bench.report.render import (
@@ -302,7 +303,7 @@ def footings(records: Iterable[RecordT]) -> list[list[RecordT]]:
 
 
 def averaged(
-    frame: pd.DataFrame, axes: Sequence[str], *, timed: bool = True
+    frame: pd.DataFrame, axes: Sequence[str], metric: Metric = TIME
 ) -> tuple[pd.DataFrame, list[str]]:
     """Means over the cells of a matrix that agree in `axes`, and notes on what was averaged.
 
@@ -313,7 +314,7 @@ def averaged(
     Args:
         frame: Of a matrix.
         axes: To keep.
-        timed: Whether times to accuracy will be shown, which needs a note.
+        metric: The only one that will be shown, if it isn't a time: some need notes.
     """
     cells: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     rows: list[dict[str, Any]] = frame.to_dict(orient="records")  # type: ignore[assignment]
@@ -323,7 +324,9 @@ def averaged(
     kept = [name for name in frame.columns if name not in others]
     means = pd.DataFrame(map(_mean_row, cells.values()), columns=[*kept, "cells", "all_cells"])
     means = means.astype(dict.fromkeys([*METRIC_COLUMNS, "reached"], float))
-    return sort(means, "time_to_accuracy_s"), _notes(cells, others, timed=timed)
+    notes = [*suspects(frame)] if metric.timing else []
+    notes += _notes(cells, others, timed=metric.to_target)
+    return sort(means, "time_to_accuracy_s"), notes
 
 
 def _mean_row(cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -332,7 +335,7 @@ def _mean_row(cells: list[dict[str, Any]]) -> dict[str, Any]:
         return cells[0] | {"cells": len(good), "all_cells": 1}
     row = dict(cells[0])
     row |= {"cells": len(good), "all_cells": len(cells), "parameters": None, "budget": ""}
-    row |= {name: sum(one[name] for one in cells) for name in ("seeds", "runs")}
+    row |= {name: sum(one[name] for one in cells) for name in ("seeds", "runs", "trusted")}
     reached = [one["reached"] for one in good if not is_missing(one["reached"])]
     row["reached"] = sum(reached) if reached else None
     for name in METRICS:
@@ -388,7 +391,7 @@ def pivoted(frame: pd.DataFrame, pivot: Pivot) -> Sheet:
     """A matrix as a pivot table of one metric; an entry of several cells is their mean."""
     down, across = pivot.axes or _usual_axes(frame)
     metric = METRICS[pivot.metric]
-    means, notes = averaged(frame, (down, across), timed=metric.to_target)
+    means, notes = averaged(frame, (down, across), metric)
     texts, best = shown(means, [metric.name])
     rows, heads = (sorted(set(means[axis])) for axis in (down, across))
     cells: dict[str, list[str]] = {down: rows} | {head: [ABSENT] * len(rows) for head in heads}

@@ -158,10 +158,10 @@ class View:
 
 
 def rank(record: Record) -> tuple[float, float]:
-    """Sort key: time to accuracy, then accuracy; failed runs last."""
+    """Sort key: trusted time to accuracy, then accuracy; failed runs last."""
     if record.metrics is None:
         return math.inf, math.inf
-    time_s = record.metrics.time_to_accuracy_s
+    time_s = record.metrics.time_to_accuracy_s if record.times_trusted else None
     return math.inf if time_s is None else time_s, -record.metrics.accuracy
 
 

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.recipe import Recipe
 from bench.record import Failure
 from bench.report.matrix import Matrix, build, retarget, versions
-from bench.report.table import render
+from bench.report.table import Pivot, averaged, pivoted, render
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import ENVIRONMENT, made_failure, made_record
@@ -177,6 +177,28 @@ def test_weaker_draws_and_suspect_times_are_marked() -> None:
     text = render(build([made_record(record=marked)]), "md")
     assert "timing suspect: 2 graphs compiled inside the clock; per batch: Crop" in text
     assert "notes" not in render(build([made_record()]), "md")
+
+
+def test_suspect_times_are_in_no_mean_and_the_notes_say_of_how_many_runs() -> None:
+    busy = {"timing_suspect": ("throttled",)}
+    times = {"images_per_s": 9e9, "time_to_accuracy_s": 0.1}
+    seeds = [made_record(0, accuracy=0.6), made_record(1, accuracy=0.8, record=busy, **times)]
+    matrix = build([*seeds, made_record(architecture="b", record=busy, **times)])
+    row, lost = rows_of(matrix)
+    found = [row["images_per_s"], row["time_to_accuracy_s"], row["accuracy"], row["trusted"]]
+    assert found == ["1000.0", "3.0", "0.7", "1"]
+    assert (lost["images_per_s"], lost["timing_suspect"]) == ("", "throttled")
+    text = render(matrix, "md")
+    assert "timing suspect in 1 of 2 runs: throttled" in text
+    assert "2 of 3 runs have suspect timings: these times and speeds are neither averaged" in text
+    assert text.count(" suspect |") == 5
+    means, notes = averaged(matrix.frame, ["pipeline"])
+    assert means["images_per_s"].tolist() == [1000.0]
+    assert notes[0].startswith("2 of 3 runs have suspect timings")
+    pivot = pivoted(matrix.frame, Pivot(metric="images_per_s"))
+    assert pivot.frame["sgd"].tolist() == ["suspect", 1000.0]
+    assert pivot.notes[0] == notes[0]
+    assert not pivoted(matrix.frame, Pivot(metric="accuracy")).notes
 
 
 def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:

@@ -203,8 +203,10 @@ def test_runs_are_ranked_by_time_then_accuracy_and_failures_last() -> None:
     slow, fast = made_record(time_to_accuracy_s=3.0), made_record(time_to_accuracy_s=1.0)
     good = made_record(time_to_accuracy_s=None, accuracy=0.5)
     poor = made_record(time_to_accuracy_s=None, accuracy=0.4)
-    expected = [fast, slow, good, poor, made_failure()]
-    shuffled = [expected[place] for place in (4, 2, 0, 3, 1)]
+    suspect = {"timing_suspect": ("busy",)}
+    busy = made_record(time_to_accuracy_s=0.1, accuracy=0.3, record=suspect)
+    expected = [fast, slow, good, poor, busy, made_failure()]
+    shuffled = [expected[place] for place in (4, 2, 0, 3, 5, 1)]
     assert sorted(shuffled, key=rank) == expected
 
 

@@ -238,8 +238,7 @@ def _samples(matches: Matches, metric: Metric) -> dict[str, Sample]:
 
 def _values(outcome: Outcome[Record], metric: Metric) -> dict[int, float]:
     """By seed; logarithms of ratios."""
-    runs = outcome.trusted if metric.timing else outcome.good
-    by_seed = {run.seed: value_of(run, metric) for run in runs}
+    by_seed = {run.seed: value_of(run, metric) for run in outcome.usable(metric)}
     return {
         seed: math.log(max(value, 1e-9)) if metric.ratio else value
         for seed, value in by_seed.items()
@@ -280,9 +279,9 @@ def _no_data(matches: Matches, metric: Metric) -> str:
             "times to accuracy cannot be compared, the sides have different targets or protocols: "
             "name another --metric"
         )
-    runs = [run for cell in matches.cells for side in (cell.a, cell.b) for run in side.good]
-    suspect = sum(bool(run.timing_suspect) for run in runs)
-    why = f" ({suspect} of {len(runs)} runs have suspect timings)" if metric.timing else ""
+    sides = [side for cell in matches.cells for side in (cell.a, cell.b)]
+    suspect, runs = sum(side.suspect for side in sides), sum(len(side.good) for side in sides)
+    why = f" ({suspect} of {runs} runs have suspect timings)" if metric.timing else ""
     return (
         f"no matched cell has {metric.label} on both sides{why}: name another --metric, or run "
         "them again"

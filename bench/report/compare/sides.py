@@ -409,7 +409,7 @@ def left_out(matches: Matches) -> Iterator[str]:
 
 
 def _runs_left_out(letter: str, outcomes: Sequence[Outcome[Record]]) -> Iterator[str]:
-    suspect = [run for one in outcomes for run in one.good if run.timing_suspect]
+    suspect = [run for one in outcomes for run in one.good if not run.times_trusted]
     if suspect:
         good = sum(len(one.good) for one in outcomes)
         kinds: dict[str, list[str]] = {}

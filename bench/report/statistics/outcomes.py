@@ -210,7 +210,7 @@ def ranking_groups(outcomes: Outcomes) -> dict[str, list[Outcome[Record]]]:
 
 
 def best(outcomes: Outcomes, metric: Metric) -> Best | None:
-    """The best of one ranking group: no failed run, no suspect time, no missed target.
+    """The best of one ranking group: no failed run, no missed target, by trusted times only.
 
     Others are compared with it by Welch's test, or by ranks where a target was missed, with Holm's
     correction.
@@ -221,7 +221,7 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
         label: mean(values[label])
         for label, outcome in by_label.items()
         if len(outcome.good) == len(outcome.runs)
-        and not (metric.timing and outcome.suspect)
+        and not (metric.to_target and outcome.reached < len(outcome.good))
         and math.isfinite(sum(values[label]))
     }
     if not whole:
