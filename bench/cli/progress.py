@@ -14,21 +14,13 @@ from typing import Any, TextIO, cast
 import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from bench.cell import Run
 from bench.errors import UsageError
-from bench.executors.base import (
-    Planned,
-    Reporter,
-    TimeLeft,
-    duration,
-    first_line,
-    peak_gib,
-)
+from bench.executors.base import Planned, Reporter, TimeLeft, duration, first_line, peak_gib
 from bench.process import signals_allowed
 from bench.record import Memory, Point, Record
 from bench.text import count, printable
@@ -340,7 +332,8 @@ class TextReporter(_GridState):
         for text in () if self._quiet else self._notices:
             self._framed(text)
         statuses = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-        spent = overhead(time.monotonic() - self._started, self._training_s)
+        passed, training = map(duration, (time.monotonic() - self._started, self._training_s))
+        spent = f"{passed}, of which {training} on the training clocks"
         self._line(f"{count(sum(counts.values()), 'run')}: {statuses or 'none'} | {spent}")
         if self._waiting:
             self._line(f"{count(len(self._waiting), 'run is', 'runs are')} left")
@@ -381,11 +374,8 @@ class TextReporter(_GridState):
         self._console.print(Text(printable(text), style), soft_wrap=True)
 
     def _framed(self, text: str) -> None:
-        if self._console.is_terminal:
-            self._console.print(Panel(Text(printable(text)), title="NOTICE", style="bold yellow"))
-        else:
-            rule = "*" * PLAIN_WIDTH
-            self._line(f"{rule}\nNOTICE: {text}\n{rule}")
+        rule = "*" * PLAIN_WIDTH
+        self._line(f"{rule}\nNOTICE: {text}\n{rule}", "bold yellow")
 
 
 def _live_values(running: Running) -> list[str]:
@@ -410,26 +400,13 @@ def _outcome(record: Record) -> str:
         return f"{record.status:<10} {record.name}: {first_line(record)}"
     parts = [f"{'ok':<10} {record.name}"]
     if record.metrics is not None:
-        reached_s = record.metrics.time_to_accuracy_s
-        target = f"{record.cell.target_accuracy:.0%}"
         parts.append(f"accuracy {record.metrics.accuracy:.1%}")
-        if reached_s is not None:
-            parts.append(f"{target} in {reached_s:.1f} s")
-        elif record.cell.protocol == "validation":
-            parts.append(f"{target} not reached")
+        if record.cell.holds_out:
+            reached_s = record.metrics.time_to_accuracy_s
+            when = "not reached" if reached_s is None else f"in {reached_s:.1f} s"
+            parts.append(f"{record.cell.target_accuracy:.0%} {when}")
     if record.throughput is not None:
         parts.append(f"{record.throughput.median:.0f} images/s")
-    suspect = (
-        f" (timing suspect: {'; '.join(record.timing_suspect)})" if record.timing_suspect else ""
-    )
-    return ", ".join([*parts, duration(record.timings.total_s)]) + suspect
-
-
-def overhead(wall_s: float, training_s: float) -> str:
-    """A grid's wall time and the part of it that its runs spent on their training clocks."""
-    if training_s <= 0:
-        return duration(wall_s)
-    return (
-        f"{duration(wall_s)}, of which {duration(training_s)} on the training clocks "
-        f"({wall_s / training_s:.2f} x)"
-    )
+    suspect = f" (timing suspect: {'; '.join(record.timing_suspect)})"
+    parts.append(duration(record.timings.total_s) + suspect * bool(record.timing_suspect))
+    return ", ".join(parts)
