@@ -86,12 +86,11 @@ CELLS = {
 
 
 @pytest.mark.parametrize("case", CELLS)
-@pytest.mark.parametrize("status", ["ok", "crashed"])
 def test_a_rerun_trains_exactly_the_recorded_run(
-    bench: Bench, trained: list[Plan], case: str, status: str
+    bench: Bench, trained: list[Plan], case: str
 ) -> None:
-    error = None if status == "ok" else made_failure().error
-    record = record_of(CELLS[case], 2, status=status, error=error)
+    failed = {"status": "crashed", "error": made_failure().error} if case == "six views" else {}
+    record = record_of(CELLS[case], 2, **failed)
     Store(Path("results/somewhere")).write(record)
     command = shlex.split(rerun_command(record, Path("results")))
     assert command[:2] == ["bench", "run"]

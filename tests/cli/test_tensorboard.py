@@ -101,25 +101,21 @@ def test_no_event_files_are_told_with_what_to_do(tmp_path: Path) -> None:
     )
 
 
-def test_a_port_that_is_taken_is_told(results: Path) -> None:
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [("127.0.0.1", "could not bind to port"), ("192.0.2.1", "Cannot assign requested address")],
+)
+def test_an_address_that_cannot_be_used_is_told(results: Path, host: str, reason: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = taken.getsockname()[1]
-        done = run_verb(results, "--rebuild", "--port", port)
+        port = taken.getsockname()[1] if host == "127.0.0.1" else 0
+        done = run_verb(results, "--rebuild", "--host", host, "--port", port)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
-        f"bench: TensorBoard ended: TensorBoard could not bind to port {port}, "
-        "it was already in use (see --host and --port)"
-    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("bench: TensorBoard ended: ")
+    assert reason in last
     assert "Traceback" not in done.stderr
-
-
-def test_an_address_of_another_machine_is_told(results: Path) -> None:
-    done = run_verb(results, "--rebuild", "--host", "192.0.2.1", "--port", 0)
-    assert done.returncode == 2
-    told = done.stderr.splitlines()[-1]
-    assert told.startswith("bench: TensorBoard ended: Cannot assign requested address")
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +130,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             counts = np.linspace(50, 0, 11).astype(int)
             positives = np.stack([[counts, counts // 2], [counts, counts // 3]])
             store.save_predictions(record.run_id, [0, 1], [0, 1], positives=positives)
-    python = environment.python_module("bench")[0]
-    process = subprocess.Popen(
-        [python, "-m", "bench", "tensorboard", str(root), "--rebuild", "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_verb(root, tmp_path_factory.mktemp("temporary"))
     assert process.stdout is not None
     try:
         yield process.stdout.readline().split(" at ")[1].split("/#")[0]
@@ -173,11 +164,7 @@ def page(browser: Any) -> Iterator[Any]:
     assert errors == []
 
 
-def seen(page: Any, tmp_path: Path, name: str) -> None:
-    page.screenshot(path=str(tmp_path / f"{name}.png"))
-
-
-def test_the_throughput_view_draws_its_charts(page: Any, address: str, tmp_path: Path) -> None:
+def test_the_throughput_view_draws_its_charts(page: Any, address: str) -> None:
     page.goto(f"{address}/#custom_scalars&_smoothingWeight=0")
     lines = page.locator("tf-custom-scalar-multi-line-chart-card")
     bands = page.locator("tf-custom-scalar-margin-chart-card")
@@ -193,13 +180,10 @@ def test_the_throughput_view_draws_its_charts(page: Any, address: str, tmp_path:
         assert page.get_by_text(title, exact=True).count()
     titles = bands.evaluate_all("cards => cards.map(card => card.title)")
     assert titles == [f"{title}: mean, lowest, highest" for title in SEEDS_CHARTS]
-    seen(page, tmp_path, "custom_scalars")
 
 
 @pytest.mark.slow
-def test_the_hparams_table_lists_the_runs_and_their_axes(
-    page: Any, address: str, tmp_path: Path
-) -> None:
+def test_the_hparams_table_lists_the_runs_and_their_axes(page: Any, address: str) -> None:
     page.goto(f"{address}/#hparams")
     table = page.locator("vaadin-grid").first
     for name in ARCHITECTURES:
@@ -207,16 +191,14 @@ def test_the_hparams_table_lists_the_runs_and_their_axes(
         assert table.get_by_text(name, exact=True).count() == 2
     for column in ("architecture", "accuracy", "macro F1", "images/s", "stall (%)"):
         assert table.get_by_text(column, exact=True).count() == 1
-    seen(page, tmp_path, "hparams")
     page.get_by_text("PARALLEL COORDINATES VIEW").click()
     plot = page.locator("tf-hparams-parallel-coords-plot")
     plot.locator("path").first.wait_for(state="attached")
     assert plot.get_by_text("accuracy", exact=True).count() == 1
-    seen(page, tmp_path, "parallel_coordinates")
 
 
 @pytest.mark.slow
-def test_confusion_matrices_are_seen(page: Any, address: str, tmp_path: Path) -> None:
+def test_confusion_matrices_are_seen(page: Any, address: str) -> None:
     page.goto(f"{address}/#images")
     pictures = page.locator("tf-image-loader img")
     pictures.nth(3).wait_for()
@@ -225,12 +207,10 @@ def test_confusion_matrices_are_seen(page: Any, address: str, tmp_path: Path) ->
         picture = pictures.nth(place)
         picture.evaluate("image => image.decode()")
         assert picture.evaluate("image => image.naturalWidth") > 100
-    seen(page, tmp_path, "images")
 
 
 @pytest.mark.slow
-def test_each_class_has_its_precision_recall_curve(page: Any, address: str, tmp_path: Path) -> None:
+def test_each_class_has_its_precision_recall_curve(page: Any, address: str) -> None:
     page.goto(f"{address}/#pr_curves")
     for name in ("pr/cat", "pr/dog"):
         page.get_by_text(name, exact=True).first.wait_for()
-    seen(page, tmp_path, "pr_curves")

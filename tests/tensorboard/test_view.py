@@ -1,17 +1,9 @@
 """The folder of links that TensorBoard is given, event files from records, and what it serves."""
 
 import json
-import subprocess
-import sys
-import time
-import urllib.parse
-import urllib.request
 from base64 import b64decode
-from collections.abc import Iterator
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -26,8 +18,6 @@ from bench.store.store import Store
 from bench.tensorboard.overview import SEEDS, seeds_name, write_loaders
 from bench.tensorboard.view import MAX_AUTO_SELECTED, PRESELECTED, View, rank, rebuild, select_runs
 from tests.made import made_failure, made_record, made_run
-
-PATIENCE_S = 120.0
 
 
 def ignore(text: str) -> None:
@@ -133,12 +123,6 @@ def test_runs_that_come_later_are_seen(tmp_path: Path) -> None:
     assert any("seed5" in name for name in links(made))
 
 
-def test_nothing_is_copied(tmp_path: Path) -> None:
-    group(tmp_path / "results", "a", made_record(0), made_record(1))
-    made = view(tmp_path, tmp_path / "results")
-    assert all(path.is_symlink() or path.is_dir() for path in made.folder.rglob("*"))
-
-
 def preselected(made: View) -> dict[str, bool]:
     tab, *settings, state = made.page().split("&")
     assert (tab, settings) == ("custom_scalars", ["_smoothingWeight=0"])
@@ -159,21 +143,16 @@ def test_of_many_runs_the_best_are_selected_with_their_seeds(tmp_path: Path) -> 
 
 def test_the_best_of_each_cell_are_selected_before_a_second_of_any(tmp_path: Path) -> None:
     nets = [f"net{number}" for number in range(PRESELECTED + 4)]
-    times = {
-        (net, seed): 1.0 + place + seed / 10 for place, net in enumerate(nets) for seed in range(3)
-    }
     records = [
-        made_record(seed, architecture=net, time_to_accuracy_s=time)
-        for (net, seed), time in times.items()
+        made_record(seed, architecture=net, time_to_accuracy_s=1.0 + place + seed / 10)
+        for place, net in enumerate(nets)
+        for seed in range(3)
     ]
     store = group(tmp_path / "results", "a", *records)
-    expected = {
-        store.tensorboard_path(made_run(0, architecture=net)).name for net in nets[:PRESELECTED]
-    } | {
-        f"{SEEDS}/{seeds_name(record)}"
-        for record in records
-        if record.cell.architecture in nets[:PRESELECTED]
-    }
+    expected = set()
+    for record in records[: 3 * PRESELECTED : 3]:
+        expected.add(store.tensorboard_path(record.run).name)
+        expected.add(f"{SEEDS}/{seeds_name(record)}")
     assert set(preselected(view(tmp_path, tmp_path / "results"))) == expected
 
 
@@ -210,93 +189,17 @@ def test_runs_are_ranked_by_time_then_accuracy_and_failures_last() -> None:
     assert sorted(shuffled, key=rank) == expected
 
 
-@pytest.mark.parametrize("expression", ["resnte18", "resnet18 and"])
-def test_a_selection_that_fits_nothing_is_told(tmp_path: Path, expression: str) -> None:
-    group(tmp_path, "a", made_record(), rebuilt=False)
-    with pytest.raises(UsageError, match="-k"):
-        select_runs(tmp_path, expression)
-
-
-def test_a_folder_without_records_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no records"):
-        select_runs(tmp_path, "")
+def test_a_selection_that_fits_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no results folder"):
         select_runs(tmp_path / "missing", "")
+    with pytest.raises(StoreError, match="no records"):
+        select_runs(tmp_path, "")
+    group(tmp_path, "a", made_record(), rebuilt=False)
+    with pytest.raises(UsageError, match="-k"):
+        select_runs(tmp_path, "resnte18")
 
 
 def test_a_record_of_another_budget_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    records = [made_record(epochs=2), made_record(epochs=3)]
-    group(tmp_path / "results", "a", *records)
+    group(tmp_path / "results", "a", made_record(epochs=2), made_record(epochs=3))
     (selected,) = select_runs(tmp_path / "results", "")
     assert len(set(selected.folders)) == 2
-    assert replace(records[0], run_id=records[1].run_id) != records[1]
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A TensorBoard that shows two runs, as `bench run` leaves them."""
-    root = tmp_path_factory.mktemp("results")
-    records = [made_record(seed, accuracy=0.5 + seed / 10) for seed in (0, 1)]
-    group(root, "cpu_shapes_cpu", *records)
-    code = (
-        "import sys; from pathlib import Path; from bench.tensorboard import view;"
-        "shown = view.View(Path(sys.argv[2]), view.select_runs(Path(sys.argv[1]), ''));"
-        "view.serve(shown.folder, host='127.0.0.1', port=0, page=shown.page(),"
-        " ready=lambda address: print(address, flush=True), update=shown.update)"
-    )
-    folder = tmp_path_factory.mktemp("view")
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(root), str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    yield process.stdout.readline().partition("/#")[0]
-    process.terminate()
-    process.communicate()
-
-
-def get(address: str, route: str, **query: str) -> Any:
-    url = f"{address}/data/{route}?{urllib.parse.urlencode(query)}"
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return json.load(answer)
-
-
-def loaded(address: str, runs: int) -> list[str]:
-    """The names of the runs, once the server has read their last scalars and what follows."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        tags = get(address, "plugin/scalars/tags")
-        whole = sorted(name for name, found in tags.items() if "test/accuracy" in found)
-        plugins = get(address, "plugins_listing")
-        if len(whole) == runs and plugins["hparams"]["enabled"]:
-            return whole
-        assert time.monotonic() < deadline, tags
-        time.sleep(0.1)
-
-
-def test_every_run_is_shown_once_with_its_curves(address: str) -> None:
-    names = loaded(address, 2)
-    assert len(names) == 2
-    assert all(name.startswith("resnet18-sgd-") for name in names)
-    tags = get(address, "plugin/scalars/tags")
-    wanted = {
-        "loss/train", "loss/validation", "accuracy/validation", "f1/validation_macro",
-        "throughput/images_per_s", "throughput/step_ms", "test/accuracy", "test/macro_f1",
-    }  # fmt: skip
-    for name, record in zip(names, (made_record(0), made_record(1, accuracy=0.6)), strict=True):
-        assert wanted <= set(tags[name])
-        points = get(address, "plugin/scalars/scalars", run=name, tag="loss/train")
-        assert [(step, value) for _, step, value in points] == [
-            (point.images, pytest.approx(point.train_loss)) for point in record.curve
-        ]
-    last = get(address, "plugin/scalars/scalars", run=names[1], tag="test/accuracy")
-    assert last[-1][2] == pytest.approx(0.6)
-
-
-def test_hparams_and_the_throughput_view_are_there(address: str) -> None:
-    loaded(address, 2)
-    plugins = get(address, "plugins_listing")
-    assert plugins["hparams"]["enabled"]
-    assert plugins["custom_scalars"]["enabled"]
-    layout = get(address, "plugin/custom_scalars/layout")
-    shown = [category["title"] for category in layout["category"]]
-    assert shown == ["Throughput", "Time to accuracy", "Seeds"]
