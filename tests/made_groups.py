@@ -22,7 +22,6 @@ def at(hour: int, seed: int = 0, status: str = "ok", **fields: Any) -> Record:
 
 
 def group(results: Path, name: str = GROUP) -> Store:
-    """A group of a results folder."""
     return Store(results / name)
 
 
@@ -35,13 +34,11 @@ def keep(store: Store, record: Record, *beside: str) -> Record:
 
 
 def name_of(kind: str, record: Record) -> str:
-    """Name of an artifact in its group."""
     endings = {"predictions": "npz", "logs": "log", "profiles": "txt"}
     return f"{kind}/{record.run_id}.{endings[kind]}"
 
 
 def put(path: Path, content: bytes) -> Path:
-    """Writes a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path

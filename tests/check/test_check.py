@@ -101,10 +101,7 @@ LIES: list[tuple[Change, str]] = [
     (lambda record: replace(record, status="oom"), "ended oom without a reason"),
     (lambda record: replace(record, started="yesterday"), "started is not a time"),
     (lambda record: replace(record, curve=record.curve[::-1]), "do not count up from 1"),
-    (
-        lambda record: replace(record, curve=(*record.curve, record.curve[0])),
-        "5 epochs, its cell 4",
-    ),
+    (lambda record: replace(record, curve=record.curve * 2), "8 epochs, its cell 4"),
     (changed_point(1, images=1000), "images of its curve do not increase"),
     (changed_point(1, train_s=0.5), "training clock of its curve goes back"),
     (changed_point(2, validation_accuracy=0.1), "its target was reached after 3 s, by its curve"),
@@ -118,10 +115,7 @@ LIES: list[tuple[Change, str]] = [
     (changed("metrics", macro_f1=0.86), "macro_f1 is 0.86"),
     (changed("metrics", precision=0.86), "precision is 0.86"),
     (changed("metrics", recall=0.86), "recall is 0.86"),
-    (
-        changed("metrics", confusion=((40, 10), (6, 45))),
-        "'dog' has 50 images, in the confusion matrix 51",
-    ),
+    (changed("metrics", confusion=((40, 10), (6, 45))), "in the confusion matrix 51"),
     (
         changed("metrics", time_to_accuracy_s=None),
         "was not reached, by its curve reached",
@@ -224,10 +218,8 @@ def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     (store.folder / "notes.tmp").write_text("somebody's own")
     dry = run_check(store, dry_run=True)
     assert sorted(one.path.suffix for one in dry.findings) == ["", ".tmp"]
-    assert (
-        f"left locked by pid {os.getpid()} on {me.host}, since then, which is gone"
-        in lines_of(dry)[0]
-    )
+    said = f"left locked by pid {os.getpid()} on {me.host}, since then, which is gone"
+    assert said in lines_of(dry)[0]
     assert dry.exit_code == 1
     wet = run_check(store)
     assert ([one.level for one in wet.findings], wet.exit_code) == (["fixed"] * 2, 0)

@@ -29,7 +29,6 @@ from bench.store.codec import (
     LARGEST_FILE,
     NewerRecord,
     RecordError,
-    RecordTooLarge,
     decode,
     decode_as,
     encode,
@@ -258,17 +257,3 @@ def test_long_texts_of_a_record_that_is_too_large_are_shortened() -> None:
     assert found.error.traceback.startswith("x" * 20_000 + " [33,534,432 more characters]")
     assert found.error.message == "m"
     assert found.run == failed.run
-
-
-def test_a_record_that_stays_too_large_has_an_error_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(codec, "LARGEST_FILE", 2**16)
-    classes, record = 200, made_record()
-    confusion = ((0,) * classes,) * classes
-    assert record.metrics is not None
-    metrics = replace(
-        record.metrics, per_class=record.metrics.per_class[:1] * classes, confusion=confusion
-    )
-    with pytest.raises(RecordTooLarge, match=r"seed0 cannot be kept: .* bytes are more than"):
-        encode(replace(record, metrics=metrics))

@@ -78,15 +78,6 @@ def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path: Path, taken: objec
         pytest.fail("it was held")
 
 
-def test_who_is_refused_learns_who_holds_it_and_what_to_do(lock: Path) -> None:
-    with (
-        other_holder(lock) as process,
-        pytest.raises(StoreError, match=rf"already running \(pid {process.pid} on .*\): go away"),
-        held(lock, notice=never, advice=": go away"),
-    ):
-        pytest.fail("the lock was given twice")
-
-
 def test_looking_never_takes_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `bench check` beside a `bench run` that starts must not make the run fail."""
     read, taken = locks.read_file, []

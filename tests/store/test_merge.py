@@ -41,6 +41,7 @@ from tests.made_groups import (
     tried,
 )
 
+MEMORY = Path("/dev/shm")
 BESIDE = ("predictions", "logs", "profiles")
 
 
@@ -379,7 +380,7 @@ def rank(record: Record, *, present: bool) -> tuple[int, str]:
 def test_whatever_was_anywhere_is_there_once_and_the_best_is_the_record(
     sources: list[list[Record]], before: list[Record] | None
 ) -> None:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
         root = Path(name)
         every = [*([before] if before else []), *sources]
         paths = [root / f"source{number}" for number in range(len(sources))]

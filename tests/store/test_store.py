@@ -1,7 +1,7 @@
 """The store: nothing finished is ever lost, nothing damaged is ever used.
 
-The order of system calls, crashes and records of newer versions are tested in
-`tests/faults/test_store_model.py`, folders that cannot be used in `test_results_folder.py` there.
+Crashes at any system call are tested in `tests/faults/test_store_model.py`, folders that cannot be
+used in `tests/faults/test_results_folder.py`.
 """
 
 import os
@@ -119,6 +119,15 @@ def test_a_damaged_record_goes_to_quarantine(store: Store, damage: object, said:
     assert (path.parent / ".quarantine" / path.name).exists()
     assert store.write(bad).attempt == 1
     assert len(store.records()) == 2
+
+
+def test_a_newer_record_is_refused_and_left_untouched(store: Store) -> None:
+    newer = made_record(record={"schema_version": 99})
+    path = put(store, f"{newer.run_id}.json", encode(newer))
+    for refused in (store.records, lambda: store.write(made_record())):
+        with pytest.raises(StoreError, match=r"schema 99.*upgrade"):
+            refused()
+    assert path.read_bytes() == encode(newer)
 
 
 def test_a_copied_record_is_not_counted_twice(store: Store) -> None:

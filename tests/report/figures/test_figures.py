@@ -233,13 +233,12 @@ OPTIMIZERS_CROWDS = ("adamw", "lion", "muon", "sgd", "soap")
 POLICIES = ("cutout", "flip", "mixup", "none")
 
 
-def crowd(*, cells: int, seeds: int = 1) -> list[Record]:
+def crowd(cells: int) -> list[Record]:
     """Cells of one net, each more accurate than the one before."""
     levels = itertools.islice(itertools.product(OPTIMIZERS_CROWDS, POLICIES), cells)
     return [
-        made_record(seed, optimizer=optimizer, augmentation=policy, accuracy=0.5 + place / 50)
+        made_record(optimizer=optimizer, augmentation=policy, accuracy=0.5 + place / 50)
         for place, (optimizer, policy) in enumerate(levels)
-        for seed in range(seeds)
     ]
 
 
@@ -254,7 +253,7 @@ def drawn(comparison: Comparison) -> Sketch:
 
 
 def test_of_many_cells_the_most_accurate_stand_out() -> None:
-    comparison = compared(crowd(cells=20, seeds=2))
+    comparison = compared(crowd(20))
     kept = {case.label for case in foremost(comparison.cases)}
     assert kept == {f"{one} · {policy}" for one in ("sgd", "soap") for policy in POLICIES}
     sketch = drawn(comparison)
@@ -267,7 +266,7 @@ def test_of_many_cells_the_most_accurate_stand_out() -> None:
 
 def test_few_cells_are_drawn_alike_and_those_without_a_result_do_not_count() -> None:
     failures = [made_failure(optimizer=f"o{number}") for number in range(20)]
-    sketch = drawn(compared([*crowd(cells=MAX_LINES), *failures]))
+    sketch = drawn(compared([*crowd(MAX_LINES), *failures]))
     assert "grey" not in sketch.caption
     assert "the others" not in [section.title for section in sketch.sections]
 
@@ -289,10 +288,7 @@ def test_of_many_nets_those_with_most_pipelines_are_shown_then_the_quickest() ->
     with settings():
         captions = {sketch.name: sketch.caption for sketch in pipelines(comparison)}
     for name in ("pipelines_throughput", "pipelines_curves_accuracy"):
-        assert (
-            "12 of 15 pairs of architecture and optimizer: those with most pipelines, and among "
-            "these the fastest in training." in captions[name]
-        )
+        assert "12 of 15 pairs of architecture and optimizer: those with most" in captions[name]
     with settings():
         for sketch in pipelines(compared(fed(MAX_PANELS))):
             assert "pairs of architecture" not in sketch.caption
@@ -336,7 +332,7 @@ ACCURACY = QUANTITIES[0]
 def test_every_text_lies_within_its_picture(
     section: Callable[[Comparison], Iterator[Sketch]],
 ) -> None:
-    comparison = compared([replace(one, timing_suspect=("busy",)) for one in group()])
+    comparison = compared(group())
     with settings():
         sketches = list(section(comparison))
         for sketch in sketches:
@@ -355,22 +351,15 @@ def case_of(*records: Record) -> Case:
     return case
 
 
-def labels(*records: Record) -> set[str]:
-    return {case.label for case in cases_of(*records)}
-
-
-# Which cells stand side by side
-
-
 def test_cells_are_told_apart_by_what_differs_between_them() -> None:
-    assert labels(made_record(optimizer="sgd"), made_record(optimizer="muon")) == {"sgd", "muon"}
-    assert labels(made_record()) == {"resnet18 · sgd · flip_crop · kornia"}
+    def labels(*records: Record) -> list[str]:
+        return [case.label for case in cases_of(*records)]
 
-
-def test_two_recipes_of_one_cell_say_how_they_differ() -> None:
-    found = labels(made_record(batch_size=50), made_record(batch_size=100))
-    assert all("batch 50" in text or "batch 100" in text for text in found)
-    assert len(found) == 2
+    assert labels(made_record()) == ["resnet18 · sgd · flip_crop · kornia"]
+    assert labels(made_record(optimizer="muon"), made_record(optimizer="sgd")) == ["muon", "sgd"]
+    small, large = labels(made_record(batch_size=50), made_record(batch_size=100))
+    assert "batch 50" in small
+    assert "batch 100" in large
 
 
 def test_budgets_of_one_cell_are_never_compared_in_a_picture() -> None:
@@ -387,21 +376,15 @@ def test_budgets_of_one_cell_are_never_compared_in_a_picture() -> None:
     [{"target_accuracy": 0.7}, {"protocol": "speedrun"}, {"source": "cifar10"}, {"scale": "full"}],
 )
 def test_targets_protocols_sources_and_scales_are_never_mixed(change: dict[str, Any]) -> None:
-    assert (
-        len(comparisons([made_record(optimizer="sgd"), made_record(optimizer="x", **change)])) == 2
-    )
+    records = [made_record(optimizer="sgd"), made_record(optimizer="x", **change)]
+    assert len(comparisons(records)) == 2
 
 
 def test_captions_count_cells_seeds_and_failures() -> None:
-    (found,) = comparisons(
-        [*(made_record(seed) for seed in range(3)), made_failure(optimizer="muon")]
-    )
+    found = compared([*map(made_record, range(3)), made_failure(optimizer="muon")])
     text = found.about(found.cases)
     assert text.startswith("2 cells, 3 seeds each, 1 of them without a result. AMD EPYC, 2 cores")
     assert "cpu scale" in text
-
-
-# Heat maps
 
 
 def test_a_tile_is_the_mean_over_cells_of_the_means_over_seeds() -> None:
@@ -423,20 +406,18 @@ def test_what_was_missed_failed_or_not_run_is_said() -> None:
     texts = [found["resnet18", name].text for name in "abc"]
     assert texts == ["3.0", NOT_REACHED, "oom"]
     assert found["cnn4", "b"].text == NOT_RUN
-
-
-def test_a_tile_that_some_runs_miss_says_how_many_it_is_of() -> None:
-    cases = cases_of(
+    partly = (
         made_record(0, time_to_accuracy_s=2.0),
         made_record(1, time_to_accuracy_s=None),
         made_failure(2),
     )
-    tile = tiles(cases, "time_to_accuracy_s", "architecture", "optimizer").tiles["resnet18", "sgd"]
+    found = tiles(cases_of(*partly), "time_to_accuracy_s", "architecture", "optimizer").tiles
+    (tile,) = found.values()
     assert (tile.value, tile.runs, tile.partial) == (2.0, (3, 1), True)
 
 
 def test_a_suspect_timing_marks_times_but_not_accuracies() -> None:
-    cases = cases_of(made_record(record={"timing_suspect": ("busy",)}))
+    cases = cases_of(made_record(0), made_record(1, record={"timing_suspect": ("busy",)}))
     marked = {
         measure: tiles(cases, measure, "architecture", "optimizer").tiles["resnet18", "sgd"].suspect
         for measure in ("accuracy", "images_per_s", "time_to_accuracy_s")
@@ -453,9 +434,6 @@ def test_the_best_is_brightest_whichever_way_a_measure_runs() -> None:
         found = shares(tiles(cases, measure, "architecture", "optimizer"), measure)
         assert max(found, key=lambda place: found[place]) == ("resnet18", best)
         assert sorted(found.values()) == [0.0, 1.0]
-
-
-# Curves
 
 
 def test_a_curve_is_mean_least_and_most_of_the_seeds() -> None:
@@ -481,9 +459,6 @@ def test_a_thinned_curve_keeps_both_ends_and_its_order(length: int, most: int) -
     assert (places[0], places[-1]) == (0, length - 1)
     assert len(places) == min(length, most)
     assert places == sorted(set(places))
-
-
-# Bars and profiles
 
 
 def test_bars_stand_by_time_then_missed_then_failed() -> None:
@@ -524,16 +499,15 @@ def test_a_profile_is_the_share_of_problems_within_a_factor_of_the_best() -> Non
 
 
 def test_a_miss_counts_as_a_problem_and_nothing_but_misses_make_no_profile() -> None:
-    cells = [(optimizer, net) for net in "xy" for optimizer in "ab"]
     missed = [
         made_record(optimizer=optimizer, architecture=net, time_to_accuracy_s=None)
-        for optimizer, net in cells
+        for net in "xy"
+        for optimizer in "ab"
     ]
     assert profile(cases_of(*missed), "optimizer") is None
     assert profile(cases_of(made_record(), made_record(architecture="x")), "optimizer") is None
-    found = profile(
-        cases_of(made_record(optimizer="a", architecture="x"), *missed[1:]), "optimizer"
-    )
+    reached = made_record(optimizer="a", architecture="x")
+    found = profile(cases_of(reached, *missed[1:]), "optimizer")
     assert found is not None
     assert (found.share("a", 1e9), found.share("b", 1e9)) == (0.5, 0.0)
     assert found.ratios["b"] == [math.inf, math.inf]
@@ -550,9 +524,6 @@ def test_an_entry_that_few_problems_have_does_not_cost_the_others_theirs() -> No
     problems = [{"a", "b"}] * 6 + [{"a", "b", "rare"}]
     assert common_levels(problems, ["a", "b", "rare"]) == ["a", "b"]
     assert common_levels([{"a", "b", "c"}] * 3, ["a", "b", "c"]) == ["a", "b", "c"]
-
-
-# Frontiers
 
 
 @pytest.mark.parametrize("against", KINDS)
@@ -578,13 +549,7 @@ def test_a_suspect_timing_is_on_no_frontier_and_keeps_nobody_off() -> None:
         made_record(optimizer="a", images_per_s=900.0, record={"timing_suspect": ("busy",)}),
         made_record(optimizer="b", images_per_s=800.0),
     )
-    assert {spot.case.label: spot.best for spot in spots(cases, KINDS[0])} == {
-        "a": False,
-        "b": True,
-    }
-
-
-# Pipelines
+    assert [spot.case.label for spot in spots(cases, KINDS[0]) if spot.best] == ["b"]
 
 
 def test_a_feed_has_the_pipeline_alone_its_ceiling_and_what_training_got() -> None:
@@ -612,8 +577,6 @@ def test_a_feed_has_the_pipeline_alone_its_ceiling_and_what_training_got() -> No
     assert (zoo.alone, zoo.training, zoo.status) == (None, None, "skipped")
 
 
-# Where the time went
-
 PARTS = Timings(
     import_s=1.0, load_s=2.0, build_s=3.0, first_batch_s=4.0, compile_s=5.0, warmup_s=12.0,
     train_s=20.0, evaluate_s=6.0, total_s=50.0,
@@ -630,16 +593,10 @@ def test_the_parts_of_a_run_add_up_to_import_and_total() -> None:
     assert (found["train"], found["data wait"]) == (15.0, 5.0)
     assert (found["other warm-up"], found["rest"]) == (3.0, 7.0)
     assert sum(found.values()) == pytest.approx(51.0)
-
-
-@pytest.mark.parametrize("stall_pct", [None, -14.0, 0.0])
-def test_no_stall_is_no_data_wait(stall_pct: float | None) -> None:
-    assert seconds(timed(stall_pct))["data wait"] == 0.0
-
-
-def test_what_another_run_of_the_worker_paid_for_leaves_no_part_below_zero() -> None:
-    shared = replace(PARTS, warmup_s=1.0, total_s=30.0)
-    assert min(seconds(timed(25.0, shared)).values()) == 0.0
+    for stall_pct in (None, -14.0, 0.0):
+        assert seconds(timed(stall_pct))["data wait"] == 0.0
+    paid_by_another_run = replace(PARTS, warmup_s=1.0, total_s=30.0)
+    assert min(seconds(timed(25.0, paid_by_another_run)).values()) == 0.0
 
 
 def test_bars_are_means_over_the_runs_of_a_net_with_a_pipeline() -> None:
@@ -649,9 +606,6 @@ def test_bars_are_means_over_the_runs_of_a_net_with_a_pipeline() -> None:
     assert (found.label, found.runs) == ("resnet18 · kornia", 2)
     assert found.seconds["evaluate"] == 7.0
     assert found.total_s == pytest.approx(52.0)
-
-
-# Classes
 
 
 def test_f1_of_a_class_over_cells() -> None:
