@@ -100,30 +100,6 @@ def test_the_record_says_why_a_run_failed(ended: Ended, net: str, parts: tuple[s
     assert net != "raises" or "boom in forward" in log.read_text()
 
 
-def test_a_run_after_a_failed_one_gets_a_fresh_process(ended: Ended) -> None:
-    assert {record.cell.batch_size for record in ended.records.values()} == {64}
-    processes = (ended.command.folder / "processes").read_text().split()
-    assert len(processes) == len(STATUSES)
-    assert len(set(processes)) == len(STATUSES) - 1  # `guesses` alone ended well before others
-
-
-def test_a_missed_target_sorts_after_those_that_reached_it(ended: Ended, table: list[str]) -> None:
-    reached, missed = ended.records["works"].metrics, ended.records["guesses"].metrics
-    assert reached is not None
-    assert missed is not None
-    assert reached.time_to_accuracy_s is not None
-    assert missed.time_to_accuracy_s is None
-    assert "| works " in table[2]
-    assert "| guesses " in table[3]
-    assert "not reached" in table[3]
-
-
-def test_a_second_call_trains_nothing_and_still_fails(zygote: Zygote, ended: Ended) -> None:
-    again = zygote.run(ended.command.folder, GRID)
-    assert again.code() == 1
-    assert records(ended.command.folder) == ended.records
-
-
 @pytest.mark.parametrize("net", HANGING)
 def test_a_run_that_hangs_is_ended_with_all_its_processes_and_keeps_its_curve(
     zygote: Zygote, commands: dict[str, Command], net: str

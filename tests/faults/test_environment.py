@@ -70,26 +70,6 @@ def test_nothing_breaks_on_printing_in_any_environment(results: Path, case: str)
         assert b"gr\xf6\xdfe/\\u7d50\\u679c" in done.stdout
 
 
-def python(code: str, cwd: Path, *options: str, **settings: str) -> Any:
-    return subprocess.run(
-        [sys.executable, *options, "-c", code],
-        cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)} | settings,
-        capture_output=True, check=False, timeout=120,
-    )  # fmt: skip
-
-
-def test_progress_and_notices_can_be_printed_in_ascii() -> None:
-    code = (
-        "from bench.cli import app; app.prepare_output(); "
-        "from bench.cli.progress import TextReporter; console = TextReporter(); "
-        "console.progress('gr\\xf6\\xdfe'); console.notice('\\u7d50')"
-    )
-    done = python(code, ROOT, "-X", "utf8=0", **ASCII)
-    assert done.returncode == 0, done.stderr
-    assert rb"gr\xf6\xdfe" in done.stdout
-    assert rb"\u7d50" in done.stdout
-
-
 @pytest.mark.parametrize(
     ("verb", "columns"),
     [("table", "0"), ("table", "1"), ("table", "7"), ("table", "100000"), ("show", "1")],
@@ -109,7 +89,10 @@ def test_a_deleted_current_folder_is_one_sentence(tmp_path: Path) -> None:
         "import os, sys; from bench.cli.app import main; os.mkdir('gone'); os.chdir('gone'); "
         "os.rmdir('../gone'); sys.argv = ['bench', 'list']; main()"
     )
-    done = python(code, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(b"bench: the current folder has been deleted: change to")
     assert done.stderr.count(b"\n") == 1

@@ -7,7 +7,6 @@ program is started, nothing is unpickled, memory and time are limited.
 import io
 import os
 import pickle
-import socket
 import struct
 import tempfile
 import warnings
@@ -34,7 +33,7 @@ from bench.tensorboard.overview import write_overview
 from bench.tensorboard.run_log import write_run
 from bench.tensorboard.view import View, rebuild, select_runs
 from pipelines.sources import folder as sources_folder
-from pipelines.sources.decode import decode_tree, read_listed
+from pipelines.sources.decode import read_listed
 from pipelines.sources.errors import SourceError
 from pipelines.sources.folder import scan
 from tests.faults.fuzzing import GIB, TIMES, run_isolated
@@ -143,27 +142,6 @@ def test_images_broken_in_any_way_are_read_or_refused(tmp_path: Path) -> None:
                 read_or_refused(tmp_path, changed_bytes(random, random.choice(good)))
 
     run_isolated(work, writes=[tmp_path], more_memory=GIB)
-
-
-@pytest.mark.parametrize("target", ["/dev/zero", "/nowhere", ""])
-def test_what_is_no_file_in_a_tree_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
-) -> None:
-    for folder in ("train/cat", "train/dog", "test/cat", "test/dog"):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "1.png").write_bytes(image_bytes("PNG"))
-    monkeypatch.chdir(tmp_path / "train" / "cat")  # the path of a socket may only be short
-    if target:
-        Path("2.png").symlink_to(target)
-    else:
-        socket.socket(socket.AF_UNIX).bind("2.png")
-
-    def work() -> None:
-        reason = refusal(SourceError, lambda: decode_tree(scan(tmp_path), 32, tmp_path, print))
-        assert reason
-        assert "\n" not in reason
-
-    run_isolated(work, writes=[tmp_path], seconds=60.0)
 
 
 def test_too_many_classes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

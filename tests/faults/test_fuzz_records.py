@@ -150,6 +150,7 @@ def test_a_hundred_megabytes_are_refused_at_little_cost() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_deeply_nested_file_stays_within_memory() -> None:
     nested = b'{"a":[' + b"[]," * (LARGEST_FILE // 24) + b"[]]}"  # an eighth of the largest
 

@@ -26,14 +26,12 @@ def connect() -> None:
     ("work", "said"),
     [
         (lambda: Path("/tmp/outside-of-the-fence").write_text("x"), "Forbidden: open"),
-        (lambda: Path("/tmp").joinpath("outside-of-the-fence").mkdir(), "Forbidden: os.mkdir"),
         (lambda: pickle.loads(pickle.dumps(Canary())), "Forbidden: pickle.find_class"),
         (connect, "Forbidden: socket.connect"),
         (lambda: subprocess.run(["true"], check=False), "Forbidden: subprocess.Popen"),
         (lambda: bytearray(2 * GIB), "MemoryError"),
         (lambda: time.sleep(99), r"Timeout \(0:00:01\)![^?]*test_fuzzing.py"),
         (lambda: os.kill(os.getpid(), 9), "ended with status"),
-        (lambda: 1 / 0, "ZeroDivisionError"),
     ],
 )
 def test_what_the_work_must_not_do_fails(work: Callable[[], None], said: str) -> None:

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import process
 from bench.machine import doctor, environment
 from bench.machine.doctor import Smi
 from bench.machine.environment import Probe
@@ -119,32 +118,24 @@ def test_a_driver_without_a_gpu_is_no_failure(smi: Callable[[str], None]) -> Non
     assert "docker run --gpus all" in check.advice
 
 
-@pytest.mark.parametrize("script", [r"printf '\033]0;x\007\377'", "yes | head -c 5000", "sleep 60"])
 def test_garbage_of_nvidia_smi_becomes_no_name_of_a_machine(
-    smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, script: str
+    smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Results are filed under torch's name of the GPU instead."""
-    run = process.run_briefly
-    monkeypatch.setattr(
-        environment, "run_briefly", lambda command, timeout_s: run(command, timeout_s=0.5)
-    )
     monkeypatch.setattr(environment, "probe", lambda: GPU)
-    smi(script)
-    assert environment.machine_name("cuda") == "nvidia-h100"
+    for script in (r"printf '\033]0;x\007\377'", "yes | head -c 5000"):
+        smi(script)
+        assert environment.machine_name("cuda") == "nvidia-h100"
 
 
-@pytest.mark.parametrize(("cuda", "status"), [("12.9", "fail"), ("13.0", "ok"), ("99.1", "ok")])
-def test_an_older_driver_than_torch_needs_fails_and_a_newer_one_works(
-    smi: Callable[[str], None], cuda: str, status: str
-) -> None:
-    smi(SMI.replace("13.0", cuda).replace("580.95.05", f"{cuda}.99"))
+def test_the_driver_and_its_cuda_are_read_and_judged(smi: Callable[[str], None]) -> None:
+    smi(SMI.replace("13.0", "12.9"))
     found = doctor.query_smi()
-    assert (found.driver, found.cuda) == (f"{cuda}.99", cuda)
+    assert (found.driver, found.cuda) == ("580.95.05", "12.9")
     check = doctor.check_driver(GPU, found)
     assert check is not None
-    assert check.status == status
-    if status == "fail":
-        assert "update the driver, or install torch for CUDA 12: pip install" in check.advice
+    assert check.status == "fail"
+    assert "update the driver, or install torch for CUDA 12: pip install" in check.advice
 
 
 @pytest.mark.parametrize(
@@ -221,16 +212,6 @@ def test_what_torch_compile_lacks_comes_with_its_command(
     assert problem in check.message
     assert check.advice.startswith(advice)
     assert check.advice.endswith("--no-compile)")
-
-
-def test_torchs_reason_is_shown_and_not_its_last_hint() -> None:
-    stderr = (
-        'Traceback (most recent call last):\n  File "x", line 1\n'
-        "torch._inductor.exc.InductorError: InvalidCxxCompiler: No working C++ compiler found\n\n"
-        "Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace\n"
-    )
-    done = subprocess.CompletedProcess([], 1, stderr=stderr, stdout="")
-    assert doctor.error_line(done).endswith("No working C++ compiler found")
 
 
 @pytest.mark.usefixtures("machine")

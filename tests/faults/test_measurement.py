@@ -70,18 +70,9 @@ def test_a_first_epoch_far_slower_than_the_others(
     (reason,) = [text for text in record.timing_suspect if text.startswith("the first epoch took")]
     table, conclusions = shown(record)
     assert reason in table
-    assert "One cell has suspect timings" in table
+    assert "1 of 2 runs has suspect timings" in table
     assert "Suspect timings" in conclusions
     assert record.name in conclusions
-
-
-@pytest.mark.slow
-def test_throughput_that_drifts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    epochs_that_take(monkeypatch, lambda epoch: 0.1 + 0.04 * epoch)
-    record = run(tmp_path, epochs=9)
-    (reason,) = [text for text in record.timing_suspect if text.startswith("epochs became")]
-    assert "longer from the second to the last" in reason
-    assert reason in shown(record)[0]
 
 
 @contextmanager

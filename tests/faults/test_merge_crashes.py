@@ -1,7 +1,6 @@
-"""Merges that are killed at any point, two at once, and a source that is being written."""
+"""Merges that are killed at any point, and sources that are being written or made up."""
 
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -93,43 +92,6 @@ def test_a_merge_that_ends_before_any_system_call_has_the_same_end_when_it_is_re
         calls += 1
     assert calls > 100
     assert [everything(source) for source in sources] == untouched
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from bench.store import files
-from bench.store.merge import merge
-left, write = int(sys.argv[1]), files.write_atomically
-from bench.check.derived import refresh
-from bench.store import merge as merging
-def counted(path, content):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(path, content)
-merging.write_atomically = counted
-merge([Path(sys.argv[2]), Path(sys.argv[3])], Path(sys.argv[4]), print, refresh)
-"""
-
-
-def test_a_process_that_is_killed_leaves_a_lock_that_the_next_takes_over(root: Path) -> None:
-    sources, before = lay(root)
-    shutil.copytree(before, root / "whole")
-    merge(sources, root / "whole", lambda said: None, refresh)
-    shutil.copytree(before, root / "out")
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, "2", *map(str, [*sources, root / "out"])],
-        cwd=ROOT,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert everything(root / "out") not in (everything(before), everything(root / "whole"))
-    said: list[str] = []
-    merge(sources, root / "out", said.append, refresh)
-    assert sum("which is gone: taken over" in line for line in said) == 2  # of merges, of the group
-    assert everything(root / "out") == everything(root / "whole")
 
 
 WRITING = """

@@ -1,14 +1,11 @@
-"""Results folders that cannot be used, or have odd names."""
+"""Results folders that cannot be used."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.store.store import Store
-from tests.cli.conftest import Bench
 from tests.faults.permissions import as_ordinary_user
-from tests.made import made_failure, made_record
 
 
 def read_only(folder: Path) -> Path:
@@ -42,20 +39,3 @@ def test_a_folder_that_cannot_be_used_is_refused_before_any_training(
     assert str(out) in line
     assert reason in line
     assert "name" in line  # another folder, or a shorter name
-
-
-NAMES = ("two words", "結果", "نتائج", "--out", "a\nb", "[red]", "$(x)`y`", "x" * 200, "%s{}")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_folder_of_any_name_can_be_written_and_read(
-    bench: Bench, tmp_path: Path, name: str
-) -> None:
-    store = Store(tmp_path / name / "machine_shapes_cpu")
-    store.check_writable()
-    store.write(made_record())
-    store.write(made_failure(architecture="cnn4"))
-    done = bench("table", "--format", "csv", "--", str(tmp_path / name))
-    assert done.exit_code == 0, (done.output, done.exception)
-    assert {"resnet18", "cnn4"} <= set(done.stdout.replace(",", " ").split())
-    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -121,15 +121,6 @@ def test_a_stop_at_an_awkward_moment(
         assert command.to_continue() == grid(ONE)
 
 
-def test_a_stop_while_a_record_is_written_comes_after_it(zygote: Zygote, tmp_path: Path) -> None:
-    (tmp_path / "slow-writing").touch()
-    command = zygote.run(tmp_path, grid(BOTH))
-    command.wait_for("writing")
-    stop(command, zygote, signal.SIGINT)
-    assert statuses(tmp_path) == {"works": "ok"}
-    assert "1 run is left" in command.output
-
-
 def test_a_second_stop_while_tables_are_made_skips_them(zygote: Zygote, tmp_path: Path) -> None:
     (tmp_path / "slow-deriving").touch()
     command = begin(zygote, tmp_path, "training")
@@ -181,14 +172,6 @@ def draining(descriptor: int) -> Iterator[None]:
     finally:
         over.set()
         reader.join()
-
-
-@pytest.mark.slow
-def test_a_worker_that_was_stopped_by_sigstop_ends_too(zygote: Zygote, tmp_path: Path) -> None:
-    command = begin(zygote, tmp_path, "training")
-    os.killpg(int((tmp_path / "at-training").read_text()), signal.SIGSTOP)
-    stop(command, zygote, signal.SIGINT)
-    assert statuses(tmp_path) == {ONE: "interrupted"}
 
 
 @pytest.mark.parametrize(

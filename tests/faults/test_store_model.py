@@ -16,8 +16,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bench.store.codec import encode
-from bench.store.files import StoreError
 from bench.store.store import Store
 from tests.faults.crash_disk import Died, Disk
 from tests.made import made_failure, made_record
@@ -114,24 +112,6 @@ class Machine(RuleBasedStateMachine):
         if not self._until(crash, operation):
             assert len(quiet) == 1
         self._settle(seed, [lost, spared])
-
-    @rule(seed=SEEDS)
-    def newer(self, seed: int) -> None:
-        """A record of a newer version is not touched."""
-        self.reopen(None)
-        path = self._path(seed)
-        before = path.read_bytes() if path.exists() else None
-        content = encode(made_record(seed, record={"schema_version": 99}))
-        path.write_bytes(content)
-        for refused in (
-            self.store.records,
-            lambda: self.store.read(_id(seed)),
-            lambda: self.store.write(made_record(seed)),
-        ):
-            with pytest.raises(StoreError, match="schema 99"):
-                refused()
-        assert path.read_bytes() == content
-        path.unlink() if before is None else path.write_bytes(before)
 
     @rule(crash=CRASHES)
     def reopen(self, crash: Crash | None) -> None:

@@ -1,9 +1,7 @@
-"""A writer that is killed, and records of other versions."""
+"""Records of other versions."""
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,35 +14,9 @@ from bench.store.codec import decode
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.cli.conftest import Bench
-from tests.made import made_failure, made_record, write_records
+from tests.made import made_record, write_records
 
 GOLDEN = ROOT / "tests" / "golden"
-KILLED_BEFORE_RENAMING = """
-import os, signal, sys
-from pathlib import Path
-from bench.store.store import Store
-from tests.made import made_record
-store = Store(Path(sys.argv[1]))
-Path.replace = lambda path, target: os.kill(os.getpid(), signal.SIGKILL)
-store.write(made_record())
-"""
-
-
-def test_a_kill_between_the_temporary_file_and_its_rename_keeps_the_old_record(
-    tmp_path: Path,
-) -> None:
-    store = Store(tmp_path)
-    store.write(made_failure())
-    before = store.records()
-    command = [sys.executable, "-c", KILLED_BEFORE_RENAMING, str(tmp_path)]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
-    (left,) = tmp_path.rglob("*.tmp")
-    assert store.records() == before
-    notes: list[str] = []
-    with store.lock(notice=notes.append):
-        assert not list(tmp_path.rglob("*.tmp"))
-    (note,) = notes
-    assert str(left.relative_to(tmp_path)) in note
 
 
 def contents(folder: Path) -> dict[str, bytes]:
