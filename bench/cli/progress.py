@@ -127,11 +127,13 @@ class _GridState:
         self._running: dict[str, Running] = {}  # the last one to report is the last
         self._memory: Memory | None = None
         self._training_s = 0.0
+        self._suspect = 0  # runs that ended well, with times that cannot be trusted
         self._started = time.monotonic()
 
     def _take_plan(self, plan: Planned) -> None:
         for record in plan.done:
             self._left.learn(record)
+            self._suspect += not record.times_trusted  # all of them ended well
         self._waiting = list(plan.todo)
 
     def _take_epoch(self, run: Run, point: Point) -> Memory | None:
@@ -146,6 +148,7 @@ class _GridState:
     def _take_record(self, record: Record) -> None:
         if self._running.pop(record.run_id, None):  # not trained by another process
             self._training_s += record.timings.train_s
+        self._suspect += record.status == "ok" and not record.times_trusted
         self._left.learn(record)
         self._waiting = [run for run in self._waiting if run.id != record.run_id]
 
@@ -340,6 +343,8 @@ class TextReporter(_GridState):
         failed = sum(counts.get(status, 0) for status in PROBLEMS if status != "interrupted")
         if failed:
             self._line(f"{failed} failed: --retry-failed trains them again")
+        if self._suspect:
+            self._line(f"{self._suspect} with suspect times: --retry-suspect trains them again")
         self._line(f"table: {table}")
         unfinished = self._waiting or any(number for status, number in counts.items()
                                           if status != "ok")  # fmt: skip

@@ -36,7 +36,7 @@ PANELS = {
         "device", "executor", "address", "slurm", "shard", "timeout", "exclusive_timing",
     ),
     "Output": ("out", "report", "profile", "progress", "quiet", "dry_run", "debug"),
-    "Repeating": ("retry_failed", "fail_fast", "wait"),
+    "Repeating": ("retry_failed", "retry_suspect", "fail_fast", "wait"),
 }  # fmt: skip
 InAllCells = Annotated[
     str | None, typer.Option(metavar="NAME", help="Use it in all cells instead of the grid's.")
@@ -147,6 +147,9 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Train failed runs again.")
     ] = False,
+    retry_suspect: Annotated[
+        bool, typer.Option("--retry-suspect", help="Train runs with suspect times again.")
+    ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failed run.")
     ] = False,
@@ -183,6 +186,7 @@ def run(
         compile=compile_nets,
         out=out,
         retry_failed=retry_failed,
+        retry_suspect=retry_suspect,
         exclusive_timing=exclusive_timing,
         plugins=plugin or (),
         shard=shard,

@@ -29,6 +29,7 @@ class RunOptions:
     compile: bool | None = None
     out: Path = Path("results")
     retry_failed: bool = False
+    retry_suspect: bool = False
     exclusive_timing: bool = False
     plugins: Sequence[str] = ()
     shard: str | None = None

@@ -117,6 +117,7 @@ def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None
         ),
         options.retry_failed,
         notices.append,
+        retry_suspect=options.retry_suspect,
         exclusive_timing=options.exclusive_timing,
     )
 
@@ -300,13 +301,19 @@ def _asked_names(options: RunOptions) -> dict[str, str]:
 
 
 def sort_out(
-    plan: Plan, retry_failed: bool, warn: Callable[[str], None], *, exclusive_timing: bool = False
+    plan: Plan,
+    retry_failed: bool,
+    warn: Callable[[str], None],
+    *,
+    retry_suspect: bool = False,
+    exclusive_timing: bool = False,
 ) -> Plan:
     """The plan with each run under todo, done, failed or skipped, by the existing records.
 
     Args:
         plan: With its runs.
         retry_failed: Whether failed runs are trained again.
+        retry_suspect: Whether runs whose times cannot be trusted are trained again.
         warn: Gets sentences on damaged records and on runs that are trained again.
         exclusive_timing: Whether runs that shared the host with others are trained again.
     """
@@ -317,8 +324,9 @@ def sort_out(
     for run in plan.runs:
         record, problem = records.get(run.id), problems[run.cell]
         if record is not None and record.status == "ok":
-            if exclusive_timing and record.conditions.neighbours and problem is None:
-                repeated += 1
+            shared = exclusive_timing and bool(record.conditions.neighbours)
+            if problem is None and (shared or (retry_suspect and not record.times_trusted)):
+                repeated += shared
                 todo.append(run)
             else:
                 done.append(record)

@@ -54,6 +54,13 @@ def shown(plan: Plan, records: list[Record], *, is_terminal: bool, quiet: bool =
     return out.getvalue()
 
 
+def test_the_summary_names_the_way_to_measure_suspect_times_again() -> None:
+    suspect = made_record(1, record={"timing_suspect": ("others used the CPU",)})
+    plan = Plan(todo=[made_run(0), made_run(1)])
+    text = shown(plan, [made_record(0), suspect], is_terminal=False)
+    assert "1 with suspect times: --retry-suspect trains them again" in text
+
+
 def test_plain_output_has_a_line_for_each_event_and_no_escapes() -> None:
     plan = Plan(todo=[made_run(0), made_run(1)])
     text = shown(plan, [made_record(0), made_failure(1)], is_terminal=False)
