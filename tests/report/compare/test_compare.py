@@ -99,9 +99,7 @@ def test_alarms_are_as_rare_and_changes_found_as_often_as_documented() -> None:
     for draw in range(50):
         changed = grid(draw, lambda architecture, **_: {"images_per_s": 950.0})
         found += list(verdicts(against(grid(1000 + draw), changed)).values()).count("slower")
-    assert all(
-        count <= 0.05 * tries + 2 * math.sqrt(0.05 * 0.95 * tries) for count in alarms.values()
-    )
+    assert max(alarms.values()) <= 0.05 * tries + 2 * math.sqrt(0.05 * 0.95 * tries)
     assert sum(alarms.values()) > 0  # the test is not merely blind
     assert found >= 0.75 * 150
 
@@ -205,9 +203,7 @@ def test_recipes_that_differ_are_told_setting_by_setting() -> None:
 def test_cells_that_agree_in_nothing_need_to_be_meant() -> None:
     a = grid(0, architecture=("cnn2",), pipeline=("native",))
     b = grid(1, architecture=("vit",), pipeline=("kornia",))
-    with pytest.raises(
-        UsageError, match=r"differ in architecture and pipeline \(architecture: cnn2"
-    ):
+    with pytest.raises(UsageError, match=r"differ in architecture and pipeline"):
         against(a, b)
     assert against(a, b, selected=True).differences == (
         "architecture: cnn2 -> vit", "pipeline: native -> kornia",
@@ -314,9 +310,8 @@ def test_equal_figures_tell_nothing_and_a_steady_difference_all() -> None:
     assert student_test([0.0] * 5).p == 1.0
     assert student_test([0.1] * 5).p == 0.0
     assert student_test([1.0]).p == 1.0
-    whole = Overall(
-        metric=TIME, differences=(math.inf, math.nan, math.inf, 0.1, 0.2, 0.3, math.inf)
-    )
+    differences = (math.inf, math.nan, math.inf, 0.1, 0.2, 0.3, math.inf)
+    whole = Overall(metric=TIME, differences=differences)
     assert (whole.interval(), whole.test().side) == (None, 1)
     assert whole.middle == pytest.approx(0.2)
 
