@@ -30,7 +30,7 @@ def make_net(name: str = "cnn4", *, seed: int = 0, width: float = 0.125) -> nn.M
     """A net in the memory format that runs use."""
     torch.manual_seed(seed)
     net = architectures.build(name, width=width)
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return net.to(memory_format=torch.channels_last)
 
 
 def built(name: str, net: nn.Module, batch_size: int = 128, **changes: Any) -> Any:

@@ -93,9 +93,7 @@ def test_a_held_stop_does_not_hide_the_error_of_the_block() -> None:
 
 
 @pytest.mark.parametrize("stop", STOP_SIGNALS)
-def test_a_hold_that_waits_lets_one_stop_through_and_holds_the_next(
-    stop: signal.Signals,
-) -> None:
+def test_a_waiting_hold_lets_one_stop_through_and_keeps_the_next(stop: signal.Signals) -> None:
     heard: list[str] = []
     with suppress(KeyboardInterrupt), signals_raise():
         with signals_deferred():
@@ -242,7 +240,6 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def worker(script: Path, tmp_path: Path) -> Iterator[Worker]:
     started = Worker.start("key", tmp_path / "log")
-    assert started.process.stdout is not None
     assert started.process.stdout.readline() == b"ready\n"
     yield started
     started.stop()
@@ -263,7 +260,6 @@ def test_a_stop_ends_what_left_the_group_too(worker: Worker) -> None:
 
 
 def test_what_a_worker_that_died_had_started_is_ended_without_its_parent(worker: Worker) -> None:
-    assert worker.process.stdin is not None
     worker.process.stdin.write(b"end\n")
     worker.process.stdin.flush()
     assert worker.process.wait(60) == 3
@@ -280,7 +276,6 @@ def test_a_parent_that_is_killed_leaves_nothing(
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert parent.stdout is not None
     mark = parent.stdout.readline().strip()
     try:
         wait_for_marked(mark, OTHERS)

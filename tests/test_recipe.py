@@ -65,7 +65,6 @@ def test_settings_are_changed_by_hand() -> None:
     found = changed(
         "optimizer.lr=0.3", "optimizer.momentum=0.8", "schedule=wsd", "average=ema", "width=0.5"
     )
-    assert found.recipe is not None
     assert (found.recipe.lr, found.recipe.option("momentum")) == (0.3, 0.8)
     assert (found.recipe.schedule, found.recipe.average, found.width) == ("wsd", "ema", 0.5)
     assert found.recipe.origin == overrides.BY_HAND
@@ -78,11 +77,9 @@ def test_no_change_leaves_the_cell() -> None:
 
 def test_a_default_rate_is_that_of_the_new_batch_size_a_found_one_stays() -> None:
     larger = changed("batch_size=128")
-    assert larger.recipe is not None
-    assert cell().recipe is not None
-    assert larger.recipe.lr == pytest.approx(2 * cell().recipe.lr)  # type: ignore[union-attr]
+    assert larger.recipe.lr == pytest.approx(2 * cell().recipe.lr)
     assert larger.recipe.origin == DEFAULT_ORIGIN
-    options = cell().recipe.options  # type: ignore[union-attr]
+    options = cell().recipe.options
     tuned = made_cell(recipe=Recipe(lr=0.7, options=options, origin="found"))
     (found,) = overrides.apply([tuned], {"batch_size": 128})
     assert found.recipe == tuned.recipe

@@ -41,7 +41,7 @@ def test_a_sentence_stays_one_line() -> None:
 
 
 def deep(record: Record) -> Record:
-    error = replace(made_failure().error, message="\x1b]52;c;\x07")  # type: ignore[type-var]
+    error = replace(made_failure().error, message="\x1b]52;c;\x07")
     return replace(record, error=error, environment={"a\x1b": ["\u202e", {"b": "\x9b"}], "n": 1})
 
 
@@ -50,7 +50,7 @@ def test_every_text_of_a_record_is_made_legible_and_nothing_else_is_changed() ->
     assert sanitize(record) is record
     assert sanitize(deep(record)) == replace(
         deep(record),
-        error=replace(made_failure().error, message="\\x1b]52;c;\\x07"),  # type: ignore[type-var]
+        error=replace(made_failure().error, message="\\x1b]52;c;\\x07"),
         environment={"a\\x1b": ["\\u202e", {"b": "\\x9b"}], "n": 1},
     )
 

@@ -87,7 +87,7 @@ class FakeLane(Lane):
 
 
 def lanes(number: int) -> list[Lane]:
-    return [FakeLane(executor=LocalExecutor(timeout_s=1.0), events=None) for _ in range(number)]  # type: ignore[arg-type]
+    return [FakeLane(executor=LocalExecutor(timeout_s=1.0), events=None) for _ in range(number)]
 
 
 def compiled(folder: Path, counts: dict[str, int]) -> list[Job]:

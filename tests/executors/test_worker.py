@@ -13,12 +13,7 @@ import torch
 
 from bench.executors import worker
 from bench.executors.protocol import EpochDone, Ready, read_message
-from bench.executors.worker import (
-    failure_of,
-    out_of_memory_message,
-    run_job,
-    status_of,
-)
+from bench.executors.worker import failure_of, out_of_memory_message, run_job, status_of
 from bench.job import Job, RecordBuilder
 from bench.machine import environment
 from bench.machine.cpu import has_run_in_progress
@@ -99,7 +94,7 @@ def test_a_run_that_ends_well_is_told_point_by_point(
         draft.memory = Memory(host_gib=1.5)
         for point in made_curve(2, 100, 0.5):
             draft.curve.append(point)
-            on_point(point)  # type: ignore[operator]
+            on_point(point)
         draft.metrics = made_metrics(0.5, None)
 
     monkeypatch.setattr(running, "train", train)
@@ -109,8 +104,8 @@ def test_a_run_that_ends_well_is_told_point_by_point(
     assert record.timings.import_s == 1.5
     told = [read_message(line) for line in stream.getvalue().splitlines()]
     assert all(isinstance(message, EpochDone) for message in told)
-    assert [message.point for message in told] == list(record.curve)  # type: ignore[union-attr]
-    assert all(message.memory.host_gib == 1.5 for message in told)  # type: ignore[union-attr]
+    assert [message.point for message in told] == list(record.curve)
+    assert all(message.memory.host_gib == 1.5 for message in told)
     assert list(Path(job.folder).glob("tensorboard/*/events.out.tfevents.*"))
 
 
@@ -124,7 +119,6 @@ def test_a_run_that_raises_keeps_what_is_known_of_it(
     monkeypatch.setattr(running, "train", train)
     record = run_job(job, Shared(), BytesIO(), import_s=0.0)
     assert record.status == "oom"
-    assert record.error is not None
     assert record.error.type == "OutOfMemoryError"
     assert len(record.curve) == 1
     assert "CUDA out of memory" in capsys.readouterr().err

@@ -123,9 +123,7 @@ def test_a_package_counts_with_all_its_sources(tmp_path: Path) -> None:
     assert origin_of("team_a.nets").digest != first.digest
 
 
-def test_only_entries_that_a_plugin_defines_are_its_own(
-    tmp_path: Path,
-) -> None:
+def test_only_entries_that_a_plugin_defines_are_its_own(tmp_path: Path) -> None:
     write(
         tmp_path,
         {

@@ -167,10 +167,7 @@ def test_each_batch_size_is_kept_when_it_is_done(tmp_path: Path) -> None:
     plan = made_plan(tmp_path, *named("a"), ABSENT, batch_sizes=(8, 16, 32))
     record = measure.measure(plan, print, kept.append)
     statuses = [[one.status for one in each.series if one.pipeline == "a"] for each in kept]
-    assert statuses == [
-        ["ok", "interrupted", "interrupted"],
-        ["ok", "ok", "interrupted"],
-    ]
+    assert statuses == [["ok", "interrupted", "interrupted"], ["ok", "ok", "interrupted"]]
     assert measure.exit_code(record) == 0, "a skipped row is no failure"
 
 

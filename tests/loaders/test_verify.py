@@ -77,7 +77,7 @@ def test_bench_loaders_verifies_and_exits_by_what_it_finds(monkeypatch: pytest.M
     assert f"{PIPELINE},none,ok" in right.stdout
 
     def shifted(self: native.NativePipeline, *arguments: Tensor) -> Batch:
-        x_BCHW, labels = batch(self, *arguments)  # type: ignore[arg-type]
+        x_BCHW, labels = batch(self, *arguments)
         return x_BCHW, labels.roll(1, 0)
 
     batch = native.NativePipeline.batch

@@ -93,7 +93,7 @@ def test_a_child_tells_how_it_failed(
 
     monkeypatch.setattr(pipelines, "build", build, raising=False)
     reply = answer(LoaderBench(), made_order())
-    assert reply == Failed(status=status, reason=reason)  # type: ignore[arg-type]
+    assert reply == Failed(status=status, reason=reason)
 
 
 def test_the_machine_is_described_with_its_bandwidth(monkeypatch: pytest.MonkeyPatch) -> None:

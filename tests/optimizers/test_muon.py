@@ -186,7 +186,7 @@ def test_compiled_updates_are_the_updates_in_the_numbers_and_batches_of_a_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for table in (_muon.DTYPE, _muon.WASTE):
-        monkeypatch.setitem(table, "cpu", table["cuda"])  # type: ignore[index]
+        monkeypatch.setitem(table, "cpu", table["cuda"])
     sides, optimizers = both_sides(weight_decay=0.1)
     for weights, optimizer in zip(sides, optimizers, strict=True):
         moved(weights, optimizer, [torch.tensor(0.1), torch.tensor(0.05)])

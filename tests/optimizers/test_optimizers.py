@@ -247,7 +247,7 @@ def test_muon_sgd_takes_from_weights_what_its_decay_says_whatever_the_rate() -> 
         recipe = Recipe(
             lr=0.24, weight_decay=0.004, options=tuple({**entry.options, **options}.items())
         )
-        _, sgd = entry.build(net, recipe).parts  # type: ignore[attr-defined]
+        _, sgd = entry.build(net, recipe).parts
         head = {id(p) for p in parameters.sort(net).head}
         for group in sgd.param_groups:
             of_head = {id(p) for p in group["params"]} == head
