@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import statistics
 from dataclasses import replace
 from io import StringIO
 from typing import Any
@@ -21,31 +20,19 @@ from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import ENVIRONMENT, made_failure, made_record
 
-NETS, OPTIMIZERS = ("cnn4", "resnet18"), ("muon", "sgd")
-
 
 def rows_of(matrix: Matrix) -> list[dict[str, Any]]:
     return list(csv.DictReader(StringIO(render(matrix, "csv"))))
 
 
-def order_of(matrix: Matrix, **options: Any) -> list[str]:
-    text = render(matrix, "csv", **options)
-    return [row["architecture"] for row in csv.DictReader(StringIO(text))]
-
-
-@given(st.lists(st.floats(0.01, 1), min_size=2, max_size=6))
-def test_mean_and_sd_are_those_of_the_seeds(accuracies: list[float]) -> None:
-    records = [made_record(seed, accuracy=value) for seed, value in enumerate(accuracies)]
+def test_mean_and_sd_are_those_of_the_seeds() -> None:
+    records = [made_record(seed, accuracy=value) for seed, value in enumerate((0.2, 0.5, 0.8))]
     (row,) = rows_of(build(records))
-    assert int(row["seeds"]) == len(accuracies)
-    assert float(row["accuracy"]) == pytest.approx(statistics.mean(accuracies), abs=1e-12)
-    assert float(row["accuracy_sd"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-9)
-
-
-def test_one_seed_has_no_sd() -> None:
-    (row,) = rows_of(build([made_record()]))
+    assert (row["seeds"], float(row["accuracy"])) == ("3", pytest.approx(0.5))
+    assert float(row["accuracy_sd"]) == pytest.approx(0.3)
+    (row,) = rows_of(build(records[:1]))
     assert row["accuracy_sd"] == ""
-    assert "\u00b1" not in render(build([made_record()]), "md")
+    assert "\u00b1" not in render(build(records[:1]), "md")
 
 
 def test_the_order_of_records_does_not_matter() -> None:
@@ -63,7 +50,7 @@ def test_order_is_fastest_then_partly_missed_then_missed_by_accuracy_then_failed
         made_record(architecture="slow", time_to_accuracy_s=9.0),
         made_record(architecture="soon", time_to_accuracy_s=2.0),
     ]
-    assert order_of(build(records)) == [
+    assert [row["architecture"] for row in rows_of(build(records))] == [
         "soon", "slow", "partly", "missed_better", "missed", "failed",
     ]  # fmt: skip
 
@@ -100,18 +87,16 @@ def test_a_failed_cell_is_a_row_with_its_reason() -> None:
 @pytest.mark.parametrize(
     ("status", "error", "shown"),
     [
-        ("skipped", "Skipped", "skipped: it broke"),
         ("skipped", "Unsupported", "skipped: it broke"),
         ("timeout", "Timeout", "timeout: it broke"),
-        ("interrupted", "Interrupted", "interrupted: it broke"),
         ("crashed", "ValueError", "crashed: ValueError: it broke"),
     ],
 )
 def test_a_reason_says_nothing_twice(status: str, error: str, shown: str) -> None:
-    failure = Failure(type=error, message="it broke\nhere")
-    records = [made_record(0), made_record(1, epochs=9, record={"status": status, "error": failure,
-               "metrics": None, "throughput": None})]  # fmt: skip
-    assert f"| {shown} |" in render(build(records), "md").replace("  ", " ").replace("  ", " ")
+    failure = replace(made_failure(1, epochs=9), status=status,
+                      error=Failure(type=error, message="it broke\nhere"))  # fmt: skip
+    text = render(build([made_record(0), failure]), "md")
+    assert f"| {shown} |" in " ".join(text.split())
 
 
 def test_failed_seeds_of_a_cell_are_counted_beside_the_good_ones() -> None:
@@ -149,15 +134,16 @@ def test_runs_that_differ_in_anything_never_share_a_row(change: dict[str, Any], 
     rows = rows_of(build([made_record(0), made_record(1, **change)]))
     assert len(rows) == 2
     assert any(shown in row["budget"] for row in rows)
+
+
+def test_without_a_difference_there_is_no_column_for_it() -> None:
     same = build([made_record(0), made_record(1)])
     assert rows_of(same)[0]["budget"] == ""
     assert "budget" not in render(same, "md")
 
 
 def test_a_run_that_never_started_joins_the_machine_of_the_others() -> None:
-    failure = made_failure(1)
-    failure = made_record(1, record={"status": "crashed", "error": failure.error, "metrics": None,
-                                     "environment": {}})  # fmt: skip
+    failure = replace(made_failure(1), environment={})
     assert len(rows_of(build([made_record(0), failure]))) == 1
 
 
@@ -217,17 +203,13 @@ def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:
     assert "\x1b" not in render(build(records), "rich")
 
 
-@pytest.mark.parametrize(
-    ("images_per_s", "word"), [(1990.0, "model"), (1500.0, "both"), (400.0, "pipeline")]
-)
-def test_the_matrix_says_what_a_cell_is_bound_by(images_per_s: float, word: str) -> None:
-    matrix = build([made_record(images_per_s=images_per_s)])  # its ceiling is 2000 images/s
-    assert rows_of(matrix)[0]["bound_by"] == word
-    assert word in render(matrix, "md")
-
-
-def test_a_cell_without_a_ceiling_is_bound_by_nothing_known() -> None:
-    assert rows_of(build([made_failure()]))[0]["bound_by"] == ""
+def test_the_matrix_says_what_a_cell_is_bound_by() -> None:
+    speeds = {"model": 1990.0, "both": 1500.0, "pipeline": 400.0}  # the ceiling is 2000 images/s
+    records = [made_record(architecture=word, images_per_s=speed) for word, speed in speeds.items()]
+    rows = rows_of(build([*records, made_failure(architecture="")]))
+    assert {row["architecture"]: row["bound_by"] for row in rows} == {
+        word: word for word in (*speeds, "")
+    }
 
 
 def test_what_one_view_gives_is_shown_where_there_were_more() -> None:
@@ -269,9 +251,7 @@ def test_several_versions_are_all_named() -> None:
 
 
 def test_another_target_is_read_from_the_curves() -> None:
-    record = made_record(
-        accuracy=0.8, epochs=4
-    )  # a straight line: 0.2, 0.4, 0.6, 0.8 at 1, 2, 3, 4 s
+    record = made_record(accuracy=0.8)  # 0.2, 0.4, 0.6, 0.8 at 1, 2, 3, 4 s
     for target, reached_s in ((0.1, 1.0), (0.2, 1.0), (0.5, 3.0), (0.8, 4.0), (0.81, None)):
         ((found,), note) = retarget([record], target).records, retarget([record], target).note
         assert found.metrics is not None

@@ -6,8 +6,6 @@ from bench.report.render import Table
 from bench.report.table import render
 from tests.made import made_record
 
-NETS, OPTIMIZERS = ("cnn4", "resnet18"), ("muon", "sgd")
-
 
 def test_text_in_a_reason_cannot_break_the_table() -> None:
     record = made_record(pipeline="a|b")
