@@ -42,8 +42,7 @@ SIDES = {"suite": ENVIRONMENT, "plain": PASSIVE, "plain, our memory settings": E
 def cell_of_airnet94() -> Run:
     """Seed 0 of the grid's cell."""
     setting = GridConfig(
-        base=replace(BUDGETS["full"], source="cifar10", device="cpu"),
-        book=book("full"),
+        base=replace(BUDGETS["full"], source="cifar10", device="cpu"), book=book("full")
     )
     (cell,) = (c for c in grids.speedrun(setting) if c.architecture == "airnet94")
     return Run(cell=cell, seed=0, versions={}, fingerprint="")

@@ -41,10 +41,7 @@ Found = Mapping[str, Any]
 
 def at_most(what: str, value: float, most: float, unit: str = "", more: str = "") -> Figure:
     return Figure(
-        what=what,
-        measured=f"{value:g}{unit}{more}",
-        target=f"<= {most:g}{unit}",
-        met=value <= most,
+        what=what, measured=f"{value:g}{unit}{more}", target=f"<= {most:g}{unit}", met=value <= most
     )
 
 

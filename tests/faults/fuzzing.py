@@ -77,11 +77,7 @@ def run_isolated(
 
 
 def _in_child(
-    work: Callable[[], None],
-    writes: Sequence[Path],
-    seconds: float,
-    more_memory: int,
-    writing: int,
+    work: Callable[[], None], writes: Sequence[Path], seconds: float, more_memory: int, writing: int
 ) -> None:
     code = 1
     try:

@@ -1,6 +1,5 @@
 """Clocks that jump, and time zones."""
 
-import ast
 import time
 from dataclasses import astuple, replace
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from bench.tensorboard.run_log import RunLog
 from bench.training.run import train
 from bench.training.setup import Shared
 from pipelines import sources
-from tests.checkout import ROOT
 from tests.made import made_run
 from tests.training.test_run import CELL
 
@@ -40,19 +38,6 @@ def test_a_clock_that_jumps_changes_no_duration(
     assert all(0.0 <= value <= passed_s for value in timings), record.timings
     assert 0.0 < record.curve[0].train_s < record.curve[1].train_s <= passed_s
     assert next(hours) > 1, "nothing read the time of day"
-
-
-TIME_OF_DAY = {"bench/tensorboard/events.py", "bench/store/files.py"}  # dates, and ages of files
-
-
-def test_only_dates_are_taken_from_the_time_of_day() -> None:
-    found = set()
-    for package in ("bench", "pipelines", "architectures"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.time":
-                    found.add(str(path.relative_to(ROOT)))
-    assert found == TIME_OF_DAY
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns", "UTC", "nonsense"])
