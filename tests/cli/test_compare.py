@@ -1,6 +1,7 @@
 """`bench compare` as a command: forms, exit codes, and one sentence for what is wrong."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,13 +120,10 @@ def test_a_limit_that_nothing_can_be_held_against_is_wrong_usage(compare: Bench)
         (["before", "after", "-a", "cnn2", "-b", "cnn4 and native", "-k", "kornia"], "-b"),
     ],
 )
-def test_what_is_wrong_gets_one_sentence(compare: Bench, arguments: list[str], said: str) -> None:
-    done = compare(*arguments)
-    assert done.exit_code == 2
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("bench: ")
-    assert said in line
+def test_what_is_wrong_gets_one_sentence(
+    refused: Callable[..., str], arguments: list[str], said: str
+) -> None:
+    assert said in refused("compare", *arguments)
 
 
 def test_a_narrow_terminal_keeps_cell_figure_and_verdict() -> None:
@@ -133,5 +131,3 @@ def test_a_narrow_terminal_keeps_cell_figure_and_verdict() -> None:
     assert max(map(len, text.splitlines())) <= 80
     for said in ("cnn4/sgd/none/native", "slower", "images/s b/a", "left out for width"):
         assert said in text
-
-

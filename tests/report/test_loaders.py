@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bench.report.loaders import draws, images_per_s, quartiles, ranks, render, rows, write_tables
+from bench.report.loaders import draws, images_per_s, ranks, render, rows, write_tables
 from bench.store.loaders_record import LEAST_REPEATS
 from bench.store.store import Store
 from bench.tensorboard.overview import write_loaders
@@ -47,12 +47,6 @@ def test_a_rank_holds_wherever_in_the_intervals_the_truth_lies(
         worse = sum(other < mine for other in truth)
         assert first <= 1 + better
         assert last >= len(truth) - worse
-
-
-@given(st.lists(RATES, min_size=1, max_size=9))
-def test_quartiles_are_in_order_and_within_the_values(values: list[float]) -> None:
-    low, median, high = quartiles(values)
-    assert min(values) <= low <= median <= high <= max(values)
 
 
 def test_rows_are_ordered_by_batch_size_and_speed() -> None:
@@ -117,12 +111,6 @@ def test_every_form_has_every_row_with_its_reason(form: Any) -> None:
     for word in ("quicker", "dali is not installed", "crashed", "it broke", "flip_crop_cutout"):
         assert word in text
     assert text.endswith("\n")
-
-
-def test_markdown_is_one_table() -> None:
-    lines = [line for line in render(MIXED, "md").splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(MIXED.series)
-    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
 
 
 def test_csv_and_json_can_be_read_back() -> None:
