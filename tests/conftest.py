@@ -3,9 +3,10 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -35,12 +36,25 @@ for number, handler in (
         signal.signal(number, handler)
 
 
-class OpenPage(Protocol):
-    """Opens a file in the browser: the page, and a list that gets every problem it causes."""
+WorkerRuns = Callable[[str], Path]
 
-    def __call__(
-        self, path: Path, *, width: int = 1280, scheme: str = "light"
-    ) -> "tuple[Page, list[str]]": ...
+
+@pytest.fixture
+def worker_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerRuns:
+    """Replaces the program of all workers by some code, whose file it returns."""
+    from bench.executors import protocol
+
+    def worker_runs(code: str) -> Path:
+        script = tmp_path / "worker.py"
+        script.write_text(code)
+        monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(script)])
+        return script
+
+    return worker_runs
+
+
+# Opens a file in the browser: the page, and a list that gets every problem it causes.
+OpenPage = Callable[..., "tuple[Page, list[str]]"]
 
 
 @pytest.fixture(scope="module")

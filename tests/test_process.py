@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.executors import protocol
 from bench.executors.protocol import Worker
 from bench.machine import environment
 from bench.process import (
@@ -28,6 +27,7 @@ from bench.process import (
 )
 from tests import checkout
 from tests.checkout import ROOT
+from tests.conftest import WorkerRuns
 
 Context = Callable[[], AbstractContextManager[None]]
 
@@ -229,12 +229,9 @@ OTHERS = 4  # the worker, its guard, and what it started
 
 
 @pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def script(worker_runs: WorkerRuns) -> Path:
     """A worker that starts two processes, one of them in a session of its own."""
-    path = tmp_path / "worker.py"
-    path.write_text(WORKER)
-    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(path)])
-    return path
+    return worker_runs(WORKER)
 
 
 @pytest.fixture

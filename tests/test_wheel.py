@@ -39,22 +39,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def test_it_holds_exactly_the_modules_of_the_three_packages(wheel: zipfile.ZipFile) -> None:
+def test_it_holds_exactly_the_files_of_the_three_packages(wheel: zipfile.ZipFile) -> None:
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
     wanted = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-    }
-    wanted |= {
-        path.relative_to(ROOT).as_posix()
-        for pattern in (
-            "grid/recipes/*.json",
-            "report/reasons.md",
-            "report/page/assets/*",
-            "report/page/templates/*",
-        )
-        for path in (ROOT / "bench").glob(pattern)
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert found == wanted
 

@@ -1,14 +1,12 @@
 """Workers that only pretend to train, and a look at child processes."""
 
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
-from bench.executors import protocol
+from tests.conftest import WorkerRuns
 
 
 def children() -> set[int]:
@@ -82,8 +80,6 @@ for line in sys.stdin.buffer:
 
 
 @pytest.fixture
-def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def actor(worker_runs: WorkerRuns) -> None:
     """Replaces the worker by one that does what its cell's architecture says."""
-    script = tmp_path / "actor.py"
-    script.write_text(ACTOR)
-    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(script)])
+    worker_runs(ACTOR)

@@ -4,14 +4,13 @@ import errno
 import fcntl
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.executors import local, protocol
+from bench.executors import local
 from bench.executors.base import Watcher
 from bench.executors.local import LocalExecutor, WarmStart, tail, timing_lock, warm_start
 from bench.executors.protocol import Done, EpochDone, Worker
@@ -21,6 +20,7 @@ from bench.machine.environment import Probe
 from bench.process import signals_deferred
 from bench.record import Record
 from bench.store.files import StoreError
+from tests.conftest import WorkerRuns
 from tests.executors.conftest import alive, children, wait_until_gone
 from tests.executors.fake_cluster import made_job, tiny_job, watcher
 from tests.made import made_curve, made_run
@@ -255,18 +255,6 @@ time.sleep(600)
 """
 
 
-@pytest.fixture
-def _tried_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "probe", lambda: HERE)
-
-
-def replace_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
-    """The worker is this script from here on."""
-    path = folder / "played.py"
-    path.write_text(script)
-    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(path)])
-
-
 def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) -> None:
     found = warm_start(keep_worker=True)
     try:
@@ -289,31 +277,31 @@ def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) ->
     ["import os; os.kill(os.getpid(), 11)", "print('hello')", "import sys; sys.exit(3)"],
     ids=["crashes", "babbles", "ends"],
 )
-@pytest.mark.usefixtures("_tried_here")
 def test_one_that_does_not_answer_is_replaced_by_a_probe(
-    script: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    script: str, worker_runs: WorkerRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace_worker(monkeypatch, tmp_path, script)
+    monkeypatch.setattr(environment, "probe", lambda: HERE)
+    worker_runs(script)
     found = warm_start(keep_worker=True)
     assert (found.probe, found.worker) == (HERE, None)
 
 
 def test_one_that_takes_too_long_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns
 ) -> None:
     monkeypatch.setattr(local, "PROBE_TIMEOUT_S", 1.0)
-    replace_worker(monkeypatch, tmp_path, "import time; time.sleep(600)")
+    worker_runs("import time; time.sleep(600)")
     said = "torch did not answer within 1 s"
     assert warm_start(keep_worker=True) == WarmStart(probe=Probe(cuda_problem=said))
 
 
 def test_a_stop_while_it_is_waited_for_ends_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns
 ) -> None:
     def stopped(worker: Worker, *arguments: object) -> None:
         raise KeyboardInterrupt
 
-    replace_worker(monkeypatch, tmp_path, "import time; time.sleep(600)")
+    worker_runs("import time; time.sleep(600)")
     monkeypatch.setattr(Worker, "receive", stopped)
     with pytest.raises(KeyboardInterrupt):
         warm_start(keep_worker=True)
@@ -321,9 +309,9 @@ def test_a_stop_while_it_is_waited_for_ends_it(
 
 @pytest.mark.parametrize("cuda", [False, True])
 def test_one_that_nobody_takes_or_that_has_touched_a_gpu_is_ended(
-    cuda: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cuda: bool, worker_runs: WorkerRuns
 ) -> None:
-    replace_worker(monkeypatch, tmp_path, ANSWERS.replace("false", str(cuda).lower()))
+    worker_runs(ANSWERS.replace("false", str(cuda).lower()))
     found = warm_start(keep_worker=True)
     assert found.probe == Probe(torch="9", cuda=cuda)
     assert found.worker is not None

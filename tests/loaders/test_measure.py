@@ -2,18 +2,17 @@
 
 import os
 import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.executors import protocol
 from bench.loaders import measure
 from bench.loaders.plan import Candidate, Plan
 from bench.store.files import StoreError
 from bench.store.loaders_record import LoadersRecord
+from tests.conftest import WorkerRuns
 from tests.made_loaders import made_loaders
 
 pytestmark = pytest.mark.usefixtures("actor")
@@ -52,11 +51,9 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / "actor.py"
-    script.write_text(ACTOR)
+def actor(worker_runs: WorkerRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(protocol, "python_module", lambda name: [sys.executable, str(script)])
+    worker_runs(ACTOR)
 
 
 def made_plan(folder: Path, *candidates: Candidate, **changes: Any) -> Plan:
