@@ -97,10 +97,6 @@ def test_limits_set_the_exit_code(
     assert done.stderr == ""
 
 
-def test_a_lower_accuracy_fails_too(compare: Bench) -> None:
-    assert compare("after", "before", "--fail-on", "accuracy:0.5").exit_code == 1
-
-
 def test_a_limit_that_nothing_can_be_held_against_is_wrong_usage(compare: Bench) -> None:
     done = compare("before", "few", "--fail-on", "slower:3%")
     assert done.exit_code == 2

@@ -225,7 +225,6 @@ def pointed(**changes: Any) -> dict[str, Any]:
         (inside("metrics", accuracy=94.0), "metrics.accuracy"),
         (inside("metrics", time_to_accuracy_s=-1.0), "metrics.time_to_accuracy_s"),
         (inside("metrics", per_class=[]), "metrics"),
-        (inside("metrics", per_class=[], confusion=[]), "metrics"),
         (inside("metrics", confusion=[[40, 10]]), "metrics"),
         (inside("metrics", confusion=[[40, 10], [5]]), "metrics"),
         (inside("metrics", confusion=[[-40, 10], [5, 45]]), "metrics.confusion[0][0]"),

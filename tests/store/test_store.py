@@ -121,6 +121,13 @@ def test_a_damaged_record_goes_to_quarantine(store: Store, damage: object, said:
     assert len(store.records()) == 2
 
 
+def test_a_skipped_run_is_no_attempt(store: Store) -> None:
+    for _ in range(3):
+        store.write(made_failure(status="skipped"))
+    assert store.write(made_record()).attempt == 1
+    assert store.attempts(made_record().run_id) == []
+
+
 def test_a_newer_record_is_refused_and_left_untouched(store: Store) -> None:
     newer = made_record(record={"schema_version": 99})
     path = put(store, f"{newer.run_id}.json", encode(newer))

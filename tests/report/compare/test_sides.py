@@ -52,7 +52,6 @@ def test_reference_matrices_stand_back_and_copies_of_a_run_count_once(tmp_path: 
     [
         ({"a": "x"}, "both sides are x: name two folders"),
         ({"a": "x", "b": "x/"}, "both sides are x"),
-        ({"a": "x", "b": "x/m_shapes_cpu/.."}, "both sides are x"),
         ({"a": "x", "select_a": "native", "select_b": "native"}, "both sides are x"),
         ({"a": "x", "select_a": "native"}, "2 records are on both sides"),
         ({"a": "x", "b": "copy"}, "4 records are on both sides"),

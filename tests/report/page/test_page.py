@@ -183,7 +183,10 @@ def test_of_many_classes_the_most_confused_are_listed() -> None:
     counts = tuple(tuple(row * size + column for column in range(size)) for row in range(size))
     per_class = (made_metrics(0.5, 1.0).per_class[0],) * size
     metrics = replace(made_metrics(0.5, 1.0), confusion=counts, per_class=per_class)
-    told = cell_data((made_record(record={"metrics": metrics}),), Path("results"))["runs"][0]
+    record = made_record(record={"metrics": metrics, "parameters": 11_000})
+    shown = cell_data((record,), Path("results"))
+    assert shown["settings"]["parameters"] == "11,000"
+    told = shown["runs"][0]
     assert "confusion" not in told
     assert len(told["confused"]) == MAX_CONFUSIONS
     last = size - 1
