@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipelines import sources
 from pipelines.sources import places
 from pipelines.sources.errors import SourceError
 from tests.checkout import ROOT
+from tests.faults.permissions import as_ordinary_user
 from tests.made import made_record
 
 
@@ -58,7 +60,13 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", ENVIRONMENTS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[] if case in ("ascii", "latin") else pytest.mark.slow)
+        for case in ENVIRONMENTS
+    ],
+)
 def test_nothing_breaks_on_printing_in_any_environment(results: Path, case: str) -> None:
     without, settings = ENVIRONMENTS[case]
     done = bench("table", str(results), without=without, **settings)
@@ -158,3 +166,36 @@ def test_a_data_folder_that_is_no_text_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(places.VARIABLE, os.fsdecode(b"/data/\xff"))
     with pytest.raises(SourceError, match="is not valid UTF-8"):
         sources.default_data_dir()
+
+
+def read_only(folder: Path) -> Path:
+    (folder / "locked").mkdir(mode=0o555)
+    return folder / "locked" / "results"
+
+
+def links_in_circles(folder: Path) -> Path:
+    (folder / "a").symlink_to(folder / "b")
+    (folder / "b").symlink_to(folder / "a")
+    return folder / "a" / "results"
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "read-only": (read_only, "Permission denied; permit it, or name another folder"),
+    "too long": (lambda folder: folder / ("x" * 300), "File name too long; give it a shorter name"),
+    "links": (links_in_circles, "Too many levels of symbolic links"),
+    "device": (lambda folder: Path("/dev/null"), "Not a directory"),
+}
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_folder_that_cannot_be_used_is_refused_before_any_training(
+    refused: Callable[..., str], tmp_path: Path, case: str
+) -> None:
+    make, reason = UNUSABLE[case]
+    out = make(tmp_path)
+    with as_ordinary_user():
+        line = refused("run", "--grid", "smoke", "--device", "cpu", "--out", str(out), "--quiet")
+    assert str(out) in line
+    assert reason in line
+    assert "name" in line  # another folder, or a shorter name

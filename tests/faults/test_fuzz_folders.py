@@ -23,6 +23,7 @@ from PIL import Image
 from bench.check import check
 from bench.errors import UsageError
 from bench.report.page.contents import find_mistakes
+from bench.store import predictions
 from bench.store.artifacts import kept_examples
 from bench.store.files import StoreError
 from bench.store.groups import groups
@@ -177,7 +178,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-def predictions(array: bytes) -> bytes:
+def twice(array: bytes) -> bytes:
     return zipped({"labels.npy": array, "predictions.npy": array})
 
 
@@ -186,27 +187,27 @@ def bad_predictions(random: Random, good: bytes, canary: Path) -> Iterator[bytes
     stream = io.BytesIO()
     np.savez(stream, labels=np.array([Canary(canary)], dtype=object))
     yield from (stream.getvalue(), pickled, zipped({"data.pkl": pickled}))  # as torch.save has it
-    yield predictions(stream.getvalue())
+    yield twice(stream.getvalue())
     for shape in ("(1000000000000,)", "(2, 2)", "(-1,)", "(3,) + (1,)", "()"):
-        yield predictions(npy(shape, "<i8", bytes(24)))
+        yield twice(npy(shape, "<i8", bytes(24)))
     for _ in range(500 * TIMES):
         yield changed_bytes(random, good)
 
 
 def test_predictions_of_any_content_are_read_or_refused_and_nothing_is_unpickled(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path / "a_b_c")
     record = keep(store, sound_record())
     path, canary = store.folder / "predictions" / f"{record.run_id}.npz", tmp_path / "canary"
     good = path.read_bytes()
     bad = list(bad_predictions(Random(6), good, canary))
+    monkeypatch.setattr(predictions, "LARGEST", 10**6)
 
     def work() -> None:
-        path.write_bytes(predictions(npy("(300000000,)", "|i1", bytes(300_000_000))))
-        assert "would unpack to 600,000,256 bytes" in refusal(
-            StoreError, lambda: read_predictions(path)
-        )
+        path.write_bytes(twice(npy("(600000,)", "|i1", bytes(600_000))))
+        reason = refusal(StoreError, lambda: read_predictions(path))
+        assert "would unpack to 1,200,256 bytes" in reason
         read = 0
         for content in bad:
             path.write_bytes(content)

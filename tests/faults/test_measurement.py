@@ -1,7 +1,7 @@
 """Disturbed measurements are marked in the record, the table and the conclusions.
 
-Each disturbance is caused in a run from top to bottom. Those of a GPU are tested with a fake NVML
-in `tests/machine/test_gpu.py`.
+Each disturbance is caused in a whole run. Those of a GPU are tested with a fake NVML in
+`tests/machine/test_gpu.py`.
 """
 
 import os
@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -22,25 +23,26 @@ from bench.record import Record
 from bench.report.conclusions import conclude, markdown
 from bench.report.matrix import build
 from bench.report.table import render
+from bench.tensorboard.run_log import RunLog
 from bench.training import cuda_graph
 from bench.training.loop import Step
 from bench.training.run import train
 from bench.training.setup import Shared
 from pipelines import sources
 from pipelines.base import Batch
-from tests.made import made_record
+from tests.made import made_record, made_run
 from tests.training.test_run import CELL
 
 
 def run(folder: Path, epochs: int) -> Record:
-    job = Job(
-        run=Run(cell=replace(CELL, epochs=epochs), seed=0),
-        folder=str(folder),
-        data_dir=str(sources.default_data_dir()),
-    )
+    run = Run(cell=replace(CELL, epochs=epochs), seed=0)
+    job = Job(run=run, folder=str(folder), data_dir=str(sources.default_data_dir()))
     builder = RecordBuilder(job=job)
-    train(builder, Shared(), lambda point: None)
-    return builder.record("ok")
+    log = RunLog(folder / "events", on_error=pytest.fail)
+    train(builder, Shared(), log.point)
+    record = builder.record("ok")
+    log.finish(record)
+    return record
 
 
 def shown(record: Record) -> tuple[str, str]:
@@ -115,3 +117,35 @@ def test_few_seeds_and_mixed_machines_are_noted_beside_the_table() -> None:
     table = render(build([records[0], records[5]]), "md")
     assert "Too few seeds" in table
     assert "each cell has one seed" in table
+
+
+def test_a_clock_that_jumps_changes_no_duration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of day goes back an hour at each reading while a run trains."""
+    hours, now, start = count(1), time.time(), time.monotonic()
+    monkeypatch.setattr(time, "time", lambda: now - 3600.0 * next(hours))
+    record = run(tmp_path, epochs=2)
+    passed_s = time.monotonic() - start
+    timings = [value for value in astuple(record.timings) if value is not None]
+    assert timings
+    assert all(0.0 <= value <= passed_s for value in timings), record.timings
+    assert 0.0 < record.curve[0].train_s < record.curve[1].train_s <= passed_s
+    assert next(hours) > 1, "nothing read the time of day"
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns", "UTC", "nonsense"])
+def test_records_have_their_time_in_utc_in_every_time_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        builder = RecordBuilder(job=Job(run=made_run(), folder=str(tmp_path), data_dir=""))
+        started = datetime.fromisoformat(builder.record("ok").started)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert started.utcoffset() is not None
+    assert started.utcoffset() == UTC.utcoffset(None)
+    assert abs((datetime.now(UTC) - started).total_seconds()) < 60

@@ -9,6 +9,7 @@ import pty
 import select
 import signal
 import struct
+import subprocess
 import termios
 import threading
 import time
@@ -22,7 +23,19 @@ import msgspec
 import pytest
 
 from bench.record import Record
-from tests.faults.made import Command, Zygote, check_ended, grid, records, statuses, until
+from tests import checkout
+from tests.faults.made import (
+    MARK,
+    Command,
+    Zygote,
+    check_ended,
+    grid,
+    make_copy,
+    of_mark,
+    records,
+    statuses,
+    until,
+)
 
 BOTH = "works or would_halt"
 ONE = "would_halt"
@@ -101,11 +114,11 @@ def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
     ("number", "moment"),
     [
         (signal.SIGINT, "planning"),
-        (signal.SIGTERM, "planning"),
-        (signal.SIGINT, "starting"),
-        (signal.SIGHUP, "warming_up"),
+        pytest.param(signal.SIGTERM, "planning", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "starting", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, "warming_up", marks=pytest.mark.slow),
         (signal.SIGTERM, "training"),
-        (signal.SIGTERM, "evaluating"),
+        pytest.param(signal.SIGTERM, "evaluating", marks=pytest.mark.slow),
     ],
 )
 def test_a_stop_at_an_awkward_moment(
@@ -201,3 +214,28 @@ def test_a_parent_that_is_killed_takes_all_along_and_the_next_call_does_the_rest
     assert statuses(tmp_path) == dict.fromkeys(nets.split(" or "), "ok")
     assert after | before == after
     zygote.check_none_left(time.monotonic())
+
+
+@pytest.mark.slow
+def test_a_crash_and_ctrl_c_where_every_process_starts_python_anew(tmp_path: Path) -> None:
+    copy = make_copy(tmp_path / "copy")
+    line, environment = checkout.command(copy, *grid("segfaults or works or would_halt"))
+    (copy / "wait-training").touch()
+    process = subprocess.Popen(
+        line, cwd=copy, env={**environment, MARK: "real"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        until((copy / "at-training").exists, lambda: "it never came to the net that waits")
+        assert len(of_mark("real")) >= 5  # command, worker, guard, and two that the net started
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "to continue: bench run" in output
+    expected = {"segfaults": "crashed", "works": "ok", "would_halt": "interrupted"}
+    assert statuses(copy) == expected
+    until(lambda: not of_mark("real"), lambda: "processes are left")
