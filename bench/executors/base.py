@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -134,21 +133,15 @@ class TimeLeft:
 
         Args:
             runs: Those that have not ended, in their order.
-            elapsed_s: Of the runs that are training now, by run id. As many are assumed to train
-                at a time from here on.
+            elapsed_s: Of the runs that are training now, by run id; the others are assumed to be
+                shared out evenly over as many workers.
         """
         known_s = [duration_s for run in runs if (duration_s := self.of(run)) is not None]
         if not known_s:
             return None
         mean_s = sum(known_s) / len(known_s)
-        left_s = {
-            run.id: max(0.0, (self.of(run) or mean_s) - elapsed_s.get(run.id, 0.0)) for run in runs
-        }
-        lanes_s = [left_s.pop(run_id) for run_id in elapsed_s if run_id in left_s] or [0.0]
-        heapify(lanes_s)
-        for run_s in left_s.values():
-            heapreplace(lanes_s, lanes_s[0] + run_s)
-        return max(lanes_s)
+        left_s = (max(0.0, (self.of(run) or mean_s) - elapsed_s.get(run.id, 0.0)) for run in runs)
+        return sum(left_s) / max(1, len(elapsed_s))
 
 
 def _similar(architecture: str, pipeline: str) -> Iterator[tuple[str, ...]]:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,42 +51,36 @@ def timing_lock(lock: Path = LOCK) -> Iterator[None]:
     Raises:
         StoreError: The lock file cannot be opened or locked.
     """
-    descriptor = _open_lock(lock)
     try:
-        while not _try_lock(descriptor, lock):
-            with signals_allowed():
-                time.sleep(LOCK_POLL_S)
+        descriptor = _locked(lock)
+    except OSError as error:
+        raise StoreError(
+            f"--exclusive-timing: {lock}, which lets one run of a host train at a time, cannot be "
+            f"locked ({error.strerror}): remove it, or leave the option out"
+        ) from error
+    try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _open_lock(lock: Path) -> int:
-    """Read-only, since another user's lock file cannot be opened for writing."""
+def _locked(lock: Path) -> int:
+    """Opens it read-only, since another user's file cannot be opened for writing, and locks it."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        try:
-            return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _cannot_lock(lock, error) from error
-
-
-def _try_lock(descriptor: int, lock: Path) -> bool:
+        descriptor = os.open(lock, flags)
+    except FileNotFoundError:
+        descriptor = os.open(lock, flags | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise _cannot_lock(lock, error) from error
-    return True
-
-
-def _cannot_lock(lock: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"--exclusive-timing: {lock}, which lets one run of a host train at a time, cannot be "
-        f"locked ({error.strerror}): remove it, or leave the option out"
-    )
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            with signals_allowed():
+                time.sleep(LOCK_POLL_S)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 @dataclass(kw_only=True)

@@ -40,14 +40,6 @@ ROUND_S = 0.25
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 COPY_MIB = {"cuda": 1024, "cpu": 256}
 MAX_COPY_SHARE = 8  # at most 1/8 of the free memory for each side of the copy
-# Dense bf16 FLOP/s and bytes/s as NVIDIA's data sheets state them, by the driver's name of the GPU.
-DATA_SHEETS = {
-    "NVIDIA H200": (989e12, 4.8e12),
-    "NVIDIA H100 80GB HBM3": (989e12, 3.35e12),
-    "NVIDIA H100 PCIe": (756e12, 2.0e12),
-    "NVIDIA A100-SXM4-80GB": (312e12, 2.039e12),
-    "NVIDIA A100-SXM4-40GB": (312e12, 1.555e12),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +55,13 @@ class Peaks:
     flops_per_s: float
     bytes_per_s: float
     threads: int | None = None
+
+    def __str__(self) -> str:
+        threads = f" with {self.threads} threads" if self.threads else ""
+        return (
+            f"{self.precision}{threads}: {self.flops_per_s / 1e12:.3g} TFLOP/s in a large product, "
+            f"{self.bytes_per_s / 1e9:.4g} GB/s in a large copy"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +139,6 @@ class Roofline:
     rows: Sequence[Row]
     problems: Mapping[str, str]
 
-    @property
-    def device(self) -> str:
-        """Name of the GPU, or of the CPU."""
-        return str(self.environment["gpu"] or self.environment["cpu"])
-
     def markdown(self) -> str:
         """The peaks, and a table of the nets."""
         table = ["| " + " | ".join(COLUMNS) + " |"]
@@ -153,8 +147,8 @@ class Roofline:
             "| " + " | ".join(cell(row) for cell in COLUMNS.values()) + " |" for row in self.rows
         ]
         blocks = [
-            f"# Roofline of {self.device}",
-            "\n".join(f"- {_peaks_text(self.device, peaks)}" for peaks in self.peaks),
+            f"# Roofline of {self.environment['gpu'] or self.environment['cpu']}",
+            "\n".join(f"- {peaks}" for peaks in self.peaks),
             "\n".join(table) if self.rows else "There is no successful run, so no net has a speed.",
             "Two operations are counted per multiplication of convolutions, linear layers and "
             "attention, forward and backward. The memory floor is an estimate: five passes over "
@@ -204,22 +198,6 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "% of memory": lambda row: f"{row.memory_pct:.1f}",
     "bound by": lambda row: row.bound_by,
 }
-
-
-def _peaks_text(device: str, peaks: Peaks) -> str:
-    threads = f" with {peaks.threads} threads" if peaks.threads else ""
-    text = (
-        f"{peaks.precision}{threads}: {peaks.flops_per_s / 1e12:.3g} TFLOP/s in a large product, "
-        f"{peaks.bytes_per_s / 1e9:.4g} GB/s in a large copy"
-    )
-    if device not in DATA_SHEETS or peaks.precision != "bf16":
-        return text
-    flops_per_s, bytes_per_s = DATA_SHEETS[device]
-    return (
-        f"{text}; that is {100 * peaks.flops_per_s / flops_per_s:.0f} % and "
-        f"{100 * peaks.bytes_per_s / bytes_per_s:.0f} % of the data sheet's "
-        f"{flops_per_s / 1e12:.0f} and {bytes_per_s / 1e9:.0f}"
-    )
 
 
 def measure(folder: Path, device: str) -> Roofline:

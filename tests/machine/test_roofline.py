@@ -11,7 +11,6 @@ import torch
 import architectures
 from bench.machine import roofline
 from bench.machine.roofline import (
-    DATA_SHEETS,
     Peaks,
     Roofline,
     Row,
@@ -112,20 +111,16 @@ def text_of(device: str, rows: list[Row], problems: dict[str, str]) -> str:
     return Roofline(environment=found, peaks=[PEAKS], rows=rows, problems=problems).markdown()
 
 
-def test_the_text_says_peaks_data_sheet_and_what_is_left_out() -> None:
+def test_the_text_says_peaks_and_what_is_left_out() -> None:
     one = row_of(
         measured("net", 1e5), Work(forward_flops=1e9, train_flops=4e9, values=6e5), PEAKS, 1
     )
-    name = "NVIDIA H100 80GB HBM3"
-    text = text_of(name, [one], {"odd": "its work can't be counted: it needs numbers"})
-    assert f"# Roofline of {name}" in text
+    text = text_of("a device", [one], {"odd": "its work can't be counted: it needs numbers"})
+    assert "# Roofline of a device" in text
     assert "bf16: 800 TFLOP/s in a large product, 3000 GB/s in a large copy" in text
-    assert "that is 81 % and 90 % of the data sheet's 989 and 3350" in text
     assert "| net | sgd | 100 | 1.0000 | 4.0000 | 6.000 | 100,000 | 90,000 | 200,000 |" in text
     assert "- odd is left out: its work can't be counted: it needs numbers" in text
-    assert set(DATA_SHEETS) >= {name}
     assert "There is no successful run" in text_of("another", [], {})
-    assert "data sheet" not in text_of("another", [], {})
 
 
 def test_a_peak_is_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
