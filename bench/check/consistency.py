@@ -1,4 +1,4 @@
-"""Whether the values of a record agree with each other, and those of `bench loaders`."""
+"""Whether the values of a record agree with each other."""
 
 import math
 from collections.abc import Iterator
@@ -14,11 +14,9 @@ from bench.record import (
     macro_average,
     time_to_accuracy_s,
 )
-from bench.store.loaders_record import LoadersRecord, Repeat, Series
 
 SCORES = 1e-5  # relative tolerance: what 32 bits lose in a score
 CLOCK = 1e-6  # relative tolerance of times
-REPEATS = 0.05  # relative tolerance: a repeat's images and seconds are read one after the other
 FAILED = ("diverged", "oom", "timeout", "crashed", "skipped")
 
 
@@ -144,40 +142,3 @@ def _time_to_accuracy(record: Record, metrics: Metrics) -> Iterator[str]:
 
 def _when(seconds: float | None) -> str:
     return "not reached" if seconds is None else f"reached after {seconds:.6g} s"
-
-
-def loaders_problems(record: LoadersRecord) -> Iterator[str]:
-    """What is inconsistent in a record of `bench loaders`, a few words each."""
-    names = [(series.pipeline, series.batch_size) for series in record.series]
-    if len(set(names)) < len(names):
-        yield "it has two series of one pipeline and batch size"
-    if not record.bandwidth_gb_per_s > 0:
-        yield f"the memory's bandwidth is {record.bandwidth_gb_per_s:g} GB/s"
-    if record.images < 1 or min(record.image_size) < 1:
-        yield f"it read {record.images} images of {record.image_size}"
-    for series in record.series:
-        for problem in _series_problems(series):
-            yield f"{series.pipeline} at batch size {series.batch_size}: {problem}"
-
-
-def _series_problems(series: Series) -> Iterator[str]:
-    if series.batch_size < 1:
-        yield "the batch size is below 1"
-    if series.status == "ok" and not series.repeats:
-        yield "it ended ok without a repeat"
-    if series.status not in ("ok", "interrupted") and not series.reason:
-        yield f"it ended {series.status} without a reason"
-    for name in ("build_s", "first_batch_s", "bytes_per_image"):
-        value = getattr(series, name)
-        if value is not None and not 0 <= value < math.inf:
-            yield f"{name} is {value:g}"
-    for number, repeat in enumerate(series.repeats, start=1):
-        if not _is_consistent(repeat, series.batch_size):
-            yield f"repeat {number} has images, seconds and throughput that do not agree"
-
-
-def _is_consistent(repeat: Repeat, batch_size: int) -> bool:
-    if repeat.images < 1 or not (0 < repeat.batch_s < math.inf and repeat.images_per_s > 0):
-        return False
-    most = batch_size / repeat.batch_s  # the last batch of an epoch may be smaller
-    return 0 < repeat.images_per_s <= most * (1 + REPEATS)

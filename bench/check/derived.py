@@ -1,12 +1,9 @@
 """Derived files: whether they are what the records make now, and how they are rebuilt."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
-from bench.check.consistency import loaders_problems
 from bench.check.files import Finding
 from bench.errors import UsageError
 from bench.record import Record
@@ -18,21 +15,10 @@ from bench.report.table import render, write_matrix
 from bench.store.files import StoreError, StrangeFile, UnusableFile, read_file
 from bench.store.loaders_record import LOADERS_FILE, read_loaders
 from bench.store.store import Store
-from bench.tensorboard.overview import (
-    EXAMPLES,
-    MATRIX,
-    SEEDS,
-    STATUSES,
-    seeds_name,
-    write_loaders,
-    write_matrix_run,
-    write_overview,
-    write_seeds,
-)
+from bench.tensorboard.overview import STATUSES, write_loaders, write_overview
 from bench.text import Log
 
 FORMATS: tuple[Literal["csv", "md"], ...] = ("csv", "md")
-LOADERS_EVENTS = "loaders"  # folder of what `bench loaders` measured
 LARGEST = 2**28  # bytes of a derived file
 
 
@@ -44,7 +30,8 @@ def check_derived(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
         yield from _differing(store.folder, wanted, "the records make")
     yield from _check_page(store, records)
     if store.tensorboard_folder().is_dir():
-        yield from _check_events(store, records)
+        for folder, _, problem in _damaged_runs(store, records):
+            yield Finding("stale", folder, problem)
 
 
 def _check_page(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
@@ -63,34 +50,15 @@ def _check_page(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
 
 
 def check_loaders(store: Store) -> Iterator[Finding]:
-    """Whether loaders.json can be read and is consistent, and its tables are up to date."""
-    path = store.folder / LOADERS_FILE
+    """Whether loaders.json can be read, and its tables are up to date."""
     try:
         record = read_loaders(store.folder)
     except UnusableFile as error:
-        yield Finding("wrong", path, error.problem, error.advice)
+        yield Finding("wrong", store.folder / LOADERS_FILE, error.problem, error.advice)
         return
-    if record is None:
-        return
-    for problem in loaders_problems(record):
-        yield Finding("wrong", path, problem, "run `bench loaders` again")
-    # An older file lacks what is recorded since; what it has must be what its series make.
-    made = json.loads(loaders_report.render(record, "json"))
-    if not _contains(made, json.loads(path.read_bytes())):
-        yield Finding("stale", path, "is not what its series make now")
-    wanted = {f"loaders.{form}": loaders_report.render(record, form) for form in FORMATS}
-    yield from _differing(store.folder, wanted, "its series make")
-
-
-def _contains(made: Any, found: Any) -> bool:
-    if isinstance(found, dict):
-        return isinstance(made, dict) and all(
-            name in made and _contains(made[name], value) for name, value in found.items()
-        )
-    if isinstance(found, list):
-        same_length = isinstance(made, list) and len(found) == len(made)
-        return same_length and all(map(_contains, made, found))
-    return bool(found == made)
+    if record is not None:
+        wanted = {f"loaders.{form}": loaders_report.render(record, form) for form in FORMATS}
+        yield from _differing(store.folder, wanted, "its series make")
 
 
 def _differing(folder: Path, wanted: Mapping[str, str], who: str) -> Iterator[Finding]:
@@ -103,21 +71,6 @@ def _differing(folder: Path, wanted: Mapping[str, str], who: str) -> Iterator[Fi
             yield Finding("stale", path, "is missing")
         except (OSError, StrangeFile) as error:
             yield Finding("stale", path, str(error))
-
-
-def _check_events(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
-    """Whether event files are whole and belong to records, and the overview is up to date."""
-    for folder, _, problem in _damaged_runs(store, records):
-        yield Finding("stale", folder, problem)
-    root = store.tensorboard_folder()
-    known = {store.tensorboard_path(record.run) for record in records}
-    for path in sorted(root.iterdir()):
-        if path not in known and path.name not in (MATRIX, EXAMPLES, SEEDS, LOADERS_EVENTS):
-            problem = "event files of no record" if path.is_dir() else "not a file of the suite"
-            advice = "delete it, or TensorBoard shows it beside the others"
-            yield Finding("note", path, problem, advice)
-    if records:
-        yield from _check_overview(root, records)
 
 
 def _damaged_runs(store: Store, records: Sequence[Record]) -> Iterator[tuple[Path, Record, str]]:
@@ -142,31 +95,6 @@ def _events_problem(folder: Path) -> str:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return ""
-
-
-def _check_overview(root: Path, records: Sequence[Record]) -> Iterator[Finding]:
-    """Compares the overview with the one that would be written now."""
-    with TemporaryDirectory(prefix="bench-check-") as name:
-        made = Path(name)
-        write_matrix_run(made / MATRIX, records)
-        write_seeds(made / SEEDS, records)
-        for wanted in (made / MATRIX, *sorted((made / SEEDS).glob("*"))):
-            found = root / wanted.relative_to(made)
-            if not _same_events(wanted, found):
-                yield Finding("stale", found, "is not what the records make now")
-    known = {seeds_name(record) for record in records}
-    for path in sorted((root / SEEDS).glob("*")):
-        if path.name not in known:
-            yield Finding("stale", path, "seeds of a cell without records")
-
-
-def _same_events(wanted: Path, found: Path) -> bool:
-    from bench.tensorboard.events import DamagedEvents, summaries
-
-    try:
-        return summaries(wanted) == summaries(found)
-    except (DamagedEvents, OSError):
-        return False
 
 
 def quarantine(store: Store, damaged: Iterable[Path]) -> None:
@@ -227,6 +155,8 @@ def _refuse(message: str) -> None:
 
 
 def refresh(store: Store, report: Log) -> None:
-    """Rebuilds what is out of date in a group, as `rebuild` does."""
+    """Rebuilds what is out of date in a group, and the overview for TensorBoard in any case."""
     findings = check_derived(store, store.records(report))
     rebuild(store, [each for each in findings if each.level == "stale"], None, report)
+    if store.tensorboard_folder().is_dir():
+        _rebuild_events(store)
