@@ -9,7 +9,7 @@ from bench.machine.clock import CompileWatch, TrainingClock, synchronize
 CPU = torch.device("cpu")
 
 
-def test_spans_add_up_and_what_lies_between_does_not_count(
+def test_spans_add_up_even_one_that_fails_and_the_time_between_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticks = iter([0.0, 2.0, 50.0, 53.0])
@@ -19,18 +19,9 @@ def test_spans_add_up_and_what_lies_between_does_not_count(
     with clock.running():
         pass
     assert clock.wall_s == 2.0
-    with clock.running():
-        pass
-    assert clock.wall_s == 5.0
-
-
-def test_a_span_that_fails_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter([0.0, 2.0])
-    monkeypatch.setattr(clocks.time, "perf_counter", lambda: next(ticks))
-    clock = TrainingClock(CPU)
     with pytest.raises(RuntimeError), clock.running():
         raise RuntimeError
-    assert clock.wall_s == 2.0
+    assert clock.wall_s == 5.0
 
 
 def test_a_cpu_has_no_device_time_and_nothing_to_wait_for() -> None:
@@ -59,16 +50,3 @@ def test_graphs_are_counted_once_and_only_new_ones() -> None:
     compiled(torch.ones(3))
     assert watch.new_graphs() == 1
     assert watch.new_graphs() == 0
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_is_timed_by_both_clocks() -> None:
-    device = torch.device("cuda")
-    clock = TrainingClock(device)
-    x = torch.rand(4096, 4096, device=device)
-    with clock.running():
-        for _ in range(20):
-            x = (x @ x).tanh()
-    assert clock.device_s is not None
-    assert 0 < clock.device_s <= clock.wall_s

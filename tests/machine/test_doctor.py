@@ -25,8 +25,6 @@ GOOD = Probe(
     compiler=True,
 )
 NO_GPU = Probe(torch="2.14.1", torch_cuda="13.0", cuda_problem="Found no NVIDIA driver")
-
-
 SMI = Smi(gpu="NVIDIA H100", driver="580.1", cuda="13.1")
 MISSING = Smi(problem="nvidia-smi is not installed", missing=True)
 
@@ -37,21 +35,19 @@ def python_says(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str = "") ->
 
 
 def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there = Check(name="data", status="ok", message="there")
     monkeypatch.setattr(doctor, "query_smi", lambda: SMI)
     monkeypatch.setattr(doctor, "run_briefly", lambda command, timeout_s: Answer())
     python_says(monkeypatch, 0)
     monkeypatch.setattr(environment, "probe", lambda: GOOD)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(
-        doctor, "check_data", lambda _: Check(name="data", status="ok", message="there")
-    )
-    found = run_checks(None, tmp_path / "results")
-    assert {check.status for check in found} == {"ok"}
-    names = [check.name for check in found]
-    for name in ("python", "torch", "gpu", "driver", "kornia", "dali", "compile", "data", "disk",
-                 "results", "gpu use", "cpu"):  # fmt: skip
-        assert name in names
+    monkeypatch.setattr(doctor, "check_data", lambda _: there)
+    checks = run_checks(None, tmp_path / "results")
+    assert {check.status for check in checks} == {"ok"}
+    names = {"python", "torch", "gpu", "driver", "kornia", "dali", "compile", "data", "disk",
+             "results", "gpu use", "cpu"}  # fmt: skip
+    assert names <= {check.name for check in checks}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,32 +61,23 @@ def test_nothing_works_and_every_problem_has_its_advice(
     monkeypatch.setattr(sources, "is_cached", lambda *_: False, raising=False)
     file = tmp_path / "file"
     file.touch()
-    found = {check.name: check for check in run_checks(tmp_path, file)}
+    checks = {check.name: check for check in run_checks(tmp_path, file)}
     for name in ("torch", "kornia", "timm", "results"):
-        assert found[name].status == "fail"
-    assert "No module named" in found["kornia"].message
-    for check in found.values():
+        assert checks[name].status == "fail"
+    assert "No module named" in checks["kornia"].message
+    for check in checks.values():
         assert check.status == "ok" or check.advice
 
 
 @pytest.mark.parametrize(
     ("built", "able", "status"),
-    [
-        ("13.0", "12.4", "fail"),
-        ("13.0", "13.0", "ok"),
-        ("13.1", "13.0", "ok"),
-        ("12.6", "13.2", "ok"),
-        ("9.0", "12.0", "ok"),
-    ],
+    [("13.0", "12.4", "fail"), ("13.1", "13.0", "ok"), ("9.0", "12.0", "ok")],
 )
 def test_only_a_driver_of_an_older_major_is_too_old(built: str, able: str, status: str) -> None:
-    found = Smi(gpu="NVIDIA H100", driver="550.54", cuda=able)
-    check = doctor.check_driver(Probe(torch="2.14", torch_cuda=built), found)
+    smi = Smi(gpu="NVIDIA H100", driver="550.54", cuda=able)
+    check = doctor.check_driver(Probe(torch="2.14", torch_cuda=built), smi)
     assert check is not None
     assert check.status == status
-    if status == "fail":
-        assert built in check.message
-        assert "12" in check.advice
 
 
 CUDA_TORCH = partial(Probe, torch="2", torch_cuda="13.0")
@@ -100,22 +87,16 @@ CUDA_TORCH = partial(Probe, torch="2", torch_cuda="13.0")
     ("probe", "visible", "advice"),
     [
         (Probe(torch="2", cuda_problem="not compiled with CUDA"), "0", "built for CPUs: pip inst"),
-        (
-            CUDA_TORCH(
-                cuda_problem="CUDA error: no kernel image is available for execution on the device",
-                capability="6.1",
-                built_for="7.5 8.0 9.0",
-            ),
-            "0",
-            "has capability 6.1, this torch has code for 7.5 8.0 9.0: pip install --upgrade torch",
-        ),
+        (CUDA_TORCH(cuda_problem="CUDA error: no kernel image is available for execution on the "
+                    "device", capability="6.1", built_for="7.5 8.0"),
+         "0", "has capability 6.1, this torch has code for 7.5 8.0: pip install --upgrade torch"),
         (CUDA_TORCH(cuda_problem="No CUDA GPUs"), "", "unset CUDA_VIS"),
         (CUDA_TORCH(cuda_problem="The NVIDIA driver is too old"), "0", "update the driver"),
         (CUDA_TORCH(cuda_problem="CUDA error: out of memory"), "0", "another process holds it"),
         (CUDA_TORCH(cuda_problem="system not yet initialized"), "0", "nvidia-fabricmanager"),
         (CUDA_TORCH(cuda_problem="unknown error"), "0", "dmesg"),
     ],
-)
+)  # fmt: skip
 def test_a_gpu_that_cannot_be_used_fails_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, probe: Probe, visible: str, advice: str
 ) -> None:
@@ -132,7 +113,7 @@ def test_no_gpu_is_no_failure() -> None:
     assert doctor.check_gpu_use(NO_GPU, MISSING) is None
 
 
-def test_a_torch_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_is_too_old_fails() -> None:
     assert doctor.check_torch(Probe(torch="2.10.0+cpu")).status == "fail"
     assert doctor.check_torch(Probe(torch="2.11.0")).status == "ok"
     assert doctor.check_torch(Probe(torch="3.0")).status == "ok"
@@ -147,7 +128,7 @@ def test_neighbours_on_the_gpu_are_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "4711" in check.message
 
 
-def test_a_library_that_breaks_is_told_from_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_breaks_and_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     python_says(monkeypatch, -11)
     assert "exit status -11" in doctor.check_library("kornia").message
 
@@ -165,16 +146,14 @@ def test_a_real_library_is_really_imported() -> None:
     assert doctor.check_library("torchvision").status == "ok"
 
 
-def test_a_compiler_that_fails_gives_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     python_says(monkeypatch, 1, "...\nInductorError: g++: command not found")
     check = doctor.check_compiler(GOOD)
     assert (check.status, "g++: command not found" in check.message) == ("warn", True)
-    lacking = doctor.check_compiler(Probe(compiler_problem="no C++ compiler found"))
-    assert "no C++ compiler found" in lacking.message
 
 
 @pytest.mark.parametrize(("cached", "status"), [(True, "ok"), (False, "warn")])
-def test_missing_images_are_told_with_the_way_to_get_them(
+def test_missing_images_come_with_the_command_that_gets_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cached: bool, status: str
 ) -> None:
     monkeypatch.setattr(sources, "is_cached", lambda *_: cached, raising=False)
@@ -184,14 +163,13 @@ def test_missing_images_are_told_with_the_way_to_get_them(
     assert ("bench data cifar10" in check.advice) is not cached
 
 
-def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    usage = SimpleNamespace(free=2**29)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
+def test_a_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**29))
     check = doctor.check_disk(tmp_path / "not" / "there")
     assert (check.status, "0.5 GiB" in check.message) == ("warn", True)
 
 
-def test_few_threads_and_a_busy_machine_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_threads_and_a_busy_machine_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "usable_cores", lambda: 8)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -203,13 +181,9 @@ def test_few_threads_and_a_busy_machine_are_told(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_text_has_a_line_for_each_check_and_its_advice() -> None:
-    text = render(
-        [
-            Check(name="torch", status="ok", message="fine"),
-            Check(name="gpu", status="fail", message="dead", advice="pip install life"),
-            Check(name="cpu", status="warn", message="busy", advice="wait"),
-        ]
-    )
+    gpu = Check(name="gpu", status="fail", message="dead", advice="pip install life")
+    cpu = Check(name="cpu", status="warn", message="busy", advice="wait")
+    text = render([Check(name="torch", status="ok", message="fine"), gpu, cpu])
     assert text.splitlines()[0] == "ok    torch        fine"
     assert "FAIL  gpu          dead" in text
     assert "-> pip install life" in text

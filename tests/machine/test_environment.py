@@ -16,7 +16,7 @@ import torch
 
 from bench import process
 from bench.machine import environment, probe
-from bench.machine.environment import Probe
+from tests import checkout
 from tests.checkout import ROOT
 
 
@@ -59,28 +59,26 @@ def test_the_commit_is_that_of_the_checkout() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip("not a git checkout")
-    found = environment.code_version()
-    assert found["commit"] == done.stdout.strip()
-    assert isinstance(found["dirty"], bool)
+    assert environment.code_version()["commit"] == done.stdout.strip()
 
 
-def test_code_that_no_repository_tracks_has_no_commit(
+def git(folder: Path, *arguments: str) -> None:
+    line = ["git", "-C", str(folder), "-c", "user.name=n", "-c", "user.email=e", *arguments]
+    subprocess.run(line, check=True)
+
+
+def test_code_is_untracked_then_clean_then_dirty(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
-    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "of something else"]):
-        subprocess.run([*git, *arguments], check=True)
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
-    assert environment.code_version() == {"commit": None, "dirty": None}
-
-
-def test_changed_code_is_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "environment.py"
-    file.write_text("first")
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
-        subprocess.run([*git, *arguments], check=True)
     monkeypatch.setattr(environment, "__file__", str(file))
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of something else")
+    file.write_text("first")
+    assert environment.code_version() == {"commit": None, "dirty": None}
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    environment.code_version.cache_clear()
     assert environment.code_version()["dirty"] is False
     environment.code_version.cache_clear()
     file.write_text("second")
@@ -167,14 +165,11 @@ def test_a_container_with_a_share_of_the_cores_counts_its_share(
 
 def test_the_parent_stays_free_of_torch() -> None:
     code = (
-        "import sys; from bench.machine import environment; from bench.store import store; "
-        "from bench.report import table; "
+        "import sys; from bench.machine import environment; from bench.report import table; "
         "environment.machine_name('cpu'); environment.this_machine(); "
         "print('torch' in sys.modules)"
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == "False"
+    assert checkout.python(code).stdout.strip() == "False"
 
 
 def test_the_probe_answers_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -206,31 +201,26 @@ def test_a_library_is_imported_while_the_device_is_tried(
     assert "broken_library" not in sys.modules
 
 
-def fake_python(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
-    pretend(monkeypatch, folder, "python", script)
-    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+ANSWER = json.dumps({"torch": "9", "cuda": True})
 
 
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("os.kill(os.getpid(), 11)", "torch could not be tried: exit status -11"),
+        ("import time; time.sleep(60)", "torch did not answer within 1 s"),
+        ("sys.stderr.write('a\\nlibcudart.so: no such file'); sys.exit(1)", "libcudart.so"),
+        (f"print('hello'); print('''{ANSWER}''')", ""),
+    ],
+)
 def test_a_probe_that_crashes_hangs_or_chatters_gives_an_answer(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, problem: str
 ) -> None:
-    real = sys.executable
-    answer = json.dumps({"torch": "9", "cuda": True})
-    for number, (script, expected) in enumerate(
-        {
-            "os.kill(os.getpid(), 11)": "torch could not be tried: exit status -11",
-            "import time; time.sleep(60)": "torch did not answer within 1 s",
-            "sys.stderr.write('a\\nlibcudart.so: no such file'); sys.exit(1)": "libcudart.so",
-            f"print('hello'); print('''{answer}''')": "",
-        }.items()
-    ):
-        monkeypatch.setattr(sys, "executable", real)
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        fake_python(monkeypatch, folder, script)
-        found = environment.probe(timeout_s=1.0)
-        assert expected in found.cuda_problem
-        assert found.cuda is (expected == "")
+    pretend(monkeypatch, tmp_path, "python", script)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    found = environment.probe(timeout_s=1.0)
+    assert problem in found.cuda_problem
+    assert found.cuda is (problem == "")
 
 
 def test_what_torch_says_about_the_gpu_is_kept_in_one_sentence(
@@ -243,10 +233,6 @@ def test_what_torch_says_about_the_gpu_is_kept_in_one_sentence(
     found = probe.probe_here()
     assert found.cuda_problem == "The driver is too old (found version 12020)"
     assert not found.cuda
-
-
-def test_a_probe_is_plain_data() -> None:
-    assert json.loads(msgspec.json.encode(Probe())) == msgspec.to_builtins(Probe())
 
 
 def test_the_command_is_as_a_person_would_type_it() -> None:
