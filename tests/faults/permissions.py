@@ -8,20 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-_VERSION = 0x20080522
-_OVERRIDES = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
-
-
-class _Header(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("process", ctypes.c_int))
-
-
-class _Rights(ctypes.Structure):
-    _fields_ = (
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    )
+VERSION = 0x20080522  # of the structures of capget(2), here as arrays of unsigned integers
+OVERRIDES = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 
 @contextmanager
@@ -33,13 +21,13 @@ def as_ordinary_user() -> Iterator[None]:
     if sys.platform != "linux":
         pytest.skip("only Linux lets root drop a part of its permissions")
     libc = ctypes.CDLL(None, use_errno=True)
-    header, rights = _Header(_VERSION, 0), (_Rights * 2)()
-    assert libc.capget(ctypes.byref(header), rights) == 0
-    before = rights[0].effective
-    rights[0].effective = before & ~_OVERRIDES
-    assert libc.capset(ctypes.byref(header), rights) == 0
+    header, capabilities = (ctypes.c_uint32 * 2)(VERSION, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, capabilities) == 0
+    before = capabilities[0]
+    capabilities[0] = before & ~OVERRIDES
+    assert libc.capset(header, capabilities) == 0
     try:
         yield
     finally:
-        rights[0].effective = before
-        assert libc.capset(ctypes.byref(header), rights) == 0
+        capabilities[0] = before
+        assert libc.capset(header, capabilities) == 0

@@ -162,7 +162,6 @@ def test_no_writable_folder_is_one_sentence(
 @pytest.mark.parametrize(
     ("manner", "reason"),
     [
-        ("minute", "it stopped answering"),
         ("header", "it stopped answering"),
         ("slams", "reset"),
         ("resets", "reset|broke off"),

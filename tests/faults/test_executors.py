@@ -104,7 +104,6 @@ class Grid:
         return {record.seed: record for record in Store(self.folder).records(pytest.fail)}
 
     def check_ended(self, code: int, statuses: str, reason: str = "") -> None:
-        """It ends with this code, these statuses and this reason in its last line."""
         assert self.process.wait(PATIENCE_S) == code, self.output
         found = " ".join(record.status for _, record in sorted(self.records.items()))
         assert found == statuses, self.output
@@ -113,8 +112,6 @@ class Grid:
         assert "StackTrace" not in self.output
 
     def check_none_left(self) -> None:
-        """No worker is left, nor what it has started."""
-
         def left() -> list[bytes]:
             named = []
             for pid in of_mark(self.mark):

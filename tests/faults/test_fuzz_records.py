@@ -3,7 +3,6 @@
 import json
 import os
 import tempfile
-import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
@@ -136,18 +135,6 @@ def test_a_folder_of_strange_files_can_be_read(tmp_path: Path) -> None:
         assert "resnet18" in render_all(tmp_path / "results", "md")
 
     run_isolated(work, writes=[tmp_path, TEMP], more_memory=2**29)
-
-
-def test_a_hundred_megabytes_are_refused_at_little_cost() -> None:
-    text = GOOD[0].replace(b'"command":""', b'"command":"' + b"x" * 100_000_000 + b'"')
-    assert len(text) > LARGEST_FILE
-    tracemalloc.start()
-    try:
-        with pytest.raises(RecordError, match=r"100,0\d\d,\d\d\d bytes are more than"):
-            decode(text)
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.slow

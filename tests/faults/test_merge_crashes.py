@@ -1,8 +1,6 @@
-"""Merges that are killed at any point, and sources that are being written or made up."""
+"""A merge that is killed at any point, and a record that names a path."""
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 from bench.check.derived import refresh
 from bench.store.codec import encode
 from bench.store.merge import merge, merge_run, stored_records
-from tests.checkout import ROOT
 from tests.faults.crash_disk import Died, Disk
 from tests.made_groups import GROUP, at, everything, group, keep, marks
 
@@ -92,43 +89,6 @@ def test_a_merge_that_ends_before_any_system_call_has_the_same_end_when_it_is_re
         calls += 1
     assert calls > 100
     assert [everything(source) for source in sources] == untouched
-
-
-WRITING = """
-import sys
-from pathlib import Path
-from tests.made_groups import at, group, keep
-store = group(Path(sys.argv[1]))
-hour = 0
-while True:
-    hour = hour % 23 + 1
-    for seed in range(3):
-        keep(store, at(hour, seed, status="ok" if hour % 2 else "crashed"), "logs")
-    print(hour, flush=True)
-"""
-
-
-def test_a_source_that_is_being_written_gives_whole_records(root: Path) -> None:
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITING, str(root / "a")],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    said: list[str] = []
-    try:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "1\n"
-        for number in range(3):
-            done = merge([root / "a"], root / f"out{number}", said.append, refresh)
-            assert done.exit_code == 0, said
-            found = group(root / f"out{number}").records(pytest.fail)
-            assert {record.seed for record in found} == {0, 1, 2}
-    finally:
-        writer.kill()
-        writer.communicate()
-    merge([root / "a"], root / "out0", said.append, refresh)
-    assert marks(root / "a") <= marks(root / "out0")
 
 
 def test_a_record_whose_run_id_is_a_path_leads_nowhere(root: Path) -> None:

@@ -36,10 +36,6 @@ def gives_nan(net):
     return torch.full_like(net.head.weight, float("nan")).sum()
 
 
-def guesses(net):
-    return 0.0
-
-
 def is_stubborn(net):
     if moment(net) == "training":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -95,8 +91,6 @@ class Net(nn.Module):
         self.head = nn.Linear(spec.channels * spec.image_size**2, spec.classes)
         self.body = body
         self.evaluated = 0
-        with open("processes", "a") as file:
-            print(os.getpid(), file=file)
 
     def train(self, mode=True):
         self.evaluated += int(mode and doing() == "predict")
@@ -115,7 +109,7 @@ def entry(body):
     )
 """
 NAMES = (
-    "raises", "gpu_full", "host_full", "killed", "segfaults", "gives_nan", "guesses",
+    "raises", "gpu_full", "host_full", "killed", "segfaults", "gives_nan",
     "is_stubborn", "stalls", "works", "would_halt",
 )  # fmt: skip
 
