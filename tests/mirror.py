@@ -100,12 +100,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_garbage(self, content: bytes, span: str) -> None:
         self.wfile.write(b"\x1b[2J\x07no HTTP at all\r\n\r\n")
 
-    def do_minute(self, content: bytes, span: str) -> None:
-        """A byte at once, and the next one in a minute."""
-        self.send(200, content[:1], {"Content-Length": str(len(content))})
-        if span != "bytes=0-0":
-            self.over.wait(60)
-
     def do_header(self, content: bytes, span: str) -> None:
         """The file's head drips, a byte at a time; the question for one byte is answered well."""
         if span == "bytes=0-0":
