@@ -30,8 +30,8 @@ def check_derived(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
         yield from _differing(store.folder, wanted, "the records make")
     yield from _check_page(store, records)
     if store.tensorboard_folder().is_dir():
-        for folder, _, problem in _damaged_runs(store, records):
-            yield Finding("stale", folder, problem)
+        for record in _without_events(store, records):
+            yield Finding("stale", store.tensorboard_path(record.run), "has no event file")
 
 
 def _check_page(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
@@ -73,28 +73,11 @@ def _differing(folder: Path, wanted: Mapping[str, str], who: str) -> Iterator[Fi
             yield Finding("stale", path, str(error))
 
 
-def _damaged_runs(store: Store, records: Sequence[Record]) -> Iterator[tuple[Path, Record, str]]:
-    """Folder, record and problem of each run whose event files are missing or not whole."""
+def _without_events(store: Store, records: Sequence[Record]) -> list[Record]:
     from bench.tensorboard.view import has_events
 
-    for record in records:
-        folder = store.tensorboard_path(record.run)
-        if record.status in STATUSES and not has_events(folder):
-            yield folder, record, "has no event file"
-        elif folder.is_dir() and (problem := _events_problem(folder)):
-            yield folder, record, problem
-
-
-def _events_problem(folder: Path) -> str:
-    from bench.tensorboard.events import DamagedEvents, summaries
-
-    try:
-        summaries(folder)
-    except DamagedEvents as error:
-        return str(error)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return ""
+    ended = [record for record in records if record.status in STATUSES]
+    return [record for record in ended if not has_events(store.tensorboard_path(record.run))]
 
 
 def quarantine(store: Store, damaged: Iterable[Path]) -> None:
@@ -145,7 +128,8 @@ def _rebuild_events(store: Store) -> None:
 
     with store.deriving():
         records = store.records(_ignore)
-        for folder, record, _ in _damaged_runs(store, records):
+        for record in _without_events(store, records):
+            folder = store.tensorboard_path(record.run)
             write_run(folder, record, load_positives(store, record), on_error=_refuse)
         write_overview(store, records, on_error=_refuse)
 

@@ -1,4 +1,4 @@
-"""Event files as TensorBoard reads them: written, read back to check them, and small pictures.
+"""Event files for TensorBoard, and small pictures in them.
 
 They are written by TensorBoard's own writer. Torch's `SummaryWriter.add_hparams` and `add_scalars`
 would add runs of their own, which makes a large grid unusable.
@@ -7,31 +7,24 @@ would add runs of their own, which makes a large grid unusable.
 import errno
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from PIL import Image, ImageDraw, ImageFont
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from bench.store.files import UnusableFile, read_file
-
 if TYPE_CHECKING:
     import numpy as np
 
 PATTERN = "events.out.tfevents.*"
-MAX_BYTES = 2**28
 RGB_CHANNELS = 3
-LENGTH = struct.Struct("<Q")
-CRC = struct.Struct("<I")
 
 CELL, FONT_SIZE = 44, 13  # pixels of a confusion matrix
 MAX_NUMBERED_CLASSES = 20  # with more, cells are small and have neither names nor numbers
@@ -126,51 +119,6 @@ class EventFile:
 
 def _escaped(value: object) -> str:
     return " ".join(str(value).replace("|", "\\|").split())
-
-
-class DamagedEvents(ValueError):
-    """An event file is damaged; the message says where."""
-
-
-def summaries(folder: Path) -> list[bytes]:
-    """The summaries in a folder's event files, encoded, without their times.
-
-    Raises:
-        DamagedEvents: A file is cut, garbled or too large; the message names it.
-        OSError: A file cannot be read.
-    """
-    found = []
-    for path in sorted(folder.glob(PATTERN)):
-        try:
-            content = read_file(path, MAX_BYTES)
-        except UnusableFile as error:
-            raise DamagedEvents(f"{path.name}: {error}") from error
-        for number, event in enumerate(_events(content, path.name)):
-            if event.HasField("summary"):
-                found.append(event.summary.SerializeToString(deterministic=True))
-            elif number == 0 and not event.file_version:
-                raise DamagedEvents(f"{path.name} does not begin as an event file does")
-    return found
-
-
-def _events(content: bytes, name: str) -> Iterator[Event]:
-    start = 0
-    while start < len(content):
-        body = start + LENGTH.size + CRC.size
-        if body > len(content):
-            raise DamagedEvents(f"{name} is cut after {start} bytes")
-        header = content[start : start + LENGTH.size]
-        (crc,) = CRC.unpack_from(content, start + LENGTH.size)
-        if crc != masked_crc32c(header):
-            raise DamagedEvents(f"{name} is garbled after {start} bytes")
-        (length,) = LENGTH.unpack(header)
-        if body + length + CRC.size > len(content):
-            raise DamagedEvents(f"{name} is cut after {start} bytes")
-        try:
-            yield Event.FromString(content[body : body + length])
-        except DecodeError as error:
-            raise DamagedEvents(f"{name} is garbled after {start} bytes") from error
-        start = body + length + CRC.size
 
 
 def confusion_png(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:

@@ -189,7 +189,7 @@ def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPa
     third = keep(store, sound_record(2))
     (store.folder / "matrix.csv").unlink()
     (events,) = store.tensorboard_path(records[0].run).iterdir()
-    events.write_bytes(events.read_bytes()[:-3])  # a part of the last checksum
+    events.unlink()
     dry = run_check(store, dry_run=True)
     names = {one.path.name for one in dry.findings if one.level == "stale"}
     assert names >= {"matrix.csv", "matrix.md", "report.html", events.parent.name}
