@@ -93,7 +93,8 @@ def test_libraries_import_nothing_of_bench(library: str) -> None:
 
 QUICK = (
     "bench.cli.app, bench.machine.environment, bench.loaders.measure, bench.grid.options, "
-    "bench.report.loaders, bench.report.table, bench.store.store, architectures, pipelines"
+    "bench.report.loaders, bench.report.table, bench.report.compare.compare, bench.check, "
+    "bench.store.store, architectures, pipelines"
 )
 
 
