@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from bench.cell import Cell, fields_of
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import LAUNCHED, Record
+from bench.report.columns import ACCURACY
 from bench.report.rows import Outcome
-from bench.report.statistics.outcomes import FACTORS, Matched, Outcomes, match, match_all
+from bench.report.statistics.intervals import sampling_error
+from bench.report.statistics.outcomes import FACTORS, Outcomes, Pair, match, test_images_of
 from bench.text import code, count, listed
 
-CIFAR10_TEST_IMAGES = 10_000
 FAILED = ("diverged", "oom", "timeout", "crashed")
 MAX_LOSSES = 6
 MAX_REASONS = 5
+UNEVEN = 0.05  # difference of the shares of failed runs that may bias a comparison
 
 
-def caveats(outcomes: Outcomes, intervals: int) -> Iterator[str]:
-    """The caveats of one group.
-
-    Args:
-        outcomes: Of one machine, scale and source.
-        intervals: How many effects are given with an interval.
-    """
+def caveats(outcomes: Outcomes) -> Iterator[str]:
+    """The caveats of the cells of one machine, scale and source."""
     good = [outcome for outcome in outcomes if outcome.good]
     cells = [outcome.cell for outcome in outcomes]
     yield from _scale(cells)
@@ -42,11 +39,6 @@ def caveats(outcomes: Outcomes, intervals: int) -> Iterator[str]:
         yield from _compiled(good)
     yield from _failures(outcomes)
     yield from _selection(outcomes)
-    if intervals > 1:
-        yield (
-            f"Each of the {intervals} confidence intervals of effects holds at 95 % by itself; "
-            f"about {intervals / 20:.1f} of them can be expected to miss the true value."
-        )
 
 
 def _scale(cells: Sequence[Cell]) -> Iterator[str]:
@@ -72,28 +64,21 @@ def _range(values: Iterable[float | None]) -> str:
 
 
 def _seeds(good: Outcomes) -> Iterator[str]:
-    single = sum(len(outcome.good) == 1 for outcome in good)
+    single = [outcome for outcome in good if len(outcome.good) == 1]
     if not single:
         return
-    cell = good[0].cell
-    images = sorted(
-        {
-            sum(scores.support for scores in run.metrics.per_class)
-            for outcome in good
-            for run in outcome.good
-            if run.metrics is not None
-        }
-    )
-    if cell.scale == "full" and cell.source == "cifar10" and images == [CIFAR10_TEST_IMAGES]:
-        error = "one seed on the full test set of CIFAR-10 has an error of ±0.26 points at 95 %"
-    else:
+    images = min(test_images_of(outcome.good[0]) for outcome in single)
+    cells = "The only cell has" if len(good) == 1 else f"{len(single)} of {len(good)} cells have"
+    error = ""
+    if images:
+        accuracies = [value / 100 for one in single for value in one.values(ACCURACY)]
+        points = 100 * max(sampling_error(accuracy, images) for accuracy in accuracies)
         error = (
-            f"with {_range(images)} test images an accuracy of one seed has a larger error than "
-            "the ±0.26 points (95 %) of CIFAR-10's 10,000 at full scale"
+            f": with {images:,} test images an accuracy has a sampling error of up to "
+            f"\u00b1{points:.2f} points (95 %, binomial), and seeds differ too"
         )
-    cells = "The only cell has" if len(good) == 1 else f"{single} of {len(good)} cells have"
     luck = "; the best of many is partly luck" if len(good) > 1 else ""
-    yield f"{cells} one seed: {error}{luck}."
+    yield f"{cells} one seed{error}{luck}."
 
 
 def _recipes(good: Outcomes) -> Iterator[str]:
@@ -113,14 +98,10 @@ def _recipes(good: Outcomes) -> Iterator[str]:
             pairs = plain if recipe.origin == DEFAULT_ORIGIN else tuned
             pairs.add(f"{cell.architecture} with {cell.optimizer}")
     if plain and tuned:
-        others = (
-            "The other pair of net and optimizer has a recipe of its own"
-            if len(tuned) == 1
-            else f"The other {len(tuned)} pairs of net and optimizer have recipes of their own"
-        )
         yield (
             f"Trained with the optimizer's defaults, not tuned for the net: "
-            f"{listed(sorted(plain))}. {others}, so comparing these also compares recipes."
+            f"{listed(sorted(plain))}. {count(len(tuned), 'other pair')} of net and optimizer got "
+            "a recipe of its own, so comparing these also compares recipes."
         )
     several = sorted({cell.name for cell, found in recipes.items() if len(found) > 1})
     if several:
@@ -158,10 +139,9 @@ def _targets(good: Outcomes) -> Iterator[str]:
             yield f"No run of {listed(never)} reached {text}."
         first = sum(_at_first_evaluation(run) for outcome in found for run in outcome.good)
         if first:
-            runs = "The only run" if reached == 1 else f"{first} of the {reached:,} runs"
             yield (
-                f"{runs} that reached {text} reached it by the first evaluation, so the time "
-                "cannot be resolved; a higher target would tell more."
+                f"{first:,} of {count(reached, 'run')} that reached {text} reached it by the first "
+                "evaluation, so the time cannot be resolved; a higher target would tell more."
             )
 
 
@@ -248,8 +228,7 @@ class Loss:
     @property
     def imbalance(self) -> float:
         """Difference of the shares that failed."""
-        level, reference = (lost / all_ for lost, all_ in zip(self.failed, self.runs, strict=True))
-        return level - reference
+        return self.failed[0] / self.runs[0] - self.failed[1] / self.runs[1]
 
 
 def _selection(outcomes: Outcomes) -> Iterator[str]:
@@ -279,15 +258,26 @@ def _loss_text(loss: Loss) -> str:
 
 
 def uneven(outcomes: Outcomes) -> list[Loss]:
-    """The comparisons in which one side failed more than the other, the most uneven first."""
+    """The comparisons in which one side failed clearly more often, the most uneven first.
+
+    One failure more decides nothing, nor does a difference of less than `UNEVEN`.
+    """
+    good = [outcome for outcome in outcomes if outcome.good]
     found = []
     for factor in FACTORS:
-        known = match(outcomes, factor)
-        if known is not None:
-            every = match_all(_tried(outcomes), factor, known.reference)
-            assert every is not None
-            found += [loss for level in known.pairs if (loss := _loss(every, level)) is not None]
-    uneven = [loss for loss in found if loss.imbalance]
+        known = match(good, factor)
+        every = match(_tried(outcomes), factor, known.reference) if known else None
+        if known and every:
+            found += [
+                _loss(level, every.reference, pairs)
+                for level in known.pairs
+                if (pairs := every.pairs.get(level))
+            ]
+    uneven = [
+        loss
+        for loss in found
+        if abs(loss.imbalance) >= UNEVEN and abs(loss.failed[0] - loss.failed[1]) > 1
+    ]
     return sorted(uneven, key=lambda one: (-abs(one.imbalance), -sum(one.failed), one.level))
 
 
@@ -312,23 +302,19 @@ def _finished(outcome: Outcome[Record]) -> list[Record]:
     return [run for run in outcome.runs if run in outcome.good or run.status in FAILED]
 
 
-def _loss(every: Matched, level: str) -> Loss | None:
-    pairs = every.pairs.get(level, ())
-    if not pairs:
-        return None
-    sides = [
-        [run for pair in pairs for outcome in getattr(pair, side) for run in _finished(outcome)]
-        for side in ("level", "reference")
+def _loss(level: str, reference: str, pairs: Sequence[Pair]) -> Loss:
+    sides = ([pair.level for pair in pairs], [pair.reference for pair in pairs])
+    runs = [[run for side in found for one in side for run in _finished(one)] for found in sides]
+    failed = [sum(run.status in FAILED for run in each) for each in runs]
+    complete = [
+        any(one.good for one in pair.level) and any(one.good for one in pair.reference)
+        for pair in pairs
     ]
-    failed = [sum(run.status in FAILED for run in runs) for runs in sides]
     return Loss(
         level=level,
-        reference=every.reference,
+        reference=reference,
         cells=len(pairs),
-        left_out=sum(
-            not all(any(one.good for one in side) for side in (pair.level, pair.reference))
-            for pair in pairs
-        ),
+        left_out=complete.count(False),
         failed=(failed[0], failed[1]),
-        runs=(len(sides[0]), len(sides[1])),
+        runs=(len(runs[0]), len(runs[1])),
     )

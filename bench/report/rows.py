@@ -147,10 +147,20 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
     names = dict.fromkeys(name for texts in parts.values() for name in texts if name not in ignore)
     differing = [n for n in names if len({texts.get(n, "") for texts in parts.values()}) > 1]
     recipes = differing_settings([key.cell for key in keys])
-    return {
-        key: ", ".join(filter(None, [*(texts.get(n, "") for n in differing), *recipes[key.cell]]))
+    words = {
+        key: [*filter(None, [*(texts.get(n, "") for n in differing), *recipes[key.cell]])]
         for key, texts in parts.items()
     }
+    named = [name for name in FIELDS if name not in (*AXES, *ignore, "recipe")]
+    alike: dict[tuple[str, ...], list[Key]] = defaultdict(list)
+    for key, texts in words.items():
+        alike[key.cell.name, *texts].append(key)
+    for same in alike.values():  # values that are written alike: targets .9401 and .9404
+        for name in named if len(same) > 1 else ():
+            values = {key: getattr(key.cell, name) for key in same}
+            for key, value in values.items() if len({*values.values()}) > 1 else ():
+                words[key].append(f"{name} {value}")
+    return {key: ", ".join(texts) for key, texts in words.items()}
 
 
 def differing_settings(cells: Sequence[Cell]) -> dict[Cell, list[str]]:

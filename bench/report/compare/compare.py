@@ -28,9 +28,9 @@ from bench.report.compare.sides import (
     match_sides,
     separate_in_time,
 )
-from bench.report.compare.statistics import Overall, Sample, Test, corrected
+from bench.report.compare.statistics import Overall, Sample, corrected
 from bench.report.rows import Outcome, value_of
-from bench.report.statistics.intervals import ALPHA
+from bench.report.statistics.intervals import ALPHA, Test
 from pipelines.catalog import unknown_name
 
 METRICS = (SPEED, TRAIN, TIME, ACCURACY, MACRO_F1)

@@ -468,5 +468,5 @@ def _ceiling_side(match: Match) -> int:
         )
         for side in (match.b, match.a)
     )
-    interval = welch([Contrast(level=level, reference=reference)])
+    interval = welch(Contrast(level=level, reference=reference))
     return interval.side() if interval else 0

@@ -18,32 +18,24 @@ from typing import Literal
 
 from bench.report.columns import ACCURACY, MACRO_F1, TIME, Metric
 from bench.report.statistics.intervals import (
-    ALPHA,
     SEEDS_NEEDED,
     Contrast,
     Interval,
+    Test,
     holm,
-    rank_sum,
+    mann_whitney,
     signed_rank,
     student,
+    student_test,
     welch,
-    welch_p,
+    welch_test,
 )
 from bench.report.statistics.outcomes import difference, is_finite, mean
 
 CELLS_NEEDED = 5
-MAX_EXACT = 60  # values on both sides; with more, ranks are tested by the normal distribution
 PAIRED = (ACCURACY, MACRO_F1, TIME)
 
 Method = Literal["Welch", "paired by seed", "Mann-Whitney"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Test:
-    """Whether b differs from a."""
-
-    side: int  # 1 if b's values lie above a's, -1 if below, 0 if they are equal
-    p: float  # two-sided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +92,7 @@ class Sample:
         """The difference with its 95 % interval; None with a miss or too few seeds."""
         if self.method == "Mann-Whitney":
             return None
-        return student(self._pairs()) if self.method != "Welch" else welch([self.contrast])
+        return student(self._pairs()) if self.method != "Welch" else welch(self.contrast)
 
     def test(self, null: float = 0.0) -> Test:
         """Tests whether the difference is `null`."""
@@ -111,8 +103,7 @@ class Sample:
         if self.method == "Mann-Whitney":
             return mann_whitney(moved)
         if self.method == "Welch":
-            gap = mean(moved.level) - mean(moved.reference)
-            return Test(side=_sign(gap), p=welch_p(moved))
+            return welch_test(moved)
         return student_test([value - null for value in self._pairs()])
 
     def _pairs(self) -> list[float]:
@@ -151,57 +142,10 @@ class Overall:
         moved = [value - null for value in self.differences]
         if len(self.known) == len(moved):
             return student_test(moved)
-        side, p = signed_rank([0.0 if math.isnan(value) else value for value in moved])
-        return Test(side=side, p=p)
-
-
-def student_test(values: Sequence[float]) -> Test:
-    """Student's t test that the mean of values is zero; p is 1 for fewer than two."""
-    from scipy.stats import t
-
-    interval = student(values)
-    if interval is None or interval.middle == 0:
-        return Test(side=0, p=1.0)
-    half = interval.high - interval.middle
-    if half < 1e-12:
-        return Test(side=_sign(interval.middle), p=0.0)
-    freedom = len(values) - 1
-    score = abs(interval.middle) * float(t.ppf(1 - ALPHA / 2, freedom)) / half
-    return Test(side=_sign(interval.middle), p=float(2 * t.sf(score, freedom)))
-
-
-def mann_whitney(contrast: Contrast) -> Test:
-    """Exact with ties for up to `MAX_EXACT` values, by the normal distribution for more."""
-    if len(contrast.level) + len(contrast.reference) > MAX_EXACT:
-        score, p = rank_sum([contrast])
-        return Test(side=_sign(score), p=p)
-    return _exact(contrast)
-
-
-def _exact(contrast: Contrast) -> Test:
-    """Over all ways to divide the pooled values between the two sides."""
-    import numpy as np
-    from scipy.stats import rankdata
-
-    level, reference = (np.round(side, 9) for side in (contrast.level, contrast.reference))
-    twice = [int(rank) for rank in 2 * rankdata([*level, *reference])]
-    number, most = len(level), sum(twice)
-    ways = np.zeros((number + 1, most + 1))
-    ways[0, 0] = 1.0
-    for rank in twice:
-        ways[1:, rank:] += ways[:-1, : most + 1 - rank].copy()
-    chances = ways[number] / ways[number].sum()
-    observed = sum(twice[:number])
-    below, above = float(chances[: observed + 1].sum()), float(chances[observed:].sum())
-    middle = observed * len(twice) - number * most
-    return Test(side=_sign(middle), p=min(1.0, 2 * min(below, above)))
+        return signed_rank([0.0 if math.isnan(value) else value for value in moved])
 
 
 def corrected(tests: Sequence[Test | None]) -> list[float | None]:
     """Their p with Holm's correction for their number; None stays."""
     adjusted = iter(holm([test.p for test in tests if test is not None]))
     return [None if test is None else next(adjusted) for test in tests]
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)

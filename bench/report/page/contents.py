@@ -26,6 +26,7 @@ from bench.text import Log
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from bench.report.conclusions import Conclusion
     from bench.report.figures.style import Picture
@@ -72,6 +73,7 @@ class Content:
     group: Group
     records: Sequence[Record]
     loaders: "LoadersRecord | None" = None
+    effects: "pd.DataFrame | None" = None
     conclusions: Sequence["Conclusion"] = ()
     pictures: Sequence["Picture"] = ()
     mistakes: Mistakes = field(default_factory=Mistakes)
@@ -89,15 +91,18 @@ def gather(
     """
     from bench.report.conclusions import conclude
     from bench.report.figures import draw
+    from bench.report.statistics.effects import effects
 
     store = Store(group.folder)
     loaders = read_loaders(group.folder)
     report(f"{group.name}: {len(records)} records")
+    measured = effects(records)
     return Content(
         group=group,
         records=records,
         loaders=loaders,
-        conclusions=conclude(records),
+        effects=measured,
+        conclusions=conclude(records, measured),
         pictures=draw(records, loaders),
         mistakes=find_mistakes(store, records, data_dir),
         examples=_examples(store, records),

@@ -41,7 +41,7 @@ SECTIONS = {
     "times": "Where the time went",
     "environment": "Environment",
 }
-FOLDED = frozenset({"interactions", "pipelines", "cannot tell"})  # long, and read by few
+FOLDED = frozenset({"pipelines", "cannot tell"})  # long, and read by few
 TIMES = {
     "load_s": "load",
     "build_s": "build",

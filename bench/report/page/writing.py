@@ -1,4 +1,4 @@
-"""`bench report`: a page and its pictures in each group's folder, or one page elsewhere."""
+"""`bench report`: a page, pictures and effects in each group's folder, or one page elsewhere."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.record import Record
 from bench.report.page.contents import Content, gather
 from bench.report.page.page import render
+from bench.report.statistics.effects import as_files
 from bench.selection import select
 from bench.store.files import StoreError, write_atomically
 from bench.store.groups import Group, groups
@@ -14,7 +15,7 @@ from bench.store.store import Store
 from bench.text import Log
 
 PAGE = "report.html"
-PICTURES = "report"  # folder of them
+PICTURES = "report"  # folder of them, and of the effects as CSV and JSON
 
 
 def write_report(
@@ -76,5 +77,7 @@ def _write_group(content: Content, log: Log) -> Path:
     store = Store(content.group.folder)
     files = {f"{picture.name}.svg": picture.svg.encode() for picture in content.pictures}
     files |= {f"{picture.name}.png": picture.png for picture in content.pictures}
+    if content.effects is not None:
+        files |= as_files(content.effects)
     store.replace_derived(PICTURES, files, log)
     return store.write_derived(PAGE, render([content]))

@@ -1,215 +1,188 @@
 """The effect of each level of a factor against a reference, over cells that differ in nothing else.
 
-An effect is the mean over matched cells, all with the same weight. Its interval is over the matched
-cells if there are five or more, else over seeds if every side has five or more; with fewer there is
-no claim. A time that one side did not reach has no ratio, but it counts: ranks then decide, and a
-missed target ranks after every time.
+Cells of one net share its luck, so their differences are averaged for each net first, and those of
+two nets for each optimizer. Student's t test is over the nets if there are five or more, else over
+five or more seeds that all cells have, each averaged over the cells; seeds are paired, as a seed
+fixes weights, order and draws. With fewer there is no claim. A missed target ranks after every
+time, and ranks decide then. Holm's correction is for all effects of a page.
 """
 
 import math
+import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+from bench.record import Record
 from bench.report.columns import ACCURACY, Metric
+from bench.report.render import csv
+from bench.report.rows import Outcome, value_of
 from bench.report.statistics.intervals import (
     ALPHA,
-    Between,
+    DIGITS,
+    SEEDS_NEEDED,
     Contrast,
     Interval,
-    between_cells,
-    between_seeds,
+    Test,
     holm,
-    rank_sum,
+    mann_whitney,
     signed_rank,
     student,
-    welch,
-    welch_p,
+    student_test,
 )
 from bench.report.statistics.outcomes import (
     EFFECT_METRICS,
-    Matched,
+    FACTORS,
+    Pair,
     difference,
-    enough_seeds,
-    is_finite,
-    mean,
+    match,
+    outcomes_by_group,
+    to_scale,
 )
+from bench.text import count
 
-CELLS_NEEDED = 5
-SPARE_CELLS_NEEDED = 4  # beyond the number of nets, to estimate the variance within a net
+if TYPE_CHECKING:
+    import pandas as pd
 
-Over = Literal["matched cells", "seeds"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """The effect of one level on one metric; pairs are of the level and of the reference."""
-
-    factor: str
-    level: str
-    reference: str
-    metric: Metric
-    cells: int  # matched cells with values on both sides
-    runs: tuple[int, int]
-    both: int  # matched cells with a difference: for a time, both sides reached the target
-    estimate: float | None  # percentage points or a ratio
-    interval: Interval | None  # None for fewer than two differences
-    over: Over  # what the interval is over
-    enough: bool  # whether there are enough cells or seeds for a claim
-    side: int  # 1 higher, -1 lower, 0 if not significant
-    reached: tuple[int, int]  # runs that reached the target
+CLUSTERS_NEEDED = 5
+COLUMNS = (
+    "machine", "scale", "source", "factor", "level", "reference", "metric",
+    "cells",  # matched cells with values on both sides
+    "nets",  # that these are of
+    "over",  # what the test is over: "6 nets", "5 optimizers", "5 seeds"
+    "estimate", "low", "high",  # points or a ratio, with the 95 % interval of this effect alone
+    "p", "p_adjusted",
+    "verdict",  # "higher", "lower", "cannot tell" or "too few seeds"
+    "runs", "reached", "reference_runs", "reference_reached",  # `reached` is for times to accuracy
+)  # fmt: skip
+TOO_FEW, UNCERTAIN = "too few seeds", "cannot tell"
 
 
-def effect(matched: Matched, level: str, metric: Metric) -> Effect | None:
-    """The effect of a level on a metric; None if no matched cell has it on both sides."""
-    found = [pair.contrast(metric) for pair in matched.pairs[level]]
-    contrasts = [contrast for contrast in found if contrast is not None]
-    if not contrasts:
+def effects(records: Iterable[Record]) -> "pd.DataFrame":
+    """All effects of a page, a row for each level and metric; `COLUMNS` says what a row holds.
+
+    A level without matched cells has one row of 0 cells.
+    """
+    import pandas as pd
+
+    rows = []
+    for (machine, scale, source), outcomes in outcomes_by_group(records).items():
+        good = [outcome for outcome in outcomes if outcome.good]
+        group = {"machine": machine, "scale": scale, "source": source}
+        rows += [group | row for factor in FACTORS for row in _of_factor(good, factor)]
+    tested = [row for row in rows if row["p"] is not None]
+    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_adjusted"] = p
+        side = row["side"] if p < ALPHA else 0
+        row["verdict"] = {1: "higher", -1: "lower", 0: UNCERTAIN}[side]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    numbers = ("estimate", "low", "high", "p", "p_adjusted")
+    counts = ("runs", "reached", "reference_runs", "reference_reached")
+    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64"))
+
+
+def _of_factor(good: Sequence[Outcome[Record]], factor: str) -> Iterator[dict[str, Any]]:
+    matched = match(good, factor)
+    for level, pairs in matched.pairs.items() if matched else ():
+        assert matched is not None
+        names = {"factor": factor, "level": level, "reference": matched.reference}
+        found = [row for metric in EFFECT_METRICS if (row := _effect(pairs, factor, metric))]
+        none = {"metric": ACCURACY.name, "cells": 0, "nets": 0, "verdict": TOO_FEW, "p": None}
+        yield from (names | row for row in found or [none])
+
+
+Values = dict[int, float]  # by seed, on the scale on which they are compared
+
+
+def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any] | None:
+    sides = [(_values(pair.level, metric), _values(pair.reference, metric)) for pair in pairs]
+    cells = [(pair, *side) for pair, side in zip(pairs, sides, strict=True) if all(side)]
+    if not cells:
         return None
-    over, enough = _basis(contrasts)
-    differences = [difference(contrast, metric) for contrast in contrasts]
-    if over == "seeds":
-        whole = [contrast for contrast in contrasts if is_finite(contrast)]
-        known = [difference(contrast, metric) for contrast in whole]
-        interval = welch(whole)
-    else:
-        known = [value for value in differences if math.isfinite(value)]
-        interval = student(known)
-    middle = interval.middle if interval else (mean(known) if known else None)
-    sides = [(contrast.level, contrast.reference) for contrast in contrasts]
-    return Effect(
-        factor=matched.factor,
-        level=level,
-        reference=matched.reference,
-        metric=metric,
-        cells=len(contrasts),
-        runs=(sum(len(level) for level, _ in sides), sum(len(other) for _, other in sides)),
-        both=len(known),
-        estimate=math.exp(middle) if middle is not None and metric.ratio else middle,
-        interval=interval.as_ratio() if interval and metric.ratio else interval,
-        over=over,
-        enough=enough,
-        side=_side(contrasts, differences, interval, over) if enough else 0,
-        reached=(
-            sum(math.isfinite(value) for level, _ in sides for value in level),
-            sum(math.isfinite(value) for _, other in sides for value in other),
-        ),
-    )
-
-
-def effects(matched: Matched) -> dict[str, list[Effect]]:
-    """The effects of each level, in the order of the metrics."""
+    cluster = "optimizer" if factor == "architecture" else "architecture"
+    clusters: dict[str, list[float]] = defaultdict(list)
+    for pair, level, reference in cells:
+        contrast = Contrast(level=tuple(level.values()), reference=tuple(reference.values()))
+        name = getattr(pair.level[0].cell, cluster)
+        clusters[name].append(difference(contrast, metric))
+    seeds = set.intersection(*({*level} & {*reference} for _, level, reference in cells))
+    by_seed = [[(level[seed], other[seed]) for _, level, other in cells] for seed in sorted(seeds)]
+    units, test = list(clusters.values()), None
+    over = count(len(units), "optimizer" if factor == "architecture" else "net")
+    if len(units) >= CLUSTERS_NEEDED:
+        test = _test_clusters(units)
+    elif len(seeds) >= SEEDS_NEEDED:
+        over, test = count(len(seeds), "seed"), _test_seeds(by_seed)
+        units = [[level - reference for level, reference in values] for values in by_seed]
     return {
-        level: [
-            found
-            for metric in EFFECT_METRICS
-            if (found := effect(matched, level, metric)) is not None
-        ]
-        for level in matched.pairs
+        "metric": metric.name,
+        "cells": len(cells),
+        "nets": len({pair.level[0].cell.architecture for pair, *_ in cells}),
+        "over": over,
+        "p": None if test is None else test.p,
+        "side": 0 if test is None else test.side,
+        "verdict": TOO_FEW,
+        **_estimate(units, metric, tested=test is not None),
+        **_counts([pair.level for pair, *_ in cells], metric, ""),
+        **_counts([pair.reference for pair, *_ in cells], metric, "reference_"),
     }
 
 
-def _basis(contrasts: Sequence[Contrast]) -> tuple[Over, bool]:
-    """What an interval is over, and whether it allows a claim."""
-    if len(contrasts) >= CELLS_NEEDED:
-        return "matched cells", True
-    if all(map(enough_seeds, contrasts)):
-        return "seeds", True
-    return "matched cells", False
+def _values(side: Sequence[Outcome[Record]], metric: Metric) -> Values:
+    """Of each seed, the mean over the cells of a side."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for outcome in side:
+        for run in outcome.usable(metric):
+            value = value_of(run, metric)
+            if value is not None:
+                found[run.seed] += to_scale([value], metric)
+    return {seed: statistics.fmean(values) for seed, values in found.items()}
 
 
-def _side(
-    contrasts: Sequence[Contrast],
-    differences: Sequence[float],
-    interval: Interval | None,
-    over: Over,
-) -> int:
-    if over == "seeds" and not all(map(is_finite, contrasts)):
-        score, p = rank_sum(contrasts)
-        return (score > 0) - (score < 0) if p < ALPHA else 0
-    if over == "matched cells" and any(map(math.isinf, differences)):
-        side, p = signed_rank([0.0 if math.isnan(value) else value for value in differences])
-        return side if p < ALPHA else 0
-    return interval.side() if interval else 0
+def _test_clusters(units: Sequence[Sequence[float]]) -> Test:
+    if all(math.isfinite(value) for values in units for value in values):
+        return student_test([statistics.fmean(values) for values in units])
+    both_missed_is_equal = [[0.0 if math.isnan(v) else v for v in values] for values in units]
+    return signed_rank([statistics.median(values) for values in both_missed_is_equal])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interaction:
-    """How the effect of a level on accuracy varies between nets."""
-
-    factor: str
-    level: str
-    reference: str
-    nets: tuple[tuple[str, int], ...]  # names and matched cells, in the order of `between.parts`
-    between: Between | None  # None if there are too few cells and seeds to tell
-    p: float  # corrected for the levels of the factor
-
-
-def interactions(matched: Matched) -> list[Interaction]:
-    """How each level's effect on accuracy varies between nets; none for a level with one net."""
-    found = []
-    for level, pairs in matched.pairs.items():
-        nets: dict[str, list[Contrast]] = defaultdict(list)
-        for pair in pairs:
-            contrast = pair.contrast(ACCURACY)
-            if contrast is not None:
-                nets[pair.level[0].cell.architecture].append(contrast)
-        if len(nets) > 1:
-            found.append((level, dict(sorted(nets.items())), _between(nets)))
-    adjusted = iter(holm([between.p for _, _, between in found if between is not None]))
-    return [
-        Interaction(
-            factor=matched.factor,
-            level=level,
-            reference=matched.reference,
-            nets=tuple((name, len(contrasts)) for name, contrasts in nets.items()),
-            between=between,
-            p=1.0 if between is None else next(adjusted),
-        )
-        for level, nets, between in found
-    ]
-
-
-def _between(nets: Mapping[str, Sequence[Contrast]]) -> Between | None:
-    parts = [contrasts for _, contrasts in sorted(nets.items())]
-    if sum(map(len, parts)) - len(parts) >= SPARE_CELLS_NEEDED:
-        return between_cells([[difference(one, ACCURACY) for one in part] for part in parts])
-    if all(enough_seeds(one) for part in parts for one in part):
-        return between_seeds(parts)
-    return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellByCell:
-    """A level against the reference in each matched cell, by Welch's test with Holm's correction.
-
-    Cells are given by their labels.
-    """
-
-    higher: tuple[str, ...]
-    lower: tuple[str, ...]
-    undecided: tuple[str, ...]  # no significant difference
-    too_few: int  # matched cells where a side has too few seeds
-
-
-def cell_by_cell(matched: Matched, level: str, metric: Metric) -> CellByCell:
-    """A level against the reference in every matched cell with enough seeds."""
-    sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
-    too_few = 0
-    tested: list[tuple[str, Contrast]] = []
-    for pair in matched.pairs[level]:
-        contrast = pair.contrast(metric)
-        if contrast is None:
-            continue
-        if not enough_seeds(contrast) or not is_finite(contrast):
-            too_few += 1
-            continue
-        tested.append((pair.level[0].label, contrast))
-    adjusted = holm([welch_p(contrast) for _, contrast in tested])
-    for (label, contrast), p in zip(tested, adjusted, strict=True):
-        change = difference(contrast, metric)
-        sides[(change > 0) - (change < 0) if p < ALPHA else 0].append(label)
-    return CellByCell(
-        higher=tuple(sides[1]), lower=tuple(sides[-1]), undecided=tuple(sides[0]), too_few=too_few
+def _test_seeds(by_seed: Sequence[Sequence[tuple[float, float]]]) -> Test:
+    if all(math.isfinite(side) for pairs in by_seed for pair in pairs for side in pair):
+        return student_test([statistics.fmean(a - b for a, b in pairs) for pairs in by_seed])
+    level, reference = (
+        tuple(statistics.median(pair[side] for pair in pairs) for pairs in by_seed)
+        for side in (0, 1)
     )
+    return mann_whitney(Contrast(level=level, reference=reference))
+
+
+def _estimate(
+    units: Sequence[Sequence[float]], metric: Metric, *, tested: bool
+) -> dict[str, float | None]:
+    """The mean over what reached the target on both sides, with an interval if all did."""
+    finite = [[value for value in values if math.isfinite(value)] for values in units]
+    means = [statistics.fmean(values) for values in finite if values]
+    if not means:
+        return {}
+    middle = round(statistics.fmean(means), DIGITS)
+    interval = student(means) if tested and finite == list(units) else None
+    bounds = interval or Interval(middle=middle, low=math.nan, high=math.nan)
+    shown = bounds.as_ratio() if metric.ratio else bounds
+    return {"estimate": shown.middle, "low": shown.low, "high": shown.high}
+
+
+def _counts(
+    sides: Sequence[Sequence[Outcome[Record]]], metric: Metric, prefix: str
+) -> dict[str, int | None]:
+    values = [value for side in sides for outcome in side for value in outcome.values(metric)]
+    reached = sum(map(math.isfinite, values)) if metric.to_target else None
+    return {f"{prefix}runs": len(values), f"{prefix}reached": reached}
+
+
+def as_files(frame: "pd.DataFrame") -> dict[str, bytes]:
+    """The effects as CSV and JSON, by file name."""
+    text = frame.to_json(orient="records", double_precision=12, indent=1)
+    return {
+        "effects.csv": csv(frame).encode(),
+        "effects.json": f"{text}\n".encode(),
+    }

@@ -2,9 +2,9 @@
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.cell import AXES, Version
 from bench.record import Record
@@ -15,15 +15,14 @@ from bench.report.statistics.intervals import (
     DIGITS,
     SEEDS_NEEDED,
     Contrast,
-    holm,
-    rank_sum,
-    welch_p,
+    sampling_error,
+    tamhane,
+    welch_test,
 )
 
 FACTORS = (*AXES, "epochs")
 REFERENCES = {"augmentation": "none", "optimizer": "sgd"}
 EFFECT_METRICS = (ACCURACY, MACRO_F1, SPEED, TIME)
-Z95 = 1.96
 Outcomes = Sequence[Outcome[Record]]
 
 
@@ -58,14 +57,6 @@ class Pair:
     level: tuple[Outcome[Record], ...]
     reference: tuple[Outcome[Record], ...]
 
-    def contrast(self, metric: Metric) -> Contrast | None:
-        """The values of all runs, logarithms for ratios; None if a side has none."""
-        level, reference = (
-            to_scale([value for outcome in side for value in outcome.values(metric)], metric)
-            for side in (self.level, self.reference)
-        )
-        return Contrast(level=level, reference=reference) if level and reference else None
-
 
 def to_scale(values: Iterable[float], metric: Metric) -> tuple[float, ...]:
     """The values on the scale on which they are compared: logarithms for ratios."""
@@ -81,16 +72,11 @@ class Matched:
     pairs: Mapping[str, Sequence[Pair]]
 
 
-def match(outcomes: Outcomes, factor: str) -> Matched | None:
-    """Each level's cells beside those of the reference; None if the factor has one level."""
-    return match_all([outcome for outcome in outcomes if outcome.good], factor)
-
-
-def match_all(outcomes: Outcomes, factor: str, reference: str = "") -> Matched | None:
-    """The same, with cells of which no run ended well.
+def match(outcomes: Outcomes, factor: str, reference: str = "") -> Matched | None:
+    """Each level's cells beside those of the reference; None if the factor has one level.
 
     Args:
-        outcomes: All are matched.
+        outcomes: All are matched, also those of which no run ended well.
         factor: One of `FACTORS`.
         reference: The level to compare with, if there is one of that name.
     """
@@ -112,12 +98,6 @@ def match_all(outcomes: Outcomes, factor: str, reference: str = "") -> Matched |
         for name in names
     }
     return Matched(factor=factor, reference=reference, pairs=pairs)
-
-
-def matches(outcomes: Outcomes) -> list[Matched]:
-    """Those of all factors that have two levels or more."""
-    found = (match(outcomes, factor) for factor in FACTORS)
-    return [matched for matched in found if matched is not None]
 
 
 def _levels(outcomes: Outcomes, factor: str) -> dict[Key, str]:
@@ -143,9 +123,7 @@ def _order(level: str, factor: str) -> tuple[int, str]:
 
 def _reference(outcomes: Outcomes, levels: Mapping[Key, str], factor: str) -> str:
     """The factor's usual reference, else the level with most cells; of epochs the fewest."""
-    counts: dict[str, int] = defaultdict(int)
-    for outcome in outcomes:
-        counts[levels[outcome.key]] += 1
+    counts = Counter(levels[outcome.key] for outcome in outcomes)
     usual = {
         levels[outcome.key]
         for outcome in outcomes
@@ -155,11 +133,6 @@ def _reference(outcomes: Outcomes, levels: Mapping[Key, str], factor: str) -> st
     if factor == "epochs":
         return min(names, key=lambda name: _order(name, factor))
     return min(names, key=lambda name: (-counts[name], name))
-
-
-def enough_seeds(contrast: Contrast) -> bool:
-    """Whether both sides have enough seeds for a claim about one cell."""
-    return min(len(contrast.level), len(contrast.reference)) >= SEEDS_NEEDED
 
 
 def is_finite(contrast: Contrast) -> bool:
@@ -178,18 +151,34 @@ def difference(contrast: Contrast, metric: Metric) -> float:
     return round(centre(contrast.level) - centre(contrast.reference), DIGITS)
 
 
+def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[Outcome[Record]]]]:
+    """The outcomes that may be ranked together by a metric, and what sets each group apart.
+
+    The target sets cells apart for times to it only.
+    """
+    found: dict[Key, list[Outcome[Record]]] = defaultdict(list)
+    for outcome in outcomes:
+        key = outcome.key.ranking
+        if not metric.to_target:
+            key = replace(key, cell=key.cell.without("target_accuracy"))
+        found[key].append(outcome)
+    words = distinctions(list(found))
+    return [(words[key], found[key]) for key in sorted(found, key=lambda key: words[key])]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best cell by one metric."""
+    """The best cell by one metric; lists of other cells are by label, the nearest to it first."""
 
     metric: Metric
     outcome: Outcome[Record]
     value: float  # mean over its seeds
     seeds: int
-    worse: int  # cells that are significantly worse
-    tied: tuple[str, ...]  # labels of cells that are not significantly different
-    too_few: int  # cells that cannot be compared, as a side has too few seeds
-    missed: int  # cells that missed the target with a seed; they are in the counts too
+    worse: tuple[str, ...]  # significantly
+    tied: tuple[str, ...]  # not significantly different
+    missed: tuple[str, ...]  # missed the target with every seed, which counts as worse
+    partly: tuple[str, ...]  # missed it with some seeds, so they have no mean to compare
+    too_few: tuple[str, ...]  # a side has too few seeds
     margin: float | None  # 95 % sampling error, in points, of an accuracy on the test set
     test_images: int
     near: int  # of `too_few`, cells within `margin`
@@ -197,73 +186,73 @@ class Best:
     @property
     def others(self) -> int:
         """All cells that it was compared with."""
-        return self.worse + len(self.tied) + self.too_few
-
-
-def ranking_groups(outcomes: Outcomes) -> dict[str, list[Outcome[Record]]]:
-    """The outcomes that may be ranked together, by what sets each group apart ("" for one)."""
-    found: dict[Key, list[Outcome[Record]]] = defaultdict(list)
-    for outcome in outcomes:
-        found[outcome.key.ranking].append(outcome)
-    names = distinctions(list(found))
-    return {names[key]: found[key] for key in sorted(found, key=lambda key: names[key])}
+        return sum(map(len, (self.worse, self.tied, self.missed, self.partly, self.too_few)))
 
 
 def best(outcomes: Outcomes, metric: Metric) -> Best | None:
     """The best of one ranking group: no failed run, no missed target, by trusted times only.
 
-    Others are compared with it by Welch's test, or by ranks where a target was missed, with Holm's
-    correction.
+    Other cells are compared with it by Welch's test, corrected for the best being selected; a cell
+    that missed the target is not tested.
     """
-    values = {outcome.label: outcome.values(metric) for outcome in outcomes}
-    by_label = {outcome.label: outcome for outcome in outcomes if values[outcome.label]}
-    whole = {
-        label: mean(values[label])
-        for label, outcome in by_label.items()
-        if len(outcome.good) == len(outcome.runs)
+    measured = [(outcome, outcome.values(metric)) for outcome in outcomes]
+    whole = [
+        (outcome, values)
+        for outcome, values in measured
+        if values
+        and len(outcome.good) == len(outcome.runs)
         and not (metric.to_target and outcome.reached < len(outcome.good))
-        and math.isfinite(sum(values[label]))
-    }
+    ]
     if not whole:
         return None
-    sign = -1 if metric.best == "highest" else 1
-    top = min(whole, key=lambda label: (sign * whole[label], label))
-    winner = by_label.pop(top)
-    reference = to_scale(values[top], metric)
-    contrasts = {
-        label: Contrast(level=to_scale(values[label], metric), reference=reference)
-        for label in by_label
-    }
-    tested = {label: contrast for label, contrast in contrasts.items() if enough_seeds(contrast)}
-    adjusted = holm([_p(contrast) for contrast in tested.values()])
-    tied = [label for label, p in zip(tested, adjusted, strict=True) if p >= ALPHA]
+    sign = -1 if metric.higher else 1
+    winner, top = min(whole, key=lambda each: (sign * mean(each[1]), each[0].label))
+    reference = to_scale(top, metric)
+    tested: list[tuple[float, str, float]] = []  # value, label, p
+    others: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for outcome, values in measured:
+        if outcome is winner or not (values or (metric.to_target and outcome.with_target)):
+            continue
+        place = (sign * mean(values) if values else math.inf, outcome.label)
+        enough = min(len(values), len(top)) >= SEEDS_NEEDED
+        if metric.to_target and outcome.reached < outcome.with_target:
+            enough = min(outcome.with_target, len(top)) >= SEEDS_NEEDED
+            missed = "partly" if outcome.reached else "missed"
+            others[missed if enough else "too_few"].append(place)
+        elif enough:
+            contrast = Contrast(level=to_scale(values, metric), reference=reference)
+            tested.append((*place, welch_test(contrast).p))
+        else:
+            others["too_few"].append(place)
+    adjusted = tamhane([p for *_, p in tested])
+    for (value, label, _), p in zip(tested, adjusted, strict=True):
+        others["worse" if p < ALPHA else "tied"].append((value, label))
     margin, test_images = _margin(winner, metric)
-    untested = [mean(values[label]) for label in by_label if label not in tested]
     return Best(
         metric=metric,
         outcome=winner,
-        value=whole[top],
-        seeds=len(values[top]),
-        worse=len(tested) - len(tied),
-        tied=tuple(sorted(tied, key=lambda label: (sign * mean(values[label]), label))),
-        too_few=len(untested),
-        missed=sum(not math.isfinite(sum(values[label])) for label in by_label),
+        value=mean(top),
+        seeds=len(top),
         margin=margin,
         test_images=test_images,
-        near=0 if margin is None else sum(abs(one - whole[top]) <= margin for one in untested),
+        near=sum(
+            margin is not None and abs(sign * value - mean(top)) <= margin
+            for value, _ in others["too_few"]
+        ),
+        **{
+            kind: tuple(label for _, label in sorted(others[kind]))
+            for kind in ("worse", "tied", "missed", "partly", "too_few")
+        },
     )
 
 
-def _p(contrast: Contrast) -> float:
-    return welch_p(contrast) if is_finite(contrast) else rank_sum([contrast])[1]
+def test_images_of(run: Record) -> int:
+    """How many images a run was tested on."""
+    return sum(scores.support for scores in run.metrics.per_class) if run.metrics else 0
 
 
 def _margin(outcome: Outcome[Record], metric: Metric) -> tuple[float | None, int]:
-    """By the binomial distribution of the right answers among so many test images."""
-    metrics = outcome.good[0].metrics
-    assert metrics is not None
-    images = sum(scores.support for scores in metrics.per_class)
+    images = test_images_of(outcome.good[0])
     if metric is not ACCURACY or not images:
         return None, images
-    share = mean(outcome.values(metric)) / 100
-    return 100 * Z95 * math.sqrt(share * (1 - share) / images), images
+    return 100 * sampling_error(mean(outcome.values(metric)) / 100, images), images

@@ -24,8 +24,8 @@ from bench.report.compare.compare import (
     parse_limit,
 )
 from bench.report.compare.sides import Side, match_sides
-from bench.report.compare.statistics import Overall, Sample, mann_whitney, student_test
-from bench.report.statistics.intervals import Contrast
+from bench.report.compare.statistics import Overall, Sample
+from bench.report.statistics.intervals import Contrast, mann_whitney, student_test
 from tests.made import ENVIRONMENT, made_failure
 from tests.made_grid import made_grid
 

@@ -1,8 +1,11 @@
 """Effects: what is planted is found, chance is not, and a missed target is never left out."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,18 +13,12 @@ from hypothesis import strategies as st
 from bench.recipe import Recipe
 from bench.record import Record
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
-from bench.report.statistics.effects import (
-    CellByCell,
-    Effect,
-    Interaction,
-    cell_by_cell,
-    effect,
-    effects,
-    interactions,
-)
-from bench.report.statistics.outcomes import Matched, match, matches, outcomes_by_group
+from bench.report.statistics.effects import COLUMNS, as_files, effects
+from bench.report.statistics.outcomes import Matched, match, outcomes_by_group
 from tests.made import made_failure, made_record
-from tests.made_grid import NETS, made_grid
+from tests.made_grid import made_grid
+
+POLICIES = ("none", "flip_crop", "cutout")
 
 
 def matched(records: list[Record], factor: str = "augmentation") -> Matched:
@@ -31,15 +28,73 @@ def matched(records: list[Record], factor: str = "augmentation") -> Matched:
     return found
 
 
-def of(records: list[Record], metric: Metric, level: str = "flip_crop", **options: Any) -> Effect:
-    found = effect(matched(records, **options), level, metric)
-    assert found is not None
+def of(records: list[Record], metric: Metric, level: str = "flip_crop") -> Any:
+    frame = effects(records)
+    (found,) = frame[(frame.level == level) & (frame.metric == metric.name)].itertuples()
     return found
 
 
-def covers(found: Effect, truth: float) -> bool:
-    assert found.interval is not None
-    return found.interval.low <= truth <= found.interval.high
+def claims(records: list[Record]) -> int:
+    return int(effects(records).verdict.isin(["higher", "lower"]).sum())
+
+
+def lucky_grid(
+    draw: int,
+    *,
+    nets: int,
+    seeds: int = 1,
+    optimizers: tuple[str, ...] = ("sgd", "muon"),
+    gain: float = 0.0,
+    faster: float = 1.0,
+) -> list[Record]:
+    """Runs whose accuracy has luck of .5 points that the policies share, and .3 points of its own.
+
+    Muon is better by `gain` points and faster by a factor.
+    """
+    rng = np.random.default_rng(draw)
+    found = []
+    for place in range(nets):
+        for optimizer in optimizers:
+            shared = rng.normal(0, 0.5, seeds)
+            muon = optimizer == "muon"
+            for policy in POLICIES:
+                for seed in range(seeds):
+                    points = shared[seed] + rng.normal(0, 0.3) + gain * muon
+                    speed, time_s = np.exp(rng.normal(0, 0.03, 2)).tolist()
+                    found.append(
+                        made_record(
+                            seed,
+                            architecture=f"net{place}",
+                            optimizer=optimizer,
+                            augmentation=policy,
+                            accuracy=0.6 + points / 100,
+                            images_per_s=1000 * speed * (faster if muon else 1),
+                            time_to_accuracy_s=3 * time_s,
+                        )
+                    )
+    return found
+
+
+@pytest.mark.parametrize(("nets", "seeds"), [(2, 1), (6, 1), (3, 5)])
+def test_luck_that_the_policies_of_a_net_share_is_no_effect(nets: int, seeds: int) -> None:
+    false = sum(claims(lucky_grid(draw, nets=nets, seeds=seeds)) > 0 for draw in range(100))
+    assert false <= 8  # 5 are to be expected at most
+
+
+def test_at_most_one_page_of_twenty_claims_something_when_nothing_is_planted() -> None:
+    options: dict[str, Any] = {"optimizer": ("sgd", "a", "b", "c"), "augmentation": POLICIES}
+    false = sum(claims(made_grid(draw=draw, **options)) > 0 for draw in range(100))
+    assert false <= 8
+    assert effects(made_grid(**options)).p.notna().sum() == 20
+
+
+def test_an_effect_of_a_point_and_a_half_is_found() -> None:
+    found = []
+    for draw in range(40):
+        frame = effects(lucky_grid(draw, nets=6, seeds=5, gain=1.5, faster=1.1))
+        frame = frame[frame.level == "muon"].set_index("metric")
+        found.append(frame.verdict[["accuracy", "images_per_s"]] == "higher")
+    assert (pd.DataFrame(found).mean() >= 0.9).all()
 
 
 def flip_helps(augmentation: str, **_: Any) -> dict[str, float | None]:
@@ -50,40 +105,46 @@ def flip_helps(augmentation: str, **_: Any) -> dict[str, float | None]:
 
 def test_planted_effects_are_found_with_intervals_that_cover_them() -> None:
     records = made_grid(flip_helps)
-    for metric, truth, side in ((ACCURACY, 5, 1), (MACRO_F1, 5, 1), (SPEED, 0.8, -1), (TIME, 2, 1)):
+    for metric, truth in ((ACCURACY, 5), (MACRO_F1, 5), (SPEED, 0.8), (TIME, 2)):
         found = of(records, metric)
-        assert covers(found, truth), metric
-        assert (found.side, found.enough, found.over) == (side, True, "matched cells")
-        assert (found.cells, found.both, found.runs) == (10, 10, (10, 10))
-        assert found.estimate == found.interval.middle or metric.ratio  # type: ignore[union-attr]
-    assert of(records, TIME).reached == (10, 10)
+        assert found.low <= truth <= found.high, metric
+        assert found.low < found.estimate < found.high
+        assert found.verdict == ("lower" if truth < 1 else "higher")
+        assert (found.cells, found.nets, found.over) == (10, 5, "5 nets")
+        assert (found.runs, found.reference_runs) == (10, 10)
+        assert found.p < found.p_adjusted < 0.05
 
 
-def test_false_alarms_are_as_rare_as_claimed() -> None:
-    told, covered = 0, 0
-    for draw in range(200):
-        found = of(made_grid(draw=draw, optimizer=("sgd",)), ACCURACY)
-        told += found.side != 0
-        covered += covers(found, 0)
-    assert told == 200 - covered
-    assert 2 <= told <= 20  # 5 % are 10
+def test_fewer_than_five_nets_are_compared_over_seeds() -> None:
+    options: dict[str, Any] = {"architecture": ("cnn2", "vit"), "optimizer": ("sgd",)}
+    found = of(made_grid(flip_helps, seeds=5, **options), ACCURACY)
+    assert (found.over, found.cells, found.runs, found.verdict) == ("5 seeds", 2, 10, "higher")
+    assert found.low <= 5 <= found.high
+    few = of(made_grid(flip_helps, seeds=4, **options), ACCURACY)
+    assert (few.verdict, few.estimate > 4) == ("too few seeds", True)
+    assert all(map(pd.isna, (few.low, few.high, few.p, few.p_adjusted)))
 
 
-def test_few_cells_of_many_seeds_are_compared_over_seeds() -> None:
-    records = made_grid(flip_helps, architecture=("cnn2",), optimizer=("sgd",), seeds=5)
+def test_seeds_are_paired() -> None:
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0, 2, 5)
+    records = [
+        made_record(seed, augmentation=level, accuracy=0.6 + (luck[seed] + gain) / 100)
+        for level, gain in (("none", 0.0), ("flip_crop", 1.0))
+        for seed in range(5)
+    ]
     found = of(records, ACCURACY)
-    assert (found.over, found.cells, found.runs, found.side) == ("seeds", 1, (5, 5), 1)
-    assert covers(found, 5)
-    few = of(made_grid(flip_helps, architecture=("cnn2",), seeds=4), ACCURACY)
-    assert (few.enough, few.side) == (False, 0)
-    assert few.interval is not None
-    assert few.interval.side() == 1  # however clear it looks
+    assert (found.verdict, found.estimate) == ("higher", pytest.approx(1.0))
 
 
-def test_one_pair_has_an_estimate_but_no_interval() -> None:
-    found = of(made_grid(flip_helps, architecture=("cnn2",), optimizer=("sgd",)), SPEED)
-    assert (found.interval, found.side, found.enough) == (None, 0, False)
-    assert found.estimate == pytest.approx(0.8, rel=0.1)
+def test_two_nets_are_compared_over_optimizers() -> None:
+    records = made_grid(
+        lambda architecture, **_: {"accuracy": 0.7 if architecture == "vit" else 0.6},
+        architecture=("cnn2", "vit"), optimizer=("sgd", "a", "b", "c", "d"), points=0.3,
+    )  # fmt: skip
+    found = of(records, ACCURACY, "vit")
+    assert (found.over, found.cells, found.nets) == ("5 optimizers", 10, 1)
+    assert (found.reference, found.verdict) == ("cnn2", "higher")
 
 
 def test_cells_are_matched_in_all_else() -> None:
@@ -98,7 +159,7 @@ def test_cells_are_matched_in_all_else() -> None:
         made_record(augmentation="flip_crop", record={"versions": newer}),
     ]
     assert matched(records).pairs == {"flip_crop": []}
-    assert effects(matched(records)) == {"flip_crop": []}
+    assert (of(records, ACCURACY).cells, of(records, ACCURACY).verdict) == (0, "too few seeds")
     again = matched([*records, made_record(augmentation="flip_crop")])
     assert [len(pairs) for pairs in again.pairs.values()] == [1]
 
@@ -126,8 +187,7 @@ def test_references() -> None:
     budgets = [made_record(epochs=epochs) for epochs in (25, 100, 5)]
     found = matched(budgets, "epochs")
     assert (found.reference, list(found.pairs)) == ("5 epochs", ["25 epochs", "100 epochs"])
-    (outcomes,) = outcomes_by_group(records).values()
-    assert [one.factor for one in matches(outcomes)] == ["optimizer"]
+    assert set(effects(records).factor) == {"optimizer"}
 
 
 def test_versions_of_an_entry_are_levels_of_their_own() -> None:
@@ -146,52 +206,47 @@ def test_groups_are_never_mixed() -> None:
         *(made_record(augmentation="flip_crop", **{"source": s}) for s in ("shapes", "cifar10")),
         made_record(augmentation="flip_crop", scale="full"),
     ]
-    groups = outcomes_by_group(records)
-    assert len(groups) == 4
-    assert all(match(outcomes, "augmentation") is None for outcomes in groups.values())
+    assert len(outcomes_by_group(records)) == 4
+    assert effects(records).empty
 
 
-def misses_where(level: str, nets: tuple[str, ...]) -> Any:
+def misses_where(level: str, nets: int) -> Any:
     def planted(augmentation: str, architecture: str, **_: Any) -> dict[str, float | None]:
         quick = 2.0 if augmentation == "flip_crop" else 3.0
-        miss = augmentation == level and architecture in nets
+        miss = augmentation == level and int(architecture) < nets
         return {"time_to_accuracy_s": None if miss else quick}
 
     return planted
 
 
-def test_a_miss_counts_against_a_level_that_is_faster_where_it_reaches_the_target() -> None:
-    nets = ("cnn2", "cnn4", "vgg11", "vit")
-    found = of(made_grid(misses_where("flip_crop", nets)), TIME)
-    assert (found.cells, found.both, found.reached) == (10, 2, (2, 10))
-    assert found.interval is not None
-    assert found.interval.side(1.0) == -1  # by those that reached the target it would be shorter
-    assert found.side == 1
-    few = of(made_grid(misses_where("flip_crop", ("vit",))), TIME)
-    assert (few.reached, few.side) == ((8, 10), 0)
-    reference = of(made_grid(misses_where("none", ("vit",))), TIME)
-    assert (reference.reached, reference.side) == ((10, 8), -1)
+@pytest.mark.parametrize(("level", "verdict"), [("flip_crop", "higher"), ("none", "lower")])
+def test_a_miss_ranks_after_every_time(level: str, verdict: str) -> None:
+    nets = [str(number) for number in range(12)]
+    found = of(made_grid(misses_where(level, 11), architecture=nets), TIME)
+    assert found.estimate < 1  # the two that reached it on both sides
+    assert (found.verdict, found.cells) == (verdict, 24)
+    assert sorted([found.reached, found.reference_reached]) == [2, 24]
+    few = of(made_grid(misses_where("flip_crop", 1), architecture=nets[:5]), TIME)
+    assert (few.reached, few.verdict) == (8, "cannot tell")
 
 
 def test_misses_of_seeds_count_too() -> None:
-    records = made_grid(
-        misses_where("flip_crop", ("cnn2",)),
-        architecture=("cnn2",), optimizer=("sgd",), seeds=5,
-    )  # fmt: skip
-    found = of(records, TIME)
-    assert (found.over, found.both, found.interval, found.side) == ("seeds", 0, None, 1)
+    found = of(
+        made_grid(misses_where("flip_crop", 1), architecture="0", optimizer=("sgd",), seeds=5), TIME
+    )
+    assert (found.over, found.reached, found.verdict) == ("5 seeds", 0, "higher")
+    assert pd.isna(found.estimate)
 
 
 def test_nothing_is_claimed_where_both_miss() -> None:
-    records = made_grid(lambda **_: {"time_to_accuracy_s": None})
-    found = of(records, TIME)
-    assert (found.cells, found.both, found.side, found.reached) == (10, 0, 0, (0, 0))
-    assert (found.estimate, found.interval) == (None, None)
+    found = of(made_grid(lambda **_: {"time_to_accuracy_s": None}), TIME)
+    assert (found.cells, found.verdict) == (10, "cannot tell")
+    assert (found.reached, found.reference_reached, pd.isna(found.estimate)) == (0, 0, True)
 
 
 def test_the_speedrun_protocol_has_no_time_to_accuracy() -> None:
-    found = effects(matched(made_grid(flip_helps, protocol="speedrun")))
-    assert [one.metric for one in found["flip_crop"]] == [ACCURACY, MACRO_F1, SPEED]
+    frame = effects(made_grid(flip_helps, protocol="speedrun"))
+    assert set(frame.metric) == {"accuracy", "macro_f1", "images_per_s"}
 
 
 def test_suspect_timings_have_scores_only() -> None:
@@ -201,82 +256,28 @@ def test_suspect_timings_have_scores_only() -> None:
     seeds = made_grid(flip_helps, seeds=2)
     seeds[0] = replace(seeds[0], timing_suspect=("busy",))
     found = of(seeds, TIME)
-    assert (found.runs, found.reached) == ((20, 19), (20, 19))
+    assert (found.runs, found.reference_runs) == (20, 19)
 
 
 def test_failed_runs_enter_no_effect() -> None:
     records = [*made_grid(flip_helps), made_failure(architecture="new", augmentation="flip_crop")]
-    assert of(records, ACCURACY) == of(records[:-1], ACCURACY)
+    pd.testing.assert_frame_equal(effects(records), effects(records[:-1]))
 
 
 @settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_records_has_no_part_in_it(random: Any) -> None:
     records = made_grid(flip_helps, architecture=("cnn2", "vit"), seeds=2)
-    expected = effects(matched(records))
+    expected = effects(records)
     random.shuffle(records)
-    assert effects(matched(records)) == expected
+    pd.testing.assert_frame_equal(effects(records), expected)
 
 
-def sides(one: Interaction) -> dict[str, int]:
-    assert one.between is not None
-    names = [name for name, _ in one.nets]
-    return {name: part.side() for name, part in zip(names, one.between.parts, strict=True)}
-
-
-def hurts_vit(augmentation: str, architecture: str, **_: Any) -> dict[str, float | None]:
-    gain = -0.03 if architecture == "vit" else 0.05
-    return {"accuracy": 0.6 + (gain if augmentation == "flip_crop" else 0.0)}
-
-
-@pytest.mark.parametrize(("optimizers", "seeds"), [(("sgd", "adamw", "muon"), 1), (("sgd",), 5)])
-def test_a_planted_interaction_is_found(optimizers: tuple[str, ...], seeds: int) -> None:
-    (one,) = interactions(matched(made_grid(hurts_vit, optimizer=optimizers, seeds=seeds)))
-    assert one.p < 0.001
-    assert sides(one) == {name: -1 if name == "vit" else 1 for name in NETS}
-    assert dict(one.nets) == dict.fromkeys(NETS, len(optimizers))
-
-
-@pytest.mark.parametrize(("optimizers", "seeds"), [(("sgd", "adamw", "muon"), 1), (("sgd",), 5)])
-def test_false_interactions_are_as_rare_as_claimed(optimizers: tuple[str, ...], seeds: int) -> None:
-    alarms = 0
-    for draw in range(60):
-        records = made_grid(optimizer=optimizers, seeds=seeds, draw=draw, architecture=NETS[:4])
-        alarms += interactions(matched(records))[0].p < 0.05
-    assert alarms <= 9  # 3 are to be expected
-
-
-def test_levels_share_one_correction() -> None:
-    policies = ("none", "flip_crop", *(f"policy{number}" for number in range(20)))
-    found = interactions(matched(made_grid(augmentation=policies, optimizer=("sgd", "a", "b"))))
-    for one in found:
-        assert one.between is not None
-        assert one.p >= one.between.p
-    assert min(one.p for one in found) == min(
-        1.0, len(found) * min(one.between.p for one in found if one.between)
-    )
-
-
-def test_too_few_cells_and_seeds_tell_nothing() -> None:
-    (one,) = interactions(matched(made_grid(hurts_vit, optimizer=("sgd",), seeds=4)))
-    assert (one.between, one.p) == (None, 1.0)
-    assert interactions(matched(made_grid(architecture=("vit",)))) == []
-
-
-def test_each_cell_by_itself() -> None:
-    found = matched(made_grid(hurts_vit, seeds=5))
-    cells = cell_by_cell(found, "flip_crop", ACCURACY)
-    assert {label.split("/")[0] for label in cells.lower} == {"vit"}
-    assert (len(cells.higher), len(cells.lower), cells.too_few) == (8, 2, 0)
-    assert len(cell_by_cell(found, "flip_crop", SPEED).undecided) == 10
-    few = cell_by_cell(matched(made_grid(hurts_vit, seeds=4)), "flip_crop", ACCURACY)
-    assert few == CellByCell(higher=(), lower=(), undecided=(), too_few=10)
-
-
-def test_holm_holds_over_all_cells_compared() -> None:
-    told = 0
-    for draw in range(60):
-        records = made_grid(seeds=5, draw=draw, optimizer=("sgd",))
-        cells = cell_by_cell(matched(records), "flip_crop", ACCURACY)
-        told += bool(cells.higher or cells.lower)
-    assert told <= 9
+def test_files_hold_every_effect() -> None:
+    frame = effects(made_grid(flip_helps))
+    files = as_files(frame)
+    assert files["effects.csv"].decode().split("\n")[0] == ",".join(COLUMNS)
+    read = json.loads(files["effects.json"])
+    assert list(read[0]) == list(COLUMNS)
+    assert [row["estimate"] for row in read] == pytest.approx(frame.estimate.tolist())
+    assert json.loads(as_files(effects([]))["effects.json"]) == []
