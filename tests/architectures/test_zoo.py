@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 import architectures
 from architectures import Unfit
-from bench.cli.list import render_list
 from bench.executors.worker import status_of
 from bench.grid import registry
 from bench.grid.grids import BUDGETS, GridConfig
@@ -81,8 +80,7 @@ def test_patch_nets_are_as_large_as_our_own(ours: str, theirs: str) -> None:
     assert counts[0] == counts[1]
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("name", "channels"), [(SMALL[0], 1), *((name, 3) for name in SMALL)])
 def test_they_train_and_the_seed_decides(name: str, channels: int) -> None:
     nets = []
     for seed in (1, 1, 2):
@@ -121,11 +119,7 @@ def test_auxiliary_heads_are_left_out(name: str) -> None:
         ("timm:test_resnet", {"width": 0.5}, "has no width multiplier: its width is 1.0, got 0.5"),
         ("timm:crossvit_tiny_240", {}, "cannot take images of 32 x 32 pixels: "),
         ("torchvision:maxvit_t", {}, "cannot take images of 32 x 32 pixels: Input size"),
-        (
-            "torchvision:vit_b_16",
-            {"image_size": 30},
-            "cannot take images of 30 x 30 pixels: allowed",
-        ),
+        ("torchvision:vit_b_16", {"image_size": 30}, "cannot take images of 30 x 30 pixels: all"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(
@@ -133,11 +127,11 @@ def test_what_does_not_fit_is_one_sentence(
 ) -> None:
     with (
         torch.device("meta"),
-        pytest.raises(Unfit, match=f"^{re.escape(f'{name} {message}')}.*$") as told,
+        pytest.raises(Unfit, match=f"^{re.escape(f'{name} {message}')}.*$") as error,
     ):
         architectures.build(name, **changes)  # type: ignore[arg-type]
-    assert "\n" not in str(told.value)
-    assert status_of(told.value) == "skipped"
+    assert "\n" not in str(error.value)
+    assert status_of(error.value) == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -152,26 +146,16 @@ def test_what_does_not_fit_is_one_sentence(
     ],
 )
 def test_unknown_names_suggest_the_nearest(name: str, near: str) -> None:
-    with pytest.raises(UnknownName, match=near) as told:
+    with pytest.raises(UnknownName, match=near) as error:
         architectures.get(name)
-    assert len(str(told.value)) < 1000
+    assert len(str(error.value)) < 1000
 
 
 def test_their_cells_have_width_one_at_every_scale() -> None:
-    setting = GridConfig(
-        base=replace(BUDGETS["cpu"], source="shapes", device="cpu"),
-    )
-    assert setting.cell("timm:test_resnet", "sgd", "none", "native").width == 1.0
-    assert setting.cell("resnet18", "sgd", "none", "native").width == 0.125
-    asked = RunOptions(grid="smoke", architecture="timm:test_resnet", select="native")
-    (cell,) = choose_cells(asked, setting)
+    config = GridConfig(base=replace(BUDGETS["cpu"], source="shapes", device="cpu"))
+    assert config.cell("resnet18", "sgd", "none", "native").width == 0.125
+    options = RunOptions(grid="smoke", architecture="timm:test_resnet", select="native")
+    (cell,) = choose_cells(options, config)
     assert (cell.architecture, cell.width) == ("timm:test_resnet", 1.0)
     assert registry.problem(cell) is None
     assert registry.versions(cell)["architecture"] == 1
-
-
-def test_the_list_names_both_forms_once() -> None:
-    text = render_list("architectures")
-    assert text.count("timm:NAME") == text.count("torchvision:NAME") == 1
-    assert re.search(r"^  resnet18 +\* +11\.17 M +1\.111 GFLOP  The net", text, re.MULTILINE)
-    assert "timm:NAME" not in render_list("optimizers")

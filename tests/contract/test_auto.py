@@ -5,16 +5,13 @@ with torchvision's operators on the same uint8 image. The quick tier does so wit
 every policy; the slow tier adds images of few levels and of noise, and another size.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines import augmentations, building, native
-from pipelines.augmentations import Augmentation
+from pipelines import building, native
 from pipelines.ops import (
     AUTOMATIC,
     AutoAugment,
@@ -117,31 +114,6 @@ def test_compiled_without_breaks_and_equal_to_eager(name: str) -> None:
             results.append(torch.cat([x for x, _ in pipeline.epoch(0)]))
     off = (pixels(results[0]) - pixels(results[1])).__abs__()
     assert off.max() < 0.01
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_policies_are_listed(name: str) -> None:
-    entry = augmentations.catalog.get(name)
-    assert isinstance(entry, Augmentation)
-    assert not entry.default
-    assert entry.why
-    assert "arXiv" in entry.reference
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: RandAugment(n=0), "RandAugment needs n >= 1, got 0"),
-        (lambda: RandAugment(magnitude=31), r"magnitude lies in \[0, 30\], got 31"),
-        (lambda: RandAugment(magnitude=-1), "got -1"),
-        (lambda: RandAugment(bins=1), "RandAugment needs bins >= 2, got 1"),
-        (lambda: TrivialAugment(bins=0), "TrivialAugment needs bins >= 2, got 0"),
-        (lambda: AutoAugment(policy="svhn"), "policy is 'cifar10', got 'svhn'"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(make: Callable[[], Op], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
 
 
 def test_images_of_one_channel() -> None:

@@ -1,6 +1,6 @@
 """Batches have the requested form, and all pipelines share one evaluation path.
 
-Of dtypes times memory formats, the quick tier has two that cover every value but one.
+Of dtypes times memory formats, the quick tier has two.
 """
 
 import pytest
@@ -13,20 +13,9 @@ from tests.contract.variants import build, variants
 
 every_variant = pytest.mark.parametrize("variant", variants())
 QUICK_FORMS = (
-    (torch.bfloat16, torch.channels_last),
+    (torch.float32, torch.channels_last),
     (torch.float16, torch.contiguous_format),
 )
-
-
-@every_variant
-def test_without_ops_a_batch_is_the_normalised_source(variant: str) -> None:
-    images = numbered(128)
-    with build(variant, images, (), batch_size=32) as pipeline:
-        order = pipeline.permutation(0)
-        for (x_BCHW, labels_B), index_B in zip(pipeline.epoch(0), order, strict=True):
-            expected = normalise(images.images[index_B], images, torch.float32)
-            torch.testing.assert_close(x_BCHW, expected, atol=1e-5, rtol=1e-5)
-            assert torch.equal(labels_B, images.labels[index_B])
 
 
 @pytest.mark.parametrize(
@@ -54,8 +43,10 @@ def test_batches_come_as_asked_for(
     assert not x_BCHW.requires_grad
     assert labels_B.dtype == torch.int64
     assert labels_B.shape == (64,)
+    assert torch.equal(labels_B, images.labels[index_B])
     expected = normalise(images.images[index_B], images, torch.float32)
-    torch.testing.assert_close(x_BCHW.float(), expected, atol=0.02, rtol=0.01)
+    atol, rtol = (1e-5, 1e-5) if dtype == torch.float32 else (0.02, 0.01)
+    torch.testing.assert_close(x_BCHW.float(), expected, atol=atol, rtol=rtol)
 
 
 @every_variant
@@ -77,12 +68,3 @@ def test_the_source_is_left_as_it_was(variant: str) -> None:
         for x_BCHW, _ in pipeline.epoch(0):
             x_BCHW.fill_(0)
     assert torch.equal(images.images, before)
-
-
-@every_variant
-def test_how_parameters_are_drawn_is_declared(variant: str) -> None:
-    with building.build(variant, numbered(64), "flip_crop", batch_size=64) as pipeline:
-        assert set(pipeline.semantics.draws) == {"Crop", "HorizontalFlip"}
-        assert pipeline.semantics.per_sample == all(
-            draws == "per sample" for draws in pipeline.semantics.draws.values()
-        )

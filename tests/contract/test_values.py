@@ -57,13 +57,6 @@ def test_colours_are_jittered_as_the_plain_way_does(variant: str, part: str) -> 
 
 
 @every_variant
-def test_a_fixed_warp_agrees_with_the_plain_way(variant: str) -> None:
-    op = Affine(degrees=0, translate=0, scale=(1.25, 1.25))
-    expected = reference.warp(smooth_image().astype(float), degrees=0, right=0, down=0, scale=1.25)
-    assert np.abs(outputs(variant, op, smooth_image(), 64)[0] - expected).max() < 0.01
-
-
-@every_variant
 def test_an_op_that_mixes_must_be_the_last(variant: str) -> None:
     ops = (MixUp(), HorizontalFlip())
     supported(variant, ops)

@@ -16,13 +16,17 @@ from pipelines.compiling import compiled, compiler_problem
 LIMIT = 2  # graphs of one code object; torch ships 8, each of which takes seconds to build
 
 
+def compiler_script(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 def test_what_torch_compile_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert compiler_problem(gpu=False) == "no C++ compiler found (looked for g++)"
-    compiler = tmp_path / "g++"
-    compiler.write_text("#!/bin/sh\nexit 0\n")
-    compiler.chmod(0o755)
+    compiler_script(tmp_path / "g++", "exit 0")
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     assert "Python.h" in compiler_problem(gpu=False)
     (tmp_path / "Python.h").touch()
@@ -32,7 +36,7 @@ def test_what_torch_compile_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.parametrize(
     ("script", "fault"),
     [
-        ("echo 'g++: fatal error: cannot execute cc1plus' >&2; exit 1", "cannot execute cc1plus"),
+        ("echo 'fatal error: cannot execute cc1plus' >&2; exit 1", "cannot execute cc1plus"),
         ("exit 1", "exit status 1"),
         ("sleep 60", "it did not end within"),
         ("printf 'error: \\377' >&2; exit 1", "error"),
@@ -42,13 +46,11 @@ def test_a_compiler_that_is_there_and_does_not_work_gives_its_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, fault: str
 ) -> None:
     monkeypatch.setattr(compiling, "TRIAL_TIMEOUT_S", 1.0)
-    compiler = tmp_path / "compiler"
-    compiler.write_text(f"#!/bin/sh\n{script}\n")
-    compiler.chmod(0o755)
+    compiler = compiler_script(tmp_path / "compiler", script)
     monkeypatch.setenv("CXX", str(compiler))
-    said = compiler_problem(gpu=False)
-    assert said.startswith(f"the C++ compiler {compiler} does not work: ")
-    assert fault in said
+    problem = compiler_problem(gpu=False)
+    assert problem.startswith(f"the C++ compiler {compiler} does not work: ")
+    assert fault in problem
 
 
 @pytest.mark.parametrize(("gpu", "variable"), [(False, "CXX"), (True, "CC")])
@@ -59,8 +61,7 @@ def test_no_other_compiler_stands_in_for_the_one_that_is_named(
     if gpu and find_spec("triton") is None:
         pytest.skip("no Triton here")
     monkeypatch.setenv(variable, named)
-    said = compiler_problem(gpu=gpu)
-    assert f"compiler {named!r} that {variable} names is not there" in said
+    assert f"compiler {named!r} that {variable} names is not there" in compiler_problem(gpu=gpu)
 
 
 def test_a_compiler_may_be_named_with_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,15 +71,8 @@ def test_a_compiler_may_be_named_with_arguments(monkeypatch: pytest.MonkeyPatch)
     assert compiler_problem(gpu=False) == ""
 
 
-def test_the_compiler_of_this_machine_works() -> None:
-    if shutil.which("g++") is None:
-        pytest.skip("no g++ here")
-    assert compiler_problem(gpu=False) == ""
-
-
 @torch._dynamo.config.patch(recompile_limit=LIMIT)
 def test_closures_of_one_factory_do_not_use_up_each_others_graphs() -> None:
-
     def adder(number: float) -> Callable[[Tensor], Tensor]:
         def add(x: Tensor) -> Tensor:
             return x + number

@@ -139,14 +139,6 @@ def test_dali_needs_not_know_torchs_stream(asked: int | None) -> None:
     assert torch.equal(from_dlpack(given.__dlpack__(stream=asked)), tensor)
 
 
-def test_dynamic_mode_takes_what_has_dlpack_alone() -> None:
-    from nvidia.dali.experimental import dynamic
-
-    images_NHW = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 4)
-    taken = dynamic.as_batch(OnOneStream(images_NHW), layout="HW")
-    assert torch.equal(taken.torch(), images_NHW)
-
-
 DECODED_SIZE = 32
 VARIANTS = ("dali", "dali[dynamic]")
 MEAN_ERROR, WORST_ERROR = 0.5, 3.0  # levels of 255: Pillow rounds between its two passes

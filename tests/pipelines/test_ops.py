@@ -1,11 +1,10 @@
-"""Ops are frozen data that refuses what no library could carry out."""
+"""Ops refuse parameters that no library could carry out."""
 
-from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
 
-from pipelines.ops import Crop, Cutout, HorizontalFlip, Op
+from pipelines.ops import AutoAugment, Crop, Cutout, HorizontalFlip, Op, RandAugment, TrivialAugment
 
 
 @pytest.mark.parametrize(
@@ -18,6 +17,12 @@ from pipelines.ops import Crop, Cutout, HorizontalFlip, Op
         (HorizontalFlip, {"p": -0.1}),
         (HorizontalFlip, {"p": float("nan")}),
         (Cutout, {"size": 0}),
+        (RandAugment, {"n": 0}),
+        (RandAugment, {"magnitude": 31}),
+        (RandAugment, {"magnitude": -1}),
+        (RandAugment, {"bins": 1}),
+        (TrivialAugment, {"bins": 0}),
+        (AutoAugment, {"policy": "svhn"}),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_value(op: type[Op], bad: dict[str, Any]) -> None:
@@ -29,16 +34,3 @@ def test_what_makes_no_sense_is_refused_with_the_value(op: type[Op], bad: dict[s
 @pytest.mark.parametrize("p", [0, 0.0, 0.5, 1])
 def test_the_ends_of_a_probability_are_allowed(p: float) -> None:
     assert HorizontalFlip(p=p).p == p
-
-
-@pytest.mark.parametrize("op", [Crop(), HorizontalFlip(), Cutout()])
-def test_ops_are_frozen_and_compared_by_value(op: Op) -> None:
-    assert op == type(op)()
-    assert hash(op) == hash(type(op)())
-    with pytest.raises(FrozenInstanceError):
-        op.size = 3  # type: ignore[attr-defined]
-
-
-def test_parameters_are_named() -> None:
-    with pytest.raises(TypeError):
-        Crop(4)  # type: ignore[misc]

@@ -1,13 +1,10 @@
 """Memory of batches: used again when nobody holds it, and never before."""
 
-from itertools import islice
-
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import pipelines
 from pipelines.reusing import MAX_KEPT, BatchMemory
 
 SHAPE = (4, 3, 2, 2)
@@ -23,14 +20,6 @@ def test_tensors_have_the_shape_dtype_and_memory_format() -> None:
         assert given.shape == SHAPE
         assert given.dtype == torch.bfloat16
         assert given.is_contiguous(memory_format=memory_format)
-
-
-def test_what_was_dropped_is_given_again() -> None:
-    memory = reused()
-    first = memory.take()
-    place = first.data_ptr()
-    del first
-    assert memory.take().data_ptr() == place
 
 
 def holders_of(tensor: Tensor) -> dict[str, object]:
@@ -97,13 +86,3 @@ def test_nothing_held_is_ever_overwritten(moves: list[int]) -> None:
         elif held:
             held.pop(move % len(held))
         assert all((tensor == value).all() for value, tensor in held)
-
-
-def test_batches_of_native_that_are_kept_stay_as_they_were() -> None:
-    source = pipelines.load("shapes").train
-    with pipelines.build("native", source, "flip_crop", batch_size=128) as pipeline:
-        one_by_one = [images.clone() for images, _ in islice(pipeline.epoch(0), 6)]
-        together = [images for images, _ in islice(pipeline.epoch(0), 6)]
-    assert len({images.data_ptr() for images in together}) == 6
-    for kept, copy in zip(together, one_by_one, strict=True):
-        assert torch.equal(kept, copy)

