@@ -10,14 +10,13 @@ from functools import partial
 
 from bench.process import usable_cores
 from bench.record import Record
-from bench.report.figures.classes import classes
+from bench.report.figures.bars import classes, time_parts, time_to_accuracy
 from bench.report.figures.comparison import Comparison, comparisons
 from bench.report.figures.curves import curves
 from bench.report.figures.frontiers import frontiers, profiles
 from bench.report.figures.heatmaps import heatmaps
 from bench.report.figures.pipelines import pipelines, pipelines_alone
 from bench.report.figures.style import Picture, Sketch, picture, settings
-from bench.report.figures.times import time_parts, time_to_accuracy
 from bench.store.loaders_record import LoadersRecord
 
 FIGURES: tuple[Callable[[Comparison], Iterable[Sketch]], ...] = (

@@ -5,16 +5,20 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bench.cell import AXES, fields_of
 from bench.record import Record
+from bench.report.figures.style import Section, Sketch, shown_name
 from bench.report.matrix import build
 from bench.report.rows import Key, Outcome, grouped
 from bench.store.loaders_record import LoadersRecord
 from bench.text import count
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 BUDGET = (*fields_of("budget"), "torch")  # may differ if the cells have different names
-NAME_LENGTH = 32  # characters of a name in a figure
 
 Case = Outcome[Record]
 
@@ -27,6 +31,7 @@ class Comparison:
     title: str  # what the cells share, as in the matrix
     differing: tuple[str, ...]  # what else they differ in: "epochs"
     cases: tuple[Case, ...]  # in the order of the matrix
+    apart: str = ""  # what sets it apart from the others of its group: "9 epochs"
     loaders: LoadersRecord | None = None  # what `bench loaders` measured; only for number 1
 
     @property
@@ -53,18 +58,46 @@ class Comparison:
         left_out = f" ({count(others, 'cell')} with another left out)" if others else ""
         return f"with pipeline {shown_name(self.usual_pipeline)}{left_out}"
 
-    def name(self, stem: str) -> str:
-        """A figure's name: its stem, with a number after the first comparison."""
-        return stem if self.number == 1 else f"{stem}_{self.number}"
+    def sketch(
+        self,
+        name: str,
+        title: str,
+        caption: Iterable[str],
+        figure: "Figure",
+        *sections: Section,
+        cases: Sequence[Case],
+        timed: bool = False,
+    ) -> Sketch:
+        """A figure whose name, title and caption say which comparison and cells it shows.
 
-    def about(self, cases: Sequence[Case]) -> str:
-        """The end of a caption: which cells and seeds a figure shows."""
+        Args:
+            caption: Sentences; empty ones are left out.
+            sections: Of the key.
+            cases: What it shows.
+            timed: Whether it shows times or speeds, which runs with suspect timings lack.
+        """
+        return Sketch(
+            name=name if self.number == 1 else f"{name}_{self.number}",
+            title=f"{title} ({self.apart})" if self.apart else title,
+            caption=" ".join(filter(None, [*caption, self._about(cases, timed=timed)])),
+            figure=figure,
+            sections=sections,
+        )
+
+    def _about(self, cases: Sequence[Case], *, timed: bool) -> str:
         failed = sum(not case.good for case in cases)
-        lost = f", {failed} of them without a result" if failed else ""
-        text = f"{count(len(cases), 'cell')}, {seeds(cases)}{lost}. {self.title}."
+        text = f"{count(len(cases), 'cell')}, {seeds(cases)}"
+        text += f", {failed} of them without a result." if failed else "."
         if self.differing and len(cases) > 1:
             text += f" Cells differ in {', '.join(self.differing)}."
+        suspect, runs = (sum(numbers) for numbers in zip(*map(_suspects, cases), strict=True))
+        if timed and suspect:
+            text += f" Suspect timings, left out of all means: {suspect} of {count(runs, 'run')}."
         return text
+
+
+def _suspects(case: Case) -> tuple[int, int]:
+    return case.suspect, len(case.good)
 
 
 def comparisons(
@@ -88,14 +121,21 @@ def comparisons(
         else:
             sets.append((footing.conditions, list(keys)))
     sets.sort(key=lambda one: -len(one[1]))
-    return [
-        _comparison(
-            number,
-            [run for key in keys for run in found[key]],
-            loaders if number == 1 else None,
-        )
+    made = [
+        _comparison(number, [run for key in keys for run in found[key]])
         for number, (_, keys) in enumerate(sets, start=1)
     ]
+    made[:1] = [replace(first, loaders=loaders) for first in made[:1]]
+    return [replace(one, apart=_apart(one, made)) for one in made]
+
+
+def _apart(one: Comparison, every: Sequence[Comparison]) -> str:
+    """The parts of its title that another lacks; its number too unless they are unique."""
+    titles = [each.title.split(" | ") for each in every]
+    texts = [", ".join(t for t in parts if any(t not in o for o in titles)) for parts in titles]
+    own = texts[one.number - 1]
+    numbered = len(every) > 1 and (not own or texts.count(own) > 1)
+    return ", ".join(filter(None, [own, f"set {one.number}" if numbered else ""]))
 
 
 def _largest_first(group: tuple[Key, list[Key]]) -> tuple[int, list[str], list[str]]:
@@ -103,7 +143,7 @@ def _largest_first(group: tuple[Key, list[Key]]) -> tuple[int, list[str], list[s
     return -len(keys), [*footing.conditions.parts().values()], [*footing.parts().values()]
 
 
-def _comparison(number: int, records: list[Record], loaders: LoadersRecord | None) -> Comparison:
+def _comparison(number: int, records: list[Record]) -> Comparison:
     matrix = build(records)
     cells = [outcome.cell for outcome in matrix.outcomes]
     varying = [axis for axis in AXES if len({getattr(cell, axis) for cell in cells}) > 1]
@@ -122,7 +162,6 @@ def _comparison(number: int, records: list[Record], loaders: LoadersRecord | Non
         title=shown_name(matrix.title, length=None),
         differing=tuple(name.replace("_", " ") for name in differing),
         cases=tuple(cases),
-        loaders=loaders,
     )
 
 
@@ -135,9 +174,7 @@ def by_accuracy(cases: Collection[Case], axis: str) -> list[str]:
     """The entries of an axis by mean accuracy, the best first, those without one last."""
     found: dict[str, list[float]] = {level: [] for level in levels(cases, axis)}
     for case in cases:
-        accuracy = case.mean("accuracy")
-        if accuracy is not None:
-            found[getattr(case.cell, axis)].append(accuracy)
+        found[getattr(case.cell, axis)] += filter(None, [case.mean("accuracy")])
     return sorted(found, key=lambda level: -statistics.fmean(found[level] or [-1.0]))
 
 
@@ -149,12 +186,3 @@ def seeds(cases: Sequence[Case]) -> str:
     if len(numbers) == 1:
         return count(numbers[0], "seed") + (" each" if len(cases) > 1 else "")
     return f"{numbers[0]} to {numbers[-1]} seeds each"
-
-
-def shown_name(text: str, length: int | None = NAME_LENGTH) -> str:
-    """A text from a record on one line, without unprintable characters, shortened in its middle."""
-    clean = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-    if length is None or len(clean) <= length:
-        return clean
-    head = 2 * length // 3
-    return f"{clean[:head]}…{clean[head + 1 - length :]}"

@@ -3,23 +3,25 @@
 In a crowded panel the most accurate cells are in colour and the others thin and grey.
 """
 
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.record import Point
-from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels, shown_name
+from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels
 from bench.report.figures.style import (
     DASHES,
     GREY,
     PALETTE,
     Section,
     Sketch,
+    canvas,
     colour_key,
     cycle,
-    new_figure,
-    panels,
     plain_log_ticks,
+    shown_name,
+    toward_better,
 )
 
 if TYPE_CHECKING:
@@ -29,11 +31,10 @@ if TYPE_CHECKING:
 MAX_POINTS = 8_000  # in a figure; longer curves are thinned
 MIN_POINTS = 24  # of a curve
 LOG_RATIO = 20.0  # highest over lowest value from which an axis is logarithmic
+CUT_RATIO = 1.5  # an axis of losses ends at that many times the usual highest value of a curve
 MAX_LINES = 16  # of a panel that colours and dashes can tell apart
 FOREMOST = 8  # of more
-
-Factors = tuple[str, str]  # axes of a cell that colours and dashes stand for
-Looks = tuple[dict[str, str], dict[str, Any]]  # entry to colour, entry to dashes
+BEHIND = {"in a crowded panel": {"color": GREY, "linewidth": 0.8}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class Quantity:
     heading: str  # with the unit
     get: Callable[[Point], float | None]
     factor: float = 1.0  # from the record's unit to the shown one
+    higher: bool = False  # whether more is better
 
     @property
     def title(self) -> str:
@@ -53,23 +55,16 @@ class Quantity:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A cell's curve over its seeds: one value per epoch that all of them finished."""
+    """A cell's curve over its seeds, one value per epoch that all finished, and how it looks."""
 
     epochs: tuple[int, ...]
     seconds: tuple[float, ...]  # training clock, mean over seeds
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A line and how it looks."""
-
-    line: Line
-    color: str
-    linestyle: Any
-    behind: bool = False  # thin and grey, in a crowded panel
+    color: str = GREY
+    linestyle: Any = "-"
+    behind: bool = True  # thin and without a band, in a crowded panel
 
 
 QUANTITIES = (
@@ -78,6 +73,7 @@ QUANTITIES = (
         heading="validation accuracy (%)",
         get=lambda point: point.validation_accuracy,
         factor=100.0,
+        higher=True,
     ),
     Quantity(
         name="validation_loss",
@@ -103,7 +99,7 @@ def curves(comparison: Comparison) -> Iterator[Sketch]:
                 against,
                 factors=("optimizer", "augmentation"),
                 name=f"curves_{quantity.name}_{against}",
-                what=f"{comparison.usual_text}, a panel for each architecture",
+                caption=f"{comparison.usual_text}, a panel for each architecture",
             )
 
 
@@ -113,9 +109,10 @@ def small_multiples(
     quantity: Quantity,
     against: str,
     *,
-    factors: Factors,
+    factors: tuple[str, str],
     name: str,
-    what: str,
+    caption: str,
+    title: str = "",
     more: str = "",
 ) -> Iterator[Sketch]:
     """A panel for each group of cells; nothing if no cell has a curve.
@@ -123,34 +120,51 @@ def small_multiples(
     Args:
         groups: Title of a panel to its cells.
         against: "epochs" or "seconds".
-        what: What the caption says of the panels.
-        more: What it says after that, about panels that are left out.
+        factors: Axes of a cell that colours and dashes stand for.
+        caption: What it says of the panels.
+        title: Added to the figure's.
+        more: What the caption says after that, about panels that are left out.
     """
     cases = [case for group in groups.values() for case in group]
     shown = [case for group in groups.values() for case in foremost(group)]
-    looks = cycle(levels(shown, factors[0]), PALETTE), cycle(levels(shown, factors[1]), DASHES)
-    drawn = {title: _curves(group, quantity, factors, looks) for title, group in groups.items()}
-    drawn = {title: lines for title, lines in drawn.items() if lines}
-    number = sum(map(len, drawn.values()))
-    if not number or max(len(c.line.epochs) for lines in drawn.values() for c in lines) < 2:
+    colours, dashes = (
+        cycle(levels(shown, factor), looks)
+        for factor, looks in zip(factors, (PALETTE, DASHES), strict=True)
+    )
+
+    drawn: dict[str, list[Line]] = {}
+    for panel, group in groups.items():
+        front = {id(case) for case in foremost(group)}
+        for case in sorted(group, key=lambda case: id(case) in front):  # grey ones first
+            found = line(case, quantity, against)
+            if found is not None and id(case) in front:
+                color, dash = (getattr(case.cell, factor) for factor in factors)
+                found = replace(found, color=colours[color], linestyle=dashes[dash], behind=False)
+            if found is not None:
+                drawn.setdefault(panel, []).append(found)
+    every = [one for each in drawn.values() for one in each]
+    if not every or max(len(one.epochs) for one in every) < 2:
         return
-    missing = len(cases) - number
-    missing_text = f" {missing} of the cells have no curve." if missing else ""
-    band = " Bands span the seeds." if any(len(case.good) > 1 for case in cases) else ""
+    missing = len(cases) - len(every)
+    top = None if quantity.higher else cut(every)
     crowd = crowd_text(groups.values())
-    dash_entries = tuple((shown_name(one), {"linestyle": dash}) for one, dash in looks[1].items())
-    grey = (("in a crowded panel", {"color": GREY, "linewidth": 0.8}),)
-    yield Sketch(
-        name=comparison.name(name),
-        title=f"{quantity.title} against {'epochs' if against == 'epochs' else 'training seconds'}",
-        caption=f"{quantity.title} {what}; lines are means over seeds.{band}{crowd}{more}"
-        f"{missing_text} {comparison.about(cases)}",
-        figure=_figure(comparison, drawn, quantity, against),
-        sections=(
-            colour_key(factors[0], looks[0]),
-            Section(title=factors[1], entries=dash_entries),
-            *([Section(title="the others", entries=grey)] if crowd else []),
-        ),
+    yield comparison.sketch(
+        name,
+        f"{quantity.title} against {'epochs' if against == 'epochs' else 'training time'}{title}",
+        [
+            f"{quantity.title} {caption}; lines are means over seeds.",
+            "Bands span the seeds." if any(len(case.good) > 1 for case in cases) else "",
+            crowd,
+            more,
+            f"Higher values than {top:.3g} are cut off." if top is not None else "",
+            f"{missing} of the cells have no curve." if missing else "",
+        ],
+        _figure(comparison, drawn, quantity, against, top),
+        colour_key(factors[0], colours),
+        Section(title=factors[1], looks={one: {"linestyle": d} for one, d in dashes.items()}),
+        *([Section(title="the others", looks=BEHIND)] if crowd else []),
+        cases=cases,
+        timed=against == "seconds",
     )
 
 
@@ -172,39 +186,20 @@ def crowd_text(groups: Iterable[Sequence[Case]]) -> str:
     if not behind:
         return ""
     return (
-        f" In a panel of more than {MAX_LINES} cells, the {FOREMOST} with the best test accuracy "
+        f"In a panel of more than {MAX_LINES} cells, the {FOREMOST} with the best test accuracy "
         f"are in colour and the others ({behind} in all) thin and grey."
     )
 
 
-def _curves(
-    cases: Sequence[Case], quantity: Quantity, factors: Factors, looks: Looks
-) -> list[Curve]:
-    """The lines of a panel, grey ones first."""
-    found = []
-    shown = {id(case) for case in foremost(cases)}
-    for case in sorted(cases, key=lambda case: id(case) in shown):
-        found_line = line(case, quantity)
-        if found_line is None:
-            continue
-        if id(case) not in shown:
-            found.append(Curve(line=found_line, color=GREY, linestyle="-", behind=True))
-            continue
-        color = looks[0][getattr(case.cell, factors[0])]
-        style = looks[1][getattr(case.cell, factors[1])]
-        found.append(Curve(line=found_line, color=color, linestyle=style))
-    return found
-
-
-def line(case: Case, quantity: Quantity) -> Line | None:
-    """The curve of a cell over its successful runs; None if nothing was measured."""
+def line(case: Case, quantity: Quantity, against: str = "epochs") -> Line | None:
+    """The curve of a cell over its successful runs; None if there are none to draw."""
     by_seed = [
         {
             point.epoch: (point.train_s, value * quantity.factor)
             for point in run.curve
             if (value := quantity.get(point)) is not None
         }
-        for run in case.good
+        for run in (case.trusted if against == "seconds" else case.good)
     ]
     epochs = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
     if not epochs:
@@ -219,6 +214,13 @@ def line(case: Case, quantity: Quantity) -> Line | None:
     )
 
 
+def cut(lines: Sequence[Line]) -> float | None:
+    """Where an axis of losses ends, if a few curves that begin high would flatten the others."""
+    tops = [max(line.high) for line in lines]
+    top = CUT_RATIO * statistics.median_low(tops)
+    return top if max(tops) > top else None
+
+
 def thinned(length: int, most: int) -> list[int]:
     """At most that many places of a curve, evenly spread, including both ends."""
     if length <= most:
@@ -227,68 +229,77 @@ def thinned(length: int, most: int) -> list[int]:
 
 
 def _figure(
-    comparison: Comparison, drawn: Mapping[str, Sequence[Curve]], quantity: Quantity, against: str
+    comparison: Comparison,
+    drawn: Mapping[str, Sequence[Line]],
+    quantity: Quantity,
+    against: str,
+    top: float | None,
 ) -> "Figure":
-    lines = [curve.line for curves in drawn.values() for curve in curves]
+    from matplotlib.ticker import MaxNLocator
+
+    lines = [one for each in drawn.values() for one in each]
     most = max(MIN_POINTS, MAX_POINTS // len(lines))
     columns = min(len(drawn), 2 if len(drawn) <= 6 else 3)  # two side by side fit a telephone
-    figure = new_figure(max(3.4, 2.65 * columns), 0.3 + 1.85 * -(-len(drawn) // columns))
-    grid = panels(figure, len(drawn), columns, sharey=True, sharex=against == "epochs")
+    figure, grid = canvas(
+        max(3.4, 2.65 * columns),
+        0.3 + 1.85 * -(-len(drawn) // columns),
+        panels=len(drawn),
+        columns=columns,
+        sharey=True,
+        sharex=against == "epochs",
+    )
+    low, high = min(min(one.low) for one in lines), max(max(one.high) for one in lines)
     cell = comparison.cases[0].cell
-    for axes, (title, curves) in zip(grid, drawn.items(), strict=True):
-        _draw(axes, curves, against, most)
+    for axes, (title, each) in zip(grid, drawn.items(), strict=True):
+        _draw(axes, each, against, most)
         axes.set_title(shown_name(title))
         axes.grid(visible=True)
-        if quantity.name == "accuracy" and cell.protocol == "validation":
+        if quantity.name == "accuracy" and cell.holds_out:
             target = cell.target_accuracy * quantity.factor
             axes.axhline(target, color=GREY, linewidth=0.8, linestyle=":")
-    _scale(grid, lines, quantity, against)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=against == "epochs"))
+    logarithmic = not quantity.higher and 0 < LOG_RATIO * low < (top or high)
     for place, axes in enumerate(grid):
+        if logarithmic:
+            axes.set_yscale("log")
+        axes.autoscale_view()
+        if against == "seconds":
+            axes.set_xlim(left=0)
         if place % columns == 0:
-            axes.set_ylabel(quantity.heading)
+            label = quantity.heading.partition(" ")[2]  # a panel is lower than the whole is long
+            axes.set_ylabel(toward_better(label, higher=quantity.higher))
         if place + columns >= len(grid):  # nothing stands below
             axes.set_xlabel(AGAINST[against])
             axes.tick_params(labelbottom=True)
+    if top is not None:
+        grid[0].set_ylim(None if logarithmic else low - 0.05 * (top - low), top)
+    if logarithmic:
+        for axes in grid:
+            plain_log_ticks(axes.yaxis)
     return figure
 
 
-def _draw(axes: "Axes", curves: Sequence[Curve], against: str, most: int) -> None:
+def _draw(axes: "Axes", curves: Sequence[Line], against: str, most: int) -> None:
     """All lines and bands of a panel in two collections: much faster than one by one."""
     from matplotlib.collections import LineCollection, PolyCollection
 
     lines, bands, band_colors = [], [], []
     for curve in curves:
-        line = curve.line
-        places = thinned(len(line.epochs), most)
-        along = line.epochs if against == "epochs" else line.seconds
-        lines.append([(along[place], line.mean[place]) for place in places])
-        if line.low != line.high and not curve.behind:
-            low = [(along[place], line.low[place]) for place in places]
-            high = [(along[place], line.high[place]) for place in places]
+        places = thinned(len(curve.epochs), most)
+        along = curve.epochs if against == "epochs" else curve.seconds
+        lines.append([(along[place], curve.mean[place]) for place in places])
+        if curve.low != curve.high and not curve.behind:
+            low = [(along[place], curve.low[place]) for place in places]
+            high = [(along[place], curve.high[place]) for place in places]
             bands.append(low + high[::-1])
             band_colors.append(curve.color)
     if bands:
         axes.add_collection(
             PolyCollection(bands, facecolors=band_colors, alpha=0.15, linewidths=0), autolim=True
         )
-    colors, styles = [curve.color for curve in curves], [curve.linestyle for curve in curves]
-    widths = [0.4 if curve.behind else 1.2 for curve in curves]
-    axes.add_collection(
-        LineCollection(lines, colors=colors, linestyles=styles, linewidths=widths), autolim=True
-    )
-
-
-def _scale(grid: "Sequence[Axes]", lines: Sequence[Line], quantity: Quantity, against: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    low = min(min(line.low) for line in lines)
-    high = max(max(line.high) for line in lines)
-    for axes in grid:
-        if quantity.name != "accuracy" and low > 0 and high > LOG_RATIO * low:
-            axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=against == "epochs"))
-        axes.autoscale_view()
-        if axes.get_yscale() == "log":
-            plain_log_ticks(axes.yaxis)
-        if against == "seconds":
-            axes.set_xlim(left=0)
+    styles: dict[str, Any] = {
+        "colors": [curve.color for curve in curves],
+        "linestyles": [curve.linestyle for curve in curves],
+        "linewidths": [0.4 if curve.behind else 1.2 for curve in curves],
+    }
+    axes.add_collection(LineCollection(lines, **styles), autolim=True)

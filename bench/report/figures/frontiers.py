@@ -7,22 +7,26 @@ AlgoPerf scores (Dahl et al. 2023, https://arxiv.org/abs/2306.07179), after Dola
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bench.cell import AXES
-from bench.report.figures.comparison import Case, Comparison, levels, shown_name
+from bench.report.columns import SPEED, TIME, TRAIN, Metric
+from bench.report.figures.comparison import Case, Comparison, levels
 from bench.report.figures.style import (
     DASHES,
     GREY,
     MARKERS,
     PALETTE,
+    Looks,
     Section,
     Sketch,
+    canvas,
     colour_key,
     cycle,
-    new_figure,
     plain_log_ticks,
+    shown_name,
+    toward_better,
 )
 from bench.text import count
 
@@ -30,21 +34,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINE_LENGTH = 76  # characters of a line of the key
 MAX_NUMBERED = 14  # cells of the frontier, the best accuracies first
 FACTORS = ("optimizer", "augmentation", "pipeline")
 MIN_PROBLEMS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Against:
-    """What accuracy is drawn against."""
-
-    measure: str  # a column of the matrix
-    title: str
-    label: str  # of the axis
-    lower: bool  # whether less is better
-    form: str  # how a value is written
+FORMATS = {
+    SPEED: ("training throughput (images/s)", "{:,.0f} images/s"),
+    TRAIN: ("training clock (s)", "{:,.3g} s"),
+}
+"""What accuracy is drawn against: the title of the axis, and how a value is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,145 +51,121 @@ class Spot:
     case: Case
     x: float  # what accuracy is drawn against
     accuracy: float  # on the test set, 0 to 1
-    best: bool  # whether no other cell is at least as good in both and better in one
-
-
-KINDS = (
-    Against(
-        measure="images_per_s",
-        title="Accuracy against throughput",
-        label="training throughput (images/s)",
-        lower=False,
-        form="{:,.0f} images/s",
-    ),
-    Against(
-        measure="train_s",
-        title="Accuracy against training time",
-        label="training clock for all epochs (s)",
-        lower=True,
-        form="{:,.3g} s",
-    ),
-)
+    trusted: bool  # whether a run has times that can be trusted; a frontier takes no other cells
+    best: bool = False  # whether no other cell is at least as good in both and better in one
 
 
 def frontiers(comparison: Comparison) -> Iterator[Sketch]:
     """Both frontiers, if there are two cells or more."""
-    for against in KINDS:
+    for against, (axis, text) in FORMATS.items():
         found = spots(comparison.cases, against)
         if len(found) < 2:
             continue
         best = frontier(found, against)
         markers = cycle(levels(comparison.cases, "architecture"), MARKERS)
         colours = cycle(levels(comparison.cases, "optimizer"), PALETTE)
-        suspect = sum(spot.case.suspect for spot in found)
-        hollow = ""
-        if suspect:
-            hollow = f" Hollow: {count(suspect, 'cell')} with suspect timings, never on the line."
-        entries = tuple(
-            (shown_name(net), {"marker": marker, "linestyle": "none"})
-            for net, marker in markers.items()
+        looks = {net: {"marker": marker, "linestyle": "none"} for net, marker in markers.items()}
+        hollow = sum(not spot.trusted for spot in found)
+        suspects = (
+            f"Hollow, and never on the line: {hollow} of {count(len(found), 'cell')}, which have "
+            "suspect timings only."
         )
-        yield Sketch(
-            name=comparison.name(f"accuracy_{against.measure}"),
-            title=against.title,
-            caption=f"Test accuracy against {against.label}, means over seeds; the line joins the "
-            f"cells that no other beats in both ({len(best)}, the best numbered).{hollow} "
-            f"{comparison.about(comparison.cases)}",
-            figure=_figure(found, best, against, colours, markers),
-            sections=(
-                colour_key("optimizer", colours),
-                Section(title="architecture", entries=entries, handle_in=0.14),
-                *_names(best, against),
+        yield comparison.sketch(
+            f"accuracy_{against.name}",
+            f"Accuracy against {against.label}",
+            [
+                f"Test accuracy against {axis}, means over seeds; the line joins the "
+                f"cells that no other beats in both ({len(best)}, the best numbered).",
+                suspects if hollow else "",
+            ],
+            _frontier_figure(found, best, against, colours, markers),
+            colour_key("optimizer", colours),
+            Section(title="architecture", looks=looks, handle_in=0.14),
+            *(
+                Section(title=str(number), looks=_numbered(spot, text), handle_in=0.0, length=99)
+                for number, spot in enumerate(best[:MAX_NUMBERED], start=1)
             ),
+            cases=comparison.cases,
+            timed=True,
         )
 
 
-def spots(cases: Sequence[Case], against: Against) -> list[Spot]:
+def _numbered(spot: Spot, text: str) -> Looks:
+    name = f"{shown_name(spot.case.label, 54)}: {spot.accuracy:.2%}, {text.format(spot.x)}"
+    return {name: {"linestyle": "none"}}
+
+
+def spots(cases: Sequence[Case], against: Metric) -> list[Spot]:
     """The cells that have both measures, with the frontier marked."""
     found = []
     for case in cases:
-        x, accuracy = case.mean(against.measure), case.mean("accuracy")
-        if x is not None and x > 0 and accuracy is not None:
-            found.append((case, x, accuracy))
-    rivals = [(x, accuracy) for case, x, accuracy in found if not case.suspect]
+        runs = case.trusted or case.good
+        xs = [value for run in runs if (value := against.of(run)) is not None]
+        x, accuracy = statistics.fmean(xs or [0.0]), case.mean("accuracy")
+        if x > 0 and accuracy is not None:
+            found.append(Spot(case=case, x=x, accuracy=accuracy, trusted=bool(case.trusted)))
+    rivals = [spot for spot in found if spot.trusted]
     return [
-        Spot(
-            case=case,
-            x=x,
-            accuracy=accuracy,
-            best=not case.suspect
-            and not any(_beats(other, (x, accuracy), against.lower) for other in rivals),
-        )
-        for case, x, accuracy in found
+        replace(spot, best=not any(_beats(other, spot, against) for other in rivals))
+        if spot.trusted
+        else spot
+        for spot in found
     ]
 
 
-def _beats(one: tuple[float, float], other: tuple[float, float], lower: bool) -> bool:
-    sign = -1.0 if lower else 1.0
-    gains = sign * (one[0] - other[0]), one[1] - other[1]
+def _beats(one: Spot, other: Spot, against: Metric) -> bool:
+    sign = 1.0 if against.higher else -1.0
+    gains = sign * (one.x - other.x), one.accuracy - other.accuracy
     return min(gains) >= 0 and max(gains) > 0
 
 
-def frontier(found: Sequence[Spot], against: Against) -> list[Spot]:
+def frontier(found: Sequence[Spot], against: Metric) -> list[Spot]:
     """The cells on the frontier, the most accurate first."""
-    sign = 1.0 if against.lower else -1.0
+    sign = -1.0 if against.higher else 1.0
     return sorted(
         (spot for spot in found if spot.best),
         key=lambda spot: (-spot.accuracy, sign * spot.x, spot.case.label),
     )
 
 
-def _names(best: Sequence[Spot], against: Against) -> Iterator[Section]:
-    for number, spot in enumerate(best[:MAX_NUMBERED], start=1):
-        values = f": {spot.accuracy:.2%}, {against.form.format(spot.x)}"
-        text = f"{shown_name(spot.case.label, LINE_LENGTH - len(values))}{values}"
-        yield Section(title=str(number), entries=((text, {"linestyle": "none"}),), handle_in=0.0)
-
-
-def _figure(
+def _frontier_figure(
     found: Sequence[Spot],
     best: Sequence[Spot],
-    against: Against,
+    against: Metric,
     colours: Mapping[str, str],
     markers: Mapping[str, str],
 ) -> "Figure":
-    figure = new_figure(5.6, 3.6)
-    axes = figure.subplots()
-    for net, marker in markers.items():
-        for is_best in (False, True):
-            chosen = [s for s in found if s.case.cell.architecture == net and s.best == is_best]
-            own = [colours[spot.case.cell.optimizer] for spot in chosen]
-            axes.scatter(
-                [spot.x for spot in chosen],
-                [100 * spot.accuracy for spot in chosen],
-                s=45 if is_best else 22,
-                marker=marker,
-                facecolors=[
-                    "none" if spot.case.suspect else colour
-                    for spot, colour in zip(chosen, own, strict=True)
-                ],
-                edgecolors=own,
-                linewidths=1.0,
-                alpha=1.0 if is_best else 0.5,
-                zorder=3 if is_best else 2,
-            )
+    figure, (axes,) = canvas(5.6, 3.6)
+    for spot in found:
+        cell = spot.case.cell
+        axes.scatter(
+            [spot.x],
+            [100 * spot.accuracy],
+            s=45 if spot.best else 22,
+            marker=markers[cell.architecture],
+            facecolors=colours[cell.optimizer] if spot.trusted else "none",
+            edgecolors=colours[cell.optimizer],
+            linewidths=1.0,
+            alpha=1.0 if spot.best else 0.5,
+            zorder=3 if spot.best else 2,
+        )
     _draw_frontier(axes, best, against)
     axes.set_xscale("log")
     plain_log_ticks(axes.xaxis)
     axes.margins(x=0.08, y=0.1)
-    axes.set_xlabel(against.label)
-    axes.set_ylabel("test accuracy (%)")
+    axes.set_xlabel(toward_better(FORMATS[against][0], higher=against.higher))
+    axes.set_ylabel(toward_better("test accuracy (%)", higher=True))
     axes.grid(visible=True)
     return figure
 
 
-def _draw_frontier(axes: "Axes", best: Sequence[Spot], against: Against) -> None:
+def _draw_frontier(axes: "Axes", best: Sequence[Spot], against: Metric) -> None:
     """Steps: what is possible at each place without giving up the other measure."""
     line = sorted(best, key=lambda spot: spot.x)
     axes.step(
         [spot.x for spot in line],
         [100 * spot.accuracy for spot in line],
-        where="post" if against.lower else "pre",
+        where="pre" if against.higher else "post",
         color=GREY,
         linewidth=1.0,
         zorder=1,
@@ -216,7 +189,6 @@ def _draw_frontier(axes: "Axes", best: Sequence[Spot], against: Against) -> None
 class Profile:
     """The ratios of one factor."""
 
-    factor: str  # an axis of a cell
     problems: int  # combinations of the other axes that have every level
     ratios: Mapping[str, Sequence[float]]  # level to its time over the best; infinite for a miss
     left_out: tuple[str, ...] = ()  # levels that too few problems have
@@ -228,52 +200,49 @@ class Profile:
 
 def profiles(comparison: Comparison) -> Iterator[Sketch]:
     """A profile of each factor with two levels or more on the same problems."""
-    cases = [case for case in comparison.cases if case.row["reached"] is not None]
+    cases = [case for case in comparison.cases if case.cell.holds_out]
     for factor in FACTORS:
         found = profile(cases, factor)
         if found is None:
             continue
         left_out = ", ".join(map(shown_name, found.left_out))
-        missing = f" Left out for lack of common problems: {left_out}." if left_out else ""
         others = " x ".join(axis for axis in AXES if axis != factor)
         looks = {
             level: {"color": color, "linestyle": DASHES[number % len(DASHES)]}
             for number, (level, color) in enumerate(cycle(list(found.ratios), PALETTE).items())
         }
-        entries = tuple((shown_name(level), look) for level, look in looks.items())
-        yield Sketch(
-            name=comparison.name(f"profile_{factor}"),
-            title=f"Performance profile of each {factor}",
-            caption=f"Share of {count(found.problems, 'problem')} ({others}) on which time to "
-            "accuracy, the median over seeds, is within τ of the best. A miss counts as infinite, "
-            f"so a line ends below 100 % by the share of misses.{missing} "
-            f"{comparison.about(cases)}",
-            figure=_profile_figure(found, looks),
-            sections=(Section(title=factor, entries=entries),),
+        yield comparison.sketch(
+            f"profile_{factor}",
+            f"Performance profile of each {factor}",
+            [
+                f"Share of {count(found.problems, 'problem')} ({others}) on which time to "
+                "accuracy, the median over seeds, is within τ of the best. A miss counts as "
+                "infinite, so a line ends below 100 % by the share of misses.",
+                f"Left out for lack of common problems: {left_out}." if left_out else "",
+            ],
+            _profile_figure(found, looks),
+            Section(title=factor, looks=looks),
+            cases=cases,
+            timed=True,
         )
 
 
 def profile(cases: Sequence[Case], factor: str) -> Profile | None:
     """The profile of a factor; None if nothing is comparable or nothing reached the target."""
-    table: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    table: dict[tuple[str, ...], dict[str, float]] = {}
     for case in cases:
         problem = tuple(getattr(case.cell, axis) for axis in AXES if axis != factor)
-        times = table.setdefault(problem, {}).setdefault(getattr(case.cell, factor), [])
-        times.append(median_s(case))
+        time_s, level = median_s(case), getattr(case.cell, factor)
+        if time_s is not None:
+            times = table.setdefault(problem, {})
+            times[level] = min(time_s, times.get(level, math.inf))  # the best of several recipes
     every = levels(cases, factor)
     kept = common_levels([set(found) for found in table.values()], every)
-    complete = [
-        {level: min(found[level]) for level in kept}  # the best of several recipes
-        for found in table.values()
-        if set(kept) <= set(found)
-    ]
-    if len(kept) < 2 or len(complete) < MIN_PROBLEMS:
-        return None
-    best = [min(times.values()) for times in complete]
-    if all(math.isinf(time_s) for time_s in best):
+    complete = [times for times in table.values() if set(kept) <= set(times)]
+    best = [min(times[level] for level in kept) for times in complete]
+    if len(kept) < 2 or len(complete) < MIN_PROBLEMS or all(map(math.isinf, best)):
         return None
     return Profile(
-        factor=factor,
         problems=len(complete),
         ratios={
             level: [_ratio(times[level], top) for times, top in zip(complete, best, strict=True)]
@@ -289,10 +258,11 @@ def _ratio(time_s: float, best_s: float) -> float:
     return time_s / best_s if best_s > 0 else 1.0
 
 
-def median_s(case: Case) -> float:
-    """Median time to accuracy over all runs; a miss or a failure is infinite."""
-    reached = case.over_seeds("time_to_accuracy_s")
-    return statistics.median([*reached, *[math.inf] * (len(case.runs) - len(reached))])
+def median_s(case: Case) -> float | None:
+    """Median time to accuracy; infinite for misses and failures, None if no run can be trusted."""
+    failed = len(case.runs) - len(case.good)
+    times = [*case.values(TIME), *[math.inf] * failed]
+    return statistics.median(times) if times and not (case.good and not case.trusted) else None
 
 
 def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[str]:
@@ -310,9 +280,8 @@ def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[st
     return best
 
 
-def _profile_figure(found: Profile, looks: Mapping[str, dict[str, Any]]) -> "Figure":
-    figure = new_figure(4.6, 2.7)
-    axes = figure.subplots()
+def _profile_figure(found: Profile, looks: Looks) -> "Figure":
+    figure, (axes,) = canvas(4.6, 2.7)
     finite = {level: [r for r in each if r < math.inf] for level, each in found.ratios.items()}
     end = max(1.5, max(ratio for each in finite.values() for ratio in each) * 1.1)
     for level, look in looks.items():
@@ -323,7 +292,7 @@ def _profile_figure(found: Profile, looks: Mapping[str, dict[str, Any]]) -> "Fig
     axes.set_xlim(1, end)
     axes.set_ylim(-3, 103)
     plain_log_ticks(axes.xaxis)
-    axes.set_xlabel("τ: time to accuracy over that of the best")
-    axes.set_ylabel(f"% of {found.problems} problems")
+    axes.set_xlabel(toward_better("τ: time to accuracy over that of the best", higher=False))
+    axes.set_ylabel(toward_better(f"% of {count(found.problems, 'problem')}", higher=True))
     axes.grid(visible=True)
     return figure

@@ -3,35 +3,36 @@
 import hashlib
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench.report.figures.comparison import Case, Comparison, shown_name
+from bench.report.columns import METRICS
+from bench.report.figures.comparison import Case, Comparison
 from bench.report.figures.curves import QUANTITIES, small_multiples
-from bench.report.figures.heatmaps import has_values, heat_map, tiles
+from bench.report.figures.heatmaps import heat_map
 from bench.report.figures.style import (
     PALETTE,
     Picture,
     Section,
     Sketch,
+    canvas,
     colour_key,
     cycle,
     name_rows,
-    new_figure,
     note_row,
-    panels,
     picture,
     plain_log_ticks,
+    shown_name,
+    toward_better,
 )
 from bench.report.loaders import rows, title
-from bench.report.render import Row
+from bench.report.render import SUSPECT, Row
 from bench.store.loaders_record import LoadersRecord
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_PANELS = 12
@@ -42,84 +43,70 @@ LOOKS: dict[str, dict[str, Any]] = {
     "in training": {"marker": "o", "color": PALETTE[1], "linestyle": "none"},
 }  # fmt: skip
 
+Blocks = Mapping[str, list[Case]]  # net and optimizer to their cells
+
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
     """A pipeline that feeds a net, in images/s; means over augmentations and seeds."""
 
     pipeline: str
-    alone: float | None  # without a net, if `bench loaders` measured it
-    alone_batch: int | None  # images per batch there
-    ceiling: float | None  # the net fed one cached batch
-    training: float | None  # the net fed by the pipeline
-    stall_pct: float | None
-    status: str = ""  # why there are no numbers
+    rates: Mapping[str, float | None]  # by the names of `LOOKS`
+    alone_batch: int | None  # images per batch of the pipeline alone, if that was measured
+    note: str  # the stall, or why there are no numbers
 
 
 def pipelines(comparison: Comparison) -> Iterator[Sketch]:
     """Throughput and curves of nets that several pipelines feed, and stalls."""
-    yield from _throughput(comparison)
+    shown, number = blocks(comparison)
+    left_out = (
+        f"{MAX_PANELS} of {number} pairs of architecture and optimizer: those with most "
+        "pipelines, and among these the fastest in training."
+    )
+    more = left_out if number > MAX_PANELS else ""
+    yield from _throughput(comparison, shown, more)
     quantity = QUANTITIES[0]
     yield from small_multiples(
         comparison,
-        blocks(comparison),
+        shown,
         quantity,
         "seconds",
         factors=("pipeline", "augmentation"),
         name=f"pipelines_curves_{quantity.name}",
-        what="where several pipelines feed a net, a panel for each architecture and optimizer",
-        more=_left_out(comparison),
+        title=" by pipeline",
+        caption="where several pipelines feed a net, a panel for each architecture and optimizer",
+        more=more,
     )
     several = len({case.cell.pipeline for case in comparison.cases}) > 1
-    column = "pipeline" if several else "augmentation"
-    found = tiles(comparison.cases, "stall_pct", "architecture", column)
-    if len(found.tiles) > 1 and has_values(found):
-        yield heat_map(
-            found,
-            "stall_pct",
-            name=comparison.name(f"stall_architecture_{column}"),
-            title=f"Stall (%): architecture by {column}",
-            caption="Share of training time spent waiting for data, mean over the cells of a place "
-            "and their seeds; below zero, training was faster than its ceiling. "
-            f"{comparison.about(comparison.cases)}",
-        )
+    yield from heat_map(
+        comparison,
+        comparison.cases,
+        METRICS["stall_pct"],
+        ("architecture", "pipeline" if several else "augmentation"),
+        "Share of training time spent waiting for data, mean over the cells of a place and their "
+        "seeds; below zero, training was faster than its ceiling.",
+    )
 
 
-def blocks(comparison: Comparison) -> dict[str, list[Case]]:
-    """Net and optimizer to their cells, where two pipelines or more feed them.
+def blocks(comparison: Comparison) -> tuple[Blocks, int]:
+    """The nets that two pipelines or more feed, and how many there are.
 
     Of many, those with most pipelines, then the fastest, which a pipeline slows down first.
     """
-    several = _several(comparison)
-    ranked = sorted(several, key=lambda pair: _rank(several[pair], pair))
-    return {
-        f"{net} · {optimizer}": several[net, optimizer]
-        for net, optimizer in sorted(ranked[:MAX_PANELS])
-    }
-
-
-def _several(comparison: Comparison) -> dict[tuple[str, str], list[Case]]:
     found: dict[tuple[str, str], list[Case]] = defaultdict(list)
     for case in comparison.cases:
         found[case.cell.architecture, case.cell.optimizer].append(case)
-    return {
-        pair: cases for pair, cases in found.items() if len({c.cell.pipeline for c in cases}) > 1
-    }
-
-
-def _rank(cases: Sequence[Case], pair: tuple[str, str]) -> tuple[int, float, tuple[str, str]]:
-    pipelines = {case.cell.pipeline for case in cases}
-    return -len(pipelines), -(_mean(cases, "images_per_s") or 0.0), pair
-
-
-def _left_out(comparison: Comparison) -> str:
-    number = len(_several(comparison))
-    if number <= MAX_PANELS:
-        return ""
-    return (
-        f" {MAX_PANELS} of {number} pairs of architecture and optimizer: those with most "
-        "pipelines, and among these the fastest in training."
+    several = {pair: n for pair, cases in found.items() if (n := _pipelines(cases)) > 1}
+    ranked = sorted(
+        several,
+        key=lambda pair: (-several[pair], -(_mean(found[pair], "images_per_s") or 0.0), pair),
     )
+    kept = sorted(ranked[:MAX_PANELS])
+    return {" · ".join(pair): found[pair] for pair in kept}, len(several)
+
+
+def _pipelines(cases: Sequence[Case]) -> int:
+    return len({case.cell.pipeline for case in cases})
 
 
 def feeds(cases: Sequence[Case], loaders: LoadersRecord | None) -> list[Feed]:
@@ -128,28 +115,26 @@ def feeds(cases: Sequence[Case], loaders: LoadersRecord | None) -> list[Feed]:
     for case in cases:
         by_pipeline[case.cell.pipeline].append(case)
     found = [_feed(name, cases, loaders) for name, cases in by_pipeline.items()]
-    return sorted(found, key=lambda feed: (-(feed.training or 0.0), feed.pipeline))
+    return sorted(found, key=lambda feed: (-(feed.rates["in training"] or 0.0), feed.pipeline))
 
 
 def _feed(pipeline: str, cases: Sequence[Case], loaders: LoadersRecord | None) -> Feed:
-    ceilings = [
-        run.throughput.ceiling
-        for case in cases
-        for run in case.good
-        if run.throughput is not None and run.throughput.ceiling is not None
-    ]
+    throughputs = [run.throughput for case in cases for run in case.trusted]
+    ceilings = [one.ceiling for one in throughputs if one is not None and one.ceiling is not None]
     batch_size = cases[0].cell.batch_size
     measured = [row for row in _measured(loaders) if row["pipeline"] == pipeline]
     alone = min(measured, key=lambda row: abs(row["batch_size"] - batch_size), default=None)
-    training = _mean(cases, "images_per_s")
+    stall_pct = _mean(cases, "stall_pct")
+    note = SUSPECT if any(case.suspect for case in cases) else str(cases[0].row["status"])
     return Feed(
         pipeline=pipeline,
-        alone=alone["images_per_s"] if alone else None,
+        rates={
+            "alone": alone["images_per_s"] if alone else None,
+            "ceiling": statistics.fmean(ceilings) if ceilings else None,
+            "in training": _mean(cases, "images_per_s"),
+        },
         alone_batch=alone["batch_size"] if alone else None,
-        ceiling=statistics.fmean(ceilings) if ceilings else None,
-        training=training,
-        stall_pct=_mean(cases, "stall_pct"),
-        status="" if training is not None else str(cases[0].row["status"]),
+        note=note if stall_pct is None else f"stall {stall_pct:.0f} %",
     )
 
 
@@ -162,55 +147,57 @@ def _measured(loaders: LoadersRecord | None) -> list[Row]:
     return [row for row in (rows(loaders) if loaders else []) if row["images_per_s"] is not None]
 
 
-def _throughput(comparison: Comparison) -> Iterator[Sketch]:
+def _throughput(comparison: Comparison, shown: Blocks, more: str) -> Iterator[Sketch]:
     loaders = comparison.loaders
-    found = {name: feeds(cases, loaders) for name, cases in blocks(comparison).items()}
+    found = {name: feeds(cases, loaders) for name, cases in shown.items()}
     every = [feed for group in found.values() for feed in group]
-    if all(feed.training is None for feed in every):
+    if all(feed.rates["in training"] is None for feed in every):
         return
     batches = sorted({feed.alone_batch for feed in every if feed.alone_batch is not None})
     alone = ""
     if loaders and batches:
         alone = (
-            f" Alone: without a net, {shown_name(loaders.augmentation)} at batch "
+            f"Alone: without a net, {shown_name(loaders.augmentation)} at batch "
             f"{' and '.join(map(str, batches))}."
         )
-    entries = tuple((name, look) for name, look in LOOKS.items() if batches or name != "alone")
-    cases = [case for group in blocks(comparison).values() for case in group]
-    yield Sketch(
-        name=comparison.name("pipelines_throughput"),
-        title="Pipelines feeding a net",
-        caption="Images/s in training, of the ceiling (the same net fed one cached batch) and, "
-        f"if measured, of the pipeline alone; means over augmentations and seeds.{alone}"
-        f"{_left_out(comparison)} {comparison.about(cases)}",
-        figure=_throughput_figure(found),
-        sections=(Section(title="images/s", entries=entries, handle_in=0.14),),
+    looks = {name: look for name, look in LOOKS.items() if batches or name != "alone"}
+    yield comparison.sketch(
+        "pipelines_throughput",
+        "Pipelines feeding a net",
+        [
+            "Images/s in training, of the ceiling (the same net fed one cached batch) and, if "
+            "measured, of the pipeline alone; means over augmentations and seeds.",
+            alone,
+            more,
+        ],
+        _throughput_figure(found),
+        Section(title="images/s", looks=looks, handle_in=0.14),
+        cases=[case for group in shown.values() for case in group],
+        timed=True,
     )
 
 
 def _throughput_figure(found: dict[str, list[Feed]]) -> "Figure":
-    most = max(map(len, found.values()))
     columns = 1 if len(found) == 1 else 2
-    rows_of_panels = -(-len(found) // columns)
-    figure = new_figure(5.6 if columns == 1 else 7.4, (0.7 + 0.24 * most) * rows_of_panels)
-    for axes, (name, group) in zip(panels(figure, len(found), columns), found.items(), strict=True):
+    figure, grid = canvas(
+        5.6 if columns == 1 else 7.4,
+        (0.7 + 0.24 * max(map(len, found.values()))) * -(-len(found) // columns),
+        panels=len(found),
+        columns=columns,
+    )
+    for axes, (name, group) in zip(grid, found.items(), strict=True):
         for row, feed in enumerate(group):
-            _draw_feed(axes, row, feed)
+            for what, value in feed.rates.items():
+                if value is not None:
+                    axes.plot([value], [row], **{"markersize": 5.5} | LOOKS[what])
+            note_row(axes, row, feed.note)
         axes.set_title(shown_name(name, 40))
         axes.set_xscale("log")
         axes.margins(x=0.08)
         plain_log_ticks(axes.xaxis)
         name_rows(axes, [shown_name(feed.pipeline) for feed in group])
-        axes.set_xlabel("images/s")
+        axes.set_xlabel(toward_better("images/s", higher=True))
     return figure
-
-
-def _draw_feed(axes: "Axes", row: int, feed: Feed) -> None:
-    values = {"alone": feed.alone, "ceiling": feed.ceiling, "in training": feed.training}
-    for name, value in values.items():
-        if value is not None:
-            axes.plot([value], [row], **{"markersize": 5.5} | LOOKS[name])
-    note_row(axes, row, feed.status if feed.stall_pct is None else f"stall {feed.stall_pct:.0f} %")
 
 
 def pipelines_alone(loaders: LoadersRecord) -> Iterator[Picture]:
@@ -218,7 +205,6 @@ def pipelines_alone(loaders: LoadersRecord) -> Iterator[Picture]:
     found = _measured(loaders)
     if not found:
         return
-    group = shown_name(title(loaders), length=None)
     failed = [
         f"{shown_name(row['pipeline'])} at {row['batch_size']} ({row['status']})"
         for row in rows(loaders)
@@ -229,20 +215,19 @@ def pipelines_alone(loaders: LoadersRecord) -> Iterator[Picture]:
         name="pipelines_alone",
         title="Pipelines alone",
         caption="Images/s that each pipeline delivers without a net, median of the repeats; bars "
-        f"span the quartiles. {group}."
+        f"span the quartiles. {shown_name(loaders.augmentation)}, {loaders.precision}."
         + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
         figure=_alone_figure(found, colours),
         sections=(colour_key("pipeline", colours),),
     )
-    digest = hashlib.sha256(msgspec.json.encode(loaders, order="deterministic"))
-    yield picture(sketch, group=group, mark=digest.hexdigest()[:8])
+    digest = hashlib.sha256(msgspec.json.encode(loaders, order="deterministic")).hexdigest()
+    yield picture(sketch, group=shown_name(title(loaders), length=None), mark=digest[:8])
 
 
 def _alone_figure(found: Sequence[Row], colours: dict[str, str]) -> "Figure":
     from matplotlib.ticker import NullLocator
 
-    figure = new_figure(5.6, 3.6)
-    axes = figure.subplots()
+    figure, (axes,) = canvas(5.6, 3.6)
     for name, color in colours.items():
         points = [row for row in found if row["pipeline"] == name]
         medians = [row["images_per_s"] for row in points]
@@ -259,6 +244,6 @@ def _alone_figure(found: Sequence[Row], colours: dict[str, str]) -> "Figure":
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     plain_log_ticks(axes.yaxis)
     axes.set_xlabel("batch size (images)")
-    axes.set_ylabel("images/s")
+    axes.set_ylabel(toward_better("images/s", higher=True))
     axes.grid(visible=True)
     return figure

@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
-
-from bench.report.figures.comparison import shown_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +37,7 @@ LINE_IN = 0.19  # height of a line of the key
 LETTER_IN = 0.064  # width of a letter of normal size, at most, on average
 BOLD_IN = 0.072
 LETTERS_PER_IN = 17.5  # of the small size
+NAME_LENGTH = 32  # characters of a name in a figure
 
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -74,13 +73,17 @@ _HANDLE: dict[str, Any] = {
 }
 
 
+Looks = Mapping[str, Mapping[str, Any]]  # name to arguments of its `Line2D`
+
+
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """A part of the key: what one visual property means."""
 
     title: str
-    entries: tuple[tuple[str, dict[str, Any]], ...]  # names with arguments of their `Line2D`
-    handle_in: float = 0.34  # length of that line
+    looks: Looks
+    handle_in: float = 0.34  # length of the lines
+    length: int = NAME_LENGTH  # of a name, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +121,34 @@ def settings() -> Iterator[None]:
         yield
 
 
-def new_figure(width_in: float, height_in: float) -> "Figure":
-    """An empty figure without pyplot, which would look for a window."""
+def shown_name(text: str, length: int | None = NAME_LENGTH) -> str:
+    """A text from a record on one line, without unprintable characters, shortened in its middle."""
+    clean = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    if length is None or len(clean) <= length:
+        return clean
+    head = 2 * length // 3
+    return f"{clean[:head]}…{clean[head + 1 - length :]}"
+
+
+def toward_better(label: str, *, higher: bool) -> str:
+    """The label of an axis with an arrow to its better end."""
+    return f"{label} → better" if higher else f"better ← {label}"
+
+
+def canvas(
+    width_in: float, height_in: float, *, panels: int = 1, columns: int = 1, **shared: Any
+) -> "tuple[Figure, list[Axes]]":
+    """An empty figure and its axes in a grid, whose last places may stay empty.
+
+    Without pyplot, which would look for a window.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    grid = figure.subplots(-(-panels // columns), columns, squeeze=False, **shared).ravel()
+    for axes in grid[panels:]:
+        axes.set_axis_off()
+    return figure, list(grid[:panels])
 
 
 def cycle(levels: Sequence[str], looks: Sequence[Any]) -> dict[str, Any]:
@@ -130,10 +156,10 @@ def cycle(levels: Sequence[str], looks: Sequence[Any]) -> dict[str, Any]:
     return {level: looks[number % len(looks)] for number, level in enumerate(levels)}
 
 
-def colour_key(title: str, colours: Mapping[str, str]) -> Section:
+def colour_key(title: str, colours: Mapping[str, Any]) -> Section:
     """The part of a key that explains colours."""
-    entries = tuple((shown_name(one), {"color": c, "linewidth": 6}) for one, c in colours.items())
-    return Section(title=title, entries=entries, handle_in=0.2)
+    looks = {name: {"color": colour, "linewidth": 6} for name, colour in colours.items()}
+    return Section(title=title, looks=looks, handle_in=0.2)
 
 
 def name_rows(axes: "Axes", names: Sequence[str], size: float = SIZE) -> None:
@@ -150,14 +176,6 @@ def note_row(axes: "Axes", row: int, text: str, **style: Any) -> None:
         text, (1, row), xycoords=("axes fraction", "data"), xytext=(4, 0),
         textcoords="offset points", va="center", size=SMALL, **style,
     )  # fmt: skip
-
-
-def panels(figure: "Figure", number: int, columns: int, **shared: Any) -> "list[Axes]":
-    """As many axes in a grid; places that are left over stay empty."""
-    grid = figure.subplots(-(-number // columns), columns, squeeze=False, **shared).ravel()
-    for axes in grid[number:]:
-        axes.set_axis_off()
-    return list(grid[:number])
 
 
 def plain_log_ticks(axis: "Axis") -> None:
@@ -223,7 +241,7 @@ def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
     figure.set_size_inches(width, height)
     for number, row in enumerate(rows):
         for item in row:
-            _draw_item(figure, item, 0.08 + LINE_IN * (len(rows) - number - 0.5))
+            _draw_item(figure, 0.08 + LINE_IN * (len(rows) - number - 0.5), *item)
     at: dict[str, Any] = {"transform": figure.dpi_scale_trans, "va": "top", "in_layout": False}
     header = [
         figure.text(0.1, height - 0.1, "\n".join(titles), size=10, weight="bold", **at),
@@ -236,13 +254,7 @@ def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
     return header, header_in
 
 
-class _Item(NamedTuple):
-    """A text of the key: a title (without a look), or an entry."""
-
-    left_in: float
-    text: str
-    look: Mapping[str, Any] | None = None
-    handle_in: float = 0.0
+_Item = tuple[float, str, Section | None]  # inches from the left; None for a section's title
 
 
 def _key_rows(sections: Sequence[Section], width_in: float) -> list[list[_Item]]:
@@ -250,32 +262,30 @@ def _key_rows(sections: Sequence[Section], width_in: float) -> list[list[_Item]]
     rows: list[list[_Item]] = []
     for section in sections:
         indent = left = 0.1 + BOLD_IN * (len(section.title) + 1.5)
-        rows.append([_Item(0.1, section.title)])
-        for name, look in section.entries:
-            needed = section.handle_in + LETTER_IN * len(name) + 0.26
+        rows.append([(0.1, section.title, None)])
+        for name in section.looks:
+            needed = section.handle_in + LETTER_IN * len(shown_name(name, section.length)) + 0.26
             if left + needed > width_in and left > indent:
                 rows.append([])
                 left = indent
-            rows[-1].append(_Item(left, name, look, section.handle_in))
+            rows[-1].append((left, name, section))
             left += needed
     return rows
 
 
-def _draw_item(figure: "Figure", item: _Item, middle: float) -> None:
+def _draw_item(figure: "Figure", middle: float, left: float, name: str, of: Section | None) -> None:
     from matplotlib.lines import Line2D
 
     inches: Any = {"transform": figure.dpi_scale_trans, "in_layout": False}
-    left = item.left_in
-    if item.look is None:
-        figure.text(left, middle, item.text, weight="bold", va="center", **inches)
+    if of is None:
+        figure.text(left, middle, name, weight="bold", va="center", **inches)
         return
-    look = {**_HANDLE, **item.look}
-    ends = [left, left + item.handle_in]
-    if look.get("linestyle") == "none":
-        ends = [left + item.handle_in / 2]
+    look, handle_in = {**_HANDLE, **of.looks[name]}, of.handle_in
+    without_line = look.get("linestyle") == "none"
+    ends = [left + handle_in / 2] if without_line else [left, left + handle_in]
     figure.add_artist(Line2D(ends, [middle] * len(ends), **inches, **look))
-    gap = 0.06 if item.handle_in else 0.0
-    figure.text(left + item.handle_in + gap, middle, item.text, va="center", **inches)
+    left += handle_in + (0.06 if handle_in else 0.0)
+    figure.text(left, middle, shown_name(name, of.length), va="center", **inches)
 
 
 SVG = "http://www.w3.org/2000/svg"

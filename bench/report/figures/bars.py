@@ -1,0 +1,274 @@
+"""Bars: how soon each cell reached the target, where the time went, and F1 of each class."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.record import Record
+from bench.report.figures.comparison import Case, Comparison, levels
+from bench.report.figures.style import (
+    FOREGROUND,
+    GREY,
+    PALETTE,
+    SMALL,
+    Section,
+    Sketch,
+    canvas,
+    colour_key,
+    cycle,
+    name_rows,
+    note_row,
+    shown_name,
+    toward_better,
+)
+from bench.report.loaders import quartiles
+from bench.report.render import NOT_REACHED
+from bench.text import count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_BARS = 72
+MAX_PART_BARS = 60
+MAX_CLASSES = 40  # the worst ones
+BAR_IN = 0.165
+BARS_IN = 2.4  # for the bars, at least
+PARTS = {
+    "import": PALETTE[7],
+    "load": PALETTE[10],
+    "build": PALETTE[6],
+    "first batch": PALETTE[4],
+    "compile": PALETTE[3],
+    "capture": PALETTE[9],
+    "other warm-up": PALETTE[8],
+    "train": PALETTE[1],
+    "data wait": PALETTE[0],
+    "evaluate": PALETTE[2],
+    "rest": PALETTE[11],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A cell's time to accuracy."""
+
+    case: Case
+    times_s: tuple[float, ...]  # of the seeds that reached the target
+    rank: tuple[int, float, str]
+    note: str  # beside the bar
+
+    @property
+    def mean_s(self) -> float:
+        """0 if there is no time to draw."""
+        return statistics.fmean(self.times_s) if self.times_s else 0.0
+
+
+def time_to_accuracy(comparison: Comparison) -> Iterator[Sketch]:
+    """A bar for each cell; nothing without a validation set, or if no cell reached the target."""
+    cases = [case for case in comparison.cases if case.cell.holds_out]
+    found = bars(cases)
+    if len(found) < 2 or not any(bar.times_s for bar in found):
+        return
+    kept = found[:MAX_BARS]
+    missed = sum(not bar.case.reached for bar in found[MAX_BARS:])
+    left_out = (
+        f"The first {len(kept)} of {count(len(found), 'cell')}; of those left out, {missed} did "
+        "not reach the target."
+    )
+    colours = cycle(levels(cases, "optimizer"), PALETTE)
+    yield comparison.sketch(
+        "time_to_accuracy",
+        f"Time to {cases[0].cell.target_accuracy:.1%} validation accuracy",
+        [
+            "Seconds of the training clock, mean over the seeds that reached the target; the pale "
+            "part is the first batch and compilation.",
+            "Whiskers span the seeds." if any(len(bar.times_s) > 1 for bar in kept) else "",
+            left_out if len(kept) < len(found) else "",
+        ],
+        _times_figure(kept, colours),
+        colour_key("optimizer", colours),
+        cases=cases,
+        timed=True,
+    )
+
+
+def bars(cases: Sequence[Case]) -> list[Bar]:
+    """By time; then cells of which a seed missed, suspect timings, missed targets and failures."""
+    return sorted(map(_bar, cases), key=lambda bar: bar.rank)
+
+
+def _bar(case: Case) -> Bar:
+    times_s = tuple(case.over_seeds("time_to_accuracy_s"))
+    accuracy = case.mean("accuracy") or 0.0
+    if times_s:
+        mean_s = statistics.fmean(times_s)
+        order, by = int(case.reached < len(case.good)), mean_s
+        notes = [f"{mean_s:,.{2 if mean_s < 10 else 1 if mean_s < 100 else 0}f} s"]
+        if case.reached < len(case.runs):
+            notes.append(f"{case.reached} of {len(case.runs)} runs")
+        if case.suspect:
+            notes.append(f"{case.suspect} suspect")
+    elif case.reached:
+        order, by, notes = 2, -accuracy, ["timing suspect"]
+    elif case.good:
+        order, by, notes = 3, -accuracy, [f"{NOT_REACHED} (test {accuracy:.1%})"]
+    else:
+        order, by, notes = 4, 0.0, [str(case.row["status"])]
+    return Bar(case=case, times_s=times_s, rank=(order, by, case.label), note=", ".join(notes))
+
+
+def _times_figure(kept: Sequence[Bar], colours: Mapping[str, str]) -> "Figure":
+    label_in, note_in = (
+        0.058 * max(map(len, texts))
+        for texts in ([bar.case.label for bar in kept], [bar.note for bar in kept])
+    )
+    figure, (axes,) = canvas(max(6.2, label_in + note_in + BARS_IN), 0.6 + BAR_IN * len(kept))
+    rows = range(len(kept))
+    own = [colours[bar.case.cell.optimizer] for bar in kept]
+    whole = [bar.case.mean("time_to_accuracy_with_compile_s") or bar.mean_s for bar in kept]
+    axes.barh(rows, whole, color=own, alpha=0.35, height=0.75)
+    axes.barh(rows, [bar.mean_s for bar in kept], color=own, height=0.75)
+    for row, bar in enumerate(kept):
+        if len(bar.times_s) > 1:
+            ends = [min(bar.times_s), max(bar.times_s)]
+            axes.plot(ends, [row, row], color=GREY, linewidth=1.2, marker="|")
+        note_row(axes, row, bar.note, style="normal" if bar.times_s else "italic")
+    name_rows(axes, [bar.case.label for bar in kept], size=SMALL)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(toward_better("time to accuracy (s)", higher=False))
+    return figure
+
+
+def time_parts(comparison: Comparison) -> Iterator[Sketch]:
+    """A stacked bar for each net and pipeline; nothing if no run has times to trust."""
+    found = spent(comparison.cases)
+    if not found:
+        return
+    kept = dict(list(found.items())[:MAX_PART_BARS])
+    every = [run for runs in kept.values() for run in runs]
+    used = {part: color for part, color in PARTS.items() if any(run[part] > 0 for run in every)}
+    yield comparison.sketch(
+        "where_the_time_went",
+        "Where the time of a run went",
+        [
+            "Seconds of a run, means over optimizers, augmentations and seeds. Data wait is the "
+            "stall's share of the training clock. Import, first batch and compilation happen once "
+            "per worker and are counted in full for each of its runs. Rest is what no part covers.",
+            f"The longest {len(kept)} of {len(found)}." if len(kept) < len(found) else "",
+        ],
+        _parts_figure(kept),
+        colour_key("part", used),
+        cases=[case for case in comparison.cases if case.good],
+        timed=True,
+    )
+
+
+def spent(cases: Sequence[Case]) -> dict[str, list[dict[str, float]]]:
+    """The parts of each run, by net and pipeline; the longest on average first."""
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for case in cases:
+        if case.trusted:
+            label = f"{shown_name(case.cell.architecture)} · {shown_name(case.cell.pipeline)}"
+            found[label] += map(seconds, case.trusted)
+    return dict(sorted(found.items(), key=lambda item: (-_total_s(item[1]), item[0])))
+
+
+def _total_s(runs: Sequence[Mapping[str, float]]) -> float:
+    return statistics.fmean(sum(run.values()) for run in runs)
+
+
+def seconds(run: Record) -> dict[str, float]:
+    """The parts of a run; their sum is import plus total if the worker did nothing before."""
+    timings = run.timings
+    stall_pct = run.throughput.stall_pct if run.throughput else None
+    wait = min(1.0, max(0.0, (stall_pct or 0.0) / 100.0)) * timings.train_s
+    inside = timings.load_s + timings.build_s + timings.warmup_s + timings.train_s
+    return {
+        "import": timings.import_s,
+        "load": timings.load_s,
+        "build": timings.build_s,
+        "first batch": timings.first_batch_s,
+        "compile": timings.compile_s,
+        "capture": timings.capture_s,
+        "other warm-up": max(0.0, timings.warmup_s - timings.once_s),
+        "train": timings.train_s - wait,
+        "data wait": wait,
+        "evaluate": timings.evaluate_s,
+        "rest": max(0.0, timings.total_s - inside - timings.evaluate_s),
+    }
+
+
+def _parts_figure(kept: Mapping[str, Sequence[Mapping[str, float]]]) -> "Figure":
+    figure, (axes,) = canvas(6.2, 0.6 + 0.22 * len(kept))
+    lefts = [0.0] * len(kept)
+    for part, color in PARTS.items():
+        values = [statistics.fmean(run[part] for run in runs) for runs in kept.values()]
+        axes.barh(range(len(kept)), values, left=lefts, color=color, height=0.78)
+        lefts = [left + value for left, value in zip(lefts, values, strict=True)]
+    for row, runs in enumerate(kept.values()):
+        total_s = _total_s(runs)
+        digits = 1 if total_s < 1000 else 0
+        note_row(axes, row, f"{total_s:,.{digits}f} s, {count(len(runs), 'run')}")
+    name_rows(axes, list(kept), size=7)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(toward_better("seconds", higher=False))
+    return figure
+
+
+def classes(comparison: Comparison) -> Iterator[Sketch]:
+    """F1 of each class: the spread over the cells, if there are several."""
+    cases = [case for case in comparison.cases if case.good]
+    if len(cases) < 2:
+        return
+    best = max(cases, key=lambda case: (case.mean("accuracy") or 0.0, case.label))
+    found = class_scores(cases)
+    if len(found) < 2:
+        return
+    kept = dict(list(found.items())[:MAX_CLASSES])
+    looks: dict[str, dict[str, Any]] = {
+        "all cells": {"color": PALETTE[1], "linewidth": 1},
+        "middle half": {"color": PALETTE[1], "linewidth": 5},
+        "median": {"marker": "|", "linestyle": "none", "markeredgewidth": 2, "markersize": 9},
+        f"best: {best.label}": {"color": PALETTE[0], "marker": "o", "linestyle": "none"},
+    }
+    yield comparison.sketch(
+        "class_f1_spread",
+        "F1 of each class over all cells",
+        [
+            "F1 of each class on the test set: from the worst cell to the best, the middle half "
+            f"of the cells, their median, and the cell with the best accuracy, {best.label}.",
+            f"The {len(kept)} worst of {len(found)}." if len(kept) < len(found) else "",
+        ],
+        _classes_figure(kept, cases.index(best)),
+        Section(title="F1", looks=looks, length=70),
+        cases=cases,
+    )
+
+
+def class_scores(cases: Sequence[Case]) -> dict[str, list[float]]:
+    """Class to its F1 in every cell, mean over the seeds; the worst class first."""
+    by_class: dict[str, list[float]] = {}
+    for case in cases:
+        metrics = [run.metrics for run in case.good if run.metrics is not None]
+        for scores in zip(*(one.per_class for one in metrics), strict=True):
+            f1 = statistics.fmean(score.f1 for score in scores)
+            by_class.setdefault(scores[0].name, []).append(f1)
+    order = sorted(by_class, key=lambda name: (statistics.median(by_class[name]), name))
+    return {name: by_class[name] for name in order}
+
+
+def _classes_figure(kept: Mapping[str, Sequence[float]], best: int) -> "Figure":
+    figure, (axes,) = canvas(5.4, 0.6 + 0.22 * len(kept))
+    bar: dict[str, Any] = {"color": PALETTE[1], "alpha": 0.8}
+    for row, shares in enumerate(kept.values()):
+        values = [100 * share for share in shares]
+        low, middle, high = quartiles(values)
+        axes.plot([min(values), max(values)], [row, row], linewidth=1, **bar)
+        axes.plot([low, high], [row, row], linewidth=5, solid_capstyle="butt", **bar)
+        axes.plot([middle], [row], marker="|", color=FOREGROUND, markersize=9, markeredgewidth=2)
+        axes.plot([values[best]], [row], marker="o", color=PALETTE[0], markersize=4.5)
+    name_rows(axes, [shown_name(name, 24) for name in kept])
+    axes.set_xlabel(toward_better("F1 (%)", higher=True))
+    return figure
