@@ -1,5 +1,9 @@
 """Errors that are shown to people as one sentence, without a traceback."""
 
+from collections.abc import Collection
+
+from pipelines.catalog import unknown_name
+
 
 class BenchError(Exception):
     """The base of all errors whose message is one sentence for people."""
@@ -7,3 +11,9 @@ class BenchError(Exception):
 
 class UsageError(BenchError):
     """Wrong usage or environment: the command stops with exit code 2 and this sentence."""
+
+
+def check_choice(noun: str, name: str, known: Collection[str]) -> None:
+    """Raises UsageError, which suggests similar names, if a name is not among the known ones."""
+    if name not in known:
+        raise UsageError(unknown_name(noun, name, list(known)))

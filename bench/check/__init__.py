@@ -18,9 +18,7 @@ from bench.store.files import StoreError
 from bench.store.groups import result_folders
 from bench.store.store import Store
 from bench.text import Log, count, in_one_line
-from pipelines.catalog import unknown_name
 
-FORMATS = ("rich", "json")
 ALIKE = 3  # of more findings that say the same, the rest is counted
 DRY = "leave --dry-run out to rebuild it"
 LEVELS: dict[Level, str] = {
@@ -148,12 +146,6 @@ def _fix(
             yield replace(finding, advice=f"it could not be rebuilt: {problem}")
         else:
             yield replace(finding, level="fixed")
-
-
-def check_format(form: str) -> None:
-    """Raises `UsageError` if the format is unknown."""
-    if form not in FORMATS:
-        raise UsageError(unknown_name("format", form, list(FORMATS)))
 
 
 def render(result: CheckResult, form: str) -> str:

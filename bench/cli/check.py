@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.verb import DataDir, Debug, Results, log
+from bench.cli.verb import DataDir, Debug, Format, Results, check_format, log
 
 
 def check(
@@ -13,13 +13,13 @@ def check(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report problems; write nothing.")
     ] = False,
-    form: Annotated[str, typer.Option("--format", help="rich or json.")] = "rich",
+    form: Format = "rich",
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> int:
     """Check every file of a results folder, and update the files derived from records."""
     from bench.check import check as check_folder
-    from bench.check import check_format, render
+    from bench.check import render
 
     check_format(form)
     checked = check_folder(results, dry_run=dry_run, data_dir=data_dir, report=log)

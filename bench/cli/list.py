@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.verb import Debug, Plugin
+from bench.cli.verb import Debug, Format, Plugin, check_format
+from bench.errors import check_choice
 from bench.text import printable
 
 if TYPE_CHECKING:
@@ -27,16 +28,13 @@ def list_entries(
         ),
     ] = None,
     plugin: Plugin = None,
-    form: Annotated[str, typer.Option("--format", help="rich or json.")] = "rich",
+    form: Format = "rich",
     debug: Debug = False,
 ) -> None:
     """List what can be trained, and why it is there; * marks what the default grid uses."""
-    from bench.errors import UsageError
     from bench.grid.plugins import used
-    from pipelines.catalog import unknown_name
 
-    if form not in ("rich", "json"):
-        raise UsageError(unknown_name("format", form, ["rich", "json"]))
+    check_format(form)
     with used(plugin or ()) as plugins:
         if form == "json":
             rows = [row for of_kind in entries(kind, plugins).values() for row in of_kind]
@@ -52,11 +50,11 @@ def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, li
     Raises:
         UsageError: The kind is unknown.
     """
-    from bench.errors import UsageError
     from bench.grid.grids import grids
     from bench.grid.registry import CATALOGS, Listing, listing
-    from pipelines.catalog import unknown_name
 
+    if kind is not None:
+        check_choice("kind of entry", kind, [*CATALOGS, "grids", "plugins"])
     found = {name: listing(name) for name in CATALOGS if kind in (None, name)}
     if kind in (None, "grids"):
         found["grids"] = [
@@ -66,9 +64,6 @@ def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, li
     loaded = _plugin_entries(plugins) if plugins else []
     if kind == "plugins" or (kind is None and loaded):
         found["plugins"] = loaded
-    if not found:
-        kinds = [*CATALOGS, "grids", "plugins"]
-        raise UsageError(unknown_name("kind of entry", str(kind), kinds))
     return found
 
 

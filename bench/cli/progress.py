@@ -19,12 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cell import Run
-from bench.errors import UsageError
+from bench.errors import UsageError, check_choice
 from bench.executors.base import Planned, Reporter, TimeLeft, duration, first_line, peak_gib
 from bench.process import signals_allowed
 from bench.record import Memory, Point, Record
 from bench.text import count, printable
-from pipelines.catalog import unknown_name
 
 READER_GONE = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
 REFRESHES_PER_S = 2
@@ -92,8 +91,7 @@ def reporter(form: str, *, quiet: bool) -> Reporter:
     Raises:
         UsageError: The form is unknown, or JSON is to be quiet.
     """
-    if form not in ("auto", "json"):
-        raise UsageError(unknown_name("value of --progress", form, ["auto", "json"]))
+    check_choice("value of --progress", form, ("auto", "json"))
     if form == "auto":
         return TextReporter(quiet=quiet)
     if quiet:

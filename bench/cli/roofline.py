@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.verb import Debug, Device
+from bench.errors import UsageError, check_choice
 from bench.text import printable
 
 
@@ -18,12 +19,7 @@ def roofline(
 
     Writes roofline.md and roofline.json into the group's folder.
     """
-    from bench.errors import UsageError
-    from pipelines.catalog import unknown_name
-
-    devices = ["auto", "cuda", "cpu"]
-    if device not in devices:
-        raise UsageError(unknown_name("value of --device", device, devices))
+    check_choice("value of --device", device, ("auto", "cuda", "cpu"))
     if not (group / "records").is_dir():
         raise UsageError(f"{group} is not a group of a results folder: it has no records")
     import torch

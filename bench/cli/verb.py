@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from bench.errors import BenchError
+from bench.errors import BenchError, check_choice
 from bench.text import in_one_line, printable
 from pipelines.catalog import Unavailable, UnknownName
 from pipelines.sources.errors import SourceError
@@ -92,6 +92,7 @@ def screen() -> tuple[int | None, bool]:
 
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Format = Annotated[str, typer.Option("--format", help="rich or json.")]
 Results = Annotated[Path, typer.Argument(help="A results folder, or one group in it.")]
 DataDir = Annotated[
     Path | None,
@@ -127,6 +128,11 @@ Plugin = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Results folder.")]
+
+
+def check_format(form: str) -> None:
+    """Raises UsageError if a value of `Format` is unknown."""
+    check_choice("format", form, ("rich", "json"))
 
 
 def source_name(source: str, image_size: int | None, decode: bool) -> str:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
-from bench.errors import UsageError
+from bench.errors import UsageError, check_choice
 from bench.executors.base import Executor
 from bench.executors.slurm import SlurmOptions, read_slurm_options
 from bench.text import Log
-from pipelines.catalog import unknown_name
 
 EXECUTORS = {"local": "", "ray": "ray", "slurm": "submitit"}  # and the package that each needs
 
@@ -39,8 +38,7 @@ def choose_executor(name: str, address: str = "auto", slurm: Sequence[str] = ())
     Raises:
         UsageError: There is no such executor or option, or the package it needs is not installed.
     """
-    if name not in EXECUTORS:
-        raise UsageError(unknown_name("value of --executor", name, list(EXECUTORS)))
+    check_choice("value of --executor", name, EXECUTORS)
     if name != "ray" and address != "auto":
         raise UsageError("--address is of a Ray cluster: leave it out, or add --executor ray")
     if name != "slurm" and slurm:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench.errors import UsageError
+from bench.errors import UsageError, check_choice
 from bench.executors.protocol import Message, read_message
 from bench.executors.remote import (
     THREADS,
@@ -36,7 +36,6 @@ from bench.job import Job
 from bench.process import run_briefly, signals_allowed, signals_raise, usable_cores
 from bench.store.files import explained, write_atomically
 from bench.store.store import Store
-from pipelines.catalog import unknown_name
 from pipelines.sources.places import default_data_dir
 
 if TYPE_CHECKING:
@@ -81,8 +80,7 @@ def read_slurm_options(words: Sequence[str]) -> SlurmOptions:
     values: dict[str, object] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if key not in known:
-            raise UsageError(unknown_name("key of --slurm", key, known))
+        check_choice("key of --slurm", key, known)
         if not equals or not value:
             raise UsageError(f"--slurm {word}: write {key}=VALUE")
         if key in values:
@@ -100,8 +98,8 @@ def _option_value(key: str, value: str) -> object:
         if value not in ("yes", "no"):
             raise UsageError(f"--slurm exclusive={value}: expected yes or no")
         return value == "yes"
-    if key == "cluster" and value not in CLUSTERS:
-        raise UsageError(unknown_name("value of --slurm cluster", value, list(CLUSTERS)))
+    if key == "cluster":
+        check_choice("value of --slurm cluster", value, CLUSTERS)
     if not value.isprintable():
         raise UsageError(f"--slurm {key}: {value!r} has characters that sbatch does not accept")
     return Path(value) if key == "folder" else value

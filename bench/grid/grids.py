@@ -7,12 +7,12 @@ from typing import Any
 import architectures
 from bench import optimizers
 from bench.cell import Cell, Run, Scale
-from bench.errors import UsageError
+from bench.errors import check_choice
 from bench.grid import registry
 from bench.grid.recipe_files import Book
 from pipelines import augmentations, building
 from pipelines.building import canonical_name
-from pipelines.catalog import Origin, Unavailable, UnknownName, unknown_name
+from pipelines.catalog import Origin, Unavailable, UnknownName
 
 _FULL = Cell(
     architecture="",
@@ -252,8 +252,7 @@ def cells_of(grid: str, config: GridConfig) -> list[Cell]:
         UsageError: No grid has that name.
     """
     known = grids()
-    if grid not in known:
-        raise UsageError(unknown_name("grid", grid, known))
+    check_choice("grid", grid, known)
     return known[grid].cells(config)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bench.cell import AXES, FIELDS, Cell, Precision, Run, Scale, plugins_of
-from bench.errors import UsageError
+from bench.errors import UsageError, check_choice
 from bench.grid import grids, recipe_files, registry
 from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.options import RunOptions
@@ -25,7 +25,7 @@ from bench.store.store import Store
 from bench.text import count
 from pipelines import sources
 from pipelines.building import canonical_name
-from pipelines.catalog import UnknownName, unknown_name
+from pipelines.catalog import UnknownName
 
 MOST_SEEDS = 10_000
 MOST_EPOCHS = 1_000_000
@@ -197,15 +197,14 @@ def _difference(record: Record, run: Run) -> str:
 
 def check(options: RunOptions) -> None:
     """Raises UsageError for values that are out of range or unknown on any machine."""
-    if options.grid not in grids.grids():
-        raise UsageError(unknown_name("grid", options.grid, grids.grids()))
+    check_choice("grid", options.grid, grids.grids())
     for name, value, known in (
         ("--device", options.device, ["auto", "cpu", "cuda"]),
-        ("--scale", options.scale, list(get_args(Scale))),
-        ("--precision", options.precision, list(get_args(Precision))),
+        ("--scale", options.scale, get_args(Scale)),
+        ("--precision", options.precision, get_args(Precision)),
     ):
-        if value is not None and value not in known:
-            raise UsageError(unknown_name(f"value of {name}", value, known))
+        if value is not None:
+            check_choice(f"value of {name}", value, known)
     for name, number, most in (
         ("--seeds", options.seeds, MOST_SEEDS),
         ("--epochs", options.epochs, MOST_EPOCHS),

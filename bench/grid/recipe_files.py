@@ -9,7 +9,7 @@ from typing import Any
 
 from bench import optimizers
 from bench.cell import Scale
-from bench.errors import UsageError
+from bench.errors import UsageError, check_choice
 from bench.recipe import DEFAULT_ORIGIN, Recipe
 from bench.store.files import read_file
 from pipelines.catalog import Unavailable, unknown_name
@@ -75,8 +75,7 @@ def with_options(recipe: Recipe, optimizer: str, changes: Mapping[str, float]) -
     except Unavailable:
         return recipe
     for name in changes:
-        if name not in known:
-            raise UsageError(unknown_name(f"option of the optimizer {optimizer}", name, known))
+        check_choice(f"option of the optimizer {optimizer}", name, known)
     return replace(recipe, options=tuple({**known, **dict(recipe.options), **changes}.items()))
 
 

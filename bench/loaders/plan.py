@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.errors import UsageError
+from bench.errors import UsageError, check_choice
 from bench.machine import environment
 from bench.machine.environment import Probe
 from bench.record import Reads
@@ -13,7 +13,7 @@ from bench.store.groups import group_folder
 from bench.store.loaders_record import LoadersRecord
 from bench.text import Log
 from pipelines import sources
-from pipelines.catalog import Unavailable, unknown_name
+from pipelines.catalog import Unavailable
 
 # On a CPU a batch of 50,000 takes a per-sample pipeline half a minute and shows nothing new.
 BATCH_SIZES = {"cpu": (128, 512, 2048), "cuda": (128, 512, 2048, 50_000)}
@@ -152,9 +152,7 @@ def check(options: Options) -> None:
     Raises:
         UsageError: One of them is out of range or unknown.
     """
-    devices = ["auto", "cpu", "cuda"]
-    if options.device not in devices:
-        raise UsageError(unknown_name("value of --device", options.device, devices))
+    check_choice("value of --device", options.device, ("auto", "cpu", "cuda"))
     if options.repeats < 1:
         raise UsageError(f"--repeats is at least 1, got {options.repeats}")
     if not 0 < options.repeat_s < float("inf"):

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.errors import UsageError
+from bench.errors import check_choice
 from bench.grid.plan import choose_device
 from bench.loaders.plan import Options, check, choose_candidates
 from bench.machine.environment import Probe
 from bench.process import signals_raise
 from bench.report.render import csv
 from bench.text import Log
-from pipelines.catalog import unknown_name
 
 if TYPE_CHECKING:
     from pipelines.verification.checks import Finding
@@ -63,7 +62,7 @@ def show(findings: "Iterable[Finding]", form: str, log: Log, write: Log) -> int:
     Raises:
         UsageError: The format is unknown.
     """
-    check_format(form)
+    check_choice("table format", form, FORMS)
     collected = []
     stopped = False
     try:
@@ -79,19 +78,8 @@ def show(findings: "Iterable[Finding]", form: str, log: Log, write: Log) -> int:
     return 130 if stopped else int(any_wrong(collected))
 
 
-def check_format(form: str) -> None:
-    """Raises UsageError if the format is unknown."""
-    if form not in FORMS:
-        raise UsageError(unknown_name("table format", form, list(FORMS)))
-
-
 def render(findings: "Sequence[Finding]", form: str) -> str:
-    """The findings as text.
-
-    Raises:
-        UsageError: The format is unknown.
-    """
-    check_format(form)
+    """The findings as text."""
     rows = [asdict(finding) for finding in findings]
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"

@@ -63,6 +63,7 @@ def lines_until(process: "subprocess.Popen[str]", end: str) -> Iterator[str]:
             return
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_table_and_record_of_what_was_measured(
     arguments: list[str], tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from tests.made import made_record
 def test_it_shows_the_table_and_writes_both_files(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(roofline, "ROUND_S", 0.01)
     monkeypatch.setattr(roofline, "MATRIX_SIDE", {"cpu": 16})
     monkeypatch.setattr(roofline, "COPY_MIB", {"cpu": 1})
     Store(tmp_path / "group").write(made_record(architecture="cnn2"))
