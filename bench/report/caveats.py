@@ -188,23 +188,15 @@ def _compiled(good: Outcomes) -> Iterator[str]:
 
 
 def _failures(outcomes: Outcomes) -> Iterator[str]:
-    for skipped in (False, True):
-        runs = [
-            run
-            for outcome in outcomes
-            for run in outcome.runs
-            if run not in outcome.good and (run.status == "skipped") == skipped
-        ]
-        if not runs:
-            continue
-        reasons = Counter(map(_reason, runs))
-        ranked = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
-        texts = [f"{reasons[reason]} {reason}" for reason in ranked[:MAX_REASONS]]
+    bad = [run for outcome in outcomes for run in outcome.runs if run not in outcome.good]
+    for verb, skipped in (("did not end well", False), ("skipped", True)):
+        runs = [run for run in bad if (run.status == "skipped") == skipped]
+        ranked = Counter(sorted(map(_reason, runs))).most_common()
+        texts = [f"{number} {reason}" for reason, number in ranked[:MAX_REASONS]]
         if len(ranked) > MAX_REASONS:
             texts.append(f"{len(ranked) - MAX_REASONS} more reasons")
-        was, is_ = ("was", "is") if len(runs) == 1 else ("were", "are")
-        verb = f"{was} skipped" if skipped else "did not end well"
-        yield f"{count(len(runs), 'run')} {verb} and {is_} in no average: {'; '.join(texts)}."
+        if runs:
+            yield f"{count(len(runs), 'run')} {verb} (in no average): {'; '.join(texts)}."
 
 
 def _reason(run: Record) -> str:

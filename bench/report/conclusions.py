@@ -75,24 +75,6 @@ def conclude(records: Sequence[Record], measured: "pd.DataFrame | None" = None) 
     return sorted(found, key=lambda one: KINDS.index(one.kind))
 
 
-def markdown(conclusions: Sequence[Conclusion]) -> str:
-    """The conclusions as Markdown: a list under a bold line for each section."""
-    parts = []
-    for kind in KINDS:
-        texts = [one.text for one in conclusions if one.kind == kind]
-        if texts:
-            lines = "\n".join(f"- {_escaped(text)}" for text in texts)
-            parts.append(f"**{kind[0].upper()}{kind[1:]}**\n\n{lines}\n")
-    return "\n".join(parts)
-
-
-def _escaped(text: str) -> str:
-    """Escapes what is not between backticks, so that no name makes HTML or bold text."""
-    parts = text.split("`")
-    parts[::2] = [part.replace("<", "&lt;").replace("*", "\\*") for part in parts[::2]]
-    return "`".join(parts)
-
-
 def _of_group(outcomes: Outcomes, rows: Sequence[Row]) -> Iterator[Conclusion]:
     good = [outcome for outcome in outcomes if outcome.good]
     if not good:

@@ -20,7 +20,7 @@ import torch
 from bench.cell import Run
 from bench.job import Job, RecordBuilder
 from bench.record import Record
-from bench.report.conclusions import conclude, markdown
+from bench.report.conclusions import conclude
 from bench.report.matrix import build
 from bench.report.table import render
 from bench.tensorboard.run_log import RunLog
@@ -49,7 +49,7 @@ def shown(record: Record) -> tuple[str, str]:
     """The table and the conclusions of it and an undisturbed run."""
     other = replace(made_record(architecture="cnn4"), cell=replace(record.cell, optimizer="adamw"))
     records = [record, replace(other, environment=record.environment)]
-    return render(build(records), "md"), markdown(conclude(records))
+    return render(build(records), "md"), "\n".join(one.text for one in conclude(records))
 
 
 def epochs_that_take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> None:

@@ -100,10 +100,10 @@ def test_failures_by_reason() -> None:
         replace(made_failure(4), status="interrupted", error=None),
     )
     assert (
-        "4 runs did not end well and are in no average: 2 crashed `it broke`; 1 interrupted; "
+        "4 runs did not end well (in no average): 2 crashed `it broke`; 1 interrupted; "
         "1 oom `CUDA out of memory`." in text
     )
-    assert "1 run was skipped and is in no average: 1 `dali has no Cutout`." in text
+    assert "1 run skipped (in no average): 1 `dali has no Cutout`." in text
     assert "average" not in text_of(made_record())
 
 

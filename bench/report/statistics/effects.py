@@ -99,28 +99,30 @@ def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any
     cells = [(pair, *side) for pair, side in zip(pairs, sides, strict=True) if all(side)]
     if not cells:
         return None
-    cluster = "optimizer" if factor == "architecture" else "architecture"
+    axis, noun = ("optimizer",) * 2 if factor == "architecture" else ("architecture", "net")
     clusters: dict[str, list[float]] = defaultdict(list)
     for pair, level, reference in cells:
         contrast = Contrast(level=tuple(level.values()), reference=tuple(reference.values()))
-        name = getattr(pair.level[0].cell, cluster)
-        clusters[name].append(difference(contrast, metric))
-    seeds = set.intersection(*({*level} & {*reference} for _, level, reference in cells))
-    by_seed = [[(level[seed], other[seed]) for _, level, other in cells] for seed in sorted(seeds)]
-    units, test = list(clusters.values()), None
-    over = count(len(units), "optimizer" if factor == "architecture" else "net")
+        clusters[getattr(pair.level[0].cell, axis)].append(difference(contrast, metric))
+    units, test, over = list(clusters.values()), None, count(len(clusters), noun)
+    repeated = [cell for cell in cells if len({*cell[1]} & {*cell[2]}) >= SEEDS_NEEDED]
+    seeds = sorted(
+        set.intersection(*({*level} & {*other} for _, level, other in repeated or cells))
+    )
     if len(units) >= CLUSTERS_NEEDED:
         test = _test_clusters(units)
     elif len(seeds) >= SEEDS_NEEDED:
-        over, test = count(len(seeds), "seed"), _test_seeds(by_seed)
+        cells, over = repeated, count(len(seeds), "seed")
+        by_seed = [[(level[seed], other[seed]) for _, level, other in cells] for seed in seeds]
+        test = _test_seeds(by_seed)
         units = [[level - reference for level, reference in values] for values in by_seed]
     return {
         "metric": metric.name,
         "cells": len(cells),
         "nets": len({pair.level[0].cell.architecture for pair, *_ in cells}),
         "over": over,
-        "p": None if test is None else test.p,
-        "side": 0 if test is None else test.side,
+        "p": test and test.p,
+        "side": test and test.side,
         "verdict": TOO_FEW,
         **_estimate(units, metric, tested=test is not None),
         **_counts([pair.level for pair, *_ in cells], metric, ""),
@@ -164,10 +166,10 @@ def _estimate(
     means = [statistics.fmean(values) for values in finite if values]
     if not means:
         return {}
-    middle = round(statistics.fmean(means), DIGITS)
     interval = student(means) if tested and finite == list(units) else None
-    bounds = interval or Interval(middle=middle, low=math.nan, high=math.nan)
-    shown = bounds.as_ratio() if metric.ratio else bounds
+    low, high = (interval.low, interval.high) if interval else (math.nan, math.nan)
+    shown = Interval(middle=round(statistics.fmean(means), DIGITS), low=low, high=high)
+    shown = shown.as_ratio() if metric.ratio else shown
     return {"estimate": shown.middle, "low": shown.low, "high": shown.high}
 
 
@@ -182,7 +184,4 @@ def _counts(
 def as_files(frame: "pd.DataFrame") -> dict[str, bytes]:
     """The effects as CSV and JSON, by file name."""
     text = frame.to_json(orient="records", double_precision=12, indent=1)
-    return {
-        "effects.csv": csv(frame).encode(),
-        "effects.json": f"{text}\n".encode(),
-    }
+    return {"effects.csv": csv(frame).encode(), "effects.json": f"{text}\n".encode()}

@@ -125,6 +125,13 @@ def test_fewer_than_five_nets_are_compared_over_seeds() -> None:
     assert all(map(pd.isna, (few.low, few.high, few.p, few.p_adjusted)))
 
 
+def test_cells_with_fewer_seeds_do_not_hinder_those_with_enough() -> None:
+    options: dict[str, Any] = {"architecture": ("cnn2",), "optimizer": ("sgd",)}
+    one = made_grid(flip_helps, **options | {"optimizer": ("adamw",)})
+    found = of([*made_grid(flip_helps, seeds=5, **options), *one], ACCURACY)
+    assert (found.over, found.cells, found.runs, found.verdict) == ("5 seeds", 1, 5, "higher")
+
+
 def test_seeds_are_paired() -> None:
     rng = np.random.default_rng(0)
     luck = rng.normal(0, 2, 5)
