@@ -54,7 +54,7 @@ def verdict(halves: Halves, metric: Metric) -> str:
     """The comparison's verdict on the cell."""
     a, b = (Side(name=name, records=tuple(half)) for name, half in zip("ab", halves, strict=True))
     try:
-        return compare(a, b, metric).rows[0].verdict
+        return compare(a, b, metric).rows[0].judged.verdict
     except UsageError:  # all timings of a side are suspect
         return "no data"
 

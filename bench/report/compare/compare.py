@@ -28,7 +28,7 @@ from bench.report.compare.sides import (
     match_sides,
     separate_in_time,
 )
-from bench.report.compare.statistics import Overall, Sample, corrected
+from bench.report.compare.statistics import Estimate, Overall, Sample, corrected_tests
 from bench.report.rows import Outcome, value_of
 from bench.report.statistics.intervals import ALPHA, Test
 from pipelines.catalog import unknown_name
@@ -67,22 +67,21 @@ class LimitResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a test says of one cell, or of all cells together."""
+
+    estimate: Estimate | None  # None if a side lacks the metric
+    p: float | None  # with Holm's correction; None without a test
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One matched cell."""
 
     match: Match
     samples: Mapping[str, Sample]  # by the metric's name; only metrics that both sides have
-    p: float | None  # of the verdict's metric, with Holm's correction; None without a test
-    verdict: Verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverallRow:
-    """All cells together on one metric."""
-
-    overall: Overall
-    test: Test | None  # None with too few cells
-    verdict: Verdict
+    judged: Judged  # by the metric that the verdicts are on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ class Comparison:
     metric: Metric  # what the verdicts are on
     differences: tuple[str, ...]
     rows: tuple[Row, ...]
-    overall: Mapping[str, OverallRow]  # by the metric's name; only with two cells or more
+    overall: Mapping[str, Judged]  # by the metric's name; only with two cells or more
     notes: tuple[str, ...]
     matches: Matches
     limits: tuple[LimitResult, ...]
@@ -157,12 +156,24 @@ def compare(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> C
     samples = {each.name: _samples(matches, each) for each in METRICS}
     if not samples[metric.name]:
         raise UsageError(_no_data(matches, metric))
-    rows = _rows(matches, samples, metric)
-    overall = {each.name: _overall(samples[each.name], each) for each in METRICS}
+    judged = _judged([samples[metric.name].get(cell.label) for cell in matches.cells])
+    rows = tuple(
+        Row(
+            match=cell,
+            samples={n: each[cell.label] for n, each in samples.items() if cell.label in each},
+            judged=one,
+        )
+        for cell, one in zip(matches.cells, judged, strict=True)
+    )
+    overall = {
+        each.name: Overall(metric=each, differences=tuple(one.difference for one in found))
+        for each in METRICS
+        if len(found := list(samples[each.name].values())) > 1
+    }
     moved = [
-        (row.match, 1 if row.verdict == "faster" else -1)
+        (row.match, 1 if row.judged.verdict == "faster" else -1)
         for row in rows
-        if metric in (SPEED, TRAIN) and row.verdict in ("faster", "slower")
+        if metric in (SPEED, TRAIN) and row.judged.verdict in ("faster", "slower")
     ]
     notes = [
         *a.notes, *b.notes, *left_out(matches), ceiling_note(moved),
@@ -173,12 +184,12 @@ def compare(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> C
         b=b,
         metric=metric,
         differences=tuple(differences(matches)),
-        rows=tuple(rows),
-        overall={name: _overall_row(each) for name, each in overall.items() if each is not None},
+        rows=rows,
+        overall={name: _judged([each])[0] for name, each in overall.items()},
         notes=tuple(filter(None, notes)),
         matches=matches,
         limits=tuple(
-            check_limit(limit, samples[limit.metric.name], overall[limit.metric.name])
+            check_limit(limit, samples[limit.metric.name], overall.get(limit.metric.name))
             for limit in limits
         ),
     )
@@ -188,41 +199,39 @@ def check_limit(
     limit: Limit, samples: Mapping[str, Sample], overall: Overall | None
 ) -> LimitResult:
     """Whether a limit holds, given its metric's samples by cell and all of them together."""
-    tests: dict[str, Test | None] = {
-        label: sample.test(limit.null) if sample.enough else None
-        for label, sample in samples.items()
-    }
+    estimates: dict[str, Estimate] = dict(samples)
     if overall is not None and overall.enough:
-        tests[ALL_CELLS] = overall.test(limit.null)
+        estimates[ALL_CELLS] = overall
+    tests = corrected_tests(list(estimates.values()), limit.null)
     worse = -1 if limit.metric.higher else 1
     broken = [
         label
-        for (label, test), p in zip(tests.items(), corrected(list(tests.values())), strict=True)
-        if test is not None and p is not None and test.side == worse and p < ALPHA
+        for label, test in zip(estimates, tests, strict=True)
+        if test is not None and test.side == worse and test.p < ALPHA
     ]
-    tested = sum(test is not None for test in tests.values())
+    number = sum(test is not None for test in tests)
     return LimitResult(
-        limit=limit, broken=tuple(broken), tested=tested, too_few=len(tests) - tested
+        limit=limit, broken=tuple(broken), tested=number, too_few=len(tests) - number
     )
 
 
-def _rows(
-    matches: Matches, samples: Mapping[str, Mapping[str, Sample]], metric: Metric
-) -> list[Row]:
-    own = samples[metric.name]
-    tests = {label: sample.test() if sample.enough else None for label, sample in own.items()}
-    ps = dict(zip(tests, corrected(list(tests.values())), strict=True))
+def _judged(estimates: Sequence[Estimate | None]) -> list[Judged]:
     return [
-        Row(
-            match=cell,
-            samples={
-                name: each[cell.label] for name, each in samples.items() if cell.label in each
-            },
-            p=ps.get(cell.label),
-            verdict=_verdict(own.get(cell.label), tests.get(cell.label), ps.get(cell.label)),
-        )
-        for cell in matches.cells
+        Judged(estimate=one, p=test.p if test else None, verdict=_verdict(one, test))
+        for one, test in zip(estimates, corrected_tests(estimates), strict=True)
     ]
+
+
+def _verdict(estimate: Estimate | None, test: Test | None) -> Verdict:
+    if estimate is None:
+        return "no data"
+    if test is None:
+        return "too few seeds" if isinstance(estimate, Sample) else "too few cells"
+    if test.p >= ALPHA or test.side == 0:
+        return "cannot tell"
+    if not estimate.metric.timing:
+        return "higher" if test.side > 0 else "lower"
+    return "faster" if (test.side > 0) == estimate.metric.higher else "slower"
 
 
 def _samples(matches: Matches, metric: Metric) -> dict[str, Sample]:
@@ -244,33 +253,6 @@ def _values(outcome: Outcome[Record], metric: Metric) -> dict[int, float]:
         for seed, value in by_seed.items()
         if value is not None
     }
-
-
-def _overall(samples: Mapping[str, Sample], metric: Metric) -> Overall | None:
-    each = tuple(sample.difference for sample in samples.values())
-    return Overall(metric=metric, differences=each) if len(each) > 1 else None
-
-
-def _overall_row(overall: Overall) -> OverallRow:
-    test = overall.test() if overall.enough else None
-    verdict = _direction(overall.metric, test.side) if test and test.p < ALPHA else "cannot tell"
-    return OverallRow(overall=overall, test=test, verdict=verdict if test else "too few cells")
-
-
-def _verdict(sample: Sample | None, test: Test | None, p: float | None) -> Verdict:
-    if sample is None:
-        return "no data"
-    if test is None or p is None:
-        return "too few seeds"
-    return _direction(sample.metric, test.side) if p < ALPHA else "cannot tell"
-
-
-def _direction(metric: Metric, side: int) -> Verdict:
-    if side == 0:
-        return "cannot tell"
-    if not metric.timing:
-        return "higher" if side > 0 else "lower"
-    return "faster" if (side > 0) == metric.higher else "slower"
 
 
 def _no_data(matches: Matches, metric: Metric) -> str:

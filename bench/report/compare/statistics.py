@@ -13,7 +13,7 @@ Sources: Welch 1947; Mann and Whitney 1947; Holm 1979 (see `intervals`).
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.report.columns import ACCURACY, MACRO_F1, TIME, Metric
@@ -129,9 +129,9 @@ class Overall:
         return [value for value in self.differences if math.isfinite(value)]
 
     @property
-    def middle(self) -> float | None:
-        """Mean of the finite differences."""
-        return mean(self.known) if self.known else None
+    def difference(self) -> float:
+        """Mean of the finite differences; NaN if there are none."""
+        return mean(self.known) if self.known else math.nan
 
     def interval(self) -> Interval | None:
         """Over the cells; None if a target was missed, or for fewer than two cells."""
@@ -145,7 +145,11 @@ class Overall:
         return signed_rank([0.0 if math.isnan(value) else value for value in moved])
 
 
-def corrected(tests: Sequence[Test | None]) -> list[float | None]:
-    """Their p with Holm's correction for their number; None stays."""
+Estimate = Sample | Overall
+
+
+def corrected_tests(estimates: Sequence[Estimate | None], null: float = 0.0) -> list[Test | None]:
+    """Their tests, with Holm's correction for their number; None for too little data."""
+    tests = [one.test(null) if one is not None and one.enough else None for one in estimates]
     adjusted = iter(holm([test.p for test in tests if test is not None]))
-    return [None if test is None else next(adjusted) for test in tests]
+    return [None if test is None else replace(test, p=next(adjusted)) for test in tests]

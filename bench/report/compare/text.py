@@ -5,43 +5,22 @@ In JSON, what is unknown or infinite (a missed target) is null.
 
 import json
 import math
-import textwrap
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from bench.errors import UsageError
 from bench.report.columns import TIME, Column, Metric
-from bench.report.compare.compare import METRICS, Comparison, LimitResult, OverallRow, Row
-from bench.report.compare.statistics import CELLS_NEEDED, Sample
-from bench.report.render import Table, as_markdown
-from bench.report.statistics.intervals import SEEDS_NEEDED, Interval
+from bench.report.compare.compare import METRICS, Comparison, Judged, LimitResult, Row
+from bench.report.compare.statistics import CELLS_NEEDED, Estimate, Overall, Sample
+from bench.report.render import ABSENT, NOT_REACHED, Table, as_markdown, wrapped
+from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.text import count, points, printable
 from pipelines.catalog import unknown_name
 
 Format = Literal["rich", "md", "json"]
-ABSENT = "-"
 BETTER = ("faster", "higher")
-
-
-@dataclass(frozen=True)
-class _Style:
-    """How a metric is shown."""
-
-    ratio_header: str  # of the column of b against a
-    value_header: str  # of a side's own values
-    digits: int
-    priority: int  # a narrow terminal drops the highest first
-
-
-STYLES = {
-    "images_per_s": _Style("images/s b/a", "images/s", 0, 1),
-    "train_s": _Style("train s b/a", "train s", 2, 5),
-    "time_to_accuracy_s": _Style("time to accuracy b/a", "time to accuracy s", 2, 3),
-    "accuracy": _Style("accuracy, points", "accuracy %", 2, 2),
-    "macro_f1": _Style("macro F1, points", "macro F1 %", 2, 6),
-}
 
 
 def check_format(form: str) -> None:
@@ -68,186 +47,149 @@ def render(
         text = replace(table, title=title, notes=above).markdown()
         return "\n".join([text, *(as_markdown(line, in_cell=False) + "\n" for line in below)])
     drawn = replace(table, notes=below).terminal(width=width, color=color)
-    lines = [
-        part
-        for line in (title, *above)
-        for part in (textwrap.wrap(line, width) if width else [line])
-    ]
-    return "\n".join(lines) + "\n" + drawn.lstrip("\n")
+    lines = [part for line in (title, *above) for part in wrapped(line, width)]
+    return "\n".join([*lines, drawn.lstrip("\n")])
 
 
 def _as_json(comparison: Comparison) -> dict[str, Any]:
+    matches = comparison.matches
     return {
         "a": comparison.a.name,
         "b": comparison.b.name,
         "metric": comparison.metric.name,
-        "differences": list(comparison.differences),
+        "differences": comparison.differences,
         "cells": [
             {
                 "cell": row.match.label,
                 "cell_a": row.match.a.cell.name,
                 "cell_b": row.match.b.cell.name,
-                "figures": {name: _sample_as_json(each) for name, each in row.samples.items()},
-                "p": row.p,
-                "verdict": row.verdict,
+                "figures": {name: _estimate_as_json(one) for name, one in row.samples.items()},
+                "p": row.judged.p,
+                "verdict": row.judged.verdict,
             }
             for row in comparison.rows
         ],
-        "all_cells": {name: _overall_as_json(row) for name, row in comparison.overall.items()},
-        "only_a": list(comparison.matches.only_a),
-        "only_b": list(comparison.matches.only_b),
-        "several": list(comparison.matches.ambiguous),
-        "notes": list(comparison.notes),
+        "all_cells": {
+            name: {**_estimate_as_json(one.estimate), "p": one.p, "verdict": one.verdict}
+            for name, one in comparison.overall.items()
+            if one.estimate is not None
+        },
+        "only_a": matches.only_a,
+        "only_b": matches.only_b,
+        "several": matches.ambiguous,
+        "notes": comparison.notes,
         "fail_on": [
-            {
-                "limit": result.limit.text,
-                "broken": list(result.broken),
-                "judged": result.tested,
-                "too_few": result.too_few,
-            }
-            for result in comparison.limits
+            {"limit": one.limit.text, "broken": one.broken, "judged": one.tested,
+             "too_few": one.too_few}
+            for one in comparison.limits
         ],
-    }
+    }  # fmt: skip
 
 
-def _sample_as_json(sample: Sample) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "seeds": list(sample.seeds),
-        "a": _finite(sample.centre("a")),
-        "b": _finite(sample.centre("b")),
-        "test": sample.method,
-    }
-    if sample.metric is TIME:
-        fields["reached"] = list(sample.reached)
-    return fields | _estimate_as_json(sample.difference, sample.interval(), sample.metric)
-
-
-def _overall_as_json(row: OverallRow) -> dict[str, Any]:
-    overall = row.overall
-    middle = math.nan if overall.middle is None else overall.middle
-    return {
-        "cells": len(overall.differences),
-        "cells_with_a_figure": len(overall.known),
-        **_estimate_as_json(middle, overall.interval(), overall.metric),
-        "p": row.test.p if row.test else None,
-        "verdict": row.verdict,
-    }
-
-
-def _estimate_as_json(middle: float, interval: Interval | None, metric: Metric) -> dict[str, Any]:
+def _estimate_as_json(estimate: Estimate) -> dict[str, Any]:
     """The ratio b / a, or the difference in points, with its bounds."""
-    if metric.ratio:
-        interval = interval.as_ratio() if interval else None
-        middle = math.exp(middle) if math.isfinite(middle) else math.nan
-    return {
-        "ratio" if metric.ratio else "points": _finite(middle),
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
-    }
+    fields: dict[str, Any]
+    if isinstance(estimate, Overall):
+        known = len(estimate.known)
+        fields = {"cells": len(estimate.differences), "cells_with_a_figure": known}
+    else:
+        centres = (estimate.centre("a"), estimate.centre("b"))
+        a, b = (value if math.isfinite(value) else None for value in centres)
+        fields = {"seeds": estimate.seeds, "a": a, "b": b, "test": estimate.method}
+        if estimate.metric is TIME:
+            fields["reached"] = estimate.reached
+    middle, bounds = _shown(estimate)
+    low, high = bounds or (None, None)
+    name = "ratio" if estimate.metric.ratio else "points"
+    return {**fields, name: middle, "low": low, "high": high}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _shown(estimate: Estimate) -> tuple[float | None, tuple[float, float] | None]:
+    """The ratio b / a or the difference in points, and its bounds; None if unknown."""
+    middle, interval, ratio = estimate.difference, estimate.interval(), estimate.metric.ratio
+    if interval and ratio:
+        interval = interval.as_ratio()
+    bounds = (interval.low, interval.high) if interval else None
+    if not math.isfinite(middle):
+        return None, bounds
+    return math.exp(middle) if ratio else middle, bounds
 
 
 def _table(comparison: Comparison) -> Table:
-    rows, metric = comparison.rows, comparison.metric
-    names = [each.name for each in METRICS if any(each.name in row.samples for row in rows)]
-    texts = [*(_row(row, metric, names) for row in rows), *_overall_texts(comparison, names)]
-    columns = _columns(metric, names)
+    metric = comparison.metric
+    shown = [m for m in METRICS if any(m.name in row.samples for row in comparison.rows)]
+    texts = [_row(row, metric, shown) for row in comparison.rows]
+    if metric.name in comparison.overall:
+        texts.append(_overall_row(comparison, shown))
+    columns = _columns(metric, shown)
     return Table(
         columns=columns,
-        cells={name: [text[name] for text in texts] for name in columns},
+        cells={name: [text.get(name, "") for text in texts] for name in columns},
         best={"verdict": {at for at, text in enumerate(texts) if text["verdict"] in BETTER}},
     )
 
 
-def _columns(metric: Metric, names: list[str]) -> dict[str, Column]:
-    header = STYLES[metric.name].value_header
+def _columns(metric: Metric, shown: Sequence[Metric]) -> dict[str, Column]:
     columns = {
         "cell": Column(header="cell"),
         "seeds": Column(header="seeds a, b", kind="count", priority=4),
-        "a": Column(header=f"{header} a", kind="count", priority=7),
-        "b": Column(header=f"{header} b", kind="count", priority=7),
+        "a": Column(header=f"{metric.header} a", kind="count", priority=7),
+        "b": Column(header=f"{metric.header} b", kind="count", priority=7),
     }
-    for name in [metric.name, *(name for name in names if name != metric.name)]:
-        priority = 0 if name == metric.name else STYLES[name].priority
-        columns[name] = Column(header=STYLES[name].ratio_header, kind="count", priority=priority)
+    for each in [metric, *(each for each in shown if each is not metric)]:
+        header = f"{each.header.removesuffix(' s')} b/a" if each.ratio else f"{each.label}, points"
+        priority = 0 if each is metric else 1 + each.priority
+        columns[each.name] = Column(header=header, kind="count", priority=priority)
     columns["p"] = Column(header="p", kind="count", priority=8)
     columns["verdict"] = Column(header="verdict")
     return columns
 
 
-def _row(row: Row, metric: Metric, names: list[str]) -> dict[str, str]:
+def _row(row: Row, metric: Metric, shown: Sequence[Metric]) -> dict[str, str]:
     sample = row.samples.get(metric.name)
-    seeds = (len(row.match.a.good), len(row.match.b.good)) if sample is None else sample.seeds
-    texts = {
+    a, b = (len(row.match.a.good), len(row.match.b.good)) if sample is None else sample.seeds
+    return {
         "cell": row.match.label,
-        "seeds": f"{seeds[0]}, {seeds[1]}",
+        "seeds": f"{a}, {b}",
         "a": _centre(sample, "a"),
         "b": _centre(sample, "b"),
-        "p": _p(row.p),
-        "verdict": row.verdict,
+        **{each.name: _estimate(row.samples.get(each.name)) for each in shown},
+        **_verdict(row.judged),
     }
-    return texts | {
-        name: _sample_text(row.samples[name]) if name in row.samples else ABSENT for name in names
-    }
+
+
+def _overall_row(comparison: Comparison, shown: Sequence[Metric]) -> dict[str, str]:
+    found, judged = comparison.overall, comparison.overall[comparison.metric.name]
+    cells = len(judged.estimate.differences) if isinstance(judged.estimate, Overall) else 0
+    estimates = {m.name: found[m.name].estimate if m.name in found else None for m in shown}
+    texts = {name: _estimate(one) for name, one in estimates.items()}
+    return {"cell": f"all {cells} cells", **texts, **_verdict(judged)}
+
+
+def _verdict(judged: Judged) -> dict[str, str]:
+    p = ABSENT if judged.p is None else f"{judged.p:.3f}" if judged.p >= 0.001 else "<0.001"
+    return {"p": p, "verdict": judged.verdict}
 
 
 def _centre(sample: Sample | None, letter: Literal["a", "b"]) -> str:
     if sample is None:
         return ABSENT
     value = sample.centre(letter)
-    digits = STYLES[sample.metric.name].digits
-    return "not reached" if math.isinf(value) else f"{value:,.{digits}f}"
+    return NOT_REACHED if math.isinf(value) else f"{value:,.{sample.metric.digits}f}"
 
 
-def _p(p: float | None) -> str:
-    if p is None:
+def _estimate(estimate: Estimate | None) -> str:
+    if isinstance(estimate, Sample) and estimate.method == "Mann-Whitney":
+        (a, b), seeds = estimate.reached, estimate.seeds
+        return f"reached {a}/{seeds[0]}, {b}/{seeds[1]}"
+    middle, bounds = (None, None) if estimate is None else _shown(estimate)
+    if estimate is None or middle is None:
         return ABSENT
-    return f"{p:.3f}" if p >= 0.001 else "<0.001"
-
-
-def _sample_text(sample: Sample) -> str:
-    if sample.method == "Mann-Whitney":
-        a, b = sample.reached
-        return f"reached {a}/{sample.seeds[0]}, {b}/{sample.seeds[1]}"
-    return _estimate(sample.difference, sample.interval(), sample.metric)
-
-
-def _estimate(middle: float, interval: Interval | None, metric: Metric) -> str:
-    if metric.ratio:
-        bounds = interval.as_ratio() if interval else None
-        text = f"{math.exp(middle):.3f}"
-        return text + (f" ({bounds.low:.3f} to {bounds.high:.3f})" if bounds else "")
-    text = points(middle)
-    return text + (f" ({points(interval.low)} to {points(interval.high)})" if interval else "")
-
-
-def _overall_texts(comparison: Comparison, names: list[str]) -> Iterator[dict[str, str]]:
-    """The row of all cells together, if there are two or more."""
-    row = comparison.overall.get(comparison.metric.name)
-    if row is None:
-        return
-    estimates = {name: _overall_estimate(comparison.overall.get(name)) for name in names}
-    yield {
-        "cell": f"all {len(row.overall.differences)} cells",
-        "seeds": "",
-        "a": "",
-        "b": "",
-        "p": _p(row.test.p if row.test else None),
-        "verdict": row.verdict,
-        **estimates,
-    }
-
-
-def _overall_estimate(row: OverallRow | None) -> str:
-    if row is None or row.overall.middle is None:
-        return ABSENT
-    overall = row.overall
-    text = _estimate(row.overall.middle, overall.interval(), overall.metric)
-    missed = len(overall.differences) - len(overall.known)
-    return f"{text} in {len(overall.known)} of {len(overall.differences)}" if missed else text
+    written = "{:.3f}".format if estimate.metric.ratio else points
+    text = written(middle) + (f" ({written(bounds[0])} to {written(bounds[1])})" if bounds else "")
+    if isinstance(estimate, Overall) and len(estimate.known) < len(estimate.differences):
+        text += f" in {len(estimate.known)} of {len(estimate.differences)}"
+    return text
 
 
 def _above(comparison: Comparison) -> Iterator[str]:
@@ -266,18 +208,12 @@ def _above(comparison: Comparison) -> Iterator[str]:
 
 
 def _below(comparison: Comparison) -> Iterator[str]:
-    verdicts = Counter(row.verdict for row in comparison.rows)
+    verdicts = Counter(row.judged.verdict for row in comparison.rows)
     counts = ", ".join(f"{verdict} in {number}" for verdict, number in verdicts.most_common())
     yield f"Verdicts on {comparison.metric.label} of b against a, by cell: {counts}."
-    yield from _method(comparison)
-    yield from comparison.notes
-    for result in comparison.limits:
-        yield _limit_text(result)
-
-
-def _method(comparison: Comparison) -> Iterator[str]:
-    name = comparison.metric.name
-    tested = [row.samples[name] for row in comparison.rows if row.p is not None]
+    tested = [
+        row.samples[comparison.metric.name] for row in comparison.rows if row.judged.p is not None
+    ]
     methods = ", ".join(sorted({sample.method for sample in tested}))
     cells = count(len(tested), "cell")
     yield (
@@ -285,13 +221,15 @@ def _method(comparison: Comparison) -> Iterator[str]:
         "95 % confidence intervals, not corrected for their number."
         + (f" p and verdicts: {methods}, Holm's correction for {cells}." if tested else "")
     )
-    if any(row.verdict == "too few seeds" for row in comparison.rows):
+    if "too few seeds" in verdicts:
         yield (
             f"A claim about a cell needs {SEEDS_NEEDED} seeds on each side "
             f"(--seeds {SEEDS_NEEDED}), a claim about all cells needs {CELLS_NEEDED} cells."
         )
-    if name in comparison.overall:
+    if comparison.metric.name in comparison.overall:
         yield "All cells: the unweighted mean over cells; its interval is over cells."
+    yield from comparison.notes
+    yield from map(_limit_text, comparison.limits)
 
 
 def _limit_text(result: LimitResult) -> str:

@@ -49,7 +49,7 @@ def grid(draw: int, planted: Any = lambda **_: {}, **options: Any) -> list[Recor
 
 
 def verdicts(found: Comparison) -> dict[str, str]:
-    return {row.match.label.split("/")[0]: row.verdict for row in found.rows}
+    return {row.match.label.split("/")[0]: row.judged.verdict for row in found.rows}
 
 
 def cnn4_is_slower(architecture: str, **_: Any) -> dict[str, float]:
@@ -63,7 +63,7 @@ def test_what_became_slower_is_told_and_nothing_else(metric: Metric) -> None:
     assert verdicts(found) == {
         "cnn2": "cannot tell", "cnn4": "slower", "resnet18": "cannot tell",
     }  # fmt: skip
-    row = next(row for row in found.rows if row.verdict == "slower")
+    row = next(row for row in found.rows if row.judged.verdict == "slower")
     interval = row.samples[metric.name].interval()
     assert interval is not None
     truth = 0.8 if metric is SPEED else 1.25
@@ -107,11 +107,11 @@ def test_alarms_are_as_rare_and_changes_found_as_often_as_documented() -> None:
 def test_all_cells_together_are_told_by_cells_not_by_seeds() -> None:
     nets = [f"net{n}" for n in range(6)]
     whole = against(grid(0, architecture=nets), grid(1, architecture=nets)).overall["images_per_s"]
-    assert len(whole.overall.differences) == 6  # of 60 runs
+    assert len(whole.estimate.differences) == 6  # of 60 runs
     one = against(grid(0, architecture=nets, seeds=1), grid(1, lambda **_: {"images_per_s": 900.0},
                   architecture=nets, seeds=1)).overall["images_per_s"]  # fmt: skip
     assert one.verdict == "slower"
-    interval = one.overall.interval()
+    interval = one.estimate.interval()
     assert interval is not None
     assert interval.as_ratio().low < 0.9 < interval.as_ratio().high
 
@@ -313,7 +313,7 @@ def test_equal_figures_tell_nothing_and_a_steady_difference_all() -> None:
     differences = (math.inf, math.nan, math.inf, 0.1, 0.2, 0.3, math.inf)
     whole = Overall(metric=TIME, differences=differences)
     assert (whole.interval(), whole.test().side) == (None, 1)
-    assert whole.middle == pytest.approx(0.2)
+    assert whole.difference == pytest.approx(0.2)
 
 
 def quiet_grid(
