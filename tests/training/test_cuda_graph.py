@@ -16,20 +16,19 @@ from torch import Tensor, nn
 
 import pipelines
 from bench import optimizers
-from bench.cell import Cell, Run
-from bench.job import Job, RecordBuilder
+from bench.cell import Cell
+from bench.job import RecordBuilder
 from bench.record import GRAPH
 from bench.store.codec import decode, encode
 from bench.training import ceiling, cuda_graph
 from bench.training.cuda_graph import CapturedStep, capture_step, generators_released
 from bench.training.loop import Step, train_epoch
 from bench.training.setup import Parts, Shared, prepare
-from pipelines import sources
 from pipelines.base import Pipeline
 from tests.made_optimizers import NAMES, made_step, make_net
-from tests.tape import NotPermitted, capture
+from tests.tape import NotPermitted
 from tests.tape import capture as tape
-from tests.training.test_run import CELL, outcome, run
+from tests.training.test_run import CELL, builder, outcome, run
 
 CPU = torch.device("cpu")
 EPOCHS, BATCH, IMAGES = 3, 8, 29
@@ -60,7 +59,7 @@ def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> CapturedStep:
         cursor.begin(99)
     images_BCHW, labels = next(iter(pipeline.epoch(99)))
     source = cursor or (images_BCHW.clone(), labels.clone())
-    return capture_step(step, source, capture, remembered(net), step.freeze_states)
+    return capture_step(step, source, tape, remembered(net), step.freeze_states)
 
 
 def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -102,12 +101,6 @@ def test_an_optimizer_that_does_not_cannot_be(name: str) -> None:
         same(wanted, found)
 
 
-@pytest.mark.parametrize("average", ["ema", "lookahead"])
-def test_averages_of_the_weights_go_on_beside_it(average: str) -> None:
-    with fed() as pipeline:
-        same(launched("sgd", pipeline, average=average), again("sgd", pipeline, average=average))
-
-
 @pytest.mark.parametrize("name", ["sgd", "muon_sgd"])
 def test_a_net_that_freezes_on_the_way_has_a_graph_for_each_state(name: str) -> None:
     with fed("alternating_flip_crop") as pipeline:
@@ -117,10 +110,18 @@ def test_a_net_that_freezes_on_the_way_has_a_graph_for_each_state(name: str) -> 
         same(launched(name, pipeline, net="airnet94"), again(name, pipeline, net="airnet94"))
 
 
-@pytest.mark.parametrize("policy", ["mixup", "cutmix", "randaugment", "alternating_flip_crop"])
-def test_the_graph_makes_the_batches_of_any_policy(policy: str) -> None:
+@pytest.mark.parametrize(
+    ("policy", "more"),
+    [
+        *((policy, {}) for policy in ("mixup", "cutmix", "randaugment", "alternating_flip_crop")),
+        *(("flip_crop", {"average": average}) for average in ("ema", "lookahead")),
+    ],
+)
+def test_the_graph_makes_any_policys_batches_and_leaves_averages_alone(
+    policy: str, more: dict[str, str]
+) -> None:
     with fed(policy) as pipeline:
-        same(launched("sgd", pipeline), again("sgd", pipeline))
+        same(launched("sgd", pipeline, **more), again("sgd", pipeline, **more))
 
 
 def test_batches_of_other_pipelines_are_copied_in() -> None:
@@ -135,7 +136,7 @@ def test_what_a_net_drops_is_drawn_anew_at_each_replay() -> None:
         step = made_step(net, "sgd", steps=STEPS)
         images_BCHW, labels = next(iter(pipeline.epoch(0)))
         replay = capture_step(
-            step, (images_BCHW, labels), capture, remembered(net), step.freeze_states
+            step, (images_BCHW, labels), tape, remembered(net), step.freeze_states
         )
         sums = []
         for group in step.optimizer.param_groups:
@@ -252,7 +253,7 @@ def test_a_run_that_is_replayed_is_the_run_that_is_launched(
     assert not [text for text in found.timing_suspect if "launched" in text]
 
 
-def test_a_capture_that_fails_is_said_and_costs_no_run(
+def test_a_capture_that_fails_is_recorded_and_costs_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wanted = run(CELL, tmp_path / "launched")
@@ -264,19 +265,11 @@ def test_a_capture_that_fails_is_said_and_costs_no_run(
     monkeypatch.setattr(ceiling, "capture_for", lambda draft, parts: broken)
     found = run(CELL, tmp_path / "failed")
     assert outcome(found) == outcome(wanted)
-    said = "a CUDA graph of it failed (operation not permitted when stream is capturing)"
-    assert found.stepping == f"launched one operation at a time: {said}"
-    assert f"each step was launched by Python, as {said}" in found.timing_suspect
+    reason = "a CUDA graph of it failed (operation not permitted when stream is capturing)"
+    assert found.stepping == f"launched one operation at a time: {reason}"
+    assert f"each step was launched by Python, as {reason}" in found.timing_suspect
     assert "Traceback" in capfd.readouterr().err
     assert decode(encode(found)) == replace(found, content_hash=decode(encode(found)).content_hash)
-
-
-def parts_of(cell: Cell, tmp_path: Path) -> tuple[RecordBuilder, Parts]:
-    job = Job(
-        run=Run(cell=cell, seed=0), folder=str(tmp_path), data_dir=str(sources.default_data_dir())
-    )
-    draft = RecordBuilder(job=job)
-    return draft, prepare(draft, Shared(), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", list(optimizers.catalog.entries))
@@ -284,7 +277,8 @@ def test_which_runs_are_captured_on_a_gpu(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda_graph, "CudaCapture", lambda device: tape)
-    draft, parts = parts_of(replace(CELL, optimizer=name), tmp_path)
+    draft = builder(replace(CELL, optimizer=name), tmp_path)
+    parts = prepare(draft, Shared(), CPU)
     assert cuda_graph.capture_for(draft, parts) is None
     assert draft.stepping == ""
     compiled = replace(parts, device=torch.device("cuda"), cell=replace(parts.cell, compile=True))

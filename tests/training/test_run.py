@@ -58,14 +58,16 @@ CELL = Cell(
 )
 
 
+def builder(cell: Cell, folder: Path, seed: int = 0) -> RecordBuilder:
+    run, data_dir = Run(cell=cell, seed=seed), str(sources.default_data_dir())
+    return RecordBuilder(job=Job(run=run, folder=str(folder), data_dir=data_dir))
+
+
 def run(cell: Cell, folder: Path, *, seed: int = 0, shared: Shared | None = None) -> Record:
-    job = Job(
-        run=Run(cell=cell, seed=seed), folder=str(folder), data_dir=str(sources.default_data_dir())
-    )
-    draft = RecordBuilder(job=job)
+    record = builder(cell, folder, seed)
     with training_threads(cell):
-        train(draft, shared or Shared(), lambda point: None)
-    return draft.record("ok")
+        train(record, shared or Shared(), lambda point: None)
+    return record.record("ok")
 
 
 def outcome(record: Record) -> list[tuple[float | None, ...]]:
@@ -89,7 +91,6 @@ def test_a_record_is_complete(tmp_path: Path) -> None:
     )
     assert record.augmentation_draws == {"Crop": "per sample", "HorizontalFlip": "per sample"}
     assert record.parameters
-    assert record.parameters > 0
     assert record.memory.host_gib
     assert record.memory.host_gib > 0.1
 
@@ -163,25 +164,24 @@ def test_the_compiler_is_started_once_before_anything_is_compiled(
     shared = Shared()
     for folder in ("one", "two"):
         run(cell, tmp_path / folder, shared=shared)
-    assert [name for name in compiled if name == "<lambda>"] == ["<lambda>"] * starts
-    assert compiled[:starts] == ["<lambda>"] * starts
+    assert [place for place, name in enumerate(compiled) if name == "<lambda>"] == [0][:starts]
 
 
 @pytest.mark.slow
 def test_a_record_says_whether_its_code_was_compiled_before(tmp_path: Path) -> None:
     cell = replace(CELL, pipeline="native", augmentation="none")
-    said = []
+    origins = []
     with fresh_cache():
         for folder in ("first", "second"):
             torch.compiler.reset()  # as in another process
             kernels.cache_clear()
-            said.append(run(cell, tmp_path / folder).compiled)
-    said.append(run(replace(cell, pipeline="native[eager]"), tmp_path / "eager").compiled)
-    assert said == ["anew", "from cache", ""]
+            origins.append(run(cell, tmp_path / folder).compiled)
+    origins.append(run(replace(cell, pipeline="native[eager]"), tmp_path / "eager").compiled)
+    assert origins == ["anew", "from cache", ""]
 
 
 @pytest.mark.parametrize(
-    ("counts", "said"),
+    ("counts", "origin"),
     [
         ({}, ""),
         ({"miss": 2}, "anew"),
@@ -189,18 +189,18 @@ def test_a_record_says_whether_its_code_was_compiled_before(tmp_path: Path) -> N
         ({"hit": 2}, "from cache"),
     ],
 )
-def test_where_code_came_from_in_a_word(counts: dict[str, int], said: str) -> None:
-    assert running.origin_of_code(Counter(counts)) == said
+def test_where_code_came_from_in_a_word(counts: dict[str, int], origin: str) -> None:
+    assert running.origin_of_code(Counter(counts)) == origin
 
 
-def test_runs_that_share_compiled_code_tell_the_same_of_it(
+def test_runs_that_share_compiled_code_record_the_same_origin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = iter([Counter(miss=1), Counter(hit=1), Counter(), Counter()])
     monkeypatch.setattr(running, "CacheWatch", lambda: SimpleNamespace(new=lambda: next(counts)))
     shared = Shared()
-    said = [run(CELL, tmp_path / folder, shared=shared).compiled for folder in ("one", "two")]
-    assert said == ["partly from cache"] * 2
+    origins = [run(CELL, tmp_path / folder, shared=shared).compiled for folder in ("one", "two")]
+    assert origins == ["partly from cache"] * 2
 
 
 @pytest.mark.slow
@@ -324,16 +324,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(
     monkeypatch.setattr(
         cuda_graph, "train_epoch", lambda *parts: fit_epoch(*parts) * 0 + next(losses)
     )
-    draft = RecordBuilder(
-        job=Job(
-            run=Run(cell=CELL, seed=0),
-            folder=str(tmp_path),
-            data_dir=str(sources.default_data_dir()),
-        )
-    )
+    record = builder(CELL, tmp_path)
     with pytest.raises(Diverged, match="nan in epoch 2"):
-        train(draft, Shared(), lambda point: None)
-    assert len(draft.curve) == 2
+        train(record, Shared(), lambda point: None)
+    assert len(record.curve) == 2
 
 
 def test_what_a_fit_needs_is_loaded_off_the_clock(

