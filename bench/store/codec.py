@@ -17,9 +17,7 @@ from bench.store.files import StrangeFile, UnusableFile, move_aside, read_file, 
 from bench.text import sanitize
 
 LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
-LONGEST_TEXT = 20_000  # characters of a text in a record that is too large otherwise
 LONGEST_REASON = 300  # characters: a reason may quote what is in the file
-SHORTENED = ("command", "environment", "error", "timing_suspect")  # fields that only people read
 
 
 class RecordError(BenchError):
@@ -37,10 +35,8 @@ class RecordTooLarge(RecordError):
 def encode(record: Record) -> bytes:
     """A record as strict JSON; NaN and infinity become null.
 
-    If it is too large otherwise, long texts that only people read are shortened.
-
     Raises:
-        RecordTooLarge: It is too large nevertheless.
+        RecordTooLarge: It is too large to be read back.
         RecordError: It could not be read back: a required number is not finite or out of range.
     """
     plain = json_safe(msgspec.to_builtins(record, enc_hook=str))
@@ -49,8 +45,6 @@ def encode(record: Record) -> bytes:
     except msgspec.ValidationError as error:
         raise RecordError(f"the record of {record.name} cannot be kept: {error}") from error
     text = to_json(plain)
-    if len(text) > LARGEST_FILE:
-        text = to_json(plain | {name: _shortened(plain[name]) for name in SHORTENED})
     if len(text) > LARGEST_FILE:
         raise RecordTooLarge(f"the record of {record.name} cannot be kept: {_too_large(text)}")
     return text
@@ -70,16 +64,6 @@ def json_safe(value: Any) -> Any:
         return {json_safe(key): json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_safe(item) for item in value]
-    return value
-
-
-def _shortened(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        return f"{value[:LONGEST_TEXT]} [{len(value) - LONGEST_TEXT:,} more characters]"
-    if isinstance(value, dict):
-        return {key: _shortened(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item) for item in value]
     return value
 
 

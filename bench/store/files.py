@@ -5,7 +5,6 @@ nothing of `bench`, writes its caches itself.)
 """
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -17,9 +16,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from bench.errors import BenchError
-from bench.text import Log
 
-MANIFEST = ".written.json"  # in a derived folder: name to SHA-256 of each file that was written
+MANIFEST = ".written.json"  # in a derived folder: the names of the files that were written
 STALE_S = 600.0  # a living writer has finished by then, even on a slow disk
 TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\.tmp")  # the end of the names of unfinished files
 NAMED = 3  # of files that were removed, those that are named
@@ -205,48 +203,32 @@ def slug(text: str, keep: str = "") -> str:
     return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", text.lower()).strip("-")
 
 
-def replace_files(folder: Path, files: Mapping[str, bytes], on_warning: Log) -> None:
+def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes files into a folder and removes those that the last call wrote and this one doesn't.
-
-    A file that this function did not write, or that was changed since, is never removed.
 
     Args:
         folder: Created if need be.
         files: Name to content.
-        on_warning: Is told of a manifest that cannot be read; nothing is removed then.
 
     Raises:
         StoreError: A file cannot be written or removed.
     """
-    # In this order, a crash leaves no file of ours that is in no manifest.
-    for name, digest in _manifest(folder / MANIFEST, on_warning).items():
-        if name not in files:
-            _remove(folder / name, digest)
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
-    write_atomically(folder / MANIFEST, (json.dumps(digests, indent=1) + "\n").encode())
+    # In this order, a crash leaves no file of ours that is not in the manifest.
+    for name in _manifest(folder / MANIFEST) - files.keys():
+        with explained(f"remove the old file {folder / name}"):
+            (folder / name).unlink(missing_ok=True)
+    write_atomically(folder / MANIFEST, (json.dumps(sorted(files), indent=1) + "\n").encode())
     for name, content in files.items():
         write_atomically(folder / name, content)
 
 
-def _manifest(path: Path, on_warning: Log) -> dict[str, str]:
-    """What the last call wrote; names that lead out of the folder are not ours."""
+def _manifest(path: Path) -> set[str]:
+    """What the last call wrote, as far as it is known; names that lead elsewhere are not ours."""
     try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        on_warning(f"{path} cannot be read, old files beside it stay: {error}")
-        return {}
-    if not isinstance(found, dict):
-        on_warning(f"{path} is not a list of files, old files beside it stay")
-        return {}
-    return {name: digest for name, digest in found.items() if Path(name).name == name}
-
-
-def _remove(path: Path, digest: str) -> None:
-    with explained(f"remove the old file {path}"):
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
-            path.unlink()
+        names = set(map(str, json.loads(path.read_bytes())))
+    except (OSError, ValueError, TypeError):
+        return set()
+    return {name for name in names if Path(name).name == name}
 
 
 def unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> list[Path]:

@@ -325,9 +325,7 @@ class Store:
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
 
-    def replace_derived(
-        self, name: str, files: Mapping[str, bytes], on_warning: Log = _to_stderr
-    ) -> None:
+    def replace_derived(self, name: str, files: Mapping[str, bytes]) -> None:
         """Writes all files of a derived folder ("report"); older ones of ours are removed."""
         with self.deriving():
-            replace_files(self.folder / name, files, on_warning)
+            replace_files(self.folder / name, files)

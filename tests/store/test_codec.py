@@ -26,7 +26,6 @@ from bench.record import (
 )
 from bench.store import codec
 from bench.store.codec import (
-    LARGEST_FILE,
     NewerRecord,
     RecordError,
     decode,
@@ -245,13 +244,3 @@ def test_a_record_with_an_impossible_value_is_not_written() -> None:
     ):
         with pytest.raises(RecordError, match="cannot be kept: Expected"):
             encode(record)
-
-
-def test_long_texts_of_a_record_that_is_too_large_are_shortened() -> None:
-    traceback = "x" * LARGEST_FILE
-    failed = made_record(record={"error": Failure(type="E", message="m", traceback=traceback)})
-    found = decode(encode(failed))
-    assert found.error is not None
-    assert found.error.traceback.startswith("x" * 20_000 + " [33,534,432 more characters]")
-    assert found.error.message == "m"
-    assert found.run == failed.run

@@ -53,7 +53,7 @@ def write_report(
         write_atomically(out, render(contents).encode())
         return [out]
     own = [content for content in contents if not content.group.reference]
-    return [_write_group(content, log) for content in own or contents]
+    return [_write_group(content) for content in own or contents]
 
 
 def _selected(found: list[Group], expression: str, log: Log) -> dict[Group, list[Record]]:
@@ -72,12 +72,12 @@ def _selected(found: list[Group], expression: str, log: Log) -> dict[Group, list
     }
 
 
-def _write_group(content: Content, log: Log) -> Path:
+def _write_group(content: Content) -> Path:
     """Writes the page and its pictures, and deletes pictures that are no longer drawn."""
     store = Store(content.group.folder)
     files = {f"{picture.name}.svg": picture.svg.encode() for picture in content.pictures}
     files |= {f"{picture.name}.png": picture.png for picture in content.pictures}
     if content.effects is not None:
         files |= as_files(content.effects)
-    store.replace_derived(PICTURES, files, log)
+    store.replace_derived(PICTURES, files)
     return store.write_derived(PAGE, render([content]))
