@@ -173,7 +173,7 @@ assert "clip" in STRICT
 for key_of in (lambda key: key.ranking, lambda key: key.matching("architecture")):
     assert len({key_of(key) for key in grouped(both)}) == 2
 assert run_log.hparams(clipped.cell)["clip"] == 0.5
-assert cell_data((clipped,), Path("results"))["settings"]["clip"] == "0.5"
+assert cell_data(build([clipped]).outcomes[0], Path("results"))["settings"]["clip"] == "0.5"
 assert apply([plain.cell], parse(["clip=0.5"])) == [clipped.cell]
 options = RunOptions(grid="smoke", clip=0.5)
 config = choose_config(options, Probe(), "cpu")

@@ -7,7 +7,6 @@ import base64
 import hashlib
 import math
 import re
-import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -22,7 +21,7 @@ from bench.report.columns import COLUMNS, Column
 from bench.report.matrix import Matrix, build, versions
 from bench.report.page.contents import Content, checksum
 from bench.report.render import ABSENT, columns_of, shown
-from bench.report.rows import settings
+from bench.report.rows import Outcome, settings
 from bench.report.show import rerun_command
 from bench.text import count
 
@@ -38,22 +37,9 @@ SECTIONS = {
     "closer": "Single cells",
     "mistakes": "Images most often misclassified",
     "examples": "Augmented examples",
-    "times": "Where the time went",
     "environment": "Environment",
 }
 FOLDED = frozenset({"pipelines", "cannot tell"})  # long, and read by few
-TIMES = {
-    "load_s": "load",
-    "build_s": "build",
-    "first_batch_s": "first batch",
-    "compile_s": "compile",
-    "capture_s": "capture",
-    "warmup_s": "warm-up",
-    "train_s": "train",
-    "fit_s": "fit (in train)",
-    "evaluate_s": "evaluate",
-    "total_s": "whole run",
-}
 ROW_HEIGHT = 0.9  # of a row in the grid of figures, in widths of a figure
 FILTERS = (*AXES, "status")
 MORE_COLUMNS = ("status", "runs", "reached", "parameters", "reads", "draws", "timing_suspect")
@@ -147,7 +133,8 @@ def _group(content: Content, prefix: str) -> dict[str, Any]:
     full_title = matrix.title if content.records else content.group.name
     title, *lead = full_title.split(" | ")
     if content.group.reference:
-        lead.append("reference, shipped with the suite")
+        title, full_title = f"{title} (reference)", f"reference | {full_title}"
+        lead.append("shipped with the suite")
     return {
         "prefix": prefix,
         "full_title": full_title,
@@ -157,14 +144,9 @@ def _group(content: Content, prefix: str) -> dict[str, Any]:
         "conclusions": _conclusions(content),
         "matrix": _matrix(matrix) if len(matrix.frame) else None,
         "pictures": content.pictures,
-        "cells": [
-            cell_data(runs, content.group.folder.parent) | {"title": title}
-            for runs, title in zip(matrix.runs, _cell_titles(matrix), strict=True)
-        ],
+        "cells": [cell_data(outcome, content.group.folder.parent) for outcome in matrix.outcomes],
         "mistakes": content.mistakes,
         "examples": sorted(content.examples.items()),
-        "time_heads": ["cell", *(f"{name} s" for name in TIMES.values()), "stall %"],
-        "times": list(_times(matrix)),
         "environment": list(_environment(content.records)),
     }
 
@@ -275,34 +257,7 @@ def _sort_value(value: Any, column: Column, name: str) -> str | None:
     return "" if missing else repr(value)
 
 
-def _cell_titles(matrix: Matrix[Record]) -> list[str]:
-    budgets = matrix.frame["budget"].tolist()
-    names = [runs[0].cell.name for runs in matrix.runs]
-    return [
-        f"{name} ({budget})" if budget else name
-        for name, budget in zip(names, budgets, strict=True)
-    ]
-
-
-def _times(matrix: Matrix[Record]) -> Iterator[tuple[str, list[tuple[str, float | None]]]]:
-    """Mean seconds of each part of a run, by cell, over the seeds that succeeded."""
-    for runs, title in zip(matrix.runs, _cell_titles(matrix), strict=True):
-        good = [run for run in runs if run.status == "ok"]
-        if good:
-            means = [statistics.fmean(getattr(run.timings, part) for run in good) for part in TIMES]
-            stalls = [run.throughput.stall_pct for run in good if run.throughput]
-            known = [stall for stall in stalls if stall is not None]
-            stall = statistics.fmean(known) if known else None
-            yield (
-                title,
-                [
-                    *((f"{value:.2f}", value) for value in means),
-                    ("not known" if stall is None else f"{stall:.1f}", stall),
-                ],
-            )
-
-
-def _environment(records: Sequence[Record]) -> Iterator[tuple[str, list[tuple[str, None]]]]:
+def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """Each field of the environments and the commands; where runs differ, how many had which."""
     for name in dict.fromkeys(name for record in records for name in record.environment):
         values = [record.environment.get(name) for record in records]
@@ -314,27 +269,26 @@ def _environment(records: Sequence[Record]) -> Iterator[tuple[str, list[tuple[st
             value if same else f"{value} ({number} of {len(records)} runs)"
             for value, number in counts.most_common()
         ]
-        yield name.replace("_", " "), [("; ".join(texts), None)]
+        yield name.replace("_", " "), "; ".join(texts)
     commands = Counter(record.command for record in records if record.command)
     for line, number in commands.most_common():
-        yield "command", [(f"{line} ({count(number, 'run')})", None)]
+        yield "command", f"{line} ({count(number, 'run')})"
 
 
 def _environment_text(value: object) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def cell_data(runs: tuple[Record, ...], results: Path) -> dict[str, Any]:
+def cell_data(outcome: Outcome[Record], results: Path) -> dict[str, Any]:
     """One row of the matrix as data for the page's script."""
-    first = runs[0]
-    classes = [
-        [scores.name for scores in run.metrics.per_class] for run in runs if run.metrics is not None
-    ]
+    name, runs = outcome.cell.name, sorted(outcome.runs, key=lambda run: run.seed)
+    classes = [run.metrics.per_class for run in outcome.runs if run.metrics is not None]
     return {
-        "name": first.cell.name,
-        "settings": _settings(first),
-        "classes": classes[0] if classes else [],
-        "runs": [_run_data(run, results) for run in sorted(runs, key=lambda run: run.seed)],
+        "name": name,
+        "title": f"{name} ({outcome.budget})" if outcome.budget else name,
+        "settings": _settings(outcome.runs[0]),
+        "classes": [scores.name for scores in classes[0]] if classes else [],
+        "runs": [_run_data(run, results) for run in runs],
     }
 
 
