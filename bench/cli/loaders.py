@@ -76,12 +76,11 @@ def loaders(
         planned = plan.make(options, console.progress, probe)
     for text in (*planned.notices, *plugins.notices()):
         console.notice(text)
-    keep = partial(_keep, planned.folder, console.progress)
-    record = measure.measure(planned, console.progress, keep)
+    record = measure.measure(planned, console.progress)
     width, color = verb.screen()
     table = render(record, form, width=width, color=color)  # type: ignore[arg-type]
     typer.echo(table, nl=False)  # first: a full disk must not hide what was measured
-    keep(record)
+    _keep(planned.folder, console.progress, record)
     console.progress(f"table, plot and all values: {planned.folder / 'loaders.*'}")
     return measure.exit_code(record)
 

@@ -7,7 +7,6 @@ same memory. Compiled code is kept in a new folder for each.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +30,7 @@ from bench.loaders.worker import (
 )
 from bench.process import signals_deferred, signals_raise
 from bench.record import Status
-from bench.store.files import StoreError, slug
+from bench.store.files import slug
 from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series
 from bench.store.store import Store
 from bench.text import Log
@@ -123,14 +122,8 @@ def ask(
     return reply
 
 
-def measure(
-    plan: Plan, log: Log, keep: Callable[[LoadersRecord], None] = lambda record: None
-) -> LoadersRecord:
+def measure(plan: Plan, log: Log) -> LoadersRecord:
     """Measures everything; no worker is left when it returns or raises.
-
-    Args:
-        keep: Called with the record after each batch size but the last. Series that are still to
-            come are in it as interrupted, so that the file is true even if it stays the last one.
 
     Returns:
         The record. After a stop from outside, series that are not done are in it as interrupted.
@@ -153,9 +146,6 @@ def measure(
         try:
             for size in plan.batch_sizes:
                 measure_batch_size(plan, size, store, Path(scratch), log, series)
-                if size != plan.batch_sizes[-1]:
-                    with signals_deferred():
-                        try_to_keep(replace(header, series=with_missing(plan, series)), keep, log)
         except KeyboardInterrupt:
             if not any(each.repeats for each in series):
                 raise
@@ -182,14 +172,6 @@ def interrupted(series: Series, reason: str) -> Series:
     if series.status != "ok":
         return series
     return replace(series, status="interrupted", reason=reason)
-
-
-def try_to_keep(record: LoadersRecord, keep: Callable[[LoadersRecord], None], log: Log) -> None:
-    """Keeps a record; if the disk is full, the measurement goes on."""
-    try:
-        keep(record)
-    except StoreError as error:
-        log(f"not saved so far: {error}")
 
 
 def describe(plan: Plan, store: Store, scratch: Path) -> Described:
