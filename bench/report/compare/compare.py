@@ -12,7 +12,7 @@ correction over the cells, or over all cells if there are enough of them.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.errors import UsageError
@@ -22,7 +22,6 @@ from bench.report.compare.sides import (
     Match,
     Matches,
     Side,
-    ceiling_note,
     differences,
     left_out,
     match_sides,
@@ -31,12 +30,16 @@ from bench.report.compare.sides import (
 from bench.report.compare.statistics import Estimate, Overall, Sample, corrected_tests
 from bench.report.rows import Outcome, value_of
 from bench.report.statistics.intervals import ALPHA, Test
+from bench.text import count
 from pipelines.catalog import unknown_name
 
 METRICS = (SPEED, TRAIN, TIME, ACCURACY, MACRO_F1)
 SCORES = {"accuracy": ACCURACY, "macro_f1": MACRO_F1}
 SAME_TARGET = ("target_accuracy", "protocol")  # must agree for times to accuracy
 ALL_CELLS = "all cells together"
+CEILING = replace(  # the same net fed one cached batch
+    SPEED, name="ceiling", of=lambda run: run.throughput.ceiling if run.throughput else None
+)
 
 _SLOWER = re.compile(r"slower:(\d{1,4}(?:\.\d+)?)\s*%")
 _LOWER = re.compile(r"(accuracy|macro_f1):(\d{1,4}(?:\.\d+)?)(?:\s*points?)?")
@@ -170,15 +173,9 @@ def compare(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> C
         for each in METRICS
         if len(found := list(samples[each.name].values())) > 1
     }
-    moved = [
-        (row.match, 1 if row.judged.verdict == "faster" else -1)
-        for row in rows
-        if metric in (SPEED, TRAIN) and row.judged.verdict in ("faster", "slower")
-    ]
-    notes = [
-        *a.notes, *b.notes, *left_out(matches), ceiling_note(moved),
-        separate_in_time(matches.cells),
-    ]  # fmt: skip
+    notes = [*a.notes, *b.notes, *left_out(matches), separate_in_time(matches.cells)]
+    if metric in (SPEED, TRAIN):
+        notes.append(_ceiling_note(rows, _samples(matches, CEILING)))
     return Comparison(
         a=a,
         b=b,
@@ -253,6 +250,24 @@ def _values(outcome: Outcome[Record], metric: Metric) -> dict[int, float]:
         for seed, value in by_seed.items()
         if value is not None
     }
+
+
+def _ceiling_note(rows: Sequence[Row], ceilings: Mapping[str, Sample]) -> str:
+    """Whether cells that became faster or slower have a ceiling that changed the same way."""
+    moved = [row for row in rows if row.judged.verdict in ("faster", "slower")]
+    number = 0
+    for row in moved:
+        ceiling = ceilings.get(row.match.label)
+        interval = ceiling.interval() if ceiling else None
+        side = 1 if row.judged.verdict == "faster" else -1
+        number += interval is not None and interval.side() == side
+    if not number:
+        return ""
+    return (
+        f"In {number} of {count(len(moved), 'cell')} that became faster or slower, the ceiling "
+        "(the same net without waiting for data) changed the same way: the cause is the net, the "
+        "software or the machine, not the pipeline alone."
+    )
 
 
 def _no_data(matches: Matches, metric: Metric) -> str:

@@ -6,7 +6,6 @@ cell by cell, for recipe, batch size, versions, images, machine and torch. Commi
 are never matched; differences in them are listed.
 """
 
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from bench.cell import AXES, FIELDS, Cell, fields_of
 from bench.errors import UsageError
 from bench.record import Record
 from bench.report.rows import Key, Outcome, distinctions, grouped, settings
-from bench.report.statistics.intervals import Contrast, welch
 from bench.selection import select
 from bench.store.groups import groups
 from bench.store.store import Store
@@ -328,32 +326,35 @@ def _no_match(ambiguous: Sequence[Pair], a: Iterable[Key], b: Iterable[Key]) -> 
 
 def differences(matches: Matches) -> list[str]:
     """One text for each thing that differs, a before b: "torch: 2.11.0 -> 2.14.1"."""
-    cells = matches.cells
-    found = [
-        _change(
-            name.replace("_", " "),
-            [field_text(cell.a.key, name) for cell in cells],
-            [field_text(cell.b.key, name) for cell in cells],
-        )
-        for name in matches.compared
+    changes: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for cell in matches.cells:
+        a, b = (_facts(side, matches.compared) for side in (cell.a, cell.b))
+        for name in dict.fromkeys([*a, *b]):
+            values = a.get(name, "none"), b.get(name, "none")
+            if values[0] != values[1]:
+                changes[name].append(values)
+    number = len(matches.cells)
+    return [
+        f"{name}: {' -> '.join(map(_joined, zip(*pairs, strict=True)))}"
+        + ("" if len(pairs) == number else f" (in {len(pairs)} of {number} cells)")
+        for name, pairs in changes.items()
     ]
-    a, b = ([run for one in side for run in one.runs] for side in _sides(cells))
+
+
+def _facts(outcome: Outcome[Record], compared: Collection[str]) -> dict[str, str]:
+    """What may differ between the sides, as shown."""
+    facts = {name: field_text(outcome.key, name) for name in compared}
     for name, title in ENVIRONMENT.items():
-        values = [[_shown(run, name) for run in runs if name in run.environment] for runs in (a, b)]
-        if set(values[0]) != set(values[1]):
-            found.append(_change(title, *values))
-    commits = [[_commit(run) for run in runs] for runs in (a, b)]
-    if set(commits[0]) != set(commits[1]):
-        found.append(_change("commit", *commits))
-    return [*found, *_loose_differences(cells)]
-
-
-def _sides(cells: Sequence[Match]) -> tuple[list[Outcome[Record]], list[Outcome[Record]]]:
-    return [cell.a for cell in cells], [cell.b for cell in cells]
-
-
-def _change(name: str, a: Iterable[str], b: Iterable[str]) -> str:
-    return f"{name}: {_joined(a)} -> {_joined(b)}"
+        values = [run.environment[name] for run in outcome.runs if name in run.environment]
+        if values:
+            facts[title] = _joined("none" if value is None else str(value) for value in values)
+    facts["commit"] = _joined(map(_commit, outcome.runs))
+    loose = loose_fields(outcome.key)
+    for name in ("recipe", "machine", "torch"):  # the recipe follows by part, the rest is above
+        del loose[name]
+    loose["images"] = outcome.key.fingerprint[:8]
+    facts |= {name: str(value) for name, value in loose.items()} | settings(outcome.cell)
+    return {name.replace("_", " "): text for name, text in facts.items()}
 
 
 def _joined(values: Iterable[str]) -> str:
@@ -361,37 +362,9 @@ def _joined(values: Iterable[str]) -> str:
     return " and ".join(unique) if len(unique) < MAX_NAMES else _listed(unique)
 
 
-def _shown(run: Record, name: str) -> str:
-    value = run.environment[name]
-    return "none" if value is None else str(value)
-
-
 def _commit(run: Record) -> str:
     commit = str(run.environment.get("commit") or "")[:7] or "unknown"
     return f"{commit} with changes" if run.environment.get("dirty") else commit
-
-
-def _loose_differences(cells: Sequence[Match]) -> Iterator[str]:
-    """Recipes, batch sizes, versions and images that differ within matched cells."""
-    changes: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for cell in cells:
-        a, b = (_loose_texts(side) for side in (cell.a, cell.b))
-        for name in dict.fromkeys([*a, *b]):
-            if a.get(name) != b.get(name):
-                changes[name].append((a.get(name, "none"), b.get(name, "none")))
-    for name, pairs in changes.items():
-        where = "" if len(pairs) == len(cells) else f" (in {len(pairs)} of {len(cells)} cells)"
-        (first, *others) = sorted(set(pairs))
-        yield (name if others else f"{name}: {first[0]} -> {first[1]}") + where
-
-
-def _loose_texts(outcome: Outcome[Record]) -> dict[str, str]:
-    values = loose_fields(outcome.key)
-    for name in ("recipe", "machine", "torch"):  # the recipe is listed by part, the rest above
-        values.pop(name)
-    texts = {name.replace("_", " "): str(value) for name, value in values.items()}
-    texts["images"] = texts["images"][:8]
-    return texts | settings(outcome.cell)
 
 
 def left_out(matches: Matches) -> Iterator[str]:
@@ -404,7 +377,8 @@ def left_out(matches: Matches) -> Iterator[str]:
             f"Left out because they match more than one cell: "
             f"{count(len(matches.ambiguous), 'cell')} ({listed(matches.ambiguous)})."
         )
-    for letter, outcomes in zip("ab", _sides(matches.cells), strict=True):
+    for letter in LETTERS:
+        outcomes = [getattr(cell, letter) for cell in matches.cells]
         yield from _runs_left_out(letter, outcomes)
 
 
@@ -429,10 +403,10 @@ def _runs_left_out(letter: str, outcomes: Sequence[Outcome[Record]]) -> Iterator
 
 def separate_in_time(cells: Sequence[Match]) -> str:
     """A warning if all runs of one side ended before those of the other began, else ""."""
-    a, b = ([run for one in side for run in one.good] for side in _sides(cells))
+    a, b = ([run for cell in cells for run in getattr(cell, letter).good] for letter in LETTERS)
     if not (a and b):
         return ""
-    for first, then, names in ((a, b, ("a", "b")), (b, a, ("b", "a"))):
+    for first, then, names in ((a, b, "ab"), (b, a, "ba")):
         ended, began = max(run.finished for run in first), min(run.started for run in then)
         if ended <= began:
             return (
@@ -441,32 +415,3 @@ def separate_in_time(cells: Sequence[Match]) -> str:
                 "like a difference; to rule it out, alternate the runs of both sides."
             )
     return ""
-
-
-def ceiling_note(moved: Sequence[tuple[Match, int]]) -> str:
-    """A note if the ceiling (the same net fed one cached batch) changed as images/s did, else "".
-
-    Args:
-        moved: Cells that became faster (1) or slower (-1).
-    """
-    number = sum(_ceiling_side(match) == side for match, side in moved)
-    if not number:
-        return ""
-    return (
-        f"In {number} of {count(len(moved), 'cell')} that became faster or slower, the ceiling "
-        "(the same net without waiting for data) changed the same way: the cause is the net, the "
-        "software or the machine, not the pipeline alone."
-    )
-
-
-def _ceiling_side(match: Match) -> int:
-    level, reference = (
-        tuple(
-            math.log(run.throughput.ceiling)
-            for run in side.trusted
-            if run.throughput and run.throughput.ceiling
-        )
-        for side in (match.b, match.a)
-    )
-    interval = welch(Contrast(level=level, reference=reference))
-    return interval.side() if interval else 0
