@@ -85,23 +85,6 @@ def test_what_comes_before_is_made_8_bit(variant: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("variant", PLAIN)
-def test_seeds_repeat_and_labels_stay(variant: str, name: str) -> None:
-    images = made(np.stack([np.roll(photo(), index, axis=1) for index in range(256)]))
-    results = []
-    for seed in (3, 3, 4):
-        with building.build(variant, images, name, batch_size=64, seed=seed) as pipeline:
-            shares = building.parse(variant).library.name == "torchvision_batch"
-            assert pipeline.semantics.per_sample is not shares
-            batches = list(pipeline.epoch(1))
-            order = pipeline.permutation(1).flatten()
-        assert torch.equal(torch.cat([y for _, y in batches]), images.labels[order])
-        results.append(torch.cat([x for x, _ in batches]))
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_compiled_without_breaks_and_equal_to_eager(name: str) -> None:
     problem = native.problem(native.COMPILED, "cpu")
     if problem:

@@ -1,7 +1,4 @@
-"""Batches have the requested form, and all pipelines share one evaluation path.
-
-Of dtypes times memory formats, the quick tier has two.
-"""
+"""Batches have the requested form, and all pipelines share one evaluation path."""
 
 import pytest
 import torch

@@ -38,9 +38,7 @@ def outputs(variant: str, op: Op, image: NDArray[np.uint8], count: int) -> NDArr
 
 
 JITTERS = {
-    "brightness": {"brightness": 1.3, "contrast": 1.0, "saturation": 1.0, "hue": 0.0},
     "contrast": {"brightness": 1.0, "contrast": 0.6, "saturation": 1.0, "hue": 0.0},
-    "saturation": {"brightness": 1.0, "contrast": 1.0, "saturation": 1.7, "hue": 0.0},
     "hue": {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.1},
     "all": {"brightness": 0.8, "contrast": 1.2, "saturation": 0.7, "hue": -0.2},
 }
@@ -72,7 +70,7 @@ LONG = (
 )
 
 
-@every_variant
+@pytest.mark.parametrize("variant", [*eager_variants(), "kornia[compiled]"])
 def test_ops_are_carried_out_in_the_policys_order(variant: str) -> None:
     supported(variant, LONG)
     with build(variant, made(smooth_image()[None].repeat(64, axis=0)), LONG) as pipeline:
@@ -123,18 +121,3 @@ def test_compiled_native_gives_what_eager_native_gives(ops: tuple[Op, ...]) -> N
     for (x, y), (expected, labels) in zip(*batches, strict=True):
         torch.testing.assert_close(x, expected, atol=2e-3, rtol=1e-4)
         torch.testing.assert_close(y, labels)
-
-
-def test_compiled_kornia_does_its_ops_as_the_plain_way_does() -> None:
-    ops = (
-        ColorJitter(brightness=(0.8, 0.8), contrast=(1.2, 1.2), saturation=(0.7, 0.7)),
-        Affine(degrees=0, translate=0, scale=(1.25, 1.25)),
-    )
-    coloured = reference.jitter(
-        smooth_image().astype(float), brightness=0.8, contrast=1.2, saturation=0.7, hue=0.0
-    )
-    expected = reference.warp(coloured, degrees=0, right=0, down=0, scale=1.25)
-    images = made(smooth_image()[None].repeat(64, axis=0))
-    with build("kornia[compiled]", images, ops) as pipeline:
-        (x, _) = next(iter(pipeline.epoch(0)))
-    assert np.abs(pixels(x) - expected).max() < TOLERANCE

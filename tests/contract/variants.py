@@ -17,16 +17,11 @@ def variants() -> list[str]:
 
 
 def eager_variants() -> list[str]:
-    """The variants that aren't compiled, for tests of single ops.
-
-    As each compilation takes seconds, compiled variants get fewer and longer policies here; `bench
-    loaders --verify` verifies them with every op.
-    """
+    """The variants that aren't compiled; `bench loaders --verify` tries all ops compiled too."""
     return [variant for variant in variants() if not compiled(variant)]
 
 
 def compiled(variant: str) -> bool:
-    """Whether a variant compiles its policy."""
     return building.parse(variant).mode == "compiled"
 
 
@@ -39,6 +34,5 @@ def supported(variant: str, ops: tuple[Op, ...]) -> None:
 
 
 def build(variant: str, images: Images, ops: tuple[Op, ...], **options: object) -> Pipeline:
-    """A pipeline of a variant over `images`."""
     policy = Augmentation(ops=ops)
     return building.build(variant, images, policy, **{"batch_size": 64, **options})  # type: ignore[arg-type]

@@ -92,11 +92,7 @@ def gpu_steps(device: str, out: Path, source: str, more: Sequence[str] = ()) -> 
 def run_steps(
     steps: Sequence[Step], report: Path, *, device: str = "cuda", budget_s: float = float("inf")
 ) -> bool:
-    """Runs the steps that have not passed yet and appends each to the report as it ends.
-
-    Returns:
-        Whether all steps have passed, now or in an earlier call.
-    """
+    """Runs the steps that have not passed yet, reports each, and returns whether all have passed."""
     report.parent.mkdir(parents=True, exist_ok=True)
     passed = passed_steps(report)
     missing = [step for step in steps if step.name not in passed]
@@ -123,7 +119,6 @@ def run_steps(
 
 
 def passed_steps(report: Path) -> set[str]:
-    """Names of the steps that a report records as passed."""
     if not report.exists():
         return set()
     return set(re.findall(r"^## (.+): passed$", report.read_text(), re.MULTILINE))
@@ -161,7 +156,6 @@ def run_step(command: Sequence[str], limit_s: float, logs: Path, name: str, devi
 
 
 def environment(device: str) -> str:
-    """A section on GPU, driver, torch and code, which heads the steps of one call."""
     gpu = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     lines = [
@@ -185,7 +179,6 @@ def _section(step: Step, command: Sequence[str], limit_s: float, outcome: Outcom
 
 
 def _with_group(arguments: Sequence[str], out: Path) -> list[str]:
-    """Replaces `GROUP` by the folder of the newest records."""
     groups = sorted(out.glob("*/records"), key=lambda path: path.stat().st_mtime)
     newest = str(groups[-1].parent) if groups else str(out)
     return [newest if argument == GROUP else argument for argument in arguments]

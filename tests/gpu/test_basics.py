@@ -1,13 +1,13 @@
 """What one process needs of a CUDA device: clock, memory, NVML, the step, the peaks."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from bench.cell import Cell, Run
 from bench.executors.worker import is_out_of_memory
-from bench.job import Job, RecordBuilder
 from bench.machine import environment
 from bench.machine.clock import CompileWatch, TrainingClock
 from bench.machine.doctor import check_gpu, query_smi
@@ -15,8 +15,9 @@ from bench.machine.gpu import GpuWatch
 from bench.machine.monitor import MachineMonitor, peaks, reset_peaks
 from bench.machine.roofline import measure_peaks
 from bench.training.setup import Shared, fresh_step, prepare
-from pipelines.sources import default_data_dir
 from tests.gpu.device import DEVICE, cuda_alone, on_the_device
+from tests.training.test_run import CELL as SMALL
+from tests.training.test_run import builder
 
 pytestmark = on_the_device
 
@@ -105,32 +106,15 @@ def test_a_watched_span_is_on_the_clock() -> None:
     assert (found.gpu_others is None) or DEVICE == "cuda"
 
 
-@pytest.fixture(scope="module")
-def cell() -> Cell:
-    """Small, with a whitening bias that stops training on the way."""
-    return Cell(
-        architecture="airnet94",
-        optimizer="muon_sgd",
-        augmentation="speedrun94",
-        pipeline="native[eager]",
-        source="shapes",
-        scale="cpu",
-        device=DEVICE,
-        epochs=1,
-        batch_size=128,
-        width=0.25,
-        train_images=1024,
-        validation_images=500,
-        test_images=500,
-        precision="bf16",
-        compile=DEVICE == "cuda",
-    )
+CELL = replace(
+    SMALL, architecture="airnet94", optimizer="muon_sgd", augmentation="speedrun94",
+    pipeline="native[eager]", device=DEVICE, epochs=1, batch_size=128, train_images=1024,
+    precision="bf16", compile=DEVICE == "cuda",
+)  # fmt: skip
 
 
-def test_a_step_trains_in_channels_last_and_bf16_without_waiting(cell: Cell) -> None:
-    run = Run(cell=cell, seed=0)
-    data_dir = str(default_data_dir())
-    draft = RecordBuilder(job=Job(run=run, folder="nowhere", data_dir=data_dir))
+def test_a_step_trains_in_channels_last_and_bf16_without_waiting() -> None:
+    draft = builder(CELL, Path("nowhere"))
     parts = prepare(draft, Shared(), ON)
     try:
         filters = [p for p in parts.net.module.parameters() if p.ndim == 4]

@@ -7,8 +7,8 @@ import torch
 from pipelines import dali
 from pipelines.base import normalise
 from pipelines.ops import Crop, HorizontalFlip
-from pipelines.verification.reference import Explainer
 from pipelines.verification.made_images import alike, mean_255, noise_image, numbered, pixels
+from pipelines.verification.reference import Explainer
 from tests.contract.variants import build, variants
 from tests.gpu.device import DEVICE, cuda_alone, on_the_device
 

@@ -3,6 +3,7 @@
 On another device than CUDA a tape stands in for the graph.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,13 @@ import pytest
 import torch
 
 from bench import optimizers
-from bench.cell import Cell, Run
-from bench.job import Job, RecordBuilder
+from bench.job import RecordBuilder
 from bench.record import GRAPH, Record
 from bench.training import ceiling
-from bench.training.run import train
 from bench.training.setup import Shared
-from pipelines.sources import default_data_dir
 from tests.gpu.device import DEVICE, on_the_device
 from tests.tape import capture as tape
+from tests.training.test_run import CELL, run
 
 pytestmark = on_the_device
 
@@ -33,24 +32,11 @@ CELLS = {
 
 
 def trained(folder: Path, **changes: Any) -> Record:
-    fixed = {"architecture": "cnn4", "optimizer": "sgd", "augmentation": "alternating_flip_crop"}
-    cell = Cell(
-        **(fixed | {"pipeline": "native[eager]"} | changes),
-        source="shapes",
-        scale="cpu",
-        device=DEVICE,
-        epochs=3,
-        batch_size=64,
-        width=0.25,
-        train_images=640,
-        validation_images=200,
-        test_images=500,
-        compile=DEVICE == "cuda",
-    )
-    job = Job(run=Run(cell=cell, seed=0), folder=str(folder), data_dir=str(default_data_dir()))
-    draft = RecordBuilder(job=job)
-    train(draft, SHARED, lambda point: None)
-    return draft.record("ok")
+    cell = replace(
+        CELL, architecture="cnn4", augmentation="alternating_flip_crop", pipeline="native[eager]",
+        device=DEVICE, epochs=3, batch_size=64, train_images=640, compile=DEVICE == "cuda",
+    )  # fmt: skip
+    return run(replace(cell, **changes), folder, shared=SHARED)
 
 
 def taped(draft: RecordBuilder, parts: object) -> Any:

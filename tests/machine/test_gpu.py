@@ -14,15 +14,11 @@ from bench.machine.gpu import SLOWED, GpuUnreadable, GpuWatch
 
 
 class Refused(Exception):
-    """As NVML's own."""
+    pass
 
 
 class MadeNvml(ModuleType):
-    """Answers from `now`; a question that has no answer there is not supported.
-
-    Args:
-        now: Question to answer.
-    """
+    """Answers from `now`; a question that has no answer there is not supported."""
 
     NVMLError = Refused
     NVML_CLOCK_SM = 1
@@ -88,21 +84,20 @@ def test_what_a_device_does_not_tell_stays_unknown() -> None:
     watch = GpuWatch(MadeNvml(), "device")
     watch.begin()
     watch.end()
-    assert watch.state.energy_j is None
-    assert watch.state.hot_s is None
-    assert watch.state.sm_mhz == []
-    assert watch.state.slowed == []
-    assert watch.state.others == 0
+    state = watch.state
+    assert (state.energy_j, state.hot_s, state.sm_mhz, state.slowed) == (None, None, [], [])
+    assert state.others == 0
 
 
 @pytest.mark.parametrize(
     ("pids", "others"),
     [([], 0), (["own"], 0), (["own", 7, 8], 2), ([7], 0), ([7, 8], 1)],
-    ids=["none", "own", "own and two", "own by another number", "own by another number and one"],
 )
-def test_other_processes_on_the_gpu(pids: list[Any], others: int) -> None:
-    found = [SimpleNamespace(pid=os.getpid() if pid == "own" else pid) for pid in pids]
-    watch = GpuWatch(MadeNvml(nvmlDeviceGetComputeRunningProcesses=found), "device")
+def test_other_processes_on_the_gpu_where_the_own_one_may_have_another_number(
+    pids: list[Any], others: int
+) -> None:
+    running = [SimpleNamespace(pid=os.getpid() if pid == "own" else pid) for pid in pids]
+    watch = GpuWatch(MadeNvml(nvmlDeviceGetComputeRunningProcesses=running), "device")
     watch.begin()
     watch.end()
     assert watch.state.others == others
@@ -114,7 +109,7 @@ def test_a_device_is_found_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GpuWatch.find("GPU-12-34")._handle == "GPU-12-34"
 
 
-def test_nvml_that_is_missing_or_refuses_is_said(
+def test_nvml_that_is_missing_or_refuses_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)

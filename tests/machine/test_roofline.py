@@ -85,10 +85,8 @@ def test_the_fastest_record_of_each_net_is_shown() -> None:
         made_failure(architecture="d"),
         measured("a", 5.0),
     ]
-    found = fastest(records)
-    assert [(one.cell.architecture, one.cell.optimizer) for one in found] == [
-        ("a", "sgd"), ("b", "adamw"),
-    ]  # fmt: skip
+    shown = [(record.cell.architecture, record.cell.optimizer) for record in fastest(records)]
+    assert shown == [("a", "sgd"), ("b", "adamw")]
 
 
 def test_a_row_is_in_percent_of_both_floors() -> None:
@@ -146,9 +144,9 @@ def test_seconds_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Peaks that are known, not measured."""
-    made = lambda device, precision: replace(PEAKS, precision=precision)  # noqa: E731
-    monkeypatch.setattr(roofline, "measure_peaks", made)
+    monkeypatch.setattr(
+        roofline, "measure_peaks", lambda device, precision: replace(PEAKS, precision=precision)
+    )
 
 
 @pytest.mark.usefixtures("quick")

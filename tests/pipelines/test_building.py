@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,11 +16,10 @@ from pipelines.base import Batch, Library, Pipeline, Request, Unsupported
 from pipelines.catalog import Unavailable, UnknownName
 from pipelines.ops import Cutout, HorizontalFlip
 from pipelines.sources.base import Images
+from pipelines.verification.made_images import made
 
 
 class Plain(Pipeline):
-    """Yields nothing; tests look at its request."""
-
     def __init__(self, request: Request) -> None:
         super().__init__(request, MADE.semantics(request.augmentation))
 
@@ -40,8 +40,6 @@ BARE = Library(name="bare", why="a test", build=Plain, ops={})
 
 
 class Shelf:
-    """Stands in for the catalog."""
-
     def get(self, name: str) -> Library:
         found = {"made": MADE, "bare": BARE}.get(name)
         if found is None:
@@ -55,13 +53,7 @@ def _two_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def images(count: int = 10) -> Images:
-    return Images(
-        images=torch.arange(count * 48, dtype=torch.uint8).reshape(count, 4, 4, 3),
-        labels=torch.arange(count) % 2,
-        classes=("a", "b"),
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-    )
+    return made(np.zeros((count, 4, 4, 3), np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch.utils.dlpack import from_dlpack
 
 from pipelines import building
 from pipelines.augmentations import Augmentation
-from pipelines.base import Pipeline, derive_seed
+from pipelines.base import Pipeline
 from pipelines.dali import DALI, problem
 from pipelines.dali_ops.engines import OnOneStream
 from pipelines.ops import (
@@ -78,29 +78,6 @@ def test_both_modes_give_equal_batches(name: str) -> None:
     other, other_labels = epoch("dali[dynamic]", noise(), POLICIES[name])
     assert torch.equal(x, other)
     assert torch.equal(labels, other_labels)
-
-
-@pytest.mark.parametrize("padding", ["reflect", "zero"])
-def test_a_crop_after_a_flip_is_cut_from_the_mirrored_image(padding: str) -> None:
-    """It is carried out before the flip, on an image that was padded once."""
-    crop, images = Crop(pad=3, padding=padding), noise()  # type: ignore[arg-type]
-    x, _ = epoch("dali", images, (HorizontalFlip(p=1.0), crop))
-    mirrored = made(np.ascontiguousarray(images.images.numpy()[:, :, ::-1]))
-    generator = torch.Generator().manual_seed(derive_seed(0, "draws", 1))
-    sides = ((3, 3), (3, 3), (0, 0))
-    with building.build("dali", images, Augmentation(ops=()), batch_size=BATCH) as pipeline:
-        order = pipeline.permutation(1)
-    mean, std = np.array(MEAN) * 255, np.array(STD) * 255
-    for step, index_B in enumerate(order):
-        torch.rand(BATCH, generator=generator)  # whether to flip
-        start_B2 = torch.randint(0, 7, (BATCH, 2), generator=generator, dtype=torch.int32)
-        for row, index in enumerate(index_B.tolist()):
-            mode = "reflect" if padding == "reflect" else "constant"
-            image = np.pad(mirrored.images[index].numpy(), sides, mode=mode)  # type: ignore[call-overload]
-            down, right = start_B2[row].tolist()
-            expected = (image[down : down + SIZE, right : right + SIZE] - mean) / std
-            found = x[step * BATCH + row].permute(1, 2, 0).numpy()
-            assert np.abs(found - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize("variant", ["dali", "dali[dynamic]"])

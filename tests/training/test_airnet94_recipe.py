@@ -72,7 +72,8 @@ def test_the_same_gradients_move_the_weights_alike_through_a_whole_run(plain: Pl
         plain.update(done)
     for ours, theirs, first in zip(net.parameters(), in_our_order(plain.net), before, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
-        assert torch.equal(ours, first) == (first is before[0] or is_scale(first))
+        scale = first.ndim == 1 and bool((first == 1).all())  # of a norm, which stays one
+        assert torch.equal(ours, first) == (first is before[0] or scale)
 
 
 def give_gradients(net: nn.Module, plain: Net) -> None:
@@ -81,8 +82,3 @@ def give_gradients(net: nn.Module, plain: Net) -> None:
         if ours.requires_grad:
             mean: Tensor = torch.randn(ours.shape, generator=DRAWS) / BATCH
             ours.grad, theirs.grad = mean.clone(), BATCH * mean
-
-
-def is_scale(weight: Tensor) -> bool:
-    """Whether it is the scale of a norm, which stays one."""
-    return weight.ndim == 1 and bool((weight == 1).all())

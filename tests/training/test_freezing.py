@@ -6,10 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from bench import optimizers
-from bench.machine.clock import CompileWatch
 from bench.optimizers import _building as parameters
 from bench.recipe import Recipe
 from bench.training.freezing import Freezing
@@ -80,28 +78,3 @@ def test_a_group_that_is_frozen_early_has_a_schedule_of_its_own() -> None:
         assert factor(80) == pytest.approx(0.0)
         assert (factor(31) > 0) == (share == 1.0)
         assert factor(round(80 * share * recipe.warmup)) == pytest.approx(1.0)
-
-
-@pytest.mark.slow
-def test_a_frozen_state_is_compiled_once_and_so_is_its_evaluation() -> None:
-    net = make_net("airnet94")
-    compiled = torch.compile(net, dynamic=False, backend="aot_eager")
-    freezing, watch = Freezing(net, STEPS), CompileWatch()
-    x_BCHW, labels_B = torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
-
-    def use() -> None:
-        F.cross_entropy(compiled(x_BCHW), labels_B).backward()
-        net.zero_grad()
-        net.eval()
-        with torch.no_grad():
-            compiled(x_BCHW)
-        net.train()
-
-    for state in (0, *freezing.changes):
-        freezing.go_to(state)
-        use()
-        assert watch.new_graphs() == 2
-    for state in (0, STEPS, 0):
-        freezing.go_to(state)
-        use()
-    assert watch.new_graphs() == 0

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ from bench.training.profiler import (
 )
 from pipelines.augmentations import Augmentation
 from pipelines.base import Batch, Pipeline, Request, Semantics
-from pipelines.sources.base import Images
+from pipelines.verification.made_images import made
 from tests.made import made_run
 
 
@@ -30,20 +31,9 @@ class Counted(Pipeline):
     """Two batches an epoch; notes what it was asked for."""
 
     def __init__(self, *, broken: bool = False) -> None:
-        images = Images(
-            images=torch.zeros(8, 4, 4, 3, dtype=torch.uint8),
-            labels=torch.arange(8) % 2,
-            classes=("a", "b"),
-            mean=(0.5,) * 3,
-            std=(0.2,) * 3,
-            fingerprint="f00d",
-        )
-        request = Request(
-            images=images,
-            augmentation=Augmentation(name="none", why="a test", ops=()),
-            batch_size=4,
-            device=torch.device("cpu"),
-        )
+        images = made(np.zeros((8, 4, 4, 3), np.uint8))
+        policy, device = Augmentation(ops=()), torch.device("cpu")
+        request = Request(images=images, augmentation=policy, batch_size=4, device=device)
         super().__init__(request, Semantics(draws={}))
         self.epochs: list[int] = []
         self.ended = 0
@@ -96,19 +86,19 @@ def test_trace_and_table_lie_beside_each_other(
     assert json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     table = (tmp_path / "profiles" / f"{run.id}.txt").read_text()
     assert table.startswith(f"{run.name}: {STEPS} training steps of 4 images\n")
-    told = traces_summary(tmp_path, [run])
-    assert told.startswith("traces of 1 of 1 runs")
-    assert "logs" not in told
+    summary = traces_summary(tmp_path, [run])
+    assert summary.startswith("traces of 1 of 1 runs")
+    assert "logs" not in summary
 
 
-def test_a_profile_that_fails_is_told_and_costs_no_run(
+def test_a_profile_that_fails_costs_no_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     store, run = Store(tmp_path), made_run()
     keep_profile(store, run.id, run.name, made_step(), Counted(broken=True), 0)
-    told = capfd.readouterr()
-    assert "no profile" in told.out
-    assert "no more images" in told.err
+    output = capfd.readouterr()
+    assert "no profile" in output.out
+    assert "no more images" in output.err
     assert not (tmp_path / trace_name(run.id)).exists()
     assert "the logs of the others say why" in traces_summary(tmp_path, [run])
 

@@ -30,7 +30,6 @@ from bench.store.store import Store
 from bench.training import cuda_graph
 from bench.training import run as running
 from bench.training import setup as preparing
-from bench.training.freezing import Freezing
 from bench.training.run import Diverged, train
 from bench.training.setup import Shared
 from pipelines import sources
@@ -243,32 +242,20 @@ def test_updates_are_compiled_on_a_gpu_where_the_net_is() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("warmed", [True, False])
 def test_a_net_that_freezes_on_the_way_is_compiled_for_it_before_the_clock_starts(
-    warmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compile_quickly(monkeypatch)
     torch.compiler.reset()
-    if not warmed:
-        go_to, warm_up = Freezing.go_to, running.warm_up
-
-        def in_the_first_state(*arguments: Any) -> Any:
-            with monkeypatch.context() as meanwhile:
-                meanwhile.setattr(Freezing, "go_to", lambda freezing, step: go_to(freezing, 0))
-                return warm_up(*arguments)
-
-        monkeypatch.setattr(running, "warm_up", in_the_first_state)
     cell = replace(
         CELL, architecture="airnet94", width=0.125, compile=True, protocol="speedrun",
         pipeline="native[eager]", test_images=100,
     )  # fmt: skip
     record = run(cell, tmp_path)
-    compiled = [reason for reason in record.timing_suspect if "compiled" in reason]
-    assert bool(compiled) != warmed, record.timing_suspect
+    assert not any("compiled" in reason for reason in record.timing_suspect)
+    net = architectures.build("airnet94", width=0.125)
     assert record.parameters
-    assert record.parameters < sum(
-        parameter.numel() for parameter in architectures.build("airnet94", width=0.125).parameters()
-    ), "the whitening is not trained"
+    assert record.parameters < sum(weight.numel() for weight in net.parameters())
 
 
 def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:

@@ -1,21 +1,14 @@
 """The split is stratified, disjoint, complete, and depends on the labels alone."""
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sources.base import Images
 from pipelines.sources.split import holdout, reduced, stratified, training_and_validation
+from pipelines.verification.made_images import made
 
-
-def made_images(labels: torch.Tensor, classes: int) -> Images:
-    return Images(
-        images=torch.zeros(len(labels), 4, 4, 3, dtype=torch.uint8),
-        labels=labels,
-        classes=tuple("abcdefghij"[:classes]),
-        mean=(0.5,) * 3,
-        std=(0.5,) * 3,
-    )
+IMAGES = made(np.zeros((100, 4, 4, 3), np.uint8))  # of ten classes
 
 
 def test_cifar_sized_labels_give_45000_and_5000_with_equal_classes() -> None:
@@ -44,25 +37,22 @@ def test_a_smaller_stratified_choice_is_part_of_a_larger_one(count: int) -> None
 
 
 def test_the_speedrun_protocol_trains_on_everything_and_holds_nothing_out() -> None:
-    images = made_images(torch.arange(100) % 10, 10)
     training, validation = training_and_validation(
-        images, protocol="speedrun", train_images=None, validation_images=None
+        IMAGES, protocol="speedrun", train_images=None, validation_images=None
     )
     assert len(training) == 100
     assert validation is None
 
 
 def test_counts_are_at_most_what_there_is() -> None:
-    images = made_images(torch.arange(100) % 10, 10)
     training, validation = training_and_validation(
-        images, protocol="validation", train_images=91, validation_images=50
+        IMAGES, protocol="validation", train_images=91, validation_images=50
     )
     assert validation is not None
     assert (len(training), len(validation)) == (90, 10)
-    assert reduced(images, None) is images
-    assert reduced(images, 1000) is images
+    assert reduced(IMAGES, None) is IMAGES
+    assert reduced(IMAGES, 1000) is IMAGES
 
 
 def test_a_reduced_set_keeps_the_classes_shares() -> None:
-    images = made_images(torch.arange(100) % 10, 10)
-    assert torch.bincount(reduced(images, 20).labels).tolist() == [2] * 10
+    assert torch.bincount(reduced(IMAGES, 20).labels).tolist() == [2] * 10
