@@ -81,8 +81,7 @@ def run_checks(data_dir: Path | None, results: Path) -> list[Check]:
         python = _ok("python", platform.python_version())
         found: list[Check | None] = [python, *_gpu_checks(probe, smi)]
         found += [*libraries, dali.result(), compiler.result()]
-    found += [check_data(data_dir), check_disk(results), check_results(results)]
-    found += [check_gpu_use(probe, smi), cpu]
+    found += [check_data(data_dir), check_results(results), check_gpu_use(probe, smi), cpu]
     return [check for check in found if check is not None]
 
 
@@ -401,17 +400,8 @@ def check_data(data_dir: Path | None) -> Check:
     return _warn("data", message, advice)
 
 
-def check_disk(results: Path) -> Check:
-    """Whether the disk of the results has room."""
-    free_gib = shutil.disk_usage(_existing(results)).free / 2**30
-    if free_gib < MIN_DISK_GIB:
-        message = f"{free_gib:.1f} GiB are free for {results}, {MIN_DISK_GIB:.0f} are advised"
-        return _warn("disk", message, "make room, or name a folder on another disk with --out")
-    return _ok("disk", f"{free_gib:.0f} GiB free")
-
-
 def check_results(results: Path) -> Check:
-    """Whether results can be written; a folder that doesn't exist yet is not created."""
+    """Whether results can be written and have room; a folder that doesn't exist isn't created."""
     folder = _existing(results)
     trial = folder / f".trial.{os.getpid()}.tmp"
     try:
@@ -420,7 +410,11 @@ def check_results(results: Path) -> Check:
             trial.unlink()
     except StoreError as error:
         return _fail("results", str(error), "name another folder with --out")
-    return _ok("results", f"{results} can be written")
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    if free_gib < MIN_DISK_GIB:
+        message = f"{free_gib:.1f} GiB are free for {results}, {MIN_DISK_GIB:.0f} are advised"
+        return _warn("results", message, "make room, or name a folder on another disk with --out")
+    return _ok("results", f"{results} can be written, {free_gib:.0f} GiB are free")
 
 
 def check_cpu() -> Check:

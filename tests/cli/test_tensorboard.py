@@ -62,7 +62,9 @@ def of_session(session: int) -> Iterator[int]:
             yield int(path.parent.name)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_it_answers_and_ends_with_no_process_left(
     results: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:

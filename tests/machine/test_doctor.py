@@ -45,7 +45,7 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "check_data", lambda _: there)
     checks = run_checks(None, tmp_path / "results")
     assert {check.status for check in checks} == {"ok"}
-    names = {"python", "torch", "gpu", "driver", "kornia", "dali", "compile", "data", "disk",
+    names = {"python", "torch", "gpu", "driver", "kornia", "dali", "compile", "data",
              "results", "gpu use", "cpu"}  # fmt: skip
     assert names <= {check.name for check in checks}
     assert list(tmp_path.iterdir()) == []
@@ -165,7 +165,7 @@ def test_missing_images_come_with_the_command_that_gets_them(
 
 def test_a_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**29))
-    check = doctor.check_disk(tmp_path / "not" / "there")
+    check = doctor.check_results(tmp_path / "not" / "there")
     assert (check.status, "0.5 GiB" in check.message) == ("warn", True)
 
 
