@@ -3,11 +3,13 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from bench.cell import Cell, Run
 from bench.errors import UsageError
+from bench.record import RecordT
 
 OPERATORS = ("and", "or", "not")
 MAX_DEPTH = 50  # of brackets and nots inside each other
@@ -15,6 +17,7 @@ MAX_SHARDS = 10_000
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 _SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 _Test = Callable[[str], bool]
+K = TypeVar("K")
 
 
 def select(
@@ -43,6 +46,24 @@ def select(
     if not chosen:
         raise UsageError(f"{option} {expression!r} matches none of the {len(cells)} cells")
     return chosen
+
+
+def matching(
+    groups: Mapping[K, Sequence[RecordT]], expression: str, *, option: str = "-k"
+) -> dict[K, list[RecordT]]:
+    """The records of each group whose cell matches; a word is known if any group has it.
+
+    Raises:
+        UsageError: As `select`.
+    """
+    if not (expression.strip() and any(groups.values())):  # thousands need not be hashed
+        return {group: list(records) for group, records in groups.items()}
+    cells = list({record.cell: None for records in groups.values() for record in records})
+    chosen = set(select(cells, expression, option=option))
+    return {
+        group: [record for record in records if record.cell in chosen]
+        for group, records in groups.items()
+    }
 
 
 class _Parser:

@@ -43,7 +43,7 @@ from bench.report.render import (
     shown,
 )
 from bench.report.rows import Key, bound_by, grouped
-from bench.selection import select
+from bench.selection import matching
 from bench.store.files import StoreError
 from bench.store.groups import groups
 from bench.store.store import Store
@@ -239,14 +239,7 @@ def _chosen(
         found[group] = store.records_as(kind, **warned, sanitized=True)
     if not any(found.values()):
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
-    if expression:  # otherwise thousands of cells need not be hashed
-        cells = list({record.cell: None for records in found.values() for record in records})
-        chosen = set(select(cells, expression))
-        found = {
-            group: [record for record in records if record.cell in chosen]
-            for group, records in found.items()
-        }
-    for group, records in found.items():
+    for group, records in matching(found, expression).items():
         if records and target is None:
             yield records, group.reference, []
         elif records and target is not None:

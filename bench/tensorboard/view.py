@@ -23,7 +23,7 @@ from urllib.parse import quote
 from bench.errors import UsageError
 from bench.process import signals_raise
 from bench.record import Record
-from bench.selection import select
+from bench.selection import matching
 from bench.store.files import StoreError, explained
 from bench.store.groups import groups
 from bench.store.store import Store
@@ -74,15 +74,15 @@ def select_runs(results: Path, expression: str) -> list[SelectedRuns]:
         UsageError: `expression` is malformed or matches no cell.
     """
     stores = [Store(group.folder) for group in groups(results)]
-    records_of = [(store, store.records()) for store in stores]
-    cells = list({record.cell: None for _, records in records_of for record in records})
-    if not cells:
+    every = {store: store.records() for store in stores}
+    if not any(every.values()):
         raise StoreError(f"there are no records under {results}: `bench run` writes some")
-    wanted = set(select(cells, expression))
     return [
-        SelectedRuns(store=store, records=selected, is_whole_group=len(selected) == len(records))
-        for store, records in records_of
-        if (selected := tuple(record for record in records if record.cell in wanted))
+        SelectedRuns(
+            store=store, records=tuple(found), is_whole_group=len(found) == len(every[store])
+        )
+        for store, found in matching(every, expression).items()
+        if found
     ]
 
 

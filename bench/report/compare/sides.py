@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cell import AXES, FIELDS, Cell, fields_of
+from bench.cell import AXES, FIELDS, fields_of
 from bench.errors import UsageError
 from bench.record import Record
 from bench.report.rows import Key, Outcome, distinctions, grouped, settings
-from bench.selection import select
+from bench.selection import matching
 from bench.store.groups import groups
 from bench.store.store import Store
 from bench.text import count, listed, sanitize
@@ -64,13 +64,10 @@ def read_sides(
             f"both sides are {folders[0]}: name two folders, or two parts of one, as in "
             "-a native -b kornia"
         )
-    records = _select_both([_read(folder) for folder in folders], both)
-    first, second = (
-        _side(letter, folder, found, expression)
-        for letter, folder, found, expression in zip(
-            LETTERS, folders, records, (select_a, select_b), strict=True
-        )
-    )
+    every = dict(zip(LETTERS, map(_read, folders), strict=True))
+    found = matching(every, both)
+    first = _side("a", folders[0], found["a"], select_a, both)
+    second = _side("b", folders[1], found["b"], select_b, both)
     _check_disjoint(first, second)
     return first, second
 
@@ -99,19 +96,10 @@ def _read(root: Path) -> list[Record]:
     return records
 
 
-def _select_both(sides: Sequence[list[Record]], expression: str) -> list[list[Record]]:
-    """The records that -k selects; a word is known if a cell of either side has it."""
-    cells = _selected([record for records in sides for record in records], "-k", expression)
-    found = [[record for record in records if record.cell in cells] for records in sides]
-    for letter, records in zip(LETTERS, found, strict=True):
-        if not records:
-            raise UsageError(f"-k {expression!r} matches no cell of side {letter}")
-    return found
-
-
-def _side(letter: str, folder: Path, records: list[Record], expression: str) -> Side:
-    cells = _selected(records, f"-{letter}", expression)
-    records = [record for record in records if record.cell in cells]
+def _side(letter: str, folder: Path, records: list[Record], expression: str, both: str) -> Side:
+    if not records:
+        raise UsageError(f"-k {both!r} matches no cell of side {letter}")
+    records = matching({letter: records}, expression, option=f"-{letter}")[letter]
     unique = _latest(records)
     notes = []
     if duplicates := len(records) - len(unique):
@@ -125,11 +113,6 @@ def _side(letter: str, folder: Path, records: list[Record], expression: str) -> 
         selected=bool(expression),
         notes=tuple(notes),
     )
-
-
-def _selected(records: Iterable[Record], option: str, expression: str) -> set[Cell]:
-    cells = list({record.cell: None for record in records})
-    return set(select(cells, expression, option=option))
 
 
 def _latest(records: Iterable[Record]) -> list[Record]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -27,7 +28,7 @@ DASHES: tuple[Any, ...] = (
     (0, (4, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 3)), (0, (9, 2, 2, 2)),
 )  # fmt: skip
 MARKERS = "osD^vP*X<>hp"
-FOREGROUND = "#010203"  # stands for the page's text colour
+FOREGROUND = "#010203"  # stands for the page's text colour, in figures.mplstyle too
 FONT = "'DejaVu Sans'"  # comes with matplotlib; Verdana is as wide
 SIZE = 8.0  # of text, in points
 SMALL = 6.5
@@ -39,32 +40,6 @@ BOLD_IN = 0.072
 LETTERS_PER_IN = 17.5  # of the small size
 NAME_LENGTH = 32  # characters of a name in a figure
 
-_SETTINGS: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # "$x$" is a name
-    "font.family": ["DejaVu Sans"],
-    "font.size": SIZE,
-    "axes.titlesize": SIZE + 1,
-    "axes.titlelocation": "left",
-    "axes.labelsize": SIZE,
-    "xtick.labelsize": SIZE,
-    "ytick.labelsize": SIZE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "axes.facecolor": "none",
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "axes.formatter.useoffset": False,
-    "grid.alpha": 0.15,
-    "grid.linewidth": 0.6,
-    "figure.constrained_layout.h_pad": 0.06,
-    "figure.constrained_layout.w_pad": 0.1,
-} | dict.fromkeys(
-    ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color",
-     "text.color", "grid.color"),
-    FOREGROUND,
-)  # fmt: skip
 _HANDLE: dict[str, Any] = {
     "color": FOREGROUND,
     "linewidth": 1.5,
@@ -114,8 +89,7 @@ def settings() -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)  # type: ignore[arg-type]
+        matplotlib.rc_file(Path(__file__).with_name("figures.mplstyle"))
         # For a name in a script that the font lacks, PNGs show boxes, SVGs take another font.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

@@ -7,7 +7,7 @@ from bench.record import Record
 from bench.report.page.contents import Content, gather
 from bench.report.page.page import render
 from bench.report.statistics.effects import as_files
-from bench.selection import select
+from bench.selection import matching
 from bench.store.files import StoreError, write_atomically
 from bench.store.groups import Group, groups
 from bench.store.loaders_record import read_loaders
@@ -59,15 +59,9 @@ def write_report(
 def _selected(found: list[Group], expression: str, log: Log) -> dict[Group, list[Record]]:
     """The groups that have something to show, with the matching records."""
     every = {group: Store(group.folder).records(log, sanitized=True) for group in found}
-    cells = list({record.cell: None for records in every.values() for record in records})
-    kept = set(select(cells, expression)) if cells else set()
-    matching = {
-        group: [record for record in records if record.cell in kept]
-        for group, records in every.items()
-    }
     return {
         group: records
-        for group, records in matching.items()
+        for group, records in matching(every, expression).items()
         if records or (not expression and read_loaders(group.folder) is not None)
     }
 
