@@ -56,11 +56,8 @@ def _scale(cells: Sequence[Cell]) -> Iterator[str]:
 
 def _range(values: Iterable[float | None]) -> str:
     known = sorted({value for value in values if value is not None})
-    if not known:
-        return "all"
-    if len(known) == 1:
-        return f"{known[0]:,g}"
-    return f"{known[0]:,g} to {known[-1]:,g}"
+    ends = dict.fromkeys(f"{value:,g}" for value in (*known[:1], *known[-1:]))
+    return " to ".join(ends) or "all"
 
 
 def _seeds(good: Outcomes) -> Iterator[str]:
@@ -114,10 +111,8 @@ def _recipes(good: Outcomes) -> Iterator[str]:
 def _suspect(good: Outcomes) -> Iterator[str]:
     names = [run.name for outcome in good for run in outcome.good if run.timing_suspect]
     if names:
-        yield (
-            f"Suspect timings, excluded from speeds and times but not from scores: "
-            f"{count(len(names), 'run')} ({listed(sorted(names))})."
-        )
+        runs = f"{count(len(names), 'run')} ({listed(sorted(names))})"
+        yield f"Suspect timings, excluded from speeds and times but not from scores: {runs}."
 
 
 def _targets(good: Outcomes) -> Iterator[str]:

@@ -145,7 +145,8 @@ def _comparisons(found: Best) -> Iterator[str]:
     if found.too_few:
         few = len(found.too_few)
         others = "the other cells" if few == found.others else f"{few} of {found.others} others"
-        text = f"too few seeds to compare it with {others} ({SEEDS_NEEDED} on each side are needed)"
+        seeds = f"too few seeds{' with trusted timings' if found.metric.timing else ''}"
+        text = f"{seeds} to compare it with {others} ({SEEDS_NEEDED} on each side are needed)"
         if found.margin is not None:
             text += (
                 f", {found.near} of which are within {found.margin:.1f} points, the 95 % sampling "
@@ -159,12 +160,8 @@ def _no_time_text(outcomes: Outcomes) -> str:
         return ""
     target = f"the target of {100 * outcomes[0].cell.target_accuracy:g} %"
     reached = sum(0 < one.with_target == one.reached == len(one.runs) for one in outcomes)
-    if not reached:
-        return f"No cell reached {target} with all of its seeds."
-    return (
-        f"No best time to accuracy: {count(reached, 'cell')} reached {target} with every seed, but "
-        "with suspect timings."
-    )
+    text = f"{count(reached, 'cell') if reached else 'No cell'} reached {target} with every seed"
+    return f"{text}, but with suspect timings." if reached else f"{text}."
 
 
 def _effects(rows: Sequence[Row]) -> Iterator[Conclusion]:

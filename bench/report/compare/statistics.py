@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.report.columns import ACCURACY, MACRO_F1, TIME, Metric
+from bench.report.columns import TIME, Metric
 from bench.report.statistics.intervals import (
     SEEDS_NEEDED,
     Contrast,
@@ -30,10 +30,9 @@ from bench.report.statistics.intervals import (
     welch,
     welch_test,
 )
-from bench.report.statistics.outcomes import difference, is_finite, mean
+from bench.report.statistics.outcomes import PAIRED, difference, is_finite, mean
 
 CELLS_NEEDED = 5
-PAIRED = (ACCURACY, MACRO_F1, TIME)
 
 Method = Literal["Welch", "paired by seed", "Mann-Whitney"]
 

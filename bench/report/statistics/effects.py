@@ -2,9 +2,10 @@
 
 Cells of one net share its luck, so their differences are averaged for each net first, and those of
 two nets for each optimizer. Student's t test is over the nets if there are five or more, else over
-five or more seeds that all cells have, each averaged over the cells; seeds are paired, as a seed
-fixes weights, order and draws. With fewer there is no claim. A missed target ranks after every
-time, and ranks decide then. Holm's correction is for all effects of a page.
+five or more seeds that all cells have, each averaged over the cells. Seeds are paired, as a seed
+fixes weights, order and draws, but for images/s, which get Welch's test. With fewer there is no
+claim. A missed target ranks after every time, and ranks decide then. Holm's correction is for all
+effects of a page.
 """
 
 import math
@@ -29,10 +30,13 @@ from bench.report.statistics.intervals import (
     signed_rank,
     student,
     student_test,
+    welch,
+    welch_test,
 )
 from bench.report.statistics.outcomes import (
     EFFECT_METRICS,
     FACTORS,
+    PAIRED,
     Pair,
     difference,
     match,
@@ -91,9 +95,6 @@ def _of_factor(good: Sequence[Outcome[Record]], factor: str) -> Iterator[dict[st
         yield from (names | row for row in found or [none])
 
 
-Values = dict[int, float]  # by seed, on the scale on which they are compared
-
-
 def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any] | None:
     sides = [(_values(pair.level, metric), _values(pair.reference, metric)) for pair in pairs]
     cells = [(pair, *side) for pair, side in zip(pairs, sides, strict=True) if all(side)]
@@ -104,17 +105,19 @@ def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any
     for pair, level, reference in cells:
         contrast = Contrast(level=tuple(level.values()), reference=tuple(reference.values()))
         clusters[getattr(pair.level[0].cell, axis)].append(difference(contrast, metric))
-    units, test, over = list(clusters.values()), None, count(len(clusters), noun)
+    units, over = list(clusters.values()), count(len(clusters), noun)
+    test: Test | None = None
+    interval: Interval | None = None
     repeated = [cell for cell in cells if len({*cell[1]} & {*cell[2]}) >= SEEDS_NEEDED]
     seeds = sorted(
         set.intersection(*({*level} & {*other} for _, level, other in repeated or cells))
     )
     if len(units) >= CLUSTERS_NEEDED:
-        test = _test_clusters(units)
+        test, interval = _over_clusters(units)
     elif len(seeds) >= SEEDS_NEEDED:
         cells, over = repeated, count(len(seeds), "seed")
         by_seed = [[(level[seed], other[seed]) for _, level, other in cells] for seed in seeds]
-        test = _test_seeds(by_seed)
+        test, interval = _over_seeds(by_seed, metric)
         units = [[level - reference for level, reference in values] for values in by_seed]
     return {
         "metric": metric.name,
@@ -124,14 +127,14 @@ def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any
         "p": test and test.p,
         "side": test and test.side,
         "verdict": TOO_FEW,
-        **_estimate(units, metric, tested=test is not None),
+        **_estimate(units, interval, metric),
         **_counts([pair.level for pair, *_ in cells], metric, ""),
         **_counts([pair.reference for pair, *_ in cells], metric, "reference_"),
     }
 
 
-def _values(side: Sequence[Outcome[Record]], metric: Metric) -> Values:
-    """Of each seed, the mean over the cells of a side."""
+def _values(side: Sequence[Outcome[Record]], metric: Metric) -> dict[int, float]:
+    """Of each seed the mean over the cells of a side, on the scale on which they are compared."""
     found: dict[int, list[float]] = defaultdict(list)
     for outcome in side:
         for run in outcome.usable(metric):
@@ -141,32 +144,40 @@ def _values(side: Sequence[Outcome[Record]], metric: Metric) -> Values:
     return {seed: statistics.fmean(values) for seed, values in found.items()}
 
 
-def _test_clusters(units: Sequence[Sequence[float]]) -> Test:
+def _over_clusters(units: Sequence[Sequence[float]]) -> tuple[Test, Interval | None]:
     if all(math.isfinite(value) for values in units for value in values):
-        return student_test([statistics.fmean(values) for values in units])
+        means = [statistics.fmean(values) for values in units]
+        return student_test(means), student(means)
     both_missed_is_equal = [[0.0 if math.isnan(v) else v for v in values] for values in units]
-    return signed_rank([statistics.median(values) for values in both_missed_is_equal])
+    return signed_rank([statistics.median(values) for values in both_missed_is_equal]), None
 
 
-def _test_seeds(by_seed: Sequence[Sequence[tuple[float, float]]]) -> Test:
-    if all(math.isfinite(side) for pairs in by_seed for pair in pairs for side in pair):
-        return student_test([statistics.fmean(a - b for a, b in pairs) for pairs in by_seed])
+def _over_seeds(
+    by_seed: Sequence[Sequence[tuple[float, float]]], metric: Metric
+) -> tuple[Test, Interval | None]:
+    sides = [[[pair[side] for pair in pairs] for pairs in by_seed] for side in (0, 1)]
+    finite = all(math.isfinite(value) for side in sides for values in side for value in values)
     level, reference = (
-        tuple(statistics.median(pair[side] for pair in pairs) for pairs in by_seed)
-        for side in (0, 1)
+        tuple(statistics.fmean(v) if finite else statistics.median(v) for v in side)
+        for side in sides
     )
-    return mann_whitney(Contrast(level=level, reference=reference))
+    contrast = Contrast(level=level, reference=reference)
+    if not finite:
+        return mann_whitney(contrast), None
+    if metric not in PAIRED:
+        return welch_test(contrast), welch(contrast)
+    differences = [a - b for a, b in zip(level, reference, strict=True)]
+    return student_test(differences), student(differences)
 
 
 def _estimate(
-    units: Sequence[Sequence[float]], metric: Metric, *, tested: bool
-) -> dict[str, float | None]:
-    """The mean over what reached the target on both sides, with an interval if all did."""
+    units: Sequence[Sequence[float]], interval: Interval | None, metric: Metric
+) -> dict[str, float]:
+    """The mean over what reached the target on both sides, with the interval if there is one."""
     finite = [[value for value in values if math.isfinite(value)] for values in units]
     means = [statistics.fmean(values) for values in finite if values]
     if not means:
         return {}
-    interval = student(means) if tested and finite == list(units) else None
     low, high = (interval.low, interval.high) if interval else (math.nan, math.nan)
     shown = Interval(middle=round(statistics.fmean(means), DIGITS), low=low, high=high)
     shown = shown.as_ratio() if metric.ratio else shown

@@ -221,12 +221,10 @@ def tamhane(p_values: Sequence[float]) -> list[float]:
 
 
 def detectable(deviation: float, seeds: int, cells: int) -> float:
-    """The least difference from the best of `cells` that `tamhane` would call significant.
+    """The least difference from the best of so many cells that `tamhane` would call significant.
 
     Args:
         deviation: Standard deviation between the seeds of one cell.
-        seeds: Of each cell.
-        cells: The best included.
     """
     alpha = -math.expm1(math.log1p(-ALPHA) / _pairs(cells))
     return quantile(alpha, 2 * seeds - 2) * deviation * math.sqrt(2 / seeds)

@@ -23,6 +23,7 @@ from bench.report.statistics.intervals import (
 FACTORS = (*AXES, "epochs")
 REFERENCES = {"augmentation": "none", "optimizer": "sgd"}
 EFFECT_METRICS = (ACCURACY, MACRO_F1, SPEED, TIME)
+PAIRED = (ACCURACY, MACRO_F1, TIME)  # a seed fixes weights, order and draws, but no speed
 Outcomes = Sequence[Outcome[Record]]
 
 
@@ -76,8 +77,6 @@ def match(outcomes: Outcomes, factor: str, reference: str = "") -> Matched | Non
     """Each level's cells beside those of the reference; None if the factor has one level.
 
     Args:
-        outcomes: All are matched, also those of which no run ended well.
-        factor: One of `FACTORS`.
         reference: The level to compare with, if there is one of that name.
     """
     levels = _levels(outcomes, factor)
@@ -178,7 +177,7 @@ class Best:
     tied: tuple[str, ...]  # not significantly different
     missed: tuple[str, ...]  # missed the target with every seed, which counts as worse
     partly: tuple[str, ...]  # missed it with some seeds, so they have no mean to compare
-    too_few: tuple[str, ...]  # a side has too few seeds
+    too_few: tuple[str, ...]  # a side has too few seeds with trusted values
     margin: float | None  # 95 % sampling error, in points, of an accuracy on the test set
     test_images: int
     near: int  # of `too_few`, cells within `margin`
@@ -211,7 +210,7 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
     tested: list[tuple[float, str, float]] = []  # value, label, p
     others: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for outcome, values in measured:
-        if outcome is winner or not (values or (metric.to_target and outcome.with_target)):
+        if outcome is winner or not (values or (metric.timing and outcome.suspect)):
             continue
         place = (sign * mean(values) if values else math.inf, outcome.label)
         enough = min(len(values), len(top)) >= SEEDS_NEEDED

@@ -1,6 +1,7 @@
 """Effects: what is planted is found, chance is not, and a missed target is never left out."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from bench.recipe import Recipe
 from bench.record import Record
@@ -142,6 +144,16 @@ def test_seeds_are_paired() -> None:
     ]
     found = of(records, ACCURACY)
     assert (found.verdict, found.estimate) == ("higher", pytest.approx(1.0))
+
+
+def test_speeds_are_not_paired() -> None:
+    records = made_grid(flip_helps, architecture=("cnn2",), optimizer=("sgd",), seeds=5)
+    found = of(records, SPEED)
+    level, reference = (
+        [math.log(record.throughput.median) for record in records if record.throughput][part]
+        for part in (slice(5, None), slice(5))
+    )
+    assert found.p == pytest.approx(stats.ttest_ind(level, reference, equal_var=False).pvalue)
 
 
 def test_two_nets_are_compared_over_optimizers() -> None:

@@ -138,6 +138,13 @@ def test_targets_are_ranked_apart_by_their_values_and_for_times_only() -> None:
     }
 
 
+def test_cells_with_suspect_timings_only_are_not_dropped() -> None:
+    busy = made_record(architecture="x", images_per_s=9e9, record={"timing_suspect": ("busy",)})
+    found = of([made_record(), busy], SPEED)
+    assert found is not None
+    assert (found.outcome.cell.architecture, len(found.too_few)) == ("resnet18", 1)
+
+
 def test_no_figures_no_best() -> None:
     records = [made_record(record={"throughput": None})]
     assert of(records, SPEED) is None
