@@ -105,9 +105,7 @@ def test_auxiliary_heads_are_left_out(name: str) -> None:
         ("torchvision:vit_b_16", {"image_size": 30}, "cannot take images of 30 x 30 pixels: all"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence(
-    name: str, changes: dict[str, float], message: str
-) -> None:
+def test_a_misfit_is_one_sentence(name: str, changes: dict[str, float], message: str) -> None:
     with (
         torch.device("meta"),
         pytest.raises(Unfit, match=f"^{re.escape(f'{name} {message}')}.*$") as error,

@@ -41,7 +41,6 @@ PLAIN = [name for name in CLAIM if building.parse(name).mode != "compiled"]
 
 
 def by_native(op: Op, images_BHWC: NDArray[np.uint8], u_BK: Tensor) -> NDArray[np.float32]:
-    """Images after native's op, with the draws handed in."""
     edit = native.EDITS[type(op)]
     assert edit.table is not None
     table = edit.table(op, images_BHWC.shape[1:])

@@ -19,7 +19,6 @@ every_variant = pytest.mark.parametrize("variant", variants())
 
 
 def epoch(pipeline: Pipeline, index: int) -> tuple[Tensor, Tensor]:
-    """All images and labels of one epoch."""
     batches = list(pipeline.epoch(index))
     return torch.cat([x for x, _ in batches]), torch.cat([labels for _, labels in batches])
 

@@ -18,7 +18,7 @@ def report(tmp_path: Path) -> Path:
     return tmp_path / "results" / "gpu.md"
 
 
-def test_each_step_is_reported_and_only_what_passed_is_skipped_next_time(
+def test_only_what_passed_is_skipped_next_time(
     report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check, "INTERRUPT_S", 5.0)
@@ -58,9 +58,7 @@ def test_what_a_killed_step_started_ends_with_it(report: Path) -> None:
         time.sleep(0.05)
 
 
-def test_no_step_is_started_beyond_the_budget(
-    report: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_step_starts_beyond_the_budget(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not run_steps([python("good", "")], report, device="cpu", budget_s=0.0)
     assert "the budget is used up" in capsys.readouterr().out
 

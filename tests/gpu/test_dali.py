@@ -25,7 +25,6 @@ VARIANTS = ("dali", "dali[dynamic]")
 def epoch(
     variant: str, images: Images, ops: tuple[Op, ...], device: str, batch_size: int = 32
 ) -> tuple[Tensor, Tensor]:
-    """Images and labels of epoch 1, on the CPU."""
     policy = Augmentation(ops=ops)
     with building.build(variant, images, policy, batch_size=batch_size, device=device) as pipeline:
         batches = list(pipeline.epoch(1))

@@ -45,7 +45,7 @@ def taped(draft: RecordBuilder, parts: object) -> Any:
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_replayed_steps_train_as_launched_ones_do(
+def test_replays_train_as_launches(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if DEVICE != "cuda":

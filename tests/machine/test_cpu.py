@@ -51,7 +51,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Show:
     return show_process
 
 
-def test_counters_are_of_the_usable_cores_and_of_the_own_session(
+def test_counters_of_usable_cores_and_own_session(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cores = [CoreTimes(10, 1, 2, 100, 5, 3, 4, 6), CoreTimes(*[900] * 8),
@@ -186,9 +186,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @linux
-def test_workers_that_worked_are_counted_and_those_that_waited_are_not(
-    show: Show, clock: list[float]
-) -> None:
+def test_workers_that_worked_are_counted(show: Show, clock: list[float]) -> None:
     show(7, 5.0, RUN_IN_PROGRESS)
     show(8, 5.0, RUN_IN_PROGRESS)
     show(OWN, 0.0, RUN_IN_PROGRESS)
@@ -211,9 +209,7 @@ def test_workers_that_worked_are_counted_and_those_that_waited_are_not(
     assert watch.count() == 2
 
 
-def test_other_runs_are_unknown_on_other_systems(
-    show: Show, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_systems_know_no_other_runs(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu.psutil, "LINUX", False)
     assert OtherRunsWatch().count() is None
 
@@ -237,9 +233,7 @@ def three_threads() -> Iterator[None]:
         ("timm:resnet10t", "cpu", "cpu", 3),  # its work is not known
     ],
 )
-def test_threads_follow_net_scale_and_device(
-    net: str, scale: str, device: str, threads: int
-) -> None:
+def test_threads_by_net_scale_and_device(net: str, scale: str, device: str, threads: int) -> None:
     cell = made_cell(architecture=net, scale=scale, device=device)
     with suppress(ValueError), training_threads(cell):
         assert torch.get_num_threads() == threads

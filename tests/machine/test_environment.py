@@ -27,7 +27,6 @@ def _forget() -> None:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
-    """Puts a command first on the path."""
     command = folder / name
     command.write_text(f"#!{sys.executable}\nimport sys, os\n{script}\n")
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
@@ -67,9 +66,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(line, check=True)
 
 
-def test_code_is_untracked_then_clean_then_dirty(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_untracked_clean_and_dirty_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "environment.py"
     monkeypatch.setattr(environment, "__file__", str(file))
     git(tmp_path, "init", "-q")
@@ -86,7 +83,7 @@ def test_code_is_untracked_then_clean_then_dirty(
 
 
 @pytest.mark.parametrize("status", ["sys.exit(1)", "signal.pause()"], ids=["fails", "hangs"])
-def test_whether_code_is_dirty_is_unknown_where_git_cannot_say(
+def test_dirty_is_unknown_without_git(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str
 ) -> None:
     script = f"import signal\nif 'status' in sys.argv: {status}\nprint('0123abc')"
@@ -116,9 +113,7 @@ def test_a_host_is_told_from_others_without_its_name(monkeypatch: pytest.MonkeyP
         ("Apple M3 Pro", "apple-m3-pro-2-cores"),
     ],
 )
-def test_a_cpu_is_named_by_model_and_cores(
-    monkeypatch: pytest.MonkeyPatch, model: str, name: str
-) -> None:
+def test_name_of_a_cpu(monkeypatch: pytest.MonkeyPatch, model: str, name: str) -> None:
     monkeypatch.setattr(environment, "cpu_model", lambda: model)
     monkeypatch.setattr(environment, "usable_cores", lambda: 2)
     assert environment.machine_name("cpu") == name
@@ -132,9 +127,7 @@ print({"name": "NVIDIA H100 80GB HBM3", "driver_version": "580.1"}[field])
 """
 
 
-def test_a_gpu_is_named_by_the_driver_and_the_first_visible_one_counts(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_name_of_the_first_visible_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pretend(monkeypatch, tmp_path, "nvidia-smi", SMI)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     assert environment.machine_name("cuda") == "nvidia-h100-80gb-hbm3"
@@ -144,9 +137,7 @@ def test_a_gpu_is_named_by_the_driver_and_the_first_visible_one_counts(
     assert environment.this_machine() == (environment.machine_name("cpu"),)
 
 
-def test_a_command_that_hangs_or_fails_says_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_commands_that_hang_or_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pretend(monkeypatch, tmp_path, "slow", "import time; time.sleep(30)")
     pretend(monkeypatch, tmp_path, "broken", "print('half'); sys.exit(1)")
     assert environment.run_command(["slow"], timeout_s=0.2) is None
@@ -154,9 +145,7 @@ def test_a_command_that_hangs_or_fails_says_nothing(
     assert environment.run_command(["no-such-command-anywhere"]) is None
 
 
-def test_a_container_with_a_share_of_the_cores_counts_its_share(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_container_counts_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     for text, cores in {"max 100000": 64, "350000 100000": 4, "10000 100000": 1}.items():
         monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
@@ -181,9 +170,7 @@ def test_the_probe_answers_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     assert found.compiler or found.compiler_problem
 
 
-def test_a_library_is_imported_while_the_device_is_tried(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_probe_while_importing_a_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "slow_library.py").write_text("import time; time.sleep(0.2); DONE = True")
     (tmp_path / "broken_library.py").write_text("raise RuntimeError('broken')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -223,9 +210,7 @@ def test_a_probe_that_crashes_hangs_or_chatters_gives_an_answer(
     assert found.cuda is (problem == "")
 
 
-def test_what_torch_says_about_the_gpu_is_kept_in_one_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_torchs_error_becomes_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise RuntimeError("The driver is too old (found version 12020). Please update.\nMore.")
 

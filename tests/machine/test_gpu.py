@@ -109,7 +109,7 @@ def test_a_device_is_found_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GpuWatch.find("GPU-12-34")._handle == "GPU-12-34"
 
 
-def test_nvml_that_is_missing_or_refuses_is_reported(
+def test_missing_nvml_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)

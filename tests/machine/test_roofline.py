@@ -169,7 +169,7 @@ def test_both_files_are_written_from_the_folders_records(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("quick")
-def test_each_net_is_held_against_the_peaks_with_its_own_threads(
+def test_peaks_are_measured_with_a_nets_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def with_threads(device: torch.device, precision: Any) -> Peaks:

@@ -82,9 +82,7 @@ def test_a_name_that_two_files_give_belongs_to_the_file_of_that_name(make: Make)
         ("import pytest; pytest.skip('no', allow_module_level=True)", "Skipped: no"),
     ],
 )
-def test_a_broken_file_is_listed_with_its_reason_and_hides_nothing(
-    make: Make, text: str, reason: str
-) -> None:
+def test_a_broken_file_is_listed_with_its_reason(make: Make, text: str, reason: str) -> None:
     catalog = make({"broken": text, **PEAR})
     assert list(catalog.entries) == ["pear"]
     assert re.search(reason, catalog.broken["broken"]), catalog.broken
@@ -92,9 +90,7 @@ def test_a_broken_file_is_listed_with_its_reason_and_hides_nothing(
         catalog.get("broken")
 
 
-def test_an_import_that_never_ends_is_given_up_once(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_that_never_ends(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "IMPORT_TIMEOUT_S", 0.3)
     endless = "while True:\n    try:\n        pass\n    except Exception:\n        pass"
     catalog = make({"endless": endless, **PEAR})
@@ -118,9 +114,7 @@ def test_an_entry_imported_from_another_file_is_no_second_one(make: Make) -> Non
     assert catalog.broken == {}
 
 
-def test_a_file_named_like_its_entry_spares_the_imports_of_the_others(
-    make: Make, tmp_path: Path
-) -> None:
+def test_a_file_named_like_its_entry_is_imported_alone(make: Make, tmp_path: Path) -> None:
     trap = tmp_path / "imported"
     slow = f"import pathlib; pathlib.Path({str(trap)!r}).touch()"
     catalog = make({"fig": "x = Fruit(name='fig')", "slow": slow})

@@ -54,7 +54,6 @@ POLICIES: dict[str, tuple[Op, ...]] = {
 
 
 def noise(channels: int = 3) -> Images:
-    """Images of noise, no two alike."""
     rng = np.random.default_rng(0)
     array = rng.integers(0, 256, (COUNT, SIZE, SIZE, channels), dtype=np.uint8)
     if channels == 3:
@@ -156,7 +155,6 @@ def write(path: Path, phase: float) -> Path:
 
 
 def named(files: list[Path]) -> Images:
-    """The images of files, as a source gives them."""
     return Images(
         images=torch.from_numpy(np.stack([read_image(path, DECODED_SIZE) for path in files])),
         labels=torch.arange(len(files)) % len(CLASSES),
@@ -225,7 +223,6 @@ def test_ops_draw_and_act_as_on_the_array(variant: str, images: Images) -> None:
 
 
 def spoil(path: Path, how: str) -> None:
-    """Takes the file away, cuts it short, or puts something else there."""
     if how == "gone":
         path.unlink()
     else:

@@ -31,9 +31,7 @@ def test_who_plans_imports_no_library() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_a_library_that_is_not_installed_is_named(
-    entry: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library_is_named(entry: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     mode = entry.modes[0] if entry.modes else ""
     needed = entry.name.removesuffix("_batch")

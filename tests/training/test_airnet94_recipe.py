@@ -21,7 +21,6 @@ LABELS_N = torch.randint(0, 10, (BATCH,), generator=DRAWS)
 
 
 def ours_like(plain: Net) -> nn.Module:
-    """The suite's net with the weights of a plain one."""
     net = architectures.build("airnet94").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():
         for ours, theirs in zip(net.parameters(), in_our_order(plain), strict=True):

@@ -43,7 +43,7 @@ def with_recipe(optimizer: str, **changes: Any) -> Cell:
         pytest.param(replace(SMALL, pipeline="kornia"), id="kornia"),
     ],
 )
-def test_a_run_goes_on_as_if_nothing_had_been_measured(
+def test_measuring_changes_nothing(
     cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = replace(cell, epochs=3)
@@ -78,9 +78,7 @@ def test_the_stall_is_the_share_that_the_ceiling_would_not_have_needed() -> None
     assert found.stall_pct == pytest.approx(10.0)
 
 
-def test_what_the_ceiling_allocates_is_not_the_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_of_the_ceiling_is_excluded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     excluded = [False]
     seen: list[bool] = []
 

@@ -63,7 +63,7 @@ def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> CapturedStep:
 
 
 def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """The losses of the epochs and the weights at the end, step by step."""
+    """The losses of the epochs and the weights at the end."""
     net = make_net(more.pop("net", "cnn2"))
     step = made_step(net, name, steps=STEPS, **more)
     torch.manual_seed(7)
@@ -72,7 +72,6 @@ def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], 
 
 
 def again(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """The same by what was captured."""
     net = make_net(more.pop("net", "cnn2"))
     replay = taped(made_step(net, name, steps=STEPS, **more), net, pipeline)
     return [replay.epoch(pipeline, index) for index in range(EPOCHS)], net.state_dict()
@@ -117,9 +116,7 @@ def test_a_net_that_freezes_on_the_way_has_a_graph_for_each_state(name: str) -> 
         *(("flip_crop", {"average": average}) for average in ("ema", "lookahead")),
     ],
 )
-def test_the_graph_makes_any_policys_batches_and_leaves_averages_alone(
-    policy: str, more: dict[str, str]
-) -> None:
+def test_a_graph_with_any_policy_and_average(policy: str, more: dict[str, str]) -> None:
     with fed(policy) as pipeline:
         same(launched("sgd", pipeline, **more), again("sgd", pipeline, **more))
 
@@ -177,9 +174,7 @@ def test_a_cursor_begins_again_after_the_last_batch() -> None:
         torch.testing.assert_close(labels[:whole], [labels_B for _, labels_B in pipeline.epoch(0)])
 
 
-def test_generators_of_a_capture_that_fails_are_freed_by_one_that_holds_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_failed_capture_frees_its_generators(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
 
     class Nothing:
@@ -273,7 +268,7 @@ def test_a_capture_that_fails_is_recorded_and_costs_no_run(
 
 
 @pytest.mark.parametrize("name", list(optimizers.catalog.entries))
-def test_which_runs_are_captured_on_a_gpu(
+def test_what_is_captured_on_a_gpu(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda_graph, "CudaCapture", lambda device: tape)
@@ -291,9 +286,7 @@ def test_which_runs_are_captured_on_a_gpu(
     assert draft.stepping.endswith(": nothing is compiled (--no-compile)")
 
 
-def test_a_step_that_diverges_is_noticed_in_a_graph_too(
-    captured: list[int], tmp_path: Path
-) -> None:
+def test_a_step_that_diverges_in_a_graph_is_noticed(captured: list[int], tmp_path: Path) -> None:
     recipe = optimizers.catalog.get("sgd").default_recipe(CELL.batch_size)
     cell = replace(CELL, pipeline="native[eager]", recipe=replace(recipe, lr=1e30))
     with pytest.raises(RuntimeError, match="loss was"):

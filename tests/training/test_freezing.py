@@ -1,6 +1,5 @@
 """Parameters that train for a part of a run: frozen in time, thawed again, compiled ahead."""
 
-from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -8,13 +7,9 @@ import torch
 from torch import nn
 
 from bench import optimizers
-from bench.optimizers import _building as parameters
-from bench.recipe import Recipe
 from bench.training.freezing import Freezing
-from bench.training.loop import Step
-from bench.training.lr_schedule import LRSchedule
 from bench.training.setup import factors
-from tests.made_optimizers import built, make_net
+from tests.made_optimizers import built, made_step, make_net
 
 STEPS = 10
 
@@ -27,25 +22,10 @@ def made_net(share: float = 0.25) -> nn.Sequential:
     return net
 
 
-def made_step(net: nn.Module) -> Step:
-    recipe = Recipe(lr=0.1, schedule="one_cycle", warmup=0.0, options=(("momentum", 0.9),))
-    freezing = Freezing(net, STEPS)
-    groups = parameters.groups([p for p in net.parameters() if p.requires_grad])
-    optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9)
-    return Step(
-        model=net,
-        optimizer=optimizer,
-        schedule=LRSchedule(optimizer, factors(optimizer, recipe, STEPS), STEPS),
-        autocast=nullcontext,
-        label_smoothing=0.0,
-        freezing=freezing,
-    )
-
-
 @pytest.mark.parametrize(("share", "end"), [(0.25, 3), (0.3, 3), (0.75, 8)])
 def test_a_parameter_moves_for_its_share_of_the_run_and_then_stays(share: float, end: int) -> None:
     net = made_net(share)
-    step = made_step(net)
+    step = made_step(net, "sgd", steps=STEPS)
     bias = net[1].bias
     seen = [bias.detach().clone()]
     for _ in range(STEPS):
@@ -54,7 +34,7 @@ def test_a_parameter_moves_for_its_share_of_the_run_and_then_stays(share: float,
     moved = [not torch.equal(*pair) for pair in pairwise(seen)]
     assert moved == [number < end for number in range(STEPS)]
     assert not bias.requires_grad
-    made_step(net)
+    made_step(net, "sgd", steps=STEPS)
     assert bias.requires_grad
     assert not net[1].weight.requires_grad, "what was never trained stays so"
 

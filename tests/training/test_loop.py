@@ -123,9 +123,7 @@ def evaluation(count: int, batch_size: int) -> EvaluationPipeline:
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(12, [4, 4, 4]), (10, [4, 4, 4]), (3, [4]), (1, [4])])
-def test_every_image_is_predicted_once_in_order_and_every_batch_is_full(
-    count: int, sizes: list[int]
-) -> None:
+def test_images_are_predicted_in_order_in_full_batches(count: int, sizes: list[int]) -> None:
     net = Spy()
     found = predict(net, evaluation(count, 4), nullcontext)
     torch.testing.assert_close(found.logits_NK[:, 0], torch.arange(count, dtype=torch.float32))
@@ -213,7 +211,6 @@ def test_an_epoch_of_the_native_pipeline_never_waits(policy: str) -> None:
 
 
 def waiting_in_an_epoch(step: Step, policy: str) -> list[str]:
-    """The operators of the second epoch that wait."""
     with built(policy) as pipeline:
         train_epoch(step, pipeline.epoch(0), CPU)
         with timed_region(host_counters(step.optimizer)) as waiting:

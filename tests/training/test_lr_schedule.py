@@ -21,16 +21,22 @@ def factors() -> list[object]:
     return [lambda step: 1.0 - step / STEPS, lambda step: 1.0 / (1 + step)]
 
 
+def scheduled(on_device: bool) -> tuple[torch.optim.Optimizer, LRSchedule]:
+    optimizer = made()
+    schedule = LRSchedule(optimizer, factors(), STEPS)
+    if on_device:
+        schedule.to_device(CPU)
+    return optimizer, schedule
+
+
 def rates(optimizer: torch.optim.Optimizer) -> list[float]:
     return [float(group["lr"]) for group in optimizer.param_groups]
 
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_they_are_those_of_torchs_own_scheduler(on_device: bool) -> None:
-    own, other = made(), made()
-    schedule, wanted = LRSchedule(own, factors(), STEPS), LambdaLR(other, factors())
-    if on_device:
-        schedule.to_device(CPU)
+    (own, schedule), other = scheduled(on_device), made()
+    wanted = LambdaLR(other, factors())
     for _ in range(STEPS):
         assert rates(own) == pytest.approx(rates(other), rel=1e-6, abs=1e-9)
         other.step()
@@ -41,10 +47,7 @@ def test_they_are_those_of_torchs_own_scheduler(on_device: bool) -> None:
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_after_the_run_they_stay(on_device: bool) -> None:
-    optimizer = made()
-    schedule = LRSchedule(optimizer, factors(), STEPS)
-    if on_device:
-        schedule.to_device(CPU)
+    optimizer, schedule = scheduled(on_device)
     for _ in range(STEPS + 3):
         schedule.step()
     assert rates(optimizer) == pytest.approx([0.0, 0.5 / (1 + STEPS)])
@@ -53,14 +56,11 @@ def test_after_the_run_they_stay(on_device: bool) -> None:
 
 @given(st.lists(st.integers(0, 2 * STEPS), min_size=1, max_size=4), st.booleans())
 def test_any_step_can_be_gone_to_and_from(places: list[int], on_device: bool) -> None:
-    optimizer, other = made(), made()
-    schedule = LRSchedule(optimizer, factors(), STEPS)
-    if on_device:
-        schedule.to_device(CPU)
+    optimizer, schedule = scheduled(on_device)
     for place in places:
         schedule.go_to(place)
         schedule.step()
-        straight = LRSchedule(other := made(), factors(), STEPS)
+        other, straight = scheduled(on_device=False)
         for _ in range(place + 1):
             straight.step()
         assert rates(optimizer) == pytest.approx(rates(other), rel=1e-6, abs=1e-9)
@@ -68,8 +68,7 @@ def test_any_step_can_be_gone_to_and_from(places: list[int], on_device: bool) ->
 
 
 def test_on_a_device_the_groups_hold_the_same_tensors_all_along() -> None:
-    optimizer = made()
-    schedule = LRSchedule(optimizer, factors(), STEPS)
+    optimizer, schedule = scheduled(on_device=False)
     schedule.step()
     before = rates(optimizer)
     schedule.to_device(CPU)

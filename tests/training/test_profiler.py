@@ -12,7 +12,6 @@ from torch import nn
 
 from bench.store.store import Store
 from bench.training.loop import Step
-from bench.training.lr_schedule import LRSchedule
 from bench.training.profiler import (
     STEPS,
     WARM_STEPS,
@@ -25,6 +24,7 @@ from pipelines.augmentations import Augmentation
 from pipelines.base import Batch, Pipeline, Request, Semantics
 from pipelines.verification.made_images import made
 from tests.made import made_run
+from tests.made_optimizers import made_step
 
 
 class Counted(Pipeline):
@@ -50,21 +50,13 @@ class Counted(Pipeline):
             self.ended += 1
 
 
-def made_step() -> Step:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return Step(
-        model=model,
-        optimizer=optimizer,
-        schedule=LRSchedule(optimizer, [lambda step: 1.0], 1),
-        autocast=torch.enable_grad,
-        label_smoothing=0.0,
-    )
+def step() -> Step:
+    return made_step(nn.Sequential(nn.Flatten(), nn.Linear(48, 10)), "sgd", steps=STEPS)
 
 
 def test_the_trace_has_the_steps_and_their_data_and_no_warm_up() -> None:
     pipeline = Counted()
-    found = profile_steps(made_step(), pipeline, 7)
+    found = profile_steps(step(), pipeline, 7)
     events = json.loads(gzip.decompress(found.trace))["traceEvents"]
     names = [event.get("name") for event in events if event.get("cat") == "user_annotation"]
     assert names.count("data") == names.count("step") == STEPS
@@ -76,11 +68,9 @@ def test_the_trace_has_the_steps_and_their_data_and_no_warm_up() -> None:
     assert pipeline.ended == needed  # so that workers of the last epoch rest
 
 
-def test_trace_and_table_lie_beside_each_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_trace_and_table_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store, run = Store(tmp_path), made_run()
-    keep_profile(store, run.id, run.name, made_step(), Counted(), 0)
+    keep_profile(store, run.id, run.name, step(), Counted(), 0)
     trace = tmp_path / "profiles" / f"{run.id}.json.gz"
     assert str(trace) in capsys.readouterr().out
     assert json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
@@ -91,11 +81,9 @@ def test_trace_and_table_lie_beside_each_other(
     assert "logs" not in summary
 
 
-def test_a_profile_that_fails_costs_no_run(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_profile_costs_no_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store, run = Store(tmp_path), made_run()
-    keep_profile(store, run.id, run.name, made_step(), Counted(broken=True), 0)
+    keep_profile(store, run.id, run.name, step(), Counted(broken=True), 0)
     output = capfd.readouterr()
     assert "no profile" in output.out
     assert "no more images" in output.err

@@ -110,9 +110,7 @@ def test_saved_predictions_give_the_recorded_scores_in_scikit_learn(tmp_path: Pa
     "pipeline",
     ["kornia", "native[eager]", pytest.param("torchvision[workers=1]", marks=pytest.mark.slow)],
 )
-def test_the_same_seed_gives_the_same_curve_alone_or_after_other_cells(
-    pipeline: str, tmp_path: Path
-) -> None:
+def test_a_seed_gives_the_same_curve_after_other_cells(pipeline: str, tmp_path: Path) -> None:
     cell = replace(CELL, pipeline=pipeline)
     alone = run(cell, tmp_path / "alone")
     shared = Shared()
@@ -122,7 +120,7 @@ def test_the_same_seed_gives_the_same_curve_alone_or_after_other_cells(
     assert outcome(run(cell, tmp_path / "seed1", seed=1)) != outcome(alone)
 
 
-def test_a_compiled_net_is_reused_and_gives_the_same_curve_as_a_new_one(
+def test_a_reused_compiled_net_gives_the_same_curve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compile_quickly(monkeypatch)
@@ -192,7 +190,7 @@ def test_where_code_came_from_in_a_word(counts: dict[str, int], origin: str) -> 
     assert running.origin_of_code(Counter(counts)) == origin
 
 
-def test_runs_that_share_compiled_code_record_the_same_origin(
+def test_runs_that_share_code_share_its_origin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = iter([Counter(miss=1), Counter(hit=1), Counter(), Counter()])
@@ -203,7 +201,7 @@ def test_runs_that_share_compiled_code_record_the_same_origin(
 
 
 @pytest.mark.slow
-def test_an_update_that_is_compiled_costs_each_of_its_runs_the_same(
+def test_all_runs_are_charged_a_compiled_update(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU, whose rule is forced here."""
@@ -265,7 +263,7 @@ def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
     assert record.metrics.time_to_accuracy_s is None
 
 
-def test_the_test_set_is_touched_once_after_the_last_step(
+def test_the_test_set_is_used_once_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
@@ -280,7 +278,7 @@ def test_the_test_set_is_touched_once_after_the_last_step(
     assert sizes == [100, 100, 500]
 
 
-def test_warming_up_leaves_no_epoch_running_and_a_run_closes_its_pipelines(
+def test_epochs_end_and_pipelines_are_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = []
@@ -303,7 +301,7 @@ def test_warming_up_leaves_no_epoch_running_and_a_run_closes_its_pipelines(
     assert events[-3:] == ["close"] * 3
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(
+def test_a_loss_that_is_not_finite_ends_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit_epoch = cuda_graph.train_epoch
@@ -317,9 +315,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve(
     assert len(record.curve) == 2
 
 
-def test_what_a_fit_needs_is_loaded_off_the_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fit_is_prepared_off_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = replace(CELL, architecture="airnet94", pipeline="native[eager]", batch_size=100)
     calls: list[tuple[bool, Tensor]] = []
     on_the_clock = [False]

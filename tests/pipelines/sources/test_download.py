@@ -98,9 +98,7 @@ def test_silent_mirrors_are_waited_for_at_once(
 
 
 @pytest.mark.parametrize("first", ["stalls", "cut"])
-def test_a_download_is_resumed(
-    mirror: Mirror, wanted: RemoteFile, tmp_path: Path, first: str
-) -> None:
+def test_a_download_resumes(mirror: Mirror, wanted: RemoteFile, tmp_path: Path, first: str) -> None:
     with pytest.raises(AttemptFailed):
         attempt(mirror, wanted, tmp_path, first)
     messages = attempt(mirror, wanted, tmp_path, "ok")
@@ -133,9 +131,7 @@ def test_a_part_that_cannot_be_used_is_thrown_away(
     assert mirror.downloads(manner) == downloads
 
 
-def test_a_full_disk_is_not_the_mirrors_fault(
-    mirror: Mirror, wanted: RemoteFile, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_an_error(mirror: Mirror, wanted: RemoteFile, tmp_path: Path) -> None:
     (tmp_path / "file.part").symlink_to("/dev/full")
     with pytest.raises(SourceError, match=r"No space left on device.*--data-dir"):
         fetch(wanted, [f"{mirror.url}/ok/file"], tmp_path, print)

@@ -68,9 +68,7 @@ def test_images_come_in_the_order_of_their_names(tree: Path) -> None:
     assert data.name == f"folder:{tree}"
 
 
-def test_a_tree_is_read_once_and_again_when_it_changes(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tree_is_read_again_when_it_changes(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(tree)
     assert sources.is_cached(f"folder:{tree}")
     with monkeypatch.context() as patch:
@@ -122,35 +120,22 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-900])
 
 
-def text(path: Path) -> None:
-    path.write_text("not an image")
+NO_IMAGES: dict[str, Callable[[Path], object]] = {
+    "truncated": truncated,
+    "text": lambda path: path.write_text("not an image"),
+    "pipe": os.mkfifo,
+    "broken link": lambda path: path.symlink_to("nowhere"),
+    "bomb": lambda path: Image.new("1", (12_000, 12_000)).save(path, "PNG"),
+    "huge bomb": lambda path: Image.new("1", (16_000, 16_000)).save(path, "PNG"),
+    "floats": lambda path: Image.fromarray(np.zeros((8, 8), np.float32)).save(path, "TIFF"),
+}
 
 
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def broken_link(path: Path) -> None:
-    path.symlink_to("nowhere")
-
-
-def bomb(path: Path) -> None:
-    Image.new("1", (12_000, 12_000)).save(path, "PNG")
-
-
-def huge_bomb(path: Path) -> None:
-    Image.new("1", (16_000, 16_000)).save(path, "PNG")
-
-
-def floats(path: Path) -> None:
-    Image.fromarray(np.zeros((8, 8), np.float32)).save(path, "TIFF")
-
-
-@pytest.mark.parametrize("spoil", [truncated, text, pipe, broken_link, bomb, huge_bomb, floats])
-def test_a_file_that_is_no_image_is_named(tree: Path, spoil: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("kind", NO_IMAGES)
+def test_a_file_that_is_no_image_is_named(tree: Path, kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        spoil(tree / "train/dog/bad one.png")
+        NO_IMAGES[kind](tree / "train/dog/bad one.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         message = refusal(tree)
@@ -192,9 +177,7 @@ def test_no_class_and_one_class_are_refused(tree: Path) -> None:
     assert "no class folders" in refusal(tree)
 
 
-def test_a_folder_that_may_not_be_read_is_refused(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_folder_is_refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 

@@ -17,7 +17,6 @@ from tests.made_sources import made_arrays
 
 @pytest.fixture
 def small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A generator that gives few images."""
     sets = made_arrays().sets
     made = tuple(a for part in sets.values() for a in (part.images, part.labels))
     monkeypatch.setattr(shapes, "generate", lambda: made)

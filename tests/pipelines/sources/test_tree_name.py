@@ -67,9 +67,7 @@ def test_what_was_asked_beside_the_name_goes_into_it() -> None:
 
 
 @pytest.mark.parametrize(("size", "decode", "asked"), [(64, False, "size"), (None, True, "decode")])
-def test_sources_without_files_cannot_be_decoded(
-    size: int | None, decode: bool, asked: str
-) -> None:
+def test_sources_without_files_are_not_decoded(size: int | None, decode: bool, asked: str) -> None:
     with pytest.raises(SourceError, match=f"--.*{asked} needs image files: --source folder:PATH"):
         with_options("auto", image_size=size, decode=decode)
 

@@ -104,9 +104,7 @@ def made_for(op: str) -> int:
     return 5 * count + (count * (count - 1) // 2 if reader.independent else 0)
 
 
-def test_a_run_over_all_pipelines_is_wrong_less_than_once_in_a_thousand(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_run_is_wrong_less_than_once_in_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     right = statistics.p_value
 

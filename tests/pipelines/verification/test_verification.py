@@ -123,9 +123,7 @@ DELIVERY: dict[str, tuple[Plant, str]] = {
 
 @pytest.mark.parametrize("ops", OPS)
 @pytest.mark.parametrize("fault", DELIVERY)
-def test_faults_of_delivery_are_detected(
-    fault: str, ops: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faults_of_delivery(fault: str, ops: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     plant, reason = DELIVERY[fault]
     plant(monkeypatch)
     problems = {op: problem(op) for op in ops}
@@ -208,9 +206,7 @@ DRAWS: dict[str, tuple[Plant, list[str], str]] = {
 
 @pytest.mark.parametrize("tried", OPS)
 @pytest.mark.parametrize("fault", DRAWS)
-def test_faults_of_draws_are_detected(
-    fault: str, tried: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faults_of_draws(fault: str, tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     plant, ops, reason = DRAWS[fault]
     plant(monkeypatch)
     problems = {op: problem_of_draws(op) for op in ops if op in tried}
