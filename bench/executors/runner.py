@@ -95,8 +95,7 @@ def run_plan(
     with ExitStack() as stack:
         if executor is not None:
             stack.enter_context(closing(executor))  # also if there is nothing to run
-        if warning := store.check_writable(len(plan.todo)):
-            console.notice(warning)
+        store.check_writable()
         stack.enter_context(store.lock(wait=wait, notice=console.progress, advice=advice))
         stack.enter_context(signals_raise())
         try:

@@ -41,13 +41,12 @@ from bench.store.files import (
 )
 from bench.store.locks import held, serialized
 from bench.store.predictions import Predictions, read_predictions, to_npz
-from bench.text import Log, count, printable
+from bench.text import Log, printable
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 NEEDED_MIB = 64
-RUN_MIB = 0.25  # what a run leaves: record, predictions, event file, log
 
 
 @contextmanager
@@ -118,14 +117,8 @@ class Store:
             make_folder(folder)
         return folder
 
-    def check_writable(self, runs: int = 0) -> str:
-        """Writes to the folder and looks how much room there is, before anything is trained.
-
-        Args:
-            runs: How many are planned.
-
-        Returns:
-            A warning if the room may not be enough for so many; else "".
+    def check_writable(self) -> None:
+        """Writes to the folder and checks the room on its disk, before anything is trained.
 
         Raises:
             StoreError: It is not a directory, cannot be written, or its disk is full.
@@ -141,16 +134,11 @@ class Store:
                 sync_folder(folder)  # a process that died may have made them only
             disk = os.statvfs(records)
         free_mib = disk.f_bavail * disk.f_frsize / 2**20
-        needed_mib = NEEDED_MIB + RUN_MIB * runs
-        advice = f"make room for at least {needed_mib:.0f} MiB, or name another folder"
         if free_mib < NEEDED_MIB:
-            raise StoreError(f"only {free_mib:.0f} MiB are free for {self.folder}: {advice}")
-        if free_mib < needed_mib:
-            return (
-                f"{free_mib:.0f} MiB are free for {self.folder}, which is little for "
-                f"{count(runs, 'run')}: {advice}"
+            raise StoreError(
+                f"only {free_mib:.0f} MiB are free for {self.folder}: make room for at least "
+                f"{NEEDED_MIB} MiB, or name another folder"
             )
-        return ""
 
     def write(self, record: Record) -> Record:
         """Writes a record so that a crash leaves the old file or the new one, never a part.
