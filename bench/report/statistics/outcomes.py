@@ -213,12 +213,9 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
         if outcome is winner or not (values or (metric.timing and outcome.suspect)):
             continue
         place = (sign * mean(values) if values else math.inf, outcome.label)
-        enough = min(len(values), len(top)) >= SEEDS_NEEDED
         if metric.to_target and outcome.reached < outcome.with_target:
-            enough = min(outcome.with_target, len(top)) >= SEEDS_NEEDED
-            missed = "partly" if outcome.reached else "missed"
-            others[missed if enough else "too_few"].append(place)
-        elif enough:
+            others["partly" if outcome.reached else "missed"].append(place)
+        elif min(len(values), len(top)) >= SEEDS_NEEDED:
             contrast = Contrast(level=to_scale(values, metric), reference=reference)
             tested.append((*place, welch_test(contrast).p))
         else:

@@ -91,6 +91,8 @@ def test_a_cell_that_missed_the_target_is_never_the_best() -> None:
     assert found is not None
     assert (len(found.missed), len(found.tied)) == (1, 3)
     assert of(made_grid(lambda **_: {"time_to_accuracy_s": None}), TIME) is None
+    missed = made_record(architecture="vit", time_to_accuracy_s=None)
+    assert [len(each.missed) for each in [of([made_record(), missed], TIME)] if each] == [1]
     partly = [made_record(0, time_to_accuracy_s=1.0), made_record(1, time_to_accuracy_s=None)]
     slow = made_record(0, architecture="vit", time_to_accuracy_s=9.0)
     best_time = of([*partly, slow], TIME)
