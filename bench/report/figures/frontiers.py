@@ -82,17 +82,21 @@ def frontiers(comparison: Comparison) -> Iterator[Sketch]:
             colour_key("optimizer", colours),
             Section(title="architecture", looks=looks, handle_in=0.14),
             *(
-                Section(title=str(number), looks=_numbered(spot, text), handle_in=0.0, length=99)
-                for number, spot in enumerate(best[:MAX_NUMBERED], start=1)
+                [Section(title="on the line", looks=_numbered(best, text), handle_in=0, length=99)]
+                if best
+                else []
             ),
             cases=comparison.cases,
             timed=True,
         )
 
 
-def _numbered(spot: Spot, text: str) -> Looks:
-    name = f"{shown_name(spot.case.label, 54)}: {spot.accuracy:.2%}, {text.format(spot.x)}"
-    return {name: {"linestyle": "none"}}
+def _numbered(best: Sequence[Spot], text: str) -> Looks:
+    looks = {}
+    for number, spot in enumerate(best[:MAX_NUMBERED], start=1):
+        values = f"{spot.accuracy:.2%}, {text.format(spot.x)}"
+        looks[f"{number}  {shown_name(spot.case.label, 54)}: {values}"] = {"linestyle": "none"}
+    return looks
 
 
 def spots(cases: Sequence[Case], against: Metric) -> list[Spot]:

@@ -36,7 +36,6 @@ DPI = 150
 POINTS = 72  # per inch
 LINE_IN = 0.19  # height of a line of the key
 LETTER_IN = 0.064  # width of a letter of normal size, at most, on average
-BOLD_IN = 0.072
 LETTERS_PER_IN = 17.5  # of the small size
 NAME_LENGTH = 32  # characters of a name in a figure
 
@@ -206,16 +205,12 @@ def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
     figure = sketch.figure
     figure.set_dpi(DPI)  # hinting changes the width of texts with the resolution
     width, body = map(float, figure.get_size_inches())
-    rows = _key_rows(sketch.sections, width)
     titles = wrap(sketch.title, int(width * 12))
     lines = wrap(group, int(width * LETTERS_PER_IN))
     header_in = 0.12 + 0.2 * len(titles) + 0.13 * len(lines) + 0.05
-    key_in = LINE_IN * len(rows) + 0.1 if rows else 0.0
+    key_in = _draw_key(figure, sketch.sections, width)
     height = header_in + body + key_in
     figure.set_size_inches(width, height)
-    for number, row in enumerate(rows):
-        for item in row:
-            _draw_item(figure, 0.08 + LINE_IN * (len(rows) - number - 0.5), *item)
     at: dict[str, Any] = {"transform": figure.dpi_scale_trans, "va": "top", "in_layout": False}
     header = [
         figure.text(0.1, height - 0.1, "\n".join(titles), size=10, weight="bold", **at),
@@ -228,38 +223,35 @@ def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
     return header, header_in
 
 
-_Item = tuple[float, str, Section | None]  # inches from the left; None for a section's title
-
-
-def _key_rows(sections: Sequence[Section], width_in: float) -> list[list[_Item]]:
-    """The key wrapped to the figure's width; each section starts a row."""
-    rows: list[list[_Item]] = []
-    for section in sections:
-        indent = left = 0.1 + BOLD_IN * (len(section.title) + 1.5)
-        rows.append([(0.1, section.title, None)])
-        for name in section.looks:
-            needed = section.handle_in + LETTER_IN * len(shown_name(name, section.length)) + 0.26
-            if left + needed > width_in and left > indent:
-                rows.append([])
-                left = indent
-            rows[-1].append((left, name, section))
-            left += needed
-    return rows
-
-
-def _draw_item(figure: "Figure", middle: float, left: float, name: str, of: Section | None) -> None:
+def _draw_key(figure: "Figure", sections: Sequence[Section], width_in: float) -> float:
+    """Draws a legend for each section, from the bottom up; returns the height of all, in inches."""
     from matplotlib.lines import Line2D
 
-    inches: Any = {"transform": figure.dpi_scale_trans, "in_layout": False}
-    if of is None:
-        figure.text(left, middle, name, weight="bold", va="center", **inches)
-        return
-    look, handle_in = {**_HANDLE, **of.looks[name]}, of.handle_in
-    without_line = look.get("linestyle") == "none"
-    ends = [left + handle_in / 2] if without_line else [left, left + handle_in]
-    figure.add_artist(Line2D(ends, [middle] * len(ends), **inches, **look))
-    left += handle_in + (0.06 if handle_in else 0.0)
-    figure.text(left, middle, shown_name(name, of.length), va="center", **inches)
+    top_in = 0.1 if sections else 0.0
+    for section in reversed(sections):
+        names = [shown_name(name, section.length) for name in section.looks]
+        entry_in = section.handle_in + LETTER_IN * max(map(len, names)) + 0.26
+        columns = min(len(names), max(1, int((width_in - 0.1) / entry_in)))
+        legend = figure.legend(
+            [Line2D([], [], **{**_HANDLE, **look}) for look in section.looks.values()],
+            names,
+            title=section.title,
+            title_fontproperties={"weight": "bold", "size": SIZE},
+            alignment="left",
+            loc="lower left",
+            bbox_to_anchor=(0.1, top_in),
+            bbox_transform=figure.dpi_scale_trans,
+            ncols=columns,
+            handlelength=section.handle_in * POINTS / SIZE,
+            handletextpad=0.6 if section.handle_in else 0.0,
+            columnspacing=1.2,
+            borderpad=0,
+            borderaxespad=0,
+            frameon=False,
+        )
+        legend.set_in_layout(False)
+        top_in += LINE_IN * (1 + -(-len(names) // columns))
+    return top_in
 
 
 SVG = "http://www.w3.org/2000/svg"
