@@ -86,13 +86,15 @@ def effects(records: Iterable[Record]) -> "pd.DataFrame":
 
 
 def _of_factor(good: Sequence[Outcome[Record]], factor: str) -> Iterator[dict[str, Any]]:
-    matched = match(good, factor)
-    for level, pairs in matched.pairs.items() if matched else ():
-        assert matched is not None
-        names = {"factor": factor, "level": level, "reference": matched.reference}
-        found = [row for metric in EFFECT_METRICS if (row := _effect(pairs, factor, metric))]
+    matched = {metric: match(good, factor, metric=metric) for metric in EFFECT_METRICS}
+    any_target = matched[ACCURACY]
+    for level in any_target.pairs if any_target else ():
+        assert any_target is not None
+        names = {"factor": factor, "level": level, "reference": any_target.reference}
+        pairs = {metric: each.pairs[level] for metric, each in matched.items() if each}
+        rows = [row for metric in pairs if (row := _effect(pairs[metric], factor, metric))]
         none = {"metric": ACCURACY.name, "cells": 0, "nets": 0, "verdict": TOO_FEW, "p": None}
-        yield from (names | row for row in found or [none])
+        yield from (names | row for row in rows or [none])
 
 
 def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any] | None:

@@ -73,16 +73,20 @@ class Matched:
     pairs: Mapping[str, Sequence[Pair]]
 
 
-def match(outcomes: Outcomes, factor: str, reference: str = "") -> Matched | None:
+def match(
+    outcomes: Outcomes, factor: str, reference: str = "", metric: Metric = TIME
+) -> Matched | None:
     """Each level's cells beside those of the reference; None if the factor has one level.
 
     Args:
         reference: The level to compare with, if there is one of that name.
+        metric: What to compare; a different target is a difference for times to it only.
     """
     levels = _levels(outcomes, factor)
     cells: dict[str, dict[Key, list[Outcome[Record]]]] = defaultdict(lambda: defaultdict(list))
     for outcome in outcomes:
-        cells[levels[outcome.key]][outcome.key.matching(factor)].append(outcome)
+        key = _for_metric(outcome.key.matching(factor), metric)
+        cells[levels[outcome.key]][key].append(outcome)
     if len(cells) < 2:
         return None
     if reference not in cells:
@@ -97,6 +101,10 @@ def match(outcomes: Outcomes, factor: str, reference: str = "") -> Matched | Non
         for name in names
     }
     return Matched(factor=factor, reference=reference, pairs=pairs)
+
+
+def _for_metric(key: Key, metric: Metric) -> Key:
+    return key if metric.to_target else replace(key, cell=key.cell.without("target_accuracy"))
 
 
 def _levels(outcomes: Outcomes, factor: str) -> dict[Key, str]:
@@ -151,16 +159,10 @@ def difference(contrast: Contrast, metric: Metric) -> float:
 
 
 def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[Outcome[Record]]]]:
-    """The outcomes that may be ranked together by a metric, and what sets each group apart.
-
-    The target sets cells apart for times to it only.
-    """
+    """The outcomes that may be ranked together by a metric, and what sets each group apart."""
     found: dict[Key, list[Outcome[Record]]] = defaultdict(list)
     for outcome in outcomes:
-        key = outcome.key.ranking
-        if not metric.to_target:
-            key = replace(key, cell=key.cell.without("target_accuracy"))
-        found[key].append(outcome)
+        found[_for_metric(outcome.key.ranking, metric)].append(outcome)
     words = distinctions(list(found))
     return [(words[key], found[key]) for key in sorted(found, key=lambda key: words[key])]
 

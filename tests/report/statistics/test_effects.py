@@ -173,7 +173,6 @@ def test_cells_are_matched_in_all_else() -> None:
         made_record(augmentation="flip_crop", pipeline="dali"),
         made_record(augmentation="flip_crop", epochs=5),
         made_record(augmentation="flip_crop", width=0.5),
-        made_record(augmentation="flip_crop", target_accuracy=0.5),
         made_record(augmentation="flip_crop", record={"fingerprint": "other"}),
         made_record(augmentation="flip_crop", record={"versions": newer}),
     ]
@@ -181,6 +180,14 @@ def test_cells_are_matched_in_all_else() -> None:
     assert (of(records, ACCURACY).cells, of(records, ACCURACY).verdict) == (0, "too few seeds")
     again = matched([*records, made_record(augmentation="flip_crop")])
     assert [len(pairs) for pairs in again.pairs.values()] == [1]
+
+
+def test_a_different_target_matters_for_times_to_it_only() -> None:
+    records = [
+        made_record(augmentation=level, target_accuracy=target)
+        for level, target in (("none", 0.94), ("flip_crop", 0.96))
+    ]
+    assert set(effects(records).metric) == {"accuracy", "macro_f1", "images_per_s"}
 
 
 def test_optimizers_are_compared_each_with_its_recipe_augmentations_with_one() -> None:
