@@ -112,11 +112,23 @@ COLUMNS: dict[str, Column] = {
         Column(name="notes", header="notes"),
     )
 }  # fmt: skip
+MORE_COLUMNS: dict[str, Column] = {  # shown if asked for
+    column.name: column
+    for column in (
+        Column(name="status", header="status"),
+        Column(name="runs", header="runs", kind="count"),
+        Column(name="reached", header="reached", kind="count", digits=0),
+        Column(name="trusted", header="trusted", kind="count", digits=0),
+        Column(name="parameters", header="parameters", kind="count", digits=0),
+        Column(name="draws", header="draws"),
+        Column(name="timing_suspect", header="timing suspect"),
+    )
+}
 METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column, Metric)}
 ACCURACY, MACRO_F1 = METRICS["accuracy"], METRICS["macro_f1"]
 SPEED, TIME, TRAIN = (METRICS[n] for n in ("images_per_s", "time_to_accuracy_s", "train_s"))
 
 
 def column_named(name: str) -> Column:
-    """How to show a column of the matrix; one that is not usually shown is under its own name."""
-    return COLUMNS.get(name, Column(name=name, header=name))
+    """How to show a column of the matrix."""
+    return (COLUMNS | MORE_COLUMNS).get(name, Column(name=name, header=name))

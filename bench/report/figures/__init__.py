@@ -19,7 +19,8 @@ from bench.report.figures.pipelines import pipelines, pipelines_alone
 from bench.report.figures.style import Picture, Sketch, picture, settings
 from bench.store.loaders_record import LoadersRecord
 
-FIGURES: tuple[Callable[[Comparison], Iterable[Sketch]], ...] = (
+Figure = Callable[[Comparison], Iterable[Sketch]]
+FIGURES: tuple[Figure, ...] = (
     time_to_accuracy,
     profiles,
     frontiers,
@@ -42,33 +43,25 @@ def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> lis
         loaders: What `bench loaders` measured there, if anything.
     """
     draw_one = partial(_draw_one, comparisons(records, loaders))
-    numbers = range(len(FIGURES))
     workers = min(len(FIGURES), usable_cores())
     if len(records) < MANY or workers < 2:
-        drawn = [draw_one(number) for number in numbers]
+        drawn = list(map(draw_one, FIGURES))
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            drawn = list(pool.map(draw_one, numbers))
-    pictures = [
-        each
-        for of_comparison in zip(*drawn, strict=True)
-        for of_figure in of_comparison
-        for each in of_figure
-    ]
+            drawn = list(pool.map(draw_one, FIGURES))
+    by_comparison = zip(*drawn, strict=True)
+    pictures = [one for figures in by_comparison for found in figures for one in found]
     if loaders is not None:
         with settings():
             pictures += pipelines_alone(loaders)
     return pictures
 
 
-def _draw_one(found: Sequence[Comparison], number: int) -> list[list[Picture]]:
+def _draw_one(found: Sequence[Comparison], figure: Figure) -> list[list[Picture]]:
     """The pictures of one entry of `FIGURES`, by comparison."""
     with settings():
         return [
-            [
-                picture(sketch, group=comparison.title, mark=comparison.mark)
-                for sketch in FIGURES[number](comparison)
-            ]
-            for comparison in found
+            [picture(sketch, group=one.title, mark=one.mark) for sketch in figure(one)]
+            for one in found
         ]

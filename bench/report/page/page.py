@@ -5,7 +5,6 @@ The same contents give the same bytes: nothing in it depends on when it is made.
 
 import base64
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from bench.cell import AXES, HPARAMS, plain_text
 from bench.record import Record
 from bench.report import reasons
-from bench.report.columns import COLUMNS, Column
+from bench.report.columns import COLUMNS, MORE_COLUMNS, Column
 from bench.report.matrix import Matrix, build, versions
 from bench.report.page.contents import Content, checksum
-from bench.report.render import ABSENT, columns_of, shown
+from bench.report.render import ABSENT, columns_of, is_missing, shown
 from bench.report.rows import Outcome, settings
 from bench.report.show import rerun_command
 from bench.text import count
@@ -42,8 +41,6 @@ SECTIONS = {
 FOLDED = frozenset({"pipelines", "cannot tell"})  # long, and read by few
 ROW_HEIGHT = 0.9  # of a row in the grid of figures, in widths of a figure
 FILTERS = (*AXES, "status")
-MORE_COLUMNS = ("status", "runs", "reached", "parameters", "reads", "draws", "timing_suspect")
-COUNTS = ("runs", "reached", "parameters")
 DIGITS = 6  # significant digits in the data of single cells; the page shows fewer
 MAX_CONFUSION_CLASSES = 20  # with more classes, the most frequent confusions are listed
 MAX_CONFUSIONS = 40
@@ -196,12 +193,9 @@ def _conclusions(content: Content) -> list[dict[str, Any]]:
 def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
     """The table with its filters; columns beyond the usual ones are hidden until chosen."""
     usual, _ = shown(matrix.frame, None)
-    names = [
-        name
-        for name in (*COLUMNS, *MORE_COLUMNS)
-        if name in usual or name in matrix.frame.columns or name == "notes"
-    ]
-    texts, best = shown(matrix.frame, [*usual, *(name for name in names if name not in usual)])
+    known = {*usual, *matrix.frame.columns, "notes"}
+    more = [name for name in (*COLUMNS, *MORE_COLUMNS) if name in known and name not in usual]
+    texts, best = shown(matrix.frame, [*usual, *more])
     texts = {name: column for name, column in texts.items() if name in usual or _has_text(column)}
     columns = columns_of(texts)
     rows: list[dict[str, Any]] = matrix.frame.to_dict(orient="records")  # type: ignore[assignment]
@@ -223,11 +217,11 @@ def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
                 "marks": {f"data-{name}": str(row[name]) for name in FILTERS},
                 "cells": [
                     {
-                        "text": column_texts[index].removesuffix(".0" * (name == "parameters")),
+                        "text": column_texts[index],
                         "best": index in best[name],
                         "attributes": {
                             "class": _css(name, columns[name], column_texts[index]),
-                            "data-v": _sort_value(row.get(name), columns[name], name),
+                            "data-v": _sort_value(row.get(name), columns[name]),
                             "hidden": None if name in usual else "",
                         },
                     }
@@ -246,15 +240,12 @@ def _has_text(column: Sequence[str]) -> bool:
 def _css(name: str, column: Column, text: str) -> str | None:
     if name in ("notes", "budget") and text:
         return f"long {name}"
-    return "n" if column.is_number or name in COUNTS else None
+    return "n" if column.is_number else None
 
 
-def _sort_value(value: Any, column: Column, name: str) -> str | None:
+def _sort_value(value: Any, column: Column) -> str | None:
     """The number that a cell is sorted by: "" for a missing one; None in a column of texts."""
-    if not (column.is_number or name in COUNTS):
-        return None
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
-    return "" if missing else repr(value)
+    return None if not column.is_number else "" if is_missing(value) else repr(value)
 
 
 def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
