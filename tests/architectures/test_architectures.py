@@ -1,8 +1,6 @@
 """Every architecture keeps the same promises, and has the published parameters and FLOPs.
 
-What depends on a net's definition (gradients, memory format, counts) is quick for all nets. What
-rests on code that the nets share (seeds, bf16, widths, compilation, other image sizes) is quick for
-the nets of the default grid, slow for the others.
+What rests on code that the nets share is quick for the nets of the default grid, slow for others.
 """
 
 import re

@@ -1,8 +1,6 @@
 """The automatic policies: every outcome of native's ops equals torchvision's.
 
-A policy's draws have finitely many outcomes. Each is forced by chosen uniform numbers and compared
-with torchvision's operators on the same uint8 image. The quick tier does so with one image for
-every policy; the slow tier adds images of few levels and of noise, and another size.
+Each outcome is forced by chosen uniform numbers; the slow tier adds other images and sizes.
 """
 
 import numpy as np

@@ -1,7 +1,6 @@
 """Every variant does each op like the reference, with parameters drawn as declared.
 
-`pipelines/verification` has the checks. The quick tier verifies each op once per implementation;
-variants that share another one's ops (DALI's dynamic mode, torchvision on batches) are slow.
+The quick tier verifies each op once per implementation; variants that share them are slow.
 """
 
 import pytest

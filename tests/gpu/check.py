@@ -67,26 +67,15 @@ def gpu_steps(device: str, out: Path, source: str, more: Sequence[str] = ()) -> 
         loaders += ["--batch-size", "128", "--repeats", "1", "--seconds", "0.05"]
         seeds, default = ("2", "2"), ["--grid", "smoke"]
     speedrun = [*run, "--grid", "speedrun"]
+    roofline = ["-m", "bench", "roofline", GROUP, "--device", device]
     measurements = [
-        Step(
-            name="airnet94",
-            arguments=[*speedrun, "-k", "airnet94", "--seeds", seeds[0]],
-            limit_s=900.0,
-        ),
-        Step(name="loaders", arguments=loaders, limit_s=600.0),
-        Step(name="default grid", arguments=[*run, *default], limit_s=7200.0),
-        Step(
-            name="airnet96",
-            arguments=[*speedrun, "-k", "airnet96", "--seeds", seeds[1]],
-            limit_s=900.0,
-        ),
-        Step(
-            name="roofline",
-            arguments=["-m", "bench", "roofline", GROUP, "--device", device],
-            limit_s=300.0,
-        ),
+        ("airnet94", [*speedrun, "-k", "airnet94", "--seeds", seeds[0]], 900.0),
+        ("loaders", loaders, 600.0),
+        ("default grid", [*run, *default], 7200.0),
+        ("airnet96", [*speedrun, "-k", "airnet96", "--seeds", seeds[1]], 900.0),
+        ("roofline", roofline, 300.0),
     ]
-    return tests + measurements
+    return tests + [Step(name=name, arguments=a, limit_s=s) for name, a, s in measurements]
 
 
 def run_steps(

@@ -18,9 +18,7 @@ def report(tmp_path: Path) -> Path:
     return tmp_path / "results" / "gpu.md"
 
 
-def test_only_what_passed_is_skipped_next_time(
-    report: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_passed_steps_are_skipped(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "INTERRUPT_S", 5.0)
     again = report.parent / "again"
     steps = [

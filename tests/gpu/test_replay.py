@@ -45,9 +45,7 @@ def taped(draft: RecordBuilder, parts: object) -> Any:
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_replays_train_as_launches(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replays_train_alike(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE != "cuda":
         monkeypatch.setattr(ceiling, "capture_for", taped)
     found = trained(tmp_path / "replayed", **CELLS[name])

@@ -83,9 +83,7 @@ def test_untracked_clean_and_dirty_code(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.mark.parametrize("status", ["sys.exit(1)", "signal.pause()"], ids=["fails", "hangs"])
-def test_dirty_is_unknown_without_git(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str
-) -> None:
+def test_dirty_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str) -> None:
     script = f"import signal\nif 'status' in sys.argv: {status}\nprint('0123abc')"
     pretend(monkeypatch, tmp_path, "git", script)
     run = environment.run_briefly

@@ -93,9 +93,7 @@ def test_what_a_device_does_not_tell_stays_unknown() -> None:
     ("pids", "others"),
     [([], 0), (["own"], 0), (["own", 7, 8], 2), ([7], 0), ([7, 8], 1)],
 )
-def test_other_processes_on_the_gpu_where_the_own_one_may_have_another_number(
-    pids: list[Any], others: int
-) -> None:
+def test_other_processes_on_the_gpu(pids: list[Any], others: int) -> None:
     running = [SimpleNamespace(pid=os.getpid() if pid == "own" else pid) for pid in pids]
     watch = GpuWatch(MadeNvml(nvmlDeviceGetComputeRunningProcesses=running), "device")
     watch.begin()
@@ -109,9 +107,7 @@ def test_a_device_is_found_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GpuWatch.find("GPU-12-34")._handle == "GPU-12-34"
 
 
-def test_missing_nvml_is_reported(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_nvml(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(GpuUnreadable, match="nvidia-ml-py is not installed"):
         GpuWatch.find("1")

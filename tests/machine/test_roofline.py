@@ -10,16 +10,6 @@ import torch
 
 import architectures
 from bench.machine import roofline
-from bench.machine.roofline import (
-    Peaks,
-    Roofline,
-    Row,
-    Work,
-    count_work,
-    fastest,
-    measure,
-    row_of,
-)
 from bench.record import Record, Throughput
 from bench.store.store import Store
 from tests.made import made_failure, made_record
@@ -35,12 +25,12 @@ KNOWN = {
     "convmixer": (0.887, 269),  # depthwise, whose gradients cost no more than the product itself
     "vit_tiny": (2.19, 180),
 }
-PEAKS = Peaks(precision="bf16", flops_per_s=800e12, bytes_per_s=3e12)
+PEAKS = roofline.Peaks(precision="bf16", flops_per_s=800e12, bytes_per_s=3e12)
 
 
-def work_of(name: str, **changes: Any) -> Work:
+def work_of(name: str, **changes: Any) -> roofline.Work:
     shape: dict[str, Any] = {"classes": 10, "image_size": 32, "channels": 3, "width": 1.0}
-    return count_work(name, **shape | changes)
+    return roofline.count_work(name, **shape | changes)
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -50,21 +40,6 @@ def test_work_is_what_an_independent_count_gives(name: str) -> None:
     assert found.forward_flops == architectures.get(name).flops
     assert found.train_flops / 1e9 == pytest.approx(gflop, rel=0.005)
     assert 3e12 / found.traffic_bytes(2) / 1e3 == pytest.approx(images_per_ms, rel=0.01)
-
-
-def test_work_by_hand_for_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 3x3 convolution of 4 filters with padding over 3x8x8, which wants no gradient of images."""
-
-    def build(name: str, **shape: Any) -> torch.nn.Module:
-        assert shape == {"classes": 2, "image_size": 8, "channels": 3, "width": 0.5}
-        return torch.nn.Conv2d(3, 4, 3, padding=1)
-
-    monkeypatch.setattr(roofline.architectures, "build", build)
-    found = work_of("made", classes=2, image_size=8, width=0.5)
-    assert found.forward_flops == 2 * 8 * 8 * 4 * 27
-    assert found.train_flops == 2 * found.forward_flops
-    assert found.values == 4 * 8 * 8
-    assert found.traffic_bytes(4) == 5 * 4 * found.values
 
 
 def measured(name: str, ceiling: float | None, **more: Any) -> Record:
@@ -85,33 +60,39 @@ def test_the_fastest_record_of_each_net_is_shown() -> None:
         made_failure(architecture="d"),
         measured("a", 5.0),
     ]
-    shown = [(record.cell.architecture, record.cell.optimizer) for record in fastest(records)]
+    cells = [record.cell for record in roofline.fastest(records)]
+    shown = [(cell.architecture, cell.optimizer) for cell in cells]
     assert shown == [("a", "sgd"), ("b", "adamw")]
 
 
 def test_a_row_is_in_percent_of_both_floors() -> None:
-    work = Work(forward_flops=1e9, train_flops=4e9, values=6e5)
-    one = row_of(measured("net", 100_000.0), work, PEAKS, passes=1)
+    work = roofline.Work(forward_flops=1e9, train_flops=4e9, values=6e5)
+    one = roofline.row_of(measured("net", 100_000.0), work, PEAKS, passes=1)
     assert one.compute_floor_images_per_s == pytest.approx(200_000)
     assert one.memory_floor_images_per_s == pytest.approx(500_000)
     assert (one.compute_pct, one.memory_pct) == (pytest.approx(50), pytest.approx(20))
     assert (one.bound_by, one.images_per_s) == ("compute", pytest.approx(90_000))
-    twice = row_of(measured("net", 100_000.0), work, PEAKS, passes=2)
+    twice = roofline.row_of(measured("net", 100_000.0), work, PEAKS, passes=2)
     assert twice.compute_pct == pytest.approx(100)
-    fp32 = row_of(measured("net", 100_000.0, precision="fp32"), work, PEAKS, passes=1)
+    fp32 = roofline.row_of(measured("net", 100_000.0, precision="fp32"), work, PEAKS, passes=1)
     assert fp32.memory_pct == pytest.approx(40)
     moved = replace(work, values=2e6)
-    assert row_of(measured("net", 1.0), moved, PEAKS, passes=1).bound_by == "memory"
+    assert roofline.row_of(measured("net", 1.0), moved, PEAKS, passes=1).bound_by == "memory"
 
 
-def text_of(device: str, rows: list[Row], problems: dict[str, str]) -> str:
+def text_of(device: str, rows: list[roofline.Row], problems: dict[str, str]) -> str:
     found = {"gpu": None, "cpu": device}
-    return Roofline(environment=found, peaks=[PEAKS], rows=rows, problems=problems).markdown()
+    return roofline.Roofline(
+        environment=found, peaks=[PEAKS], rows=rows, problems=problems
+    ).markdown()
 
 
 def test_the_text_says_peaks_and_what_is_left_out() -> None:
-    one = row_of(
-        measured("net", 1e5), Work(forward_flops=1e9, train_flops=4e9, values=6e5), PEAKS, 1
+    one = roofline.row_of(
+        measured("net", 1e5),
+        roofline.Work(forward_flops=1e9, train_flops=4e9, values=6e5),
+        PEAKS,
+        1,
     )
     text = text_of("a device", [one], {"odd": "its work can't be counted: it needs numbers"})
     assert "# Roofline of a device" in text
@@ -131,30 +112,16 @@ def test_a_peak_is_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.threads == torch.get_num_threads()
 
 
-def test_seconds_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(roofline.time, "perf_counter", lambda: clock[0])
-
-    def work() -> torch.Tensor:
-        clock[0] += 0.01
-        return torch.empty(0)
-
-    assert roofline.seconds(work, torch.device("cpu")) == pytest.approx(0.01)
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_files_are_written_from_the_folders_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         roofline, "measure_peaks", lambda device, precision: replace(PEAKS, precision=precision)
     )
-
-
-@pytest.mark.usefixtures("quick")
-def test_both_files_are_written_from_the_folders_records(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write(measured("resnet18", 120_000.0, width=1.0, precision="fp32", optimizer="sam"))
     store.write(measured("timm:no_such_net", 10.0))
-    measure(tmp_path, "cpu").write(tmp_path)
+    roofline.measure(tmp_path, "cpu").write(tmp_path)
     found = json.loads((tmp_path / "roofline.json").read_text())
     assert {one["precision"] for one in found["peaks"]} == {"fp32", "bf16"}
     (net,) = found["nets"]
@@ -168,11 +135,8 @@ def test_both_files_are_written_from_the_folders_records(tmp_path: Path) -> None
     assert "| resnet18 | sam |" in text
 
 
-@pytest.mark.usefixtures("quick")
-def test_peaks_are_measured_with_a_nets_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def with_threads(device: torch.device, precision: Any) -> Peaks:
+def test_peaks_with_a_nets_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_threads(device: torch.device, precision: Any) -> roofline.Peaks:
         threads = torch.get_num_threads()
         return replace(PEAKS, precision=precision, threads=threads, flops_per_s=threads * 1e12)
 
@@ -181,17 +145,9 @@ def test_peaks_are_measured_with_a_nets_threads(
     for name, threads in (("cnn4", 1), ("resnet18", 2)):
         record = measured(name, 1000.0, precision="fp32", width=1.0)
         store.write(replace(record, environment={**record.environment, "threads": threads}))
-    measure(tmp_path, "cpu").write(tmp_path)
+    roofline.measure(tmp_path, "cpu").write(tmp_path)
     found = json.loads((tmp_path / "roofline.json").read_text())
     assert [one["threads"] for one in found["peaks"]] == [1, 2]
     floors = {one["architecture"]: one["compute_floor_images_per_s"] for one in found["nets"]}
     for name, threads in (("cnn4", 1), ("resnet18", 2)):
         assert floors[name] == pytest.approx(threads * 1e12 / work_of(name).train_flops, rel=0.01)
-
-
-@pytest.mark.usefixtures("quick")
-def test_without_a_record_the_peaks_are_written_alone(tmp_path: Path) -> None:
-    measure(tmp_path, "cpu").write(tmp_path)
-    found = json.loads((tmp_path / "roofline.json").read_text())
-    assert [one["precision"] for one in found["peaks"]] == ["fp32"]
-    assert found["nets"] == []

@@ -123,11 +123,6 @@ def test_build_hands_everything_over() -> None:
     assert not pipeline.semantics.per_sample
 
 
-def test_a_policy_may_be_named() -> None:
-    request = building.build("made", images(), "none", batch_size=2).request
-    assert request.augmentation.name == "none"
-
-
 def test_an_op_that_a_library_lacks_is_named() -> None:
     with pytest.raises(Unsupported, match=r"^made has no Cutout$"):
         building.build("made", images(), Augmentation(ops=[Cutout()]), batch_size=2)

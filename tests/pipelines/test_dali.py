@@ -181,9 +181,7 @@ def build(variant: str, images: Images, ops: tuple[Op, ...], batch_size: int = 5
     return building.build(variant, images, Augmentation(ops=ops), batch_size=batch_size)
 
 
-def dali_decoding_epoch(
-    pipeline: Pipeline, index: int = 0
-) -> tuple[NDArray[np.float32], torch.Tensor]:
+def decoded(pipeline: Pipeline, index: int = 0) -> tuple[NDArray[np.float32], torch.Tensor]:
     """Pixels in 0..255 and labels."""
     batches = list(pipeline.epoch(index))
     return np.concatenate([pixels(x) for x, _ in batches]), torch.cat([y for _, y in batches])
@@ -197,7 +195,7 @@ def test_files_become_what_the_source_made_of_them(variant: str, images: Images)
     with build(variant, blank, ()) as pipeline:
         for index in (0, 1):
             order = pipeline.permutation(index).flatten()
-            found, labels = dali_decoding_epoch(pipeline, index)
+            found, labels = decoded(pipeline, index)
             error = np.abs(found - images.images[order].numpy())
             assert error.mean(axis=(1, 2, 3)).max() < MEAN_ERROR
             assert error.max() < WORST_ERROR
@@ -214,9 +212,9 @@ def test_ops_draw_and_act_as_on_the_array(variant: str, images: Images) -> None:
         MixUp(),
     )
     with build(variant, images, ops) as pipeline:
-        found, labels = dali_decoding_epoch(pipeline)
+        found, labels = decoded(pipeline)
     with build(variant, replace(images, files=()), ops) as pipeline:
-        expected, expected_labels = dali_decoding_epoch(pipeline)
+        expected, expected_labels = decoded(pipeline)
     assert np.abs(found - expected).mean() < 2 * MEAN_ERROR
     assert np.abs(found - expected).max() < 3 * WORST_ERROR  # saturation makes differences greater
     assert torch.equal(labels, expected_labels)
@@ -233,12 +231,12 @@ def spoil(path: Path, how: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_file_that_broke_is_named(variant: str, how: str, lost: Images) -> None:
     with build(variant, lost, (HorizontalFlip(),)) as pipeline:
-        dali_decoding_epoch(pipeline)
+        decoded(pipeline)
         spoil(next(path for path in lost.files if path.name == "grey.jpg"), how)
         with pytest.raises(SourceError, match=r"grey\.jpg cannot be decoded: .+; repair or"):
-            dali_decoding_epoch(pipeline, 1)
+            decoded(pipeline, 1)
     with (
         pytest.raises(SourceError, match=r"grey\.jpg cannot be decoded"),
         build(variant, lost, ()) as again,
     ):
-        dali_decoding_epoch(again)
+        decoded(again)

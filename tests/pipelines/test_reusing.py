@@ -14,14 +14,6 @@ def reused(memory_format: torch.memory_format = torch.channels_last) -> BatchMem
     return BatchMemory(SHAPE, torch.float32, memory_format)
 
 
-def test_tensors_have_the_shape_dtype_and_memory_format() -> None:
-    for memory_format in (torch.channels_last, torch.contiguous_format):
-        given = BatchMemory(SHAPE, torch.bfloat16, memory_format).take()
-        assert given.shape == SHAPE
-        assert given.dtype == torch.bfloat16
-        assert given.is_contiguous(memory_format=memory_format)
-
-
 def holders_of(tensor: Tensor) -> dict[str, object]:
     """Ways to hold a batch's memory without the batch itself."""
     return {

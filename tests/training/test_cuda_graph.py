@@ -268,9 +268,7 @@ def test_a_capture_that_fails_is_recorded_and_costs_no_run(
 
 
 @pytest.mark.parametrize("name", list(optimizers.catalog.entries))
-def test_what_is_captured_on_a_gpu(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_captures_on_a_gpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graph, "CudaCapture", lambda device: tape)
     draft = builder(replace(CELL, optimizer=name), tmp_path)
     parts = prepare(draft, Shared(), CPU)

@@ -120,9 +120,7 @@ def test_a_seed_gives_the_same_curve_after_other_cells(pipeline: str, tmp_path: 
     assert outcome(run(cell, tmp_path / "seed1", seed=1)) != outcome(alone)
 
 
-def test_a_reused_compiled_net_gives_the_same_curve(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiled_net_can_be_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_quickly(monkeypatch)
     cell = replace(CELL, compile=True, pipeline="native[eager]")
     alone = run(cell, tmp_path / "alone")
@@ -190,9 +188,7 @@ def test_where_code_came_from_in_a_word(counts: dict[str, int], origin: str) -> 
     assert running.origin_of_code(Counter(counts)) == origin
 
 
-def test_runs_that_share_code_share_its_origin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shared_code_has_one_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter([Counter(miss=1), Counter(hit=1), Counter(), Counter()])
     monkeypatch.setattr(running, "CacheWatch", lambda: SimpleNamespace(new=lambda: next(counts)))
     shared = Shared()
@@ -201,9 +197,7 @@ def test_runs_that_share_code_share_its_origin(
 
 
 @pytest.mark.slow
-def test_all_runs_are_charged_a_compiled_update(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_share_a_compiled_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, whose rule is forced here."""
     compile_quickly(monkeypatch)
     torch.compiler.reset()
@@ -240,9 +234,7 @@ def test_updates_are_compiled_on_a_gpu_where_the_net_is() -> None:
 
 
 @pytest.mark.slow
-def test_a_net_that_freezes_on_the_way_is_compiled_for_it_before_the_clock_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frozen_states_are_compiled_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_quickly(monkeypatch)
     torch.compiler.reset()
     cell = replace(
@@ -263,9 +255,7 @@ def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
     assert record.metrics.time_to_accuracy_s is None
 
 
-def test_the_test_set_is_used_once_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_test_set_is_used_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     epoch = EvaluationPipeline.epoch
 
@@ -278,9 +268,7 @@ def test_the_test_set_is_used_once_at_the_end(
     assert sizes == [100, 100, 500]
 
 
-def test_epochs_end_and_pipelines_are_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_epochs_end_and_pipelines_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = []
     epoch = KorniaPipeline.epoch
 
@@ -301,9 +289,7 @@ def test_epochs_end_and_pipelines_are_closed(
     assert events[-3:] == ["close"] * 3
 
 
-def test_a_loss_that_is_not_finite_ends_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_infinite_loss_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_epoch = cuda_graph.train_epoch
     losses = iter([1.0, float("nan")])
     monkeypatch.setattr(

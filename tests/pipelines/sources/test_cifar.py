@@ -170,7 +170,7 @@ def test_auto_takes_cifar10_if_it_can(
     assert sources.resolve("auto", tmp_path / "data") == ("cifar10", "")
 
 
-def test_other_images_are_refused(
+def test_other_images_fail(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lay_out(made.files, tmp_path)

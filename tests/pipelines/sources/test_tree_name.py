@@ -34,11 +34,7 @@ def test_spellings(name: str, expected: TreeName) -> None:
     assert parse(expected.name) == expected
 
 
-@given(
-    st.text(min_size=1),
-    st.sampled_from([*tree_name.SIZES]),
-    st.booleans(),
-)
+@given(st.text(min_size=1), st.sampled_from([*tree_name.SIZES]), st.booleans())
 def test_one_spelling_leads_back(path: str, size: int, decode: bool) -> None:
     first = parse(f"folder:{path}")
     name = TreeName(path=first.path, image_size=size, decode=decode).name

@@ -1,7 +1,6 @@
 """Verification detects every fault that is planted in a pipeline.
 
-Faults of delivery and of draws show differently by kind of op. The quick tier plants each of them
-with one op of each kind, and each fault of a single op; the slow tier plants them with every op.
+The quick tier plants faults of delivery and draws with one op of each kind, the slow tier with all.
 """
 
 import re
