@@ -76,7 +76,6 @@ def changed(part: str, **values: Any) -> Change:
 
 def changed_class(**scores: Any) -> Change:
     def change(record: Record) -> Record:
-        assert record.metrics is not None
         cat, dog = record.metrics.per_class
         return changed("metrics", per_class=(replace(cat, **scores), dog))(record)
 
@@ -209,7 +208,6 @@ def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     records, run_id = store.folder / "records", first(store).stem
     with held(store.folder / ".lock", notice=refuse):
         me = last_holder(store.folder / ".lock")
-    assert me is not None
     gone = msgspec.json.encode(replace(me, created=0.0, since="then"))
     (store.folder / ".lock.holder").write_bytes(gone)
     (records / f"{run_id}.json.1-0123abcd.tmp").write_bytes(b"half")

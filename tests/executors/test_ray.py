@@ -135,7 +135,6 @@ def test_a_run_that_kills_its_worker_each_time_is_given_up(
     lost: list[Record] = []
     (record,) = connect().run([made_job(tmp_path, "is_killed")], watcher(lost))
     assert (record.status, len(lost)) == ("crashed", 2)
-    assert record.error is not None
     assert record.error.message.startswith("lost 3 times, the last time because ")
 
 

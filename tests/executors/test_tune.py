@@ -53,9 +53,7 @@ def test_the_default_is_tried_and_the_others_lie_around_it() -> None:
     assert found == candidates(BASE, 12)
     rates = []
     for cell in found[1:]:
-        assert cell.recipe is not None
         default = tuning.with_default(cell).recipe
-        assert default is not None
         rates.append(math.log2(cell.recipe.lr / default.lr))
     assert rates == sorted(rates)  # one in each step of the scale
     assert rates[0] < -2
@@ -92,13 +90,11 @@ class Trained:
         for run in plan.todo:
             if self.stop_after is not None and len(self.runs) >= self.stop_after:
                 return GridOutcome(counts=Counter(), interrupted=True)
-            assert run.cell.recipe is not None
             self.runs.append((run.cell.recipe.lr, run.seed))
             Store(plan.folder).write(self.record(run.cell, run.seed, run))
         return GridOutcome(counts=Counter(), interrupted=False)
 
     def record(self, cell: Cell, seed: int, run: Any) -> Record:
-        assert cell.recipe is not None
         accuracy = min(0.9, cell.recipe.lr + 0.001 * (seed % 3))
         made = made_record(seed)
         assert made.metrics is not None
@@ -198,7 +194,6 @@ def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> 
     assert "a machine" in entry.recipe.origin
     assert "| cnn4" in table(found)
     assert "| better" in table(found)
-    assert BASE.recipe is not None
     assert BASE.recipe.origin == DEFAULT_ORIGIN
 
 

@@ -48,7 +48,6 @@ class Ended:
 
     def error(self, net: str) -> str:
         error = self.records[net].error
-        assert error is not None
         return f"{error.type}: {error.message}\n{error.traceback}"
 
 
@@ -94,7 +93,6 @@ def test_the_record_says_why_a_run_failed(ended: Ended, net: str, parts: tuple[s
     for part in parts:
         assert part in ended.error(net)
     error = ended.records[net].error
-    assert error is not None
     (log,) = ended.command.folder.glob(f"results/*/{error.log}")
     assert net != "raises" or "boom in forward" in log.read_text()
 
@@ -107,7 +105,6 @@ def test_a_run_that_hangs_is_ended_with_all_its_processes_and_keeps_its_curve(
     assert command.code() == 1, command.problems
     record = records(command.folder)[net]
     assert record.status == "timeout"
-    assert record.error is not None
     assert record.error.message == "took longer than 10 s and was stopped (--timeout)"
     assert len(record.curve) == 1
     for other in commands.values():

@@ -59,7 +59,6 @@ def hostile(random: Random, place: int) -> Record:
         record = replace(made_failure(place, **cell), error=failure)
     else:
         record = sound_record(place, **cell)
-        assert record.metrics is not None
         named = tuple(replace(score, name=text()) for score in record.metrics.per_class)
         record = replace(record, metrics=replace(record.metrics, per_class=named))
     names = ("os", "cpu", "torch", "git_commit", text())

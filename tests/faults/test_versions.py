@@ -76,12 +76,9 @@ def name_of(golden: Path) -> str:
 def check_content(record: Record, name: str) -> None:
     """The record holds what the golden file of that name does."""
     if name == "failed":
-        assert record.error is not None
         found = (record.status, record.error.type, record.attempt, len(record.curve))
         assert found == ("crashed", "WorkerLost", 2, 2)
         return
-    assert record.metrics is not None
-    assert record.throughput is not None
     if name == "conditions":
         assert (record.conditions.power_w, record.energy_j) == (250.5, 1234.5)
         return

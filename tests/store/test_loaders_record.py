@@ -18,7 +18,6 @@ def test_a_group_that_was_not_measured_has_none(tmp_path: Path) -> None:
 def test_a_record_of_loaders_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "loaders.json").write_text(render_loaders(MIXED, "json"))
     found = read_loaders(tmp_path)
-    assert found is not None
     assert replace(found, series=()) == replace(MIXED, series=())
     assert {(one.pipeline, one.batch_size): one for one in found.series} == {
         (one.pipeline, one.batch_size): one for one in MIXED.series

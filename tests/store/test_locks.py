@@ -39,7 +39,6 @@ def other_holder(path: Path) -> Iterator["subprocess.Popen[str]"]:
         text=True,
         cwd=ROOT,
     )
-    assert process.stdout is not None
     try:
         assert process.stdout.readline() == "held\n"
         yield process
@@ -60,7 +59,6 @@ def never(text: str) -> None:
 def test_a_lock_is_free_again_after_an_error_and_has_no_note(lock: Path) -> None:
     with suppress(RuntimeError), held(lock, notice=never):
         holder = current_holder(lock)
-        assert holder is not None
         assert (holder.pid, holder.is_alive()) == (os.getpid(), True)
         raise RuntimeError
     assert last_holder(lock) is None
@@ -101,7 +99,6 @@ def test_a_holder_that_was_killed_is_named_once_and_its_lock_is_free(lock: Path)
     assert current_holder(lock) is None
     with other_holder(lock) as process:
         holder = current_holder(lock)
-        assert holder is not None
         assert (holder.pid, holder.host) == (process.pid, platform.node())
         process.kill()
         process.wait()
@@ -119,7 +116,6 @@ def test_a_holder_that_was_killed_is_named_once_and_its_lock_is_free(lock: Path)
 def test_a_holder_whose_pid_another_process_has_now_is_gone(lock: Path) -> None:
     with held(lock, notice=never):
         holder = last_holder(lock)
-    assert holder is not None
     assert replace(holder, created=holder.created - 1000).is_alive() is False
 
 
@@ -158,7 +154,6 @@ def test_who_waits_says_for_whom_and_gets_it(lock: Path, monkeypatch: pytest.Mon
 
         with held(lock, notice=notice, wait=True):
             holder = current_holder(lock)
-            assert holder is not None
             assert holder.pid == os.getpid()
     assert len(told) == 1
     assert f"waiting for {lock.parent}: already running (pid {process.pid} on " in told[0]

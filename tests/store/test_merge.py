@@ -103,7 +103,6 @@ def test_of_different_records_the_newest_ok_one_is_the_record_and_the_others_are
     said = merged(a, b, out=out)
     assert said == [f"{out / GROUP}: 1 run, 1 given a newer record, 2 kept as attempts"]
     record = group(out).read(run_id)
-    assert record is not None
     assert (record.finished[11:13], record.attempt) == ("02", 3)
     assert tried(group(out), run_id) == {1: "01", 2: "03"}
     assert [one.attempt for one in group(out).attempts(run_id)] == [1, 2]
@@ -404,7 +403,6 @@ def test_whatever_was_anywhere_is_there_once_and_the_best_is_the_record(
         best = max(rank(one, present=one is of_one[-1]) for of_one in every for one in of_one)
         store = group(out)
         record = store.read(at(1).run_id, pytest.fail)
-        assert record is not None
         assert rank(record, present=True)[1] == best[1]
         assert (record.status == "ok") is (best[0] == 3)
         there = [mark(path.read_bytes()) for path in (out / GROUP / "records").rglob("*.json")]
