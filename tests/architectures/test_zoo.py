@@ -42,11 +42,9 @@ def shapes(name: str, *, size: int = 32, channels: int = 3) -> list[tuple[int, .
         ("timm:dla34", [(2**i, 2**i) for i in (5, 4, 3, 2, 1, 0)]),  # its pool is no stem's
         ("timm:vit_tiny_patch16_224", [(8, 8)]),
         ("timm:mixer_s16_224", [(8, 8)]),  # its builder fixes the patch size
-        ("timm:convmixer_768_32", [(8, 8)]),
         ("timm:convnext_atto", [(16, 16), (8, 8), (4, 4), (2, 2)]),
         ("timm:swin_tiny_patch4_window7_224", [(8, 8)]),
         ("torchvision:resnet18", [(32, 32), (16, 16), (8, 8), (4, 4)]),
-        ("torchvision:vit_b_16", [(8, 8)]),
         ("torchvision:vgg11", [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]),  # as it is
     ],
 )

@@ -9,10 +9,7 @@ from pipelines.verification.made_images import numbered
 from tests.contract.variants import build, variants
 
 every_variant = pytest.mark.parametrize("variant", variants())
-QUICK_FORMS = (
-    (torch.float32, torch.channels_last),
-    (torch.float16, torch.contiguous_format),
-)
+QUICK_FORMS = ((torch.float32, torch.channels_last), (torch.float16, torch.contiguous_format))
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def gpu_steps(device: str, out: Path, source: str, more: Sequence[str] = ()) -> 
 def run_steps(
     steps: Sequence[Step], report: Path, *, device: str = "cuda", budget_s: float = float("inf")
 ) -> bool:
-    """Runs the steps that have not passed yet, reports each, and returns whether all have passed."""
+    """Runs the steps that have not passed yet, reports each; True if all have passed."""
     report.parent.mkdir(parents=True, exist_ok=True)
     passed = passed_steps(report)
     missing = [step for step in steps if step.name not in passed]

@@ -8,8 +8,5 @@ import torch
 DEVICE = os.environ.get("PIPELINE_BENCH_GPU_TESTS_ON", "cuda")
 there = DEVICE == "cpu" or torch.cuda.is_available()
 
-on_the_device = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not there, reason="there is no CUDA device"),
-]
+on_the_device = [pytest.mark.gpu, pytest.mark.skipif(not there, reason="there is no CUDA device")]
 cuda_alone = pytest.mark.skipif(DEVICE != "cuda", reason="only CUDA has it")

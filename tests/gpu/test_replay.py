@@ -54,6 +54,6 @@ def test_replays_train_alike(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert found.timings.capture_s > 0
     monkeypatch.setattr(ceiling, "capture_for", lambda draft, parts: None)
     wanted = trained(tmp_path / "launched", **CELLS[name])
-    losses = [torch.tensor([p.train_loss for p in one.curve]) for one in (found, wanted)]
+    losses = [torch.tensor([p.train_loss for p in record.curve]) for record in (found, wanted)]
     torch.testing.assert_close(*losses, rtol=0.02, atol=0.0)
     assert found.curve[-1].learning_rate == wanted.curve[-1].learning_rate

@@ -1,4 +1,4 @@
-"""CPU counters of this and other cpu.processes, other runs on the host, and the number of threads."""
+"""CPU counters, other runs on the same host, and the number of threads."""
 
 import os
 import sys
@@ -135,7 +135,6 @@ def test_a_workers_time_includes_what_it_has_started(show: Show) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds, the last of which is now."""
     now = [100.0]
     monkeypatch.setattr(cpu.time, "monotonic", lambda: now[-1])
     return now

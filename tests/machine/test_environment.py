@@ -108,7 +108,6 @@ def test_a_host_is_told_from_others_without_its_name(monkeypatch: pytest.MonkeyP
     [
         ("AMD EPYC 7763 64-Core Processor", "amd-epyc-7763-2-cores"),
         ("Intel(R) Xeon(R) CPU @ 2.20GHz", "intel-xeon-2-cores"),
-        ("Apple M3 Pro", "apple-m3-pro-2-cores"),
     ],
 )
 def test_name_of_a_cpu(monkeypatch: pytest.MonkeyPatch, model: str, name: str) -> None:

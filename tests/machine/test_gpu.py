@@ -90,8 +90,7 @@ def test_what_a_device_does_not_tell_stays_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pids", "others"),
-    [([], 0), (["own"], 0), (["own", 7, 8], 2), ([7], 0), ([7, 8], 1)],
+    ("pids", "others"), [([], 0), (["own"], 0), (["own", 7, 8], 2), ([7], 0), ([7, 8], 1)]
 )
 def test_other_processes_on_the_gpu(pids: list[Any], others: int) -> None:
     running = [SimpleNamespace(pid=os.getpid() if pid == "own" else pid) for pid in pids]

@@ -67,11 +67,11 @@ def test_the_fastest_record_of_each_net_is_shown() -> None:
 
 def test_a_row_is_in_percent_of_both_floors() -> None:
     work = roofline.Work(forward_flops=1e9, train_flops=4e9, values=6e5)
-    one = roofline.row_of(measured("net", 100_000.0), work, PEAKS, passes=1)
-    assert one.compute_floor_images_per_s == pytest.approx(200_000)
-    assert one.memory_floor_images_per_s == pytest.approx(500_000)
-    assert (one.compute_pct, one.memory_pct) == (pytest.approx(50), pytest.approx(20))
-    assert (one.bound_by, one.images_per_s) == ("compute", pytest.approx(90_000))
+    row = roofline.row_of(measured("net", 100_000.0), work, PEAKS, passes=1)
+    assert row.compute_floor_images_per_s == pytest.approx(200_000)
+    assert row.memory_floor_images_per_s == pytest.approx(500_000)
+    assert (row.compute_pct, row.memory_pct) == (pytest.approx(50), pytest.approx(20))
+    assert (row.bound_by, row.images_per_s) == ("compute", pytest.approx(90_000))
     twice = roofline.row_of(measured("net", 100_000.0), work, PEAKS, passes=2)
     assert twice.compute_pct == pytest.approx(100)
     fp32 = roofline.row_of(measured("net", 100_000.0, precision="fp32"), work, PEAKS, passes=1)
@@ -81,20 +81,15 @@ def test_a_row_is_in_percent_of_both_floors() -> None:
 
 
 def text_of(device: str, rows: list[roofline.Row], problems: dict[str, str]) -> str:
-    found = {"gpu": None, "cpu": device}
-    return roofline.Roofline(
-        environment=found, peaks=[PEAKS], rows=rows, problems=problems
-    ).markdown()
+    machine = {"gpu": None, "cpu": device}
+    report = roofline.Roofline(environment=machine, peaks=[PEAKS], rows=rows, problems=problems)
+    return report.markdown()
 
 
 def test_the_text_says_peaks_and_what_is_left_out() -> None:
-    one = roofline.row_of(
-        measured("net", 1e5),
-        roofline.Work(forward_flops=1e9, train_flops=4e9, values=6e5),
-        PEAKS,
-        1,
-    )
-    text = text_of("a device", [one], {"odd": "its work can't be counted: it needs numbers"})
+    work = roofline.Work(forward_flops=1e9, train_flops=4e9, values=6e5)
+    row = roofline.row_of(measured("net", 1e5), work, PEAKS, passes=1)
+    text = text_of("a device", [row], {"odd": "its work can't be counted: it needs numbers"})
     assert "# Roofline of a device" in text
     assert "bf16: 800 TFLOP/s in a large product, 3000 GB/s in a large copy" in text
     assert "| net | sgd | 100 | 1.0000 | 4.0000 | 6.000 | 100,000 | 90,000 | 200,000 |" in text
@@ -123,7 +118,7 @@ def test_both_files_are_written_from_the_folders_records(
     store.write(measured("timm:no_such_net", 10.0))
     roofline.measure(tmp_path, "cpu").write(tmp_path)
     found = json.loads((tmp_path / "roofline.json").read_text())
-    assert {one["precision"] for one in found["peaks"]} == {"fp32", "bf16"}
+    assert {peak["precision"] for peak in found["peaks"]} == {"fp32", "bf16"}
     (net,) = found["nets"]
     # SAM goes through the net twice; the record has two classes, which is next to nothing.
     assert net["train_flops"] == pytest.approx(2 * 3.33e9, rel=0.01)
@@ -147,7 +142,7 @@ def test_peaks_with_a_nets_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         store.write(replace(record, environment={**record.environment, "threads": threads}))
     roofline.measure(tmp_path, "cpu").write(tmp_path)
     found = json.loads((tmp_path / "roofline.json").read_text())
-    assert [one["threads"] for one in found["peaks"]] == [1, 2]
-    floors = {one["architecture"]: one["compute_floor_images_per_s"] for one in found["nets"]}
+    assert [peak["threads"] for peak in found["peaks"]] == [1, 2]
+    floors = {row["architecture"]: row["compute_floor_images_per_s"] for row in found["nets"]}
     for name, threads in (("cnn4", 1), ("resnet18", 2)):
         assert floors[name] == pytest.approx(threads * 1e12 / work_of(name).train_flops, rel=0.01)

@@ -10,11 +10,7 @@ from pipelines.ops import Crop, Cutout, HorizontalFlip
 OURS = {
     "none": (),
     "flip_crop": (Crop(pad=4, padding="reflect"), HorizontalFlip(p=0.5)),
-    "flip_crop_cutout": (
-        Crop(pad=4, padding="reflect"),
-        HorizontalFlip(p=0.5),
-        Cutout(size=8),
-    ),
+    "flip_crop_cutout": (Crop(pad=4, padding="reflect"), HorizontalFlip(p=0.5), Cutout(size=8)),
 }
 
 

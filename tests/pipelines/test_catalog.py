@@ -1,4 +1,4 @@
-"""Catalogs: entries are found by looking, a broken file hides nothing, typos are told."""
+"""Catalogs: every file's entries are listed, a broken file hides nothing, typos get a hint."""
 
 import re
 import signal

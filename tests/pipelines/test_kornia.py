@@ -33,7 +33,7 @@ def test_it_draws_on_the_cpu_wherever_its_modules_are() -> None:
 
 @pytest.mark.parametrize(("gpu", "cpu"), [("no gcc", ""), ("", "no g++"), ("", "")])
 def test_a_gpu_needs_both_compilers(monkeypatch: pytest.MonkeyPatch, gpu: str, cpu: str) -> None:
-    monkeypatch.setattr(kornia, "compiler_problem", lambda *, gpu, said=(cpu, gpu): said[gpu])
+    monkeypatch.setattr(kornia, "compiler_problem", lambda *, gpu, by_gpu=(cpu, gpu): by_gpu[gpu])
     assert bool(kornia.problem("compiled", "cuda")) == bool(gpu or cpu)
     assert bool(kornia.problem("compiled", "cpu")) == bool(cpu)
     assert kornia.problem("eager", "cuda") == ""

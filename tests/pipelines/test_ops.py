@@ -29,8 +29,3 @@ def test_what_makes_no_sense_is_refused_with_the_value(op: type[Op], bad: dict[s
     (value,) = bad.values()
     with pytest.raises(ValueError, match=rf"{op.__name__}.*{value}"):
         op(**bad)
-
-
-@pytest.mark.parametrize("p", [0, 0.0, 0.5, 1])
-def test_the_ends_of_a_probability_are_allowed(p: float) -> None:
-    assert HorizontalFlip(p=p).p == p

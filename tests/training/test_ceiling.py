@@ -13,11 +13,12 @@ from bench.cell import Cell
 from bench.machine.monitor import PeakMemory
 from bench.record import Point
 from bench.training import ceiling
-from bench.training import run as running
 from tests.tape import capture
 from tests.training.test_run import CELL, outcome, run
 
 SMALL = replace(CELL, pipeline="native[eager]", train_images=200)
+DEEP = replace(SMALL, architecture="airnet94", optimizer="muon_sgd")
+slow = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
@@ -37,9 +38,9 @@ def with_recipe(optimizer: str, **changes: Any) -> Cell:
     "cell",
     [
         pytest.param(with_recipe("adamw", average="ema"), id="ema"),
-        pytest.param(with_recipe("sgd", average="lookahead"), id="lookahead"),
-        pytest.param(with_recipe("schedule_free_sgd"), id="other weights evaluated"),
-        pytest.param(replace(SMALL, architecture="airnet94", optimizer="muon_sgd"), id="freezing"),
+        pytest.param(with_recipe("sgd", average="lookahead"), id="lookahead", marks=slow),
+        pytest.param(with_recipe("schedule_free_sgd"), id="other weights evaluated", marks=slow),
+        pytest.param(DEEP, id="freezing", marks=slow),
         pytest.param(replace(SMALL, pipeline="kornia"), id="kornia"),
     ],
 )
@@ -80,12 +81,11 @@ def test_memory_of_the_ceiling_is_excluded(tmp_path: Path, monkeypatch: pytest.M
     excluded = [False]
     seen: list[bool] = []
 
-    class Watched(PeakMemory):
-        @contextmanager
-        def excluded(self) -> Iterator[None]:
-            excluded[0] = True
-            yield
-            excluded[0] = False
+    @contextmanager
+    def watch(memory: PeakMemory) -> Iterator[None]:
+        excluded[0] = True
+        yield
+        excluded[0] = False
 
     def watched(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -94,7 +94,7 @@ def test_memory_of_the_ceiling_is_excluded(tmp_path: Path, monkeypatch: pytest.M
 
         return call
 
-    monkeypatch.setattr(running, "PeakMemory", Watched)
+    monkeypatch.setattr(PeakMemory, "excluded", watch)
     for name in ("fresh_step", "cached_step_s", "try_to_capture"):
         monkeypatch.setattr(ceiling, name, watched(getattr(ceiling, name)))
     monkeypatch.setattr(ceiling, "capture_for", lambda draft, parts: capture)

@@ -76,5 +76,5 @@ def test_on_a_device_the_groups_hold_the_same_tensors_all_along() -> None:
     assert rates(optimizer) == pytest.approx(before)
     schedule.step()
     schedule.go_to(3)
-    assert all(group["lr"] is one for group, one in zip(optimizer.param_groups, held, strict=True))
-    assert all(one.shape == () and one.dtype == torch.float32 for one in held)
+    assert all(group["lr"] is lr for group, lr in zip(optimizer.param_groups, held, strict=True))
+    assert all(lr.shape == () and lr.dtype == torch.float32 for lr in held)

@@ -39,6 +39,7 @@ from pipelines.kornia import KorniaPipeline
 from pipelines.native_ops.kernels import kernels
 from tests.made_optimizers import compile_quickly
 
+slow = pytest.mark.slow
 CELL = Cell(
     architecture="cnn2",
     optimizer="sgd",
@@ -108,7 +109,7 @@ def test_saved_predictions_give_the_recorded_scores_in_scikit_learn(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "pipeline",
-    ["kornia", "native[eager]", pytest.param("torchvision[workers=1]", marks=pytest.mark.slow)],
+    ["kornia", *(pytest.param(p, marks=slow) for p in ("native[eager]", "torchvision[workers=1]"))],
 )
 def test_a_seed_gives_the_same_curve_after_other_cells(pipeline: str, tmp_path: Path) -> None:
     cell = replace(CELL, pipeline=pipeline)
@@ -162,7 +163,7 @@ def test_the_compiler_is_started_once_before_anything_is_compiled(
     assert [place for place, name in enumerate(compiled) if name == "<lambda>"] == [0][:starts]
 
 
-@pytest.mark.slow
+@slow
 def test_a_record_says_whether_its_code_was_compiled_before(tmp_path: Path) -> None:
     cell = replace(CELL, pipeline="native", augmentation="none")
     origins = []
@@ -196,7 +197,7 @@ def test_shared_code_has_one_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert origins == ["partly from cache"] * 2
 
 
-@pytest.mark.slow
+@slow
 def test_runs_share_a_compiled_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, whose rule is forced here."""
     compile_quickly(monkeypatch)
@@ -233,7 +234,7 @@ def test_updates_are_compiled_on_a_gpu_where_the_net_is() -> None:
     assert not preparing.compiles_update(replace(of_gpu, device="cpu"), muon)
 
 
-@pytest.mark.slow
+@slow
 def test_frozen_states_are_compiled_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_quickly(monkeypatch)
     torch.compiler.reset()

@@ -54,7 +54,6 @@ def loaded(made: MadeCifar, data_dir: Path) -> list[str]:
 
 
 def leftovers(data_dir: Path) -> set[str]:
-    """What lies in the cache folder beside the cache itself."""
     names = {path.name for path in (data_dir / "cache" / "cifar10").iterdir()}
     return {name for name in names if not name.startswith("data-")} - {".lock", "source.json"}
 

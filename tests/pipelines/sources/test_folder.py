@@ -25,7 +25,6 @@ from pipelines.sources.errors import SourceError
 
 
 def image_file(path: Path, colour: tuple[int, int, int] = (200, 30, 90), size: int = 40) -> Path:
-    """A PNG with a gradient over `colour`, made with its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((size, size, 3), colour, np.uint8)
     pixels[:, :, 2] = np.arange(size)

@@ -1,4 +1,4 @@
-"""`load` and its neighbours: names, places, and what the tensors promise."""
+"""`load`, `resolve` and `is_cached`: names, places, and what the tensors promise."""
 
 import warnings
 from pathlib import Path

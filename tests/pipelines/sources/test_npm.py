@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.sources import npm
 from pipelines.sources.errors import AttemptFailed
-from tests.made_sources import no_npm, put_npm
+from tests.made_sources import put_npm
 
 GIVE_UP_S = 15.0
 
@@ -32,12 +32,6 @@ def test_failed_npm(
 ) -> None:
     put_npm(tmp_path / "bin", script, monkeypatch)
     with pytest.raises(AttemptFailed, match=reason):
-        pack(tmp_path / "work")
-
-
-def test_no_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    no_npm(monkeypatch)
-    with pytest.raises(AttemptFailed, match="not installed"):
         pack(tmp_path / "work")
 
 

@@ -11,13 +11,6 @@ from pipelines.verification.made_images import made
 IMAGES = made(np.zeros((100, 4, 4, 3), np.uint8))  # of ten classes
 
 
-def test_cifar_sized_labels_give_45000_and_5000_with_equal_classes() -> None:
-    labels = torch.arange(50_000) % 10
-    training, validation = holdout(labels)
-    assert (len(training), len(validation)) == (45_000, 5_000)
-    assert torch.bincount(labels[validation]).tolist() == [500] * 10
-
-
 @given(st.lists(st.integers(0, 4), min_size=20, max_size=200))
 def test_holdout_is_a_partition_that_every_class_takes_part_in(values: list[int]) -> None:
     labels = torch.tensor(values)

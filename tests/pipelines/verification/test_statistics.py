@@ -70,7 +70,6 @@ def ends_at_half(count: int) -> NDArray[np.float64]:
 CROP = np.full(9, 1 / 9)
 FAULTS = {
     "ends at half weight": (made_images.COUNT, ends_at_half(9), CROP),
-    "ends at half weight, pad 2": (made_images.COUNT, ends_at_half(5), np.full(5, 1 / 5)),
     "an end missing": (made_images.COUNT, np.append(np.full(8, 1 / 8), 0), CROP),
     "a flip of 0.45": (2 * made_images.COUNT, np.array([0.55, 0.45]), np.array([0.5, 0.5])),
 }

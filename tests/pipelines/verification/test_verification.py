@@ -91,7 +91,6 @@ def first_twice(x: Tensor, y: Tensor) -> Batch:
 
 
 def other_std(x: Tensor, y: Tensor) -> Batch:
-    """CIFAR-10's instead of the source's."""
     ratio = torch.tensor([0.25 / 0.2470, 0.24 / 0.2435, 0.26 / 0.2616])
     return x * ratio[:, None, None], y
 
@@ -164,7 +163,6 @@ def drawn(change: Callable[[Tensor, Tensor], Tensor]) -> Plant:
 
 
 def by_sample(index_B: Tensor, u_BK: Tensor) -> Tensor:
-    """Each sample's own numbers, the same in every epoch."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(10_000, u_BK.shape[1], generator=generator)[index_B]
 
