@@ -7,22 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.record import Record
+from bench.report.figures import style
 from bench.report.figures.comparison import Case, Comparison, levels
-from bench.report.figures.style import (
-    FOREGROUND,
-    GREY,
-    PALETTE,
-    SMALL,
-    Section,
-    Sketch,
-    canvas,
-    colour_key,
-    cycle,
-    name_rows,
-    note_row,
-    shown_name,
-    toward_better,
-)
 from bench.report.loaders import quartiles
 from bench.report.render import NOT_REACHED
 from bench.text import count
@@ -36,17 +22,17 @@ MAX_CLASSES = 40  # the worst ones
 BAR_IN = 0.165
 BARS_IN = 2.4  # for the bars, at least
 PARTS = {
-    "import": PALETTE[7],
-    "load": PALETTE[10],
-    "build": PALETTE[6],
-    "first batch": PALETTE[4],
-    "compile": PALETTE[3],
-    "capture": PALETTE[9],
-    "other warm-up": PALETTE[8],
-    "train": PALETTE[1],
-    "data wait": PALETTE[0],
-    "evaluate": PALETTE[2],
-    "rest": PALETTE[11],
+    "import": style.PALETTE[7],
+    "load": style.PALETTE[10],
+    "build": style.PALETTE[6],
+    "first batch": style.PALETTE[4],
+    "compile": style.PALETTE[3],
+    "capture": style.PALETTE[9],
+    "other warm-up": style.PALETTE[8],
+    "train": style.PALETTE[1],
+    "data wait": style.PALETTE[0],
+    "evaluate": style.PALETTE[2],
+    "rest": style.PALETTE[11],
 }
 
 
@@ -65,7 +51,7 @@ class Bar:
         return statistics.fmean(self.times_s) if self.times_s else 0.0
 
 
-def time_to_accuracy(comparison: Comparison) -> Iterator[Sketch]:
+def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
     """A bar for each cell; nothing without a validation set, or if no cell reached the target."""
     cases = [case for case in comparison.cases if case.cell.holds_out]
     found = bars(cases)
@@ -77,7 +63,7 @@ def time_to_accuracy(comparison: Comparison) -> Iterator[Sketch]:
         f"The first {len(kept)} of {count(len(found), 'cell')}; of those left out, {missed} did "
         "not reach the target."
     )
-    colours = cycle(levels(cases, "optimizer"), PALETTE)
+    colours = style.cycle(levels(cases, "optimizer"), style.PALETTE)
     yield comparison.sketch(
         "time_to_accuracy",
         f"Time to {cases[0].cell.target_accuracy:.1%} validation accuracy",
@@ -88,7 +74,7 @@ def time_to_accuracy(comparison: Comparison) -> Iterator[Sketch]:
             left_out if len(kept) < len(found) else "",
         ],
         _times_figure(kept, colours),
-        colour_key("optimizer", colours),
+        style.colour_key("optimizer", colours),
         cases=cases,
         timed=True,
     )
@@ -124,7 +110,7 @@ def _times_figure(kept: Sequence[Bar], colours: Mapping[str, str]) -> "Figure":
         0.058 * max(map(len, texts))
         for texts in ([bar.case.label for bar in kept], [bar.note for bar in kept])
     )
-    figure, (axes,) = canvas(max(6.2, label_in + note_in + BARS_IN), 0.6 + BAR_IN * len(kept))
+    figure, (axes,) = style.canvas(max(6.2, label_in + note_in + BARS_IN), 0.6 + BAR_IN * len(kept))
     rows = range(len(kept))
     own = [colours[bar.case.cell.optimizer] for bar in kept]
     whole = [bar.case.mean("time_to_accuracy_with_compile_s") or bar.mean_s for bar in kept]
@@ -133,15 +119,15 @@ def _times_figure(kept: Sequence[Bar], colours: Mapping[str, str]) -> "Figure":
     for row, bar in enumerate(kept):
         if len(bar.times_s) > 1:
             ends = [min(bar.times_s), max(bar.times_s)]
-            axes.plot(ends, [row, row], color=GREY, linewidth=1.2, marker="|")
-        note_row(axes, row, bar.note, style="normal" if bar.times_s else "italic")
-    name_rows(axes, [bar.case.label for bar in kept], size=SMALL)
+            axes.plot(ends, [row, row], color=style.GREY, linewidth=1.2, marker="|")
+        style.note_row(axes, row, bar.note, style="normal" if bar.times_s else "italic")
+    style.name_rows(axes, [bar.case.label for bar in kept], size=style.SMALL)
     axes.set_xlim(left=0)
-    axes.set_xlabel(toward_better("time to accuracy (s)", higher=False))
+    axes.set_xlabel(style.toward_better("time to accuracy (s)", higher=False))
     return figure
 
 
-def time_parts(comparison: Comparison) -> Iterator[Sketch]:
+def time_parts(comparison: Comparison) -> Iterator[style.Sketch]:
     """A stacked bar for each net and pipeline; nothing if no run has times to trust."""
     found = spent(comparison.cases)
     if not found:
@@ -159,7 +145,7 @@ def time_parts(comparison: Comparison) -> Iterator[Sketch]:
             f"The longest {len(kept)} of {len(found)}." if len(kept) < len(found) else "",
         ],
         _parts_figure(kept),
-        colour_key("part", used),
+        style.colour_key("part", used),
         cases=[case for case in comparison.cases if case.good],
         timed=True,
     )
@@ -170,7 +156,8 @@ def spent(cases: Sequence[Case]) -> dict[str, list[dict[str, float]]]:
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for case in cases:
         if case.trusted:
-            label = f"{shown_name(case.cell.architecture)} · {shown_name(case.cell.pipeline)}"
+            names = case.cell.architecture, case.cell.pipeline
+            label = " · ".join(map(style.shown_name, names))
             found[label] += map(seconds, case.trusted)
     return dict(sorted(found.items(), key=lambda item: (-_total_s(item[1]), item[0])))
 
@@ -201,7 +188,7 @@ def seconds(run: Record) -> dict[str, float]:
 
 
 def _parts_figure(kept: Mapping[str, Sequence[Mapping[str, float]]]) -> "Figure":
-    figure, (axes,) = canvas(6.2, 0.6 + 0.22 * len(kept))
+    figure, (axes,) = style.canvas(6.2, 0.6 + 0.22 * len(kept))
     lefts = [0.0] * len(kept)
     for part, color in PARTS.items():
         values = [statistics.fmean(run[part] for run in runs) for runs in kept.values()]
@@ -210,14 +197,14 @@ def _parts_figure(kept: Mapping[str, Sequence[Mapping[str, float]]]) -> "Figure"
     for row, runs in enumerate(kept.values()):
         total_s = _total_s(runs)
         digits = 1 if total_s < 1000 else 0
-        note_row(axes, row, f"{total_s:,.{digits}f} s, {count(len(runs), 'run')}")
-    name_rows(axes, list(kept), size=7)
+        style.note_row(axes, row, f"{total_s:,.{digits}f} s, {count(len(runs), 'run')}")
+    style.name_rows(axes, list(kept), size=7)
     axes.set_xlim(left=0)
-    axes.set_xlabel(toward_better("seconds", higher=False))
+    axes.set_xlabel(style.toward_better("seconds", higher=False))
     return figure
 
 
-def classes(comparison: Comparison) -> Iterator[Sketch]:
+def classes(comparison: Comparison) -> Iterator[style.Sketch]:
     """F1 of each class: the spread over the cells, if there are several."""
     cases = [case for case in comparison.cases if case.good]
     if len(cases) < 2:
@@ -228,10 +215,10 @@ def classes(comparison: Comparison) -> Iterator[Sketch]:
         return
     kept = dict(list(found.items())[:MAX_CLASSES])
     looks: dict[str, dict[str, Any]] = {
-        "all cells": {"color": PALETTE[1], "linewidth": 1},
-        "middle half": {"color": PALETTE[1], "linewidth": 5},
+        "all cells": {"color": style.PALETTE[1], "linewidth": 1},
+        "middle half": {"color": style.PALETTE[1], "linewidth": 5},
         "median": {"marker": "|", "linestyle": "none", "markeredgewidth": 2, "markersize": 9},
-        f"best: {best.label}": {"color": PALETTE[0], "marker": "o", "linestyle": "none"},
+        f"best: {best.label}": {"color": style.PALETTE[0], "marker": "o", "linestyle": "none"},
     }
     yield comparison.sketch(
         "class_f1_spread",
@@ -242,7 +229,7 @@ def classes(comparison: Comparison) -> Iterator[Sketch]:
             f"The {len(kept)} worst of {len(found)}." if len(kept) < len(found) else "",
         ],
         _classes_figure(kept, cases.index(best)),
-        Section(title="F1", looks=looks, length=70),
+        style.Section(title="F1", looks=looks, length=70),
         cases=cases,
     )
 
@@ -260,15 +247,17 @@ def class_scores(cases: Sequence[Case]) -> dict[str, list[float]]:
 
 
 def _classes_figure(kept: Mapping[str, Sequence[float]], best: int) -> "Figure":
-    figure, (axes,) = canvas(5.4, 0.6 + 0.22 * len(kept))
-    bar: dict[str, Any] = {"color": PALETTE[1], "alpha": 0.8}
+    figure, (axes,) = style.canvas(5.4, 0.6 + 0.22 * len(kept))
+    bar: dict[str, Any] = {"color": style.PALETTE[1], "alpha": 0.8}
     for row, shares in enumerate(kept.values()):
         values = [100 * share for share in shares]
         low, middle, high = quartiles(values)
         axes.plot([min(values), max(values)], [row, row], linewidth=1, **bar)
         axes.plot([low, high], [row, row], linewidth=5, solid_capstyle="butt", **bar)
-        axes.plot([middle], [row], marker="|", color=FOREGROUND, markersize=9, markeredgewidth=2)
-        axes.plot([values[best]], [row], marker="o", color=PALETTE[0], markersize=4.5)
-    name_rows(axes, [shown_name(name, 24) for name in kept])
-    axes.set_xlabel(toward_better("F1 (%)", higher=True))
+        axes.plot(
+            [middle], [row], marker="|", color=style.FOREGROUND, markersize=9, markeredgewidth=2
+        )
+        axes.plot([values[best]], [row], marker="o", color=style.PALETTE[0], markersize=4.5)
+    style.name_rows(axes, [style.shown_name(name, 24) for name in kept])
+    axes.set_xlabel(style.toward_better("F1 (%)", higher=True))
     return figure

@@ -72,7 +72,7 @@ class Comparison:
 
         Args:
             caption: Sentences; empty ones are left out.
-            sections: Of the key.
+            sections: Of the key; empty ones are left out.
             cases: What it shows.
             timed: Whether it shows times or speeds, which runs with suspect timings lack.
         """
@@ -81,7 +81,7 @@ class Comparison:
             title=f"{title} ({self.apart})" if self.apart else title,
             caption=" ".join(filter(None, [*caption, self._about(cases, timed=timed)])),
             figure=figure,
-            sections=sections,
+            sections=tuple(section for section in sections if section.looks),
         )
 
     def _about(self, cases: Sequence[Case], *, timed: bool) -> str:

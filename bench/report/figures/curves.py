@@ -9,20 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.record import Point
+from bench.report.figures import style
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels
-from bench.report.figures.style import (
-    DASHES,
-    GREY,
-    PALETTE,
-    Section,
-    Sketch,
-    canvas,
-    colour_key,
-    cycle,
-    plain_log_ticks,
-    shown_name,
-    toward_better,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +22,7 @@ LOG_RATIO = 20.0  # highest over lowest value from which an axis is logarithmic
 CUT_RATIO = 1.5  # an axis of losses ends at that many times the usual highest value of a curve
 MAX_LINES = 16  # of a panel that colours and dashes can tell apart
 FOREMOST = 8  # of more
-BEHIND = {"in a crowded panel": {"color": GREY, "linewidth": 0.8}}
+BEHIND = {"in a crowded panel": {"color": style.GREY, "linewidth": 0.8}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +50,7 @@ class Line:
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-    color: str = GREY
+    color: str = style.GREY
     linestyle: Any = "-"
     behind: bool = True  # thin and without a band, in a crowded panel
 
@@ -85,7 +73,7 @@ QUANTITIES = (
 AGAINST = {"epochs": "epoch", "seconds": "training clock (s)"}
 
 
-def curves(comparison: Comparison) -> Iterator[Sketch]:
+def curves(comparison: Comparison) -> Iterator[style.Sketch]:
     """Each quantity against epochs and against seconds."""
     cases = comparison.usual
     nets = by_accuracy(cases, "architecture")
@@ -114,7 +102,7 @@ def small_multiples(
     caption: str,
     title: str = "",
     more: str = "",
-) -> Iterator[Sketch]:
+) -> Iterator[style.Sketch]:
     """A panel for each group of cells; nothing if no cell has a curve.
 
     Args:
@@ -128,8 +116,8 @@ def small_multiples(
     cases = [case for group in groups.values() for case in group]
     shown = [case for group in groups.values() for case in foremost(group)]
     colours, dashes = (
-        cycle(levels(shown, factor), looks)
-        for factor, looks in zip(factors, (PALETTE, DASHES), strict=True)
+        style.cycle(levels(shown, factor), looks)
+        for factor, looks in zip(factors, (style.PALETTE, style.DASHES), strict=True)
     )
 
     drawn: dict[str, list[Line]] = {}
@@ -160,9 +148,9 @@ def small_multiples(
             f"{missing} of the cells have no curve." if missing else "",
         ],
         _figure(comparison, drawn, quantity, against, top),
-        colour_key(factors[0], colours),
-        Section(title=factors[1], looks={one: {"linestyle": d} for one, d in dashes.items()}),
-        *([Section(title="the others", looks=BEHIND)] if crowd else []),
+        style.colour_key(factors[0], colours),
+        style.Section(title=factors[1], looks={one: {"linestyle": d} for one, d in dashes.items()}),
+        style.Section(title="the others", looks=BEHIND if crowd else {}),
         cases=cases,
         timed=against == "seconds",
     )
@@ -240,7 +228,7 @@ def _figure(
     lines = [one for each in drawn.values() for one in each]
     most = max(MIN_POINTS, MAX_POINTS // len(lines))
     columns = min(len(drawn), 2 if len(drawn) <= 6 else 3)  # two side by side fit a telephone
-    figure, grid = canvas(
+    figure, grid = style.canvas(
         max(3.4, 2.65 * columns),
         0.3 + 1.85 * -(-len(drawn) // columns),
         panels=len(drawn),
@@ -252,11 +240,11 @@ def _figure(
     cell = comparison.cases[0].cell
     for axes, (title, each) in zip(grid, drawn.items(), strict=True):
         _draw(axes, each, against, most)
-        axes.set_title(shown_name(title))
+        axes.set_title(style.shown_name(title))
         axes.grid(visible=True)
         if quantity.name == "accuracy" and cell.holds_out:
             target = cell.target_accuracy * quantity.factor
-            axes.axhline(target, color=GREY, linewidth=0.8, linestyle=":")
+            axes.axhline(target, color=style.GREY, linewidth=0.8, linestyle=":")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=against == "epochs"))
     logarithmic = not quantity.higher and 0 < LOG_RATIO * low < (top or high)
     for place, axes in enumerate(grid):
@@ -267,7 +255,7 @@ def _figure(
             axes.set_xlim(left=0)
         if place % columns == 0:
             label = quantity.heading.partition(" ")[2]  # a panel is lower than the whole is long
-            axes.set_ylabel(toward_better(label, higher=quantity.higher))
+            axes.set_ylabel(style.toward_better(label, higher=quantity.higher))
         if place + columns >= len(grid):  # nothing stands below
             axes.set_xlabel(AGAINST[against])
             axes.tick_params(labelbottom=True)
@@ -275,7 +263,7 @@ def _figure(
         grid[0].set_ylim(None if logarithmic else low - 0.05 * (top - low), top)
     if logarithmic:
         for axes in grid:
-            plain_log_ticks(axes.yaxis)
+            style.plain_log_ticks(axes.yaxis)
     return figure
 
 

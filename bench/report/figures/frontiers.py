@@ -12,22 +12,8 @@ from typing import TYPE_CHECKING
 
 from bench.cell import AXES
 from bench.report.columns import SPEED, TIME, TRAIN, Metric
+from bench.report.figures import style
 from bench.report.figures.comparison import Case, Comparison, levels
-from bench.report.figures.style import (
-    DASHES,
-    GREY,
-    MARKERS,
-    PALETTE,
-    Looks,
-    Section,
-    Sketch,
-    canvas,
-    colour_key,
-    cycle,
-    plain_log_ticks,
-    shown_name,
-    toward_better,
-)
 from bench.text import count
 
 if TYPE_CHECKING:
@@ -55,16 +41,21 @@ class Spot:
     best: bool = False  # whether no other cell is at least as good in both and better in one
 
 
-def frontiers(comparison: Comparison) -> Iterator[Sketch]:
+def frontiers(comparison: Comparison) -> Iterator[style.Sketch]:
     """Both frontiers, if there are two cells or more."""
     for against, (axis, text) in FORMATS.items():
         found = spots(comparison.cases, against)
         if len(found) < 2:
             continue
         best = frontier(found, against)
-        markers = cycle(levels(comparison.cases, "architecture"), MARKERS)
-        colours = cycle(levels(comparison.cases, "optimizer"), PALETTE)
+        markers = style.cycle(levels(comparison.cases, "architecture"), style.MARKERS)
+        colours = style.cycle(levels(comparison.cases, "optimizer"), style.PALETTE)
         looks = {net: {"marker": marker, "linestyle": "none"} for net, marker in markers.items()}
+        names = [
+            f"{number}  {style.shown_name(spot.case.label, 54)}: {spot.accuracy:.2%}, "
+            + text.format(spot.x)
+            for number, spot in enumerate(best[:MAX_NUMBERED], start=1)
+        ]
         hollow = sum(not spot.trusted for spot in found)
         suspects = (
             f"Hollow, and never on the line: {hollow} of {count(len(found), 'cell')}, which have "
@@ -79,24 +70,17 @@ def frontiers(comparison: Comparison) -> Iterator[Sketch]:
                 suspects if hollow else "",
             ],
             _frontier_figure(found, best, against, colours, markers),
-            colour_key("optimizer", colours),
-            Section(title="architecture", looks=looks, handle_in=0.14),
-            *(
-                [Section(title="on the line", looks=_numbered(best, text), handle_in=0, length=99)]
-                if best
-                else []
+            style.colour_key("optimizer", colours),
+            style.Section(title="architecture", looks=looks, handle_in=0.14),
+            style.Section(
+                title="on the line",
+                looks={name: {"linestyle": "none"} for name in names},
+                handle_in=0,
+                length=99,
             ),
             cases=comparison.cases,
             timed=True,
         )
-
-
-def _numbered(best: Sequence[Spot], text: str) -> Looks:
-    looks = {}
-    for number, spot in enumerate(best[:MAX_NUMBERED], start=1):
-        values = f"{spot.accuracy:.2%}, {text.format(spot.x)}"
-        looks[f"{number}  {shown_name(spot.case.label, 54)}: {values}"] = {"linestyle": "none"}
-    return looks
 
 
 def spots(cases: Sequence[Case], against: Metric) -> list[Spot]:
@@ -139,7 +123,7 @@ def _frontier_figure(
     colours: Mapping[str, str],
     markers: Mapping[str, str],
 ) -> "Figure":
-    figure, (axes,) = canvas(5.6, 3.6)
+    figure, (axes,) = style.canvas(5.6, 3.6)
     for spot in found:
         cell = spot.case.cell
         axes.scatter(
@@ -155,10 +139,10 @@ def _frontier_figure(
         )
     _draw_frontier(axes, best, against)
     axes.set_xscale("log")
-    plain_log_ticks(axes.xaxis)
+    style.plain_log_ticks(axes.xaxis)
     axes.margins(x=0.08, y=0.1)
-    axes.set_xlabel(toward_better(FORMATS[against][0], higher=against.higher))
-    axes.set_ylabel(toward_better("test accuracy (%)", higher=True))
+    axes.set_xlabel(style.toward_better(FORMATS[against][0], higher=against.higher))
+    axes.set_ylabel(style.toward_better("test accuracy (%)", higher=True))
     axes.grid(visible=True)
     return figure
 
@@ -170,7 +154,7 @@ def _draw_frontier(axes: "Axes", best: Sequence[Spot], against: Metric) -> None:
         [spot.x for spot in line],
         [100 * spot.accuracy for spot in line],
         where="pre" if against.higher else "post",
-        color=GREY,
+        color=style.GREY,
         linewidth=1.0,
         zorder=1,
     )
@@ -202,19 +186,18 @@ class Profile:
         return sum(ratio <= tau for ratio in self.ratios[level]) / self.problems
 
 
-def profiles(comparison: Comparison) -> Iterator[Sketch]:
+def profiles(comparison: Comparison) -> Iterator[style.Sketch]:
     """A profile of each factor with two levels or more on the same problems."""
     cases = [case for case in comparison.cases if case.cell.holds_out]
     for factor in FACTORS:
         found = profile(cases, factor)
         if found is None:
             continue
-        left_out = ", ".join(map(shown_name, found.left_out))
+        left_out = ", ".join(map(style.shown_name, found.left_out))
         others = " x ".join(axis for axis in AXES if axis != factor)
-        looks = {
-            level: {"color": color, "linestyle": DASHES[number % len(DASHES)]}
-            for number, (level, color) in enumerate(cycle(list(found.ratios), PALETTE).items())
-        }
+        colours = style.cycle(list(found.ratios), style.PALETTE)
+        dashes = style.cycle(list(found.ratios), style.DASHES)
+        looks = {one: {"color": colours[one], "linestyle": dashes[one]} for one in found.ratios}
         yield comparison.sketch(
             f"profile_{factor}",
             f"Performance profile of each {factor}",
@@ -225,7 +208,7 @@ def profiles(comparison: Comparison) -> Iterator[Sketch]:
                 f"Left out for lack of common problems: {left_out}." if left_out else "",
             ],
             _profile_figure(found, looks),
-            Section(title=factor, looks=looks),
+            style.Section(title=factor, looks=looks),
             cases=cases,
             timed=True,
         )
@@ -284,8 +267,8 @@ def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[st
     return best
 
 
-def _profile_figure(found: Profile, looks: Looks) -> "Figure":
-    figure, (axes,) = canvas(4.6, 2.7)
+def _profile_figure(found: Profile, looks: style.Looks) -> "Figure":
+    figure, (axes,) = style.canvas(4.6, 2.7)
     finite = {level: [r for r in each if r < math.inf] for level, each in found.ratios.items()}
     end = max(1.5, max(ratio for each in finite.values() for ratio in each) * 1.1)
     for level, look in looks.items():
@@ -295,8 +278,8 @@ def _profile_figure(found: Profile, looks: Looks) -> "Figure":
     axes.set_xscale("log")
     axes.set_xlim(1, end)
     axes.set_ylim(-3, 103)
-    plain_log_ticks(axes.xaxis)
-    axes.set_xlabel(toward_better("τ: time to accuracy over that of the best", higher=False))
-    axes.set_ylabel(toward_better(f"% of {count(found.problems, 'problem')}", higher=True))
+    style.plain_log_ticks(axes.xaxis)
+    axes.set_xlabel(style.toward_better("τ: time to accuracy over that of the best", higher=False))
+    axes.set_ylabel(style.toward_better(f"% of {count(found.problems, 'problem')}", higher=True))
     axes.grid(visible=True)
     return figure

@@ -9,8 +9,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
+from bench.report.figures import style
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels
-from bench.report.figures.style import FOREGROUND, Sketch, canvas, colour_key, shown_name
 from bench.report.render import ABSENT, NOT_REACHED, SUSPECT
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Tile:
 Tiles = Mapping[Place, Tile]  # by row and column, the rows from the top down
 
 
-def heatmaps(comparison: Comparison) -> Iterator[Sketch]:
+def heatmaps(comparison: Comparison) -> Iterator[style.Sketch]:
     """A heat map for each measure and pair of factors, of the most frequent pipeline."""
     for metric, (row_axis, column_axis, other) in product(MEASURES, PAIRS):
         caption = f"{heading(metric)} {comparison.usual_text}, mean over {other}s and seeds."
@@ -52,7 +52,7 @@ def heatmaps(comparison: Comparison) -> Iterator[Sketch]:
 
 def heat_map(
     comparison: Comparison, cases: Sequence[Case], metric: Metric, axes: Place, caption: str
-) -> Iterator[Sketch]:
+) -> Iterator[style.Sketch]:
     """Draws a heat map and explains the marks that it uses; nothing if it has no two tiles."""
     if metric is TIME and not any(case.cell.holds_out for case in cases):
         return
@@ -72,7 +72,7 @@ def heat_map(
         f"{heading(metric)}: {' by '.join(axes)}",
         [caption, f"{used}." if used else ""],
         _figure(found, share),
-        *([colour_key("colour", _ends(ends))] if len(ends) > 1 else []),
+        style.colour_key("colour", _ends(ends) if len(ends) > 1 else {}),
         cases=cases,
         timed=metric.timing,
     )
@@ -142,7 +142,7 @@ def _figure(found: Tiles, share: Mapping[Place, float]) -> "Figure":
     from matplotlib import colormaps
 
     places = [list(dict.fromkeys(place[axis] for place in found)) for axis in (0, 1)]
-    rows, columns = ([shown_name(name) for name in names] for names in places)
+    rows, columns = ([style.shown_name(name) for name in names] for names in places)
     texts = {
         place: f"{tile.text}\n{tile.runs[1]} of {tile.runs[0]}" if tile.partial else tile.text
         for place, tile in found.items()
@@ -157,11 +157,11 @@ def _figure(found: Tiles, share: Mapping[Place, float]) -> "Figure":
         for behind, column in enumerate(reversed(columns))
     )
     width_in = left_in + column_in * len(columns) + max(0.1, over_in)
-    figure, (axes,) = canvas(max(3.2, width_in), top_in + row_in * len(rows))
+    figure, (axes,) = style.canvas(max(3.2, width_in), top_in + row_in * len(rows))
     colours = np.zeros((len(rows), len(columns), 4))
     for (row, column), text in texts.items():
         at = places[0].index(row), places[1].index(column)
-        ink = FOREGROUND
+        ink = style.FOREGROUND
         if (row, column) in share:
             colours[at] = colormaps["viridis"](share[row, column])
             ink = "white" if share[row, column] < 0.55 else "black"

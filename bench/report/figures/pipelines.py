@@ -10,24 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bench.report.columns import METRICS
+from bench.report.figures import style
 from bench.report.figures.comparison import Case, Comparison
 from bench.report.figures.curves import QUANTITIES, small_multiples
 from bench.report.figures.heatmaps import heat_map
-from bench.report.figures.style import (
-    PALETTE,
-    Picture,
-    Section,
-    Sketch,
-    canvas,
-    colour_key,
-    cycle,
-    name_rows,
-    note_row,
-    picture,
-    plain_log_ticks,
-    shown_name,
-    toward_better,
-)
 from bench.report.loaders import rows, title
 from bench.report.render import SUSPECT, Row
 from bench.store.loaders_record import LoadersRecord
@@ -36,13 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_PANELS = 12
-LOOKS: dict[str, dict[str, Any]] = {
-    "alone": {"marker": "D", "color": PALETTE[2], "linestyle": "none"},
-    "ceiling": {"marker": "|", "color": PALETTE[0], "linestyle": "none", "markeredgewidth": 2.5,
-                "markersize": 11},
-    "in training": {"marker": "o", "color": PALETTE[1], "linestyle": "none"},
-}  # fmt: skip
-
+MARKER: dict[str, Any] = {"linestyle": "none", "markersize": 5.5}
+LOOKS = {
+    "alone": MARKER | {"marker": "D", "color": style.PALETTE[2]},
+    "ceiling": MARKER
+    | {"marker": "|", "color": style.PALETTE[0], "markeredgewidth": 2.5, "markersize": 11},
+    "in training": MARKER | {"marker": "o", "color": style.PALETTE[1]},
+}
 Blocks = Mapping[str, list[Case]]  # net and optimizer to their cells
 
 
@@ -56,7 +42,7 @@ class Feed:
     note: str  # the stall, or why there are no numbers
 
 
-def pipelines(comparison: Comparison) -> Iterator[Sketch]:
+def pipelines(comparison: Comparison) -> Iterator[style.Sketch]:
     """Throughput and curves of nets that several pipelines feed, and stalls."""
     shown, number = blocks(comparison)
     left_out = (
@@ -147,7 +133,7 @@ def _measured(loaders: LoadersRecord | None) -> list[Row]:
     return [row for row in (rows(loaders) if loaders else []) if row["images_per_s"] is not None]
 
 
-def _throughput(comparison: Comparison, shown: Blocks, more: str) -> Iterator[Sketch]:
+def _throughput(comparison: Comparison, shown: Blocks, more: str) -> Iterator[style.Sketch]:
     loaders = comparison.loaders
     found = {name: feeds(cases, loaders) for name, cases in shown.items()}
     every = [feed for group in found.values() for feed in group]
@@ -157,7 +143,7 @@ def _throughput(comparison: Comparison, shown: Blocks, more: str) -> Iterator[Sk
     alone = ""
     if loaders and batches:
         alone = (
-            f"Alone: without a net, {shown_name(loaders.augmentation)} at batch "
+            f"Alone: without a net, {style.shown_name(loaders.augmentation)} at batch "
             f"{' and '.join(map(str, batches))}."
         )
     looks = {name: look for name, look in LOOKS.items() if batches or name != "alone"}
@@ -171,7 +157,7 @@ def _throughput(comparison: Comparison, shown: Blocks, more: str) -> Iterator[Sk
             more,
         ],
         _throughput_figure(found),
-        Section(title="images/s", looks=looks, handle_in=0.14),
+        style.Section(title="images/s", looks=looks, handle_in=0.14),
         cases=[case for group in shown.values() for case in group],
         timed=True,
     )
@@ -179,7 +165,7 @@ def _throughput(comparison: Comparison, shown: Blocks, more: str) -> Iterator[Sk
 
 def _throughput_figure(found: dict[str, list[Feed]]) -> "Figure":
     columns = 1 if len(found) == 1 else 2
-    figure, grid = canvas(
+    figure, grid = style.canvas(
         5.6 if columns == 1 else 7.4,
         (0.7 + 0.24 * max(map(len, found.values()))) * -(-len(found) // columns),
         panels=len(found),
@@ -189,45 +175,47 @@ def _throughput_figure(found: dict[str, list[Feed]]) -> "Figure":
         for row, feed in enumerate(group):
             for what, value in feed.rates.items():
                 if value is not None:
-                    axes.plot([value], [row], **{"markersize": 5.5} | LOOKS[what])
-            note_row(axes, row, feed.note)
-        axes.set_title(shown_name(name, 40))
+                    axes.plot([value], [row], **LOOKS[what])
+            style.note_row(axes, row, feed.note)
+        axes.set_title(style.shown_name(name, 40))
         axes.set_xscale("log")
         axes.margins(x=0.08)
-        plain_log_ticks(axes.xaxis)
-        name_rows(axes, [shown_name(feed.pipeline) for feed in group])
-        axes.set_xlabel(toward_better("images/s", higher=True))
+        style.plain_log_ticks(axes.xaxis)
+        style.name_rows(axes, [style.shown_name(feed.pipeline) for feed in group])
+        axes.set_xlabel(style.toward_better("images/s", higher=True))
     return figure
 
 
-def pipelines_alone(loaders: LoadersRecord) -> Iterator[Picture]:
+def pipelines_alone(loaders: LoadersRecord) -> Iterator[style.Picture]:
     """What each pipeline delivers without a net, as `bench loaders` measured it."""
     found = _measured(loaders)
     if not found:
         return
     failed = [
-        f"{shown_name(row['pipeline'])} at {row['batch_size']} ({row['status']})"
+        f"{style.shown_name(row['pipeline'])} at {row['batch_size']} ({row['status']})"
         for row in rows(loaders)
         if row["images_per_s"] is None
     ]
-    colours = cycle(list(dict.fromkeys(row["pipeline"] for row in found)), PALETTE)
-    sketch = Sketch(
+    colours = style.cycle(list(dict.fromkeys(row["pipeline"] for row in found)), style.PALETTE)
+    sketch = style.Sketch(
         name="pipelines_alone",
         title="Pipelines alone",
         caption="Images/s that each pipeline delivers without a net, median of the repeats; bars "
-        f"span the quartiles. {shown_name(loaders.augmentation)}, {loaders.precision}."
+        f"span the quartiles. {style.shown_name(loaders.augmentation)}, {loaders.precision}."
         + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
         figure=_alone_figure(found, colours),
-        sections=(colour_key("pipeline", colours),),
+        sections=(style.colour_key("pipeline", colours),),
     )
     digest = hashlib.sha256(msgspec.json.encode(loaders, order="deterministic")).hexdigest()
-    yield picture(sketch, group=shown_name(title(loaders), length=None), mark=digest[:8])
+    yield style.picture(
+        sketch, group=style.shown_name(title(loaders), length=None), mark=digest[:8]
+    )
 
 
 def _alone_figure(found: Sequence[Row], colours: dict[str, str]) -> "Figure":
     from matplotlib.ticker import NullLocator
 
-    figure, (axes,) = canvas(5.6, 3.6)
+    figure, (axes,) = style.canvas(5.6, 3.6)
     for name, color in colours.items():
         points = [row for row in found if row["pipeline"] == name]
         medians = [row["images_per_s"] for row in points]
@@ -242,8 +230,8 @@ def _alone_figure(found: Sequence[Row], colours: dict[str, str]) -> "Figure":
     axes.xaxis.set_minor_locator(NullLocator())
     sizes = sorted({row["batch_size"] for row in found})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    plain_log_ticks(axes.yaxis)
+    style.plain_log_ticks(axes.yaxis)
     axes.set_xlabel("batch size (images)")
-    axes.set_ylabel(toward_better("images/s", higher=True))
+    axes.set_ylabel(style.toward_better("images/s", higher=True))
     axes.grid(visible=True)
     return figure
