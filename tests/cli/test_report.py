@@ -59,6 +59,9 @@ def test_each_group_gets_its_page_and_its_pictures(report: Bench, results: Path)
         assert "resnet18" in page
         assert {path.name for path in (group / "report").glob("bars*")} == {"bars.png", "bars.svg"}
         assert (group / "report" / "bars.svg").read_text() == made_picture().svg
+        assert {path.name for path in (group / "report").glob("effects*")} == {
+            "effects.csv", "effects.json"
+        }  # fmt: skip
 
 
 @pytest.mark.usefixtures("quick")
