@@ -121,12 +121,14 @@ MEAN_ERROR, WORST_ERROR = 0.5, 3.0  # levels of 255: Pillow rounds between its t
 SHAPES = {  # (height, width) of each file before it is turned
     "tall.jpg": (101, 67),
     "wide.jpg": (33, 50),
+    "large.jpg": (260, 333),
     "turned.jpg": (80, 61),
     "mirrored.jpg": (47, 64),
     "grey.jpg": (45, 70),
     "colour.png": (64, 47),
     "clear.png": (40, 41),
     "tiny.png": (12, 11),
+    "square.jpg": (32, 32),
 }
 EXIF = {"turned.jpg": 6, "mirrored.jpg": 2}
 
