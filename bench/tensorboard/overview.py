@@ -105,13 +105,17 @@ def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
 
 
 def write_seeds(folder: Path, records: Iterable[Record]) -> None:
-    """Writes mean, lowest and highest over the seeds of each cell that has several."""
+    """Writes mean, lowest and highest over the seeds of each cell that has several.
+
+    Times and speeds are those of the seeds without suspect timings.
+    """
     if folder.is_dir():  # a cell may have lost a seed, or have another recipe now
         shutil.rmtree(folder)
     for name, runs in runs_by_cell(records).items():
         with EventFile(folder / name) as events:
             for points in zip(*(run.curve for run in runs), strict=True):
-                for step, values in seed_scalars(points):
+                trusted = [one for one, run in zip(points, runs, strict=True) if run.times_trusted]
+                for step, values in seed_scalars(points, trusted):
                     events.scalars(values, step)
 
 
@@ -131,15 +135,19 @@ def seeds_name(record: Record) -> str:
     return f"{slug(cell.name, keep='_')}_{first.id[:8]}"
 
 
-def seed_scalars(points: Sequence[Point]) -> list[tuple[int, dict[str, float]]]:
-    """Steps and scalars of one epoch over all seeds."""
-    clock_ms = round(1000 * statistics.fmean(point.train_s for point in points))
+def seed_scalars(
+    points: Sequence[Point], trusted: Sequence[Point]
+) -> list[tuple[int, dict[str, float]]]:
+    """Steps and scalars of one epoch over all seeds; `trusted` are those with trusted times."""
     scalars = []
     for tag, field in SEEDS_CHARTS.values():
-        values = [value for point in points if (value := getattr(point, field)) is not None]
-        if len(values) < len(points):  # a protocol without validation
+        by_clock = tag.endswith("_by_train_ms")
+        used = trusted if by_clock or field == "images_per_s" else points
+        values = [value for point in used if (value := getattr(point, field)) is not None]
+        if not values or len(values) < len(used):  # a protocol without validation
             continue
-        step = clock_ms if tag.endswith("_by_train_ms") else points[0].images
+        clock_s = statistics.fmean(point.train_s for point in used)
+        step = round(1000 * clock_s) if by_clock else points[0].images
         band = {"mean": statistics.fmean(values), "lowest": min(values), "highest": max(values)}
         scalars.append((step, {f"{tag}/{name}": value for name, value in band.items()}))
     return scalars

@@ -135,13 +135,24 @@ def test_a_cell_with_seeds_has_mean_and_bounds(store: Store) -> None:
 
 def test_bands_lie_at_the_mean_of_the_clocks() -> None:
     first, second = made_curve(1, 100, 0.5)[0], replace(made_curve(1, 100, 0.7)[0], train_s=2.0)
-    found = {step for step, _ in seed_scalars([first, second])}
+    found = {step for step, _ in seed_scalars([first, second], [first, second])}
     assert found == {100, 1500}
+
+
+def test_suspect_times_are_in_no_band() -> None:
+    quiet, busy = made_curve(1, 100, 0.5)[0], replace(made_curve(1, 100, 0.7)[0], train_s=9.0)
+    found = seed_scalars([quiet, replace(busy, images_per_s=9e9)], [quiet])
+    assert {step for step, _ in found} == {100, 1000}
+    means = {name: value for _, values in found for name, value in values.items() if "mean" in name}
+    assert means["seeds/images_per_s/mean"] == quiet.images_per_s
+    assert means["seeds/accuracy/mean"] == pytest.approx(0.6)
+    assert means["seeds/accuracy_by_train_ms/mean"] == 0.5
+    assert len(seed_scalars([busy, busy], [])) == 2
 
 
 def test_a_protocol_without_validation_has_bands_of_throughput_only() -> None:
     point = replace(made_curve(1, 100, 0.5)[0], validation_accuracy=None, validation_loss=None)
-    (band,) = seed_scalars([point, point])
+    (band,) = seed_scalars([point, point], [point, point])
     assert set(band[1]) == {f"seeds/images_per_s/{name}" for name in ("mean", "lowest", "highest")}
 
 
