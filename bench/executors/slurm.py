@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -36,6 +36,7 @@ from bench.job import Job
 from bench.process import run_briefly, signals_allowed, signals_raise, usable_cores
 from bench.store.files import explained, write_atomically
 from bench.store.store import Store
+from bench.text import Log
 from pipelines.sources.places import default_data_dir
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class SlurmCluster:
 
     options: SlurmOptions
     timeout_s: float
-    log: Callable[[str], None]
+    log: Log
     _versions: Versions
     _folder: Path
     _executor: Any
@@ -167,7 +168,7 @@ class SlurmCluster:
 
     @classmethod
     def connect(
-        cls, options: SlurmOptions, *, device: str, timeout_s: float, log: Callable[[str], None]
+        cls, options: SlurmOptions, *, device: str, timeout_s: float, log: Log
     ) -> "SlurmCluster":
         """Makes the folder for messages and the submitit executor.
 

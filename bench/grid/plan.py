@@ -3,7 +3,7 @@
 Trains nothing and writes nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +22,7 @@ from bench.record import RERUN, Record
 from bench.selection import parse_shard, select
 from bench.store.groups import group_folder
 from bench.store.store import Store
-from bench.text import count
+from bench.text import Log, count
 from pipelines import sources
 from pipelines.building import canonical_name
 from pipelines.catalog import UnknownName
@@ -65,7 +65,7 @@ class Plan:
     shard: str = ""
 
 
-def make(options: RunOptions, report: Callable[[str], None], probe: Probe | None = None) -> Plan:
+def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
     """Resolves device, scale, source and cells, and looks up what is done.
 
     Args:
@@ -127,9 +127,7 @@ WHERE_AND_HOW = ("data_dir", "out", "retry_failed", "exclusive_timing", "plugins
 SPELLED = {"select": "-k", "overrides": "--set"}  # options that are not called like their field
 
 
-def rerun(
-    record: Record, options: RunOptions, report: Callable[[str], None], probe: Probe | None = None
-) -> Plan:
+def rerun(record: Record, options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
     """The plan that trains exactly the run of a record again, however it ended.
 
     Raises:
@@ -302,7 +300,7 @@ def _asked_names(options: RunOptions) -> dict[str, str]:
 def sort_out(
     plan: Plan,
     retry_failed: bool,
-    warn: Callable[[str], None],
+    warn: Log,
     *,
     retry_suspect: bool = False,
     exclusive_timing: bool = False,

@@ -213,7 +213,7 @@ def serve(
     host: str,
     port: int | None,
     page: str,
-    ready: Callable[[str], None],
+    ready: Log,
     update: Callable[[], None],
 ) -> None:
     """Runs TensorBoard until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and ends it then.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pipelines.catalog import UnknownName, unknown_name
 from pipelines.sources import cache, cifar, tree_name
 from pipelines.sources.arrays import SETS, Arrays, Labelled, Set
-from pipelines.sources.errors import NotObtained, SourceError
+from pipelines.sources.errors import NotObtained, Report, SourceError
 from pipelines.sources.places import default_data_dir, expanded
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SourceError", "default_data_dir", "is_cached", "load", "resolve"]
 
-Report = Callable[[str], None]
 NAMES = ["cifar10", "cifar100", "shapes", "folder:PATH"]
 AUTO = "auto"
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 from pipelines.sources import disk
 from pipelines.sources.arrays import Arrays, Cached
-from pipelines.sources.errors import SourceError, writing
+from pipelines.sources.errors import Report, SourceError, writing
 from pipelines.sources.measures import mean_and_std
-
-Report = Callable[[str], None]
 
 
 def present(folder: Path, key: str) -> bool:

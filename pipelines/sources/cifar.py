@@ -14,9 +14,8 @@ import numpy as np
 
 from pipelines.sources import npm, tfjs
 from pipelines.sources.arrays import Arrays, Labelled, Set
-from pipelines.sources.cache import Report
 from pipelines.sources.download import RemoteFile, fetch, md5_of
-from pipelines.sources.errors import AttemptFailed, NotObtained, SourceError, writing
+from pipelines.sources.errors import AttemptFailed, NotObtained, Report, SourceError, writing
 from pipelines.sources.measures import content
 from pipelines.sources.unpack import files_in
 

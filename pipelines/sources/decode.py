@@ -3,7 +3,6 @@
 import os
 import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.base import usable_cores
 from pipelines.sources.arrays import SETS, Arrays, Labelled, Set
-from pipelines.sources.errors import writing
+from pipelines.sources.errors import Report, writing
 from pipelines.sources.folder import Tree, unreadable
 from pipelines.sources.measures import Bytes
 
@@ -22,9 +21,7 @@ SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 WIDE = {"I", "F"}
 
 
-def decode_tree(
-    tree: Tree, image_size: int, scratch: Path, report: Callable[[str], None]
-) -> Arrays:
+def decode_tree(tree: Tree, image_size: int, scratch: Path, report: Report) -> Arrays:
     """All images of a tree, as RGB of `image_size` x `image_size`.
 
     Args:
@@ -100,9 +97,7 @@ def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
         raise unreadable(root, path, str(error) or type(error).__name__) from error
 
 
-def _decode(
-    tree: Tree, which: Set, image_size: int, scratch: Path, report: Callable[[str], None]
-) -> Bytes:
+def _decode(tree: Tree, which: Set, image_size: int, scratch: Path, report: Report) -> Bytes:
     items = tree.items[which]
     images = _on_disk(scratch / f"{which}.npy", (len(items), image_size, image_size, 3))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.sources.errors import AttemptFailed, writing
+from pipelines.sources.errors import AttemptFailed, Report, writing
 from pipelines.sources.transfer import FAULTS, describe_error, host, open_url
 
 ANSWER_S = 4.0
@@ -26,9 +26,7 @@ class RemoteFile:
     md5: str
 
 
-def fetch(
-    wanted: RemoteFile, urls: Sequence[str], folder: Path, report: Callable[[str], None]
-) -> Path:
+def fetch(wanted: RemoteFile, urls: Sequence[str], folder: Path, report: Report) -> Path:
     """Downloads `wanted` into `folder` and checks it.
 
     All mirrors are asked at once, and the fastest is used first. What it delivers before it stalls
@@ -108,7 +106,7 @@ def _ask(url: str, answers: "queue.Queue[tuple[str, str]]") -> None:
         answers.put((url, describe_error(error)))
 
 
-def _download(url: str, wanted: RemoteFile, part: Path, report: Callable[[str], None]) -> None:
+def _download(url: str, wanted: RemoteFile, part: Path, report: Report) -> None:
     """Completes `part` from `url`; a wrong file is deleted."""
     resumed = _receive(url, wanted, part, report)
     fault = _fault(part, wanted)
@@ -120,7 +118,7 @@ def _download(url: str, wanted: RemoteFile, part: Path, report: Callable[[str], 
         raise AttemptFailed(fault)
 
 
-def _receive(url: str, wanted: RemoteFile, part: Path, report: Callable[[str], None]) -> bool:
+def _receive(url: str, wanted: RemoteFile, part: Path, report: Report) -> bool:
     """Appends data from `url` to `part`; returns whether it resumed an existing part."""
     have = part.stat().st_size if part.exists() else 0
     with open_url(url, begin=have, timeout_s=STALL_S) as (head, chunks):
@@ -151,7 +149,7 @@ def _copy(
     keep: Callable[[bytes], None],
     have: int,
     size: int,
-    report: Callable[[str], None],
+    report: Report,
 ) -> None:
     """Copies until the end; gives up if a mirror is too slow or sends more than `size` bytes."""
     marked, marked_at = have, time.monotonic()

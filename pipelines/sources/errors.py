@@ -1,8 +1,10 @@
-"""Errors of sources."""
+"""Errors of sources, and the type of functions that report their progress."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+Report = Callable[[str], None]  # takes one line for people
 
 
 class SourceError(RuntimeError):

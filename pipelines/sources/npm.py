@@ -6,11 +6,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.sources.errors import AttemptFailed, writing
+from pipelines.sources.errors import AttemptFailed, Report, writing
 
 FIRST_S = 10.0
 STALL_S = 30.0
@@ -24,7 +23,7 @@ def installed() -> bool:
     return shutil.which("npm") is not None
 
 
-def pack(package: str, folder: Path, report: Callable[[str], None]) -> Path:
+def pack(package: str, folder: Path, report: Report) -> Path:
     """Downloads the archive of `package` ("name@version"); nothing is installed or run.
 
     Args:
@@ -70,7 +69,7 @@ def pack(package: str, folder: Path, report: Callable[[str], None]) -> Path:
     return archives[0]
 
 
-def _watch(process: "subprocess.Popen[bytes]", folder: Path, report: Callable[[str], None]) -> None:
+def _watch(process: "subprocess.Popen[bytes]", folder: Path, report: Report) -> None:
     """Waits until npm ends; gives up when the folder stops growing."""
     seen, grown_at = 0, time.monotonic()
     reported_at = grown_at
