@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bench.cell import Run
 from bench.errors import UsageError
-from bench.selection import Shard, parse_shard, select
-from tests.made import made_cell, made_run
+from bench.selection import Shard, matching, parse_shard, select
+from tests.made import made_cell, made_record, made_run
 
 CELLS = [
     made_cell(architecture=architecture, optimizer=optimizer, pipeline="kornia[compiled]")
@@ -48,6 +48,16 @@ def test_expressions(expression: str, count: int) -> None:
 def test_wrong_expressions_are_refused(expression: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         select(CELLS, expression)
+
+
+def test_records_match_by_group_and_a_word_need_be_known_in_one() -> None:
+    groups = {"a": [made_record(), made_record(pipeline="dali")], "b": [made_record()], "c": []}
+    found = matching(groups, "dali")
+    assert found == {"a": groups["a"][1:], "b": [], "c": []}
+    assert matching(groups, "") == groups
+    assert matching({"c": []}, "dali") == {"c": []}
+    with pytest.raises(UsageError, match="-a: no cell has 'dly'"):
+        matching(groups, "dly", option="-a")
 
 
 @given(st.text(alphabet="()abnotrdsgd ", max_size=30))

@@ -39,15 +39,15 @@ def compare(
     debug: Debug = False,
 ) -> int:
     """Compare two sides cell by cell: faster, slower, or cannot tell."""
-    from bench.errors import UsageError
+    from bench.errors import UsageError, check_choice
     from bench.report.compare.compare import compare as compare_sides
     from bench.report.compare.compare import metric_named, parse_limit
     from bench.report.compare.sides import read_sides
     from bench.report.compare.statistics import CELLS_NEEDED
-    from bench.report.compare.text import check_format, render
+    from bench.report.compare.text import FORMS, render
     from bench.report.statistics.intervals import SEEDS_NEEDED
 
-    check_format(form)
+    check_choice("format", form, FORMS)
     judged = metric_named(metric)
     limits = [parse_limit(text, judged) for text in fail_on or ()]
     sides = read_sides(a, b, both=select, select_a=select_a, select_b=select_b)

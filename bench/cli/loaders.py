@@ -45,12 +45,13 @@ def loaders(
     debug: verb.Debug = False,
 ) -> int:
     """Measure each pipeline alone, without a net, alternating with the others."""
+    from bench.errors import check_choice
     from bench.loaders.plan import Options
     from bench.machine.environment import probe_while_importing
     from bench.report.loaders import render
-    from bench.report.render import check_form
+    from bench.report.render import FORMS
 
-    check_form(form)
+    check_choice("format", form, FORMS)
     options = Options(
         pipelines=pipeline or (),
         augmentation=augmentation,

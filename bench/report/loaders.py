@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from bench.errors import check_choice
 from bench.process import signals_deferred
 from bench.report.columns import Column
-from bench.report.render import ABSENT, Form, Row, Table, check_form, csv
+from bench.report.render import ABSENT, FORMS, Form, Row, Table, csv
 from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series
 from bench.store.store import Store
 
@@ -187,7 +188,7 @@ def render(
     Raises:
         UsageError: An unknown form.
     """
-    check_form(form)
+    check_choice("format", form, FORMS)
     found = rows(record)
     if form == "json":
         return _json(record, found)

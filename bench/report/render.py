@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 import pandas as pd
 from tabulate import tabulate
 
-from bench.errors import UsageError
+from bench.errors import check_choice
 from bench.report.columns import COLUMNS, Column, Metric, column_named
-from pipelines.catalog import unknown_name
 
 Form = Literal["rich", "md", "csv", "json"]
+FORMS: tuple[Form, ...] = get_args(Form)
 Row = dict[str, Any]
 NOT_REACHED = "not reached"
 SUSPECT = "suspect"  # instead of a time that cannot be trusted
@@ -23,12 +23,6 @@ SEPARATOR = "  "  # between columns
 NARROWEST = 12  # characters of a column, separator included, that is wrapped
 NOTES_WIDTH = 30  # characters that a terminal keeps for notes; longer ones are wrapped
 TOTALS = {"seeds": "runs", "cells": "all_cells"}  # "2/4": how many succeeded, of how many
-
-
-def check_form(form: str) -> None:
-    """Raises `UsageError` if the table format is unknown."""
-    if form not in get_args(Form):
-        raise UsageError(unknown_name("table format", form, list(get_args(Form))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +155,7 @@ def shown(
     known = {*frame.columns, "notes"}
     names = [name for name in COLUMNS if name in known] if columns is None else list(columns)
     for name in names:
-        if name not in known:
-            raise UsageError(unknown_name("column", name, sorted(known)))
+        check_choice("column", name, sorted(known))
     if columns is None:
         empty = {name for name in ("budget", "notes") if not any(row[name] for row in rows)}
         if not any("files" in row["reads"] for row in rows):

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pandas as pd
 
 from bench.cell import AXES
-from bench.errors import UsageError
+from bench.errors import UsageError, check_choice
 from bench.record import Record, RecordSummary, RecordT
 from bench.report.columns import COLUMNS, METRICS, TIME, Column, Metric
 from bench.report.matrix import (
@@ -33,10 +33,10 @@ from bench.report.matrix import (
 )
 from bench.report.render import (
     ABSENT,
+    FORMS,
     NOT_REACHED,
     Form,
     Table,
-    check_form,
     columns_of,
     csv,
     is_missing,
@@ -48,7 +48,6 @@ from bench.store.files import StoreError
 from bench.store.groups import groups
 from bench.store.store import Store
 from bench.text import Log
-from pipelines.catalog import unknown_name
 
 MAX_NAMES = 4  # reasons and differences that are listed; the rest is counted
 
@@ -80,14 +79,13 @@ def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[st
     if group is not None and (metric is not None or pivot is not None):
         raise UsageError("--group and a pivot table (--metric, --pivot) exclude each other")
     for name in [*(group or ()), *(pivot or ())]:
-        if name not in AXES:
-            raise UsageError(unknown_name("axis", name, list(AXES)))
+        check_choice("axis", name, list(AXES))
     if group is not None:
         return Grouping(axes=tuple(axis for axis in AXES if axis in group))
     if metric is None and pivot is None:
         return None
-    if metric is not None and metric not in METRICS:
-        raise UsageError(unknown_name("metric", metric, list(METRICS)))
+    if metric is not None:
+        check_choice("metric", metric, list(METRICS))
     if pivot is not None and len(set(pivot)) != 2:
         raise UsageError(f"--pivot takes two axes, ROW,COLUMN, got {','.join(pivot)!r}")
     axes = None if pivot is None else (pivot[0], pivot[1])
@@ -108,8 +106,7 @@ class Sheet:
     def numbers(self) -> pd.DataFrame:
         """The chosen columns of the frame."""
         for name in self.columns or ():
-            if name not in self.frame.columns:
-                raise UsageError(unknown_name("column", name, list(self.frame.columns)))
+            check_choice("column", name, list(self.frame.columns))
         return self.frame if self.columns is None else self.frame[list(self.columns)]
 
     def csv_frame(self) -> pd.DataFrame:
@@ -171,7 +168,7 @@ def render(
     Raises:
         UsageError: An unknown form or column.
     """
-    check_form(form)
+    check_choice("format", form, FORMS)
     frame = _sorted(matrix.frame, sort_by)
     notes = [*cautions(frame)]
     sheet = Sheet(title=matrix.title, frame=frame, notes=notes, columns=columns)
@@ -210,7 +207,7 @@ def render_all(
         UsageError: An unknown form or column, a target outside (0, 1], or an `expression` that
             matches no cell.
     """
-    check_form(form)
+    check_choice("format", form, FORMS)
     if isinstance(shape, Pivot) and (sort_by is not None or columns is not None):
         raise UsageError("a pivot table has fixed columns: leave --sort and --columns out")
     sheets: list[Sheet] = []
@@ -275,8 +272,7 @@ def _sheet(
 def _sorted(frame: pd.DataFrame, column: str | None) -> pd.DataFrame:
     if column is None:
         return frame
-    if column not in frame.columns:
-        raise UsageError(unknown_name("column to sort by", column, list(frame.columns)))
+    check_choice("column to sort by", column, list(frame.columns))
     return sort(frame, column)
 
 

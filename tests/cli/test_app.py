@@ -139,7 +139,7 @@ def test_the_exit_code_is_that_of_the_grid_and_the_summary_names_table_and_comma
         (["table", "."], "there are no records under ."),
         (["table", "made", "--sort", "acuracy"], "did you mean accuracy"),
         (["table", "made", "--columns", "architecture,acuracy"], "did you mean accuracy"),
-        (["table", "made", "--format", "markdown"], "unknown table format 'markdown'"),
+        (["table", "made", "--format", "markdown"], "unknown format 'markdown'"),
         (["list", "pipeline"], "unknown kind of entry 'pipeline': did you mean pipelines or"),
     ],
 )

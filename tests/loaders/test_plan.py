@@ -59,7 +59,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--batch-size", "101"], "--batch-size 101 is more than the source's 100 images"),
         (["--repeats", "0"], "--repeats is at least 1, got 0"),
         (["--seconds", "0"], "--seconds is more than 0, got 0"),
-        (["--format", "markdown"], "unknown table format 'markdown'"),
+        (["--format", "markdown"], "unknown format 'markdown'"),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence_and_writes_nothing(

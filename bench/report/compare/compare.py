@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.errors import UsageError
+from bench.errors import UsageError, check_choice
 from bench.record import Record
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, TRAIN, Metric
 from bench.report.compare.sides import (
@@ -31,7 +31,6 @@ from bench.report.compare.statistics import Estimate, Overall, Sample, corrected
 from bench.report.rows import Outcome, value_of
 from bench.report.statistics.intervals import ALPHA, Test
 from bench.text import count
-from pipelines.catalog import unknown_name
 
 METRICS = (SPEED, TRAIN, TIME, ACCURACY, MACRO_F1)
 SCORES = {"accuracy": ACCURACY, "macro_f1": MACRO_F1}
@@ -119,8 +118,7 @@ def metric_named(name: str) -> Metric:
         UsageError: It is unknown.
     """
     known = {metric.name: metric for metric in METRICS}
-    if name not in known:
-        raise UsageError(unknown_name("metric", name, list(known)))
+    check_choice("metric", name, list(known))
     return known[name]
 
 

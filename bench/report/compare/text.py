@@ -8,25 +8,18 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from bench.errors import UsageError
+from bench.errors import check_choice
 from bench.report.columns import TIME, Column, Metric
 from bench.report.compare.compare import METRICS, Comparison, Judged, LimitResult, Row
 from bench.report.compare.statistics import CELLS_NEEDED, Estimate, Overall, Sample
 from bench.report.render import ABSENT, NOT_REACHED, Table, as_markdown, wrapped
 from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.text import count, points, printable
-from pipelines.catalog import unknown_name
 
-Format = Literal["rich", "md", "json"]
+FORMS = ("rich", "md", "json")
 BETTER = ("faster", "higher")
-
-
-def check_format(form: str) -> None:
-    """Raises UsageError if the format is unknown."""
-    if form not in get_args(Format):
-        raise UsageError(unknown_name("format", form, list(get_args(Format))))
 
 
 def render(
@@ -37,7 +30,7 @@ def render(
     Raises:
         UsageError: The format is unknown.
     """
-    check_format(form)
+    check_choice("format", form, FORMS)
     if form == "json":
         return json.dumps(_as_json(comparison), indent=1, allow_nan=False) + "\n"
     title = f"b against a: {comparison.metric.label}"

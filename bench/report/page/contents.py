@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from bench.record import Record
 from bench.store.artifacts import example_name, kept_examples
@@ -25,7 +26,6 @@ from bench.store.store import Store
 from bench.text import Log
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from bench.report.conclusions import Conclusion
@@ -147,7 +147,7 @@ def find_mistakes(
     if not kept:
         return Mistakes(problem="The predictions of these runs were not kept in this folder.")
     labels = kept[0].labels
-    same = [each.predictions for each in kept if _equal(each.labels, labels)]
+    same = [each.predictions for each in kept if np.array_equal(each.labels, labels)]
     metrics = tested[0].metrics
     assert metrics is not None
     mistakes = Mistakes(
@@ -175,12 +175,8 @@ def _tested_alike(records: Iterable[Record]) -> list[Record]:
     return max(same.values(), key=len, default=[])
 
 
-def _equal(one: "np.ndarray", other: "np.ndarray") -> bool:
-    return one.shape == other.shape and bool((one == other).all())
-
-
 def most_mistaken(
-    labels: "np.ndarray", predictions: Sequence["np.ndarray"], count: int = MAX_IMAGES
+    labels: np.ndarray, predictions: Sequence[np.ndarray], count: int = MAX_IMAGES
 ) -> list[Mistake]:
     """At most `count` images that any run got wrong, the most often misclassified first.
 
@@ -188,8 +184,6 @@ def most_mistaken(
         labels: int (N,).
         predictions: int (N,) for each run.
     """
-    import numpy as np
-
     given = np.stack(predictions)
     wrong = (given != labels).sum(axis=0)
     order = np.argsort(-wrong, kind="stable")[:count]
@@ -203,7 +197,7 @@ def most_mistaken(
 
 
 def _with_pictures(
-    mistakes: Mistakes, record: Record, labels: "np.ndarray", data_dir: Path | None
+    mistakes: Mistakes, record: Record, labels: np.ndarray, data_dir: Path | None
 ) -> Mistakes:
     from pipelines import sources
 
@@ -233,7 +227,7 @@ def _with_pictures(
     return replace(mistakes, images=pictured)
 
 
-def _png(pixels: "np.ndarray") -> bytes:  # uint8 (H, W, C)
+def _png(pixels: np.ndarray) -> bytes:  # uint8 (H, W, C)
     from PIL import Image
 
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
