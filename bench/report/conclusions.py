@@ -139,9 +139,11 @@ def _comparisons(found: Best) -> Iterator[str]:
         verb = "is" if len(found.worse) == 1 else "are"
         yield f"{len(found.worse)} {verb} worse (Welch's test, Tamhane's correction for all pairs)"
     if found.missed:
-        yield f"{len(found.missed)} missed the target with every seed, which counts as worse"
+        of_all = f"{len(found.missed)} of {count(found.others, 'other cell')}"
+        yield f"{of_all} missed the target with every seed, which counts as worse"
     if found.partly:
-        yield f"{len(found.partly)} missed the target with some seeds and cannot be compared"
+        of_all = f"{len(found.partly)} of {count(found.others, 'other cell')}"
+        yield f"{of_all} missed the target with some seeds and cannot be compared"
     if found.too_few:
         few = len(found.too_few)
         others = "the other cells" if few == found.others else f"{few} of {found.others} others"

@@ -98,7 +98,22 @@ def test_the_best_cell_by_each_figure() -> None:
     )
     assert "6 are worse (Welch's test, Tamhane's correction for all pairs)" in best
     soonest = about(seeded, "best", "Best time to accuracy")
-    assert "1 missed the target with every seed, which counts as worse" in soonest
+    assert "1 of 9 other cells missed the target with every seed, which counts as worse" in soonest
+
+
+def test_missed_targets_are_counted_over_all_cells_whatever_their_timings() -> None:
+    records = [
+        made_record(
+            architecture=f"net{net}",
+            time_to_accuracy_s=None if net >= 6 else 3.0 + net,
+            record={"timing_suspect": ("busy",)} if net % 2 else {},
+        )
+        for net in range(10)
+    ]
+    found = about(records, "best", "Best time to accuracy")
+    assert "`net0/" in found
+    assert "4 of 9 other cells missed the target with every seed" in found
+    assert "too few seeds with trusted timings to compare it with 5 of 9 others" in found
 
 
 def test_seeds_at_hand() -> None:
