@@ -1,13 +1,16 @@
 """Groups made for tests of merging, and what is in them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from bench.record import Record
 from bench.store.codec import decode, digest, encode
+from bench.store.merge import merge_run, stored_records
 from bench.store.store import Store
 from tests.made import made_failure, made_record
 
@@ -67,6 +70,19 @@ def tried(store: Store, run_id: str) -> dict[int, str]:
     found = [decode(path.read_bytes()) for path in paths]
     assert all(record.run_id == run_id for record in found)
     return {record.attempt: record.finished[11:13] for record in found}
+
+
+def merge_records(sources: Sequence[Path], out: Path) -> None:
+    """Merges the records of the run of `at(1)`, without what is derived from them."""
+    incoming = [
+        record
+        for source in sources
+        for record in stored_records(
+            source / GROUP, at(1).run_id, lambda path, why: pytest.fail(why)
+        )
+    ]
+    (out / GROUP / "records").mkdir(parents=True, exist_ok=True)
+    merge_run(out / GROUP, incoming, pytest.fail)
 
 
 def everything(folder: Path) -> dict[str, bytes]:

@@ -1,24 +1,20 @@
-"""Jobs for the tests of executors, a stand-in for training them, and checks of what is left."""
+"""Jobs for the tests of executors, and a stand-in for training them."""
 
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from bench.executors.base import Watcher
 from bench.executors.protocol import Done, EpochDone
-from bench.executors.remote import RemoteExecutor
 from bench.job import Job, RecordBuilder
 from bench.record import Record
 from pipelines import sources
 from tests.made import made_curve, made_run
 
-PATIENCE_S = 60.0
 SMALL = {"object_store_memory": 100 * 2**20}  # of a Ray node
 
 
@@ -63,39 +59,3 @@ def watcher(lost: list[Record] | None = None) -> Watcher:
     """Collects lost attempts and ignores the rest."""
     collect = [].append if lost is None else lost.append
     return Watcher(started=lambda job: None, epoch=lambda job, point: None, lost=collect)
-
-
-def processes_writing_to(folder: Path) -> set[int]:
-    """Processes whose output goes to files of a folder: workers and their children."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/fd/[12]"):
-        with suppress(OSError):  # gone meanwhile, or another user's
-            if path.readlink().is_relative_to(folder):
-                found.add(int(path.parts[2]))
-    return found
-
-
-def check_no_process_writes_to(folder: Path) -> None:
-    """Waits until no process writes to files of a folder."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (left := processes_writing_to(folder)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not left
-
-
-def check_stopping(executor: RemoteExecutor, folder: Path) -> None:
-    """Stops a real run after an epoch: no process is left, and its record says "interrupted"."""
-
-    class Stop(Exception):
-        pass
-
-    def stop(job: Job, point: object) -> None:
-        assert processes_writing_to(folder)
-        raise Stop
-
-    watcher = Watcher(started=lambda job: None, epoch=stop)
-    with pytest.raises(Stop):
-        next(executor.run([tiny_job(folder, epochs=10_000)], watcher))
-    check_no_process_writes_to(folder)
-    (cut_off,) = executor.interrupted()
-    assert (cut_off.status, len(cut_off.curve)) == ("interrupted", 1)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from io import StringIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,27 +17,15 @@ from typer.testing import CliRunner
 
 from bench import executors
 from bench.cli import app
-from bench.cli.progress import TextReporter
 from bench.errors import UsageError
 from bench.executors import choose_executor
 from bench.executors import ray as module
-from bench.executors.local import LocalExecutor
 from bench.executors.ray import RayCluster
 from bench.executors.remote import RemoteExecutor
-from bench.executors.runner import run_plan
 from bench.record import Record
-from bench.store.store import Store
 from tests.checkout import ROOT
-from tests.executors.fake_cluster import (
-    SMALL,
-    check_stopping,
-    fake_run_job,
-    made_job,
-    tiny_job,
-    watcher,
-)
-from tests.executors.test_runner import planned
-from tests.made import made_run
+from tests.executors.fake_cluster import SMALL, fake_run_job, made_job, watcher
+from tests.executors.remote_checks import check_retry, check_same_numbers, check_stopping
 
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'pipeline-bench[ray]'")
 
@@ -111,20 +98,7 @@ def test_a_node_that_dies_in_the_middle_costs_no_record(
 def test_a_worker_that_is_killed_is_tried_again_and_the_attempts_are_counted(
     connect: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
-    plan, out = planned(tmp_path, 0), StringIO()
-    plan.todo.append(made_run(0, architecture="is_killed_once"))
-    console = TextReporter(file=out, terminal=False)
-    outcome = run_plan(
-        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=connect()
-    )
-    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
-    store = Store(tmp_path)
-    (record,) = store.records()
-    (first,) = store.attempts(record.run_id)
-    assert (record.status, record.attempt) == ("ok", 2)
-    assert (first.status, first.attempt) == ("interrupted", 1)
-    assert first.error is not None
-    assert "is tried again: " in out.getvalue()
+    check_retry(connect(), tmp_path, "is_killed_once")
 
 
 @pytest.mark.slow
@@ -142,27 +116,7 @@ def test_a_run_that_kills_its_worker_each_time_is_given_up(
 def test_a_run_gives_the_same_numbers_as_on_this_machine(
     connect: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
-    def numbers(record: Record) -> list[object]:
-        assert record.metrics is not None, record.error
-        points = [
-            (point.train_loss, point.validation_loss, point.validation_accuracy)
-            for point in record.curve
-        ]
-        metrics = (record.metrics.accuracy, record.metrics.loss, record.metrics.confusion)
-        return [record.seed, *metrics, *points]
-
-    here, there = tmp_path / "here", tmp_path / "there"
-    for folder in (here, there):
-        folder.mkdir()
-    local = LocalExecutor(timeout_s=300.0).run(
-        [tiny_job(here, seed) for seed in (0, 1)], watcher([])
-    )
-    expected = [numbers(record) for record in local]
-    found = list(connect().run([tiny_job(there, seed) for seed in (0, 1)], watcher([])))
-    found.sort(key=lambda record: record.seed)
-    assert [numbers(record) for record in found] == expected
-    assert len(expected[0]) == 4 + 2
-    assert len(list((there / "predictions").iterdir())) == 2
+    check_same_numbers(connect(), tmp_path)
 
 
 @pytest.mark.slow
@@ -276,12 +230,16 @@ def test_no_cluster_at_the_address() -> None:
         RayCluster.connect("nonsense", device="cpu", timeout_s=9.0)
 
 
-def test_without_ray_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "library"), [("ray", "ray"), ("slurm", "submitit")])
+def test_without_the_library_there_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, library: str
+) -> None:
     monkeypatch.setattr(executors, "find_spec", lambda name: None)
-    done = CliRunner().invoke(app.app, ["run", "--executor", "ray"])
+    done = CliRunner().invoke(app.app, ["run", "--executor", name])
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("bench: --executor ray needs ray, which is not installed: pip install")
+    expected = f"bench: --executor {name} needs {library}, which is not installed: pip install"
+    assert line.startswith(expected)
 
 
 def test_wrong_choices_are_refused() -> None:
@@ -289,3 +247,5 @@ def test_wrong_choices_are_refused() -> None:
         choose_executor("roy")
     with pytest.raises(UsageError, match="--address is of a Ray cluster"):
         choose_executor("local", "127.0.0.1:6379")
+    with pytest.raises(UsageError, match="--slurm is of a Slurm cluster"):
+        choose_executor("local", slurm=["partition=gpu"])

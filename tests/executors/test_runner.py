@@ -180,6 +180,17 @@ def test_a_stop_while_a_record_is_written_comes_after_it(
     assert "ok         resnet18/sgd/flip_crop/kornia/seed0" in text
 
 
+def test_a_second_stop_while_tables_are_made_skips_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = lambda *_: signal.raise_signal(signal.SIGINT)  # noqa: E731
+    monkeypatch.setattr(executing, "write_matrix", stop)
+    outcome, text = carry_out(planned(tmp_path, 2), "ok", "stop")
+    assert outcome.exit_code == 130
+    assert statuses_of(tmp_path) == {0: "ok", 1: "interrupted"}
+    assert "the tables are not up to date" in text
+
+
 def test_a_disk_that_fills_up_leaves_no_worker_and_keeps_what_was_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,22 +2,15 @@
 
 import os
 from collections.abc import Callable, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from bench import executors
-from bench.cli import app
-from bench.cli.progress import TextReporter
 from bench.errors import UsageError
 from bench.executors import choose_executor
 from bench.executors import slurm as module
-from bench.executors.local import LocalExecutor
 from bench.executors.remote import RemoteExecutor
-from bench.executors.runner import run_plan
 from bench.executors.slurm import (
     SlurmCluster,
     SlurmOptions,
@@ -25,12 +18,10 @@ from bench.executors.slurm import (
     sbatch_parameters,
 )
 from bench.record import Record
-from bench.store.store import Store
 from tests.checkout import ROOT
-from tests.executors.fake_cluster import check_stopping, made_job, tiny_job, watcher
+from tests.executors.fake_cluster import made_job, tiny_job, watcher
 from tests.executors.fake_slurm_job import fake_job
-from tests.executors.test_runner import planned
-from tests.made import made_run
+from tests.executors.remote_checks import check_retry, check_same_numbers, check_stopping
 
 submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '.[slurm]'")
 
@@ -78,38 +69,16 @@ def test_every_job_is_recorded_once_and_nothing_is_left_beside_the_results(
 def test_a_preempted_or_killed_job_is_tried_again_and_its_attempts_are_counted(
     connect: Callable[..., RemoteExecutor], tmp_path: Path, part: str, why: str
 ) -> None:
-    plan, out = planned(tmp_path, 0), StringIO()
-    plan.todo.append(made_run(0, architecture=part))
-    console = TextReporter(file=out, terminal=False)
-    outcome = run_plan(
-        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=connect()
-    )
-    assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
-    store = Store(tmp_path)
-    (record,) = store.records()
-    (first,) = store.attempts(record.run_id)
-    assert (record.status, record.attempt) == ("ok", 2)
-    assert (first.status, first.attempt, len(first.curve)) == ("interrupted", 1, 1)
+    first = check_retry(connect(), tmp_path, part)
+    assert len(first.curve) == 1
     assert first.error.message.startswith(why)
-    assert "is tried again: " in out.getvalue()
 
 
 @pytest.mark.slow
 def test_a_run_gives_the_same_numbers_as_on_this_machine(
     connect: Callable[..., RemoteExecutor], tmp_path: Path
 ) -> None:
-    def numbers(record: Record) -> list[object]:
-        assert record.metrics is not None, record.error
-        points = [(point.train_loss, point.validation_accuracy) for point in record.curve]
-        return [record.metrics.loss, record.metrics.confusion, *points]
-
-    here, there = tmp_path / "here", tmp_path / "there"
-    for folder in (here, there):
-        folder.mkdir()
-    (expected,) = LocalExecutor(timeout_s=300.0).run([tiny_job(here)], watcher([]))
-    (found,) = connect().run([tiny_job(there)], watcher([]))
-    assert numbers(found) == numbers(expected)
-    assert len(list((there / "predictions").iterdir())) == 1
+    check_same_numbers(connect(), tmp_path)
 
 
 def test_stopping_leaves_no_process(connect: Callable[..., RemoteExecutor], tmp_path: Path) -> None:
@@ -143,11 +112,6 @@ def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match="sbatch and srun are not on the PATH"):
         SlurmCluster.connect(SlurmOptions(), device="cpu", timeout_s=9.0, log=print)
-    monkeypatch.setattr(executors, "find_spec", lambda name: None)
-    done = CliRunner().invoke(app.app, ["run", "--executor", "slurm"])
-    assert done.exit_code == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("bench: --executor slurm needs submitit, which is not installed: pip")
 
 
 @pytest.mark.parametrize(
@@ -167,11 +131,6 @@ def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 def test_wrong_options_are_refused(words: Sequence[str], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         choose_executor("slurm", slurm=words)
-
-
-def test_options_are_of_slurm_alone() -> None:
-    with pytest.raises(UsageError, match="--slurm is of a Slurm cluster"):
-        choose_executor("local", slurm=["partition=gpu"])
 
 
 def test_options_reach_sbatch(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """The search for recipes: who is tried, who goes on, and what may be said of the winner."""
 
-import errno
 import json
 import math
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +32,6 @@ from bench.grid.recipe_files import Book, read, render
 from bench.machine.environment import Probe
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import Record
-from bench.store import files
 from bench.store.store import Store
 from tests.made import made_record, made_run
 from tests.made_device import device_is
@@ -216,25 +213,6 @@ def test_the_command_shows_and_saves_what_was_found(
     file.write_text(json.dumps([other]))
     bench_tune(monkeypatch, tmp_path, "--save", str(file))
     assert [entry.architecture for entry in read(file)] == ["cnn2", "cnn4"]
-
-
-def test_a_full_disk_leaves_the_users_recipes_as_they_were(
-    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "mine.json"
-    file.write_text("[]\n")
-    write = files._write
-
-    def write_until_full(path: Path, content: bytes) -> None:
-        if path.name.startswith(file.name):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(path, content)
-
-    monkeypatch.setattr(files, "_write", write_until_full)
-    done = bench_tune(monkeypatch, tmp_path, "--save", str(file))
-    assert done.exit_code == 2
-    assert f"cannot write {file}: No space left on device" in done.stderr
-    assert file.read_text() == "[]\n"
 
 
 def test_a_stopped_search_ends_with_the_command_that_goes_on(

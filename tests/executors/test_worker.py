@@ -24,6 +24,7 @@ from bench.training.setup import Shared
 from pipelines.base import Unsupported
 from pipelines.catalog import Unavailable
 from tests import checkout
+from tests.executors.fake_cluster import tiny_job
 from tests.made import made_cell, made_curve, made_metrics, made_run
 
 
@@ -122,6 +123,19 @@ def test_a_run_that_raises_keeps_what_is_known_of_it(
     assert record.error.type == "OutOfMemoryError"
     assert len(record.curve) == 1
     assert "CUDA out of memory" in capsys.readouterr().err
+
+
+def test_a_run_is_ok_though_its_artifacts_cannot_be_written(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(job.folder)
+    for name in ("tensorboard", "predictions", "examples"):
+        (folder / name).write_text("a file")
+    record = run_job(tiny_job(folder), Shared(), BytesIO(), import_s=0.0)
+    assert record.status == "ok"
+    output = capsys.readouterr().out
+    for name in ("tensorboard", "predictions"):
+        assert f"{folder}/{name}" in output
 
 
 def test_a_worker_ends_with_its_input_and_ignores_the_current_folder(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
-"""Images that are missing, damaged or hostile, and mirrors that misbehave.
+"""Images that are missing, damaged or hostile.
 
 Archives are made; checksums fit them where a fault is to get past the checksum.
 """
 
 import io
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +18,9 @@ from pipelines.sources.errors import SourceError
 from tests.cli.conftest import Bench
 from tests.faults.permissions import as_ordinary_user
 from tests.made_sources import MadeCifar, lay_out
-from tests.mirror import Mirror, serve
 
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
-GIVE_UP_S = 20.0
-
-
-@pytest.fixture
-def mirror(cifar10: MadeCifar) -> Iterator[Mirror]:
-    with serve(cifar10.archive) as mirror:
-        yield mirror
 
 
 def load(cifar10: MadeCifar, data_dir: Path) -> list[str]:
@@ -157,35 +148,3 @@ def test_no_writable_folder_is_one_sentence(
     (line,) = done.stderr.splitlines()
     assert "Permission denied" in line
     assert "--data-dir" in line
-
-
-@pytest.mark.parametrize(
-    ("manner", "reason"),
-    [
-        ("header", "it stopped answering"),
-        ("slams", "reset"),
-        ("resets", "reset|broke off"),
-        ("circles", "it sends the reader in circles"),
-        ("leaves", "HTTP status 302"),
-        ("nowhere", "Invalid IPv6 URL"),
-        ("html", "it gives a web page instead of the file"),
-        ("garbage", r"\?\[2J\?no HTTP at all"),
-    ],
-)
-def test_a_mirror_that_misbehaves_costs_seconds_and_the_next_one_is_taken(
-    cifar10: MadeCifar,
-    mirror: Mirror,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    manner: str,
-    reason: str,
-) -> None:
-    monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/{manner}")
-    start = time.monotonic()
-    with pytest.raises(SourceError, match=reason) as failure:
-        sources.load("cifar10", tmp_path)
-    assert str(failure.value).isprintable()
-    monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/{manner} {mirror.url}/ok")
-    assert any(ARCHIVE in line and "MB" in line for line in load(cifar10, tmp_path))
-    assert time.monotonic() - start < GIVE_UP_S
-    assert list(tmp_path.rglob("*.part")) == []

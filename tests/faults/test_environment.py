@@ -24,8 +24,8 @@ from tests.made import made_record
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with a source that is not spelled in ASCII."""
-    folder = tmp_path_factory.mktemp("results")
+    """A results folder with an odd name and a source that is not spelled in ASCII."""
+    folder = tmp_path_factory.mktemp("results") / "-of \n[red]"
     Store(folder).write(made_record(source="folder:/bilder/größe/結果"))
     return folder
 

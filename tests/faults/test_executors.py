@@ -91,7 +91,7 @@ class Grid:
         self.address = address
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                acting.command(str(self.folder), seeds=3, ray=address),
+                [*acting.PROGRAM, str(self.folder), address],
                 cwd=ROOT, stdout=output, stderr=output,
             )  # fmt: skip
 

@@ -225,11 +225,3 @@ def test_a_gpu_without_a_compiler_runs_uncompiled_with_a_notice(
     refused = bench(*words, "--compile")
     assert refused.exit_code == 2
     assert "torch.compile cannot work here: Triton is missing" in refused.stderr
-
-
-def test_no_room_for_data_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**28))
-    check = doctor.check_data(tmp_path / "data")
-    assert check.status == "warn"
-    assert "0.2 GiB are free; it takes 0.6 GiB" in check.message
-    assert check.advice.startswith("make room, or bench data cifar10")

@@ -9,13 +9,12 @@ import pytest
 
 from bench.check.derived import refresh
 from bench.store.codec import encode
-from bench.store.merge import merge, merge_run, stored_records
+from bench.store.merge import merge
 from tests.faults.crash_disk import Died, Disk
-from tests.made_groups import GROUP, at, everything, group, keep, marks
+from tests.made_groups import at, everything, group, keep, marks, merge_records
 
 MEMORY = Path("/dev/shm")  # `Disk` counts what is synced, so the disk may be a fast one
 BESIDE = ("predictions", "profiles")
-RUN = at(1).run_id
 
 
 @pytest.fixture
@@ -37,16 +36,6 @@ def lay(root: Path) -> tuple[list[Path], Path]:
     return [a, b], out
 
 
-def brought(sources: list[Path], out: Path) -> None:
-    """Merges the records of that run, without what is derived from them."""
-    incoming = [
-        one
-        for source in sources
-        for one in stored_records(source / GROUP, RUN, lambda path, why: pytest.fail(why))
-    ]
-    merge_run(out / GROUP, incoming, pytest.fail)
-
-
 def artifacts(root: Path) -> set[str]:
     """Contents of all files beside records, wherever they are now."""
     return {
@@ -64,7 +53,7 @@ def test_a_merge_that_ends_before_any_system_call_has_the_same_end_when_it_is_re
     untouched = [everything(source) for source in sources]
     records, beside = marks(before), artifacts(before)
     shutil.copytree(before, root / "whole")
-    brought(sources, root / "whole")
+    merge_records(sources, root / "whole")
     expected = everything(root / "whole")
     assert len([name for name in expected if "/.attempts/" in name]) == 4 + 2 * 3
     calls, ended = 0, False
@@ -74,7 +63,7 @@ def test_a_merge_that_ends_before_any_system_call_has_the_same_end_when_it_is_re
         disk = Disk(out, left=calls)
         with disk.watched():
             try:
-                brought(sources, out)
+                merge_records(sources, out)
                 ended = True
             except Died:
                 pass
@@ -83,7 +72,7 @@ def test_a_merge_that_ends_before_any_system_call_has_the_same_end_when_it_is_re
         assert records <= marks(out), f"a record is lost after {calls} calls"
         assert beside <= artifacts(out), f"an artifact is lost after {calls} calls"
         with group(out).lock(notice=lambda text: None):
-            brought(sources, out)
+            merge_records(sources, out)
         assert everything(out) == expected, f"another end after {calls} calls"
         shutil.rmtree(out)
         calls += 1

@@ -1,7 +1,7 @@
-"""Nets that fail, hang or wait, for a copy of the packages."""
+"""Nets that crash, work or wait, for a copy of the packages."""
 
 TROUBLES = """
-import ctypes, os, resource, signal, subprocess, sys, time
+import ctypes, os, subprocess, sys, time
 from pathlib import Path
 
 import torch
@@ -10,46 +10,8 @@ from torch import nn
 from architectures import Architecture
 
 
-def raises(net):
-    raise ValueError("boom in forward")
-
-
-def gpu_full(net):
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-
-
-def host_full(net):
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
-    resource.setrlimit(resource.RLIMIT_AS, (held + 2**28, held + 2**28))
-    torch.empty(2**30)
-
-
-def killed(net):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def segfaults(net):
     ctypes.string_at(0)
-
-
-def gives_nan(net):
-    return torch.full_like(net.head.weight, float("nan")).sum()
-
-
-def is_stubborn(net):
-    if moment(net) == "training":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        start_others()
-        time.sleep(600)
-
-
-def stalls(net):
-    # Its pipeline waits for worker processes that are stopped.
-    if moment(net) == "training":
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            pid, parent = int(path.parent.name), int(path.read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"pt_data" in Path(f"/proc/{pid}/comm").read_bytes():
-                os.kill(pid, signal.SIGSTOP)
 
 
 def would_halt(net):
@@ -97,9 +59,8 @@ class Net(nn.Module):
         return super().train(mode)
 
     def forward(self, x):
-        factor = self.body(self)
-        logits = self.head(x.flatten(1))
-        return logits if factor is None else logits * factor
+        self.body(self)
+        return self.head(x.flatten(1))
 
 
 def entry(body):
@@ -108,10 +69,7 @@ def entry(body):
         build=lambda spec: Net(spec, body), parameters=30730, default=True,
     )
 """
-NAMES = (
-    "raises", "gpu_full", "host_full", "killed", "segfaults", "gives_nan",
-    "is_stubborn", "stalls", "works", "would_halt",
-)  # fmt: skip
+NAMES = ("segfaults", "works", "would_halt")
 
 
 def files() -> dict[str, str]:

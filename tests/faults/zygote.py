@@ -123,22 +123,6 @@ def reached(moment: str) -> None:
         time.sleep(600)
 
 
-def slowed(moment: str, function: Any, inside: str = "") -> Any:
-    """The function, delayed by two seconds if the current folder has a file `slow-MOMENT`.
-
-    With `inside`, only where its first argument is a path in a folder of that name.
-    """
-
-    def slow(*arguments: Any, **named: Any) -> Any:
-        here = not inside or arguments[0].parent.name == inside
-        if here and Path(f"slow-{moment}").exists():
-            Path(f"at-{moment}").write_text(str(os.getpid()))
-            time.sleep(2.0)
-        return function(*arguments, **named)
-
-    return slow
-
-
 def probe() -> Probe:
     reached("planning")
     return Probe(torch="2", cuda_problem="no GPU")
@@ -163,8 +147,6 @@ def main() -> None:
     protocol.subprocess = SimpleNamespace(  # type: ignore[assignment]
         Popen=Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )
-    bench.store.files._write = slowed("writing", bench.store.files._write, "records")  # type: ignore[attr-defined]
-    bench.executors.runner.write_matrix = slowed("deriving", bench.executors.runner.write_matrix)
     for kind in KINDS:
         registry.defaults(kind)  # imports all of them
     buffer = b""

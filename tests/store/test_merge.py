@@ -23,7 +23,7 @@ from bench.store import store
 from bench.store.codec import decode, encode, to_json
 from bench.store.files import StoreError
 from bench.store.locks import held
-from bench.store.merge import merge, merge_run, stored_records, summary, with_attempt
+from bench.store.merge import merge, summary, with_attempt
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import made_record
@@ -35,6 +35,7 @@ from tests.made_groups import (
     keep,
     mark,
     marks,
+    merge_records,
     name_of,
     place,
     put,
@@ -353,18 +354,6 @@ def laid(records: Sequence[Record], root: Path) -> Store:
     return store
 
 
-def brought(sources: Sequence[Path], out: Path) -> None:
-    run_id = at(1).run_id
-    incoming = [
-        one
-        for source in sources
-        for one in stored_records(source / GROUP, run_id, lambda path, why: pytest.fail(why))
-    ]
-    store = group(out)
-    (store.folder / "records").mkdir(parents=True, exist_ok=True)
-    merge_run(store.folder, incoming, lambda said: pytest.fail(said))
-
-
 def rank(record: Record, *, present: bool) -> tuple[int, str]:
     """What makes a record its run's, as the documentation says it."""
     worth = 3 if record.status == "ok" else 0
@@ -390,13 +379,13 @@ def test_whatever_was_anywhere_is_there_once_and_the_best_is_the_record(
             laid(before, out)
         for round_ in range(2):  # the second changes nothing
             seen = everything(out) if round_ else {}
-            brought(paths, out)
+            merge_records(paths, out)
             assert not round_ or everything(out) == seen
         if before is None:  # in whatever order
-            brought(list(reversed(paths)), root / "again")
+            merge_records(list(reversed(paths)), root / "again")
             assert everything(root / "again") == everything(out)
         for path in paths:  # one after the other
-            brought([path], root / "single")
+            merge_records([path], root / "single")
         wanted = {
             mark(encode(one)) for of_one in every for one in of_one if one.status != "skipped"
         }

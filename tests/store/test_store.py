@@ -1,7 +1,7 @@
 """The store: nothing finished is ever lost, nothing damaged is ever used.
 
 Crashes at any system call are tested in `tests/faults/test_store_model.py`, folders that cannot be
-used in `tests/faults/test_results_folder.py`.
+used in `tests/faults/test_environment.py`.
 """
 
 import os

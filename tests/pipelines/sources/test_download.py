@@ -63,6 +63,14 @@ def test_a_good_mirror_gives_the_file(
         ("silent", "no answer in"),
         ("stalls", "stopped answering"),
         ("drips", "it gave"),
+        ("header", "it stopped answering"),
+        ("slams", "reset"),
+        ("resets", "reset|broke off"),
+        ("circles", "it sends the reader in circles"),
+        ("leaves", "HTTP status 302"),
+        ("nowhere", "Invalid IPv6 URL"),
+        ("html", "it gives a web page instead of the file"),
+        ("garbage", r"\?\[2J\?no HTTP at all"),
     ],
 )
 def test_a_bad_mirror_is_named_and_another_one_gives_the_file(
@@ -72,6 +80,7 @@ def test_a_bad_mirror_is_named_and_another_one_gives_the_file(
     with pytest.raises(AttemptFailed, match=reason) as failure:
         attempt(mirror, wanted, tmp_path, manner)
     assert "127.0.0.1" in str(failure.value)
+    assert str(failure.value).isprintable()
     attempt(mirror, wanted, tmp_path, "ok")
     assert time.monotonic() - start < GIVE_UP_S
 
