@@ -173,15 +173,13 @@ def match_sides(a: Side, b: Side) -> Matches:
         UsageError: The sides have no cell in common; the message says why.
     """
     runs_a, runs_b = grouped(a.records), grouped(b.records)
-    fields = [[_strict_fields(key) for key in runs] for runs in (runs_a, runs_b)]
-    compared = _disjoint(STRICT, *fields)
+    compared, parts = _divide((list(runs_a), list(runs_b)), _strict_fields)
     axes = [name for name in compared if name in AXES]
     if len(axes) > 1 and not (a.selected and b.selected):
         raise UsageError(_differ_in(axes, runs_a, runs_b))
     pairs: list[Pair] = []
-    kept = [name for name in STRICT if name not in compared]
-    for pair in _paired((list(runs_a), list(runs_b)), _strict_fields, kept):
-        pairs += _pair_loosely(pair)
+    for part in parts:
+        pairs += _divide(part, loose_fields)[1] if all(part) else [part]
     matched = [pair for pair in pairs if len(pair[0]) == len(pair[1]) == 1]
     ambiguous = [pair for pair in pairs if pair not in matched and pair[0] and pair[1]]
     if not matched:
@@ -222,39 +220,23 @@ def loose_fields(key: Key) -> dict[str, Hashable]:
     return found | {"images": key.fingerprint, "machine": key.machine, "torch": key.torch}
 
 
-def _disjoint(
-    names: Collection[str],
-    a: Sequence[Mapping[str, Hashable]],
-    b: Sequence[Mapping[str, Hashable]],
-) -> list[str]:
-    """The names whose values on one side never occur on the other."""
-    return [
+def _divide(
+    pair: Pair, fields: Callable[[Key], Mapping[str, Hashable]]
+) -> tuple[list[str], list[Pair]]:
+    """The fields in which the sides have no value in common, and their cells by all others."""
+    values = [[fields(key) for key in keys] for keys in pair]
+    names = dict.fromkeys(name for side in values for one in side for name in one)
+    apart = [
         name
         for name in names
-        if {one.get(name) for one in a}.isdisjoint({one.get(name) for one in b})
+        if {one.get(name) for one in values[0]}.isdisjoint({one.get(name) for one in values[1]})
     ]
-
-
-def _paired(
-    pair: Pair, fields: Callable[[Key], Mapping[str, Hashable]], names: Sequence[str]
-) -> list[Pair]:
-    """Divides the cells of both sides by the values of some fields."""
     found: dict[object, Pair] = defaultdict(lambda: ([], []))
-    for side, keys in enumerate(pair):
-        for key in keys:
-            values = fields(key)
-            found[tuple(values.get(name) for name in names)][side].append(key)
-    return list(found.values())
-
-
-def _pair_loosely(pair: Pair) -> list[Pair]:
-    """Divides cells of one name and budget by the loose fields that both sides share."""
-    if not (pair[0] and pair[1]):
-        return [pair]
-    a, b = ([loose_fields(key) for key in side] for side in pair)
-    names = sorted({name for one in (*a, *b) for name in one})
-    disjoint = _disjoint(names, a, b)
-    return _paired(pair, loose_fields, [name for name in names if name not in disjoint])
+    for side in (0, 1):
+        for key, one in zip(pair[side], values[side], strict=True):
+            place = tuple(one.get(name) for name in names if name not in apart)
+            found[place][side].append(key)
+    return apart, list(found.values())
 
 
 def labels(keys: Sequence[Key], compared: Collection[str]) -> dict[Key, str]:
