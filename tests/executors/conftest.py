@@ -24,7 +24,7 @@ def alive(pid: int) -> bool:
 
 def wait_until_gone(pid: int) -> None:
     """Waits until a process has ended."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while alive(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.05)

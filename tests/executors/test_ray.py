@@ -74,7 +74,7 @@ def test_a_node_that_dies_in_the_middle_costs_no_record(
     executor = connect()
 
     def kill() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while len(list(tmp_path.glob("hangs*"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         cluster.remove_node(node, allow_graceful=False)
@@ -99,17 +99,6 @@ def test_a_worker_that_is_killed_is_tried_again_and_the_attempts_are_counted(
     connect: Callable[[], RemoteExecutor], tmp_path: Path
 ) -> None:
     check_retry(connect(), tmp_path, "is_killed_once")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("_fake_runs")
-def test_a_run_that_kills_its_worker_each_time_is_given_up(
-    connect: Callable[[], RemoteExecutor], tmp_path: Path
-) -> None:
-    lost: list[Record] = []
-    (record,) = connect().run([made_job(tmp_path, "is_killed")], watcher(lost))
-    assert (record.status, len(lost)) == ("crashed", 2)
-    assert record.error.message.startswith("lost 3 times, the last time because ")
 
 
 @pytest.mark.slow
@@ -187,7 +176,7 @@ def guarded_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
             stderr=log,
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while "runtime started" not in (tmp_path / "head.log").read_text():
             assert head.poll() is None
             assert time.monotonic() < deadline

@@ -1,27 +1,17 @@
 """Jobs on other nodes: as many at once as the cluster has room for, each recorded once."""
 
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from bench.cli.progress import TextReporter
 from bench.executors.base import Watcher
 from bench.executors.protocol import Done, EpochDone, Message, Ready
-from bench.executors.remote import (
-    MAX_ATTEMPTS,
-    JobLost,
-    RemoteExecutor,
-    collect_files,
-    save_files,
-)
-from bench.executors.runner import run_plan
+from bench.executors.remote import MAX_ATTEMPTS, JobLost, RemoteExecutor, collect_files, save_files
 from bench.job import Job, RecordBuilder
 from bench.record import Record
 from bench.store.store import Store
 from tests.executors.fake_cluster import made_job, watcher
-from tests.executors.test_runner import planned
 from tests.made import made_curve
 
 READY = Ready(import_s=0.0)
@@ -184,13 +174,3 @@ def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:
     assert mine.log_path(run_id).read_text() == "last words"
     assert (mine.tensorboard_path(here.run) / "events.1").read_bytes() == b"\0\1"
     assert [path.name for path in (mine.folder / "predictions").iterdir()] == [f"{run_id}.npz"]
-
-
-def test_a_grid_with_nothing_left_to_do_leaves_the_cluster(tmp_path: Path) -> None:
-    cluster = Cluster(room=1, losses={})
-    outcome = run_plan(
-        planned(tmp_path, 0), TextReporter(file=StringIO(), terminal=False), command="c",
-        timeout_s=9.0, fail_fast=False, executor=RemoteExecutor(cluster=cluster),
-    )  # fmt: skip
-    assert outcome.exit_code == 0
-    assert (cluster.submitted, cluster.closed) == (0, True)

@@ -11,12 +11,7 @@ from bench.errors import UsageError
 from bench.executors import choose_executor
 from bench.executors import slurm as module
 from bench.executors.remote import RemoteExecutor
-from bench.executors.slurm import (
-    SlurmCluster,
-    SlurmOptions,
-    read_slurm_options,
-    sbatch_parameters,
-)
+from bench.executors.slurm import SlurmCluster, SlurmOptions, read_slurm_options, sbatch_parameters
 from bench.record import Record
 from tests.checkout import ROOT
 from tests.executors.fake_cluster import made_job, tiny_job, watcher

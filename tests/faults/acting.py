@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from bench.cli.progress import TextReporter
@@ -26,20 +25,17 @@ PROGRAM = [sys.executable, "-m", "tests.faults.acting"]
 
 
 def plan_of(folder: Path) -> Any:
-    """A plan of three runs of one cell; `bench.grid.plan` would load torch to make one."""
+    """A plan of three runs of one cell."""
+    from bench.grid.plan import Plan  # here, as the workers need no torch
+
     runs = [made_run(seed, architecture="cnn4", pipeline="native") for seed in range(3)]
     records = {record.run_id: record for record in Store(folder).records()}
-    done = {run_id: record for run_id, record in records.items() if record.status not in RERUN}
-    return SimpleNamespace(
-        folder=folder,
-        data_dir=folder,
-        device="cpu",
-        todo=[run for run in runs if run.id not in done],
-        done=list(done.values()),
-        failed=[],
-        skipped=[],
-        notices=[],
-        seen={run_id: record.content_hash for run_id, record in records.items()},
+    done = [record for record in records.values() if record.status not in RERUN]
+    ended = {record.run_id for record in done}
+    todo = [run for run in runs if run.id not in ended]
+    seen = {run_id: record.content_hash for run_id, record in records.items()}
+    return Plan(
+        device="cpu", folder=folder, data_dir=folder, runs=runs, todo=todo, done=done, seen=seen
     )
 
 

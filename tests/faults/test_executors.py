@@ -16,17 +16,13 @@ from bench.record import Record
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.executors.fake_cluster import SMALL
+from tests.executors.test_ray import HEALTH_CHECKS
 from tests.faults import acting
 from tests.faults.made import MARK, PATIENCE_S, of_mark, until
 
 pytestmark = pytest.mark.slow
 
-HEALTH_CHECKS = {
-    "health_check_initial_delay_ms": 1000,
-    "health_check_period_ms": 1000,
-    "health_check_timeout_ms": 5000,
-    "health_check_failure_threshold": 3,
-}
+FROZEN_MS = 5000  # after which a head that hangs is taken for dead
 
 
 class Nodes:
@@ -44,8 +40,9 @@ class Nodes:
         return str(self.cluster.address)
 
     def start_head(self, **more: Any) -> None:
+        checks = HEALTH_CHECKS | {"health_check_timeout_ms": FROZEN_MS}
         self.cluster.add_node(
-            num_cpus=0, include_dashboard=False, _system_config=HEALTH_CHECKS, **SMALL, **more
+            num_cpus=0, include_dashboard=False, _system_config=checks, **SMALL, **more
         )
 
     def kill_head(self) -> None:

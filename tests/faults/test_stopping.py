@@ -23,6 +23,7 @@ from bench.record import Record
 from tests import checkout
 from tests.faults.made import (
     MARK,
+    PATIENCE_S,
     Command,
     Zygote,
     check_ended,
@@ -65,11 +66,10 @@ def scores(record: Record) -> dict[str, Any]:
 
 def stop(command: Command, zygote: Zygote, *stops: int) -> None:
     """Sends signals, and checks that the command ends as interrupted with nothing left."""
-    since = time.monotonic()
     for place, number in enumerate(stops):
         time.sleep(0.2 if place else 0)
         command.send(number)
-    check_ended(command, zygote, since)
+    check_ended(command, zygote)
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +141,8 @@ def test_a_terminal_that_is_closed(zygote: Zygote, tmp_path: Path) -> None:
 
     until(has_reached_training, lambda: "it never trained")
     os.close(terminal)  # only now: while nobody has it open, reading fails
-    since = time.monotonic()
     os.close(controller)
-    check_ended(command, zygote, since)
+    check_ended(command, zygote)
     assert statuses(tmp_path) == {ONE: "interrupted"}
 
 
@@ -152,10 +151,9 @@ def test_a_parent_that_is_killed_takes_all_along_and_the_next_call_does_the_rest
 ) -> None:
     arguments = grid(BOTH, pipeline="torchvision[workers=2]")
     command = begin(zygote, tmp_path, "training", arguments)
-    since = time.monotonic()
     command.send(signal.SIGKILL)
     assert command.code() == -signal.SIGKILL
-    zygote.check_none_left(since)
+    zygote.check_none_left()
     assert statuses(tmp_path) == {"works": "ok"}
     before = records(tmp_path)
     release(tmp_path)
@@ -164,7 +162,7 @@ def test_a_parent_that_is_killed_takes_all_along_and_the_next_call_does_the_rest
     after = records(tmp_path)
     assert statuses(tmp_path) == {"works": "ok", "would_halt": "ok"}
     assert after | before == after
-    zygote.check_none_left(time.monotonic())
+    zygote.check_none_left()
 
 
 @pytest.mark.slow
@@ -180,7 +178,7 @@ def test_a_crash_and_ctrl_c_where_every_process_starts_python_anew(tmp_path: Pat
         until((copy / "at-training").exists, lambda: "it never came to the net that waits")
         assert len(of_mark("real")) >= 5  # command, worker, guard, and two that the net started
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
         process.wait()

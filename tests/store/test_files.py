@@ -10,14 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.store.files import (
-    MANIFEST,
-    StoreError,
-    explained,
-    replace_files,
-    slug,
-    write_atomically,
-)
+from bench.store.files import MANIFEST, StoreError, explained, replace_files, slug, write_atomically
 
 
 @pytest.mark.parametrize(
