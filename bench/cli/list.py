@@ -64,7 +64,7 @@ def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, li
     loaded = _plugin_entries(plugins) if plugins else []
     if kind == "plugins" or (kind is None and loaded):
         found["plugins"] = loaded
-    return found
+    return {kind: sorted(each, key=lambda entry: entry.name) for kind, each in found.items()}
 
 
 def _plugin_entries(plugins: "Plugins") -> "list[Listing]":

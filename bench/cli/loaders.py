@@ -82,7 +82,7 @@ def loaders(
     table = render(record, form, width=width, color=color)  # type: ignore[arg-type]
     typer.echo(table, nl=False)  # first: a full disk must not hide what was measured
     _keep(planned.folder, console.progress, record)
-    console.progress(f"table, plot and all values: {planned.folder / 'loaders.*'}")
+    console.progress(f"table and all values: {planned.folder / 'loaders.*'}")
     return measure.exit_code(record)
 
 

@@ -346,7 +346,7 @@ class TextReporter(_GridState):
         self._line(f"table: {table}")
         unfinished = self._waiting or any(number for status, number in counts.items()
                                           if status != "ok")  # fmt: skip
-        self._line(f"{'to continue' if unfinished else 'this command'}: {command}")
+        self._line(f"{'to continue' if unfinished else 'to repeat'}: {command}")
 
     def close(self) -> None:
         """Removes the live view; safe to call more than once."""

@@ -67,7 +67,7 @@ COLUMNS: dict[str, Column] = {
         Column(name="augmentation", header="augmentation"),
         Column(name="pipeline", header="pipeline"),
         Column(name="cells", header="cells", kind="count"),
-        Column(name="seeds", header="seeds", kind="count", priority=1),
+        Column(name="seeds", header="seeds", kind="count", priority=2),
         Metric(
             name="accuracy", header="accuracy %", label="accuracy", of=_of_metrics("accuracy"),
             kind="score", digits=2, factor=100, best="highest",
@@ -78,7 +78,7 @@ COLUMNS: dict[str, Column] = {
         ),
         Metric(
             name="macro_f1", header="macro F1 %", label="macro F1", of=_of_metrics("macro_f1"),
-            kind="score", digits=2, factor=100, best="highest", priority=2,
+            kind="score", digits=2, factor=100, best="highest", priority=3,
         ),
         Metric(
             name="images_per_s", header="images/s", label="images/s",
@@ -88,7 +88,7 @@ COLUMNS: dict[str, Column] = {
         Metric(  # neither end is best: the lowest is mostly noise
             name="stall_pct", header="stall %", label="stall",
             of=lambda run: run.throughput.stall_pct if run.throughput else None,
-            kind="time", digits=1, priority=3,
+            kind="time", digits=1, priority=1,
         ),
         Column(name="bound_by", header="bound by", priority=4),
         Metric(

@@ -1,6 +1,7 @@
 """A table as text: for a terminal, as Markdown or as CSV; and what its cells say."""
 
 import math
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ SUSPECT = "suspect"  # instead of a time that cannot be trusted
 ABSENT = "-"
 BOLD, DIM, BEST = "1", "2", "1;32"  # escape codes of a terminal; the best are green
 SEPARATOR = "  "  # between columns
-NARROWEST = 12  # characters of a column, separator included, that is wrapped
-NOTES_WIDTH = 30  # characters that a terminal keeps for notes; longer ones are wrapped
+NARROWEST = 10  # characters of a column, separator included, that is wrapped
+NOTES_WIDTH = 16  # characters that a terminal keeps for notes; longer ones are wrapped
+PARTS = re.compile(r"(\s+|(?<=_)|(?=\[))")  # where a line may be broken: "flip_", "kornia"
 TOTALS = {"seeds": "runs", "cells": "all_cells"}  # "2/4": how many succeeded, of how many
 
 
@@ -62,17 +64,25 @@ class Table:
             name: max(map(len, [column.header, *self.cells[name]])) + len(SEPARATOR)
             for name, column in self.columns.items()
         }
-        dropped = [] if self.keep or width is None else _dropped(self.columns, widths, width)
+        whole = {name: min(widths[name], NOTES_WIDTH) for name in self.columns}
+        for name in (name for name in self.columns if name != "notes"):
+            texts = [self.columns[name].header, *self.cells[name]]
+            whole[name] = len(SEPARATOR) + max(len(part) for t in texts for part in PARTS.split(t))
+        dropped = [] if self.keep or width is None else _dropped(self.columns, whole, width)
         shown = [name for name in self.columns if name not in dropped]
         limits = {name: widths[name] for name in shown}
-        while width and sum(limits.values()) > width and max(limits.values()) > NARROWEST:
-            limits[max(limits, key=limits.__getitem__)] -= 1
+        narrow = dict.fromkeys(shown, NARROWEST)  # breaks words, so names come last
+        for least in (whole, whole | {"notes": NARROWEST}, narrow):
+            while width and sum(limits.values()) - len(SEPARATOR) > width:
+                if not (wide := [name for name in shown if limits[name] > least[name]]):
+                    break
+                limits[max(wide, key=limits.__getitem__)] -= 1
 
         def styled(text: str, style: str) -> str:
             return f"\x1b[{style}m{text}\x1b[0m" if color and text else text
 
         def cell(name: str, text: str, style: str) -> str:
-            lines = textwrap.wrap(text, limits[name] - len(SEPARATOR))
+            lines = _wrapper(limits[name] - len(SEPARATOR)).wrap(text)
             return "\n".join(styled(line, style) if style else line for line in lines)
 
         columns = [
@@ -101,6 +111,12 @@ class Table:
         return "\n".join([*above, *([""] if above else []), table, "", *below]).rstrip() + "\n"
 
 
+def _wrapper(width: int) -> textwrap.TextWrapper:
+    wrapper = textwrap.TextWrapper(width)
+    wrapper.wordsep_re = PARTS
+    return wrapper
+
+
 def wrapped(text: str, width: int | None) -> list[str]:
     """The lines of a text for a terminal; one line if `width` is None."""
     return textwrap.wrap(text, width or max(1, len(text)))
@@ -115,7 +131,7 @@ def as_markdown(text: str, *, in_cell: bool = True) -> str:
 def _dropped(columns: Mapping[str, Column], widths: Mapping[str, int], width: int) -> list[str]:
     """The columns to leave out so that the rest fits, the least important first."""
     dropped: list[str] = []
-    total = sum(widths.values()) + 2 - max(0, widths.get("notes", 0) - NOTES_WIDTH)
+    total = sum(widths.values())
     for name in sorted(widths, key=lambda name: -columns[name].priority):
         if total <= width or not columns[name].priority:
             break

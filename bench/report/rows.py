@@ -5,11 +5,13 @@ images, the machine and torch agree.
 """
 
 import math
+import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, product, zip_longest
 from typing import Any, Generic
 
 import msgspec
@@ -20,6 +22,7 @@ from bench.report.columns import METRICS, TIME, Metric
 
 PIPELINE_BOUND_PCT = 50.0
 MODEL_BOUND_PCT = 10.0  # a stall below this is within the noise of a throughput
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
 
 
@@ -144,6 +147,12 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
         ignore: Parts that are not named.
     """
     parts = {key: key.parts() for key in keys}
+    versions: dict[tuple[str, str], set[str]] = defaultdict(set)  # of each entry
+    for key, axis in product(keys, AXES):
+        versions[axis, getattr(key.cell, axis)].add(parts[key].get(axis, ""))
+    for key, axis in product(keys, AXES):
+        if len(versions[axis, getattr(key.cell, axis)]) == 1:
+            parts[key].pop(axis, None)
     names = dict.fromkeys(name for texts in parts.values() for name in texts if name not in ignore)
     differing = [n for n in names if len({texts.get(n, "") for texts in parts.values()}) > 1]
     recipes = differing_settings([key.cell for key in keys])
@@ -278,14 +287,11 @@ class Outcome(Generic[RecordT]):
         row["bound_by"] = bound_by(row["stall_pct"])
         row["reads"] = _joined(run.reads for run in self.good)
         row["parameters"] = next((run.parameters for run in self.runs if run.parameters), None)
-        row["draws"] = _joined(
-            f"per batch: {op}"
-            for run in self.runs
-            for op, draws in run.augmentation_draws.items()
-            if draws != "per sample"
-        )
+        draws = [item for run in self.runs for item in run.augmentation_draws.items()]
+        row["draws"] = ", ".join(dict.fromkeys(op for op, how in draws if how != "per sample"))
+        row["draws"] = row["draws"] and f"per batch: {row['draws']}"
         suspect = (reason for run in self.good for reason in run.timing_suspect)
-        row["timing_suspect"] = _joined(suspect)
+        row["timing_suspect"] = _joined(_by_kind(suspect))
         failed = [run for run in self.runs if run.status != "ok" or run.metrics is None]
         row["status"] = _status(len(self.good), failed)
         row["reason"] = _joined(_reason(run.status, run.error) for run in failed if run.error)
@@ -328,6 +334,18 @@ def _reason(status: str, error: Failure) -> str:
     first = (error.message.splitlines() or [""])[0]
     redundant = status == "skipped" or error.type.lower() == status
     return first if redundant else f"{error.type}: {first}"
+
+
+def _by_kind(texts: Iterable[str]) -> Iterator[str]:
+    """The texts; those that differ only in numbers as one, "used 2 to 7 % of the CPU"."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        kinds[NUMBER.sub("", text)].append(text)
+    for alike in kinds.values():
+        numbers = zip(*map(NUMBER.findall, alike), strict=True)
+        ends = [dict.fromkeys((min(n, key=float), max(n, key=float))) for n in numbers]
+        words = zip_longest(NUMBER.split(alike[0]), map(" to ".join, ends), fillvalue="")
+        yield "".join(chain.from_iterable(words))
 
 
 def _joined(texts: Iterable[str]) -> str:

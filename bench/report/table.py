@@ -331,7 +331,10 @@ def _mean_row(cells: list[dict[str, Any]]) -> dict[str, Any]:
         known = [one[name] for one in good if not is_missing(one[name])]
         row[name], row[f"{name}_sd"] = statistics.fmean(known) if known else None, None
     row["bound_by"] = bound_by(row["stall_pct"])
-    for name in ("reads", "draws", "timing_suspect", "reason"):
+    prefix = "per batch: "
+    ops = (op for one in cells for op in one["draws"].removeprefix(prefix).split(", ") if op)
+    row["draws"] = prefix * any(one["draws"] for one in cells) + ", ".join(dict.fromkeys(ops))
+    for name in ("reads", "timing_suspect", "reason"):
         texts = dict.fromkeys(part for one in cells for part in one[name].split("; ") if part)
         row[name] = "; ".join(_some(list(texts)))
     whole = sum(one["status"] == "ok" for one in cells)

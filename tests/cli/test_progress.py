@@ -85,7 +85,7 @@ def test_a_terminal_gets_a_bar_and_the_same_outcomes() -> None:
     assert "\x1b[" in text
     assert "0/1" in text
     assert "accuracy 70.0%" in text
-    assert text.endswith("this command: bench run --grid default\n")
+    assert text.endswith("to repeat: bench run --grid default\n")
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,8 +161,28 @@ def test_weaker_draws_and_suspect_times_are_marked() -> None:
         "timing_suspect": ("2 graphs compiled inside the clock",),
     }
     text = render(build([made_record(record=marked)]), "md")
-    assert "timing suspect: 2 graphs compiled inside the clock; per batch: Crop" in text
+    assert "timing suspect: 2 graphs compiled inside the clock; per batch: Crop |" in text
     assert "notes" not in render(build([made_record()]), "md")
+
+
+def test_suspect_reasons_that_differ_only_in_numbers_are_one_note() -> None:
+    draws = {"Crop": "per batch", "HorizontalFlip": "per batch"}
+    busy = [{"timing_suspect": (f"used {n} % of the CPU",)} for n in (7, 12.5, 9)]
+    seeds = [
+        made_record(seed, record=one | {"augmentation_draws": draws})
+        for seed, one in enumerate(busy)
+    ]
+    text = render(build(seeds), "md")
+    assert "in 3 of 3 runs: used 7 to 12.5 % of the CPU; per batch: Crop, HorizontalFlip |" in text
+
+
+def test_versions_are_shown_only_where_an_entry_has_several() -> None:
+    other = made_record(optimizer="adamw", record={"versions": {"optimizer": 2}})
+    first = made_record(record={"versions": {"optimizer": 1}})
+    assert [row["budget"] for row in rows_of(build([first, other]))] == ["", ""]
+    second = made_record(record={"versions": {"optimizer": 2}})
+    budgets = {row["budget"] for row in rows_of(build([first, second, other]))}
+    assert budgets == {"optimizer v1", "optimizer v2", ""}
 
 
 def test_suspect_times_are_in_no_mean_and_the_notes_say_of_how_many_runs() -> None:

@@ -32,6 +32,14 @@ def test_the_best_are_coloured_alone() -> None:
     assert drawn.count("\x1b[1;32m") == 1
 
 
+def test_names_stay_whole_while_other_texts_can_be_wrapped() -> None:
+    columns = {name: Column(header=name) for name in ("net", "notes")}
+    cells = {"net": ["flipping_crop-cutout"], "notes": ["a note of several words " * 3]}
+    drawn = Table(title="t", columns=columns, cells=cells).terminal(width=30)
+    assert [line.split()[0] for line in drawn.splitlines()[4:6]] == ["flipping_", "crop-cutout"]
+    assert max(map(len, drawn.splitlines())) <= 30
+
+
 def test_what_does_not_fit_is_broken_within_its_cell() -> None:
     columns = {"a": Column(header="net")}
     drawn = Table(title="t", columns=columns, cells={"a": ["x" * 50]}).terminal(width=30)
