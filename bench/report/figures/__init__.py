@@ -10,7 +10,7 @@ from functools import partial
 
 from bench.process import usable_cores
 from bench.record import Record
-from bench.report.figures.bars import classes, time_parts, time_to_accuracy
+from bench.report.figures.bars import time_parts, time_to_accuracy
 from bench.report.figures.comparison import Comparison, comparisons
 from bench.report.figures.curves import curves
 from bench.report.figures.frontiers import frontiers, profiles
@@ -28,7 +28,6 @@ FIGURES: tuple[Figure, ...] = (
     curves,
     pipelines,
     time_parts,
-    classes,
 )
 MANY = 200  # records from which processes share the work; starting them takes a second or two
 

@@ -1,15 +1,14 @@
-"""Bars: how soon each cell reached the target, where the time went, and F1 of each class."""
+"""Bars: how soon each cell reached the target, and where the time went."""
 
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.record import Record
 from bench.report.figures import style
 from bench.report.figures.comparison import Case, Comparison, levels
-from bench.report.loaders import quartiles
 from bench.report.render import NOT_REACHED
 from bench.text import count
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_BARS = 72
 MAX_PART_BARS = 60
-MAX_CLASSES = 40  # the worst ones
 BAR_IN = 0.165
 BARS_IN = 2.4  # for the bars, at least
 PARTS = {
@@ -201,63 +199,4 @@ def _parts_figure(kept: Mapping[str, Sequence[Mapping[str, float]]]) -> "Figure"
     style.name_rows(axes, list(kept), size=7)
     axes.set_xlim(left=0)
     axes.set_xlabel(style.toward_better("seconds", higher=False))
-    return figure
-
-
-def classes(comparison: Comparison) -> Iterator[style.Sketch]:
-    """F1 of each class: the spread over the cells, if there are several."""
-    cases = [case for case in comparison.cases if case.good]
-    if len(cases) < 2:
-        return
-    best = max(cases, key=lambda case: (case.mean("accuracy") or 0.0, case.label))
-    found = class_scores(cases)
-    if len(found) < 2:
-        return
-    kept = dict(list(found.items())[:MAX_CLASSES])
-    looks: dict[str, dict[str, Any]] = {
-        "all cells": {"color": style.PALETTE[1], "linewidth": 1},
-        "middle half": {"color": style.PALETTE[1], "linewidth": 5},
-        "median": {"marker": "|", "linestyle": "none", "markeredgewidth": 2, "markersize": 9},
-        f"best: {best.label}": {"color": style.PALETTE[0], "marker": "o", "linestyle": "none"},
-    }
-    yield comparison.sketch(
-        "class_f1_spread",
-        "F1 of each class over all cells",
-        [
-            "F1 of each class on the test set: from the worst cell to the best, the middle half "
-            f"of the cells, their median, and the cell with the best accuracy, {best.label}.",
-            f"The {len(kept)} worst of {len(found)}." if len(kept) < len(found) else "",
-        ],
-        _classes_figure(kept, cases.index(best)),
-        style.Section(title="F1", looks=looks, length=70),
-        cases=cases,
-    )
-
-
-def class_scores(cases: Sequence[Case]) -> dict[str, list[float]]:
-    """Class to its F1 in every cell, mean over the seeds; the worst class first."""
-    by_class: dict[str, list[float]] = {}
-    for case in cases:
-        metrics = [run.metrics for run in case.good if run.metrics is not None]
-        for scores in zip(*(one.per_class for one in metrics), strict=True):
-            f1 = statistics.fmean(score.f1 for score in scores)
-            by_class.setdefault(scores[0].name, []).append(f1)
-    order = sorted(by_class, key=lambda name: (statistics.median(by_class[name]), name))
-    return {name: by_class[name] for name in order}
-
-
-def _classes_figure(kept: Mapping[str, Sequence[float]], best: int) -> "Figure":
-    figure, (axes,) = style.canvas(5.4, 0.6 + 0.22 * len(kept))
-    bar: dict[str, Any] = {"color": style.PALETTE[1], "alpha": 0.8}
-    for row, shares in enumerate(kept.values()):
-        values = [100 * share for share in shares]
-        low, middle, high = quartiles(values)
-        axes.plot([min(values), max(values)], [row, row], linewidth=1, **bar)
-        axes.plot([low, high], [row, row], linewidth=5, solid_capstyle="butt", **bar)
-        axes.plot(
-            [middle], [row], marker="|", color=style.FOREGROUND, markersize=9, markeredgewidth=2
-        )
-        axes.plot([values[best]], [row], marker="o", color=style.PALETTE[0], markersize=4.5)
-    style.name_rows(axes, [style.shown_name(name, 24) for name in kept])
-    axes.set_xlabel(style.toward_better("F1 (%)", higher=True))
     return figure

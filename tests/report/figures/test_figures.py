@@ -24,8 +24,6 @@ from bench.report.columns import ACCURACY, METRICS, SPEED, TIME
 from bench.report.figures import draw
 from bench.report.figures.bars import (
     bars,
-    class_scores,
-    classes,
     seconds,
     spent,
     time_parts,
@@ -83,7 +81,6 @@ EVERY = {
     "pipelines_curves_accuracy",
     "stall_architecture_pipeline",
     "where_the_time_went",
-    "class_f1_spread",
     "pipelines_alone",
 }
 NETS = ("cnn4", "timm:<b>&\"'$x$</svg>")
@@ -349,7 +346,7 @@ CURVE = QUANTITIES[0]
 STALL = METRICS["stall_pct"]
 
 
-@pytest.mark.parametrize("section", [time_to_accuracy, heatmaps, time_parts, classes])
+@pytest.mark.parametrize("section", [time_to_accuracy, heatmaps, time_parts])
 def test_every_text_lies_within_its_picture(
     section: Callable[[Comparison], Iterator[Sketch]],
 ) -> None:
@@ -696,16 +693,3 @@ def test_bars_are_means_over_the_runs_of_a_net_with_a_pipeline() -> None:
     ((label, parts),) = spent(cases_of(*runs)).items()
     assert (label, [part["evaluate"] for part in parts]) == ("resnet18 · kornia", [6.0, 8.0])
     assert [sum(part.values()) for part in parts] == pytest.approx([51.0, 53.0])
-
-
-def test_f1_of_a_class_over_cells() -> None:
-    cases = cases_of(
-        made_record(0, accuracy=0.2),
-        made_record(1, accuracy=0.4),
-        made_record(accuracy=0.6, optimizer="muon"),
-        made_record(accuracy=0.9, architecture="cnn4"),
-    )
-    found = class_scores(cases)
-    assert set(found) == {"cat", "dog"}
-    for values in found.values():
-        assert sorted(values) == pytest.approx([0.3, 0.6, 0.9])
