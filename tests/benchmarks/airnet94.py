@@ -86,7 +86,6 @@ class PlainProgram:
 
     def accuracies(self) -> tuple[float, float]:
         """On the test set: with six views of each image, and with one."""
-        assert self.plain is not None
         return self.plain.accuracies(self.data.test.images, self.data.test.labels)
 
 

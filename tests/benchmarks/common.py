@@ -101,7 +101,6 @@ def side(name: str, *arguments: str, settings: Mapping[str, str]) -> Iterator[As
 
     def ask(question: str) -> Any:
         assert process.stdin is not None
-        assert process.stdout is not None
         print(question, file=process.stdin, flush=True)
         return json.loads(process.stdout.readline())
 

@@ -163,7 +163,6 @@ class Plain:
     def step(self, done: int, x_BCHW: Tensor, labels_B: Tensor) -> None:
         """The step after `done` others."""
         bias = self.net.whiten.bias
-        assert bias is not None
         bias.requires_grad_(done < BIAS_EPOCHS * self.per_epoch)
         logits_BK = self.net(x_BCHW)
         loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=0.2, reduction="sum")

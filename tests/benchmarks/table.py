@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,17 +187,6 @@ def tensorboard_size(found: Found) -> Iterator[Figure]:
         yield Figure(what="time of the slowest other tab", measured=f"{slowest:g} s")
 
 
-def compare_alike(found: Found) -> Iterator[Figure]:
-    rates = [
-        rate["different_pct"]
-        for ways in found["different"]["marks removed"].values()
-        for rate in ways["at random"].values()
-    ]
-    what = "equal sides reported as different, mean over metrics and sizes, %"
-    spread = f" ({min(rates):g} to {max(rates):g})"
-    yield at_most(what, round(mean(rates), 1), 5, more=spread)
-
-
 FIGURES: dict[str, Callable[[Found], Iterator[Figure]]] = {
     "suite_steps": suite_steps,
     "cpu_settings": cpu_settings,
@@ -212,7 +201,6 @@ FIGURES: dict[str, Callable[[Found], Iterator[Figure]]] = {
     "soak": soak,
     "report_size": report_size,
     "tensorboard_size": tensorboard_size,
-    "compare_alike": compare_alike,
 }
 
 

@@ -71,7 +71,6 @@ def served(root: Path) -> Iterator[tuple[str, psutil.Process]]:
         [sys.executable, "-m", "bench", "tensorboard", str(root), "--port", "0"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stdout is not None
     try:
         yield process.stdout.readline().split(" at ")[1].split()[0], psutil.Process(process.pid)
     finally:
