@@ -1,7 +1,7 @@
 """A cell: one point of a grid, with everything that can change the outcome of a run.
 
-`FIELDS` says once how the suite treats each field of `Cell`. Tables, figures, comparisons,
-TensorBoard, `--set` and the options of `bench run` read it and keep no lists of their own.
+`FIELDS` defines how the suite treats each field of `Cell`. Tables, figures, comparisons,
+TensorBoard, `--set` and the options of `bench run` all read it.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ OF = " of "  # between an entry's version and its origin
 class Cell:
     """One point of a grid.
 
-    A new field stands last, has a default, and a line in `FIELDS`. At its default it is not part of
-    a run's id, so that old records keep theirs.
+    Add new fields at the end, with a default and a line in `FIELDS`. A default is not part of a
+    run's id, so that old records keep theirs.
 
     Args:
         architecture: Entry name.
@@ -34,12 +34,12 @@ class Cell:
         augmentation: Entry name.
         pipeline: Canonical spelling: "kornia[compiled]".
         source: "cifar10", "cifar100", "shapes" or "folder:PATH".
-        scale: How large the cell is; a table never mixes two.
+        scale: Size class of the cell; a table never mixes two.
         device: "cuda" or "cpu".
         epochs: Passes over the training images.
-        batch_size: Images per step; never changed behind the user's back.
+        batch_size: Images per step; never changed automatically.
         width: Channel multiplier of the net.
-        train_images: Training images used at most, a stratified part; None for all.
+        train_images: Maximum number of training images, a stratified subset; None for all.
         validation_images: The same for validation images.
         test_images: The same for test images.
         precision: "bf16" is automatic mixed precision.
@@ -47,9 +47,9 @@ class Cell:
         target_accuracy: Validation accuracy that time to accuracy refers to.
         protocol: "validation" holds out a part of the training set; "speedrun" trains on all of
             it and evaluates the test set once at the end, as the speed records do.
-        eval_views: Views of each test image that are averaged: 1 (as it is), 2 (and mirrored) or 6
-            (and both moved by a pixel up-left and down-right, weighing as much as the first two).
-        recipe: Settings of the optimizer; None for its own defaults, as in old records.
+        eval_views: Averaged views per test image: 1 (unchanged), 2 (and mirrored) or 6 (and both
+            shifted by a pixel up-left and down-right, which get half of the weight).
+        recipe: Settings of the optimizer; None for its defaults, as in old records.
     """
 
     architecture: str
@@ -93,7 +93,7 @@ class Cell:
 
     @property
     def identity(self) -> "Cell":
-        """The cell without the origin of its recipe, which changes no outcome."""
+        """The cell without its recipe's origin, which does not affect the outcome."""
         if self.recipe is None:
             return self
         return replace(self, recipe=replace(self.recipe, origin=""))
@@ -103,12 +103,12 @@ class Cell:
         return replace(self, **{name: _NEUTRAL[name] for name in names})
 
     def labels(self) -> dict[str, str]:
-        """The fields that have a label, as people read them: "16 epochs"."""
+        """The labelled fields as text: "16 epochs"."""
         return {name: info.text(getattr(self, name)) for name, info in FIELDS.items() if info.label}
 
     @property
     def name(self) -> str:
-        """What -k matches and people read: "resnet18/sgd/flip_crop/kornia"."""
+        """The name that -k matches: "resnet18/sgd/flip_crop/kornia"."""
         return f"{self.architecture}/{self.optimizer}/{self.augmentation}/{self.pipeline}"
 
     @property
@@ -128,17 +128,17 @@ class FieldInfo:
     """How the suite treats a field of the cell.
 
     Args:
-        role: Which cells that differ in the field may stand together:
-            "axis": all; it is what a grid crosses and means are taken over;
+        role: Which cells that differ in the field may be combined:
+            "axis": all; grids cross it, and means are taken over it;
             "condition": none, neither in a mean nor in a figure;
             "budget": in a figure, if they have different names, but not in a mean;
             "net": in figures and means, as the value belongs to the net;
-            "recipe": as "net", and also where two nets or optimizers are compared.
-        label: Format of the value as people read it; "" if it is shown in another way.
-        title: Place in the title of a table; 0 for a field that titles leave out.
-        quiet: Whether a title or description leaves out the default value.
+            "recipe": as "net", and also when two nets or optimizers are compared.
+        label: Format string of the displayed value; "" if it is shown in another way.
+        title: Position in the title of a table; 0 to leave it out.
+        quiet: Whether titles and descriptions leave out the default value.
         hparam: Whether TensorBoard and the HTML page list it among the settings of a run.
-        settable: The type that `--set` takes for it; None if it takes none.
+        settable: Type of the value that `--set` accepts; None if it cannot be set.
         option: The attribute of `RunOptions` that sets it in every cell of a grid.
     """
 
@@ -185,7 +185,7 @@ FIELDS: dict[str, FieldInfo] = {
     ),
     "recipe": FieldInfo(role="recipe", hparam=False),
 }
-# How many fields the first records had; `Run.id` leaves out later ones at their default.
+# Number of fields in the first records; `Run.id` leaves out later ones at their default.
 FIRST_CELL_FIELDS = 19
 FIRST_RECIPE_FIELDS = 11
 _DEFAULTS = {one.name: one.default for one in fields(Cell) if one.default is not MISSING}
@@ -221,9 +221,9 @@ class Run:
 
     Args:
         cell: What to train.
-        seed: Of weights, order and augmentation.
-        versions: Entry versions by axis. That of a plugin's entry is a text with the plugin's name
-            and digest: "1 of mine.py 0123456789abcdef".
+        seed: Seed of weights, order and augmentation.
+        versions: Entry versions by axis. For a plugin's entry, with the plugin's name and digest:
+            "1 of mine.py 0123456789abcdef".
         fingerprint: Identifies the source's images.
     """
 
@@ -236,8 +236,8 @@ class Run:
     def id(self) -> str:
         """16 hexadecimal digits over every field that can change the outcome.
 
-        Fields that were added after the first records are left out at their default, so that an
-        old record and a new run of the same cell have the same id.
+        Fields added after the first records are left out at their default, so that old records
+        and new runs of the same cell have the same id.
         """
         plain = msgspec.to_builtins(replace(self, cell=self.cell.identity), order="deterministic")
         plain["cell"] = cell = _without_new_defaults(self.cell, plain["cell"])
@@ -248,12 +248,12 @@ class Run:
 
     @property
     def plugins(self) -> tuple[str, ...]:
-        """Origins of its plugins' entries: "mine.py 0123456789abcdef"."""
+        """Origins of the entries from plugins: "mine.py 0123456789abcdef"."""
         return plugins_of(self.versions)
 
     @property
     def worker_key(self) -> tuple[str, ...]:
-        """Runs with equal keys share a worker, so no plugin is imported for cells without it."""
+        """Runs with equal keys share a worker; plugins are imported only where needed."""
         return (self.cell.model_key, *self.plugins)
 
     @property
@@ -268,7 +268,7 @@ def version_of(number: int, origin: str) -> str:
 
 
 def number_of(version: Version) -> str:
-    """The number in a version, as text, since a record may hold anything."""
+    """The number in a version, as text, since a record may contain anything."""
     return str(version).partition(OF)[0]
 
 

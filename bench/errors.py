@@ -1,4 +1,4 @@
-"""Errors that are shown to people as one sentence, without a traceback."""
+"""Errors that are shown to the user as one sentence, without a traceback."""
 
 from collections.abc import Collection
 
@@ -6,7 +6,7 @@ from pipelines.catalog import unknown_name
 
 
 class BenchError(Exception):
-    """The base of all errors whose message is one sentence for people."""
+    """Base of all errors whose message is one sentence for the user."""
 
 
 class UsageError(BenchError):
@@ -14,6 +14,6 @@ class UsageError(BenchError):
 
 
 def check_choice(noun: str, name: str, known: Collection[str]) -> None:
-    """Raises UsageError, which suggests similar names, if a name is not among the known ones."""
+    """Raises UsageError with similar names if a name is not among the known ones."""
     if name not in known:
         raise UsageError(unknown_name(noun, name, list(known)))

@@ -1,4 +1,4 @@
-"""What a worker gets, and the record that it builds step by step."""
+"""A job, which is sent to a worker, and the builder of its record."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -25,15 +25,15 @@ from bench.record import (
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A run to train, as a worker gets it.
+    """A run to train, as sent to a worker.
 
     Args:
-        folder: The group folder, for files beside the record.
+        folder: The group folder.
         data_dir: Where sources are cached.
         command: The command line, for the record.
-        profile: Whether to leave a trace of some steps, taken after everything else.
-        plugins: How the plugins that the run needs are loaded, by their origin.
-        exclusive: Whether it must not train at the same time as another exclusive job of the host.
+        profile: Whether to profile some steps after the run.
+        plugins: How to load the plugins that the run needs, by origin.
+        exclusive: Whether no other exclusive job of the host may train at the same time.
     """
 
     run: Run
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(kw_only=True)
 class RecordBuilder:
-    """Collects what is known of a run, so that one that fails leaves everything known so far."""
+    """Collects the results of a run, so that a failed run keeps all it had so far."""
 
     job: Job
     curve: list[Point] = field(default_factory=list)
@@ -86,7 +86,7 @@ class RecordBuilder:
             self._start += time.perf_counter() - start
 
     def record(self, status: Status, error: Failure | None = None) -> Record:
-        """The record of the run as far as it got."""
+        """The record of the run so far."""
         self.timings["total_s"] = time.perf_counter() - self._start
         run = self.job.run
         return Record(

@@ -1,10 +1,9 @@
 """Signals, child processes and the end of this process.
 
-Stop signals interrupt a grid where that is safe and wait where it is not. No process is left
-behind: Linux kills a worker when its parent dies, however it dies. What the worker has started (a
-DataLoader's workers, a compiler) is then ended by a guard, a small process that the worker forks
-first of all. The guard finds them by their process group or, if they have left it, by a mark in the
-environment that they started with.
+Stop signals interrupt a grid where that is safe and are deferred elsewhere. No process is left
+behind: Linux kills a worker when its parent dies for any reason. A guard, a small process that the
+worker forks first, then ends the worker's children (DataLoader workers, a compiler). It finds them
+by their process group or, if they have left it, by a mark in their environment.
 """
 
 import atexit
@@ -37,7 +36,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does; what nohup ignores stays so."""
+    """SIGTERM and SIGHUP raise KeyboardInterrupt like Ctrl-C; ignored signals stay ignored."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -50,7 +49,7 @@ def signals_raise() -> Iterator[None]:
 def signals_deferred() -> Iterator[None]:
     """Delays stop signals until the end of the block, for example until a record is written.
 
-    A signal mask would not do: any thread of the process without it may take the signal.
+    A signal mask is not enough: another thread without it may receive the signal.
     """
     deferring = _Deferring()
     try:
@@ -66,10 +65,10 @@ def signals_allowed(*, earlier: bool = True) -> Iterator[None]:
     """Lets stop signals through inside `signals_deferred`, for a wait that may take long.
 
     A stop raises KeyboardInterrupt once; it is not raised again at the end of `signals_deferred`.
-    Outside of it, and in any thread but the main one, this does nothing.
+    Outside of it, and in threads other than the main one, this does nothing.
 
     Args:
-        earlier: Whether a signal that has been deferred so far raises at once.
+        earlier: Whether a signal that was deferred before raises at once.
     """
     handlers = (signal.getsignal(number) for number in STOP_SIGNALS)
     deferring = next((handler for handler in handlers if isinstance(handler, _Deferring)), None)
@@ -119,10 +118,10 @@ def _handled(handler: Handler) -> Iterator[None]:
 
 
 def exit_without_teardown(command: Callable[[], None]) -> None:
-    """Runs a whole program and then ends the process at once.
+    """Runs a whole program, then exits without the interpreter's teardown, which takes a second.
 
-    Taking torch apart would take Python a second. Exit handlers are called and output is flushed
-    before. A program that raises anything but SystemExit with a number ends as usual.
+    Exit handlers are called and output is flushed first. A program that raises anything but
+    SystemExit with a number ends as usual.
     """
     codes: list[int] = []
     atexit.register(_end, codes)  # registered first, so called last
@@ -142,7 +141,7 @@ def _end(codes: list[int]) -> None:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-    except (OSError, ValueError):  # Python reports a closed pipe in its own way
+    except (OSError, ValueError):  # Python itself reports a closed pipe
         return
     os._exit(codes[0])
 
@@ -160,29 +159,29 @@ def new_mark() -> str:
 def die_with_parent() -> None:
     """Makes sure that neither this process nor its descendants outlive its parent.
 
-    To be called first of all, by a process that leads a process group and whose standard input is
-    a pipe that only its parent writes to.
+    Call it first, in a process that leads a process group and whose standard input is a pipe that
+    only its parent writes to.
     """
-    import_module("psutil")  # before the fork: the guard may not be able to read files any more
+    import_module("psutil")  # before the fork: later the guard may be unable to read files
     parent, worker = os.getppid(), os.getpid()
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:  # which died before the call above
+        if os.getppid() != parent:  # the parent died before the call above
             os._exit(1)
     if os.getpgrp() == worker and os.fork() == 0:
         _guard(worker)
 
 
 def _guard(worker: int) -> NoReturn:
-    """Waits until the worker or its parent is gone and ends what is left."""
+    """Waits until the worker or its parent is gone and kills the remaining processes."""
     try:
         os.setsid()  # so that it isn't killed with the worker's group
         devnull = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (1, 2):  # the pipe of the worker's messages must close with the worker
+        for descriptor in (1, 2):  # the message pipe must close with the worker
             os.dup2(devnull, descriptor)
         lifeline = select.poll()
-        lifeline.register(0, 0)  # no events: reports only that the other end was closed
+        lifeline.register(0, 0)  # no events: reports only that the other end closed
         while os.getppid() == worker and not lifeline.poll(POLL_MS):
             pass
         kill_marked(os.environ.get(MARK, ""))
@@ -204,18 +203,18 @@ def kill_marked(mark: str) -> None:
 
 def marked_processes(mark: str) -> list[int]:
     """Ids of the other living processes that were started with this mark."""
-    import psutil  # late, as quick commands need no processes
+    import psutil  # late import: quick commands do not need it
 
     pids = []
     for process in psutil.process_iter() if mark else ():
-        with suppress(psutil.Error):  # it has ended, or belongs to somebody else
+        with suppress(psutil.Error):  # it has ended, or belongs to another user
             if process.pid != os.getpid() and process.environ().get(MARK) == mark:
                 pids.append(process.pid)
     return pids
 
 
 class _LossyWriter(io.RawIOBase):
-    """Writes to a descriptor that it does not own, and drops what cannot be written."""
+    """Writes to a borrowed descriptor and drops what cannot be written."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -249,7 +248,7 @@ class Answer:
     Args:
         text: Its standard output, stripped.
         problem: Why it failed, in one line; "" if it succeeded.
-        missing: Whether there is no such program.
+        missing: Whether the program is not installed.
     """
 
     text: str = ""
@@ -258,7 +257,7 @@ class Answer:
 
 
 def run_briefly(command: Sequence[str], *, timeout_s: float = 10.0) -> Answer:
-    """Runs a command; one that hangs is ended with all its descendants."""
+    """Runs a command; kills it with all its descendants if it hangs."""
     name = command[0]
     try:
         process = subprocess.Popen(
@@ -289,7 +288,7 @@ def run_briefly(command: Sequence[str], *, timeout_s: float = 10.0) -> Answer:
 
 
 def _give_up(process: "subprocess.Popen[bytes]") -> None:
-    """Kills it; one that waits for a dead GPU may survive that, so it is not waited for long."""
+    """Kills it without waiting long, since a process blocked on a dead GPU survives SIGKILL."""
     with suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     for stream in (process.stdout, process.stderr):
@@ -303,7 +302,7 @@ def _give_up(process: "subprocess.Popen[bytes]") -> None:
 def import_in_background(library: str) -> Iterator[None]:
     """Imports a library in a thread during the block.
 
-    If it cannot be imported, that is not reported here but where it is needed.
+    A failed import is reported where the library is used, not here.
     """
 
     def import_it() -> None:
@@ -315,11 +314,11 @@ def import_in_background(library: str) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join()  # an interpreter that ends in the middle of an import crashes
+        thread.join()  # an interpreter that exits during an import crashes
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and a container's quota if it is lower."""
+    """Number of cores this process may use: its affinity, or a lower container quota."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:

@@ -1,7 +1,6 @@
 """A recipe: an optimizer's settings for a net, with learning-rate schedule and weight average.
 
-Recipe files are read by `bench.grid.recipe_files`; an optimizer's own defaults are used for nets
-that have no recipe.
+`bench.grid.recipe_files` reads recipe files; nets without a recipe use the optimizer's defaults.
 """
 
 import math
@@ -11,10 +10,10 @@ from typing import Literal, get_args
 
 from pipelines.catalog import unknown_name
 
-DECAY = 0.2  # share of a run over which `wsd` decays
+DECAY = 0.2  # final share of a run in which `wsd` decays
 DEFAULT_ORIGIN = "default of the optimizer, not tuned for the net"
 Average = Literal["none", "ema", "lookahead"]
-SHARES = {  # fields that are shares, and the largest value of each
+SHARES = {  # maximum of each field that is a share
     "warmup": 0.999,
     "start_factor": 1.0,
     "end_factor": 1.0,
@@ -44,8 +43,8 @@ def _constant(progress: float, warmup: float) -> float:
     return 0.0
 
 
-# How far the rate has come from its peak, 0, to its last value, 1: from the share done of the run
-# after the warm-up, and the share of the run that is warm-up.
+# Decay of the rate, from 0 at its peak to 1 at its final value, as a function of the progress after
+# the warm-up and of the warm-up's share of the run.
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "one_cycle": _one_cycle,
     "cosine": _cosine,
@@ -58,21 +57,21 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 class Recipe:
     """How a net is trained by an optimizer.
 
-    A new field stands last and has a default: at the default it is not part of a run's id.
+    Add new fields at the end, with a default: at the default they are not part of a run's id.
 
     Args:
-        lr: Peak learning rate, for the cell's batch size as it is.
-        weight_decay: Of weights; biases, norms, tokens and positions have none.
+        lr: Peak learning rate for the cell's batch size.
+        weight_decay: Weight decay, except for biases, norms, tokens and positions.
         schedule: A key of `SCHEDULES`.
         warmup: Share of the run over which the rate rises, in [0, 1).
-        start_factor: On the peak rate at the first step of the warm-up.
-        end_factor: On the peak rate after the last step.
-        label_smoothing: Of the cross-entropy loss, in [0, 1).
-        average: Use of an average of the weights: "none", "ema" evaluates it, "lookahead" sets
-            the weights back to it every few steps.
-        average_decay: Of the average, per step, in [0, 1).
-        options: The optimizer's own settings, by name, sorted.
-        origin: Where the values come from, for people; not part of a run's id.
+        start_factor: Factor on the peak rate at the first step of the warm-up.
+        end_factor: Factor on the peak rate after the last step.
+        label_smoothing: Label smoothing of the cross-entropy loss, in [0, 1).
+        average: Weight averaging: "none", "ema" evaluates the average, "lookahead" resets the
+            weights to it every few steps.
+        average_decay: Decay of the average per step, in [0, 1).
+        options: The optimizer's own settings, sorted by name.
+        origin: Description of where the values come from; not part of a run's id.
 
     Raises:
         ValueError: A value is out of range.
@@ -117,7 +116,7 @@ class Recipe:
         return dict(self.options)[name]
 
     def factor(self, progress: float) -> float:
-        """The factor on the peak rate when `progress` of the run, in [0, 1], is done."""
+        """The factor on the peak rate at `progress`, the share of the run that is done."""
         if progress < self.warmup:
             return self.start_factor + (1.0 - self.start_factor) * progress / self.warmup
         done = (progress - self.warmup) / (1.0 - self.warmup)

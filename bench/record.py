@@ -1,8 +1,8 @@
-"""A record: what one run left behind, as one JSON file.
+"""A record: the result of one run, stored as one JSON file.
 
 Tables, figures and pages are derived from records and can be rebuilt at any time. The types of the
-fields say in which range a value lies; msgspec checks that whenever a record is read. This module
-imports no torch: every reader of records uses it.
+fields state the range of each value; msgspec checks it whenever a record is read. This module does
+not import torch, since every reader of records uses it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ from bench.cell import Cell, Run, Version
 
 SCHEMA_VERSION = 1
 
-ROUNDING = 1e-3  # by which a share computed in 32 bits may leave 0 to 1
-LARGEST = 1e15  # seconds, images, bytes: no run comes near
-LARGEST_STALL_PCT = 1e9  # below 0 too: a run may measure faster than its ceiling
+ROUNDING = 1e-3  # tolerance for shares outside [0, 1], which are computed in 32 bits
+LARGEST = 1e15  # seconds, images or bytes; far above any real run
+LARGEST_STALL_PCT = 1e9  # negative too: a run may be faster than its measured ceiling
 
 Share = Annotated[float, Meta(ge=-ROUNDING, le=1 + ROUNDING)]
 Amount = Annotated[float, Meta(ge=0.0, le=LARGEST)]
@@ -28,11 +28,11 @@ Number = Annotated[int, Meta(ge=1, le=int(LARGEST))]
 StallPct = Annotated[float, Meta(ge=-LARGEST_STALL_PCT, le=LARGEST_STALL_PCT)]
 
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
-RERUN = ("interrupted", "skipped")  # statuses of runs that the next `bench run` tries again
+RERUN = ("interrupted", "skipped")  # statuses of runs that the next `bench run` repeats
 Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
 Compiled = Literal["", "anew", "from cache", "partly from cache"]
 
-# `RecordSummary.stepping`: the first alone, or the second with a reason, such as the third.
+# Values of `RecordSummary.stepping`: GRAPH, or LAUNCHED and a reason such as CAPTURE_FAILED.
 GRAPH = "one CUDA graph"
 LAUNCHED = "launched one operation at a time: "
 CAPTURE_FAILED = "a CUDA graph of it failed"
@@ -40,12 +40,12 @@ CAPTURE_FAILED = "a CUDA graph of it failed"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """Why a run did not end well.
+    """Why a run failed.
 
     Args:
         type: Name of the exception, or of what happened to the worker.
-        message: What it said.
-        traceback: Of the exception, if there was one.
+        message: Message of the exception, or a description.
+        traceback: Traceback of the exception, if there was one.
         log: The log file, relative to the group's folder.
     """
 
@@ -59,24 +59,24 @@ class Failure:
 class Timings:
     """Seconds, all on the monotonic clock.
 
-    Runs that share a worker process pay `import_s`, `first_batch_s` and `compile_s` once; each of
-    them records the cost that was paid, so that their values can be compared.
+    Runs that share a worker process pay `import_s`, `first_batch_s` and `compile_s` once; all of
+    them record that cost, so that their values can be compared.
 
     Args:
         import_s: Importing torch and the libraries.
         load_s: Reading the source and splitting it.
-        build_s: Building net and pipeline, and starting the compiler where a run is a worker's
-            first to need it.
+        build_s: Building net and pipeline, and starting the compiler for a worker's first run that
+            needs it.
         first_batch_s: From the built pipeline to its first batch: worker start, kernel compilation.
-        compile_s: First training step and first evaluation batch, above what warm ones take.
-        capture_s: Capturing the steps as CUDA graphs; 0 where they are launched.
-        warmup_s: All steps on random labels outside the training clock, those of the ceiling and
-            of graph capture included.
+        compile_s: Extra time of the first training step and evaluation batch over warm ones.
+        capture_s: Capturing the steps as CUDA graphs; 0 if they are launched.
+        warmup_s: All steps on random labels outside the training clock, including the ceiling and
+            graph capture.
         train_s: The training clock: data, forward, backward, update. Wall time.
-        train_device_s: The same span by CUDA events on the training stream; None on a CPU.
+        train_device_s: The same time measured by CUDA events; None on a CPU.
         fit_s: Fitting on data before the first step (whitening); part of `train_s`.
         evaluate_s: All evaluations, outside the training clock.
-        total_s: From taking the run to its record, without the start of the worker.
+        total_s: From receiving the job to its record, without the start of the worker.
     """
 
     import_s: Amount = 0.0
@@ -94,7 +94,7 @@ class Timings:
 
     @property
     def once_s(self) -> float:
-        """What a time to accuracy with compilation has in addition to the training clock."""
+        """One-off costs that the time to accuracy with compilation adds to the training clock."""
         return self.first_batch_s + self.compile_s + self.capture_s
 
 
@@ -103,15 +103,15 @@ class Point:
     """One point of the curve, at the end of an epoch.
 
     Args:
-        epoch: Counts from 1.
+        epoch: Number of the epoch, from 1.
         images: Training images seen so far.
         train_s: Seconds on the training clock so far.
         train_loss: Mean over the epoch; None if it is not finite.
-        learning_rate: Highest of the parameter groups, after the last step.
+        learning_rate: Highest rate of the parameter groups after the last step.
         images_per_s: Training throughput of the epoch.
         step_ms: Mean milliseconds a step.
-        validation_loss: None where nothing is held out, or if it is not finite.
-        validation_accuracy: Share of validation images.
+        validation_loss: None without a validation set, or if it is not finite.
+        validation_accuracy: Share of validation images classified correctly.
         validation_macro_f1: Mean F1 score of the classes.
     """
 
@@ -143,19 +143,19 @@ class Metrics:
     """Scores on the test set after the last step, and the time to accuracy on validation.
 
     Args:
-        accuracy: Share of test images.
+        accuracy: Share of test images classified correctly.
         macro_f1: Mean F1 score of the classes; `precision` and `recall` are means too.
         loss: Mean cross-entropy; None if it is not finite.
         confusion: Numbers of images; rows are true classes, columns predictions.
-        eval_views: Views of each test image whose predictions were averaged.
-        one_view_accuracy: Accuracy on the images as they are, whatever else was averaged.
-        validation_accuracy: At the end of the last epoch; None where nothing is held out.
+        eval_views: Number of views of each test image that were averaged.
+        one_view_accuracy: Accuracy on the unchanged images alone.
+        validation_accuracy: After the last epoch; None without a validation set.
         time_to_accuracy_s: Seconds on the training clock until validation accuracy first reached
-            the target; None if it did not.
+            the target; None if it never did.
         time_to_accuracy_with_compile_s: The same plus `Timings.once_s`.
 
     Raises:
-        ValueError: The confusion matrix does not fit the classes.
+        ValueError: The size of the confusion matrix differs from the number of classes.
     """
 
     accuracy: Share
@@ -174,7 +174,9 @@ class Metrics:
     def __post_init__(self) -> None:
         classes = len(self.per_class)
         if len(self.confusion) != classes or {len(row) for row in self.confusion} != {classes}:
-            raise ValueError(f"the confusion matrix is not {classes} x {classes}, as its classes")
+            raise ValueError(
+                f"the confusion matrix is not {classes} x {classes}, one row per class"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,8 +184,8 @@ class Throughput:
     """Training throughput, in images/s unless a name says otherwise.
 
     Args:
-        median: Over the epochs, data included; `p5` and `p95` are percentiles over the epochs.
-        ceiling: Of the same net and optimizer fed one cached batch.
+        median: Median of the epochs, data loading included; `p5` and `p95` are percentiles.
+        ceiling: Throughput of the same net and optimizer on one cached batch.
         stall_pct: 100 * (1 - median / ceiling): share of training time spent waiting for data.
         step_ms: Median milliseconds a step.
     """
@@ -198,12 +200,12 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """Peaks in GiB; None where they are not known, as the last two on a CPU.
+    """Peaks in GiB; None if unknown, as the last two on a CPU.
 
     Args:
-        host_gib: Resident set of the worker process.
-        torch_gib: Allocated by torch on the GPU.
-        device_gib: Used on the GPU, as the driver reports it.
+        host_gib: Resident memory of the worker process.
+        torch_gib: Memory that torch allocated on the GPU.
+        device_gib: Memory in use on the GPU, as reported by the driver.
     """
 
     host_gib: Amount | None = None
@@ -213,20 +215,20 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:
-    """What the machine did while the training clock ran; None for what it does not tell.
+    """State of the machine while the training clock ran; None for unknown values.
 
     Args:
         power_w: Mean power of the GPU.
         sm_mhz: Median clock rate of the GPU's multiprocessors.
         temperature_c: Highest temperature of the GPU.
         hot_s: Seconds for which heat slowed the GPU down.
-        slowed: Why the GPU's clock rate was low, where no run asked for it.
+        slowed: Reasons why the GPU was throttled.
         gpu_others: Largest number of other processes on the GPU at once.
         cpu_others_pct: Share of the usable cores that processes outside the run used.
-        cpu_idle_pct: Share of the usable cores that was idle.
-        cpu_stolen_pct: Share of the usable cores that a virtual machine's host gave to others.
-        cpu_waited_pct: Share of the process's runnable time in which it had no core.
-        neighbours: Other runs of this suite on the host.
+        cpu_idle_pct: Share of the usable cores that were idle.
+        cpu_stolen_pct: Share of the usable cores that the virtual machine's host took.
+        cpu_waited_pct: Share of its runnable time that the process waited for a core.
+        neighbours: Number of other runs of this suite on the host.
     """
 
     power_w: float | None = None
@@ -244,25 +246,24 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordSummary:
-    """What one run left behind without its curve: all that a table of thousands needs.
+    """A record without its curve, which is enough for tables of thousands of runs.
 
     Args:
-        run_id: Hash of all that can change the outcome; names the file.
+        run_id: Hash of everything that can change the outcome; also the file name.
         versions: Version of each entry of the cell, by kind.
         fingerprint: Hash of the source's images and labels.
-        energy_j: Joules of the GPU over the training clock.
-        parameters: How many numbers of the net are trained.
+        energy_j: Energy that the GPU used during training, in joules.
+        parameters: Number of trained parameters of the net.
         augmentation_draws: Op to "per sample" or "per batch".
         reads: "files" where the pipeline decodes image files in each epoch.
-        stepping: How a GPU was given its steps; "" on a CPU.
-        compiled: Where the compiled code came from, torch's cache on disk or the compiler; "" if
-            nothing is compiled.
-        timing_suspect: Why its times cannot be trusted (see `times_trusted`).
-        environment: What `bench.machine.environment.describe` says of machine and software.
+        stepping: How training steps were sent to the GPU; "" on a CPU.
+        compiled: Whether compiled code came from torch's cache on disk; "" if nothing is compiled.
+        timing_suspect: Reasons not to trust its times (see `times_trusted`).
+        environment: Machine and software, from `bench.machine.environment.describe`.
         started: ISO 8601 time, as is `finished`.
-        attempt: Counts from 1 over the records of the run.
-        command: The command line that asked for it.
-        content_hash: See `bench.store.codec`; "" until it is written.
+        attempt: Number of the attempt at the run, from 1.
+        command: The command line that started it.
+        content_hash: Hash of the content (see `bench.store.codec`); "" until it is written.
     """
 
     run_id: str
@@ -299,17 +300,17 @@ class RecordSummary:
 
     @property
     def ends_worker(self) -> bool:
-        """Whether its worker process must end: device and libraries may be in any state."""
+        """Whether its worker must end, as device or libraries may be in an undefined state."""
         return self.status != "ok" or CAPTURE_FAILED in self.stepping
 
     @property
     def times_trusted(self) -> bool:
-        """The one rule: whether its times and speeds may be ranked, averaged or drawn."""
+        """Whether its times and speeds may be ranked, averaged or plotted."""
         return self.status == "ok" and self.metrics is not None and not self.timing_suspect
 
     @property
     def run(self) -> Run:
-        """The run that it is the record of."""
+        """The recorded run."""
         return Run(
             cell=self.cell, seed=self.seed, versions=self.versions, fingerprint=self.fingerprint
         )
@@ -317,7 +318,7 @@ class RecordSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record(RecordSummary):
-    """What one run left behind."""
+    """The complete result of one run."""
 
     curve: tuple[Point, ...] = ()
 
@@ -335,12 +336,12 @@ def time_to_accuracy_s(curve: Iterable[Point], target: float) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """Scores of one class, from its numbers of images.
+    """Scores of one class, from its image counts.
 
     Args:
-        correct: Images of the class that were predicted as such.
-        support: Images of the class.
-        predicted: Images that were predicted to be of the class.
+        correct: Number of images of the class that were predicted correctly.
+        support: Number of images of the class.
+        predicted: Number of images that were predicted as the class.
     """
 
     correct: int

@@ -1,4 +1,4 @@
-"""What is taken of a grid: cells whose name matches `-k`, and the runs of one shard."""
+"""Selects parts of a grid: cells whose name matches `-k`, and the runs of one shard."""
 
 import difflib
 import hashlib
@@ -10,9 +10,10 @@ from typing import TypeVar
 from bench.cell import Cell, Run
 from bench.errors import UsageError
 from bench.record import RecordT
+from bench.text import count
 
 OPERATORS = ("and", "or", "not")
-MAX_DEPTH = 50  # of brackets and nots inside each other
+MAX_DEPTH = 50  # of nested brackets and nots
 MAX_SHARDS = 10_000
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 _SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
@@ -30,13 +31,13 @@ def select(
     """The cells whose name matches `expression`; all of them if it is empty.
 
     Args:
-        cells: To choose from.
+        cells: The cells to choose from.
         expression: Parts of names, joined by and, or, not and brackets.
-        hint: What to do about a word that no cell has; "" if that is not known.
+        hint: Advice about a word that no cell contains; "" for none.
         option: The command-line option that messages name.
 
     Raises:
-        UsageError: The expression is malformed, names a word no cell has, or matches nothing.
+        UsageError: The expression is malformed, contains a word of no cell, or matches nothing.
     """
     if not expression.strip():
         return list(cells)
@@ -44,19 +45,19 @@ def select(
     matches = _Parser(expression, names, hint, option).parse()
     chosen = [cell for cell in cells if matches(cell.name)]
     if not chosen:
-        raise UsageError(f"{option} {expression!r} matches none of the {len(cells)} cells")
+        raise UsageError(f"{option} {expression!r} matches none of the {count(len(cells), 'cell')}")
     return chosen
 
 
 def matching(
     groups: Mapping[K, Sequence[RecordT]], expression: str, *, option: str = "-k"
 ) -> dict[K, list[RecordT]]:
-    """The records of each group whose cell matches; a word is known if any group has it.
+    """The records of each group whose cell matches; words may occur in any group.
 
     Raises:
         UsageError: As `select`.
     """
-    if not (expression.strip() and any(groups.values())):  # thousands need not be hashed
+    if not (expression.strip() and any(groups.values())):  # avoids hashing thousands of cells
         return {group: list(records) for group, records in groups.items()}
     cells = list({record.cell: None for records in groups.values() for record in records})
     chosen = set(select(cells, expression, option=option))
@@ -149,15 +150,15 @@ class _Parser:
 class Shard:
     """Part `number`, counted from 1, of a grid that is divided into `of` parts.
 
-    Hosts that share nothing each compute their part from the runs alone. The runs are sorted by
-    the hash of the compiled model they share, then by cell and seed, and cut into equal lengths:
+    Each host computes its part from the runs alone, without communication. The runs are sorted by
+    the hash of their compiled model, then by cell and seed, and cut into parts of equal length:
 
-    - every run is in exactly one shard, and sizes differ by one run at most;
-    - M models in N shards are compiled at most M + N - 1 times, once more for each cut;
-    - a run that is added moves at most one run over each cut; seeds that are added to all cells
-      move runs of at most one cell over each cut.
+    - every run is in exactly one shard, and sizes differ by at most one run;
+    - M models in N shards are compiled at most M + N - 1 times;
+    - adding a run moves at most one run across each cut; adding seeds to all cells moves runs of
+      at most one cell across each cut.
 
-    Shards are equal in runs, not in seconds.
+    Shards have equal numbers of runs, not equal durations.
     """
 
     number: int = 1

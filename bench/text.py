@@ -1,8 +1,7 @@
-"""Wording shared by all messages, and text from outside made safe to show.
+"""Helpers for messages, and escaping of untrusted text for display.
 
-A terminal obeys escape sequences (they clear the screen or set the clipboard), and characters that
-change the direction of writing make a line read as a different one. Both are shown as their codes:
-"\\x1b".
+Terminals execute escape sequences (which may clear the screen or set the clipboard), and characters
+that change the text direction can disguise a line. Both are shown as their codes: "\\x1b".
 """
 
 import re
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-Log = Callable[[str], None]  # takes one line for people: progress, a notice, a warning
+Log = Callable[[str], None]  # receives one line to show: progress, a notice or a warning
 
 
 def count(number: int, singular: str, plural: str = "") -> str:
@@ -22,18 +21,18 @@ def count(number: int, singular: str, plural: str = "") -> str:
 
 
 def code(name: str) -> str:
-    """A name as it stands in a sentence: between backticks, on one line."""
+    """A name for use in a sentence: between backticks, on one line."""
     return "`" + " ".join(name.replace("`", "'").split()) + "`"
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
-    """The names, and how many more there are than `most`: "`a`, `b` and 3 more"."""
+    """Up to `most` names, and the number of further ones: "`a`, `b` and 3 more"."""
     shown = ", ".join(map(code, names[:most]))
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def points(value: float) -> str:
-    """A difference between percentages with its sign: "+0.25"; "0.00" has none."""
+    """A difference in percentage points with its sign: "+0.25"; "0.00" has none."""
     text = f"{value:+.2f}"
     return text if float(text) else "0.00"
 
@@ -42,7 +41,7 @@ def shell_command(words: Iterable[str]) -> str:
     """A command line as a person would type it: quoted where a shell needs it, home as "~"."""
     try:
         home = str(Path.home())
-    except RuntimeError:  # a user without HOME and without an entry in the list of users
+    except RuntimeError:  # no HOME, and no passwd entry
         home = ""
     if home == "/" or not Path(home).is_absolute():
         home = ""
@@ -64,8 +63,8 @@ def _shell_word(word: str, home: str) -> str:
 
 ValueT = TypeVar("ValueT")
 
-# Control characters except tab and line feed; line and paragraph separators; characters that embed,
-# override or isolate a direction of writing; surrogates, which no encoding accepts.
+# Control characters except tab and line feed; line and paragraph separators; characters that change
+# the text direction; surrogates, which no encoding accepts.
 _UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _MARK = re.compile(f"[{_UNSAFE}]")
 _MARK_IN_JSON = re.compile(rf"\\u00[01]|\\[bfr]|[{_UNSAFE}]")
@@ -86,12 +85,12 @@ def sanitize(value: ValueT, text: bytes | None = None) -> ValueT:
 
     Args:
         value: The record.
-        text: The JSON that it was read from, if any; saves encoding it.
+        text: The JSON that it was read from, if any, which saves encoding it.
     """
     if text is None or not _is_plain(text):
         text = msgspec.json.encode(value)
     if _is_plain(text):
-        return value  # true of nearly all records; the search below takes five times as long
+        return value  # fast path for nearly all records
     if not _MARK_IN_JSON.search(text.decode()):
         return value
     plain = msgspec.to_builtins(value)

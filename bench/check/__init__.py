@@ -1,6 +1,6 @@
 """`bench check`: checks every file of a results folder and rebuilds derived files.
 
-Records are never removed or changed; damaged ones are moved to quarantine, as any reader does.
+Records are never removed or changed; damaged ones are moved to quarantine, as by any reader.
 """
 
 import json
@@ -19,8 +19,8 @@ from bench.store.groups import result_folders
 from bench.store.store import Store
 from bench.text import Log, count, in_one_line
 
-ALIKE = 3  # of more findings that say the same, the rest is counted
-DRY = "leave --dry-run out to rebuild it"
+MAX_SIMILAR = 3  # identical findings to print before counting the rest
+DRY_RUN_ADVICE = "leave --dry-run out to rebuild it"
 LEVELS: dict[Level, str] = {
     "wrong": "wrong",
     "stale": "out of date",
@@ -31,11 +31,11 @@ LEVELS: dict[Level, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What was checked and found.
+    """The result of a check.
 
     Args:
         groups: Number of group folders.
-        records: Number of records that can be used.
+        records: Number of usable records.
         findings: In the order of the folders.
     """
 
@@ -45,7 +45,7 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """0 if all is well or was fixed, else 1."""
+        """0 if there were no problems or all were fixed, else 1."""
         return int(any(finding.level in ("wrong", "stale") for finding in self.findings))
 
 
@@ -56,7 +56,7 @@ def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Log) -
         results: The folder, or one group in it.
         dry_run: Whether to write nothing.
         data_dir: Where sources are cached, for rebuilding a page.
-        report: Is told what is being rebuilt.
+        report: Called with a message about what is being rebuilt.
 
     Raises:
         StoreError: There is no such folder, or no group in it.
@@ -96,7 +96,7 @@ def _check_group(
     findings = [finding for finding in findings if finding.level != "stale"]
     if holder or dry_run or not (stale or damaged):
         findings += _damaged(damaged)
-        findings += [replace(finding, advice=DRY) for finding in stale]
+        findings += [replace(finding, advice=DRY_RUN_ADVICE) for finding in stale]
     else:
         findings += _fix(store, damaged, stale, data_dir, report)
     return len(records), findings
@@ -149,7 +149,7 @@ def _fix(
 
 
 def render(result: CheckResult, form: str) -> str:
-    """The findings, a line each, and a summary; or as JSON."""
+    """The findings, one per line, and a summary; or JSON."""
     if form == "json":
         plain = asdict(result)
         for finding in plain["findings"]:
@@ -158,7 +158,7 @@ def render(result: CheckResult, form: str) -> str:
     lines = []
     for _, group in groupby(result.findings, key=_kind):
         alike = list(group)
-        shown = alike if len(alike) <= ALIKE + 1 else alike[:ALIKE]
+        shown = alike if len(alike) <= MAX_SIMILAR + 1 else alike[:MAX_SIMILAR]
         lines += [in_one_line(str(finding)) for finding in shown]
         if len(alike) > len(shown):
             lines.append(f"{alike[0].level:<6} and {len(alike) - len(shown)} more like it")

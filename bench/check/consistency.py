@@ -1,4 +1,4 @@
-"""Whether the values of a record agree with each other."""
+"""Consistency checks of the values in a record."""
 
 import math
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from bench.record import (
     time_to_accuracy_s,
 )
 
-SCORES = 1e-5  # relative tolerance: what 32 bits lose in a score
-CLOCK = 1e-6  # relative tolerance of times
+SCORE_TOLERANCE = 1e-5  # relative; rounding error of a 32-bit score
+TIME_TOLERANCE = 1e-6  # relative
 FAILED = ("diverged", "oom", "timeout", "crashed", "skipped")
 
 
 def problems(record: Record) -> Iterator[str]:
-    """What is inconsistent, a few words each; nothing for a record that can be trusted."""
+    """Short descriptions of inconsistencies; empty for a consistent record."""
     run = record.run
     if run.id != record.run_id:
         yield f"its cell, seed, versions and images are those of run {run.id}"
@@ -75,9 +75,9 @@ def _curve(record: Record) -> Iterator[str]:
 
 def _times(record: Record) -> Iterator[str]:
     timings = record.timings
-    if timings.train_s > timings.total_s * (1 + CLOCK):
+    if timings.train_s > timings.total_s * (1 + TIME_TOLERANCE):
         yield f"training took {timings.train_s:.6g} s, the whole run {timings.total_s:.6g} s"
-    if timings.fit_s > timings.train_s * (1 + CLOCK):
+    if timings.fit_s > timings.train_s * (1 + TIME_TOLERANCE):
         yield f"fitting on data took {timings.fit_s:.6g} s of {timings.train_s:.6g} s of training"
     if record.status == "ok" and record.curve:
         last_s = record.curve[-1].train_s
@@ -103,11 +103,11 @@ def _throughput(record: Record) -> Iterator[str]:
 
 
 def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=CLOCK, abs_tol=CLOCK)
+    return math.isclose(one, other, rel_tol=TIME_TOLERANCE, abs_tol=TIME_TOLERANCE)
 
 
 def _scores(metrics: Metrics) -> Iterator[str]:
-    """Whether all scores follow from the confusion matrix."""
+    """Checks that all scores follow from the confusion matrix."""
     classes = class_scores(metrics.confusion)
     for found, stored in zip(classes, metrics.per_class, strict=True):
         name = f"class {stored.name[:40]!r}"
@@ -123,7 +123,7 @@ def _scores(metrics: Metrics) -> Iterator[str]:
 
 
 def _differing(what: str, stored: float, found: float) -> Iterator[str]:
-    if not math.isclose(stored, found, rel_tol=SCORES, abs_tol=SCORES):
+    if not math.isclose(stored, found, rel_tol=SCORE_TOLERANCE, abs_tol=SCORE_TOLERANCE):
         yield f"{what} is {stored:.6g}, by its confusion matrix {found:.6g}"
 
 
@@ -136,7 +136,7 @@ def _time_to_accuracy(record: Record, metrics: Metrics) -> Iterator[str]:
         agree = _close(by_curve_s, stored_s)
     if not agree:
         yield f"its target was {_when(stored_s)}, by its curve {_when(by_curve_s)}"
-    if stored_s is not None and cold_s is not None and cold_s < stored_s * (1 - CLOCK):
+    if stored_s is not None and cold_s is not None and cold_s < stored_s * (1 - TIME_TOLERANCE):
         yield f"its target was {_when(stored_s)}, with compilation sooner: {_when(cold_s)}"
 
 

@@ -1,4 +1,4 @@
-"""Derived files: whether they are what the records make now, and how they are rebuilt."""
+"""Checks whether derived files are up to date with the records, and rebuilds them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ LARGEST = 2**28  # bytes of a derived file
 
 
 def check_derived(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
-    """Whether tables, page and event files are what the records make now."""
+    """Checks that tables, page and event files are up to date with the records."""
     if records:
         matrix = build(records)
         wanted = {f"matrix.{form}": render(matrix, form) for form in FORMATS}
@@ -43,14 +43,14 @@ def _check_page(store: Store, records: Sequence[Record]) -> Iterator[Finding]:
         up_to_date = found == checksum([(records, read_loaders(store.folder))])
     except (OSError, StrangeFile):
         up_to_date = False
-    except StoreError:  # of loaders.json, which `check_loaders` reports
+    except StoreError:  # loaders.json is invalid, which `check_loaders` reports
         return
     if not up_to_date:
         yield Finding("stale", path, "is out of date: the records have changed")
 
 
 def check_loaders(store: Store) -> Iterator[Finding]:
-    """Whether loaders.json can be read, and its tables are up to date."""
+    """Checks that loaders.json can be read and its tables are up to date."""
     try:
         record = read_loaders(store.folder)
     except UnusableFile as error:
@@ -81,7 +81,7 @@ def _without_events(store: Store, records: Sequence[Record]) -> list[Record]:
 
 
 def quarantine(store: Store, damaged: Iterable[Path]) -> None:
-    """Moves damaged records and attempts away, as any reader does."""
+    """Moves damaged records and attempts to quarantine, as any reader does."""
     for path in damaged:
         if path.parent.name == ".attempts":
             store.attempts(path.name.partition(".")[0], _ignore)
@@ -90,17 +90,17 @@ def quarantine(store: Store, damaged: Iterable[Path]) -> None:
 
 
 def _ignore(message: str) -> None:
-    """The findings say it."""
+    """The findings already say so."""
 
 
 def rebuild(store: Store, stale: Sequence[Finding], data_dir: Path | None, report: Log) -> None:
-    """Rebuilds what findings say is out of date; the caller holds the folder's lock.
+    """Rebuilds outdated files; the caller holds the folder's lock.
 
     Args:
-        store: Of the group.
-        stale: The findings.
+        store: The group's store.
+        stale: The findings about outdated files.
         data_dir: Where sources are cached.
-        report: Is told what is being rebuilt.
+        report: Called with a message about what is being rebuilt.
 
     Raises:
         StoreError: A record or file cannot be read or written.
@@ -139,7 +139,7 @@ def _refuse(message: str) -> None:
 
 
 def refresh(store: Store, report: Log) -> None:
-    """Rebuilds what is out of date in a group, and the overview for TensorBoard in any case."""
+    """Rebuilds what is out of date in a group, and always the overview for TensorBoard."""
     findings = check_derived(store, store.records(report))
     rebuild(store, [each for each in findings if each.level == "stale"], None, report)
     if store.tensorboard_folder().is_dir():

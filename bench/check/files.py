@@ -1,4 +1,4 @@
-"""The files of a group folder: records, attempts, predictions, and what else is there."""
+"""Checks the files of a group folder: records, attempts, predictions and others."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,14 +23,14 @@ _ATTEMPT = re.compile(r"([0-9a-f]{16})\.(\d+)\.json")
 
 @dataclass(frozen=True)
 class Finding:
-    """A file that is not as it should be, or that is worth knowing of.
+    """A problem with a file, or a note about it.
 
     Args:
         level: "wrong": it cannot be fixed here; "stale": it can be rebuilt from the records;
-            "fixed": it was rebuilt; "note": it is not a fault.
+            "fixed": it was rebuilt; "note": it is not an error.
         path: The file or folder.
-        problem: What is wrong, in a few words.
-        advice: What to do; "" for nothing.
+        problem: Short description.
+        advice: What to do about it, if anything.
     """
 
     level: Level
@@ -48,9 +48,9 @@ class RecordFiles:
     """The record files of a folder.
 
     Args:
-        records: Those that can be used.
-        damaged: Why others cannot.
-        refused: Why some must stay untouched: a newer version of the suite wrote them.
+        records: The usable records.
+        damaged: Why records are damaged.
+        refused: Errors of unreadable files and those of a newer version, which are not touched.
     """
 
     records: Mapping[Path, Record]
@@ -59,12 +59,12 @@ class RecordFiles:
 
     @property
     def by_id(self) -> dict[str, Record]:
-        """The usable records by the id of their run."""
+        """The usable records by run id."""
         return {record.run_id: record for record in self.records.values()}
 
 
 def read_all(folder: Path) -> RecordFiles:
-    """Reads every record in a folder, and moves none."""
+    """Reads every record in a folder without moving any."""
     records, damaged, refused = {}, {}, {}
     for path in _entries(folder):
         if path.suffix != ".json":
@@ -84,12 +84,12 @@ def read_all(folder: Path) -> RecordFiles:
 def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except OSError:  # it is missing, or cannot be read, which was reported before
+    except OSError:  # it is missing, or unreadable, which was reported before
         return []
 
 
 def check_records(store: Store, read: RecordFiles) -> Iterator[Finding]:
-    """Whether records are consistent, and what else is in their folder."""
+    """Checks that records are consistent, and reports other files in their folder."""
     folder = store.folder / "records"
     yield from _refused(read)
     for path, record in read.records.items():
@@ -103,7 +103,7 @@ def check_records(store: Store, read: RecordFiles) -> Iterator[Finding]:
             "wrong",
             folder,
             f"it mixes records of {mixed}",
-            "a table never mixes them: give each a group folder of its own",
+            "a table never mixes them: give each a separate group folder",
         )
     for path in _entries(folder):
         if path.name not in RESERVED and path.suffix not in (".json", ".tmp"):
@@ -116,7 +116,7 @@ def _refused(read: RecordFiles) -> Iterator[Finding]:
 
 
 def check_attempts(read: RecordFiles, attempts: RecordFiles) -> Iterator[Finding]:
-    """Whether earlier records of runs that were tried again have the right names."""
+    """Checks that earlier records of repeated runs have the right names."""
     yield from _refused(attempts)
     for path, record in attempts.records.items():
         match = _ATTEMPT.fullmatch(path.name)
@@ -129,7 +129,7 @@ def check_attempts(read: RecordFiles, attempts: RecordFiles) -> Iterator[Finding
 
 
 def check_quarantine(store: Store, read: RecordFiles) -> Iterator[Finding]:
-    """Files that were set aside as damaged."""
+    """Reports damaged files that were moved to quarantine."""
     for path in _entries(store.folder / "records" / ".quarantine"):
         if path.name.partition(".")[0] in read.by_id:
             problem = "was set aside as damaged, its run has a record since"
@@ -139,7 +139,7 @@ def check_quarantine(store: Store, read: RecordFiles) -> Iterator[Finding]:
 
 
 def check_predictions(store: Store, read: RecordFiles) -> Iterator[Finding]:
-    """Whether predictions give the confusion matrix of their record."""
+    """Checks that predictions give the confusion matrix of their record."""
     folder = store.folder / "predictions"
     scored = {id_: record for id_, record in read.by_id.items() if record.metrics is not None}
     for path in _entries(folder):
@@ -179,7 +179,7 @@ def _prediction_problem(store: Store, record: Record) -> str:
 
 
 def check_examples(store: Store) -> Iterator[Finding]:
-    """Whether the strips of augmented images are pictures."""
+    """Checks that the strips of augmented images are complete PNG files."""
     for path in sorted((store.folder / "examples").glob("*.png")):
         if not picture(path):
             advice = "delete it: the next run with its policy and pipeline makes it again"
@@ -187,10 +187,10 @@ def check_examples(store: Store) -> Iterator[Finding]:
 
 
 def check_leftovers(store: Store) -> Iterator[Finding]:
-    """What processes that died have left, which the next lock removes; nobody may hold it now."""
+    """Reports leftovers of processes that died; the folder must not be locked."""
     records, lock = store.folder / "records", store.folder / ".lock"
     holder = locks.last_holder(lock)
     if holder and holder.is_alive() is False:
-        yield Finding("stale", lock, f"was left locked by {holder}, which is gone")
+        yield Finding("stale", lock, f"was left locked by {holder}, which has ended")
     for path in unfinished(store.folder, nobody_writes=(records, records / ".attempts")):
         yield Finding("stale", path, "was left unfinished by a process that died")

@@ -1,9 +1,9 @@
-"""What a run leaves beside its record, and how that goes with the record from folder to folder.
+"""Artifacts: the files of a run other than its record, and how they are copied between folders.
 
-The artifacts of a run's current record are in the group's own folders, those of an earlier record
-in the same folders below `records/.attempts/<run_id>.<attempt>/`.
+The artifacts of a run's current record are in the group's folders, those of an earlier record in
+the same folders below `records/.attempts/<run_id>.<attempt>/`.
 
-Examples are augmented images as the net gets them: a strip for each policy and pipeline of a group.
+Examples are augmented images as fed to the net: a strip per policy and pipeline of a group.
 """
 
 import stat
@@ -36,16 +36,16 @@ LARGEST_ARTIFACT = 2**31  # bytes
 LARGEST_STRIP = 2**26  # bytes
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND\xaeB`\x82"  # the last chunk, with its checksum
-SHOWN = 16  # images of a strip
-SIDE = 64  # pixels that a small image has at least when magnified, and a large one when reduced
+STRIP_IMAGES = 16
+MIN_SIDE = 64  # pixels; small images are magnified and large ones reduced to about this size
 
 
 def artifacts(folder: Path, record: Record) -> dict[str, Path]:
     """The artifacts of a record by their name relative to `folder`; links are left out.
 
     Args:
-        folder: The group's folder, or that of an earlier record.
-        record: Of the run.
+        folder: The group's folder, or the folder of an earlier record.
+        record: The record of the run.
     """
     run_id = record.run_id
     paths = [
@@ -61,7 +61,7 @@ def artifacts(folder: Path, record: Record) -> dict[str, Path]:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether there is a plain file, and not a link to one."""
+    """Whether the path is a regular file and not a link."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -69,7 +69,7 @@ def is_plain(path: Path) -> bool:
 
 
 def copy_artifacts(found: Mapping[str, Path], folder: Path, warn: Log) -> None:
-    """Copies artifacts to a folder; those that cannot be read are reported and left out."""
+    """Copies artifacts to a folder; reports and skips unreadable ones."""
     for name, path in found.items():
         try:
             content = read_file(path, LARGEST_ARTIFACT)
@@ -80,7 +80,7 @@ def copy_artifacts(found: Mapping[str, Path], folder: Path, warn: Log) -> None:
 
 
 def replace_artifacts(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> None:
-    """Copies artifacts of a record and removes those of another record of its run."""
+    """Copies artifacts of a record and removes those of the record it replaces."""
     for name, path in artifacts(folder, record).items():
         if name not in found:
             with explained(f"remove {path}"):
@@ -90,10 +90,10 @@ def replace_artifacts(found: Mapping[str, Path], folder: Path, record: Record, w
 
 
 def fill_artifacts(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> bool:
-    """Copies the artifacts that a record lacks, event files only if it has no others.
+    """Copies missing artifacts of a record; event files only if it has no others.
 
     Returns:
-        Whether there were any.
+        Whether any were missing.
     """
     there = artifacts(folder, record)
     other_events = {name for name in there if name.startswith("tensorboard/")} - set(found)
@@ -107,20 +107,20 @@ def fill_artifacts(found: Mapping[str, Path], folder: Path, record: Record, warn
 
 
 def example_name(cell: Cell) -> str:
-    """Name of the strip of a cell's policy and pipeline: "flip_crop__torchvision-workers-2"."""
+    """Name of the strip for a cell's policy and pipeline: "flip_crop__torchvision-workers-2"."""
     return f"{slug(cell.augmentation, keep='_')}__{slug(cell.pipeline, keep='_')}"
 
 
 def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Images") -> None:
     """Writes a strip to the group's `examples/` unless its policy and pipeline have one.
 
-    A strip that cannot be written is reported on standard output; the run goes on.
+    A failed write is reported on standard output, and the run continues.
 
     Args:
-        store: Of the group.
-        cell: Whose policy and pipeline made the images.
-        images_BCHW: As a pipeline delivers them: normalised, any floating dtype.
-        source: What they were made of, for mean and standard deviation.
+        store: The group's store.
+        cell: Its policy and pipeline produced the images.
+        images_BCHW: Output of a pipeline: normalised, any floating dtype.
+        source: The original images, for mean and standard deviation.
     """
     name = f"examples/{example_name(cell)}.png"
     if (store.folder / name).exists():
@@ -128,17 +128,17 @@ def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Image
     try:
         store.write_derived(name, strip_png(images_BCHW, source))
     except StoreError as error:
-        print(f"no example is kept, the run goes on: {error}", flush=True)
+        print(f"the example is not kept, the run continues: {error}", flush=True)
 
 
 def kept_examples(store: Store) -> dict[str, bytes]:
-    """The group's strips as PNG, by name, sorted; files that are not pictures are left out."""
+    """The group's strips as PNG, sorted by name; invalid files are left out."""
     paths = sorted((store.folder / "examples").glob("*.png"))
     return {path.stem: png for path in paths if (png := picture(path))}
 
 
 def picture(path: Path) -> bytes:
-    """The content of a PNG file; b"" if it cannot be read, is truncated or something else."""
+    """The content of a PNG file; b"" if it cannot be read or is not a complete PNG."""
     try:
         content = read_file(path, LARGEST_STRIP)
     except (OSError, StrangeFile):
@@ -147,27 +147,27 @@ def picture(path: Path) -> bytes:
 
 
 def strip_png(images_BCHW: "Tensor", source: "Images") -> bytes:
-    """The first images of a batch beside each other, de-normalised.
+    """The first images of a batch side by side, de-normalised.
 
-    Small images are magnified by a whole number so that pixels stay sharp, large ones reduced.
+    Small images are magnified by an integer factor so that pixels stay sharp, large ones reduced.
     """
     import torch
     from PIL import Image
 
-    x_BCHW = images_BCHW[:SHOWN].detach().float().cpu()
+    x_BCHW = images_BCHW[:STRIP_IMAGES].detach().float().cpu()
     mean, std = (torch.tensor(value).view(1, -1, 1, 1) for value in (source.mean, source.std))
     x_BCHW = ((x_BCHW * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
     row_HWC = torch.cat(list(x_BCHW), dim=2).permute(1, 2, 0)
     pixels = row_HWC.expand(-1, -1, 3) if row_HWC.shape[2] == 1 else row_HWC
     image = Image.fromarray(pixels.contiguous().numpy())
     side = x_BCHW.shape[2]
-    if side < SIDE:
-        factor = SIDE // side
+    if side < MIN_SIDE:
+        factor = MIN_SIDE // side
         image = image.resize(
             (image.width * factor, image.height * factor), Image.Resampling.NEAREST
         )
-    elif side >= 2 * SIDE:
-        image = image.reduce(side // SIDE)
+    elif side >= 2 * MIN_SIDE:
+        image = image.reduce(side // MIN_SIDE)
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
 """Records as JSON: one line with sorted keys and a hash of the content, validated when it is read.
 
-The hash is that of the same line with an empty `content_hash`. A file may also be indented, or have
-its keys in another order.
+The hash covers the same line with an empty `content_hash`. Files may also be indented or have their
+keys in another order.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from bench.store.files import StrangeFile, UnusableFile, move_aside, read_file, 
 from bench.text import sanitize
 
 LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
-LONGEST_REASON = 300  # characters: a reason may quote what is in the file
+LONGEST_REASON = 300  # characters; a reason may quote the file
 
 
 class RecordError(BenchError):
-    """A record that cannot be used or kept; the message says what is wrong with it."""
+    """A record that cannot be read or written; the message says why."""
 
 
 class NewerRecord(RecordError):
@@ -29,7 +29,7 @@ class NewerRecord(RecordError):
 
 
 class RecordTooLarge(RecordError):
-    """A record with more than `LARGEST_FILE` bytes, as thousands of classes make it."""
+    """A record with more than `LARGEST_FILE` bytes, possible with thousands of classes."""
 
 
 def encode(record: Record) -> bytes:
@@ -37,7 +37,7 @@ def encode(record: Record) -> bytes:
 
     Raises:
         RecordTooLarge: It is too large to be read back.
-        RecordError: It could not be read back: a required number is not finite or out of range.
+        RecordError: A required number is not finite or out of range.
     """
     plain = json_safe(msgspec.to_builtins(record, enc_hook=str))
     try:
@@ -55,7 +55,7 @@ def _too_large(text: bytes) -> str:
 
 
 def json_safe(value: Any) -> Any:
-    """Plain data without what JSON cannot hold: NaN, infinity, and lone surrogates in text."""
+    """Plain data with NaN, infinity and lone surrogates, which JSON cannot hold, replaced."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
@@ -68,7 +68,7 @@ def json_safe(value: Any) -> Any:
 
 
 def to_json(plain: dict[str, Any]) -> bytes:
-    """The content of a record's file, with its hash: one line."""
+    """The content of a record's file: one line with its hash."""
     return _canonical(plain | {"content_hash": digest(plain)}) + b"\n"
 
 
@@ -82,16 +82,16 @@ def _canonical(plain: dict[str, Any]) -> bytes:
 
 
 def decode(text: bytes) -> Record:
-    """Reads and validates a record; raises as `decode_as`."""
+    """Decodes and validates a record; raises like `decode_as`."""
     return decode_as(Record, text)
 
 
 def decode_as(kind: type[RecordT], text: bytes) -> RecordT:
-    """Reads and validates a record, as a `Record` or as a `RecordSummary`, which is faster.
+    """Decodes and validates a record, as a `Record` or as a `RecordSummary`, which is faster.
 
     Raises:
-        NewerRecord: Its schema is newer than this version knows.
-        RecordError: It is not a record, or was changed or truncated since it was written.
+        NewerRecord: Its schema is newer than this version supports.
+        RecordError: It is not a record, or was changed or truncated after it was written.
     """
     if len(text) > LARGEST_FILE:
         raise RecordTooLarge(_too_large(text))
@@ -107,7 +107,7 @@ def decode_as(kind: type[RecordT], text: bytes) -> RecordT:
 
 
 def _has_hash(text: bytes, content_hash: str) -> bool:
-    """Whether the hash fits a text whose keys are sorted, as `to_json` leaves them."""
+    """Whether the hash matches a text with sorted keys, as written by `to_json`."""
     line = text.rstrip()
     if b"\n" in line:  # indented
         line = msgspec.json.format(line, indent=-1)
@@ -117,7 +117,7 @@ def _has_hash(text: bytes, content_hash: str) -> bool:
 
 
 def _check(text: bytes) -> None:
-    """Raises if a text is not JSON, not a record of a known schema, or does not fit its hash."""
+    """Raises if a text is not JSON, not a record of a known schema, or has the wrong hash."""
     try:
         plain = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:  # msgspec's, UnicodeDecodeError, deep nesting
@@ -142,11 +142,11 @@ def read_record(kind: type[RecordT], path: Path, *, sanitized: bool = False) -> 
     Args:
         kind: `Record`, or `RecordSummary` to leave the curve out.
         path: The file.
-        sanitized: Whether to make its texts safe to show.
+        sanitized: Whether to escape its texts for display.
 
     Raises:
-        RecordError: It is damaged.
-        UnusableFile: It cannot be read, or a newer version of the suite wrote it.
+        RecordError: The file is damaged.
+        UnusableFile: It cannot be read, or was written by a newer version of the suite.
     """
     found = read_with_text(kind, path)
     if found is None:
@@ -155,7 +155,7 @@ def read_record(kind: type[RecordT], path: Path, *, sanitized: bool = False) -> 
 
 
 def read_with_text(kind: type[RecordT], path: Path) -> tuple[RecordT, bytes] | None:
-    """The record in a file, and the file's content; otherwise as `read_record`."""
+    """The record in a file and the file's content; otherwise like `read_record`."""
     try:
         text = read_file(path, LARGEST_FILE)
     except FileNotFoundError:
@@ -174,7 +174,7 @@ def read_with_text(kind: type[RecordT], path: Path) -> tuple[RecordT, bytes] | N
 
 
 def quarantine(path: Path, folder: Path, reason: str) -> str:
-    """Moves a damaged file into `folder`, or leaves it where that is impossible; what was done."""
+    """Moves a damaged file into `folder` if possible; returns a message about it."""
     try:
         target = move_aside(path, folder)
     except OSError:

@@ -1,7 +1,7 @@
-"""Files that survive a crash: whole or not at all; and what is left when a process dies.
+"""Atomic writes that survive a crash, and cleanup of temporary files after one.
 
-`write_atomically` is the one way in which the suite writes whole files. (`pipelines`, which imports
-nothing of `bench`, writes its caches itself.)
+The suite writes all whole files with `write_atomically`. (`pipelines`, which imports nothing from
+`bench`, writes its own caches.)
 """
 
 import errno
@@ -17,10 +17,10 @@ from secrets import token_hex
 
 from bench.errors import BenchError
 
-MANIFEST = ".written.json"  # in a derived folder: the names of the files that were written
-STALE_S = 600.0  # a living writer has finished by then, even on a slow disk
-TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\.tmp")  # the end of the names of unfinished files
-NAMED = 3  # of files that were removed, those that are named
+MANIFEST = ".written.json"  # lists the files that were written to a derived folder
+STALE_S = 600.0  # more than any write takes, even on a slow disk
+TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\.tmp")  # suffix of unfinished files
+MAX_LISTED = 3  # removed files to list by name
 
 _ELSEWHERE = "name another folder"
 _ADVICE = {
@@ -39,15 +39,15 @@ _ADVICE = {
 
 
 class StoreError(BenchError):
-    """A results folder that cannot be used; the message says which and what to do."""
+    """A results folder that cannot be used; the message says why and what to do."""
 
 
 class UnusableFile(StoreError):
-    """One file of a results folder that cannot be used.
+    """A file in a results folder that cannot be used.
 
     Args:
         path: The file.
-        problem: What is wrong with it, as the rest of a sentence that begins with the path.
+        problem: What is wrong with it, as a predicate: "cannot be read".
         advice: What to do.
     """
 
@@ -57,19 +57,19 @@ class UnusableFile(StoreError):
 
 
 def unreadable(path: Path, error: OSError) -> UnusableFile:
-    """The error for a file that the operating system does not let us read."""
+    """The error for a file that the operating system refuses to read."""
     return UnusableFile(
         path, f"cannot be read: {error.strerror}", "permit it, or move the file away"
     )
 
 
 class StrangeFile(ValueError):
-    """What is at a path is not a plain file, or is larger than it may be."""
+    """Not a regular file, or a file that is too large."""
 
 
 @contextmanager
 def explained(action: str) -> Iterator[None]:
-    """Turns an `OSError` into a `StoreError`: what could not be done, why, and what to do."""
+    """Turns an `OSError` into a `StoreError` that says what failed, why, and what to do."""
     try:
         yield
     except OSError as error:
@@ -83,12 +83,12 @@ def explained(action: str) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a whole file or, on any failure, leaves the old one as it was.
+    """Writes a whole file or, on any failure, leaves the old one unchanged.
 
     Raises:
         StoreError: It cannot be written; the message says why.
     """
-    # A process id is not enough: that of another host, on a shared disk, may be the same.
+    # A process id is not enough: hosts that share a disk may use the same one.
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{token_hex(4)}.tmp")
     with explained(f"write {path}"):
         make_folder(path.parent)
@@ -114,10 +114,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """The content of a plain file of at most `most` bytes; never waits for a pipe.
+    """The content of a regular file of at most `most` bytes; never blocks on a pipe.
 
     Raises:
-        StrangeFile: It is not a plain file or a link to one, or it is larger.
+        StrangeFile: It is not a regular file or a link to one, or it is larger.
         OSError: It cannot be read.
     """
     try:
@@ -135,17 +135,17 @@ def read_file(path: Path, most: int) -> bytes:
         content = os.read(descriptor, status.st_size + 1)
         if len(content) == status.st_size:
             return content
-        with os.fdopen(descriptor, "rb", closefd=False) as file:  # it is large, or grows
+        with os.fdopen(descriptor, "rb", closefd=False) as file:  # large, or still growing
             return content + file.read(most - len(content))
     finally:
         os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:
-    """Creates a folder and its parents so that they outlast a power cut.
+    """Creates a folder and its parents, synced to the disk.
 
     Raises:
-        OSError: One cannot be created, or a file has its name.
+        OSError: A folder cannot be created, or a file has its name.
     """
     if folder.is_dir():
         return
@@ -156,7 +156,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Syncs a folder to the disk; without it, a power cut may take back new names in it."""
+    """Syncs a folder to the disk, so that new names in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -165,7 +165,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_folders(folders: Iterable[Path]) -> None:
-    """Syncs folders and their parents, as far up as this process may write.
+    """Syncs folders and those of their parents that this process may write.
 
     Raises:
         OSError: A folder cannot be synced.
@@ -180,9 +180,9 @@ def sync_folders(folders: Iterable[Path]) -> None:
 
 
 def move_aside(path: Path, folder: Path) -> Path:
-    """Moves a file into a folder under a name that is free there, and returns where it is.
+    """Moves a file into a folder under an unused name and returns its new path.
 
-    The caller lets one process at a time do so.
+    Only one process may do so at a time.
 
     Raises:
         OSError: It cannot be moved.
@@ -199,12 +199,12 @@ def move_aside(path: Path, folder: Path) -> Path:
 
 
 def slug(text: str, keep: str = "") -> str:
-    """Lower case letters, digits and single dashes; characters in `keep` stay as they are."""
+    """Lower-case letters, digits and single dashes; characters in `keep` are kept."""
     return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", text.lower()).strip("-")
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes files into a folder and removes those that the last call wrote and this one doesn't.
+    """Writes files into a folder and removes those that only the last call wrote.
 
     Args:
         folder: Created if need be.
@@ -213,7 +213,7 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         StoreError: A file cannot be written or removed.
     """
-    # In this order, a crash leaves no file of ours that is not in the manifest.
+    # In this order, a crash never leaves a file that is missing from the manifest.
     for name in _manifest(folder / MANIFEST) - files.keys():
         with explained(f"remove the old file {folder / name}"):
             (folder / name).unlink(missing_ok=True)
@@ -223,7 +223,7 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _manifest(path: Path) -> set[str]:
-    """What the last call wrote, as far as it is known; names that lead elsewhere are not ours."""
+    """Names that the last call wrote, if known; names of other folders are ignored."""
     try:
         names = set(map(str, json.loads(path.read_bytes())))
     except (OSError, ValueError, TypeError):
@@ -232,12 +232,12 @@ def _manifest(path: Path) -> set[str]:
 
 
 def unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> list[Path]:
-    """Temporary files in a group folder, at any depth, that nobody will finish.
+    """Abandoned temporary files in a group folder, at any depth.
 
     Args:
         folder: The group's folder.
-        nobody_writes: Folders in which no other process can be writing now: there, recent files
-            count as well; elsewhere they may be those of a living process.
+        nobody_writes: Folders that no other process can be writing: there, recent files are
+            abandoned too.
     """
     quiet = set(nobody_writes)
     return [
@@ -248,20 +248,20 @@ def unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> list[Path
 
 
 def _is_stale(path: Path) -> bool:
-    with suppress(OSError):  # its writer has just finished it
+    with suppress(OSError):  # its writer has just renamed it
         return time.time() - path.stat().st_mtime >= STALE_S
     return False
 
 
 def remove_unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> str:
-    """Removes what `unfinished` finds; a sentence about it, or ""."""
+    """Removes the files that `unfinished` finds; returns a sentence about them, or ""."""
     removed = []
     for path in unfinished(folder, nobody_writes=nobody_writes):
-        with suppress(OSError):  # its writer has just finished it, or it is not ours to remove
+        with suppress(OSError):  # its writer has just renamed it, or we may not remove it
             path.unlink()
             removed.append(str(path.relative_to(folder)))
     if not removed:
         return ""
-    named = ", ".join(removed[:NAMED])
-    more = f" and {len(removed) - NAMED} more" if len(removed) > NAMED else ""
+    named = ", ".join(removed[:MAX_LISTED])
+    more = f" and {len(removed) - MAX_LISTED} more" if len(removed) > MAX_LISTED else ""
     return f"removed unfinished files of a process that died from {folder}: {named}{more}"

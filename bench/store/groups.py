@@ -1,4 +1,4 @@
-"""Groups: one folder for each machine, source and scale, and how they are found."""
+"""Groups: one folder per machine, source and scale, and the search for them."""
 
 import hashlib
 import os
@@ -10,8 +10,8 @@ from bench.store.files import StoreError, explained, slug
 from bench.store.loaders_record import LOADERS_FILE
 
 REFERENCE = "reference"
-LONGEST_NAME = 100  # characters of an image folder's name in that of its group
-DEPTH = 3  # folders below a results folder in which groups are looked for
+LONGEST_NAME = 100  # characters of an image folder's name in its group's name
+DEPTH = 3  # levels below a results folder that are searched for groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,8 @@ class Group:
     """A group folder found under a results folder.
 
     Args:
-        folder: Where it is.
-        reference: Whether the repository ships it as a reference matrix.
+        folder: Its path.
+        reference: Whether it is a reference matrix of the repository.
     """
 
     folder: Path
@@ -28,7 +28,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The folder's name: "<machine>_<source>_<scale>" unless a person named it."""
+        """The folder's name: "<machine>_<source>_<scale>" unless renamed."""
         return self.folder.name
 
     @property
@@ -47,7 +47,7 @@ def group_folder(root: Path, machine: str, source: str, scale: str) -> Path:
 
 
 def groups(root: Path, *, machines: Collection[str] = ()) -> list[Group]:
-    """The group folders at or under `root`: those of `machines` first, reference ones last.
+    """The group folders at or under `root`: `machines` first, reference matrices last.
 
     Raises:
         StoreError: There is no such folder.
@@ -77,7 +77,7 @@ def _with_records(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def result_folders(results: Path) -> list[Path]:
-    """All group folders at or under `results`, also those with nothing but `loaders.json`."""
+    """All group folders at or under `results`, including those with only `loaders.json`."""
     with_records = {group.folder for group in groups(results)}
     patterns = ("*/" * depth + LOADERS_FILE for depth in range(DEPTH + 1))
     measured = {path.parent for pattern in patterns for path in results.glob(pattern)}

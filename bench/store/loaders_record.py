@@ -1,4 +1,4 @@
-"""What `bench loaders` measured, each pipeline alone at several batch sizes: `loaders.json`."""
+"""`loaders.json`: measurements of `bench loaders`, per pipeline and batch size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from bench.text import sanitize
 
 LOADERS_FILE = "loaders.json"
 LARGEST = 2**26  # bytes
-LEAST_REPEATS = 3  # of fewer, quartiles say nothing
+LEAST_REPEATS = 3  # quartiles of fewer are meaningless
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +22,7 @@ class Repeat:
 
     Args:
         images: Number of images.
-        batch_s: Mean seconds a batch.
+        batch_s: Mean seconds per batch.
         images_per_s: Throughput.
     """
 
@@ -33,22 +33,21 @@ class Repeat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """One pipeline at one batch size, measured in a process of its own.
+    """One pipeline at one batch size, measured in a separate process.
 
     Args:
         pipeline: The variant's spelling.
-        batch_size: Images a batch.
+        batch_size: Images per batch.
         compiled: Whether the variant compiles its operations.
-        reads: "files" where it decodes the source's image files in each epoch, else "array".
-        status: "ok", "skipped" (impossible here), "interrupted" (by the user), or how it failed.
+        reads: "files" if it decodes the source's image files in each epoch, else "array".
+        status: "ok", "skipped" (not possible here), "interrupted" (by the user), or the failure.
         reason: Why it is not "ok", in one sentence.
         draws: Op to "per sample" or "per batch".
-        build_s: Seconds to build the pipeline, its library imported and the source loaded.
-        first_batch_s: Seconds from the built pipeline to its first batch; nothing was compiled
-            before.
-        bytes_per_image: Of the source that is read plus the output that is written.
-        memory: Peaks above what was used before the pipeline was built.
-        repeats: In the order of measurement; a series that failed keeps those it had.
+        build_s: Seconds to build the pipeline, after importing its library and loading the source.
+        first_batch_s: Seconds from the built pipeline to its first batch, including compilation.
+        bytes_per_image: Bytes read from the source plus bytes of output.
+        memory: Peak memory minus the usage before the pipeline was built.
+        repeats: In the order of measurement; a failed series keeps the finished ones.
     """
 
     pipeline: str
@@ -72,19 +71,19 @@ class LoadersRecord:
     Args:
         source: Where the images come from.
         fingerprint: Hash of the images.
-        images: How many are read.
+        images: Number of images.
         image_size: (height, width).
         augmentation: The policy.
         device: "cuda" or "cpu".
-        scale: "full" or "cpu", as `bench run` files its results.
-        precision: Of the delivered images: "fp32" or "bf16".
-        repeat_s: Least seconds of a repeat.
+        scale: "full" or "cpu", which decides the group as for `bench run`.
+        precision: Precision of the delivered images: "fp32" or "bf16".
+        repeat_s: Minimum duration of a repeat.
         command: The command line.
         started: ISO 8601 time.
-        environment: What `bench.machine.environment.describe` says of machine and software.
-        bandwidth_gb_per_s: Of the device's memory, in 10^9 bytes read or written a second.
-        series: One for each batch size and pipeline.
-        plugins: Where entries from outside come from: "mine.py" and the hash of its source.
+        environment: Machine and software, from `bench.machine.environment.describe`.
+        bandwidth_gb_per_s: Memory bandwidth of the device, 10^9 bytes read or written per second.
+        series: One per batch size and pipeline.
+        plugins: Origins of entries from plugins: "mine.py" and the hash of its source.
     """
 
     source: str
@@ -105,10 +104,10 @@ class LoadersRecord:
 
 
 def read_loaders(folder: Path) -> LoadersRecord | None:
-    """What `bench loaders` measured in a group; None if it was not called.
+    """The measurements of `bench loaders` in a group; None if there are none.
 
     Raises:
-        UnusableFile: The file cannot be read, or is not such a record.
+        UnusableFile: The file cannot be read or is invalid.
     """
     path = folder / LOADERS_FILE
     if not path.exists():
@@ -128,6 +127,6 @@ def read_loaders(folder: Path) -> LoadersRecord | None:
 
 
 def _series(row: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a series, which a row of the file holds among derived values."""
+    """The fields of a series, from a row that also holds derived values."""
     memory = {name: row[name] for name in ("host_gib", "torch_gib", "device_gib")}
     return row | {"draws": row["draws_by_op"], "memory": memory}

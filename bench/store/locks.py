@@ -1,8 +1,8 @@
-"""Locks on results folders: one writer at a time, and whoever is refused learns who that is.
+"""Locks on results folders: one writer at a time; a refused process is told who holds the lock.
 
-The lock itself is filelock's: the operating system frees it when its holder ends, however it ends.
-A note beside it says who holds it. Looking reads that note and never touches the lock, so that it
-cannot get in the way of a process that is about to take it.
+The lock itself is filelock's: the operating system releases it when its holder ends for any reason.
+A note next to it names the holder. Inspecting a lock only reads the note, so that it never blocks
+a process that is about to take the lock.
 """
 
 import os
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 POLL_S = 0.5
 SERIALIZED_POLL_S = 0.01
 LARGEST_NOTE = 4096  # bytes
-CLOCK_S = 2.0  # by which the system's idea of when a process started may change
+SLACK_S = 2.0  # the reported start time of a process may vary by this much
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """A process that took a lock, as its note says.
+    """A process that took a lock, as written in its note.
 
     Args:
-        pid: Its number.
+        pid: Process id.
         host: Name of its host.
-        namespace: Names the set of process ids that `pid` belongs to: containers have their own.
-        created: When the process started, in seconds since 1970; tells a reused pid apart.
+        namespace: The pid namespace of `pid`, as containers have separate ones.
+        created: Start time of the process in seconds since 1970, to detect a reused pid.
         since: When it took the lock, in UTC.
     """
 
@@ -51,8 +51,8 @@ class Holder:
         return f"pid {self.pid} on {self.host}, since {self.since}"
 
     def is_alive(self) -> bool | None:
-        """Whether the process still runs; None on another host, whose processes we don't see."""
-        import psutil  # late: quick commands take no locks
+        """Whether the process still runs; None if unknown, as on another host."""
+        import psutil  # late import: quick commands do not need it
 
         if (self.host, self.namespace) != (platform.node(), _namespace()):
             return None
@@ -61,7 +61,7 @@ class Holder:
             started_s, status = process.create_time(), process.status()
         except psutil.Error:
             return False
-        return bool(abs(started_s - self.created) < CLOCK_S and status != psutil.STATUS_ZOMBIE)
+        return bool(abs(started_s - self.created) < SLACK_S and status != psutil.STATUS_ZOMBIE)
 
 
 def _namespace() -> str:
@@ -83,12 +83,12 @@ def _this_process() -> Holder:
 
 
 def note_of(path: Path) -> Path:
-    """The note beside the lock file `path`."""
+    """The path of the note for the lock file `path`."""
     return path.with_name(f"{path.name}.holder")
 
 
 def last_holder(path: Path) -> Holder | None:
-    """Who took a lock and has not released it; it may have died since. Takes nothing."""
+    """The last process that took a lock without releasing it; it may have died since."""
     try:
         return msgspec.json.decode(read_file(note_of(path), LARGEST_NOTE), type=Holder)
     except (OSError, StrangeFile, ValueError, RecursionError):
@@ -96,7 +96,7 @@ def last_holder(path: Path) -> Holder | None:
 
 
 def current_holder(path: Path) -> Holder | None:
-    """Who holds a lock now, or may hold it on a host that we don't see. Takes nothing."""
+    """The process that holds a lock, or may hold it on another host."""
     holder = last_holder(path)
     return None if holder is None or holder.is_alive() is False else holder
 
@@ -107,18 +107,18 @@ def held(path: Path, *, notice: Log, wait: bool = False, advice: str = "") -> It
 
     Args:
         path: The lock file; created if need be, never removed.
-        notice: Is told who is waited for, and of a holder that died.
+        notice: Called with a message when waiting, or when the last holder has died.
         wait: Whether to wait for another process that holds it.
-        advice: What to do about a lock that is taken, for the error.
+        advice: Advice for the error if the lock is taken.
 
     Raises:
         StoreError: Another process holds it, or it cannot be locked.
     """
-    from filelock import FileLock  # late: quick commands take no locks
+    from filelock import FileLock  # late import: quick commands do not need it
 
     lock, note = FileLock(path), note_of(path)
     waited_for = ""
-    while not _try(lock, path):
+    while not _try_acquire(lock, path):
         holder = current_holder(path)
         by = f"already running ({holder})" if holder else "already running"
         if not wait:
@@ -130,9 +130,9 @@ def held(path: Path, *, notice: Log, wait: bool = False, advice: str = "") -> It
     try:
         left = last_holder(path)
         if left:
-            notice(f"{path.parent} was left locked by {left}, which is gone: taken over")
-        with explained(f"write {note}"):  # in place: a half-written note names nobody
-            note.unlink(missing_ok=True)  # it may be a link
+            notice(f"{path.parent} was left locked by {left}, which has ended: taken over")
+        with explained(f"write {note}"):  # not atomic: a half-written note is ignored
+            note.unlink(missing_ok=True)  # may be a link
             with note.open("xb") as file:
                 file.write(msgspec.json.encode(_this_process()))
         yield
@@ -144,7 +144,7 @@ def held(path: Path, *, notice: Log, wait: bool = False, advice: str = "") -> It
             lock.release()
 
 
-def _try(lock: "BaseFileLock", path: Path) -> bool:
+def _try_acquire(lock: "BaseFileLock", path: Path) -> bool:
     from filelock import Timeout
 
     with explained(f"lock {path}"):
@@ -157,7 +157,7 @@ def _try(lock: "BaseFileLock", path: Path) -> bool:
 
 @contextmanager
 def serialized(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` for a moment, after those who came first.
+    """Waits for the lock file `path` and holds it for a short block.
 
     Raises:
         StoreError: It cannot be locked.

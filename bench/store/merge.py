@@ -1,12 +1,12 @@
-"""`bench merge`: brings several results folders together in one; sources are only read.
+"""`bench merge`: combines several results folders into one; sources are only read.
 
-All sources are looked at before anything is written. A merge that dies is completed by giving the
-same command again.
+All sources are checked before anything is written. Repeating the command completes an interrupted
+merge.
 
-No record is lost. Records of a run that differ only in the number of their attempt are the same. Of
-different ones, the newest that ended well is the run's record and the others are earlier attempts.
-A record is written after its artifacts, and one that is replaced is kept as an attempt before, so
-that a merge which dies at any step and is repeated has the same result.
+No record is lost. Records of a run that differ only in their attempt number are the same. Of
+different ones, the newest successful one is the run's record and the others are earlier attempts.
+A record is written after its artifacts, and a replaced record is first kept as an attempt, so that
+a merge which is interrupted at any step and repeated has the same result.
 """
 
 import shutil
@@ -65,11 +65,11 @@ OnDamage = Callable[[Path, str], None]  # takes a damaged file and the reason
 
 @dataclass(kw_only=True)
 class MergeResult:
-    """What was done.
+    """The result of a merge.
 
     Args:
         groups: The number of runs and of each kind of change, by group.
-        left_out: Number of files that were left out, such as damaged ones; each was reported.
+        left_out: Number of files that were reported and left out, such as damaged ones.
     """
 
     groups: dict[str, Counter[str]] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class MergeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _SourceGroup:
-    """A group of a source; `kinds` are the sources and scales that its records are of."""
+    """A group of a source; `kinds` are the sources and scales of its records."""
 
     folder: Path
     run_ids: frozenset[str]
@@ -99,14 +99,14 @@ def merge(
     Args:
         sources: Results folders, or single groups.
         out: A results folder; created if need be.
-        report: Is told what is left out or in use.
+        report: Called with a message about files that are left out or in use.
         refresh: Rebuilds the derived files of a group.
 
     Raises:
-        UsageError: A source is, holds, or lies in `out`, or groups of one name hold records that no
-            table may mix.
-        StoreError: A source does not exist, a newer version wrote a record, the folder is in use,
-            or something cannot be read or written.
+        UsageError: A source is, contains, or lies in `out`, or groups of the same name hold records
+            that no table may mix.
+        StoreError: A source does not exist, a record is from a newer version, the folder is in
+            use, or something cannot be read or written.
     """
     folders = groups_of(sources, out)
     groups = {name: [_survey(folder) for folder in folders[name]] for name in folders}
@@ -150,7 +150,7 @@ def groups_of(sources: Sequence[Path], out: Path) -> dict[str, list[Path]]:
             raise StoreError(f"there are no results under {source}: name what `bench run` wrote")
         for folder in below:
             place = folder.resolve()
-            shipped = place.parent.name == REFERENCE  # stays apart from one's own results
+            shipped = place.parent.name == REFERENCE  # stays separate from other results
             name = f"{REFERENCE}/{place.name}" if shipped else place.name
             if (out / name).exists() and (out / name).samefile(folder):
                 raise UsageError(f"{folder} is itself the group to merge into: name another --out")
@@ -164,9 +164,9 @@ def _refuse_overlap(source: Path, out: Path) -> None:
     if there == here:
         raise UsageError(f"{source} cannot be merged into itself: name another --out")
     if there in here.parents:
-        raise UsageError(f"--out {out} lies inside of the source {source}: name one beside it")
+        raise UsageError(f"--out {out} lies inside of the source {source}: name another one")
     if here in there.parents:
-        raise UsageError(f"the source {source} lies inside of --out {out}: name one beside it")
+        raise UsageError(f"the source {source} lies inside of --out {out}: name another one")
 
 
 def _survey(folder: Path) -> _SourceGroup:
@@ -186,20 +186,20 @@ def _survey(folder: Path) -> _SourceGroup:
 
 
 def _refuse_mixture(name: str, groups: Sequence[_SourceGroup]) -> None:
-    """Raises if groups that a person gave the same name have different sources or scales."""
+    """Raises if groups of the same name have different sources or scales."""
     kinds = frozenset[tuple[str, str]]().union(*(group.kinds for group in groups))
     if len(kinds) > 1:
         folders = ", ".join(str(group.folder) for group in groups if group.kinds)
         mixed = " and ".join(f"{source} at {scale} scale" for source, scale in sorted(kinds))
         raise UsageError(
-            f"the group {name} would mix {mixed} ({folders}): give each a group of its own"
+            f"the group {name} would mix {mixed} ({folders}): give each a separate group"
         )
 
 
 def _merge_group(
     store: Store, sources: Sequence[_SourceGroup], leave_out: Log, report: Log
 ) -> Counter[str]:
-    """Merges the groups of one name; their common group's lock is held."""
+    """Merges the groups of one name; the caller holds the lock of the target group."""
     for source in sources:
         for path, reason in source.damaged.items():
             leave_out(f"{path} is damaged and left out: {reason}")
@@ -254,10 +254,10 @@ class StoredRecord:
 
     Args:
         record: The record.
-        text: Content of its file.
-        identity: Hash of all but the number of its attempt.
+        text: Content of the file.
+        identity: Hash of everything but the attempt number.
         folder: The folder of its artifacts.
-        current: Whether it is its run's record there, and not an earlier attempt.
+        current: Whether it is the run's record there, not an earlier attempt.
     """
 
     record: Record
@@ -288,7 +288,7 @@ def stored_records(group: Path, run_id: str, on_damage: OnDamage) -> Iterator[St
 
 
 def _record_files(group: Path, run_id: str = "*") -> list[Path]:
-    """Files of the current and earlier records in a group, of one run or of all."""
+    """Files of the current and earlier records in a group, for one run or all."""
     records = group / "records"
     earlier = "*.json" if run_id == "*" else f"{run_id}.*.json"
     return [
@@ -298,10 +298,10 @@ def _record_files(group: Path, run_id: str = "*") -> list[Path]:
 
 
 def merge_run(group: Path, incoming: Sequence[StoredRecord], warn: Log) -> Counter[str]:
-    """Merges records of one run, at least one, into a group whose lock is held.
+    """Merges at least one record of one run into a group whose lock the caller holds.
 
     Returns:
-        The number of runs, 1, and of each kind of change.
+        The number of runs (1) and of each kind of change.
     """
     records, run_id = group / "records", incoming[0].record.run_id
     with locks.serialized(records / ".lock"):
@@ -312,7 +312,7 @@ def merge_run(group: Path, incoming: Sequence[StoredRecord], warn: Log) -> Count
                 lambda path, reason: warn(quarantine(path, records / ".quarantine", reason)),
             )
         )
-        # The order of the sources makes no difference: of equal records the first is taken.
+        # The order of the sources does not matter: of equal records the first is used.
         ordered = sorted(incoming, key=lambda each: (not each.current, each.record.attempt))
         return _RunMerge(group=group, here=here, incoming=ordered, warn=warn).merge()
 
@@ -331,12 +331,12 @@ class _RunMerge:
         best = best_of(records)
         current = next((each for each in self.here if each.current), None)
         if current is not None and current.record.status == "skipped":
-            current = None  # no attempt, and no reason to keep it as one
+            current = None  # not an attempt, so not kept as one
         replaced = current is not None and not _same(current, best)
         taken = Store(self.group).attempt_numbers(records[0].record.run_id)
         if replaced and current is not None and not self._is_attempt(current):
-            self._keep(current, _take(taken, current.record.attempt), _refuse)
-        attempts = [(each, _take(taken, each.record.attempt)) for each in self._others(best)]
+            self._keep(current, _take_number(taken, current.record.attempt), _refuse)
+        attempts = [(each, _take_number(taken, each.record.attempt)) for each in self._others(best)]
         filled = best is not None and self._make_current(best, taken)
         for each, number in attempts:
             self._keep(each, number, self.warn)
@@ -348,7 +348,7 @@ class _RunMerge:
         return any(_same(each, stored) and not each.current for each in self.here)
 
     def _others(self, best: StoredRecord | None) -> list[StoredRecord]:
-        """The incoming records that are new here, but for the best one; oldest first."""
+        """The incoming records that are new here, except for the best one; oldest first."""
         known = {each.identity for each in (*self.here, *([best] if best else []))}
         others = {
             each.identity: each
@@ -358,7 +358,7 @@ class _RunMerge:
         return sorted(others.values(), key=_age)
 
     def _make_current(self, best: StoredRecord, taken: set[int]) -> bool:
-        """Makes it the run's record, numbered last; whether it was, and only lacked artifacts."""
+        """Makes it the run's record; returns whether it was already and only lacked artifacts."""
         was_current = any(each.current and _same(each, best) for each in self.here)
         if not was_current:
             replace_artifacts(
@@ -387,7 +387,7 @@ class _RunMerge:
 
 
 def best_of(records: Sequence[StoredRecord]) -> StoredRecord | None:
-    """The newest record that ended well, else the newest that is current in some folder."""
+    """The newest successful record, else the newest that is current in some folder."""
     current = [each for each in records if each.current]
     for candidates in (
         [each for each in records if each.record.status == "ok"],
@@ -400,7 +400,7 @@ def best_of(records: Sequence[StoredRecord]) -> StoredRecord | None:
 
 
 def with_attempt(text: bytes, attempt: int) -> bytes:
-    """A record's text with another number; fields that this version does not know stay."""
+    """A record's text with another attempt number; unknown fields are kept."""
     plain = msgspec.json.decode(text)
     return text if plain.get("attempt", 1) == attempt else to_json(plain | {"attempt": attempt})
 
@@ -420,13 +420,13 @@ def _same(one: StoredRecord, other: StoredRecord | None) -> bool:
 def _age(stored: StoredRecord) -> tuple[float, str]:
     try:
         finished = datetime.fromisoformat(stored.record.finished).timestamp()
-    except (ValueError, OverflowError):  # it never started, or the suite did not write it
+    except (ValueError, OverflowError):  # it never started, or has an invalid time
         finished = 0.0
     return finished, stored.identity
 
 
-def _take(taken: set[int], wanted: int) -> int:
-    """The wanted number if it is free, else the least that is; it is taken then."""
+def _take_number(taken: set[int], wanted: int) -> int:
+    """The wanted number if it is free, else the smallest free one; adds it to `taken`."""
     number = wanted if wanted not in taken else next(n for n in count(1) if n not in taken)
     taken.add(number)
     return number
@@ -437,7 +437,7 @@ def _refuse(message: str) -> None:
 
 
 def summary(result: MergeResult, out: Path) -> str:
-    """What was done, a line for each group."""
+    """The changes, one line per group."""
     lines = []
     for name, changes in result.groups.items():
         parts = [f"{out / name}: {counted(changes['runs'], 'run')}"]

@@ -1,4 +1,4 @@
-"""What a run predicted for the test set, as a file: arrays of numbers, nothing to unpickle."""
+"""Files of test-set predictions: numeric arrays without pickled objects."""
 
 import struct
 import zlib
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
 
-LARGEST = 2**29  # bytes, as a file and unpacked
+LARGEST = 2**29  # bytes, compressed and unpacked
 ADVICE = "run it again"
-# What readers of archives and arrays raise for damaged ones.
+# Exceptions that damaged archives and arrays raise.
 UNREADABLE = (
     OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, OverflowError, RuntimeError,
     BadZipFile, LargeZipFile, zlib.error, struct.error,
@@ -25,13 +25,13 @@ UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What a run predicted for the test set, in the order of the source.
+    """A run's predictions for the test set, in the order of the source.
 
     Args:
         labels: int (N,).
         predictions: int (N,).
-        positives: int (classes, 2, thresholds): true and false positives of each class where its
-            probability is at least a threshold, which divide 0 to 1 evenly. None in old files.
+        positives: int (classes, 2, thresholds): true and false positives of each class at evenly
+            spaced probability thresholds from 0 to 1. None in old files.
     """
 
     labels: "np.ndarray"
@@ -54,7 +54,7 @@ def to_npz(
 
 
 def read_predictions(path: Path) -> Predictions:
-    """What the file holds.
+    """Reads and checks the file.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -76,13 +76,13 @@ def read_predictions(path: Path) -> Predictions:
 def _arrays(content: bytes) -> "dict[str, np.ndarray]":
     import numpy as np
 
-    with ZipFile(BytesIO(content)) as archive:  # what unpacks to more than it says is cut there
+    with ZipFile(BytesIO(content)) as archive:  # numpy reads no more than the declared size
         unpacked_size = sum(entry.file_size for entry in archive.infolist())
     if unpacked_size > LARGEST:
         raise ValueError(f"it would unpack to {unpacked_size:,} bytes, more than {LARGEST:,}")
     names = {field.name for field in fields(Predictions)}
     with np.load(BytesIO(content), allow_pickle=False) as arrays:
-        # A member that is not an array is given as bytes.
+        # Members that are not arrays come as bytes.
         return {name: np.asarray(arrays[name]) for name in names.intersection(arrays.files)}
 
 

@@ -1,19 +1,19 @@
 """The results folder: atomic writes, validated reads, one writer at a time.
 
-Nothing outside this package touches these files. A `Store` is one group, the runs of one machine,
-source and scale:
+Only this package accesses these files. A `Store` is one group, the runs of one machine, source and
+scale:
 
-    records/<run_id>.json       what each run left behind; everything else is derived or extra
-    records/.attempts/          earlier records of a run, and what `bench merge` kept of theirs
+    records/<run_id>.json       the result of each run; everything else is derived or extra
+    records/.attempts/          earlier records of runs, and their artifacts after `bench merge`
     records/.quarantine/        files that are not valid records
     logs/<run_id>.log           output of the run's worker
     predictions/<run_id>.npz    test labels and predictions
-    examples/<policy>__<pipeline>.png    augmented images, as `bench.store.artifacts` names them
-    profiles/<run_id>.json.gz   a trace of some steps, and beside it a table of the slowest ops
-    tensorboard/<run>/          event files, and beside the runs what `bench.tensorboard` lists
+    examples/<policy>__<pipeline>.png    augmented images (see `bench.store.artifacts`)
+    profiles/<run_id>.json.gz   a trace of some steps, next to a table of the slowest ops
+    tensorboard/<run>/          event files; `bench.tensorboard` lists the other folders
     matrix.csv, matrix.md       the table, rebuilt from the records
     report.html, report/        the page, and its figures as files
-    loaders.*                   what `bench loaders` measured: json holds it, the rest is derived
+    loaders.*                   results of `bench loaders`: the json, and files derived from it
 """
 
 import gc
@@ -53,7 +53,7 @@ NEEDED_MIB = 64
 def gc_paused() -> Iterator[None]:
     """Pauses garbage collection while many long-lived objects are created.
 
-    It saves a fifth of the time to read 10,000 records.
+    This saves a fifth of the time to read 10,000 records.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -81,15 +81,15 @@ class Store:
         self._attempts = self._records / ".attempts"
 
     def record_path(self, run_id: str) -> Path:
-        """Where the record of a run is or will be."""
+        """Path of a run's record."""
         return self._records / f"{run_id}.json"
 
     def log_path(self, run_id: str) -> Path:
-        """Where the output of a run goes; its folder exists after the call."""
+        """Path of a run's log; creates its folder."""
         return self._make("logs") / f"{run_id}.log"
 
     def fresh_log(self, run_id: str) -> Path:
-        """Where the output of a run goes, after removing that of an earlier attempt.
+        """Path of a run's log, after removing the log of an earlier attempt.
 
         Raises:
             StoreError: It cannot be removed.
@@ -104,7 +104,7 @@ class Store:
         return self.folder / "tensorboard"
 
     def tensorboard_path(self, run: Run) -> Path:
-        """Folder of a run's event files: the name for people, part of the id to be unique."""
+        """Folder of a run's event files: a readable name, made unique by part of the id."""
         return self.tensorboard_folder() / f"{slug(run.name, keep='_')}_{run.id[:8]}"
 
     def loaders_tensorboard_path(self, pipeline: str) -> Path:
@@ -118,7 +118,7 @@ class Store:
         return folder
 
     def check_writable(self) -> None:
-        """Writes to the folder and checks the room on its disk, before anything is trained.
+        """Checks that the folder can be written and its disk has space, before training.
 
         Raises:
             StoreError: It is not a directory, cannot be written, or its disk is full.
@@ -131,7 +131,7 @@ class Store:
             finally:
                 trial.unlink(missing_ok=True)
             for folder in (records, self.folder, self.folder.parent):
-                sync_folder(folder)  # a process that died may have made them only
+                sync_folder(folder)  # a process that died may not have synced them
             disk = os.statvfs(records)
         free_mib = disk.f_bavail * disk.f_frsize / 2**20
         if free_mib < NEEDED_MIB:
@@ -141,17 +141,17 @@ class Store:
             )
 
     def write(self, record: Record) -> Record:
-        """Writes a record so that a crash leaves the old file or the new one, never a part.
+        """Writes a record atomically.
 
-        An earlier record of the same run goes to `.attempts/` and the new one's `attempt` counts
-        up; a skipped run was no attempt.
+        An earlier record of the same run is moved to `.attempts/`, and the new one gets the next
+        `attempt` number; a skipped run does not count as an attempt.
 
         Returns:
             The record as written.
 
         Raises:
-            RecordError: It is too large, or could not be read back.
-            StoreError: The file cannot be written, or a newer version of the suite wrote it.
+            RecordError: The record is too large or invalid.
+            StoreError: The file cannot be written, or is from a newer version of the suite.
         """
         path = self.record_path(record.run_id)
         with self._serialized():
@@ -171,7 +171,7 @@ class Store:
 
     @contextmanager
     def _serialized(self) -> Iterator[None]:
-        """While it is held, no other process writes a record or moves one away."""
+        """Meanwhile no other process writes or moves a record."""
         self._make("records")
         with serialized(self._records / ".lock"):
             yield
@@ -182,20 +182,20 @@ class Store:
         return {int(number) for number in numbers if number.isdecimal()}
 
     def attempts(self, run_id: str, on_warning: Log = _to_stderr) -> list[Record]:
-        """Earlier records of a run that was tried again, oldest first; damaged ones are moved."""
+        """Earlier records of a run, oldest first; damaged ones are moved to quarantine."""
         current = self.read(run_id, on_warning)
         numbers = sorted(self.attempt_numbers(run_id))
-        if current is not None:  # a crash may leave what is current among the earlier ones too
+        if current is not None:  # after a crash the current record may be among them
             numbers = [number for number in numbers if number < current.attempt]
         paths = [self._attempts / f"{run_id}.{number}.json" for number in numbers]
         found = (self._read(Record, path, on_warning) for path in paths)
         return [record for record in found if record is not None]
 
     def read(self, run_id: str, on_warning: Log = _to_stderr) -> Record | None:
-        """The record of a run; None if there is none or it was damaged (and moved away).
+        """The record of a run; None if there is none or it was damaged (and quarantined).
 
         Raises:
-            StoreError: A newer version of the suite wrote it.
+            StoreError: It is from a newer version of the suite.
         """
         return self._read(Record, self.record_path(run_id), on_warning)
 
@@ -203,11 +203,11 @@ class Store:
         """All records, ordered by id.
 
         Args:
-            on_warning: Is told of each damaged file and where it was moved.
-            sanitized: Whether to make their texts safe to show.
+            on_warning: Called with a message about each damaged file.
+            sanitized: Whether to escape their texts for display.
 
         Raises:
-            StoreError: A newer version of the suite wrote one of them; it is left untouched.
+            StoreError: One is from a newer version of the suite; it is left untouched.
         """
         return self.records_as(Record, on_warning, sanitized=sanitized)
 
@@ -233,7 +233,7 @@ class Store:
         except RecordError as error:
             reason = str(error)
         try:
-            with self._serialized():  # another process may just be replacing it: read again
+            with self._serialized():  # another process may be replacing it: read again
                 return self._read_or_quarantine(kind, path, on_warning, sanitized)
         except StoreError:  # a read-only results folder can still be shown
             on_warning(f"{path} is left out: {reason}")
@@ -252,12 +252,12 @@ class Store:
     def lock(
         self, *, wait: bool = False, notice: Log = _to_stderr, advice: str = ""
     ) -> Iterator[None]:
-        """Holds the folder for one writer; removes what processes that died have left.
+        """Locks the folder for one writer; removes leftovers of processes that died.
 
         Args:
             wait: Whether to wait for another process that holds it.
-            notice: Is told who is waited for and what was removed.
-            advice: What to do about a folder that is in use, for the error.
+            notice: Called with a message when waiting, and about removed files.
+            advice: Advice for the error if the folder is in use.
 
         Raises:
             StoreError: Another process holds it; the message names it.
@@ -265,7 +265,7 @@ class Store:
         records = self._make("records")
         with held(self.folder / ".lock", notice=notice, wait=wait, advice=advice):
             removed = remove_unfinished(self.folder, nobody_writes=(records, self._attempts))
-            # A process that died may not have done so: a power cut would take back what is read.
+            # A process that died may not have synced: a power cut could undo what we read.
             with explained(f"write {records}"):
                 sync_folders((self._attempts, self._records / ".quarantine", records))
             if removed:
@@ -276,7 +276,7 @@ class Store:
     def deriving(self) -> Iterator[None]:
         """Holds a lock for reading the records and writing files derived from them.
 
-        Of several processes that do so at once, the last one knows all records.
+        So of several concurrent processes, the last one writes a state with all records.
         """
         with serialized(self.folder / ".derived.lock"):
             yield
@@ -288,16 +288,16 @@ class Store:
         predictions: "ArrayLike",
         positives: "ArrayLike | None" = None,
     ) -> Path:
-        """Keeps what a run predicted for the test set; shapes as in `Predictions`."""
+        """Stores a run's test-set predictions; shapes as in `Predictions`."""
         path = self._predictions_path(run_id)
         write_atomically(path, to_npz(labels, predictions, positives))
         return path
 
     def load_predictions(self, run_id: str) -> Predictions:
-        """What a run predicted.
+        """A run's test-set predictions.
 
         Raises:
-            StoreError: Its predictions were not kept or cannot be read.
+            StoreError: They were not kept or cannot be read.
         """
         try:
             return read_predictions(self._predictions_path(run_id))
@@ -308,12 +308,12 @@ class Store:
         return self.folder / "predictions" / f"{run_id}.npz"
 
     def write_derived(self, name: str, content: str | bytes) -> Path:
-        """Writes a file that is derived from the records ("matrix.md") and returns its path."""
+        """Writes a derived file ("matrix.md") and returns its path."""
         path = self.folder / name
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
 
     def replace_derived(self, name: str, files: Mapping[str, bytes]) -> None:
-        """Writes all files of a derived folder ("report"); older ones of ours are removed."""
+        """Writes all files of a derived folder ("report") and removes outdated ones."""
         with self.deriving():
             replace_files(self.folder / name, files)

@@ -214,7 +214,7 @@ def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     (store.folder / "notes.tmp").write_text("somebody's own")
     dry = run_check(store, dry_run=True)
     assert sorted(one.path.suffix for one in dry.findings) == ["", ".tmp"]
-    said = f"left locked by pid {os.getpid()} on {me.host}, since then, which is gone"
+    said = f"left locked by pid {os.getpid()} on {me.host}, since then, which has ended"
     assert said in lines_of(dry)[0]
     assert dry.exit_code == 1
     wet = run_check(store)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench.store.artifacts import SHOWN, example_name, keep_example, kept_examples, strip_png
+from bench.store.artifacts import STRIP_IMAGES, example_name, keep_example, kept_examples, strip_png
 from bench.store.store import Store
 from pipelines.base import normalise
 from pipelines.sources.base import Images
@@ -41,17 +41,17 @@ def pixels(png: bytes) -> np.ndarray:
 def test_every_pixel_is_that_of_the_image_twice_as_large() -> None:
     images = source()
     found = pixels(strip_png(batch(images), images))
-    assert found.shape == (64, 64 * SHOWN, 3)
+    assert found.shape == (64, 64 * STRIP_IMAGES, 3)
     small = found[::2, ::2]
     assert (found == small.repeat(2, axis=0).repeat(2, axis=1)).all()
-    expected = np.concatenate(list(images.images[:SHOWN].numpy()), axis=1)
+    expected = np.concatenate(list(images.images[:STRIP_IMAGES].numpy()), axis=1)
     assert (small == expected).all()
 
 
 def test_half_precision_is_off_by_its_rounding_alone() -> None:
     images = source()
     found = pixels(strip_png(batch(images, torch.bfloat16), images))[::2, ::2].astype(int)
-    expected = np.concatenate(list(images.images[:SHOWN].numpy()), axis=1).astype(int)
+    expected = np.concatenate(list(images.images[:STRIP_IMAGES].numpy()), axis=1).astype(int)
     assert abs(found - expected).max() <= 2
 
 
@@ -64,7 +64,7 @@ def test_what_is_beyond_black_and_white_is_cut_off(value: float, shown: int) -> 
 def test_grey_images_are_shown_grey() -> None:
     images = source(channels=1)
     found = pixels(strip_png(batch(images), images))
-    assert found.shape == (64, 64 * SHOWN, 3)
+    assert found.shape == (64, 64 * STRIP_IMAGES, 3)
     assert (found[..., 0] == found[..., 1]).all()
 
 

@@ -257,7 +257,11 @@ def test_a_folder_in_use_is_refused_before_anything_is_merged(
     ("sources", "target", "said"),
     [
         (["all"], "all", "all cannot be merged into itself: name another --out"),
-        (["all"], "all/new", "--out all/new lies inside of the source all: name one beside it"),
+        (
+            ["all"],
+            "all/new",
+            "--out all/new lies inside of the source all: name another one",
+        ),
         (["all/host"], "all", "the source all/host lies inside of --out all"),
         (["link"], "all", "link cannot be merged into itself"),
         (["all"], "group", "group is one group: name the results folder"),
