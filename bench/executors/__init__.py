@@ -9,7 +9,7 @@ from bench.executors.base import Executor
 from bench.executors.slurm import SlurmOptions, read_slurm_options
 from bench.text import Log
 
-EXECUTORS = {"local": "", "ray": "ray", "slurm": "submitit"}  # and the package that each needs
+EXECUTORS = {"local": "", "ray": "ray", "slurm": "submitit"}  # with their required packages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +18,8 @@ class Choice:
 
     Args:
         name: One of `EXECUTORS`.
-        address: Of the Ray cluster: host:port, or auto.
-        slurm: How jobs are submitted to a Slurm cluster.
+        address: Address of the Ray cluster: host:port, or auto.
+        slurm: Options of the Slurm cluster.
     """
 
     name: str = "local"
@@ -28,21 +28,21 @@ class Choice:
 
 
 def choose_executor(name: str, address: str = "auto", slurm: Sequence[str] = ()) -> Choice:
-    """Checks the options of a command line, before anything is planned.
+    """Checks the command-line options before planning.
 
     Args:
         name: One of `EXECUTORS`.
-        address: Of the Ray cluster.
-        slurm: Options, each as KEY=VALUE.
+        address: Address of the Ray cluster.
+        slurm: Slurm options, each as KEY=VALUE.
 
     Raises:
         UsageError: There is no such executor or option, or the package it needs is not installed.
     """
     check_choice("value of --executor", name, EXECUTORS)
     if name != "ray" and address != "auto":
-        raise UsageError("--address is of a Ray cluster: leave it out, or add --executor ray")
+        raise UsageError("--address is for Ray clusters: leave it out, or add --executor ray")
     if name != "slurm" and slurm:
-        raise UsageError("--slurm is of a Slurm cluster: leave it out, or add --executor slurm")
+        raise UsageError("--slurm is for Slurm clusters: leave it out, or add --executor slurm")
     options, package = read_slurm_options(slurm), EXECUTORS[name]
     if package and find_spec(package) is None:
         raise UsageError(
@@ -63,14 +63,14 @@ def create_executor(
     """Creates the executor; None for this host and one run at a time.
 
     Args:
-        device: What the runs are trained on, "cuda" or "cpu".
+        device: "cuda" or "cpu".
         timeout_s: Time limit of one run.
-        log: Takes lines about jobs that wait for a cluster.
+        log: Called with messages about jobs that wait for a cluster.
         one_at_a_time: Whether to use only one GPU of this host.
 
     Raises:
         UsageError: There is no cluster, or its nodes cannot be used.
-        StoreError: A folder that it needs cannot be made.
+        StoreError: A required folder cannot be created.
     """
     if wanted.name == "local":
         return None if device != "cuda" or one_at_a_time else _on_all_gpus(timeout_s, log)
@@ -95,8 +95,8 @@ def _on_all_gpus(timeout_s: float, log: Log) -> Executor | None:
     used = same_model(visible)
     if len(used) < len(visible):
         log(
-            f"{len(visible) - len(used)} of {len(visible)} GPUs are not {visible[0].name}, under "
-            "which the results are filed, so they are not used (CUDA_VISIBLE_DEVICES chooses)"
+            f"{len(visible) - len(used)} of {len(visible)} GPUs are not {visible[0].name}, which "
+            "names the results folder, so they are not used (CUDA_VISIBLE_DEVICES chooses)"
         )
     if len(used) < 2:
         return None

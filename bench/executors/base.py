@@ -1,4 +1,4 @@
-"""What the runner works with: executors, which train runs, and reporters, which show progress."""
+"""Interfaces of the runner: executors, which train runs, and reporters, which show progress."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bench.record import Memory, Point, Record
 
 
 def _ignore(value: Memory | Record) -> None:
-    """For callers that are not interested."""
+    """The default callback."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,10 @@ class Watcher:
     """Callbacks of an executor, always called by the thread that runs it.
 
     Args:
-        started: Once per job, however often it is tried.
-        epoch: After each epoch; starts again from the first when a job is tried again.
-        memory: Peak memory so far, just before the call of `epoch`.
-        lost: What is left of a try whose worker or node was lost; the job is tried again.
+        started: Called once per job, even if it is retried.
+        epoch: Called after each epoch; from the first one again if a job is retried.
+        memory: Called with the peak memory so far, just before `epoch`.
+        lost: Called with the record of an attempt whose worker or node was lost.
     """
 
     started: Callable[[Job], None]
@@ -36,19 +36,19 @@ class Executor(Protocol):
     """Trains jobs, one or several at a time, and yields their records in the order they end."""
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
-        """Yields one record per job, whatever happens to it.
+        """Yields one record per job, even if it fails.
 
-        Closing the iterator stops the running jobs and leaves no process behind; their records are
-        then given by `interrupted`.
+        Closing the iterator stops the running jobs and all their processes; `interrupted` then
+        returns their records.
         """
         ...
 
     def interrupted(self) -> list[Record]:
-        """Records that had not been yielded when the iterator was closed, one per started job."""
+        """Records of started jobs that had not been yielded when the iterator was closed."""
         ...
 
     def close(self) -> None:
-        """Releases what it holds, also if nothing was run; safe to call twice."""
+        """Releases all resources, even if nothing was run; can be called twice."""
         ...
 
 
@@ -76,10 +76,10 @@ class Reporter(Protocol):
         """Shows a line about other work, for example a download."""
 
     def notice(self, text: str) -> None:
-        """Shows a line that must not be missed."""
+        """Shows an important line."""
 
     def plan(self, plan: Planned, *, every: bool = False) -> None:
-        """Shows what will run, what is done, what cannot run here; `every` names each run."""
+        """Shows which runs are left, done or impossible here; `every` lists each run."""
 
     def run_started(self, run: Run, position: int, total: int) -> None:
         """A run has started."""
@@ -94,17 +94,17 @@ class Reporter(Protocol):
         """A run has ended, or could not start."""
 
     def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
-        """Shows how the grid ended, where the table is, and the command that continues."""
+        """Shows the outcome, the path of the table, and the command to continue."""
 
     def close(self) -> None:
-        """Leaves the terminal tidy; safe to call more than once."""
+        """Restores the terminal; can be called more than once."""
 
 
 class TimeLeft:
     """Estimates how long runs will take from the duration of finished runs.
 
-    An estimate is the mean over the most similar finished runs: same architecture and pipeline,
-    else same architecture, else any. It scales with the number of epochs.
+    An estimate is the mean over the most similar finished runs (same architecture and pipeline,
+    else same architecture, else any), scaled by the number of epochs.
     """
 
     def __init__(self) -> None:
@@ -129,12 +129,12 @@ class TimeLeft:
     ) -> float | None:
         """Expected seconds until all runs have ended; None if unknown.
 
-        Runs of unknown duration are taken to last as long as the mean of the others.
+        Runs of unknown duration are assumed to take as long as the mean of the others.
 
         Args:
-            runs: Those that have not ended, in their order.
-            elapsed_s: Of the runs that are training now, by run id; the others are assumed to be
-                shared out evenly over as many workers.
+            runs: The unfinished runs, in order.
+            elapsed_s: Elapsed seconds of the running ones, by run id; the others are assumed to be
+                spread evenly over the same number of workers.
         """
         known_s = [duration_s for run in runs if (duration_s := self.of(run)) is not None]
         if not known_s:
@@ -149,7 +149,7 @@ def _similar(architecture: str, pipeline: str) -> Iterator[tuple[str, ...]]:
 
 
 def peak_gib(memory: Memory) -> float | None:
-    """Peak of tensors on a GPU, of the process on a CPU."""
+    """Peak memory of tensors on a GPU, or of the process on a CPU."""
     return memory.host_gib if memory.torch_gib is None else memory.torch_gib
 
 

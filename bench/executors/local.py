@@ -1,11 +1,11 @@
 """Trains runs in worker processes on this machine, one at a time.
 
-A worker is reused as long as its runs end well and the next run has the same compiled model. After
-any other ending, or a failed CUDA graph capture, it is replaced: the device or the libraries may be
-in any state.
+A worker is reused as long as its runs succeed and the next run has the same compiled model. After
+a failure, including a failed CUDA graph capture, it is replaced, as the device or the libraries may
+be in an undefined state.
 
-The first worker is started before there is a plan. Planning needs to know the device, which only
-another process may touch; that process probes the device, then imports what runs need.
+The first worker is started before planning, which needs to know the device. Only another process
+may touch the device, so this worker probes it and then imports what runs need.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ from bench.record import Failure, Record
 from bench.store.files import StoreError, explained
 from bench.store.store import Store
 
-# Not in the temporary folder that TMPDIR names: clusters give each job a folder of its own.
+# Not in TMPDIR, which clusters set to a different folder for each job.
 LOCK = Path("/tmp/pipeline-bench.timing")
 LOCK_POLL_S = 0.2
 FATAL_ERROR = "Fatal Python error"
@@ -55,7 +55,7 @@ def timing_lock(lock: Path = LOCK) -> Iterator[None]:
         descriptor = _locked(lock)
     except OSError as error:
         raise StoreError(
-            f"--exclusive-timing: {lock}, which lets one run of a host train at a time, cannot be "
+            f"--exclusive-timing: {lock}, which lets only one run per host train, cannot be "
             f"locked ({error.strerror}): remove it, or leave the option out"
         ) from error
     try:
@@ -65,7 +65,7 @@ def timing_lock(lock: Path = LOCK) -> Iterator[None]:
 
 
 def _locked(lock: Path) -> int:
-    """Opens it read-only, since another user's file cannot be opened for writing, and locks it."""
+    """Opens it read-only, as it may belong to another user, and locks it."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         descriptor = os.open(lock, flags)
@@ -89,10 +89,10 @@ class LocalExecutor:
 
     Args:
         timeout_s: Time limit of one run.
-        environment: Variables that the workers get on top of this process's own.
-        prestart: Whether the next worker is started, and imports, while the current one trains.
-            Useful on a GPU; on a CPU it would disturb the timing.
-        next_worker: A worker that was started before.
+        environment: Additional environment variables of the workers.
+        prestart: Whether to start the next worker while the current one trains. Useful on a GPU; on
+            a CPU it would disturb the timing.
+        next_worker: A worker that was started earlier.
     """
 
     timeout_s: float
@@ -103,7 +103,7 @@ class LocalExecutor:
     _builder: RecordBuilder | None = None
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Record, None, None]:
-        """Yields one record per job, in the given order; see `Executor.run`."""
+        """Yields one record per job, in order; see `Executor.run`."""
         try:
             for job in jobs:
                 watcher.started(job)
@@ -116,7 +116,7 @@ class LocalExecutor:
             self.close()
 
     def interrupted(self) -> list[Record]:
-        """The record of the job that was running when the iterator was closed, if one was."""
+        """The record of the job that was running when the iterator was closed, if any."""
         return [] if self._builder is None else [interrupted_record(self._builder)]
 
     def _train(self, job: Job, watcher: Watcher) -> Record:
@@ -132,10 +132,10 @@ class LocalExecutor:
         raise AssertionError("a run ends with a record")
 
     def follow(self, job: Job, builder: RecordBuilder) -> Iterator[EpochDone | Done]:
-        """Trains one job and yields the worker's messages, `Done` last, whatever happens.
+        """Trains one job and yields the worker's messages; the last one is always `Done`.
 
-        The builder collects the curve. The worker stays for the next job until `stop`. The wait for
-        the timing lock of an exclusive job is not part of its run time.
+        The builder collects the curve. The worker is kept for the next job until `stop`. Waiting
+        for the timing lock of an exclusive job does not count as run time.
         """
         with timing_lock() if job.exclusive else nullcontext():
             for message in self._follow(job, builder):
@@ -146,7 +146,7 @@ class LocalExecutor:
 
     def _follow(self, job: Job, builder: RecordBuilder) -> Iterator[EpochDone | Done]:
         log = Store(Path(job.folder)).fresh_log(job.run.id)
-        with explained(f"write {log}"):  # a worker that is running already could not report it
+        with explained(f"write {log}"):  # a running worker could not report it
             log.touch()
         try:
             worker = self._worker_for(job, log)
@@ -168,7 +168,7 @@ class LocalExecutor:
             yield Done(record=builder.record("crashed", _failure("WorkerLost", str(error), log)))
 
     def _worker_for(self, job: Job, log: Path) -> Worker:
-        """The current worker if it lives and has the job's model, else a new one that is ready."""
+        """The current worker if it is alive and has the job's model, else a new one."""
         key = " ".join(job.run.worker_key)
         if self.worker is not None and (self.worker.key != key or not self.worker.is_alive):
             self.stop()
@@ -178,13 +178,13 @@ class LocalExecutor:
         return worker
 
     def _new_worker(self, key: str, log: Path) -> Worker:
-        """The worker that was started early if it lives, else another; waits until it is ready."""
+        """The prestarted worker if it is alive, else a new one; waits until it is ready."""
         if self.next_worker is not None:
             self.worker, self.next_worker = self.next_worker, None
             self.worker.key = key
             try:
                 return _wait_until_ready(self.worker)
-            except WorkerLost:  # its output is lost, so a second one says why it failed
+            except WorkerLost:  # it had no log; a second one logs the reason
                 self.stop()
         self.worker = Worker.start(key, log, environment=self.environment)
         return _wait_until_ready(self.worker)
@@ -220,7 +220,7 @@ def _failure(kind: str, message: str, log: Path) -> Failure:
 
 
 def interrupted_record(builder: RecordBuilder) -> Record:
-    """The record of a run that was stopped from outside."""
+    """The record of a run that was interrupted."""
     error = Failure(type="Interrupted", message="stopped from outside before it was done")
     return builder.record("interrupted", error)
 
@@ -228,7 +228,7 @@ def interrupted_record(builder: RecordBuilder) -> Record:
 def tail(log: Path, lines: int = 40) -> str:
     """The last lines of a log; "" if there is none.
 
-    After a crash that Python reports itself, innermost call first, the first lines of that report.
+    If Python reported a fatal error, the first lines of that report, where the innermost call is.
     """
     try:
         text = log.read_text(errors="replace").splitlines()
@@ -240,18 +240,18 @@ def tail(log: Path, lines: int = 40) -> str:
 
 @dataclass(kw_only=True)
 class WarmStart:
-    """What a command starts with. Close it when the command ends, whether or not it was used.
+    """A probed device and a prestarted worker; close it at the end of the command.
 
     Args:
-        probe: What the device can do.
-        worker: Imports, or waits for its first run; None if there is none, or it was taken.
+        probe: Capabilities of the device.
+        worker: A worker without a run; None if there is none or it was taken.
     """
 
     probe: Probe
     worker: Worker | None = None
 
     def take(self, device: str) -> Worker | None:
-        """Hands the worker over; one that has touched a GPU is ended when a CPU is measured."""
+        """Returns the worker; one that has touched a GPU is not used for CPU runs."""
         if device == "cpu" and self.probe.cuda:
             self.close()
         worker, self.worker = self.worker, None
@@ -264,10 +264,10 @@ class WarmStart:
 
 
 def warm_start(*, keep_worker: bool) -> WarmStart:
-    """Probes the device in another process, and imports torch in this one in the meantime.
+    """Probes the device in another process while importing torch in this one.
 
     Args:
-        keep_worker: Whether that process then becomes the first worker.
+        keep_worker: Whether that process becomes the first worker.
     """
     if not keep_worker:
         return WarmStart(probe=environment.probe_while_importing("torch"))
@@ -284,7 +284,7 @@ def warm_start(*, keep_worker: bool) -> WarmStart:
             early.probe = environment.timed_out(PROBE_TIMEOUT_S)
         except WorkerLost:
             early.close()
-            return warm_start(keep_worker=False)  # whose answer says what is wrong
+            return warm_start(keep_worker=False)  # its probe reports the problem
         except BaseException:
             early.close()
             raise

@@ -1,7 +1,7 @@
 """Trains runs on several GPUs of this host at once, with one worker on each.
 
-Runs that share a compiled model go to the same worker, one after another, as long as there are
-other models for the other GPUs; a GPU that would be idle helps with what is left.
+Runs that share a compiled model go to the same worker as long as there are other models for the
+other GPUs; an idle GPU takes any remaining run.
 """
 
 import os
@@ -36,9 +36,9 @@ class Gpu:
     """A GPU of this host.
 
     Args:
-        index: As nvidia-smi counts; CUDA may count in another order.
-        uuid: What CUDA_VISIBLE_DEVICES takes.
-        name: Of the model.
+        index: Index in nvidia-smi; CUDA may use another order.
+        uuid: Identifier, accepted by CUDA_VISIBLE_DEVICES.
+        name: Name of the model.
     """
 
     index: str
@@ -47,7 +47,7 @@ class Gpu:
 
 
 def visible_gpus() -> list[Gpu]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves visible, in its order, without touching CUDA."""
+    """The GPUs that CUDA_VISIBLE_DEVICES makes visible, in its order, without using CUDA."""
     lines = (run_command(QUERY) or "").splitlines()
     rows = [[part.strip() for part in line.split(",", 2)] for line in lines]
     gpus = [Gpu(index=row[0], uuid=row[1], name=row[2]) for row in rows if len(row) == 3]
@@ -57,8 +57,7 @@ def visible_gpus() -> list[Gpu]:
 def filter_visible(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
     """The GPUs that a value of CUDA_VISIBLE_DEVICES names.
 
-    As in CUDA, the list ends at the first entry that names none. A part of a GPU (MIG) is not
-    taken for a GPU.
+    As in CUDA, the list ends at the first invalid entry. MIG instances are not supported.
     """
     if visible is None or not visible.strip():
         return list(gpus) if visible is None else []
@@ -72,15 +71,15 @@ def filter_visible(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
 
 
 def same_model(gpus: Sequence[Gpu]) -> list[Gpu]:
-    """Those of the same model as the first, under whose name the results are filed."""
+    """The GPUs of the same model as the first, which names the results folder."""
     return [gpu for gpu in gpus if gpu.name == gpus[0].name]
 
 
 class JobQueue:
-    """Chooses the next job for a lane that is free.
+    """Chooses the next job for a free lane.
 
     Args:
-        jobs: Those of one compiled model stay in this order.
+        jobs: The order is kept among jobs with the same compiled model.
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
@@ -89,9 +88,9 @@ class JobQueue:
             self._waiting.setdefault(job.run.worker_key, []).append(job)
 
     def take(self, lane: "Lane", lanes: Sequence["Lane"]) -> Job | None:
-        """A job of the lane's model, else of a model that no lane has, else any; None if none left.
+        """A job of the lane's model, else of a model without a lane, else any; None at the end.
 
-        Among models, the one with most jobs left, so that no large one is left over at the end.
+        Of several models, the one with most jobs left, so that none is left over at the end.
         """
         left = {key: len(jobs) for key, jobs in self._waiting.items() if jobs}
         if not left:
@@ -106,13 +105,13 @@ class JobQueue:
 
 @dataclass(kw_only=True, eq=False)
 class Lane:
-    """A GPU and the thread that follows its worker; the thread lives as long as its workers may.
+    """A GPU and the thread that follows its worker; the thread outlives its workers.
 
     Args:
         executor: Starts its workers.
         events: Receives their messages.
-        key: Of the compiled model that its worker has.
-        builder: Of its current job.
+        key: Key of its worker's compiled model.
+        builder: Record builder of its current job.
     """
 
     executor: LocalExecutor
@@ -123,12 +122,12 @@ class Lane:
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
-        # Linux ends a child with the thread that started it, so one thread starts all of a lane.
+        # Linux kills a worker when the thread that started it ends.
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def start(self, job: Job) -> None:
-        """Hands it a job."""
+        """Starts a job."""
         self.builder = RecordBuilder(job=job)
         self._inbox.put(self.builder)
 
@@ -149,7 +148,7 @@ class Lane:
         self._inbox.put(None)
 
     def signal(self, number: signal.Signals) -> bool:
-        """Signals its worker, and returns whether the thread has ended."""
+        """Signals its worker and returns whether the thread has ended."""
         worker = self.executor.worker
         if worker is not None and worker.is_alive:
             with suppress(ProcessLookupError, PermissionError):
@@ -191,7 +190,7 @@ class MultiGpuExecutor:
             self.close()
 
     def interrupted(self) -> list[Record]:
-        """Records that had ended but were not yielded, then those of interrupted jobs."""
+        """Finished records that were not yielded, then those of interrupted jobs."""
         builders = [lane.builder for lane in self._lanes if lane.builder is not None]
         return [*self._ended, *map(interrupted_record, builders)]
 
@@ -225,7 +224,7 @@ class MultiGpuExecutor:
                 raise message
 
     def close(self) -> None:
-        """Ends all workers and waits until none of their processes is left."""
+        """Ends all workers and waits for all their processes."""
         for lane in self._lanes:
             lane.finish()
         start, left = time.monotonic(), list(self._lanes)

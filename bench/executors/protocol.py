@@ -1,8 +1,8 @@
 """Worker processes and the JSON lines that they exchange with their parent.
 
-A worker reads one request a line from its standard input and answers on a private copy of its
-standard output, so that nothing a library prints can be mistaken for a message. What is printed
-goes to standard error, which is a log file. Workers of runs and of `bench loaders` start alike.
+A worker reads one request per line from its standard input and answers on a private copy of its
+standard output, so that library output cannot be mistaken for a message. Printed output goes to
+standard error, which is a log file. `bench run` and `bench loaders` use the same protocol.
 """
 
 import faulthandler
@@ -37,21 +37,21 @@ from bench.store.files import explained
 STARTUP_TIMEOUT_S = 300.0
 TERM_GRACE_S = 3.0
 POLL_S = 1.0
-# OpenMP threads that spin while they wait for each other make steps twenty times slower as soon as
-# another process wants the core; asleep they cost next to nothing. glibc returns every large tensor
-# to the system, which clears its pages anew at each step: a sixth of a CPU step of 2,000 images.
-# Both are read when the process starts; the user's own values take precedence.
+# Spinning OpenMP threads make steps twenty times slower when another process wants the core;
+# sleeping ones cost almost nothing. By default glibc returns large tensors to the system, and
+# clearing their pages takes a sixth of a CPU step of 2,000 images. Both are read when the process
+# starts; the user's values take precedence.
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
 }
-PROBE = "--probe"  # a worker's argument: it probes the device before all else
+PROBE = "--probe"  # argument that makes a worker probe the device first
 MessageT = TypeVar("MessageT")
 
 
 class Probed(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """What the device can do; the first message of a worker that was started with `PROBE`."""
+    """The first message of a worker that was started with `PROBE`."""
 
     probe: Probe
 
@@ -63,7 +63,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class EpochDone(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """One more point of the current run's curve, and its peak memory so far."""
+    """A new point of the current run's curve, and its peak memory so far."""
 
     point: Point
     memory: Memory | None = None
@@ -86,20 +86,20 @@ def send(stream: IO[bytes], message: Job | msgspec.Struct) -> None:
 
 
 def read_message(line: bytes) -> Message:
-    """Decodes a line of a worker that trains runs."""
+    """Decodes a message from a worker that trains runs."""
     return _message_decoder.decode(line)
 
 
 def read_job(line: bytes) -> Job:
-    """Decodes a line to a worker that trains runs."""
+    """Decodes a request to a worker that trains runs."""
     return msgspec.json.decode(line, type=Job)
 
 
 def become_worker() -> IO[bytes]:
-    """Prepares this process to serve its parent; returns the stream for its messages.
+    """Turns this process into a worker; returns the stream for its messages.
 
-    It ends when its parent does, leaves Ctrl-C to the parent, reports fatal signals, and a full
-    disk never makes printing fail.
+    It ends with its parent, ignores Ctrl-C, which the parent handles, reports fatal signals, and
+    printing never fails, even if the disk is full.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
@@ -116,11 +116,11 @@ class WorkerLost(RuntimeError):
 
 @dataclass(kw_only=True)
 class Worker:
-    """A worker process, as its parent sees it.
+    """The parent's handle of a worker process.
 
     Args:
-        key: Names the compiled model that it holds, or its log.
-        mark: Value of the environment variable by which its descendants are found.
+        key: Identifies its compiled model, or its log.
+        mark: Value of the environment variable that identifies its descendants.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -139,14 +139,14 @@ class Worker:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> "Worker":
-        """Starts a module in a process group of its own.
+        """Starts a module in a new session.
 
         Args:
             key: See the class.
             log: Receives what the worker prints.
-            module: Calls `become_worker` first.
-            arguments: Of its command line.
-            environment: Variables that it gets on top of this process's own.
+            module: A module that calls `become_worker` first.
+            arguments: Its command-line arguments.
+            environment: Additional environment variables.
 
         Raises:
             StoreError: The log cannot be written.
@@ -171,7 +171,7 @@ class Worker:
         return self.process.poll() is None
 
     def send(self, request: Job | msgspec.Struct) -> None:
-        """Sends a request; that the worker is dead is noticed when it is read from."""
+        """Sends a request; a dead worker is only noticed by `receive`."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             send(self.process.stdin, request)
@@ -180,20 +180,20 @@ class Worker:
         """Waits for the next line and decodes it.
 
         Raises:
-            TimeoutError: None came before `deadline` (monotonic seconds).
+            TimeoutError: None arrived before `deadline` (monotonic seconds).
             WorkerLost: The worker died, or sent something that is not a message.
         """
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
         while not self._lines:
             left_s = max(0.0, deadline - time.monotonic())
-            # A descendant of a dead worker may hold its pipe open, so its end alone won't tell.
+            # A descendant of a dead worker may keep the pipe open, so EOF alone is not enough.
             dead = not self.is_alive
             with signals_allowed():
                 readable = select.select([descriptor], [], [], 0 if dead else min(left_s, POLL_S))[
                     0
                 ]
-            # After a suspend beyond the deadline, what came in the meantime is read first.
+            # After a suspend beyond the deadline, messages received meanwhile are read first.
             if not (readable or dead or left_s):
                 raise TimeoutError
             chunk = os.read(descriptor, 1 << 16) if readable else b""
@@ -206,7 +206,7 @@ class Worker:
             raise WorkerLost(f"the worker sent an invalid message: {error}") from error
 
     def stop(self) -> None:
-        """Ends the worker and all its descendants: SIGTERM, then SIGKILL. Safe to call twice."""
+        """Ends the worker and all its descendants: SIGTERM, then SIGKILL. Can be called twice."""
         for stop_signal in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError, PermissionError):  # macOS refuses for a zombie
                 os.killpg(self.process.pid, stop_signal)

@@ -34,14 +34,14 @@ from bench.process import signals_allowed
 from bench.store.files import StoreError
 from bench.store.store import Store
 
-ENGINE = "ray"
+PACKAGE = "ray"
 POLL_S = 0.2
-WATCH_S = 1.0  # between two looks at the head
+WATCH_S = 1.0  # between checks of the head
 CONNECT_TIMEOUT_S = 5.0
 CHECK_TIMEOUT_S = 120.0
 CANCEL_TIMEOUT_S = 10.0
 NO_NODE_TIMEOUT_S = 60.0
-HEAD_TIMEOUT_S = 40.0  # after 60 Ray kills the process that it is in
+HEAD_TIMEOUT_S = 40.0  # after 60 s Ray kills the calling process
 
 
 @dataclass(kw_only=True)
@@ -66,7 +66,7 @@ class RayCluster:
         cluster = cls(
             device=device,
             timeout_s=timeout_s,
-            _versions=node_versions(device, ENGINE),
+            _versions=node_versions(device, PACKAGE),
             _head=_Head(address=ray.get_runtime_context().gcs_address),
         )
         try:
@@ -81,13 +81,13 @@ class RayCluster:
         return "GPU" if self.device == "cuda" else "CPU"
 
     def _check_nodes(self) -> None:
-        """Compares every node that can be given a job with this process."""
+        """Compares every node that can run a job with this process."""
         check, host_of = ray.remote(check_node), {}
         for node in self._head.nodes:
             if node["Alive"] and node["Resources"].get(self._resource, 0) >= 1:
                 on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 task = check.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node)
-                answer = task.remote(self.device, ENGINE, self._versions)
+                answer = task.remote(self.device, PACKAGE, self._versions)
                 host_of[answer] = node["NodeManagerAddress"]
         if not sum(_is_usable(answer, host) for answer, host in host_of.items()):
             raise UsageError(self._no_node)
@@ -100,7 +100,7 @@ class RayCluster:
         )
 
     def capacity(self) -> int:
-        """One job per GPU, or per CPU that the nodes were started with."""
+        """One job per GPU or CPU of the nodes."""
         self._check_head()
         alive = [node["Resources"] for node in self._head.nodes if node["Alive"]]
         capacity = int(sum(resources.get(self._resource, 0) for resources in alive))
@@ -127,8 +127,8 @@ class RayCluster:
         tickets = []
         for job in jobs:
             Store(Path(job.folder)).fresh_log(job.run.id)
-            line, threads = msgspec.json.encode(job), os.environ.get(THREADS)
-            ticket = self._task.remote(line, self.timeout_s, ENGINE, self._versions, threads)
+            encoded, threads = msgspec.json.encode(job), os.environ.get(THREADS)
+            ticket = self._task.remote(encoded, self.timeout_s, PACKAGE, self._versions, threads)
             self._jobs[ticket] = job
             tickets.append(ticket)
         return tickets
@@ -162,7 +162,7 @@ class RayCluster:
         return read_message(result)
 
     def cancel(self, tickets: Sequence[Any]) -> None:
-        """Interrupts the tasks, kills those that go on, and waits for their end."""
+        """Interrupts the tasks, kills those that continue, and waits for their end."""
         running = [ticket.completed() for ticket in tickets]
         for force in (False, True):
             for task in running:
@@ -173,7 +173,7 @@ class RayCluster:
                 )
 
     def close(self) -> None:
-        """Disconnects this process, unless the head hangs: then the call would crash or hang."""
+        """Disconnects this process, unless the head hangs, as this would crash or hang then."""
         if self._head.stop_watching():
             ray.shutdown()
         else:
@@ -181,10 +181,10 @@ class RayCluster:
 
 
 class _Head:
-    """Watches the head of a cluster, in a thread since a call to a head that hangs never returns.
+    """Watches the head of a cluster, in a thread since calls to a hanging head never return.
 
-    Ray kills the process that it is in when its head was away for a minute or was replaced, so that
-    must be noticed before. An open connection tells at once.
+    Ray kills the calling process a minute after it lost the head, so the loss must be noticed
+    earlier. A closed connection shows it at once.
     """
 
     def __init__(self, *, address: str) -> None:
@@ -201,7 +201,7 @@ class _Head:
         return self._gone or time.monotonic() - self._answered > HEAD_TIMEOUT_S
 
     def stop_watching(self) -> bool:
-        """Ends the thread; False if it waits for the head."""
+        """Ends the thread; returns False if it is blocked by the head."""
         self._stopped.set()
         self._thread.join(CONNECT_TIMEOUT_S)
         return not self._thread.is_alive()
@@ -213,7 +213,7 @@ class _Head:
                 if connection is not None:
                     with connection:
                         self._gone = _is_closed(connection)
-                connection = _open_port(self.address)  # anew, since an idle one is closed by Ray
+                connection = _open_port(self.address)  # new, since Ray closes idle ones
                 if not self._gone:
                     self.nodes = ray.nodes()
                     self._answered = time.monotonic()
@@ -224,7 +224,7 @@ class _Head:
 
 
 def _is_closed(connection: socket.socket) -> bool:
-    """Whether the other end is gone, as it is when its process has ended."""
+    """Whether the other end has closed, as when its process ended."""
     connection.setblocking(False)
     try:
         while connection.recv(1 << 16):
@@ -237,7 +237,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 def _is_usable(answer: Any, host: str) -> bool:
-    """Waits for `check_node` on a node; False if the node is gone by now.
+    """Waits for `check_node` on a node; False if the node has died.
 
     Raises:
         UsageError: The node cannot be used.
@@ -245,7 +245,7 @@ def _is_usable(answer: Any, host: str) -> bool:
     try:
         ray.get(answer, timeout=CHECK_TIMEOUT_S)
     except (exceptions.TaskUnschedulableError, exceptions.NodeDiedError):
-        return False  # Ray lists a node as alive for some seconds after its end
+        return False  # Ray lists dead nodes as alive for some seconds
     except exceptions.RayError as error:
         raise _unusable_node(host, error) from error
     return True
@@ -255,14 +255,14 @@ def _connect(address: str) -> None:
     """Connects this process to the cluster.
 
     Raises:
-        UsageError: There is none at the address, it refuses the token, or has another version.
+        UsageError: There is none at the address, or it has another token or version.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     missing = "no Ray cluster runs on this host"
     advice = "start one with `ray start --head`, or name another one with --address HOST:PORT"
     if address != "auto":
         missing = f"no Ray cluster answers at {address}"
-        try:  # Ray itself would try for a minute
+        try:  # Ray itself retries for a minute
             _open_port(address).close()
         except (OSError, ValueError, OverflowError) as error:
             raise UsageError(f"{missing} ({error}): {advice}") from error
@@ -278,7 +278,7 @@ def _connect(address: str) -> None:
 
 
 def _authenticate(address: str) -> None:
-    """Loads this host's token; Ray does that only for the address "auto".
+    """Loads this host's token, which Ray does only for the address "auto".
 
     Raises:
         UsageError: The cluster refuses it.
@@ -289,14 +289,14 @@ def _authenticate(address: str) -> None:
     except ImportError:  # an older Ray has no tokens
         return
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    try:  # `ray.init` would try for 20 s, and then not say why it failed
+    try:  # `ray.init` retries for 20 s and hides the reason
         GcsClient(address=address)
     except exceptions.AuthenticationError as error:
         raise UsageError(
             f"authentication failed: the Ray cluster at {address} asks for a token. Copy "
             "~/.ray/auth_token from the cluster's head to this host, or set RAY_AUTH_TOKEN_PATH"
         ) from error
-    except exceptions.RayError:  # `ray.init` will say
+    except exceptions.RayError:  # `ray.init` will report it
         return
 
 

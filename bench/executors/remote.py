@@ -1,8 +1,8 @@
-"""Runs jobs on other nodes, several at once; a job whose worker or node is lost is tried again.
+"""Runs jobs on other nodes in parallel; retries a job whose worker or node is lost.
 
-A `Cluster`, of Ray or of Slurm, brings jobs to nodes and messages back. A node does a job as this
-host would: `run_job` starts a worker process, follows it and ends it. The files of a run travel
-with its last message, for nodes that do not share the results folder.
+A `Cluster` (Ray or Slurm) sends jobs to nodes and returns their messages. On a node, `run_job`
+starts a worker process as on this host. The files of a run are sent before its last message, for
+nodes that do not share the results folder.
 """
 
 import os
@@ -26,29 +26,29 @@ from bench.store.files import write_atomically
 from bench.store.store import Store
 
 MAX_ATTEMPTS = 3
-THREADS = "OMP_NUM_THREADS"  # clusters set it for their tasks, and torch obeys it
+THREADS = "OMP_NUM_THREADS"  # clusters set it for their tasks, and torch uses it
 
-Ticket = Any  # hashable; by which a cluster knows a submitted job
+Ticket = Any  # hashable; identifies a submitted job in the cluster
 Versions = dict[str, str]
 Files = dict[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobLost:
-    """The worker of a job, or its node, is gone."""
+    """The worker of a job, or its node, was lost."""
 
     reason: str
 
 
 class NodeMismatch(RuntimeError):
-    """A node would give other results than this process; the message says why."""
+    """A node would give different results than this process; the message says why."""
 
 
 class Cluster(Protocol):
-    """Where jobs are sent; every method raises UsageError if it cannot be used any more."""
+    """Runs submitted jobs; every method raises UsageError if the cluster is unusable."""
 
     def capacity(self) -> int:
-        """How many jobs it can run at once, those already submitted included."""
+        """Number of jobs that it can run at once, including those already submitted."""
         ...
 
     def submit(self, jobs: Sequence[Job]) -> Sequence[Ticket]:
@@ -58,7 +58,7 @@ class Cluster(Protocol):
     def poll(self, tickets: Sequence[Ticket]) -> list[tuple[Ticket, Message | JobLost]]:
         """New messages of these jobs; waits briefly if there are none.
 
-        `Ready` comes first, once the job has started, and again if the cluster restarts it.
+        `Ready` comes first, when the job starts, and again if the cluster restarts it.
         After `Done` or `JobLost` a ticket is not polled again.
         """
         ...
@@ -76,13 +76,19 @@ class Cluster(Protocol):
 class _Attempt:
     draft: RecordBuilder
     number: int = 1
-    shown: bool = False  # this attempt, or an earlier one, was reported as started
+    shown: bool = False  # whether this attempt or an earlier one was reported as started
     ready: bool = False
+
+    def mark_started(self, watcher: Watcher) -> None:
+        self.ready = True
+        if not self.shown:
+            self.shown = True
+            watcher.started(self.draft.job)
 
 
 @dataclass(kw_only=True)
 class RemoteExecutor:
-    """Runs as many jobs at once as the cluster has room for; see `Executor`."""
+    """Runs as many jobs at once as the cluster has capacity for; see `Executor`."""
 
     cluster: Cluster
     _active: dict[Ticket, _Attempt] = field(default_factory=dict)
@@ -96,7 +102,7 @@ class RemoteExecutor:
                 more = more and self._fill(source)
                 messages = self.cluster.poll(list(self._active)) if self._active else []
                 for ticket, message in messages:
-                    if ticket in self._active:  # it may have been given up just now
+                    if ticket in self._active:  # else it was just given up
                         self._handle(ticket, message, watcher)
                 while self._ended:
                     yield self._ended.pop(0)
@@ -107,18 +113,16 @@ class RemoteExecutor:
                 self.close()
 
     def interrupted(self) -> list[Record]:
-        """Records that had ended but were not yielded, then one per job that was cut off."""
-        cut = [
-            interrupted_record(attempt.draft) for attempt in self._active.values() if attempt.shown
-        ]
-        return [*self._ended, *cut]
+        """Finished records that were not yielded, then one per interrupted job."""
+        started = [attempt.draft for attempt in self._active.values() if attempt.shown]
+        return [*self._ended, *map(interrupted_record, started)]
 
     def close(self) -> None:
         """Leaves the cluster."""
         self.cluster.close()
 
     def _fill(self, source: Iterator[Job]) -> bool:
-        """Submits as many jobs as there is room for; whether there may be more."""
+        """Submits as many jobs as there is capacity for; returns whether more may be left."""
         room = max(0, self.cluster.capacity() - len(self._active))
         jobs = list(islice(source, room))
         self._submit([_Attempt(draft=RecordBuilder(job=job)) for job in jobs])
@@ -136,7 +140,6 @@ class RemoteExecutor:
                 del self._active[ticket]
                 if (retry := self._retry(attempt, reason, watcher)) is not None:
                     self._submit([retry])
-                return
             case Ready() if attempt.ready:
                 retry = self._retry(attempt, "the cluster preempted and restarted it", watcher)
                 if retry is not None:
@@ -144,19 +147,18 @@ class RemoteExecutor:
                 else:
                     del self._active[ticket]
                     self.cluster.cancel([ticket])
-                return
-        attempt.ready = True
-        if not attempt.shown:
-            attempt.shown = True
-            watcher.started(attempt.draft.job)
-        if isinstance(message, EpochDone):
-            attempt.draft.curve.append(message.point)
-            if message.memory is not None:
-                watcher.memory(message.memory)
-            watcher.epoch(attempt.draft.job, message.point)
-        elif isinstance(message, Done):
-            del self._active[ticket]
-            self._ended.append(message.record)
+            case Ready():
+                attempt.mark_started(watcher)
+            case EpochDone(point=point, memory=memory):
+                attempt.mark_started(watcher)
+                attempt.draft.curve.append(point)
+                if memory is not None:
+                    watcher.memory(memory)
+                watcher.epoch(attempt.draft.job, point)
+            case Done(record=record):
+                attempt.mark_started(watcher)
+                del self._active[ticket]
+                self._ended.append(record)
 
     def _retry(self, attempt: _Attempt, reason: str, watcher: Watcher) -> _Attempt | None:
         """The next attempt; None after the last one, which is then recorded as crashed."""
@@ -174,24 +176,25 @@ class RemoteExecutor:
         )
 
 
-def node_versions(device: str, engine: str) -> Versions:
-    """What must be the same on every node for runs to be comparable.
+def node_versions(device: str, cluster_package: str) -> Versions:
+    """Machine and versions, which must be equal on all nodes for runs to be comparable.
 
     Args:
         device: "cuda" or "cpu".
-        engine: The package that brings jobs to nodes.
+        cluster_package: The package that submits jobs to the cluster.
     """
-    packages = {name: str(package_version(name)) for name in ("torch", engine, "pipeline-bench")}
+    names = ("torch", cluster_package, "pipeline-bench")
+    packages = {name: str(package_version(name)) for name in names}
     return {"machine": machine_name(device), "python": platform.python_version()} | packages
 
 
-def check_node(device: str, engine: str, expected: Versions) -> None:
-    """Compares the node that this is called on with `node_versions` of the calling process.
+def check_node(device: str, cluster_package: str, expected: Versions) -> None:
+    """Compares this node with `node_versions` of the process that writes the records.
 
     Raises:
         NodeMismatch: It has other versions, or is a different machine.
     """
-    actual = node_versions(device, engine)
+    actual = node_versions(device, cluster_package)
     different = [
         f"{name} {actual[name]} instead of {expected[name]}"
         for name in expected
@@ -199,22 +202,26 @@ def check_node(device: str, engine: str, expected: Versions) -> None:
     ]
     if different:
         raise NodeMismatch(
-            f"the {engine.capitalize()} node {socket.gethostname()} has {', '.join(different)}: "
-            "make them the same, or remove the node from the cluster"
+            f"the {cluster_package.capitalize()} node {socket.gethostname()} has "
+            f"{', '.join(different)}: make them the same, or remove the node from the cluster"
         )
 
 
 def run_job(
-    line: bytes, timeout_s: float, engine: str, expected: Versions, threads: str | None
+    encoded_job: bytes,
+    timeout_s: float,
+    cluster_package: str,
+    expected: Versions,
+    threads: str | None,
 ) -> Iterator[bytes | Files]:
-    """Runs one job on the node that this is called on.
+    """Runs one job on this node.
 
     Args:
-        line: The job, encoded as for a worker.
+        encoded_job: The job as JSON.
         timeout_s: Time limit of the run.
-        engine: As in `node_versions`.
-        expected: Versions of the process that writes the records.
-        threads: The value of `THREADS` in that process.
+        cluster_package: See `node_versions`.
+        expected: `node_versions` of the process that writes the records.
+        threads: Value of `THREADS` in that process.
 
     Yields:
         `Ready`, then the worker's messages, encoded; before the last one the files of the run.
@@ -222,8 +229,8 @@ def run_job(
     Raises:
         NodeMismatch: The node has other versions, or is a different machine.
     """
-    job = msgspec.json.decode(line, type=Job)
-    check_node(job.run.cell.device, engine, expected)
+    job = msgspec.json.decode(encoded_job, type=Job)
+    check_node(job.run.cell.device, cluster_package, expected)
     yield msgspec.json.encode(Ready(import_s=0.0))
     os.environ.pop(THREADS, None)
     if threads is not None:
@@ -240,7 +247,7 @@ def run_job(
 
 
 def collect_files(job: Job) -> Files:
-    """Log, predictions, event files and trace of a run, by path relative to the group's folder."""
+    """Log, predictions, event files and profile of a run, by path in the group's folder."""
     store = Store(Path(job.folder))
     paths = [store.log_path(job.run.id), *store.tensorboard_path(job.run).rglob("*")]
     for name in ("predictions", "profiles"):
@@ -251,7 +258,7 @@ def collect_files(job: Job) -> Files:
 
 
 def save_files(job: Job, files: Files) -> None:
-    """Writes the files of a run into this process's results, unless they are there already."""
+    """Writes the files of a run into the results folder, except for unchanged ones."""
     for name, content in files.items():
         path = Path(job.folder) / name
         if not (path.is_file() and path.read_bytes() == content):

@@ -1,4 +1,4 @@
-"""Carries out a plan: jobs to the executor, records to the store, tables at the end."""
+"""Executes a plan: sends jobs to the executor, stores records, and writes tables at the end."""
 
 import sys
 from collections import Counter
@@ -31,9 +31,9 @@ class GridOutcome:
     """How a grid ended.
 
     Args:
-        counts: Runs by status, including those that were done before.
-        interrupted: Whether it was stopped from outside.
-        problem: Why it ended early or something could not be written; "" if neither happened.
+        counts: Runs by status, including earlier ones.
+        interrupted: Whether the user or the system stopped it.
+        problem: Why it ended early or could not write something, if so.
     """
 
     counts: Counter[str]
@@ -63,21 +63,21 @@ def run_plan(
     executor: Executor | None = None,
     early: WarmStart | None = None,
 ) -> GridOutcome:
-    """Trains the runs that a plan has left; each record is on disk before the next run starts.
+    """Trains the remaining runs of a plan; each record is on disk before the next run starts.
 
-    If a record cannot be written, it goes to standard error and no further run is started.
+    If a record cannot be written, it is printed to standard error and no further run is started.
 
     Args:
         command: The command line, for the records.
         timeout_s: Time limit of one run.
         fail_fast: Whether to stop at the first failed run.
-        profile: Whether each run leaves a trace of some steps.
+        profile: Whether to profile some steps of each run.
         exclusive_timing: Whether only one run at a time is trained on each host.
-        wait: Whether to wait while another command has the results folder.
-        advice: What to do about a folder that another command has.
-        executor: Trains the runs and is closed at the end; by default workers on this machine, one
-            run at a time.
-        early: May have the first of these workers.
+        wait: Whether to wait while another command uses the results folder.
+        advice: Advice for the error if another command uses the folder.
+        executor: Trains the runs and is closed at the end; by default on this machine, one run at a
+            time.
+        early: A prestarted worker for the default executor.
 
     Raises:
         StoreError: The results folder cannot be written or is in use.
@@ -94,7 +94,7 @@ def run_plan(
     )
     with ExitStack() as stack:
         if executor is not None:
-            stack.enter_context(closing(executor))  # also if there is nothing to run
+            stack.enter_context(closing(executor))  # even if there is nothing to run
         store.check_writable()
         stack.enter_context(store.lock(wait=wait, notice=console.progress, advice=advice))
         stack.enter_context(signals_raise())
@@ -124,7 +124,7 @@ def _local(
 
 @dataclass(kw_only=True)
 class _Grid:
-    """A plan that is being carried out, and what has become of it so far."""
+    """The state of a plan that is being executed."""
 
     plan: "Plan"
     console: Reporter
@@ -138,13 +138,13 @@ class _Grid:
     problem: str = ""
 
     def record_skipped(self) -> None:
-        """Records the runs that cannot run here, each with its reason."""
+        """Records the runs that cannot run here, with the reason."""
         reasons = {run.id: reason for run, reason in self.plan.skipped}
         for run in self.not_done([run for run, _ in self.plan.skipped]):
             self._keep(self._failed(run, "skipped", "Skipped", reasons[run.id]))
 
     def not_done(self, runs: Sequence[Run]) -> list[Run]:
-        """The runs that no other command has done since the plan was made."""
+        """The runs that no other command has finished since planning."""
         return [run for run in runs if not self._was_done_by_another(run)]
 
     def _was_done_by_another(self, run: Run) -> bool:
@@ -159,7 +159,7 @@ class _Grid:
         return True
 
     def train(self, runs: Sequence[Run], executor: Executor) -> None:
-        """Trains the runs and keeps their records, also of those that a stop cuts off."""
+        """Trains the runs and stores their records, including interrupted ones."""
         self._write_overview(runs)
         positions = iter(range(1, len(runs) + 1))
         watcher = Watcher(
@@ -177,7 +177,7 @@ class _Grid:
                         break
             except KeyboardInterrupt:
                 self.interrupted = True
-            except UsageError as error:  # the executor has nowhere left to train
+            except UsageError as error:  # the executor can train no more
                 self.problem = str(error)
             records.close()
             for record in executor.interrupted():
@@ -191,7 +191,7 @@ class _Grid:
     def _jobs(self, runs: Sequence[Run]) -> Iterator[Job]:
         for run in runs:
             with signals_allowed():
-                pass  # a stop between two runs takes effect here and cuts nothing off
+                pass  # a stop between two runs takes effect here
             yield self._job(run)
 
     def _job(self, run: Run) -> Job:
@@ -216,7 +216,7 @@ class _Grid:
             self.console.run_finished(record)
 
     def _keep_lost(self, record: Record) -> None:
-        """Keeps a lost try among the run's attempts."""
+        """Stores a lost attempt."""
         self._write(record)
         self.console.progress(f"{record.name} is tried again: {first_line(record)}")
 
@@ -235,7 +235,7 @@ class _Grid:
         return record
 
     def write_tables(self) -> None:
-        """Writes what is derived from the records; if that fails, it can be done at any time."""
+        """Writes the derived files; a failure can be fixed at any time."""
         records: list[Record] = []
         problem = "the tables are not up to date"
         try:
@@ -264,7 +264,7 @@ def print_record(record: Record) -> str:
     """Prints a record that could not be written to standard error, as one line of JSON.
 
     Returns:
-        What to do with it.
+        Instructions for the user.
     """
     print(encode(record).decode().strip(), file=sys.stderr, flush=True)
     return (

@@ -1,7 +1,7 @@
-"""Runs jobs on a Slurm cluster, submitted as arrays by submitit; `run_job` in `remote` is the job.
+"""Runs `run_job` on a Slurm cluster, submitted as job arrays by submitit.
 
-A job writes its messages into a file of its own, a line each, in a folder that all nodes see, and
-this process reads them from there. The files of its run lie beside it.
+Each job writes its messages, one per line, into a separate file in a folder that all nodes share,
+and this process reads them. The files of the run are next to it.
 """
 
 import math
@@ -42,29 +42,29 @@ from pipelines.sources.places import default_data_dir
 if TYPE_CHECKING:
     import submitit
 
-ENGINE = "submitit"
+PACKAGE = "submitit"
 CLUSTERS = ("slurm", "local")
 POLL_S = 0.5
-CANCEL_TIMEOUT_S = 5.0  # of each of two attempts
-STATE_INTERVAL_S = 5.0  # between two queries of the state of a job that writes nothing
+CANCEL_TIMEOUT_S = 5.0  # for each of two attempts
+STATE_INTERVAL_S = 5.0  # between state queries of a silent job
 QUEUE_INTERVAL_S = 2.0
-SETTLE_S = 5.0  # a shared file system may show late what a job wrote last
-EXTRA_MIN = 10  # time limit of a job beyond its run's
+SETTLE_S = 5.0  # a shared file system may delay the last messages
+EXTRA_MIN = 10  # added to the time limit of a run for its job
 MISMATCH = b"mismatch: "
 FILES = ".files"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmOptions:
-    """The keys of `--slurm`; what is None is left to Slurm if no comment says otherwise."""
+    """The keys of `--slurm`; unless noted, None means Slurm's default."""
 
-    cluster: str = "slurm"  # or "local", processes of this machine, to try a grid without Slurm
-    folder: Path | None = None  # for messages of running jobs, seen by all nodes; in the data cache
-    at_once: int = 64  # jobs in the queue or running
-    time_min: int | None = None  # None: the time limit of a run and `EXTRA_MIN`
-    cpus: int | None = None  # None: as many as this process may use
+    cluster: str = "slurm"  # or "local": processes of this machine, for trials without Slurm
+    folder: Path | None = None  # for messages, shared by all nodes; None: in the data cache
+    at_once: int = 64  # maximum number of queued and running jobs
+    time_min: int | None = None  # None: the time limit of a run plus `EXTRA_MIN`
+    cpus: int | None = None  # None: the number that this process may use
     mem_gb: int | None = None
-    exclusive: bool = False  # a job has its node for itself, which sound timing needs
+    exclusive: bool = False  # one job per node, needed for sound timing
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -75,7 +75,7 @@ def read_slurm_options(words: Sequence[str]) -> SlurmOptions:
     """Reads options given as KEY=VALUE.
 
     Raises:
-        UsageError: A key or value is wrong, or a key comes twice.
+        UsageError: A key or value is invalid, or a key is given twice.
     """
     known = [field.name for field in fields(SlurmOptions)]
     values: dict[str, object] = {}
@@ -107,7 +107,7 @@ def _option_value(key: str, value: str) -> object:
 
 
 def sbatch_parameters(options: SlurmOptions, device: str, timeout_s: float) -> dict[str, Any]:
-    """The options of each job by submitit's names."""
+    """The job options in submitit's names."""
     common = {
         "timeout_min": options.time_min or math.ceil(timeout_s / 60) + EXTRA_MIN,
         "cpus_per_task": options.cpus or usable_cores(),
@@ -128,12 +128,12 @@ def sbatch_parameters(options: SlurmOptions, device: str, timeout_s: float) -> d
 
 
 def run_and_write(
-    line: bytes, messages: str, timeout_s: float, expected: Versions, threads: str | None
+    encoded_job: bytes, messages: str, timeout_s: float, expected: Versions, threads: str | None
 ) -> None:
-    """The job on its node: writes what `run_job` yields into the file `messages`."""
+    """The job on its node: writes the output of `run_job` into the file `messages`."""
     with signals_raise(), Path(messages).open("ab", buffering=0) as file:
         try:
-            for message in run_job(line, timeout_s, ENGINE, expected, threads):
+            for message in run_job(encoded_job, timeout_s, PACKAGE, expected, threads):
                 if isinstance(message, dict):
                     write_atomically(Path(messages + FILES), msgspec.msgpack.encode(message))
                 else:
@@ -170,11 +170,11 @@ class SlurmCluster:
     def connect(
         cls, options: SlurmOptions, *, device: str, timeout_s: float, log: Log
     ) -> "SlurmCluster":
-        """Makes the folder for messages and the submitit executor.
+        """Creates the folder for messages and the submitit executor.
 
         Raises:
             UsageError: This host cannot submit jobs.
-            StoreError: The folder cannot be made.
+            StoreError: The folder cannot be created.
         """
         import submitit
 
@@ -193,13 +193,13 @@ class SlurmCluster:
             options=options,
             timeout_s=timeout_s,
             log=log,
-            _versions=node_versions(device, ENGINE),
+            _versions=node_versions(device, PACKAGE),
             _folder=folder,
             _executor=executor,
         )
 
     def capacity(self) -> int:
-        """As many as may be in the queue."""
+        """The maximum number of queued and running jobs."""
         return self.options.at_once
 
     def submit(self, jobs: Sequence[Job]) -> list[str]:
@@ -223,13 +223,13 @@ class SlurmCluster:
 
     def _submit(self, job: Job, messages: Path) -> Any:
         Store(Path(job.folder)).fresh_log(job.run.id)
-        line, threads = msgspec.json.encode(job), os.environ.get(THREADS)
+        encoded, threads = msgspec.json.encode(job), os.environ.get(THREADS)
         return self._executor.submit(
-            run_and_write, line, str(messages), self.timeout_s, self._versions, threads
+            run_and_write, encoded, str(messages), self.timeout_s, self._versions, threads
         )
 
     def poll(self, tickets: Sequence[str]) -> list[tuple[str, Message | JobLost]]:
-        """All new messages; of silent jobs the state is queried now and then."""
+        """All new messages; the state of silent jobs is queried from time to time."""
         news: list[tuple[str, Message | JobLost]] = []
         for ticket in tickets:
             submitted = self._submitted[ticket]
@@ -263,7 +263,7 @@ class SlurmCluster:
         return [read_message(line) for line in lines]
 
     def _lost(self, submitted: _Submitted) -> JobLost | None:
-        """Whether a job has ended without a record, and stayed silent for `SETTLE_S` since."""
+        """The loss of a job that ended without a record `SETTLE_S` ago."""
         now = time.monotonic()
         if submitted.ended is not None:
             if now - submitted.ended < SETTLE_S:
@@ -277,7 +277,7 @@ class SlurmCluster:
         return None
 
     def _has_ended(self, handle: "submitit.Job[None]", *, force: bool = False) -> bool:
-        """submitit asks the accounting; where a cluster has none, the queue answers."""
+        """submitit queries the accounting; clusters without one are asked for the queue."""
         if handle.done(force_check=force):
             return True
         if self.options.cluster != "slurm" or handle.state != "UNKNOWN":
@@ -287,13 +287,13 @@ class SlurmCluster:
         return self._queue is not None and handle.job_id not in self._queue
 
     def cancel(self, tickets: Sequence[str]) -> None:
-        """Cancels jobs, and waits some seconds for their end."""
+        """Cancels jobs and waits some seconds for their end."""
         left = [self._submitted[ticket].handle for ticket in tickets]
         for force in (False, True):
             for handle in left:
                 with suppress(OSError, subprocess.SubprocessError):
                     if self.options.cluster == "local" and not force:
-                        os.kill(int(handle.job_id), signal.SIGTERM)  # quieter than `cancel`
+                        os.kill(int(handle.job_id), signal.SIGTERM)  # `cancel` prints more
                     else:
                         handle.cancel(check=False)
             deadline = time.monotonic() + CANCEL_TIMEOUT_S
@@ -311,14 +311,14 @@ class SlurmCluster:
 
 
 def _queued_jobs() -> set[str] | None:
-    """This user's jobs that wait or run; None if Slurm does not answer."""
+    """This user's queued and running jobs; None if Slurm does not answer."""
     command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i"]
     answer = run_briefly(command, timeout_s=30.0)
     return None if answer.problem else set(answer.text.split())
 
 
 def _final_state(handle: "submitit.Job[None]") -> str:
-    """The state of a job, and its last line on standard error."""
+    """The state of a job and its last line of standard error."""
     with suppress(OSError, UnicodeDecodeError):
         lines = (handle.stderr() or "").strip().splitlines()
         if lines:

@@ -1,8 +1,8 @@
 """`bench tune`: searches recipes by successive halving over seeds, on the validation set.
 
 Every candidate trains with one seed, the better half with twice the seeds, and so on. The winner
-and the optimizer's defaults then train with fresh seeds, because a winner is picked partly for its
-luck. Each training is an ordinary run in a store of its own, so an interrupted search continues.
+and the optimizer's defaults then train with fresh seeds, as the search favours lucky candidates.
+Each training is an ordinary run in a separate store, so that an interrupted search continues.
 """
 
 import math
@@ -34,12 +34,12 @@ WARMUPS = (0.05, 0.1, 0.2, 0.3)
 LABEL_SMOOTHINGS = (0.0, 0.1)
 MAX_SEARCH_SEEDS = 4
 FIRST_FRESH_SEED = 1000
-TEST_IMAGES = 250  # the search uses validation only, but a run must have a test set
+TEST_IMAGES = 250  # the search uses only validation, but a run needs a test set
 MIN_CANDIDATES = 3  # fewer are not halved
 
 
 class Interrupted(Exception):
-    """The search was stopped from outside; what was trained is kept."""
+    """The search was interrupted; finished runs are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class TuningResult:
 
     @property
     def verdict(self) -> str:
-        """What the margin means."""
+        """Interpretation of the margin."""
         if self.winner == self.default:
             return "the default won"
         if abs(self.margin) <= self.noise or not math.isfinite(self.noise):
@@ -75,7 +75,7 @@ class TuningResult:
 
     @property
     def chosen(self) -> Cell:
-        """The winner, unless the defaults did as well on fresh seeds."""
+        """The winner, unless the defaults were as good on fresh seeds."""
         return self.winner if self.margin > 0 else self.default
 
 
@@ -93,10 +93,10 @@ def with_default(cell: Cell) -> Cell:
 
 
 def candidates(default: Cell, trials: int) -> list[Cell]:
-    """The default and `trials` - 1 variations of it, always the same for a net and optimizer.
+    """The default and `trials` - 1 variations of it, deterministic for a net and optimizer.
 
-    The logarithmic range of learning rates is cut into as many steps, with one rate drawn in each;
-    all else is drawn freely.
+    One learning rate is drawn from each of `trials` - 1 equal parts of the logarithmic range; other
+    settings are drawn independently.
     """
     draw = random.Random(f"{default.architecture}/{default.optimizer}")
     others = trials - 1
@@ -129,7 +129,7 @@ def _two_digits(value: float) -> float:
 
 
 def rungs(trials: int) -> Iterator[tuple[int, int]]:
-    """Number of candidates and of seeds at each step of the halving."""
+    """Numbers of candidates and seeds at each step of the halving."""
     left, seeds = trials, 1
     while True:
         yield left, seeds
@@ -151,15 +151,15 @@ def tune(
     """Searches for every net and optimizer of the plan's cells.
 
     Args:
-        base: Its nets, optimizers and folder are used; its runs are not trained.
-        trials: Candidates per net and optimizer, the defaults among them.
-        seeds: Fresh seeds of the final comparison.
+        base: Provides nets, optimizers and folder; its runs are not trained.
+        trials: Candidates per net and optimizer, including the defaults.
+        seeds: Fresh seeds for the final comparison.
         command: The command line, for the records.
         timeout_s: Time limit of one run.
-        early: May have the first worker.
+        early: A prestarted worker, if any.
 
     Raises:
-        Interrupted: It was stopped; calling it again continues.
+        Interrupted: The search was interrupted; calling it again continues.
         StoreError: The folder cannot be written or is in use.
     """
     train = _Trainer(base, console, command, timeout_s, early)
@@ -179,7 +179,7 @@ def tune(
 
 
 def ranked(cells: Sequence[Cell], scores: Mapping[Cell, Sequence[float]]) -> list[Cell]:
-    """Cells by mean score, the best first; ties, and cells without scores, keep their order."""
+    """Cells by mean score, best first; equal cells and those without scores keep their order."""
     return sorted(cells, key=lambda cell: -_mean(scores.get(cell, ())))
 
 
@@ -196,7 +196,7 @@ class _Trainer:
     early: WarmStart | None
 
     def __call__(self, cells: Sequence[Cell], seeds: range) -> Mapping[Cell, list[float]]:
-        """Validation accuracies by cell; a run that did not end well counts as 0."""
+        """Validation accuracies by cell; a failed run counts as 0."""
         fingerprint = self.base.runs[0].fingerprint
         runs = {
             cell: [
@@ -234,7 +234,7 @@ def _score(record: Record | None) -> float:
 
 
 def origin(result: TuningResult, machine: str, date: str) -> str:
-    """Where a recipe comes from, in a sentence."""
+    """Description of where a recipe comes from."""
     default = f"{100 * _mean(result.default_scores):.1f} %"
     if result.chosen == result.default:
         search = f"a search of {date} found nothing better"

@@ -1,4 +1,4 @@
-"""The worker process: trains the jobs that its parent sends. It alone touches the device."""
+"""The worker process, which trains jobs from its parent; only workers touch the device."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ from bench.record import Failure, Memory, Point, Record, Status
 if TYPE_CHECKING:
     from bench.training.setup import Shared
 
-# What every run needs; the first use of any optimizer imports torch._dynamo.
+# Needed by every run; the first use of any optimizer imports torch._dynamo.
 NEEDED_MODULES = ("bench.training.run", "bench.tensorboard.events", "torch._dynamo")
 OUT_OF_MEMORY_PHRASES = (
     "out of memory",  # CUDA, DALI
@@ -42,7 +42,7 @@ OUT_OF_MEMORY_PHRASES = (
 
 
 def main() -> None:
-    """Serves jobs until standard input ends or a run leaves the process in an unknown state."""
+    """Trains jobs until standard input ends or a run leaves an undefined state."""
     messages = become_worker()
     import_s = 0.0
     if PROBE in sys.argv[1:]:
@@ -66,7 +66,7 @@ def _import_s(module: str) -> float:
 
 
 def import_needed() -> "Shared":
-    """Imports what every run needs, so that no run is charged with it."""
+    """Imports what every run needs, so that imports do not count as run time."""
     for name in NEEDED_MODULES:
         import_module(name)
     from bench.training.setup import Shared
@@ -75,7 +75,7 @@ def import_needed() -> "Shared":
 
 
 def run_job(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> Record:
-    """Trains one job; whatever it raises becomes the record's status."""
+    """Trains one job; an exception becomes the record's status."""
     import torch
 
     from bench.machine.monitor import peaks
@@ -97,10 +97,10 @@ def run_job(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) ->
         with run_in_progress(), _plugins_of(job), training_threads(job.run.cell):
             train(builder, shared, on_point)
         record = builder.record("ok")
-    except Exception as error:  # noqa: BLE001 - every fault of a run is a row of the matrix
+    except Exception as error:  # noqa: BLE001 - every failure is recorded
         traceback.print_exc()
-        if builder.memory == Memory():  # it failed before the end of its first epoch
-            with suppress(RuntimeError):  # after some errors a GPU no longer answers
+        if builder.memory == Memory():  # it failed in its first epoch
+            with suppress(RuntimeError):  # some errors make the GPU unusable
                 builder.memory = peaks(torch.device(job.run.cell.device))
         status = status_of(error)
         failure = failure_of(error, store.log_path(job.run.id))
@@ -137,7 +137,7 @@ def status_of(error: Exception) -> Status:
 
 
 def failure_of(error: Exception, log: Path) -> Failure:
-    """What a record keeps of an exception: message, end of the traceback, name of the log."""
+    """The failure for a record: message, end of the traceback, name of the log."""
     lines = "".join(traceback.format_exception(error)).splitlines()[-40:]
     return Failure(
         type=type(error).__name__,
@@ -150,8 +150,8 @@ def failure_of(error: Exception, log: Path) -> Failure:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that the device or the host ran out of memory.
 
-    Only for PyTorch's GPU allocator is there a type; the CPU allocator, cuBLAS, cuDNN and DALI
-    raise a RuntimeError.
+    Only PyTorch's GPU allocator has an exception type; the CPU allocator, cuBLAS, cuDNN and DALI
+    raise RuntimeError.
     """
     import torch
 
@@ -166,7 +166,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory_message(error: BaseException, cell: Cell, peak: Memory) -> str:
-    """Batch size, peak memory and advice in one line, then the library's own message."""
+    """Batch size, peak memory and advice in one line, then the library's message."""
     figures = [
         f"{gib:.2f} GiB {where}"
         for gib, where in (
@@ -186,9 +186,9 @@ def out_of_memory_message(error: BaseException, cell: Cell, peak: Memory) -> str
 
 
 def redirect_output(log: Path) -> None:
-    """Sends all further output, also of C libraries and child processes, to the run's log.
+    """Sends all further output, including that of C libraries and child processes, to the log.
 
-    If the log cannot be written (a full disk), output goes on to where it went before.
+    If the log cannot be written (a full disk), the output is not redirected.
     """
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

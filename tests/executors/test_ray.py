@@ -234,7 +234,7 @@ def test_without_the_library_there_is_one_sentence(
 def test_wrong_choices_are_refused() -> None:
     with pytest.raises(UsageError, match="roy"):
         choose_executor("roy")
-    with pytest.raises(UsageError, match="--address is of a Ray cluster"):
+    with pytest.raises(UsageError, match="--address is for Ray clusters"):
         choose_executor("local", "127.0.0.1:6379")
-    with pytest.raises(UsageError, match="--slurm is of a Slurm cluster"):
+    with pytest.raises(UsageError, match="--slurm is for Slurm clusters"):
         choose_executor("local", slurm=["partition=gpu"])
