@@ -13,8 +13,8 @@ CACHE_COUNTERS = ("hit", "miss")
 class TrainingClock:
     """Adds up spans of training, by wall clock and, on a GPU, by CUDA events.
 
-    Each span starts and ends with the device idle, so that no work leaks across its edges. Events
-    miss the host's time before the first launch, which the wall clock includes.
+    The device is idle at the start and end of each span, so that it includes all its work. Unlike
+    the wall clock, events miss the host's time before the first launch.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,7 +1,7 @@
 """The CPU during a run: load of other processes, other runs on the same host, number of threads.
 
-Load and other runs are known on Linux only. Only the cores that this process may use are looked at:
-work elsewhere disturbs no run.
+Load and other runs are known on Linux only. Only the cores that this process may use count, as work
+on others does not disturb a run.
 """
 
 import os
@@ -17,7 +17,7 @@ import architectures
 from bench.cell import Cell
 from bench.process import usable_cores
 
-MIN_CPU_S = 1.0  # over all cores; the kernel's counters are too coarse for less
+MIN_CPU_S = 1.0  # total over the cores; the kernel's counters are too coarse for less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,10 @@ class CpuShares:
     """Shares of the usable cores' time.
 
     Args:
-        others_pct: Used by processes of other sessions.
-        idle_pct: Unused.
-        stolen_pct: Taken by the host of a virtual machine.
-        waited_pct: Share of this process's runnable time in which it had no core; None where the
-            kernel doesn't count it.
+        others_pct: Share used by processes of other sessions.
+        idle_pct: Idle share.
+        stolen_pct: Share taken by the host of a virtual machine.
+        waited_pct: Share of its runnable time that this process waited for a core; None if unknown.
     """
 
     others_pct: float
@@ -43,8 +42,8 @@ class CpuCounters:
     """CPU time since the machine started, over all usable cores.
 
     Args:
-        own_s: Used by this session.
-        threads_ns: By thread of this process: nanoseconds it ran, and waited for a core.
+        own_s: CPU time of this session.
+        threads_ns: Nanoseconds that each thread of this process ran, and waited for a core.
     """
 
     busy_s: float
@@ -57,8 +56,8 @@ class CpuCounters:
 class CpuWatch:
     """Measures the CPU from its creation on.
 
-    A run's worker leads a session, to which its data loader's processes belong; everything else
-    counts as others.
+    A run's worker leads a session that includes its data loader's processes; all other processes
+    count as others.
     """
 
     def __init__(self) -> None:
@@ -85,7 +84,7 @@ class CpuWatch:
 def _waited_pct(
     start: Mapping[str, tuple[int, int]], now: Mapping[str, tuple[int, int]]
 ) -> float | None:
-    """Of the threads that are still there: a thread that has ended takes its counters with it."""
+    """The share for threads that still run; the counters of ended threads are lost."""
     ran_ns = waited_ns = 0
     for thread, (ran, waited) in now.items():
         ran_before, waited_before = start.get(thread, (0, 0))
@@ -95,7 +94,7 @@ def _waited_pct(
 
 
 def read_counters() -> CpuCounters | None:
-    """The counters now; None on other systems than Linux."""
+    """The current counters; None on systems other than Linux."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     usable = os.sched_getaffinity(0)
@@ -131,7 +130,7 @@ class Process:
 
 
 def processes() -> Iterator[Process]:
-    """All processes that this one may see."""
+    """All processes visible to this one."""
     for process in psutil.process_iter(["name", "cpu_times"]):
         times = process.info["cpu_times"]
         with suppress(OSError):  # it has ended
@@ -151,7 +150,7 @@ MIN_WORKER_CPU_S = 0.05
 
 @contextmanager
 def run_in_progress() -> Iterator[None]:
-    """Renames this process, so that other runs on the host see that it is doing a job."""
+    """Renames this process, so that other runs on the host see that it is busy."""
     file, before = Path("/proc/self/comm"), ""
     with suppress(OSError):  # not Linux
         before = file.read_text().strip()
@@ -174,7 +173,7 @@ def has_run_in_progress(pid: int) -> bool:
 class OtherRunsWatch:
     """Counts the other workers on this host that used the CPU.
 
-    A worker that waits in the middle of a job uses no CPU and disturbs nobody.
+    A worker that waits during a job uses no CPU and disturbs no other run.
     """
 
     def __init__(self) -> None:
@@ -183,7 +182,7 @@ class OtherRunsWatch:
         self.update()
 
     def update(self) -> None:
-        """Looks at every other worker's CPU time."""
+        """Checks the CPU time of every other worker."""
         now = time.monotonic()
         for session, cpu_s in other_workers_cpu_s().items():
             since, cpu_s_before = self._first_seen.setdefault(session, (now, cpu_s))
@@ -191,12 +190,12 @@ class OtherRunsWatch:
                 self._busy.add(session)
 
     def count(self) -> int | None:
-        """Workers that were busy since the watch was created; None if unknown."""
+        """Number of workers that were busy since the watch was created; None if unknown."""
         return len(self._busy) if psutil.LINUX else None
 
 
 def other_workers_cpu_s() -> dict[int, float]:
-    """CPU time of the other workers doing a job, by session, with all they have started."""
+    """CPU time of the other busy workers and their descendants, by session."""
     everything = list(processes())
     own = os.getsid(0)
     cpu_s = {
@@ -210,16 +209,16 @@ def other_workers_cpu_s() -> dict[int, float]:
     return cpu_s
 
 
-LIGHT_FLOPS = 200_000_000  # of one image at width 1
+LIGHT_FLOPS = 200_000_000  # per image at width 1
 
 
 @contextmanager
 def training_threads(cell: Cell) -> Iterator[None]:
     """One thread for light nets at scale "cpu", torch's default for all others.
 
-    The layers of a light net at an eighth of its width are too small to share, as
-    `tests/benchmarks/cpu_settings.py` measured on two cores. The number is fixed, since it decides
-    the last bits of a sum.
+    The layers of a light net at an eighth of its width are too small to parallelize, as
+    `tests/benchmarks/cpu_settings.py` measured on two cores. The number is fixed, since it affects
+    the last bits of sums.
     """
     with set_threads(1 if _is_light(cell) else None):
         yield
@@ -227,7 +226,7 @@ def training_threads(cell: Cell) -> Iterator[None]:
 
 @contextmanager
 def evaluation_threads(cell: Cell) -> Iterator[None]:
-    """All cores for evaluation, which is off the clock and has large batches."""
+    """All cores for evaluation, which is not timed and has large batches."""
     requested = os.environ.get("OMP_NUM_THREADS", "")
     all_cores = int(requested) if requested.isdigit() else usable_cores()
     with set_threads(all_cores if _is_light(cell) else None):
@@ -238,12 +237,12 @@ def _is_light(cell: Cell) -> bool:
     if cell.device != "cpu" or cell.scale != "cpu":
         return False
     flops = architectures.get(cell.architecture).flops
-    return 0 < flops < LIGHT_FLOPS  # 0: not known
+    return 0 < flops < LIGHT_FLOPS  # 0: unknown
 
 
 @contextmanager
 def set_threads(count: int | None) -> Iterator[None]:
-    """Inside, torch computes with `count` threads; None leaves the number as it is."""
+    """Sets torch's number of threads in the `with` block; None keeps it."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""`bench doctor`: what works on this machine, and the command that fixes what doesn't."""
+"""`bench doctor`: checks this machine and suggests commands that fix problems."""
 
 import os
 import platform
@@ -17,6 +17,7 @@ from bench.machine import environment
 from bench.machine.environment import Probe, python_environment
 from bench.process import run_briefly, usable_cores
 from bench.store.files import StoreError, explained
+from bench.text import count
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -25,10 +26,13 @@ SMI_TIMEOUT_S = 10.0
 MIN_TORCH = (2, 11)
 MIN_DISK_GIB = 2.0
 MIN_DATA_GIB = 0.6  # CIFAR-10's archive, what it unpacks to, and the cache
-NO_GPU = "No devices were found"  # nvidia-smi's words
+NO_GPU = "No devices were found"  # output of nvidia-smi
 REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
 TORCH_FOR_CUDA_12 = f"{REINSTALL_TORCH} --index-url https://download.pytorch.org/whl/cu126"
-DALI_WHEELS = {12: "nvidia-dali-cuda120", 13: "nvidia-dali-cuda130"}  # by the driver's CUDA
+DALI_WHEELS = {
+    12: "nvidia-dali-cuda120",
+    13: "nvidia-dali-cuda130",
+}  # by CUDA version of the driver
 LIBRARIES: dict[str, tuple[str, Status, str]] = {  # module, status without it, advice
     "torchvision": ("torchvision", "fail", "pip install torchvision"),
     "kornia": ("kornia.augmentation", "fail", "pip install 'kornia>=0.9'"),
@@ -43,7 +47,7 @@ assert torch.allclose(torch.compile(lambda x: (x * 2 + 1).relu())(x), x * 2 + 1)
 """
 DALI_TRIAL = """
 from pipelines.dali_ops import trial
-print(trial.lack() or trial.fault({device!r}))
+print(trial.missing() or trial.fault({device!r}))
 print(*trial.wheels())
 """
 WITHOUT_COMPILE = "add --no-compile"
@@ -54,8 +58,8 @@ class Check:
     """The result of one check.
 
     Args:
-        status: "warn" costs something or may mislead; "fail" prevents runs.
-        advice: The command that fixes it; "" if there is nothing to fix.
+        status: "warn" for lost features or doubtful times; "fail" prevents runs.
+        advice: The command that fixes a problem, if any.
     """
 
     name: str
@@ -65,13 +69,13 @@ class Check:
 
 
 def run_checks(data_dir: Path | None, results: Path) -> list[Check]:
-    """Checks everything a grid needs; works without a GPU and without torch.
+    """Checks all that a grid needs; works without a GPU and without torch.
 
     Args:
         data_dir: Where sources are cached; None for the default.
-        results: The results folder; nothing is left in it.
+        results: The results folder, which is left unchanged.
     """
-    cpu = check_cpu()  # before the trials below load the machine
+    cpu = check_cpu()  # before the other checks use it
     smi = query_smi()
     probe = environment.probe()
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -86,13 +90,13 @@ def run_checks(data_dir: Path | None, results: Path) -> list[Check]:
 
 
 def gpu_problems(probe: Probe) -> str:
-    """What is wrong with torch, the GPU and its driver, and how to fix it, in one line."""
+    """Problems with torch, the GPU and its driver, and their fixes, in one line."""
     checks = (check for check in _gpu_checks(probe, query_smi()) if check)
     return "; ".join(f"{c.message} -> {c.advice}" for c in checks if c.status != "ok")
 
 
 def render(checks: Sequence[Check]) -> str:
-    """The checks as text, with advice below what needs it, and their number."""
+    """The checks as text with advice, and a summary."""
     marks = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
     lines = []
     for check in checks:
@@ -101,7 +105,7 @@ def render(checks: Sequence[Check]) -> str:
             lines.append(f"      {'':<12} -> {check.advice}")
     failed = sum(check.status == "fail" for check in checks)
     warnings = sum(check.status == "warn" for check in checks)
-    lines.append(f"{len(checks)} checks, {failed} failed, {warnings} warnings")
+    lines.append(f"{count(len(checks), 'check')}, {failed} failed, {count(warnings, 'warning')}")
     return "\n".join(lines) + "\n"
 
 
@@ -122,14 +126,14 @@ def _fail(name: str, message: str, advice: str) -> Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Smi:
-    """What nvidia-smi reports about the first visible GPU.
+    """Output of nvidia-smi for the first visible GPU.
 
     Args:
-        gpu: Its name.
+        gpu: Name of the GPU.
         driver: Version of the driver.
-        cuda: CUDA version up to which the driver works; "" if unknown.
-        problem: Why there is no report.
-        missing: Whether nvidia-smi isn't installed.
+        cuda: Latest CUDA version that the driver supports; "" if unknown.
+        problem: Why the output is missing.
+        missing: Whether nvidia-smi is not installed.
     """
 
     gpu: str = ""
@@ -158,7 +162,7 @@ def _gpu_checks(probe: Probe, smi: Smi) -> tuple[Check | None, ...]:
 
 
 def check_torch(probe: Probe) -> Check:
-    """Whether torch can be imported and is new enough, and which CUDA it was built for."""
+    """Checks that torch can be imported and is new enough."""
     advice = f"pip install 'torch>={'.'.join(map(str, MIN_TORCH))}'"
     if not probe.torch:
         return _fail("torch", probe.cuda_problem, advice)
@@ -169,7 +173,7 @@ def check_torch(probe: Probe) -> Check:
 
 
 def check_gpu(probe: Probe, smi: Smi) -> Check:
-    """Whether a kernel runs on the GPU, and if not, why."""
+    """Checks that a kernel runs on the GPU."""
     if probe.cuda:
         bf16 = "yes" if probe.bf16 else "no"
         memory = f"{probe.memory_gib} GiB, capability {probe.capability}, bf16 {bf16}"
@@ -221,7 +225,7 @@ def _smi_advice(smi: Smi) -> str:
 
 
 def check_driver(probe: Probe, smi: Smi) -> Check | None:
-    """Whether the driver is new enough for torch's CUDA."""
+    """Checks that the driver is new enough for torch's CUDA."""
     if not smi.driver:
         if not probe.cuda or not smi.problem:
             return None
@@ -248,7 +252,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def check_gpu_use(probe: Probe, smi: Smi) -> Check | None:
-    """Whether other processes use the GPU."""
+    """Checks that no other processes use the GPU."""
     if not probe.cuda or smi.problem:
         return None
     query = "--query-compute-apps=pid,process_name,used_memory"
@@ -261,7 +265,7 @@ def check_gpu_use(probe: Probe, smi: Smi) -> Check | None:
     return _warn("gpu use", message, "wait for them or stop them: they make timings worthless")
 
 
-# Libraries and torch.compile, each tried in a process of its own
+# Libraries and torch.compile, each tried in a separate process
 
 
 def try_python(code: str) -> "subprocess.CompletedProcess[str]":
@@ -283,7 +287,7 @@ def try_python(code: str) -> "subprocess.CompletedProcess[str]":
 
 
 def error_line(done: "subprocess.CompletedProcess[str]") -> str:
-    """The error that ended a process: the last line that names one, else the last line."""
+    """The error that ended a process: the last line with an exception, else the last line."""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     if not lines:
         return f"exit status {done.returncode}"
@@ -292,7 +296,7 @@ def error_line(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 def check_library(name: str) -> Check:
-    """Whether a library of `LIBRARIES` can be imported."""
+    """Checks that a library of `LIBRARIES` can be imported."""
     module, status, advice = LIBRARIES[name]
     try:
         done = try_python(f"import {module}")
@@ -306,7 +310,7 @@ def check_library(name: str) -> Check:
 
 
 def check_dali(probe: Probe, smi: Smi) -> Check:
-    """Whether DALI works on the device that runs would use; without it its cells are skipped."""
+    """Checks that DALI works on the device of the runs; otherwise its cells are skipped."""
     if sys.platform != "linux":
         return _ok("dali", "for Linux only, its cells are skipped")
     try:
@@ -320,13 +324,13 @@ def check_dali(probe: Probe, smi: Smi) -> Check:
     if not fault:
         return _ok("dali", environment.dali_version() or "importable")
     message = f"its cells are skipped: {fault}"
-    if "not installed" in fault and not probe.cuda:  # without a GPU nobody misses it
+    if "not installed" in fault and not probe.cuda:  # it is optional without a GPU
         return _ok("dali", message)
     return _warn("dali", message, _dali_advice(wheels.split(), smi))
 
 
 def _dali_advice(wheels: list[str], smi: Smi) -> str:
-    """The command that installs the wheel for the driver's CUDA, and removes others."""
+    """The command that installs the wheel for the driver's CUDA and removes others."""
     newest = max(DALI_WHEELS)
     wheel = DALI_WHEELS.get(min(newest, _version(smi.cuda)[0]) if smi.cuda else newest)
     if wheel is None:
@@ -338,7 +342,7 @@ def _dali_advice(wheels: list[str], smi: Smi) -> str:
 
 
 def check_compiler(probe: Probe) -> Check:
-    """Whether torch.compile works, by compiling a small function."""
+    """Checks that torch.compile works by compiling a small function."""
     if probe.compiler_problem:
         message = f"torch.compile cannot work: {probe.compiler_problem}"
         return _warn("compile", message, _compiler_advice(message))
@@ -375,7 +379,7 @@ def _compiler_advice(problem: str) -> str:
 
 
 def check_data(data_dir: Path | None) -> Check:
-    """Whether CIFAR-10 is on this machine, and if not, whether there is room for it."""
+    """Checks that CIFAR-10 is on this machine or there is space for it."""
     try:
         from pipelines import sources
 
@@ -401,7 +405,7 @@ def check_data(data_dir: Path | None) -> Check:
 
 
 def check_results(results: Path) -> Check:
-    """Whether results can be written and have room; a folder that doesn't exist isn't created."""
+    """Checks that results can be written and have space; does not create the folder."""
     folder = _existing(results)
     trial = folder / f".trial.{os.getpid()}.tmp"
     try:
@@ -418,7 +422,7 @@ def check_results(results: Path) -> Check:
 
 
 def check_cpu() -> Check:
-    """Whether the CPU is idle and all its cores are used."""
+    """Checks that the CPU is idle and all its cores are used."""
     cores = usable_cores()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if limit.isdecimal() and int(limit) < cores:

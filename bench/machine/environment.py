@@ -1,7 +1,7 @@
-"""Hardware and software of this machine, for records, and what its device can do.
+"""Hardware and software of this machine, for records, and a probe of its device.
 
-`describe` is for the worker, which holds the device. `machine_name` and `probe` are for its parent,
-which never touches CUDA: a short-lived process tries the device.
+`describe` is for workers, which use the device. `machine_name` and `probe` are for their parent,
+which never touches CUDA: a short-lived process probes the device.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ PACKAGES = {
 }
 PROBE_TIMEOUT_S = 180.0
 MARK_LENGTH = 8
-MAX_NAME_LENGTH = 100  # of a GPU or a driver
+MAX_NAME_LENGTH = 100  # for a GPU or a driver
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What the device can do, found by trying.
+    """Capabilities of the device, found by trying.
 
     Args:
         torch: Version; "" if it can't be imported.
@@ -66,10 +66,10 @@ class Probe:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Software and hardware of this process, for the record, without names of host, user or path.
+    """Software and hardware for the record, without names of host, user or path.
 
     Args:
-        device: "cuda" or "cpu". On a CPU the GPU's fields are None.
+        device: "cuda" or "cpu"; on a CPU, the fields of the GPU are None.
     """
     import torch
 
@@ -117,7 +117,7 @@ def _driver() -> str | None:
 def host_mark() -> str:
     """Distinguishes this host from others without naming it: "3f9c02ab".
 
-    A hash, since machine-id(5) of systemd asks not to publish the number itself.
+    A hash, since machine-id(5) of systemd says not to publish the id itself.
     """
     try:
         number = Path("/etc/machine-id").read_text()
@@ -141,13 +141,13 @@ def this_machine() -> tuple[str, ...]:
 
 
 def nvidia_smi(field: str) -> str | None:
-    """One field of the first visible GPU, without touching CUDA; None if it is unknown."""
+    """One field of the first visible GPU, without using CUDA; None if unknown."""
     text = run_command(nvidia_smi_command(field))
     return text if text is not None and is_plain_line(text) else None
 
 
 def is_plain_line(text: str) -> bool:
-    """Whether nvidia-smi printed what may be a name or a version, and no garbage."""
+    """Whether the output of nvidia-smi may be a name or a version."""
     return len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
@@ -159,7 +159,7 @@ def nvidia_smi_command(fields: str) -> list[str]:
 
 
 def run_command(command: list[str], timeout_s: float = 10.0) -> str | None:
-    """What a command prints; None if it is missing, fails or hangs."""
+    """Output of a command; None if it is missing, fails or hangs."""
     answer = run_briefly(command, timeout_s=timeout_s)
     return None if answer.problem else answer.text or None
 
@@ -211,7 +211,7 @@ def operating_system() -> str:
 
 @cache
 def code_version() -> dict[str, Any]:
-    """Commit of the checkout this code runs from, and whether it was changed; None if unknown."""
+    """Commit of the checkout with this code, and whether it was changed; None if unknown."""
     file = Path(__file__).resolve()
     git = ["git", "-C", str(file.parent)]
     tracked = run_command([*git, "ls-files", "--error-unmatch", file.name])
@@ -223,7 +223,7 @@ def code_version() -> dict[str, Any]:
 
 
 def command_line(arguments: list[str] | None = None) -> str:
-    """This command as a person would type it again, with the home folder as "~"."""
+    """This command as a user would type it, with the home folder as "~"."""
     name, *rest = sys.argv if arguments is None else arguments
     program = "bench" if Path(name).name in {"bench", "__main__.py"} else Path(name).name
     return shell_command([program, *rest])
@@ -242,7 +242,7 @@ def python_environment() -> dict[str, str]:
 
 
 def probe_while_importing(library: str) -> Probe:
-    """`probe`, while a thread of this process imports a library."""
+    """Runs `probe` while a thread of this process imports a library."""
     with import_in_background(library):
         return probe()
 

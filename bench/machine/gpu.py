@@ -1,7 +1,7 @@
-"""What a GPU did while the clock ran: energy, clocks, heat, throttling, other processes.
+"""State of the GPU during training: energy, clocks, heat, throttling, other processes.
 
-NVML (package nvidia-ml-py) is queried between spans of the training clock, never inside one; what
-happens inside is known from its counters.
+NVML (package nvidia-ml-py) is queried only between spans of the training clock; its counters cover
+the spans themselves.
 """
 
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Self
 
-# Reasons for low clocks that count as disturbances; a power cap is the card's own limit.
+# Reasons for low clocks that count as disturbances; a power cap is normal.
 SLOWED = {
     "nvmlClocksEventReasonHwSlowdown": "hardware slowdown",
     "nvmlClocksEventReasonSwThermalSlowdown": "heat",
@@ -24,15 +24,15 @@ class GpuUnreadable(RuntimeError):
 
 @dataclass(kw_only=True)
 class GpuState:
-    """Totals over the spans of the training clock; None and empty for what NVML doesn't report.
+    """Totals over the spans of the training clock; None or empty if NVML does not report them.
 
     Args:
-        energy_j: Of the whole device.
-        sm_mhz: Clock of the multiprocessors at the end of each span.
-        temperature_c: Highest at the end of a span.
-        hot_s: Time at a lower clock because of heat.
-        slowed: Reasons for low clocks at the end of a span.
-        others: Most other processes that used the device at once.
+        energy_j: Energy used by the whole device.
+        sm_mhz: Clock rate of the multiprocessors at the end of each span.
+        temperature_c: Highest temperature at the end of a span.
+        hot_s: Time of thermal throttling.
+        slowed: Reasons for throttling at the end of a span.
+        others: Largest number of other processes seen at once.
     """
 
     energy_j: float | None = None
@@ -44,7 +44,7 @@ class GpuState:
 
 
 class GpuWatch:
-    """Observes one device by the initialised module `pynvml`."""
+    """Observes one device with the initialised module `pynvml`."""
 
     def __init__(self, nvml: ModuleType, handle: Any) -> None:
         self._nvml = nvml
@@ -55,7 +55,7 @@ class GpuWatch:
 
     @classmethod
     def find(cls, uuid: str) -> Self:
-        """The watch of a device, by the UUID in torch's device properties.
+        """The watch of the device with this UUID (from torch's device properties).
 
         Raises:
             GpuUnreadable: The package or the driver's library is missing or fails.
@@ -109,13 +109,13 @@ class GpuWatch:
         return [word for name, word in SLOWED.items() if bits & getattr(self._nvml, name)]
 
     def _others(self) -> int:
-        """In a container pids are the host's, so that this process isn't found among them."""
+        """In a container NVML reports the host's pids, which do not include our own pid."""
         found = self._query("nvmlDeviceGetComputeRunningProcesses") or []
         pids = {process.pid for process in found}
         return len(pids - {os.getpid()}) if os.getpid() in pids else max(0, len(pids) - 1)
 
     def _query(self, function: str, *arguments: Any) -> Any:
-        """The answer, or None where this device or driver has none."""
+        """The result, or None if the device or driver does not support it."""
         try:
             return getattr(self._nvml, function)(self._handle, *arguments)
         except self._nvml.NVMLError:

@@ -1,4 +1,4 @@
-"""What CPU, GPU and memory did during a run."""
+"""Monitors CPU, GPU and memory during a run."""
 
 import statistics
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class MachineMonitor:
         self._other_runs.update()
 
     def energy_j(self) -> float | None:
-        """Energy the GPU used in the spans so far."""
+        """Energy that the GPU used in the spans so far."""
         return self._gpu.state.energy_j if self._gpu else None
 
     def conditions(self, train_s: float) -> Conditions:
@@ -59,7 +59,7 @@ class MachineMonitor:
 
 
 def gpu_watch(device: torch.device) -> GpuWatch | None:
-    """The watch of a GPU; None for a CPU, and where NVML fails."""
+    """The watch of a GPU; None for a CPU or if NVML fails."""
     if device.type != "cuda":
         return None
     try:
@@ -70,7 +70,7 @@ def gpu_watch(device: torch.device) -> GpuWatch | None:
 
 
 class PeakMemory:
-    """Peak memory of a run, without what is allocated inside `excluded`."""
+    """Peak memory of a run, without allocations inside `excluded`."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -80,9 +80,9 @@ class PeakMemory:
 
     @contextmanager
     def excluded(self) -> Iterator[None]:
-        """Inside, and for as long as it stays allocated, memory is not the run's.
+        """Memory allocated in the `with` block does not count, even while it is held afterwards.
 
-        What torch's allocator keeps reserved for it afterwards still counts as the device's.
+        Memory that torch keeps reserved after it is freed still counts in `device_gib`.
         """
         if self._device.type != "cuda":
             yield
@@ -112,7 +112,7 @@ class PeakMemory:
 
 
 def reset_peaks(device: torch.device) -> None:
-    """Starts a new peak; the host's stays the process's where the system can't reset it."""
+    """Resets the peaks; the host's stays that of the process if the system cannot reset it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:

@@ -1,4 +1,4 @@
-"""The short-lived process that tries the device, so that its parent never touches CUDA."""
+"""The short-lived process that probes the device, so that its parent never touches CUDA."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def probe_here() -> Probe:
 
 
 def _with_gpu(probe: Probe) -> Probe:
-    """Adds what torch knows of a GPU that it can't use."""
+    """Adds torch's information about a GPU that it cannot use."""
     import torch
 
     with suppress(RuntimeError, AssertionError):

@@ -1,8 +1,8 @@
-"""Roofline: each net's speed against what the device can do at most.
+"""Roofline: each net's speed compared with the limits of the device.
 
-The compute floor is the arithmetic of training one image, at the speed of a large matrix product.
-The memory floor is the traffic of its layers' outputs, at the speed of a large copy. The nets'
-speeds come from a group's records; the device's peaks are measured now.
+The compute limit is the speed at which the arithmetic of training one image runs as fast as a large
+matrix product, the memory limit that at which its layers' outputs move as fast as a large copy. The
+nets' speeds come from a group's records; the device's peaks are measured now.
 """
 
 import json
@@ -30,25 +30,25 @@ from bench.store.store import Store
 from pipelines.sources.tree_name import IMAGE_SIZE, PREFIX, parse
 
 NAME = "roofline"
-CHANNELS = 3  # of every source
-COUNTED_IMAGES = 2  # batch norm can't average over one image of one pixel
-PASSES = 5  # over an output: written, read by norm and activation, read backward, gradient in, out
+CHANNELS = 3  # in every source
+COUNTED_IMAGES = 2  # batch norm fails on one image of one pixel
+PASSES = 5  # over outputs: write, read for norm and activation, read backward, gradient in, out
 BYTES = {"bf16": 2, "fp32": 4}
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 ROUNDS = 7
 ROUND_S = 0.25
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 COPY_MIB = {"cuda": 1024, "cpu": 256}
-MAX_COPY_SHARE = 8  # at most 1/8 of the free memory for each side of the copy
+MAX_COPY_SHARE = 8  # source and target each take at most 1/8 of the free memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peaks:
-    """What a device can do at most; two operations per multiplication, bytes read plus written.
+    """Peak performance of a device; a multiply-add is two operations, bytes are read plus written.
 
     Args:
-        precision: On a GPU, fp32 means TF32, which its convolutions use by default.
-        threads: On a CPU.
+        precision: On a GPU, fp32 means TF32, the default of its convolutions.
+        threads: Number of threads on a CPU.
     """
 
     precision: Precision
@@ -66,11 +66,11 @@ class Peaks:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Work of one image in training.
+    """Work of training on one image.
 
     Args:
-        forward_flops: Of convolutions, linear layers and attention.
-        train_flops: With the gradients of what needs them.
+        forward_flops: Operations of convolutions, linear layers and attention.
+        train_flops: Including the required gradients.
         values: Number of outputs of those layers.
     """
 
@@ -79,7 +79,7 @@ class Work:
     values: float
 
     def traffic_bytes(self, bytes_per_value: int) -> float:
-        """Minimal memory traffic, with everything between the layers fused into them."""
+        """Minimal memory traffic, with all other operations fused into those layers."""
         return PASSES * self.values * bytes_per_value
 
 
@@ -88,12 +88,12 @@ class Row:
     """One net, by its fastest record.
 
     Args:
-        forward_flops: Of one image; so are the others.
-        train_flops: With every pass of the optimizer.
-        ceiling_images_per_s: The step alone, on one cached batch.
-        images_per_s: With data.
-        compute_floor_images_per_s: At the device's peak, if memory cost nothing.
-        memory_floor_images_per_s: At the device's peak, if arithmetic cost nothing.
+        forward_flops: Per image, like all others.
+        train_flops: Including every pass of the optimizer.
+        ceiling_images_per_s: Speed of the step alone, on one cached batch.
+        images_per_s: Speed with data loading.
+        compute_limit_images_per_s: Speed at the device's peak if memory were free.
+        memory_limit_images_per_s: Speed at the device's peak if arithmetic were free.
     """
 
     architecture: str
@@ -106,32 +106,32 @@ class Row:
     traffic_bytes: float
     ceiling_images_per_s: float
     images_per_s: float
-    compute_floor_images_per_s: float
-    memory_floor_images_per_s: float
+    compute_limit_images_per_s: float
+    memory_limit_images_per_s: float
 
     @property
     def compute_pct(self) -> float:
-        """Share of the compute floor's speed that the step alone reaches."""
-        return 100 * self.ceiling_images_per_s / self.compute_floor_images_per_s
+        """Speed of the step alone in percent of the compute limit."""
+        return 100 * self.ceiling_images_per_s / self.compute_limit_images_per_s
 
     @property
     def memory_pct(self) -> float:
-        """Share of the memory floor's speed that the step alone reaches."""
-        return 100 * self.ceiling_images_per_s / self.memory_floor_images_per_s
+        """Speed of the step alone in percent of the memory limit."""
+        return 100 * self.ceiling_images_per_s / self.memory_limit_images_per_s
 
     @property
     def bound_by(self) -> str:
-        """The lower one of both floors."""
-        compute = self.compute_floor_images_per_s <= self.memory_floor_images_per_s
+        """The lower limit."""
+        compute = self.compute_limit_images_per_s <= self.memory_limit_images_per_s
         return "compute" if compute else "memory"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """The nets of a group against the peaks of a device.
+    """The nets of a group compared with the peaks of a device.
 
     Args:
-        problems: Why a net is left out, by its name.
+        problems: Reasons why nets are left out, by name.
     """
 
     environment: Mapping[str, Any]
@@ -151,7 +151,7 @@ class Roofline:
             "\n".join(f"- {peaks}" for peaks in self.peaks),
             "\n".join(table) if self.rows else "There is no successful run, so no net has a speed.",
             "Two operations are counted per multiplication of convolutions, linear layers and "
-            "attention, forward and backward. The memory floor is an estimate: five passes over "
+            "attention, forward and backward. The memory limit is an estimate: five passes over "
             "each output of those layers, with everything else fused into them, and without "
             "weights and optimizer. Each net is represented by its fastest record.",
             "\n".join(f"- {name} is left out: {text}" for name, text in self.problems.items()),
@@ -192,8 +192,8 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "MB moved": lambda row: f"{row.traffic_bytes / 1e6:.3f}",
     "images/s, step alone": lambda row: f"{row.ceiling_images_per_s:,.0f}",
     "images/s": lambda row: f"{row.images_per_s:,.0f}",
-    "compute floor images/s": lambda row: f"{row.compute_floor_images_per_s:,.0f}",
-    "memory floor images/s": lambda row: f"{row.memory_floor_images_per_s:,.0f}",
+    "compute limit images/s": lambda row: f"{row.compute_limit_images_per_s:,.0f}",
+    "memory limit images/s": lambda row: f"{row.memory_limit_images_per_s:,.0f}",
     "% of compute": lambda row: f"{row.compute_pct:.1f}",
     "% of memory": lambda row: f"{row.memory_pct:.1f}",
     "bound by": lambda row: row.bound_by,
@@ -230,7 +230,7 @@ def measure(folder: Path, device: str) -> Roofline:
 
 
 def fastest(records: Sequence[Record]) -> list[Record]:
-    """The record of each net whose step alone is the fastest; by name."""
+    """Each net's record with the fastest step alone, sorted by net."""
     successful = [record for record in records if record.status == "ok" and _ceiling(record)]
     by_net = {record.cell.architecture: record for record in sorted(successful, key=_ceiling)}
     return [by_net[name] for name in sorted(by_net)]
@@ -241,13 +241,13 @@ def _ceiling(record: Record) -> float:
 
 
 def _conditions(record: Record) -> tuple[Precision, int | None]:
-    """The precision, and on a CPU the number of threads."""
+    """The precision and, on a CPU, the number of threads."""
     threads = record.environment.get("threads") if record.cell.device == "cpu" else None
     return record.cell.precision, threads
 
 
 def row_of(record: Record, work: Work, peaks: Peaks, passes: int) -> Row:
-    """The row of a record that has a ceiling; `passes` is how many the optimizer makes per step."""
+    """The row of a record with a ceiling; `passes` is the optimizer's passes per step."""
     assert record.throughput is not None
     cell = record.cell
     flops = work.train_flops * passes
@@ -263,8 +263,8 @@ def row_of(record: Record, work: Work, peaks: Peaks, passes: int) -> Row:
         traffic_bytes=traffic,
         ceiling_images_per_s=_ceiling(record),
         images_per_s=record.throughput.median,
-        compute_floor_images_per_s=peaks.flops_per_s / flops,
-        memory_floor_images_per_s=peaks.bytes_per_s / traffic,
+        compute_limit_images_per_s=peaks.flops_per_s / flops,
+        memory_limit_images_per_s=peaks.bytes_per_s / traffic,
     )
 
 
@@ -286,7 +286,7 @@ def count_work(
     """Counts a net's work on tensors without memory; see `architectures.build` for the arguments.
 
     Raises:
-        RuntimeError: The net needs real numbers to run.
+        RuntimeError: The net cannot run on tensors without data.
     """
     with torch.device("meta"):
         net = architectures.build(
@@ -294,7 +294,7 @@ def count_work(
         )
         x_BCHW = torch.empty(COUNTED_IMAGES, channels, image_size, image_size)
     outputs: list[int] = []
-    formulas = {op: _noting(outputs, formula) for op, formula in flop_registry.items()}
+    formulas = {op: _recording(outputs, formula) for op, formula in flop_registry.items()}
     formulas[torch.ops.aten.convolution_backward] = _conv_backward_flops
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         logits_BK = net(x_BCHW)
@@ -307,15 +307,15 @@ def count_work(
     )
 
 
-def _noting(outputs: list[int], formula: Callable[..., int]) -> Callable[..., int]:
-    """A formula for torch's counter that also notes how many values an operation puts out."""
+def _recording(outputs: list[int], formula: Callable[..., int]) -> Callable[..., int]:
+    """A formula for torch's counter that also records the number of output values."""
 
     def count(*args: Any, out_val: Any, **kwargs: Any) -> int:
         out = out_val[0] if isinstance(out_val, tuple) else out_val
         outputs.append(out.numel())
         return formula(*args, out_val=out_val, **kwargs)
 
-    count._get_raw = True  # type: ignore[attr-defined]  # of tensors, not of their shapes
+    count._get_raw = True  # type: ignore[attr-defined]  # pass tensors, not shapes
     return count
 
 
@@ -324,7 +324,7 @@ def _conv_backward_flops(
 ) -> int:
     """Each gradient costs as much as the convolution.
 
-    torch's own formula gives the gradients of a grouped convolution the work of a full one.
+    torch's own formula counts the gradients of a grouped convolution as those of a full one.
     """
     needs_x, needs_w, _ = args[-1]
     flops = conv_flop_count(x_shape, w_shape, grad_shape)
@@ -356,7 +356,7 @@ def bandwidth(device: torch.device) -> float:
 
 
 def copy_bytes(device: torch.device) -> int:
-    """Far more than any cache holds, and far less than is free."""
+    """Far more than any cache size, and far less than the free memory."""
     size = COPY_MIB[device.type] * 2**20
     if device.type != "cuda":
         return size

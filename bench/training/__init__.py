@@ -1,1 +1,1 @@
-"""One run from top to bottom: step, loop, metrics."""
+"""Trains and evaluates one run."""

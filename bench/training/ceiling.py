@@ -1,4 +1,4 @@
-"""The ceiling: throughput of training steps on one batch that is on the device already."""
+"""The ceiling: throughput of training steps on one batch that is already on the device."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -19,19 +19,19 @@ from pipelines.base import Batch
 MEASURE_S = 0.1
 MIN_STEPS = 2  # per measurement: a single step may be an outlier
 MAX_STEPS = 100
-WITHIN_RUN = 2  # measurements during a run, besides those before and after it
+WITHIN_RUN = 2  # measurements during a run, apart from those before and after it
 
 
 @dataclass(kw_only=True)
 class Ceiling:
-    """Steps on one cached batch before, during and after a run, so that both see one machine.
+    """Times steps on one cached batch before, during and after a run, in the same conditions.
 
     Args:
         batch: Real images with random labels.
-        memory: Of the run, from which the ceiling's own is excluded.
+        memory: Peak memory of the run, which excludes the ceiling's.
         capture: How to capture steps; None if they are launched.
-        captured: Steps on the batch, if they are captured.
-        steps_s: Seconds of all steps so far.
+        captured: The captured step on the batch, if any.
+        steps_s: Seconds of each step so far.
     """
 
     parts: Parts
@@ -42,7 +42,7 @@ class Ceiling:
     steps_s: list[float] = field(default_factory=list)
 
     def try_to_capture(self, draft: RecordBuilder) -> None:
-        """Captures steps where the run's own will be; the draft says if that failed."""
+        """Captures steps if the run's are captured; records a failure in the draft."""
         self.capture = capture_for(draft, self.parts)
         if self.capture is None:
             return
@@ -57,13 +57,13 @@ class Ceiling:
         return try_to_capture(draft, self.parts, step, self.batch, capture, states)
 
     def measure(self, step_s: float | None = None) -> None:
-        """Times as many steps as fit into `MEASURE_S`, from the initial weights on.
+        """Times as many steps as fit into `MEASURE_S`, starting from the initial weights.
 
-        They are taken as the run takes its own, with as much frozen as in the middle of a run,
-        where the median epoch lies that they are compared with.
+        The steps are like the run's, with the freeze state of the middle of the run, as they are
+        compared with the median epoch.
 
         Args:
-            step_s: Duration of a step, before the first measurement.
+            step_s: Duration of a step, for the first measurement.
         """
         expected_s = step_s or statistics.median(self.steps_s)
         steps = min(MAX_STEPS, max(MIN_STEPS, round(MEASURE_S / expected_s)))
@@ -78,20 +78,20 @@ class Ceiling:
         return self.captured
 
     def measure_during(self, training: Step, epoch: int) -> None:
-        """Measures after epoch `epoch` (from 0 on) if it is time to; the run goes on as before."""
+        """Measures after epoch `epoch` (from 0) if one is due; does not affect the run."""
         if epoch + 1 in epochs_to_measure_after(self.parts.cell.epochs):
             with undisturbed(self.parts, training):
                 self.measure()
 
 
 def epochs_to_measure_after(epochs: int) -> set[int]:
-    """Numbers of epochs, evenly spread, without the start and the end."""
+    """Evenly spaced epochs, without the start and the end."""
     return {epochs * part // (WITHIN_RUN + 1) for part in range(1, 1 + WITHIN_RUN)} - {0}
 
 
 @contextmanager
 def undisturbed(parts: Parts, training: Step) -> Iterator[None]:
-    """Afterwards weights, random numbers and freezing are as before, whatever was trained."""
+    """Restores weights, random state and freezing after the `with` block."""
     module = parts.net.module
     weights = {name: value.clone() for name, value in module.state_dict().items()}
     host_rng = torch.get_rng_state()
@@ -108,14 +108,14 @@ def undisturbed(parts: Parts, training: Step) -> Iterator[None]:
 
 
 def frozen_as_halfway(step: Step) -> Step:
-    """The step, with as much frozen as in the middle of the run."""
+    """The step, in the freeze state of the middle of the run."""
     if step.freezing is not None:
         step.freezing.go_halfway()
     return step
 
 
 def throughput(curve: list[Point], batch_size: int, cached_steps_s: list[float]) -> Throughput:
-    """Training images/s over epochs, against the ceiling."""
+    """Training throughput over the epochs, compared with the ceiling."""
     rates = torch.tensor([point.images_per_s for point in curve], dtype=torch.float64)
     low, median, high = rates.quantile(
         torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)

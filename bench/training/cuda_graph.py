@@ -1,7 +1,7 @@
 """Training steps as CUDA graphs: captured once, then replayed without Python.
 
-A run's steps are replayed where the net is compiled and the optimizer can be captured; otherwise
-they are launched one operation at a time.
+A run's steps are replayed if the net is compiled and the optimizer can be captured; otherwise they
+are launched one operation at a time.
 """
 
 import traceback
@@ -22,8 +22,8 @@ from bench.training.loop import Step, train_epoch
 from bench.training.setup import Parts, fresh_step, reset_net
 from pipelines.base import Batch, Cursor, Pipeline
 
-WARM_STEPS = 3  # before a capture, so that every kernel is built and every state exists
-WARMUP_EPOCH = 2**31  # an epoch that training never reaches: its random draws are never reused
+WARM_STEPS = 3  # before a capture, to build all kernels and create all optimizer state
+WARMUP_EPOCH = 2**31  # beyond all training epochs: its random draws are never reused
 MAX_REASON_LENGTH = 200
 
 
@@ -31,7 +31,7 @@ class Graph(Protocol):
     """Captured work."""
 
     def replay(self) -> None:
-        """Does the work again, in the same memory."""
+        """Repeats the work in the same memory."""
         ...
 
 
@@ -42,14 +42,14 @@ class Capture(Protocol):
         """Runs `work` a few times, then captures it.
 
         Args:
-            work: Operations on tensors that stay where they are.
-            generators: Those it draws from besides the device's default one.
+            work: Operations on tensors with fixed addresses.
+            generators: Random generators it uses, apart from the device's default one.
         """
         ...
 
 
 class CudaCapture:
-    """Captures into one memory pool, which graphs that leave nothing in it can share.
+    """Captures into one memory pool, shared by all graphs, as none keeps results in it.
 
     Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture
     """
@@ -60,7 +60,7 @@ class CudaCapture:
 
     def __call__(self, work: Callable[[], None], generators: Sequence[torch.Generator]) -> Graph:
         current = torch.cuda.current_stream()
-        with torch.cuda.stream(current):  # restored after a capture that fails
+        with torch.cuda.stream(current):  # restored after a failed capture
             self._stream.wait_stream(current)
             with torch.cuda.stream(self._stream):
                 for _ in range(WARM_STEPS):
@@ -86,8 +86,8 @@ def generators_released(
 ) -> Iterator[None]:
     """After a failed capture, performs an empty one to release the generators.
 
-    Up to torch 2.11 they otherwise stay in capture mode and refuse to draw, for this and all later
-    runs of the process.
+    Up to torch 2.11 they otherwise stay in capture mode and are unusable for all later runs of the
+    process.
     """
     try:
         yield
@@ -106,11 +106,11 @@ class CapturedStep:
     """A step whose device work is replayed.
 
     Args:
-        step: What was captured; its host work is still done step by step.
-        graphs: By freeze state (`Step.freeze_state`).
-        loss_sum: float32 (), to which each replay adds its loss.
-        cursor: Makes the batches, where the graphs contain that.
-        batch: Otherwise the memory they are read from.
+        step: The captured step; its host work is still done for each step.
+        graphs: Graphs by freeze state (`Step.freeze_state`).
+        loss_sum: float32 (); each replay adds its loss.
+        cursor: Makes the batches if the graphs include that.
+        batch: Otherwise the memory that batches are copied to.
         restore: Resets weights, optimizer and schedule to the start of the run.
     """
 
@@ -127,7 +127,7 @@ class CapturedStep:
         self.step.host_work()
 
     def epoch(self, pipeline: Pipeline, index: int) -> Tensor:
-        """Trains on epoch `index`; the sum of the losses, a scalar on the device."""
+        """Trains on epoch `index`; returns the sum of the losses, a scalar on the device."""
         self.loss_sum.zero_()
         if self.cursor is not None:
             self.cursor.begin(index)
@@ -149,13 +149,13 @@ def capture_step(
     restore: Callable[[], None],
     freeze_states: Sequence[int],
 ) -> CapturedStep:
-    """Captures a step that has not been taken yet, and leaves everything as it was.
+    """Captures a step that has not been taken yet, and restores the state afterwards.
 
     Args:
-        step: Of an optimizer whose entry says `capturable`.
-        source: What makes the batches, positioned at some epoch, or memory they are copied to.
-        restore: Resets weights and random numbers.
-        freeze_states: Each gets a graph.
+        step: A step of an optimizer whose entry is `capturable`.
+        source: The cursor that makes the batches, or the memory that they are copied to.
+        restore: Resets weights and random state.
+        freeze_states: Each of them gets a graph.
     """
     cursor, batch = (None, source) if isinstance(source, tuple) else (source, None)
     device = next(step.model.parameters()).device
@@ -166,7 +166,7 @@ def capture_step(
         loss_sum.add_(step.device_work(images_BCHW, labels))
 
     def restore_all() -> None:
-        """Goes back to the first step, in the same memory."""
+        """Resets to the first step, in the same memory."""
         restore()
         step.schedule.go_to(0)
         step.go_to_freeze_state(0)
@@ -183,8 +183,8 @@ def capture_step(
     for state in freeze_states:
         step.go_to_freeze_state(state)
         graphs[state] = capture(work, () if cursor is None else cursor.generators)
-        graphs[state].replay()  # the first replay uploads the graph to the device
-    synchronize(device)  # errors show up here, before the run
+        graphs[state].replay()  # uploads the graph to the device
+    synchronize(device)  # raises errors now, before the run
     restore_all()
     return CapturedStep(
         step=step, graphs=graphs, loss_sum=loss_sum, cursor=cursor, batch=batch, restore=restore_all
@@ -192,7 +192,7 @@ def capture_step(
 
 
 def capture_for(draft: RecordBuilder, parts: Parts) -> Capture | None:
-    """The way to capture the run's steps, None where they are launched; the draft says which."""
+    """How to capture the run's steps; None if they are launched. Noted in the draft."""
     if parts.device.type != "cuda":
         return None
     if not parts.cell.compile:
@@ -213,14 +213,14 @@ def try_to_capture(
     capture: Capture,
     freeze_states: Sequence[int],
 ) -> CapturedStep | None:
-    """`capture_step`; None if that fails, which makes the run's times suspect.
+    """`capture_step`; None if it fails, which makes the run's times suspect.
 
-    A step whose capture failed can't be used any more.
+    A step whose capture failed cannot be used any more.
     """
     try:
         with draft.timed("capture_s"):
             return capture_step(step, source, capture, partial(reset_net, parts), freeze_states)
-    except Exception as error:  # noqa: BLE001 - the run goes on without, and says so
+    except Exception as error:  # noqa: BLE001 - the run continues without
         traceback.print_exc()
         message = next(iter(str(error).splitlines()), type(error).__name__)
         reason = f"{CAPTURE_FAILED} ({message:.{MAX_REASON_LENGTH}})"
@@ -231,13 +231,13 @@ def try_to_capture(
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """A fresh step, and its captured form if there is one."""
+    """A fresh step, and its captured form if any."""
 
     step: Step
     captured: CapturedStep | None = None
 
     def epoch(self, parts: Parts, index: int) -> Tensor:
-        """Trains on an epoch; the sum of the losses, a scalar on the device."""
+        """Trains on an epoch; returns the sum of the losses, a scalar on the device."""
         if self.captured is not None:
             return self.captured.epoch(parts.pipeline, index)
         return train_epoch(self.step, parts.pipeline.epoch(index), parts.device)
@@ -246,13 +246,13 @@ class Trainer:
 def build_trainer(
     draft: RecordBuilder, parts: Parts, capture: Capture | None, batch: Batch
 ) -> Trainer:
-    """A step from the initial weights on, captured if it can be.
+    """A step with the initial weights, captured if possible.
 
-    Where the pipeline makes its batches on the device alone, the graphs contain that too.
+    If the pipeline makes its batches entirely on the device, the graphs include that.
 
     Args:
         capture: None if steps are launched.
-        batch: Has the shapes of all others.
+        batch: A batch with the shapes of all others.
     """
     step = fresh_step(parts)
     if capture is None:

@@ -1,4 +1,4 @@
-"""Parameters that are trained for a part of a run only."""
+"""Parameters that are trained only during a part of a run."""
 
 import math
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def trained_parameters(net: nn.Module) -> int:
-    """How many numbers training changes, during a part of the run at least."""
+    """Number of parameters that are trained during at least a part of the run."""
     return sum(
         parameter.numel()
         for parameter in net.parameters()
@@ -17,9 +17,9 @@ def trained_parameters(net: nn.Module) -> int:
 class Freezing:
     """Freezes parameters once their share of a run is over.
 
-    A net declares the share as the attribute `trained_for` of a parameter. From then on backward
-    passes skip what only that parameter needs. A compiled net is compiled anew for each such state,
-    which the warm-up reaches by `go_to`.
+    A net declares the share as the attribute `trained_for` of a parameter. Backward passes then
+    skip what only frozen parameters need. A compiled net is recompiled for each freeze state, which
+    the warm-up does with `go_to`.
 
     Args:
         net: Its parameters with that attribute become trainable.
@@ -30,7 +30,7 @@ class Freezing:
         shares = {p: getattr(p, "trained_for", 1.0) for p in net.parameters()}
         self._ends = {p: math.ceil(share * steps) for p, share in shares.items() if share < 1.0}
         self._steps = steps
-        self.changes = sorted(set(self._ends.values()))  # steps after which fewer are trained
+        self.changes = sorted(set(self._ends.values()))  # steps after which more are frozen
         self.go_to(0)
 
     def step(self) -> None:
@@ -45,11 +45,11 @@ class Freezing:
         return max((change for change in self.changes if change <= self._step), default=0)
 
     def go_halfway(self) -> None:
-        """Goes to the freeze state of the middle of the run."""
+        """Goes to the freeze state in the middle of the run."""
         self.go_to(self._steps // 2)
 
     def restore(self) -> None:
-        """Goes to the current freeze state again, after something else changed it."""
+        """Restores the current freeze state after an outside change."""
         self.go_to(self._step)
 
     def go_to(self, step: int) -> None:

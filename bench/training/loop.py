@@ -1,4 +1,4 @@
-"""The hot loops. Nothing in them waits for the device, prints, or reads a value back."""
+"""The hot loops, which never wait for the device, print, or read values back."""
 
 import time
 from collections import deque
@@ -29,10 +29,10 @@ class Step:
     Args:
         model: Images (B, C, H, W) to logits (B, classes); may be compiled.
         autocast: Creates the mixed-precision context of the forward pass.
-        passes: With more than one, `optimizer.step` gets a function that runs another pass.
-        average: Of the weights, if one is kept.
-        recent: Images of the last steps, for an optimizer that evaluates other weights than it
-            trains; None for all others.
+        passes: If more than one, `optimizer.step` gets a function that runs another pass.
+        average: Average of the weights, if any.
+        recent: Images of the last steps, for optimizers that evaluate other weights than they
+            train; None for all others.
     """
 
     model: nn.Module
@@ -46,7 +46,7 @@ class Step:
     recent: deque[Tensor] | None = None
 
     def __call__(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
-        """Takes the step; the batch's mean loss, detached, still on the device."""
+        """Takes the step; returns the batch's mean loss, detached, on the device."""
         loss = self.device_work(images_BCHW, labels)
         self.host_work()
         if self.recent is not None:
@@ -54,7 +54,7 @@ class Step:
         return loss
 
     def device_work(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
-        """What a step does on the device, by the same operations each time."""
+        """The part of a step on the device, with the same operations each time."""
         loss = self.backward(images_BCHW, labels)
         if self.passes > 1:
             self.optimizer.step(partial(self.backward, images_BCHW, labels))  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ class Step:
         return loss.detach()
 
     def host_work(self) -> None:
-        """What depends on the number of steps taken, and so is decided on the host."""
+        """The part of a step that depends on the number of steps, which the host counts."""
         if self.freezing is not None:
             self.freezing.step()
         if self.average is not None:
@@ -78,16 +78,16 @@ class Step:
 
     @property
     def freeze_states(self) -> tuple[int, ...]:
-        """The freeze states that a run goes through."""
+        """All freeze states of a run."""
         return (0,) if self.freezing is None else (0, *self.freezing.changes)
 
     def go_to_freeze_state(self, state: int) -> None:
-        """Freezes what is frozen in a state, and nothing else."""
+        """Freezes exactly the parameters that are frozen in a state."""
         if self.freezing is not None:
             self.freezing.go_to(state)
 
     def backward(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
-        """One pass: the mean loss; its gradients are added to the weights'."""
+        """One pass; returns the mean loss and adds its gradients to the weights'."""
         with self.autocast():
             logits_BK = self.model(images_BCHW)
             loss = F.cross_entropy(logits_BK, labels, label_smoothing=self.label_smoothing)
@@ -95,7 +95,7 @@ class Step:
         return loss
 
     def begin_evaluation(self) -> None:
-        """Puts the weights that are to be evaluated into the model."""
+        """Puts the weights for evaluation into the model."""
         if self.average is not None:
             self.average.begin_evaluation()
         if self.recent is not None:
@@ -104,7 +104,7 @@ class Step:
                 refresh_statistics(getattr(self.model, "_orig_mod", self.model), self.recent)
 
     def begin_training(self) -> None:
-        """Puts the weights that are trained back into the model."""
+        """Puts the weights for training back into the model."""
         if self.average is not None:
             self.average.begin_training()
         if self.recent is not None:
@@ -117,7 +117,7 @@ class Predictions:
 
     Args:
         logits_NK: float32 (N, classes), averaged over the evaluation views.
-        one_view_NK: The same for the images themselves.
+        one_view_NK: The same for the unchanged images.
         labels_N: int64 (N,).
     """
 
@@ -127,7 +127,7 @@ class Predictions:
 
 
 def train_epoch(step: Step, batches: Iterable[Batch], device: torch.device) -> Tensor:
-    """Takes a step on every batch; the sum of the losses, a scalar on the device."""
+    """Takes a step on every batch; returns the sum of the losses, a scalar on the device."""
     loss_sum = torch.zeros((), device=device)
     for images_BCHW, labels in batches:
         loss_sum += step(images_BCHW, labels)
@@ -135,10 +135,9 @@ def train_epoch(step: Step, batches: Iterable[Batch], device: torch.device) -> T
 
 
 def cached_step_s(step: Callable[[], object], device: torch.device, *, steps: int) -> list[float]:
-    """Seconds of each of `steps` steps on one batch that is on the device already.
+    """Seconds of each of `steps` steps on one batch that is already on the device.
 
-    On a CPU each step is timed; on a GPU, where waiting after each step would cost time, all
-    together.
+    On a CPU each step is timed; on a GPU all together, as waiting after each would cost time.
     """
     if device.type != "cuda":
         return [_timed(step) for _ in range(steps)]
@@ -162,7 +161,7 @@ def predict(
 ) -> Predictions:
     """Logits of every image, on the device.
 
-    The last batch is padded to full size, so that a compiled model sees one shape.
+    The last batch is padded to full size, so that compiled models see only one shape.
     """
     size = pipeline.request.batch_size
     logits: list[Tensor] = []

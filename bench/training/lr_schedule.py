@@ -9,12 +9,12 @@ from torch import Tensor
 class LRSchedule:
     """Sets the learning rate of each parameter group, step by step.
 
-    On the host the rates are numbers. After `to_device` they are tensors that the device itself
-    updates, so that a CUDA graph of a step can contain it.
+    On the host the rates are numbers. After `to_device` they are tensors that are updated on the
+    device, so that CUDA graphs of steps can include the update.
 
     Args:
-        optimizer: Its groups' rates are the peak rates.
-        factors: For each group, from the number of steps taken to the factor on its peak rate.
+        optimizer: The rates of its groups are the peak rates.
+        factors: For each group, the factor on its peak rate as a function of the step.
         steps: Length of the whole run; later steps keep the last rates.
     """
 
@@ -53,7 +53,7 @@ class LRSchedule:
             self._set()
 
     def step(self) -> None:
-        """Goes on to the next step's rates."""
+        """Sets the rates of the next step."""
         if self._device is not None:
             self._device.step()
         else:
@@ -67,7 +67,7 @@ class LRSchedule:
 
 
 class _DeviceTable:
-    """The rates (steps, groups) and the position in them, on a device."""
+    """The rates (steps, groups) and the current step, on a device."""
 
     def __init__(self, table: list[list[float]], device: torch.device) -> None:
         self._table_SG = torch.tensor(table, device=device)

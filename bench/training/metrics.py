@@ -1,7 +1,7 @@
 """Scores from logits, and counts for precision-recall curves.
 
-Scores are computed from the confusion matrix in 64 bits: 9,400 of 10,000 reaches a target of 0.94,
-which it would miss in 32 bits.
+Scores are computed from the confusion matrix in 64 bits, as in 32 bits 9,400 of 10,000 would miss a
+target of 0.94.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ from bench.record import (
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """One evaluation, as the curve records it."""
+    """Scores of one evaluation, for the curve."""
 
     loss: float
     accuracy: float
@@ -33,7 +33,7 @@ class Scores:
 
 
 def confusion(logits_NK: Tensor, labels_N: Tensor) -> list[list[int]]:
-    """The confusion matrix: true classes as rows, predicted ones as columns."""
+    """The confusion matrix; rows are true classes, columns predictions."""
     classes = logits_NK.shape[1]
     pairs_N = labels_N * classes + logits_NK.argmax(dim=1)
     counts: list[list[int]] = (
@@ -64,14 +64,14 @@ def full_scores(
     target: float,
     compile_s: float,
 ) -> Metrics:
-    """All scores of the test set, with the time to accuracy that the curve shows.
+    """All scores of the test set, and the time to accuracy from the curve.
 
     Args:
         logits_NK: (N, classes), any floating dtype.
         labels_N: int64 (N,).
         names: Class names in the order of their labels.
         target: Validation accuracy to reach.
-        compile_s: Added for the time to accuracy with compilation.
+        compile_s: Added to the time to accuracy with compilation.
     """
     counts = confusion(logits_NK, labels_N)
     classes = class_scores(counts)
@@ -101,7 +101,7 @@ def full_scores(
     )
 
 
-THRESHOLDS = 51  # from 0 to 1 in even steps
+THRESHOLDS = 51  # evenly spaced from 0 to 1
 
 
 def positives(logits_NK: Tensor, labels_N: Tensor, thresholds: int = THRESHOLDS) -> Tensor:
@@ -110,7 +110,7 @@ def positives(logits_NK: Tensor, labels_N: Tensor, thresholds: int = THRESHOLDS)
     Args:
         logits_NK: (N, classes), any floating dtype.
         labels_N: int64 (N,).
-        thresholds: How many, evenly from 0 to 1; a probability equal to one counts as reaching it.
+        thresholds: Number of evenly spaced thresholds from 0 to 1, each inclusive.
 
     Returns:
         int64 (classes, 2, thresholds) on the same device: true positives first.

@@ -26,7 +26,7 @@ class Profile:
 
     Args:
         trace: Gzipped JSON in Chrome's trace format; `data` and `step` mark the parts of a step.
-        table: Text: operations by the time spent in themselves.
+        table: Text table of operations by self time.
     """
 
     trace: bytes
@@ -36,12 +36,12 @@ class Profile:
 def keep_profile(
     store: Store, run_id: str, title: str, step: "Step", pipeline: "Pipeline", epoch: int
 ) -> None:
-    """Writes `profiles/<run_id>.json.gz` and `.txt`; errors are printed, and the run goes on.
+    """Writes `profiles/<run_id>.json.gz` and `.txt`; errors are printed, and the run continues.
 
     Args:
         title: First line of the table.
-        step: Its weights are of no use afterwards.
-        epoch: Of the pipeline, repeated if it is too short.
+        step: Changes the weights, which must not be used afterwards.
+        epoch: Epoch of the pipeline, repeated if it is too short.
     """
     try:
         profile = profile_steps(step, pipeline, epoch)
@@ -49,7 +49,7 @@ def keep_profile(
         text = f"{title}: {STEPS} training steps of {pipeline.request.batch_size} images\n"
         store.write_derived(f"profiles/{run_id}.txt", text + profile.table)
         print(f"profile of {STEPS} steps: {path} (open it at {VIEWER})", flush=True)
-    except Exception:  # noqa: BLE001 - a profile that fails must not cost a trained run
+    except Exception:  # noqa: BLE001 - must not fail a trained run
         print("the run has no profile:", flush=True)
         traceback.print_exc()
 
@@ -60,9 +60,9 @@ def trace_name(run_id: str) -> str:
 
 
 def traces_summary(folder: Path, runs: Sequence[Run]) -> str:
-    """One sentence on the traces of the runs that were trained now, in group folder `folder`."""
+    """One sentence about the traces of the newly trained runs in group folder `folder`."""
     if not runs:
-        return "no traces: no run was trained now, and finished runs are not profiled"
+        return "no traces: no run was trained, and finished runs are not profiled"
     count = sum((folder / trace_name(run.id)).exists() for run in runs)
     text = f"traces of {count} of {len(runs)} runs: {folder / 'profiles'} (open them at {VIEWER})"
     return text if count == len(runs) else f"{text}; the logs of the others say why"

@@ -1,4 +1,4 @@
-"""One run from top to bottom: set up, warm up, train, test."""
+"""Carries out one run: set up, warm up, train, test."""
 
 import math
 import time
@@ -41,7 +41,7 @@ class Diverged(RuntimeError):
 
 
 def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None]) -> None:
-    """Trains the draft's run and fills in the draft.
+    """Trains the draft's run and fills in its record.
 
     Raises:
         Diverged: The loss became NaN or infinite.
@@ -78,7 +78,7 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
 
 
 def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemory) -> Ceiling:
-    """Pays, on random labels, for everything that is paid once, and measures the ceiling."""
+    """Triggers all one-off costs, with random labels, and measures the ceiling."""
     cell = parts.cell
     start, cache = time.perf_counter(), CacheWatch()
     batch = first_batch(parts.pipeline)
@@ -97,7 +97,7 @@ def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemo
             compile_s += cold_evaluation_s - warm_evaluation_s
     step.begin_evaluation()
     step.begin_training()
-    fit_net(parts)  # its libraries load at first use, which must not count as the run's fitting
+    fit_net(parts)  # loads its libraries, which must not count as fitting time
 
     pipeline_key = f"{cell.pipeline}/{cell.augmentation}/{cell.batch_size}/{cell.precision}"
     net_key = cell.model_key or f"{cell.architecture}/{cell.optimizer}"
@@ -118,7 +118,7 @@ def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemo
 
 
 def origin_of_code(counts: Counter[str]) -> Compiled:
-    """Where compiled code came from, given the hits and misses of a `CacheWatch`."""
+    """The origin of compiled code, from the hits and misses of a `CacheWatch`."""
     if not counts:
         return ""
     if not counts["hit"]:
@@ -127,7 +127,7 @@ def origin_of_code(counts: Counter[str]) -> Compiled:
 
 
 def first_use_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, float]:
-    """Extra seconds of the first pass and of the first update, compared with the second ones."""
+    """Extra seconds of the first pass and the first update over the second ones."""
     clock = TrainingClock(device)
     ends_s = [0.0]
     for _ in range(2):
@@ -141,20 +141,20 @@ def first_use_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, 
 
 
 def first_batch(pipeline: Pipeline) -> Batch:
-    """A batch of real images with random labels of the pipeline's kind."""
+    """A batch of real images with random labels in the pipeline's format."""
     batches = pipeline.epoch(WARMUP_EPOCH)
     images_BCHW, labels = next(batches)
     if isinstance(batches, Generator):
-        batches.close()  # now, so that its workers are idle while steps are timed
+        batches.close()  # its workers must be idle while steps are timed
     if labels.ndim == 2:
         return images_BCHW, torch.rand_like(labels).softmax(dim=1)
     return images_BCHW, labels[torch.randperm(len(labels), device=labels.device)]
 
 
 def evaluation_s(parts: Parts, batch: Batch) -> float:
-    """Seconds for an evaluation batch, whose graph is thereby built before the clock starts.
+    """Seconds for an evaluation batch, which also builds its graph before the clock starts.
 
-    It repeats training images: the test set is not touched before the last step.
+    It repeats training images, as the test set is not used before the last step.
     """
     evaluation = parts.test.request
     images_BCHW = padded(batch[0], evaluation.batch_size, evaluation.memory_format)
@@ -208,7 +208,7 @@ def fit(
         draft.memory = ceiling.memory.peaks()
         on_point(point)
         check_finite(parts.cell, point, "training", loss)
-        if scores is not None:  # only this judges the last step's weights
+        if scores is not None:  # the only check of the last step's weights
             check_finite(parts.cell, point, "validation", scores.loss)
         with draft.timed("warmup_s"):
             ceiling.measure_during(step, epoch)
@@ -227,7 +227,7 @@ def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> Non
 
 
 def fit_to_data(draft: RecordBuilder, parts: Parts, clock: TrainingClock) -> None:
-    """Fits the part of the net that is fitted instead of trained (whitening), on the clock."""
+    """Fits the part of the net that is fitted instead of trained (whitening); timed."""
     if architectures.get(parts.cell.architecture).fit is None:
         return
     with clock.running():
@@ -236,7 +236,7 @@ def fit_to_data(draft: RecordBuilder, parts: Parts, clock: TrainingClock) -> Non
 
 
 def fit_net(parts: Parts) -> None:
-    """Fits the part of the net that isn't trained, if it has one, to the first training images."""
+    """Fits the untrained part of the net, if any, to the first training images."""
     fit_part = architectures.get(parts.cell.architecture).fit
     if fit_part is not None:
         images = parts.training.images[:FITTING_IMAGES].to(parts.device)
@@ -244,7 +244,7 @@ def fit_net(parts: Parts) -> None:
 
 
 def evaluate_validation(draft: RecordBuilder, parts: Parts) -> Scores | None:
-    """Scores on the validation set, if the protocol holds one out."""
+    """Scores on the validation set, if there is one."""
     if parts.validation is None:
         return None
     with draft.timed("evaluate_s"), evaluation_threads(parts.cell):
@@ -253,7 +253,7 @@ def evaluate_validation(draft: RecordBuilder, parts: Parts) -> Scores | None:
 
 
 def evaluate_test(draft: RecordBuilder, parts: Parts, store: Store) -> None:
-    """Evaluates the test set, once, and stores the predictions.
+    """Evaluates the test set once and stores the predictions.
 
     Raises:
         Diverged: The final weights give no finite loss.
@@ -283,10 +283,10 @@ def evaluate_test(draft: RecordBuilder, parts: Parts, store: Store) -> None:
             logits_NK.argmax(dim=1).cpu().numpy(),
             positives=positives(logits_NK, labels_N).int().cpu().numpy(),
         )
-    except StoreError as error:  # a full disk must not cost a trained run
-        print(f"the predictions are not kept, the run goes on: {error}", flush=True)
+    except StoreError as error:  # a full disk must not fail a trained run
+        print(f"the predictions are not kept, the run continues: {error}", flush=True)
 
 
 def predict_all(parts: Parts, pipeline: Pipeline) -> Predictions:
-    """Predictions for every image of an evaluation pipeline."""
+    """Predictions for all images of an evaluation pipeline."""
     return predict(parts.net.forward, pipeline, parts.autocast, eval_views=parts.cell.eval_views)

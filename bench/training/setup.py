@@ -1,4 +1,4 @@
-"""Sets a run up: splits the source, builds or reuses the net, builds pipelines and optimizer."""
+"""Sets up a run: splits the source, builds or reuses the net, builds pipelines and optimizer."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from pipelines.base import Pipeline, derive_seed
 from pipelines.sources.base import Images
 from pipelines.sources.split import reduced, training_and_validation
 
-REFRESH_BATCHES = 8  # of training, from which batch-norm statistics are refreshed
+REFRESH_BATCHES = 8  # training batches that batch-norm statistics are refreshed from
 EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images
 
 
@@ -37,12 +37,12 @@ class Net:
 
 @dataclass(kw_only=True)
 class Shared:
-    """What the runs of one worker process share: compiled nets, and the costs of first use.
+    """State shared by the runs of one worker process: compiled nets and costs of first use.
 
     Args:
-        nets: By `Cell.model_key`.
-        first_cost_s: Seconds, by what was used for the first time.
-        first_compiled: By the same keys: hits and misses of the compiler's cache.
+        nets: Compiled nets by `Cell.model_key`.
+        first_cost_s: Seconds that the first use of a net, pipeline or update took.
+        first_compiled: Hits and misses of the compiler's cache, by the same keys.
     """
 
     nets: dict[str, Net] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Shared:
     compiler_started: bool = False
 
     def start_compiler(self, device: torch.device) -> None:
-        """Compiles a trivial function, once, so that no net pays for the compiler's start."""
+        """Compiles a trivial function once, so that no net pays for the compiler's start."""
         if not self.compiler_started:
             torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
             self.compiler_started = True
@@ -122,7 +122,7 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
 
 
 def build_net(cell: Cell, seed: int, images: Images, device: torch.device, shared: Shared) -> Net:
-    """A net with fresh weights drawn by the seed; a compiled one is reused with new weights."""
+    """A net with fresh weights from the seed; a compiled one is reused with new weights."""
     torch.manual_seed(derive_seed(seed, "weights"))
     module = architectures.build(
         cell.architecture,
@@ -148,12 +148,12 @@ def recipe_of(cell: Cell) -> Recipe:
 
 
 def fresh_step(parts: Parts) -> Step:
-    """A training step with the initial weights and a new optimizer; seeds training's draws."""
+    """A training step with the initial weights and a new optimizer; seeds the training."""
     cell, module = parts.cell, parts.net.module
     entry, recipe = optimizers.catalog.get(cell.optimizer), recipe_of(cell)
     reset_net(parts)
     steps = cell.epochs * parts.pipeline.steps_per_epoch
-    freezing = Freezing(module, steps)  # first: optimizers look at what is trainable
+    freezing = Freezing(module, steps)  # first: optimizers check what is trainable
     optimizer = entry.build(module, recipe)
     if compiles_update(cell, optimizer):
         optimizer.compile_step()  # type: ignore[attr-defined]
@@ -171,15 +171,15 @@ def fresh_step(parts: Parts) -> Step:
 
 
 def compiles_update(cell: Cell, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimizer's update is compiled too, as Muon's can be.
+    """Whether the optimizer's update is compiled too, which Muon supports.
 
-    Not on a CPU, where compiling ResNet-18's takes half a minute and saves 3 ms per step.
+    On a CPU, compiling it for ResNet-18 takes half a minute and saves only 3 ms per step.
     """
     return cell.compile and cell.device == "cuda" and hasattr(optimizer, "compile_step")
 
 
 def reset_net(parts: Parts) -> None:
-    """Puts the initial weights into the net, in place, and seeds training's draws."""
+    """Puts the initial weights into the net, in place, and seeds the training."""
     parts.net.module.load_state_dict(parts.weights)
     parts.net.module.zero_grad(set_to_none=True)
     torch.manual_seed(derive_seed(parts.seed, "training"))
@@ -188,9 +188,9 @@ def reset_net(parts: Parts) -> None:
 def factors(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> list[Callable[[int], float]]:
-    """The schedule of each parameter group: from steps taken to the factor on its peak rate.
+    """For each parameter group, the factor on its peak rate as a function of the step.
 
-    A group with the key "trained_for" runs its schedule in that share of the run, then stops.
+    A group with the key "trained_for" finishes its schedule in that share of the run.
     """
 
     def scheduled(share: float) -> Callable[[int], float]:

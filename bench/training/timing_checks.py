@@ -1,4 +1,4 @@
-"""Reasons to doubt a run's times, in words a reader can act on."""
+"""Reasons to doubt a run's times, with advice."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from scipy.stats import kendalltau, theilslopes
 
 from bench.record import Conditions, Point, Throughput
+from bench.text import count
 
-NOISE_PCT = 15.0  # by which two measurements of one speed may differ
+NOISE_PCT = 15.0  # two measurements of one speed may differ by this much
 DRIFT_PCT = 5.0
 DRIFT_P_VALUE = 0.01
 SLOW_FIRST_RATIO = 1.2
@@ -29,14 +30,13 @@ def timing_problems(
     """All reasons to doubt the times of a run.
 
     Args:
-        recompiled: Graphs that torch.compile built while the clock ran.
+        recompiled: Number of graphs that torch.compile built on the training clock.
         curve: One point per epoch.
-        steady: Whether every epoch does the same work, as it doesn't when parameters are frozen.
+        steady: Whether every epoch does the same work, i.e. no parameters are frozen.
     """
     problems = []
     if recompiled:
-        graphs = "graph" if recompiled == 1 else "graphs"
-        problems.append(f"{recompiled} {graphs} compiled inside the clock")
+        problems.append(f"{count(recompiled, 'graph')} compiled inside the clock")
     if throughput is not None:
         problems += above_ceiling(throughput)
     if steady:
@@ -56,7 +56,7 @@ def above_ceiling(throughput: Throughput) -> list[str]:
 
 
 def slow_first(epochs: Sequence[float]) -> list[str]:
-    """A first epoch far slower than the others, and far outside their spread."""
+    """A first epoch that is much slower than the others and outside their spread."""
     first, *others = epochs or [0.0]
     if len(others) < 3:
         return []
@@ -72,7 +72,7 @@ def slow_first(epochs: Sequence[float]) -> list[str]:
 
 
 def drift(epochs: Sequence[float]) -> list[str]:
-    """A trend from the second epoch on: significant by Kendall's tau, its size by Theil and Sen."""
+    """A trend from the second epoch on: tested by Kendall's tau, its size from Theil and Sen."""
     times = epochs[1:]
     if len(times) < 5 or not kendalltau(range(len(times)), times).pvalue < DRIFT_P_VALUE:
         return []
@@ -91,7 +91,7 @@ def drift(epochs: Sequence[float]) -> list[str]:
 
 
 def disturbances(conditions: Conditions) -> Iterator[str]:
-    """Throttling, and other work on the same machine."""
+    """Throttling and other work on the same machine."""
     throttled = [
         *([f"for {conditions.hot_s:.1f} s"] if conditions.hot_s else []),
         *conditions.slowed,
@@ -99,14 +99,11 @@ def disturbances(conditions: Conditions) -> Iterator[str]:
     if throttled:
         yield f"the GPU was throttled ({', '.join(throttled)}): cool it, or wait"
     if conditions.gpu_others:
-        were = "other process was" if conditions.gpu_others == 1 else "other processes were"
-        yield f"{conditions.gpu_others} {were} on the GPU: stop them, or wait"
+        were = count(conditions.gpu_others, "other process was", "other processes were")
+        yield f"{were} on the GPU: stop them, or wait"
     if conditions.neighbours:
-        ran = "run was" if conditions.neighbours == 1 else "runs were"
-        yield (
-            f"{conditions.neighbours} other {ran} active on this host: `bench run "
-            "--exclusive-timing` trains it again alone"
-        )
+        were = count(conditions.neighbours, "other run was", "other runs were")
+        yield (f"{were} active on this host: `bench run --exclusive-timing` trains it again alone")
     others_pct, waited_pct = conditions.cpu_others_pct or 0.0, conditions.cpu_waited_pct
     if others_pct > OTHERS_PCT and waited_pct is not None:
         if waited_pct > WAITED_PCT:

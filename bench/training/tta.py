@@ -11,7 +11,7 @@ WEIGHTS = {1: [1.0], 2: [0.5, 0.5], 6: [0.25, 0.25, 0.125, 0.125, 0.125, 0.125]}
 
 
 def views(images_BCHW: Tensor, count: int) -> list[Tensor]:
-    """The image; from 2 on its mirror image; with 6 both, shifted up-left and down-right.
+    """The image; for 2 also its mirror image; for 6 also both shifted up-left and down-right.
 
     Shifted images are padded by reflection. Source: cifar10-airbench.
     """
@@ -29,7 +29,7 @@ def views(images_BCHW: Tensor, count: int) -> list[Tensor]:
 def averaged_logits(
     model: Callable[[Tensor], Tensor], images_BCHW: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Logits float32 (B, classes): averaged over the views, and those of the image itself."""
+    """Logits float32 (B, classes): averaged over the views, and of the image itself."""
     memory_format = (
         torch.channels_last
         if images_BCHW.is_contiguous(memory_format=torch.channels_last)

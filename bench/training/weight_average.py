@@ -1,4 +1,4 @@
-"""Averages of the weights over training, and batch-norm statistics that fit changed weights."""
+"""Averages of the weights over training, and batch-norm statistics for changed weights."""
 
 from collections.abc import Iterable
 
@@ -14,12 +14,11 @@ UPDATE_EVERY = 5  # steps
 class WeightAverage:
     """An exponential moving average of all weights and statistics of a net.
 
-    "ema" is kept beside the net and evaluated. "lookahead" sets the net back to the average at each
-    update, with a decay that grows with the cube of the progress, as in hlb-CIFAR10 and
-    cifar10-airbench.
+    "ema" only evaluates the average. "lookahead" resets the net to the average at each update, with
+    a decay that grows with the cube of the progress, as in hlb-CIFAR10 and cifar10-airbench.
 
-    torch's `AveragedModel` keeps the average in a second net. A compiled net and a captured graph
-    are bound to their tensors, so here the values are swapped in place instead.
+    torch's `AveragedModel` keeps the average in a second net. Compiled nets and captured graphs are
+    bound to their tensors, so this class swaps the values in place.
 
     Args:
         net: Its floating-point tensors are averaged; they must stay the same tensors.
@@ -38,7 +37,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Counts a step; every few steps, moves the average."""
+        """Counts a step; updates the average every few steps."""
         self._step += 1
         if self._step % UPDATE_EVERY:
             return
@@ -52,14 +51,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def begin_evaluation(self) -> None:
-        """Puts the weights that are to be evaluated into the net."""
+        """Puts the weights for evaluation into the net."""
         if not self._looks_ahead:
             self._swap()
         elif self._step >= self._steps:
             torch._foreach_copy_(self._weights, self._average)
 
     def begin_training(self) -> None:
-        """Puts the weights that are trained back into the net."""
+        """Puts the weights for training back into the net."""
         if self._swapped:
             self._swap()
 
@@ -75,12 +74,12 @@ class WeightAverage:
 def refresh_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
     """Sets the batch norms' running statistics to their mean over `batches`.
 
-    As torch's `update_bn`, which on a GPU makes the host wait at each batch norm: it reads the
-    counter of batches from the device. This runs while the training clock does.
+    Like torch's `update_bn`, but without its host-device synchronization at each batch norm, since
+    this runs on the training clock.
 
     Args:
-        net: In training mode and not compiled, as it would be compiled anew.
-        batches: Images (B, C, H, W); all batches weigh the same.
+        net: A net in training mode, not compiled, as it would be recompiled.
+        batches: Images (B, C, H, W); all batches have equal weight.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]

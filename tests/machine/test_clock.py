@@ -9,7 +9,7 @@ from bench.machine.clock import CompileWatch, TrainingClock, synchronize
 CPU = torch.device("cpu")
 
 
-def test_only_spans_count_even_one_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_spans_count_including_failed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 2.0, 50.0, 53.0])
     monkeypatch.setattr(clocks.time, "perf_counter", lambda: next(ticks))
     clock = TrainingClock(CPU)
@@ -22,12 +22,12 @@ def test_only_spans_count_even_one_that_fails(monkeypatch: pytest.MonkeyPatch) -
     assert clock.wall_s == 5.0
 
 
-def test_a_cpu_has_no_device_time_and_nothing_to_wait_for() -> None:
+def test_a_cpu_has_no_device_time() -> None:
     assert TrainingClock(CPU).device_s is None
     synchronize(CPU)
 
 
-def test_the_device_is_idle_at_both_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_synchronized_at_both_ends_of_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     monkeypatch.setattr(clocks, "synchronize", lambda device: order.append("wait"))
     monkeypatch.setattr(clocks.time, "perf_counter", lambda: float(order.append("read") or 0))
@@ -36,7 +36,7 @@ def test_the_device_is_idle_at_both_edges(monkeypatch: pytest.MonkeyPatch) -> No
     assert order == ["wait", "read", "work", "wait", "read"]
 
 
-def test_graphs_are_counted_once_and_only_new_ones() -> None:
+def test_only_new_graphs_are_counted() -> None:
     def double(x: torch.Tensor) -> torch.Tensor:
         return x * 2
 

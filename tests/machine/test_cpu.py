@@ -33,7 +33,9 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Show:
     return show_process
 
 
-def test_counters_of_own_cores_and_session(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counters_cover_the_usable_cores_and_this_session(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cores = [CoreTimes(10, 1, 2, 100, 5, 3, 4, 6), CoreTimes(*[900] * 8),
              CoreTimes(20, 0, 0, 200, 0, 0, 0, 1)]  # fmt: skip
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2}, raising=False)
@@ -69,7 +71,7 @@ def counters(busy_s: float, idle_s: float, stolen_s: float, own_s: float, **more
     ],
     ids=["others", "own is counted finer than the whole", "too short", "no counters"],
 )
-def test_shares_are_of_the_time_since_the_start(
+def test_shares_refer_to_the_time_since_the_start(
     end: cpu.CpuCounters | None, expected: tuple[float, ...] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = counters(10.0, 20.0, 0.0, 5.0) if end else None
@@ -77,7 +79,6 @@ def test_shares_are_of_the_time_since_the_start(
     if expected is None:
         assert shares is None
     else:
-        assert shares is not None
         assert (shares.others_pct, shares.idle_pct, shares.stolen_pct) == pytest.approx(expected)
 
 
@@ -97,7 +98,6 @@ def test_waiting_is_a_share_of_the_threads_runnable_time(
     shares = shares_between(
         monkeypatch, counters(0, 0, 0, 0, threads_ns=start), counters(2, 0, 0, 1, threads_ns=end)
     )
-    assert shares is not None
     assert shares.waited_pct == waited_pct
 
 
@@ -107,14 +107,13 @@ def test_processes_and_counters_include_this_one() -> None:
     assert own.session == os.getsid(0)
     assert 0.0 < own.cpu_s <= sum(os.times()[:4]) + 0.1
     counters = cpu.read_counters()
-    assert counters is not None
     assert counters.idle_s > 0
     assert counters.own_s >= own.cpu_s
     assert counters.threads_ns
 
 
 @linux
-def test_a_process_shows_that_it_is_doing_a_job_as_long_as_it_is() -> None:
+def test_a_process_is_marked_busy_during_a_job() -> None:
     assert not cpu.has_run_in_progress(os.getpid())
     with suppress(ValueError), cpu.run_in_progress():
         assert cpu.has_run_in_progress(os.getpid())
@@ -123,7 +122,7 @@ def test_a_process_shows_that_it_is_doing_a_job_as_long_as_it_is() -> None:
     assert not cpu.has_run_in_progress(2**30)
 
 
-def test_a_workers_time_includes_what_it_has_started(show: Show) -> None:
+def test_a_workers_time_includes_its_descendants(show: Show) -> None:
     show(7, 10.0, cpu.RUN_IN_PROGRESS)
     show(8, 5.0, cpu.RUN_IN_PROGRESS, session=7)  # its guard, forked
     show(9, 4.0, "loader", session=7)
@@ -141,7 +140,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @linux
-def test_workers_that_worked_are_counted(show: Show, clock: list[float]) -> None:
+def test_busy_workers_are_counted(show: Show, clock: list[float]) -> None:
     show(7, 5.0, cpu.RUN_IN_PROGRESS)
     show(8, 5.0, cpu.RUN_IN_PROGRESS)
     show(OWN, 0.0, cpu.RUN_IN_PROGRESS)
@@ -164,7 +163,9 @@ def test_workers_that_worked_are_counted(show: Show, clock: list[float]) -> None
     assert watch.count() == 2
 
 
-def test_other_systems_know_no_other_runs(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_runs_are_unknown_on_other_systems(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cpu.psutil, "LINUX", False)
     assert cpu.OtherRunsWatch().count() is None
 
@@ -200,7 +201,7 @@ def test_threads_by_net_scale_and_device(net: str, scale: str, device: str, thre
 @pytest.mark.parametrize(
     ("scale", "requested", "threads"), [("cpu", "", 5), ("cpu", "2", 2), ("full", "2", 3)]
 )
-def test_evaluation_takes_all_cores_but_no_more_than_requested(
+def test_evaluation_uses_all_cores_up_to_the_requested_number(
     scale: str, requested: str, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "usable_cores", lambda: 5)

@@ -33,7 +33,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: st
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
-def test_describe_names_software_and_hardware() -> None:
+def test_describe_includes_software_and_hardware() -> None:
     found = environment.describe("cpu")
     assert found["torch"] == str(torch.__version__)
     assert found["python"] == platform.python_version()
@@ -53,7 +53,7 @@ def test_describe_is_plain_data_without_host_or_folder() -> None:
     assert f"/{getpass.getuser()}" not in text
 
 
-def test_the_commit_is_that_of_the_checkout() -> None:
+def test_the_commit_matches_the_checkout() -> None:
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -92,7 +92,7 @@ def test_dirty_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, statu
     assert environment.code_version() == {"commit": "0123abc", "dirty": None}
 
 
-def test_a_host_is_told_from_others_without_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_mark_is_distinct_and_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
     mark = environment.host_mark()
     assert mark == environment.host_mark() == environment.describe("cpu")["host"]
     assert re.fullmatch("[0-9a-f]{8}", mark)
@@ -134,7 +134,9 @@ def test_name_of_the_first_visible_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert environment.this_machine() == (environment.machine_name("cpu"),)
 
 
-def test_commands_that_hang_or_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hanging_or_failing_commands_give_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     pretend(monkeypatch, tmp_path, "slow", "import time; time.sleep(30)")
     pretend(monkeypatch, tmp_path, "broken", "print('half'); sys.exit(1)")
     assert environment.run_command(["slow"], timeout_s=0.2) is None
@@ -142,14 +144,14 @@ def test_commands_that_hang_or_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert environment.run_command(["no-such-command-anywhere"]) is None
 
 
-def test_a_container_counts_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_containers_quota_limits_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     for text, cores in {"max 100000": 64, "350000 100000": 4, "10000 100000": 1}.items():
         monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
         assert process.usable_cores() == cores
 
 
-def test_the_parent_stays_free_of_torch() -> None:
+def test_the_parent_does_not_import_torch() -> None:
     code = (
         "import sys; from bench.machine import environment; from bench.report import table; "
         "environment.machine_name('cpu'); environment.this_machine(); "
@@ -158,7 +160,7 @@ def test_the_parent_stays_free_of_torch() -> None:
     assert checkout.python(code).stdout.strip() == "False"
 
 
-def test_the_probe_answers_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_probe_works_in_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     found = environment.probe()
     assert found.torch == str(torch.__version__)
@@ -197,7 +199,7 @@ ANSWER = json.dumps({"torch": "9", "cuda": True})
         (f"print('hello'); print('''{ANSWER}''')", ""),
     ],
 )
-def test_a_probe_that_crashes_hangs_or_chatters_gives_an_answer(
+def test_a_probe_that_crashes_hangs_or_prints_gives_a_result(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, problem: str
 ) -> None:
     pretend(monkeypatch, tmp_path, "python", script)
@@ -207,7 +209,7 @@ def test_a_probe_that_crashes_hangs_or_chatters_gives_an_answer(
     assert found.cuda is (problem == "")
 
 
-def test_torchs_error_becomes_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_torch_becomes_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise RuntimeError("The driver is too old (found version 12020). Please update.\nMore.")
 
@@ -217,7 +219,7 @@ def test_torchs_error_becomes_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     assert not found.cuda
 
 
-def test_the_command_is_as_a_person_would_type_it() -> None:
+def test_the_command_line_is_as_a_user_would_type_it() -> None:
     home = str(Path.home())
     arguments = [f"{home}/env/bin/bench", "run", "-k", "vgg and sgd", "--out", f"{home}/r"]
     assert environment.command_line(arguments) == "bench run -k 'vgg and sgd' --out ~/r"

@@ -61,7 +61,7 @@ def answers(energy_mj: int, hot_ns: int, mhz: int, heat: int, bits: int = 0) -> 
     }
 
 
-def test_counters_add_up_over_spans_and_leave_out_what_lies_between() -> None:
+def test_counters_add_up_over_spans_only() -> None:
     nvml = MadeNvml()
     watch = GpuWatch(nvml, "device")
     for before, after in (
@@ -80,7 +80,7 @@ def test_counters_add_up_over_spans_and_leave_out_what_lies_between() -> None:
     assert watch.state.others == 0
 
 
-def test_what_a_device_does_not_tell_stays_unknown() -> None:
+def test_unsupported_queries_stay_unknown() -> None:
     watch = GpuWatch(MadeNvml(), "device")
     watch.begin()
     watch.end()
@@ -106,7 +106,9 @@ def test_a_device_is_found_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GpuWatch.find("GPU-12-34")._handle == "GPU-12-34"
 
 
-def test_no_nvml(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_nvml_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(GpuUnreadable, match="nvidia-ml-py is not installed"):
         GpuWatch.find("1")
@@ -117,7 +119,7 @@ def test_no_nvml(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert "of the GPU are unknown: NVML: driver not loaded" in capsys.readouterr().out
 
 
-def test_the_watch_of_a_gpu_stands_around_each_span(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpu_is_queried_around_each_span(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml = MadeNvml(**answers(1000, 0, 300, 40))
     monkeypatch.setattr(monitor, "gpu_watch", lambda device: GpuWatch(nvml, "device"))
     clock = TrainingClock(torch.device("cpu"))

@@ -14,7 +14,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_hosts_peak_counts_what_was_used_in_between() -> None:
+def test_the_host_peak_includes_freed_memory() -> None:
     monitor.reset_peaks(CPU)
     before = monitor.peaks(CPU).host_gib
     torch.ones(2**27 // 4)  # an eighth of a GiB, gone at once
@@ -32,7 +32,7 @@ def test_a_cpu_has_no_device_memory() -> None:
     assert (peaks.torch_gib, peaks.device_gib) == (None, None)
 
 
-def test_a_system_without_proc_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_peak_is_unknown_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*arguments: object) -> str:
         raise FileNotFoundError
 
@@ -71,7 +71,7 @@ class MadeAllocator:
         self.reserved = max(self.reserved, self.allocated)
 
 
-def test_a_runs_peak_on_a_gpu_leaves_out_what_is_excluded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpu_peak_leaves_out_excluded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     allocator = MadeAllocator(monkeypatch)
     memory = monitor.PeakMemory(GPU)
     allocator.allocate(3)  # the net

@@ -14,7 +14,7 @@ from bench.record import Record, Throughput
 from bench.store.store import Store
 from tests.made import made_failure, made_record
 
-# Training arithmetic in GFLOP and the memory floor in thousand images/s at 3.0 TB/s in bf16, by an
+# Training arithmetic in GFLOP and the memory limit in thousand images/s at 3.0 TB/s in bf16, by an
 # independent count: three times the forward pass but for the first layer's input, and five passes
 # of two bytes over every convolution's output.
 KNOWN = {
@@ -34,7 +34,7 @@ def work_of(name: str, **changes: Any) -> roofline.Work:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_work_is_what_an_independent_count_gives(name: str) -> None:
+def test_work_agrees_with_an_independent_count(name: str) -> None:
     found = work_of(name)
     gflop, images_per_ms = KNOWN[name]
     assert found.forward_flops == architectures.get(name).flops
@@ -65,11 +65,11 @@ def test_the_fastest_record_of_each_net_is_shown() -> None:
     assert shown == [("a", "sgd"), ("b", "adamw")]
 
 
-def test_a_row_is_in_percent_of_both_floors() -> None:
+def test_a_row_is_in_percent_of_both_limits() -> None:
     work = roofline.Work(forward_flops=1e9, train_flops=4e9, values=6e5)
     row = roofline.row_of(measured("net", 100_000.0), work, PEAKS, passes=1)
-    assert row.compute_floor_images_per_s == pytest.approx(200_000)
-    assert row.memory_floor_images_per_s == pytest.approx(500_000)
+    assert row.compute_limit_images_per_s == pytest.approx(200_000)
+    assert row.memory_limit_images_per_s == pytest.approx(500_000)
     assert (row.compute_pct, row.memory_pct) == (pytest.approx(50), pytest.approx(20))
     assert (row.bound_by, row.images_per_s) == ("compute", pytest.approx(90_000))
     twice = roofline.row_of(measured("net", 100_000.0), work, PEAKS, passes=2)
@@ -86,7 +86,7 @@ def text_of(device: str, rows: list[roofline.Row], problems: dict[str, str]) -> 
     return report.markdown()
 
 
-def test_the_text_says_peaks_and_what_is_left_out() -> None:
+def test_the_text_lists_peaks_and_omitted_nets() -> None:
     work = roofline.Work(forward_flops=1e9, train_flops=4e9, values=6e5)
     row = roofline.row_of(measured("net", 1e5), work, PEAKS, passes=1)
     text = text_of("a device", [row], {"odd": "its work can't be counted: it needs numbers"})
@@ -107,7 +107,7 @@ def test_a_peak_is_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.threads == torch.get_num_threads()
 
 
-def test_both_files_are_written_from_the_folders_records(
+def test_both_files_are_written_from_the_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -130,7 +130,9 @@ def test_both_files_are_written_from_the_folders_records(
     assert "| resnet18 | sam |" in text
 
 
-def test_peaks_with_a_nets_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peaks_are_measured_with_the_threads_of_each_net(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def with_threads(device: torch.device, precision: Any) -> roofline.Peaks:
         threads = torch.get_num_threads()
         return replace(PEAKS, precision=precision, threads=threads, flops_per_s=threads * 1e12)
@@ -143,6 +145,6 @@ def test_peaks_with_a_nets_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     roofline.measure(tmp_path, "cpu").write(tmp_path)
     found = json.loads((tmp_path / "roofline.json").read_text())
     assert [peak["threads"] for peak in found["peaks"]] == [1, 2]
-    floors = {row["architecture"]: row["compute_floor_images_per_s"] for row in found["nets"]}
+    limits = {row["architecture"]: row["compute_limit_images_per_s"] for row in found["nets"]}
     for name, threads in (("cnn4", 1), ("resnet18", 2)):
-        assert floors[name] == pytest.approx(threads * 1e12 / work_of(name).train_flops, rel=0.01)
+        assert limits[name] == pytest.approx(threads * 1e12 / work_of(name).train_flops, rel=0.01)

@@ -45,7 +45,7 @@ def plain() -> Plain:
     return Plain(IMAGES_NHWC, LABELS_N)
 
 
-def test_the_nets_are_the_same(plain: Plain) -> None:
+def test_the_nets_are_equal(plain: Plain) -> None:
     net, x_BCHW = ours_like(plain.net), normal(IMAGES_NHWC[:16])
     torch.testing.assert_close(net(x_BCHW), plain.net(x_BCHW))
     net.eval()
@@ -53,7 +53,7 @@ def test_the_nets_are_the_same(plain: Plain) -> None:
     torch.testing.assert_close(net(x_BCHW), plain.net(x_BCHW))
 
 
-def test_the_same_gradients_move_the_weights_alike_through_a_whole_run(plain: Plain) -> None:
+def test_equal_gradients_give_equal_weights_over_a_whole_run(plain: Plain) -> None:
     """Of one step an epoch, past the end of what trains for a part of the run only."""
     net = ours_like(plain.net)
     recipe, batch_size = book("full").find("airnet94", "muon_sgd", 512)

@@ -24,7 +24,7 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "times"), [(1, set()), (2, {1}), (3, {1, 2}), (6, {2, 4}), (200, {66, 133})]
 )
-def test_it_is_measured_at_even_distances(epochs: int, times: set[int]) -> None:
+def test_measurements_are_evenly_spaced(epochs: int, times: set[int]) -> None:
     assert ceiling.epochs_to_measure_after(epochs) == times
     assert all(0 < time < epochs for time in times)
 
@@ -44,7 +44,9 @@ def with_recipe(optimizer: str, **changes: Any) -> Cell:
         pytest.param(replace(SMALL, pipeline="kornia"), id="kornia"),
     ],
 )
-def test_it_changes_nothing(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_does_not_affect_the_run(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cell = replace(cell, epochs=3)
     found = run(cell, tmp_path / "measured")
     monkeypatch.setattr(ceiling, "WITHIN_RUN", 0)
@@ -61,12 +63,11 @@ def test_all_measurements_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     steps_s = iter([[1.0, 1.0], [5.0, 5.0], [3.0, 3.0], [4.0, 4.0]])
     monkeypatch.setattr(ceiling, "cached_step_s", lambda *all, steps: next(steps_s))
     record = run(replace(SMALL, epochs=3), tmp_path)
-    assert record.throughput is not None
     assert record.throughput.ceiling == SMALL.batch_size / 3.5
     assert next(steps_s, None) is None
 
 
-def test_the_stall_is_the_share_that_the_ceiling_would_not_have_needed() -> None:
+def test_the_stall_is_the_lost_share_of_the_ceiling() -> None:
     points = [
         Point(epoch=1, images=1, train_s=1.0, train_loss=1.0, learning_rate=1.0,
               images_per_s=rate, step_ms=1.0)

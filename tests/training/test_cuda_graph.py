@@ -83,13 +83,13 @@ def same(one: tuple[list[Tensor], dict[str, Tensor]], other: Any) -> None:
 
 
 @pytest.mark.parametrize("name", CAPTURABLE)
-def test_an_optimizer_that_says_so_is_replayed(name: str) -> None:
+def test_a_capturable_optimizer_is_replayed(name: str) -> None:
     with fed() as pipeline:
         same(launched(name, pipeline), again(name, pipeline))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in CAPTURABLE])
-def test_an_optimizer_that_does_not_cannot_be(name: str) -> None:
+def test_other_optimizers_cannot_be_captured(name: str) -> None:
     with fed() as pipeline:
         wanted = launched(name, pipeline)
         try:
@@ -101,7 +101,7 @@ def test_an_optimizer_that_does_not_cannot_be(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sgd", "muon_sgd"])
-def test_a_net_that_freezes_on_the_way_has_a_graph_for_each_state(name: str) -> None:
+def test_each_freeze_state_has_a_graph(name: str) -> None:
     with fed("alternating_flip_crop") as pipeline:
         net = make_net("airnet94")
         replay = taped(made_step(net, name, steps=STEPS), net, pipeline)
@@ -121,13 +121,13 @@ def test_a_graph_with_any_policy_and_average(policy: str, more: dict[str, str]) 
         same(launched("sgd", pipeline, **more), again("sgd", pipeline, **more))
 
 
-def test_batches_of_other_pipelines_are_copied_in() -> None:
+def test_batches_of_other_pipelines_are_copied() -> None:
     with fed(pipeline="kornia") as pipeline:
         assert pipeline.cursor() is None
         same(launched("sgd", pipeline), again("sgd", pipeline))
 
 
-def test_what_a_net_drops_is_drawn_anew_at_each_replay() -> None:
+def test_dropout_is_redrawn_at_each_replay() -> None:
     with fed("none") as pipeline:
         net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 10))
         step = made_step(net, "sgd", steps=STEPS)
@@ -146,7 +146,7 @@ def test_what_a_net_drops_is_drawn_anew_at_each_replay() -> None:
         assert len(set(sums)) == 4
 
 
-def test_a_capture_leaves_everything_as_it_was() -> None:
+def test_a_capture_restores_the_state() -> None:
     with fed() as pipeline:
         net = make_net("cnn2")
         before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -163,10 +163,9 @@ def test_a_capture_leaves_everything_as_it_was() -> None:
         torch.testing.assert_close([replay.epoch(pipeline, index) for index in range(2)], first)
 
 
-def test_a_cursor_begins_again_after_the_last_batch() -> None:
+def test_a_cursor_restarts_after_the_last_batch() -> None:
     with fed() as pipeline:
         cursor = pipeline.cursor()
-        assert cursor is not None
         cursor.begin(0)
         labels = [cursor.next()[1] for _ in range(2 * pipeline.steps_per_epoch)]
         whole = pipeline.steps_per_epoch
@@ -174,7 +173,7 @@ def test_a_cursor_begins_again_after_the_last_batch() -> None:
         torch.testing.assert_close(labels[:whole], [labels_B for _, labels_B in pipeline.epoch(0)])
 
 
-def test_a_failed_capture_frees_its_generators(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_capture_releases_its_generators(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
 
     class Nothing:
@@ -227,7 +226,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         pytest.param(DEEP, [0, 1, 1], marks=pytest.mark.slow),
     ],
 )
-def test_a_run_that_is_replayed_is_the_run_that_is_launched(
+def test_a_replayed_run_equals_the_launched_run(
     cell: Cell, draws: list[int], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     wanted = run(cell, tmp_path / "launched")
@@ -236,8 +235,6 @@ def test_a_run_that_is_replayed_is_the_run_that_is_launched(
     assert count == draws
     torch.testing.assert_close(outcome(found), outcome(wanted), rtol=1e-3, atol=1e-4)
     assert [p.learning_rate for p in found.curve] == [p.learning_rate for p in wanted.curve]
-    assert found.metrics is not None
-    assert wanted.metrics is not None
     assert found.metrics.accuracy == pytest.approx(wanted.metrics.accuracy, abs=0.01)
     assert (wanted.stepping, found.stepping) == ("", "one CUDA graph")
     assert wanted.timings.capture_s == 0
@@ -248,7 +245,7 @@ def test_a_run_that_is_replayed_is_the_run_that_is_launched(
     assert not [text for text in found.timing_suspect if "launched" in text]
 
 
-def test_a_capture_that_fails_is_recorded_and_costs_no_run(
+def test_a_failed_capture_is_recorded_and_fails_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wanted = run(CELL, tmp_path / "launched")
@@ -284,7 +281,7 @@ def test_captures_on_a_gpu(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert draft.stepping.endswith(": nothing is compiled (--no-compile)")
 
 
-def test_a_step_that_diverges_in_a_graph_is_noticed(captured: list[int], tmp_path: Path) -> None:
+def test_divergence_within_a_graph_is_detected(captured: list[int], tmp_path: Path) -> None:
     recipe = optimizers.catalog.get("sgd").default_recipe(CELL.batch_size)
     cell = replace(CELL, pipeline="native[eager]", recipe=replace(recipe, lr=1e30))
     with pytest.raises(RuntimeError, match="loss was"):

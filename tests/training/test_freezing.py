@@ -23,7 +23,7 @@ def made_net(share: float = 0.25) -> nn.Sequential:
 
 
 @pytest.mark.parametrize(("share", "end"), [(0.25, 3), (0.3, 3), (0.75, 8)])
-def test_a_parameter_moves_for_its_share_of_the_run_and_then_stays(share: float, end: int) -> None:
+def test_a_parameter_changes_only_during_its_share_of_the_run(share: float, end: int) -> None:
     net = made_net(share)
     step = made_step(net, "sgd", steps=STEPS)
     bias = net[1].bias
@@ -39,7 +39,7 @@ def test_a_parameter_moves_for_its_share_of_the_run_and_then_stays(share: float,
     assert not net[1].weight.requires_grad, "what was never trained stays so"
 
 
-def test_the_middle_of_a_run_can_be_brought_about() -> None:
+def test_go_halfway_sets_the_state_of_the_middle_of_the_run() -> None:
     for share, trains in ((0.25, False), (0.75, True)):
         net = made_net(share)
         freezing = Freezing(net, STEPS)
@@ -48,7 +48,7 @@ def test_the_middle_of_a_run_can_be_brought_about() -> None:
     assert Freezing(nn.Linear(2, 2), STEPS).changes == []
 
 
-def test_a_group_that_is_frozen_early_has_a_schedule_of_its_own() -> None:
+def test_an_early_frozen_group_has_a_shorter_schedule() -> None:
     net = make_net("airnet94")
     recipe = optimizers.catalog.get("sgd").default_recipe(128)
     optimizer = built("sgd", net)

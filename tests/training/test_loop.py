@@ -58,7 +58,7 @@ def batches(count: int) -> Iterator[Batch]:
         )
 
 
-def test_a_step_is_one_update_by_hand() -> None:
+def test_a_step_equals_a_manual_update() -> None:
     net, other = made_net(), made_net()
     images, labels = next(batches(1))
     loss = loop_step(net, label_smoothing=0.1)(images, labels)
@@ -75,14 +75,14 @@ def test_a_step_is_one_update_by_hand() -> None:
         assert found.grad is None
 
 
-def test_an_epoch_gives_the_sum_of_its_losses_and_moves_the_schedule_once_a_step() -> None:
+def test_an_epoch_sums_its_losses_and_advances_the_schedule() -> None:
     one, other = loop_step(made_net()), loop_step(made_net())
     losses = [other(*batch) for batch in batches(3)]
     torch.testing.assert_close(train_epoch(one, batches(3), CPU), torch.stack(losses).sum())
     assert one.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 4)
 
 
-def test_the_ceiling_takes_as_many_steps_as_it_is_asked_for() -> None:
+def test_cached_steps_are_as_many_as_requested() -> None:
     step = loop_step(made_net())
     seconds = cached_step_s(partial(step, *next(batches(1))), CPU, steps=4)
     assert len(seconds) == 4
@@ -187,13 +187,13 @@ def built(policy: str) -> Pipeline:
         ("unique", lambda x: x.unique()),
     ],
 )
-def test_what_waits_is_noticed(name: str, code: Any) -> None:
+def test_waiting_operators_are_detected(name: str, code: Any) -> None:
     with timed_region() as waiting:
         code(torch.ones(3))
     assert waiting, name
 
 
-def test_reading_is_noticed_and_work_on_the_device_is_not() -> None:
+def test_reading_values_is_detected_and_device_work_is_not() -> None:
     x = torch.ones(3)
     with timed_region() as waiting:
         torch.where(x > 0, x, 2 * x)[torch.tensor([2, 0])].sum()

@@ -34,7 +34,7 @@ def rates(optimizer: torch.optim.Optimizer) -> list[float]:
 
 
 @pytest.mark.parametrize("on_device", [False, True])
-def test_they_are_those_of_torchs_own_scheduler(on_device: bool) -> None:
+def test_rates_agree_with_torchs_scheduler(on_device: bool) -> None:
     (own, schedule), other = scheduled(on_device), made()
     wanted = LambdaLR(other, factors())
     for _ in range(STEPS):
@@ -46,7 +46,7 @@ def test_they_are_those_of_torchs_own_scheduler(on_device: bool) -> None:
 
 
 @pytest.mark.parametrize("on_device", [False, True])
-def test_after_the_run_they_stay(on_device: bool) -> None:
+def test_rates_stay_constant_after_the_run(on_device: bool) -> None:
     optimizer, schedule = scheduled(on_device)
     for _ in range(STEPS + 3):
         schedule.step()
@@ -55,7 +55,7 @@ def test_after_the_run_they_stay(on_device: bool) -> None:
 
 
 @given(st.lists(st.integers(0, 2 * STEPS), min_size=1, max_size=4), st.booleans())
-def test_any_step_can_be_gone_to_and_from(places: list[int], on_device: bool) -> None:
+def test_go_to_and_continue_from_any_step(places: list[int], on_device: bool) -> None:
     optimizer, schedule = scheduled(on_device)
     for place in places:
         schedule.go_to(place)
@@ -67,7 +67,7 @@ def test_any_step_can_be_gone_to_and_from(places: list[int], on_device: bool) ->
         assert schedule.highest(place + 1) == max(rates(other))
 
 
-def test_on_a_device_the_groups_hold_the_same_tensors_all_along() -> None:
+def test_on_a_device_the_rates_stay_the_same_tensors() -> None:
     optimizer, schedule = scheduled(on_device=False)
     schedule.step()
     before = rates(optimizer)

@@ -60,7 +60,7 @@ def test_scores_agree_with_scikit_learn(weights: list[float]) -> None:
     assert (quick.accuracy, quick.macro_f1) == (found.accuracy, found.macro_f1)
 
 
-def test_a_class_without_images_and_guesses_does_not_count() -> None:
+def test_a_class_without_images_and_predictions_does_not_count() -> None:
     logits = torch.eye(7)[[0, 1, 1]]
     found = full_scores(logits, torch.tensor([0, 1, 0]), NAMES, curve=[], target=0.5, compile_s=0.0)
     assert found.macro_f1 == pytest.approx((2 / 3 + 2 / 3) / 2)
@@ -68,7 +68,7 @@ def test_a_class_without_images_and_guesses_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("right", [9400, 9001, 9999])
-def test_an_accuracy_that_is_the_target_reaches_it(right: int) -> None:
+def test_an_accuracy_equal_to_the_target_reaches_it(right: int) -> None:
     labels = torch.zeros(10_000, dtype=torch.int64)
     logits = torch.tensor([0.0, 1.0]).repeat(10_000, 1)
     logits[:right, 0] = 2.0
@@ -94,7 +94,7 @@ def test_compilation_is_added_to_the_second_time(target: float, times: tuple[flo
 
 
 @given(seed=st.integers(0, 1000), classes=st.integers(2, 5), thresholds=st.integers(2, 12))
-def test_counts_are_those_of_counting_one_by_one(seed: int, classes: int, thresholds: int) -> None:
+def test_counts_agree_with_a_simple_loop(seed: int, classes: int, thresholds: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits_NK = 3 * torch.randn(20, classes, generator=generator)
     labels_N = torch.randint(classes, (20,), generator=generator)

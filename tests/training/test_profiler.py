@@ -54,7 +54,7 @@ def step() -> Step:
     return made_step(nn.Sequential(nn.Flatten(), nn.Linear(48, 10)), "sgd", steps=STEPS)
 
 
-def test_the_trace_has_the_steps_and_their_data_and_no_warm_up() -> None:
+def test_the_trace_has_steps_and_data_but_no_warm_up() -> None:
     pipeline = Counted()
     found = profile_steps(step(), pipeline, 7)
     events = json.loads(gzip.decompress(found.trace))["traceEvents"]
@@ -81,7 +81,9 @@ def test_trace_and_table_are_written(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "logs" not in summary
 
 
-def test_a_failed_profile_costs_no_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_profile_does_not_fail_the_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     store, run = Store(tmp_path), made_run()
     keep_profile(store, run.id, run.name, step(), Counted(broken=True), 0)
     output = capfd.readouterr()
@@ -91,5 +93,5 @@ def test_a_failed_profile_costs_no_run(tmp_path: Path, capfd: pytest.CaptureFixt
     assert "the logs of the others say why" in traces_summary(tmp_path, [run])
 
 
-def test_what_was_done_before_has_no_trace(tmp_path: Path) -> None:
+def test_finished_runs_have_no_trace(tmp_path: Path) -> None:
     assert traces_summary(tmp_path, []).startswith("no traces")

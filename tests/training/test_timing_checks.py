@@ -33,7 +33,7 @@ def problems_of(epochs_s: Sequence[float] = (1.0,) * 8, **parts: object) -> list
     return timing_problems(curve=curve, **given | parts)  # type: ignore[arg-type]
 
 
-def test_a_quiet_run_is_not_doubted() -> None:
+def test_an_undisturbed_run_is_trusted() -> None:
     assert problems_of() == []
     assert problems_of(throughput=None, conditions=Conditions()) == []
 
@@ -43,7 +43,7 @@ def test_graphs_compiled_inside_the_clock() -> None:
 
 
 @pytest.mark.parametrize(("stall_pct", "suspect"), [(-40.0, True), (-5.0, False), (30.0, False)])
-def test_training_beyond_its_ceiling(stall_pct: float, suspect: bool) -> None:
+def test_training_faster_than_the_ceiling(stall_pct: float, suspect: bool) -> None:
     found = replace(STEADY, stall_pct=stall_pct)
     assert bool(above_ceiling(found)) == suspect
     assert bool(problems_of(throughput=found)) == suspect
@@ -58,7 +58,7 @@ def test_a_slow_first_epoch() -> None:
     assert slow_first([9.0, 1.0, 1.0]) == [], "three epochs tell nothing"
 
 
-def test_epochs_that_become_longer_or_shorter() -> None:
+def test_a_drift_of_epoch_times() -> None:
     (text,) = problems_of([1.0, *[1.0 + 0.02 * epoch for epoch in range(8)]])
     assert text.startswith("epochs became 14 % longer from the second to the last")
     (text,) = problems_of([1.0, *[1.0 - 0.02 * epoch for epoch in range(8)]])
@@ -68,11 +68,11 @@ def test_epochs_that_become_longer_or_shorter() -> None:
     assert drift([1.0, 1.1, 1.2, 1.3]) == [], "too few epochs for a trend"
 
 
-def test_a_net_that_freezes_on_the_way_is_allowed_to_grow_quicker() -> None:
+def test_a_net_with_frozen_parameters_may_become_faster() -> None:
     assert problems_of([3.0, *[1.0 - 0.05 * epoch for epoch in range(8)]], steady=False) == []
 
 
-def test_noise_alone_is_seldom_called_a_trend() -> None:
+def test_noise_is_rarely_taken_for_a_trend() -> None:
     draw = random.Random(0)
     alarms = sum(
         bool(drift([draw.lognormvariate(0.0, 0.2) for _ in range(count)]))
@@ -83,7 +83,7 @@ def test_noise_alone_is_seldom_called_a_trend() -> None:
 
 
 @given(st.lists(st.floats(min_value=0.0, max_value=1e12), max_size=30))
-def test_any_times_can_be_judged(epochs: list[float]) -> None:
+def test_any_times_are_accepted(epochs: list[float]) -> None:
     assert all(isinstance(text, str) for text in [*drift(epochs), *slow_first(epochs)])
 
 
@@ -107,7 +107,7 @@ def test_any_times_can_be_judged(epochs: list[float]) -> None:
         ({"cpu_others_pct": None, "cpu_idle_pct": None, "cpu_stolen_pct": None}, ""),
     ],
 )  # fmt: skip
-def test_what_the_machine_did_meanwhile(changes: dict[str, object], text: str) -> None:
+def test_disturbances_of_the_machine(changes: dict[str, object], text: str) -> None:
     found = replace(QUIET, **changes)  # type: ignore[arg-type]
     assert list(disturbances(found)) == ([text] if text else [])
     assert problems_of(conditions=found) == ([text] if text else [])

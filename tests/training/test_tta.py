@@ -15,7 +15,7 @@ def test_each_view_has_a_weight(count: int) -> None:
     assert torch.equal(views(images, count)[0], images)
 
 
-def test_moved_views_are_moved_by_a_pixel() -> None:
+def test_shifted_views_are_shifted_by_one_pixel() -> None:
     images = torch.randn(2, 3, 8, 8)
     found = views(images, 6)
     assert torch.equal(found[1], images.flip(3))
@@ -26,7 +26,7 @@ def test_moved_views_are_moved_by_a_pixel() -> None:
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_logits_are_averaged_and_the_plain_ones_kept(memory_format: torch.memory_format) -> None:
+def test_averaged_and_plain_logits_are_returned(memory_format: torch.memory_format) -> None:
     images = torch.randn(4, 3, 8, 8).contiguous(memory_format=memory_format)
     position = torch.arange(8.0)
 

@@ -23,7 +23,7 @@ def weight(module: nn.Module) -> float:
     return float(next(module.parameters()).detach().flatten()[0])
 
 
-def test_an_ema_is_evaluated_and_training_goes_on_from_the_weights() -> None:
+def test_an_ema_is_evaluated_but_not_trained() -> None:
     module = net()
     set_all(module, 0.0)
     average = WeightAverage(module, Recipe(lr=1, average="ema", average_decay=0.9), steps=100)
@@ -42,7 +42,7 @@ def test_an_ema_is_evaluated_and_training_goes_on_from_the_weights() -> None:
     assert weight(module) == 3 * UPDATE_EVERY
 
 
-def test_lookahead_sets_the_weights_back_and_ends_at_the_average() -> None:
+def test_lookahead_resets_the_weights_and_ends_at_the_average() -> None:
     module = net()
     set_all(module, 1.0)
     steps = 2 * UPDATE_EVERY
@@ -65,7 +65,7 @@ def test_lookahead_sets_the_weights_back_and_ends_at_the_average() -> None:
     assert weight(module) == pytest.approx(decay * first + (1 - decay) * 4.0)
 
 
-def test_statistics_are_those_of_the_images_and_momenta_stay() -> None:
+def test_refreshed_statistics_match_the_images_and_momenta_are_kept() -> None:
     module = net()
     module[1].momentum = 0.3
     images = [torch.randn(16, 3, 8, 8) + 5 for _ in range(3)]
