@@ -29,7 +29,7 @@ from bench.process import exit_without_teardown
 
 
 class Verbs(TyperGroup):
-    """The group of all verbs: help as rich tables, errors as plain lines."""
+    """All verbs; help is shown as rich tables, errors as plain lines."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints the help."""
@@ -97,14 +97,14 @@ def _main() -> None:
 
 
 def prepare_output() -> None:
-    """Lets any text be printed in any locale: what cannot be encoded is shown as its code."""
+    """Makes any text printable in any locale: escapes what cannot be encoded."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def environment_problem(arguments: Sequence[str]) -> str:
-    """Why no verb can work here, in one sentence; "" when there is no problem."""
+    """Why no verb can work here, in one sentence; "" if there is no problem."""
     try:
         os.getcwd()  # noqa: PTH109 - Path.cwd() does the same
     except OSError:

@@ -1,4 +1,4 @@
-"""`bench check`."""
+"""`bench check`: checks the files of a results folder and updates those derived from records."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`bench compare`."""
+"""`bench compare`: compares two sets of results cell by cell."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="The baseline: a results folder, or one group in it.")],
     b: Annotated[
         str | None,
-        typer.Argument(help="What is judged (default: the folder of A, with -a and -b)."),
+        typer.Argument(help="Compared with A (default: the folder of A, with -a and -b)."),
     ] = None,
     select_a: Annotated[
         str, typer.Option("-a", metavar="WORDS", help="Only these cells of A, as with -k.")
@@ -38,7 +38,7 @@ def compare(
     form: Annotated[str, typer.Option("--format", help="rich, md or json.")] = "rich",
     debug: Debug = False,
 ) -> int:
-    """Compare two sides cell by cell: faster, slower, or cannot tell."""
+    """Compare two sets of results cell by cell: faster, slower, or cannot tell."""
     from bench.errors import UsageError, check_choice
     from bench.report.compare.compare import compare as compare_sides
     from bench.report.compare.compare import metric_named, parse_limit

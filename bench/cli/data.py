@@ -1,4 +1,4 @@
-"""`bench data`."""
+"""`bench data`: downloads, verifies and caches a dataset."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`bench doctor`."""
+"""`bench doctor`: checks what works on this machine."""
 
 from pathlib import Path
 from typing import Annotated

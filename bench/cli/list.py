@@ -1,4 +1,4 @@
-"""`bench list`."""
+"""`bench list`: lists the entries of every kind."""
 
 import json
 from dataclasses import asdict
@@ -45,7 +45,7 @@ def list_entries(
 
 
 def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, list[Listing]]":
-    """All entries by kind; plugins are left out where there are none, unless they were asked for.
+    """All entries by kind, sorted by name; plugins only if there are any or they were asked for.
 
     Raises:
         UsageError: The kind is unknown.

@@ -1,4 +1,4 @@
-"""`bench loaders`."""
+"""`bench loaders`: measures pipelines alone, without a net."""
 
 import sys
 from functools import partial
@@ -21,7 +21,7 @@ def loaders(
     ] = None,
     plugin: verb.Plugin = None,
     augmentation: Annotated[
-        str, typer.Option(help="What each pipeline does to its images.")
+        str, typer.Option(help="Augmentation that each pipeline applies.")
     ] = "flip_crop_cutout",
     batch_size: Annotated[
         list[int] | None,
@@ -34,8 +34,8 @@ def loaders(
     decode: verb.Decode = False,
     data_dir: verb.DataDir = None,
     device: verb.Device = "auto",
-    repeats: Annotated[int, typer.Option(help="Most repeats of each pipeline and batch size.")] = 5,
-    seconds: Annotated[float, typer.Option(help="Shortest time of a repeat.")] = 1.0,
+    repeats: Annotated[int, typer.Option(help="Maximum repeats per pipeline and batch size.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Minimum duration of a repeat.")] = 1.0,
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     out: verb.Out = Path("results"),
     verify: Annotated[
@@ -80,7 +80,7 @@ def loaders(
     record = measure.measure(planned, console.progress)
     width, color = verb.screen()
     table = render(record, form, width=width, color=color)  # type: ignore[arg-type]
-    typer.echo(table, nl=False)  # first: a full disk must not hide what was measured
+    typer.echo(table, nl=False)  # before writing, which may fail
     _keep(planned.folder, console.progress, record)
     console.progress(f"table and all values: {planned.folder / 'loaders.*'}")
     return measure.exit_code(record)

@@ -1,4 +1,4 @@
-"""`bench merge`."""
+"""`bench merge`: merges results folders."""
 
 from pathlib import Path
 from typing import Annotated

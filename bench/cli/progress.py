@@ -25,7 +25,7 @@ from bench.process import signals_allowed
 from bench.record import Memory, Point, Record
 from bench.text import count, printable
 
-READER_GONE = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
+READER_GONE = (errno.EPIPE, errno.EIO)  # a closed pipe, a closed terminal
 REFRESHES_PER_S = 2
 BAR_WIDTH = 30
 PLAIN_WIDTH = 100
@@ -79,7 +79,7 @@ class Output(io.TextIOBase):
 
 
 def discard(file: TextIO) -> None:
-    """Sends all further output of a file, and what is still buffered, to nowhere."""
+    """Discards all further output of a file, and what is still buffered."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, file.fileno())
     os.close(nowhere)
@@ -104,11 +104,11 @@ class Running:
     """A run that has started, and its last epoch."""
 
     run: Run
-    position: int  # from 1 up
-    total: int  # of the grid
+    position: int  # in the grid, from 1
+    total: int  # number of runs of the grid
     started: float = field(default_factory=time.monotonic)
-    point: Point | None = None  # the last of its curve
-    memory: Memory | None = None  # its peak so far
+    point: Point | None = None  # last point of its curve
+    memory: Memory | None = None  # peak so far
 
     @property
     def passed_s(self) -> float:
@@ -117,21 +117,21 @@ class Running:
 
 
 class _GridState:
-    """What both reporters know of the grid."""
+    """Progress of the grid, for both reporters."""
 
     def __init__(self) -> None:
         self._left = TimeLeft()
-        self._waiting: list[Run] = []  # not ended, the running ones among them
-        self._running: dict[str, Running] = {}  # the last one to report is the last
+        self._waiting: list[Run] = []  # not ended, including running ones
+        self._running: dict[str, Running] = {}  # by id, the latest to report last
         self._memory: Memory | None = None
         self._training_s = 0.0
-        self._suspect = 0  # runs that ended well, with times that cannot be trusted
+        self._suspect = 0  # runs that ended well but have suspect times
         self._started = time.monotonic()
 
     def _take_plan(self, plan: Planned) -> None:
         for record in plan.done:
             self._left.learn(record)
-            self._suspect += not record.times_trusted  # all of them ended well
+            self._suspect += not record.times_trusted
         self._waiting = list(plan.todo)
 
     def _take_epoch(self, run: Run, point: Point) -> Memory | None:
@@ -160,11 +160,7 @@ class _GridState:
 
 
 class JsonReporter(_GridState):
-    """Writes one JSON object per line and event; docs/reference.md lists the fields.
-
-    Args:
-        file: Standard output if left out.
-    """
+    """Writes one JSON object per event and line to standard output; see docs/reference.md."""
 
     def __init__(self, *, file: TextIO | None = None) -> None:
         super().__init__()
@@ -249,12 +245,9 @@ def _record_fields(record: Record) -> dict[str, Any]:
 
 
 class TextReporter(_GridState):
-    """Shows a grid's progress to people. `plan` comes first, `summary` last.
+    """Shows a grid's progress to people on standard output; `quiet` limits it to problems.
 
-    Args:
-        file: Standard output if left out.
-        terminal: Whether it is a terminal; detected if left out. `NO_COLOR` is honoured.
-        quiet: Whether to show only problems and the summary.
+    A terminal is detected unless `terminal` is given, and `NO_COLOR` is honoured.
     """
 
     def __init__(
@@ -273,7 +266,7 @@ class TextReporter(_GridState):
             self._line(text)
 
     def notice(self, text: str) -> None:
-        """Something that must not be missed: framed now, and again in the summary."""
+        """Frames an important message, and repeats it in the summary."""
         self._notices.append(text)
         self._framed(text)
 

@@ -1,4 +1,4 @@
-"""`bench report`."""
+"""`bench report`: writes HTML pages."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`bench roofline`."""
+"""`bench roofline`: compares the speed of nets with the peaks of the device."""
 
 from pathlib import Path
 from typing import Annotated

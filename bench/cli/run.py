@@ -1,4 +1,4 @@
-"""`bench run`."""
+"""`bench run`: trains the runs of a grid."""
 
 import sys
 from contextlib import closing, redirect_stdout
@@ -39,7 +39,7 @@ PANELS = {
     "Repeating": ("retry_failed", "retry_suspect", "fail_fast", "wait"),
 }  # fmt: skip
 InAllCells = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Use it in all cells instead of the grid's.")
+    str | None, typer.Option(metavar="NAME", help="Replaces the grid's own in all cells.")
 ]
 
 
@@ -60,7 +60,7 @@ def run(
         str, typer.Option(help="Name of the grid; `bench list grids` shows all.")
     ] = "default",
     select: verb.Select = "",
-    seeds: Annotated[int, typer.Option(help="Number of seeds per cell, from 0 up.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Seeds per cell; N trains seeds 0 to N-1.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Train only this seed.")] = None,
     architecture: InAllCells = None,
     optimizer: InAllCells = None,
@@ -124,7 +124,7 @@ def run(
         bool,
         typer.Option(
             "--exclusive-timing",
-            help="One run at a time per host; repeats runs that were timed beside others.",
+            help="One run at a time per host; repeats runs that shared the host with others.",
         ),
     ] = False,
     out: verb.Out = Path("results"),

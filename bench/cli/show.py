@@ -1,4 +1,4 @@
-"""`bench show`."""
+"""`bench show`: shows one run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +9,7 @@ from bench.cli.verb import Debug, Format, Results, check_format, screen
 
 
 def show(
-    run: Annotated[
-        str, typer.Argument(help="The run's id or name, or a part that no other run has.")
-    ],
+    run: Annotated[str, typer.Argument(help="The run's id or name, or an unambiguous part of it.")],
     results: Results = Path("results"),
     form: Format = "rich",
     debug: Debug = False,

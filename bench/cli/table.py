@@ -1,4 +1,4 @@
-"""`bench table`."""
+"""`bench table`: shows the matrix as text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ def table(
     ] = None,
     target: Annotated[
         float | None,
-        typer.Option(help="Take time to accuracy from the curves, for this validation accuracy."),
+        typer.Option(help="Recalculate time to accuracy for this validation accuracy."),
     ] = None,
     group: Annotated[
         str | None,

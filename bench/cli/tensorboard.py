@@ -1,4 +1,4 @@
-"""`bench tensorboard`."""
+"""`bench tensorboard`: shows runs in TensorBoard."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`bench tune`."""
+"""`bench tune`: searches recipes."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ def tune(
     scale: verb.Scale = None,
     epochs: verb.Epochs = None,
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the runs of the search are kept.")
+        Path, typer.Option(metavar="FOLDER", help="Results folder for the runs of the search.")
     ] = Path("tuning"),
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Add the recipes to this file.")

@@ -1,4 +1,4 @@
-"""What the verbs share: how a verb ends, the layout of its help, and options that several take."""
+"""What the verbs share: exit codes, error messages, help layout and common options."""
 
 import errno
 import os
@@ -18,10 +18,9 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Verb(TyperCommand):
-    """A command whose function returns the exit code, and whose errors end it with one sentence.
+    """A command whose function returns the exit code and whose errors are one sentence.
 
-    Exit codes: 0 all is well, 1 some run or check failed, 2 wrong usage or environment,
-    130 interrupted.
+    Exit codes: 0 success, 1 failed run or check, 2 wrong usage or environment, 130 interrupted.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -52,7 +51,7 @@ def _is_of_output(error: Exception) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    """What to tell about an error that is no bug; "" for a bug."""
+    """Message for an expected error; "" for a bug."""
     known: tuple[type[Exception], ...] = (BenchError, SourceError, UnknownName, Unavailable)
     if base := sys.modules.get("pipelines.base"):  # it imports torch, which few verbs need
         known += (base.Unsupported,)
@@ -82,7 +81,7 @@ def log(text: str) -> None:
 
 
 def screen() -> tuple[int | None, bool]:
-    """Characters per line of standard output, None for any number, and whether it has colours."""
+    """Width of the terminal, None if it is none, and whether to use colours."""
     from rich.console import Console
 
     console = Console()

@@ -1,1 +1,1 @@
-"""Grids, options and the plan: from what a person asks for to the runs left to do."""
+"""Grids, options and plans: from the options of a command to the runs left to do."""

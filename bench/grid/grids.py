@@ -1,4 +1,4 @@
-"""Named grids as functions that return cells, and what the cells of a grid have in common."""
+"""Named grids, functions that return cells, and the settings that all cells of a grid share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ _FULL = Cell(
     batch_size=512,
     target_accuracy=0.90,
 )
-BUDGETS: dict[Scale, Cell] = {  # how large the cells of a scale are, as a cell without names
+BUDGETS: dict[Scale, Cell] = {  # size and epochs of the cells of a scale
     "full": _FULL,
     "cpu": replace(
         _FULL,
@@ -44,13 +44,11 @@ BUDGETS: dict[Scale, Cell] = {  # how large the cells of a scale are, as a cell 
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
-    """What all cells of a grid have in common.
+    """Settings that all cells of a grid share.
 
     Args:
-        base: The values of all fields but the names; its batch size is for optimizers without a
-            recipe for the net.
-        book: Recipes by net and optimizer.
-        replaced: Names that take the place of the grid's own, by axis, as for `--optimizer sgd`.
+        base: All fields except names; its batch size is used where there is no recipe.
+        replaced: Names by axis that replace the grid's own, as with `--optimizer sgd`.
     """
 
     base: Cell
@@ -74,7 +72,7 @@ class GridConfig:
         return replace(cell, recipe=recipe, batch_size=size, width=width)
 
     def of(self, **changes: Any) -> "GridConfig":
-        """The same with other values of the cells' fields: `config.of(epochs=5)`."""
+        """A copy with other values of the cells' fields: `config.of(epochs=5)`."""
         return replace(self, base=replace(self.base, **changes))
 
 
@@ -126,7 +124,7 @@ def _grid(name: str, why: str) -> Callable[[Cells], Cells]:
 
 @_grid("default", "default architectures x optimizers x augmentations, one net x every pipeline")
 def default(config: GridConfig) -> list[Cell]:
-    """The product through kornia; the net of the pipeline slice is light, so pipelines limit it."""
+    """All defaults with kornia, and all pipelines with a net so small that they limit it."""
     cells = [
         config.cell(architecture, optimizer, augmentation, "kornia")
         for architecture in registry.defaults("architectures")
@@ -189,9 +187,11 @@ def all_architectures(config: GridConfig) -> list[Cell]:
     ]
 
 
-@_grid("speedrun", "nets of the speed records by their protocol: nothing held out, six test views")
+@_grid(
+    "speedrun", "nets of the speed records under their protocol: no validation set, six test views"
+)
 def speedrun(config: GridConfig) -> list[Cell]:
-    """Nets of the CIFAR-10 speed records, by the records' protocol.
+    """Nets of the CIFAR-10 speed records, under the records' protocol.
 
     Nothing is held out of the training set; the test set is evaluated once, at the end, with six
     views of each image (the accuracy with one view is recorded too). At full scale each net trains
@@ -213,9 +213,9 @@ def speedrun(config: GridConfig) -> list[Cell]:
 
 @_grid("seed", "a first experiment: plain nets and a ResNet, SGD and Adam, 5 and 25 epochs")
 def seed(config: GridConfig) -> list[Cell]:
-    """A first experiment: plain nets of growing depth and a ResNet, for 5 and for 25 epochs.
+    """Plain nets of growing depth and a ResNet, with SGD and Adam, for 5 and for 25 epochs.
 
-    As it is usually done: cross-entropy without smoothing, no augmentation, SGD and Adam.
+    Uses cross-entropy without label smoothing and no augmentation.
     """
     cells = [
         config.of(epochs=epochs).cell(architecture, optimizer, "none", "native")
@@ -239,7 +239,7 @@ def grids() -> dict[str, Grid]:
 
 
 def home(name: str) -> str:
-    """Where the grid of a name is defined; "" if there is none."""
+    """Where a grid is defined; "" if no grid has that name."""
     if name in JOINED:
         return JOINED[name][1].name
     return "bench/grid/grids.py" if name in GRIDS else ""
@@ -257,15 +257,15 @@ def cells_of(grid: str, config: GridConfig) -> list[Cell]:
 
 
 def unique(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells without repeats, first places kept."""
+    """The cells without repeats, in order."""
     return list(dict.fromkeys(cells))
 
 
 def runs_of(cells: Sequence[Cell], seeds: Sequence[int], fingerprint: str) -> list[Run]:
     """Every cell with every seed.
 
-    Runs that share a worker stand together; among them one seed goes through all cells before the
-    next, so that a grid that is cut off has whole seeds.
+    Runs that share a worker are consecutive; among them, one seed covers all cells before the next
+    starts, so that an interrupted grid has complete seeds.
     """
     runs = [
         Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)

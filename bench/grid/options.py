@@ -1,4 +1,4 @@
-"""What a person can ask of `bench run`; imports little, as the command line is read first."""
+"""The options of `bench run`; imports little, so that the command line starts fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What `bench run` was asked for; None means: choose by machine and scale."""
+    """The options of `bench run`; None means: choose by machine and scale."""
 
     grid: str = "default"
     select: str = ""
     seeds: int = 1
-    seed: int | None = None  # this one alone
+    seed: int | None = None  # only this one
     architecture: str | None = None
     optimizer: str | None = None
     augmentation: str | None = None

@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE`: fields of the chosen cells and of their recipes, set by hand."""
+"""`--set KEY=VALUE`: changes fields of the selected cells and of their recipes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,18 +10,18 @@ from bench.grid.recipe_files import untuned, with_options
 from bench.recipe import DEFAULT_ORIGIN, SHARES
 from pipelines.catalog import unknown_name
 
-PREFIX = "optimizer."  # of the optimizer's options, and of these fields of a recipe:
+PREFIX = "optimizer."  # prefix of an optimizer's options, and of these fields of a recipe:
 OF_OPTIMIZER = ("lr", "weight_decay")
 OF_RECIPE: Mapping[str, type] = {"schedule": str, "average": str, **dict.fromkeys(SHARES, float)}
 OF_CELL: Mapping[str, type] = {
     name: info.settable for name, info in FIELDS.items() if info.settable is not None
 }
-LARGEST = 1e15  # some number formats end soon after
+LARGEST = 1e15  # some number formats hold little more
 BY_HAND = "changed by hand"
 
 
 def parse(texts: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE texts to values by key.
+    """Parses KEY=VALUE texts into values by key.
 
     Raises:
         UsageError: A text is not KEY=VALUE, its key is unknown, or its value has another type.
@@ -54,7 +54,7 @@ def _value(key: str, kind: type, text: str) -> Any:
 
 
 def apply(cells: Sequence[Cell], values: Mapping[str, Any]) -> list[Cell]:
-    """The cells with `values` by key of `--set`.
+    """The cells with the values of `--set`.
 
     Raises:
         UsageError: A cell's optimizer lacks the option, or a value is out of range.

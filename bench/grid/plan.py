@@ -1,7 +1,4 @@
-"""The plan of a command: from options to the runs that are left to do.
-
-Trains nothing and writes nothing.
-"""
+"""The plan of a command: from options to the runs that are left to do; writes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -29,7 +26,7 @@ from pipelines.catalog import UnknownName
 
 MOST_SEEDS = 10_000
 MOST_EPOCHS = 1_000_000
-SEEDS = range(2**32)  # as many as every generator of random numbers takes
+SEEDS = range(2**32)  # accepted by every random number generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +36,16 @@ class Plan:
     Args:
         device: "cuda" or "cpu".
         folder: The group folder of machine, source and scale.
-        data_dir: Where sources are cached.
-        runs: Every run of the grid, in order.
+        data_dir: Cache folder of the sources.
+        runs: All runs of the grid, in order.
         todo: Runs to train now.
         done: Records of runs that ended well.
         failed: Records of runs that failed, which only --retry-failed trains again.
         skipped: Runs that cannot be trained here, with the reason.
         notices: Sentences to show before training.
         seen: Content hashes of the existing records, by run id.
-        plugins: What each plugin that runs need is loaded by, by its origin as text.
-        shard: Which part of the grid the runs are; "" for the whole.
+        plugins: Path or module of each plugin in use, by its origin as text.
+        shard: Description of the selected shard; "" for the whole grid.
     """
 
     device: str
@@ -69,9 +66,8 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
     """Resolves device, scale, source and cells, and looks up what is done.
 
     Args:
-        options: Of `bench run`.
-        report: Gets progress lines, of a download for example.
-        probe: What the machine has, if that is known already.
+        report: Called with lines about progress, for example of a download.
+        probe: A description of the machine, if it was probed before.
 
     Raises:
         UsageError: An option names something that does not exist or is unavailable.
@@ -122,9 +118,9 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
     )
 
 
-# Options that say where and how runs are trained; all others choose what is trained.
+# Options about where and how runs are trained; all others choose what is trained.
 WHERE_AND_HOW = ("data_dir", "out", "retry_failed", "exclusive_timing", "plugins")
-SPELLED = {"select": "-k", "overrides": "--set"}  # options that are not called like their field
+SPELLED = {"select": "-k", "overrides": "--set"}  # options named differently from their field
 
 
 def rerun(record: Record, options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
@@ -162,7 +158,7 @@ def _refuse_choices(options: RunOptions) -> None:
     for option in fields(RunOptions):
         if option.name not in WHERE_AND_HOW and getattr(options, option.name) != option.default:
             spelled = SPELLED.get(option.name, f"--{option.name}")
-            raise UsageError(f"--rerun trains what the record holds: leave out {spelled}")
+            raise UsageError(f"--rerun trains the recorded run: leave out {spelled}")
 
 
 def _rerun_problem(record: Record, probe: Probe) -> str:
@@ -181,7 +177,7 @@ def _rerun_problem(record: Record, probe: Probe) -> str:
 
 
 def _difference(record: Record, run: Run) -> str:
-    """What makes the run of a record another one today."""
+    """Why training a record's run now would be a different run."""
     changes = [
         f"the {axis} {getattr(run.cell, axis)} is version {version}, "
         f"the record's is version {record.versions.get(axis)}"
@@ -194,7 +190,7 @@ def _difference(record: Record, run: Run) -> str:
 
 
 def check(options: RunOptions) -> None:
-    """Raises UsageError for values that are out of range or unknown on any machine."""
+    """Raises UsageError for values that are invalid on any machine."""
     check_choice("grid", options.grid, grids.grids())
     for name, value, known in (
         ("--device", options.device, ["auto", "cpu", "cuda"]),
@@ -236,7 +232,7 @@ def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
 
 
 def choose_config(options: RunOptions, probe: Probe, device: str) -> GridConfig:
-    """What all cells have in common, with defaults by device and scale.
+    """Settings that all cells share, with defaults by device and scale.
 
     Raises:
         UsageError: torch.compile was asked for and cannot work here, or a value is out of range.
@@ -269,7 +265,7 @@ def _asked_fields(options: RunOptions) -> dict[str, Any]:
 
 
 def choose_cells(options: RunOptions, config: GridConfig) -> list[Cell]:
-    """The grid's cells, with the values that options name in place of theirs, selected by -k.
+    """The grid's cells selected by -k, with their values replaced by those of the options.
 
     Raises:
         UsageError: A value does not exist or does not fit.
@@ -287,7 +283,7 @@ def choose_cells(options: RunOptions, config: GridConfig) -> list[Cell]:
 
 
 def _asked_names(options: RunOptions) -> dict[str, str]:
-    """Entries that options put into every cell, by axis."""
+    """Entries that options set in every cell, by axis."""
     names = {axis: getattr(options, axis) for axis in AXES if getattr(options, axis) is not None}
     for axis, name in names.items():
         registry.find(axis, name)  # raises if there is no such entry, or it is unavailable
@@ -305,13 +301,10 @@ def sort_out(
     retry_suspect: bool = False,
     exclusive_timing: bool = False,
 ) -> Plan:
-    """The plan with each run under todo, done, failed or skipped, by the existing records.
+    """Sorts a plan's runs into todo, done, failed and skipped, by the existing records.
 
     Args:
-        plan: With its runs.
-        retry_failed: Whether failed runs are trained again.
-        retry_suspect: Whether runs whose times cannot be trusted are trained again.
-        warn: Gets sentences on damaged records and on runs that are trained again.
+        warn: Called with sentences about damaged records and repeated runs.
         exclusive_timing: Whether runs that shared the host with others are trained again.
     """
     repeated = 0

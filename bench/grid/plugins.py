@@ -1,6 +1,6 @@
 """Plugins: entries and grids from a file, a module, or an installed distribution.
 
-`origin_of` identifies a plugin by a digest of its source, without running it. `used` joins the
+`origin_of` identifies a plugin by a digest of its source, without running it. `used` adds the
 plugins of a command to the catalogs, and `joined` those of a run in a worker.
 """
 
@@ -31,15 +31,15 @@ from pipelines.building import can_be_spelled
 from pipelines.catalog import Catalog, Origin, Unavailable, check_named
 from pipelines.importing import Broken
 
-GROUP = "pipeline_bench"  # of entry points
-MAX_BYTES = 2**24  # of a source file
+GROUP = "pipeline_bench"  # group of entry points
+MAX_BYTES = 2**24  # size limit of a source file
 _SUFFIXES = (*importlib.machinery.SOURCE_SUFFIXES, *importlib.machinery.EXTENSION_SUFFIXES)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """A plugin that is loaded, and the names of its entries by kind ("architectures")."""
+    """A loaded plugin, and the names of its entries by kind ("architectures")."""
 
     origin: Origin
     names: Mapping[str, Sequence[str]]
@@ -47,7 +47,7 @@ class Plugin:
 
 @dataclass(frozen=True, kw_only=True)
 class Plugins:
-    """The plugins that a command uses, and why each broken installed one was rejected."""
+    """The plugins of a command, and why each broken installed one was rejected."""
 
     loaded: Sequence[Plugin] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
@@ -62,10 +62,10 @@ class Plugins:
 
 @contextmanager
 def used(asked: Sequence[str]) -> Iterator[Plugins]:
-    """Within the block, the catalogs have the entries of plugins.
+    """Within the block, the catalogs include the entries of plugins.
 
     Args:
-        asked: Files and modules that were named; installed plugins need not be.
+        asked: Files and modules that were named; installed plugins are always included.
 
     Raises:
         UsageError: A plugin that was named cannot be used.
@@ -100,10 +100,10 @@ def used(asked: Sequence[str]) -> Iterator[Plugins]:
 
 @contextmanager
 def joined(places: Mapping[str, str]) -> Iterator[None]:
-    """Within the block, a worker's catalogs have the entries that its command had.
+    """Within the block, a worker's catalogs include the plugins of its command.
 
     Args:
-        places: What each plugin is loaded by, by its origin as text.
+        places: Path or module of each plugin, by its origin as text.
 
     Raises:
         Unavailable: A plugin is missing, or has changed.
@@ -138,7 +138,7 @@ def _in_catalogs(entries: Mapping[str, Sequence[Any]], origin: Origin) -> Iterat
 
 
 def _guarded(entry: Grid, origin: Origin) -> Grid:
-    """The grid, with errors in it reported as the plugin's."""
+    """The grid, with its errors reported as the plugin's."""
 
     def cells(config: GridConfig) -> list[Cell]:
         what = f"the grid {entry.name!r} of {origin.name}"
@@ -154,10 +154,10 @@ def _guarded(entry: Grid, origin: Origin) -> Grid:
 
 
 def origin_of(name: str) -> Origin:
-    """Where a plugin is and which code it is. The plugin is not run.
+    """Where a plugin is, with a digest of its source; does not run the plugin.
 
     Args:
-        name: Path of a file, or name of a module that can be imported.
+        name: Path of a file, or name of an importable module.
 
     Raises:
         Broken: There is no such file or module, or its source cannot be read.
@@ -246,10 +246,10 @@ def _import(origin: Origin) -> ModuleType:
 
 
 def _execute(source: bytes, path: str, name: str) -> ModuleType:
-    """A file as a module, without writing a compiled copy beside it."""
+    """Runs a file as a module, without writing bytecode next to it."""
     module = ModuleType(name)
     module.__file__ = path
-    sys.modules[name] = module  # where dataclasses and pickle look for what it defines
+    sys.modules[name] = module  # needed by dataclasses and pickle
     try:
         exec(compile(source, path, "exec"), vars(module))
     except BaseException:
@@ -260,7 +260,7 @@ def _execute(source: bytes, path: str, name: str) -> ModuleType:
 
 @contextmanager
 def _printing_to_stderr() -> Iterator[None]:
-    """Sends standard output to standard error, that of C libraries too, so tables stay whole."""
+    """Redirects standard output to standard error, also for C libraries, to keep tables clean."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -274,7 +274,7 @@ def _printing_to_stderr() -> Iterator[None]:
 
 
 def _entries(origin: Origin) -> dict[str, list[Any]]:
-    """A plugin's own entries by kind, without those it imported from the suite or a plugin.
+    """A plugin's entries by kind, without those it imported from the suite or another plugin.
 
     Raises:
         Broken: It cannot be imported, defines no entry, or an entry of it is malformed.
@@ -300,7 +300,7 @@ def _entries(origin: Origin) -> dict[str, list[Any]]:
 
 
 def _is_imported(catalog: Catalog[Any], entry: Any) -> bool:
-    """Whether an entry in the plugin's module is the suite's or another plugin's."""
+    """Whether an entry in a plugin's module comes from the suite or another plugin."""
     if catalog.origin(entry.name) is not None and catalog.get(entry.name) is entry:
         return True
     homes = [module for name, module in sys.modules.items() if name.startswith(catalog.package)]
@@ -308,7 +308,7 @@ def _is_imported(catalog: Catalog[Any], entry: Any) -> bool:
 
 
 def _check(entry: Any) -> None:
-    """Raises Broken for an entry that would fail only later, far from its cause."""
+    """Raises Broken for an entry that would fail only when it is used."""
     check_named(entry)
     what = f"the {type(entry).__name__} {entry.name}"
     build = getattr(entry, "cells" if isinstance(entry, Grid) else "build", None)
@@ -322,7 +322,7 @@ def _check(entry: Any) -> None:
 
 
 def _check_names(entries: Mapping[str, Sequence[Any]], origin: Origin) -> None:
-    """Raises Broken if an entry has the name of another one."""
+    """Raises Broken if an entry's name is taken."""
     for kind, own in entries.items():
         names = [entry.name for entry in own]
         for name in names:

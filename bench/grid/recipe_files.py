@@ -1,4 +1,4 @@
-"""Recipe files: JSON lists of recipes by net and optimizer, those of the suite and of users."""
+"""Recipe files, of the suite and of users: JSON lists of recipes by net and optimizer."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ SETTINGS = tuple(field.name for field in fields(Recipe))
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """The recipe of a net and an optimizer, and the batch size that it is for."""
+    """The recipe of a net and an optimizer, with its batch size."""
 
     architecture: str
     optimizer: str
@@ -63,9 +63,9 @@ def untuned(optimizer: str, batch_size: int) -> Recipe:
 
 
 def with_options(recipe: Recipe, optimizer: str, changes: Mapping[str, float]) -> Recipe:
-    """The recipe with all options of the optimizer: changed, the recipe's own, or the default.
+    """The recipe with all options of the optimizer: from `changes`, the recipe, or the defaults.
 
-    For an optimizer that is unavailable here, whose runs are skipped, the recipe as it is.
+    The recipe of an unavailable optimizer, whose runs are skipped, is returned as it is.
 
     Raises:
         UsageError: The optimizer has no option of that name.
@@ -83,7 +83,7 @@ def book(scale: Scale, user_file: Path | None = None) -> Book:
     """The suite's recipes for a scale, and those of a user's file, which take precedence.
 
     Raises:
-        UsageError: A file cannot be read, or holds something that is not a recipe.
+        UsageError: A file cannot be read, or has an invalid recipe.
     """
     entries = dict(_shipped(scale))
     if user_file is not None:
@@ -106,7 +106,7 @@ def read(path: Path) -> list[Entry]:
     """The entries of a file.
 
     Raises:
-        UsageError: It cannot be read, or holds something that is not a recipe; says what and where.
+        UsageError: It cannot be read, or has an invalid recipe.
     """
     try:
         text = read_file(path, MAX_BYTES)
@@ -147,7 +147,7 @@ def _entry(path: Path, number: int, plain: Any) -> Entry:
 
 
 def render(entries: Iterable[Entry]) -> str:
-    """The text of a file, entries sorted by name; `read` gives the same entries back."""
+    """The text of a file, with entries sorted by name; inverse of `read`."""
     plain = []
     for entry in sorted(entries, key=lambda entry: (entry.architecture, entry.optimizer)):
         settings = asdict(entry.recipe) | {"options": dict(entry.recipe.options)}

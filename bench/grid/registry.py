@@ -1,4 +1,4 @@
-"""The entries of all catalogs: what there is, what is unavailable here and why, and versions."""
+"""The entries of all catalogs: which are available, why others are not, and their versions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def defaults(kind: str) -> list[str]:
 
 
 def broken_files() -> list[str]:
-    """A sentence for each kind that a grid took all entries of, if files of it are broken."""
+    """A sentence for each kind with broken files, if a grid used all entries of that kind."""
     sentences = []
     for kind, catalog in CATALOGS.items():
         broken = catalog.broken if catalog.looked_through else {}
@@ -64,7 +64,7 @@ def broken_files() -> list[str]:
 
 
 def hint(word: str) -> str:
-    """How to train an entry that the chosen grid lacks; "" for a word that is no entry's name."""
+    """How to train an entry that the grid lacks; "" if `word` is not the name of one."""
     for axis in AXES:
         if word in CATALOGS[f"{axis}s"].entries:
             return f"the grid lacks it, --{axis} {word} puts it in all cells"
@@ -110,11 +110,7 @@ def _without_mode(name: str) -> str:
 
 
 def places(**names: Iterable[str]) -> dict[str, str]:
-    """What the plugins of entries are loaded by, by origin as text.
-
-    Args:
-        names: Of the entries, by axis.
-    """
+    """Path or module of the plugins that define these entries, by origin as text."""
     origins = (_origin(axis, name) for axis, of_axis in names.items() for name in of_axis)
     return {str(origin): origin.place for origin in origins if origin is not None}
 

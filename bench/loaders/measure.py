@@ -1,9 +1,8 @@
 """Measures each pipeline alone, without a model.
 
-For each batch size every pipeline has its own process, and all of them are alive at once. They
-build and measure one at a time, in turns, so that a temporary disturbance of the machine affects
-all alike. A process serves one batch size: each pays for its own compilation and starts with the
-same memory. Compiled code is kept in a new folder for each.
+Each pipeline and batch size has its own process, so that compilation and memory are comparable.
+The processes of one batch size live at the same time and measure in turns, so that a temporary
+disturbance of the machine affects all of them. Each has its own folder for compiled code.
 """
 
 import time
@@ -39,11 +38,7 @@ ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 
 
 class RequestFailed(RuntimeError):
-    """A worker could not carry out a request.
-
-    Args:
-        reason: One sentence.
-    """
+    """A worker could not carry out a request."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -53,7 +48,7 @@ class RequestFailed(RuntimeError):
 
 @dataclass(kw_only=True)
 class Measurement:
-    """A series that is being measured, and its worker if it has one."""
+    """A series that is being measured, and its worker, if it has one."""
 
     series: Series
     worker: Worker | None = None
@@ -69,7 +64,7 @@ class Measurement:
     def request(
         self, request: Request | None, reply_type: type[ReplyT], timeout_s: float
     ) -> ReplyT | None:
-        """The worker's reply; None if the series fails, or has failed before."""
+        """The worker's reply; None if the series fails or failed before."""
         if self.worker is None:
             return None
         try:
@@ -123,13 +118,10 @@ def ask(
 
 
 def measure(plan: Plan, log: Log) -> LoadersRecord:
-    """Measures everything; no worker is left when it returns or raises.
-
-    Returns:
-        The record. After a stop from outside, series that are not done are in it as interrupted.
+    """Measures everything, and ends all workers; unfinished series are marked as interrupted.
 
     Raises:
-        KeyboardInterrupt: Stopped from outside before the first repeat.
+        KeyboardInterrupt: Interrupted before the first repeat.
         StoreError: The results folder cannot be written or is in use.
         UsageError: The machine could not be described.
     """
@@ -153,7 +145,7 @@ def measure(plan: Plan, log: Log) -> LoadersRecord:
 
 
 def with_missing(plan: Plan, series: list[Series]) -> tuple[Series, ...]:
-    """The series and, as interrupted, those of batch sizes that were not started."""
+    """Adds the series of batch sizes that were not started, as interrupted."""
     started = {each.batch_size for each in series}
     reason = "the command ended before it was started"
     return (
@@ -168,7 +160,7 @@ def with_missing(plan: Plan, series: list[Series]) -> tuple[Series, ...]:
 
 
 def interrupted(series: Series, reason: str) -> Series:
-    """The series as interrupted, unless it had failed before."""
+    """Marks a series as interrupted, unless it failed before."""
     if series.status != "ok":
         return series
     return replace(series, status="interrupted", reason=reason)
@@ -238,7 +230,7 @@ def unmeasured(candidate: Candidate, batch_size: int) -> Series:
 
 
 def build(plan: Plan, measurement: Measurement) -> None:
-    """Lets the worker build its pipeline and take a first batch."""
+    """Builds the pipeline in its worker and takes a first batch."""
     header, series = plan.header, measurement.series
     request = Build(
         pipeline=series.pipeline,
@@ -263,7 +255,7 @@ def build(plan: Plan, measurement: Measurement) -> None:
 
 
 def repeat(plan: Plan, measurement: Measurement) -> None:
-    """Lets the worker measure once more."""
+    """Measures one more repeat in the worker."""
     seconds = plan.header.repeat_s
     measured = measurement.request(Measure(seconds=seconds), Measured, plan.patience_s + seconds)
     if measured is not None:
@@ -281,7 +273,7 @@ def is_complete(plan: Plan, series: Series) -> bool:
 
 
 def exit_code(record: LoadersRecord) -> int:
-    """130 if it was interrupted, 1 if a pipeline failed; one that cannot run here did not fail."""
+    """130 if it was interrupted, 1 if a pipeline failed, else 0; skipped ones did not fail."""
     statuses = {series.status for series in record.series}
     if "interrupted" in statuses:
         return 130

@@ -17,13 +17,13 @@ from pipelines.catalog import Unavailable
 
 # On a CPU a batch of 50,000 takes a per-sample pipeline half a minute and shows nothing new.
 BATCH_SIZES = {"cpu": (128, 512, 2048), "cuda": (128, 512, 2048, 50_000)}
-SERIES_S = 30.0  # a series whose repeats took this long gets no more of them
-PATIENCE_S = 900.0  # time limit of a first batch, and of a repeat beyond its own duration
+SERIES_S = 30.0  # a series that took this long gets no more repeats
+PATIENCE_S = 900.0  # time limit of a first batch, and of a repeat in addition to its duration
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of `bench loaders`; an empty list means all there are."""
+    """The options of `bench loaders`; an empty list stands for all."""
 
     pipelines: Sequence[str] = ()
     augmentation: str = "flip_crop_cutout"
@@ -41,9 +41,8 @@ class Candidate:
     """A pipeline to measure.
 
     Args:
-        name: As in `--pipeline`.
+        name: Its spelling for `--pipeline`.
         compiled: Whether it compiles its operations.
-        reads: Whether it reads the source's array or its image files.
         problem: Why it cannot run here; "" if it can.
     """
 
@@ -60,14 +59,13 @@ class Plan:
     Args:
         header: The record without series, environment and bandwidth.
         candidates: The pipelines, including those that cannot run here.
-        batch_sizes: Ascending.
         repeats: Maximum per pipeline and batch size.
-        data_dir: Where sources are cached.
+        data_dir: Cache folder of the sources.
         folder: The group folder of machine, source and scale.
-        notices: Lines that must not be missed.
-        plugins: How the plugins that are needed are loaded, by their origin.
+        notices: Sentences to show before measuring.
+        plugins: Path or module of each plugin in use, by its origin as text.
         patience_s: See `PATIENCE_S`.
-        series_s: See `SERIES_S`; a series gets enough repeats to be ranked in any case.
+        series_s: See `SERIES_S`; a series always gets enough repeats for a rank.
     """
 
     header: LoadersRecord
@@ -86,8 +84,8 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
     """Resolves device, source and pipelines; measures nothing and writes nothing.
 
     Args:
-        log: Takes lines about downloads.
-        probe: What the device can do, if it was probed already.
+        log: Called with lines about downloads.
+        probe: A description of the machine, if it was probed before.
 
     Raises:
         UsageError: An option names something that does not exist or is not available here.
@@ -147,11 +145,7 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
 
 
 def check(options: Options) -> None:
-    """Checks what can be checked without looking at the machine.
-
-    Raises:
-        UsageError: One of them is out of range or unknown.
-    """
+    """Raises UsageError for values that are invalid on any machine."""
     check_choice("value of --device", options.device, ("auto", "cpu", "cuda"))
     if options.repeats < 1:
         raise UsageError(f"--repeats is at least 1, got {options.repeats}")
@@ -162,10 +156,10 @@ def check(options: Options) -> None:
 
 
 def choose_batch_sizes(asked: Sequence[int], images: int, device: str) -> list[int]:
-    """Those asked for, or the device's defaults, reduced to the size of the source.
+    """The requested batch sizes, or the device's defaults limited to the size of the source.
 
     Raises:
-        UsageError: One that was asked for is larger than the source.
+        UsageError: A requested one is larger than the source.
     """
     if asked and max(asked) > images:
         raise UsageError(f"--batch-size {max(asked)} is more than the source's {images} images")
@@ -173,10 +167,10 @@ def choose_batch_sizes(asked: Sequence[int], images: int, device: str) -> list[i
 
 
 def choose_candidates(options: Options, device: str) -> list[Candidate]:
-    """The pipelines that were asked for, or all variants.
+    """The requested pipelines, or all variants.
 
     Raises:
-        UsageError: A pipeline does not have the mode or an option that was asked for.
+        UsageError: A pipeline lacks the requested mode or option.
         UnknownName: There is no pipeline or augmentation of that name.
     """
     from pipelines import augmentations, building
@@ -202,7 +196,7 @@ def choose_candidates(options: Options, device: str) -> list[Candidate]:
 
 
 def every_variant() -> list[str]:
-    """All pipelines in all their modes, with their default number of workers and with none."""
+    """All pipelines in all modes, with their default number of workers and without workers."""
     from pipelines import building
 
     libraries = building.catalog.entries.values()

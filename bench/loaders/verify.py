@@ -1,4 +1,4 @@
-"""`bench loaders --verify`: one row per pipeline and op, tried on this machine."""
+"""`bench loaders --verify`: checks each op of each pipeline on this machine."""
 
 import json
 import time
@@ -23,10 +23,10 @@ FORMS = ("rich", "md", "csv", "json")
 
 
 def choose(options: Options, probe: Probe) -> tuple[list[str], str]:
-    """The pipelines and the device that were asked for.
+    """The requested pipelines and device.
 
     Raises:
-        UsageError: One of them does not exist or is not available.
+        UsageError: One of them does not exist or is unavailable.
     """
     check(options)
     device = choose_device(options.device, probe, [])
@@ -35,7 +35,7 @@ def choose(options: Options, probe: Probe) -> tuple[list[str], str]:
 
 
 def verify_all(pipelines: Sequence[str], device: str, log: Log) -> "Iterator[Finding]":
-    """Tries every op on every pipeline, one after another."""
+    """Checks every op of every pipeline, one after another."""
     from pipelines.verification.checks import POLICIES, verify
 
     for number, spelling in enumerate(pipelines, start=1):
@@ -50,14 +50,14 @@ def verify_all(pipelines: Sequence[str], device: str, log: Log) -> "Iterator[Fin
 
 
 def show(findings: "Iterable[Finding]", form: str, log: Log, write: Log) -> int:
-    """Collects the findings and writes the table, also of the findings before a stop.
+    """Collects the findings and writes their table, also after an interruption.
 
     Args:
-        log: Takes lines about progress.
-        write: Takes the table.
+        log: Called with lines about progress.
+        write: Called with the table.
 
     Returns:
-        The exit code: 0, 1 if a promise was not kept, 130 if it was stopped.
+        The exit code: 0, 1 if a check failed, 130 if interrupted.
 
     Raises:
         UsageError: The format is unknown.
@@ -74,7 +74,7 @@ def show(findings: "Iterable[Finding]", form: str, log: Log, write: Log) -> int:
     if collected:
         write(render(collected, form))
     if stopped:
-        log("stopped: the rows that are missing were not tried")
+        log("interrupted: the missing rows were not checked")
     return 130 if stopped else int(any_wrong(collected))
 
 
@@ -107,5 +107,5 @@ def render(findings: "Sequence[Finding]", form: str) -> str:
 
 
 def any_wrong(findings: "Sequence[Finding]") -> bool:
-    """Whether a promise was not kept."""
+    """Whether a check failed."""
     return any(finding.status == "wrong" for finding in findings)

@@ -34,7 +34,7 @@ class Describe(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Build(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """Request: build a pipeline and take its first batch; plugins as in `Job`."""
+    """Request: build a pipeline and take its first batch."""
 
     pipeline: str
     source: str
@@ -47,7 +47,7 @@ class Build(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Measure(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """Request: take batches for at least so long."""
+    """Request: take batches for at least `seconds`."""
 
     seconds: float
 
@@ -60,7 +60,7 @@ class Described(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Built(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """The pipeline has given its first batch."""
+    """The pipeline is built and has returned its first batch."""
 
     build_s: float
     first_batch_s: float
@@ -96,7 +96,7 @@ def read_reply(line: bytes) -> Reply:
 
 
 def main() -> None:
-    """Answers requests until standard input ends or one of them fails."""
+    """Answers requests until standard input ends or a request fails."""
     replies = become_worker()
     start = time.perf_counter()
     import pipelines.building  # noqa: F401 - imported here, so that no request pays for it
@@ -121,7 +121,7 @@ def answer(bench: "LoaderBench", request: Request) -> Reply:
                 return bench.build(request)
             case Measure():
                 return bench.measure(request.seconds)
-    except Exception as error:  # noqa: BLE001 - every fault of a pipeline is a row of the table
+    except Exception as error:  # noqa: BLE001 - any failure becomes a row of the table
         traceback.print_exc()
         status = status_of(error)
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -130,12 +130,12 @@ def answer(bench: "LoaderBench", request: Request) -> Reply:
 
 
 class LoaderBench:
-    """The pipeline of this process and its counters."""
+    """The pipeline of this process, with its counters."""
 
     def __init__(self) -> None:
         self._epochs = count()
         self._device_gib = 0.0
-        self._plugins = ExitStack()  # of the pipeline, until the process ends
+        self._plugins = ExitStack()  # open until the process ends
 
     def build(self, request: Build) -> Built:
         """Builds the pipeline and takes its first batch."""
@@ -153,7 +153,7 @@ class LoaderBench:
         self._device = device = torch.device(request.device)
         images = pipelines.load(request.source, request.data_dir).train
         variant = parse(request.pipeline)  # imports its library
-        torch.zeros(1, device=device)  # creates the device's context, which is not the pipeline's
+        torch.zeros(1, device=device)  # the device's context is not counted as the pipeline's
         monitor.reset_peaks(device)
         self._before = self._at_request = monitor.peaks(device)
         start = time.perf_counter()
@@ -185,7 +185,7 @@ class LoaderBench:
         )
 
     def measure(self, seconds: float) -> Measured:
-        """Takes batches for at least `seconds`, from the start of an epoch on."""
+        """Takes batches for at least `seconds`, from the start of an epoch."""
         from bench.machine import monitor
         from bench.machine.clock import synchronize
 
@@ -208,8 +208,8 @@ class LoaderBench:
     def _memory(self) -> Memory:
         """Peaks above the memory in use before the pipeline was built.
 
-        The device's figure includes other processes. Its growth during a request is ours, since
-        the workers of other pipelines are idle then.
+        The device's memory includes other processes; its growth during a request belongs to this
+        one, since the other workers are idle then.
         """
         from bench.machine import monitor
 
@@ -225,7 +225,7 @@ class LoaderBench:
 
 
 def source_bytes(images: "Images", reads: Reads) -> int:
-    """Bytes of one image as it is read; for files, the mean of the first thousand."""
+    """Bytes read per image; for files, the mean of the first thousand."""
     if reads == "array":
         return images.images[0].nbytes
     return round(statistics.fmean(path.stat().st_size for path in images.files[:1000]))
@@ -242,7 +242,7 @@ def endless(pipeline: "Pipeline", epochs: Iterator[int]) -> "Generator[Batch, No
 
 
 def describe(device: str) -> Described:
-    """This machine, and how fast its device copies memory."""
+    """This machine, with the memory bandwidth of the device."""
     import torch
 
     from bench.machine import environment

@@ -1,4 +1,4 @@
-"""What a reader should know before believing a conclusion, as far as the records show it."""
+"""Limits of the conclusions, as far as the records show them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +14,9 @@ from bench.report.statistics.outcomes import FACTORS, Outcomes, Pair, match, tes
 from bench.text import code, count, listed
 
 FAILED = ("diverged", "oom", "timeout", "crashed")
-MAX_LOSSES = 6
+MAX_UNEVEN = 6
 MAX_REASONS = 5
-UNEVEN = 0.05  # difference of the shares of failed runs that may bias a comparison
+UNEVEN = 0.05  # difference between shares of failed runs that may bias a comparison
 
 
 def caveats(outcomes: Outcomes) -> Iterator[str]:
@@ -97,8 +97,8 @@ def _recipes(good: Outcomes) -> Iterator[str]:
     if plain and tuned:
         yield (
             f"Trained with the optimizer's defaults, not tuned for the net: "
-            f"{listed(sorted(plain))}. {count(len(tuned), 'other pair')} of net and optimizer got "
-            "a recipe of its own, so comparing these also compares recipes."
+            f"{listed(sorted(plain))}. The recipes of {count(len(tuned), 'other pair')} of net and "
+            "optimizer are tuned, so comparing these also compares recipes."
         )
     several = sorted({cell.name for cell, found in recipes.items() if len(found) > 1})
     if several:
@@ -202,29 +202,29 @@ def _reason(run: Record) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
-    """How much of a comparison failed; pairs are of the level and of the reference."""
+class FailureBalance:
+    """Failed runs on both sides of a comparison; pairs hold the level's and the reference's."""
 
     level: str
     reference: str
     cells: int  # matched cells, failed ones included
-    left_out: int  # those that are in no average, since all runs of a side failed
-    failed: tuple[int, int]  # runs
-    runs: tuple[int, int]  # all runs of these cells
+    left_out: int  # cells in no average, since all runs of a side failed
+    failed: tuple[int, int]  # number of failed runs
+    runs: tuple[int, int]  # number of all runs
 
     @property
     def imbalance(self) -> float:
-        """Difference of the shares that failed."""
+        """Difference between the shares of failed runs."""
         return self.failed[0] / self.runs[0] - self.failed[1] / self.runs[1]
 
 
 def _selection(outcomes: Outcomes) -> Iterator[str]:
-    """Where failures are not spread evenly over what is compared, which biases the averages."""
+    """Comparisons that are biased because one side failed more often."""
     found = uneven(outcomes)
     if found:
-        names = [_loss_text(loss) for loss in found[:MAX_LOSSES]]
-        if len(found) > MAX_LOSSES:
-            names.append(f"{len(found) - MAX_LOSSES} more")
+        names = [_balance_text(balance) for balance in found[:MAX_UNEVEN]]
+        if len(found) > MAX_UNEVEN:
+            names.append(f"{len(found) - MAX_UNEVEN} more")
         yield (
             "Failed runs are in no average and are unevenly distributed, so these effects are over "
             f"the surviving cells, which favours the side that failed more: {'; '.join(names)}."
@@ -232,22 +232,22 @@ def _selection(outcomes: Outcomes) -> Iterator[str]:
     gone = lost_levels(outcomes)
     if gone:
         names = [f"{code(level)} ({count(number, 'run')})" for level, number in gone]
-        yield f"In no average or effect, because no run ended well: {', '.join(names)}."
+        yield f"In no average or effect, because no run succeeded: {', '.join(names)}."
 
 
-def _loss_text(loss: Loss) -> str:
-    left_out = f"; {loss.left_out} of {count(loss.cells, 'matched cell')} left out"
+def _balance_text(balance: FailureBalance) -> str:
+    left_out = f"; {balance.left_out} of {count(balance.cells, 'matched cell')} left out"
     return (
-        f"{code(loss.level)} instead of {code(loss.reference)} ({loss.failed[0]} of "
-        f"{count(loss.runs[0], 'run')} failed, with {code(loss.reference)} {loss.failed[1]} of "
-        f"{loss.runs[1]}{left_out if loss.left_out else ''})"
+        f"{code(balance.level)} instead of {code(balance.reference)} ({balance.failed[0]} of "
+        f"{count(balance.runs[0], 'run')} failed, with {code(balance.reference)} "
+        f"{balance.failed[1]} of {balance.runs[1]}{left_out if balance.left_out else ''})"
     )
 
 
-def uneven(outcomes: Outcomes) -> list[Loss]:
-    """The comparisons in which one side failed clearly more often, the most uneven first.
+def uneven(outcomes: Outcomes) -> list[FailureBalance]:
+    """The comparisons in which one side failed more often, the most uneven first.
 
-    One failure more decides nothing, nor does a difference of less than `UNEVEN`.
+    A difference of one run, or of less than `UNEVEN`, does not count.
     """
     good = [outcome for outcome in outcomes if outcome.good]
     found = []
@@ -256,20 +256,20 @@ def uneven(outcomes: Outcomes) -> list[Loss]:
         every = match(_tried(outcomes), factor, known.reference) if known else None
         if known and every:
             found += [
-                _loss(level, every.reference, pairs)
+                _balance(level, every.reference, pairs)
                 for level in known.pairs
                 if (pairs := every.pairs.get(level))
             ]
     uneven = [
-        loss
-        for loss in found
-        if abs(loss.imbalance) >= UNEVEN and abs(loss.failed[0] - loss.failed[1]) > 1
+        balance
+        for balance in found
+        if abs(balance.imbalance) >= UNEVEN and abs(balance.failed[0] - balance.failed[1]) > 1
     ]
     return sorted(uneven, key=lambda one: (-abs(one.imbalance), -sum(one.failed), one.level))
 
 
 def lost_levels(outcomes: Outcomes) -> list[tuple[str, int]]:
-    """Entries that were tried and of which no run ended well, with the number of their runs."""
+    """Entries without a successful run, with the number of their failed runs."""
     found: dict[str, int] = {}
     for factor in FACTORS[:-1]:
         good = {getattr(outcome.cell, factor) for outcome in outcomes if outcome.good}
@@ -285,11 +285,11 @@ def _tried(outcomes: Outcomes) -> list[Outcome[Record]]:
 
 
 def _finished(outcome: Outcome[Record]) -> list[Record]:
-    """Runs that ended well or failed; skipped and interrupted ones say nothing about a cell."""
+    """Successful and failed runs, without skipped and interrupted ones."""
     return [run for run in outcome.runs if run in outcome.good or run.status in FAILED]
 
 
-def _loss(level: str, reference: str, pairs: Sequence[Pair]) -> Loss:
+def _balance(level: str, reference: str, pairs: Sequence[Pair]) -> FailureBalance:
     sides = ([pair.level for pair in pairs], [pair.reference for pair in pairs])
     runs = [[run for side in found for one in side for run in _finished(one)] for found in sides]
     failed = [sum(run.status in FAILED for run in each) for each in runs]
@@ -297,7 +297,7 @@ def _loss(level: str, reference: str, pairs: Sequence[Pair]) -> Loss:
         any(one.good for one in pair.level) and any(one.good for one in pair.reference)
         for pair in pairs
     ]
-    return Loss(
+    return FailureBalance(
         level=level,
         reference=reference,
         cells=len(pairs),

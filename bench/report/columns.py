@@ -1,7 +1,6 @@
-"""The columns of the matrix, each declared once: what it shows, its unit, and which end is best.
+"""The columns of the matrix: header, unit, digits, and whether high or low values are best.
 
-The rows of the matrix, every table format, pivot tables, the statistics and the HTML page follow
-from these declarations.
+Tables, pivot tables, statistics and the HTML page all use these declarations.
 """
 
 from collections.abc import Callable
@@ -15,15 +14,15 @@ Kind = Literal["score", "time", "memory", "count", "text"]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column as people see it."""
+    """How a column is shown."""
 
     name: str = ""
     header: str  # its title, with the unit
-    kind: Kind = "text"  # "time" includes speeds: all that a busy machine distorts
-    digits: int | None = None  # after the decimal point; None for values shown as they are
-    factor: float = 1.0  # from the recorded unit to the one shown
-    best: Literal["highest", "lowest"] | None = None  # the end that is set in bold
-    priority: int = 0  # a narrow terminal drops the highest first and never drops 0
+    kind: Kind = "text"  # "time" includes speeds: whatever a busy machine distorts
+    digits: int | None = None  # after the decimal point; None to show values as they are
+    factor: float = 1.0  # from the recorded to the displayed unit
+    best: Literal["highest", "lowest"] | None = None  # which value is bold
+    priority: int = 0  # narrow terminals drop the highest first, and never 0
 
     @property
     def is_number(self) -> bool:
@@ -33,11 +32,11 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(Column):
-    """A value of each run; a row shows its mean and standard deviation over seeds."""
+    """A metric of each run; a row shows its mean and standard deviation over seeds."""
 
     label: str  # its name in a sentence
-    of: Callable[[RecordSummary], float | None]  # reads it from a run that ended well
-    to_target: bool = False  # whether it is a time to the target, which a run may not reach
+    of: Callable[[RecordSummary], float | None]  # reads it from a successful run
+    to_target: bool = False  # whether it is a time to the target
 
     @property
     def timing(self) -> bool:
@@ -85,7 +84,7 @@ COLUMNS: dict[str, Column] = {
             of=lambda run: run.throughput.median if run.throughput else None,
             kind="time", digits=0, best="highest",
         ),
-        Metric(  # neither end is best: the lowest is mostly noise
+        Metric(  # none is best: low values are mostly noise
             name="stall_pct", header="stall %", label="stall",
             of=lambda run: run.throughput.stall_pct if run.throughput else None,
             kind="time", digits=1, priority=1,
@@ -112,7 +111,7 @@ COLUMNS: dict[str, Column] = {
         Column(name="notes", header="notes"),
     )
 }  # fmt: skip
-MORE_COLUMNS: dict[str, Column] = {  # shown if asked for
+MORE_COLUMNS: dict[str, Column] = {  # shown only on request
     column.name: column
     for column in (
         Column(name="status", header="status"),

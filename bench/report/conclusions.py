@@ -1,7 +1,4 @@
-"""What the records say, in a few plain sentences: what a reader would conclude from the matrix.
-
-Nothing is claimed that chance alone could explain; see `statistics`.
-"""
+"""Conclusions from the records, in sentences; only statistically significant claims are made."""
 
 import math
 import statistics
@@ -37,22 +34,20 @@ Row = dict[Any, Any]  # of the frame of effects
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conclusion:
-    """One thing that the records say."""
+    """One conclusion."""
 
     kind: str  # the section it belongs to
     text: str  # one or more plain sentences, names between backticks
-    figures: tuple[str, ...] = ()  # names of the figures that show it
+    figures: tuple[str, ...] = ()  # names of figures that show it
 
 
 def conclude(records: Sequence[Record], measured: "pd.DataFrame | None" = None) -> list[Conclusion]:
-    """The conclusions from the records of a page, by section; any order of the records will do.
+    """The conclusions from the records of a page, by section.
 
-    Each machine, scale and source is treated separately; if there are several, each sentence begins
-    with its own.
+    Each group of machine, scale and source is treated separately, and named if there are several.
 
     Args:
-        records: Of all groups that the page shows.
-        measured: Their effects, if they are known already.
+        measured: The records' effects, if they were computed before.
     """
     groups = outcomes_by_group(records)
     if not groups:
@@ -79,7 +74,7 @@ def _of_group(outcomes: Outcomes, rows: Sequence[Row]) -> Iterator[Conclusion]:
     good = [outcome for outcome in outcomes if outcome.good]
     if not good:
         runs = count(sum(len(outcome.runs) for outcome in outcomes), "run")
-        text = f"None of {runs} ended well: there is nothing to compare."
+        text = f"None of {runs} succeeded: there is nothing to compare."
         yield Conclusion(kind="best", text=text)
     for metric in EFFECT_METRICS:
         for words, group in ranking_groups(good, metric):
@@ -128,7 +123,7 @@ def _best_text(outcomes: Outcomes, metric: Metric) -> str:
 
 
 def _comparisons(found: Best) -> Iterator[str]:
-    """What the best cell is compared with, in groups."""
+    """How the other cells compare with the best, by group."""
     if found.tied:
         cells = count(len(found.tied), "other cell")
         verb = "is" if len(found.tied) == 1 else "are"
@@ -167,7 +162,7 @@ def _no_time_text(outcomes: Outcomes) -> str:
 
 
 def _effects(rows: Sequence[Row]) -> Iterator[Conclusion]:
-    """What is significant, a sentence for each level."""
+    """The significant effects, a sentence for each level."""
     levels: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row["verdict"] in ("higher", "lower"):
@@ -200,7 +195,7 @@ def _effect_text(row: Row) -> str:
 
 
 def _numbers(metric: Metric, *values: float) -> list[str]:
-    """Points, or ratios with a third digit if two would hide on which side of 1 a value is."""
+    """Points, or ratios, with a third digit where two would show 1.00."""
     if not metric.ratio:
         return [points(value) for value in values]
     digits = 3 if any(f"{value:.2f}" == "1.00" for value in values) else 2
@@ -208,7 +203,7 @@ def _numbers(metric: Metric, *values: float) -> list[str]:
 
 
 def _unknown(rows: Sequence[Row]) -> Iterator[Conclusion]:
-    """What is not significant: a sentence for all effects that share a reason and metrics."""
+    """The other effects, a sentence for all that share a reason and metrics."""
     metrics: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row["verdict"] in (TOO_FEW, UNCERTAIN):
@@ -225,7 +220,7 @@ def _unknown(rows: Sequence[Row]) -> Iterator[Conclusion]:
 
 
 def _pipelines(good: Outcomes) -> Iterator[Conclusion]:
-    """How long training waited for data."""
+    """How long training waited for data, in total and by pipeline."""
     stalls: dict[str, list[tuple[float, Outcome[Record]]]] = defaultdict(list)
     for outcome in sorted(good, key=lambda outcome: outcome.cell.pipeline):
         percent = outcome.mean("stall_pct")
@@ -260,7 +255,7 @@ def _pipelines(good: Outcomes) -> Iterator[Conclusion]:
 
 
 def _seed_texts(good: Outcomes) -> Iterator[str]:
-    """How far apart two cells must be, given how far apart the seeds of one cell are."""
+    """How large a difference between cells must be, given the variation between seeds."""
     if not good:
         return
     enough = sum(len(outcome.good) >= SEEDS_NEEDED for outcome in good)
@@ -282,7 +277,10 @@ def _seed_texts(good: Outcomes) -> Iterator[str]:
     usual = statistics.median_low([len(values) for values in repeated])
     if usual >= SEEDS_NEEDED and enough > 1:
         least = detectable(deviation, seeds=usual, cells=enough)
-        text += f"; {usual} seeds tell a cell from the best of {enough} from {least:.2f} points"
+        text += (
+            f"; with {usual} seeds, differences from the best of {enough} cells are detectable "
+            f"from {least:.2f} points"
+        )
     yield f"{text}."
 
 

@@ -1,4 +1,4 @@
-"""`bench loaders` as a table: each pipeline alone, ranked where the measurements allow it."""
+"""The table of `bench loaders`: pipelines ranked by images/s where intervals do not overlap."""
 
 import json
 import statistics
@@ -43,7 +43,7 @@ COMMON = ("source", "scale", "device", "precision", "augmentation")
 
 
 def rows(record: LoadersRecord) -> list[Row]:
-    """One row per series: by batch size, the fastest first, those without a result last."""
+    """One row per series, by batch size and speed; those without a result come last."""
     sizes = sorted({series.batch_size for series in record.series})
     common = {name: getattr(record, name) for name in COMMON}
     return [common | row for size in sizes for row in _ranked(record, size)]
@@ -69,11 +69,7 @@ def _ranked(record: LoadersRecord, batch_size: int) -> list[Row]:
 
 
 def ranks(intervals: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
-    """The highest and the lowest rank that each could have; the same if nothing overlaps it.
-
-    Args:
-        intervals: Lower and upper end of each; higher is better. Ends that touch overlap.
-    """
+    """The highest and lowest possible rank of each interval (low, high); higher is better."""
     spans = []
     for low, high in intervals:
         above = sum(other_low > high for other_low, _ in intervals)
@@ -83,7 +79,7 @@ def ranks(intervals: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
 
 
 def _row(record: LoadersRecord, series: Series) -> Row:
-    """The results of a series; a failed one has none, whatever it measured before."""
+    """The results of a series; none if it failed, even after some repeats."""
     ok = series.status in ("ok", "interrupted") and bool(series.repeats)
     rates = [repeat.images_per_s for repeat in series.repeats] if ok else []
     low, median, high = quartiles(rates) if rates else (None, None, None)
@@ -120,7 +116,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def compile_s(series: Series) -> float | None:
-    """First batch minus a later one; None for a variant that compiles nothing."""
+    """Duration of the first batch beyond a later one; None if nothing is compiled."""
     if not series.compiled or series.first_batch_s is None:
         return None
     warm_s = statistics.median(repeat.batch_s for repeat in series.repeats)
@@ -155,7 +151,7 @@ def title(record: LoadersRecord) -> str:
 
 
 def notes(found: Sequence[Row]) -> list[str]:
-    """What a reader must know, a sentence each."""
+    """Notes on the table, a sentence each."""
     texts = []
     good = [row for row in found if row["rank"] is not None]
     if any(row["repeats"] < LEAST_REPEATS for row in good):
@@ -180,10 +176,7 @@ def render(
     """The table as text.
 
     Args:
-        record: What was measured.
-        form: "rich" for a terminal, "md", "csv" or "json".
-        width: Characters that "rich" may use; None for as many as it takes.
-        color: Whether "rich" may use bold and colours.
+        width, color: Properties of the terminal, for "rich".
 
     Raises:
         UsageError: An unknown form.
@@ -206,7 +199,7 @@ def render(
 
 
 def is_informative(name: str, cells: Sequence[str]) -> bool:
-    """Whether a column says anything that the title does not."""
+    """Whether a column adds to the title."""
     if name == "reads":
         return "files" in cells
     if name == "repeats":
@@ -255,7 +248,7 @@ def write_tables(store: Store, record: LoadersRecord) -> None:
 
 
 def images_per_s(record: LoadersRecord) -> dict[str, dict[int, float]]:
-    """Median images a second, by pipeline and batch size."""
+    """Median images per second, by pipeline and batch size."""
     found: dict[str, dict[int, float]] = {}
     for row in rows(record):
         if row["images_per_s"] is not None:

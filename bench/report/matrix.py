@@ -23,9 +23,9 @@ METRIC_COLUMNS = [name for metric in METRICS for name in (metric, f"{metric}_sd"
 class Matrix(Generic[RecordT]):
     """The matrix of one group.
 
-    Every metric has a column for its mean over seeds and one for its standard deviation, which is
-    missing for a single seed. Time to accuracy is the mean over the seeds that reached the target,
-    `reached` of `seeds`. Times and speeds are of the `trusted` seeds, whose timings aren't suspect.
+    Each metric has columns for its mean and standard deviation over seeds. Times and speeds are
+    over the `trusted` seeds, whose timings are not suspect; times to accuracy over those of them
+    that reached the target.
     """
 
     title: str  # machine, scale, source and the budget that all cells share
@@ -42,8 +42,8 @@ def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[Reco
     """The matrix of one group's records, sorted by time to accuracy, then accuracy.
 
     Args:
-        records: Of one machine, source and scale; if anything differs, the row says so.
-        reference: Whether the repository ships them, which the title then says.
+        records: Records of one machine, source and scale.
+        reference: Whether the title says that this is a reference matrix.
     """
     found = grouped(records)
     budgets = distinctions(list(found))
@@ -65,7 +65,7 @@ def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[Reco
 
 
 def sort(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Rows with the best first. Cells of which a seed missed the target sort after the others."""
+    """Sorts rows, best first; cells with seeds that missed the target come after the others."""
     axes = [axis for axis in AXES if axis in frame.columns]
     if column.startswith("time_to_accuracy"):
         order = pd.DataFrame(
@@ -92,7 +92,7 @@ def _missed(frame: pd.DataFrame) -> "pd.Series[int]":
 
 
 def cautions(frame: pd.DataFrame) -> Iterator[str]:
-    """What a reader must know before comparing rows of a matrix, a sentence each."""
+    """Warnings about comparing rows of a matrix, a sentence each."""
     good = frame[frame["seeds"] > 0]
     if len(good) < 2:
         return
@@ -114,7 +114,7 @@ def cautions(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def suspects(frame: pd.DataFrame) -> Iterator[str]:
-    """How many runs of a matrix have times that cannot be trusted, if any."""
+    """How many runs of a matrix have suspect times, if any."""
     runs, trusted = int(frame["seeds"].sum()), int(frame["trusted"].sum())
     if trusted < runs:
         verb = "has" if runs - trusted == 1 else "have"
@@ -125,17 +125,16 @@ def suspects(frame: pd.DataFrame) -> Iterator[str]:
 
 
 class Retargeted(NamedTuple):
-    """Records for another target, and a note on what was done."""
+    """Records with another target, and a note about it."""
 
     records: list[Record]
     note: str
 
 
 def retarget(records: Iterable[Record], target: float) -> Retargeted:
-    """The records with `target`, a validation accuracy in (0, 1], in place of their own.
+    """The records with their target replaced by `target`, a validation accuracy in (0, 1].
 
-    Runs that differed only in their target would now count twice: the one that ended last stays,
-    and the note says how many were left out.
+    Of runs that differed only in their target, the one that ended last is kept.
 
     Raises:
         UsageError: The target is not in (0, 1].

@@ -1,6 +1,6 @@
-"""Why the suite measures what it does, and why each entry is there: on the page and in the docs.
+"""Why the suite measures what it does and why each entry exists, for the page and the docs.
 
-The text is `reasons.md` beside this file; the reasons of entries are read from their files.
+The text is in `reasons.md` next to this file; the reasons of entries are in their files.
 
     python -m bench.report.reasons > docs/reasons.md
 """
@@ -20,11 +20,7 @@ FOLDERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """A thing and why it is there.
-
-    Args:
-        default: Whether it is an entry that the default grid uses.
-    """
+    """An entry, metric or rule, and its reason; `default` if the default grid uses it."""
 
     name: str
     why: str
@@ -33,7 +29,7 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Essay:
-    """What does not depend on the entries: metrics, loss and rules, by heading."""
+    """The general text about metrics, loss and rules, by heading."""
 
     markdown: str
     title: str

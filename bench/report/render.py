@@ -1,4 +1,4 @@
-"""A table as text: for a terminal, as Markdown or as CSV; and what its cells say."""
+"""Renders tables for a terminal, as Markdown or as CSV."""
 
 import math
 import re
@@ -17,14 +17,14 @@ Form = Literal["rich", "md", "csv", "json"]
 FORMS: tuple[Form, ...] = get_args(Form)
 Row = dict[str, Any]
 NOT_REACHED = "not reached"
-SUSPECT = "suspect"  # instead of a time that cannot be trusted
+SUSPECT = "suspect"  # shown instead of a suspect time
 ABSENT = "-"
-BOLD, DIM, BEST = "1", "2", "1;32"  # escape codes of a terminal; the best are green
+BOLD, DIM, BEST = "1", "2", "1;32"  # escape codes of a terminal; the best value is green
 SEPARATOR = "  "  # between columns
 NARROWEST = 10  # characters of a column, separator included, that is wrapped
 NOTES_WIDTH = 16  # characters that a terminal keeps for notes; longer ones are wrapped
 PARTS = re.compile(r"(\s+|(?<=_)|(?=\[))")  # where a line may be broken: "flip_", "kornia"
-TOTALS = {"seeds": "runs", "cells": "all_cells"}  # "2/4": how many succeeded, of how many
+TOTALS = {"seeds": "runs", "cells": "all_cells"}  # "2/4": number of successes and total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,13 @@ class Table:
 
     title: str = ""
     columns: Mapping[str, Column]
-    cells: Mapping[str, Sequence[str]]  # column to the texts of its rows
-    best: Mapping[str, Collection[int]] = field(default_factory=dict)  # rows set in bold
-    notes: Sequence[str] = ()  # sentences that a reader must know
-    keep: bool = False  # whether a narrow terminal wraps cells instead of dropping columns
+    cells: Mapping[str, Sequence[str]]  # texts by column
+    best: Mapping[str, Collection[int]] = field(default_factory=dict)  # bold rows
+    notes: Sequence[str] = ()  # sentences
+    keep: bool = False  # whether to wrap cells instead of dropping columns
 
     def markdown(self) -> str:
-        """The table under its title and notes."""
+        """The table, after its title and notes."""
         texts = [
             [
                 f"**{text}**" if index in self.best.get(name, ()) else as_markdown(text)
@@ -59,7 +59,7 @@ class Table:
         return "\n\n".join([f"### {title}", *notes, table]) + "\n"
 
     def terminal(self, *, width: int | None = None, color: bool = False) -> str:
-        """The table between its title and notes; without `width` as wide as it needs to be."""
+        """The table between its title and notes, of any width if `width` is None."""
         widths = {
             name: max(map(len, [column.header, *self.cells[name]])) + len(SEPARATOR)
             for name, column in self.columns.items()
@@ -123,13 +123,13 @@ def wrapped(text: str, width: int | None) -> list[str]:
 
 
 def as_markdown(text: str, *, in_cell: bool = True) -> str:
-    """The text on one line, escaped so that it makes neither HTML nor a link nor ends a cell."""
+    """The text on one line, with HTML, links and cell separators escaped."""
     plain = " ".join(text.split()).replace("<", "&lt;").replace("](", "]\\(")
     return plain.replace("|", "\\|") if in_cell else plain
 
 
 def _dropped(columns: Mapping[str, Column], widths: Mapping[str, int], width: int) -> list[str]:
-    """The columns to leave out so that the rest fits, the least important first."""
+    """The columns to drop so that the rest fits, the least important first."""
     dropped: list[str] = []
     total = sum(widths.values())
     for name in sorted(widths, key=lambda name: -columns[name].priority):
@@ -141,7 +141,7 @@ def _dropped(columns: Mapping[str, Column], widths: Mapping[str, int], width: in
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """A table of numbers and texts, none of which a spreadsheet takes for a formula."""
+    """A table as CSV; texts that a spreadsheet would take for formulas are escaped."""
     safe = frame.apply(lambda column: column if column.dtype.kind in "iufb" else column.map(_safe))
     safe.columns = [_safe(name) for name in frame.columns]
     return str(safe.to_csv(index=False, lineterminator="\n"))
@@ -156,11 +156,11 @@ def _safe(value: Any) -> Any:
 def shown(
     frame: pd.DataFrame, columns: Sequence[str] | None
 ) -> tuple[dict[str, list[str]], dict[str, set[int]]]:
-    """The texts of each column of a matrix, and the rows that are the best of it.
+    """The texts of each column of a matrix, and the rows with its best value.
 
     Args:
-        frame: Of a matrix, or of means over its cells.
-        columns: Names; None for the usual columns, without those that say nothing here.
+        frame: A matrix, or means over its cells.
+        columns: Names; by default the usual columns without uninformative ones.
 
     Raises:
         UsageError: An unknown column.
@@ -191,7 +191,7 @@ def columns_of(names: Iterable[str]) -> dict[str, Column]:
 
 
 def is_missing(value: object) -> bool:
-    """Whether a cell of a matrix holds nothing."""
+    """Whether a cell of a matrix is empty."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -235,7 +235,7 @@ def _text(name: str, row: Row) -> str:
 
 
 def _best(name: str, rows: list[Row]) -> set[int]:
-    """Rows with the best value; a target that a seed missed is never the best."""
+    """Rows with the best value; those with a missed target never have it."""
     column = column_named(name)
     if column.best is None or len(rows) < 2:
         return set()

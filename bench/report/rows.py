@@ -1,7 +1,6 @@
-"""Which runs share a row of the matrix, what the row says, and which rows may be compared.
+"""Groups runs into rows of the matrix, and says which rows may be compared.
 
-Runs share a row if one command could have trained them: the cell, the versions of its entries, the
-images, the machine and torch agree.
+Runs share a row if cell, versions of its entries, images, machine and torch version are equal.
 """
 
 import math
@@ -28,7 +27,7 @@ Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What runs must have in common to share a row."""
+    """What runs of a row have in common."""
 
     cell: Cell
     versions: tuple[tuple[str, Version], ...]
@@ -37,7 +36,7 @@ class Key:
     torch: str
 
     def parts(self) -> dict[str, str]:
-        """What may differ between the rows of one table, axes aside, as people read it."""
+        """Display texts of what may differ between rows of a table, except for the axes."""
         parts = self.cell.labels()
         if self.cell.epochs == 1:
             parts["epochs"] = "1 epoch"
@@ -69,9 +68,9 @@ class Key:
         return replace(self, cell=self.cell.without(*names), versions=())
 
     def matching(self, factor: str) -> "Key":
-        """Equal for cells that differ in `factor` and nothing else.
+        """Equal for cells that differ only in `factor`.
 
-        Architectures and optimizers are compared each with its own recipe and batch size.
+        Architectures and optimizers are each compared with their own recipe and batch size.
         """
         names = {factor}
         if factor in ("architecture", "optimizer"):
@@ -97,7 +96,7 @@ def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
             id(cell),  # hashing a cell again goes through all its fields
             tuple(sorted(record.versions.items())),
             record.fingerprint,
-            _machine(record) or usual_machine,  # a run that never started knows neither
+            _machine(record) or usual_machine,  # unknown for a run that never started
             str(record.environment.get("torch") or usual_torch),
         )
         rows[place].append(record)
@@ -126,7 +125,7 @@ def _most_common(values: Iterable[str]) -> str:
 
 
 def title(keys: Sequence[Key]) -> str:
-    """What all keys share: machine, scale, source, target, budget and torch."""
+    """What all keys share: machine, scale, source, target, budget and torch version."""
     parts = [key.parts() for key in keys]
     titled = sorted(
         (info.title, name)
@@ -140,12 +139,7 @@ def title(keys: Sequence[Key]) -> str:
 
 
 def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[Key, str]:
-    """What sets each key apart from the others beside the name of its cell: "9 epochs, lr 0.1".
-
-    Args:
-        keys: Of a table, or of cells of one name.
-        ignore: Parts that are not named.
-    """
+    """How each key differs from the others apart from the cell's name: "9 epochs, lr 0.1"."""
     parts = {key: key.parts() for key in keys}
     versions: dict[tuple[str, str], set[str]] = defaultdict(set)  # of each entry
     for key, axis in product(keys, AXES):
@@ -164,7 +158,7 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
     alike: dict[tuple[str, ...], list[Key]] = defaultdict(list)
     for key, texts in words.items():
         alike[key.cell.name, *texts].append(key)
-    for same in alike.values():  # values that are written alike: targets .9401 and .9404
+    for same in alike.values():  # values with the same text: targets .9401 and .9404
         for name in named if len(same) > 1 else ():
             values = {key: getattr(key.cell, name) for key in same}
             for key, value in values.items() if len({*values.values()}) > 1 else ():
@@ -173,7 +167,7 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
 
 
 def differing_settings(cells: Sequence[Cell]) -> dict[Cell, list[str]]:
-    """Each cell's optimizer settings that another cell of its name does not have: "lr 0.1"."""
+    """Each cell's optimizer settings that differ between cells of its name: "lr 0.1"."""
     same: dict[str, list[dict[str, str]]] = defaultdict(list)
     for cell in cells:
         same[cell.name].append(settings(cell))
@@ -188,7 +182,7 @@ def differing_settings(cells: Sequence[Cell]) -> dict[Cell, list[str]]:
 
 
 def settings(cell: Cell) -> dict[str, str]:
-    """The optimizer's recipe by name, its own options included; empty for old records."""
+    """The recipe's settings by name, including optimizer options; empty for old records."""
     if cell.recipe is None:
         return {}
     plain = msgspec.to_builtins(cell.recipe)
@@ -201,10 +195,7 @@ def settings(cell: Cell) -> dict[str, str]:
 
 
 def value_of(run: RecordSummary, metric: Metric) -> float | None:
-    """A metric of a run that ended well, in the unit shown; None if it has none.
-
-    A missed target is infinite: longer than any time, and never a gap.
-    """
+    """A metric of a successful run, in the displayed unit; infinite for a missed target."""
     if metric.to_target and not run.cell.holds_out:
         return None
     value = metric.of(run)
@@ -221,8 +212,8 @@ class Outcome(Generic[RecordT]):
 
     key: Key
     runs: tuple[RecordT, ...]
-    label: str  # its name, and what sets it apart from others of that name
-    budget: str = ""  # what sets it apart from the other rows of its table, beside its name
+    label: str  # its name, and how it differs from others of that name
+    budget: str = ""  # how it differs from the other rows, apart from its name
 
     @property
     def cell(self) -> Cell:
@@ -231,21 +222,21 @@ class Outcome(Generic[RecordT]):
 
     @cached_property
     def good(self) -> tuple[RecordT, ...]:
-        """The runs that ended well."""
+        """The successful runs."""
         return tuple(run for run in self.runs if run.status == "ok" and run.metrics is not None)
 
     @cached_property
     def trusted(self) -> tuple[RecordT, ...]:
-        """The runs whose times may be ranked, averaged or drawn."""
+        """The successful runs without suspect times."""
         return tuple(run for run in self.good if run.times_trusted)
 
     @property
     def suspect(self) -> int:
-        """Number of runs that ended well with times that cannot be trusted."""
+        """Number of successful runs with suspect times."""
         return len(self.good) - len(self.trusted)
 
     def usable(self, metric: Metric) -> tuple[RecordT, ...]:
-        """The runs that can be trusted with a metric."""
+        """The runs whose values of a metric can be trusted."""
         return self.trusted if metric.timing else self.good
 
     def values(self, metric: Metric) -> tuple[float, ...]:
@@ -260,7 +251,7 @@ class Outcome(Generic[RecordT]):
 
     @property
     def with_target(self) -> int:
-        """Runs that have a target to reach, since they hold out validation images."""
+        """Number of runs with a target, since they hold out validation images."""
         return sum(value_of(run, TIME) is not None for run in self.good)
 
     def over_seeds(self, name: str) -> list[float]:
@@ -276,7 +267,7 @@ class Outcome(Generic[RecordT]):
 
     @cached_property
     def row(self) -> dict[str, Any]:
-        """The row of the matrix: the mean and deviation of each metric, and texts beside them."""
+        """The row of the matrix: mean and deviation of each metric, and texts."""
         row: dict[str, Any] = {axis: getattr(self.cell, axis) for axis in AXES}
         row |= {"machine": self.key.machine, "source": self.cell.source, "scale": self.cell.scale}
         row |= {"budget": self.budget, "seeds": len(self.good), "runs": len(self.runs)}

@@ -1,4 +1,4 @@
-"""`bench show`: one run for people, found by its id or name."""
+"""`bench show`: finds a run by its id or name, and renders it."""
 
 import difflib
 import math
@@ -25,8 +25,8 @@ from bench.store.groups import REFERENCE, groups
 from bench.store.store import Store
 from bench.text import Log, count, printable, sanitize, shell_command
 
-MAX_CANDIDATES = 8  # runs that a message names
-MAX_CONFUSED = 8  # pairs of classes that are named
+MAX_CANDIDATES = 8  # runs listed in a message
+MAX_CONFUSED = 8  # pairs of classes to list
 STYLES = {"ok": "bold green", "skipped": "bold", "interrupted": "bold yellow"}
 BOUND = {
     "model": "bound by the model",
@@ -48,7 +48,7 @@ TIMES = {
     "total_s": "the whole run",
 }
 MAX_EPOCHS = 20  # rows of the curve
-FILE_WIDTH = 100  # of the confusion matrix outside a terminal
+FILE_WIDTH = 100  # width of the confusion matrix outside a terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,12 @@ class FoundRun:
 def find_run(
     root: Path, wanted: str, on_warning: Log | None = None, *, any_group: bool = False
 ) -> FoundRun:
-    """The run with this id or name, else the only run whose id starts with it or name contains it.
+    """The run with this id or name, or the only one whose id starts with it or name contains it.
 
     Args:
         root: A results folder, or one group in it.
         on_warning: Called with a sentence about each damaged record.
-        any_group: Whether any of several groups with the same run will do.
+        any_group: Whether to accept a run that several groups have.
 
     Raises:
         StoreError: There is no such folder, or it cannot be read.
@@ -116,7 +116,7 @@ def _ambiguous(wanted: str, found: Sequence[tuple[Record, Store]]) -> str:
 
 
 def render(found: FoundRun, *, width: int | None = None, color: bool = False) -> str:
-    """A run as text; `width` is that of the terminal, None for a file with long lines."""
+    """A run as text; `width` is the terminal's, or None for unlimited lines."""
     record = found.record
     out = StringIO()
     console = Console(
@@ -280,10 +280,10 @@ def _environment(record: Record) -> Iterator[str]:
     ram = f", {known['ram_gib']:.0f} GiB" if known.get("ram_gib") else ""
     yield f"{gpu}{known.get('cpu')}, {known.get('cores')} cores{threads}{ram}"
     if known.get("host"):
-        beside = record.conditions.neighbours
-        others = f"; {count(beside, 'other run')} beside it" if beside is not None else ""
+        others = record.conditions.neighbours
+        shared = f"; {count(others, 'other run')} at the same time" if others is not None else ""
         gpu = f", GPU {known['gpu_mark']}" if known.get("gpu_mark") else ""
-        yield f"host {known['host']}{gpu}{others}"
+        yield f"host {known['host']}{gpu}{shared}"
     if known.get("os"):
         yield str(known["os"])
     yield versions([record]) + (", with uncommitted changes" if known.get("dirty") else "")
@@ -296,8 +296,8 @@ def _attempt(record: Record) -> str:
 
 
 def rerun_command(record: Record, out: Path) -> str:
-    """The command that trains exactly this run again; `out` is its results folder."""
-    out = out.parent if out.name == REFERENCE else out  # the reference stays as it is
+    """The command that trains this run again; `out` is its results folder."""
+    out = out.parent if out.name == REFERENCE else out  # never write into the reference
     words = ["bench", "run", "--rerun", record.run_id, "--out", str(out)]
     if plugins_of(record.versions):
         words += [word for plugin in _plugins_given(record) for word in ("--plugin", plugin)]
@@ -305,7 +305,7 @@ def rerun_command(record: Record, out: Path) -> str:
 
 
 def _plugins_given(record: Record) -> list[str]:
-    """The files and modules that the recorded command named with --plugin."""
+    """The values of --plugin in the recorded command."""
     try:
         words = shlex.split(record.command.replace("--plugin=", "--plugin "))
         given = [after for word, after in pairwise(words) if word == "--plugin"]
@@ -315,7 +315,7 @@ def _plugins_given(record: Record) -> list[str]:
 
 
 def curve(points: Sequence[Point]) -> Table:
-    """Loss, accuracy and speed by epoch; of many epochs some at equal distances, and the last."""
+    """Loss, accuracy and speed of at most `MAX_EPOCHS` evenly spaced epochs, including the last."""
     table = _table("epoch", "train s", "train loss", "val. loss", "val. acc.", "images/s")
     step = math.ceil(len(points) / MAX_EPOCHS)
     for point in reversed(points[::-step]):
@@ -332,7 +332,7 @@ def curve(points: Sequence[Point]) -> Table:
 
 
 def _table(*headers: str) -> Table:
-    """A table without lines; columns are aligned to the right, one without a header to the left."""
+    """A table without lines; columns with a header are aligned to the right."""
     table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
     for header in headers:
         table.add_column(Text(header), justify="right" if header else "left", no_wrap=True)
@@ -340,7 +340,7 @@ def _table(*headers: str) -> Table:
 
 
 def confusion(metrics: Metrics, *, width: int) -> list[RenderableType]:
-    """True classes down, predictions across, if they fit; and the pairs most often confused."""
+    """The confusion matrix, if it fits, and the pairs most often confused."""
     names = [scores.name for scores in metrics.per_class]
     counts = metrics.confusion
     cell = max(3, len(str(max(map(max, counts)))))
@@ -360,7 +360,7 @@ def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str
         if i != j and number
     )
     if not pairs:
-        return "no image was assigned to a wrong class"
+        return "no image was misclassified"
     shown = [f"{true} for {other} {-share:.0%}" for share, true, other in pairs[:MAX_CONFUSED]]
     return f"most often mistaken: {', '.join(shown)}"
 

@@ -1,8 +1,7 @@
 """`bench table`: the matrix of each group, means over some axes, or a pivot table, as text.
 
-Only cells on the same footing are averaged: whatever makes results incomparable (images, budget,
-precision, target, machine, torch) never differs within a table. Batch size, width and recipe may
-differ, as they belong to a net and its optimizer; a note then says so.
+Only comparable cells are averaged: images, budget, precision, target, machine and torch version are
+the same within a table. Batch size, width and recipe may differ, which a note says.
 """
 
 import json
@@ -49,19 +48,19 @@ from bench.store.groups import groups
 from bench.store.store import Store
 from bench.text import Log
 
-MAX_NAMES = 4  # reasons and differences that are listed; the rest is counted
+MAX_NAMES = 4  # reasons and differences to list before counting the rest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """Rows by these axes, averaged over the others."""
+    """One row per combination of these axes, averaged over the others."""
 
     axes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pivot:
-    """One metric, an axis down and an axis across; without `axes` the first two that differ."""
+    """One metric by a row and a column axis, by default the first two that differ."""
 
     metric: str = "accuracy"
     axes: tuple[str, str] | None = None
@@ -71,7 +70,7 @@ Shape = Grouping | Pivot | None  # None for a row per cell
 
 
 def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[str] | None) -> Shape:
-    """The shape that the options ask for.
+    """The requested shape.
 
     Raises:
         UsageError: An unknown axis or metric, or two shapes at once.
@@ -100,17 +99,17 @@ class Sheet:
     frame: pd.DataFrame
     notes: Sequence[str] = ()
     versions: str = ""
-    columns: Sequence[str] | None = None  # those asked for; None for the usual ones
-    pivot: Table | None = None  # the texts, if the columns are the entries of an axis
+    columns: Sequence[str] | None = None  # None for the default columns
+    pivot: Table | None = None  # the texts of a pivot table
 
     def numbers(self) -> pd.DataFrame:
-        """The chosen columns of the frame."""
+        """The selected columns of the frame."""
         for name in self.columns or ():
             check_choice("column", name, list(self.frame.columns))
         return self.frame if self.columns is None else self.frame[list(self.columns)]
 
     def csv_frame(self) -> pd.DataFrame:
-        """The numbers for CSV: a missed target in words, so that it is no gap."""
+        """The numbers for CSV, with a missed target as text."""
         plain = self.numbers()
         times = [name for name in plain.columns if name in METRICS and METRICS[name].to_target]
         if not times or self.pivot is not None:
@@ -127,7 +126,7 @@ class Sheet:
         return {"title": self.title, "notes": notes, "versions": self.versions, "rows": rows}
 
     def table(self, *notes: str) -> Table:
-        """The texts, with further notes."""
+        """The texts, with additional notes."""
         notes = (*self.notes, *notes)
         if self.pivot is not None:
             return replace(self.pivot, title=self.title, notes=notes)
@@ -161,9 +160,9 @@ def render(
     """One matrix as text.
 
     Args:
-        sort_by: A column of the frame, best first; the default is time to accuracy.
-        columns: Columns of the frame; None for the usual ones, and for all in "csv" and "json".
-        width, color: Of the terminal, for "rich".
+        sort_by: A column of the frame, best first; by default time to accuracy.
+        columns: Columns to show; by default the usual ones, or all in "csv" and "json".
+        width, color: Properties of the terminal, for "rich".
 
     Raises:
         UsageError: An unknown form or column.
@@ -198,8 +197,8 @@ def render_all(
     Args:
         root: A results folder, or one group in it.
         machine: Names of this machine.
-        expression: Which cells to show, as -k takes it.
-        target: Validation accuracy for time to accuracy; None for that of each run.
+        expression: Selects cells, in the syntax of -k.
+        target: Validation accuracy for time to accuracy; by default each run's own.
         on_warning: Called with a sentence about each damaged record.
 
     Raises:
@@ -227,7 +226,7 @@ def _chosen(
     target: float | None,
     on_warning: Log | None,
 ) -> Iterator[tuple[Sequence[RecordSummary], bool, list[str]]]:
-    """The chosen records of each group, whether it is a reference, and notes on them."""
+    """The selected records of each group, whether it is a reference, and notes."""
     kind = RecordSummary if target is None else Record  # another target needs the curves
     found = {}
     for group in groups(root, machines=machine):
@@ -284,7 +283,7 @@ def write_matrix(store: Store, records: Iterable[Record]) -> Path:
 
 
 def footings(records: Iterable[RecordT]) -> list[list[RecordT]]:
-    """The records in parts that may be averaged, in the order of their first records."""
+    """Splits records into parts that may be averaged."""
     parts: dict[Key, list[RecordT]] = defaultdict(list)
     for key, runs in grouped(records).items():
         parts[key.footing] += runs
@@ -294,16 +293,14 @@ def footings(records: Iterable[RecordT]) -> list[list[RecordT]]:
 def averaged(
     frame: pd.DataFrame, axes: Sequence[str], metric: Metric = TIME
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Means over the cells of a matrix that agree in `axes`, and notes on what was averaged.
+    """Means over the cells of a matrix with equal `axes`, and notes on what was averaged.
 
-    Every cell has the same weight, whatever its seeds. A failed cell has no values; it counts in
-    `all_cells`, not in `cells`. Times to accuracy are means over the cells that have one, and
-    `reached` of `seeds` says how many runs did. A group of one cell keeps its deviation over seeds.
+    Each cell has the same weight, however many seeds it has. Failed cells count in `all_cells` but
+    not in `cells`. Times to accuracy are means over the cells that have one; `reached` of `seeds`
+    says how many runs do. A group of one cell keeps its deviation over seeds.
 
     Args:
-        frame: Of a matrix.
-        axes: To keep.
-        metric: The only one that will be shown, if it isn't a time: some need notes.
+        metric: The metric to show, which decides the notes.
     """
     cells: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     rows: list[dict[str, Any]] = frame.to_dict(orient="records")  # type: ignore[assignment]
@@ -350,7 +347,7 @@ def _some(texts: list[str]) -> list[str]:
 def _notes(
     cells: Mapping[tuple[str, ...], list[dict[str, Any]]], others: Sequence[str], *, timed: bool
 ) -> list[str]:
-    """What was averaged, and what speaks against comparing the means."""
+    """What was averaged, and cautions about comparing the means."""
     sizes = sorted({len(members) for members in cells.values()})
     if not sizes or sizes == [1]:
         return []
@@ -380,7 +377,7 @@ def _notes(
 
 
 def pivoted(frame: pd.DataFrame, pivot: Pivot) -> Sheet:
-    """A matrix as a pivot table of one metric; an entry of several cells is their mean."""
+    """A pivot table of one metric of a matrix; values of several cells are averaged."""
     down, across = pivot.axes or _usual_axes(frame)
     metric = METRICS[pivot.metric]
     means, notes = averaged(frame, (down, across), metric)
@@ -407,7 +404,7 @@ def pivoted(frame: pd.DataFrame, pivot: Pivot) -> Sheet:
 
 
 def _entry_text(entry: dict[str, Any], text: str) -> str:
-    """The value, or the status if there is none; and of how many cells it is, if not of all."""
+    """The value, or the status if there is none; with the number of cells, if some are missing."""
     if not entry["cells"]:
         return str(entry["status"])
     whole = entry["cells"] == entry["all_cells"]
@@ -415,6 +412,6 @@ def _entry_text(entry: dict[str, Any], text: str) -> str:
 
 
 def _usual_axes(frame: pd.DataFrame) -> tuple[str, str]:
-    """The first two axes that differ in a matrix; with fewer, the differing one and another."""
+    """The first two axes that differ in a matrix, with another one if fewer do."""
     differing = {axis for axis in AXES if frame[axis].nunique() > 1}
     return max(combinations(AXES, 2), key=lambda pair: len(differing & set(pair)))

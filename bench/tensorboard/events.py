@@ -34,18 +34,17 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class EventFile:
-    """The event file of a folder, a context manager; files of an earlier attempt are removed.
+    """The event file of a run's folder; files of an earlier attempt are removed.
 
     Args:
-        folder: The run's own.
-        wall_time: Time of all events in seconds since 1970; None for the present.
+        wall_time: Time of all events in seconds since 1970; None for now.
 
     Raises:
         OSError: The folder is a link, or cannot be written.
     """
 
     def __init__(self, folder: Path, *, wall_time: float | None = None) -> None:
-        if folder.is_symlink():  # its target may be somebody else's, and files would be removed
+        if folder.is_symlink():  # never remove files of the target
             raise OSError(errno.ELOOP, "it is a link and not a folder", str(folder))
         for earlier in folder.glob(PATTERN):
             earlier.unlink()
@@ -79,7 +78,7 @@ class EventFile:
 
     def image(self, tag: str, png: bytes, step: int = 0) -> None:
         """Writes a PNG."""
-        width, height = struct.unpack(">II", png[16:24])  # of its header
+        width, height = struct.unpack(">II", png[16:24])  # from the header
         image = Summary.Image(
             width=width, height=height, colorspace=RGB_CHANNELS, encoded_image_string=png
         )
@@ -89,9 +88,9 @@ class EventFile:
         """Writes one precision-recall curve.
 
         Args:
-            positives_2T: True and false positives at thresholds that divide 0 to 1 evenly.
-            support: Images of the class.
-            images: All images.
+            positives_2T: True and false positives at evenly spaced thresholds from 0 to 1.
+            support: Number of images of the class.
+            images: Number of all images.
         """
         import numpy as np
 
@@ -171,7 +170,7 @@ def _draw_names(image: Image.Image, names: Sequence[str], margin: int, font: Fon
 
 
 def tiled_png(strip: bytes) -> bytes:
-    """A strip of square images in rows of `IMAGES_PER_ROW`: TensorBoard's cards are narrow."""
+    """A strip of square images as rows of `IMAGES_PER_ROW`, as TensorBoard's cards are narrow."""
     image = Image.open(BytesIO(strip)).convert("RGB")
     side = image.height
     count = image.width // side

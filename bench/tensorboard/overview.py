@@ -1,4 +1,4 @@
-"""What the runs of a group share in TensorBoard: layout, hparams columns, seeds, loaders."""
+"""TensorBoard files that a group's runs share: layout, hparams columns, seeds, loaders."""
 
 import shutil
 import statistics
@@ -22,7 +22,7 @@ from bench.tensorboard.run_log import TARGETS, hparams_columns, scalar_tags, tar
 from bench.text import Log
 
 MATRIX, EXAMPLES, SEEDS = "matrix", "examples", "seeds"
-STATUSES = ("ok", "diverged", "oom", "timeout", "crashed")  # of runs that have event files
+STATUSES = ("ok", "diverged", "oom", "timeout", "crashed")  # statuses with event files
 
 # Charts of the throughput view: category, then title to tag. No tag may begin with another one,
 # because TensorBoard treats them as prefixes.
@@ -45,7 +45,7 @@ CHARTS = {
         "energy (J)": "energy/total_j",
     },
 }
-# Title to the tag that mean, lowest and highest share, and the field of a curve's point.
+# Title to the common tag of mean, lowest and highest, and the field of `Point`.
 SEEDS_CHARTS = {
     "validation accuracy over images seen": ("seeds/accuracy", "validation_accuracy"),
     "validation accuracy over the mean training clock (ms)": (
@@ -60,19 +60,19 @@ SEEDS_CHARTS = {
 def write_overview(
     store: Store, records: Sequence[Record], planned: Sequence[Run] = (), *, on_error: Log
 ) -> None:
-    """Writes what a group's runs share, before a grid starts and when it has ended.
+    """Writes the files that a group's runs share, before and after a grid.
 
     Args:
-        records: All of the group.
-        planned: Runs that are still to come.
-        on_error: Called with one sentence if something cannot be written.
+        records: All records of the group.
+        planned: Runs that are not yet trained.
+        on_error: Called with a sentence if something cannot be written.
     """
     folder = store.tensorboard_folder()
     try:
         write_matrix_run(folder / MATRIX, records, planned)
         write_examples(folder / EXAMPLES, kept_examples(store))
         write_seeds(folder / SEEDS, records)
-    except Exception as error:  # noqa: BLE001 - a failed view must not cost a grid
+    except Exception as error:  # noqa: BLE001 - a failed view must not end a grid
         on_error(f"TensorBoard's overview in {folder} is out of date: {error}")
 
 
@@ -107,9 +107,9 @@ def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
 def write_seeds(folder: Path, records: Iterable[Record]) -> None:
     """Writes mean, lowest and highest over the seeds of each cell that has several.
 
-    Times and speeds are those of the seeds without suspect timings.
+    Times and speeds are from seeds without suspect timings.
     """
-    if folder.is_dir():  # a cell may have lost a seed, or have another recipe now
+    if folder.is_dir():  # its cells may have changed
         shutil.rmtree(folder)
     for name, runs in runs_by_cell(records).items():
         with EventFile(folder / name) as events:
@@ -129,7 +129,7 @@ def runs_by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def seeds_name(record: Record) -> str:
-    """The folder name of a cell's seeds; an id tells budgets apart."""
+    """The folder name of a cell's seeds, with an id that distinguishes budgets."""
     cell: Cell = record.cell.identity
     first = Run(cell=cell, seed=0, versions=record.versions, fingerprint=record.fingerprint)
     return f"{slug(cell.name, keep='_')}_{first.id[:8]}"
@@ -154,11 +154,11 @@ def seed_scalars(
 
 
 def custom_scalars_layout(tags: Collection[str], *, seeds: bool) -> Any:
-    """The summary that lays the throughput view out.
+    """The layout of the throughput view.
 
     Args:
-        tags: Those that some run has; charts of others are left out. Empty for all charts.
-        seeds: Whether some cell has several seeds.
+        tags: Tags of the runs; charts of other tags are left out. Empty for all charts.
+        seeds: Whether a cell has several seeds.
     """
     categories = []
     for category, charts in CHARTS.items():
@@ -196,18 +196,13 @@ def _band(title: str, tag: str) -> Any:
 def write_loaders(
     store: Store, images_per_s: Mapping[str, Mapping[int, float]], *, on_error: Log
 ) -> None:
-    """Writes the throughput of each pipeline alone; the step is the batch size.
-
-    Args:
-        images_per_s: By pipeline and batch size.
-        on_error: Called with one sentence if something cannot be written.
-    """
+    """Writes each pipeline's throughput by batch size, which is the step."""
     for pipeline, points in images_per_s.items():
         folder = store.loaders_tensorboard_path(pipeline)
         try:
             with EventFile(folder) as events:
                 for batch_size, rate in sorted(points.items()):
                     events.scalars({"loaders/images_per_s": rate}, batch_size)
-        except Exception as error:  # noqa: BLE001 - a failed log must not cost the measurements
+        except Exception as error:  # noqa: BLE001 - the measurements are kept
             problem = f"{type(error).__name__}: {error}"
             on_error(f"TensorBoard files in {folder} are incomplete: {problem}")

@@ -21,12 +21,11 @@ from bench.text import Log
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_CLASS_CURVES = 20  # with more classes one precision-recall curve stands for all
+MAX_CLASS_CURVES = 20  # more classes share one precision-recall curve
 HparamValue = str | float | bool
 RECIPE_HPARAMS = ("lr", "weight_decay", "schedule")
-# TensorBoard selects the first five metrics by itself, and its parallel coordinates leave out a run
-# that lacks a selected one. So the metric that a run may lack comes last, its name says how many
-# runs have it, and the column `target` shows the others.
+# TensorBoard selects the first five metrics, and its parallel coordinates omit runs without one of
+# them. So the metric that a run may lack comes last, and its title says how many runs have it.
 METRICS = {
     "test/accuracy": "accuracy",
     "test/macro_f1": "macro F1",
@@ -39,11 +38,11 @@ TARGETS = ("reached", "not reached", "no result", "not looked for")
 
 
 class RunLog:
-    """The event file of one run. An error in it is reported once and never ends the run.
+    """The event file of one run; an error in it never ends the run.
 
     Args:
-        folder: The run's own; event files of an earlier attempt in it are removed.
-        on_error: Called with one sentence at the first error; nothing more is written then.
+        folder: The run's folder; event files of an earlier attempt are removed.
+        on_error: Called with a sentence at the first error; nothing more is written after it.
     """
 
     def __init__(self, folder: Path, *, on_error: Log) -> None:
@@ -73,11 +72,10 @@ class RunLog:
         positives_K2T: "np.ndarray | None" = None,
         wall_time: float | None = None,
     ) -> None:
-        """Writes what is known at the end of the run, and closes the file.
+        """Writes the final values and closes the file.
 
         Args:
-            positives_K2T: For the precision-recall curves, see `bench.store.store.Predictions`.
-            wall_time: As in `point`.
+            positives_K2T: For precision-recall curves; see `bench.store.store.Predictions`.
         """
         if (events := self._events) is None:
             return
@@ -90,7 +88,7 @@ class RunLog:
     def _errors_reported(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - a failed log must not cost a trained run
+        except Exception as error:  # noqa: BLE001 - a failed log must not end a run
             self._events = None
             self._on_error(
                 f"TensorBoard files in {self._folder} are incomplete, the run continues: "
@@ -127,7 +125,7 @@ def _write_end(events: EventFile, record: Record, positives_K2T: "np.ndarray | N
 def write_run(
     folder: Path, record: Record, positives_K2T: "np.ndarray | None", *, on_error: Log
 ) -> None:
-    """Writes a run's event file from its record, with the times at which it ran."""
+    """Writes a run's event file from its record, with the original times."""
     log = RunLog(folder, on_error=on_error)
     for point in record.curve:
         log.point(point, _seconds(record.started) + point.train_s)
@@ -135,7 +133,7 @@ def write_run(
 
 
 def load_positives(store: Store, record: Record) -> "np.ndarray | None":
-    """What a run kept for its precision-recall curves, (classes, 2, thresholds), if anything."""
+    """A run's data for precision-recall curves, (classes, 2, thresholds), if it has any."""
     if record.metrics is None:
         return None
     try:
@@ -166,7 +164,7 @@ def scalars_by_train_ms(point: Point) -> dict[str, float | None]:
 
 
 def ceiling_scalars(record: Record, point: Point) -> dict[str, float | None]:
-    """The ceiling and an epoch's stall, which are known when the run has ended."""
+    """The ceiling and an epoch's stall, known when the run has ended."""
     ceiling = record.throughput.ceiling if record.throughput else None
     if ceiling is None:
         return {}
@@ -251,11 +249,10 @@ def hparams_columns(
     targets: Iterable[str],
     records: Sequence[Record] = (),
 ) -> Any:
-    """The summary that names all columns of the table and the values that occur in them.
+    """The columns of the hparams table, with all values that occur in them.
 
-    TensorBoard uses the first such summary for the whole table, and hides rows with values that it
-    does not list, so there is one over all cells. All runs are in `records`, unless some have still
-    to come: then it is empty.
+    TensorBoard uses the first such summary for the whole table and hides rows with other values, so
+    it covers all cells. `records` is empty while runs are still to come.
     """
     rows = [hparams(cell) for cell in cells]
     names = dict.fromkeys(name for row in rows for name in row)
@@ -274,7 +271,7 @@ def hparams_columns(
 
 
 def _coverage(tag: str, records: Sequence[Record]) -> str:
-    """How many runs have a metric, if not all."""
+    """How many runs have a metric; "" if all have."""
     number = sum(tag in compared_metrics(record) for record in records)
     return "" if number == len(records) else f", {number} of {len(records)} runs"
 

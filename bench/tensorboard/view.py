@@ -1,8 +1,7 @@
-"""What `bench tensorboard` shows, and the TensorBoard process that shows it.
+"""The runs that `bench tensorboard` shows, and its TensorBoard process.
 
-TensorBoard is given a temporary folder of links to the event files of the selected runs. Runs of
-one group are at its top, those of several groups below the groups' names. Event files are derived
-from records and can be written again at any time.
+TensorBoard reads a temporary folder of links to the event files of the selected runs; with several
+groups, their names are its subfolders. Event files can be rebuilt from records at any time.
 """
 
 import json
@@ -39,9 +38,9 @@ from bench.tensorboard.overview import (
 from bench.tensorboard.run_log import load_positives, write_run
 from bench.text import Log
 
-MAX_AUTO_SELECTED = 40  # with more runs TensorBoard selects none by itself
+MAX_AUTO_SELECTED = 40  # with more runs TensorBoard selects none
 PRESELECTED = 10
-SHARED = (EXAMPLES, "loaders")  # folders that are shown whichever runs are selected
+SHARED = (EXAMPLES, "loaders")  # folders that are always shown
 RELOAD_S = 5
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
@@ -57,7 +56,7 @@ class SelectedRuns:
 
     @property
     def folders(self) -> list[Path]:
-        """Where the event files of each record are or would be."""
+        """Folder of the event files of each record, which may not exist."""
         return [self.store.tensorboard_path(record.run) for record in self.records]
 
     @property
@@ -87,12 +86,7 @@ def select_runs(results: Path, expression: str) -> list[SelectedRuns]:
 
 
 class View:
-    """Fills a folder with links.
-
-    Args:
-        folder: Empty; the caller removes it.
-        selected: What to show.
-    """
+    """A folder of links to the event files of the selected runs; the caller removes it."""
 
     def __init__(self, folder: Path, selected: Sequence[SelectedRuns]) -> None:
         self.folder = folder
@@ -106,7 +100,7 @@ class View:
         self.update()
 
     def update(self) -> None:
-        """Links new event files; of a whole group also those of new runs."""
+        """Links new event files; for a whole group, also those of new runs."""
         for group in self._selected:
             for name, target in _link_targets(group):
                 link = self.folder / self._name(group, name)
@@ -115,10 +109,10 @@ class View:
                     link.symlink_to(target.resolve())
 
     def page(self) -> str:
-        """The fragment of the address that opens the throughput view, without smoothing.
+        """The URL fragment of the throughput view, without smoothing.
 
-        With more than `MAX_AUTO_SELECTED` runs it selects the best ones, their cells' seeds and
-        what all runs share.
+        With more than `MAX_AUTO_SELECTED` runs it selects the best runs, their cells' seeds and
+        shared folders.
         """
         page = "custom_scalars&_smoothingWeight=0"
         if sum(path.is_symlink() for path in self.folder.rglob("*")) <= MAX_AUTO_SELECTED:
@@ -128,7 +122,7 @@ class View:
         return f"{page}&runSelectionState={quote(state, safe='')}"
 
     def _best_runs(self) -> Iterator[str]:
-        """The best run of each cell, then the second best ones, with the cells' seeds."""
+        """The best run of each cell, then the second best, with the cells' seeds."""
         runs_of: defaultdict[str, list[tuple[tuple[float, float], str]]] = defaultdict(list)
         for group in self._selected:
             for record, folder in zip(group.records, group.folders, strict=True):
@@ -166,7 +160,7 @@ def rank(record: Record) -> tuple[float, float]:
 
 
 def _link_targets(group: SelectedRuns) -> Iterator[tuple[str, Path]]:
-    """Names in the view and folders of event files."""
+    """Names in the view, with their folders of event files."""
     root = group.store.tensorboard_folder()
     names = {folder.name for folder in group.folders}
     with explained(f"read {root}"):
@@ -187,7 +181,7 @@ def has_events(folder: Path) -> bool:
 
 
 def rebuild(selected: Sequence[SelectedRuns], log: Log) -> None:
-    """Writes the event files of the selected runs, and what each group's runs share.
+    """Writes the event files of the selected runs, and those that each group's runs share.
 
     Raises:
         StoreError: A grid is running in one of the groups, or it cannot be written.
@@ -216,13 +210,12 @@ def serve(
     ready: Log,
     update: Callable[[], None],
 ) -> None:
-    """Runs TensorBoard until SIGINT (Ctrl-C), SIGTERM or SIGHUP, and ends it then.
+    """Runs TensorBoard until SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 
     Args:
-        folder: Has a folder of event files for each run.
         port: 0 for any free port, None for 6006 or the next free one.
-        page: The fragment of the address to show.
-        ready: Called with the whole address once the server answers.
+        page: The URL fragment to show.
+        ready: Called with the URL once the server answers.
         update: Called every `RELOAD_S` seconds.
 
     Raises:
@@ -274,4 +267,4 @@ def _ended(output: IO[bytes]) -> UsageError:
 
 def _read(output: IO[bytes]) -> str:
     size = os.fstat(output.fileno()).st_size
-    return os.pread(output.fileno(), size, 0).decode(errors="replace")  # keeps the child's offset
+    return os.pread(output.fileno(), size, 0).decode(errors="replace")  # offset is the child's

@@ -49,7 +49,7 @@ def test_the_version_is_shown(bench: Bench) -> None:
         (["-k", "densenet121"], "the grid lacks it, --architecture densenet121 puts it in all"),
         (["--seed", "-1"], "--seed takes one number from 0 to"),
         (["--seed", "3", "--seeds", "5"], "--seed is for one seed and --seeds for the first few"),
-        (["-k", "resnet18 and vit_tiny"], "matches none of the"),
+        (["-k", "resnet18 and vit_tiny"], "matches none of"),
         (["-k", "resnet18 and"], "is malformed: a word is missing"),
         (["--source", "cifar11"], "unknown source 'cifar11'"),
         (["--pipeline", "kornja"], "unknown pipeline 'kornja': did you mean kornia?"),
@@ -67,7 +67,7 @@ def test_the_version_is_shown(bench: Bench) -> None:
         (["--shard", "x"], "--shard takes K/N, as in 3/8 for the third of eight, got 'x'"),
     ],
 )
-def test_a_run_that_cannot_be_is_one_sentence_and_writes_nothing(
+def test_invalid_options_of_run_give_one_sentence_and_write_nothing(
     refused: Callable[..., str], tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     assert said in refused("run", *arguments)
@@ -76,9 +76,7 @@ def test_a_run_that_cannot_be_is_one_sentence_and_writes_nothing(
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("arguments", [["--timeout", "0"], ["--seeds", "two"], ["--nonsense"]])
-def test_what_the_parser_refuses_ends_with_2(
-    bench: Bench, tmp_path: Path, arguments: list[str]
-) -> None:
+def test_parser_errors_exit_with_2(bench: Bench, tmp_path: Path, arguments: list[str]) -> None:
     done = bench("run", *arguments)
     assert done.exit_code == 2
     assert arguments[0] in done.stderr
@@ -87,7 +85,7 @@ def test_what_the_parser_refuses_ends_with_2(
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_results_that_cannot_be_written_are_said_before_anything_is_trained(
+def test_unwritable_results_are_reported_before_training(
     refused: Callable[..., str], tmp_path: Path, place: str
 ) -> None:
     (tmp_path / "file").write_text("no folder")
@@ -106,7 +104,7 @@ def test_a_dry_run_names_every_run_and_writes_nothing(bench: Bench, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_folder_in_use_is_told(bench: Bench, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_reported(bench: Bench, tmp_path: Path) -> None:
     options = ["run", "--device", "cpu", "--out", "out"]
     folder = planning.make(RunOptions(device="cpu", out=Path("out")), print).folder
     with Store(folder).lock():
@@ -118,7 +116,7 @@ def test_a_folder_in_use_is_told(bench: Bench, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 1)])
-def test_the_exit_code_is_that_of_the_grid_and_the_summary_names_table_and_command(
+def test_exit_code_and_summary_of_a_grid(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, failed: int, code: int
 ) -> None:
     outcome = executing.GridOutcome(
@@ -143,7 +141,7 @@ def test_the_exit_code_is_that_of_the_grid_and_the_summary_names_table_and_comma
         (["list", "pipeline"], "unknown kind of entry 'pipeline': did you mean pipelines or"),
     ],
 )
-def test_other_verbs_refuse_in_one_sentence_too(
+def test_other_verbs_report_errors_in_one_sentence(
     refused: Callable[..., str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -156,7 +154,7 @@ def test_other_verbs_refuse_in_one_sentence_too(
     assert said in refused(*arguments)
 
 
-def test_a_table_is_shown_in_every_form(bench: Bench, tmp_path: Path) -> None:
+def test_a_table_is_shown_in_every_format(bench: Bench, tmp_path: Path) -> None:
     Store(tmp_path / "cpu_shapes_cpu").write(made_record())
     for form in ("rich", "md", "csv", "json"):
         done = bench("table", str(tmp_path), "--format", form)
@@ -167,7 +165,7 @@ def test_a_table_is_shown_in_every_form(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 2)])
-def test_the_doctor_ends_with_2_when_something_fails(
+def test_doctor_exits_with_2_if_a_check_fails(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, status: str, code: int
 ) -> None:
     from bench.machine import doctor
@@ -180,7 +178,7 @@ def test_the_doctor_ends_with_2_when_something_fails(
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_a_traceback_is_shown_only_when_asked_for(debug: bool) -> None:
+def test_a_traceback_is_shown_only_with_debug(debug: bool) -> None:
     command = [sys.executable, "-m", "bench", "table", "nowhere", *(["--debug"] if debug else [])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == (1 if debug else 2)

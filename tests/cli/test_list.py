@@ -15,7 +15,7 @@ from tests.cli.conftest import Bench
 from tests.made_plugins import net, write
 
 
-def test_every_usable_entry_stands_there_with_its_reason() -> None:
+def test_every_usable_entry_is_listed_with_its_reason() -> None:
     text = render_list(None)
     for kind in (*CATALOGS, "grids"):
         assert f"{kind}\n" in text
@@ -26,7 +26,7 @@ def test_every_usable_entry_stands_there_with_its_reason() -> None:
     assert all(grid.why in text for grid in GRIDS.values())
 
 
-def test_one_kind_is_shown_alone_and_defaults_are_marked() -> None:
+def test_a_single_kind_is_listed_with_defaults_marked() -> None:
     lines = render_list("grids").splitlines()
     assert lines[0] == "grids"
     assert [line.split()[:2] for line in lines if " default " in line] == [["default", "*"]]

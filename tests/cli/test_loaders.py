@@ -64,7 +64,7 @@ def lines_until(process: "subprocess.Popen[str]", end: str) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_table_and_record_of_what_was_measured(
+def test_ctrl_c_keeps_the_table_and_record_of_finished_measurements(
     arguments: list[str], tmp_path: Path
 ) -> None:
     more = ["--batch-size", "8", "--batch-size", "16", "--repeats", "100000", "--seconds", "0.01",

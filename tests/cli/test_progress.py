@@ -54,14 +54,14 @@ def shown(plan: Plan, records: list[Record], *, is_terminal: bool, quiet: bool =
     return out.getvalue()
 
 
-def test_the_summary_names_the_way_to_measure_suspect_times_again() -> None:
+def test_the_summary_says_how_to_repeat_suspect_runs() -> None:
     suspect = made_record(1, record={"timing_suspect": ("others used the CPU",)})
     plan = Plan(todo=[made_run(0), made_run(1)])
     text = shown(plan, [made_record(0), suspect], is_terminal=False)
     assert "1 with suspect times: --retry-suspect trains them again" in text
 
 
-def test_plain_output_has_a_line_for_each_event_and_no_escapes() -> None:
+def test_plain_output_has_one_line_per_event_and_no_escape_codes() -> None:
     plan = Plan(todo=[made_run(0), made_run(1)])
     text = shown(plan, [made_record(0), made_failure(1)], is_terminal=False)
     assert "\x1b" not in text
@@ -103,7 +103,7 @@ def test_a_notice_is_framed_at_the_start_and_at_the_end() -> None:
     assert text.rindex("Training on shapes") > text.rindex("accuracy 70.0%")
 
 
-def test_quiet_leaves_problems_and_the_summary() -> None:
+def test_quiet_shows_only_problems_and_the_summary() -> None:
     plan = Plan(todo=[made_run(0), made_run(1)], notices=["Training on shapes instead."])
     text = shown(plan, [made_record(0), made_failure(1)], is_terminal=True, quiet=True)
     assert "seed0" not in text
@@ -124,7 +124,7 @@ def test_the_reporter_is_chosen_by_name() -> None:
         reporter("jsn", quiet=False)
 
 
-def test_names_with_brackets_are_no_markup() -> None:
+def test_names_with_brackets_are_not_parsed_as_markup() -> None:
     run, record = made_run(pipeline="kornia[bold]"), made_record(pipeline="kornia[bold]")
     assert "kornia[bold]" in shown(Plan(todo=[run]), [record], is_terminal=True)
 
@@ -147,7 +147,7 @@ def test_a_dry_run_names_every_run() -> None:
     assert "seed400: dali is not installed" in text
 
 
-def test_runs_that_are_left_are_counted() -> None:
+def test_the_summary_counts_runs_that_are_left() -> None:
     plan = Plan(todo=[made_run(seed) for seed in range(3)])
     assert "2 runs are left" in shown(plan, [made_record(0)], is_terminal=False)
 
@@ -164,7 +164,7 @@ def test_the_live_view_shows_the_run_that_reported_last_and_counts_the_others() 
     assert "1/9" in drawn(console)
 
 
-def test_the_time_left_counts_the_runs_that_train_at_once() -> None:
+def test_the_time_left_accounts_for_concurrent_runs() -> None:
     console = TextReporter(file=StringIO(), terminal=False)
     done = made_record(9, record={"timings": Timings(total_s=100.0)})
     runs = [made_run(seed) for seed in range(8)]
@@ -183,7 +183,7 @@ def drawn(console: TextReporter, width: int = 120) -> str:
     return out.getvalue()
 
 
-def test_the_summary_has_the_training_time_of_this_grid() -> None:
+def test_the_summary_shows_the_training_time_of_this_grid() -> None:
     """Runs that were done before, or that another process trained meanwhile, are not counted."""
     out = StringIO()
     console = TextReporter(file=out, terminal=False)
@@ -248,7 +248,7 @@ def test_events_are_complete_and_in_order(events: list[dict[str, Any]]) -> None:
     assert summary["training_s"] == 8.0  # of both runs
 
 
-def test_numbers_that_json_lacks_are_null() -> None:
+def test_nan_and_infinity_are_null_in_json() -> None:
     out = StringIO()
     record = made_record(record={"parameters": 1}, accuracy=float("nan"))
     JsonReporter(file=out).run_finished(record)
@@ -289,7 +289,7 @@ def test_the_live_view_shows_the_bar_the_run_and_its_last_epoch() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 79, 200])
-def test_the_live_view_fits_any_width_and_loses_nothing(width: int) -> None:
+def test_the_live_view_fits_any_width_without_cutting_text(width: int) -> None:
     net = "timm:a_rather_long_name_of_a_net"
     shown = view(width, architecture=net)
     assert max(map(len, shown.splitlines())) <= width
@@ -298,7 +298,7 @@ def test_the_live_view_fits_any_width_and_loses_nothing(width: int) -> None:
         assert part in joined
 
 
-def test_what_is_unknown_is_not_shown() -> None:
+def test_unknown_values_are_not_shown() -> None:
     reporter = TextReporter(file=StringIO(), terminal=True)
     reporter.run_started(made_run(), 1, 1)
     assert "epoch 0/4 | building, warming up" in drawn(reporter)
@@ -356,7 +356,7 @@ print("dropped without a complaint")
         ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", "one\ntwo\n"),  # as nohup does
     ],
 )
-def test_output_whose_reader_is_gone_stops_the_command_and_goes_to_standard_error(
+def test_a_closed_reader_stops_the_command_and_redirects_output_to_stderr(
     before: str, lines: str
 ) -> None:
     done = subprocess.run(

@@ -65,7 +65,7 @@ def test_each_group_gets_its_page_and_its_pictures(report: Bench, results: Path)
 
 
 @pytest.mark.usefixtures("quick")
-def test_out_is_one_page_of_all_groups_and_leaves_their_folders_alone(
+def test_out_writes_one_page_of_all_groups_and_nothing_into_their_folders(
     report: Bench, results: Path, tmp_path: Path
 ) -> None:
     before = sorted(path for path in results.rglob("*"))
@@ -85,7 +85,7 @@ def test_only_chosen_cells_are_on_the_page(report: Bench, results: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_lies_in_the_group_is_shown(report: Bench, results: Path, tmp_path: Path) -> None:
+def test_files_of_the_group_are_shown(report: Bench, results: Path, tmp_path: Path) -> None:
     store = Store(results / "mine_shapes_cpu")
     store.write_derived("loaders.json", render_loaders(MIXED, "json"))
     name = example_name(RECORDS[0].cell)
@@ -116,7 +116,7 @@ def test_what_lies_in_the_group_is_shown(report: Bench, results: Path, tmp_path:
     ],
 )
 @pytest.mark.usefixtures("quick")
-def test_what_cannot_be_done_is_one_sentence(
+def test_errors_are_one_sentence(
     report: Bench, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -129,7 +129,7 @@ def test_what_cannot_be_done_is_one_sentence(
     assert said in last
 
 
-def test_the_real_thing_draws_and_does_not_import_torch(tmp_path: Path) -> None:
+def test_report_draws_figures_without_importing_torch(tmp_path: Path) -> None:
     store = Store(tmp_path / "mine_shapes_cpu")
     for record in (made_record(0), made_record(1, accuracy=0.8), made_failure(0, pipeline="dali")):
         store.write(record)

@@ -12,7 +12,7 @@ from tests.cli.conftest import Bench
 from tests.made import made_record
 
 
-def test_it_shows_the_table_and_writes_both_files(
+def test_roofline_shows_the_table_and_writes_both_files(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(roofline, "ROUND_S", 0.01)
@@ -26,6 +26,6 @@ def test_it_shows_the_table_and_writes_both_files(
     assert json.loads((tmp_path / "group" / "roofline.json").read_text())["nets"]
 
 
-def test_what_is_no_group_or_device_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_an_invalid_group_or_device_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "is not a group of a results folder" in refused("roofline", str(tmp_path))
     assert "did you mean cpu?" in refused("roofline", str(tmp_path), "--device", "cpi")

@@ -101,9 +101,7 @@ def test_a_rerun_trains_exactly_the_recorded_run(
     assert plan.folder.parent == Path("results")
 
 
-def test_the_run_is_named_as_for_show_and_found_in_any_group(
-    bench: Bench, trained: list[Plan]
-) -> None:
+def test_rerun_finds_a_run_like_show_in_any_group(bench: Bench, trained: list[Plan]) -> None:
     record = record_of(made_cell())
     for group in ("results/a", "results/reference/b"):
         Store(Path(group)).write(record)
@@ -114,7 +112,7 @@ def test_the_run_is_named_as_for_show_and_found_in_any_group(
     assert [str(plan.folder.parent) for plan in trained] == ["results"] * 3 + ["results/reference"]
 
 
-def test_a_reference_run_is_trained_again_beside_the_reference(
+def test_rerun_of_a_reference_run_does_not_write_into_the_reference(
     bench: Bench, trained: list[Plan]
 ) -> None:
     record = record_of(made_cell())
@@ -147,7 +145,7 @@ def test_a_rerun_needs_the_plugin_that_the_run_had(
     )
 
 
-def test_the_command_for_a_rerun_keeps_a_home_folder_for_the_shell(
+def test_the_rerun_command_keeps_the_tilde_for_the_shell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
@@ -167,7 +165,7 @@ def test_the_command_for_a_rerun_keeps_a_home_folder_for_the_shell(
         ({"cell": made_cell(device="cuda")}, "it needs a GPU: no NVIDIA driver"),
     ],
 )
-def test_a_run_that_would_be_another_one_is_refused(
+def test_rerun_refuses_a_run_that_would_be_different_now(
     refused: Callable[..., str], change: dict[str, Any], message: str
 ) -> None:
     record = record_of(made_cell())
@@ -199,14 +197,14 @@ def test_a_rerun_of_a_compiled_net_needs_a_compiler(
         "--source cifar10", "--device cpu", "--no-compile",
     ],
 )  # fmt: skip
-def test_options_that_choose_what_is_trained_are_refused_with_rerun(
+def test_rerun_refuses_options_that_choose_what_is_trained(
     refused: Callable[..., str], options: str
 ) -> None:
     record = record_of(made_cell())
     Store(Path("results/g")).write(record)
     message = refused("run", "--rerun", record.run_id, *options.split())
     option = options.split()[0].replace("--no-compile", "--compile")
-    assert message == f"bench: --rerun trains what the record holds: leave out {option}"
+    assert message == f"bench: --rerun trains the recorded run: leave out {option}"
 
 
 def test_a_rerun_of_an_unknown_run_is_refused(refused: Callable[..., str]) -> None:
@@ -229,8 +227,6 @@ def test_a_rerun_gives_the_same_accuracy_and_keeps_the_earlier_record(tmp_path: 
     first = find_run(tmp_path / "r", "cnn2").record
     run("--rerun", first.run_id)
     again = find_run(tmp_path / "r", "cnn2")
-    assert first.metrics is not None
-    assert again.record.metrics is not None
     assert again.record.metrics.accuracy == first.metrics.accuracy
     assert (again.record.cell, again.record.attempt) == (first.cell, 2)
     assert [record.attempt for record in again.earlier] == [1]

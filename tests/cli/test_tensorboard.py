@@ -65,11 +65,10 @@ def of_session(session: int) -> Iterator[int]:
 @pytest.mark.parametrize(
     "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def test_it_answers_and_ends_with_no_process_left(
+def test_the_server_answers_and_leaves_no_process(
     results: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:
     process = start_verb(results, tmp_path)
-    assert process.stdout is not None
     try:
         line = process.stdout.readline()
         page = "/#custom_scalars&_smoothingWeight=0"
@@ -93,7 +92,7 @@ def test_it_answers_and_ends_with_no_process_left(
     assert said == ""
 
 
-def test_no_event_files_are_told_with_what_to_do(tmp_path: Path) -> None:
+def test_missing_event_files_are_reported_with_advice(tmp_path: Path) -> None:
     Store(tmp_path / "cpu_shapes_cpu").write(made_record())
     done = run_verb(tmp_path, "--port", 0)
     assert done.returncode == 2
@@ -107,7 +106,7 @@ def test_no_event_files_are_told_with_what_to_do(tmp_path: Path) -> None:
     ("host", "reason"),
     [("127.0.0.1", "could not bind to port"), ("192.0.2.1", "Cannot assign requested address")],
 )
-def test_an_address_that_cannot_be_used_is_told(results: Path, host: str, reason: str) -> None:
+def test_an_unusable_address_is_reported(results: Path, host: str, reason: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -133,7 +132,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             positives = np.stack([[counts, counts // 2], [counts, counts // 3]])
             store.save_predictions(record.run_id, [0, 1], [0, 1], positives=positives)
     process = start_verb(root, tmp_path_factory.mktemp("temporary"))
-    assert process.stdout is not None
     try:
         yield process.stdout.readline().split(" at ")[1].split("/#")[0]
     finally:
@@ -200,7 +198,7 @@ def test_the_hparams_table_lists_the_runs_and_their_axes(page: Any, address: str
 
 
 @pytest.mark.slow
-def test_confusion_matrices_are_seen(page: Any, address: str) -> None:
+def test_confusion_matrices_are_shown(page: Any, address: str) -> None:
     page.goto(f"{address}/#images")
     pictures = page.locator("tf-image-loader img")
     pictures.nth(3).wait_for()

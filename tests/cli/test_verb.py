@@ -28,7 +28,7 @@ ERRORS: list[tuple[Exception, int, str]] = [
 
 
 @pytest.mark.parametrize(("error", "code", "said"), ERRORS, ids=lambda value: str(value)[:40])
-def test_every_error_is_one_sentence_with_the_code_that_fits(
+def test_every_error_is_one_sentence_with_its_exit_code(
     error: BaseException, code: int, said: str
 ) -> None:
     broken = typer.Typer()

@@ -40,14 +40,14 @@ def test_the_default_grid_is_all_defaults_through_kornia_and_a_slice_over_pipeli
     assert len(set(cells)) == len(cells)
 
 
-def test_all_cells_of_a_grid_have_its_setting_and_one_budget() -> None:
+def test_all_cells_of_a_grid_share_settings_and_budget() -> None:
     for cell in cells_of("default", GPU):
         assert (cell.source, cell.scale, cell.device) == ("cifar10", "full", "cuda")
         assert (cell.precision, cell.compile, cell.protocol) == ("bf16", True, "validation")
         assert cell.without("recipe", *AXES) == GPU.base
 
 
-def test_smoke_has_a_tiny_cell_for_each_pipeline_and_no_other_claim() -> None:
+def test_smoke_has_a_tiny_cell_for_each_pipeline() -> None:
     smoke, default = cells_of("smoke", CPU), cells_of("default", CPU)
     names = [cell.pipeline.partition("[")[0] for cell in smoke]
     assert sorted(names) == sorted(building.catalog.entries)
@@ -69,7 +69,7 @@ def test_the_pipelines_grid_has_two_nets_under_every_policy_and_every_mode() -> 
     assert len(cells) == 2 * len(augmentations.catalog.entries) * len(named)
 
 
-def test_the_grids_of_one_axis_have_all_of_it() -> None:
+def test_grids_of_one_axis_include_all_its_entries() -> None:
     of_optimizers = cells_of("optimizers", CPU)
     assert {cell.optimizer for cell in of_optimizers} == set(
         registry.CATALOGS["optimizers"].entries
@@ -98,7 +98,7 @@ def test_the_first_experiment_has_five_nets_two_optimizers_two_budgets() -> None
     assert all(cell.recipe is not None and cell.recipe.label_smoothing == 0 for cell in cells)
 
 
-def test_every_grid_is_named_as_it_is_filed() -> None:
+def test_grids_are_registered_under_their_names() -> None:
     assert all(name == entry.name and entry.why for name, entry in GRIDS.items())
 
 
@@ -112,7 +112,7 @@ def test_a_pipeline_that_cannot_be_imported_keeps_its_cells(
     assert CPU.cell("cnn2", "sgd", "none", "kornia").pipeline == "kornia"
 
 
-def test_runs_without_compilation_take_whole_seeds_in_turn() -> None:
+def test_uncompiled_runs_are_ordered_by_seed() -> None:
     cells = [made_cell(architecture=name) for name in ("resnet34", "resnet18")]
     runs = runs_of(cells, seeds=range(2), fingerprint="f00d")
     assert [(run.cell.architecture, run.seed) for run in runs] == [
@@ -126,7 +126,7 @@ def test_runs_without_compilation_take_whole_seeds_in_turn() -> None:
     assert len({run.id for run in runs}) == 4
 
 
-def test_runs_that_share_a_compiled_net_stand_together_seed_by_seed() -> None:
+def test_runs_that_share_a_compiled_net_are_consecutive() -> None:
     cells = [
         made_cell(architecture=architecture, optimizer=optimizer, compile=True)
         for optimizer in ("sgd", "adamw")

@@ -39,7 +39,7 @@ NO_COMPILER = replace(NO_GPU, compiler=False, compiler_problem="no C++ compiler 
         ({"target": 90}, "--target is a share in (0, 1], as in 0.9 for 90 %, got 90"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_the_machine_is_looked_at(
+def test_invalid_options_are_refused_before_the_machine_is_probed(
     options: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning.environment, "probe", lambda: pytest.fail("looked"))
@@ -58,7 +58,7 @@ def test_what_makes_no_sense_is_refused_before_the_machine_is_looked_at(
         ("cpu", NO_GPU, "cpu", False),
     ],
 )
-def test_the_device_is_the_gpu_where_one_works_and_a_lack_is_noticed(
+def test_the_gpu_is_the_default_device_and_its_absence_gives_a_notice(
     asked: str, probe: Probe, device: str, noticed: bool
 ) -> None:
     notices: list[str] = []
@@ -67,7 +67,7 @@ def test_the_device_is_the_gpu_where_one_works_and_a_lack_is_noticed(
     assert all("No GPU (no NVIDIA driver): running on the CPU" in text for text in notices)
 
 
-def test_a_gpu_that_was_asked_for_and_does_not_work_is_refused(
+def test_a_requested_gpu_that_does_not_work_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(planning, "gpu_problems", lambda probe: "it is unplugged -> plug it in")
@@ -91,7 +91,7 @@ def test_a_cpu_gets_its_own_scale_in_fp32_without_compilation() -> None:
     assert (base.precision, base.compile, base.device) == ("fp32", False, "cpu")
 
 
-def test_what_is_asked_for_beats_what_is_usual() -> None:
+def test_options_override_defaults() -> None:
     base = config(scale="full", precision="bf16", compile=True, target=0.5).base
     changes = {"precision": "bf16", "compile": True, "target_accuracy": 0.5}
     assert base == replace(BUDGETS["full"], source="auto", device="cpu", **changes)
@@ -99,14 +99,14 @@ def test_what_is_asked_for_beats_what_is_usual() -> None:
     assert (base.scale, base.compile, base.device) == ("cpu", False, "cuda")
 
 
-def test_compilation_that_cannot_work_is_refused_only_where_it_is_wanted() -> None:
+def test_impossible_compilation_is_refused_only_if_requested() -> None:
     assert not config(NO_COMPILER).base.compile
     assert not config(replace(GPU, compiler_problem="no C compiler found"), "cuda").base.compile
     with pytest.raises(UsageError, match=r"no C\+\+ compiler found\. .* add --no-compile"):
         config(NO_COMPILER, compile=True)
 
 
-def test_any_axis_and_the_epochs_can_be_asked_for() -> None:
+def test_options_set_any_axis_and_the_epochs() -> None:
     options = RunOptions(architecture="cnn2", optimizer="muon", augmentation="color", epochs=9)
     (cell,) = choose_cells(replace(options, pipeline="native", select="native"), config())
     assert cell.name == "cnn2/muon/color/native"
@@ -114,7 +114,7 @@ def test_any_axis_and_the_epochs_can_be_asked_for() -> None:
     assert dict(cell.recipe.options).keys() >= {"momentum"}  # muon's own, not those it replaced
 
 
-def test_an_option_changes_what_it_names_and_nothing_else() -> None:
+def test_an_option_changes_only_its_field() -> None:
     """On a GPU, whose usual batch size is not that of the smoke grid; smoothing is off in seed."""
     on_gpu = config(GPU, "cuda")
     plain = choose_cells(RunOptions(grid="smoke"), on_gpu)
@@ -151,7 +151,7 @@ def test_an_unknown_entry_is_refused(options: dict[str, str], message: str) -> N
         choose_cells(RunOptions(**options), config())
 
 
-def test_changes_reach_the_chosen_cells_only() -> None:
+def test_set_changes_only_selected_cells() -> None:
     options = RunOptions(select="sgd and cnn4", overrides=("optimizer.momentum=0.8",))
     cells = choose_cells(options, config())
     assert cells
@@ -201,7 +201,7 @@ def test_runs_that_cannot_run_here_are_skipped_unless_they_are_done(
     assert found.todo == found.failed == []
 
 
-def test_runs_that_were_timed_beside_others_are_done_again_alone_if_that_is_asked(
+def test_exclusive_timing_repeats_runs_that_shared_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside = {2: 3, 1: 0, 0: None}
@@ -221,7 +221,7 @@ def test_runs_that_were_timed_beside_others_are_done_again_alone_if_that_is_aske
     assert len(found.done) == 3, "what cannot be done again is not taken back"
 
 
-def test_runs_with_suspect_times_are_done_again_if_that_is_asked(tmp_path: Path) -> None:
+def test_retry_suspect_repeats_runs_with_suspect_times(tmp_path: Path) -> None:
     for seed, reasons in enumerate([(), ("the GPU was slowed by heat",)]):
         Store(tmp_path).write(made_record(seed, record={"timing_suspect": reasons}))
     found = sort_out(made_plan(tmp_path, 2), False, pytest.fail)
@@ -230,7 +230,7 @@ def test_runs_with_suspect_times_are_done_again_if_that_is_asked(tmp_path: Path)
     assert [run.seed for run in found.todo] == [1]
 
 
-def test_a_damaged_record_is_reported_and_its_run_is_to_do(tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported_and_its_run_repeated(tmp_path: Path) -> None:
     path = Store(tmp_path).record_path(made_run().id)
     path.parent.mkdir()
     path.write_bytes(b"{")
@@ -267,7 +267,7 @@ def test_a_plan_is_made_and_writes_nothing(machine: Machine, tmp_path: Path) -> 
     assert [text[:6] for text in plan.notices] == ["No GPU"]
 
 
-def test_a_stand_in_for_cifar_is_a_notice(machine: Machine, tmp_path: Path) -> None:
+def test_a_replacement_for_cifar_gives_a_notice(machine: Machine, tmp_path: Path) -> None:
     machine(GPU, "shapes", "no mirror answered")
     plan = planning.make(RunOptions(out=tmp_path), print)
     assert {run.cell.source for run in plan.runs} == {"shapes"}
@@ -277,7 +277,7 @@ def test_a_stand_in_for_cifar_is_a_notice(machine: Machine, tmp_path: Path) -> N
     assert plan.folder.name == "my-cuda_shapes_full"
 
 
-def test_a_wrong_selection_is_refused_before_anything_is_fetched(
+def test_an_invalid_selection_is_refused_before_any_download(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(NO_GPU, "shapes")
@@ -290,7 +290,7 @@ def test_a_wrong_selection_is_refused_before_anything_is_fetched(
 WORDS = ["--source", "shapes", "--device", "cpu", "-k"]
 
 
-def test_the_shards_of_a_command_are_the_grid_of_the_command_without(machine: Machine) -> None:
+def test_all_shards_together_are_the_whole_grid(machine: Machine) -> None:
     machine()
     options = RunOptions(source="shapes", device="cpu", select="resnet18 and sgd", seeds=5)
     whole = planning.make(options, print)
@@ -302,7 +302,7 @@ def test_the_shards_of_a_command_are_the_grid_of_the_command_without(machine: Ma
     assert shards[1].shard == f"shard 2/2: {len(shards[1].runs)} of the grid's {len(todo)} runs"
 
 
-def test_a_dry_run_says_which_shard_it_shows_also_if_that_is_empty(machine: Machine) -> None:
+def test_a_dry_run_names_its_shard_even_if_empty(machine: Machine) -> None:
     machine()
     shown = []
     for number in (1, 2):
@@ -314,9 +314,7 @@ def test_a_dry_run_says_which_shard_it_shows_also_if_that_is_empty(machine: Mach
     assert sorted(shown) == [0, 1]
 
 
-def test_the_summary_says_which_shard_it_is_of(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_summary_names_its_shard(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine()
     outcome = executing.GridOutcome(counts=executing.Counter(ok=1), interrupted=False)
     monkeypatch.setattr(executing, "run_plan", lambda *args, **kwargs: outcome)

@@ -50,7 +50,7 @@ def run_of(architecture: str) -> Run:
     return Run(cell=cell, seed=0, versions=registry.versions(cell), fingerprint="f00d")
 
 
-def test_the_example_of_the_docs_does_what_the_docs_say(tmp_path: Path) -> None:
+def test_the_example_of_the_docs_works_as_described(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": doc_block("python")})
     *lines, _ = doc_block("sh").splitlines()
     listed, ran, dry, table = map(bench, lines)
@@ -83,14 +83,14 @@ def test_the_example_of_the_docs_does_what_the_docs_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_pipeline_of_the_docs_is_verified_as_the_docs_say(tmp_path: Path) -> None:
+def test_the_pipeline_of_the_docs_passes_verification(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": doc_block("python")})
     verified = bench(doc_block("sh").splitlines()[-1])
     assert verified.exit_code == 0
     assert "2 ok" in verified.output  # without an op, and with the one that it has
 
 
-def test_a_changed_file_is_another_run_and_a_moved_one_the_same(tmp_path: Path) -> None:
+def test_a_changed_plugin_changes_the_run_id_but_a_moved_one_does_not(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": net(), "moved/mine.py": net(), "changed/mine.py": net() + "#"})
     ids = []
     for place in ("mine.py", "moved/mine.py", "changed/mine.py"):
@@ -108,7 +108,7 @@ def test_runs_of_the_suites_own_entries_keep_their_ids(tmp_path: Path) -> None:
     assert (beside.id, beside.plugins) == (before.id, ())
 
 
-def test_a_package_counts_with_all_its_sources(tmp_path: Path) -> None:
+def test_the_digest_of_a_package_covers_all_its_sources(tmp_path: Path) -> None:
     nets = "from team_a.parts import NAME\n" + net().replace("'team_net'", "NAME")
     files = {"__init__.py": "", "nets.py": nets, "parts.py": "NAME = 'team_net'\n", "a.txt": ""}
     write(tmp_path, {f"team_a/{name}": text for name, text in files.items()})
@@ -123,7 +123,7 @@ def test_a_package_counts_with_all_its_sources(tmp_path: Path) -> None:
     assert origin_of("team_a.nets").digest != first.digest
 
 
-def test_only_entries_that_a_plugin_defines_are_its_own(tmp_path: Path) -> None:
+def test_imported_entries_do_not_belong_to_a_plugin(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
@@ -141,13 +141,13 @@ def test_only_entries_that_a_plugin_defines_are_its_own(tmp_path: Path) -> None:
         ]
 
 
-def test_one_that_is_named_twice_is_there_once(tmp_path: Path) -> None:
+def test_a_plugin_named_twice_is_loaded_once(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": net()})
     with used(["mine.py", str(tmp_path / "mine.py")]) as plugins:
         assert len(plugins.loaded) == 1
 
 
-def test_an_entry_that_is_a_default_is_in_the_default_grid(tmp_path: Path) -> None:
+def test_default_entries_of_plugins_are_in_the_default_grid(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": net(default=True)})
     with used(["mine.py"]):
         assert "team_net" in registry.defaults("architectures")
@@ -157,7 +157,7 @@ def test_an_entry_that_is_a_default_is_in_the_default_grid(tmp_path: Path) -> No
     assert "team_net" not in registry.defaults("architectures")
 
 
-def test_installed_plugins_need_no_flag_and_a_broken_one_hides_nothing(tmp_path: Path) -> None:
+def test_installed_plugins_load_without_a_flag_and_broken_ones_are_reported(tmp_path: Path) -> None:
     files = {"team_c.py": net(), "team_d.py": "import no_library", "team_e.py": net("resnet18")}
     write(tmp_path, files)
     points = {"nets": "team_c", "lost": "team_d", "taken": "team_e", "part": "team_c:net"}
@@ -179,7 +179,7 @@ def test_installed_plugins_need_no_flag_and_a_broken_one_hides_nothing(tmp_path:
         assert len(plugins.notices()) == 4
 
 
-def test_a_worker_refuses_what_is_not_as_it_was(tmp_path: Path) -> None:
+def test_a_worker_refuses_a_changed_plugin(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": net()})
     origin = origin_of("mine.py")
     places = {str(origin): origin.place}
@@ -208,7 +208,7 @@ def test_tables_and_help_import_no_plugin(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_measured_pipelines_name_the_plugin(tmp_path: Path) -> None:
+def test_loaders_records_name_the_plugin(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": doc_block("python")})
     done = bench(
         "bench loaders --plugin mine.py --pipeline mirrors --augmentation mirrored "

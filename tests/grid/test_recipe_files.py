@@ -27,7 +27,7 @@ def write(path: Path, *entries: Any) -> Path:
     return file
 
 
-def test_a_file_is_read_and_written_again(tmp_path: Path) -> None:
+def test_recipe_files_round_trip(tmp_path: Path) -> None:
     (entry,) = read(write(tmp_path, GOOD))
     assert (entry.recipe.lr, entry.recipe.option("beta2")) == (0.004, 0.95)
     assert entry.recipe.option("beta1") == 0.9  # the optimizer's own default
@@ -37,7 +37,7 @@ def test_a_file_is_read_and_written_again(tmp_path: Path) -> None:
     assert render(read(again)) == again.read_text()
 
 
-def test_what_a_book_has_goes_before_the_optimizers_defaults(tmp_path: Path) -> None:
+def test_recipes_take_precedence_over_optimizer_defaults(tmp_path: Path) -> None:
     found = Book(entries=by_name(read(write(tmp_path, GOOD))))
     recipe, batch_size = found.find("resnet18", "adamw", 128)
     assert (recipe.lr, batch_size) == (0.004, 64)
@@ -60,14 +60,12 @@ def test_what_a_book_has_goes_before_the_optimizers_defaults(tmp_path: Path) -> 
         ({"schedule": "cosin"}, "unknown schedule 'cosin': did you mean cosine"),
     ],
 )
-def test_a_fault_is_told_with_its_place(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_an_error_names_its_place(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(write(tmp_path, GOOD | change))
 
 
-def test_a_key_that_is_lacking_is_named(tmp_path: Path) -> None:
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
     for key in ("architecture", "optimizer", "batch_size", "lr"):
         lacking = {name: value for name, value in GOOD.items() if name != key}
         with pytest.raises(UsageError, match=f"lacks the key '{key}'"):
@@ -75,7 +73,7 @@ def test_a_key_that_is_lacking_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[1]"])
-def test_what_is_no_list_of_recipes_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_list_of_recipes_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "recipes.json").write_text(text)
     with pytest.raises(UsageError, match="recipes"):
         read(tmp_path / "recipes.json")
@@ -84,7 +82,7 @@ def test_what_is_no_list_of_recipes_is_refused(tmp_path: Path, text: str) -> Non
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
-def test_shipped_files_are_whole_and_say_where_they_come_from(path: Path) -> None:
+def test_shipped_recipes_are_complete_and_name_their_origin(path: Path) -> None:
     entries = read(path)
     assert path.stem in ("cpu", "full")
     assert path.read_text() == render(entries)

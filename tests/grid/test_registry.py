@@ -48,7 +48,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     return made
 
 
-def test_a_listing_has_the_usable_first_then_the_broken_with_reasons(shelf: Shelf) -> None:
+def test_a_listing_has_usable_entries_before_broken_ones(shelf: Shelf) -> None:
     found = registry.listing("pipelines")
     assert [(entry.name, entry.problem) for entry in found] == [
         ("flips", ""),
@@ -59,13 +59,13 @@ def test_a_listing_has_the_usable_first_then_the_broken_with_reasons(shelf: Shel
     assert registry.defaults("pipelines") == []
 
 
-def test_defaults_are_those_that_entries_claim() -> None:
+def test_defaults_are_declared_by_entries() -> None:
     names = registry.defaults("augmentations")
     assert names == [name for name, entry in augmentations.catalog.entries.items() if entry.default]
     assert names
 
 
-def test_versions_are_those_of_the_entries_and_zero_for_what_cannot_be_imported(
+def test_versions_come_from_entries_and_are_zero_for_unavailable_ones(
     shelf: Shelf,
 ) -> None:
     found = registry.versions(made_cell(pipeline="flips"))
@@ -90,14 +90,14 @@ def test_versions_are_those_of_the_entries_and_zero_for_what_cannot_be_imported(
         ),
     ],
 )
-def test_what_cannot_run_here_says_why(
+def test_a_cell_that_cannot_run_here_has_a_reason(
     shelf: Shelf, changes: dict[str, str], reason: str | None
 ) -> None:
     assert registry.problem(made_cell(**changes)) == reason
 
 
 @pytest.mark.parametrize("axis", ["architecture", "optimizer", "augmentation", "pipeline"])
-def test_a_name_that_nothing_has_is_no_reason_to_skip(shelf: Shelf, axis: str) -> None:
+def test_an_unknown_name_is_an_error_and_not_skipped(shelf: Shelf, axis: str) -> None:
     cell = made_cell(**{"pipeline": "flips", "augmentation": "none", axis: "nowhere"})
     with pytest.raises(UnknownName, match="nowhere"):
         registry.problem(cell)

@@ -78,7 +78,7 @@ def none_is_left(folder: Path) -> bool:
     return bool(pids) and not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_what_fails_becomes_a_row_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_failure_becomes_a_row_and_others_continue(tmp_path: Path) -> None:
     candidates = named("works", "fails", "dies", "babbles", "hangs")
     said: list[str] = []
     record = measure.measure(made_plan(tmp_path, *candidates, ABSENT, patience_s=1.0), said.append)
@@ -105,7 +105,7 @@ def test_what_fails_becomes_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     assert any("dies: the worker was killed" in line for line in said)
 
 
-def test_a_stop_before_the_first_figure_leaves_no_child_and_no_record(tmp_path: Path) -> None:
+def test_an_early_interruption_leaves_no_child_and_no_record(tmp_path: Path) -> None:
     def stop(text: str) -> None:
         raise KeyboardInterrupt
 
@@ -114,7 +114,9 @@ def test_a_stop_before_the_first_figure_leaves_no_child_and_no_record(tmp_path: 
     assert none_is_left(tmp_path)
 
 
-def test_repeats_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeats_alternate_between_pipelines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str, str]] = []
     before = measure.ask
 
@@ -133,7 +135,7 @@ def test_repeats_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_leaves_what_was_measured_and_says_what_is_missing(
+def test_an_interruption_keeps_results_and_reports_missing_ones(
     tmp_path: Path, stop: signal.Signals
 ) -> None:
     def report(text: str) -> None:
@@ -155,7 +157,7 @@ def test_a_stop_leaves_what_was_measured_and_says_what_is_missing(
     assert none_is_left(tmp_path)
 
 
-def test_a_series_of_long_repeats_gets_as_many_as_a_rank_needs(tmp_path: Path) -> None:
+def test_a_slow_series_gets_the_repeats_that_a_rank_needs(tmp_path: Path) -> None:
     # The actor says 8 images at 80 a second: 0.1 s.
     plan = made_plan(tmp_path, *named("a"), batch_sizes=(8,), repeats=9, series_s=0.45)
     (series,) = measure.measure(plan, print).series

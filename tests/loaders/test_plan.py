@@ -11,14 +11,14 @@ from bench.loaders.plan import Options, choose_batch_sizes
 from tests.made_device import NO_GPU, device_is, source_is
 
 
-def test_the_usual_batch_sizes_are_made_to_fit() -> None:
+def test_default_batch_sizes_are_limited_to_the_source() -> None:
     assert choose_batch_sizes((), 10**6, "cpu") == [128, 512, 2048]
     assert choose_batch_sizes((), 10**6, "cuda") == [128, 512, 2048, 50_000]
     assert choose_batch_sizes((), 1000, "cuda") == [128, 512, 1000]
     assert choose_batch_sizes((64, 8, 64), 1000, "cpu") == [8, 64]
 
 
-def test_every_variant_is_a_candidate_and_what_cannot_run_has_its_reason() -> None:
+def test_every_variant_is_a_candidate_and_unavailable_ones_have_a_reason() -> None:
     found = {
         candidate.name: candidate
         for candidate in plan.choose_candidates(Options(augmentation="erasing"), "cpu")
@@ -31,7 +31,7 @@ def test_every_variant_is_a_candidate_and_what_cannot_run_has_its_reason() -> No
     assert found["native[eager]"].problem == ""
 
 
-def test_asking_twice_for_a_pipeline_measures_it_once() -> None:
+def test_a_pipeline_requested_twice_is_measured_once() -> None:
     options = Options(pipelines=("kornia", "kornia[eager]"))
     assert [one.name for one in plan.choose_candidates(options, "cpu")] == ["kornia"]
 
@@ -62,7 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--format", "markdown"], "unknown format 'markdown'"),
     ],
 )
-def test_what_cannot_be_measured_is_one_sentence_and_writes_nothing(
+def test_invalid_requests_give_one_sentence_and_write_nothing(
     tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     done = CliRunner().invoke(app.app, ["loaders", *arguments])

@@ -16,12 +16,12 @@ from pipelines.verification.checks import POLICIES, Finding, verify
 PIPELINE = "native[eager]"
 
 
-def test_a_library_that_lacks_the_op_is_skipped_with_the_reason() -> None:
+def test_a_library_without_the_op_is_skipped_with_a_reason() -> None:
     finding = verify("kornia", "MixUp", "cpu")
     assert (finding.status, finding.problem) == ("skipped", "kornia has no MixUp")
 
 
-def test_a_way_that_breaks_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_pipeline_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*arguments: object) -> Batch:
         raise RuntimeError("no such kernel")
 
@@ -37,7 +37,7 @@ FINDINGS = [
 
 
 @pytest.mark.parametrize("form", ["rich", "md", "csv", "json"])
-def test_findings_are_shown_in_every_form(form: str) -> None:
+def test_findings_are_shown_in_every_format(form: str) -> None:
     text = render(FINDINGS, form)
     for part in ("native", "dali", "MixUp", "per sample", "dali has no MixUp"):
         assert part in text
@@ -45,7 +45,7 @@ def test_findings_are_shown_in_every_form(form: str) -> None:
     assert any_wrong([*FINDINGS, replace(FINDINGS[0], status="wrong")])
 
 
-def test_all_ops_are_tried_on_each_pipeline() -> None:
+def test_all_ops_are_checked_on_each_pipeline() -> None:
     said: list[str] = []
     found = list(verify_all(["dali"], "nowhere", said.append))
     assert [finding.op for finding in found] == list(POLICIES)
@@ -57,7 +57,7 @@ def test_all_ops_are_tried_on_each_pipeline() -> None:
         assert finding.status in line
 
 
-def test_what_was_found_before_a_stop_is_shown() -> None:
+def test_findings_before_an_interruption_are_shown() -> None:
     def stopped() -> Iterator[Finding]:
         yield FINDINGS[0]
         raise KeyboardInterrupt
@@ -66,10 +66,10 @@ def test_what_was_found_before_a_stop_is_shown() -> None:
     shown: list[str] = []
     assert show(stopped(), "csv", said.append, shown.append) == 130
     assert "native,none,ok" in "".join(shown)
-    assert "stopped" in said[-1]
+    assert "interrupted" in said[-1]
 
 
-def test_bench_loaders_verifies_and_exits_by_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_code_of_verify_reflects_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
     words = f"loaders --verify --pipeline {PIPELINE} --device cpu --format csv".split()
     monkeypatch.setattr("pipelines.verification.checks.POLICIES", {"none": POLICIES["none"]})
     right = CliRunner().invoke(app, words)

@@ -43,7 +43,7 @@ def images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_a_child_counts_whole_batches_of_epochs() -> None:
+def test_a_worker_counts_whole_batches_across_epochs() -> None:
     bench = LoaderBench()
     built = answer(bench, made_order())
     assert isinstance(built, Built), built
@@ -64,7 +64,7 @@ def test_a_child_counts_whole_batches_of_epochs() -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_more_workers_than_batches_in_an_epoch_do_not_make_a_repeat_longer() -> None:
+def test_more_workers_than_batches_do_not_prolong_a_repeat() -> None:
     bench = LoaderBench()
     built = answer(bench, made_order(pipeline="torchvision[workers=3]", batch_size=20))
     assert isinstance(built, Built), built
@@ -83,7 +83,7 @@ def test_more_workers_than_batches_in_an_epoch_do_not_make_a_repeat_longer() -> 
         (RuntimeError("boom\nand more"), "crashed", "RuntimeError: boom"),
     ],
 )
-def test_a_child_tells_how_it_failed(
+def test_a_worker_reports_its_failure(
     monkeypatch: pytest.MonkeyPatch, error: Exception, status: str, reason: str
 ) -> None:
     import pipelines
@@ -103,7 +103,7 @@ def test_the_machine_is_described_with_its_bandwidth(monkeypatch: pytest.MonkeyP
     assert 0.01 < described.bandwidth_gb_per_s < 1e5
 
 
-def test_of_files_the_bytes_of_files_are_read(tmp_path: Path) -> None:
+def test_bytes_per_image_of_files_are_file_sizes(tmp_path: Path) -> None:
     paths = tmp_path / "a", tmp_path / "b"
     for path, size in zip(paths, (100, 300), strict=True):
         path.write_bytes(bytes(size))

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.recipe import DEFAULT_ORIGIN, Recipe
 from bench.record import GRAPH, LAUNCHED, Failure, Record
-from bench.report.caveats import Loss, caveats, lost_levels, uneven
+from bench.report.caveats import FailureBalance, caveats, lost_levels, uneven
 from bench.report.statistics.outcomes import outcomes_by_group
 from tests.made import made_failure, made_metrics, made_record
 
@@ -21,7 +21,7 @@ def full(seed: int = 0, **options: Any) -> Record:
     )
 
 
-def test_a_clean_grid_at_full_scale_needs_none() -> None:
+def test_a_clean_grid_at_full_scale_has_no_caveats() -> None:
     assert text_of(*(full(seed, time_to_accuracy_s=3.0) for seed in range(5))) == ""
 
 
@@ -55,7 +55,7 @@ def test_recipes() -> None:
     )
     assert "The batch size is part of a recipe (50, 100 here)" in text
     assert (
-        "not tuned for the net: `vit with sgd`. 1 other pair of net and optimizer got a recipe"
+        "not tuned for the net: `vit with sgd`. The recipes of 1 other pair of net and optimizer"
         in text
     )
     assert "more than one recipe" not in text
@@ -107,7 +107,7 @@ def test_failures_by_reason() -> None:
     assert "average" not in text_of(made_record())
 
 
-def test_steps_that_were_launched_beside_steps_that_were_replayed() -> None:
+def test_launched_and_replayed_steps() -> None:
     graph = full(record={"stepping": GRAPH})
     lion = full(optimizer="lion", record={"stepping": f"{LAUNCHED}lion counts on the host"})
     text = text_of(graph, lion)
@@ -117,7 +117,7 @@ def test_steps_that_were_launched_beside_steps_that_were_replayed() -> None:
     assert "launched" not in text_of(full())
 
 
-def test_code_that_was_compiled_before() -> None:
+def test_cached_compiled_code() -> None:
     anew = full(record={"compiled": "anew"})
     part = full(optimizer="lion", record={"compiled": "partly from cache"})
     whole = full(optimizer="muon", record={"compiled": "from cache"})
@@ -148,73 +148,73 @@ def of(records: list[Record]) -> list[Any]:
     return outcomes
 
 
-def loss_text(records: list[Record]) -> str:
+def balance_text(records: list[Record]) -> str:
     return "\n".join(caveats(of(records)))
 
 
-def loss(records: list[Record], level: str) -> Loss:
+def balance(records: list[Record], level: str) -> FailureBalance:
     (found,) = (one for one in uneven(of(records)) if one.level == level)
     return found
 
 
-def test_an_optimizer_that_diverged_where_the_other_did_not_is_named_with_its_numbers() -> None:
+def test_an_optimizer_that_diverged_more_often_is_named_with_counts() -> None:
     records = grid(diverged=(("vit", "muon", 0), ("cnn4", "muon", 0)))
-    found = loss(records, "muon")
+    found = balance(records, "muon")
     assert (found.reference, found.cells, found.left_out) == ("sgd", 4, 2)
     assert (found.failed, found.runs) == ((2, 0), (4, 4))
     assert (
         "Failed runs are in no average and are unevenly distributed, so these effects are over the "
         "surviving cells, which favours the side that failed more: `muon` instead of `sgd` (2 of 4 "
-        "runs failed, with `sgd` 0 of 4; 2 of 4 matched cells left out)" in loss_text(records)
+        "runs failed, with `sgd` 0 of 4; 2 of 4 matched cells left out)" in balance_text(records)
     )
 
 
-def test_seeds_that_failed_count_though_their_cell_stays() -> None:
+def test_failed_seeds_count_even_if_their_cell_is_kept() -> None:
     records = grid(seeds=3, diverged=(("vit", "muon", 0), ("vit", "muon", 2)))
-    found = loss(records, "muon")
+    found = balance(records, "muon")
     assert (found.failed, found.runs, found.left_out) == ((2, 0), (12, 12), 0)
-    assert "left out" not in loss_text(records)
+    assert "left out" not in balance_text(records)
 
 
-def test_the_most_uneven_stands_first_also_where_the_reference_failed() -> None:
+def test_the_most_uneven_comparison_is_first_even_if_the_reference_failed() -> None:
     records = grid(diverged=tuple((net, "sgd", 0) for net in NETS[1:]))
     first = uneven(of(records))[0]
     assert (first.level, first.failed) == ("muon", (0, 3))
-    assert "0 of 4 runs failed, with `sgd` 3 of 4; 3 of 4 matched cells left out" in loss_text(
+    assert "0 of 4 runs failed, with `sgd` 3 of 4; 3 of 4 matched cells left out" in balance_text(
         records
     )
 
 
-def test_a_failure_more_among_many_is_not_uneven() -> None:
+def test_a_single_additional_failure_is_not_uneven() -> None:
     assert uneven(of(grid(seeds=25, diverged=(("vit", "muon", 0),)))) == []
     assert uneven(of(grid(seeds=25, diverged=(("vit", "muon", 0), ("vit", "muon", 1))))) == []
     assert uneven(of(grid(diverged=(("vit", "muon", 0),)))) == []
 
 
-def test_what_failed_evenly_is_no_selection() -> None:
+def test_even_failures_are_not_reported() -> None:
     diverged = tuple((net, optimizer, 0) for net in NETS for optimizer in ("sgd", "muon"))
     records = grid(seeds=2, diverged=diverged)
     assert uneven(of(records)) == []
-    assert "unevenly" not in loss_text(records)
-    assert "unevenly" not in loss_text(grid())
+    assert "unevenly" not in balance_text(records)
+    assert "unevenly" not in balance_text(grid())
 
 
-def test_what_was_skipped_or_interrupted_chooses_nothing() -> None:
+def test_skipped_and_interrupted_runs_do_not_count_as_failures() -> None:
     for status in ("skipped", "interrupted"):
         records = grid(diverged=(("vit", "muon", 0),), status=status)
         assert uneven(of(records)) == []
         assert lost_levels(of(records)) == []
 
 
-def test_an_entry_of_which_nothing_ended_well_is_named() -> None:
+def test_an_entry_without_successful_runs_is_named() -> None:
     records = grid(diverged=tuple((net, "muon", 0) for net in NETS))
     assert lost_levels(of(records)) == [("muon", 4)]
-    assert "In no average or effect, because no run ended well: `muon` (4 runs)." in loss_text(
+    assert "In no average or effect, because no run succeeded: `muon` (4 runs)." in balance_text(
         records
     )
     assert uneven(of(records)) == []
 
 
-def test_of_failures_alone_nothing_is_compared() -> None:
+def test_only_failures_give_no_comparison() -> None:
     records = [made_failure(0, optimizer=name) for name in ("sgd", "muon")]
     assert uneven(of(records)) == lost_levels(of(records)) == []

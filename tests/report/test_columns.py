@@ -41,7 +41,7 @@ assert sorted(matrix.outcomes[0].values(METRICS["host_gib"])) == [2.0]
 """
 
 
-def test_everything_that_shows_columns_follows_a_new_one(tmp_path: Path) -> None:
+def test_a_new_column_appears_everywhere(tmp_path: Path) -> None:
     copy = checkout.make(tmp_path, {})
     module = copy / "bench" / "report" / "columns.py"
     text = module.read_text()

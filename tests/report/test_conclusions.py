@@ -38,7 +38,7 @@ def planted(augmentation: str, architecture: str, epochs: int, **_: Any) -> dict
 TRUTH = made_grid(planted, optimizer=("sgd", "adamw", "muon"), epochs=(4, 25))
 
 
-def test_effects_say_what_was_planted_with_interval_and_number() -> None:
+def test_planted_effects_are_reported_with_interval_and_counts() -> None:
     text = about(TRUTH, "effects", "`flip_crop` instead of `none`")
     assert re.search(
         r"images/s lower, 0\.(79|80|81)\u00d7 \(95 % CI 0\.\d+ to 0\.\d+\u00d7, 5 nets, 30 "
@@ -58,7 +58,7 @@ def test_effects_say_what_was_planted_with_interval_and_number() -> None:
     assert "Holm's correction over the" in texts(TRUTH, "caveats")[-1]
 
 
-def test_what_missed_the_target_is_said() -> None:
+def test_missed_targets_are_reported() -> None:
     records = made_grid(
         lambda augmentation, **_: {"time_to_accuracy_s": 3.0 if augmentation == "none" else None},
         architecture=("cnn2",), optimizer=("sgd",), seeds=5,
@@ -78,14 +78,14 @@ def test_no_effect_is_claimed_where_none_was_planted() -> None:
     assert "flip_crop" not in unknown
 
 
-def test_sentences_say_what_the_frame_says() -> None:
+def test_sentences_agree_with_the_frame() -> None:
     frame = effects(TRUTH)
     assert conclude(TRUTH, frame) == conclude(TRUTH)
     frame = frame.assign(verdict="cannot tell")
     assert not [one for one in conclude(TRUTH, frame) if one.kind == "effects"]
 
 
-def test_the_best_cell_by_each_figure() -> None:
+def test_the_best_cell_by_each_metric() -> None:
     found = texts(TRUTH, "best")
     heads = ("accuracy", "macro F1", "images/s", "time to accuracy")
     assert [text.split(":")[0] for text in found] == [f"Best {head}" for head in heads]
@@ -116,12 +116,12 @@ def test_missed_targets_are_counted_over_all_cells_whatever_their_timings() -> N
     assert "too few seeds with trusted timings to compare it with 5 of 9 others" in found
 
 
-def test_seeds_at_hand() -> None:
+def test_variation_between_seeds() -> None:
     assert "No cell has 5 seeds or more" in "".join(texts(TRUTH, "cannot tell"))
     seeded = made_grid(planted, optimizer=("sgd",), seeds=5, points=0.5)
     least = about(seeded, "cannot tell", "varies between seeds")
     match = re.search(
-        r"by (\d\.\d\d) points .*; 5 seeds tell a cell from the best of 10 from (\d\.\d\d) points",
+        r"by (\d\.\d\d) points .*; with 5 seeds, .* best of 10 cells are .* from (\d\.\d\d) points",
         least,
     )
     assert match
@@ -148,19 +148,19 @@ def test_levels_without_a_matched_cell_share_one_sentence() -> None:
     )
 
 
-def test_nothing_one_cell_and_failures_only() -> None:
+def test_no_records_one_cell_and_only_failures() -> None:
     assert [one.text for one in conclude([])] == ["There are no records to draw conclusions from."]
     (best, *_) = texts([made_record()], "best")
     assert "70.00 % (1 seed). It is the only cell with this metric." in best
     assert texts([made_record()], "effects") == []
     failed = conclude([made_failure(0), made_failure(1)])
-    assert failed[0].text == "None of 2 runs ended well: there is nothing to compare."
+    assert failed[0].text == "None of 2 runs succeeded: there is nothing to compare."
     assert any("2 crashed `it broke`" in one.text for one in failed)
     missed = texts([made_record(time_to_accuracy_s=None)], "best")
     assert "No cell reached the target of 60 % with every seed." in missed
 
 
-def test_a_target_that_was_reached_with_suspect_timings_only_is_not_called_missed() -> None:
+def test_a_target_reached_only_with_suspect_timings_is_not_missed() -> None:
     busy = {"timing_suspect": ("busy",)}
     records = [made_record(seed, record=busy, architecture=net) for net in "ab" for seed in (0, 1)]
     found = texts([*records, made_record(architecture="c", time_to_accuracy_s=None)], "best")
@@ -170,7 +170,7 @@ def test_a_target_that_was_reached_with_suspect_timings_only_is_not_called_misse
     assert "No cell reached the target of 60 % with every seed." in texts(one, "best")
 
 
-def test_groups_are_concluded_from_apart_and_named() -> None:
+def test_groups_are_separate_and_named() -> None:
     other = made_grid(lambda **_: {"accuracy": 0.9}, source="cifar10", augmentation=("flip_crop",))
     found = conclude([*made_grid(augmentation=("none",)), *other])
     assert all(one.text.startswith("AMD EPYC, 2 cores, cpu, ") for one in found[:-1])
@@ -183,13 +183,13 @@ def test_the_order_of_records_changes_nothing() -> None:
     assert conclude(shuffled) == expected
 
 
-def test_kinds_are_known_and_every_claim_has_its_pictures() -> None:
+def test_kinds_are_known_and_every_claim_has_existing_figures() -> None:
     found = conclude(TRUTH)
     assert {one.kind for one in found} == set(KINDS)
     assert all(one.figures for one in found if one.kind != "caveats")
 
 
-def test_hostile_names_stay_names() -> None:
+def test_hostile_names_are_escaped() -> None:
     records = [made_record(architecture=name) for name in ("<img onerror=x>", "a`b\nc")]
     text = "\n".join(one.text for one in conclude(records))
     assert re.search(r"`[^`\n]*<img onerror=x>[^`\n]*`", text)

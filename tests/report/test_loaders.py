@@ -25,7 +25,7 @@ FORMS = ("rich", "md", "csv", "json")
 
 
 @given(INTERVALS)
-def test_a_rank_is_single_only_where_no_other_interval_overlaps(
+def test_a_rank_is_unique_only_without_overlapping_intervals(
     intervals: list[tuple[float, float]],
 ) -> None:
     for index, ((low, high), (first, last)) in enumerate(
@@ -38,7 +38,7 @@ def test_a_rank_is_single_only_where_no_other_interval_overlaps(
 
 
 @given(INTERVALS, st.data())
-def test_a_rank_holds_wherever_in_the_intervals_the_truth_lies(
+def test_ranks_hold_for_all_values_within_the_intervals(
     intervals: list[tuple[float, float]], data: st.DataObject
 ) -> None:
     truth = [data.draw(st.floats(low, high)) for low, high in intervals]
@@ -68,7 +68,7 @@ def test_a_row_has_median_quartiles_and_share_of_the_bandwidth() -> None:
     assert (row["repeats"], row["draws"], row["status"]) == (5, "per sample", "ok")
 
 
-def test_compiling_is_what_the_first_batch_took_beyond_a_warm_one() -> None:
+def test_compile_time_is_the_first_batch_minus_a_warm_one() -> None:
     warm = [256.0, 512.0, 1024.0]
     (row,) = rows(made_loaders(made_series("one", *warm, compiled=True)))
     assert row["compile_s"] == pytest.approx(7.0)
@@ -78,14 +78,14 @@ def test_compiling_is_what_the_first_batch_took_beyond_a_warm_one() -> None:
     assert row["compile_s"] is None
 
 
-def test_draws_that_a_batch_shares_are_named() -> None:
+def test_per_batch_draws_are_named() -> None:
     series = made_series("one", draws={"Crop": "per sample", "MixUp": "per batch"})
     assert draws(series) == "per batch: MixUp"
     assert draws(made_series("one", draws={})) == "per sample"
     assert draws(lost_series("one", "crashed", "boom")) == ""
 
 
-def test_a_failed_series_keeps_its_repeats_but_has_no_rank_and_no_figure() -> None:
+def test_a_failed_series_keeps_its_repeats_without_rank_and_values() -> None:
     broken = made_series("a", 100, 110, 120, status="crashed", reason="boom")
     record = made_loaders(broken, made_series("b", 10, 11, 12))
     assert [row["rank"] for row in rows(record)] == ["1", None]
@@ -106,7 +106,7 @@ def test_notes_explain_overlapping_intervals_and_few_repeats() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_has_every_row_with_its_reason(form: Any) -> None:
+def test_every_format_has_every_row_with_its_reason(form: Any) -> None:
     text = render(MIXED, form)
     for word in ("quicker", "dali is not installed", "crashed", "it broke", "flip_crop_cutout"):
         assert word in text
@@ -137,7 +137,7 @@ def keep(folder: Path, on_error: Callable[[str], None]) -> None:
     write_loaders(store, images_per_s(MIXED), on_error=on_error)
 
 
-def test_what_was_measured_is_left_in_the_group_folder(tmp_path: Path) -> None:
+def test_tables_are_written_into_the_group_folder(tmp_path: Path) -> None:
     folder = tmp_path / "group"
     keep(folder, pytest.fail)
     assert json.loads((folder / "loaders.json").read_text())["fingerprint"] == "f00d"
@@ -150,7 +150,7 @@ def test_what_was_measured_is_left_in_the_group_folder(tmp_path: Path) -> None:
     assert not (folder / "tensorboard" / "loaders" / "dali").exists()
 
 
-def test_scalars_that_cannot_be_written_cost_nothing_else(tmp_path: Path) -> None:
+def test_unwritable_scalars_do_not_affect_the_tables(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_text("no folder")
     said: list[str] = []
     keep(tmp_path, said.append)
@@ -159,7 +159,7 @@ def test_scalars_that_cannot_be_written_cost_nothing_else(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["rich", "md"])
-def test_a_column_says_what_is_read_if_something_reads_files(form: Any) -> None:
+def test_the_reads_column_is_shown_if_files_are_read(form: Any) -> None:
     array, files = (
         made_series("native", 1, 2, 3),
         made_series("torchvision", 4, 5, 6, reads="files"),
@@ -170,7 +170,7 @@ def test_a_column_says_what_is_read_if_something_reads_files(form: Any) -> None:
     assert json.loads(render(made_loaders(files), "json"))["rows"][0]["reads"] == "files"
 
 
-def test_repeats_are_shown_where_not_all_series_have_the_same() -> None:
+def test_the_repeats_column_is_shown_if_repeats_differ() -> None:
     five, three = made_series("quick", *range(10, 15)), made_series("slow", 1, 2, 3)
     text = render(made_loaders(five, three), "md")
     assert "repeats |" in text
@@ -178,7 +178,7 @@ def test_repeats_are_shown_where_not_all_series_have_the_same() -> None:
     assert "repeats |" not in render(made_loaders(five), "md")
 
 
-def test_an_interrupted_series_has_figures_but_no_rank_and_no_point() -> None:
+def test_an_interrupted_series_has_values_but_no_rank() -> None:
     cut = made_series("cut", 9000, 9100, status="interrupted", reason="stopped after 2 of 5")
     record = made_loaders(cut, made_series("whole", 1, 2, 3))
     assert [(row["pipeline"], row["rank"]) for row in rows(record)] == [

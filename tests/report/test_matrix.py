@@ -25,7 +25,7 @@ def rows_of(matrix: Matrix) -> list[dict[str, Any]]:
     return list(csv.DictReader(StringIO(render(matrix, "csv"))))
 
 
-def test_mean_and_sd_are_those_of_the_seeds() -> None:
+def test_mean_and_sd_are_over_seeds() -> None:
     records = [made_record(seed, accuracy=value) for seed, value in enumerate((0.2, 0.5, 0.8))]
     (row,) = rows_of(build(records))
     assert (row["seeds"], float(row["accuracy"])) == ("3", pytest.approx(0.5))
@@ -40,7 +40,7 @@ def test_the_order_of_records_does_not_matter() -> None:
     assert render(build(records), "md") == render(build(records[::-1]), "md")
 
 
-def test_order_is_fastest_then_partly_missed_then_missed_by_accuracy_then_failed() -> None:
+def test_rows_are_sorted_by_time_then_missed_by_accuracy_then_failed() -> None:
     records = [
         made_failure(architecture="failed"),
         made_record(architecture="missed", time_to_accuracy_s=None, accuracy=0.4),
@@ -55,7 +55,7 @@ def test_order_is_fastest_then_partly_missed_then_missed_by_accuracy_then_failed
     ]  # fmt: skip
 
 
-def test_a_missed_target_is_shown_in_every_form() -> None:
+def test_a_missed_target_is_shown_in_every_format() -> None:
     matrix = build([made_record(time_to_accuracy_s=None)])
     for form in ("rich", "md", "csv"):
         assert "not reached" in render(matrix, form)  # type: ignore[arg-type]
@@ -92,14 +92,14 @@ def test_a_failed_cell_is_a_row_with_its_reason() -> None:
         ("crashed", "ValueError", "crashed: ValueError: it broke"),
     ],
 )
-def test_a_reason_says_nothing_twice(status: str, error: str, shown: str) -> None:
+def test_reasons_are_not_repeated(status: str, error: str, shown: str) -> None:
     failure = replace(made_failure(1, epochs=9), status=status,
                       error=Failure(type=error, message="it broke\nhere"))  # fmt: skip
     text = render(build([made_record(0), failure]), "md")
     assert f"| {shown} |" in " ".join(text.split())
 
 
-def test_failed_seeds_of_a_cell_are_counted_beside_the_good_ones() -> None:
+def test_failed_seeds_of_a_cell_are_counted() -> None:
     records = [made_record(0), made_record(1), made_failure(2), made_failure(3, status="oom")]
     (row,) = rows_of(build(records))
     assert (row["seeds"], row["runs"]) == ("2", "4")
@@ -107,7 +107,7 @@ def test_failed_seeds_of_a_cell_are_counted_beside_the_good_ones() -> None:
     assert "| 2/4 |" in " ".join(render(build(records), "md").split())
 
 
-def test_figures_of_failed_seeds_count_for_nothing() -> None:
+def test_values_of_failed_seeds_are_ignored() -> None:
     cut = made_record(1, accuracy=0.1, record={"status": "interrupted"})
     (row,) = rows_of(build([made_record(0, accuracy=0.9), cut]))
     assert float(row["accuracy"]) == 0.9
@@ -136,7 +136,7 @@ def test_runs_that_differ_in_anything_never_share_a_row(change: dict[str, Any], 
     assert any(shown in row["budget"] for row in rows)
 
 
-def test_without_a_difference_there_is_no_column_for_it() -> None:
+def test_the_budget_column_is_hidden_without_differences() -> None:
     same = build([made_record(0), made_record(1)])
     assert rows_of(same)[0]["budget"] == ""
     assert "budget" not in render(same, "md")
@@ -155,7 +155,7 @@ def test_the_title_names_what_all_rows_share() -> None:
     assert build([made_record()], reference=True).title.startswith("reference")
 
 
-def test_weaker_draws_and_suspect_times_are_marked() -> None:
+def test_per_batch_draws_and_suspect_times_are_noted() -> None:
     marked = {
         "augmentation_draws": {"Crop": "per batch", "HorizontalFlip": "per sample"},
         "timing_suspect": ("2 graphs compiled inside the clock",),
@@ -185,7 +185,7 @@ def test_versions_are_shown_only_where_an_entry_has_several() -> None:
     assert budgets == {"optimizer v1", "optimizer v2", ""}
 
 
-def test_suspect_times_are_in_no_mean_and_the_notes_say_of_how_many_runs() -> None:
+def test_suspect_times_are_excluded_and_counted_in_notes() -> None:
     busy = {"timing_suspect": ("throttled",)}
     times = {"images_per_s": 9e9, "time_to_accuracy_s": 0.1}
     seeds = [made_record(0, accuracy=0.6), made_record(1, accuracy=0.8, record=busy, **times)]
@@ -223,7 +223,7 @@ def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:
     assert "\x1b" not in render(build(records), "rich")
 
 
-def test_the_matrix_says_what_a_cell_is_bound_by() -> None:
+def test_the_matrix_shows_what_limits_a_cell() -> None:
     speeds = {"model": 1990.0, "both": 1500.0, "pipeline": 400.0}  # the ceiling is 2000 images/s
     records = [made_record(architecture=word, images_per_s=speed) for word, speed in speeds.items()]
     rows = rows_of(build([*records, made_failure(architecture="")]))
@@ -232,7 +232,7 @@ def test_the_matrix_says_what_a_cell_is_bound_by() -> None:
     }
 
 
-def test_what_one_view_gives_is_shown_where_there_were_more() -> None:
+def test_one_view_accuracy_is_shown_if_there_were_more_views() -> None:
     plain = made_record()
     assert plain.metrics is not None
     metrics = replace(plain.metrics, accuracy=0.5, one_view_accuracy=0.48, eval_views=6)
@@ -244,7 +244,7 @@ def test_what_one_view_gives_is_shown_where_there_were_more() -> None:
     assert "view" not in render(build([plain]), "md")
 
 
-def test_rows_of_one_name_say_what_their_optimizers_were_set_to() -> None:
+def test_rows_of_one_name_show_differing_optimizer_settings() -> None:
     plain = made_record()
     one, other = (
         replace(
@@ -270,11 +270,10 @@ def test_several_versions_are_all_named() -> None:
     assert versions([replace(records[0], environment={})]) == ""
 
 
-def test_another_target_is_read_from_the_curves() -> None:
+def test_another_target_uses_the_curves() -> None:
     record = made_record(accuracy=0.8)  # 0.2, 0.4, 0.6, 0.8 at 1, 2, 3, 4 s
     for target, reached_s in ((0.1, 1.0), (0.2, 1.0), (0.5, 3.0), (0.8, 4.0), (0.81, None)):
         ((found,), note) = retarget([record], target).records, retarget([record], target).note
-        assert found.metrics is not None
         assert found.metrics.time_to_accuracy_s == reached_s
         assert found.cell.target_accuracy == target
         assert f"{target:.1%}" in note
@@ -282,7 +281,7 @@ def test_another_target_is_read_from_the_curves() -> None:
 
 
 @given(st.floats(0.01, 1), st.floats(0, 9), st.floats(0, 9))
-def test_the_own_target_gives_the_own_time_and_first_costs_are_added(
+def test_the_original_target_gives_the_recorded_times(
     target: float, compile_s: float, first_batch_s: float
 ) -> None:
     made = made_record(accuracy=1.0, target_accuracy=target)
@@ -290,26 +289,23 @@ def test_the_own_target_gives_the_own_time_and_first_costs_are_added(
                                            first_batch_s=first_batch_s))  # fmt: skip
     (found,) = retarget([record], target).records
     expected = next(p.train_s for p in record.curve if (p.validation_accuracy or 0) >= target)
-    assert found.metrics is not None
     assert found.metrics.time_to_accuracy_s == expected
     assert found.metrics.time_to_accuracy_with_compile_s == expected + (compile_s + first_batch_s)
 
 
-def test_the_reference_records_keep_their_times_under_their_own_target() -> None:
+def test_reference_records_keep_their_times_for_their_original_target() -> None:
     folder = ROOT / "results" / "reference"
     records = [r for path in sorted(folder.glob("*/records")) for r in Store(path.parent).records()]
     assert records
     for record in records:
         (same,) = retarget([record], record.cell.target_accuracy).records
-        assert same.metrics is not None
-        assert record.metrics is not None
         assert same.metrics.time_to_accuracy_s == record.metrics.time_to_accuracy_s
         assert same.metrics.time_to_accuracy_with_compile_s == pytest.approx(
             record.metrics.time_to_accuracy_with_compile_s
         )
 
 
-def test_runs_that_differ_in_their_target_only_do_not_count_twice() -> None:
+def test_runs_that_differ_only_in_target_count_once() -> None:
     older = made_record(target_accuracy=0.5, record={"finished": "2026-01-01"})
     newer = made_record(target_accuracy=0.6, record={"finished": "2026-01-02"})
     failed = made_failure(target_accuracy=0.7)

@@ -17,7 +17,7 @@ def test_docs_are_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("kind", CATALOGS)
-def test_files_say_what_the_registry_holds(kind: str) -> None:
+def test_files_agree_with_the_registry(kind: str) -> None:
     usable = [entry for entry in listing(kind) if not entry.problem]
     registered = {(entry.name, entry.why, entry.default) for entry in usable}
     read = {(entry.name, entry.why, entry.default) for entry in entries_in(FOLDERS[kind])}
@@ -44,7 +44,7 @@ def test_the_text_is_read_by_chapter() -> None:
     assert all(reason.why for reasons in text.chapters.values() for reason in reasons)
 
 
-def test_the_example_of_unbalanced_classes_is_right() -> None:
+def test_the_example_of_unbalanced_classes_is_correct() -> None:
     """Always predicting the class of 90 %: precision 0.9 and recall 1; the other's F1 is 0."""
     f1 = 2 * 0.9 * 1.0 / (0.9 + 1.0)
     reasons = {reason.name: reason.why for reason in essay().chapters["Why these metrics"]}

@@ -23,7 +23,7 @@ def test_a_narrow_terminal_drops_columns_and_names_them() -> None:
     assert "left out" not in render(matrix, "rich")
 
 
-def test_the_best_are_coloured_alone() -> None:
+def test_only_the_best_values_are_coloured() -> None:
     columns = {"a": Column(header="net"), "b": Column(header="acc", kind="score", digits=1)}
     cells = {"a": ["x", "yy"], "b": ["1.0", "22.5"]}
     table = Table(title="t", columns=columns, cells=cells, best={"b": [1]})
@@ -40,7 +40,7 @@ def test_names_stay_whole_while_other_texts_can_be_wrapped() -> None:
     assert max(map(len, drawn.splitlines())) <= 30
 
 
-def test_what_does_not_fit_is_broken_within_its_cell() -> None:
+def test_long_words_are_broken_within_their_cell() -> None:
     columns = {"a": Column(header="net")}
     drawn = Table(title="t", columns=columns, cells={"a": ["x" * 50]}).terminal(width=30)
     assert max(map(len, drawn.splitlines())) <= 30

@@ -59,7 +59,7 @@ def test_a_run_is_found_by_id_name_and_parts_of_them(tmp_path: Path) -> None:
     assert find_run(tmp_path, "muon").root == tmp_path
 
 
-def test_an_exact_name_goes_before_longer_ones(tmp_path: Path) -> None:
+def test_an_exact_name_takes_precedence_over_longer_ones(tmp_path: Path) -> None:
     filed(tmp_path, made_record(1), made_record(10))
     assert find_run(tmp_path, made_record(1).name).record.seed == 1
 
@@ -81,7 +81,7 @@ def test_one_run_on_two_machines_needs_the_folder(tmp_path: Path) -> None:
     assert find_run(tmp_path / "b_shapes_cpu", record.run_id).record.run_id == record.run_id
 
 
-def test_an_unknown_run_names_near_ones(tmp_path: Path) -> None:
+def test_an_unknown_run_suggests_similar_ones(tmp_path: Path) -> None:
     filed(tmp_path, made_record(architecture="vgg11_bn"))
     with pytest.raises(UsageError, match=r"no run .* has 'vgg12'.* 1 runs, such as vgg11_bn/sgd"):
         find_run(tmp_path, "vgg12")
@@ -128,7 +128,7 @@ def test_a_stall_is_shown_in_words(tmp_path: Path, images_per_s: float, said: st
     assert said in shown(tmp_path, made_record(images_per_s=images_per_s))
 
 
-def test_a_missed_target_and_one_without_validation_differ(tmp_path: Path) -> None:
+def test_a_missed_target_differs_from_no_validation(tmp_path: Path) -> None:
     missed = shown(tmp_path, made_record(time_to_accuracy_s=None))
     assert "60.0% on validation not reached" in missed
     blind = shown(tmp_path, made_record(1, protocol="speedrun", time_to_accuracy_s=None))
@@ -136,7 +136,7 @@ def test_a_missed_target_and_one_without_validation_differ(tmp_path: Path) -> No
     assert "not reached" not in blind
 
 
-def test_a_failure_is_shown_with_its_log_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failure_is_shown_with_only_its_log(tmp_path: Path) -> None:
     said = shown(tmp_path, made_failure(status="oom"))
     assert "RuntimeError: it broke\nin the second line" in said
     assert f"log: {tmp_path / 'cpu_shapes_cpu' / 'logs' / 'x.log'}" in said
@@ -185,7 +185,7 @@ def test_ten_classes_fit_usual_terminals(width: int) -> None:
     assert scores[1].split() == ["airplane", "50.0%", "50.0%", "50.0%", "10"]
 
 
-def test_a_hundred_classes_leave_the_worst_pairs() -> None:
+def test_a_hundred_classes_show_only_the_worst_pairs() -> None:
     counts = [[90 if i == j else 0 for j in range(100)] for i in range(100)]
     counts[3][7] = 10
     metrics = metrics_of(counts, tuple(f"class{i}" for i in range(100)))
@@ -196,14 +196,14 @@ def test_a_hundred_classes_leave_the_worst_pairs() -> None:
 
 def test_a_perfect_net_confuses_nothing() -> None:
     parts = show.confusion(metrics_of([[5, 0], [0, 5]], ("a", "b")), width=80)
-    assert "no image was assigned to a wrong class" in text(*parts)
+    assert "no image was misclassified" in text(*parts)
 
 
-def test_names_with_brackets_are_no_markup(tmp_path: Path) -> None:
+def test_names_with_brackets_are_not_parsed_as_markup(tmp_path: Path) -> None:
     assert "kornia[bold]" in shown(tmp_path, made_record(pipeline="kornia[bold]"))
 
 
-def test_colours_only_where_they_are_wanted(tmp_path: Path) -> None:
+def test_colours_are_used_only_on_request(tmp_path: Path) -> None:
     assert "\x1b[" in shown(tmp_path, made_record(), width=80, color=True)
     assert "\x1b" not in shown(tmp_path, made_record(), width=80, color=False)
 
@@ -248,7 +248,7 @@ def test_a_record_of_an_old_version_can_be_shown(tmp_path: Path) -> None:
     ("gpu_mark", "neighbours", "line"),
     [
         (None, None, "host 3f9c02ab"),
-        ("1b2c3d4e", 1, "host 3f9c02ab, GPU 1b2c3d4e; 1 other run beside it"),
+        ("1b2c3d4e", 1, "host 3f9c02ab, GPU 1b2c3d4e; 1 other run at the same time"),
     ],
 )
 def test_host_gpu_and_neighbours(

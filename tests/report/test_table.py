@@ -163,7 +163,7 @@ def test_a_mean_is_that_of_its_cells() -> None:
     assert not any("caution" in note for note in notes)
 
 
-def test_every_cell_weighs_alike_whatever_its_seeds() -> None:
+def test_cells_have_equal_weight_whatever_their_seeds() -> None:
     records = [made_record(seed, accuracy=accuracy, architecture="a") for seed, accuracy in
                enumerate((0.2, 0.3, 0.4))]  # fmt: skip
     ((row,), _) = means([*records, made_record(accuracy=0.9, architecture="b")], "pipeline")
@@ -171,7 +171,7 @@ def test_every_cell_weighs_alike_whatever_its_seeds() -> None:
     assert row["seeds"] == 4
 
 
-def test_all_axes_give_the_matrix_back_with_its_deviations() -> None:
+def test_grouping_by_all_axes_gives_the_matrix() -> None:
     records = [made_record(seed, accuracy=0.5 + seed / 10) for seed in range(3)]
     ((row,), notes) = means(records, "architecture", "optimizer", "augmentation", "pipeline")
     assert row["accuracy_sd"] == pytest.approx(0.1)
@@ -208,7 +208,7 @@ def test_a_missed_target_is_shown_and_never_the_best(tmp_path: Path) -> None:
     assert "caution: the means are over different combinations of" in text
 
 
-def test_a_failed_cell_counts_but_is_in_no_mean(tmp_path: Path) -> None:
+def test_a_failed_cell_is_counted_but_not_averaged(tmp_path: Path) -> None:
     records = [made_record(accuracy=0.5), made_failure(architecture="vit", status="oom")]
     ((row,), _) = means(records, "pipeline")
     assert (row["cells"], row["all_cells"], row["accuracy"]) == (1, 2, 0.5)
@@ -217,7 +217,7 @@ def test_a_failed_cell_counts_but_is_in_no_mean(tmp_path: Path) -> None:
     assert "1 of 2 cells ok: RuntimeError: it broke" in text
 
 
-def test_nothing_that_differs_in_budget_is_averaged(tmp_path: Path) -> None:
+def test_different_budgets_are_not_averaged(tmp_path: Path) -> None:
     records = [*square(), *square(epochs=9), *square(precision="bf16"), *square(train_images=500)]
     assert sorted(map(len, footings(records))) == [4, 4, 4, 4]
     text = tables(tmp_path, records, "md", Grouping(axes=("architecture",)))
@@ -226,7 +226,7 @@ def test_nothing_that_differs_in_budget_is_averaged(tmp_path: Path) -> None:
         assert said in text
 
 
-def test_runs_of_another_machine_or_torch_are_a_table_of_their_own() -> None:
+def test_other_machines_and_torch_versions_have_separate_tables() -> None:
     other = [
         replace(record, environment=record.environment | {"torch": "2.99"}) for record in square()
     ]
@@ -241,7 +241,7 @@ def test_batch_sizes_may_differ_within_a_mean_and_are_named() -> None:
     assert not any("differ" in note for note in notes)
 
 
-def test_a_pivot_table_has_each_figure_in_its_place(tmp_path: Path) -> None:
+def test_a_pivot_table_has_each_value_in_its_place(tmp_path: Path) -> None:
     text = tables(tmp_path, square(), "csv", Pivot())
     rows = {row["architecture"]: row for row in csv.DictReader(StringIO(text))}
     assert float(rows["cnn4"]["muon"]) == pytest.approx(0.1)
@@ -314,7 +314,7 @@ def test_axes_that_differ_are_chosen(changes: list[str], axes: tuple[str, str]) 
         ({"metric": "accuracy", "group": ["pipeline"]}, "exclude each other"),
     ],
 )
-def test_what_cannot_be_shown_is_one_sentence(asked: dict[str, Any], said: str) -> None:
+def test_invalid_requests_give_one_sentence(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         shape(**{"group": None, "metric": None, "pivot": None} | asked)
 
@@ -347,7 +347,7 @@ def test_means_can_be_sorted_and_their_columns_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", get_args(Form))
 @pytest.mark.parametrize("of", [None, Grouping(axes=("pipeline",)), Pivot()])
-def test_tables_in_which_nothing_ended_well_have_every_form(
+def test_tables_of_only_failures_work_in_every_format(
     tmp_path: Path, form: Form, of: Shape
 ) -> None:
     records = [made_failure(0, status="oom"), made_failure(1, architecture="vit", status="oom")]

@@ -50,7 +50,7 @@ def columns_of(folder: Path) -> Any:
     return plugin_data_pb2.HParamsPluginData.FromString(content).experiment
 
 
-def test_charts_are_of_tags_that_runs_have(store: Store) -> None:
+def test_charts_show_only_tags_that_runs_have(store: Store) -> None:
     record = made_record(record={"memory": Memory(host_gib=1.0)})
     layout = layout_of(overview(store, record))
     titles = [category.title for category in layout.category]
@@ -63,7 +63,7 @@ def test_charts_are_of_tags_that_runs_have(store: Store) -> None:
     assert "memory/torch_gib" not in shown
 
 
-def test_no_tag_of_a_chart_begins_another() -> None:
+def test_no_chart_tag_is_a_prefix_of_another() -> None:
     """TensorBoard takes the tag of a chart for a pattern that tags begin with."""
     record = made_record(record={"memory": Memory(host_gib=1, torch_gib=1, device_gib=1)})
     for charts in CHARTS.values():
@@ -71,7 +71,7 @@ def test_no_tag_of_a_chart_begins_another() -> None:
             assert [other for other in scalar_tags(record) if other.startswith(tag)] in ([tag], [])
 
 
-def test_before_the_first_run_ended_all_charts_are_there(store: Store) -> None:
+def test_all_charts_exist_before_the_first_run_ends(store: Store) -> None:
     runs = [made_run(seed) for seed in (0, 1)]
     layout = layout_of(overview(store, planned=runs))
     assert [category.title for category in layout.category] == [
@@ -133,13 +133,13 @@ def test_a_cell_with_seeds_has_mean_and_bounds(store: Store) -> None:
         assert events.Scalars(f"{tag}/mean")
 
 
-def test_bands_lie_at_the_mean_of_the_clocks() -> None:
+def test_bands_are_at_the_mean_training_clock() -> None:
     first, second = made_curve(1, 100, 0.5)[0], replace(made_curve(1, 100, 0.7)[0], train_s=2.0)
     found = {step for step, _ in seed_scalars([first, second], [first, second])}
     assert found == {100, 1500}
 
 
-def test_suspect_times_are_in_no_band() -> None:
+def test_bands_exclude_suspect_times() -> None:
     quiet, busy = made_curve(1, 100, 0.5)[0], replace(made_curve(1, 100, 0.7)[0], train_s=9.0)
     found = seed_scalars([quiet, replace(busy, images_per_s=9e9)], [quiet])
     assert {step for step, _ in found} == {100, 1000}
@@ -156,21 +156,21 @@ def test_a_protocol_without_validation_has_bands_of_throughput_only() -> None:
     assert set(band[1]) == {f"seeds/images_per_s/{name}" for name in ("mean", "lowest", "highest")}
 
 
-def test_seeds_are_of_one_cell_and_ended_well() -> None:
+def test_seeds_are_successful_runs_of_one_cell() -> None:
     same = [made_record(0), made_record(1)]
     others = [made_record(2, epochs=5), made_failure(3), made_record(4, batch_size=50)]
     (runs,) = runs_by_cell([*same, *others]).values()
     assert runs == same
 
 
-def test_a_band_whose_cell_is_gone_is_gone(store: Store) -> None:
+def test_bands_of_removed_cells_are_removed(store: Store) -> None:
     folder = overview(store, made_record(0), made_record(1))
     assert (folder / "seeds").is_dir()
     overview(store, made_record(0))
     assert not (folder / "seeds").exists()
 
 
-def test_strips_of_images_are_cards_of_one_run(store: Store, tmp_path: Path) -> None:
+def test_image_strips_are_cards_of_one_run(store: Store, tmp_path: Path) -> None:
     colours = [(16 * number, 0, 255 - number) for number in range(6)]
     image = Image.new("RGB", (12, 2))
     for index, colour in enumerate(colours):
@@ -186,7 +186,7 @@ def test_strips_of_images_are_cards_of_one_run(store: Store, tmp_path: Path) -> 
     assert found == colours
 
 
-def test_a_view_that_cannot_be_written_is_told_and_costs_nothing(store: Store) -> None:
+def test_an_unwritable_view_is_reported_without_failing(store: Store) -> None:
     shutil.rmtree(store.tensorboard_folder(), ignore_errors=True)
     store.tensorboard_folder().write_text("a file in its place")
     told: list[str] = []
@@ -195,7 +195,7 @@ def test_a_view_that_cannot_be_written_is_told_and_costs_nothing(store: Store) -
     assert str(store.tensorboard_folder()) in told[0]
 
 
-def test_runs_that_lack_a_metric_are_counted_where_it_is_chosen_and_seen_by_their_target(
+def test_a_metrics_title_counts_the_runs_that_have_it(
     store: Store,
 ) -> None:
     records = [

@@ -66,7 +66,7 @@ def test_curves_are_over_images_seen(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("accuracy/by_train_ms")] == [1000, 2000, 3000]
 
 
-def test_ceiling_and_stall_stand_beside_each_epoch(tmp_path: Path) -> None:
+def test_ceiling_and_stall_are_written_for_each_epoch(tmp_path: Path) -> None:
     events = written(tmp_path, made_record(epochs=3, images_per_s=1500.0))
     ceiling = events.Scalars("throughput/ceiling_images_per_s")
     assert [(event.step, event.value) for event in ceiling] == [
@@ -78,7 +78,7 @@ def test_ceiling_and_stall_stand_beside_each_epoch(tmp_path: Path) -> None:
     assert median.value == pytest.approx(25.0)
 
 
-def test_memory_and_energy_are_there_if_the_record_has_them(tmp_path: Path) -> None:
+def test_memory_and_energy_are_written_if_recorded(tmp_path: Path) -> None:
     memory = Memory(host_gib=1.5, torch_gib=0.25)
     events = written(tmp_path, made_record(record={"memory": memory, "energy_j": 12.0}))
     found = {tag: events.Scalars(tag)[0].value for tag in ("memory/host_gib", "energy/total_j")}
@@ -86,7 +86,7 @@ def test_memory_and_energy_are_there_if_the_record_has_them(tmp_path: Path) -> N
     assert "memory/device_gib" not in events.Tags()["scalars"]
 
 
-def test_the_tags_that_a_record_promises_are_those_of_its_file(tmp_path: Path) -> None:
+def test_scalar_tags_of_a_record_match_its_file(tmp_path: Path) -> None:
     for number, record in enumerate((made_record(), made_failure())):
         events = written(tmp_path / str(number), record)
         assert set(events.Tags()["scalars"]) == scalar_tags(record)
@@ -164,18 +164,17 @@ def test_many_classes_share_one_curve(tmp_path: Path) -> None:
     assert [tag for tag in events.Tags()["tensors"] if tag.startswith("pr/")] == ["pr/all classes"]
 
 
-def test_what_a_curve_needs_is_kept_with_the_predictions(tmp_path: Path) -> None:
+def test_data_of_precision_recall_curves_is_kept_with_predictions(tmp_path: Path) -> None:
     store, record = Store(tmp_path), made_record()
     assert load_positives(store, record) is None
     positives = np.arange(8).reshape(2, 2, 2)
     store.save_predictions(record.run_id, [0, 1], [0, 1], positives=positives)
     found = load_positives(store, record)
-    assert found is not None
     assert found.tolist() == positives.tolist()
     assert load_positives(store, made_failure()) is None
 
 
-def test_a_record_gives_the_file_that_its_run_wrote(tmp_path: Path) -> None:
+def test_a_rebuilt_event_file_equals_the_original(tmp_path: Path) -> None:
     record = made_record()
     live = written(tmp_path / "live", record)
     write_run(tmp_path / "again", record, None, on_error=refuse)
@@ -196,7 +195,7 @@ def test_a_new_attempt_replaces_the_files_of_the_last(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_told_once_and_kills_nothing(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_once_without_failing(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("no folder")
     told: list[str] = []
@@ -208,7 +207,7 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_kills_nothing(tmp_path
     assert str(file) in told[0]
 
 
-def test_points_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+def test_points_can_be_read_during_the_run(tmp_path: Path) -> None:
     log = RunLog(tmp_path, on_error=refuse)
     record = made_record()
     log.point(record.curve[0])

@@ -55,7 +55,7 @@ def architectures_in(folder: Path) -> list[str]:
     return list(found.domain_discrete)
 
 
-def test_event_files_come_back_from_records(tmp_path: Path) -> None:
+def test_event_files_are_rebuilt_from_records(tmp_path: Path) -> None:
     records = [made_record(0), made_record(1), made_failure(architecture="vit_tiny")]
     store = group(tmp_path, "a", *records, rebuilt=False)
     (selected,) = select_runs(tmp_path, "")
@@ -73,13 +73,13 @@ def test_event_files_come_back_from_records(tmp_path: Path) -> None:
     assert all(len(list(folder.iterdir())) == 1 for folder in selected.folders)
 
 
-def test_a_folder_that_a_grid_writes_to_is_not_rebuilt(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_not_rebuilt(tmp_path: Path) -> None:
     store = group(tmp_path, "a", made_record())
     with store.lock(), pytest.raises(StoreError, match="already running"):
         rebuild(select_runs(tmp_path, ""), ignore)
 
 
-def test_all_of_one_group_are_shown_by_name(tmp_path: Path) -> None:
+def test_all_runs_of_one_group_are_shown_by_name(tmp_path: Path) -> None:
     store = group(tmp_path / "results", "a", made_record(0), made_record(1))
     made = view(tmp_path, tmp_path / "results")
     assert links(made) == {
@@ -90,7 +90,7 @@ def test_all_of_one_group_are_shown_by_name(tmp_path: Path) -> None:
     assert (made.folder / run.name).resolve() == run.resolve()
 
 
-def test_chosen_cells_alone_are_shown_and_known_to_the_table(tmp_path: Path) -> None:
+def test_only_selected_cells_are_shown_and_in_the_table(tmp_path: Path) -> None:
     records = [made_record(seed, architecture=name) for seed in (0, 1)
                for name in ("cnn4", "resnet18")]  # fmt: skip
     group(tmp_path / "results", "a", *records)
@@ -102,7 +102,7 @@ def test_chosen_cells_alone_are_shown_and_known_to_the_table(tmp_path: Path) -> 
     assert architectures_in(made.folder / "matrix") == ["cnn4"]
 
 
-def test_several_groups_stand_below_their_names_with_one_table(tmp_path: Path) -> None:
+def test_several_groups_are_subfolders_with_one_table(tmp_path: Path) -> None:
     root = tmp_path / "results"
     group(root, "a_shapes_cpu", made_record(architecture="cnn4"))
     group(root, "b_shapes_cpu", made_record(architecture="vit_tiny"))
@@ -114,7 +114,7 @@ def test_several_groups_stand_below_their_names_with_one_table(tmp_path: Path) -
     assert architectures_in(made.folder / "matrix") == ["cnn4", "vit_tiny"]
 
 
-def test_runs_that_come_later_are_seen(tmp_path: Path) -> None:
+def test_later_runs_are_shown(tmp_path: Path) -> None:
     store = group(tmp_path / "results", "a", made_record(0))
     made = view(tmp_path, tmp_path / "results")
     store.tensorboard_path(made_run(5)).mkdir()
@@ -131,7 +131,7 @@ def preselected(made: View) -> dict[str, bool]:
     return found
 
 
-def test_of_many_runs_the_best_are_selected_with_their_seeds(tmp_path: Path) -> None:
+def test_the_best_of_many_runs_are_selected_with_their_seeds(tmp_path: Path) -> None:
     times = {seed: float(100 - seed) for seed in range(MAX_AUTO_SELECTED)}
     records = [made_record(seed, time_to_accuracy_s=time) for seed, time in times.items()]
     store = group(tmp_path / "results", "a", *records)
@@ -141,7 +141,7 @@ def test_of_many_runs_the_best_are_selected_with_their_seeds(tmp_path: Path) -> 
     assert preselected(view(tmp_path, tmp_path / "results")) == dict.fromkeys(expected, True)
 
 
-def test_the_best_of_each_cell_are_selected_before_a_second_of_any(tmp_path: Path) -> None:
+def test_the_best_run_of_each_cell_is_selected_before_second_best_ones(tmp_path: Path) -> None:
     nets = [f"net{number}" for number in range(PRESELECTED + 4)]
     records = [
         made_record(seed, architecture=net, time_to_accuracy_s=1.0 + place + seed / 10)
@@ -156,7 +156,7 @@ def test_the_best_of_each_cell_are_selected_before_a_second_of_any(tmp_path: Pat
     assert set(preselected(view(tmp_path, tmp_path / "results"))) == expected
 
 
-def test_what_all_runs_share_is_selected_below_the_name_of_each_group(tmp_path: Path) -> None:
+def test_shared_folders_of_each_group_are_selected(tmp_path: Path) -> None:
     root = tmp_path / "results"
     records = [made_record(seed) for seed in range(MAX_AUTO_SELECTED)]
     for name in ("a_shapes_cpu", "b_shapes_cpu"):
@@ -172,7 +172,7 @@ def test_what_all_runs_share_is_selected_below_the_name_of_each_group(tmp_path: 
     assert sum("-seed" in name for name in found) == PRESELECTED
 
 
-def test_of_few_runs_tensorboard_selects_all_itself(tmp_path: Path) -> None:
+def test_few_runs_are_selected_by_tensorboard(tmp_path: Path) -> None:
     group(tmp_path / "results", "a", made_record())
     page = view(tmp_path, tmp_path / "results").page()
     assert page == "custom_scalars&_smoothingWeight=0"
@@ -189,7 +189,7 @@ def test_runs_are_ranked_by_time_then_accuracy_and_failures_last() -> None:
     assert sorted(shuffled, key=rank) == expected
 
 
-def test_a_selection_that_fits_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_selection_without_matches_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no results folder"):
         select_runs(tmp_path / "missing", "")
     with pytest.raises(StoreError, match="no records"):
@@ -199,7 +199,7 @@ def test_a_selection_that_fits_nothing_is_refused(tmp_path: Path) -> None:
         select_runs(tmp_path, "resnte18")
 
 
-def test_a_record_of_another_budget_has_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_runs_with_different_budgets_have_separate_folders(tmp_path: Path) -> None:
     group(tmp_path / "results", "a", made_record(epochs=2), made_record(epochs=3))
     (selected,) = select_runs(tmp_path / "results", "")
     assert len(set(selected.folders)) == 2

@@ -1,1 +1,1 @@
-"""Intervals, tests and effects."""
+"""Confidence intervals, tests, effects and the best cells."""

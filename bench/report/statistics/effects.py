@@ -1,10 +1,10 @@
 """The effect of each level of a factor against a reference, over cells that differ in nothing else.
 
-Cells of one net share its luck, so their differences are averaged for each net first, and those of
-two nets for each optimizer. Student's t test is over the nets if there are five or more, else over
-five or more seeds that all cells have, each averaged over the cells. Seeds are paired, as a seed
-fixes weights, order and draws, but for images/s, which get Welch's test. With fewer there is no
-claim. A missed target ranks after every time, and ranks decide then. Holm's correction is for all
+Cells of one net are correlated, so differences are first averaged per net, or per optimizer when
+nets are compared. Student's t test is over five or more nets (optimizers), else over five or more
+seeds that all cells have, averaged over the cells; with fewer there is no claim. Seeds are paired,
+as a seed determines weights, order and draws, except for images/s, which use Welch's test. Rank
+tests are used if a target was missed; a miss ranks after every time. Holm's correction covers all
 effects of a page.
 """
 
@@ -52,7 +52,7 @@ CLUSTERS_NEEDED = 5
 COLUMNS = (
     "machine", "scale", "source", "factor", "level", "reference", "metric",
     "cells",  # matched cells with values on both sides
-    "nets",  # that these are of
+    "nets",  # number of nets among them
     "over",  # what the test is over: "6 nets", "5 optimizers", "5 seeds"
     "estimate", "low", "high",  # points or a ratio, with the 95 % interval of this effect alone
     "p", "p_adjusted",
@@ -63,9 +63,9 @@ TOO_FEW, UNCERTAIN = "too few seeds", "cannot tell"
 
 
 def effects(records: Iterable[Record]) -> "pd.DataFrame":
-    """All effects of a page, a row for each level and metric; `COLUMNS` says what a row holds.
+    """All effects of a page, a row for each level and metric, with the columns `COLUMNS`.
 
-    A level without matched cells has one row of 0 cells.
+    A level without matched cells has one row with 0 cells.
     """
     import pandas as pd
 
@@ -136,7 +136,7 @@ def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any
 
 
 def _values(side: Sequence[Outcome[Record]], metric: Metric) -> dict[int, float]:
-    """Of each seed the mean over the cells of a side, on the scale on which they are compared."""
+    """The mean over the cells of a side by seed, as logarithms for ratios."""
     found: dict[int, list[float]] = defaultdict(list)
     for outcome in side:
         for run in outcome.usable(metric):
@@ -175,7 +175,7 @@ def _over_seeds(
 def _estimate(
     units: Sequence[Sequence[float]], interval: Interval | None, metric: Metric
 ) -> dict[str, float]:
-    """The mean over what reached the target on both sides, with the interval if there is one."""
+    """The mean over units that reached the target on both sides, with its interval, if known."""
     finite = [[value for value in values if math.isfinite(value)] for values in units]
     means = [statistics.fmean(values) for values in finite if values]
     if not means:

@@ -1,7 +1,7 @@
 """Confidence intervals and tests for small samples.
 
-Sources: Student 1908; Welch 1947; Wilcoxon 1945; Mann and Whitney 1947; Holm 1979; Tamhane 1979 for
-comparisons with a cell that was selected as the best.
+Sources: Student 1908; Welch 1947; Wilcoxon 1945; Mann and Whitney 1947; Holm 1979; Tamhane 1979
+for comparisons with the best cell.
 """
 
 import math
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
-SEEDS_NEEDED = 5  # on each side, for a claim about one cell
-DIGITS = 9  # differences below this are rounding errors
-MAX_EXACT = 60  # values on both sides; with more, ranks are tested by the normal distribution
+SEEDS_NEEDED = 5  # seeds on each side for a claim about one cell
+DIGITS = 9  # smaller differences are rounding errors
+MAX_EXACT = 60  # values for an exact rank test; more use the normal distribution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """An estimate with its bounds, all in one unit."""
+    """An estimate with its bounds."""
 
     middle: float
     low: float
@@ -33,7 +33,7 @@ class Interval:
         return (self.low > null) - (self.high < null)
 
     def as_ratio(self) -> "Interval":
-        """From natural logarithms to ratios."""
+        """Converts natural logarithms to ratios."""
         return Interval(
             middle=math.exp(self.middle),
             low=math.exp(min(self.low, 700.0)),
@@ -53,9 +53,9 @@ class Contrast:
 class Test:
     """Whether a level differs from its reference."""
 
-    __test__ = False  # pytest collects no class of this name
+    __test__ = False  # hides it from pytest
 
-    side: int  # 1 if the level lies above, -1 if below, 0 if they are equal
+    side: int  # 1 if the level is higher, -1 if lower, 0 if equal
     p: float  # two-sided
 
 
@@ -142,10 +142,9 @@ def welch_test(contrast: Contrast) -> Test:
 
 
 def signed_rank(differences: Sequence[float]) -> Test:
-    """Wilcoxon's test that differences lie around zero, exact with ties.
+    """Wilcoxon's signed-rank test, exact with ties, which SciPy's is not.
 
-    Infinite differences rank above all others; zeros are left out. SciPy's exact test allows no
-    ties.
+    Infinite differences rank above all others; zeros are left out.
     """
     import numpy as np
     from scipy.stats import rankdata
@@ -164,10 +163,9 @@ def signed_rank(differences: Sequence[float]) -> Test:
 
 
 def mann_whitney(contrast: Contrast) -> Test:
-    """Mann and Whitney's test, exact with ties; infinite values rank last.
+    """Mann and Whitney's test, exact with ties, which SciPy's is not; infinite values rank last.
 
-    More than `MAX_EXACT` values are tested by the normal distribution. SciPy's exact test allows no
-    ties.
+    More than `MAX_EXACT` values use the normal distribution.
     """
     import numpy as np
     from scipy.stats import mannwhitneyu, rankdata
@@ -183,7 +181,7 @@ def mann_whitney(contrast: Contrast) -> Test:
         level, reference = values[:number], values[number:]
         test = mannwhitneyu(level, reference, method="asymptotic", use_continuity=False)
         return Test(side=side, p=float(test.pvalue))
-    ways = np.zeros((number + 1, most + 1))  # to choose so many values with so large a sum of ranks
+    ways = np.zeros((number + 1, most + 1))  # by number of chosen values and their sum of ranks
     ways[0, 0] = 1.0
     for rank in twice:
         ways[1:, rank:] += ways[:-1, : most + 1 - rank].copy()
@@ -200,7 +198,7 @@ def _sign(value: float) -> int:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values, in their order, with Holm's correction for their number."""
+    """The p values with Holm's correction, in the same order."""
     adjusted = [0.0] * len(p_values)
     top = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: (p_values[i], i))):
@@ -212,16 +210,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def tamhane(p_values: Sequence[float]) -> list[float]:
     """Welch's p values of cells against the best of them, corrected for all pairs of cells.
 
-    The best was selected by its value, so it counts as if every cell had been compared with every
-    other (Tamhane's T2). Games and Howell's procedure makes too many false claims with few seeds:
-    9 % for 66 cells of 5 seeds.
+    As the best was selected by its value, the correction is for all pairs (Tamhane's T2). Games and
+    Howell's procedure makes too many false claims with few seeds: 9 % for 66 cells of 5 seeds.
     """
     pairs = _pairs(len(p_values) + 1)
     return [1.0 if p >= 1 else -math.expm1(pairs * math.log1p(-p)) for p in p_values]
 
 
 def detectable(deviation: float, seeds: int, cells: int) -> float:
-    """The least difference from the best of so many cells that `tamhane` would call significant.
+    """The smallest difference from the best of `cells` that is significant under `tamhane`.
 
     Args:
         deviation: Standard deviation between the seeds of one cell.
@@ -235,7 +232,7 @@ def _pairs(cells: int) -> int:
 
 
 def sampling_error(share: float, images: int) -> float:
-    """Half of the 95 % interval of a share of right answers (binomial, normal approximation)."""
+    """Half of the 95 % interval of an accuracy (binomial, normal approximation)."""
     return statistics.NormalDist().inv_cdf((1 + LEVEL) / 2) * math.sqrt(
         share * (1 - share) / images
     )

@@ -1,4 +1,4 @@
-"""Cells beside each other: those that differ in one factor only, and the best by each metric."""
+"""Comparisons of cells: pairs that differ in only one factor, and the best by each metric."""
 
 import math
 import statistics
@@ -23,14 +23,14 @@ from bench.report.statistics.intervals import (
 FACTORS = (*AXES, "epochs")
 REFERENCES = {"augmentation": "none", "optimizer": "sgd"}
 EFFECT_METRICS = (ACCURACY, MACRO_F1, SPEED, TIME)
-PAIRED = (ACCURACY, MACRO_F1, TIME)  # a seed fixes weights, order and draws, but no speed
+PAIRED = (ACCURACY, MACRO_F1, TIME)  # a seed does not determine speed
 Outcomes = Sequence[Outcome[Record]]
 
 
 def outcomes_by_group(
     records: Iterable[Record],
 ) -> dict[tuple[str, str, str], list[Outcome[Record]]]:
-    """The cells of each machine, scale and source, the same for any order of the records."""
+    """The cells of each machine, scale and source, independent of the order of the records."""
     found = grouped(sorted(records, key=lambda record: (record.run_id, record.finished)))
     groups: dict[tuple[str, str, str], dict[Key, list[Record]]] = defaultdict(dict)
     for key, runs in found.items():
@@ -53,20 +53,20 @@ def _labelled(found: dict[Key, list[Record]]) -> list[Outcome[Record]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two sides that differ in one factor; a side has several cells if recipes differ."""
+    """Two sides that differ in one factor; a side has a cell for each recipe."""
 
     level: tuple[Outcome[Record], ...]
     reference: tuple[Outcome[Record], ...]
 
 
 def to_scale(values: Iterable[float], metric: Metric) -> tuple[float, ...]:
-    """The values on the scale on which they are compared: logarithms for ratios."""
+    """The values as they are compared: logarithms for ratios."""
     return tuple(math.log(max(value, 1e-9)) for value in values) if metric.ratio else tuple(values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """The levels of a factor with their matched cells; a level without any has an empty list."""
+    """The levels of a factor with their matched cells, which may be none."""
 
     factor: str
     reference: str
@@ -76,11 +76,11 @@ class Matched:
 def match(
     outcomes: Outcomes, factor: str, reference: str = "", metric: Metric = TIME
 ) -> Matched | None:
-    """Each level's cells beside those of the reference; None if the factor has one level.
+    """Pairs of cells of each level and the reference; None if the factor has one level.
 
     Args:
-        reference: The level to compare with, if there is one of that name.
-        metric: What to compare; a different target is a difference for times to it only.
+        reference: The level to compare with, if it exists.
+        metric: Cells with different targets match unless it is a time to the target.
     """
     levels = _levels(outcomes, factor)
     cells: dict[str, dict[Key, list[Outcome[Record]]]] = defaultdict(lambda: defaultdict(list))
@@ -108,7 +108,7 @@ def _for_metric(key: Key, metric: Metric) -> Key:
 
 
 def _levels(outcomes: Outcomes, factor: str) -> dict[Key, str]:
-    """Names of levels; versions of one entry are levels of their own."""
+    """Names of levels; versions of one entry are separate levels."""
     if factor == "epochs":
         return {outcome.key: outcome.key.parts()["epochs"] for outcome in outcomes}
     named = {
@@ -129,7 +129,7 @@ def _order(level: str, factor: str) -> tuple[int, str]:
 
 
 def _reference(outcomes: Outcomes, levels: Mapping[Key, str], factor: str) -> str:
-    """The factor's usual reference, else the level with most cells; of epochs the fewest."""
+    """The default reference, else the level with most cells, or with the fewest epochs."""
     counts = Counter(levels[outcome.key] for outcome in outcomes)
     usual = {
         levels[outcome.key]
@@ -148,18 +148,18 @@ def is_finite(contrast: Contrast) -> bool:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean without rounding errors; infinite if a value is."""
+    """The mean, rounded to `DIGITS`; infinite if a value is."""
     return round(statistics.fmean(values), DIGITS)
 
 
 def difference(contrast: Contrast, metric: Metric) -> float:
-    """Of a matched cell; infinite if one side missed the target, NaN if both did."""
+    """Difference within a matched cell; infinite if one side missed the target, NaN if both did."""
     centre = statistics.median if metric.to_target else mean
     return round(centre(contrast.level) - centre(contrast.reference), DIGITS)
 
 
 def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[Outcome[Record]]]]:
-    """The outcomes that may be ranked together by a metric, and what sets each group apart."""
+    """The outcomes that may be ranked together by a metric, with the differences of each group."""
     found: dict[Key, list[Outcome[Record]]] = defaultdict(list)
     for outcome in outcomes:
         found[_for_metric(outcome.key.ranking, metric)].append(outcome)
@@ -169,7 +169,7 @@ def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[O
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best cell by one metric; lists of other cells are by label, the nearest to it first."""
+    """The best cell by one metric, and the labels of the others, the nearest first."""
 
     metric: Metric
     outcome: Outcome[Record]
@@ -191,10 +191,10 @@ class Best:
 
 
 def best(outcomes: Outcomes, metric: Metric) -> Best | None:
-    """The best of one ranking group: no failed run, no missed target, by trusted times only.
+    """The best cell of a ranking group, among those without failed runs and missed targets.
 
-    Other cells are compared with it by Welch's test, corrected for the best being selected; a cell
-    that missed the target is not tested.
+    Other cells are compared with it by Welch's test with Tamhane's correction; cells that missed
+    the target are not tested.
     """
     measured = [(outcome, outcome.values(metric)) for outcome in outcomes]
     whole = [
@@ -245,7 +245,7 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
 
 
 def test_images_of(run: Record) -> int:
-    """How many images a run was tested on."""
+    """Number of test images of a run."""
     return sum(scores.support for scores in run.metrics.per_class) if run.metrics else 0
 
 

@@ -78,7 +78,7 @@ def lucky_grid(
 
 
 @pytest.mark.parametrize(("nets", "seeds"), [(2, 1), (6, 1), (3, 5)])
-def test_luck_that_the_policies_of_a_net_share_is_no_effect(nets: int, seeds: int) -> None:
+def test_noise_shared_by_a_nets_policies_is_not_an_effect(nets: int, seeds: int) -> None:
     false = sum(claims(lucky_grid(draw, nets=nets, seeds=seeds)) > 0 for draw in range(100))
     assert false <= 8  # 5 are to be expected at most
 
@@ -216,7 +216,7 @@ def test_references() -> None:
     assert set(effects(records).factor) == {"optimizer"}
 
 
-def test_versions_of_an_entry_are_levels_of_their_own() -> None:
+def test_versions_of_an_entry_are_separate_levels() -> None:
     records = [
         made_record(optimizer="sgd"),
         made_record(optimizer="muon", record={"versions": {"optimizer": 1}}),
@@ -275,7 +275,7 @@ def test_the_speedrun_protocol_has_no_time_to_accuracy() -> None:
     assert set(frame.metric) == {"accuracy", "macro_f1", "images_per_s"}
 
 
-def test_suspect_timings_have_scores_only() -> None:
+def test_runs_with_suspect_timings_contribute_only_scores() -> None:
     records = made_grid(flip_helps)
     suspect = [replace(record, timing_suspect=("busy",)) for record in records[:2]] + records[2:]
     assert [of(suspect, metric).cells for metric in (ACCURACY, SPEED, TIME)] == [10, 9, 9]
@@ -285,14 +285,14 @@ def test_suspect_timings_have_scores_only() -> None:
     assert (found.runs, found.reference_runs) == (20, 19)
 
 
-def test_failed_runs_enter_no_effect() -> None:
+def test_failed_runs_are_excluded_from_effects() -> None:
     records = [*made_grid(flip_helps), made_failure(architecture="new", augmentation="flip_crop")]
     pd.testing.assert_frame_equal(effects(records), effects(records[:-1]))
 
 
 @settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
-def test_the_order_of_records_has_no_part_in_it(random: Any) -> None:
+def test_effects_do_not_depend_on_the_order_of_records(random: Any) -> None:
     records = made_grid(flip_helps, architecture=("cnn2", "vit"), seeds=2)
     expected = effects(records)
     random.shuffle(records)
