@@ -23,10 +23,10 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write an HTML page for each group: conclusions, matrix, figures, reasons."""
-    from bench.machine.environment import this_machine
+    from bench.machine.environment import machine_names
     from bench.report.page.writing import write_report
 
-    machines = this_machine()
+    machines = machine_names()
     for path in write_report(
         results, log, out=out, expression=select, data_dir=data_dir, machines=machines
     ):

@@ -37,7 +37,7 @@ def table(
     debug: Debug = False,
 ) -> None:
     """Show the matrix: one table per machine, source and scale, those of this machine first."""
-    from bench.machine.environment import this_machine
+    from bench.machine.environment import machine_names
     from bench.report.table import render_all, shape
     from bench.store.store import gc_paused
 
@@ -46,7 +46,7 @@ def table(
         text = render_all(
             results,
             form,  # type: ignore[arg-type]
-            machine=this_machine(),
+            machine=machine_names(),
             sort_by=sort,
             columns=_names(columns),
             expression=select,

@@ -134,7 +134,7 @@ def machine_name(device: str) -> str:
     return slug(f"{_short(cpu_model())} {usable_cores()} cores")
 
 
-def this_machine() -> tuple[str, ...]:
+def machine_names() -> tuple[str, ...]:
     """Names of this machine with and without its GPU, found without torch."""
     gpu = nvidia_smi("name")
     return (*([slug(gpu)] if gpu else []), machine_name("cpu"))

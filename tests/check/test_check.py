@@ -1,4 +1,4 @@
-"""`bench check`: finds what is wrong in a results folder, mends what is derived, loses nothing."""
+"""`bench check`: finds problems in a results folder, rebuilds derived files, loses nothing."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def refuse(said: str) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Two seeds of one cell, and the table of them."""
+    """Two seeds of one cell, and their table."""
     store = Store(tmp_path / "results" / "epyc_shapes_cpu")
     for seed in (0, 1):
         keep(store, sound_record(seed))
@@ -58,7 +58,7 @@ def first(store: Store) -> Path:
     return sorted((store.folder / "records").glob("*.json"))[0]
 
 
-def test_a_sound_folder_is_well_and_stays_as_it_is(store: Store) -> None:
+def test_a_valid_folder_has_no_findings_and_is_unchanged(store: Store) -> None:
     before = everything(store.folder)
     checked = run_check(store)
     assert (lines_of(checked), checked.exit_code) == ([], 0)
@@ -127,13 +127,13 @@ LIES: list[tuple[Change, str]] = [
 
 
 @pytest.mark.parametrize(("change", "problem"), LIES, ids=[problem for _, problem in LIES])
-def test_a_figure_that_does_not_fit_the_others_is_told(change: Change, problem: str) -> None:
+def test_an_inconsistent_value_is_reported(change: Change, problem: str) -> None:
     record = sound_record()
     assert list(problems(record)) == []
     assert any(problem in told for told in problems(change(record)))
 
 
-def test_a_record_that_cannot_be_believed_is_told_and_stays(store: Store) -> None:
+def test_an_inconsistent_record_is_reported_and_kept(store: Store) -> None:
     path = first(store)
     lie = encode(changed("metrics", accuracy=0.99)(decode(path.read_bytes())))
     path.write_bytes(lie)
@@ -145,7 +145,7 @@ def test_a_record_that_cannot_be_believed_is_told_and_stays(store: Store) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\0" * 99])
-def test_a_damaged_record_is_set_aside_but_not_by_a_dry_run(store: Store, content: bytes) -> None:
+def test_a_damaged_record_is_quarantined_except_by_a_dry_run(store: Store, content: bytes) -> None:
     path = first(store)
     path.write_bytes(content)
     before = everything(store.folder)
@@ -163,7 +163,7 @@ def test_a_damaged_record_is_set_aside_but_not_by_a_dry_run(store: Store, conten
     assert any("was set aside as damaged; run the grid again" in note for note in lines_of(again))
 
 
-def test_a_newer_record_is_told_and_nothing_is_made_of_half_of_them(store: Store) -> None:
+def test_a_newer_record_is_reported_and_nothing_is_rebuilt(store: Store) -> None:
     path = first(store)
     newer = path.read_bytes().replace(b'"schema_version":1', b'"schema_version":99')
     path.write_bytes(newer)
@@ -176,7 +176,7 @@ def test_a_newer_record_is_told_and_nothing_is_made_of_half_of_them(store: Store
     assert after.items() >= before.items()
 
 
-def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_derived_files_are_rebuilt(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.report.figures.draw", lambda records, loaders: [])  # takes long
     records = store.records(refuse)
     for record in records:
@@ -204,7 +204,7 @@ def test_what_is_derived_is_made_anew(store: Store, monkeypatch: pytest.MonkeyPa
         assert after[name] == wanted[name]
 
 
-def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
+def test_leftovers_of_a_dead_process_are_removed(store: Store) -> None:
     records, run_id = store.folder / "records", first(store).stem
     with held(store.folder / ".lock", notice=refuse):
         me = last_holder(store.folder / ".lock")
@@ -223,7 +223,7 @@ def test_what_a_dead_process_left_is_cleared_away(store: Store) -> None:
     assert (store.folder / "notes.tmp").exists()
 
 
-def test_a_folder_in_use_is_looked_at_and_left_alone(store: Store) -> None:
+def test_a_folder_in_use_is_checked_but_not_changed(store: Store) -> None:
     (store.folder / "matrix.csv").unlink()
     half = store.folder / "records" / "x.json.1-0123abcd.tmp"
     half.write_bytes(b"half")
@@ -237,7 +237,7 @@ def test_a_folder_in_use_is_looked_at_and_left_alone(store: Store) -> None:
     assert checked.exit_code == 0
 
 
-def test_a_folder_that_another_host_may_be_using_is_left_alone_with_advice(store: Store) -> None:
+def test_a_folder_that_another_host_may_use_is_not_changed(store: Store) -> None:
     (store.folder / "matrix.csv").unlink()
     with held(store.folder / ".lock", notice=refuse):
         holder = last_holder(store.folder / ".lock")
@@ -251,7 +251,7 @@ def test_a_folder_that_another_host_may_be_using_is_left_alone_with_advice(store
     assert [one.level for one in run_check(store).findings] == ["fixed"]
 
 
-def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
+def test_bad_attempts_predictions_and_foreign_files_are_reported(store: Store) -> None:
     failed = store.write(made_failure(5))
     store.write(replace(sound_record(5), run_id=failed.run_id))
     attempts = store.folder / "records" / ".attempts"
@@ -279,13 +279,13 @@ def test_attempts_predictions_and_strangers_are_told(store: Store) -> None:
         assert any(problem in line for line in told), (problem, told)
 
 
-def test_records_of_two_sources_in_one_group_are_told(store: Store) -> None:
+def test_records_of_two_sources_in_one_group_are_reported(store: Store) -> None:
     keep(store, sound_record(0, source="cifar10"))
     (wrong,) = lines_of(run_check(store), "wrong")
     assert "it mixes records of cifar10 at cpu scale, shapes at cpu scale" in wrong
 
 
-def test_loaders_are_looked_at_too(tmp_path: Path) -> None:
+def test_loaders_are_checked(tmp_path: Path) -> None:
     folder = tmp_path / "epyc_shapes_cpu"
     folder.mkdir()
     (folder / "loaders.json").write_text(loaders_report.render(MIXED, "json"))
@@ -302,7 +302,7 @@ def test_loaders_are_looked_at_too(tmp_path: Path) -> None:
     assert "loaders.json: is not a record of `bench loaders`" in wrong
 
 
-def test_many_findings_alike_are_counted_and_nothing_reaches_the_terminal() -> None:
+def test_identical_findings_are_counted_and_escaped() -> None:
     findings = [
         Finding(level="note", path=Path(f"a/{number}\x1b[2J\n"), problem="is odd")
         for number in range(9)
@@ -314,7 +314,7 @@ def test_many_findings_alike_are_counted_and_nothing_reaches_the_terminal() -> N
     assert len(json.loads(render(checked, "json"))["findings"]) == 9
 
 
-def test_the_command_ends_with_what_it_found(store: Store) -> None:
+def test_the_exit_code_depends_on_the_findings(store: Store) -> None:
     def bench(*arguments: str) -> Any:
         return CliRunner().invoke(app.app, ["check", *arguments])
 
@@ -327,8 +327,8 @@ def test_the_command_ends_with_what_it_found(store: Store) -> None:
         assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
 
 
-def test_the_records_of_the_reference_are_sound() -> None:
-    """Its derived files may be out of date: a command rebuilds them."""
+def test_the_reference_records_are_valid() -> None:
+    """Its derived files may be out of date."""
     reference = ROOT / "results" / "reference"
     checked = check(reference, dry_run=True, data_dir=None, report=lambda said: None)
     assert checked.records >= 67

@@ -1,4 +1,4 @@
-"""The training clock runs only inside its spans; a compilation inside it is seen."""
+"""The training clock runs only inside its spans; compilations inside it are detected."""
 
 import pytest
 import torch

@@ -22,7 +22,7 @@ CoreTimes = namedtuple("CoreTimes", "user nice system idle iowait irq softirq st
 
 @pytest.fixture
 def show(monkeypatch: pytest.MonkeyPatch) -> Show:
-    """Shows a process, or changes one that is shown."""
+    """Adds or changes a fake process."""
     shown: dict[int, cpu.Process] = {}
     monkeypatch.setattr(os, "getsid", lambda pid: OWN)
     monkeypatch.setattr(cpu, "processes", lambda: iter(shown.values()))

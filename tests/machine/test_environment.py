@@ -128,10 +128,10 @@ def test_name_of_the_first_visible_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path
     pretend(monkeypatch, tmp_path, "nvidia-smi", SMI)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     assert environment.machine_name("cuda") == "nvidia-h100-80gb-hbm3"
-    assert environment.this_machine()[0] == "nvidia-h100-80gb-hbm3"
-    assert environment.this_machine()[1] == environment.machine_name("cpu")
+    assert environment.machine_names()[0] == "nvidia-h100-80gb-hbm3"
+    assert environment.machine_names()[1] == environment.machine_name("cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    assert environment.this_machine() == (environment.machine_name("cpu"),)
+    assert environment.machine_names() == (environment.machine_name("cpu"),)
 
 
 def test_hanging_or_failing_commands_give_none(
@@ -154,7 +154,7 @@ def test_a_containers_quota_limits_the_cores(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_parent_does_not_import_torch() -> None:
     code = (
         "import sys; from bench.machine import environment; from bench.report import table; "
-        "environment.machine_name('cpu'); environment.this_machine(); "
+        "environment.machine_name('cpu'); environment.machine_names(); "
         "print('torch' in sys.modules)"
     )
     assert checkout.python(code).stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""What NVML says, asked before and after spans, on a module that answers as NVML does."""
+"""GPU state from NVML, queried before and after spans, with a fake of NVML."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ class Refused(Exception):
 
 
 class MadeNvml(ModuleType):
-    """Answers from `now`; a question that has no answer there is not supported."""
+    """Answers queries from `now`; others are unsupported."""
 
     NVMLError = Refused
     NVML_CLOCK_SM = 1

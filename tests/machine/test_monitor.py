@@ -50,7 +50,7 @@ def test_peaks_are_read_in_kibibytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class MadeAllocator:
-    """Answers as torch's allocator, in GiB; blocks that were freed stay reserved."""
+    """A fake of torch's allocator, in GiB; freed blocks stay reserved."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.allocated = self.peak = self.reserved = 0

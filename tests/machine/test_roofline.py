@@ -1,4 +1,4 @@
-"""The roofline: counted work against published arithmetic, peaks, and the rows of known records."""
+"""The roofline: work compared with independent counts, peaks, and rows of known records."""
 
 import json
 from dataclasses import replace
@@ -43,7 +43,7 @@ def test_work_agrees_with_an_independent_count(name: str) -> None:
 
 
 def measured(name: str, ceiling: float | None, **more: Any) -> Record:
-    """A record with a step of its own speed; data costs it a tenth."""
+    """A record with this speed of the step; data loading costs a tenth."""
     record = made_record(architecture=name, **{"precision": "bf16", **more})
     if ceiling is None:
         return replace(record, throughput=None)

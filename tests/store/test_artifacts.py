@@ -1,4 +1,4 @@
-"""Strips of augmented images: the pixels that the net got, once for each policy and pipeline."""
+"""Strips of augmented images show the net's input, once per policy and pipeline."""
 
 from io import BytesIO
 from pathlib import Path
@@ -38,7 +38,7 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(png)))
 
 
-def test_every_pixel_is_that_of_the_image_twice_as_large() -> None:
+def test_strip_shows_the_images_magnified() -> None:
     images = source()
     found = pixels(strip_png(batch(images), images))
     assert found.shape == (64, 64 * STRIP_IMAGES, 3)
@@ -48,7 +48,7 @@ def test_every_pixel_is_that_of_the_image_twice_as_large() -> None:
     assert (small == expected).all()
 
 
-def test_half_precision_is_off_by_its_rounding_alone() -> None:
+def test_half_precision_differs_only_by_rounding() -> None:
     images = source()
     found = pixels(strip_png(batch(images, torch.bfloat16), images))[::2, ::2].astype(int)
     expected = np.concatenate(list(images.images[:STRIP_IMAGES].numpy()), axis=1).astype(int)
@@ -56,7 +56,7 @@ def test_half_precision_is_off_by_its_rounding_alone() -> None:
 
 
 @pytest.mark.parametrize(("value", "shown"), [(100.0, 255), (-100.0, 0)])
-def test_what_is_beyond_black_and_white_is_cut_off(value: float, shown: int) -> None:
+def test_out_of_range_values_are_clamped(value: float, shown: int) -> None:
     found = pixels(strip_png(torch.full((2, 3, 32, 32), value), source()))
     assert (found == shown).all()
 
@@ -69,14 +69,14 @@ def test_grey_images_are_shown_grey() -> None:
 
 
 @pytest.mark.parametrize(("side", "shown"), [(8, 64), (64, 64), (96, 96), (224, 75)])
-def test_images_of_any_size_are_about_as_large(side: int, shown: int) -> None:
+def test_strips_have_similar_sizes_for_all_image_sizes(side: int, shown: int) -> None:
     images = source(side=side, count=3)
     found = pixels(strip_png(batch(images), images))
     assert found.shape[0] == shown
     assert found.shape[1] == pytest.approx(3 * shown, abs=3)
 
 
-def test_a_strip_is_kept_once_for_each_policy_and_pipeline(tmp_path: Path) -> None:
+def test_one_strip_per_policy_and_pipeline_is_kept(tmp_path: Path) -> None:
     store, images = Store(tmp_path), source()
     first = made_cell(pipeline="torchvision[workers=2]")
     keep_example(store, first, batch(images), images)

@@ -1,6 +1,6 @@
-"""Records: what is written can be read, and nothing else is taken for one.
+"""Records: written ones can be read, and anything else is refused.
 
-What every reader of records relies on is checked when one is read and when one is written.
+The range of each value is checked when a record is read and when it is written.
 """
 
 import json
@@ -45,7 +45,7 @@ def without_hash(record: Record) -> Record:
 @pytest.mark.parametrize(
     "record", [made_record(), made_failure(), made_record(protocol="speedrun")]
 )
-def test_a_record_comes_back_as_it_was(record: Record) -> None:
+def test_a_record_survives_a_round_trip(record: Record) -> None:
     assert without_hash(decode(encode(record))) == record
 
 
@@ -55,7 +55,7 @@ def test_a_record_comes_back_as_it_was(record: Record) -> None:
     message=st.text(st.characters()),
     energy_j=st.none() | MEASURED,
 )
-def test_any_numbers_and_texts_come_back(
+def test_any_numbers_and_texts_survive_a_round_trip(
     train_s: float, median: float, message: str, energy_j: float | None
 ) -> None:
     record = made_record(
@@ -72,7 +72,7 @@ def test_any_numbers_and_texts_come_back(
 
 
 @given(environment=st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_any_environment_is_kept_and_read_without_decoding_twice(
+def test_any_environment_is_kept_and_decoded_only_once(
     environment: dict[str, Any],
 ) -> None:
     text = encode(made_record(record={"environment": environment}))
@@ -82,7 +82,7 @@ def test_any_environment_is_kept_and_read_without_decoding_twice(
 
 
 @pytest.mark.parametrize("inside", [b"\n", b"\t", b"\n\t\t"])
-def test_space_within_a_text_is_no_space_between_parts(inside: bytes) -> None:
+def test_spaces_within_texts_are_kept(inside: bytes) -> None:
     text = encode(made_record(record={"environment": {"os": "here"}}))
     with pytest.raises(RecordError, match="not JSON"):
         decode(text.replace(b"here", b"he" + inside + b"re"))
@@ -91,7 +91,7 @@ def test_space_within_a_text_is_no_space_between_parts(inside: bytes) -> None:
 @pytest.mark.parametrize("record", [made_record(), made_failure()])
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_summary_is_the_record_without_its_curve(record: Record, indent: int | None) -> None:
-    """Whatever the order of its keys and the space between them."""
+    """In any order of keys and with any whitespace between them."""
     text = encode(record)
     if indent is not None:
         turned = dict(reversed(json.loads(text).items()))
@@ -106,12 +106,12 @@ def test_a_summary_is_the_record_without_its_curve(record: Record, indent: int |
     }
 
 
-def test_a_summary_notices_a_change_in_the_curve_too() -> None:
+def test_reading_a_summary_detects_a_changed_curve() -> None:
     with pytest.raises(RecordError, match="hash does not match"):
         decode_as(RecordSummary, encode(made_record()).replace(b'"epoch":1,', b'"epoch":2,'))
 
 
-def test_a_record_says_its_hash_once() -> None:
+def test_a_record_contains_its_hash_once() -> None:
     record = made_record(record={"environment": {"content_hash": "0" * 64}})
     text = encode(record)
     assert decode(text).environment == record.environment
@@ -143,7 +143,7 @@ def test_values_of_other_types_in_the_environment_become_text() -> None:
 
 
 @given(data=st.data())
-def test_a_changed_or_cut_file_is_noticed(data: st.DataObject) -> None:
+def test_a_changed_or_truncated_file_is_detected(data: st.DataObject) -> None:
     text = encode(made_record())
     place = data.draw(st.integers(0, len(text) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != text[place]))
@@ -170,12 +170,12 @@ def test_a_changed_or_cut_file_is_noticed(data: st.DataObject) -> None:
         (b'{"schema_version": 1}', "hash does not match"),
     ],
 )
-def test_what_is_no_record_is_refused_with_the_reason(text: bytes, said: str) -> None:
+def test_invalid_records_are_refused_with_the_reason(text: bytes, said: str) -> None:
     with pytest.raises(RecordError, match=said):
         decode(text)
 
 
-def test_a_newer_schema_is_told_apart() -> None:
+def test_a_newer_schema_raises_newer_record() -> None:
     text = encode(made_record(record={"schema_version": SCHEMA_VERSION + 1}))
     with pytest.raises(NewerRecord, match=f"schema {SCHEMA_VERSION + 1}, but this"):
         decode(text)

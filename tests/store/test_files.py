@@ -1,6 +1,6 @@
-"""Files are whole or not there; what the system refuses is one sentence; names are safe.
+"""Files are written atomically; system errors become one sentence; names are safe.
 
-Derived files of a folder: the old ones go, whatever somebody else put there stays.
+In derived folders, old files are removed and foreign ones kept.
 """
 
 import os
@@ -20,7 +20,7 @@ from bench.store.files import MANIFEST, StoreError, explained, replace_files, sl
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+def test_a_failed_write_leaves_only_the_old_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     trouble: BaseException,
@@ -39,7 +39,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_explanation_names_the_file_unless_it_is_named_already() -> None:
+def test_an_explanation_names_the_file_once() -> None:
     with pytest.raises(StoreError) as caught, explained("read the folder"):
         raise PermissionError(13, "Permission denied", "/some/file")
     advice = "permit it, or name another folder"
@@ -52,7 +52,7 @@ def test_an_explanation_names_the_file_unless_it_is_named_already() -> None:
     assert str(caught.value) == "cannot read it: as a library says it"
 
 
-def test_two_that_write_one_file_at_once_use_files_of_their_own(
+def test_concurrent_writers_use_different_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace, path, used = Path.replace, tmp_path / "matrix.md", []
@@ -79,7 +79,7 @@ def test_a_slug_is_safe_in_any_path(text: str) -> None:
     assert slug(found) == found
 
 
-def test_a_slug_keeps_what_it_is_told_to() -> None:
+def test_a_slug_keeps_the_given_characters() -> None:
     assert slug("Flip_Crop / Kornia[a=1]") == "flip-crop-kornia-a-1"
     assert slug("Flip_Crop", keep="_") == "flip_crop"
 
@@ -88,7 +88,7 @@ def found(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
 
 
-def test_old_files_are_removed_and_what_somebody_put_there_stays(tmp_path: Path) -> None:
+def test_old_files_are_removed_and_foreign_ones_kept(tmp_path: Path) -> None:
     replace_files(tmp_path, {"old.png": b"ours", "kept.svg": b"ours"})
     (tmp_path / "mine.png").write_bytes(b"mine")
     for _ in range(2):
@@ -107,7 +107,7 @@ def test_a_damaged_list_of_files_removes_nothing(text: str, tmp_path: Path) -> N
     assert (tmp_path / "a.png").exists()
 
 
-def test_a_name_that_is_taken_by_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_name_taken_by_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(StoreError, match=r"cannot write .*a\.png"):
         replace_files(tmp_path, {"a.png": b"1"})

@@ -1,4 +1,4 @@
-"""Group folders: found where people point, whatever lies beside them."""
+"""Group folders: names, and the search for them."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def test_a_group_itself_its_parent_and_a_folder_above_all_show_it(tmp_path: Path) -> None:
+def test_a_group_is_found_from_itself_and_folders_above(tmp_path: Path) -> None:
     folder = make(tmp_path / "results" / "cpu_shapes_cpu")
     for root in (folder, folder.parent, tmp_path):
         assert groups(root) == [Group(folder=folder)]
@@ -28,7 +28,7 @@ def test_hidden_and_deep_folders_are_not_searched(tmp_path: Path) -> None:
     assert groups(tmp_path / "a") == [Group(folder=tmp_path / "a" / "b" / "c" / "d")]
 
 
-def test_one_folder_source_has_one_group_however_it_is_spelled(
+def test_all_spellings_of_a_folder_source_give_one_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cats").mkdir()
@@ -47,7 +47,7 @@ def test_group_folders_are_named_after_machine_source_and_scale(tmp_path: Path) 
     assert one != other
 
 
-def test_groups_are_found_this_machine_first_reference_last(tmp_path: Path) -> None:
+def test_groups_of_the_given_machines_come_first_and_reference_last(tmp_path: Path) -> None:
     root = tmp_path / "results"
     for name in ("b_shapes_cpu", "a_shapes_cpu", "reference/a_shapes_cpu", "b_cifar10_cpu"):
         Store(root / name).write(made_record())
@@ -65,7 +65,7 @@ def test_groups_are_found_this_machine_first_reference_last(tmp_path: Path) -> N
         groups(root / "nowhere")
 
 
-def test_a_group_with_nothing_but_loaders_is_a_result_folder_and_no_group(tmp_path: Path) -> None:
+def test_a_folder_with_only_loaders_is_a_result_folder_but_no_group(tmp_path: Path) -> None:
     measured = tmp_path / "a" / "cpu_shapes_cpu"
     measured.mkdir(parents=True)
     (measured / "loaders.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""The record of `bench loaders`: read back as written, or refused by name."""
+"""The record of `bench loaders`: read back as written, or refused with its path."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,11 @@ from bench.store.loaders_record import read_loaders
 from tests.made_loaders import MIXED
 
 
-def test_a_group_that_was_not_measured_has_none(tmp_path: Path) -> None:
+def test_a_group_without_measurements_has_no_record(tmp_path: Path) -> None:
     assert read_loaders(tmp_path) is None
 
 
-def test_a_record_of_loaders_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_loaders_record_survives_a_round_trip(tmp_path: Path) -> None:
     (tmp_path / "loaders.json").write_text(render_loaders(MIXED, "json"))
     found = read_loaders(tmp_path)
     assert replace(found, series=()) == replace(MIXED, series=())
@@ -25,7 +25,7 @@ def test_a_record_of_loaders_is_read_back_as_it_was_written(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{}]}', '{"rows": 1}'])
-def test_a_damaged_record_of_loaders_is_named(text: str, tmp_path: Path) -> None:
+def test_a_damaged_loaders_record_is_an_error_with_its_path(text: str, tmp_path: Path) -> None:
     (tmp_path / "loaders.json").write_text(text)
     with pytest.raises(UnusableFile, match=r"loaders\.json is not a record"):
         read_loaders(tmp_path)

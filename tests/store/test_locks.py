@@ -1,4 +1,4 @@
-"""Locks: free when their holder ends, named when they are taken, and never taken by a look."""
+"""Locks: released when their holder ends; their holder is known; inspecting never takes them."""
 
 import fcntl
 import os
@@ -56,7 +56,7 @@ def never(text: str) -> None:
     pytest.fail(text)
 
 
-def test_a_lock_is_free_again_after_an_error_and_has_no_note(lock: Path) -> None:
+def test_a_lock_and_its_note_are_released_after_an_error(lock: Path) -> None:
     with suppress(RuntimeError), held(lock, notice=never):
         holder = current_holder(lock)
         assert (holder.pid, holder.is_alive()) == (os.getpid(), True)
@@ -67,7 +67,7 @@ def test_a_lock_is_free_again_after_an_error_and_has_no_note(lock: Path) -> None
 
 
 @pytest.mark.parametrize("taken", [lambda path: held(path, notice=never), serialized])
-def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path: Path, taken: object) -> None:
+def test_a_lock_that_cannot_be_created_is_one_sentence(tmp_path: Path, taken: object) -> None:
     (tmp_path / "file").write_text("mine")
     with (
         pytest.raises(StoreError, match=r"cannot lock \S+: (Not a directory|File exists)"),
@@ -76,8 +76,8 @@ def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path: Path, taken: objec
         pytest.fail("it was held")
 
 
-def test_looking_never_takes_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `bench check` beside a `bench run` that starts must not make the run fail."""
+def test_inspecting_a_lock_never_takes_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `bench check` must not make a starting `bench run` fail."""
     read, taken = locks.read_file, []
 
     def take_meanwhile(path: Path, most: int) -> bytes:
@@ -95,7 +95,7 @@ def test_looking_never_takes_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(taken) == 2
 
 
-def test_a_holder_that_was_killed_is_named_once_and_its_lock_is_free(lock: Path) -> None:
+def test_a_killed_holder_is_reported_once_and_its_lock_is_free(lock: Path) -> None:
     assert current_holder(lock) is None
     with other_holder(lock) as process:
         holder = current_holder(lock)
@@ -113,7 +113,7 @@ def test_a_holder_that_was_killed_is_named_once_and_its_lock_is_free(lock: Path)
     assert "taken over" in line
 
 
-def test_a_holder_whose_pid_another_process_has_now_is_gone(lock: Path) -> None:
+def test_a_holder_with_a_reused_pid_is_dead(lock: Path) -> None:
     with held(lock, notice=never):
         holder = last_holder(lock)
     assert replace(holder, created=holder.created - 1000).is_alive() is False
@@ -121,7 +121,7 @@ def test_a_holder_whose_pid_another_process_has_now_is_gone(lock: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"namespace": "pid:[1]"}])
 def test_a_holder_on_another_host_may_be_alive(lock: Path, changes: dict[str, str]) -> None:
-    """As far as this host can tell; taking the lock is what decides."""
+    """This host cannot know; only taking the lock decides."""
     with held(lock, notice=never):
         holder = last_holder(lock)
     assert holder is not None
@@ -136,14 +136,16 @@ def test_a_holder_on_another_host_may_be_alive(lock: Path, changes: dict[str, st
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"pid": "x"}', b"x" * 10_000])
-def test_a_note_that_is_none_names_nobody(lock: Path, note: bytes) -> None:
+def test_an_invalid_note_is_ignored(lock: Path, note: bytes) -> None:
     note_of(lock).write_bytes(note)
     assert last_holder(lock) is None
     with held(lock, notice=never):
         assert current_holder(lock) is not None
 
 
-def test_who_waits_says_for_whom_and_gets_it(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_reports_the_holder_and_then_takes_the_lock(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(locks, "POLL_S", 0.01)
     told = []
     with other_holder(lock) as process:
@@ -159,7 +161,7 @@ def test_who_waits_says_for_whom_and_gets_it(lock: Path, monkeypatch: pytest.Mon
     assert f"waiting for {lock.parent}: already running (pid {process.pid} on " in told[0]
 
 
-def test_serialized_blocks_come_one_after_the_other(lock: Path) -> None:
+def test_serialized_blocks_run_one_at_a_time(lock: Path) -> None:
     entered = threading.Event()
 
     def work() -> None:

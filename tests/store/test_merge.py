@@ -1,4 +1,4 @@
-"""`bench merge`: all that was in any folder is in the one, each record once, the best in front."""
+"""`bench merge`: the result has every record of all folders once, with the best one current."""
 
 import re
 import shutil
@@ -62,7 +62,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def merged(*sources: Path, out: Path) -> list[str]:
-    """Merges, and gives what was said of it; sources stay what they are to the last byte."""
+    """Merges and returns the messages; checks that the sources are unchanged."""
     before = [everything(source) for source in sources]
     said: list[str] = []
     done = merge(sources, out, said.append, refresh)
@@ -74,9 +74,7 @@ def bench(*words: object) -> Any:
     return CliRunner().invoke(app.app, [str(word) for word in words])
 
 
-def test_runs_of_two_hosts_come_together_with_what_belongs_to_them(
-    a: Path, b: Path, out: Path
-) -> None:
+def test_runs_of_two_hosts_are_merged_with_their_artifacts(a: Path, b: Path, out: Path) -> None:
     first = keep(group(a), at(1, 0), *BESIDE)
     second = keep(group(b), at(2, 1), *BESIDE)
     other = keep(group(b, "h100_cifar10_full"), at(3, 0), "logs")
@@ -94,7 +92,7 @@ def test_runs_of_two_hosts_come_together_with_what_belongs_to_them(
     assert len(table.splitlines()) == 2, "two seeds of one cell are one row"
 
 
-def test_of_different_records_the_newest_ok_one_is_the_record_and_the_others_are_attempts(
+def test_the_newest_successful_record_wins_and_the_others_become_attempts(
     a: Path, b: Path, out: Path
 ) -> None:
     keep(group(a), at(2), "predictions", "logs")
@@ -124,7 +122,7 @@ def test_of_different_records_the_newest_ok_one_is_the_record_and_the_others_are
     assert everything(out) == before
 
 
-def test_files_that_were_lacking_are_brought_in_later(a: Path, out: Path) -> None:
+def test_missing_files_are_added_by_a_later_merge(a: Path, out: Path) -> None:
     record = keep(group(a), at(1))
     merged(a, out=out)
     put(a / GROUP / name_of("predictions", record), b"later")
@@ -137,7 +135,7 @@ def test_files_that_were_lacking_are_brought_in_later(a: Path, out: Path) -> Non
     assert (out / GROUP / name_of("predictions", record)).read_bytes() == b"later"
 
 
-def test_reference_matrices_stay_apart(a: Path, out: Path) -> None:
+def test_reference_matrices_stay_separate(a: Path, out: Path) -> None:
     keep(group(a), at(1))
     keep(group(a / "reference"), at(2))
     merged(a, out=out)
@@ -145,14 +143,12 @@ def test_reference_matrices_stay_apart(a: Path, out: Path) -> None:
     assert {one.finished[11:13] for one in group(out / "reference").records()} == {"02"}
 
 
-def test_a_group_alone_is_a_source_and_keeps_its_name(a: Path, out: Path) -> None:
+def test_a_single_group_as_source_keeps_its_name(a: Path, out: Path) -> None:
     keep(group(a), at(1))
     assert merged(a / GROUP, out=out) == [f"{out / GROUP}: 1 run, 1 new"]
 
 
-def test_examples_and_loaders_come_along_and_what_is_there_stays(
-    a: Path, b: Path, out: Path
-) -> None:
+def test_examples_and_loaders_are_merged_without_overwriting(a: Path, b: Path, out: Path) -> None:
     reference = ROOT / "results" / "reference"
     real = next(reference.glob("*_cifar10_cpu"))
     png = b"\x89PNG\r\n\x1a\n" + b"%s" + b"IEND\xaeB`\x82"
@@ -175,7 +171,7 @@ def test_examples_and_loaders_come_along_and_what_is_there_stays(
 
 
 @pytest.mark.parametrize("earlier", [False, True])
-def test_a_damaged_record_is_named_left_out_and_stays_where_it_is(
+def test_a_damaged_source_record_is_reported_and_left_out(
     a: Path, out: Path, earlier: bool
 ) -> None:
     good = keep(group(a), at(1, 0))
@@ -190,7 +186,7 @@ def test_a_damaged_record_is_named_left_out_and_stays_where_it_is(
     assert bench("merge", a, "--out", out).exit_code == 0
 
 
-def test_a_damaged_record_in_the_way_is_set_aside_as_elsewhere(a: Path, out: Path) -> None:
+def test_a_damaged_target_record_is_quarantined(a: Path, out: Path) -> None:
     good = keep(group(a), at(1))
     put(out / GROUP / "records" / f"{good.run_id}.json", b"{")
     said = merged(a, out=out)
@@ -214,8 +210,8 @@ def test_a_record_of_a_newer_version_is_refused_before_anything_is_written(
     assert not out.exists()
 
 
-def test_links_beside_records_are_not_followed(a: Path, out: Path, tmp_path: Path) -> None:
-    """What others made may point to files that are none of theirs."""
+def test_links_among_artifacts_are_not_followed(a: Path, out: Path, tmp_path: Path) -> None:
+    """Folders from others may link to foreign files."""
     record = keep(group(a), at(1))
     secret = put(tmp_path / "secret", b"mine")
     log = a / GROUP / name_of("logs", record)
@@ -225,7 +221,7 @@ def test_links_beside_records_are_not_followed(a: Path, out: Path, tmp_path: Pat
     assert b"mine" not in everything(out).values()
 
 
-def test_a_folder_that_is_being_written_is_taken_as_far_as_it_is(a: Path, out: Path) -> None:
+def test_a_folder_being_written_is_merged_with_its_current_records(a: Path, out: Path) -> None:
     keep(group(a), at(1, 0))
     with group(a).lock():
         said = merged(a, out=out)
@@ -270,7 +266,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_merged(
         (["all"], "file", "cannot make the folder file: File exists"),
     ],
 )
-def test_folders_that_cannot_be_merged_so_are_one_sentence_and_nothing_is_written(
+def test_invalid_sources_are_refused_in_one_sentence_without_writing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     sources: Sequence[str],
@@ -293,7 +289,7 @@ def test_folders_that_cannot_be_merged_so_are_one_sentence_and_nothing_is_writte
     assert not Path("new").exists()
 
 
-def test_a_group_of_a_source_that_is_a_link_to_the_target_is_refused(a: Path, out: Path) -> None:
+def test_a_source_group_that_links_to_the_target_is_refused(a: Path, out: Path) -> None:
     keep(group(out), at(1))
     a.mkdir()
     (a / GROUP).symlink_to(out / GROUP)
@@ -301,8 +297,10 @@ def test_a_group_of_a_source_that_is_a_link_to_the_target_is_refused(a: Path, ou
         merge([a], out, print, refresh)
 
 
-def test_groups_of_one_name_are_not_mixed_where_no_table_may(a: Path, b: Path, out: Path) -> None:
-    """A person may have named them: what the suite names has source and scale in it."""
+def test_groups_of_one_name_with_different_sources_are_not_mixed(
+    a: Path, b: Path, out: Path
+) -> None:
+    """Only renamed groups are affected: the suite's own names contain source and scale."""
     keep(group(a), at(1))
     keep(group(b), replace(made_record(source="cifar10", scale="full"), finished=at(1).finished))
     with pytest.raises(UsageError, match="would mix cifar10 at full scale and shapes at cpu"):
@@ -313,7 +311,7 @@ def test_groups_of_one_name_are_not_mixed_where_no_table_may(a: Path, b: Path, o
         merge([b], out, print, refresh)
 
 
-def test_a_full_disk_is_said_before_anything_is_merged(
+def test_a_full_disk_is_reported_before_merging(
     a: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "NEEDED_MIB", 2**40)
@@ -323,8 +321,8 @@ def test_a_full_disk_is_said_before_anything_is_merged(
     assert everything(out) == {}
 
 
-def test_a_record_keeps_what_this_version_does_not_know() -> None:
-    """A number that is given anew costs no field of a later version with the same schema."""
+def test_a_record_keeps_unknown_fields() -> None:
+    """A new attempt number keeps the fields of a later version with the same schema."""
     content = to_json(msgspec.json.decode(encode(made_record())) | {"later": {"x": 1.5}})
     changed = with_attempt(content, 7)
     assert decode(changed).attempt == 7
@@ -344,7 +342,7 @@ TRIES = st.builds(
 
 @st.composite
 def folders(draw: st.DrawFn) -> list[Record]:
-    """Records of a run in one folder, numbered as the suite does; the last is the present one."""
+    """Records of a run in one folder, numbered as by the suite; the last one is current."""
     unlike = (lambda one: one.attempt, lambda one: (one.finished, one.status))
     found = draw(st.lists(TRIES, min_size=1, max_size=3, unique_by=unlike))
     found.sort(key=lambda one: one.attempt)
@@ -359,7 +357,7 @@ def laid(records: Sequence[Record], root: Path) -> Store:
 
 
 def rank(record: Record, *, present: bool) -> tuple[int, str]:
-    """What makes a record its run's, as the documentation says it."""
+    """Sort key of the best record, as documented."""
     worth = 3 if record.status == "ok" else 0
     if present and worth == 0:
         worth = 1 if record.status == "skipped" else 2
@@ -369,7 +367,7 @@ def rank(record: Record, *, present: bool) -> tuple[int, str]:
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(sources=st.lists(folders(), min_size=1, max_size=3), before=st.none() | folders())
-def test_whatever_was_anywhere_is_there_once_and_the_best_is_the_record(
+def test_every_record_is_kept_once_and_the_best_is_current(
     sources: list[list[Record]], before: list[Record] | None
 ) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:

@@ -1,4 +1,4 @@
-"""Predictions: come back as they were saved, and are never unpickled."""
+"""Predictions: read back as saved, and never unpickled."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "cpu_shapes_cpu")
 
 
-def test_predictions_come_back(store: Store) -> None:
+def test_predictions_survive_a_round_trip(store: Store) -> None:
     labels, positives = np.arange(10), np.ones((10, 2, 5), dtype=np.int64)
     store.save_predictions("a", labels, labels[::-1], positives)
     store.save_predictions("b", labels, labels)

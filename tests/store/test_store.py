@@ -1,4 +1,4 @@
-"""The store: nothing finished is ever lost, nothing damaged is ever used.
+"""The store: finished records are never lost, damaged ones never used.
 
 Crashes at any system call are tested in `tests/faults/test_store_model.py`, folders that cannot be
 used in `tests/faults/test_environment.py`.
@@ -43,7 +43,7 @@ def test_an_empty_store_has_nothing(store: Store) -> None:
     assert not store.folder.exists()
 
 
-def test_a_damaged_attempt_goes_to_quarantine_and_its_number_is_not_given_again(
+def test_a_damaged_attempt_is_quarantined_and_its_number_not_reused(
     store: Store,
 ) -> None:
     for _ in range(3):
@@ -56,7 +56,7 @@ def test_a_damaged_attempt_goes_to_quarantine_and_its_number_is_not_given_again(
     assert store.write(made_failure()).attempt == 4
 
 
-def test_a_record_written_anew_while_a_damaged_one_is_read_is_not_moved_away(
+def test_a_record_replaced_while_a_damaged_one_is_read_is_not_quarantined(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = made_record()
@@ -76,7 +76,7 @@ def test_a_record_written_anew_while_a_damaged_one_is_read_is_not_moved_away(
     assert (path.exists(), warnings) == (True, [])
 
 
-def test_a_record_too_large_to_be_written_changes_nothing(
+def test_a_record_that_is_too_large_changes_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = store.write(made_failure())
@@ -107,7 +107,7 @@ def test_a_new_attempt_keeps_the_earlier_ones_in_order(store: Store) -> None:
         (lambda text: text.replace(b'"seed":1', b'"seed":2'), "hash does not match"),
     ],
 )
-def test_a_damaged_record_goes_to_quarantine(store: Store, damage: object, said: str) -> None:
+def test_a_damaged_record_is_quarantined(store: Store, damage: object, said: str) -> None:
     good, bad = store.write(made_record(0)), made_record(1)
     path = put(store, f"{bad.run_id}.json", damage(encode(bad)))  # type: ignore[operator]
     warnings: list[str] = []
@@ -121,7 +121,7 @@ def test_a_damaged_record_goes_to_quarantine(store: Store, damage: object, said:
     assert len(store.records()) == 2
 
 
-def test_a_skipped_run_is_no_attempt(store: Store) -> None:
+def test_a_skipped_run_does_not_count_as_an_attempt(store: Store) -> None:
     for _ in range(3):
         store.write(made_failure(status="skipped"))
     assert store.write(made_record()).attempt == 1
@@ -146,7 +146,7 @@ def test_a_copied_record_is_not_counted_twice(store: Store) -> None:
 
 
 @pytest.mark.parametrize("free_mib", [1, 100])
-def test_a_disk_without_room_is_refused(
+def test_a_full_disk_is_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch, free_mib: int
 ) -> None:
     real = os.statvfs
@@ -165,7 +165,7 @@ def test_a_disk_without_room_is_refused(
         assert [path for path in store.folder.rglob("*") if path.is_file()] == []
 
 
-def test_records_can_be_shown_where_nothing_can_be_moved(
+def test_records_can_be_read_from_a_read_only_folder(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write(made_record())
@@ -180,7 +180,7 @@ def test_records_can_be_shown_where_nothing_can_be_moved(
     assert "left out" in warnings[0]
 
 
-def test_paths_of_a_run_are_safe_and_apart(store: Store) -> None:
+def test_paths_of_a_run_are_safe_and_unique(store: Store) -> None:
     one, other = (
         made_run(pipeline="kornia[compiled]"),
         made_run(pipeline="kornia[compiled]", epochs=9),

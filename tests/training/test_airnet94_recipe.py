@@ -1,6 +1,6 @@
-"""The suite's airnet94 does the work of a plain program that shares no line with it.
+"""The suite's airnet94 computes the same as an independent plain program.
 
-`tests/benchmarks/airnet94.py` compares their times, which says nothing unless this holds.
+`tests/benchmarks/airnet94.py` compares their times, which is meaningless otherwise.
 """
 
 import pytest
@@ -30,7 +30,7 @@ def ours_like(plain: Net) -> nn.Module:
 
 
 def in_our_order(plain: Net) -> list[nn.Parameter]:
-    """Its parameters, convolutions of a block before its norms."""
+    """The parameters, each block's convolutions before its norms."""
     weights = [plain.whiten.weight, plain.whiten.bias]
     for block in plain.blocks:
         weights += [block.conv1.weight, block.conv2.weight]
@@ -54,7 +54,7 @@ def test_the_nets_are_equal(plain: Plain) -> None:
 
 
 def test_equal_gradients_give_equal_weights_over_a_whole_run(plain: Plain) -> None:
-    """Of one step an epoch, past the end of what trains for a part of the run only."""
+    """With one step per epoch, beyond the end of partly trained parameters."""
     net = ours_like(plain.net)
     recipe, batch_size = book("full").find("airnet94", "muon_sgd", 512)
     assert (batch_size, recipe.label_smoothing) == (BATCH, 0.2)
@@ -76,7 +76,7 @@ def test_equal_gradients_give_equal_weights_over_a_whole_run(plain: Plain) -> No
 
 
 def give_gradients(net: nn.Module, plain: Net) -> None:
-    """Random ones, of a mean loss to the one and of a sum to the other."""
+    """Sets random gradients: of a mean loss for one net, of a sum for the other."""
     for ours, theirs in zip(net.parameters(), in_our_order(plain), strict=True):
         if ours.requires_grad:
             mean: Tensor = torch.randn(ours.shape, generator=DRAWS) / BATCH

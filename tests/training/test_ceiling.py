@@ -1,4 +1,4 @@
-"""The ceiling: when it is measured, and that it changes nothing of the run around it."""
+"""The ceiling: when it is measured, and that it does not affect the run."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

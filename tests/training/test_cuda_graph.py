@@ -1,4 +1,4 @@
-"""Replayed steps train as launched ones, for single steps and for whole runs.
+"""Replayed steps train like launched ones, in single steps and in whole runs.
 
 On a CPU a tape stands in for CUDA graphs (`tests/tape.py`).
 """
@@ -63,7 +63,7 @@ def taped(step: Step, net: nn.Module, pipeline: Pipeline) -> CapturedStep:
 
 
 def launched(name: str, pipeline: Pipeline, **more: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """The losses of the epochs and the weights at the end."""
+    """The loss of each epoch and the final weights."""
     net = make_net(more.pop("net", "cnn2"))
     step = made_step(net, name, steps=STEPS, **more)
     torch.manual_seed(7)
@@ -202,7 +202,7 @@ DEEP = replace(CELL, architecture="airnet94", optimizer="muon_sgd", pipeline="na
 
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Steps are captured as on a GPU; grows by one with each capture."""
+    """Steps are captured as on a GPU; the list grows with each capture."""
     count: list[int] = []
 
     def counted(work: Callable[[], None], draws: Sequence[torch.Generator]) -> Any:

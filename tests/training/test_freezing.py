@@ -1,4 +1,4 @@
-"""Parameters that train for a part of a run: frozen in time, thawed again, compiled ahead."""
+"""Parameters that are trained during a part of a run: freezing and unfreezing."""
 
 from itertools import pairwise
 

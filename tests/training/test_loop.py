@@ -139,7 +139,7 @@ READING = ("cpu", "numpy", "tolist", "__array__")  # methods that reach no opera
 
 
 class Waits(TorchDispatchMode):
-    """Notes each operator for which the host waits, except on `counters` in host memory."""
+    """Records each operator that makes the host wait, except on `counters` in host memory."""
 
     def __init__(self, counters: Sequence[Tensor] = ()) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Waits(TorchDispatchMode):
 
 @contextmanager
 def timed_region(counters: Sequence[Tensor] = ()) -> Iterator[list[str]]:
-    """The operators that wait in the `with` block; a tensor that is read as a whole raises."""
+    """Collects the waiting operators in the `with` block; reading a whole tensor raises."""
     with pytest.MonkeyPatch.context() as patch, Waits(counters) as mode:
         for name in READING:
             patch.setattr(Tensor, name, partialmethod(_refuse, name))

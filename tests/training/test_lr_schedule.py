@@ -1,4 +1,4 @@
-"""The rates of a run: those of the schedule at each step, as numbers and as tensors."""
+"""The learning rate at each step, as numbers and as tensors."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Scores agree with scikit-learn; the time to accuracy is the first crossing or none."""
+"""Scores agree with scikit-learn; the time to accuracy is the first crossing, if any."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Profiles: a trace that Chrome reads, of the steps and their data, that costs no run."""
+"""Profiles: a trace for Chrome with steps and data; a failure does not fail the run."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ from tests.made_optimizers import made_step
 
 
 class Counted(Pipeline):
-    """Two batches an epoch; notes what it was asked for."""
+    """Two batches per epoch; records the requested epochs."""
 
     def __init__(self, *, broken: bool = False) -> None:
         images = made(np.zeros((8, 4, 4, 3), np.uint8))

@@ -1,6 +1,6 @@
-"""One run on generated images: what it records, and that it repeats bit for bit.
+"""One run on generated images: its record, and bitwise reproducibility.
 
-The slow tier compiles nets, pipelines and updates, once for each way that a compilation is charged.
+The slow tier compiles nets, pipelines and updates, once for each kind of compilation cost.
 """
 
 from collections import Counter
@@ -198,7 +198,7 @@ def test_shared_code_has_one_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @slow
 def test_runs_share_a_compiled_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, whose rule is forced here."""
+    """Forces the rule for GPUs."""
     compile_quickly(monkeypatch)
     torch.compiler.reset()
     cell = replace(CELL, compile=True, pipeline="native[eager]", optimizer="muon")

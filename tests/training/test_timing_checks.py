@@ -1,4 +1,4 @@
-"""Reasons to doubt a run's times: found where there are some, and rarely where there are none."""
+"""Reasons to doubt a run's times: found if there are any, and rarely otherwise."""
 
 import random
 from collections.abc import Sequence

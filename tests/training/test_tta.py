@@ -1,4 +1,4 @@
-"""Views of test images: what they show and how they weigh."""
+"""Views of test images: content and weights."""
 
 import pytest
 import torch

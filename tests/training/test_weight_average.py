@@ -1,4 +1,4 @@
-"""Averages of weights, and the statistics of batch norms under other weights."""
+"""Averages of weights, and batch-norm statistics for other weights."""
 
 import pytest
 import torch
