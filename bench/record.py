@@ -67,7 +67,7 @@ class Timings:
         load_s: Reading the source and splitting it.
         build_s: Building net and pipeline, and starting the compiler for a worker's first run that
             needs it.
-        first_batch_s: From the built pipeline to its first batch: worker start, kernel compilation.
+        first_batch_s: Time of the first batch: worker start, kernel compilation.
         compile_s: Extra time of the first training step and evaluation batch over warm ones.
         capture_s: Capturing the steps as CUDA graphs; 0 if they are launched.
         warmup_s: All steps on random labels outside the training clock, including the ceiling and
@@ -76,7 +76,7 @@ class Timings:
         train_device_s: The same time measured by CUDA events; None on a CPU.
         fit_s: Fitting on data before the first step (whitening); part of `train_s`.
         evaluate_s: All evaluations, outside the training clock.
-        total_s: From receiving the job to its record, without the start of the worker.
+        total_s: Total time of the job, without the start of the worker.
     """
 
     import_s: Amount = 0.0

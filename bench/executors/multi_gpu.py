@@ -38,7 +38,6 @@ class Gpu:
     Args:
         index: Index in nvidia-smi; CUDA may use another order.
         uuid: Identifier, accepted by CUDA_VISIBLE_DEVICES.
-        name: Name of the model.
     """
 
     index: str

@@ -253,7 +253,7 @@ def timed_out(timeout_s: float) -> Probe:
 
 
 def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
-    """Tries the device in a process of its own, so that this one never touches CUDA."""
+    """Probes the device in a separate process, so that this one never touches CUDA."""
     try:
         done = subprocess.run(
             python_module("bench.machine.probe"),

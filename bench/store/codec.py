@@ -141,7 +141,6 @@ def read_record(kind: type[RecordT], path: Path, *, sanitized: bool = False) -> 
 
     Args:
         kind: `Record`, or `RecordSummary` to leave the curve out.
-        path: The file.
         sanitized: Whether to escape its texts for display.
 
     Raises:

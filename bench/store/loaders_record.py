@@ -21,9 +21,7 @@ class Repeat:
     """Whole batches delivered between two moments when the device was idle.
 
     Args:
-        images: Number of images.
         batch_s: Mean seconds per batch.
-        images_per_s: Throughput.
     """
 
     images: int
@@ -71,14 +69,12 @@ class LoadersRecord:
     Args:
         source: Where the images come from.
         fingerprint: Hash of the images.
-        images: Number of images.
         image_size: (height, width).
         augmentation: The policy.
         device: "cuda" or "cpu".
         scale: "full" or "cpu", which decides the group as for `bench run`.
         precision: Precision of the delivered images: "fp32" or "bf16".
         repeat_s: Minimum duration of a repeat.
-        command: The command line.
         started: ISO 8601 time.
         environment: Machine and software, from `bench.machine.environment.describe`.
         bandwidth_gb_per_s: Memory bandwidth of the device, 10^9 bytes read or written per second.
