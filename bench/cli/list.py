@@ -45,7 +45,7 @@ def list_entries(
 
 
 def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, list[Listing]]":
-    """All entries by kind, sorted by name; plugins only if there are any or they were asked for.
+    """All entries by kind, sorted by name; plugins only if loaded or requested.
 
     Raises:
         UsageError: The kind is unknown.

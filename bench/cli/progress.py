@@ -125,7 +125,7 @@ class _GridState:
         self._running: dict[str, Running] = {}  # by id, the latest to report last
         self._memory: Memory | None = None
         self._training_s = 0.0
-        self._suspect = 0  # runs that ended well but have suspect times
+        self._suspect = 0  # successful runs with suspect times
         self._started = time.monotonic()
 
     def _take_plan(self, plan: Planned) -> None:

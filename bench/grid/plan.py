@@ -39,7 +39,7 @@ class Plan:
         data_dir: Cache folder of the sources.
         runs: All runs of the grid, in order.
         todo: Runs to train now.
-        done: Records of runs that ended well.
+        done: Records of successful runs.
         failed: Records of runs that failed, which only --retry-failed trains again.
         skipped: Runs that cannot be trained here, with the reason.
         notices: Sentences to show before training.
@@ -217,7 +217,7 @@ def check(options: RunOptions) -> None:
 
 
 def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
-    """ "cuda" or "cpu"; raises UsageError if a GPU was asked for and none works."""
+    """ "cuda" or "cpu"; raises UsageError if a requested GPU does not work."""
     if asked == "cuda" and not probe.cuda:
         raise UsageError(
             f"--device cuda: no GPU can be used here: {probe.cuda_problem}. "
@@ -235,7 +235,7 @@ def choose_config(options: RunOptions, probe: Probe, device: str) -> GridConfig:
     """Settings that all cells share, with defaults by device and scale.
 
     Raises:
-        UsageError: torch.compile was asked for and cannot work here, or a value is out of range.
+        UsageError: torch.compile was requested and cannot work here, or a value is invalid.
     """
     scale: Scale = "full" if device == "cuda" else "cpu"
     scale = next((name for name in get_args(Scale) if name == options.scale), scale)

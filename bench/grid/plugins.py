@@ -197,7 +197,7 @@ def _sources(spec: ModuleSpec) -> Iterator[bytes]:
     """Names and contents of a package's source files, or the content of a module's file."""
     file = Path(str(spec.origin))
     if not file.is_file():
-        raise Broken("its source is not a file, so its versions could not be told apart")
+        raise Broken("its source is not a file, so its versions cannot be distinguished")
     if not spec.submodule_search_locations:
         yield _read(file)
         return

@@ -124,7 +124,7 @@ def _targets(good: Outcomes) -> Iterator[str]:
         text = f"the target of {100 * target:g} % validation accuracy"
         reached = sum(outcome.reached for outcome in found)
         if not reached:
-            yield f"No run reached {text}, so nothing can be said about time to accuracy."
+            yield f"No run reached {text}, so time to accuracy is unknown."
             continue
         by_net: dict[str, int] = defaultdict(int)
         for outcome in found:
@@ -136,7 +136,7 @@ def _targets(good: Outcomes) -> Iterator[str]:
         if first:
             yield (
                 f"{first:,} of {count(reached, 'run')} that reached {text} reached it by the first "
-                "evaluation, so the time cannot be resolved; a higher target would tell more."
+                "evaluation, so the time cannot be resolved; a higher target would help."
             )
 
 

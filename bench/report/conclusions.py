@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KINDS = ("best", "effects", "pipelines", "cannot tell", "caveats")
 HEAT_MAPS = {"architecture": "optimizer", "optimizer": "optimizer", "augmentation": "augmentation"}
 PIPELINES = ("pipelines_throughput",)
-Row = dict[Any, Any]  # of the frame of effects
+Row = dict[Any, Any]  # a row of `effects`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,7 +262,7 @@ def _seed_texts(good: Outcomes) -> Iterator[str]:
     if enough < 2:
         yield (
             f"{'One cell has' if enough else 'No cell has'} {SEEDS_NEEDED} seeds or more, so no "
-            f"two cells can be told apart; `--seeds {SEEDS_NEEDED}` trains what is missing."
+            f"two cells can be distinguished; `--seeds {SEEDS_NEEDED}` trains what is missing."
         )
     repeated = [outcome.values(ACCURACY) for outcome in good if len(outcome.good) > 1]
     if not repeated:

@@ -141,7 +141,7 @@ def title(keys: Sequence[Key]) -> str:
 def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[Key, str]:
     """How each key differs from the others apart from the cell's name: "9 epochs, lr 0.1"."""
     parts = {key: key.parts() for key in keys}
-    versions: dict[tuple[str, str], set[str]] = defaultdict(set)  # of each entry
+    versions: dict[tuple[str, str], set[str]] = defaultdict(set)  # by entry
     for key, axis in product(keys, AXES):
         versions[axis, getattr(key.cell, axis)].add(parts[key].get(axis, ""))
     for key, axis in product(keys, AXES):

@@ -120,7 +120,7 @@ def write_seeds(folder: Path, records: Iterable[Record]) -> None:
 
 
 def runs_by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Folder name to the runs of a cell, for cells with several seeds that ended well."""
+    """Runs by folder name, for cells with several successful seeds."""
     runs: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if record.status == "ok" and record.curve:

@@ -1,4 +1,4 @@
-"""The command line: flags, exit codes, and one sentence for whatever is asked wrongly."""
+"""The command line: flags, exit codes, and one-sentence errors."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`bench compare` as a command: forms, exit codes, and one sentence for what is wrong."""
+"""`bench compare` as a command: formats, exit codes, and one-sentence errors."""
 
 import json
 from collections.abc import Callable

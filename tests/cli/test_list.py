@@ -1,4 +1,4 @@
-"""`bench list`: every entry of every kind with its reason; what is broken says why."""
+"""`bench list`: every entry of every kind with its reason, and broken ones with their problem."""
 
 import json
 import re

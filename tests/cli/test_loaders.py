@@ -1,4 +1,4 @@
-"""`bench loaders` as people call it, with real pipelines."""
+"""`bench loaders` from the command line, with real pipelines."""
 
 import json
 import signal

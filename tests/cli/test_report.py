@@ -1,4 +1,4 @@
-"""`bench report` as people call it: where it writes, what it says, and what it refuses."""
+"""`bench report` from the command line: files, output and errors."""
 
 import subprocess
 import sys

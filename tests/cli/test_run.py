@@ -1,4 +1,4 @@
-"""`bench run`: its options reach the plan, and --rerun trains exactly what a record holds."""
+"""`bench run`: its options reach the plan, and --rerun trains exactly the recorded run."""
 
 import shlex
 import subprocess

@@ -1,4 +1,4 @@
-"""How a verb ends: one sentence and the exit code that fits, never a traceback without --debug."""
+"""Errors of verbs: one sentence and an exit code, and no traceback without --debug."""
 
 import pytest
 import typer

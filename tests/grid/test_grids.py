@@ -1,4 +1,4 @@
-"""Grids: the default one is everything it says, nothing twice, seeds in a useful order."""
+"""Grids: their cells, without repeats, and the order of their runs."""
 
 from dataclasses import replace
 from itertools import product

@@ -1,4 +1,4 @@
-"""From what was asked for to what is left to do: choices, notices, errors, and the sorting."""
+"""Plans: choices from options, notices, errors, and the sorting of runs."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Entries from outside: they join, they identify runs by their code, and they leave again."""
+"""Plugins: joining and leaving the catalogs, and run ids that depend on their source."""
 
 import json
 import shlex

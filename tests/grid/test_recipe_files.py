@@ -1,4 +1,4 @@
-"""Recipe files: read, refused with the place of the fault, and written again."""
+"""Recipe files: reading, writing, and errors that name their place."""
 
 import json
 from pathlib import Path

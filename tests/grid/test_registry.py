@@ -1,4 +1,4 @@
-"""All entries in one place: listings, versions, and why a cell cannot run here."""
+"""The registry: listings, versions, and why a cell cannot run here."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""How `bench loaders` leads its child processes: in turns, and no row is lost."""
+"""How `bench loaders` controls its workers: in turns, without losing rows."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What `bench loaders` measures when asked for this or that, and what it refuses."""
+"""The plan of `bench loaders` from its options, and errors."""
 
 from pathlib import Path
 

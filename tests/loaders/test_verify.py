@@ -1,4 +1,4 @@
-"""What verification says, and how `bench loaders --verify` shows it."""
+"""The findings of verification, and how `bench loaders --verify` shows them."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The child process of `bench loaders`: counts whole batches, and tells how it failed."""
+"""The worker of `bench loaders`: counts whole batches and reports failures."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ def made_order(**changes: Any) -> Build:
 
 @pytest.fixture
 def images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty images for whatever source is asked for."""
+    """Twenty images for any source."""
     import pipelines
 
     twenty = Images(

@@ -1,4 +1,4 @@
-"""Caveats: those that apply are given with their numbers, the others are not."""
+"""Caveats: only those that apply are given, with their numbers."""
 
 from dataclasses import replace
 from typing import Any

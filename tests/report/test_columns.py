@@ -1,4 +1,4 @@
-"""Columns: one declaration is all that a new one needs, and its kind decides what it is held to."""
+"""Columns: a new one needs only one declaration, and its kind implies its properties."""
 
 import subprocess
 import sys

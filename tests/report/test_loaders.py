@@ -1,4 +1,4 @@
-"""The table of `bench loaders`: orders by what was measured, refuses to where it cannot."""
+"""The table of `bench loaders`: order, ranks and formats."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The page of reasons: made from the text and the entries' files, and the same in docs/."""
+"""The page of reasons, from the text and the entries' files, and its copy in docs/."""
 
 from pathlib import Path
 

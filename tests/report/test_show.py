@@ -1,4 +1,4 @@
-"""One run for people: found by id or name, and shown with all that was recorded."""
+"""`bench show`: finds a run by id or name and shows everything recorded."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the runs of a group share: layout, columns, means over seeds, examples."""
+"""Files that a group's runs share: layout, columns, means over seeds, examples."""
 
 import shutil
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The folder of links that TensorBoard is given, event files from records, and what it serves."""
+"""The folder of links for TensorBoard, event files from records, and what it serves."""
 
 import json
 from base64 import b64decode

@@ -95,7 +95,8 @@ def gather(
 
     store = Store(group.folder)
     loaders = read_loaders(group.folder)
-    report(f"{group.name}: {len(records)} records")
+    reference = "the reference " if group.reference else ""
+    report(f"reading {reference}{group.name}: {len(records)} records")
     measured = effects(records)
     return Content(
         group=group,

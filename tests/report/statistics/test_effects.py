@@ -1,4 +1,4 @@
-"""Effects: what is planted is found, chance is not, and a missed target is never left out."""
+"""Effects: planted ones are found, chance is not, and missed targets are included."""
 
 import json
 import math
@@ -49,7 +49,7 @@ def lucky_grid(
     gain: float = 0.0,
     faster: float = 1.0,
 ) -> list[Record]:
-    """Runs whose accuracy has luck of .5 points that the policies share, and .3 points of its own.
+    """Runs with noise of .5 points that all policies share, and independent noise of .3 points.
 
     Muon is better by `gain` points and faster by a factor.
     """

@@ -1,4 +1,4 @@
-"""Intervals and tests: as published, and right about chance as often as they say."""
+"""Intervals and tests: as published, and with the promised error rates."""
 
 import math
 from collections.abc import Sequence
