@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A group of one's own and a reference group."""
+    """A group of this machine and a reference group."""
     for folder in ("results/mine_shapes_cpu", "results/reference/other_shapes_cpu"):
         for record in RECORDS:
             Store(tmp_path / folder).write(record)
@@ -53,6 +53,8 @@ def test_each_group_gets_its_page_and_its_pictures(report: Bench, results: Path)
     assert not (reference / "report.html").exists(), "what is shipped stays as it is"
     named = report(str(reference))
     assert named.stdout.split() == [str(reference / "report.html")]
+    assert "reading mine_shapes_cpu: " in done.stderr
+    assert "reading the reference other_shapes_cpu: " in named.stderr
     for group in (mine, reference):
         page = (group / "report.html").read_text()
         assert "title of bars" in page
