@@ -173,20 +173,6 @@ def report_size(found: Found) -> Iterator[Figure]:
         )
 
 
-def tensorboard_size(found: Found) -> Iterator[Figure]:
-    runs = found["cells"] * found["seeds"]
-    yield Figure(
-        what=f"time until TensorBoard has read {runs} runs", measured=f"{found['loaded_s']:g} s"
-    )
-    if found["browser"]:
-        tabs = found["browser"]["tabs"]
-        first, *others = tabs.values()
-        shown = f"{first['first_chart_s']:g} s, all charts {first['seen_s']:g} s"
-        yield Figure(what="time to the first chart of the throughput view", measured=shown)
-        slowest = max(tab["seen_s"] for tab in others)
-        yield Figure(what="time of the slowest other tab", measured=f"{slowest:g} s")
-
-
 FIGURES: dict[str, Callable[[Found], Iterator[Figure]]] = {
     "suite_steps": suite_steps,
     "cpu_settings": cpu_settings,
@@ -200,7 +186,6 @@ FIGURES: dict[str, Callable[[Found], Iterator[Figure]]] = {
     "start_up": start_up,
     "soak": soak,
     "report_size": report_size,
-    "tensorboard_size": tensorboard_size,
 }
 
 
