@@ -1,7 +1,7 @@
 """Network architectures for small images: one file each.
 
 model = architectures.build("resnet18", classes=10, image_size=32, width=1.0)
-model = architectures.build("timm:resnet10t")  # or "torchvision:NAME": any of their nets
+model = architectures.build("timm:resnet10t")  # or "torchvision:NAME": any of their models
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class Unfit(ValueError):
-    """A net can't be built for a spec; the message names both."""
+    """An architecture can't be built for a spec; the message names both."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What a net is built for.
+    """Input and output sizes and width of a net.
 
     Args:
         classes: Number of outputs.
         image_size: Height and width of the square input in pixels.
         channels: Input channels.
-        width: Multiplies the number of channels of every layer; 1.0 is the published net.
+        width: Factor on the number of channels of every layer; 1.0 is the published net.
 
     Raises:
         ValueError: An argument is out of range.
@@ -66,18 +66,18 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A net as a catalog entry.
+    """An architecture as a catalog entry.
 
     Args:
-        name: What people type.
+        name: Name on the command line.
         why: One sentence on what it is for, shown by `bench list`.
         reference: The paper or code it follows.
         build: Builds the net with fresh random weights: images (B, C, H, W) to logits (B, classes).
-        parameters: Trainable parameters for 10 classes, 32 pixels, width 1; 0 if not stated.
-        flops: Of a forward pass over one image, for 10 classes, 32 pixels, width 1: two for each
-            multiplication of convolutions, linear layers and attention; 0 if not stated.
-        fit: Fits what isn't learned by gradients to normalised training images (N, C, H, W), before
-            the first step.
+        parameters: Trainable parameters for 10 classes, 32 pixels, width 1; 0 if unknown.
+        flops: FLOPs of a forward pass over one image, for 10 classes, 32 pixels, width 1: two per
+            multiply-add in convolutions, linear layers and attention; 0 if unknown.
+        fit: Sets weights that gradients don't train from normalised training images (N, C, H, W),
+            before the first step.
         scales: Whether it has a width multiplier; if not, its width is 1.
         default: Whether the default grid uses it.
         version: Raised when the net changes, so that old results are not reused.

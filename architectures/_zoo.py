@@ -1,7 +1,7 @@
 """`timm:NAME` and `torchvision:NAME`: any of their classification nets, adapted to small images.
 
 For images of up to 64 pixels, the first strided convolution gets stride 1 and the first max-pool is
-removed, or patches get smaller. For larger images a net isn't changed.
+removed, or patches get smaller. For larger images the model isn't changed.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from pipelines.catalog import Unavailable, UnknownName
 
 SMALL = 64  # pixels per side up to which the stem is changed
 PATCH = 4  # pixels per side of a patch: 8 x 8 tokens at 32 pixels
-HIERARCHICAL_PATCH = 2  # if later stages halve the image further, as in our ConvNeXt
+HIERARCHICAL_PATCH = 2  # if later stages downsample further, as in our ConvNeXt
 REFERENCES = {
     "timm": "https://github.com/huggingface/pytorch-image-models",
     "torchvision": "https://docs.pytorch.org/vision/stable/models.html",
@@ -44,7 +44,7 @@ def get(name: str) -> Architecture:
     known = names(library)
     if model not in known:
         near = difflib.get_close_matches(model.partition(".")[0], known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(f'{library}:{one}' for one in near)}? " if near else ""
+        hint = f"did you mean {' or '.join(f'{library}:{name}' for name in near)}? " if near else ""
         raise UnknownName(
             f"unknown architecture {name!r}: {hint}"
             f"{library}'s list_models() names all {len(known)} of its models"
@@ -79,10 +79,10 @@ def names(library: str) -> list[str]:
 
 
 def build(library: str, model: str, spec: Spec) -> nn.Module:
-    """A net with fresh weights, by the first adaptation that returns logits.
+    """A net with fresh weights, from the first adaptation that returns logits.
 
     Raises:
-        Unfit: None does, or the width isn't 1.
+        Unfit: No adaptation returns logits, or the width isn't 1.
     """
     name = f"{library}:{model}"
     if spec.width != 1.0:
@@ -95,7 +95,7 @@ def build(library: str, model: str, spec: Spec) -> nn.Module:
         try:
             net: nn.Module = create()
             check(net, spec)
-        except Exception as error:  # noqa: BLE001 - whatever a library raises, the net is unfit
+        except Exception as error:  # noqa: BLE001 - libraries raise anything
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         else:
             return net
@@ -107,15 +107,15 @@ def check(net: nn.Module, spec: Spec) -> None:
     """Runs the net on an empty image, in evaluation mode.
 
     Raises:
-        ValueError: Its outputs aren't logits; errors of the net are passed on.
+        ValueError: Its outputs aren't logits. Errors of the net are passed on.
     """
     net.eval()
     with torch.no_grad():
-        found = net(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
+        output = net(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
     net.train()
-    shape = tuple(getattr(found, "shape", ()))
+    shape = tuple(getattr(output, "shape", ()))
     if shape != (1, spec.classes):
-        raise ValueError(f"it gives {shape or type(found).__name__} instead of logits")
+        raise ValueError(f"it gives {shape or type(output).__name__} instead of logits")
 
 
 def timm_adaptations(model: str, spec: Spec) -> Iterator[Callable[[], nn.Module]]:
@@ -131,7 +131,7 @@ def timm_adaptations(model: str, spec: Spec) -> Iterator[Callable[[], nn.Module]
         if size <= SMALL:
             yield partial(create, img_size=size, patch_size=PATCH)
             yield lambda: with_small_timm_patches(create, size)
-            # With half the stride in the stem, the rest gets what twice the size would give.
+            # Halving the stem's stride feeds the rest as an image of twice the size would.
             yield lambda: with_small_stem(create(img_size=2 * size), stems, drop_pool=False)
         else:
             yield partial(create, img_size=size)
@@ -176,7 +176,7 @@ def with_small_stem(net: nn.Module, stems: Sequence[str], *, drop_pool: bool) ->
     """The net with less stride in its stem, changed in place.
 
     Args:
-        stems: Paths of its first, parallel convolutions; empty for the first strided one.
+        stems: Paths of its parallel first convolutions; if empty, the first strided one.
         drop_pool: Whether the first max-pool is removed too, if there is a strided convolution.
     """
     named = dict(convolutions(net))
@@ -206,8 +206,8 @@ def with_small_timm_patches(create: Callable[..., nn.Module], size: int) -> nn.M
         ValueError: Its patches aren't a plain convolution.
     """
     with torch.device("meta"):
-        (usual,) = patches_of(create()).patch_size[:1]
-    net = create(img_size=size * usual // PATCH)
+        (default,) = patches_of(create()).patch_size[:1]
+    net = create(img_size=size * default // PATCH)
     patches = patches_of(net)
     patches.proj = like(patches.proj, patch=PATCH)
     vars(patches).update(img_size=(size, size), patch_size=(PATCH, PATCH))
@@ -241,8 +241,8 @@ def with_small_patches(net: nn.Module, size: int) -> nn.Module:
     net.set_submodule("conv_proj", small)
     tokens = (size // PATCH) ** 2 + 1
     vars(net).update(image_size=size, patch_size=PATCH, seq_length=tokens)
-    places = torch.empty(1, tokens, small.out_channels).normal_(std=0.02)
-    net.get_submodule("encoder").register_parameter("pos_embedding", nn.Parameter(places))
+    positions = torch.empty(1, tokens, small.out_channels).normal_(std=0.02)
+    net.get_submodule("encoder").register_parameter("pos_embedding", nn.Parameter(positions))
     return net
 
 

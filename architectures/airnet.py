@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from architectures import Architecture, Spec
 
-PATCH = 2  # pixels per side, for the whitening
+PATCH = 2  # pixels per side of a whitened patch
 WHITENING_EPS = 5e-4
-WHITENING_BIAS_TRAINED_FOR = 3 / 8  # of the run
+WHITENING_BIAS_TRAINED_FOR = 3 / 8  # share of the run
 
 
 class Norm(nn.BatchNorm2d):
@@ -23,7 +23,7 @@ class Norm(nn.BatchNorm2d):
 
 
 def conv(inputs: int, outputs: int) -> nn.Conv2d:
-    """3x3, no bias; the first `inputs` filters pass their channel on unchanged (Dirac)."""
+    """3x3 convolution without bias; the first `inputs` filters start as the identity (Dirac)."""
     layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.dirac_(layer.weight.data[:inputs])
     return layer
@@ -55,9 +55,9 @@ class AirNet(nn.Module):
     Args:
         widths: Channels of the three groups at width 1.
         depth: Convolutions in a group, two or three.
-        momentum: Of the batch norms, in torch's sense.
-        logit_scale: Factor on the logits; None for one over the number of features, with the head's
-            weights scaled to a standard deviation of one.
+        momentum: Momentum of the batch norms, as torch defines it.
+        logit_scale: Factor on the logits; None for 1 / features, with the head's weights
+            scaled to a standard deviation of one.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class AirNet(nn.Module):
 
 @torch.no_grad()
 def fit_whitening(net: nn.Module, images_NCHW: Tensor) -> None:
-    """Sets the first layer to the whitening of `images_NCHW`'s patches, and its negative.
+    """Sets the first layer's filters to the whitening of the images' patches, and its negative.
 
-    A filter is an eigenvector of the patches' second moment over the root of its eigenvalue.
+    A filter is an eigenvector of the patches' second moment, divided by the root of its eigenvalue.
     Source: Page 2019 (bag of tricks), in the form of cifar10-airbench.
     """
     whiten = net.get_submodule("whiten")
@@ -120,7 +120,7 @@ def build_airnet94(spec: Spec) -> nn.Module:
     """Two convolutions per group.
 
     Raises:
-        ValueError: The images are smaller than 16 pixels, which three pools halve to one.
+        ValueError: The images are smaller than 16 pixels (there are three pools).
     """
     spec.require_image_size("airnet94", at_least=16)
     return AirNet(spec, widths=(64, 256, 256), depth=2, momentum=0.4, logit_scale=None)
@@ -130,7 +130,7 @@ def build_airnet96(spec: Spec) -> nn.Module:
     """Three convolutions per group, wider, with a shortcut.
 
     Raises:
-        ValueError: The images are smaller than 16 pixels, which three pools halve to one.
+        ValueError: The images are smaller than 16 pixels (there are three pools).
     """
     spec.require_image_size("airnet96", at_least=16)
     return AirNet(spec, widths=(128, 384, 512), depth=3, momentum=0.1, logit_scale=1 / 9)
@@ -144,14 +144,14 @@ entry = partial(
 
 AIRNET94 = entry(
     name="airnet94",
-    why="The net of the 94 % speed records: whitening spares it the first layer's learning.",
+    why="The net of the 94 % speed records: fixed whitening replaces a learned first layer.",
     build=build_airnet94,
     parameters=1_971_352,
     flops=236_294_720,
 )
 AIRNET96 = entry(
     name="airnet96",
-    why="Its wider and deeper kin for 96 %: what the same tricks give with more arithmetic.",
+    why="airnet94's wider and deeper variant for 96 %: the same tricks with more arithmetic.",
     build=build_airnet96,
     parameters=9_915_416,
     flops=903_934_528,

@@ -29,7 +29,7 @@ def build(spec: Spec) -> nn.Module:
 
 CONVMIXER = Architecture(
     name="convmixer",
-    why="Patches mixed by convolutions at one resolution: a transformer's shape without attention.",
+    why="Patches mixed by convolutions at one resolution: a transformer's layout, no attention.",
     reference="https://arxiv.org/abs/2201.09792, ConvMixer-256/8, patch 2, kernel 5",
     build=build,
     parameters=594_186,

@@ -28,7 +28,7 @@ def build(spec: Spec) -> nn.Module:
         num_classes=spec.classes,
     )
     stem = nn.Conv2d(spec.channels, widths[0], PATCH, stride=PATCH)
-    nn.init.trunc_normal_(stem.weight, std=0.02)  # as torchvision does all of its layers
+    nn.init.trunc_normal_(stem.weight, std=0.02)  # as torchvision initialises its other layers
     assert stem.bias is not None
     nn.init.zeros_(stem.bias)
     net.set_submodule("features.0.0", stem)
@@ -37,7 +37,7 @@ def build(spec: Spec) -> nn.Module:
 
 CONVNEXT_TINY = Architecture(
     name="convnext_tiny",
-    why="A ResNet with the habits of transformers: large kernels, layer norm, few activations.",
+    why="A ResNet with a transformer's design: large kernels, layer norm, few activations.",
     reference="https://arxiv.org/abs/2201.03545, patch 2",
     build=build,
     parameters=27_824_362,

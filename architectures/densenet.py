@@ -28,7 +28,7 @@ def build(spec: Spec) -> nn.Module:
 
 DENSENET121 = Architecture(
     name="densenet121",
-    why="Every layer reads all before it: few parameters, much memory traffic.",
+    why="Every layer reads all earlier ones: few parameters, much memory traffic.",
     reference="https://arxiv.org/abs/1608.06993; CIFAR stem of kuangliu/pytorch-cifar",
     build=build,
     parameters=6_956_426,

@@ -1,4 +1,4 @@
-"""EfficientNet-B0 from torchvision, at the strides that MobileNetV2 gets for small images."""
+"""EfficientNet-B0 from torchvision, with MobileNetV2's strides for small images."""
 
 from torch import nn
 
@@ -40,8 +40,8 @@ def build(spec: Spec) -> nn.Module:
 
 EFFICIENTNET_B0 = Architecture(
     name="efficientnet_b0",
-    why="MobileNetV2's blocks with squeeze-and-excitation, in sizes that a search found.",
-    reference="https://arxiv.org/abs/1905.11946; strides as mobilenetv2 has them here",
+    why="MobileNetV2's blocks with squeeze-and-excitation, in sizes found by a search.",
+    reference="https://arxiv.org/abs/1905.11946; strides as in mobilenetv2 here",
     build=build,
     parameters=4_020_358,
     flops=232_334_336,

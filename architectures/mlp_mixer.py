@@ -30,7 +30,7 @@ def build(spec: Spec) -> nn.Module:
 
 MLP_MIXER_S4 = Architecture(
     name="mlp_mixer_s4",
-    why="Linear layers alone, over patches and over channels: matrix products and little else.",
+    why="Only linear layers, over patches and over channels: mostly matrix products.",
     reference="https://arxiv.org/abs/2105.01601, Mixer-S, patch 4",
     build=build,
     parameters=17_110_026,

@@ -18,7 +18,7 @@ STAGES = [
 
 
 def build(spec: Spec) -> nn.Module:
-    """MobileNetV2 at an output stride of 8; as in the paper, widths below 1 keep the last layer.
+    """MobileNetV2 at an output stride of 8; as published, widths below 1 keep the last layer.
 
     Raises:
         ValueError: The images are smaller than 8 pixels, the stride of the last stage.
@@ -38,7 +38,7 @@ def build(spec: Spec) -> nn.Module:
 
 MOBILENETV2 = Architecture(
     name="mobilenetv2",
-    why="Built for few multiplications: shows that memory traffic, not arithmetic, sets its time.",
+    why="Few multiplications: its time depends on memory traffic, not arithmetic.",
     reference="https://arxiv.org/abs/1801.04381; CIFAR strides of kuangliu/pytorch-cifar",
     build=build,
     parameters=2_236_682,

@@ -17,10 +17,10 @@ LAYERS = {
 
 
 def build(name: str, spec: Spec) -> nn.Module:
-    """The net called `name`: convolutions of its widths, halving the image at each pool.
+    """The net called `name`: 3x3 convolutions and pools as in `LAYERS`.
 
     Raises:
-        ValueError: The images are smaller than the pools can halve.
+        ValueError: The images are too small for the number of pools.
     """
     layers = LAYERS[name]
     spec.require_image_size(name, at_least=2 ** layers.count(POOL))
@@ -39,7 +39,7 @@ def build(name: str, spec: Spec) -> nn.Module:
 
 CNN2 = Architecture(
     name="cnn2",
-    why="Two convolutions: the floor that any other net has to beat.",
+    why="Two convolutions: the minimum that every other net should beat.",
     reference="The layer order of https://arxiv.org/abs/1502.03167, cut to two convolutions",
     build=partial(build, "cnn2"),
     parameters=77_130,
@@ -47,7 +47,7 @@ CNN2 = Architecture(
 )
 CNN4 = Architecture(
     name="cnn4",
-    why="Four convolutions: what a first experiment uses, and fast everywhere.",
+    why="Four convolutions: typical of a first experiment, and fast everywhere.",
     reference="The layer order of https://arxiv.org/abs/1502.03167, in four convolutions",
     build=partial(build, "cnn4"),
     parameters=964_170,
@@ -56,7 +56,7 @@ CNN4 = Architecture(
 )
 CNN6 = Architecture(
     name="cnn6",
-    why="Six convolutions: shows what depth alone gives without shortcuts.",
+    why="Six convolutions: shows what depth gives without shortcuts.",
     reference="The layer order of https://arxiv.org/abs/1502.03167, in six convolutions",
     build=partial(build, "cnn6"),
     parameters=1_148_874,
@@ -65,7 +65,7 @@ CNN6 = Architecture(
 )
 CNN8 = Architecture(
     name="cnn8",
-    why="Eight convolutions: whether a plain net still gains from more.",
+    why="Eight convolutions: shows whether a plain net still gains from depth.",
     reference="The layer order of https://arxiv.org/abs/1502.03167, in eight convolutions",
     build=partial(build, "cnn8"),
     parameters=4_692_426,

@@ -1,4 +1,4 @@
-"""ResNets that normalise before each convolution, wide ones included."""
+"""Pre-activation ResNets, including wide ones."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -84,7 +84,7 @@ WIDE = "https://arxiv.org/abs/1605.07146, without dropout"
 
 PREACT_RESNET18 = Architecture(
     name="preact_resnet18",
-    why="ResNet-18 with norm and ReLU before each convolution: whether the order matters.",
+    why="ResNet-18 with norm and ReLU before each convolution: shows whether the order matters.",
     reference="https://arxiv.org/abs/1603.05027; CIFAR stem of kuangliu/pytorch-cifar",
     build=partial(build, "preact_resnet18"),
     parameters=11_172_170,
@@ -100,7 +100,7 @@ WRN16_8 = Architecture(
 )
 WRN28_10 = Architecture(
     name="wrn28_10",
-    why="The net that papers on augmentation report: ten times the arithmetic of ResNet-18.",
+    why="The net that papers on augmentation use: ten times the arithmetic of ResNet-18.",
     reference=WIDE,
     build=partial(build, "wrn28_10"),
     parameters=36_479_194,
@@ -108,7 +108,7 @@ WRN28_10 = Architecture(
 )
 WRN40_4 = Architecture(
     name="wrn40_4",
-    why="WRN-16-8 made thin and deep, with a fifth fewer parameters: what depth costs in time.",
+    why="A thin, deep WRN with fewer parameters than WRN-16-8: shows what depth costs in time.",
     reference=WIDE,
     build=partial(build, "wrn40_4"),
     parameters=8_949_210,

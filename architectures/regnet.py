@@ -38,7 +38,7 @@ def build(spec: Spec) -> nn.Module:
 
 REGNETX_200MF = Architecture(
     name="regnetx_200mf",
-    why="A grouped ResNet in sizes that a simple rule gives: few parameters, good accuracy.",
+    why="A grouped ResNet sized by a simple rule: few parameters, good accuracy.",
     reference="https://arxiv.org/abs/2003.13678; CIFAR stem and strides of kuangliu/pytorch-cifar",
     build=build,
     parameters=2_319_482,

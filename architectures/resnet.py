@@ -12,14 +12,14 @@ from architectures._layers import conv_bn_relu, kaiming, pooled_head
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What distinguishes one ResNet from another.
+    """The hyperparameters of a ResNet.
 
     Args:
         depths: Blocks in each stage.
         widths: Channels of each stage at width 1, before a bottleneck's fourfold expansion.
         bottleneck: Blocks of 1x1, 3x3 and 1x1 convolutions instead of two of 3x3.
-        groups: Of the 3x3 convolution in a bottleneck.
-        padded: Whether shortcuts between different shapes have no parameters.
+        groups: Groups of the 3x3 convolution in a bottleneck.
+        padded: Whether shortcuts pad with zeros instead of using a 1x1 convolution.
     """
 
     depths: tuple[int, ...]
@@ -40,7 +40,7 @@ SHAPES = {
 
 
 class Padded(nn.Module):
-    """Every `stride`-th pixel, with channels of zeros added: (B, C, H, W) to (B, C + more, ...)."""
+    """Takes every `stride`-th pixel and adds `more` zero channels: (B, C + more, H, W)."""
 
     def __init__(self, more: int, stride: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Padded(nn.Module):
 
 
 def stage(inputs: int, width: int, shape: Shape, *, blocks: int, stride: int) -> list[nn.Module]:
-    """`blocks` blocks; the first one strides, and adapts its shortcut if shapes differ."""
+    """`blocks` blocks; the first has the stride, and adapts its shortcut if shapes differ."""
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
     outputs = width * Bottleneck.expansion if shape.bottleneck else width
@@ -109,7 +109,7 @@ REFERENCE = f"{PAPER}; CIFAR stem of kuangliu/pytorch-cifar"
 
 RESNET18 = Architecture(
     name="resnet18",
-    why="The net everybody compares with: 95 % on CIFAR-10 without tricks.",
+    why="The usual baseline: 95 % on CIFAR-10 without tricks.",
     reference=REFERENCE,
     build=partial(build, "resnet18"),
     parameters=11_173_962,
@@ -118,7 +118,7 @@ RESNET18 = Architecture(
 )
 RESNET34 = Architecture(
     name="resnet34",
-    why="Twice as deep as ResNet-18: whether depth pays in a short budget.",
+    why="Twice as deep as ResNet-18: shows whether depth pays in a short budget.",
     reference=REFERENCE,
     build=partial(build, "resnet34"),
     parameters=21_282_122,
@@ -126,7 +126,7 @@ RESNET34 = Architecture(
 )
 RESNET50 = Architecture(
     name="resnet50",
-    why="The net of ImageNet's benchmarks: as deep as ResNet-34 in blocks, wider in channels.",
+    why="The net of most ImageNet benchmarks: as many blocks as ResNet-34, more channels.",
     reference=REFERENCE,
     build=partial(build, "resnet50"),
     parameters=23_520_842,
@@ -134,7 +134,7 @@ RESNET50 = Architecture(
 )
 RESNEXT29_2X64D = Architecture(
     name="resnext29_2x64d",
-    why="ResNet's bottlenecks with two groups: grouped convolutions between few, wide groups.",
+    why="ResNet's bottlenecks with two groups: grouped convolutions with few, wide groups.",
     reference="https://arxiv.org/abs/1611.05431; cardinality 2 of kuangliu/pytorch-cifar",
     build=partial(build, "resnext29_2x64d"),
     parameters=9_130_314,

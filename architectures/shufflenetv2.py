@@ -32,8 +32,8 @@ def shuffled(x_BCHW: Tensor) -> Tensor:
     batch, channels, height, width = x_BCHW.shape
     x_BHWC = x_BCHW.permute(0, 2, 3, 1)
     halves_BHW2C = x_BHWC.reshape(batch, height, width, 2, channels // 2)
-    turns_BHWC = halves_BHW2C.transpose(3, 4).reshape(batch, height, width, channels)
-    return turns_BHWC.permute(0, 3, 1, 2)
+    interleaved_BHWC = halves_BHW2C.transpose(3, 4).reshape(batch, height, width, channels)
+    return interleaved_BHWC.permute(0, 3, 1, 2)
 
 
 def build(spec: Spec) -> nn.Module:
@@ -58,7 +58,7 @@ def build(spec: Spec) -> nn.Module:
 
 SHUFFLENETV2 = Architecture(
     name="shufflenetv2",
-    why="Designed for speed rather than few multiplications: whether it beats MobileNetV2 there.",
+    why="Designed for speed, not few multiplications: shows whether it beats MobileNetV2.",
     reference="https://arxiv.org/abs/1807.11164, 1x; CIFAR stem of kuangliu/pytorch-cifar",
     build=build,
     parameters=1_263_854,

@@ -21,10 +21,10 @@ LAYERS = {
 
 
 def build(name: str, spec: Spec) -> nn.Module:
-    """The net called `name`: convolutions of its widths, halving the image at each pool.
+    """The net called `name`: 3x3 convolutions and pools as in `LAYERS`.
 
     Raises:
-        ValueError: The images are smaller than 32 pixels, which five pools halve to one.
+        ValueError: The images are smaller than 32 pixels (there are five pools).
     """
     layers = LAYERS[name]
     spec.require_image_size(name, at_least=2 ** layers.count(POOL))
@@ -53,7 +53,7 @@ VGG11_BN = Architecture(
 )
 VGG16_BN = Architecture(
     name="vgg16_bn",
-    why="VGG as most papers use it: what depth gives to VGG-11 without shortcuts.",
+    why="VGG as most papers use it: shows what VGG-11 gains from depth without shortcuts.",
     reference="https://arxiv.org/abs/1409.1556, net D; CIFAR head of kuangliu/pytorch-cifar",
     build=partial(build, "vgg16_bn"),
     parameters=14_728_266,

@@ -11,7 +11,7 @@ HEAD_CHANNELS = 64
 def build(spec: Spec) -> nn.Module:
     """192 channels, 12 blocks, 3 heads of 64 channels, a class token, learned positions.
 
-    The width scales channels and heads, so that a head keeps 64 channels where it can.
+    The width scales channels and heads, so that heads keep 64 channels where possible.
 
     Raises:
         ValueError: The image size is not a multiple of the patch size.

@@ -1,8 +1,8 @@
-"""The interface of pipelines, and what is the same for all of them.
+"""The interface of pipelines and the code they share.
 
-A pipeline turns `Images` and an augmentation into batches on the training device. The order of the
-samples is ours, not the library's: equal seeds give every pipeline the same permutation, so
-pipelines differ only in how they do the work.
+A pipeline turns `Images` and an augmentation into batches on the training device. The suite sets
+the order of samples: equal seeds give every pipeline the same permutation, so pipelines differ only
+in how they do the work.
 """
 
 import hashlib
@@ -30,11 +30,12 @@ class Unsupported(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Everything a pipeline needs to know.
+    """The arguments of a pipeline.
 
     Args:
         device: Where batches are delivered.
-        dtype: Of the images in a batch; `memory_format` likewise.
+        dtype: Data type of the batch's images.
+        memory_format: Memory format of the batch's images.
         seed: Equal seeds give equal batches.
         mode: "compiled" for `kornia[compiled]`.
         options: `{"workers": 4}` for `torchvision[workers=4]`.
@@ -68,26 +69,26 @@ class Cursor(Protocol):
 
     @property
     def generators(self) -> Sequence[torch.Generator]:
-        """Those it draws from besides the device's default generator."""
+        """The generators it uses besides the device's default generator."""
         ...
 
     def begin(self, index: int) -> None:
-        """Goes to the start of epoch `index`, by work of the host too."""
+        """Moves to the start of epoch `index`; may use the host."""
         ...
 
     def next(self) -> Batch:
-        """The current batch, by operations that a CUDA graph can contain; moves to the next one.
+        """Returns the current batch and moves to the next; the first batch follows the last.
 
-        The first batch follows the last.
+        Uses only operations that a CUDA graph can capture.
         """
         ...
 
 
 class Pipeline(ABC):
-    """Training batches of one policy by one library.
+    """Training batches of one policy from one library.
 
     Subclasses yield batches in the order of `permutation(epoch)`, each sample once, without the
-    last partial batch. `epoch(i)` depends on the seed and on `i` only, not on what ran before.
+    last partial batch. `epoch(i)` depends only on the seed and `i`, not on earlier epochs.
     """
 
     def __init__(self, request: Request, semantics: Semantics) -> None:
@@ -103,10 +104,10 @@ class Pipeline(ABC):
         """
 
     def cursor(self) -> "Cursor | None":
-        """A cursor with the batches of `epoch`; None if the device alone can't make them."""
+        """A cursor over the batches of `epoch`; None if making them needs the host."""
         return None
 
-    def close(self) -> None:  # noqa: B027 - most pipelines hold nothing that needs it
+    def close(self) -> None:  # noqa: B027 - most pipelines have nothing to free
         """Frees workers and device memory; safe to call twice."""
 
     def permutation(self, index: int) -> Tensor:
@@ -131,18 +132,18 @@ class Pipeline(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Library:
-    """One pipeline as a catalog entry: a library, the ops it can do, and how to build it.
+    """A pipeline as a catalog entry: a library, its ops, and how to build it.
 
     Args:
-        name: What people type ("kornia").
+        name: Name on the command line ("kornia").
         why: One sentence on what it is for, shown by `bench list`.
         build: Builds the pipeline; only called if `ops` covers the policy.
-        ops: The op types it can do and how it draws their parameters.
+        ops: Its op types and how it draws their parameters.
         modes: Its modes ("kornia[compiled]"); the first is the default.
         options: Its integer options ("torchvision[workers=4]"), with defaults.
-        problem: From mode and device type ("cpu", "cuda") to why it can't run here; "" if it can.
-        decodes: Whether it decodes `Images.files` each epoch, if there are any, instead of reading
-            the array of decoded images.
+        problem: (mode, device type) to the reason why it can't run here; "" if it can.
+        decodes: Whether it decodes `Images.files`, if any, in each epoch instead of reading the
+            array of decoded images.
         reference: Home page of the library.
         version: Raised when its output changes, so that old results are not reused.
     """
@@ -184,10 +185,10 @@ def derive_seed(seed: int, *stream: str | int) -> int:
 
 
 def flipped(request: Request, index: int) -> Tensor:
-    """bool (N,) on the CPU: which images an alternating flip mirrors in epoch `index`."""
+    """Mask (N,) on the CPU of the images that an alternating flip mirrors in epoch `index`."""
     generator = torch.Generator().manual_seed(derive_seed(request.seed, "alternating flip"))
-    coins = torch.randint(0, 2, (len(request.images),), generator=generator)
-    return (coins + index) % 2 == 1
+    starts = torch.randint(0, 2, (len(request.images),), generator=generator)
+    return (starts + index) % 2 == 1
 
 
 def normalise(

@@ -39,7 +39,7 @@ class Variant:
 
 
 def parse(spelling: str) -> Variant:
-    """The variant that a name stands for, with defaults filled in.
+    """Parses a name into a variant, with defaults filled in.
 
     Raises:
         UnknownName: No such pipeline.
@@ -79,7 +79,7 @@ def canonical_name(spelling: str) -> str:
 
 
 def reads(spelling: str, images: Images) -> Literal["array", "files"]:
-    """Whether the pipeline reads decoded images in each epoch, or decodes files."""
+    """Whether the pipeline reads an array of decoded images in each epoch, or decodes files."""
     return "files" if images.files and parse(spelling).library.decodes else "array"
 
 
@@ -87,8 +87,8 @@ def variants(options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     """Names of every mode of every pipeline that can be imported.
 
     Args:
-        options: From a library's name to options for each of its modes ("workers=0"); "" stands
-            for the defaults, which all other libraries get.
+        options: Options to list per library, such as {"torchvision": ["workers=0"]}; "" means the
+            defaults, as for all other libraries.
     """
     options = options or {}
     found = []
@@ -119,10 +119,11 @@ def build(
         images: One of the sets returned by `load`.
         augmentation: A policy or its name.
         device: Where batches are delivered.
-        dtype: Of the images in a batch; `memory_format` likewise.
+        dtype: Data type of the batch's images.
+        memory_format: Memory format of the batch's images.
         seed: Equal seeds give equal batches.
-        training: False gives the evaluation path that all pipelines share: no augmentation, the
-            source's order, the last partial batch included.
+        training: False for the evaluation path that all pipelines share: no augmentation, the
+            source's order, including the last partial batch.
 
     Raises:
         UnknownName: No pipeline or policy of that name.

@@ -1,7 +1,7 @@
 """Catalogs: entries found as module-level objects in the files of a package.
 
 To add an entry, add a file. A file that can't be imported stays in the catalog with the reason, so
-one broken file never hides the others.
+one broken file doesn't hide the others.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Named(Protocol):
-    """What every entry has: the name people type, and a sentence on what it is for."""
+    """What every entry has: its name, and one sentence on what it is for."""
 
     @property
     def name(self) -> str: ...
@@ -45,9 +45,9 @@ class Origin:
     """Where entries from outside the package come from.
 
     Args:
-        name: Of the file or module, without folders.
-        digest: Of its source, 16 hexadecimal digits.
-        place: What it is loaded by: the file's full path, or the module's name.
+        name: Name of the file or module, without folders.
+        digest: Hash of its source, 16 hexadecimal digits.
+        place: The file's full path, or the module's dotted name.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Catalog(Generic[EntryT]):
 
     Args:
         package: Dotted name of the package.
-        entry_type: Module-level objects of this type are the entries.
+        entry_type: Type of the module-level objects that are entries.
         noun: What an entry is called in messages ("architecture").
     """
 
@@ -88,7 +88,7 @@ class Catalog(Generic[EntryT]):
                 home = homes.setdefault(entry.name, file)
                 if entries.setdefault(entry.name, entry) is entry:
                     continue
-                if file == entry.name:  # as in `get`, this file has precedence
+                if file == entry.name:  # this file takes precedence, as in `get`
                     homes[entry.name], entries[entry.name] = file, entry
                     file, home = home, file
                 broken[file] = _taken(entry.name, home)
@@ -100,7 +100,7 @@ class Catalog(Generic[EntryT]):
 
     @cached_property
     def _read(self) -> dict[str, list[EntryT] | importing.Broken]:
-        """Entries or error of each file that was imported, so that a hanging one is tried once."""
+        """Entries or error of each imported file, so that a file that hangs is tried once."""
         return {}
 
     def _entries_in(self, file: str) -> list[EntryT]:
@@ -114,10 +114,10 @@ class Catalog(Generic[EntryT]):
                 self._read[file] = self._import(file)
             except importing.Broken as problem:
                 self._read[file] = problem
-        found = self._read[file]
-        if isinstance(found, importing.Broken):
-            raise found
-        return found
+        result = self._read[file]
+        if isinstance(result, importing.Broken):
+            raise result
+        return result
 
     def _import(self, file: str) -> list[EntryT]:
         return self.within(importing.load(f"{self.package}.{file}"))
@@ -128,22 +128,22 @@ class Catalog(Generic[EntryT]):
         Raises:
             Broken: One of them has no valid name.
         """
-        found = [value for value in vars(module).values() if isinstance(value, self.entry_type)]
-        for entry in found:
+        entries = [value for value in vars(module).values() if isinstance(value, self.entry_type)]
+        for entry in entries:
             check_named(entry)
-        return found
+        return entries
 
     @cached_property
     def _joined(self) -> dict[str, tuple[EntryT, Origin]]:
         return {}
 
     def join(self, entries: Sequence[EntryT], origin: Origin) -> None:
-        """Adds entries from outside the package, whose names must be free, until they `leave`."""
+        """Adds entries from outside the package, with unused names, until `leave`."""
         self._joined.update({entry.name: (entry, origin) for entry in entries})
 
     def leave(self, origin: Origin) -> None:
         """Removes the entries of an origin."""
-        for name in [name for name, (_, whose) in self._joined.items() if whose is origin]:
+        for name in [name for name, (_, other) in self._joined.items() if other is origin]:
             del self._joined[name]
 
     def origin(self, name: str) -> Origin | None:
@@ -151,7 +151,7 @@ class Catalog(Generic[EntryT]):
         return self._joined[name][1] if name in self._joined else None
 
     def home(self, name: str) -> str:
-        """The file or origin that already uses a name; "" if it is free."""
+        """The file or origin that defines a name; "" if none does."""
         if name in self._joined:
             return self._joined[name][1].name
         file = self._scan[2].get(name) or (name if name in self.broken else "")
@@ -159,7 +159,7 @@ class Catalog(Generic[EntryT]):
 
     @property
     def entries(self) -> Mapping[str, EntryT]:
-        """Usable entries by name, in the order of their files, then those from outside."""
+        """Usable entries by name, in the order of their files, then entries from outside."""
         return self._scan[0] | {name: entry for name, (entry, _) in self._joined.items()}
 
     @property
@@ -182,7 +182,7 @@ class Catalog(Generic[EntryT]):
         if name in self._joined:
             return self._joined[name][0]
         if name in self._files():
-            with contextlib.suppress(importing.Broken):  # its own file is enough
+            with contextlib.suppress(importing.Broken):  # other files needn't be imported
                 for entry in self._entries_in(name):
                     if entry.name == name:
                         return entry
@@ -194,7 +194,7 @@ class Catalog(Generic[EntryT]):
 
 
 def check_named(entry: Named) -> None:
-    """Raises `Broken` if an entry has no valid name, or no `why`."""
+    """Raises `Broken` if the name or `why` of an entry is invalid."""
     if not isinstance(entry.name, str) or not _NAME.fullmatch(entry.name):
         raise importing.Broken(
             f"an {type(entry).__name__} in it has the name {entry.name!r}; "

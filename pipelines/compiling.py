@@ -1,4 +1,4 @@
-"""torch.compile for pipelines: one code object per function, and what it lacks on this machine."""
+"""torch.compile for pipelines, and why it may not work on this machine."""
 
 import os
 import shlex
@@ -21,7 +21,7 @@ TRIAL_TIMEOUT_S = 60.0
 
 
 def compiler_problem(*, gpu: bool) -> str:
-    """What torch.compile lacks on this machine, in one sentence; "" if nothing."""
+    """Why torch.compile can't work on this machine, in one sentence; "" if it can."""
     # Inductor only tries this C++ compiler; Triton takes any of these C compilers.
     language, variable, names = "C++", "CXX", ["clang++" if sys.platform == "darwin" else "g++"]
     if gpu:
@@ -29,10 +29,10 @@ def compiler_problem(*, gpu: bool) -> str:
             return "Triton is not installed"
         language, variable, names = "C", "CC", ["gcc", "clang"]
     named = os.environ.get(variable)
-    if named is not None:  # then no other is tried; Triton takes it as a single word
+    if named is not None:  # no other is tried then; Triton takes it as a single word
         words = [named] if gpu else _words(named)
         if not words or shutil.which(words[0]) is None:
-            return f"the {language} compiler {named!r} that {variable} names is not there"
+            return f"the {language} compiler {named!r} that {variable} names does not exist"
     else:
         words = list(filter(shutil.which, names))[:1]
         if not words:
@@ -45,7 +45,7 @@ def compiler_problem(*, gpu: bool) -> str:
 
 
 def _words(command: str) -> list[str]:
-    """The words of a command; none if its quotes are unbalanced."""
+    """The words of a command; empty if its quotes are unbalanced."""
     try:
         return shlex.split(command)
     except ValueError:
@@ -54,18 +54,18 @@ def _words(command: str) -> list[str]:
 
 @cache
 def _fault_of(compiler: tuple[str, ...], path: str, language: str, include: str) -> str:
-    """Why a compiler can't compile Python's headers; it writes nothing.
+    """Why a compiler can't compile Python's headers; "" if it can. Writes no files.
 
     Args:
-        compiler: Its name and leading arguments.
-        path: Part of the cache's key: another PATH may have another compiler of this name.
+        compiler: Name and leading arguments of the compiler.
+        path: The PATH, only as part of the cache's key.
         language: "C" or "C++".
-        include: The headers' folder.
+        include: Folder of the headers.
     """
     standard = "<cstddef>" if language == "C++" else "<stdlib.h>"
     command = [*compiler, "-fsyntax-only", "-x", language.lower(), "-I", include, "-"]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             input=f"#include <Python.h>\n#include {standard}\n",
             capture_output=True,
@@ -75,20 +75,20 @@ def _fault_of(compiler: tuple[str, ...], path: str, language: str, include: str)
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"it did not end within {TRIAL_TIMEOUT_S:.0f} s"
+        return f"it did not finish within {TRIAL_TIMEOUT_S:.0f} s"
     except OSError as error:
         return str(error.strerror)
-    if done.returncode == 0:
+    if process.returncode == 0:
         return ""
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return next((line for line in lines if "error" in line), f"exit status {done.returncode}")
+    lines = [line.strip() for line in process.stderr.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line), f"exit status {process.returncode}")
 
 
 def compiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """`function` under torch.compile: one graph without breaks, one shape.
 
     Dynamo caches compiled graphs per code object and gives up after a few. Closures made by one
-    factory share a code object, so each gets a copy of its own.
+    factory share a code object, so each gets its own copy.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""NVIDIA DALI's operators, fed with our order of samples and our draws.
+"""NVIDIA DALI's operators with the suite's order of samples and random numbers.
 
-DALI's own random numbers continue from where the last epoch stopped, and its continuous crop
-position gives the two outermost offsets half the weight. Draws passed as arguments avoid both and
-cost a few bytes per sample. Without an NVIDIA driver the same ops run on DALI's CPU operators.
+DALI's own random numbers depend on earlier epochs, and its continuous crop position gives the two
+outermost offsets half the weight. Random numbers passed as arguments avoid both. Without an NVIDIA
+driver the same ops run on DALI's CPU operators.
 
 `dali[dynamic]` calls the same operators one by one in DALI's dynamic mode, which is experimental.
 """
@@ -18,14 +18,14 @@ from pipelines.catalog import Unavailable
 from pipelines.dali_ops.engines import HELD, PREFETCH, DynamicEngine, Engine, GraphEngine
 from pipelines.dali_ops.feeds import ArrayFeed, FileFeed
 from pipelines.dali_ops.plan import WAYS, make_plan
-from pipelines.dali_ops.trial import fault, lack
+from pipelines.dali_ops.trial import fault, missing
 from pipelines.native_ops.mixes import mixed_labels
 
 GRAPH, DYNAMIC = "graph", "dynamic"
 
 
 class DaliPipeline(Pipeline):
-    """Feeds DALI with samples and draws, `PREFETCH` batches ahead."""
+    """Feeds DALI with samples and random numbers, `PREFETCH` batches ahead."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, DALI.semantics(request.augmentation))
@@ -60,7 +60,7 @@ class DaliPipeline(Pipeline):
                 x_BCHW = self._take()
                 yield x_BCHW, self._mixed(labels_B, shares.popleft())
         finally:
-            # An interrupted epoch leaves batches in the queue, which the next must not get.
+            # An interrupted epoch leaves batches in the queue that the next epoch must not get.
             while self._running and self._engine is not None:
                 self._take()
 
@@ -88,20 +88,20 @@ class DaliPipeline(Pipeline):
         try:
             self._engine.submit(self._feed.batch(fed_B), draws)
         except RuntimeError as error:
-            raise self._failed(error) from error
+            raise self._close_after(error) from error
 
     def _take(self) -> Tensor:
         assert self._engine is not None, "the pipeline is closed"
         try:
             x_BHWC = self._engine.take()
         except RuntimeError as error:
-            raise self._failed(error) from error
+            raise self._close_after(error) from error
         self._running.popleft()
         x_BCHW = x_BHWC.permute(0, 3, 1, 2).to(self.request.dtype)
         return x_BCHW.contiguous(memory_format=self.request.memory_format)
 
-    def _failed(self, error: Exception) -> Exception:
-        """The error to raise after DALI failed; the pipeline is then closed."""
+    def _close_after(self, error: Exception) -> Exception:
+        """Closes the pipeline after an error of DALI; returns the error to raise."""
         self._engine = None
         return self._feed.explain(torch.cat(list(self._running)), error)
 
@@ -117,13 +117,13 @@ class DaliPipeline(Pipeline):
 
 def problem(mode: str, device: str) -> str:
     """Why it can't run; "" if it can."""
-    return lack()
+    return missing()
 
 
 DALI = Library(
     name="dali",
     why=(
-        "NVIDIA's pipeline engine with fused kernels of its own, outside of torch; "
+        "NVIDIA's pipeline engine with its own fused kernels, outside of torch; "
         "its dynamic mode is experimental."
     ),
     build=DaliPipeline,

@@ -1,4 +1,4 @@
-"""The evaluation path that all pipelines share: normalisation and nothing else."""
+"""The evaluation path that all pipelines share: normalisation only."""
 
 from collections.abc import Iterator
 

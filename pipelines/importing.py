@@ -1,4 +1,4 @@
-"""Imports modules of unknown quality: whatever one does, the others can still be used."""
+"""Imports modules that may fail, exit or hang without affecting the others."""
 
 import importlib
 import signal
@@ -20,7 +20,7 @@ class _TooLong(BaseException):
 
 
 def load(name: str, by: Callable[[str], ModuleType] = importlib.import_module) -> ModuleType:
-    """Imports the module called `name` by the function `by`.
+    """Imports the module called `name` with the function `by`.
 
     Raises:
         Broken: It raises an error, exits, or doesn't finish in time.
@@ -31,10 +31,10 @@ def load(name: str, by: Callable[[str], ModuleType] = importlib.import_module) -
     except KeyboardInterrupt:
         raise
     except _TooLong as error:
-        raise Broken(f"its import did not end within {IMPORT_TIMEOUT_S:g} s") from error
+        raise Broken(f"its import did not finish within {IMPORT_TIMEOUT_S:g} s") from error
     except SystemExit as error:
         raise Broken(f"it ends the program when it is imported (SystemExit: {error})") from error
-    except BaseException as error:  # pytest and others have base exceptions of their own
+    except BaseException as error:  # pytest and others define base exceptions
         text = " ".join(str(error).split())
         raise Broken(f"{type(error).__name__}: {text}" if text else type(error).__name__) from error
 

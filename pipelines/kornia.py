@@ -1,4 +1,4 @@
-"""Kornia's augmentations on device batches, one after the other: its containers don't compile."""
+"""Kornia's augmentations on device batches, one by one because its containers don't compile."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.compiling import compiled, compiler_problem
-from pipelines.libraries import lack, require
+from pipelines.libraries import missing, require
 from pipelines.ops import (
     Affine,
     AlternatingFlip,
@@ -25,14 +25,14 @@ from pipelines.ops import (
 from pipelines.randomness import OwnStream
 
 EAGER, COMPILED = "eager", "compiled"
-AUGMENTATION = "kornia.augmentation"  # imported when a pipeline is built: it takes seconds
+AUGMENTATION = "kornia.augmentation"  # slow to import, so only when a pipeline is built
 
 
 class KorniaPipeline(Pipeline):
-    """Gathers a batch of uint8 on the device, scales it to [0, 1], and lets Kornia do the rest.
+    """Gathers a uint8 batch on the device, scales it to [0, 1], and applies Kornia's modules.
 
-    Kornia takes floats only, is fastest on contiguous images and loses channels_last, so a batch
-    is made contiguous before and converted to the run's memory format afterwards.
+    Kornia takes only floats, is fastest on contiguous images and loses channels_last, so batches
+    are made contiguous first and converted to the requested memory format afterwards.
     """
 
     def __init__(self, request: Request) -> None:
@@ -65,12 +65,14 @@ class KorniaPipeline(Pipeline):
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Everything Kornia's modules depend on; equal setups share them and their compiled code.
+    """The arguments of Kornia's modules; equal setups share modules and compiled code.
 
     Args:
         image_size: (height, width).
-        mean: Of each channel, in [0, 1]; `std` likewise.
-        dtype: Of the images delivered; `memory_format` likewise.
+        mean: Mean of each channel, in [0, 1].
+        std: Standard deviation of each channel.
+        dtype: Data type of the batch's images.
+        memory_format: Memory format of the batch's images.
         compile: Whether the whole policy becomes one compiled graph.
     """
 
@@ -86,8 +88,8 @@ class Setup:
 
 @cache
 def augmenter(setup: Setup) -> Callable[[Tensor, Tensor], Tensor]:
-    """From uint8 (B, H, W, C) and which to mirror (B,) to a batch; built once per process."""
-    steps = drawing_on_the_host(modules(setup).to(setup.device))
+    """A function of uint8 images (B, H, W, C) and a mask of those to mirror (B,)."""
+    steps = draw_on_cpu(modules(setup).to(setup.device))
 
     def augment(images_BHWC: Tensor, flipped_B: Tensor) -> Tensor:
         x_BCHW = images_BHWC.permute(0, 3, 1, 2).contiguous().to(torch.float32) / 255.0
@@ -106,11 +108,11 @@ def modules(setup: Setup) -> nn.ModuleList:
     return nn.ModuleList([*(OPS[type(op)](kornia, op, setup) for op in setup.ops), normalise])
 
 
-def drawing_on_the_host(steps: nn.ModuleList) -> nn.ModuleList:
-    """The same modules, drawing on the CPU, where Kornia's generators are.
+def draw_on_cpu(steps: nn.ModuleList) -> nn.ModuleList:
+    """Makes Kornia's modules draw random numbers on the CPU; returns them.
 
-    `to` moves their samplers to the device, but every draw is brought back to the CPU, and each
-    time the host waits for all the device has to do.
+    `to` moves their samplers to the device, but Kornia copies every draw back to the CPU, for which
+    the host would wait each time.
     """
     base = import_module(f"{AUGMENTATION}.base")
     for module in steps.modules():
@@ -120,7 +122,7 @@ def drawing_on_the_host(steps: nn.ModuleList) -> nn.ModuleList:
 
 
 class Alternating(nn.Module):
-    """Mirrors the given samples."""
+    """Mirrors the samples in a mask."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +133,7 @@ class Alternating(nn.Module):
 
 
 class FillWithMean(nn.Module):
-    """Shifts images so that a module that fills with zero fills with the data's mean."""
+    """Shifts images so that a module that fills with zero fills with the dataset's mean."""
 
     def __init__(self, module: nn.Module, mean: tuple[float, ...]) -> None:
         super().__init__()
@@ -163,7 +165,7 @@ def cutout(kornia: Any, op: Cutout, setup: Setup) -> Any:
 
 
 def color_jitter(kornia: Any, op: ColorJitter, setup: Setup) -> Any:
-    """Kornia's jitter that follows Pillow, in our order."""
+    """Kornia's Pillow-like jitter, in the order of `ColorJitter`."""
     return kornia.ColorJitter(
         brightness=op.brightness,
         contrast=op.contrast,
@@ -185,7 +187,7 @@ def affine(kornia: Any, op: Affine, setup: Setup) -> Any:
 
 
 def random_resized_crop(kornia: Any, op: RandomResizedCrop, setup: Setup) -> Any:
-    """Slices, then resizes between pixel centres."""
+    """Slices, then resizes without aligned corners."""
     return kornia.RandomResizedCrop(
         setup.image_size, scale=op.scale, ratio=op.ratio, align_corners=False
     )
@@ -211,10 +213,10 @@ OPS: dict[type[Op], Callable[[Any, Any, Setup], Any]] = {
 
 def problem(mode: str, device: str) -> str:
     """Why a mode can't run on a device type; "" if it can."""
-    if absent := lack("kornia"):
+    if absent := missing("kornia"):
         return absent
     lacking = ""
-    if mode == COMPILED:  # Kornia draws on the CPU, so its graph has a part in C++ on a GPU too
+    if mode == COMPILED:  # Kornia draws on the CPU, so a GPU needs a C++ compiler too
         lacking = compiler_problem(gpu=False)
         if device == "cuda":
             lacking = lacking or compiler_problem(gpu=True)
@@ -223,7 +225,7 @@ def problem(mode: str, device: str) -> str:
 
 KORNIA = Library(
     name="kornia",
-    why="A well-known library of augmentations on device batches, drawn for each sample.",
+    why="A well-known library of augmentations on device batches, with parameters per sample.",
     build=KorniaPipeline,
     ops=dict.fromkeys(OPS, "per sample"),
     modes=(EAGER, COMPILED),

@@ -1,7 +1,4 @@
-"""Libraries of pipelines: searched when a pipeline is listed, imported when it is built.
-
-Importing them takes seconds, which planning shouldn't spend.
-"""
+"""Libraries of pipelines: only looked up when a pipeline is listed, as importing takes seconds."""
 
 from importlib.util import find_spec
 
@@ -9,7 +6,7 @@ from pipelines import importing
 from pipelines.catalog import Unavailable
 
 
-def lack(library: str) -> str:
+def missing(library: str) -> str:
     """Why a library isn't found; "" if it is installed, whether it works or not."""
     if find_spec(library) is None:
         return f"{library} is not installed: pip install {library}"

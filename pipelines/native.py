@@ -38,7 +38,7 @@ class NativePipeline(Pipeline):
         return NativeCursor(self)
 
     def batch(self, index_B: Tensor, u_BK: Tensor, generator: torch.Generator) -> Batch:
-        """The images at `index_B` with the given draws; weights of mixes come from `generator`."""
+        """Images at `index_B` with uniform draws `u_BK`; mixing weights come from `generator`."""
         located = self._kernels.locate(index_B, u_BK)
         to_BCHW = self._memory.take() if self.program.writes else None
         x_BCHW = self._kernels.render(to_BCHW, self._images_NHWC, u_BK, self._tables, *located)
@@ -93,7 +93,7 @@ class NativeCursor:
 
 
 def in_place(memory: Tensor, values: Tensor, device: torch.device) -> Tensor:
-    """`values` on a device, in `memory` if they fit, as a CUDA graph reads the same memory."""
+    """Copies `values` to a device, into `memory` if they fit, as CUDA graphs need fixed memory."""
     if memory.shape != values.shape:
         return values.to(device)
     return memory.copy_(values)
@@ -138,7 +138,7 @@ def lookups(program: Program, device: torch.device) -> tuple[Tensor | None, ...]
 
 
 def fixed_columns(program: Program) -> list[int]:
-    """Columns of the draws that seed and epoch determine: 0 to flip, 1 not to."""
+    """Columns of the draws that seed and epoch determine: 0 to flip, else 1."""
     columns, start = [], 0
     for op in program.leading + program.following:
         if isinstance(op, AlternatingFlip):

@@ -1,4 +1,4 @@
-"""Image operations as data: what to do, not how. Each pipeline maps an op to its library.
+"""Image operations as data; each pipeline maps them to its library.
 
 All ops act on images in [0, 1] before normalisation unless they say otherwise, and draw their
 parameters per sample.
@@ -191,7 +191,7 @@ class TrivialAugment(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAugment(Op):
-    """Applies one of 25 pairs of ops per sample, each op with a probability of its own.
+    """Applies one of 25 pairs of ops per sample, each op with its own probability.
 
     The pairs were found by search on CIFAR-10 (Cubuk et al. 2018, arXiv:1805.09501). Exactly
     torchvision's v2.AutoAugment with its CIFAR10 policy, nearest interpolation and black fill:

@@ -11,7 +11,7 @@ class OwnStream:
     """A stream of random numbers for code that uses the global generators.
 
     Inside `drawing`, the global generators of the CPU and of `device` continue this stream;
-    outside they are as if nothing had been drawn.
+    outside they are unchanged.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:

@@ -1,21 +1,21 @@
-"""Memory for batches on a CPU, reused as soon as no tensor holds it.
+"""Reuses the memory of batches on a CPU once no tensor holds it.
 
-An allocator returns a freed batch to the system, which clears its pages for the next one, or keeps
-it without fitting the next one in: a loop that holds one batch at a time then occupies three or
-four. Here it always occupies the same two. On a GPU the caching allocator does this already.
+The usual allocator either returns a freed batch to the system, which clears its pages again, or
+fragments: a loop that holds one batch then takes memory for three or four. Here it takes two. On a
+GPU the caching allocator already does this.
 """
 
 import torch
 from torch import Tensor
 
-MAX_KEPT = 2  # a loop holds one batch while the next is made
+MAX_KEPT = 2  # one batch in use, one in the making
 
 
 class BatchMemory:
     """Provides tensors of one shape (B, C, H, W), type and memory format.
 
     Memory that is still in use (by the batch, a view, a NumPy array, a saved activation) is not
-    reused; new memory is allocated instead, of which at most `MAX_KEPT` pieces are kept.
+    reused; new memory is allocated instead. At most `MAX_KEPT` blocks are kept.
     """
 
     def __init__(

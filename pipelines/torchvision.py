@@ -20,7 +20,7 @@ from pipelines.base import (
     flipped,
     usable_cores,
 )
-from pipelines.libraries import lack, require
+from pipelines.libraries import missing, require
 from pipelines.ops import (
     MIXING,
     Affine,
@@ -42,7 +42,7 @@ from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images
 from pipelines.sources.decode import read_listed
 
-V2 = "torchvision.transforms.v2"  # imported when a pipeline is built: it takes seconds
+V2 = "torchvision.transforms.v2"  # slow to import, so only when a pipeline is built
 MAX_WORKERS = 8
 Key = tuple[int, int, list[int]]  # epoch, batch, samples
 
@@ -82,17 +82,17 @@ class TorchvisionPipeline(Pipeline):
                         x_BCHW, labels = self._mix(x_BCHW, labels)
                 yield x_BCHW.to(dtype=request.dtype, memory_format=request.memory_format), labels
         finally:
-            # Workers of an interrupted epoch would go on and slow down what comes next.
+            # Workers of an interrupted epoch would continue and slow down the next.
             self._keys.interrupted = True
             for _ in batches:
                 pass
 
     def close(self) -> None:
-        self._loader = None  # the workers end with the loader's iterator
+        self._loader = None  # the workers stop with the loader's iterator
 
 
 class Keys(Sampler[Key]):
-    """Batches in the order of our permutation, each with what seeds its draws."""
+    """Batches in the order of our permutation, with epoch and number as seed."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -111,7 +111,7 @@ class Keys(Sampler[Key]):
 
 
 class Samples(Dataset[Batch]):
-    """Makes whole batches, sample by sample, so that draws don't depend on the worker."""
+    """Builds whole batches, sample by sample, so that draws don't depend on the worker."""
 
     def __init__(self, request: Request) -> None:
         self._flipped = -1, torch.empty(0)
@@ -147,7 +147,7 @@ class Samples(Dataset[Batch]):
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """As in a worker: one image is too little work to share between threads."""
+    """Uses one thread, as a worker does: an image is too little work for more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -160,7 +160,7 @@ def transforms(ops: Sequence[Op], images: Images) -> Any:
     """The policy and the normalisation, for an image uint8 (C, H, W) or a batch (B, C, H, W).
 
     Returns:
-        A `v2.Compose`, without ops that mix; see `mixing`.
+        A `v2.Compose` without ops that mix (see `mixing`).
     """
     v2 = import_module(V2)
     steps: list[nn.Module] = []
@@ -209,7 +209,7 @@ class Alternating(nn.Module):
 
 
 class AffineWarp(nn.Module):
-    """torchvision's warp with draws of our own: its own class moves by whole pixels only."""
+    """torchvision's warp with our own draws, because `RandomAffine` moves by whole pixels only."""
 
     def __init__(self, op: Affine) -> None:
         super().__init__()
@@ -250,12 +250,12 @@ def cutout(v2: Any, op: Cutout, images: Images) -> Any:
 
 
 def random_erasing(v2: Any, op: RandomErasing, images: Images) -> Any:
-    """torchvision's own."""
+    """torchvision's RandomErasing."""
     return v2.RandomErasing(p=op.p, scale=op.scale, ratio=op.ratio, value=list(images.mean))
 
 
 def color_jitter(v2: Any, op: ColorJitter, images: Images) -> Any:
-    """One jitter for each part, so that the order is ours."""
+    """One jitter per part, to fix their order."""
     neutral = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
     parts = {name: getattr(op, name) for name in neutral}
     jitters = [
@@ -267,20 +267,20 @@ def color_jitter(v2: Any, op: ColorJitter, images: Images) -> Any:
 
 
 def random_resized_crop(v2: Any, op: RandomResizedCrop, images: Images) -> Any:
-    """torchvision's own; nothing gets smaller, so antialiasing would change nothing."""
+    """torchvision's RandomResizedCrop; crops are only enlarged, so antialiasing has no effect."""
     return v2.RandomResizedCrop(images.image_size, scale=op.scale, ratio=op.ratio, antialias=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How torchvision does an op, for one image and for a batch of them.
+    """An op's implementation in torchvision, for one image or a batch.
 
     Args:
-        build: (the module `torchvision.transforms.v2`, the op, the images) to a module; an op that
-            mixes gets the number of classes instead of the images.
-        dtype: What it needs; None takes any. Where results are no whole numbers that is float32,
-            as torchvision would round them in uint8.
-        draws: One image at a time; a batch always shares its draws.
+        build: (`torchvision.transforms.v2`, op, images) to a module; ops that mix get the number of
+            classes instead of the images.
+        dtype: Required input type; None for any. float32 if results aren't whole numbers, which
+            torchvision would round in uint8.
+        draws: How `torchvision` draws; `torchvision_batch` always draws once per batch.
     """
 
     build: Callable[[Any, Any, Any], Any]
@@ -319,12 +319,12 @@ OPS: dict[type[Op], Way] = {
 
 def problem(mode: str, device: str) -> str:
     """Why it can't run; "" if it can."""
-    return lack("torchvision")
+    return missing("torchvision")
 
 
 TORCHVISION = Library(
     name="torchvision",
-    why="The baseline that everybody has: per-sample transforms in DataLoader workers.",
+    why="The usual baseline: per-sample transforms in DataLoader workers.",
     build=TorchvisionPipeline,
     ops={kind: way.draws for kind, way in OPS.items()},
     options={"workers": min(MAX_WORKERS, usable_cores())},

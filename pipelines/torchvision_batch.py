@@ -1,7 +1,7 @@
 """torchvision's v2 transforms on whole device batches: fast, but one draw per batch.
 
-Many scripts do this unknowingly: given a batch, v2 draws once and treats every image alike. That is
-a weaker augmentation, and declared as such.
+Many scripts do this unknowingly: given a batch, v2 draws once for all images. This augmentation is
+weaker, and declared so.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from pipelines.torchvision import OPS, V2, Alternating, mixing, problem, transfo
 
 
 class TorchvisionBatchPipeline(Pipeline):
-    """Gathers a batch of uint8 on the device and hands it to the transforms as it is."""
+    """Gathers a uint8 batch on the device and applies the transforms to it."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, TORCHVISION_BATCH.semantics(request.augmentation))
@@ -44,7 +44,7 @@ class TorchvisionBatchPipeline(Pipeline):
 
 TORCHVISION_BATCH = Library(
     name="torchvision_batch",
-    why="torchvision's transforms on device batches: no worker, but one draw for a whole batch.",
+    why="torchvision's transforms on device batches: no workers, but one draw for a whole batch.",
     build=TorchvisionBatchPipeline,
     ops={**dict.fromkeys(OPS, "per batch"), AlternatingFlip: "per sample"},
     problem=problem,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer as TorchOptimizer
 
-BATCH_SIZE = 128  # images a step that default learning rates are for
+BATCH_SIZE = 128  # batch size that default learning rates are for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +20,20 @@ class Optimizer:
     """An optimizer as an entry of the catalog: the update rule and its settings.
 
     Args:
-        name: What people type.
+        name: Name on the command line.
         why: One sentence on what it is for, shown by `bench list`.
         reference: The paper or code it follows.
         build: Makes the torch optimizer for a net and a recipe, at the peak learning rates.
-        recipe: The settings of nets without a recipe of their own, for `BATCH_SIZE` images a step.
-        options: Its own settings with their defaults, beside rate and decay ("momentum").
+        recipe: Settings for architectures without their own recipe, at `BATCH_SIZE`.
+        options: Its other settings with their defaults, such as "momentum".
         grows: How the default learning rate grows with the batch size: in proportion (SGD,
             arXiv:1706.02677) or with the root (Adam and related ones, arXiv:2205.10287).
-        passes: Forward and backward passes a step; with more than one, `step` takes a function
-            that runs another.
+        passes: Forward and backward passes per step; if more than one, `step` takes a function
+            that runs another pass.
         settles: Whether it evaluates other weights than it trains, with the methods `eval` and
             `train` of schedulefree's optimizers.
-        capturable: Whether a CUDA graph can hold a step: all that changes between steps, the rate
-            included, is in tensors that are zero before the first step.
+        capturable: Whether a CUDA graph can capture a step: everything that changes between steps,
+            including the rate, is in tensors that are zero before the first step.
         default: Whether the default grid uses it.
         version: Raised when the update or a setting changes, so that old results are not reused.
     """
@@ -52,7 +52,7 @@ class Optimizer:
     version: int = 1
 
     def default_recipe(self, batch_size: int) -> Recipe:
-        """The settings of a net without its own recipe, all options included."""
+        """The settings for an architecture without its own recipe, including all options."""
         growth = batch_size / BATCH_SIZE
         factor = growth if self.grows == "in proportion" else math.sqrt(growth)
         options = tuple({**self.options, **dict(self.recipe.options)}.items())

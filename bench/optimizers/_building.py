@@ -1,4 +1,4 @@
-"""What builders of optimizers share: parameter groups, timm's classes, chained optimizers."""
+"""Shared by the optimizers: parameter groups, timm's classes, chained optimizers."""
 
 import importlib
 from collections.abc import Callable, Iterable
@@ -17,8 +17,8 @@ class Parameters:
         matrices: Weights between hidden channels that mix all their inputs: linear layers and
             convolutions, without the first and the last layer.
         weights: The other weights: first layer, last layer, depthwise convolutions.
-        head: The one of `weights` that is the last layer's, if it is trained.
-        rest: Biases, norms, class tokens and position embeddings, which weight decay only harms.
+        head: The last layer's weight, which is also in `weights`; empty if it is frozen.
+        rest: Biases, norms, class tokens and position embeddings, which should not decay.
     """
 
     matrices: list[nn.Parameter]
@@ -27,13 +27,13 @@ class Parameters:
     rest: list[nn.Parameter]
 
 
-def sort(net: nn.Module) -> Parameters:
-    """Sorts by shape and by the order in which the net defines its layers.
+def split_parameters(net: nn.Module) -> Parameters:
+    """Classifies parameters by shape and by the order in which the net defines its layers.
 
     A first layer that is not trained (whitening) still counts as the first layer.
     """
     exempt_names: Callable[[], Iterable[str]] = getattr(net, "no_weight_decay", tuple)
-    exempt = set(exempt_names())  # timm's nets name what is not a weight: tables of positions
+    exempt = set(exempt_names())  # timm's nets list parameters without decay, such as positions
     layers = [p for name, p in net.named_parameters() if is_weight(p) and name not in exempt]
     hidden = {id(p) for p in layers[1:-1] if p.shape[1] > 1}
     outer = {id(p) for p in layers} - hidden
@@ -69,15 +69,15 @@ def groups(parameters: Iterable[nn.Parameter], **settings: object) -> list[dict[
     ]
 
 
-def decay_groups(net: nn.Module, weight_decay: float, **of_rest: object) -> list[dict[str, Any]]:
+def decay_groups(net: nn.Module, weight_decay: float, **rest: object) -> list[dict[str, Any]]:
     """Groups for a torch optimizer: weights with decay; biases, norms and tokens without.
 
-    `of_rest` are other settings of biases, norms and tokens.
+    Settings in `rest` apply to biases, norms and tokens.
     """
-    parameters = sort(net)
+    parameters = split_parameters(net)
     return [
         *groups(parameters.matrices + parameters.weights, weight_decay=weight_decay),
-        *groups(parameters.rest, weight_decay=0.0, **of_rest),
+        *groups(parameters.rest, weight_decay=0.0, **rest),
     ]
 
 
@@ -104,15 +104,15 @@ def host_counters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 class ChainedOptimizer(torch.optim.Optimizer):
-    """Several optimizers with different parameters as one: a step of it is a step of each."""
+    """Several optimizers with different parameters as one, stepped together."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts
         groups = [group for part in parts for group in part.param_groups]
         super().__init__([{"params": group["params"]} for group in groups], {})
-        self.param_groups = groups  # the parts' own, so that a schedule reaches them
+        self.param_groups = groups  # the parts' own dicts, so that a schedule reaches them
         for part in parts:
-            part.state = self.state  # one for all, by parameter
+            part.state = self.state  # shared, keyed by parameter
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """A step of each part."""

@@ -22,9 +22,9 @@ class Bucket:
     """Matrices that are orthogonalised in one batch, padded to one shape.
 
     Args:
-        members: Their indices.
-        rows: At most `columns`, as tall matrices are transposed.
-        columns: Of the padded shape.
+        members: Indices of the matrices.
+        rows: Rows of the padded shape; at most `columns`, as tall matrices are transposed.
+        columns: Columns of the padded shape.
     """
 
     members: tuple[int, ...]
@@ -36,23 +36,23 @@ def buckets(shapes: Sequence[tuple[int, int]], waste: float) -> list[Bucket]:
     """Sorts matrices into batches.
 
     Args:
-        shapes: (rows, columns) of each.
+        shapes: (rows, columns) of each matrix.
         waste: Limit on the work of a padded matrix, as a multiple of its own work.
     """
     turned = [(min(shape), max(shape)) for shape in shapes]
     left = sorted(range(len(shapes)), key=lambda index: turned[index], reverse=True)
-    found: list[Bucket] = []
+    result: list[Bucket] = []
     while left:
         rows, columns = turned[left[0]]
         members = [
             index
             for index in left
-            if turned[index][1] <= columns  # rows are no more, by the order
+            if turned[index][1] <= columns  # rows fit because of the sort
             and work(rows, columns) <= waste * work(*turned[index])
         ]
         left = [index for index in left if index not in members]
-        found.append(Bucket(members=tuple(members), rows=rows, columns=columns))
-    return found
+        result.append(Bucket(members=tuple(members), rows=rows, columns=columns))
+    return result
 
 
 def work(rows: int, columns: int) -> int:
@@ -84,9 +84,9 @@ def _places(x_BMN: Tensor, matrices: Sequence[Tensor]) -> list[Tensor]:
 
 
 def orthogonalise(x_BMN: Tensor, steps: int) -> Tensor:
-    """Brings the singular values of (B, M, N), M <= N, to between 0.7 and 1.2 or so.
+    """Brings the singular values of (B, M, N), M <= N, to about 0.7 to 1.2.
 
-    Newton-Schulz iterations; exact orthogonality would train no better.
+    Uses Newton-Schulz iterations; exact orthogonality would train no better.
     """
     a, b, c = QUINTIC
     x_BMN = x_BMN / x_BMN.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
@@ -98,15 +98,15 @@ def orthogonalise(x_BMN: Tensor, steps: int) -> Tensor:
 
 
 def as_matrix(weight: Tensor) -> Tensor:
-    """A view of a weight (out, in, ...) as (out, in * ...), columns in memory order."""
+    """A view of a weight (out, in, ...) as (out, in * ...), with columns in memory order."""
     if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
         weight = weight.permute(0, 2, 3, 1)
-    return weight.view(len(weight), -1)  # fails where only a copy could have that shape
+    return weight.view(len(weight), -1)  # raises if a copy would be needed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """The constants of an update, as in `Muon`, and the weights' buckets."""
+    """The constants of an update (see `Muon`) and the weights' buckets."""
 
     steps: int
     rms: float | None
@@ -127,7 +127,7 @@ class Muon(torch.optim.Optimizer):
         params: Weights of two dimensions or more.
         lr, momentum, weight_decay: As in SGD; decay is decoupled.
         steps: Newton-Schulz iterations.
-        rms: Root mean square of an update at rate 1; None leaves singular values at one.
+        rms: Root mean square of an update at rate 1; None keeps singular values near one.
         renormalise: Whether each weight is brought to the norm sqrt(out) before its update.
 
     Source: https://kellerjordan.github.io/posts/muon/; `rms` 0.2 as in https://arxiv.org/abs/2502.16982
@@ -183,12 +183,12 @@ class Muon(torch.optim.Optimizer):
     def _rule_of(self, weights: list[Tensor]) -> Rule:
         shapes = tuple((len(weight), weight.numel() // len(weight)) for weight in weights)
         if shapes not in self._rules:
-            found = tuple(buckets(shapes, WASTE[weights[0].device.type]))
-            self._rules[shapes] = replace(self._rule, buckets=found)
+            sorted_weights = tuple(buckets(shapes, WASTE[weights[0].device.type]))
+            self._rules[shapes] = replace(self._rule, buckets=sorted_weights)
         return self._rules[shapes]
 
     def _number(self, number: Number, device: torch.device) -> Number:
-        """A tensor for a compiled update, which every new float would compile again."""
+        """A tensor if the update is compiled, because every new float would recompile it."""
         if isinstance(number, Tensor) or not self._compiled:
             return number
         return torch.full((), number, device=device)
@@ -218,8 +218,8 @@ def update(
         torch._foreach_mul_(weights, 1.0 - rate * decay)
     targets = [as_matrix(weight) for weight in weights]
     for bucket in rule.buckets:
-        turned = orthogonal_in(bucket, ahead, rule.steps, DTYPE[targets[0].device.type])
-        for index, matrix in zip(bucket.members, turned, strict=True):
+        orthogonal = orthogonal_in(bucket, ahead, rule.steps, DTYPE[targets[0].device.type])
+        for index, matrix in zip(bucket.members, orthogonal, strict=True):
             move(targets[index], matrix, rate, rule.scale(targets[index]))
 
 

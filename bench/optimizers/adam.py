@@ -1,4 +1,4 @@
-"""Adam as it was first published, and AdamW."""
+"""Adam as first published, and AdamW."""
 
 import torch
 from torch import nn
@@ -9,12 +9,12 @@ from bench.recipe import Recipe
 
 
 def build_adam(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """torch's, fused; weight decay goes into the gradient."""
+    """torch's fused Adam; weight decay is added to the gradient."""
     return _build(torch.optim.Adam, net, recipe)
 
 
 def build_adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """torch's, fused."""
+    """torch's fused AdamW."""
     return _build(torch.optim.AdamW, net, recipe)
 
 
@@ -39,7 +39,7 @@ ADAM = Optimizer(
 )
 ADAMW = Optimizer(
     name="adamw",
-    why="Adam with decoupled weight decay: hardly needs tuning, and the rule for transformers.",
+    why="Adam with decoupled weight decay: needs little tuning, and is standard for transformers.",
     reference="https://arxiv.org/abs/1711.05101",
     build=build_adamw,
     recipe=Recipe(lr=2e-3, weight_decay=0.05, schedule="cosine", warmup=0.1, label_smoothing=0.1),

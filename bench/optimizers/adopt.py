@@ -1,4 +1,4 @@
-"""ADOPT."""
+"""ADOPT: Adam with a reordered second moment."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's, over all weights at once; its first step only measures the gradient."""
+    """timm's ADOPT, over all weights at once; its first step only initialises the second moment."""
     return timm_optimizer("Adopt")(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,

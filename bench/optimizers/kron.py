@@ -28,10 +28,10 @@ def _uncompiled() -> Callable[..., torch.optim.Optimizer]:
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's; a convolution is a matrix, whose shorter side has a full factor.
+    """timm's Kron; a convolution is a matrix whose shorter side has a full factor.
 
     A step waits for the GPU once for each weight whose factor it updates, as timm compares two
-    norms in Python. Its draws come from torch's generator, which a run seeds.
+    norms in Python. Its random numbers come from torch's global generator, which a run seeds.
     """
     return _uncompiled()(
         decay_groups(net, recipe.weight_decay),

@@ -1,4 +1,4 @@
-"""LAMB."""
+"""LAMB: Adam with layer-wise step sizes."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's, over all weights at once; the gradient's norm is clipped at `clip`."""
+    """timm's LAMB, over all weights at once; the gradient's norm is clipped at `clip`."""
     return timm_optimizer("Lamb")(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
@@ -22,7 +22,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 LAMB = Optimizer(
     name="lamb",
-    why="Adam with steps in proportion to each layer's weights: made for very large batches.",
+    why="Adam with steps in proportion to each layer's weights, for very large batches.",
     reference="https://arxiv.org/abs/1904.00962",
     build=build,
     recipe=Recipe(lr=1e-2, weight_decay=0.02, schedule="cosine", warmup=0.1, label_smoothing=0.1),

@@ -1,4 +1,4 @@
-"""Lion."""
+"""Lion: sign of the momentum."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's, over all weights at once."""
+    """timm's Lion, over all weights at once."""
     return timm_optimizer("Lion")(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
@@ -20,7 +20,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 LION = Optimizer(
     name="lion",
-    why="The sign of a momentum: every weight moves by the same amount, and one state is kept.",
+    why="The sign of a momentum: every weight moves by the same amount; one state per weight.",
     reference="https://arxiv.org/abs/2302.06675",
     build=build,
     # A quarter of the rate of AdamW and four times its decay, in the range the paper advises.

@@ -4,17 +4,17 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers._building import ChainedOptimizer, groups, sort
+from bench.optimizers._building import ChainedOptimizer, groups, split_parameters
 from bench.optimizers._muon import Muon
 from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Updates of matrices have the size that AdamW's have, so one learning rate serves both.
+    """Muon's updates are scaled to the size of AdamW's, so both use one learning rate.
 
     Source: https://arxiv.org/abs/2502.16982
     """
-    parameters = sort(net)
+    parameters = split_parameters(net)
     decay = recipe.weight_decay
     adamw = torch.optim.AdamW(
         [
@@ -37,7 +37,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 MUON = Optimizer(
     name="muon",
-    why="Orthogonalised updates: more progress a step than AdamW for some extra arithmetic.",
+    why="Orthogonalised updates: more progress per step than AdamW for some extra arithmetic.",
     reference="https://kellerjordan.github.io/posts/muon/, scaled as in https://arxiv.org/abs/2502.16982",
     build=build,
     recipe=Recipe(

@@ -4,26 +4,26 @@ import torch
 from torch import nn
 
 from bench.optimizers import Optimizer
-from bench.optimizers._building import ChainedOptimizer, groups, sort
+from bench.optimizers._building import ChainedOptimizer, groups, split_parameters
 from bench.optimizers._muon import Muon
 from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Matrices keep the norm sqrt(out), and so need no decay; the head has a rate of its own.
+    """Matrices keep the norm sqrt(out), so they need no decay; the head has its own rate.
 
-    `weight_decay` is what a step takes from other weights at the peak rate, whatever that rate is;
-    with the option `bias_decay` 1, as in the record, also from biases and norms.
+    `weight_decay` is the share by which a step at the peak rate shrinks the other weights; with the
+    option `bias_decay` 1, as in the record, biases and norms shrink too.
     """
-    parameters = sort(net)
+    parameters = split_parameters(net)
     head = {id(parameter) for parameter in parameters.head}
     others = [parameter for parameter in parameters.weights if id(parameter) not in head]
     rest_lr, head_lr = recipe.option("rest_lr"), recipe.option("head_lr")
-    of_rest = recipe.weight_decay * recipe.option("bias_decay")
+    rest_decay = recipe.weight_decay * recipe.option("bias_decay")
     sgd = torch.optim.SGD(
         [
             *groups(others, lr=rest_lr, weight_decay=recipe.weight_decay / rest_lr),
-            *groups(parameters.rest, lr=rest_lr, weight_decay=of_rest / rest_lr),
+            *groups(parameters.rest, lr=rest_lr, weight_decay=rest_decay / rest_lr),
             *groups(parameters.head, lr=head_lr, weight_decay=recipe.weight_decay / head_lr),
         ],
         lr=rest_lr,
@@ -46,10 +46,10 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 MUON_SGD = Optimizer(
     name="muon_sgd",
-    why="The 94 % record's: Muon on every hidden convolution, plain SGD on what is left.",
+    why="The 94 % record's optimizer: Muon on hidden convolutions, SGD for the rest.",
     reference="https://github.com/KellerJordan/cifar10-airbench (airbench94_muon)",
     build=build,
-    # The record's rate is 0.24 for 2,000 images a step: its own values are those of airnet94.
+    # The record's rate is 0.24 for batches of 2,000; airnet94's recipe has its values.
     recipe=Recipe(lr=0.06, weight_decay=5e-5, schedule="one_cycle", label_smoothing=0.1),
     options={
         "momentum": 0.6,

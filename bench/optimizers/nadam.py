@@ -1,4 +1,4 @@
-"""NAdam."""
+"""NAdam: Adam with Nesterov momentum."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """torch's, over all weights at once, with decoupled weight decay."""
+    """torch's NAdam, over all weights at once, with decoupled weight decay."""
     return torch.optim.NAdam(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
@@ -23,7 +23,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 NADAM = Optimizer(
     name="nadam",
-    why="AdamW with Nesterov momentum: it looks one step ahead for no extra state per weight.",
+    why="AdamW with Nesterov momentum: looks one step ahead without extra state per weight.",
     reference="https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ (Dozat 2016)",
     build=build,
     recipe=Recipe(lr=2e-3, weight_decay=0.05, schedule="cosine", warmup=0.1, label_smoothing=0.1),

@@ -1,4 +1,4 @@
-"""RMSprop."""
+"""RMSprop: steps divided by a running mean of squared gradients."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """torch's, over all weights at once; weight decay goes into the gradient."""
+    """torch's RMSprop, over all weights at once; weight decay is added to the gradient."""
     return torch.optim.RMSprop(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
@@ -22,7 +22,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 RMSPROP = Optimizer(
     name="rmsprop",
-    why="Adam's forerunner, which MobileNets and EfficientNets were trained with.",
+    why="Adam's predecessor, used to train MobileNets and EfficientNets.",
     reference="https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf",
     build=build,
     recipe=Recipe(lr=1e-3, weight_decay=1e-5, schedule="cosine", warmup=0.1, label_smoothing=0.1),

@@ -1,4 +1,4 @@
-"""SAM around SGD: the gradient is taken where the loss near the weights is worst."""
+"""SAM around SGD: uses the gradient where the loss near the weights is highest."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ from bench.recipe import Recipe
 
 
 class Sam(ChainedOptimizer):
-    """Two passes a step: up the gradient by `rho`, then `base` steps by the gradient found there.
+    """Moves up the gradient by `rho`, computes the gradient there, and steps with it.
 
     Args:
         base: The optimizer that takes the step.
-        net: Its running statistics stay as the first pass left them.
-        rho: Euclidean length of the way up, over all weights.
+        net: Its running statistics are updated by the first pass only.
+        rho: Euclidean length of the upward move, over all weights.
 
     Source: Foret et al. 2020, https://arxiv.org/abs/2010.01412
     """
@@ -28,7 +28,7 @@ class Sam(ChainedOptimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:  # type: ignore[override]
-        """A step with the gradients of the first pass; `closure` adds those of another pass."""
+        """A step, given the first pass's gradients; `closure` runs the second pass."""
         assert closure is not None
         trained = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
@@ -44,13 +44,13 @@ class Sam(ChainedOptimizer):
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SAM around this package's SGD."""
+    """SAM around `sgd`."""
     return Sam(sgd.build(net, recipe), net, recipe.option("rho"))
 
 
 SAM = Optimizer(
     name="sam",
-    why="Sharpness-aware SGD: flatter minima and better accuracy for twice the work a step.",
+    why="Sharpness-aware SGD: flatter minima and better accuracy for twice the work per step.",
     reference="https://arxiv.org/abs/2010.01412",
     build=build,
     recipe=Recipe(lr=0.1, weight_decay=5e-4, schedule="one_cycle", warmup=0.2, label_smoothing=0.1),

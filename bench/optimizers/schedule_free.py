@@ -11,7 +11,7 @@ from bench.recipe import Recipe
 
 
 def build_adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """schedulefree's, over all weights at once; the recipe's schedule does the warm-up."""
+    """schedulefree's AdamW, over all weights at once; the recipe's schedule does the warm-up."""
     from schedulefree import AdamWScheduleFree
 
     betas = recipe.option("beta1"), recipe.option("beta2")
@@ -19,7 +19,7 @@ def build_adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def build_sgd(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """schedulefree's, over all weights at once; the recipe's schedule does the warm-up."""
+    """schedulefree's SGD, over all weights at once; the recipe's schedule does the warm-up."""
     from schedulefree import SGDScheduleFree
 
     return _training(SGDScheduleFree, net, recipe, momentum=recipe.option("momentum"))
@@ -48,7 +48,7 @@ SCHEDULE_FREE_SGD = Optimizer(
     why="SGD that evaluates an average of its weights instead of lowering the rate.",
     reference="https://arxiv.org/abs/2405.15682",
     build=build_sgd,
-    # Its momentum does not add gradients up, so the rate is ten times that of plain momentum.
+    # Its momentum averages gradients instead of summing them, hence ten times SGD's rate.
     recipe=Recipe(lr=1.0, weight_decay=5e-4, schedule="constant", warmup=0.05, label_smoothing=0.1),
     options={"momentum": 0.9},
     grows="in proportion",

@@ -9,7 +9,7 @@ from bench.recipe import Recipe
 
 
 def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """torch's, fused."""
+    """torch's fused SGD."""
     momentum = recipe.option("momentum")
     return torch.optim.SGD(
         decay_groups(net, recipe.weight_decay, lr=recipe.lr * recipe.option("bias_lr_factor")),
@@ -22,7 +22,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 SGD = Optimizer(
     name="sgd",
-    why="Nesterov momentum: the yardstick for convolutional nets, and the cheapest step.",
+    why="Nesterov momentum: the standard for convolutional nets, with the cheapest step.",
     reference="https://proceedings.mlr.press/v28/sutskever13.html",
     build=build,
     recipe=Recipe(lr=0.1, weight_decay=5e-4, schedule="one_cycle", warmup=0.2, label_smoothing=0.1),

@@ -1,4 +1,4 @@
-"""Augmentation policies: one file each, a named list of ops with its reason."""
+"""Augmentation policies: named lists of ops, one file each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from pipelines.ops import Op
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """A policy: ops in order. It is data and knows no library.
+    """An augmentation policy, independent of any library.
 
     Args:
-        ops: Applied first to last.
-        name: What people type; an unnamed policy is "custom".
+        ops: Its ops, first to last.
+        name: Name on the command line; "custom" if unnamed.
         why: One sentence on what it is for, shown by `bench list`.
         reference: Paper or code it follows.
         default: Whether the default grid uses it.

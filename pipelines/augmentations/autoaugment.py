@@ -5,7 +5,7 @@ from pipelines.ops import AutoAugment, Crop, Cutout, HorizontalFlip
 
 autoaugment = Augmentation(
     name="autoaugment",
-    why="pairs of changes that a search found for CIFAR-10, and cutout: pays on long runs",
+    why="pairs of changes found by a search on CIFAR-10, and cutout: pays on long runs",
     reference="Cubuk et al. 2018, arXiv:1805.09501 (here with reflect padding)",
     ops=[
         Crop(pad=4, padding="reflect"),

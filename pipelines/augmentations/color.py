@@ -5,8 +5,8 @@ from pipelines.ops import ColorJitter, Crop, HorizontalFlip
 
 color = Augmentation(
     name="color",
-    why="other light and cameras: helps where a class should not be told by its colours",
-    reference="the colour jitter of Krizhevsky et al. 2012 as libraries have it today",
+    why="other light and cameras: helps if colour should not identify the class",
+    reference="the colour jitter of Krizhevsky et al. 2012 as libraries implement it today",
     ops=[
         Crop(pad=4, padding="reflect"),
         HorizontalFlip(p=0.5),

@@ -1,10 +1,10 @@
-"""No augmentation: what the others are measured against."""
+"""No augmentation, the baseline."""
 
 from pipelines.augmentations import Augmentation
 
 none = Augmentation(
     name="none",
-    why="the baseline: what a net reaches on the images as they are, and how soon it overfits",
+    why="the baseline: shows what a net reaches on unchanged images, and how soon it overfits",
     ops=[],
     default=True,
 )

@@ -5,7 +5,7 @@ from pipelines.ops import AlternatingFlip, Crop, Cutout
 
 speedrun96 = Augmentation(
     name="speedrun96",
-    why="what the 96 % record trains with: more epochs bear larger moves and a hidden square",
+    why="used by the 96 % record: with more epochs larger shifts and cutout help",
     reference="https://github.com/KellerJordan/cifar10-airbench (airbench96_faster)",
     ops=[AlternatingFlip(), Crop(pad=4, padding="reflect"), Cutout(size=12)],
 )

@@ -1,1 +1,1 @@
-"""The ops as DALI does them: the same code for graphs and for dynamic mode."""
+"""DALI's ops: the same code for graph mode and dynamic mode."""

@@ -10,13 +10,18 @@ from pipelines.dali_ops.flow import Draws, Flow, Operators, Size, Way
 from pipelines.native_ops.edits import GREY, TRIES, between, centred_rectangle, first
 from pipelines.ops import Affine, ColorJitter, Op, RandomResizedCrop
 
-UNCHANGED = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}  # in this order
+UNCHANGED = {
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "saturation": 1.0,
+    "hue": 0.0,
+}  # in order of application
 
 
 def draw_affine(op: Affine, size: Size, count: int, generator: torch.Generator) -> Draws:
     """Matrices from (x, y, 1) of the output to (x, y) of the source: float32 (count, 2, 3).
 
-    Coordinates are DALI's: pixels, the first one's centre at 0.5.
+    As in DALI, coordinates are pixels, with the first pixel's centre at 0.5.
     """
     height, width = size
     angle, right, down, scale = torch.rand(count, 4, generator=generator).unbind(dim=1)
@@ -94,9 +99,9 @@ def draw_jitter(op: ColorJitter, size: Size, count: int, generator: torch.Genera
     return tuple(between(columns[name], *getattr(op, name)).contiguous() for name in parts(op))
 
 
-# DALI's `saturation` and `hsv` change the hue in another colour space, with matrices of three
-# digits that are off by up to a level per unit of the factor; hence arithmetic. `coord_transform`
-# multiplies each pixel by a matrix; repeating values in channels by it is faster than broadcasts.
+# DALI's `saturation` and `hsv` change the hue in another colour space, with rounded matrices that
+# are off by up to one level per unit of the factor; hence arithmetic. `coord_transform` multiplies
+# each pixel by a matrix; repeating values in channels by it is faster than broadcasts.
 def add_jitter(op: ColorJitter, flow: Flow, *factors: Any) -> None:
     """Brightness, contrast, saturation, hue, clamped after each."""
     flow.widen()
@@ -129,7 +134,7 @@ def times(operators: Operators, x: Any, rows: Sequence[Sequence[float]]) -> Any:
 
 
 def luminance(operators: Operators, x: Any, channels: int, copies: int) -> Any:
-    """The grey image (H, W, copies); images of one channel are their own."""
+    """The grey image (H, W, copies); one-channel images are unchanged."""
     if channels != len(GREY):
         return operators.fn.reductions.mean(x, axes=[2], keep_dims=True)
     return times(operators, x, [GREY] * copies)
@@ -140,7 +145,7 @@ def turn_hue(operators: Operators, x: Any, turns: Any) -> Any:
 
     The hue in sixths of a turn is (green - blue) / chroma where red is the largest channel,
     2 + (blue - red) / chroma where green is, 4 + (red - green) / chroma where blue is; if two
-    channels are, both formulas agree up to whole turns.
+    channels are equally large, both formulas agree up to whole turns.
     """
     top, floor = operators.fn.reductions.max, operators.math.floor
     value_1 = top(x, axes=[2], keep_dims=True)

@@ -13,8 +13,8 @@ from pipelines.dali_ops.feeds import Feed
 from pipelines.dali_ops.flow import Operators
 from pipelines.dali_ops.plan import Plan, run_ops
 
-PREFETCH = 2  # batches that DALI works on ahead of the one that is delivered
-HELD = PREFETCH + 2  # batches whose inputs are kept alive, as DALI reads them without copying
+PREFETCH = 2  # batches that DALI prepares ahead
+HELD = PREFETCH + 2  # batches whose inputs are kept alive, as DALI doesn't copy them
 
 
 class Engine(ABC):
@@ -26,7 +26,7 @@ class Engine(ABC):
 
     @abstractmethod
     def take(self) -> Tensor:
-        """The oldest batch not taken yet: images (B, H, W, C) on the device."""
+        """The oldest pending batch: images (B, H, W, C) on the device."""
 
 
 class GraphEngine(Engine):
@@ -86,7 +86,7 @@ class GraphEngine(Engine):
 class DynamicEngine(Engine):
     """DALI's dynamic mode, which is experimental: every operator is called for every batch.
 
-    On a GPU it uses torch's stream at the time of its creation, so that nothing has to wait.
+    On a GPU it uses torch's current stream at its creation, to avoid synchronisation.
     """
 
     def __init__(self, plan: Plan, feed: Feed, device: torch.device) -> None:
@@ -126,8 +126,8 @@ class DynamicEngine(Engine):
 class OnOneStream:
     """A tensor for DALI's dynamic mode on torch's own stream, without waiting.
 
-    DALI requests that stream by its handle, which is 0 for torch's default stream, a number that
-    DLPack doesn't know and torch refuses.
+    DALI requests the stream by its handle. Torch's default stream has handle 0, which isn't valid
+    in DLPack and which torch refuses.
     """
 
     def __init__(self, tensor: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Where a batch's images come from: an array in memory, or image files decoded each epoch."""
+"""Inputs of DALI: an array in memory, or image files decoded each epoch."""
 
 import math
 import os
@@ -22,12 +22,12 @@ THREADS_SMALL = 8
 
 
 class Feed(ABC):
-    """The images that DALI is fed with.
+    """The source of DALI's input images.
 
     Args:
         gpu: Whether `batch` is on the GPU.
         layout: DALI's layout of `batch`.
-        threads: For DALI to use.
+        threads: Number of DALI's CPU threads.
     """
 
     gpu: bool
@@ -40,7 +40,7 @@ class Feed(ABC):
 
     @abstractmethod
     def images(self, operators: Operators, fed: Any) -> Any:
-        """uint8 images HWC from that data, in a graph or at once."""
+        """uint8 images HWC from that data, as a graph node or a batch."""
 
     def explain(self, index_N: Tensor, error: Exception) -> Exception:
         """The error to raise after DALI failed with `error` on some of the samples (N,)."""
@@ -51,8 +51,8 @@ class ArrayFeed(Feed):
     """Gathers from an array on the training device.
 
     Args:
-        plan: Its padding is done here, once.
-        slots: Batches that DALI may still be reading, as it doesn't copy them.
+        plan: The plan, for the padding, which is done once here.
+        slots: Number of batches that DALI may still be reading, as it doesn't copy them.
     """
 
     def __init__(self, request: Request, plan: Plan, slots: int) -> None:
@@ -162,7 +162,7 @@ def padded(images_NHWC: Tensor, crop: Crop) -> Tensor:
     out[:, pad : pad + height, pad : pad + width] = images_NHWC
     if crop.padding == "reflect":
         right, bottom = pad + width - 1, pad + height - 1
-        for k in range(1, pad + 1):  # by strips, which is faster than by indices
+        for k in range(1, pad + 1):  # strips are faster than indices
             out[:, :, pad - k] = out[:, :, pad + k]
             out[:, :, right + k] = out[:, :, right - k]
         for k in range(1, pad + 1):

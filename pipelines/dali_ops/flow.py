@@ -1,4 +1,4 @@
-"""Images on their way through DALI's operators."""
+"""Operators and intermediate images in DALI's two modes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Operators:
     Args:
         fn: `nvidia.dali.fn`, which takes nodes of a graph, or `nvidia.dali.experimental.dynamic`,
             which takes batches and runs at once.
-        math: Its elementwise functions.
+        math: The elementwise functions that go with `fn`.
         types: `nvidia.dali.types`.
         gpu: Whether images are on a GPU.
     """
@@ -46,8 +46,10 @@ class Flow:
 
     Args:
         images: HWC; uint8 or float32 in 0..255, or normalised.
-        size: Of the images delivered; `dtype` is DALI's type of them.
-        mean: Of each channel, in 0..255; `std` likewise.
+        size: Size of the batch's images.
+        dtype: DALI's data type of the batch's images.
+        mean: Mean of each channel, in 0..255.
+        std: Standard deviation of each channel.
         pad: Pixels by which the source was padded on each side.
         keep: Whether a later op needs images that aren't normalised.
         whole: Whether images are still uint8.
@@ -86,13 +88,13 @@ class Flow:
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How DALI does one op.
+    """An op's implementation in DALI.
 
     Args:
         draw: (op, size, count, generator) to its parameters.
-        add: (op, flow, *inputs) does the op, or adds it to the graph.
-        inputs: Its number of parameters.
-        own: For ops that mix: (size, draws) to each image's own share (B,).
+        add: (op, flow, *inputs) applies the op, or adds it to the graph.
+        inputs: Number of parameters.
+        own: (size, draws) to each image's own share (B,), for ops that mix.
         raw: Whether it needs images that aren't normalised.
     """
 

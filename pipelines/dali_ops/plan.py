@@ -1,4 +1,4 @@
-"""The order in which DALI does a policy's ops, and their draws."""
+"""The order of a policy's ops in DALI, and their draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,15 +24,16 @@ DTYPES = {torch.float32: "FLOAT", torch.float16: "FLOAT16"}
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A policy as DALI does it.
+    """A policy's implementation in DALI.
 
     Args:
-        ops: In the policy's order, in which draws are made.
-        swapped: Whether the first two, a flip and a crop, are done in reverse order.
+        ops: In the policy's order, which is also the order of draws.
+        swapped: Whether the first two ops, a flip and a crop, are applied in reverse order.
         pad: Pixels by which the source is padded, once.
-        size: (height, width) of the images delivered.
-        mean: Of each channel, in 0..255; `std` likewise.
-        dtype: DALI's name of the type of the images delivered.
+        size: (height, width) of the batch's images.
+        mean: Mean of each channel, in 0..255.
+        std: Standard deviation of each channel.
+        dtype: DALI's name of the data type of the batch's images.
     """
 
     ops: tuple[Op, ...]
@@ -44,7 +45,7 @@ class Plan:
     dtype: str
 
     def ordered_ops(self) -> tuple[Op, ...]:
-        """The ops in the order in which they are done."""
+        """The ops in the order of application."""
         return (self.ops[1], self.ops[0], *self.ops[2:]) if self.swapped else self.ops
 
     def inputs(self) -> int:
@@ -57,11 +58,11 @@ class Plan:
         """Parameters of a batch.
 
         Args:
-            generator: On the CPU.
-            flipped_B: int32 (B,), which images an alternating flip mirrors.
+            generator: A CPU generator.
+            flipped_B: Mask int32 (B,) of the images that an alternating flip mirrors.
 
         Returns:
-            The inputs of `run_ops`, and for ops that mix each image's own share (B,).
+            The inputs of `run_ops`; and each image's own share (B,) if an op mixes.
         """
         drawn: list[Draws] = []
         for op in self.ops:
@@ -122,7 +123,7 @@ def adapted(op: Op, images: Images) -> Op:
 
 
 def run_ops(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]) -> Any:
-    """Does all ops and normalises uint8 images HWC, or adds that to the graph.
+    """Applies all ops and the normalisation to uint8 images HWC, or adds them to the graph.
 
     Args:
         inputs: From `Plan.draw`.

@@ -1,7 +1,7 @@
-"""Whether DALI works on this machine, tested by a pipeline that returns a single number.
+"""Tests with a minimal pipeline whether DALI works on this machine.
 
-DALI can be installed and still not work: a wheel for another CUDA, a driver that is too old. That
-only shows when a first pipeline is built.
+An installed DALI may fail (a wheel for another CUDA, an old driver), which shows only when a first
+pipeline is built.
 """
 
 from functools import cache
@@ -31,14 +31,14 @@ def fault(device: str, *, dynamic: bool = False) -> str:
         pipe.run()
     except (ImportError, OSError) as error:
         return f"it cannot be imported ({_line(error)})"
-    except Exception as error:  # noqa: BLE001 - whatever DALI raises, it does not work here
+    except Exception as error:  # noqa: BLE001 - DALI raises many types
         if "memory" in str(error).lower():
-            return ""  # the device is full, which the run will report
+            return ""  # the device is full; the run will report it
         return f"it fails when it is first used ({_line(error)})"
     return ""
 
 
-def lack() -> str:
+def missing() -> str:
     """Why DALI isn't found; "" if it is installed, whether it works or not."""
     if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
         return "dali is not installed: pip install nvidia-dali-cuda130 (Linux on x86-64 only)"
@@ -56,4 +56,4 @@ def _line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-__all__ = ["fault", "lack", "wheels"]
+__all__ = ["fault", "missing", "wheels"]

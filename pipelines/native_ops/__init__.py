@@ -1,1 +1,1 @@
-"""How the native pipeline does each op: pure tensor functions of images and uniform draws."""
+"""The native pipeline's ops: pure tensor functions of images and uniform draws."""

@@ -1,7 +1,7 @@
-"""The automatic policies, native: each sample has its own op, in one pass without branches.
+"""The native automatic policies: each sample has its own op, in one pass without branches.
 
-A step is one warp, one blend, one curve and one lookup, of which all but one leave a sample
-unchanged. So its cost doesn't depend on the chosen ops, and the host never waits for the choice.
+A step is a warp, a blend, a curve and a lookup, of which at most one changes a sample. So its cost
+doesn't depend on the chosen ops, and the host never waits for the choice.
 Pixels equal those of torchvision's operators on uint8 images, so sums are rounded where it rounds.
 """
 
@@ -28,7 +28,7 @@ def planes(x_BHWC: Tensor) -> Tensor:
 
 
 def rand_augment(op: RandAugment, x_BHWC: Tensor, u_BK: Tensor, table_RF: Tensor) -> Tensor:
-    """Draws are op and sign, `n` times."""
+    """The draws are op and sign, `n` times."""
     x_BCHW = planes(x_BHWC)
     for index in range(op.n):
         op_B, sign_B = pick(u_BK[:, 2 * index], len(spaces.OPS)), pick(u_BK[:, 2 * index + 1], 2)
@@ -37,14 +37,14 @@ def rand_augment(op: RandAugment, x_BHWC: Tensor, u_BK: Tensor, table_RF: Tensor
 
 
 def trivial_augment(op: TrivialAugment, x_BHWC: Tensor, u_B3: Tensor, table_RF: Tensor) -> Tensor:
-    """Draws are op, magnitude and sign."""
+    """The draws are op, magnitude and sign."""
     op_B, bin_B = pick(u_B3[:, 0], len(spaces.OPS)), pick(u_B3[:, 1], op.bins)
     row_B = 2 * (op.bins * op_B + bin_B) + pick(u_B3[:, 2], 2)
     return step(planes(x_BHWC), table_RF[row_B]).permute(0, 2, 3, 1)
 
 
 def auto_augment(op: AutoAugment, x_BHWC: Tensor, u_B5: Tensor, tables_2RF: Tensor) -> Tensor:
-    """Draws are the pair, and whether and sign for each of its two ops."""
+    """The draws are the pair, then whether each of its ops is applied and with which sign."""
     x_BCHW = planes(x_BHWC)
     pair_B = pick(u_B5[:, 0], len(spaces.CIFAR10))
     neutral_F = tables_2RF[0, -1, 1:]
@@ -56,15 +56,15 @@ def auto_augment(op: AutoAugment, x_BHWC: Tensor, u_B5: Tensor, tables_2RF: Tens
 
 
 def pick(u_B: Tensor, count: int) -> Tensor:
-    """From uniform in [0, 1) to int64 0..count - 1, each equally likely."""
+    """Maps uniform draws in [0, 1) to int64 0..count - 1, equally likely."""
     return (u_B * count).to(torch.int64)
 
 
 def step(x_BCHW: Tensor, row_BF: Tensor) -> Tensor:
-    """One op for each sample, on whole numbers 0..255; fields are those of `spaces.Row`."""
+    """Applies one op per sample to whole numbers 0..255; the fields are those of `spaces.Row`."""
     settings_FB111 = row_BF[:, 6:, None, None, None].unbind(dim=1)
     factor, weight, towards, bits, threshold, histogram = settings_FB111
-    # No sample is both warped and blended, so what is blended in needs no warp.
+    # No sample is both warped and blended, so the blended image needs no warp.
     other = torch.where(towards == spaces.MEAN, grey_mean(x_BCHW), 0.0)
     other = torch.where(towards == spaces.GREY, grey(x_BCHW), other)
     other = torch.where(towards == spaces.SMOOTH, smoothing(x_BCHW), other)
@@ -94,13 +94,13 @@ def warped(x_BCHW: Tensor, matrix_B6: Tensor) -> Tensor:
     index_BHW = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).to(torch.int64)
     index_BN = torch.where(inside_BHW, index_BHW, -1).flatten(1)
     found = []
-    for plane_BN in x_BCHW.flatten(2).unbind(dim=1):  # apart: the index is then computed once
+    for plane_BN in x_BCHW.flatten(2).unbind(dim=1):  # per channel, to compute the index once
         found.append(torch.where(index_BN < 0, 0.0, plane_BN.gather(1, index_BN.clamp(min=0))))
     return torch.stack(found, dim=1).view(x_BCHW.shape)
 
 
 def nearest(position: Tensor, size: int) -> Tensor:
-    """From positions in half sides from the centre to the nearest pixel's index, as float."""
+    """Index (float) of the nearest pixel, from a position in half sides from the centre."""
     return ((position + 1.0) * (size / 2) - 0.5).round()
 
 
@@ -119,7 +119,7 @@ def grey_mean(x_BCHW: Tensor) -> Tensor:
 
 
 def smoothing(x_BCHW: Tensor) -> Tensor:
-    """What smoothing adds to each pixel: a 3 x 3 mean with weight 5 in the middle; 0 at edges."""
+    """The change by smoothing: a 3 x 3 mean with weight 5 in the centre; 0 at edges."""
     height, width = x_BCHW.shape[2:]
     if height <= 2 or width <= 2:
         return torch.zeros_like(x_BCHW)
@@ -148,8 +148,8 @@ def equalized(x_BCHW: Tensor) -> Tensor:
     below_BCHW = below_BCL.gather(2, level_BCN).view(x_BCHW.shape)
     brightest = x_BCHW == x_BCHW.amax(dim=(2, 3), keepdim=True)
     rest_BC11 = height * width - brightest.to(torch.float32).sum(dim=(2, 3), keepdim=True)
-    # Integer divisions, rounded down: adding half a unit can't reach the next result, and keeps
-    # float32 errors from falling below this one.
+    # Integer division rounding down: adding half a unit absorbs float32 errors and can't reach
+    # the next result.
     share_BC11 = ((rest_BC11 + 0.5) / (LEVELS - 1)).floor()
     numerator = below_BCHW + (0.5 * share_BC11).floor() + 0.5
     curve = (numerator / share_BC11.clamp(min=1.0)).floor().clamp(0.0, LEVELS - 1.0)

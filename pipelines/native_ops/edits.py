@@ -15,7 +15,7 @@ TRIES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """How one op type edits images.
+    """An op type that changes pixel values.
 
     Args:
         draws: Number of uniform draws in [0, 1) per sample, or a function of the op.
@@ -30,12 +30,12 @@ class Edit:
 
 
 def between(u: Tensor, low: float, high: float) -> Tensor:
-    """From uniform in [0, 1) to uniform in [low, high)."""
+    """Maps uniform draws in [0, 1) to [low, high)."""
     return low + u * (high - low)
 
 
 def grey(x_BHWC: Tensor) -> Tensor:
-    """Luminance (B, H, W, 1); images of one channel are their own."""
+    """Luminance (B, H, W, 1); one-channel images are unchanged."""
     if x_BHWC.shape[3] != len(GREY):
         return x_BHWC.mean(dim=3, keepdim=True)
     red, green, blue = (weight * x_BHWC[..., i] for i, weight in enumerate(GREY))
@@ -43,7 +43,7 @@ def grey(x_BHWC: Tensor) -> Tensor:
 
 
 def blend(x_BHWC: Tensor, towards: Tensor, factor_B111: Tensor) -> Tensor:
-    """`towards` at factor 0, the image at 1, extrapolated above; clamped to 0..255."""
+    """Interpolates from `towards` (factor 0) to the image (1) and beyond, clamped to 0..255."""
     return (towards + factor_B111 * (x_BHWC - towards)).clamp(0.0, 255.0)
 
 
@@ -101,9 +101,7 @@ def bilinear(x_BHWC: Tensor, rows: Tensor, columns: Tensor, *, black_outside: bo
                 weight = torch.where(inside, weight, 0.0)
             index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
             index_BN = index.to(torch.int64).flatten(1)
-            for channel, plane_BN in enumerate(
-                planes
-            ):  # separately, so that the index is computed once
+            for channel, plane_BN in enumerate(planes):  # per channel, to compute the index once
                 found_BHW = plane_BN.gather(1, index_BN).view(x_BHWC.shape[:3])
                 totals[channel] = totals[channel] + found_BHW * weight
     return torch.stack(totals, dim=1).permute(0, 2, 3, 1)
@@ -151,7 +149,7 @@ def random_resized_crop(op: RandomResizedCrop, x_BHWC: Tensor, u_BK: Tensor) -> 
 
 
 def first(values_BT: Tensor, fits_BT: Tensor) -> Tensor:
-    """The value of the first try that fits: (B,)."""
+    """The value of the first attempt that fits: (B,)."""
     index_B1 = fits_BT.to(torch.int8).argmax(dim=1, keepdim=True)
     return values_BT.gather(1, index_B1)[:, 0]
 
@@ -166,7 +164,7 @@ def centred_rectangle(ratio: tuple[float, float], height: int, width: int) -> tu
 
 
 def resized(size: int, part_B: Tensor, start_B: Tensor) -> Tensor:
-    """Source coordinates (B, size) for resizing `part` pixels from `start` on to `size` pixels."""
+    """Source coordinates (B, size) for resizing `part` pixels, beginning at `start`, to `size`."""
     steps = torch.arange(size, device=part_B.device) + 0.5
     inside = steps[None, :] * (part_B[:, None] / size) - 0.5
     return torch.minimum(inside.clamp(min=0.0), part_B[:, None] - 1) + start_B[:, None]

@@ -16,15 +16,16 @@ EDITS = {**edits.EDITS, **auto.EDITS}
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Everything the kernels of a policy depend on; equal programs share them.
+    """The arguments of a policy's kernels; equal programs share kernels.
 
     Args:
-        leading: Ops that only move or cover pixels, up to the first one that does more.
-        following: The ops from there on.
-        mix: The op that mixes the batch at the end.
-        mean: Of each channel, in 0..255; `std` likewise.
-        dtype: Of the images delivered.
-        channels_last: Their memory format; otherwise contiguous.
+        leading: The first ops, as long as they only move or cover pixels.
+        following: The other ops.
+        mix: The final op, if it mixes the batch.
+        mean: Mean of each channel, in 0..255.
+        std: Standard deviation of each channel.
+        dtype: Data type of the batch's images.
+        channels_last: Whether their memory format is channels_last or contiguous.
         writes: Whether `Kernels.render` writes into given memory.
     """
 
@@ -50,7 +51,7 @@ class Program:
 class Kernels:
     """The functions of a program, compiled or not.
 
-    They are separate graphs so that offsets are computed per row and per column, not per pixel.
+    Separate graphs, so that offsets are computed per row and per column, not per pixel.
 
     Args:
         locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers.
@@ -107,7 +108,7 @@ def delivering(program: Program, render: Callable[..., Tensor]) -> Callable[...,
     written = compiled(write)
 
     def into(to_BCHW: Tensor, *inputs: Tensor) -> Tensor:
-        # In memory order; otherwise the kernel makes a batch and copies it.
+        # In memory order; otherwise the kernel would copy a finished batch.
         written(to_BCHW.permute(order), *inputs)
         return to_BCHW
 
@@ -132,7 +133,7 @@ def rendering(program: Program) -> Callable[..., Tensor]:
         source = source_NHWC.view(-1)
         pixel_BHW = row_BH[:, :, None] + column_BW[:, None, :]
         planes = []
-        for channel, mean in enumerate(program.mean):  # separately: each is a vectorised gather
+        for channel, mean in enumerate(program.mean):  # per channel, as a vectorised gather
             x_BHW = source[pixel_BHW + channel].to(torch.float32)
             planes.append(moves.painted(x_BHW[..., None], paints, covers, mean)[..., 0])
         if program.following:
@@ -150,9 +151,9 @@ def rendering(program: Program) -> Callable[..., Tensor]:
 
 
 def rendering_pixels(program: Program) -> Callable[..., Tensor]:
-    """As `rendering`, reading and writing the channels of a pixel together.
+    """As `rendering`, with a pixel's channels read and written together.
 
-    With channels last on both sides, a CPU takes half the time of one gather per channel.
+    With channels_last on both sides, this halves the time on a CPU.
     """
     paints = moves.paints(program.leading)
 
@@ -175,7 +176,7 @@ def rendering_pixels(program: Program) -> Callable[..., Tensor]:
 
 
 def chosen(values: Sequence[float], channel_C: Tensor) -> Tensor:
-    """The value of each channel, as a choice among constants that a kernel needn't load."""
+    """The value of each channel, selected from constants in the kernel."""
     result_C = torch.full_like(channel_C, values[-1], dtype=torch.float32)
     for channel, value in enumerate(values[:-1]):
         result_C = torch.where(channel_C == channel, value, result_C)

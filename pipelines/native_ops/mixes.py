@@ -15,11 +15,11 @@ from pipelines.ops import CutMix, MixUp, Op
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """How one op type mixes.
+    """An op type that mixes images of a batch.
 
     Args:
         weight: (op, count, generator) to Beta draws float32 (count,) on the generator's device.
-        draws: Number of further uniform draws per sample.
+        draws: Number of additional uniform draws per sample.
         apply: (op, images (B, C, H, W), weight (B,), draws (B, draws)) to mixed images, and each
             image's own share (B,).
     """
@@ -30,7 +30,7 @@ class Mix:
 
 
 def beta(op: MixUp | CutMix, count: int, generator: torch.Generator) -> Tensor:
-    """Beta(alpha, alpha) numbers, by the ratio of two gammas."""
+    """Beta(alpha, alpha) numbers, from the ratio of two gamma variables."""
     alpha = torch.full((2, count), op.alpha, device=generator.device)
     gammas = torch._standard_gamma(alpha, generator).clamp(min=torch.finfo(torch.float32).tiny)
     return gammas[0] / gammas.sum(dim=0)
@@ -60,7 +60,7 @@ def cut_mix(op: CutMix, x_BCHW: Tensor, weight_B: Tensor, u_B2: Tensor) -> tuple
 
 
 def mixed_labels(labels_B: Tensor, own_B: Tensor, classes: int) -> Tensor:
-    """float32 (B, classes): each image's own share for its label, the rest for its neighbour's."""
+    """float32 (B, classes): the image's share for its label, the rest for its neighbour's."""
     class_K = torch.arange(classes, device=labels_B.device)
     one_hot_BK = (labels_B[:, None] == class_K).to(
         torch.float32

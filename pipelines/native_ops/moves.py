@@ -1,7 +1,7 @@
-"""Native ops that move or cover pixels without changing their values, composed into coordinates.
+"""Native ops that move or cover pixels without changing values, composed into coordinates.
 
-From the last op to the first, each function maps a pixel's position to where it comes from. The
-source is then read once, whatever the number of ops.
+From the last op to the first, each function maps a pixel's position to its source position. So the
+source is read once for any number of ops.
 """
 
 import math
@@ -17,11 +17,12 @@ from pipelines.ops import AlternatingFlip, Crop, Cutout, HorizontalFlip, Op, Ran
 
 @dataclass(frozen=True, kw_only=True)
 class Paint:
-    """How an op fills the pixels that it covers.
+    """How an op fills covered pixels.
 
     Args:
-        mean: With the data's mean; otherwise with black.
-        border: Where row or column is covered (padding); otherwise where both are (a rectangle).
+        mean: Whether with the dataset's mean or with black.
+        border: Whether a pixel is covered if its row or column is (padding), or only if both are
+            (a rectangle).
     """
 
     mean: bool
@@ -30,11 +31,11 @@ class Paint:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where each output pixel is read from, and what is painted over it.
+    """The source position of each output pixel, and whether it is covered.
 
     Args:
-        rows_BH: int64, rows of the source.
-        columns_BW: int64, columns of the source.
+        rows_BH: Source rows, int64.
+        columns_BW: Source columns, int64.
         covers: Covered rows (B, H) and columns (B, W), bool, in the order of painting.
     """
 
@@ -45,12 +46,12 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """How one op type moves or covers pixels.
+    """An op type that moves or covers pixels.
 
     Args:
         draws: Number of uniform draws in [0, 1) per sample.
         trace: (op, places after it, draws (B, draws)) to places before it.
-        paint: How it fills what it covers; None if it covers nothing.
+        paint: How it fills covered pixels; None if it covers none.
     """
 
     draws: int
@@ -87,7 +88,7 @@ def painted(
 ) -> Tensor:
     """Images in 0..255 with covers painted, given as rows and columns in turn.
 
-    `mean` is that of all channels (C,), or of the only one.
+    `mean` is that of all channels (C,) or of one.
     """
     for paint, rows_BH, columns_BW in zip(paints, covers[::2], covers[1::2], strict=True):
         either = rows_BH[:, :, None, None], columns_BW[:, None, :, None]
@@ -142,7 +143,7 @@ def horizontal_flip(op: HorizontalFlip, places: Places, u_B1: Tensor) -> Places:
 
 
 def alternating_flip(op: AlternatingFlip, places: Places, u_B1: Tensor) -> Places:
-    """Mirrors the columns where the draw, determined by seed and epoch, is 0 and not 1."""
+    """Mirrors the columns where the draw, determined by seed and epoch, is 0."""
     return horizontal_flip(HorizontalFlip(p=0.5), places, u_B1)
 
 

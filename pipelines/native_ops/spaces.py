@@ -1,7 +1,7 @@
-"""The spaces of the automatic policies, as tables of numbers that describe what an op does.
+"""The spaces of the automatic policies, as tables of numbers.
 
-Each op at each magnitude and sign is one row. A sample looks up its row, so that choosing an op
-needs no branch. Names, magnitudes and the CIFAR-10 pairs are those of torchvision and the papers.
+Each op at each magnitude and sign is one row. Looking up a row chooses an op without branches.
+Names, magnitudes and the CIFAR-10 pairs are those of torchvision and the papers.
 """
 
 import math
@@ -24,7 +24,7 @@ SIGNED = (
 )
 OPS = ("Identity", *SIGNED, "Posterize", "Solarize", "AutoContrast", "Equalize")
 
-NOTHING, MEAN, GREY, SMOOTH = range(4)  # what is blended in
+NOTHING, MEAN, GREY, SMOOTH = range(4)  # the image to blend in
 STRETCH, EQUALIZE = 1, 2
 Size = tuple[int, int, int]  # height, width, channels
 
@@ -36,12 +36,12 @@ class Row:
     Args:
         xx: A pixel comes from the source column xx * x + xy * y + x0, where x and y count from the
             image's centre; in a table, in half widths of the image.
-        yx: And from the row yx * x + yy * y + y0; in a table, in half heights.
+        yx: Its source row is yx * x + yy * y + y0; in a table, in half heights.
         factor: Multiplies a pixel.
-        weight: Of `towards`, which is added.
+        weight: Weight of the added image `towards`.
         towards: NOTHING, MEAN (of the grey image), GREY or SMOOTH (minus the pixel itself).
-        bits: Mask of the bits that are kept.
-        threshold: Pixels are inverted from this value on.
+        bits: Mask of the kept bits.
+        threshold: Lowest value that is inverted.
         histogram: STRETCH to the full range, EQUALIZE, or 0.
     """
 
@@ -65,8 +65,8 @@ class Reach:
 
     Args:
         shear: Share of the side.
-        moves: Pixels, horizontally and vertically.
-        turn: Degrees.
+        moves: Pixels, horizontal and vertical.
+        turn: Degrees of rotation.
         enhance: Change of brightness, colour, contrast and sharpness.
         bits: Removed by posterize.
     """
@@ -153,7 +153,7 @@ def space(reach: Reach, bins: int, at: range, size: Size) -> Tensor:
     return table(rows, size)
 
 
-# Op, probability, magnitude of ten, for each op of a pair (Cubuk et al. 2018, table 7).
+# Op, probability and magnitude (of 10) for each op of a pair (Cubuk et al. 2018, table 7).
 CIFAR10: tuple[tuple[tuple[str, float, int], tuple[str, float, int]], ...] = (
     (("Invert", 0.1, 0), ("Contrast", 0.2, 6)),
     (("Rotate", 0.7, 2), ("TranslateX", 0.3, 9)),

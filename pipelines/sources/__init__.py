@@ -1,7 +1,7 @@
 """Sources of images: `cifar10`, `cifar100`, `shapes` (generated) and `folder:PATH`.
 
-`folder:PATH[size=224,decode]` resizes images to another size than 32, and lets pipelines that can
-decode files do so in each epoch.
+`folder:PATH[size=224,decode]` resizes images to 224 pixels instead of 32, and lets pipelines decode
+the files in each epoch if they can.
 
 A source is downloaded or read once, checked, and cached as arrays that later calls map into memory.
 """
@@ -30,13 +30,13 @@ AUTO = "auto"
 
 @dataclass(frozen=True, kw_only=True)
 class _Recipe:
-    """How a source is made.
+    """How to make a source.
 
     Args:
-        folder: Its folder in the cache.
+        folder: The source's folder in the cache.
         key: Identifies the result; a cache with another key is stale.
-        make: Makes it, given an empty folder to work in.
-        files: Of each set, for pipelines to decode.
+        make: Makes the source, given an empty folder to work in.
+        files: Image files of each set, for pipelines to decode.
     """
 
     folder: str
@@ -52,7 +52,7 @@ def load(name: str, data_dir: str | Path | None = None, *, report: Report | None
         name: "cifar10", "cifar100", "shapes", "folder:PATH" or "folder:PATH[size=224,decode]".
         data_dir: Where sources are cached; may contain torchvision's CIFAR files. If it isn't
             writable, the cache is in the default folder.
-        report: Gets lines about progress.
+        report: Called with lines about progress.
 
     Raises:
         UnknownName: No such source.
@@ -93,7 +93,7 @@ def resolve(
 
     Raises:
         UnknownName: No such source.
-        SourceError: A folder with an invalid size.
+        SourceError: The size of a folder source is invalid.
     """
     if name != AUTO:
         _check(name)
@@ -108,7 +108,7 @@ def resolve(
 
 
 def is_cached(name: str, data_dir: str | Path | None = None) -> bool:
-    """Whether the source is in the cache; reads no image.
+    """Whether the source is in the cache, without reading images.
 
     Raises:
         UnknownName: No such source.
@@ -126,7 +126,7 @@ def _data_dir(data_dir: str | Path | None) -> Path:
 
 
 def _place(data_dir: Path, recipe: _Recipe) -> Path:
-    """The source's cache folder: in `data_dir`, unless that lacks it and isn't writable."""
+    """The source's cache folder: in `data_dir` if it is there already or can be written."""
     own = data_dir / "cache" / recipe.folder
     nearest = next(path for path in (own, *own.parents) if path.exists())
     effective = os.access in os.supports_effective_ids

@@ -1,4 +1,4 @@
-"""A source as numpy arrays, as it is made and cached."""
+"""A source as numpy arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Cached(Arrays):
     """A source in the cache, mapped copy-on-write.
 
     Args:
-        mean: Per channel, of the training images scaled to [0, 1].
-        std: Likewise; 1 for a constant channel.
-        fingerprints: Of each set, by `measures.fingerprint`.
+        mean: Mean of each channel of the training images, scaled to [0, 1].
+        std: Standard deviation of each channel; 1 for a constant channel.
+        fingerprints: `measures.fingerprint` of each set.
     """
 
     mean: tuple[float, ...]

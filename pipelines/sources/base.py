@@ -17,12 +17,13 @@ class Images:
     """One set of images.
 
     Args:
-        images: uint8 (N, H, W, C), usually memory-mapped; an array becomes a tensor.
+        images: uint8 (N, H, W, C), usually memory-mapped; arrays are converted to tensors.
         labels: int64 (N,), indices into `classes`.
-        mean: Per channel, of the training images scaled to [0, 1]; `std` likewise.
+        mean: Mean of each channel of the training images, scaled to [0, 1].
+        std: Standard deviation of each channel.
         fingerprint: SHA-256 of these images and labels in this order.
-        files: Image files in the order of `images`, for pipelines that decode in each epoch; () if
-            the arrays are the source.
+        files: Image files in the order of `images`, for pipelines that decode in each epoch; ()
+            to use the arrays.
     """
 
     images: Tensor
@@ -69,7 +70,7 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A source's two sets. `train` includes the later validation set; `test` is touched once."""
+    """A source's two sets. `train` still includes the validation set; `test` is used once."""
 
     name: str
     train: Images

@@ -1,4 +1,4 @@
-"""The cache: sources that were made once and are mapped into memory."""
+"""The cache of sources, which are mapped into memory."""
 
 import fcntl
 import shutil
@@ -25,13 +25,13 @@ def obtain(folder: Path, key: str, make: Callable[[Path], Arrays], report: Repor
     """The cache in `folder`, made first if it is missing, has another key, or is damaged.
 
     Args:
-        folder: For this source only.
+        folder: A folder for this source only.
         key: Identifies the result of `make`.
-        make: Makes the source; it may use the empty folder it gets, which is deleted afterwards.
-        report: Gets a line if the cache is damaged, or another process is making it.
+        make: Makes the source; it gets an empty folder, which is deleted afterwards.
+        report: Called with a line if the cache is damaged, or another process is making it.
 
     Raises:
-        SourceError: The cache can't be written, or an error of `make`.
+        SourceError: The cache can't be written, or `make` raises it.
     """
     try:
         found = disk.read(folder, key)

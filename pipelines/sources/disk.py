@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 class Damaged(Exception):
-    """A cache must not be used; the message says what is wrong with it."""
+    """A cache must not be used; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,10 @@ class _Note:
 def read(folder: Path, key: str) -> Cached | None:
     """The cache in `folder`; None if there is none, or one with another key.
 
-    Sizes are always checked, bytes only if a file was modified since.
+    Sizes are always checked, bytes only if a file was modified.
 
     Raises:
-        Damaged: It isn't what was written.
+        Damaged: It differs from what was written.
     """
     note = _read_note(folder)
     if note is None or note.key != key:
@@ -109,7 +109,7 @@ def write(
 
 
 def sweep(folder: Path) -> None:
-    """Deletes what crashed or replaced builds left; mapped arrays stay valid."""
+    """Deletes files of crashed or replaced builds; mapped arrays stay valid."""
     note = None
     with suppress(Damaged):
         note = _read_note(folder)
@@ -188,7 +188,7 @@ def _save(file: IO[bytes], array: NDArray[Any]) -> None:
 
 
 def _write_note(folder: Path, note: _Note) -> None:
-    # As `bench.store.files.write_atomically`; this package imports nothing of bench.
+    # As `bench.store.files.write_atomically`; this package must not import bench.
     handle, name = tempfile.mkstemp(prefix=f"{NOTE}.", dir=folder)
     temporary = Path(name)
     try:

@@ -29,16 +29,16 @@ class RemoteFile:
 def fetch(wanted: RemoteFile, urls: Sequence[str], folder: Path, report: Report) -> Path:
     """Downloads `wanted` into `folder` and checks it.
 
-    All mirrors are asked at once, and the fastest is used first. What it delivers before it stalls
-    is kept as `NAME.part`; the next mirror, or the next call, resumes from there.
+    All mirrors are asked at once, and the fastest is used first. A partial download is kept as
+    `NAME.part`, from which the next mirror or the next call resumes.
 
     Args:
-        urls: Of the file at each mirror, http or https.
-        folder: For one process at a time.
-        report: Gets lines about progress.
+        urls: URLs of the file at the mirrors, http or https.
+        folder: Used by one process at a time.
+        report: Called with lines about progress.
 
     Returns:
-        The file, complete and with the right checksum.
+        Path of the complete file with the right checksum.
 
     Raises:
         AttemptFailed: No mirror delivered it; the message says why for each.
@@ -57,7 +57,9 @@ def fetch(wanted: RemoteFile, urls: Sequence[str], folder: Path, report: Report)
                 problem = describe_error(error)
                 report(f"{wanted.name} from {host(url)}: {problem}")
         reasons.setdefault(problem, []).append(host(url))
-    raise AttemptFailed("; ".join(f"{', '.join(hosts)}: {said}" for said, hosts in reasons.items()))
+    raise AttemptFailed(
+        "; ".join(f"{', '.join(hosts)}: {reason}" for reason, hosts in reasons.items())
+    )
 
 
 def md5_of(path: Path) -> str:
@@ -67,7 +69,7 @@ def md5_of(path: Path) -> str:
 
 
 def _fault(part: Path, wanted: RemoteFile) -> str:
-    """What is wrong with `part`, "" if it is complete; it is deleted if it can't be resumed."""
+    """Why `part` is incomplete or wrong, or ""; it is deleted if it can't be resumed."""
     have = part.stat().st_size if part.exists() else 0
     if have < wanted.size:
         return f"it broke off after {have} of {wanted.size} bytes"
@@ -79,7 +81,7 @@ def _fault(part: Path, wanted: RemoteFile) -> str:
 
 
 def _answers(urls: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each URL with "" or why it fails; the fastest first, those without an answer last."""
+    """Yields each URL with "" or why it fails; the fastest first, those without an answer last."""
     answers: queue.Queue[tuple[str, str]] = queue.Queue()
     waiting = list(dict.fromkeys(urls))
     for url in waiting:
@@ -99,7 +101,7 @@ def _answers(urls: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _ask(url: str, answers: "queue.Queue[tuple[str, str]]") -> None:
     try:
-        # The timeout is longer than the caller waits, who then reports it.
+        # The timeout is longer than the caller waits, which reports it.
         with open_url(url, end=0, timeout_s=ANSWER_S + 1.0):
             answers.put((url, ""))
     except FAULTS as error:
@@ -151,7 +153,7 @@ def _copy(
     size: int,
     report: Report,
 ) -> None:
-    """Copies until the end; gives up if a mirror is too slow or sends more than `size` bytes."""
+    """Copies until the end; gives up if a mirror is too slow or sends over `size` bytes."""
     marked, marked_at = have, time.monotonic()
     reported_at = marked_at
     for chunk in chunks:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-Report = Callable[[str], None]  # takes one line for people
+Report = Callable[[str], None]  # called with one line of text
 
 
 class SourceError(RuntimeError):
@@ -16,7 +16,7 @@ class NotObtained(SourceError):
 
     Args:
         reasons: Why each attempt failed, a few words each.
-        advice: What a person can do, a sentence without its full stop.
+        advice: What the user can do, a sentence without its full stop.
     """
 
     def __init__(self, name: str, reasons: Sequence[str], advice: str) -> None:
@@ -36,5 +36,5 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise SourceError(
             f"cannot write {path}: {error.strerror or error}; "
-            "make room or permit it, or name another folder with --data-dir"
+            "free some space or allow writing, or name another folder with --data-dir"
         ) from error

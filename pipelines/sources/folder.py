@@ -12,7 +12,7 @@ from pipelines.sources.arrays import SETS, Set
 from pipelines.sources.errors import SourceError
 
 VERSION = 1
-MAX_CLASSES = 3000  # a confusion matrix of more fits neither into memory nor into a file
+MAX_CLASSES = 3000  # limited by the size of the confusion matrix
 SKIPPED = {"thumbs.db", "desktop.ini"}
 
 
@@ -21,8 +21,8 @@ class Item:
     """One image file.
 
     Args:
-        path: Relative to the tree.
-        label: Index of its class.
+        path: Path relative to the tree.
+        label: Index of the class.
     """
 
     path: Path
@@ -34,8 +34,8 @@ class Tree:
     """The result of a scan.
 
     Args:
-        classes: Sorted.
-        items: Of each set, sorted by path.
+        classes: Class names, sorted.
+        items: Image files of each set, sorted by path.
         key: Hash of names, sizes and times of all files.
     """
 
@@ -75,7 +75,7 @@ def scan(root: Path) -> Tree:
         lacking = sorted(classes[name] - classes[other])
         if lacking:
             raise SourceError(
-                f"{root}: {name} has the class {lacking[0]!r} and {other} has not; "
+                f"{root}: {name} has the class {lacking[0]!r} and {other} does not; "
                 "give both the same class folders"
             )
     names = tuple(sorted(classes["train"]))
@@ -101,8 +101,8 @@ def _scan_set(root: Path, name: Set) -> list[_File]:
     for path in _entries(root, folder):
         if not path.is_dir():
             raise SourceError(
-                f"{_shown(path.relative_to(root))} in {root} is in no class folder; "
-                "move it into one, or away"
+                f"{_shown(path.relative_to(root))} in {root} is not in a class folder; "
+                "move it into one, or out of the tree"
             )
         members = list(_walk(root, path, _class_name(path), (folder.resolve(),)))
         if not members:
@@ -149,7 +149,7 @@ def _entries(root: Path, folder: Path) -> list[Path]:
 
 
 def unreadable(root: Path, path: Path, reason: str) -> SourceError:
-    """The error for a `path` in the tree `root` that cannot be used."""
+    """The error for an unusable `path` in the tree `root`."""
     return SourceError(
         f"{_shown(path.relative_to(root))} in {root} cannot be read: {reason}; repair or remove it"
     )

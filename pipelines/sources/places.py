@@ -12,7 +12,7 @@ def default_data_dir() -> Path:
     """The default folder for cached sources.
 
     Raises:
-        SourceError: The user has no home folder, and no variable names another folder.
+        SourceError: There is no home folder, and no variable names another folder.
     """
     named = os.environ.get(VARIABLE)
     if named:

@@ -1,4 +1,4 @@
-"""The source `shapes`: ten flat shapes in clutter, generated, with the same bytes everywhere.
+"""The generated source `shapes`: ten flat shapes in clutter, with the same bytes everywhere.
 
 Position, size, stretch, rotation, colours, textures, clutter and noise vary between images, so that
 a linear model learns little and a convolutional net learns much. Every shape has a mirror axis:
@@ -134,7 +134,7 @@ def draw(labels: Labels, rng: np.random.Generator) -> Bytes:
 
     Args:
         labels: Indices into `CLASSES`.
-        rng: Over a generator of 64 raw bits, like PCG64; equal states give equal images.
+        rng: Based on a generator of 64 raw bits, such as PCG64; equal states give equal images.
 
     Raises:
         ValueError: A label is not an index into `CLASSES`.
@@ -144,7 +144,7 @@ def draw(labels: Labels, rng: np.random.Generator) -> Bytes:
     count = len(labels)
     middle = _uniform(rng, count, 0.35, 0.65)
     contrast = _uniform(rng, count, 0.07, 0.27)
-    # A shape is usually brighter than its background, as in photographs.
+    # A shape is usually brighter than its background.
     contrast *= np.where(_uniform(rng, count, 0.0, 1.0) < 0.8, 1.0, -1.0).astype(np.float32)
     canvas = _surface(rng, middle - contrast)
     _clutter(canvas, rng, STROKES_BEHIND)
@@ -268,7 +268,7 @@ def _paint(canvas: Floats, coverage: Floats, colour: Floats) -> None:
 def _noise(rng: np.random.Generator, count: int) -> Floats:
     """(count, 3, 32, 32) of uniform noise around zero, of different strength per image."""
     strength = _uniform(rng, count, 0.0, 0.25) / 255.0
-    # Raw bits are the only stream that numpy promises never to change.
+    # Raw bits are the only stream that numpy guarantees not to change.
     raw = rng.bit_generator.random_raw(count * 3 * SIZE * SIZE // 8).astype("<u8").view(np.uint8)
     noise: Floats = raw.reshape(count, 3, SIZE, SIZE).astype(np.float32) - 127.5
     return noise * strength

@@ -13,7 +13,7 @@ VALIDATION_SHARE = 0.1
 def holdout(labels_N: Tensor, share: float = VALIDATION_SHARE) -> tuple[Tensor, Tensor]:
     """Indices (training, validation), sorted and stratified; they depend only on the labels.
 
-    45,000/5,000 for CIFAR-10.
+    CIFAR-10: 45,000 and 5,000.
     """
     rng = np.random.Generator(np.random.PCG64(derive_seed(0, "holdout")))
     chosen = [
@@ -26,7 +26,7 @@ def holdout(labels_N: Tensor, share: float = VALIDATION_SHARE) -> tuple[Tensor, 
 
 
 def stratified(labels_N: Tensor, count: int) -> Tensor:
-    """`count` indices, sorted and stratified; those of a smaller count are a subset."""
+    """`count` indices, sorted and stratified; a smaller count gives a subset."""
     rng = np.random.Generator(np.random.PCG64(derive_seed(0, "stratified")))
     members = [rng.permutation(group) for group in _members(labels_N)]
     # Ranking images by their position within their class makes any prefix stratified.
@@ -50,7 +50,7 @@ def training_and_validation(
 
 
 def reduced(images: Images, count: int | None) -> Images:
-    """A stratified part of `count` images; all of them for None or if there are no more."""
+    """A stratified subset of `count` images; all for None or a larger count."""
     if count is None or count >= len(images):
         return images
     return images.subset(stratified(images.labels, count))

@@ -21,7 +21,10 @@ IMAGES: dict[Set, tuple[str, ...]] = {
     "train": tuple(f"data_batch_{batch}.png" for batch in range(1, 6)),
     "test": ("test_batch.png",),
 }
-LABELS: dict[Set, str] = {"train": "train_lables.json", "test": "test_lables.json"}  # as spelled
+LABELS: dict[Set, str] = {
+    "train": "train_lables.json",
+    "test": "test_lables.json",
+}  # spelled so in the archive
 CLASSES = (
     "airplane",
     "automobile",

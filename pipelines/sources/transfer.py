@@ -1,7 +1,7 @@
 """HTTP requests with a real time limit.
 
-Timeouts of sockets apply to each read: a very slow server, a name lookup or an endless header would
-still block the reader. So a daemon thread reads, and is abandoned if it hangs.
+Socket timeouts apply per read, so a very slow server, a name lookup or an endless header could
+still block. So a daemon thread reads, and is abandoned if it hangs.
 """
 
 import queue
@@ -26,11 +26,11 @@ FAULTS = (OSError, HTTPException, ValueError, AttemptFailed)  # ValueError: an i
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """The head of a response.
+    """Position and length from a response's headers.
 
     Args:
-        begin: Position of its first byte in the file.
-        length: Its number of bytes; None if unknown.
+        begin: Position of the first byte in the file.
+        length: Number of bytes; None if unknown.
     """
 
     begin: int
@@ -38,7 +38,7 @@ class Head:
 
 
 class _Closed(Exception):
-    """The reader has gone."""
+    """The reader no longer reads."""
 
 
 class _Pipe:
@@ -76,10 +76,10 @@ def open_url(
     """Requests the bytes from `begin` to `end`, inclusive.
 
     Args:
-        url: http or https.
-        begin: First byte; a response may start elsewhere, see its head.
+        url: An http or https URL.
+        begin: First byte; the response may start elsewhere (see its head).
         end: Last byte; None for all.
-        timeout_s: For the head, and for each chunk.
+        timeout_s: Limit for the head, and for each chunk.
 
     Yields:
         The head, and the chunks as they arrive.
@@ -90,7 +90,7 @@ def open_url(
     """
     pipe = _Pipe()
     span = "" if begin == 0 and end is None else f"bytes={begin}-{'' if end is None else end}"
-    # A daemon, because what hangs must not keep the process from ending.
+    # A daemon, so that a hanging thread doesn't keep the process alive.
     threading.Thread(target=_read, args=(url, span, timeout_s, pipe), daemon=True).start()
     try:
         head = pipe.get(timeout_s)
@@ -146,7 +146,7 @@ def describe_error(error: Exception) -> str:
     """What went wrong, in a few printable words."""
     if isinstance(error, urllib.error.HTTPError):
         if "infinite loop" in str(error.reason):
-            return "it sends the reader in circles"
+            return "it redirects in a circle"
         return f"HTTP status {error.code}"
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         error = error.reason

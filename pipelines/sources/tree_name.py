@@ -9,7 +9,7 @@ from pipelines.sources.places import expanded
 
 PREFIX = "folder:"
 IMAGE_SIZE = 32
-SIZES = range(8, 1025)  # pixels per side; nets can't use less, and memory doesn't hold more
+SIZES = range(8, 1025)  # pixels per side; limited by nets and memory
 
 _OPTION = r"(?:size=\d{1,9}|decode)"
 _SPELLING = re.compile(rf"(?P<path>.*?)(?:\[(?P<options>{_OPTION}(?:,{_OPTION})*)\])?", re.DOTALL)
@@ -20,7 +20,7 @@ class TreeName:
     """A folder source.
 
     Args:
-        path: Of the tree, as written.
+        path: Path of the tree, as written.
         image_size: Pixels per side to which every image is resized.
         decode: Whether pipelines that can decode the files do so in each epoch.
     """
@@ -32,7 +32,7 @@ class TreeName:
     def __post_init__(self) -> None:
         if self.image_size not in SIZES:
             raise SourceError(
-                f"images of {self.image_size} pixels a side cannot be made of {self.path}; "
+                f"images of {self.image_size} pixels a side are not supported for {self.path}; "
                 f"the size lies in {SIZES[0]} to {SIZES[-1]}"
             )
 

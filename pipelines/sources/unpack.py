@@ -13,11 +13,11 @@ def files_in(
 ) -> Iterator[tuple[str, bytes]]:
     """The files called `wanted`, in the archive's order, each with its bytes.
 
-    Everything else, links and devices included, is skipped.
+    Everything else, including links and devices, is skipped.
 
     Args:
         wanted: Full names of members.
-        limit_bytes: Limit of the unpacked size of all members.
+        limit_bytes: Largest unpacked size of all members.
 
     Raises:
         AttemptFailed: It isn't a valid archive, unpacks to more, or lacks a file.

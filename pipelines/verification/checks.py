@@ -1,4 +1,4 @@
-"""Verifies that a pipeline does an op as declared: order and labels, pixels, and draws."""
+"""Verifies a pipeline's order and labels, pixels, and draws for one op."""
 
 from dataclasses import dataclass, replace
 
@@ -27,9 +27,9 @@ from pipelines.verification.draws import check_draws
 from pipelines.verification.readers import reader_for
 from pipelines.verification.trial import BrokenPromise, Trial
 
-SHARED_BATCH = 32  # images per batch with one draw, small to get many draws
+SHARED_BATCH = 32  # batch size with one draw per batch; small, for many draws
 
-# What is verified: every op, by itself or with others.
+# The verified policies: every op, alone or with others.
 POLICIES: dict[str, tuple[Op, ...]] = {
     "none": (),
     "Crop reflect": (Crop(pad=4, padding="reflect"),),
@@ -63,7 +63,7 @@ class Finding:
         op: A key of `POLICIES`.
         status: "ok", "wrong", or "skipped" if the library lacks the op or can't run here.
         problem: What is wrong, or why it was skipped.
-        error: The worst pixel's error, of 255; None if pixels were not compared.
+        error: Largest pixel error on the scale 0..255; None if pixels were not compared.
         draws: "per sample" or "per batch", as declared; "" if nothing is drawn.
     """
 
@@ -76,7 +76,7 @@ class Finding:
 
 
 def verify(spelling: str, op: str, device: str) -> Finding:
-    """Verifies one pipeline on one policy; whatever it raises becomes the finding."""
+    """Verifies one pipeline on one policy; an exception becomes the finding."""
     ops = POLICIES[op]
     try:
         draws = building.parse(spelling).library.semantics(Augmentation(ops=ops)).draws
@@ -86,7 +86,7 @@ def verify(spelling: str, op: str, device: str) -> Finding:
         return Finding(pipeline=spelling, op=op, status="skipped", problem=str(reason))
     except BrokenPromise as reason:
         return Finding(pipeline=spelling, op=op, status="wrong", problem=str(reason))
-    except Exception as fault:  # noqa: BLE001 - one that crashes must not hide the others
+    except Exception as fault:  # noqa: BLE001 - a crash must not hide the others
         problem = f"{type(fault).__name__}: {str(fault).splitlines()[0] if str(fault) else ''}"
         return Finding(pipeline=spelling, op=op, status="wrong", problem=problem)
     declared = "per batch" if shared else "per sample" if draws else ""
@@ -94,10 +94,10 @@ def verify(spelling: str, op: str, device: str) -> Finding:
 
 
 def check(trial: Trial) -> float:
-    """Checks all promises; returns the worst pixel's error, of 255.
+    """Runs all checks; returns the largest pixel error on the scale 0..255.
 
     Raises:
-        BrokenPromise: A promise is not kept.
+        BrokenPromise: A check fails.
         Unsupported: The library lacks the op.
         Unavailable: It cannot run here.
     """

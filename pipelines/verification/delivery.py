@@ -1,4 +1,4 @@
-"""Checks of batches: their form, their samples and labels, and that they are reproducible."""
+"""Checks of batches: form, samples, labels and reproducibility."""
 
 import numpy as np
 import torch
@@ -11,16 +11,16 @@ from pipelines.verification import made_images, outcomes
 from pipelines.verification.readers import EXACT, colour_halves, left_is_brighter
 from pipelines.verification.trial import Trial, first, require
 
-FEW_BATCHES = 1  # where part of an epoch is enough
-FEW_IMAGES = 64  # of a batch, where checking each is slow
-LEFT_OVER = 100  # images that don't fill a batch
+FEW_BATCHES = 1  # if part of an epoch is enough
+FEW_IMAGES = 64  # checked images of a batch, if checking is slow
+LEFT_OVER = 100  # images beyond the last full batch
 
 
 def check_delivery(trial: Trial, images: Images) -> None:
-    """Every sample once, in our order, with its label, in the requested form, reproducibly.
+    """Checks that an epoch has every sample once, in order, with its label, reproducibly.
 
     Raises:
-        BrokenPromise: One of these is not so.
+        BrokenPromise: A check fails.
     """
     steps = len(images) // trial.batch_size
     with trial.build(images) as pipeline:
@@ -33,14 +33,14 @@ def check_delivery(trial: Trial, images: Images) -> None:
         for batch, index_B in zip(second, pipeline.permutation(1), strict=False):
             check_samples(trial, images, batch, index_B)
     with trial.build(images) as fresh:
-        # Straight to epoch 1: what ran before must not matter.
+        # Straight to epoch 1: earlier epochs must not matter.
         for before, again in (
             (second, first(fresh, 1, FEW_BATCHES)),
             (batches, first(fresh, 0, FEW_BATCHES)),
         ):
             for (one, labels), (other, labels_again) in zip(before, again, strict=False):
                 same = torch.equal(one, other) and torch.equal(labels, labels_again)
-                require(same, "the same epoch again is not the same")
+                require(same, "repeating an epoch gives other batches")
     check_evaluation(trial, made_images.varied(2 * trial.batch_size + LEFT_OVER))
 
 
@@ -61,7 +61,7 @@ def check_form(
 
 
 def check_samples(trial: Trial, images: Images, batch: Batch, index_B: Tensor) -> None:
-    """Raises `BrokenPromise` unless labels are right, and images where they can be identified."""
+    """Raises `BrokenPromise` unless labels are right, and images if they can be identified."""
     if trial.mixes:
         return  # images and labels are checked together with the draws
     x_BCHW, labels_B = batch
@@ -82,7 +82,7 @@ def check_samples(trial: Trial, images: Images, batch: Batch, index_B: Tensor) -
 
 
 def check_evaluation(trial: Trial, images: Images) -> None:
-    """Raises `BrokenPromise` unless it is the normalised source in its own order."""
+    """Raises `BrokenPromise` unless evaluation gives the normalised source in order."""
     with trial.build(images, training=False) as pipeline:
         batches = list(pipeline.epoch(0))
     found, labels = (torch.cat([batch[part] for batch in batches]).cpu() for part in (0, 1))
@@ -93,7 +93,7 @@ def check_evaluation(trial: Trial, images: Images) -> None:
 
 
 def check_forms(trial: Trial) -> None:
-    """Raises `BrokenPromise` unless other types and memory formats come as requested."""
+    """Raises `BrokenPromise` unless other data types and memory formats are as requested."""
     images = made_images.numbered(trial.batch_size)
     forms = (
         (torch.bfloat16, torch.contiguous_format),
@@ -110,10 +110,10 @@ def check_forms(trial: Trial) -> None:
 
 
 def images_for(trial: Trial, drawn: int) -> Images:
-    """A small set of images that can be told apart.
+    """A small set of distinguishable images.
 
     Args:
-        drawn: Number of images that draws are judged by; another number may cost a compilation.
+        drawn: Number of images in the checks of draws; another number may need a compilation.
     """
     count = (drawn if trial.compiled else 2 * trial.batch_size + LEFT_OVER) // 2 * 2
     if any(isinstance(op, AUTOMATIC) for op in trial.ops):

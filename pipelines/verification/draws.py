@@ -1,4 +1,4 @@
-"""Checks of pixels against the reference, and of how parameters are drawn, for every op."""
+"""Checks of pixels against the reference, and of the distribution of parameters."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,11 +8,11 @@ from pipelines.verification import statistics
 from pipelines.verification.readers import Reader
 from pipelines.verification.trial import Delivered, Trial, require
 
-COMPARED = 1024  # samples of another epoch and of another seed
+COMPARED = 1024  # samples from another epoch and another seed
 
 
 def check_draws(trial: Trial, reader: Reader) -> float:
-    """Checks a pipeline's pixels and draws; returns the worst pixel's error, of 255.
+    """Checks a pipeline's pixels and draws; returns the largest pixel error (0..255).
 
     Raises:
         BrokenPromise: A pixel is off, or draws are not as declared.
@@ -42,10 +42,10 @@ def check_draws(trial: Trial, reader: Reader) -> float:
 
 
 def check_chances(reader: Reader, drawn: NDArray[np.int64]) -> None:
-    """Each value as often as expected, independent of the sample before and of other parameters.
+    """Checks frequencies, and independence of the previous sample and other parameters.
 
     Raises:
-        BrokenPromise: It is not so.
+        BrokenPromise: A check fails.
     """
     for column, (name, expected) in enumerate(zip(reader.names, reader.expected, strict=True)):
         values = drawn[:, column]
@@ -77,14 +77,14 @@ def for_each_draw(drawn: NDArray[np.int64], trial: Trial) -> NDArray[np.int64]:
         return drawn
     batches = drawn.reshape(-1, trial.batch_size, drawn.shape[1])
     same = (batches == batches[:, :1]).all()
-    require(same, "samples of a batch have draws of their own, though they are declared as shared")
+    require(same, "samples of a batch have different draws, though draws are declared as shared")
     return batches[:, 0]
 
 
 def by_sample(
     whole: Delivered, drawn: NDArray[np.int64], later: Delivered, again: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The parameters of the samples of `later` in both epochs."""
+    """Parameters of the same samples in two epochs."""
     place = np.full(max(whole.order.max(), later.order.max()) + 1, -1)
     place[whole.order] = np.arange(len(whole.order))
     at = place[later.order]

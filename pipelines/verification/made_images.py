@@ -1,4 +1,4 @@
-"""Small images made so that what a pipeline did to them can be seen."""
+"""Small generated images from which a pipeline's changes can be read off."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ MEAN = (0.48, 0.44, 0.40)
 STD = (0.25, 0.24, 0.26)
 SIZE = 16  # pixels; small, so that the search for parameters is fast
 CLASSES = tuple("abcdefghij")
-COUNT = 4096  # samples for judging an op's draws
+COUNT = 4096  # samples in the checks of an op's draws
 FIRST, COLOURS = 64, 128  # levels that number images: 64..191, far from black and the mean
 
 
@@ -31,7 +31,7 @@ def made(images: NDArray[np.uint8], labels: NDArray[np.int64] | None = None) -> 
 
 @cache
 def noise_image() -> NDArray[np.uint8]:
-    """An image whose every shift, mirror image and covered version is different."""
+    """An image whose shifts, mirror images and covered versions all differ."""
     return np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
@@ -60,7 +60,7 @@ def ramp_image() -> NDArray[np.uint8]:
 
 
 def numbered(count: int, size: int = SIZE) -> Images:
-    """Images of one colour each, no two alike, so that the colour identifies the image."""
+    """Images of one colour each, which identifies them."""
     index = np.arange(count)
     colours = [index % COLOURS + FIRST, index // COLOURS + FIRST, np.full(count, 200)]
     images = np.broadcast_to(np.stack(colours, axis=1)[:, None, None], (count, size, size, 3))
@@ -69,7 +69,7 @@ def numbered(count: int, size: int = SIZE) -> Images:
 
 
 def varied(count: int) -> Images:
-    """Images of noise, no two alike."""
+    """Different images of noise."""
     rng = np.random.default_rng(2)
     return made(rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8))
 

@@ -1,4 +1,4 @@
-"""All possible outcomes of an automatic policy, by torchvision's own spaces and ops."""
+"""All possible outcomes of an automatic policy, from torchvision's spaces and ops."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.ops import AutoAugment, Op, RandAugment, TrivialAugment
 
-SIZE = 32  # pixels, for which moves of up to 32 pixels are meant
+SIZE = 32  # pixels; the wide space moves by up to 32
 Step = tuple[str, float]
 
 
@@ -22,10 +22,10 @@ class Outcome:
     """One possible result of a policy's draws.
 
     Args:
-        uniforms: Draws of native's op that lead to it.
+        uniforms: Draws of the native op that give it.
         steps: torchvision's names of the ops, and their signed magnitudes.
-        chance: Its probability.
-        labels: Its class by op, and its class by sign, magnitude, or ops applied.
+        chance: Probability.
+        labels: Its class by op, and its class by sign, magnitude, or applied ops.
     """
 
     uniforms: tuple[float, ...]
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def signed(space: dict[str, Any], name: str, bins: int, at: int, sign: int, size: int) -> float:
-    """A signed magnitude of torchvision's space; sign 0 is minus."""
+    """A signed magnitude in torchvision's space; sign 0 is minus."""
     make, has_sign = space[name]
     found = make(bins, size, size)
     magnitude = 0.0 if found is None else float(found[at])
@@ -80,7 +80,7 @@ def outcomes(op: Op, size: int = SIZE) -> Iterator[Outcome]:
 
 
 def pair_outcomes(size: int) -> Iterator[Outcome]:
-    """AutoAugment's outcomes: a pair, and whether and with which sign each op is applied."""
+    """AutoAugment's outcomes: a pair, which of its ops are applied, and their signs."""
     from torchvision.transforms import v2
 
     reference = v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
@@ -119,12 +119,12 @@ def by_torchvision(image: NDArray[np.uint8], steps: tuple[Step, ...]) -> NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """All images that a policy can make of one, with their classes.
+    """All possible results of a policy on one image, with their classes.
 
-    Outcomes with the same pixels can't be told apart and are counted together.
+    Outcomes with the same pixels are counted together.
 
     Args:
-        images: (K, H, W, C), no two alike.
+        images: Distinct images (K, H, W, C).
         places: Index in `images` by an image's bytes.
         columns: For each kind of label, the class of each image, (K,).
         chances: For each kind of label, the probability of each class.
@@ -147,7 +147,7 @@ class Counted:
 
 @cache
 def counted(op: Op, number: int = 0) -> Counted:
-    """Everything `op` can make of `photo(SIZE, number)`."""
+    """All results of `op` on `photo(SIZE, number)`."""
     steps_made: dict[tuple[bytes, Step], NDArray[np.uint8]] = {}
     found: dict[bytes, list[Outcome]] = defaultdict(list)
     images: dict[bytes, NDArray[np.uint8]] = {}
@@ -179,7 +179,7 @@ def counted(op: Op, number: int = 0) -> Counted:
 
 @cache
 def photo(size: int = SIZE, number: int = 0) -> NDArray[np.uint8]:
-    """Waves with some noise, each channel over a part of the range, so that every op shows."""
+    """Waves with some noise, each channel over part of the range, so that all ops have effects."""
     y, x = np.mgrid[0:size, 0:size] / size
     waves = [np.sin(5 * x + 3 * y + 1), np.cos(3 * x - 7 * y), np.sin(6 * y - 4 * x + 2)]
     noise = np.random.default_rng(number).normal(0, 8, (size, size, 3))

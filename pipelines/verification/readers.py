@@ -1,7 +1,7 @@
-"""Readers: from what a pipeline delivers to the parameters it drew for each sample.
+"""Readers determine from a pipeline's output the parameters it drew for each sample.
 
-A reader supplies images from whose outputs the parameters can be told. It returns them as whole
-numbers, ranges cut into bins, and how far pixels are from the reference with the same parameters.
+A reader supplies suitable images. It returns parameters as whole numbers (ranges are binned), and
+the pixels' error against the reference with the same parameters.
 """
 
 import colorsys
@@ -33,28 +33,28 @@ from pipelines.verification.reference import Explainer, parameters
 from pipelines.verification.trial import Delivered, require
 
 Whole = NDArray[np.int64]
-EXACT = 0.1  # of 255: for ops that only move pixels
-CLOSE = 0.5  # of 255: for ops that compute; libraries weigh grey with three or four digits
+EXACT = 0.1  # tolerance (0..255) of ops that only move pixels
+CLOSE = 0.5  # of other ops; libraries' grey weights have three or four digits
 LABEL_TOLERANCE = 2e-3  # between shares of labels and shares of images
 BINS = 16
 SIMULATED = 20_000
-PINNED = 512  # images, where nothing is drawn
-COMPARED = 64  # outputs that are compared with a slow reference
+PINNED = 512  # images, if nothing is drawn
+COMPARED = 64  # outputs compared with a slow reference
 # Two colours, left and right; factors of 0.8 to 1.2 take neither to 0 or 255.
 COLOUR_PAIR = np.array([[170.0, 140.0, 110.0], [90.0, 60.0, 70.0]])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """How the parameters of one policy are read off.
+    """How to read off the parameters of one policy.
 
     Args:
-        images: The input.
-        read: Returns the parameters (N, K), and the worst pixel's error of 255.
-        names: Of the K parameters.
-        expected: For each parameter, the probability of each value 0.. (float), or its count in
+        images: Input images.
+        read: Returns the parameters (N, K) and the largest pixel error (0..255).
+        names: Names of the K parameters.
+        expected: Per parameter, the probability of each value 0, 1, ... (float), or its count in
             draws of a reference (int).
-        tolerance: The allowed error.
+        tolerance: Largest allowed error.
         independent: Whether the parameters are drawn independently of each other.
     """
 
@@ -109,7 +109,7 @@ def moves(ops: tuple[Op, ...]) -> Reader:
             count = len(np.unique(possible[:, part]))
             even = np.full(count, 1 / count)
             chances.append(np.array([1 - op.p, op.p]) if isinstance(op, HorizontalFlip) else even)
-    # A coin carries less information than an offset, so more of them are needed.
+    # A flip carries less information than an offset, so more samples are needed.
     count = (
         2 * made_images.COUNT if {type(op) for op in ops} == {HorizontalFlip} else made_images.COUNT
     )
@@ -237,7 +237,7 @@ def resized_crop(op: RandomResizedCrop) -> Reader:
 
 
 def mix_up(op: MixUp) -> Reader:
-    """The weight of each image, which its label must have too."""
+    """The weight of each image, which must equal its label's."""
     images = made_images.numbered(made_images.COUNT)
     rng = np.random.default_rng(0)
     shares = np.minimum(rng.beta(op.alpha, op.alpha, SIMULATED) * BINS, BINS - 1).astype(int)
@@ -256,7 +256,7 @@ def mix_up(op: MixUp) -> Reader:
 
 
 def cut_mix(op: CutMix) -> Reader:
-    """The pasted rectangle, whose area the labels must show."""
+    """The pasted rectangle, whose area must match the labels."""
     images = made_images.numbered(made_images.COUNT)
     rng = np.random.default_rng(0)
     top, left, high, wide = reference.draw_cut_mix(op, made_images.SIZE, rng, SIMULATED)
@@ -282,7 +282,7 @@ def cut_mix(op: CutMix) -> Reader:
 def mixed_pair(
     images: Images, found: Delivered
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Each sample's own image, the one before it in its batch, and the number of that one."""
+    """Each sample's image, its predecessor in the batch, and the predecessor's index."""
     other = np.roll(found.order.reshape(-1, found.batch_size), 1, axis=1).ravel()
     source = images.images.numpy()
     return source[found.order].astype(float), source[other].astype(float), other
@@ -291,7 +291,7 @@ def mixed_pair(
 def check_labels(
     images: Images, found: Delivered, number: NDArray[np.int64], share: NDArray[np.float64]
 ) -> None:
-    """Raises `BrokenPromise` unless labels have the shares of the images."""
+    """Raises `BrokenPromise` unless labels are mixed as the images are."""
     one_hot = np.eye(len(images.classes))[images.labels.numpy()]
     expected = one_hot[found.order] * share[:, None] + one_hot[number] * (1 - share[:, None])
     off = float(np.abs(found.labels - expected).max())
@@ -301,7 +301,7 @@ def check_labels(
 
 
 def automatic(op: Op) -> Reader:
-    """Automatic policies: found among everything that torchvision's functions make of a photo."""
+    """Automatic policies: found among all results of torchvision's functions on an image."""
     known = outcomes.counted(op)
 
     def read(found: Delivered) -> tuple[Whole, float]:
@@ -327,12 +327,12 @@ def rectangles(
 
     Args:
         made: Rectangles drawn by the reference.
-        read: Returns the rectangles, and the worst pixel's error.
+        read: Returns the rectangles and the largest pixel error.
     """
 
     def places(found: Delivered) -> tuple[Whole, float]:
         drawn, error = read(found)
-        # A position among few is spread over 0..1 by random numbers, so that all are comparable.
+        # Random numbers spread discrete positions over 0..1, so that all are comparable.
         rng = np.random.default_rng(zlib.crc32(drawn.tobytes()))
         room = made_images.SIZE + 1 - drawn[:, 2:]
         alike = found.batch_size if found.shared else 1
@@ -356,7 +356,7 @@ def none_drawn(found: Delivered) -> Whole:
 
 
 def even_bins() -> NDArray[np.float64]:
-    """Probabilities of the bins of a range, and of values outside it."""
+    """Probabilities of a range's bins, and of values outside it."""
     return np.append(np.full(BINS, 1 / BINS), 0.0)
 
 
@@ -364,7 +364,7 @@ def binned(values: NDArray[np.float64], ranges: tuple[tuple[float, float], ...])
     """Values (N, K) to bins of their ranges; `BINS` for values outside."""
     low, high = np.array(ranges).T
     share = (values - low) / (high - low)
-    inside = (share > -0.01) & (share < 1.01)  # reading has an error of its own
+    inside = (share > -0.01) & (share < 1.01)  # tolerance of the reading
     bins = (share * BINS).clip(0, BINS - 1).astype(np.int64)
     found: Whole = np.where(inside, bins, BINS)
     return found
@@ -378,7 +378,7 @@ def colour_halves() -> NDArray[np.uint8]:
 
 
 def left_is_brighter(pixels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """For each output (N, H, W, C); no jitter makes the darker half the brighter one."""
+    """Whether the left half is brighter, per output (N, H, W, C); no jitter swaps them."""
     half = pixels.shape[2] // 2
     found: NDArray[np.bool_] = pixels[:, :, :half].sum((1, 2, 3)) > pixels[:, :, half:].sum(
         (1, 2, 3)
@@ -411,14 +411,14 @@ def jitter_factors(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def jittered_halves(factor: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The image after the reference jitter with these factors."""
+    """The two-colour image after the reference jitter with these factors."""
     names = "brightness", "contrast", "saturation", "hue"
     pair = reference.jitter(COLOUR_PAIR[None], **dict(zip(names, factor.tolist(), strict=True)))
     return pair.repeat(made_images.SIZE, axis=0).repeat(made_images.SIZE // 2, axis=1)
 
 
 def boxes(mask_NHW: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Top, left, height and width of each mask, all 0 where it is empty; and the filled boxes."""
+    """Top, left, height and width of each mask (0 if empty), and the filled boxes."""
     found, filled = [], np.ones_like(mask_NHW)
     for axis in (2, 1):
         line: NDArray[np.bool_] = np.any(mask_NHW, axis=axis)

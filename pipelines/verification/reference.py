@@ -1,7 +1,7 @@
-"""Plain, slow, obviously correct versions of the ops, and the search for an output's parameters.
+"""Plain, slow, obviously correct ops, and a search for an output's parameters.
 
-A pipeline keeps its draws to itself. So an output is explained by a search: which parameters, if
-any, give these pixels? On images of noise the answer is unique.
+Pipelines don't reveal their draws. So a search finds the parameters, if any, that give an output's
+pixels. On images of noise they are unique.
 """
 
 import colorsys
@@ -142,7 +142,7 @@ def cutout(op: Cutout, image: Image, mean: Image, top: int, left: int) -> Image:
 
 
 def parameters(op: Op, height: int, width: int) -> Iterator[Parameters]:
-    """All parameters an op can draw."""
+    """All possible parameters of an op."""
     if isinstance(op, Crop):
         yield from np.ndindex(2 * op.pad + 1, 2 * op.pad + 1)
     elif isinstance(op, HorizontalFlip):
@@ -169,8 +169,8 @@ class Explainer:
 
     Args:
         ops: Ops with few combinations of parameters.
-        image: The input.
-        mean: Of each channel, in 0..255.
+        image: The input image.
+        mean: Mean of each channel, in 0..255.
     """
 
     def __init__(self, ops: tuple[Op, ...], image: Image, mean: Image) -> None:
@@ -187,8 +187,8 @@ class Explainer:
     def explain(
         self, outputs: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """For outputs (N, H, W, C) in 0..255: the parameters (N, K) that come nearest, and the
-        error of the worst pixel (N,).
+        """The nearest parameters (N, K) of outputs (N, H, W, C) in 0..255, and the largest pixel
+        error (N,).
         """
         flat = outputs.reshape(len(outputs), -1)
         best = ((self._made**2).sum(axis=1) - 2.0 * flat @ self._made.T).argmin(axis=1)

@@ -1,13 +1,13 @@
-"""Chi-square tests of whether draws are as declared and independent.
+"""Chi-square tests of declared distributions and of independence.
 
 A test rejects below `ALPHA`. `bench loaders --verify` makes about 220 of them per pipeline, under
 5,000 in all, so a correct pipeline is rejected in fewer than one run of 1,000.
 
-Power with the 4,096 samples of an op: crop offsets whose ends come half as often as the others, the
-result of rounding a continuous offset, are detected with a probability above 99.9 %, as are offsets
-that miss an end. A coin gets 8,192 samples: a flip of probability 0.45 instead of 0.5 is detected
-with more than 99.9 % too. One draw for a whole batch, and draws that ignore seed or epoch, can't
-pass. `tests/pipelines/verification/test_statistics.py` computes all of this.
+Power with the 4,096 samples of an op: crop offsets whose ends are half as frequent as the others
+(the result of rounding a continuous offset) are detected with a probability above 99.9 %, as is a
+missing end. With 8,192 samples for a flip, a probability of 0.45 instead of 0.5 is detected as
+reliably. One draw for a whole batch, and draws that ignore seed or epoch, can't pass.
+`tests/pipelines/verification/test_statistics.py` computes all of this.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 ALPHA = 1e-7
-MIN_EXPECTED = 8.0  # per class; with fewer the distribution is not yet chi-square's
-MAX_CLASSES = 8  # of each of two sequences that are compared
+MIN_EXPECTED = 8.0  # per class, for the chi-square approximation
+MAX_CLASSES = 8  # of each compared sequence
 
 Whole = NDArray[np.int64]
 Chances = NDArray[np.float64]
@@ -32,14 +32,14 @@ def fits(counts: Whole, expected: Whole | Chances) -> bool:
     """Whether counts of classes are as expected; rare classes are pooled.
 
     Args:
-        expected: The probability of each class (float), or its count in other draws (int).
+        expected: Probability of each class (float), or its count in other draws (int).
     """
     if counts[expected == 0].any() and expected.dtype == np.float64:
         return False
     share = expected / expected.sum()
     common = share * counts.sum() >= MIN_EXPECTED
     if share[~common].sum() * counts.sum() < MIN_EXPECTED and common.any():
-        common[np.flatnonzero(common)[-1]] = False  # too few are left to be a class of their own
+        common[np.flatnonzero(common)[-1]] = False  # the rest are too few for a class
     seen, wanted = (np.append(x[common], x[~common].sum()) for x in (counts, expected))
     if len(seen) < 2:
         return True
@@ -66,7 +66,7 @@ def unrelated(table: Whole) -> bool:
 
 
 def classed(values: Whole) -> Whole:
-    """Values in ascending classes of about equal size; fewer classes for fewer values."""
+    """Groups values into ascending classes of similar size; fewer classes for fewer values."""
     count = int(max(2, min(MAX_CLASSES, (len(values) / 16) ** 0.5)))
     known, index, sizes = np.unique(values, return_inverse=True, return_counts=True)
     label = np.zeros(len(known), dtype=np.int64)
@@ -81,7 +81,7 @@ def classed(values: Whole) -> Whole:
 
 
 def even(values: Whole, possible: Whole) -> bool:
-    """Whether the possible values, and no others, are equally frequent."""
+    """Whether only possible values occur, equally often."""
     counts = np.array([*((values == value).sum() for value in possible), 0])
     counts[-1] = len(values) - counts.sum()
     return fits(counts, np.append(np.full(len(possible), 1 / len(possible)), 0.0))

@@ -1,4 +1,4 @@
-"""One pipeline with one policy on one device, and what it delivers."""
+"""One pipeline with one policy on one device, and its output."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +19,7 @@ BATCH = 256
 
 
 class BrokenPromise(AssertionError):
-    """A pipeline doesn't keep a promise; the message says which."""
+    """A check of a pipeline fails; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Delivered:
     Args:
         pixels: (N, H, W, C) in 0..255.
         labels: (N,), or (N, classes) for a policy that mixes.
-        order: (N,), the samples these should be.
+        order: (N,), the expected samples.
         shared: Whether the pipeline declares one draw per batch.
     """
 
@@ -57,7 +57,7 @@ class Trial:
 
     @property
     def compiled(self) -> bool:
-        """Whether the pipeline is compiled, anew for each number of images."""
+        """Whether the pipeline is compiled, again for each number of images."""
         return building.parse(self.spelling).mode == "compiled"
 
     def build(
@@ -109,6 +109,6 @@ def first(pipeline: Pipeline, epoch: int, batches: int | None) -> list[Batch]:
 
 
 def require(kept: bool | np.bool_ | Tensor, otherwise: str) -> None:
-    """Raises `BrokenPromise` with a sentence unless a promise is kept."""
+    """Raises `BrokenPromise(otherwise)` unless a condition holds."""
     if not kept:
         raise BrokenPromise(otherwise)

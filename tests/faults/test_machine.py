@@ -198,7 +198,7 @@ def test_missing_torch_is_one_sentence_and_missing_dali_only_skips_its_cells(
         ("no C++ compiler found (looked for g++)", "apt-get install g++ python3-dev"),
         ("the C++ compiler g++ does not work: no cc1plus", "apt-get install --reinstall g++"),
         ("the C++ compiler /my/g++ does not work: no cc1plus", "unset CXX, which names this"),
-        ("the C++ compiler '/x' that CXX names is not there", "unset CXX, which names this"),
+        ("the C++ compiler '/x' that CXX names does not exist", "unset CXX, which names this"),
         ("Python.h is not there", "apt-get install python3-dev"),
         ("Triton is not installed", "pip install triton"),
     ],

@@ -116,7 +116,7 @@ def test_an_import_that_hangs_is_given_up(
     write(tmp_path, {"slow.py": "import time\ntime.sleep(600)\n" + net()})
     monkeypatch.setattr(importing, "IMPORT_TIMEOUT_S", 0.2)
     line = refused("list", "--plugin", "slow.py")
-    assert line == "bench: --plugin slow.py: its import did not end within 0.2 s"
+    assert line == "bench: --plugin slow.py: its import did not finish within 0.2 s"
 
 
 def test_what_a_plugin_prints_goes_to_standard_error(

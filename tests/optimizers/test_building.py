@@ -21,7 +21,7 @@ from tests.made_optimizers import make_net, trained
 def test_matrices_are_hidden_and_mix_their_inputs(net_name: str, first: str, last: str) -> None:
     net = make_net(net_name)
     names = {id(parameter): key for key, parameter in net.named_parameters()}
-    found = parameters.sort(net)
+    found = parameters.split_parameters(net)
     layers = {
         f"{key}.weight": module
         for key, module in net.named_modules()
@@ -46,7 +46,7 @@ def test_what_a_net_exempts_is_no_weight() -> None:
             return {"table"}
 
     net = Net()
-    found = parameters.sort(net)
+    found = parameters.split_parameters(net)
     assert [id(p) for p in found.matrices] == [id(net.hidden.weight)]
     assert id(net.table) in {id(p) for p in found.rest}
 

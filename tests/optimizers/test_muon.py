@@ -242,7 +242,7 @@ def test_matrices_have_momentum_and_the_rest_another_optimizer(name: str, net_na
     gradients(net)
     optimizer.step()
     (muon, _) = optimizer.parts
-    matrices = {id(parameter) for parameter in parameters.sort(net).matrices}
+    matrices = {id(parameter) for parameter in parameters.split_parameters(net).matrices}
     assert matrices
     assert {id(p) for group in muon.param_groups for p in group["params"]} == matrices
     for parameter in trained(net):

@@ -248,7 +248,7 @@ def test_muon_sgd_takes_from_weights_what_its_decay_says_whatever_the_rate() -> 
             lr=0.24, weight_decay=0.004, options=tuple({**entry.options, **options}.items())
         )
         _, sgd = entry.build(net, recipe).parts
-        head = {id(p) for p in parameters.sort(net).head}
+        head = {id(p) for p in parameters.split_parameters(net).head}
         for group in sgd.param_groups:
             of_head = {id(p) for p in group["params"]} == head
             assert group["lr"] == (1340.0 if of_head else 106.0)

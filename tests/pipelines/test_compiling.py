@@ -38,7 +38,7 @@ def test_what_torch_compile_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
     [
         ("echo 'fatal error: cannot execute cc1plus' >&2; exit 1", "cannot execute cc1plus"),
         ("exit 1", "exit status 1"),
-        ("sleep 60", "it did not end within"),
+        ("sleep 60", "it did not finish within"),
         ("printf 'error: \\377' >&2; exit 1", "error"),
     ],
 )
@@ -61,7 +61,7 @@ def test_no_other_compiler_stands_in_for_the_one_that_is_named(
     if gpu and find_spec("triton") is None:
         pytest.skip("no Triton here")
     monkeypatch.setenv(variable, named)
-    assert f"compiler {named!r} that {variable} names is not there" in compiler_problem(gpu=gpu)
+    assert f"compiler {named!r} that {variable} names does not exist" in compiler_problem(gpu=gpu)
 
 
 def test_a_compiler_may_be_named_with_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from pipelines import kornia
-from pipelines.libraries import lack
+from pipelines.libraries import missing
 from pipelines.ops import Affine, ColorJitter, Crop, Cutout, HorizontalFlip, RandomResizedCrop
 
-pytestmark = pytest.mark.skipif(bool(lack("kornia")), reason="kornia is not installed")
+pytestmark = pytest.mark.skipif(bool(missing("kornia")), reason="kornia is not installed")
 
 OPS = (Crop(), HorizontalFlip(), Cutout(size=4), ColorJitter(), Affine(), RandomResizedCrop())
 
@@ -24,7 +24,7 @@ def test_it_draws_on_the_cpu_wherever_its_modules_are() -> None:
     assert len(drawing) == len(OPS) + 1  # and the normalisation
     for part in drawing:  # as `to` does, to a type that it cannot have been before
         part.set_rng_device_and_dtype(torch.device("cpu"), torch.float64)
-    assert kornia.drawing_on_the_host(steps) is steps
+    assert kornia.draw_on_cpu(steps) is steps
     for part in drawing:
         assert (part.device, part.dtype) == (torch.device("cpu"), torch.float32)
         generator = part._param_generator

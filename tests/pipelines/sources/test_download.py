@@ -66,7 +66,7 @@ def test_a_good_mirror_gives_the_file(
         ("header", "it stopped answering"),
         ("slams", "reset"),
         ("resets", "reset|broke off"),
-        ("circles", "it sends the reader in circles"),
+        ("circles", "it redirects in a circle"),
         ("leaves", "HTTP status 302"),
         ("nowhere", "Invalid IPv6 URL"),
         ("html", "it gives a web page instead of the file"),

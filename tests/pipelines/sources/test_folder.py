@@ -158,8 +158,8 @@ def test_a_file_in_the_wrong_place_and_an_empty_class_are_named(tree: Path, name
         (".", "there is no folder"),
         ("train", "has no folder train"),
         ("test", "has no folder test"),
-        ("test/dog", "train has the class 'dog' and test has not"),
-        ("train/cat", "test has the class 'cat' and train has not"),
+        ("test/dog", "train has the class 'dog' and test does not"),
+        ("train/cat", "test has the class 'cat' and train does not"),
     ],
 )
 def test_what_a_tree_lacks_is_named(tree: Path, missing: str, reason: str) -> None:
