@@ -39,7 +39,7 @@ def test_each_sample_comes_once_in_our_order_with_its_own_label(variant: str) ->
 
 
 @every_variant
-def test_epochs_and_seeds_differ_and_the_same_again_is_the_same(variant: str) -> None:
+def test_epochs_and_seeds_differ_and_are_reproducible(variant: str) -> None:
     images = alike(256)
     with build(variant, images, OPS, seed=3) as one, build(variant, images, OPS, seed=3) as again:
         first, _ = epoch(one, 0)
@@ -83,7 +83,7 @@ def test_draws_of_the_process_and_of_the_pipeline_are_apart(variant: str) -> Non
 
 
 @every_variant
-def test_a_batch_is_the_callers_to_keep_and_to_change(variant: str) -> None:
+def test_batches_can_be_kept_and_changed(variant: str) -> None:
     with build(variant, alike(256), OPS) as pipeline:
         fresh, labels = epoch(pipeline, 0)
         kept = list(pipeline.epoch(0))

@@ -37,6 +37,6 @@ def test_a_list_of_ops_is_kept_as_a_tuple_and_can_be_hashed() -> None:
 
 
 @pytest.mark.parametrize("bad", [[HorizontalFlip], ["flip"], [None]])
-def test_what_is_no_op_is_refused_by_name(bad: list[Any]) -> None:
+def test_a_non_op_is_refused_by_name(bad: list[Any]) -> None:
     with pytest.raises(TypeError, match=r"augmentation 'mine' holds .*, which is not an op"):
         Augmentation(name="mine", ops=bad)

@@ -108,7 +108,7 @@ class AsOnAGpu:
 
 
 @pytest.mark.parametrize("asked", [0, None, 1])
-def test_dali_needs_not_know_torchs_stream(asked: int | None) -> None:
+def test_tensors_ignore_the_requested_stream(asked: int | None) -> None:
     tensor = torch.arange(6, dtype=torch.uint8)
     given = OnOneStream(AsOnAGpu(tensor))  # type: ignore[arg-type]
     assert given.__dlpack_device__() == tensor.__dlpack_device__()

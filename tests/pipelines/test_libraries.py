@@ -25,7 +25,7 @@ print(*[name for name in ("torchvision", "kornia", "nvidia.dali") if name in sys
 ENTRIES = [TORCHVISION, TORCHVISION_BATCH, KORNIA]
 
 
-def test_who_plans_imports_no_library() -> None:
+def test_planning_imports_no_library() -> None:
     done = checkout.python(PLANNED)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 

@@ -26,7 +26,7 @@ def holders_of(tensor: Tensor) -> dict[str, object]:
     }
 
 
-def test_what_is_held_in_any_way_is_left_alone() -> None:
+def test_memory_in_use_is_not_reused() -> None:
     for name in holders_of(torch.zeros(SHAPE)):
         memory = reused()
         tensor = memory.take()
@@ -46,7 +46,7 @@ def test_memory_shared_with_another_process_is_never_given_again() -> None:
     assert all(memory.take().data_ptr() != place for _ in range(3))
 
 
-def test_no_more_than_two_places_are_kept() -> None:
+def test_at_most_two_blocks_are_kept() -> None:
     memory = reused()
     held = [memory.take() for _ in range(10)]
     kept = {tensor.data_ptr() for tensor in held[:MAX_KEPT]}

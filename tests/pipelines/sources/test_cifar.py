@@ -139,7 +139,7 @@ def test_what_was_downloaded_before_an_interruption_is_kept(
 
 
 @pytest.mark.parametrize("manner", ["silent", "wrong"])
-def test_no_way_at_all_names_the_faults_and_the_ways_out(
+def test_if_all_attempts_fail_the_error_says_why_and_what_to_do(
     made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manner: str
 ) -> None:
     monkeypatch.setenv(cifar.MIRRORS_VARIABLE, f"{mirror.url}/{manner}")
