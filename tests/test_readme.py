@@ -79,7 +79,6 @@ def test_every_command_exists_with_its_options(line: str) -> None:
 
 def test_the_matrix_is_what_its_command_shows() -> None:
     match = MATRIX.search(README)
-    assert match is not None
     command, shown = shlex.split(match[1]), match[2]
     assert command[0] == "table"
     done = CliRunner().invoke(app.app, [command[0], str(ROOT / command[1]), *command[2:]])

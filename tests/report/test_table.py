@@ -319,16 +319,6 @@ def test_invalid_requests_give_one_sentence(asked: dict[str, Any], said: str) ->
         shape(**{"group": None, "metric": None, "pivot": None} | asked)
 
 
-def test_options_give_a_shape() -> None:
-    assert shape(group=None, metric=None, pivot=None) is None
-    assert shape(group=["pipeline", "architecture"], metric=None, pivot=None) == Grouping(
-        axes=("architecture", "pipeline")
-    )
-    assert shape(group=None, metric=None, pivot=["pipeline", "optimizer"]) == Pivot(
-        metric="accuracy", axes=("pipeline", "optimizer")
-    )
-
-
 @pytest.mark.parametrize("options", [{"sort_by": "accuracy"}, {"columns": ["accuracy"]}])
 def test_a_pivot_table_takes_no_columns(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="leave"):

@@ -65,7 +65,6 @@ def test_what_became_slower_is_told_and_nothing_else(metric: Metric) -> None:
     }  # fmt: skip
     row = next(row for row in found.rows if row.judged.verdict == "slower")
     interval = row.samples[metric.name].interval()
-    assert interval is not None
     truth = 0.8 if metric is SPEED else 1.25
     assert interval.as_ratio().low < truth < interval.as_ratio().high
     back = verdicts(against(grid(1, cnn4_is_slower), grid(0), metric))
@@ -78,7 +77,6 @@ def test_scores_are_compared_in_points() -> None:
     for metric in (ACCURACY, MACRO_F1):
         for row in found.rows:
             interval = row.samples[metric.name].interval()
-            assert interval is not None
             assert interval.low < 3.0 < interval.high
 
 
@@ -112,7 +110,6 @@ def test_all_cells_together_are_told_by_cells_not_by_seeds() -> None:
                   architecture=nets, seeds=1)).overall["images_per_s"]  # fmt: skip
     assert one.verdict == "slower"
     interval = one.estimate.interval()
-    assert interval is not None
     assert interval.as_ratio().low < 0.9 < interval.as_ratio().high
 
 
@@ -283,7 +280,6 @@ def test_an_interval_and_its_test_agree(a: list[float], b: list[float], null: fl
     for metric in (SPEED, ACCURACY):
         one = sample(a, b, metric)
         interval, test = one.interval(), one.test(null)
-        assert interval is not None
         if min(abs(interval.low - null), abs(interval.high - null)) > 1e-6:
             assert interval.side(null) == (test.side if test.p < 0.05 else 0)
 

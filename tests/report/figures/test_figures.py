@@ -519,7 +519,6 @@ def test_a_curve_that_begins_high_does_not_flatten_the_others() -> None:
 
 def test_a_curve_is_mean_least_and_most_of_the_seeds() -> None:
     found = line(case_of(made_record(0, accuracy=0.4), made_record(1, accuracy=0.8)), CURVE)
-    assert found is not None
     assert found.epochs == (1, 2, 3, 4)
     assert found.seconds == (1.0, 2.0, 3.0, 4.0)
     assert found.mean == pytest.approx((15.0, 30.0, 45.0, 60.0))
@@ -577,7 +576,6 @@ def test_a_profile_is_the_share_of_problems_within_a_factor_of_the_best() -> Non
         )
     )
     found = profile(cases, "optimizer")
-    assert found is not None
     assert found.problems == 2
     assert [found.share("a", tau) for tau in (1.0, 1.9, 2.0)] == [0.5, 0.5, 1.0]
     assert [found.share("b", tau) for tau in (1.0, 1.9, 2.0)] == [0.5, 0.5, 1.0]
@@ -593,7 +591,6 @@ def test_a_miss_counts_as_a_problem_and_nothing_but_misses_make_no_profile() -> 
     assert profile(cases_of(made_record(), made_record(architecture="x")), "optimizer") is None
     reached = made_record(optimizer="a", architecture="x")
     found = profile(cases_of(reached, *missed[1:]), "optimizer")
-    assert found is not None
     assert (found.share("a", 1e9), found.share("b", 1e9)) == (0.5, 0.0)
     assert found.ratios["b"] == [math.inf, math.inf]
 
