@@ -1,4 +1,4 @@
-"""Limits of the conclusions, as far as the records show them."""
+"""Limits of the conclusions that the records show."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence

@@ -240,7 +240,7 @@ IMAGENET = {
     "convnext_tiny": (28_589_128, 990 * 769 + 96 * 3 * (4**2 - 2**2)),
     # Patches of 4 instead of 16, and 65 places instead of 197.
     "vit_tiny": (5_717_416, 990 * 193 + 192 * 3 * (16**2 - 4**2) + 192 * (197 - 65)),
-    # Likewise, and 8 token mixers over 64 patches instead of 196.
+    # The same, and 8 token mixers over 64 patches instead of 196.
     "mlp_mixer_s4": (
         18_528_264,
         990 * 513 + 512 * 3 * (16**2 - 4**2) + 8 * (196 - 64) * (2 * 256 + 1),

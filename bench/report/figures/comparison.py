@@ -29,7 +29,7 @@ class Comparison:
 
     number: int  # 1 for the largest of a group, 2 for the next
     title: str  # what the cells share, as in the matrix
-    differing: tuple[str, ...]  # what else they differ in: "epochs"
+    differing: tuple[str, ...]  # other differences: "epochs"
     cases: tuple[Case, ...]  # in the order of the matrix
     apart: str = ""  # what sets it apart from the others of its group: "9 epochs"
     loaders: LoadersRecord | None = None  # what `bench loaders` measured; only for number 1

@@ -1,4 +1,4 @@
-"""The HTML page: its numbers come from the records, and no text of theirs becomes HTML."""
+"""The HTML page: its numbers come from the records, and no text from a record becomes HTML."""
 
 import base64
 import hashlib
