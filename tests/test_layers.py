@@ -103,6 +103,10 @@ def test_quick_modules_do_not_import_torch() -> None:
     assert done.returncode == 0, f"`python -X importtime` shows which one does {done.stderr}"
 
 
+def test_the_command_line_starts_without_numpy() -> None:
+    assert not checkout.python("import sys, bench.cli.app; 'numpy' in sys.modules and 1 / 0").stderr
+
+
 def test_every_module_can_be_imported() -> None:
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

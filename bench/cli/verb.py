@@ -11,10 +11,14 @@ from typer.core import TyperCommand
 
 from bench.errors import BenchError, check_choice
 from bench.text import in_one_line, printable
-from pipelines.catalog import Unavailable, UnknownName
-from pipelines.sources.errors import SourceError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Expected errors of `pipelines` by module; what raised one has imported it, quick verbs need none.
+PIPELINE_ERRORS = {
+    "pipelines.base": ("Unsupported",),
+    "pipelines.catalog": ("Unavailable", "UnknownName"),
+    "pipelines.sources.errors": ("SourceError",),
+}
 
 
 class Verb(TyperCommand):
@@ -52,10 +56,11 @@ def _is_of_output(error: Exception) -> bool:
 
 def _sentence(error: Exception) -> str:
     """Message for an expected error; "" for a bug."""
-    known: tuple[type[Exception], ...] = (BenchError, SourceError, UnknownName, Unavailable)
-    if base := sys.modules.get("pipelines.base"):  # it imports torch, which few verbs need
-        known += (base.Unsupported,)
-    if isinstance(error, known):
+    known: list[type[Exception]] = [BenchError]
+    for module, names in PIPELINE_ERRORS.items():
+        if imported := sys.modules.get(module):
+            known += [getattr(imported, name) for name in names]
+    if isinstance(error, tuple(known)):
         return str(error)
     if isinstance(error, ImportError):
         package = (error.name or "").partition(".")[0]
