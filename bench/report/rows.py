@@ -216,6 +216,11 @@ class Outcome(Generic[RecordT]):
     budget: str = ""  # how it differs from the other rows, apart from its name
 
     @property
+    def id(self) -> str:
+        """Identifies the row within a page: the first of its run ids."""
+        return min(run.run_id for run in self.runs)
+
+    @property
     def cell(self) -> Cell:
         """The cell, without the origin of its recipe."""
         return self.key.cell
