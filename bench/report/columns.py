@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.record import RecordSummary
 
-Kind = Literal["score", "time", "memory", "count", "text"]
+Kind = Literal["score", "time", "memory", "energy", "count", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Metric(Column):
     @property
     def timing(self) -> bool:
         """Whether runs with suspect timings must be left out."""
-        return self.kind == "time"
+        return self.kind in ("time", "energy")
 
     @property
     def higher(self) -> bool:
@@ -52,6 +52,12 @@ class Metric(Column):
     def ratio(self) -> bool:
         """Whether two values are compared by their ratio; scores are by their difference."""
         return self.kind != "score"
+
+
+def _peak_gib(run: RecordSummary) -> float | None:
+    """Memory in use on the GPU, or of the process on a CPU."""
+    memory = run.memory
+    return memory.host_gib if memory.device_gib is None else memory.device_gib
 
 
 def _of_metrics(name: str) -> Callable[[RecordSummary], float | None]:
@@ -104,7 +110,15 @@ COLUMNS: dict[str, Column] = {
         Metric(
             name="train_s", header="train s", label="train time",
             of=lambda run: run.timings.train_s,
-            kind="time", digits=1, best="lowest", priority=5,
+            kind="time", digits=1, best="lowest", priority=7,
+        ),
+        Metric(
+            name="memory_gib", header="memory GiB", label="peak memory", of=_peak_gib,
+            kind="memory", digits=2, best="lowest", priority=5,
+        ),
+        Metric(
+            name="energy_j", header="energy J", label="energy", of=lambda run: run.energy_j,
+            kind="energy", digits=0, best="lowest", priority=6,
         ),
         Column(name="reads", header="reads"),
         Column(name="budget", header="budget"),

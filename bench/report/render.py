@@ -178,6 +178,8 @@ def shown(
             empty.add("reads")
         if not any(_has_more_views(row) for row in rows):
             empty.add("one_view_accuracy")
+        measured = ("memory_gib", "energy_j")
+        empty |= {name for name in measured if all(is_missing(row[name]) for row in rows)}
         names = [name for name in names if name not in empty]
     return (
         {name: [_text(name, row) for row in rows] for name in names},
@@ -221,7 +223,8 @@ def _text(name: str, row: Row) -> str:
     if to_target and row["seeds"] and row["reached"] == 0:
         return NOT_REACHED
     if is_missing(value):
-        suspect = column.kind == "time" and row["trusted"] < row["seeds"]
+        timing = isinstance(column, Metric) and column.timing
+        suspect = timing and row["trusted"] < row["seeds"]
         return SUSPECT if suspect else ABSENT
     if column.digits is None:
         return str(value)

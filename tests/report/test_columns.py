@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.record import Memory
 from bench.report.columns import COLUMNS, METRICS
+from bench.report.matrix import build
 from tests import checkout
+from tests.made import made_record
 
 DECLARED = """
         Metric(
@@ -59,9 +62,19 @@ def test_a_new_column_appears_everywhere(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_metric_has_a_kind_and_digits() -> None:
+def test_memory_is_that_of_the_device_and_suspect_energy_is_left_out() -> None:
+    memory, busy = Memory(host_gib=9.0, device_gib=2.0), {"timing_suspect": ("throttled",)}
+    records = [
+        made_record(record={"memory": memory, "energy_j": 7.0}),
+        made_record(1, record={"memory": memory, "energy_j": 900.0} | busy),
+        made_record(2, record={"memory": Memory(host_gib=5.0)}),
+    ]
+    (row,) = build(records).frame.to_dict(orient="records")
+    assert (row["memory_gib"], row["energy_j"]) == (3.0, 7.0)
+
+
+def test_every_metric_has_digits() -> None:
     for metric in METRICS.values():
-        assert metric.kind in ("score", "time", "memory", "count")
         assert metric.digits is not None
         assert metric.label
     assert all(COLUMNS[name].name == name for name in COLUMNS)
