@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.record import Record
 from bench.report.figures import style
-from bench.report.figures.comparison import Case, Comparison, levels
+from bench.report.figures.comparison import Case, Comparison, gid, levels
 from bench.report.render import NOT_REACHED
 from bench.text import count
 
@@ -112,14 +112,18 @@ def _times_figure(kept: Sequence[Bar], colours: Mapping[str, str]) -> "Figure":
     rows = range(len(kept))
     own = [colours[bar.case.cell.optimizer] for bar in kept]
     whole = [bar.case.mean("time_to_accuracy_with_compile_s") or bar.mean_s for bar in kept]
-    axes.barh(rows, whole, color=own, alpha=0.35, height=0.75)
-    axes.barh(rows, [bar.mean_s for bar in kept], color=own, height=0.75)
+    pale = axes.barh(rows, whole, color=own, alpha=0.35, height=0.75)
+    solid = axes.barh(rows, [bar.mean_s for bar in kept], color=own, height=0.75)
     for row, bar in enumerate(kept):
+        mark = gid([bar.case])
+        for patch in (pale[row], solid[row]):
+            patch.set_gid(mark)
         if len(bar.times_s) > 1:
             ends = [min(bar.times_s), max(bar.times_s)]
-            axes.plot(ends, [row, row], color=style.GREY, linewidth=1.2, marker="|")
-        style.note_row(axes, row, bar.note, style="normal" if bar.times_s else "italic")
-    style.name_rows(axes, [bar.case.label for bar in kept], size=style.SMALL)
+            axes.plot(ends, [row, row], color=style.GREY, linewidth=1.2, marker="|", gid=mark)
+        style.note_row(axes, row, bar.note, gid=mark, style="normal" if bar.times_s else "italic")
+    marks = [gid([bar.case]) for bar in kept]
+    style.name_rows(axes, [bar.case.label for bar in kept], marks, size=style.SMALL)
     axes.set_xlim(left=0)
     axes.set_xlabel(style.toward_better("time to accuracy (s)", higher=False))
     return figure
@@ -142,8 +146,8 @@ def time_parts(comparison: Comparison) -> Iterator[style.Sketch]:
             "per worker and are counted in full for each of its runs. Rest is what no part covers.",
             f"The longest {len(kept)} of {len(found)}." if len(kept) < len(found) else "",
         ],
-        _parts_figure(kept),
-        style.colour_key("part", used),
+        _parts_figure(kept, comparison.cases),
+        style.colour_key("part", used, gids={}),
         cases=[case for case in comparison.cases if case.good],
         timed=True,
     )
@@ -154,10 +158,12 @@ def spent(cases: Sequence[Case]) -> dict[str, list[dict[str, float]]]:
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for case in cases:
         if case.trusted:
-            names = case.cell.architecture, case.cell.pipeline
-            label = " · ".join(map(style.shown_name, names))
-            found[label] += map(seconds, case.trusted)
+            found[_fed(case)] += map(seconds, case.trusted)
     return dict(sorted(found.items(), key=lambda item: (-_total_s(item[1]), item[0])))
+
+
+def _fed(case: Case) -> str:
+    return " · ".join(map(style.shown_name, (case.cell.architecture, case.cell.pipeline)))
 
 
 def _total_s(runs: Sequence[Mapping[str, float]]) -> float:
@@ -185,18 +191,25 @@ def seconds(run: Record) -> dict[str, float]:
     }
 
 
-def _parts_figure(kept: Mapping[str, Sequence[Mapping[str, float]]]) -> "Figure":
+def _parts_figure(
+    kept: Mapping[str, Sequence[Mapping[str, float]]], cases: Sequence[Case]
+) -> "Figure":
     figure, (axes,) = style.canvas(6.2, 0.6 + 0.22 * len(kept))
+    gids = [gid(case for case in cases if case.trusted and _fed(case) == label) for label in kept]
     lefts = [0.0] * len(kept)
     for part, color in PARTS.items():
         values = [statistics.fmean(run[part] for run in runs) for runs in kept.values()]
-        axes.barh(range(len(kept)), values, left=lefts, color=color, height=0.78)
+        container = axes.barh(range(len(kept)), values, left=lefts, color=color, height=0.78)
+        for patch, mark in zip(container, gids, strict=True):
+            patch.set_gid(mark)
         lefts = [left + value for left, value in zip(lefts, values, strict=True)]
     for row, runs in enumerate(kept.values()):
         total_s = _total_s(runs)
         digits = 1 if total_s < 1000 else 0
-        style.note_row(axes, row, f"{total_s:,.{digits}f} s, {count(len(runs), 'run')}")
-    style.name_rows(axes, list(kept), size=7)
+        style.note_row(
+            axes, row, f"{total_s:,.{digits}f} s, {count(len(runs), 'run')}", gid=gids[row]
+        )
+    style.name_rows(axes, list(kept), gids, size=7)
     axes.set_xlim(left=0)
     axes.set_xlabel(style.toward_better("seconds", higher=False))
     return figure

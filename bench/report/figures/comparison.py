@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.cell import AXES, fields_of
 from bench.record import Record
-from bench.report.figures.style import Section, Sketch, shown_name
+from bench.report.figures.style import Section, Sketch, cells_gid, shown_name
 from bench.report.matrix import build
 from bench.report.rows import Key, Outcome, grouped
 from bench.store.loaders_record import LoadersRecord
@@ -163,6 +163,11 @@ def _comparison(number: int, records: list[Record]) -> Comparison:
         differing=tuple(name.replace("_", " ") for name in differing),
         cases=tuple(cases),
     )
+
+
+def gid(cases: Iterable[Case]) -> str:
+    """Marks a drawn thing as belonging to these cells."""
+    return cells_gid(case.id for case in cases)
 
 
 def levels(cases: Iterable[Case], axis: str) -> list[str]:

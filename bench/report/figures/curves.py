@@ -52,6 +52,7 @@ class Line:
     high: tuple[float, ...]
     color: str = style.GREY
     linestyle: Any = "-"
+    cell: str = ""  # its id
     behind: bool = True  # thin and without a band, in a crowded panel
 
 
@@ -150,7 +151,7 @@ def small_multiples(
         _figure(comparison, drawn, quantity, against, top),
         style.colour_key(factors[0], colours),
         style.Section(title=factors[1], looks={one: {"linestyle": d} for one, d in dashes.items()}),
-        style.Section(title="the others", looks=BEHIND if crowd else {}),
+        style.Section(title="the others", looks=BEHIND if crowd else {}, gids={}),
         cases=cases,
         timed=against == "seconds",
     )
@@ -198,6 +199,7 @@ def line(case: Case, quantity: Quantity, against: str = "epochs") -> Line | None
         seconds=tuple(sum(p[epoch][0] for p in by_seed) / len(by_seed) for epoch in epochs),
         mean=tuple(sum(each) / len(each) for each in values),
         low=tuple(map(min, values)),
+        cell=case.id,
         high=tuple(map(max, values)),
     )
 
@@ -271,7 +273,7 @@ def _draw(axes: "Axes", curves: Sequence[Line], against: str, most: int) -> None
     """All lines and bands of a panel in two collections: much faster than one by one."""
     from matplotlib.collections import LineCollection, PolyCollection
 
-    lines, bands, band_colors = [], [], []
+    lines, bands, band_colors, band_ids = [], [], [], []
     for curve in curves:
         places = thinned(len(curve.epochs), most)
         along = curve.epochs if against == "epochs" else curve.seconds
@@ -281,13 +283,22 @@ def _draw(axes: "Axes", curves: Sequence[Line], against: str, most: int) -> None
             high = [(along[place], curve.high[place]) for place in places]
             bands.append(low + high[::-1])
             band_colors.append(curve.color)
+            band_ids.append([curve.cell])
     if bands:
         axes.add_collection(
-            PolyCollection(bands, facecolors=band_colors, alpha=0.15, linewidths=0), autolim=True
+            PolyCollection(
+                bands,
+                facecolors=band_colors,
+                alpha=0.15,
+                linewidths=0,
+                gid=style.each_gid(band_ids),
+            ),
+            autolim=True,
         )
     styles: dict[str, Any] = {
         "colors": [curve.color for curve in curves],
         "linestyles": [curve.linestyle for curve in curves],
+        "gid": style.each_gid([curve.cell] for curve in curves),
         "linewidths": [0.4 if curve.behind else 1.2 for curve in curves],
     }
     axes.add_collection(LineCollection(lines, **styles), autolim=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench.cell import AXES
 from bench.report.columns import SPEED, TIME, TRAIN, Metric
 from bench.report.figures import style
-from bench.report.figures.comparison import Case, Comparison, levels
+from bench.report.figures.comparison import Case, Comparison, gid, levels
 from bench.text import count
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def frontiers(comparison: Comparison) -> Iterator[style.Sketch]:
                 looks={name: {"linestyle": "none"} for name in names},
                 handle_in=0,
                 length=99,
+                gids={n: gid([spot.case]) for n, spot in zip(names, best, strict=False)},
             ),
             cases=comparison.cases,
             timed=True,
@@ -136,6 +137,7 @@ def _frontier_figure(
             linewidths=1.0,
             alpha=1.0 if spot.best else 0.5,
             zorder=3 if spot.best else 2,
+            gid=gid([spot.case]),
         )
     _draw_frontier(axes, best, against)
     axes.set_xscale("log")
@@ -158,18 +160,20 @@ def _draw_frontier(axes: "Axes", best: Sequence[Spot], against: Metric) -> None:
         linewidth=1.0,
         zorder=1,
     )
-    places: dict[tuple[float, float], list[str]] = {}
+    places: dict[tuple[float, float], list[tuple[int, Case]]] = {}
     for number, spot in enumerate(best[:MAX_NUMBERED], start=1):
-        places.setdefault((spot.x, 100 * spot.accuracy), []).append(str(number))
-    for index, (place, numbers) in enumerate(places.items()):
+        places.setdefault((spot.x, 100 * spot.accuracy), []).append((number, spot.case))
+    for index, (place, here) in enumerate(places.items()):
+        numbers = [number for number, _ in here]
         axes.annotate(
-            numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}",
+            str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}",
             place,
             xytext=(0, -12 if index % 2 else 5),  # alternating, so that neighbours don't overlap
             textcoords="offset points",
             ha="center",
             size=7.5,
             weight="bold",
+            gid=gid(case for _, case in here),
         )
 
 
@@ -207,7 +211,11 @@ def profiles(comparison: Comparison) -> Iterator[style.Sketch]:
                 "infinite, so a line ends below 100 % by the share of misses.",
                 f"Left out for lack of common problems: {left_out}." if left_out else "",
             ],
-            _profile_figure(found, looks),
+            _profile_figure(
+                found,
+                looks,
+                {one: gid(c for c in cases if getattr(c.cell, factor) == one) for one in looks},
+            ),
             style.Section(title=factor, looks=looks),
             cases=cases,
             timed=True,
@@ -267,14 +275,14 @@ def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[st
     return best
 
 
-def _profile_figure(found: Profile, looks: style.Looks) -> "Figure":
+def _profile_figure(found: Profile, looks: style.Looks, gids: Mapping[str, str]) -> "Figure":
     figure, (axes,) = style.canvas(4.6, 2.7)
     finite = {level: [r for r in each if r < math.inf] for level, each in found.ratios.items()}
     end = max(1.5, max(ratio for each in finite.values() for ratio in each) * 1.1)
     for level, look in looks.items():
         steps = sorted({1.0, *finite[level], end})
         shares = [100 * found.share(level, tau) for tau in steps]
-        axes.step(steps, shares, where="post", linewidth=1.6, **look)
+        axes.step(steps, shares, where="post", linewidth=1.6, gid=gids[level], **look)
     axes.set_xscale("log")
     axes.set_xlim(1, end)
     axes.set_ylim(-3, 103)

@@ -33,6 +33,7 @@ class Tile:
     value: float | None  # mean over the cells of the place, of their means over seeds
     text: str  # the value in the shown unit, or why there is none
     runs: tuple[int, int] = (0, 0)  # all, and those that the value is the mean of
+    ids: tuple[str, ...] = ()  # of its cells
 
     @property
     def partial(self) -> bool:
@@ -72,7 +73,7 @@ def heat_map(
         f"{heading(metric)}: {' by '.join(axes)}",
         [caption, f"{used}." if used else ""],
         _figure(found, share),
-        style.colour_key("colour", _ends(ends) if len(ends) > 1 else {}),
+        style.colour_key("colour", _ends(ends) if len(ends) > 1 else {}, gids={}),
         cases=cases,
         timed=metric.timing,
     )
@@ -91,14 +92,15 @@ def tiles(cases: Sequence[Case], metric: Metric, row_axis: str, column_axis: str
 def _tile(cases: Sequence[Case], metric: Metric) -> Tile:
     if not cases:
         return Tile(value=None, text=NOT_RUN)
+    ids = tuple(case.id for case in cases)
     with_value = sum(len(case.over_seeds(metric.name)) for case in cases)
     runs = sum(len(case.runs) for case in cases), with_value
     values = [value for case in cases if (value := case.mean(metric.name)) is not None]
     if not values:
-        return Tile(value=None, text=_why_missing(cases, metric), runs=runs)
+        return Tile(value=None, text=_why_missing(cases, metric), runs=runs, ids=ids)
     value = statistics.fmean(values)
     text = f"{value * metric.factor:,.{metric.digits or 0}f}"
-    return Tile(value=value, text=text, runs=runs)
+    return Tile(value=value, text=text, runs=runs, ids=ids)
 
 
 def _why_missing(cases: Sequence[Case], metric: Metric) -> str:
@@ -140,6 +142,7 @@ def _figure(found: Tiles, share: Mapping[Place, float]) -> "Figure":
     """Tiles with their texts; those without a share keep the page's background."""
     import numpy as np
     from matplotlib import colormaps
+    from matplotlib.collections import PolyCollection
 
     places = [list(dict.fromkeys(place[axis] for place in found)) for axis in (0, 1)]
     rows, columns = ([style.shown_name(name) for name in names] for names in places)
@@ -158,18 +161,24 @@ def _figure(found: Tiles, share: Mapping[Place, float]) -> "Figure":
     )
     width_in = left_in + column_in * len(columns) + max(0.1, over_in)
     figure, (axes,) = style.canvas(max(3.2, width_in), top_in + row_in * len(rows))
-    colours = np.zeros((len(rows), len(columns), 4))
+    squares, colours, ids = [], [], []
     for (row, column), text in texts.items():
         at = places[0].index(row), places[1].index(column)
         ink = style.FOREGROUND
         if (row, column) in share:
-            colours[at] = colormaps["viridis"](share[row, column])
+            corners = ((0, 0), (0, 1), (1, 1), (1, 0))
+            squares.append([(at[1] + x, at[0] + y) for x, y in corners])
+            colours.append(colormaps["viridis"](share[row, column]))
+            ids.append(found[row, column].ids)
             ink = "white" if share[row, column] < 0.55 else "black"
         axes.text(
             at[1] + 0.5, at[0] + 0.5, text, color=ink, size=7.5,
             ha="center", va="center", in_layout=False, linespacing=0.95,
+            gid=style.cells_gid(found[row, column].ids),
         )  # fmt: skip
-    axes.pcolormesh(colours, linewidth=0)
+    axes.add_collection(
+        PolyCollection(squares, facecolors=colours, linewidths=0, gid=style.each_gid(ids))
+    )
     axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)

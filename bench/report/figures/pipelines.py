@@ -11,7 +11,7 @@ import msgspec
 
 from bench.report.columns import METRICS
 from bench.report.figures import style
-from bench.report.figures.comparison import Case, Comparison
+from bench.report.figures.comparison import Case, Comparison, gid
 from bench.report.figures.curves import QUANTITIES, small_multiples
 from bench.report.figures.heatmaps import heat_map
 from bench.report.loaders import rows, title
@@ -40,6 +40,7 @@ class Feed:
     rates: Mapping[str, float | None]  # by the names of `LOOKS`
     alone_batch: int | None  # images per batch of the pipeline alone, if that was measured
     note: str  # the stall, or why there are no numbers
+    gid: str  # marks its cells
 
 
 def pipelines(comparison: Comparison) -> Iterator[style.Sketch]:
@@ -121,6 +122,7 @@ def _feed(pipeline: str, cases: Sequence[Case], loaders: LoadersRecord | None) -
         },
         alone_batch=alone["batch_size"] if alone else None,
         note=note if stall_pct is None else f"stall {stall_pct:.0f} %",
+        gid=gid(cases),
     )
 
 
@@ -157,7 +159,7 @@ def _throughput(comparison: Comparison, shown: Blocks, more: str) -> Iterator[st
             more,
         ],
         _throughput_figure(found),
-        style.Section(title="images/s", looks=looks, handle_in=0.14),
+        style.Section(title="images/s", looks=looks, handle_in=0.14, gids={}),
         cases=[case for group in shown.values() for case in group],
         timed=True,
     )
@@ -175,13 +177,14 @@ def _throughput_figure(found: dict[str, list[Feed]]) -> "Figure":
         for row, feed in enumerate(group):
             for what, value in feed.rates.items():
                 if value is not None:
-                    axes.plot([value], [row], **LOOKS[what])
-            style.note_row(axes, row, feed.note)
+                    axes.plot([value], [row], gid=feed.gid, **LOOKS[what])
+            style.note_row(axes, row, feed.note, gid=feed.gid)
         axes.set_title(style.shown_name(name, 40))
         axes.set_xscale("log")
         axes.margins(x=0.08)
         style.plain_log_ticks(axes.xaxis)
-        style.name_rows(axes, [style.shown_name(feed.pipeline) for feed in group])
+        names = [style.shown_name(feed.pipeline) for feed in group]
+        style.name_rows(axes, names, [feed.gid for feed in group])
         axes.set_xlabel(style.toward_better("images/s", higher=True))
     return figure
 

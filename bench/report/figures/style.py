@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -37,6 +37,8 @@ POINTS = 72  # per inch
 LINE_IN = 0.19  # height of a line of the key
 LETTER_IN = 0.064  # width of a letter of normal size, at most, on average
 LETTERS_PER_IN = 17.5  # of the small size
+WIDE = 340  # points; wider figures scroll on a telephone
+READABLE = 1.15  # pixels per point at which small text can be read
 NAME_LENGTH = 32  # characters of a name in a figure
 
 _HANDLE: dict[str, Any] = {
@@ -58,6 +60,7 @@ class Section:
     looks: Looks
     handle_in: float = 0.34  # length of the lines
     length: int = NAME_LENGTH  # of a name, at most
+    gids: Mapping[str, str] | None = None  # of the entries; None if the names are levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,20 +127,39 @@ def canvas(
     return figure, list(grid[:panels])
 
 
+def cells_gid(ids: Iterable[str]) -> str:
+    """Marks a drawn thing as belonging to these cells, in the SVG as `data-cells`."""
+    return f"cells:{' '.join(ids)}"
+
+
+def each_gid(groups: Iterable[Iterable[str]]) -> str:
+    """Marks the members of a collection, one group of cells for each."""
+    return f"each:{';'.join(map(' '.join, groups))}"
+
+
+def level_gid(name: str) -> str:
+    """Marks an entry of a key as standing for a level, in the SVG as `data-level`."""
+    return f"level:{shown_name(name, length=None)}"
+
+
 def cycle(levels: Sequence[str], looks: Sequence[Any]) -> dict[str, Any]:
     """A colour, marker or line style for each level; they repeat if there are more levels."""
     return {level: looks[number % len(looks)] for number, level in enumerate(levels)}
 
 
-def colour_key(title: str, colours: Mapping[str, Any]) -> Section:
+def colour_key(
+    title: str, colours: Mapping[str, Any], gids: Mapping[str, str] | None = None
+) -> Section:
     """The part of a key that explains colours."""
     looks = {name: {"color": colour, "linewidth": 6} for name, colour in colours.items()}
-    return Section(title=title, looks=looks, handle_in=0.2)
+    return Section(title=title, looks=looks, handle_in=0.2, gids=gids)
 
 
-def name_rows(axes: "Axes", names: Sequence[str], size: float = SIZE) -> None:
+def name_rows(axes: "Axes", names: Sequence[str], gids: Sequence[str], size: float = SIZE) -> None:
     """Names horizontal bars or rows of marks from the top down."""
     axes.set_yticks(range(len(names)), names, size=size)
+    for label, gid in zip(axes.get_yticklabels(), gids, strict=True):
+        label.set_gid(gid)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="x")
@@ -250,6 +272,12 @@ def _draw_key(figure: "Figure", sections: Sequence[Section], width_in: float) ->
             frameon=False,
         )
         legend.set_in_layout(False)
+        for name, handle, text in zip(
+            section.looks, legend.legend_handles, legend.get_texts(), strict=True
+        ):
+            gid = level_gid(name) if section.gids is None else section.gids.get(name)
+            for artist in filter(None, (handle, text)):
+                artist.set_gid(gid)
         top_in += LINE_IN * (1 + -(-len(names) // columns))
     return top_in
 
@@ -263,7 +291,8 @@ _NUMBER = re.compile(r"-?\d+\.\d+")
 def tidy(svg: bytes, *, label: str, cut_top: float) -> str:
     """Matplotlib's SVG as an element for a page: scalable, and text in the page's colour.
 
-    Ids that nothing refers to are the same in all figures and go; the others are salted hashes.
+    Ids of cells and levels become `data-cells` and `data-level`. Others that nothing refers to are
+    the same in all figures and go; the rest are salted hashes.
 
     Args:
         svg: As matplotlib wrote it.
@@ -278,8 +307,11 @@ def tidy(svg: bytes, *, label: str, cut_top: float) -> str:
     used = set(_REFERENCE.findall(svg.decode()))
     for element in root.iter():
         for name, value in list(element.attrib.items()):
+            if name.startswith("data-"):
+                continue
             if name == "id" and value not in used:
                 del element.attrib[name]
+                _set_data(element, value)
             elif name in ("d", "x", "y"):
                 element.set(name, _NUMBER.sub(_hundredths, value))
             else:
@@ -292,7 +324,20 @@ def tidy(svg: bytes, *, label: str, cut_top: float) -> str:
         "role": "img",
         "aria-label": label,
     }
+    if width > WIDE:
+        root.attrib["data-wide"] = ""
+        root.attrib["style"] += f"; min-width: {width * READABLE:.0f}px"
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _set_data(element: ElementTree.Element, gid: str) -> None:
+    kind, _, value = gid.partition(":")
+    if kind in ("cells", "level"):
+        element.set(f"data-{kind}", value)
+    elif kind == "each":
+        members = [child for child in element if child.tag != f"{{{SVG}}}defs"]
+        for member, ids in zip(members, value.split(";"), strict=True):
+            member.set("data-cells", ids)
 
 
 def _hundredths(number: re.Match[str]) -> str:

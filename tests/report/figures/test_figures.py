@@ -51,6 +51,7 @@ from bench.report.figures.heatmaps import NOT_RUN, heatmaps, shares, tiles
 from bench.report.figures.pipelines import MAX_PANELS, blocks, feeds, pipelines
 from bench.report.figures.style import (
     FOREGROUND,
+    WIDE,
     Picture,
     Sketch,
     picture,
@@ -157,7 +158,10 @@ def test_svgs_scale_and_take_the_colour_of_the_page(pictures: Sequence[Picture])
         _, top, width, height = map(float, root.attrib["viewBox"].split())
         assert min(top, width, height) > 0
         styles = " ".join(
-            value for e in root.iter() for name, value in e.attrib.items() if name != "aria-label"
+            value
+            for e in root.iter()
+            for name, value in e.attrib.items()
+            if name not in ("aria-label", "data-level")
         )
         assert "currentColor" in styles
         assert FOREGROUND not in styles
@@ -173,6 +177,35 @@ def test_no_two_pictures_of_a_page_share_an_id(pictures: Sequence[Picture]) -> N
         used = re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', drawn.svg)
         assert {first or second for first, second in used} == set(own)
     assert len(ids) == len(set(ids))
+
+
+def test_marks_name_their_cells_and_key_entries_their_level(pictures: Sequence[Picture]) -> None:
+    cells = {case.id for case in compared(group()).cases}
+    for drawn in pictures:
+        root = ElementTree.fromstring(drawn.svg)
+        ids = {one for e in root.iter() for one in e.get("data-cells", "").split()}
+        if drawn.name == "pipelines_alone":
+            continue
+        assert ids
+        assert ids <= cells
+        if re.match(r"time_to_accuracy$|accuracy_(images|train)", drawn.name):
+            shown = {e.get("data-level") for e in root.iter()} - {None}
+            assert shown >= {name.replace("\n", "\ufffd") for name in OPTIMIZERS}
+        if "architecture" in drawn.name:
+            assert ids == {case.id for case in compared(group()).usual} or "stall" in drawn.name
+            tiles = [e for e in root.iter() if e.tag.endswith("path") and e.get("data-cells")]
+            texts = [e for e in root.iter() if e.tag.endswith("}g") and e.get("data-cells")]
+            assert 0 < len(tiles) <= len(texts)
+
+
+def test_wide_figures_may_scroll_and_stay_readable(pictures: Sequence[Picture]) -> None:
+    for drawn in pictures:
+        root = ElementTree.fromstring(drawn.svg)
+        width = float(root.attrib["viewBox"].split()[2])
+        least = re.search(r"min-width: (\d+)px", root.attrib["style"])
+        assert (root.get("data-wide") is not None) is (least is not None) is (width > WIDE)
+        if least is not None:
+            assert 8.0 * float(least[1]) / width >= 9.0, "normal text is as large as this"
 
 
 def test_hostile_names_stay_names(pictures: Sequence[Picture]) -> None:
