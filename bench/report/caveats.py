@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.cell import Cell, fields_of
 from bench.recipe import DEFAULT_ORIGIN
@@ -10,10 +11,16 @@ from bench.record import LAUNCHED, Record
 from bench.report.columns import ACCURACY
 from bench.report.rows import Outcome
 from bench.report.statistics.intervals import sampling_error
-from bench.report.statistics.outcomes import FACTORS, Outcomes, Pair, match, test_images_of
+from bench.report.statistics.outcomes import (
+    FACTORS,
+    FAILED,
+    Outcomes,
+    Pair,
+    match,
+    test_images_of,
+)
 from bench.text import code, count, listed
 
-FAILED = ("diverged", "oom", "timeout", "crashed")
 MAX_UNEVEN = 6
 MAX_REASONS = 5
 UNEVEN = 0.05  # difference between shares of failed runs that may bias a comparison
@@ -116,7 +123,7 @@ def _suspect(good: Outcomes) -> Iterator[str]:
 
 
 def _targets(good: Outcomes) -> Iterator[str]:
-    by_target: dict[float, list[Outcome[Record]]] = defaultdict(list)
+    by_target: dict[float, list[Outcome[Any]]] = defaultdict(list)
     for outcome in good:
         if outcome.with_target:
             by_target[outcome.cell.target_accuracy].append(outcome)
@@ -280,11 +287,11 @@ def lost_levels(outcomes: Outcomes) -> list[tuple[str, int]]:
     return sorted(found.items())
 
 
-def _tried(outcomes: Outcomes) -> list[Outcome[Record]]:
+def _tried(outcomes: Outcomes) -> list[Outcome[Any]]:
     return [outcome for outcome in outcomes if _finished(outcome)]
 
 
-def _finished(outcome: Outcome[Record]) -> list[Record]:
+def _finished(outcome: Outcome[Any]) -> list[Record]:
     """Successful and failed runs, without skipped and interrupted ones."""
     return [run for run in outcome.runs if run in outcome.good or run.status in FAILED]
 

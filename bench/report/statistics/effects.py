@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench.record import Record
 from bench.report.columns import ACCURACY, Metric
-from bench.report.render import csv
 from bench.report.rows import Outcome, value_of
 from bench.report.statistics.intervals import (
     ALPHA,
@@ -85,19 +84,20 @@ def effects(records: Iterable[Record]) -> "pd.DataFrame":
     return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "Int64"))
 
 
-def _of_factor(good: Sequence[Outcome[Record]], factor: str) -> Iterator[dict[str, Any]]:
+def _of_factor(good: Sequence[Outcome[Any]], factor: str) -> Iterator[dict[str, Any]]:
     matched = {metric: match(good, factor, metric=metric) for metric in EFFECT_METRICS}
     any_target = matched[ACCURACY]
     for level in any_target.pairs if any_target else ():
         assert any_target is not None
         names = {"factor": factor, "level": level, "reference": any_target.reference}
         pairs = {metric: each.pairs[level] for metric, each in matched.items() if each}
-        rows = [row for metric in pairs if (row := _effect(pairs[metric], factor, metric))]
+        rows = [row for metric in pairs if (row := effect(pairs[metric], factor, metric))]
         none = {"metric": ACCURACY.name, "cells": 0, "nets": 0, "verdict": TOO_FEW, "p": None}
         yield from (names | row for row in rows or [none])
 
 
-def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any] | None:
+def effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any] | None:
+    """A row of `effects` without its names; None if no pair has values on both sides."""
     sides = [(_values(pair.level, metric), _values(pair.reference, metric)) for pair in pairs]
     cells = [(pair, *side) for pair, side in zip(pairs, sides, strict=True) if all(side)]
     if not cells:
@@ -135,7 +135,7 @@ def _effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any
     }
 
 
-def _values(side: Sequence[Outcome[Record]], metric: Metric) -> dict[int, float]:
+def _values(side: Sequence[Outcome[Any]], metric: Metric) -> dict[int, float]:
     """The mean over the cells of a side by seed, as logarithms for ratios."""
     found: dict[int, list[float]] = defaultdict(list)
     for outcome in side:
@@ -187,7 +187,7 @@ def _estimate(
 
 
 def _counts(
-    sides: Sequence[Sequence[Outcome[Record]]], metric: Metric, prefix: str
+    sides: Sequence[Sequence[Outcome[Any]]], metric: Metric, prefix: str
 ) -> dict[str, int | None]:
     values = [value for side in sides for outcome in side for value in outcome.values(metric)]
     reached = sum(map(math.isfinite, values)) if metric.to_target else None
@@ -196,5 +196,7 @@ def _counts(
 
 def as_files(frame: "pd.DataFrame") -> dict[str, bytes]:
     """The effects as CSV and JSON, by file name."""
+    from bench.report.render import csv
+
     text = frame.to_json(orient="records", double_precision=12, indent=1)
     return {"effects.csv": csv(frame).encode(), "effects.json": f"{text}\n".encode()}

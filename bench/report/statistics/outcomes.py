@@ -5,9 +5,10 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bench.cell import AXES, Version
-from bench.record import Record
+from bench.record import RecordSummary, RecordT
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
 from bench.report.rows import Key, Outcome, distinctions, grouped
 from bench.report.statistics.intervals import (
@@ -24,21 +25,23 @@ FACTORS = (*AXES, "epochs")
 REFERENCES = {"augmentation": "none", "optimizer": "sgd"}
 EFFECT_METRICS = (ACCURACY, MACRO_F1, SPEED, TIME)
 PAIRED = (ACCURACY, MACRO_F1, TIME)  # a seed does not determine speed
-Outcomes = Sequence[Outcome[Record]]
+FAILED = ("diverged", "oom", "timeout", "crashed")
+Outcomes = Sequence[Outcome[Any]]
+Block = dict[str, list[Outcome[Any]]]  # cells that differ in one factor, by its level
 
 
 def outcomes_by_group(
-    records: Iterable[Record],
-) -> dict[tuple[str, str, str], list[Outcome[Record]]]:
+    records: Iterable[RecordT],
+) -> dict[tuple[str, str, str], list[Outcome[RecordT]]]:
     """The cells of each machine, scale and source, independent of the order of the records."""
     found = grouped(sorted(records, key=lambda record: (record.run_id, record.finished)))
-    groups: dict[tuple[str, str, str], dict[Key, list[Record]]] = defaultdict(dict)
+    groups: dict[tuple[str, str, str], dict[Key, list[RecordT]]] = defaultdict(dict)
     for key, runs in found.items():
         groups[key.machine, key.cell.scale, key.cell.source][key] = runs
     return {name: _labelled(groups[name]) for name in sorted(groups)}
 
 
-def _labelled(found: dict[Key, list[Record]]) -> list[Outcome[Record]]:
+def _labelled(found: dict[Key, list[RecordT]]) -> list[Outcome[RecordT]]:
     same: dict[str, list[Key]] = defaultdict(list)
     for key in found:
         same[key.cell.name].append(key)
@@ -55,8 +58,8 @@ def _labelled(found: dict[Key, list[Record]]) -> list[Outcome[Record]]:
 class Pair:
     """Two sides that differ in one factor; a side has a cell for each recipe."""
 
-    level: tuple[Outcome[Record], ...]
-    reference: tuple[Outcome[Record], ...]
+    level: tuple[Outcome[Any], ...]
+    reference: tuple[Outcome[Any], ...]
 
 
 def to_scale(values: Iterable[float], metric: Metric) -> tuple[float, ...]:
@@ -83,24 +86,46 @@ def match(
         metric: Cells with different targets match unless it is a time to the target.
     """
     levels = _levels(outcomes, factor)
-    cells: dict[str, dict[Key, list[Outcome[Record]]]] = defaultdict(lambda: defaultdict(list))
-    for outcome in outcomes:
-        key = _for_metric(outcome.key.matching(factor), metric)
-        cells[levels[outcome.key]][key].append(outcome)
-    if len(cells) < 2:
+    found = blocks(outcomes, factor, metric)
+    every = set(levels.values())
+    if len(every) < 2:
         return None
-    if reference not in cells:
+    if reference not in every:
         reference = _reference(outcomes, levels, factor)
-    names = sorted(set(cells) - {reference}, key=lambda name: _order(name, factor))
     pairs = {
         name: [
-            Pair(level=tuple(found), reference=tuple(cells[reference][key]))
-            for key, found in cells[name].items()
-            if key in cells[reference]
+            Pair(level=tuple(block[name]), reference=tuple(block[reference]))
+            for block in found
+            if {name, reference} <= set(block)
         ]
-        for name in names
+        for name in sorted(every - {reference}, key=lambda name: _order(name, factor))
     }
     return Matched(factor=factor, reference=reference, pairs=pairs)
+
+
+def blocks(outcomes: Outcomes, factor: str, metric: Metric) -> list[Block]:
+    """The cells of each level of a factor that are equal in all else."""
+    levels = _levels(outcomes, factor)
+    found: dict[Key, Block] = defaultdict(lambda: defaultdict(list))
+    for outcome in outcomes:
+        key = _for_metric(outcome.key.matching(factor), metric)
+        found[key][levels[outcome.key]].append(outcome)
+    return [dict(block) for block in found.values()]
+
+
+def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[str]:
+    """The levels to compare: the rarest are dropped as long as that gives more comparisons."""
+
+    def comparisons(levels: Sequence[str]) -> int:
+        return len(levels) * sum(set(levels) <= found for found in problems)
+
+    best = kept = list(every)
+    while len(kept) > 2:
+        rarest = min(kept, key=lambda level: (sum(level in found for found in problems), level))
+        kept = [level for level in kept if level != rarest]
+        if comparisons(kept) > comparisons(best):
+            best = kept
+    return best
 
 
 def _for_metric(key: Key, metric: Metric) -> Key:
@@ -158,9 +183,9 @@ def difference(contrast: Contrast, metric: Metric) -> float:
     return round(centre(contrast.level) - centre(contrast.reference), DIGITS)
 
 
-def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[Outcome[Record]]]]:
+def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[Outcome[Any]]]]:
     """The outcomes that may be ranked together by a metric, with the differences of each group."""
-    found: dict[Key, list[Outcome[Record]]] = defaultdict(list)
+    found: dict[Key, list[Outcome[Any]]] = defaultdict(list)
     for outcome in outcomes:
         found[_for_metric(outcome.key.ranking, metric)].append(outcome)
     words = distinctions(list(found))
@@ -172,7 +197,7 @@ class Best:
     """The best cell by one metric, and the labels of the others, the nearest first."""
 
     metric: Metric
-    outcome: Outcome[Record]
+    outcome: Outcome[Any]
     value: float  # mean over its seeds
     seeds: int
     worse: tuple[str, ...]  # significantly
@@ -183,6 +208,7 @@ class Best:
     margin: float | None  # 95 % sampling error, in points, of an accuracy on the test set
     test_images: int
     near: int  # of `too_few`, cells within `margin`
+    p: Mapping[str, float]  # of each tested cell, corrected
 
     @property
     def others(self) -> int:
@@ -232,6 +258,7 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
         value=mean(top),
         seeds=len(top),
         margin=margin,
+        p=dict(zip([label for _, label, _ in tested], adjusted, strict=True)),
         test_images=test_images,
         near=sum(
             margin is not None and abs(sign * value - mean(top)) <= margin
@@ -244,12 +271,12 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
     )
 
 
-def test_images_of(run: Record) -> int:
+def test_images_of(run: RecordSummary) -> int:
     """Number of test images of a run."""
     return sum(scores.support for scores in run.metrics.per_class) if run.metrics else 0
 
 
-def _margin(outcome: Outcome[Record], metric: Metric) -> tuple[float | None, int]:
+def _margin(outcome: Outcome[Any], metric: Metric) -> tuple[float | None, int]:
     images = test_images_of(outcome.good[0])
     if metric is not ACCURACY or not images:
         return None, images
