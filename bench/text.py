@@ -6,9 +6,11 @@ that change the text direction can disguise a line. Both are shown as their code
 
 import re
 import shlex
+import shutil
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import msgspec
 
@@ -59,6 +61,28 @@ def _shell_word(word: str, home: str) -> str:
     if equals and option.startswith("--") and _shell_word(value, home) != shlex.quote(value):
         return f"{option} {_shell_word(value, home)}"  # no shell expands "~" after "--option="
     return shlex.quote(word)
+
+
+# A command in a sentence: in backticks, or `bench` with its verb and options.
+_COMMAND = re.compile(r"`[^`]*`|\bbench [a-z]+(?: -[\w-]+(?:[ =](?:'[^']*'|[^\s'-]\S*))?)*")
+
+
+def wrapped(text: str, width: int, indent: str = "") -> str:
+    """The text in lines of at most `width`, broken between words but not within a command.
+
+    Args:
+        indent: What the lines after the first begin with.
+    """
+    joined = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        joined, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines).replace("\0", " ")
+
+
+def for_terminal(text: str, stream: TextIO) -> str:
+    """The text, wrapped if the stream is a terminal; programs get one line."""
+    return wrapped(text, shutil.get_terminal_size().columns) if stream.isatty() else text
 
 
 ValueT = TypeVar("ValueT")

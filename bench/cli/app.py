@@ -24,12 +24,23 @@ from bench.cli.show import show
 from bench.cli.table import table
 from bench.cli.tensorboard import tensorboard
 from bench.cli.tune import tune
-from bench.cli.verb import FULL_DISK, Verb
+from bench.cli.verb import FULL_DISK, ParserError, Verb, fail, in_words, parser_problem
 from bench.process import exit_without_teardown
 
 
 class Verbs(TyperGroup):
     """All verbs; help is shown as rich tables, errors as plain lines."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options of `bench`, with their values described in words."""
+        return in_words(super().get_params(ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that is named."""
+        try:
+            return super().resolve_command(ctx, args)
+        except ParserError as error:
+            fail(parser_problem(error), code=2)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints the help."""

@@ -35,7 +35,7 @@ def loaders(
     data_dir: verb.DataDir = None,
     device: verb.Device = "auto",
     repeats: Annotated[int, typer.Option(help="Maximum repeats per pipeline and batch size.")] = 5,
-    seconds: Annotated[float, typer.Option(help="Minimum duration of a repeat.")] = 1.0,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Minimum time of a repeat.")] = 1.0,
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     out: verb.Out = Path("results"),
     verify: Annotated[

@@ -12,7 +12,7 @@ from bench.text import in_one_line, printable
 def merge(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="SOURCES...", help="Results folders; they are only read."),
+        typer.Argument(metavar="SOURCES", help="Results folders; they are only read."),
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Results folder to merge into.")],
     debug: Debug = False,

@@ -21,9 +21,9 @@ EXAMPLES = """Examples:
 
 bench run --grid smoke   # a few short runs, to see that everything works
 
-bench run -k "resnet18 and sgd" --seeds 5   # part of the default grid, five seeds
+bench run -k "resnet18 and sgd" --seeds 5   # part of the default grid
 
-bench run --rerun resnet18/sgd/none/dali/seed0   # exactly this recorded run again"""
+bench run --rerun resnet18/sgd/none/dali/seed0   # exactly this run again"""
 PANELS = {
     "What is trained": (
         "grid", "select", "seeds", "seed", "architecture", "optimizer", "augmentation", "pipeline",
@@ -119,7 +119,7 @@ def run(
         str | None,
         typer.Option(metavar="K/N", help="Train part K of N of the grid (docs/executors.md)."),
     ] = None,
-    timeout: verb.Timeout = 3600.0,
+    timeout: verb.Timeout = 3600,
     exclusive_timing: Annotated[
         bool,
         typer.Option(

@@ -15,7 +15,7 @@ def table(
         str | None, typer.Option(metavar="COLUMN", help="Sort by this column, best first.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Columns to show, comma-separated.")
+        str | None, typer.Option(metavar="NAME,NAME", help="Columns to show.")
     ] = None,
     target: Annotated[
         float | None,
@@ -24,7 +24,7 @@ def table(
     group: Annotated[
         str | None,
         typer.Option(
-            metavar="AXES", help="Axes to keep, comma-separated; rows are means over the others."
+            metavar="AXIS,AXIS", help="Axes to keep; rows are means over the others."
         ),
     ] = None,
     metric: Annotated[

@@ -37,7 +37,7 @@ def tune(
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Add the recipes to this file.")
     ] = None,
-    timeout: verb.Timeout = 3600.0,
+    timeout: verb.Timeout = 3600,
     debug: verb.Debug = False,
 ) -> int:
     """Search learning rate, decay, batch size and schedule on validation; safe to repeat."""

@@ -10,8 +10,11 @@ import typer
 from typer.core import TyperCommand
 
 from bench.errors import BenchError, check_choice
-from bench.text import in_one_line, printable
+from bench.text import for_terminal, in_one_line, printable
 
+# Base class of the parser's errors: Typer's own or click's, by its version.
+ParserError: type[Exception] = typer.BadParameter.__mro__[1]
+VALUES = {int: "N", float: "NUMBER", Path: "PATH", list[int]: "N"}  # other values are names
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Expected errors of `pipelines` by module; what raised one has imported it, quick verbs need none.
 PIPELINE_ERRORS = {
@@ -30,6 +33,17 @@ class Verb(TyperCommand):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"rich_markup_mode": "rich"})
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters, with their values described in words."""
+        return in_words(super().get_params(ctx))
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parses the arguments; what is wrong with them is one sentence."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except ParserError as error:
+            fail(parser_problem(error), code=2)
+
     def invoke(self, ctx: Any) -> NoReturn:
         """Runs the verb and exits."""
         try:
@@ -45,6 +59,34 @@ class Verb(TyperCommand):
                 fail(sentence, code=2)
             fail(f"{type(error).__name__}: {error} (a bug in bench; see --debug)", code=1)
         raise typer.Exit(code or 0)
+
+
+def in_words(parameters: list[Any]) -> list[Any]:
+    """The parameters, whose help names a value ("N", "SECONDS") instead of a type ("<int>")."""
+    for parameter in parameters:
+        kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", str)
+        if parameter.param_type_name == "argument":
+            words = ""
+        else:
+            words = parameter.metavar or ("" if kind is bool else VALUES.get(kind, "NAME"))
+        hidden = {"display_type_rich": lambda ctx, words=words: words,
+                  "_get_number_range_help_str": lambda: None}  # fmt: skip
+        vars(parameter).update(hidden)
+    return parameters
+
+
+def parser_problem(error: Any) -> str:
+    """What is wrong with the arguments of a command."""
+    help_command = f"{error.ctx.command_path} --help" if error.ctx else "bench --help"
+    for detail in getattr(error.__cause__, "errors", list)():  # pydantic's, of a number
+        option, least = error.param.opts[-1], detail.get("ctx", {}).get("ge", error.param.min)
+        whole = detail["type"].startswith("int") or isinstance(least, int)
+        bound = "" if least is None else f" of at least {least:g}"
+        number = "whole number" if whole else "number"
+        return f"{option} takes a {number}{bound}, got {detail['input']!r:.40}"
+    message = error.format_message().rstrip(".")
+    end = "" if message.endswith("?") else ";"
+    return f"{message[:1].lower()}{message[1:]}{end} see {help_command}"
 
 
 def _is_of_output(error: Exception) -> bool:
@@ -81,8 +123,8 @@ def fail(message: str, *, code: int) -> NoReturn:
 
 
 def log(text: str) -> None:
-    """Prints a line for people on standard error."""
-    typer.echo(printable(text), err=True)
+    """Prints a line for people on standard error, wrapped on a terminal."""
+    typer.echo(for_terminal(printable(text), sys.stderr), err=True)
 
 
 def screen() -> tuple[int | None, bool]:
@@ -100,13 +142,15 @@ Format = Annotated[str, typer.Option("--format", help="rich or json.")]
 Results = Annotated[Path, typer.Argument(help="A results folder, or one group in it.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Where datasets are cached; may hold torchvision's CIFAR files."),
+    typer.Option(
+        metavar="FOLDER", help="Where datasets are cached; may hold torchvision's CIFAR files."
+    ),
 ]
 Source = Annotated[str, typer.Option(help="auto, cifar10, cifar100, shapes or folder:PATH.")]
 ImageSize = Annotated[
     int | None,
     typer.Option(
-        metavar="PIXELS", help="Resize the images of a folder to this width and height (32)."
+        metavar="PIXELS", help="Resize a folder's images to this width and height (default: 32)."
     ),
 ]
 Decode = Annotated[

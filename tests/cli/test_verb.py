@@ -8,6 +8,7 @@ from bench.cli.verb import Debug, Verb, screen
 from bench.errors import UsageError
 from bench.store.codec import RecordError
 from bench.store.files import StoreError
+from bench.text import wrapped
 from pipelines.base import Unsupported
 from pipelines.catalog import Unavailable, UnknownName
 from pipelines.sources.errors import SourceError
@@ -50,6 +51,18 @@ def test_the_exit_code_is_what_the_verb_returns(code: int | None) -> None:
     app = typer.Typer()
     app.command(cls=Verb)(lambda: code)
     assert CliRunner().invoke(app).exit_code == (code or 0)
+
+
+def test_errors_are_wrapped_on_a_terminal_but_commands_in_them_are_not() -> None:
+    sentence = (
+        "there are none here: bench run --grid smoke -k 'a b' writes some; or `bench list grids`"
+    )
+    lines = wrapped(sentence, 46, indent="  ").splitlines()
+    assert lines == [
+        "there are none here:",
+        "  bench run --grid smoke -k 'a b' writes some;",
+        "  or `bench list grids`",
+    ]
 
 
 def test_a_pipe_has_neither_width_nor_colours() -> None:
