@@ -1,23 +1,29 @@
 """`bench list`: lists the entries of every kind."""
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.verb import Debug, Format, Plugin, check_format
-from bench.errors import check_choice
-from bench.text import printable
+from bench.cli.verb import Debug, Format, Plugin, check_format, screen
+from bench.errors import BenchError, check_choice
+from bench.text import printable, wrapped
 
 if TYPE_CHECKING:
+    from bench.grid.listing import Listing
     from bench.grid.plugins import Plugins
-    from bench.grid.registry import Listing
+    from bench.record import Record
 
 ZOO = (
-    "  and timm:NAME and torchvision:NAME, such as timm:resnet10t: any net of these libraries, "
+    "and timm:NAME and torchvision:NAME, such as timm:resnet10t: any net of these libraries, "
     "with a stem for small images, at width 1"
 )
+UNTIMED = "After `bench run --grid smoke`, this list says how long each grid takes on this machine."
 
 
 def list_entries(
@@ -32,16 +38,29 @@ def list_entries(
     debug: Debug = False,
 ) -> None:
     """List what can be trained, and why it is there; * marks what the default grid uses."""
+    check_format(form)
+    with _plugins(plugin or ()) as plugins:
+        found = entries(kind, plugins)
+    if form == "json":
+        rows = [_json(entry) for of_kind in found.values() for entry in of_kind]
+        text = json.dumps(rows, indent=1) + "\n"
+    else:
+        text = render(found, screen()[0])
+    typer.echo(printable(text), nl=False)
+
+
+@contextmanager
+def _plugins(asked: Sequence[str]) -> "Iterator[Plugins | None]":
+    """The plugins in use; None without any, as looking for them imports torch."""
+    from bench.grid.listing import PLUGINS
+
+    if not asked and not entry_points(group=PLUGINS):
+        yield None
+        return
     from bench.grid.plugins import used
 
-    check_format(form)
-    with used(plugin or ()) as plugins:
-        if form == "json":
-            rows = [row for of_kind in entries(kind, plugins).values() for row in of_kind]
-            text = json.dumps([asdict(row) | _size(row) for row in rows], indent=1) + "\n"
-        else:
-            text = render_list(kind, plugins)
-    typer.echo(printable(text), nl=False)
+    with used(asked) as plugins:
+        yield plugins
 
 
 def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, list[Listing]]":
@@ -50,25 +69,75 @@ def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, li
     Raises:
         UsageError: The kind is unknown.
     """
-    from bench.grid.grids import grids
-    from bench.grid.registry import CATALOGS, Listing, listing
+    from bench.grid.listing import TYPES, stated_entries
 
     if kind is not None:
-        check_choice("kind of entry", kind, [*CATALOGS, "grids", "plugins"])
-    found = {name: listing(name) for name in CATALOGS if kind in (None, name)}
+        check_choice("kind of entry", kind, [*TYPES, "grids", "plugins"])
+    listed = None if plugins else stated_entries()
+    if listed is None:
+        from bench.grid import registry
+
+        listed = {name: registry.listing(name) for name in registry.CATALOGS}
+    found = {name: of_kind for name, of_kind in listed.items() if kind in (None, name)}
     if kind in (None, "grids"):
-        found["grids"] = [
-            Listing(kind="grids", name=grid.name, why=grid.why, default=grid.name == "default")
-            for grid in grids().values()
-        ]
+        found["grids"] = _grids(listed)
     loaded = _plugin_entries(plugins) if plugins else []
     if kind == "plugins" or (kind is None and loaded):
         found["plugins"] = loaded
     return {kind: sorted(each, key=lambda entry: entry.name) for kind, each in found.items()}
 
 
+def _grids(listed: "Mapping[str, Sequence[Listing]]") -> "list[Listing]":
+    """All grids with their number of cells, and the minutes that these take on this machine."""
+    from bench.cell import Run
+    from bench.executors.base import TimeLeft
+    from bench.grid.grids import BUDGETS, GridConfig, cells_of, grids, unique
+    from bench.grid.listing import Listing
+    from bench.machine.environment import machine_names
+
+    machines = machine_names()
+    config = GridConfig(base=BUDGETS["full" if len(machines) > 1 else "cpu"], listed=listed)
+    records = [each for each in _records(machines) if each.cell.scale == config.base.scale]
+    found, runs = [], {record.run_id: record.run for record in records}
+    for name, grid in grids().items():
+        entry = Listing(kind="grids", name=name, why=grid.why, default=name == "default")
+        try:
+            cells = unique(cells_of(name, config))
+        except BenchError as error:  # of a plugin
+            entry, cells = replace(entry, problem=str(error)), []
+        of_grid = [Run(cell=cell, seed=0, versions={}, fingerprint="") for cell in cells]
+        runs |= {run.id: run for run in of_grid}
+        found.append((entry, of_grid))
+    flops = {entry.name: entry.flops for entry in listed["architectures"] if entry.flops}
+    left = TimeLeft(
+        {
+            id: flops[run.cell.architecture] * run.cell.epochs * (run.cell.train_images or 1)
+            for id, run in runs.items()
+            if run.cell.architecture in flops
+        }
+    )
+    for record in records:
+        left.learn(record)
+    return [
+        replace(entry, cells=len(of_grid), expected_s=left.of_all(of_grid))
+        for entry, of_grid in found
+    ]
+
+
+def _records(machines: Sequence[str]) -> "list[Record]":
+    """Records of this machine in the folder `results`."""
+    from bench.store.groups import groups
+    from bench.store.store import Store
+
+    results = Path("results")
+    if not results.is_dir():
+        return []
+    found = [group for group in groups(results, machines=machines) if group.machine in machines]
+    return [record for group in found for record in Store(group.folder).records()]
+
+
 def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
-    from bench.grid.registry import Listing
+    from bench.grid.listing import Listing
 
     usable = [
         Listing(
@@ -85,41 +154,55 @@ def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
     return usable + broken
 
 
-def render_list(kind: str | None, plugins: "Plugins | None" = None) -> str:
+def _json(entry: "Listing") -> dict[str, Any]:
+    """The fields of an entry; of sizes only those that its kind has."""
+    fields = asdict(entry)
+    sizes = ("modes", "parameters", "flops", "cells", "expected_s")
+    return {name: value for name, value in fields.items() if value or name not in sizes}
+
+
+def render(found: "Mapping[str, Sequence[Listing]]", width: int | None = None) -> str:
     """The entries as text, a section per kind."""
-    sections = [_section(name, found) for name, found in entries(kind, plugins).items()]
-    return "\n".join(sections)
+    return "\n".join(_section(kind, of_kind, width) for kind, of_kind in found.items())
 
 
-def _section(kind: str, found: "list[Listing]") -> str:
-    if kind == "plugins":
-        lines = [f"  {entry.name}: {_reason(entry)}" for entry in found]
-        lines = lines or ["  none; name one with --plugin"]
-    else:
-        width = max(len(entry.name) for entry in found)
-        lines = [
-            f"  {entry.name:<{width}} {'*' if entry.default else ' '} {_reason(entry)}"
-            for entry in found
-        ]
-    zoo = [ZOO] if kind == "architectures" else []
-    return "\n".join([kind, *lines, *zoo]) + "\n"
+def _section(kind: str, found: "Sequence[Listing]", width: int | None) -> str:
+    names = max((len(entry.name) for entry in found), default=0)
+    sizes = max((len(_size(entry)) for entry in found), default=0)
+    lines = []
+    for entry in found:
+        size = f" {_size(entry):<{sizes}}" if sizes else ""
+        head = f"  {entry.name:<{names}} {'*' if entry.default else ' '}{size}"
+        head = f"  {entry.name}:" if kind == "plugins" else head
+        lines.append((head, f"not usable here: {entry.problem}" if entry.problem else entry.why))
+    if kind == "plugins" and not found:
+        lines.append((" ", "none; name one with --plugin"))
+    if kind == "architectures":
+        lines.append((" ", ZOO))
+    if kind == "grids" and not any(entry.expected_s for entry in found):
+        lines.append((" ", UNTIMED))
+    texts = [f"{head} {text}" for head, text in lines]
+    if width is not None:
+        indents = [" " * (len(head) + 1) for head, _ in lines]
+        texts = [wrapped(*line) for line in zip(texts, [width] * len(texts), indents, strict=True)]
+    return "\n".join([kind, *texts]) + "\n"
 
 
-def _reason(entry: "Listing") -> str:
-    if entry.problem:
-        return f"not usable here: {entry.problem}"
-    size = _size(entry)
-    if not size:
-        return entry.why
-    flops = f"{size['flops'] / 1e9:6.3f} GFLOP" if size["flops"] else " " * 12
-    return f"{size['parameters'] / 1e6:6.2f} M {flops}  {entry.why}"
+def _size(entry: "Listing") -> str:
+    """Parameters and FLOPs of a net, cells and time of a grid; "" for other entries."""
+    if entry.cells:
+        return f"{entry.cells:>3} cell{'s' if entry.cells > 1 else ''}{_about(entry.expected_s)} "
+    if not entry.parameters:
+        return ""
+    flops = f"{entry.flops / 1e9:6.3f} GFLOP" if entry.flops else ""
+    return f"{entry.parameters / 1e6:6.2f} M {flops} "
 
 
-def _size(entry: "Listing") -> dict[str, int]:
-    """Parameters and FLOPs of a net; nothing for other entries."""
-    import architectures
-
-    if entry.kind != "architectures" or entry.problem:
-        return {}
-    net = architectures.catalog.entries[entry.name]
-    return {"parameters": net.parameters, "flops": net.flops}
+def _about(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return ", under 1 min"
+    return (
+        f", about {seconds / 60:.0f} min" if seconds < 5400 else f", about {seconds / 3600:.1f} h"
+    )

@@ -5,13 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import architectures
-from bench import optimizers
 from bench.cell import Cell, Run, Scale
 from bench.errors import check_choice
-from bench.grid import registry
+from bench.grid.listing import Listing
 from bench.grid.recipe_files import Book
-from pipelines import augmentations, building
-from pipelines.building import canonical_name
 from pipelines.catalog import Origin, Unavailable, UnknownName
 
 _FULL = Cell(
@@ -49,11 +46,26 @@ class GridConfig:
     Args:
         base: All fields except names; its batch size is used where there is no recipe.
         replaced: Names by axis that replace the grid's own, as with `--optimizer sgd`.
+        listed: Entries by kind whose files need not be imported, as cells are only counted; the
+            cells have no recipes then.
     """
 
     base: Cell
     book: Book = field(default_factory=lambda: Book(entries={}))
     replaced: Mapping[str, str] = field(default_factory=dict)
+    listed: Mapping[str, Sequence[Listing]] | None = None
+
+    def entries(self, kind: str) -> list[Listing]:
+        """The usable entries of a kind, such as "optimizers"."""
+        if self.listed is not None:
+            return [entry for entry in self.listed[kind] if not entry.problem]
+        from bench.grid import registry  # imports torch, which `bench list` does without
+
+        return [entry for entry in registry.listing(kind) if not entry.problem]
+
+    def names(self, kind: str, *, defaults: bool = False) -> list[str]:
+        """Names of the usable entries of a kind, or of those that the default grid uses."""
+        return [entry.name for entry in self.entries(kind) if entry.default or not defaults]
 
     def cell(self, architecture: str, optimizer: str, augmentation: str, pipeline: str) -> Cell:
         """One cell, with the recipe of its net and optimizer."""
@@ -61,9 +73,11 @@ class GridConfig:
             "architecture": architecture,
             "optimizer": optimizer,
             "augmentation": augmentation,
-            "pipeline": _spelled(pipeline),
+            "pipeline": pipeline if self.listed else _spelled(pipeline),
         }
         cell = replace(self.base, **(names | dict(self.replaced)))
+        if self.listed:
+            return cell
         try:
             recipe, size = self.book.find(cell.architecture, cell.optimizer, cell.batch_size)
         except Unavailable:  # the cell will be skipped with the reason
@@ -90,6 +104,8 @@ def _spelled(pipeline: str) -> str:
     Raises:
         UnknownName: There is no such pipeline.
     """
+    from pipelines.building import canonical_name  # imports torch
+
     try:
         return canonical_name(pipeline)
     except Unavailable:
@@ -127,14 +143,14 @@ def default(config: GridConfig) -> list[Cell]:
     """All defaults with kornia, and all pipelines with a net so small that they limit it."""
     cells = [
         config.cell(architecture, optimizer, augmentation, "kornia")
-        for architecture in registry.defaults("architectures")
-        for optimizer in registry.defaults("optimizers")
-        for augmentation in registry.defaults("augmentations")
+        for architecture in config.names("architectures", defaults=True)
+        for optimizer in config.names("optimizers", defaults=True)
+        for augmentation in config.names("augmentations", defaults=True)
     ]
     pipeline_slice = [
         config.cell("cnn4", "sgd", augmentation, pipeline)
-        for augmentation in registry.defaults("augmentations")
-        for pipeline in building.catalog.entries
+        for augmentation in config.names("augmentations", defaults=True)
+        for pipeline in config.names("pipelines")
     ]
     return unique([*cells, *pipeline_slice])
 
@@ -142,10 +158,11 @@ def default(config: GridConfig) -> list[Cell]:
 @_grid("pipelines", "a small and a larger net x all augmentations x every mode of every pipeline")
 def pipelines(config: GridConfig) -> list[Cell]:
     return [
-        config.cell(architecture, "sgd", augmentation, pipeline)
+        config.cell(architecture, "sgd", augmentation, pipeline.name + f"[{mode}]" * bool(mode))
         for architecture in ("cnn4", "resnet18")
-        for augmentation in augmentations.catalog.entries
-        for pipeline in building.variants()
+        for augmentation in config.names("augmentations")
+        for pipeline in config.entries("pipelines")
+        for mode in pipeline.modes or ("",)
     ]
 
 
@@ -174,7 +191,7 @@ def all_optimizers(config: GridConfig) -> list[Cell]:
     return [
         config.cell(architecture, optimizer, "flip_crop", "native")
         for architecture in ("cnn4", "resnet18", "vit_tiny")
-        for optimizer in optimizers.catalog.entries
+        for optimizer in config.names("optimizers")
     ]
 
 
@@ -182,7 +199,7 @@ def all_optimizers(config: GridConfig) -> list[Cell]:
 def all_architectures(config: GridConfig) -> list[Cell]:
     return [
         config.cell(architecture, optimizer, "flip_crop", "native")
-        for architecture in architectures.catalog.entries
+        for architecture in config.names("architectures")
         for optimizer in ("sgd", "adamw")
     ]
 
@@ -267,6 +284,8 @@ def runs_of(cells: Sequence[Cell], seeds: Sequence[int], fingerprint: str) -> li
     Runs that share a worker are consecutive; among them, one seed covers all cells before the next
     starts, so that an interrupted grid has complete seeds.
     """
+    from bench.grid import registry  # imports torch
+
     runs = [
         Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)
         for seed in seeds

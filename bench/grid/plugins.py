@@ -24,6 +24,7 @@ from bench.cell import Cell
 from bench.errors import UsageError
 from bench.grid import grids, registry
 from bench.grid.grids import Grid, GridConfig
+from bench.grid.listing import PLUGINS
 from bench.store.files import StrangeFile, read_file
 from pipelines import importing
 from pipelines.base import Library
@@ -31,7 +32,6 @@ from pipelines.building import can_be_spelled
 from pipelines.catalog import Catalog, Origin, Unavailable, check_named
 from pipelines.importing import Broken
 
-GROUP = "pipeline_bench"  # group of entry points
 MAX_BYTES = 2**24  # size limit of a source file
 _SUFFIXES = (*importlib.machinery.SOURCE_SUFFIXES, *importlib.machinery.EXTENSION_SUFFIXES)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -87,7 +87,7 @@ def used(asked: Sequence[str]) -> Iterator[Plugins]:
                 load(origin_of(name))
             except Broken as problem:
                 raise UsageError(f"--plugin {name}: {problem}") from problem
-        for point in entry_points(group=GROUP):
+        for point in entry_points(group=PLUGINS):
             home = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
             try:
                 if point.attr:

@@ -1,12 +1,12 @@
 """The entries of all catalogs: which are available, why others are not, and their versions."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import architectures
 from bench import optimizers
 from bench.cell import AXES, Cell, Version, version_of
+from bench.grid.listing import FIELDS, Listing
 from pipelines import augmentations, building
 from pipelines.base import Unsupported
 from pipelines.catalog import Catalog, Origin, Unavailable
@@ -19,23 +19,14 @@ CATALOGS: Mapping[str, Catalog[Any]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """One line of `bench list`. `problem` is set when the entry cannot be used here."""
-
-    kind: str
-    name: str
-    why: str
-    default: bool = False
-    problem: str = ""
-
-
 def listing(kind: str) -> list[Listing]:
     """Every entry of a kind, then the files that cannot be imported."""
     catalog = CATALOGS[kind]
     usable = [
-        Listing(kind=kind, name=name, why=entry.why, default=getattr(entry, "default", False))
-        for name, entry in catalog.entries.items()
+        Listing(
+            kind=kind, **{field: getattr(entry, field) for field in FIELDS if hasattr(entry, field)}
+        )
+        for entry in catalog.entries.values()
     ]
     broken = [
         Listing(kind=kind, name=name, why="", problem=reason)

@@ -3,20 +3,25 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.cli.list import render_list
-from bench.grid import registry
+from bench.cli.list import entries, render
+from bench.grid import listing, registry
 from bench.grid.grids import GRIDS
-from bench.grid.registry import CATALOGS, Listing
+from bench.grid.registry import CATALOGS
+from bench.machine.environment import machine_names
+from bench.store.store import Store
+from tests import checkout
 from tests.cli.conftest import Bench
+from tests.made import made_record
 from tests.made_plugins import net, write
 
 
 def test_every_usable_entry_is_listed_with_its_reason() -> None:
-    text = render_list(None)
+    text = render(entries(None))
     for kind in (*CATALOGS, "grids"):
         assert f"{kind}\n" in text
     for catalog in CATALOGS.values():
@@ -27,18 +32,50 @@ def test_every_usable_entry_is_listed_with_its_reason() -> None:
 
 
 def test_a_single_kind_is_listed_with_defaults_marked() -> None:
-    lines = render_list("grids").splitlines()
+    lines = render(entries("grids")).splitlines()
     assert lines[0] == "grids"
     assert [line.split()[:2] for line in lines if " default " in line] == [["default", "*"]]
     assert not any(line.split()[1] == "*" for line in lines[1:] if "smoke" in line)
-    assert "optimizers" not in render_list("augmentations")
+    assert "optimizers" not in entries("augmentations")
+
+
+def test_lines_are_wrapped_at_words_for_a_terminal() -> None:
+    found = entries(None)
+    assert max(map(len, render(found, 80).splitlines())) <= 80
+    assert render(found, 80).split() == render(found).split()
+
+
+@pytest.mark.parametrize("verb", ["list", "show"])
+def test_list_and_show_do_not_import_torch(tmp_path: Path, verb: str) -> None:
+    Store(tmp_path / "cpu_shapes_cpu").write(made_record())
+    words = ["list"] if verb == "list" else ["show", "resnet18", str(tmp_path)]
+    code = f"import sys; from bench.cli.app import app; app({words}, standalone_mode=False)"
+    done = checkout.python(f"{code}; sys.exit(3 * ('torch' in sys.modules))")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resnet18" in done.stdout
+
+
+def test_grids_have_cells_and_the_time_that_this_machine_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert re.search(r"smoke +5 cells  ", render(entries("grids")))
+    assert "`bench run --grid smoke`" in render(entries("grids"))
+    record = made_record(architecture="resnet18", epochs=3)
+    record = replace(record, timings=replace(record.timings, total_s=60.0))
+    cell = replace(record.cell, scale="full" if len(machine_names()) > 1 else "cpu")
+    Store(tmp_path / "results" / f"{machine_names()[0]}_x").write(replace(record, cell=cell))
+    by_name = {entry.name: entry for entry in entries("grids")["grids"]}
+    assert all(entry.expected_s for entry in by_name.values())
+    assert re.search(r"default +\* +66 cells, about [\d.]+ (min|h) ", render(entries("grids")))
 
 
 def test_a_broken_file_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Listing(kind="optimizers", name="lion", why="", problem="ImportError: no lion")
-    listing = registry.listing
-    monkeypatch.setattr(registry, "listing", lambda kind: [*listing(kind), broken])
-    text = render_list("optimizers")
+    broken = listing.Listing(kind="optimizers", name="lion", why="", problem="ImportError: no lion")
+    imported = registry.listing
+    monkeypatch.setattr(listing, "stated_entries", lambda: None)
+    monkeypatch.setattr(registry, "listing", lambda kind: [*imported(kind), broken])
+    text = render(entries("optimizers"))
     assert re.search(r"^  lion +not usable here: ImportError: no lion$", text, re.MULTILINE)
 
 

@@ -108,7 +108,7 @@ def test_a_pipeline_that_cannot_be_imported_keeps_its_cells(
     def unavailable(spelling: str) -> str:
         raise Unavailable("no such library")
 
-    monkeypatch.setattr(grids, "canonical_name", unavailable)
+    monkeypatch.setattr(building, "canonical_name", unavailable)
     assert CPU.cell("cnn2", "sgd", "none", "kornia").pipeline == "kornia"
 
 
