@@ -1,6 +1,7 @@
 """`bench loaders`: measures pipelines alone, without a net."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +36,9 @@ def loaders(
     data_dir: verb.DataDir = None,
     device: verb.Device = "auto",
     repeats: Annotated[int, typer.Option(help="Maximum repeats per pipeline and batch size.")] = 5,
-    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Minimum time of a repeat.")] = 1.0,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Minimum time of a repeat.")
+    ] = 1.0,
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     out: verb.Out = Path("results"),
     verify: Annotated[
@@ -48,7 +51,7 @@ def loaders(
     from bench.errors import check_choice
     from bench.loaders.plan import Options
     from bench.machine.environment import probe_while_importing
-    from bench.report.loaders import render
+    from bench.report.loaders import render, rows, suspect_count
     from bench.report.render import FORMS
 
     check_choice("format", form, FORMS)
@@ -72,18 +75,23 @@ def loaders(
     console = TextReporter(file=sys.stderr)
     with used(plugin or ()) as plugins:
         if verify:
-            findings = verifying.verify_all(*verifying.choose(options, probe), console.progress)
-            return verifying.show(findings, form, console.progress, partial(typer.echo, nl=False))
+            found = verifying.verify_all(*verifying.choose(options, probe), console.progress)
+            return verifying.show(found, console.progress, partial(_echo, verifying.render, form))
         planned = plan.make(options, console.progress, probe)
     for text in (*planned.notices, *plugins.notices()):
         console.notice(text)
     record = measure.measure(planned, console.progress)
-    width, color = verb.screen()
-    table = render(record, form, width=width, color=color)  # type: ignore[arg-type]
-    typer.echo(table, nl=False)  # before writing, which may fail
+    _echo(render, form, record)  # before writing, which may fail
     _keep(planned.folder, console.progress, record)
     console.progress(f"table and all values: {planned.folder / 'loaders.*'}")
+    if suspect := suspect_count(rows(record)):
+        console.notice(f"{suspect}: measure again on a quiet machine.")
     return measure.exit_code(record)
+
+
+def _echo(render: Callable[..., str], form: str, what: object) -> None:
+    width, color = verb.screen()
+    typer.echo(render(what, form, width=width, color=color), nl=False)
 
 
 def _keep(folder: Path, log: "Log", record: "LoadersRecord") -> None:

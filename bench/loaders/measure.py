@@ -6,6 +6,7 @@ disturbance of the machine affects all of them. Each has its own folder for comp
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,9 +31,10 @@ from bench.loaders.worker import (
 from bench.process import signals_deferred, signals_raise
 from bench.record import Status
 from bench.store.files import slug
-from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series
+from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Repeat, Series
 from bench.store.store import Store
 from bench.text import Log
+from bench.training.timing_checks import timing_problems
 
 ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 
@@ -197,16 +199,21 @@ def measure_batch_size(
             measurement.request(None, Ready, STARTUP_TIMEOUT_S)
         for measurement in measurements:
             build(plan, measurement)
-        for number in range(plan.repeats):
-            log(f"batch size {batch_size}: repeat {number + 1} of {plan.repeats}")
-            for measurement in measurements:
-                if not is_complete(plan, measurement.series):
-                    repeat(plan, measurement)
+        for number in range(1, 2 * plan.repeats + 1):
+            left = [each for each in measurements if each.worker and wants_more(plan, each.series)]
+            if not left:
+                break
+            extra = number - plan.repeats
+            again = f"disturbed repeats again, {extra} of at most {plan.repeats}"
+            what = again if extra > 0 else f"repeat {number} of {plan.repeats}"
+            log(f"batch size {batch_size}: {what}")
+            for measurement in left:
+                repeat(plan, measurement, sum(each.worker is not None for each in measurements))
     finally:
         with signals_deferred():
             for measurement in measurements:
                 measurement.stop()
-                if not is_complete(plan, measurement.series):
+                if not is_complete(plan, measurement.series.repeats):
                     done = len(measurement.series.repeats)
                     reason = f"stopped after {done} of {plan.repeats} repeats"
                     measurement.series = interrupted(measurement.series, reason)
@@ -254,22 +261,31 @@ def build(plan: Plan, measurement: Measurement) -> None:
         )
 
 
-def repeat(plan: Plan, measurement: Measurement) -> None:
-    """Measures one more repeat in the worker."""
+def repeat(plan: Plan, measurement: Measurement, workers: int) -> None:
+    """Measures one more repeat in the worker, one of several that use the device."""
     seconds = plan.header.repeat_s
     measured = measurement.request(Measure(seconds=seconds), Measured, plan.patience_s + seconds)
     if measured is not None:
-        repeats = (*measurement.series.repeats, measured.repeat)
+        others = measured.conditions.gpu_others or 0  # with our other workers, which are idle
+        conditions = replace(measured.conditions, gpu_others=max(0, others - workers + 1))
+        problems = timing_problems(recompiled=measured.recompiled, conditions=conditions)
+        new = replace(measured.repeat, timing_suspect=tuple(problems))
+        repeats = (*measurement.series.repeats, new)
         measurement.series = replace(measurement.series, repeats=repeats, memory=measured.memory)
 
 
-def is_complete(plan: Plan, series: Series) -> bool:
-    """Whether a series has all its repeats; a slow one gets fewer."""
-    count = len(series.repeats)
-    if count >= plan.repeats:
+def is_complete(plan: Plan, repeats: Sequence[Repeat]) -> bool:
+    """Whether these are all the repeats of a series; a slow one gets fewer."""
+    if len(repeats) >= plan.repeats:
         return True
-    took_s = sum(repeat.images / repeat.images_per_s for repeat in series.repeats)
-    return count >= LEAST_REPEATS and took_s >= plan.series_s
+    took_s = sum(repeat.images / repeat.images_per_s for repeat in repeats)
+    return len(repeats) >= LEAST_REPEATS and took_s >= plan.series_s
+
+
+def wants_more(plan: Plan, series: Series) -> bool:
+    """Whether repeats are missing; disturbed ones are measured again, with twice the effort."""
+    twice = replace(plan, repeats=2 * plan.repeats, series_s=2 * plan.series_s)
+    return not (is_complete(plan, series.undisturbed) or is_complete(twice, series.repeats))
 
 
 def exit_code(record: LoadersRecord) -> int:

@@ -2,24 +2,28 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.errors import check_choice
 from bench.grid.plan import choose_device
 from bench.loaders.plan import Options, check, choose_candidates
 from bench.machine.environment import Probe
 from bench.process import signals_raise
-from bench.report.render import csv
+from bench.report.columns import Column
+from bench.report.render import ABSENT, Form, Table, csv
 from bench.text import Log
 
 if TYPE_CHECKING:
     from pipelines.verification.checks import Finding
 
-FORMS = ("rich", "md", "csv", "json")
+COLUMNS = {
+    name: Column(name=name, header="worst pixel of 255" if name == "error" else name)
+    for name in ("pipeline", "op", "status", "error", "draws", "problem")
+}
 
 
 def choose(options: Options, probe: Probe) -> tuple[list[str], str]:
@@ -49,21 +53,13 @@ def verify_all(pipelines: Sequence[str], device: str, log: Log) -> "Iterator[Fin
             yield finding
 
 
-def show(findings: "Iterable[Finding]", form: str, log: Log, write: Log) -> int:
-    """Collects the findings and writes their table, also after an interruption.
-
-    Args:
-        log: Called with lines about progress.
-        write: Called with the table.
+def show(findings: "Iterable[Finding]", log: Log, write: "Callable[[list[Finding]], None]") -> int:
+    """Collects the findings and has them written, also after an interruption.
 
     Returns:
         The exit code: 0, 1 if a check failed, 130 if interrupted.
-
-    Raises:
-        UsageError: The format is unknown.
     """
-    check_choice("table format", form, FORMS)
-    collected = []
+    collected: list[Finding] = []
     stopped = False
     try:
         with signals_raise():
@@ -72,38 +68,31 @@ def show(findings: "Iterable[Finding]", form: str, log: Log, write: Log) -> int:
     except KeyboardInterrupt:
         stopped = True
     if collected:
-        write(render(collected, form))
+        write(collected)
     if stopped:
         log("interrupted: the missing rows were not checked")
     return 130 if stopped else int(any_wrong(collected))
 
 
-def render(findings: "Sequence[Finding]", form: str) -> str:
+def render(
+    findings: "Sequence[Finding]", form: Form, *, width: int | None = None, color: bool = False
+) -> str:
     """The findings as text."""
     rows = [asdict(finding) for finding in findings]
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"
-    frame = pd.DataFrame(rows)
     if form == "csv":
-        return csv(frame)
-    shown = pd.DataFrame(
-        {
-            "pipeline": frame["pipeline"],
-            "op": frame["op"],
-            "": frame["status"],
-            "worst pixel of 255": [
-                "-" if pd.isna(error) else f"{error:.3f}" for error in frame["error"]
-            ],
-            "draws": frame["draws"],
-            "problem": frame["problem"],
-        }
+        return csv(pd.DataFrame(rows))
+    cells = {name: [str(row[name]) for row in rows] for name in COLUMNS}
+    cells["error"] = [ABSENT if one.error is None else f"{one.error:.3f}" for one in findings]
+    totals = Counter(finding.status for finding in findings)
+    table = Table(
+        title="ops of each pipeline, compared with a plain reference",
+        columns=COLUMNS,
+        cells=cells,
+        notes=[", ".join(f"{number} {status}" for status, number in totals.most_common())],
     )
-    table = shown.to_markdown(
-        index=False, tablefmt="pipe" if form == "md" else "simple", disable_numparse=True
-    )
-    counts = frame["status"].value_counts()
-    totals = ", ".join(f"{number} {status}" for status, number in counts.items())
-    return f"{table}\n\n{totals}\n"
+    return table.markdown() if form == "md" else table.terminal(width=width, color=color)
 
 
 def any_wrong(findings: "Sequence[Finding]") -> bool:

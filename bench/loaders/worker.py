@@ -17,7 +17,7 @@ import msgspec
 from bench.executors.protocol import Ready, become_worker, send
 from bench.executors.worker import status_of
 from bench.machine.cpu import run_in_progress
-from bench.record import Memory, Reads, Status
+from bench.record import Conditions, Memory, Reads, Status
 from bench.store.loaders_record import Repeat
 
 if TYPE_CHECKING:
@@ -70,10 +70,12 @@ class Built(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """One repeat, and the peak memory so far."""
+    """One repeat, the peak memory so far, and what may have disturbed the repeat."""
 
     repeat: Repeat
     memory: Memory
+    conditions: Conditions
+    recompiled: int  # graphs that torch.compile built during the repeat
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -187,12 +189,13 @@ class LoaderBench:
     def measure(self, seconds: float) -> Measured:
         """Takes batches for at least `seconds`, from the start of an epoch."""
         from bench.machine import monitor
-        from bench.machine.clock import synchronize
+        from bench.machine.clock import CompileWatch, TrainingClock
 
         self._at_request = monitor.peaks(self._device)
+        clock, graphs = TrainingClock(self._device), CompileWatch()
+        machine = monitor.MachineMonitor(self._device)
         images = batches = 0
-        with closing(endless(self._pipeline, self._epochs)) as stream:
-            synchronize(self._device)
+        with closing(endless(self._pipeline, self._epochs)) as stream, machine.running(clock):
             start = time.perf_counter()
             for _, labels in stream:
                 images += len(labels)
@@ -200,10 +203,14 @@ class LoaderBench:
                 complete = batches >= MIN_BATCHES and batches % self._round == 0
                 if complete and time.perf_counter() - start >= seconds:
                     break
-            synchronize(self._device)
-            elapsed_s = time.perf_counter() - start
+        elapsed_s = clock.wall_s
         repeat = Repeat(images=images, batch_s=elapsed_s / batches, images_per_s=images / elapsed_s)
-        return Measured(repeat=repeat, memory=self._memory())
+        return Measured(
+            repeat=repeat,
+            memory=self._memory(),
+            conditions=machine.conditions(elapsed_s, wait=True),
+            recompiled=graphs.new_graphs(),
+        )
 
     def _memory(self) -> Memory:
         """Peaks above the memory in use before the pipeline was built.

@@ -1,5 +1,6 @@
 """The training clock, and counters of what torch.compile builds."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -83,6 +84,5 @@ def _cached() -> Counter[str]:
 
 
 def _graphs() -> int:
-    from torch._dynamo.utils import counters
-
-    return int(counters["stats"]["unique_graphs"])
+    dynamo = sys.modules.get("torch._dynamo.utils")  # slow to import, and not used before
+    return int(dynamo.counters["stats"]["unique_graphs"]) if dynamo else 0

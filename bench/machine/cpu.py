@@ -6,7 +6,7 @@ on others does not disturb a run.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ class CpuShares:
         others_pct: Share used by processes of other sessions.
         idle_pct: Idle share.
         stolen_pct: Share taken by the host of a virtual machine.
-        waited_pct: Share of its runnable time that this process waited for a core; None if unknown.
+        waited_pct: Share of its runnable time that this session waited for a core; None if unknown.
     """
 
     others_pct: float
@@ -43,7 +43,7 @@ class CpuCounters:
 
     Args:
         own_s: CPU time of this session.
-        threads_ns: Nanoseconds that each thread of this process ran, and waited for a core.
+        threads_ns: Nanoseconds that each thread of this session ran, and waited for a core.
     """
 
     busy_s: float
@@ -61,7 +61,13 @@ class CpuWatch:
     """
 
     def __init__(self) -> None:
-        self._start = read_counters()
+        self._start, self._start_s = read_counters(), time.monotonic()
+
+    def wait(self) -> None:
+        """Waits, a second at most, until enough time has passed for `shares`."""
+        needed_s = 1.1 * MIN_CPU_S / usable_cores()
+        if self._start is not None:
+            time.sleep(max(0.0, needed_s - (time.monotonic() - self._start_s)))
 
     def shares(self) -> CpuShares | None:
         """Shares since the watch was created; None if unknown or if too little time has passed."""
@@ -99,20 +105,21 @@ def read_counters() -> CpuCounters | None:
         return None
     usable = os.sched_getaffinity(0)
     cores = [times for core, times in enumerate(psutil.cpu_times(percpu=True)) if core in usable]
-    own = os.getsid(0)
+    session = os.getsid(0)
+    own = [process for process in processes() if process.session == session]
     return CpuCounters(
         busy_s=sum(c.user + c.nice + c.system + c.irq + c.softirq for c in cores),
         idle_s=sum(c.idle + c.iowait for c in cores),
         stolen_s=sum(c.steal for c in cores),
-        own_s=sum(process.cpu_s for process in processes() if process.session == own),
-        threads_ns=_thread_times(),
+        own_s=sum(process.cpu_s for process in own),
+        threads_ns=_thread_times(process.pid for process in own),
     )
 
 
-def _thread_times() -> dict[str, tuple[int, int]]:
+def _thread_times(pids: Iterable[int]) -> dict[str, tuple[int, int]]:
     """Source: "schedstats" in the kernel's documentation of the scheduler."""
     times = {}
-    for path in Path("/proc/self/task").glob("*/schedstat"):
+    for path in (path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")):
         with suppress(OSError):  # the thread has ended
             ran, waited, _ = path.read_text().split()
             times[path.parent.name] = int(ran), int(waited)

@@ -1,6 +1,7 @@
 """The table of `bench loaders`: pipelines ranked by images/s where intervals do not overlap."""
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +10,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from bench.errors import check_choice
 from bench.process import signals_deferred
 from bench.report.columns import Column
-from bench.report.render import ABSENT, FORMS, Form, Row, Table, csv
+from bench.report.render import ABSENT, FORMS, SUSPECT, Form, Row, Table, csv
+from bench.report.rows import by_kind
 from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series
 from bench.store.store import Store
 
@@ -38,51 +39,52 @@ COLUMNS = {
         Column(name="notes", header="notes"),
     )
 }
-MAY_BE_EMPTY = ("compile_s", "host_gib", "torch_gib", "device_gib", "notes")
+USUAL = {"reads": "array", "draws": "per sample"}  # columns that are hidden if they say only this
+VARYING = ("batch_size", "repeats")  # columns that are hidden unless their values differ
 COMMON = ("source", "scale", "device", "precision", "augmentation")
 
 
 def rows(record: LoadersRecord) -> list[Row]:
     """One row per series, by batch size and speed; those without a result come last."""
     sizes = sorted({series.batch_size for series in record.series})
-    common = {name: getattr(record, name) for name in COMMON}
-    return [common | row for size in sizes for row in _ranked(record, size)]
+    return [row for size in sizes for row in _ranked(record, size)]
 
 
 def _ranked(record: LoadersRecord, batch_size: int) -> list[Row]:
-    """The rows of one batch size with their ranks; an interrupted series has none."""
+    """The rows of one batch size; first those with a trusted speed, which alone have a rank.
+
+    The others count as possibly faster than measured, since a disturbance only slows down.
+    """
     here = [_row(record, series) for series in record.series if series.batch_size == batch_size]
-    measured = sorted(
-        (row for row in here if row["images_per_s"] is not None),
-        key=lambda row: -row["images_per_s"],
-    )
-    good = [row for row in measured if row["status"] == "ok"]
+    here.sort(key=lambda row: (row["status"] != "ok", -(row["images_per_s"] or 0), row["pipeline"]))
+    here.sort(key=lambda row: (row["images_per_s"] is None, not row["trusted"]))
+    measured = [row for row in here if row["images_per_s"] is not None]
+    good = [row for row in measured if row["trusted"]]
+    spans = [(1, len(measured))] * len(good)
     if all(row["repeats"] >= LEAST_REPEATS for row in good):
-        spans = ranks([(row["images_per_s_q1"], row["images_per_s_q3"]) for row in good])
-    else:
-        spans = [(1, len(good))] * len(good)
-    for row, (first, last) in zip(good, spans, strict=True):
+        highest = [row["images_per_s_q3"] for row in good] + [math.inf] * len(measured)
+        spans = ranks([(row["images_per_s_q1"], highest[i]) for i, row in enumerate(measured)])
+    for row, (first, last) in zip(good, spans, strict=False):
         row["rank"] = str(first) if first == last else f"{first}-{last}"
-    unfinished = [row for row in measured if row["status"] != "ok"]
-    rest = [row for row in here if row["images_per_s"] is None]
-    return [*good, *unfinished, *sorted(rest, key=lambda row: row["pipeline"])]
+    return here
 
 
 def ranks(intervals: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
     """The highest and lowest possible rank of each interval (low, high); higher is better."""
-    spans = []
-    for low, high in intervals:
-        above = sum(other_low > high for other_low, _ in intervals)
-        below = sum(other_high < low for _, other_high in intervals)
-        spans.append((1 + above, len(intervals) - below))
-    return spans
+    lows, highs = zip(*intervals, strict=True) if intervals else ((), ())
+    return [
+        (1 + sum(other > high for other in lows), sum(other >= low for other in highs))
+        for low, high in intervals
+    ]
 
 
 def _row(record: LoadersRecord, series: Series) -> Row:
     """The results of a series; none if it failed, even after some repeats."""
     ok = series.status in ("ok", "interrupted") and bool(series.repeats)
-    rates = [repeat.images_per_s for repeat in series.repeats] if ok else []
-    low, median, high = quartiles(rates) if rates else (None, None, None)
+    rates = [repeat.images_per_s for repeat in series.used]
+    low, median, high = np.quantile(rates, (0.25, 0.5, 0.75)).tolist() if ok else [None] * 3
+    compiled = ok and series.compiled
+    warm_s = statistics.median(repeat.batch_s for repeat in series.used) if ok else 0.0
     share = None
     if median is not None and series.bytes_per_image is not None and record.bandwidth_gb_per_s:
         share = 100 * median * series.bytes_per_image / (1e9 * record.bandwidth_gb_per_s)
@@ -93,10 +95,12 @@ def _row(record: LoadersRecord, series: Series) -> Row:
         "images_per_s": median,
         "images_per_s_q1": low,
         "images_per_s_q3": high,
-        "repeats": len(series.repeats),
+        "repeats": len(series.used),
+        "disturbed": len(series.repeats) - len(series.undisturbed),
+        "trusted": series.times_trusted,
         "reads": series.reads,
         "first_batch_s": series.first_batch_s,
-        "compile_s": compile_s(series) if ok else None,
+        "compile_s": max(0.0, (series.first_batch_s or 0.0) - warm_s) if compiled else None,
         "build_s": series.build_s,
         "host_gib": series.memory.host_gib,
         "torch_gib": series.memory.torch_gib,
@@ -104,23 +108,10 @@ def _row(record: LoadersRecord, series: Series) -> Row:
         "bytes_per_image": series.bytes_per_image,
         "bandwidth_pct": share,
         "draws": draws(series),
+        "timing_suspect": "; ".join(by_kind(series.timing_suspect)),
         "status": series.status,
         "reason": series.reason,
     }
-
-
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile; a single value is all three."""
-    low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
-    return low, median, high
-
-
-def compile_s(series: Series) -> float | None:
-    """Duration of the first batch beyond a later one; None if nothing is compiled."""
-    if not series.compiled or series.first_batch_s is None:
-        return None
-    warm_s = statistics.median(repeat.batch_s for repeat in series.repeats)
-    return max(0.0, series.first_batch_s - warm_s)
 
 
 def draws(series: Series) -> str:
@@ -135,6 +126,7 @@ def title(record: LoadersRecord) -> str:
     """Machine, source and settings that all rows share."""
     environment = record.environment
     cpu = f"{environment.get('cpu')}, {environment.get('cores')} cores"
+    sizes = {series.batch_size for series in record.series}
     height, width = record.image_size
     parts = [
         "pipelines alone",
@@ -142,6 +134,7 @@ def title(record: LoadersRecord) -> str:
         f"{record.scale} scale",
         f"{record.source}, {record.images} images of {width}x{height}",
         record.augmentation,
+        *([f"batch size {min(sizes)}"] if len(sizes) == 1 else []),
         record.precision,
         f"repeats of {record.repeat_s:g} s",
         f"memory {record.bandwidth_gb_per_s:.1f} GB/s",
@@ -150,88 +143,85 @@ def title(record: LoadersRecord) -> str:
     return " | ".join(parts)
 
 
-def notes(found: Sequence[Row]) -> list[str]:
+def notes(record: LoadersRecord, found: Sequence[Row]) -> list[str]:
     """Notes on the table, a sentence each."""
-    texts = []
     good = [row for row in found if row["rank"] is not None]
-    if any(row["repeats"] < LEAST_REPEATS for row in good):
-        texts.append(f"Series with fewer than {LEAST_REPEATS} repeats are not ranked.")
-    elif any("-" in row["rank"] for row in good):
-        texts.append(
-            'Overlapping intervals are not ranked: "2-3" is second or third at its batch size.'
-        )
-    if len({row["repeats"] for row in good}) > 1:
-        texts.append("Series with long repeats have fewer of them: see the repeats column.")
-    if any(row["host_gib"] is not None for row in found):
-        texts.append(
-            "host GiB is the growth of the pipeline's own process; DataLoader workers are separate "
-            "processes and are not counted."
-        )
-    return texts
+    few = any(row["repeats"] < LEAST_REPEATS for row in good)
+    reasons = (reason for series in record.series for reason in series.timing_suspect)
+    suspect = suspect_count(found)
+    texts = {
+        f"{suspect}. These have no rank, as they may be faster than measured. Measure again on a "
+        f"quiet machine. Reasons: {'; '.join(by_kind(reasons))}.": suspect,
+        'Disturbed repeats are left out: "3 of 5" used three of five.': any(
+            row["disturbed"] and not row["timing_suspect"] for row in found
+        ),
+        f"Series with fewer than {LEAST_REPEATS} repeats are not ranked.": few,
+        'Overlapping intervals are not ranked: "2-3" is second or third at its batch size.': (
+            not few and any("-" in row["rank"] for row in good)
+        ),
+        "Series with long repeats have fewer of them: see the repeats column.": (
+            len({row["repeats"] for row in good}) > 1
+        ),
+        "host GiB is the growth of the pipeline's own process; DataLoader workers are separate "
+        "processes and are not counted.": any(row["host_gib"] is not None for row in found),
+    }
+    return [text for text, holds in texts.items() if holds]
+
+
+def suspect_count(found: Sequence[Row]) -> str:
+    """ "2 of 9 series have suspect timings"; "" if none has."""
+    measured = [row for row in found if row["images_per_s"] is not None]
+    suspect = sum(bool(row["timing_suspect"]) for row in measured)
+    return f"{suspect} of {len(measured)} series have suspect timings" if suspect else ""
 
 
 def render(
     record: LoadersRecord, form: Form = "rich", *, width: int | None = None, color: bool = False
 ) -> str:
-    """The table as text.
-
-    Args:
-        width, color: Properties of the terminal, for "rich".
-
-    Raises:
-        UsageError: An unknown form.
-    """
-    check_choice("format", form, FORMS)
+    """The table as text; `width` and `color` are those of the terminal, for "rich"."""
     found = rows(record)
     if form == "json":
         return _json(record, found)
     if form == "csv":
-        return csv(pd.DataFrame(found))
+        common = {name: getattr(record, name) for name in COMMON}
+        return csv(pd.DataFrame([common | row for row in found]))
     cells = {name: [_text(name, row) for row in found] for name in COLUMNS}
+    texts = {name: {*cells[name]} - {"", ABSENT, USUAL.get(name)} for name in COLUMNS}
     table = Table(
         title=title(record),
-        columns={name: COLUMNS[name] for name in COLUMNS if is_informative(name, cells[name])},
+        columns={name: COLUMNS[name] for name in COLUMNS if len(texts[name]) > (name in VARYING)},
         cells=cells,
         best={"images_per_s": [index for index, row in enumerate(found) if row["rank"] == "1"]},
-        notes=notes(found),
+        notes=notes(record, found),
     )
     return table.markdown() if form == "md" else table.terminal(width=width, color=color)
-
-
-def is_informative(name: str, cells: Sequence[str]) -> bool:
-    """Whether a column adds to the title."""
-    if name == "reads":
-        return "files" in cells
-    if name == "repeats":
-        return len({text for text in cells if text != "0"}) > 1
-    return name not in MAY_BE_EMPTY or any(text not in ("", ABSENT) for text in cells)
 
 
 def _text(name: str, row: Row) -> str:
     if name == "interval":
         low, high = row["images_per_s_q1"], row["images_per_s_q3"]
         return ABSENT if low is None else f"{low:.0f} to {high:.0f}"
+    if name == "repeats" and row["disturbed"] and not row["timing_suspect"]:
+        return f"{row['repeats']} of {row['repeats'] + row['disturbed']}"
     if name == "notes":
-        bad = row["status"] != "ok"
-        return ": ".join(filter(None, (row["status"], row["reason"]))) if bad else ""
-    value = row[name]
-    if value is None or value == "":
+        failed = ": ".join(filter(None, (row["status"], row["reason"])))
+        texts = (failed if row["status"] != "ok" else "", SUSPECT if row["timing_suspect"] else "")
+        return "; ".join(filter(None, texts))
+    digits, value = COLUMNS[name].digits, row[name]
+    if value in (None, "") or (name == "repeats" and not value):
         return ABSENT
-    digits = COLUMNS[name].digits
     return str(value) if digits is None else f"{value:.{digits}f}"
 
 
 def _json(record: LoadersRecord, found: list[Row]) -> str:
     """The whole record, each series with the values of its row."""
     whole: dict[str, Any] = msgspec.to_builtins(record)
-    repeats = {(series["pipeline"], series["batch_size"]): series for series in whole.pop("series")}
-    full = []
+    series = {(one["pipeline"], one["batch_size"]): one for one in whole.pop("series")}
+    whole |= {"title": title(record), "notes": notes(record, found), "rows": []}
     for row in found:
-        series = repeats[row["pipeline"], row["batch_size"]]
-        figures = {name: value for name, value in row.items() if name not in COMMON}
-        per_op = {"draws_by_op": series["draws"], "compiled": series["compiled"]}
-        full.append(figures | per_op | {"repeats": series["repeats"]})
-    whole |= {"title": title(record), "notes": notes(found), "rows": full}
+        one = series[row["pipeline"], row["batch_size"]]
+        more = {"draws_by_op": one["draws"]} | {name: one[name] for name in ("compiled", "repeats")}
+        whole["rows"].append(row | more)
     return json.dumps(whole, indent=1) + "\n"
 
 
@@ -242,15 +232,14 @@ def write_tables(store: Store, record: LoadersRecord) -> None:
         StoreError: The results folder cannot be written.
     """
     with signals_deferred():
-        forms: tuple[Form, ...] = ("json", "csv", "md")
-        for form in forms:
+        for form in FORMS[1:]:
             store.write_derived(f"loaders.{form}", render(record, form))
 
 
 def images_per_s(record: LoadersRecord) -> dict[str, dict[int, float]]:
-    """Median images per second, by pipeline and batch size."""
-    found: dict[str, dict[int, float]] = {}
-    for row in rows(record):
-        if row["images_per_s"] is not None:
-            found.setdefault(row["pipeline"], {})[row["batch_size"]] = row["images_per_s"]
+    """Trusted median images per second, by pipeline and batch size."""
+    measured = [row for row in rows(record) if row["images_per_s"] is not None]
+    found: dict[str, dict[int, float]] = {row["pipeline"]: {} for row in measured}
+    for row in (row for row in measured if row["trusted"]):
+        found[row["pipeline"]][row["batch_size"]] = row["images_per_s"]
     return found

@@ -287,7 +287,7 @@ class Outcome(Generic[RecordT]):
         row["draws"] = ", ".join(dict.fromkeys(op for op, how in draws if how != "per sample"))
         row["draws"] = row["draws"] and f"per batch: {row['draws']}"
         suspect = (reason for run in self.good for reason in run.timing_suspect)
-        row["timing_suspect"] = _joined(_by_kind(suspect))
+        row["timing_suspect"] = _joined(by_kind(suspect))
         failed = [run for run in self.runs if run.status != "ok" or run.metrics is None]
         row["status"] = _status(len(self.good), failed)
         row["reason"] = _joined(_reason(run.status, run.error) for run in failed if run.error)
@@ -332,7 +332,7 @@ def _reason(status: str, error: Failure) -> str:
     return first if redundant else f"{error.type}: {first}"
 
 
-def _by_kind(texts: Iterable[str]) -> Iterator[str]:
+def by_kind(texts: Iterable[str]) -> Iterator[str]:
     """The texts; those that differ only in numbers as one, "used 2 to 7 % of the CPU"."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for text in texts:

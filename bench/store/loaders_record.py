@@ -22,11 +22,13 @@ class Repeat:
 
     Args:
         batch_s: Mean seconds per batch.
+        timing_suspect: What disturbed it; empty if nothing did.
     """
 
     images: int
     batch_s: float
     images_per_s: float
+    timing_suspect: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,26 @@ class Series:
     bytes_per_image: int | None = None
     memory: Memory = field(default_factory=Memory)
     repeats: tuple[Repeat, ...] = ()
+
+    @property
+    def undisturbed(self) -> tuple[Repeat, ...]:
+        """The repeats that nothing disturbed."""
+        return tuple(repeat for repeat in self.repeats if not repeat.timing_suspect)
+
+    @property
+    def used(self) -> tuple[Repeat, ...]:
+        """The repeats that its speed is made of: the undisturbed ones, or all if these are few."""
+        return self.undisturbed if len(self.undisturbed) >= LEAST_REPEATS else self.repeats
+
+    @property
+    def timing_suspect(self) -> tuple[str, ...]:
+        """Reasons not to trust its speed."""
+        return tuple(reason for repeat in self.used for reason in repeat.timing_suspect)
+
+    @property
+    def times_trusted(self) -> bool:
+        """Whether its speed may be ranked, plotted as sound or counted as an answer."""
+        return self.status == "ok" and bool(self.repeats) and not self.timing_suspect
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

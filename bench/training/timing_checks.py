@@ -22,12 +22,12 @@ WAITED_PCT = 5.0
 def timing_problems(
     *,
     recompiled: int,
-    curve: Sequence[Point],
-    steady: bool,
-    throughput: Throughput | None,
+    curve: Sequence[Point] = (),
+    steady: bool = True,
+    throughput: Throughput | None = None,
     conditions: Conditions,
 ) -> list[str]:
-    """All reasons to doubt the times of a run.
+    """All reasons to doubt the times of a run, or of a repeat of `bench loaders`.
 
     Args:
         recompiled: Number of graphs that torch.compile built on the training clock.
@@ -103,12 +103,12 @@ def disturbances(conditions: Conditions) -> Iterator[str]:
         yield f"{were} on the GPU: stop them, or wait"
     if conditions.neighbours:
         were = count(conditions.neighbours, "other run was", "other runs were")
-        yield (f"{were} active on this host: `bench run --exclusive-timing` trains it again alone")
+        yield f"{were} active on this host: wait, or use `bench run --exclusive-timing`"
     others_pct, waited_pct = conditions.cpu_others_pct or 0.0, conditions.cpu_waited_pct
     if others_pct > OTHERS_PCT and waited_pct is not None:
         if waited_pct > WAITED_PCT:
             yield (
-                f"other processes used {others_pct:.0f} % of the CPU, and the run waited for a "
+                f"other processes used {others_pct:.0f} % of the CPU, and this one waited for a "
                 f"core in {waited_pct:.0f} % of its time"
             )
     elif others_pct > OTHERS_PCT and (conditions.cpu_idle_pct or 0.0) < IDLE_PCT:

@@ -40,12 +40,13 @@ def test_counters_cover_the_usable_cores_and_this_session(
              CoreTimes(20, 0, 0, 200, 0, 0, 0, 1)]  # fmt: skip
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2}, raising=False)
     monkeypatch.setattr(cpu.psutil, "cpu_times", lambda percpu: cores)
-    monkeypatch.setattr(cpu, "_thread_times", lambda: {"41": (5000, 70)})
+    monkeypatch.setattr(cpu, "_thread_times", lambda pids: dict.fromkeys(map(str, pids), (5000, 70)))
     show(41, 26.0, "python", session=OWN)
     show(42, 7.0, "other")
     show(43, 26.0, "loader", session=OWN)
     assert cpu.read_counters() == cpu.CpuCounters(
-        busy_s=20 + 20, idle_s=105 + 200, stolen_s=7, own_s=52, threads_ns={"41": (5000, 70)}
+        busy_s=20 + 20, idle_s=105 + 200, stolen_s=7, own_s=52,
+        threads_ns={"41": (5000, 70), "43": (5000, 70)},
     )
 
 

@@ -95,14 +95,15 @@ def test_any_times_are_accepted(epochs: list[float]) -> None:
          "the GPU was throttled (heat, power brake): cool it, or wait"),
         ({"gpu_others": 2}, "2 other processes were on the GPU: stop them, or wait"),
         ({"neighbours": 0}, ""),
-        ({"neighbours": 1}, "1 other run was active on this host: `bench run --exclusive-timing` "
-         "trains it again alone"),
+        ({"neighbours": 1}, "1 other run was active on this host: wait, or use "
+         "`bench run --exclusive-timing`"),
         ({"cpu_others_pct": 30.0, "cpu_idle_pct": 1.0},
          "other processes used 30 % of the CPU, which had no core to spare"),
         ({"cpu_others_pct": 30.0, "cpu_idle_pct": 50.0}, ""),
         ({"cpu_others_pct": 1.0, "cpu_waited_pct": 40.0}, ""),
         ({"cpu_others_pct": 45.0, "cpu_waited_pct": 12.0},
-         "other processes used 45 % of the CPU, and the run waited for a core in 12 % of its time"),
+         "other processes used 45 % of the CPU, and this one waited for a core in 12 % of its "
+         "time"),
         ({"cpu_stolen_pct": 8.0}, "the virtual machine's host gave 8 % of the CPU away"),
         ({"cpu_others_pct": None, "cpu_idle_pct": None, "cpu_stolen_pct": None}, ""),
     ],
