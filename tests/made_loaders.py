@@ -1,5 +1,6 @@
 """Records of `bench loaders` made for tests."""
 
+from dataclasses import replace
 from typing import Any
 
 from bench.record import Memory
@@ -24,6 +25,15 @@ def made_series(pipeline: str, *images_per_s: float, **changes: Any) -> Series:
         ),
     }
     return Series(**fields | changes)
+
+
+BUSY = "other processes used 60 % of the CPU, which had no core to spare"
+
+
+def disturbed(series: Series, number: int = 99) -> Series:
+    """The series with its first repeats disturbed."""
+    first = (replace(repeat, timing_suspect=(BUSY,)) for repeat in series.repeats[:number])
+    return replace(series, repeats=(*first, *series.repeats[number:]))
 
 
 def lost_series(pipeline: str, status: str, reason: str, **changes: Any) -> Series:

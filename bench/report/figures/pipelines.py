@@ -5,6 +5,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from bench.report.figures import style
 from bench.report.figures.comparison import Case, Comparison, gid
 from bench.report.figures.curves import QUANTITIES, small_multiples
 from bench.report.figures.heatmaps import heat_map
-from bench.report.loaders import rows, title
+from bench.report.loaders import rows, suspect_count, title
 from bench.report.render import SUSPECT, Row
 from bench.store.loaders_record import LoadersRecord
 
@@ -109,7 +110,7 @@ def _feed(pipeline: str, cases: Sequence[Case], loaders: LoadersRecord | None) -
     throughputs = [run.throughput for case in cases for run in case.trusted]
     ceilings = [one.ceiling for one in throughputs if one is not None and one.ceiling is not None]
     batch_size = cases[0].cell.batch_size
-    measured = [row for row in _measured(loaders) if row["pipeline"] == pipeline]
+    measured = [r for r in _measured(loaders) if r["pipeline"] == pipeline and r["trusted"]]
     alone = min(measured, key=lambda row: abs(row["batch_size"] - batch_size), default=None)
     stall_pct = _mean(cases, "stall_pct")
     note = SUSPECT if any(case.suspect for case in cases) else str(cases[0].row["status"])
@@ -199,12 +200,15 @@ def pipelines_alone(loaders: LoadersRecord) -> Iterator[style.Picture]:
         for row in rows(loaders)
         if row["images_per_s"] is None
     ]
+    interrupted = sum(row["status"] == "interrupted" for row in found)
+    hollow = [suspect_count(found), f"{interrupted} interrupted" * bool(interrupted)]
     colours = style.cycle(list(dict.fromkeys(row["pipeline"] for row in found)), style.PALETTE)
     sketch = style.Sketch(
         name="pipelines_alone",
         title="Pipelines alone",
         caption="Images/s that each pipeline delivers without a net, median of the repeats; bars "
         f"span the quartiles. {style.shown_name(loaders.augmentation)}, {loaders.precision}."
+        + (f" Hollow: {', '.join(filter(None, hollow))}." if any(hollow) else "")
         + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
         figure=_alone_figure(found, colours),
         sections=(style.colour_key("pipeline", colours),),
@@ -219,14 +223,15 @@ def _alone_figure(found: Sequence[Row], colours: dict[str, str]) -> "Figure":
     from matplotlib.ticker import NullLocator
 
     figure, (axes,) = style.canvas(5.6, 3.6)
-    for name, color in colours.items():
-        points = [row for row in found if row["pipeline"] == name]
+    for (name, color), trusted in product(colours.items(), (True, False)):
+        points = [row for row in found if row["pipeline"] == name and row["trusted"] == trusted]
         medians = [row["images_per_s"] for row in points]
         below = [row["images_per_s"] - row["images_per_s_q1"] for row in points]
         above = [row["images_per_s_q3"] - row["images_per_s"] for row in points]
         axes.errorbar(
             [row["batch_size"] for row in points], medians, yerr=[below, above], color=color,
-            fmt="o-", linewidth=1.3, markersize=4.5, capsize=3,
+            fmt="o-" if trusted else "o", markerfacecolor=color if trusted else "none",
+            linewidth=1.3, markersize=4.5, capsize=3,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")

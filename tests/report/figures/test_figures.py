@@ -59,7 +59,7 @@ from bench.report.figures.style import (
 )
 from bench.report.render import NOT_REACHED
 from tests.made import made_failure, made_record
-from tests.made_loaders import MIXED, lost_series, made_loaders, made_series
+from tests.made_loaders import MIXED, disturbed, lost_series, made_loaders, made_series
 
 EVERY = {
     "time_to_accuracy",
@@ -253,9 +253,15 @@ def test_speed_runs_have_no_time_to_accuracy() -> None:
 
 
 def test_pipelines_alone_need_no_records() -> None:
-    found = draw([], made_loaders(made_series("native", 900.0, 1000.0, 1100.0)))
-    assert [picture.name for picture in found] == ["pipelines_alone"]
-    assert "1,000" in texts(found[0].svg)
+    series = [made_series(name, 900.0, 1000.0, 1100.0) for name in ("native", "dali")]
+    (found,) = draw([], made_loaders(*series))
+    assert found.name == "pipelines_alone"
+    assert "1,000" in texts(found.svg)
+    assert "Hollow" not in found.caption
+    (busy,) = draw([], made_loaders(series[0], disturbed(series[1])))
+    assert "Hollow: 1 of 2 series have suspect timings." in busy.caption
+    assert "fill-opacity: 0" in busy.svg
+    assert "fill-opacity: 0" not in found.svg
 
 
 def test_matplotlib_is_imported_only_to_draw() -> None:
@@ -684,6 +690,7 @@ def test_a_feed_has_the_pipeline_alone_its_ceiling_and_what_training_got() -> No
     loaders = made_loaders(
         made_series("native", 5000.0, 5200.0, 5400.0, batch_size=128),
         made_series("native", 9000.0, batch_size=4096),
+        disturbed(made_series("native", 4000.0, 4100.0, 4200.0, batch_size=100)),
         lost_series("zoo", "skipped", "not installed"),
     )
     (name, cases), = blocks(comparison)[0].items()  # fmt: skip
