@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,53 @@ def made_grid(
                     images_per_s=truth["images_per_s"] * quick,
                     time_to_accuracy_s=None if time_s is None else time_s / quick,
                     **fields | cell,
+                )
+            )
+    return found
+
+
+def lucky_grid(
+    draw: int,
+    *,
+    nets: int,
+    seeds: int = 1,
+    optimizers: Sequence[str] = ("sgd", "muon"),
+    policies: Sequence[str] = ("none", "flip_crop", "cutout"),
+    pipelines: Sequence[str] = ("kornia",),
+    gain: float = 0.0,
+    muon_faster: float = 1.0,
+    native_faster: float = 1.0,
+    missing: float = 0.0,
+    heavy_tails: bool = False,
+) -> list[Record]:
+    """Runs with noise of .5 points that all policies share, and independent noise of .3 points.
+
+    Muon is better by `gain` points and faster by a factor, the pipeline native only faster.
+    `missing` is the share of runs that miss the target, whatever their cell.
+    """
+    rng = np.random.default_rng(draw)
+
+    def noise(*size: int) -> Any:
+        return rng.standard_t(3, size) / 3**0.5 if heavy_tails else rng.normal(0, 1, size)
+
+    found = []
+    for net, optimizer in itertools.product(range(nets), optimizers):
+        shared = 0.5 * noise(seeds)
+        muon = optimizer == "muon"
+        for policy, pipeline, seed in itertools.product(policies, pipelines, range(seeds)):
+            points = shared[seed] + 0.3 * noise() + gain * muon
+            speed, time_s = np.exp(0.03 * noise(2)).tolist()
+            faster = (muon_faster if muon else 1) * (native_faster if pipeline == "native" else 1)
+            found.append(
+                made_record(
+                    seed,
+                    architecture=f"net{net}",
+                    optimizer=optimizer,
+                    augmentation=policy,
+                    pipeline=pipeline,
+                    accuracy=0.6 + float(points) / 100,
+                    images_per_s=1000 * speed * faster,
+                    time_to_accuracy_s=None if rng.random() < missing else 3 * time_s,
                 )
             )
     return found

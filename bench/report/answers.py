@@ -1,33 +1,33 @@
 """Short answers from one group's records: quickest pipeline, soonest net, best optimizer and cell.
 
-An answer is sure only if its entry is significantly better than every other one. As the best entry
-is selected by its value, Tamhane's correction covers all pairs of entries, and Holm's correction
-covers the answers of the group.
+An answer is sure only if its entry is significantly better than each of the others. As all of these
+tests must succeed, the selection of the best needs no further correction (Gutmann and Maymin 1987:
+Is the selected population the best?); cells have Tamhane's, as wherever they are compared with the
+best. Holm's correction covers the answers of a group.
 """
 
 import math
 import statistics
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from bench.record import RecordSummary
 from bench.report.columns import ACCURACY, SPEED, TIME, Metric
-from bench.report.rows import Outcome
 from bench.report.statistics.effects import effect
 from bench.report.statistics.intervals import (
     ALPHA,
     SEEDS_NEEDED,
     Contrast,
     holm,
-    tamhane,
     welch_test,
 )
 from bench.report.statistics.outcomes import (
     FAILED,
     Block,
+    Outcomes,
     Pair,
     best,
     blocks,
@@ -42,283 +42,279 @@ from bench.text import count
 if TYPE_CHECKING:
     from bench.store.loaders_record import LoadersRecord
 
-NOUNS = {"pipeline": "pipeline", "architecture": "net", "optimizer": "optimizer"}
-WORSE = {SPEED.name: "slower", TIME.name: "later", ACCURACY.name: "worse"}
+KEPT = ("ok", "interrupted")  # statuses of series that have speeds
+MAX_NAMES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answer, as the page, `bench run` and `bench table` show it."""
+    """One answer."""
 
     question: str  # "Best optimizer"
-    entry: str  # "muon", the leader even if it is not sure; "" if there is none
-    value: str  # with unit and lead: "71.20 % (0.80 points ahead of sgd)"
+    entry: str  # "muon", which leads even if that is not sure; "" if none does
+    value: str  # with its unit and lead: "71.20 % accuracy (0.80 points ahead of sgd)"
     sure: bool
     why: str  # why it is sure, or why nobody can tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """A question about the levels of a factor."""
+
+    text: str
+    factor: str
+    noun: str
+    metric: Metric
+    worse: str  # what the other levels are
+
+    @property
+    def sign(self) -> int:
+        """-1 if more is better."""
+        return -1 if self.metric.higher else 1
+
+
+PIPELINE = _Question(
+    text="Quickest pipeline", factor="pipeline", noun="pipeline", metric=SPEED, worse="slower"
+)
+NET = _Question(text="Soonest net", factor="architecture", noun="net", metric=TIME, worse="later")
+OPTIMIZER = _Question(
+    text="Best optimizer", factor="optimizer", noun="optimizer", metric=ACCURACY, worse="worse"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Draft:
     """An answer before the correction for the number of answers."""
 
-    question: str
-    entry: str = ""
-    value: str = ""
-    why: str = ""  # why it cannot be sure; "" if the test decides
-    basis: str = ""  # what the test is over: "6 nets"
+    answer: Answer
+    p: Mapping[str, float] = field(
+        default_factory=dict
+    )  # that another entry is as good; empty without a test
+    basis: str = ""  # what the tests are over: "6 nets"
     worse: str = "worse"
-    p: Mapping[str, float] | None = None  # by other entry, corrected for the selection
 
-    def answer(self, scale: float) -> Answer:
-        """The answer, with p values multiplied by `scale` for the number of answers."""
-        why, sure = self.why, False
-        if self.p is not None and not why:
-            tied = [name for name, p in self.p.items() if p * scale >= ALPHA]
-            sure = not tied
-            more = f" and {count(len(tied) - 1, 'other')}" if len(tied) > 1 else ""
-            verb = "are" if more else "is"
-            why = f"{tied[0]}{more} {verb} statistically tied" if tied else self._sure()
-        return Answer(
-            question=self.question, entry=self.entry, value=self.value, sure=sure, why=why
-        )
-
-    def _sure(self) -> str:
-        others = len(self.p or ())
-        return f"{self.basis}, {'the other is' if others == 1 else f'all {others} others are'} " + (
-            self.worse
-        )
+    def corrected(self, factor: float) -> Answer:
+        """The answer after its p values are multiplied."""
+        if not self.p:
+            return self.answer
+        tied = [name for name, p in self.p.items() if p * factor >= ALPHA]
+        if tied:
+            of_all = f"{len(tied)} of {len(self.p)} others"
+            names = " and ".join(tied) if len(tied) <= MAX_NAMES else of_all
+            return replace(self.answer, why=f"statistically tied with {names} ({self.basis})")
+        others = f"all {len(self.p)} others are" if len(self.p) > 1 else "the other one is"
+        return replace(self.answer, sure=True, why=f"{others} {self.worse} ({self.basis})")
 
 
 def answers(
     records: Iterable[RecordSummary],
     *,
-    measured: Any = None,
+    measured: object = None,
     loaders: "LoadersRecord | None" = None,
 ) -> list[Answer]:
-    """The answers from the records of one group; none without records.
+    """The answers from the records of one group.
 
     Args:
-        loaders: Measurements of each pipeline alone, which answer for the pipelines if there are.
+        loaders: Measurements of the pipelines alone, which come before the speeds of training.
     """
     outcomes = [one for group in outcomes_by_group(records).values() for one in group]
-    if not outcomes:
-        return []
-    drafts = [
-        (loaders and _by_loaders(loaders)) or _by_factor(outcomes, "pipeline", SPEED),
-        _by_factor(outcomes, "architecture", TIME),
-        _by_factor(outcomes, "optimizer", ACCURACY),
-        _best_cell(outcomes),
-    ]
-    largest = [max(draft.p.values()) if draft.p and not draft.why else 1.0 for draft in drafts]
-    scales = [after / p if p else 1.0 for p, after in zip(largest, holm(largest), strict=True)]
-    return [draft.answer(scale) for draft, scale in zip(drafts, scales, strict=True)]
+    pipelines = _by_loaders(loaders) if loaders else None
+    drafts = [pipelines] if pipelines else []
+    if outcomes:
+        drafts += [] if pipelines else [_by_factor(outcomes, PIPELINE)]
+        drafts += [_by_factor(outcomes, NET), _by_factor(outcomes, OPTIMIZER), _cell(outcomes)]
+    largest = [max(draft.p.values(), default=1.0) for draft in drafts]
+    factors = [after / p if p else 1.0 for p, after in zip(largest, holm(largest), strict=True)]
+    return [draft.corrected(factor) for draft, factor in zip(drafts, factors, strict=True)]
 
 
-QUESTIONS = {
-    "pipeline": "Quickest pipeline",
-    "architecture": "Soonest net",
-    "optimizer": "Best optimizer",
-}
+def _unsure(question: str, why: str, entry: str = "", value: str = "") -> _Draft:
+    return _Draft(answer=Answer(question=question, entry=entry, value=value, sure=False, why=why))
 
 
-def _by_factor(outcomes: Sequence[Outcome[Any]], factor: str, metric: Metric) -> _Draft:
+def _by_factor(outcomes: Outcomes, asked: _Question) -> _Draft:
     """The best level of a factor over the cells that all levels have."""
-    question, noun = QUESTIONS[factor], NOUNS[factor]
-    good = [outcome for outcome in outcomes if outcome.good]
-    found = blocks(good, factor, metric)
-    every = sorted({level for block in found for level in block})
-    usable = [_measured(block, metric) for block in found]
-    kept = common_levels([set(block) for block in usable], every)
-    common = [block for block in usable if set(kept) <= set(block)]
+    metric = asked.metric
+    whole = blocks(outcomes, asked.factor, metric)
+    every = {name for block in whole for name, side in block.items() if any(o.good for o in side)}
+    found = [_measured(block, metric) for block in whole]
+    kept = common_levels([set(block) for block in found], sorted(every))
+    common = [block for block in found if set(kept) <= set(block)] if kept else []
     if not common:
-        return _Draft(question=question, why=_no_values(good, metric, noun))
-    units = {level: _units([block[level] for block in common], factor, metric) for level in kept}
-    sign = -1 if metric.higher else 1
+        return _unsure(asked.text, _obstacle(outcomes, asked, every, ()))
+    means = {level: _mean([block[level] for block in common], asked) for level in kept}
     missed = {level: _missed([block[level] for block in common], metric) for level in kept}
     leader, *others = sorted(
-        kept, key=lambda level: (missed[level], sign * _mean(units[level]), level)
+        kept, key=lambda level: (missed[level], asked.sign * means[level], level)
     )
-    middle = _mean(units[leader])
-    shown = _value(middle, metric, common[0][leader][0]) if math.isfinite(middle) else ""
-    pairs = {
-        other: [Pair(level=tuple(b[leader]), reference=tuple(b[other])) for b in common]
-        for other in others
-    }
-    rows = {other: effect(each, factor, metric) or {} for other, each in pairs.items()}
-    lead = _lead(rows[others[0]]["estimate"], others[0], metric) if others else ""
-    draft = _Draft(question=question, entry=leader, value=f"{shown}{lead}")
-    if not middle < math.inf:
-        return _Draft(
-            question=question,
-            why=f"no {noun} reached the target of "
-            f"{100 * common[0][leader][0].cell.target_accuracy:g} %",
-        )
-    why = ""
-    if not others and len(every) == 1:
-        why = f"there is no other {noun}"
-    elif left_out := [level for level in every if level not in kept]:
-        why = _left_out(left_out, good, factor, metric)
-    elif missed[leader]:
-        why = "it missed the target in some runs"
-    elif failed := _failed(outcomes, factor, leader):
-        why = f"{count(failed, 'run')} of it failed"
-    elif any(row["p"] is None for row in rows.values()):
-        why = _few(
-            min(len(one.usable(metric)) for b in common for side in b.values() for one in side)
-        )
-    if why:
-        return replace(draft, why=why)
-    p = []
-    for row in rows.values():
-        ahead = row["side"] == -sign
-        by_rule = metric.to_target and row["reference_reached"] == 0
-        p.append(0.0 if by_rule else row["p"] if ahead else 1.0)
-    adjusted = dict(zip(rows, tamhane(p), strict=True))
-    return replace(
-        draft,
-        basis=rows[others[0]]["over"],
-        worse=WORSE[metric.name],
-        p=adjusted,
-    )
+    targets = sorted({block[leader][0].cell.target_accuracy for block in common})
+    target = " and ".join(f"{100 * value:g} %" for value in targets)
+    if missed[leader] == 1:
+        return _unsure(asked.text, f"no run reached the target of {target}")
+    value = _value(means[leader], metric, target)
+    if missed[leader]:
+        value = f"reached {target} in {100 * (1 - missed[leader]):.0f} % of runs"
+    elif others and not missed[others[0]]:
+        value += f" ({_lead(means[leader] - means[others[0]], others[0], metric)})"
+    if why := _obstacle(outcomes, asked, every, kept):
+        return _unsure(asked.text, why, leader, value)
+    if missed[leader]:
+        return _unsure(asked.text, "it missed the target in some runs", leader, value)
+    failed = [r for b in whole for o in b.get(leader, ()) for r in o.runs if r.status in FAILED]
+    if failed:
+        return _unsure(asked.text, f"{count(len(failed), 'run')} of it failed", leader, value)
+    p: dict[str, float] = {}
+    basis = ""
+    for other in others:
+        pairs = [Pair(level=tuple(b[leader]), reference=tuple(b[other])) for b in common]
+        row = effect(pairs, asked.factor, metric)
+        if row is None or row["p"] is None:
+            sides = (one for block in common for side in block.values() for one in side)
+            few = _few(min(len(one.usable(metric)) for one in sides))
+            return _unsure(asked.text, few, leader, value)
+        always_missed = metric.to_target and not row["reference_reached"]  # worse by rule
+        p[other] = 0.0 if always_missed else row["p"] if row["side"] == -asked.sign else 1.0
+        basis = basis or f"{row['over']}, {count(row['cells'], 'matched cell')}"
+    draft = _unsure(asked.text, "", leader, value)
+    return replace(draft, p=p, basis=basis, worse=asked.worse)
+
+
+def _obstacle(
+    outcomes: Outcomes, asked: _Question, every: Collection[str], kept: Collection[str]
+) -> str:
+    """Why no level can be sure to be the best of `every`, of which `kept` can be compared."""
+    good = [outcome for outcome in outcomes if outcome.good]
+    suspect = sum(not outcome.trusted for outcome in good) if asked.metric.timing else 0
+    if not good:
+        return "no run succeeded"
+    if len(every) == 1:
+        return f"there is no other {asked.noun}"
+    if len(kept) == len(every):
+        return ""
+    if suspect:
+        verb = "has" if suspect == 1 else "have"
+        return f"{suspect} of {count(len(good), 'cell')} {verb} suspect timings"
+    if not kept:
+        return f"no two {asked.noun}s have a cell in common"
+    left_out = sorted(set(every) - set(kept))
+    return f"no cells in common with {' and '.join(left_out[:MAX_NAMES])}"
 
 
 def _measured(block: Block, metric: Metric) -> Block:
+    """The cells of a block with values that can be trusted."""
     sides = {level: [one for one in side if one.values(metric)] for level, side in block.items()}
     return {level: side for level, side in sides.items() if side}
 
 
-def _units(sides: Sequence[Sequence[Outcome[Any]]], factor: str, metric: Metric) -> list[float]:
-    """The means of each net (or optimizer), on the scale of comparison."""
-    axis = "optimizer" if factor == "architecture" else "architecture"
-    found: dict[str, list[float]] = defaultdict(list)
+def _mean(sides: Sequence[Outcomes], asked: _Question) -> float:
+    """The mean of a level, averaged over the cells of a net (or an optimizer) first."""
+    axis = "optimizer" if asked.factor == "architecture" else "architecture"
+    units: dict[str, list[float]] = defaultdict(list)
     for side in sides:
-        values = [statistics.fmean(to_scale(one.values(metric), metric)) for one in side]
-        finite = [value for value in values if math.isfinite(value)]
-        if finite:
-            found[getattr(side[0].cell, axis)].append(statistics.fmean(finite))
-    return [statistics.fmean(values) for values in found.values()]
+        seeds = [v for one in side for v in to_scale(one.values(asked.metric), asked.metric)]
+        units[getattr(side[0].cell, axis)] += filter(math.isfinite, [statistics.fmean(seeds)])
+    means = [statistics.fmean(values) for values in units.values() if values]
+    return statistics.fmean(means) if means else math.inf
 
 
-def _mean(units: Sequence[float]) -> float:
-    return statistics.fmean(units) if units else math.inf
-
-
-def _missed(sides: Sequence[Sequence[Outcome[Any]]], metric: Metric) -> float:
+def _missed(sides: Sequence[Outcomes], metric: Metric) -> float:
     """The share of runs that missed the target."""
     values = [value for side in sides for one in side for value in one.values(metric)]
     return sum(map(math.isinf, values)) / len(values)
 
 
-def _value(value: float, metric: Metric, outcome: Outcome[Any]) -> str:
+def _value(value: float, metric: Metric, target: str) -> str:
     if metric is ACCURACY:
         return f"{value:.2f} % accuracy"
     if metric is TIME:
-        return f"{math.exp(value):.1f} s to {100 * outcome.cell.target_accuracy:g} %"
+        return f"{math.exp(value):.3g} s to {target}"
     return f"{math.exp(value):,.0f} images/s"
 
 
-def _lead(estimate: float | None, other: str, metric: Metric) -> str:
-    if estimate is None or math.isnan(estimate):
-        return ""
+def _lead(lead: float, other: str, metric: Metric) -> str:
     if metric is ACCURACY:
-        return f" ({estimate:.2f} points ahead of {other})"
-    if metric is TIME:
-        return f" ({other} takes {1 / estimate:.2f}\u00d7)"
-    return f" ({estimate:.2f}\u00d7 {other})"
-
-
-def _failed(outcomes: Sequence[Outcome[Any]], factor: str, level: str) -> int:
-    return sum(
-        run.status in FAILED
-        for one in outcomes
-        if getattr(one.cell, factor) == level
-        for run in one.runs
-    )
-
-
-def _no_values(good: Sequence[Outcome[Any]], metric: Metric, noun: str) -> str:
-    suspect = _suspect(good) if metric.timing else ""
-    return suspect or (f"no two {noun}s share a cell" if good else "no run succeeded")
-
-
-def _suspect(good: Sequence[Outcome[Any]]) -> str:
-    number = sum(not one.trusted for one in good)
-    return f"{number} of {count(len(good), 'cell')} have suspect timings" if number else ""
-
-
-def _left_out(
-    levels: Sequence[str], good: Sequence[Outcome[Any]], factor: str, metric: Metric
-) -> str:
-    theirs = [one for one in good if getattr(one.cell, factor) in levels]
-    suspect = _suspect(good) if metric.timing and any(not one.trusted for one in theirs) else ""
-    return suspect or f"{', '.join(levels[:2])} cannot be compared: trained in other cells"
+        return f"{lead:.2f} points ahead of {other}"
+    ratio = f"{math.exp(abs(lead)):.3g}\u00d7"
+    return f"{other} takes {ratio}" if metric is TIME else f"{ratio} {other}"
 
 
 def _few(seeds: int) -> str:
-    return f"{'one seed' if seeds == 1 else f'{seeds} seeds'} each: a claim needs {SEEDS_NEEDED}"
+    return f"{'one seed' if seeds == 1 else f'{seeds} seeds'} each, a claim needs {SEEDS_NEEDED}"
 
 
-def _best_cell(outcomes: Sequence[Outcome[Any]]) -> _Draft:
-    good = [outcome for outcome in outcomes if outcome.good]
-    groups = [group for _, group in ranking_groups(outcomes, ACCURACY)]
-    found = best(max(groups, key=len), ACCURACY) if good else None
+def _cell(outcomes: Outcomes) -> _Draft:
+    """The cell with the best accuracy, among those that may be ranked together."""
     question = "Best accuracy"
+    good = [outcome for outcome in outcomes if outcome.good]
+    groups = [group for _, group in ranking_groups(good, ACCURACY)]
+    found = best(max(groups, key=len), ACCURACY) if groups else None
     if found is None:
-        return _Draft(question=question, why="no run succeeded" if not good else "runs failed")
-    draft = _Draft(question=question, entry=found.outcome.label, value=f"{found.value:.2f} %")
-    if not found.others:
-        return replace(draft, why="there is no other cell")
+        return _unsure(question, "no cell is without failed runs" if good else "no run succeeded")
+    value = f"{found.value:.2f} %"
+    if 0 <= found.lead < math.inf:
+        value += f" ({found.lead:.2f} points ahead)"
+    why = _few(min(found.seeds, SEEDS_NEEDED - 1)) if found.too_few else "there is no other cell"
+    draft = _unsure(question, why, found.outcome.label, value)
     if found.too_few:
-        return replace(draft, why=_few(min(found.seeds, SEEDS_NEEDED - 1)))
-    return replace(draft, basis=count(found.seeds, "seed"), p=found.p)
+        return draft
+    return replace(draft, p=found.p, basis=count(found.seeds, "seed"))
 
 
 def _by_loaders(loaders: "LoadersRecord") -> _Draft | None:
-    """The quickest pipeline alone at the largest batch size; None if nothing was measured."""
-    size = max((series.batch_size for series in loaders.series), default=0)
-    rates = {
-        series.pipeline: [repeat.images_per_s for repeat in series.repeats]
-        for series in loaders.series
-        if series.batch_size == size and series.status == "ok" and series.repeats
-    }
-    if len(rates) < 2:
+    """The quickest pipeline alone, at the largest batch size; sure if it is so at every size.
+
+    None unless two pipelines or more have trusted speeds at a size.
+    """
+    sizes: dict[int, dict[str, tuple[float, ...]]] = defaultdict(dict)
+    measured = [series for series in loaders.series if series.repeats and series.status in KEPT]
+    for series in measured:
+        speeds = [repeat.images_per_s for repeat in series.used]
+        sizes[series.batch_size][series.pipeline] = to_scale(speeds, SPEED)
+    suspect = {series.batch_size for series in measured if not series.times_trusted}
+    trusted = sorted(size for size in sizes if size not in suspect and len(sizes[size]) > 1)
+    if not trusted:
         return None
-    leader, *others = sorted(rates, key=lambda name: -statistics.median(rates[name]))
-    top = statistics.median(rates[leader])
-    ratio = top / statistics.median(rates[others[0]])
-    draft = _Draft(
-        question=QUESTIONS["pipeline"],
-        entry=leader,
-        value=f"{top:,.0f} images/s ({ratio:.2f}\u00d7 {others[0]})",
-    )
-    repeats = min(map(len, rates.values()))
+    medians = {name: statistics.median(each) for name, each in sizes[trusted[-1]].items()}
+    leader, *others = sorted(medians, key=lambda name: (-medians[name], name))
+    lead = _lead(medians[leader] - medians[others[0]], others[0], SPEED)
+    value = f"{math.exp(medians[leader]):,.0f} images/s alone, batch {trusted[-1]} ({lead})"
+    repeats = min(len(each) for size in trusted for each in sizes[size].values())
+    draft = _unsure(PIPELINE.text, f"{count(repeats, 'repeat')} each", leader, value)
     if repeats < LEAST_REPEATS:
-        return replace(draft, why=f"{count(repeats, 'repeat')} each: a claim needs {LEAST_REPEATS}")
-    level = to_scale(rates[leader], SPEED)
-    p = [welch_test(Contrast(level=level, reference=to_scale(rates[o], SPEED))).p for o in others]
-    return replace(
-        draft,
-        basis=f"alone, {count(repeats, 'repeat')}",
-        worse="slower",
-        p=dict(zip(others, tamhane(p), strict=True)),
-    )
+        return draft
+    p = {other: max(_p_slower(sizes[size], leader, other) for size in trusted) for other in others}
+    return replace(draft, p=p, basis=f"{repeats} repeats", worse=PIPELINE.worse)
+
+
+def _p_slower(speeds: Mapping[str, tuple[float, ...]], leader: str, other: str) -> float:
+    if not {leader, other} <= set(speeds):
+        return 0.0  # not measured at this size
+    test = welch_test(Contrast(level=speeds[leader], reference=speeds[other]))
+    return test.p if test.side > 0 else 1.0
 
 
 def answer_lines(found: Sequence[Answer], *, width: int = 80) -> list[str]:
-    """The answers as aligned text for a terminal; names are never broken."""
+    """The answers as aligned text; names are never broken."""
     indent = max((len(answer.question) for answer in found), default=0) + 2
+    heads = [
+        ", ".join(filter(None, (a.entry + "?" * (not a.sure and bool(a.entry)), a.value)))
+        for a in found
+    ]
+    verdicts = [f"{'sure' if a.sure else 'cannot tell'}: {a.why}" for a in found]
+    column = max(map(len, heads), default=0) + 2
+    beside = indent + column + max(map(len, verdicts), default=0) <= width
     lines = []
-    for answer in found:
-        head = answer.entry + ("" if answer.sure or not answer.entry else "?")
-        head = ", ".join(filter(None, (head, answer.value)))
-        verdict = f"{'sure' if answer.sure else 'cannot tell'}: {answer.why}"
-        for part, text in enumerate(filter(None, (head, verdict))):
-            lines += textwrap.wrap(
-                text,
+    for answer, head, verdict in zip(found, heads, verdicts, strict=True):
+        texts = (
+            [head.ljust(column) + verdict] if beside else [text for text in (head, verdict) if text]
+        )
+        for number, text in enumerate(texts):
+            wrapper = textwrap.TextWrapper(
                 width,
-                initial_indent=" " * indent if part else answer.question.ljust(indent),
+                initial_indent=" " * indent if number else answer.question.ljust(indent),
                 subsequent_indent=" " * indent,
                 break_long_words=False,
                 break_on_hyphens=False,
             )
+            lines += wrapper.wrap(text)
     return lines

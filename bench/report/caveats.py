@@ -1,21 +1,21 @@
-"""Limits of the conclusions that the records show."""
+"""Limits of what the records show, a sentence each."""
 
+import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from bench.cell import Cell, fields_of
+from bench.cell import AXES, Cell, fields_of
 from bench.recipe import DEFAULT_ORIGIN
-from bench.record import LAUNCHED, Record
-from bench.report.columns import ACCURACY
+from bench.record import LAUNCHED, RecordSummary
+from bench.report.columns import ACCURACY, TIME
 from bench.report.rows import Outcome
-from bench.report.statistics.intervals import sampling_error
+from bench.report.statistics.intervals import SEEDS_NEEDED, detectable, sampling_error
 from bench.report.statistics.outcomes import (
     FACTORS,
     FAILED,
     Outcomes,
-    Pair,
     match,
     test_images_of,
 )
@@ -42,23 +42,19 @@ def caveats(outcomes: Outcomes) -> Iterator[str]:
         yield from _suspect(good)
         yield from _targets(good)
         yield from _draws(good)
-        yield from _steps(good)
-        yield from _compiled(good)
+        yield from _steps([run for outcome in good for run in outcome.good])
     yield from _failures(outcomes)
-    yield from _selection(outcomes)
 
 
 def _scale(cells: Sequence[Cell]) -> Iterator[str]:
     small = [cell for cell in cells if cell.scale == "cpu"]
-    if not small:
-        return
-    epochs = _range(cell.epochs for cell in small)
-    yield (
-        f"Scale `cpu`: nets of width {_range(cell.width for cell in small)}, "
-        f"{_range(cell.train_images for cell in small)} training images, "
-        f"{epochs} epoch{'' if epochs == '1' else 's'}. It shows what works and where training "
-        "waits for data, not what accuracy a net can reach; the ranking at full scale may differ."
-    )
+    if small:
+        yield (
+            f"Scale `cpu`: width {_range(cell.width for cell in small)}, training images "
+            f"{_range(cell.train_images for cell in small)}, epochs "
+            f"{_range(cell.epochs for cell in small)}. It shows what works and where training "
+            "waits for data; accuracies and rankings at full scale may differ."
+        )
 
 
 def _range(values: Iterable[float | None]) -> str:
@@ -68,29 +64,44 @@ def _range(values: Iterable[float | None]) -> str:
 
 
 def _seeds(good: Outcomes) -> Iterator[str]:
-    single = [outcome for outcome in good if len(outcome.good) == 1]
-    if not single:
-        return
-    images = min(test_images_of(outcome.good[0]) for outcome in single)
-    cells = "The only cell has" if len(good) == 1 else f"{len(single)} of {len(good)} cells have"
-    error = ""
-    if images:
-        accuracies = [value / 100 for one in single for value in one.values(ACCURACY)]
-        points = 100 * max(sampling_error(accuracy, images) for accuracy in accuracies)
-        error = (
-            f": with {images:,} test images an accuracy has a sampling error of up to "
-            f"\u00b1{points:.2f} points (95 %, binomial), and seeds differ too"
+    """How many cells have too few seeds, and how much the accuracy of one seed varies."""
+    enough = sum(len(outcome.good) >= SEEDS_NEEDED for outcome in good)
+    if enough < len(good):
+        yield (
+            f"Fewer than {SEEDS_NEEDED} seeds: {len(good) - enough} of {count(len(good), 'cell')} "
+            f"(`--seeds {SEEDS_NEEDED}` trains the rest): no claim is made about them, and "
+            "the best of many cells is partly luck."
         )
-    luck = "; the best of many is partly luck" if len(good) > 1 else ""
-    yield f"{cells} one seed{error}{luck}."
+    spread = ""
+    repeated = [outcome.values(ACCURACY) for outcome in good if len(outcome.good) > 1]
+    if repeated:
+        freedom = sum(len(values) - 1 for values in repeated)
+        squares = sum(statistics.variance(values) * (len(values) - 1) for values in repeated)
+        deviation = math.sqrt(squares / freedom)
+        spread = (
+            f", and varies between seeds by {deviation:.2f} points (standard deviation, "
+            f"{count(len(repeated), 'cell')})"
+        )
+        usual = statistics.median_low([len(values) for values in repeated])
+        if usual >= SEEDS_NEEDED and enough > 1:
+            least = detectable(deviation, seeds=usual, cells=enough)
+            spread += f"; differences from the best cell are detectable from {least:.2f} points"
+    images = min(test_images_of(outcome.good[0]) for outcome in good)
+    if images:
+        shares = [value / 100 for outcome in good for value in outcome.values(ACCURACY)]
+        error = 100 * max(sampling_error(min(max(share, 0), 1), images) for share in shares)
+        yield (
+            f"The accuracy of one run on {images:,} test images has a sampling error of up to "
+            f"\u00b1{error:.2f} points (95 %, binomial){spread}."
+        )
 
 
 def _recipes(good: Outcomes) -> Iterator[str]:
     sizes = sorted({outcome.cell.batch_size for outcome in good})
     if len(sizes) > 1:
         yield (
-            f"The batch size is part of a recipe ({', '.join(map(str, sizes))} here): each net and "
-            "optimizer is compared with its own, which affects images/s too."
+            f"Nets and optimizers are compared with the batch size of their recipe "
+            f"({', '.join(map(str, sizes))}), which affects images/s too."
         )
     plain: set[str] = set()
     tuned: set[str] = set()
@@ -109,17 +120,17 @@ def _recipes(good: Outcomes) -> Iterator[str]:
         )
     several = sorted({cell.name for cell, found in recipes.items() if len(found) > 1})
     if several:
-        yield (
-            f"{listed(several)}: trained with more than one recipe; effects of nets and optimizers "
-            "average over them."
-        )
+        yield f"Trained with more than one recipe, which effects average over: {listed(several)}."
 
 
 def _suspect(good: Outcomes) -> Iterator[str]:
-    names = [run.name for outcome in good for run in outcome.good if run.timing_suspect]
+    runs = [run for outcome in good for run in outcome.good]
+    names = sorted(run.name for run in runs if not run.times_trusted)
     if names:
-        runs = f"{count(len(names), 'run')} ({listed(sorted(names))})"
-        yield f"Suspect timings, excluded from speeds and times but not from scores: {runs}."
+        yield (
+            f"Suspect timings, excluded from speeds and times but not from scores: {len(names)} of "
+            f"{count(len(runs), 'run')} ({listed(names)}). `--retry-suspect` measures them again."
+        )
 
 
 def _targets(good: Outcomes) -> Iterator[str]:
@@ -130,26 +141,24 @@ def _targets(good: Outcomes) -> Iterator[str]:
     for target, found in sorted(by_target.items()):
         text = f"the target of {100 * target:g} % validation accuracy"
         reached = sum(outcome.reached for outcome in found)
-        if not reached:
-            yield f"No run reached {text}, so time to accuracy is unknown."
-            continue
-        by_net: dict[str, int] = defaultdict(int)
+        by_net: Counter[str] = Counter()
         for outcome in found:
             by_net[outcome.cell.architecture] += outcome.reached
         never = sorted(net for net, number in by_net.items() if not number)
         if never:
-            yield f"No run of {listed(never)} reached {text}."
+            yield f"No run {f'of {listed(never)} ' if reached else ''}reached {text}."
         first = sum(_at_first_evaluation(run) for outcome in found for run in outcome.good)
         if first:
             yield (
-                f"{first:,} of {count(reached, 'run')} that reached {text} reached it by the first "
-                "evaluation, so the time cannot be resolved; a higher target would help."
+                f"{first:,} of {count(reached, 'run')} that reached {text} did so by the first "
+                "evaluation, which does not resolve the time; a higher target would help."
             )
 
 
-def _at_first_evaluation(run: Record) -> bool:
-    evaluated = [point for point in run.curve if point.validation_accuracy is not None]
-    reached_s = run.metrics.time_to_accuracy_s if run.metrics else None
+def _at_first_evaluation(run: RecordSummary) -> bool:
+    curve = getattr(run, "curve", ())
+    evaluated = [point for point in curve if point.validation_accuracy is not None]
+    reached_s = TIME.of(run)
     return bool(evaluated) and reached_s is not None and reached_s <= evaluated[0].train_s
 
 
@@ -157,10 +166,9 @@ def _draws(good: Outcomes) -> Iterator[str]:
     ops: dict[str, set[str]] = defaultdict(set)
     for outcome in good:
         for run in outcome.good:
-            for op, draws in run.augmentation_draws.items():
-                if draws != "per sample":
-                    ops[outcome.cell.pipeline].add(op)
-    for pipeline in sorted(ops):
+            draws = run.augmentation_draws.items()
+            ops[outcome.cell.pipeline] |= {op for op, how in draws if how != "per sample"}
+    for pipeline in sorted(filter(ops.get, ops)):
         yield (
             f"{code(pipeline)} draws random parameters once per batch "
             f"({listed(sorted(ops[pipeline]))}), so its augmentations are weaker than per-sample "
@@ -168,24 +176,21 @@ def _draws(good: Outcomes) -> Iterator[str]:
         )
 
 
-def _steps(good: Outcomes) -> Iterator[str]:
-    runs = [run for outcome in good for run in outcome.good if run.stepping]
-    why = [run.stepping.removeprefix(LAUNCHED) for run in runs if run.stepping.startswith(LAUNCHED)]
-    if 0 < len(why) < len(runs):
+def _steps(runs: Sequence[RecordSummary]) -> Iterator[str]:
+    steps = [run.stepping for run in runs if run.stepping]
+    why = [step.removeprefix(LAUNCHED) for step in steps if step.startswith(LAUNCHED)]
+    if 0 < len(why) < len(steps):
         yield (
-            f"{len(why)} of {count(len(runs), 'run')} launched their steps one operation at a time "
-            f"({'; '.join(sorted(set(why))[:MAX_REASONS])}); the others replayed each step as one "
-            "CUDA graph, which keeps the GPU busier. Consider this when comparing small nets."
+            f"{len(why)} of {count(len(steps), 'run')} launched their steps one operation at a "
+            f"time ({'; '.join(sorted(set(why))[:MAX_REASONS])}); the others replayed a CUDA "
+            "graph, which keeps the GPU busier with small nets."
         )
-
-
-def _compiled(good: Outcomes) -> Iterator[str]:
-    runs = [run for outcome in good for run in outcome.good if run.compiled]
-    cached = sum(run.compiled != "anew" for run in runs)
+    compiled = [run.compiled for run in runs if run.compiled]
+    cached = sum(how != "anew" for how in compiled)
     if cached:
         yield (
-            f"{cached} of {count(len(runs), 'run')} with compiled code took some or all of it from "
-            "torch's cache on disk, so their compilation was faster than a first one."
+            f"{cached} of {count(len(compiled), 'run')} with compiled code took some or all of it "
+            "from torch's cache on disk, so their compilation was faster than a first one."
         )
 
 
@@ -199,116 +204,57 @@ def _failures(outcomes: Outcomes) -> Iterator[str]:
             texts.append(f"{len(ranked) - MAX_REASONS} more reasons")
         if runs:
             yield f"{count(len(runs), 'run')} {verb} (in no average): {'; '.join(texts)}."
+    found = uneven(outcomes)
+    if found:
+        more = [f"{len(found) - MAX_UNEVEN} more"] if len(found) > MAX_UNEVEN else []
+        yield (
+            "Failed runs are unevenly distributed, so these effects are over the surviving cells, "
+            f"which favours the side that failed more: {'; '.join([*found[:MAX_UNEVEN], *more])}."
+        )
+    for factor in AXES:
+        every, good = (
+            {getattr(outcome.cell, factor) for outcome in some}
+            for some in (_tried(outcomes), [outcome for outcome in outcomes if outcome.good])
+        )
+        if good and every - good:
+            yield f"In no average or effect, as no run succeeded: {listed(sorted(every - good))}."
 
 
-def _reason(run: Record) -> str:
+def _reason(run: RecordSummary) -> str:
     message = run.error.message.strip() if run.error else ""
     first = message.splitlines()[0] if message else ""
     status = "" if run.status == "skipped" else run.status
     return " ".join(filter(None, (status, code(first) if first else ""))) or "without a reason"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailureBalance:
-    """Failed runs on both sides of a comparison; pairs hold the level's and the reference's."""
-
-    level: str
-    reference: str
-    cells: int  # matched cells, failed ones included
-    left_out: int  # cells in no average, since all runs of a side failed
-    failed: tuple[int, int]  # number of failed runs
-    runs: tuple[int, int]  # number of all runs
-
-    @property
-    def imbalance(self) -> float:
-        """Difference between the shares of failed runs."""
-        return self.failed[0] / self.runs[0] - self.failed[1] / self.runs[1]
-
-
-def _selection(outcomes: Outcomes) -> Iterator[str]:
-    """Comparisons that are biased because one side failed more often."""
-    found = uneven(outcomes)
-    if found:
-        names = [_balance_text(balance) for balance in found[:MAX_UNEVEN]]
-        if len(found) > MAX_UNEVEN:
-            names.append(f"{len(found) - MAX_UNEVEN} more")
-        yield (
-            "Failed runs are in no average and are unevenly distributed, so these effects are over "
-            f"the surviving cells, which favours the side that failed more: {'; '.join(names)}."
-        )
-    gone = lost_levels(outcomes)
-    if gone:
-        names = [f"{code(level)} ({count(number, 'run')})" for level, number in gone]
-        yield f"In no average or effect, because no run succeeded: {', '.join(names)}."
-
-
-def _balance_text(balance: FailureBalance) -> str:
-    left_out = f"; {balance.left_out} of {count(balance.cells, 'matched cell')} left out"
-    return (
-        f"{code(balance.level)} instead of {code(balance.reference)} ({balance.failed[0]} of "
-        f"{count(balance.runs[0], 'run')} failed, with {code(balance.reference)} "
-        f"{balance.failed[1]} of {balance.runs[1]}{left_out if balance.left_out else ''})"
-    )
-
-
-def uneven(outcomes: Outcomes) -> list[FailureBalance]:
-    """The comparisons in which one side failed more often, the most uneven first.
+def uneven(outcomes: Outcomes) -> list[str]:
+    """Comparisons in which one side failed more often, the most uneven first, with their counts.
 
     A difference of one run, or of less than `UNEVEN`, does not count.
     """
-    good = [outcome for outcome in outcomes if outcome.good]
-    found = []
+    found: list[tuple[float, str]] = []
     for factor in FACTORS:
-        known = match(good, factor)
+        known = match([outcome for outcome in outcomes if outcome.good], factor)
         every = match(_tried(outcomes), factor, known.reference) if known else None
-        if known and every:
-            found += [
-                _balance(level, every.reference, pairs)
-                for level in known.pairs
-                if (pairs := every.pairs.get(level))
-            ]
-    uneven = [
-        balance
-        for balance in found
-        if abs(balance.imbalance) >= UNEVEN and abs(balance.failed[0] - balance.failed[1]) > 1
-    ]
-    return sorted(uneven, key=lambda one: (-abs(one.imbalance), -sum(one.failed), one.level))
-
-
-def lost_levels(outcomes: Outcomes) -> list[tuple[str, int]]:
-    """Entries without a successful run, with the number of their failed runs."""
-    found: dict[str, int] = {}
-    for factor in FACTORS[:-1]:
-        good = {getattr(outcome.cell, factor) for outcome in outcomes if outcome.good}
-        for outcome in _tried(outcomes) if good else ():
-            level = getattr(outcome.cell, factor)
-            if level not in good:
-                found[level] = found.get(level, 0) + len(_finished(outcome))
-    return sorted(found.items())
+        if known is None or every is None:
+            continue
+        for level, pairs in every.pairs.items():
+            failed, runs = _failed([one for pair in pairs for one in pair.level])
+            others, other_runs = _failed([one for pair in pairs for one in pair.reference])
+            if level not in known.pairs or abs(failed - others) < 2:
+                continue
+            difference = abs(failed / runs - others / other_runs)
+            if difference >= UNEVEN:
+                reference = f"{others} of {other_runs} with {code(every.reference)}"
+                found.append((-difference, f"{code(level)} ({failed} of {runs}, {reference})"))
+    return [text for _, text in sorted(found)]
 
 
 def _tried(outcomes: Outcomes) -> list[Outcome[Any]]:
-    return [outcome for outcome in outcomes if _finished(outcome)]
+    return [outcome for outcome in outcomes if _failed([outcome])[1]]
 
 
-def _finished(outcome: Outcome[Any]) -> list[Record]:
-    """Successful and failed runs, without skipped and interrupted ones."""
-    return [run for run in outcome.runs if run in outcome.good or run.status in FAILED]
-
-
-def _balance(level: str, reference: str, pairs: Sequence[Pair]) -> FailureBalance:
-    sides = ([pair.level for pair in pairs], [pair.reference for pair in pairs])
-    runs = [[run for side in found for one in side for run in _finished(one)] for found in sides]
-    failed = [sum(run.status in FAILED for run in each) for each in runs]
-    complete = [
-        any(one.good for one in pair.level) and any(one.good for one in pair.reference)
-        for pair in pairs
-    ]
-    return FailureBalance(
-        level=level,
-        reference=reference,
-        cells=len(pairs),
-        left_out=complete.count(False),
-        failed=(failed[0], failed[1]),
-        runs=(len(runs[0]), len(runs[1])),
-    )
+def _failed(outcomes: Outcomes) -> tuple[int, int]:
+    """Number of failed runs, and of these and the successful ones: skipped runs do not count."""
+    failed = sum(run.status in FAILED for outcome in outcomes for run in outcome.runs)
+    return failed, failed + sum(len(outcome.good) for outcome in outcomes)

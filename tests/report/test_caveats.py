@@ -1,13 +1,18 @@
 """Caveats: only those that apply are given, with their numbers."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
+from scipy import stats
+
 from bench.recipe import DEFAULT_ORIGIN, Recipe
 from bench.record import GRAPH, LAUNCHED, Failure, Record
-from bench.report.caveats import FailureBalance, caveats, lost_levels, uneven
+from bench.report.caveats import caveats, uneven
 from bench.report.statistics.outcomes import outcomes_by_group
 from tests.made import made_failure, made_metrics, made_record
+from tests.made_grid import made_grid
 
 
 def text_of(*records: Record) -> str:
@@ -22,29 +27,43 @@ def full(seed: int = 0, **options: Any) -> Record:
 
 
 def test_a_clean_grid_at_full_scale_has_no_caveats() -> None:
-    assert text_of(*(full(seed, time_to_accuracy_s=3.0) for seed in range(5))) == ""
+    text = text_of(*(full(seed, time_to_accuracy_s=3.0) for seed in range(5)))
+    assert text.startswith("The accuracy of one run on 100 test images has")
+    assert "\n" not in text
 
 
 def test_scale_and_source() -> None:
     text = text_of(made_record(), made_record(epochs=9))
-    assert "Scale `cpu`: nets of width 0.25, 1,000 training images, 4 to 9 epochs." in text
+    assert "Scale `cpu`: width 0.25, training images 1,000, epochs 4 to 9." in text
     assert "generated (`shapes`)" in text
     assert "Scale" not in text_of(full())
     assert "generated" not in text_of(full())
 
 
-def test_one_seed() -> None:
+def test_seeds_and_test_images() -> None:
     metrics = made_metrics(0.9, 3.0)
     large = replace(metrics.per_class[0], support=5000)
     metrics = replace(metrics, per_class=(large, large))
     text = text_of(full(record={"metrics": metrics}))
-    assert "The only cell has one seed: with 10,000 test images an accuracy has a" in text
+    assert "Fewer than 5 seeds: 1 of 1 cell (`--seeds 5` trains the rest)" in text
+    assert "The accuracy of one run on 10,000 test images has a sampling error" in text
     error = 196 * (0.9 * 0.1 / 10_000) ** 0.5
-    assert f"sampling error of up to \u00b1{error:.2f} points (95 %, binomial)" in text
-    small = text_of(made_record(), made_record(architecture="vit"))
-    assert "2 of 2 cells have one seed: with 100 test images an accuracy has a" in small
-    assert "best of many is partly luck" in small
-    assert "one seed" not in text_of(made_record(0), made_record(1))
+    assert f"up to \u00b1{error:.2f} points (95 %, binomial)." in text
+    assert "Fewer than 5" not in text_of(*map(made_record, range(5)))
+
+
+def test_variation_between_seeds() -> None:
+    records = made_grid(optimizer=("sgd",), seeds=5, points=0.5)
+    match = re.search(
+        r"varies between seeds by (\d\.\d\d) points \(standard deviation, 10 cells\); differences "
+        r"from the best cell are detectable from (\d\.\d\d) points",
+        text_of(*records),
+    )
+    assert match
+    assert 0.4 < float(match[1]) < 0.6
+    quantile = float(stats.t.isf((1 - 0.95 ** (1 / 45)) / 2, 8))
+    assert float(match[2]) == pytest.approx(quantile * float(match[1]) * 0.4**0.5, abs=0.03)
+    assert "detectable" not in text_of(*made_grid(seeds=4))
 
 
 def test_recipes() -> None:
@@ -53,7 +72,7 @@ def test_recipes() -> None:
     text = text_of(
         made_record(recipe=tuned, batch_size=50), made_record(architecture="vit", recipe=plain)
     )
-    assert "The batch size is part of a recipe (50, 100 here)" in text
+    assert "the batch size of their recipe (50, 100)" in text
     assert (
         "not tuned for the net: `vit with sgd`. The recipes of 1 other pair of net and optimizer"
         in text
@@ -62,12 +81,12 @@ def test_recipes() -> None:
     assert "not tuned" not in text_of(made_record(recipe=tuned))
     assert "not tuned" not in text_of(made_record(recipe=plain))
     several = text_of(made_record(recipe=tuned), made_record(recipe=plain))
-    assert "`resnet18/sgd/flip_crop/kornia`: trained with more than one recipe" in several
+    assert "more than one recipe, which effects average over: `resnet18/sgd/flip" in several
 
 
 def test_suspect_timings() -> None:
     text = text_of(made_record(0, record={"timing_suspect": ("busy",)}), made_record(1))
-    assert "1 run (`resnet18/sgd/flip_crop/kornia/seed0`)" in text
+    assert "1 of 2 runs (`resnet18/sgd/flip_crop/kornia/seed0`). `--retry-suspect` mea" in text
     assert "Suspect" not in text_of(made_record())
 
 
@@ -148,73 +167,41 @@ def of(records: list[Record]) -> list[Any]:
     return outcomes
 
 
-def balance_text(records: list[Record]) -> str:
-    return "\n".join(caveats(of(records)))
+def diverged_nets(nets: tuple[str, ...], optimizer: str, seeds: tuple[int, ...]) -> Any:
+    return tuple((net, optimizer, seed) for net in nets for seed in seeds)
 
 
-def balance(records: list[Record], level: str) -> FailureBalance:
-    (found,) = (one for one in uneven(of(records)) if one.level == level)
-    return found
+@pytest.mark.parametrize(
+    ("seeds", "diverged", "texts"),
+    [
+        (1, diverged_nets(("vit", "cnn4"), "muon", (0,)), ["`muon` (2 of 4, 0 of 4 with `sgd`)"]),
+        (3, diverged_nets(("vit",), "muon", (0, 2)), ["`muon` (2 of 12, 0 of 12 with `sgd`)"]),
+        (1, diverged_nets(NETS[1:], "sgd", (0,)), ["`muon` (0 of 4, 3 of 4 with `sgd`)"]),
+        (25, diverged_nets(("vit",), "muon", (0,)), []),  # one more of a hundred
+        (25, diverged_nets(("vit",), "muon", (0, 1)), []),  # two more of a hundred
+        (1, diverged_nets(("vit",), "muon", (0,)), []),
+        (2, diverged_nets(NETS, "sgd", (0,)) + diverged_nets(NETS, "muon", (0,)), []),
+    ],
+)
+def test_comparisons_with_uneven_failures(seeds: int, diverged: Any, texts: list[str]) -> None:
+    outcomes = of(grid(seeds=seeds, diverged=diverged))
+    assert [text for text in uneven(outcomes) if "muon" in text] == texts
+    found = "\n".join(caveats(outcomes))
+    assert ("Failed runs are unevenly distributed" in found) == bool(uneven(outcomes))
+    assert all(text in found for text in texts)
 
 
-def test_an_optimizer_that_diverged_more_often_is_named_with_counts() -> None:
-    records = grid(diverged=(("vit", "muon", 0), ("cnn4", "muon", 0)))
-    found = balance(records, "muon")
-    assert (found.reference, found.cells, found.left_out) == ("sgd", 4, 2)
-    assert (found.failed, found.runs) == ((2, 0), (4, 4))
-    assert (
-        "Failed runs are in no average and are unevenly distributed, so these effects are over the "
-        "surviving cells, which favours the side that failed more: `muon` instead of `sgd` (2 of 4 "
-        "runs failed, with `sgd` 0 of 4; 2 of 4 matched cells left out)" in balance_text(records)
-    )
+@pytest.mark.parametrize("status", ["skipped", "interrupted"])
+def test_skipped_and_interrupted_runs_do_not_count_as_failures(status: str) -> None:
+    outcomes = of(grid(diverged=diverged_nets(NETS, "muon", (0,)), status=status))
+    assert uneven(outcomes) == []
+    assert "no run succeeded" not in "\n".join(caveats(outcomes))
 
 
-def test_failed_seeds_count_even_if_their_cell_is_kept() -> None:
-    records = grid(seeds=3, diverged=(("vit", "muon", 0), ("vit", "muon", 2)))
-    found = balance(records, "muon")
-    assert (found.failed, found.runs, found.left_out) == ((2, 0), (12, 12), 0)
-    assert "left out" not in balance_text(records)
-
-
-def test_the_most_uneven_comparison_is_first_even_if_the_reference_failed() -> None:
-    records = grid(diverged=tuple((net, "sgd", 0) for net in NETS[1:]))
-    first = uneven(of(records))[0]
-    assert (first.level, first.failed) == ("muon", (0, 3))
-    assert "0 of 4 runs failed, with `sgd` 3 of 4; 3 of 4 matched cells left out" in balance_text(
-        records
-    )
-
-
-def test_a_single_additional_failure_is_not_uneven() -> None:
-    assert uneven(of(grid(seeds=25, diverged=(("vit", "muon", 0),)))) == []
-    assert uneven(of(grid(seeds=25, diverged=(("vit", "muon", 0), ("vit", "muon", 1))))) == []
-    assert uneven(of(grid(diverged=(("vit", "muon", 0),)))) == []
-
-
-def test_even_failures_are_not_reported() -> None:
-    diverged = tuple((net, optimizer, 0) for net in NETS for optimizer in ("sgd", "muon"))
-    records = grid(seeds=2, diverged=diverged)
-    assert uneven(of(records)) == []
-    assert "unevenly" not in balance_text(records)
-    assert "unevenly" not in balance_text(grid())
-
-
-def test_skipped_and_interrupted_runs_do_not_count_as_failures() -> None:
-    for status in ("skipped", "interrupted"):
-        records = grid(diverged=(("vit", "muon", 0),), status=status)
-        assert uneven(of(records)) == []
-        assert lost_levels(of(records)) == []
-
-
-def test_an_entry_without_successful_runs_is_named() -> None:
-    records = grid(diverged=tuple((net, "muon", 0) for net in NETS))
-    assert lost_levels(of(records)) == [("muon", 4)]
-    assert "In no average or effect, because no run succeeded: `muon` (4 runs)." in balance_text(
-        records
-    )
-    assert uneven(of(records)) == []
-
-
-def test_only_failures_give_no_comparison() -> None:
-    records = [made_failure(0, optimizer=name) for name in ("sgd", "muon")]
-    assert uneven(of(records)) == lost_levels(of(records)) == []
+def test_entries_without_successful_runs_are_named() -> None:
+    outcomes = of(grid(diverged=diverged_nets(NETS, "muon", (0,))))
+    assert "In no average or effect, as no run succeeded: `muon`." in [*caveats(outcomes)]
+    assert uneven(outcomes) == []
+    failed = of([made_failure(0, optimizer=name) for name in ("sgd", "muon")])
+    assert uneven(failed) == []
+    assert not any("no run succeeded" in text for text in caveats(failed))

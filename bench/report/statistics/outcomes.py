@@ -16,7 +16,6 @@ from bench.report.statistics.intervals import (
     DIGITS,
     SEEDS_NEEDED,
     Contrast,
-    sampling_error,
     tamhane,
     welch_test,
 )
@@ -200,20 +199,26 @@ class Best:
     outcome: Outcome[Any]
     value: float  # mean over its seeds
     seeds: int
-    worse: tuple[str, ...]  # significantly
-    tied: tuple[str, ...]  # not significantly different
+    lead: float  # ahead of the next cell; infinite if there is none
+    p: Mapping[str, float]  # of the cells compared with it, corrected
     missed: tuple[str, ...]  # missed the target with every seed, which counts as worse
     partly: tuple[str, ...]  # missed it with some seeds, so they have no mean to compare
     too_few: tuple[str, ...]  # a side has too few seeds with trusted values
-    margin: float | None  # 95 % sampling error, in points, of an accuracy on the test set
-    test_images: int
-    near: int  # of `too_few`, cells within `margin`
-    p: Mapping[str, float]  # of each tested cell, corrected
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """The cells that are significantly worse."""
+        return tuple(label for label, p in self.p.items() if p < ALPHA)
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """The cells that are not significantly different."""
+        return tuple(label for label, p in self.p.items() if p >= ALPHA)
 
     @property
     def others(self) -> int:
         """All cells that it was compared with."""
-        return sum(map(len, (self.worse, self.tied, self.missed, self.partly, self.too_few)))
+        return sum(map(len, (self.p, self.missed, self.partly, self.too_few)))
 
 
 def best(outcomes: Outcomes, metric: Metric) -> Best | None:
@@ -222,62 +227,52 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
     Other cells are compared with it by Welch's test with Tamhane's correction; cells that missed
     the target are not tested.
     """
-    measured = [(outcome, outcome.values(metric)) for outcome in outcomes]
-    whole = [
-        (outcome, values)
-        for outcome, values in measured
-        if values
+    places = {  # the lower, the better; infinite without trusted values
+        outcome.label: (-1 if metric.higher else 1) * mean(values) if values else math.inf
+        for outcome in outcomes
+        if (values := outcome.values(metric)) or (metric.timing and outcome.suspect)
+    }
+    ranked = sorted(
+        (outcome for outcome in outcomes if outcome.label in places),
+        key=lambda outcome: (places[outcome.label], outcome.label),
+    )
+    whole = (
+        outcome
+        for outcome in ranked
+        if outcome.values(metric)
         and len(outcome.good) == len(outcome.runs)
         and not (metric.to_target and outcome.reached < len(outcome.good))
-    ]
-    if not whole:
+    )
+    winner = next(whole, None)
+    if winner is None:
         return None
-    sign = -1 if metric.higher else 1
-    winner, top = min(whole, key=lambda each: (sign * mean(each[1]), each[0].label))
-    reference = to_scale(top, metric)
-    tested: list[tuple[float, str, float]] = []  # value, label, p
-    others: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for outcome, values in measured:
-        if outcome is winner or not (values or (metric.timing and outcome.suspect)):
+    top = winner.values(metric)
+    others: dict[str, list[str]] = {"missed": [], "partly": [], "too_few": []}
+    p: dict[str, float] = {}
+    for outcome in ranked:
+        values, label = outcome.values(metric), outcome.label
+        if outcome is winner:
             continue
-        place = (sign * mean(values) if values else math.inf, outcome.label)
         if metric.to_target and outcome.reached < outcome.with_target:
-            others["partly" if outcome.reached else "missed"].append(place)
-        elif min(len(values), len(top)) >= SEEDS_NEEDED:
-            contrast = Contrast(level=to_scale(values, metric), reference=reference)
-            tested.append((*place, welch_test(contrast).p))
+            others["partly" if outcome.reached else "missed"].append(label)
+        elif min(len(values), len(top)) < SEEDS_NEEDED:
+            others["too_few"].append(label)
         else:
-            others["too_few"].append(place)
-    adjusted = tamhane([p for *_, p in tested])
-    for (value, label, _), p in zip(tested, adjusted, strict=True):
-        others["worse" if p < ALPHA else "tied"].append((value, label))
-    margin, test_images = _margin(winner, metric)
+            level, reference = to_scale(values, metric), to_scale(top, metric)
+            test = welch_test(Contrast(level=level, reference=reference))
+            p[label] = test.p if places[label] > places[winner.label] else 1.0
+    next_place = min((places[o.label] for o in ranked if o is not winner), default=math.inf)
     return Best(
         metric=metric,
         outcome=winner,
         value=mean(top),
         seeds=len(top),
-        margin=margin,
-        p=dict(zip([label for _, label, _ in tested], adjusted, strict=True)),
-        test_images=test_images,
-        near=sum(
-            margin is not None and abs(sign * value - mean(top)) <= margin
-            for value, _ in others["too_few"]
-        ),
-        **{
-            kind: tuple(label for _, label in sorted(others[kind]))
-            for kind in ("worse", "tied", "missed", "partly", "too_few")
-        },
+        lead=next_place - places[winner.label],
+        p=dict(zip(p, tamhane(list(p.values())), strict=True)),
+        **{kind: tuple(labels) for kind, labels in others.items()},
     )
 
 
 def test_images_of(run: RecordSummary) -> int:
     """Number of test images of a run."""
     return sum(scores.support for scores in run.metrics.per_class) if run.metrics else 0
-
-
-def _margin(outcome: Outcome[Any], metric: Metric) -> tuple[float | None, int]:
-    images = test_images_of(outcome.good[0])
-    if metric is not ACCURACY or not images:
-        return None, images
-    return 100 * sampling_error(mean(outcome.values(metric)) / 100, images), images

@@ -18,7 +18,7 @@ from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
 from bench.report.statistics.effects import COLUMNS, as_files, effects
 from bench.report.statistics.outcomes import Matched, match, outcomes_by_group
 from tests.made import made_failure, made_record
-from tests.made_grid import made_grid
+from tests.made_grid import lucky_grid, made_grid
 
 POLICIES = ("none", "flip_crop", "cutout")
 
@@ -40,43 +40,6 @@ def claims(records: list[Record]) -> int:
     return int(effects(records).verdict.isin(["higher", "lower"]).sum())
 
 
-def lucky_grid(
-    draw: int,
-    *,
-    nets: int,
-    seeds: int = 1,
-    optimizers: tuple[str, ...] = ("sgd", "muon"),
-    gain: float = 0.0,
-    faster: float = 1.0,
-) -> list[Record]:
-    """Runs with noise of .5 points that all policies share, and independent noise of .3 points.
-
-    Muon is better by `gain` points and faster by a factor.
-    """
-    rng = np.random.default_rng(draw)
-    found = []
-    for place in range(nets):
-        for optimizer in optimizers:
-            shared = rng.normal(0, 0.5, seeds)
-            muon = optimizer == "muon"
-            for policy in POLICIES:
-                for seed in range(seeds):
-                    points = shared[seed] + rng.normal(0, 0.3) + gain * muon
-                    speed, time_s = np.exp(rng.normal(0, 0.03, 2)).tolist()
-                    found.append(
-                        made_record(
-                            seed,
-                            architecture=f"net{place}",
-                            optimizer=optimizer,
-                            augmentation=policy,
-                            accuracy=0.6 + points / 100,
-                            images_per_s=1000 * speed * (faster if muon else 1),
-                            time_to_accuracy_s=3 * time_s,
-                        )
-                    )
-    return found
-
-
 @pytest.mark.parametrize(("nets", "seeds"), [(2, 1), (6, 1), (3, 5)])
 def test_noise_shared_by_a_nets_policies_is_not_an_effect(nets: int, seeds: int) -> None:
     false = sum(claims(lucky_grid(draw, nets=nets, seeds=seeds)) > 0 for draw in range(100))
@@ -93,7 +56,7 @@ def test_at_most_one_page_of_twenty_claims_something_when_nothing_is_planted() -
 def test_an_effect_of_a_point_and_a_half_is_found() -> None:
     found = []
     for draw in range(40):
-        frame = effects(lucky_grid(draw, nets=6, seeds=5, gain=1.5, faster=1.1))
+        frame = effects(lucky_grid(draw, nets=6, seeds=5, gain=1.5, muon_faster=1.1))
         frame = frame[frame.level == "muon"].set_index("metric")
         found.append(frame.verdict[["accuracy", "images_per_s"]] == "higher")
     assert (pd.DataFrame(found).mean() >= 0.9).all()
