@@ -2,35 +2,44 @@
 
 import errno
 import io
+import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.control import Control
 from rich.live import Live
+from rich.live_render import LiveRender
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from bench.cell import Run
 from bench.errors import UsageError, check_choice
-from bench.executors.base import Planned, Reporter, TimeLeft, duration, first_line, peak_gib
+from bench.executors.base import Reporter, TimeLeft, duration, first_line, peak_gib
 from bench.process import signals_allowed
 from bench.record import Memory, Point, Record
-from bench.text import count, printable
+from bench.text import count, printable, shell_command, wrapped
+
+if TYPE_CHECKING:
+    from bench.grid.plan import Plan
+    from bench.report.answers import Answer
 
 READER_GONE = (errno.EPIPE, errno.EIO)  # a closed pipe, a closed terminal
 REFRESHES_PER_S = 2
 BAR_WIDTH = 30
-PLAIN_WIDTH = 100
+PLAIN_WIDTH = 80  # of the answers where the width is unknown
+INDENT = " " * 11  # below a run's name
 STYLES = {"ok": "green", "skipped": "dim", "interrupted": "yellow"}
-PROBLEMS = ("diverged", "oom", "timeout", "crashed", "interrupted")
+FAILED = ("diverged", "oom", "timeout", "crashed")
 
 
 class Output(io.TextIOBase):
@@ -123,25 +132,21 @@ class _GridState:
         self._left = TimeLeft()
         self._waiting: list[Run] = []  # not ended, including running ones
         self._running: dict[str, Running] = {}  # by id, the latest to report last
-        self._memory: Memory | None = None
         self._training_s = 0.0
         self._suspect = 0  # successful runs with suspect times
         self._started = time.monotonic()
 
-    def _take_plan(self, plan: Planned) -> None:
+    def _take_plan(self, plan: "Plan") -> None:
+        self._left = TimeLeft(plan.work)
         for record in plan.done:
             self._left.learn(record)
             self._suspect += not record.times_trusted
         self._waiting = list(plan.todo)
 
-    def _take_epoch(self, run: Run, point: Point) -> Memory | None:
-        memory, self._memory = self._memory, None
-        running = self._running.pop(run.id, None)
-        if running is None:
-            return memory
-        running.point, running.memory = point, memory or running.memory
-        self._running[run.id] = running
-        return running.memory
+    def _take_epoch(self, run: Run, point: Point, memory: Memory | None) -> None:
+        if running := self._running.pop(run.id, None):
+            running.point, running.memory = point, memory
+            self._running[run.id] = running
 
     def _take_record(self, record: Record) -> None:
         if self._running.pop(record.run_id, None):  # not trained by another process
@@ -155,8 +160,26 @@ class _GridState:
         elapsed_s = {run_id: running.passed_s for run_id, running in self._running.items()}
         return self._left.of_all(self._waiting, elapsed_s)
 
-    def memory(self, peak: Memory) -> None:
-        self._memory = peak
+    def _next(self, counts: Mapping[str, int], table: Path, command: str) -> dict[str, str]:
+        """Commands that may follow this one, by what they are for."""
+        results = str(table.parent.parent)
+        failed = sum(counts.get(status, 0) for status in FAILED)
+        found = {}
+        if counts.get("ok"):
+            found["page"] = shell_command(["bench", "report", results])
+            found["curves"] = shell_command(["bench", "tensorboard", results])
+        if self._suspect:
+            found[f"{self._suspect} with suspect times"] = _with(command, "--retry-suspect")
+        if failed:
+            found[f"{failed} failed"] = _with(command, "--retry-failed")
+        if self._waiting or counts.get("interrupted"):
+            found["to continue"] = command
+        return found
+
+
+def _with(command: str, option: str) -> str:
+    """The command with an option; one that trains a recorded run again needs none."""
+    return command if {option, "--rerun"} & set(command.split()) else f"{command} {option}"
 
 
 class JsonReporter(_GridState):
@@ -172,7 +195,7 @@ class JsonReporter(_GridState):
     def notice(self, text: str) -> None:
         self._event("notice", text=text)
 
-    def plan(self, plan: Planned, *, every: bool = False) -> None:
+    def plan(self, plan: "Plan", *, every: bool = False) -> None:
         for text in plan.notices:
             self.notice(text)
         self._take_plan(plan)
@@ -192,11 +215,11 @@ class JsonReporter(_GridState):
             "started", **_run_fields(run), position=position, total=total, left_s=self._left_s()
         )
 
-    def epoch(self, run: Run, point: Point, epochs: int) -> None:
-        memory = self._take_epoch(run, point)
+    def epoch(self, run: Run, point: Point, memory: Memory | None = None) -> None:
+        self._take_epoch(run, point, memory)
         gib = peak_gib(memory) if memory else None
-        values = msgspec.to_builtins(point)
-        self._event("epoch", **_run_fields(run), epochs=epochs, **values, memory_gib=gib)
+        values = msgspec.to_builtins(point) | {"epochs": run.cell.epochs, "memory_gib": gib}
+        self._event("epoch", **_run_fields(run), **values)
 
     def run_finished(self, record: Record) -> None:
         self._take_record(record)
@@ -216,14 +239,18 @@ class JsonReporter(_GridState):
             log=record.error.log if record.error else "",
         )
 
-    def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
+    def summary(
+        self, counts: Mapping[str, int], table: Path, command: str, answers: Sequence["Answer"] = ()
+    ) -> None:
         self._event(
             "summary",
             counts={status: number for status, number in counts.items() if number},
             left=len(self._waiting),
             passed_s=time.monotonic() - self._started,
             training_s=self._training_s,
+            answers=[msgspec.to_builtins(answer) for answer in answers],
             table=str(table),
+            next=list(self._next(counts, table, command).values()),
             command=command,
         )
 
@@ -258,7 +285,6 @@ class TextReporter(_GridState):
             file=file or cast(TextIO, Output(sys.stdout)), force_terminal=terminal, highlight=False
         )
         self._quiet = quiet
-        self._notices: list[str] = []
         self._live: Live | None = None
 
     def progress(self, text: str) -> None:
@@ -266,19 +292,19 @@ class TextReporter(_GridState):
             self._line(text)
 
     def notice(self, text: str) -> None:
-        """Frames an important message, and repeats it in the summary."""
-        self._notices.append(text)
-        self._framed(text)
+        self._line(f"NOTICE: {text}", "bold yellow")
 
-    def plan(self, plan: Planned, *, every: bool = False) -> None:
+    def plan(self, plan: "Plan", *, every: bool = False) -> None:
         for text in plan.notices:
             self.notice(text)
         self._take_plan(plan)
         if self._quiet and not every:
             return
-        parts = {"to run": plan.todo, "done": plan.done, "failed before": plan.failed,
-                 "cannot run here": plan.skipped}  # fmt: skip
-        counts = ", ".join(f"{len(runs)} {word}" for word, runs in parts.items() if runs)
+        parts = [
+            (len(plan.todo), "to run"), (len(plan.done), "done"),
+            (len(plan.failed), "failed before"), (len(plan.skipped), "cannot run here"),
+        ]  # fmt: skip
+        counts = ", ".join(f"{number} {word}" for number, word in parts if number)
         self._line(f"{counts or 'nothing to run'}{self._left_text()} | results in {plan.folder}")
         for run in plan.todo if every else ():
             self._line(f"  to run   {run.name}")
@@ -303,43 +329,42 @@ class TextReporter(_GridState):
                 redirect_stdout=False,
                 redirect_stderr=sys.stderr.isatty(),
             )
+            self._live._live_render = _Rows("")
             self._live.start(refresh=True)
         else:
             self._line(f"[{position}/{total}] {run.name} started{self._left_text()}")
 
-    def epoch(self, run: Run, point: Point, epochs: int) -> None:
+    def epoch(self, run: Run, point: Point, memory: Memory | None = None) -> None:
         """An epoch ended; only the live view shows it."""
-        self._take_epoch(run, point)
+        self._take_epoch(run, point, memory)
         if self._live is not None:
             self._live.refresh()
 
     def run_finished(self, record: Record) -> None:
         self._take_record(record)
-        if self._quiet and record.status not in PROBLEMS:
+        if self._quiet and record.status not in (*FAILED, "interrupted"):
             return
         self._line(_outcome(record), STYLES.get(record.status, "red"))
         if record.error is not None and record.error.log:
-            self._line(f"           log: {record.error.log}")
+            self._line(f"{INDENT}log: {record.error.log}")
 
-    def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
+    def summary(
+        self, counts: Mapping[str, int], table: Path, command: str, answers: Sequence["Answer"] = ()
+    ) -> None:
         self.close()
-        for text in () if self._quiet else self._notices:
-            self._framed(text)
-        statuses = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+        ended = {**counts, "left": len(self._waiting)}
+        statuses = ", ".join(f"{number} {status}" for status, number in ended.items() if number)
         passed, training = map(duration, (time.monotonic() - self._started, self._training_s))
         spent = f"{passed}, of which {training} on the training clocks"
         self._line(f"{count(sum(counts.values()), 'run')}: {statuses or 'none'} | {spent}")
-        if self._waiting:
-            self._line(f"{count(len(self._waiting), 'run is', 'runs are')} left")
-        failed = sum(counts.get(status, 0) for status in PROBLEMS if status != "interrupted")
-        if failed:
-            self._line(f"{failed} failed: --retry-failed trains them again")
-        if self._suspect:
-            self._line(f"{self._suspect} with suspect times: --retry-suspect trains them again")
-        self._line(f"table: {table}")
-        unfinished = self._waiting or any(number for status, number in counts.items()
-                                          if status != "ok")  # fmt: skip
-        self._line(f"{'to continue' if unfinished else 'to repeat'}: {command}")
+        if answers:
+            from bench.report.answers import answer_lines  # imports pandas
+
+            width = self._console.width if self._console.is_terminal else PLAIN_WIDTH
+            self._line("\n".join(["", *answer_lines(answers, width=width), ""]))
+        self._line(f"table: {table}", whole=True)
+        for purpose, following in self._next(counts, table, command).items():
+            self._line(f"{purpose}: {following}", whole=True)
 
     def close(self) -> None:
         """Removes the live view; safe to call more than once."""
@@ -366,12 +391,33 @@ class TextReporter(_GridState):
         left_s = self._left_s()
         return "" if left_s is None else f", about {duration(left_s)} left"
 
-    def _line(self, text: str, style: str = "") -> None:
-        self._console.print(Text(printable(text), style), soft_wrap=True)
+    def _line(self, text: str, style: str = "", *, whole: bool = False) -> None:
+        """Prints lines, wrapped at words if this is a terminal, or `whole` as to be copied."""
+        text = printable(text)
+        if self._console.is_terminal and not whole:
+            width = self._console.width
+            text = "\n".join(wrapped(line, width, INDENT) for line in text.split("\n"))
+        self._console.print(Text(text, style), soft_wrap=True)
 
-    def _framed(self, text: str) -> None:
-        rule = "*" * PLAIN_WIDTH
-        self._line(f"{rule}\nNOTICE: {text}\n{rule}", "bold yellow")
+
+class _Rows(LiveRender):
+    """Rows of the live view; a terminal that became narrower has broken its lines into more."""
+
+    _widths: Sequence[int] = ()
+
+    def position_cursor(self) -> Control:
+        """Erases all rows."""
+        if self._shape is not None:
+            rows = (max(1, math.ceil(width / self._console.width)) for width in self._widths)
+            self._shape = self._shape[0], sum(rows)
+        return super().position_cursor()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self._console = console
+        drawn = super().__rich_console__(console, options)
+        segments = [segment for segment in drawn if isinstance(segment, Segment)]
+        self._widths = [*map(Segment.get_line_length, Segment.split_lines(segments))]
+        yield from segments
 
 
 def _live_values(running: Running) -> list[str]:

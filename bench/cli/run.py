@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import closing, redirect_stdout
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.executors.local import WarmStart
     from bench.grid.options import RunOptions
     from bench.grid.plan import Plan
+    from bench.report.answers import Answer
     from bench.text import Log
 
 EXAMPLES = """Examples:
@@ -48,9 +49,8 @@ class RunVerb(verb.Verb):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        order = [name for names in PANELS.values() for name in names]
-        self.params.sort(key=lambda parameter: order.index(str(parameter.name)))
         panels = {name: panel for panel, names in PANELS.items() for name in names}
+        self.params.sort(key=lambda parameter: [*panels].index(str(parameter.name)))
         for parameter in self.params:
             vars(parameter)["rich_help_panel"] = panels[str(parameter.name)]
 
@@ -158,6 +158,7 @@ def run(
     ] = False,
 ) -> int:
     """Train the runs of a grid that are not done yet; safe to repeat."""
+    given = dict(locals())
     from bench.cli.progress import reporter
     from bench.executors import choose_executor, create_executor
     from bench.executors.local import warm_start
@@ -165,79 +166,66 @@ def run(
     from bench.machine.environment import command_line
     from bench.process import signals_raise
 
-    options = RunOptions(
-        grid=grid,
-        select=select,
-        seeds=seeds,
-        seed=seed,
-        architecture=architecture,
-        optimizer=optimizer,
-        augmentation=augmentation,
-        pipeline=pipeline,
-        overrides=overrides or (),
-        recipes=recipes,
-        source=verb.source_name(source, image_size, decode),
-        data_dir=data_dir,
-        device=device,
-        scale=scale,
-        epochs=epochs,
-        target=target,
-        precision=precision,
-        compile=compile_nets,
-        out=out,
-        retry_failed=retry_failed,
-        retry_suspect=retry_suspect,
-        exclusive_timing=exclusive_timing,
-        plugins=plugin or (),
-        shard=shard,
-    )
+    given |= {
+        "overrides": overrides or (),
+        "source": verb.source_name(source, image_size, decode),
+        "compile": compile_nets,
+        "plugins": plugin or (),
+    }
+    options = RunOptions(**{option.name: given[option.name] for option in fields(RunOptions)})
     choice = choose_executor(executor, address, slurm or ())
     keep_worker = choice.name == "local" and not wait and not dry_run
-    with (
-        signals_raise(),
-        closing(reporter(progress, quiet=quiet)) as console,
-        closing(warm_start(keep_worker=keep_worker)) as early,  # imports torch in the background
-    ):
-        from bench.executors.runner import run_plan
-        from bench.training.profiler import traces_summary
+    with signals_raise(), closing(reporter(progress, quiet=quiet)) as console:
+        what = f"grid {grid}" if rerun is None else f"{rerun} once more"
+        console.progress(f"planning {what}: this machine, the data and what {out} has")
+        with closing(warm_start(keep_worker=keep_worker)) as early:  # imports torch meanwhile
+            from bench.executors.runner import run_plan
+            from bench.grid.plan import expected_work
+            from bench.training.profiler import traces_summary
 
-        plan = _plan(options, rerun, console, early)
-        console.plan(plan, every=dry_run)
-        if dry_run:
-            return 0
-        command = command_line()
-        with redirect_stdout(sys.stderr):  # for what Ray prints
-            where = create_executor(
-                choice,
-                device=plan.device,
-                timeout_s=timeout,
-                log=console.progress,
-                one_at_a_time=exclusive_timing,
-            )
-            if where is not None or not plan.todo:
-                early.close()
-            outcome = run_plan(
-                plan,
-                console,
-                command=command,
-                timeout_s=timeout,
-                fail_fast=fail_fast,
-                profile=profile,
-                exclusive_timing=exclusive_timing,
-                wait=wait,
-                advice=". Add --wait to start when it has ended",
-                executor=where,
-                early=early,
-            )
+            plan = _plan(options, rerun, console, early)
+            if plan.done or not dry_run:
+                plan = replace(plan, work=expected_work(plan))
+            console.plan(plan, every=dry_run)
+            if dry_run:
+                return 0
+            command = command_line()
+            with redirect_stdout(sys.stderr):  # for what Ray prints
+                where = create_executor(
+                    choice,
+                    device=plan.device,
+                    timeout_s=timeout,
+                    log=console.progress,
+                    one_at_a_time=exclusive_timing,
+                )
+                if where is not None or not plan.todo:
+                    early.close()
+                outcome = run_plan(
+                    plan,
+                    console,
+                    command=command,
+                    timeout_s=timeout,
+                    fail_fast=fail_fast,
+                    profile=profile,
+                    exclusive_timing=exclusive_timing,
+                    wait=wait,
+                    advice=". Add --wait to start when it has ended",
+                    executor=where,
+                    early=early,
+                )
+        found = [] if outcome.interrupted else _answers(plan.folder, console.notice)
         if plan.shard:
             console.progress(plan.shard)
-        console.summary(outcome.counts, plan.folder / "matrix.md", command)
+        console.summary(outcome.counts, plan.folder / "matrix.md", command, found)
         if outcome.problem:
             verb.log(f"bench: {outcome.problem}. When that is fixed, continue with: {command}")
         if profile:
             console.progress(traces_summary(plan.folder, plan.todo))
         if report and not outcome.problem:
-            _write_report(plan.folder, data_dir, console.progress)
+            from bench.report.page.writing import write_report
+
+            for page in write_report(plan.folder, console.progress, data_dir=data_dir):
+                console.progress(f"report: {page}")
     return outcome.exit_code
 
 
@@ -261,8 +249,15 @@ def _plan(
     return plan
 
 
-def _write_report(folder: Path, data_dir: Path | None, log: "Log") -> None:
-    from bench.report.page.writing import write_report
+def _answers(folder: Path, notice: "Log") -> "list[Answer]":
+    """The answers of a group's records; why there are none is a notice."""
+    from bench.report.answers import answers
+    from bench.store.store import Store
 
-    for page in write_report(folder, log, data_dir=data_dir):
-        log(f"report: {page}")
+    try:
+        found, reason = answers(Store(folder).records()), "there is no record"
+    except Exception as error:  # noqa: BLE001 - what has been trained is safe, the exit code stays
+        found, reason = [], f"{type(error).__name__}: {error}"
+    if not found:
+        notice(f"no answers from {folder}: {reason}")
+    return found

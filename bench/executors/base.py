@@ -4,15 +4,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bench.cell import Run
 from bench.job import Job
 from bench.record import Memory, Point, Record
 
-
-def _ignore(value: Memory | Record) -> None:
-    """The default callback."""
+if TYPE_CHECKING:
+    from bench.grid.plan import Plan
+    from bench.report.answers import Answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,14 @@ class Watcher:
 
     Args:
         started: Called once per job, even if it is retried.
-        epoch: Called after each epoch; from the first one again if a job is retried.
-        memory: Called with the peak memory so far, just before `epoch`.
+        epoch: Called after each epoch, with the peak memory so far; from the first epoch again if
+            a job is retried.
         lost: Called with the record of an attempt whose worker or node was lost.
     """
 
     started: Callable[[Job], None]
-    epoch: Callable[[Job, Point], None]
-    memory: Callable[[Memory], None] = _ignore
-    lost: Callable[[Record], None] = _ignore
+    epoch: Callable[[Job, Point, Memory | None], None]
+    lost: Callable[[Record], None] = lambda record: None
 
 
 class Executor(Protocol):
@@ -52,23 +51,6 @@ class Executor(Protocol):
         ...
 
 
-class Planned(Protocol):
-    """The parts of a plan that a reporter shows."""
-
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def todo(self) -> Sequence[Run]: ...
-    @property
-    def done(self) -> Sequence[Record]: ...
-    @property
-    def failed(self) -> Sequence[Record]: ...
-    @property
-    def skipped(self) -> Sequence[tuple[Run, str]]: ...
-    @property
-    def notices(self) -> Sequence[str]: ...
-
-
 class Reporter(Protocol):
     """Shows a grid's progress. `plan` comes first, `summary` last."""
 
@@ -78,23 +60,22 @@ class Reporter(Protocol):
     def notice(self, text: str) -> None:
         """Shows an important line."""
 
-    def plan(self, plan: Planned, *, every: bool = False) -> None:
+    def plan(self, plan: "Plan", *, every: bool = False) -> None:
         """Shows which runs are left, done or impossible here; `every` lists each run."""
 
     def run_started(self, run: Run, position: int, total: int) -> None:
         """A run has started."""
 
-    def memory(self, peak: Memory) -> None:
-        """Peak memory of a run so far, just before the call of `epoch`."""
-
-    def epoch(self, run: Run, point: Point, epochs: int) -> None:
-        """An epoch has ended."""
+    def epoch(self, run: Run, point: Point, memory: Memory | None = None) -> None:
+        """An epoch has ended; `memory` is the run's peak so far."""
 
     def run_finished(self, record: Record) -> None:
         """A run has ended, or could not start."""
 
-    def summary(self, counts: Mapping[str, int], table: Path, command: str) -> None:
-        """Shows the outcome, the path of the table, and the command to continue."""
+    def summary(
+        self, counts: Mapping[str, int], table: Path, command: str, answers: Sequence["Answer"] = ()
+    ) -> None:
+        """Shows the outcome, the answers of the group, the path of the table, and what to do."""
 
     def close(self) -> None:
         """Restores the terminal; can be called more than once."""
@@ -103,26 +84,44 @@ class Reporter(Protocol):
 class TimeLeft:
     """Estimates how long runs will take from the duration of finished runs.
 
-    An estimate is the mean over the most similar finished runs (same architecture and pipeline,
-    else same architecture, else any), scaled by the number of epochs.
+    A run takes a fixed time, and a time in proportion to its work. Both are means over the most
+    similar finished runs: same architecture and pipeline, else same architecture, else any whose
+    work is known.
+
+    Args:
+        work: Relative work of runs, by id (see `bench.grid.plan.expected_work`).
     """
 
-    def __init__(self) -> None:
-        self._epoch_s: dict[tuple[str, ...], list[float]] = {}
+    def __init__(self, work: Mapping[str, float] = MappingProxyType({})) -> None:
+        self._work = work
+        self._finished: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
 
     def learn(self, record: Record) -> None:
         """Takes a finished run into account, unless it ended early."""
         if record.status != "ok":
             return
-        for key in _similar(record.cell.architecture, record.cell.pipeline):
-            self._epoch_s.setdefault(key, []).append(record.timings.total_s / record.cell.epochs)
+        timings = record.timings
+        scaling_s = min(timings.train_s + timings.evaluate_s, timings.total_s)
+        for key, work in self._similar(record.run):
+            values = (timings.total_s - scaling_s, scaling_s, work)
+            self._finished.setdefault(key, []).append(values)
 
     def of(self, run: Run) -> float | None:
         """Expected duration of a run in seconds; None if unknown."""
-        for key in _similar(run.cell.architecture, run.cell.pipeline):
-            if epoch_s := self._epoch_s.get(key):
-                return run.cell.epochs * sum(epoch_s) / len(epoch_s)
+        for key, work in self._similar(run):
+            if finished := self._finished.get(key):
+                fixed_s, scaling_s, finished_work = map(sum, zip(*finished, strict=True))
+                return fixed_s / len(finished) + scaling_s * work / finished_work
         return None
+
+    def _similar(self, run: Run) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Keys of similar runs, the most similar first, each with the run's work among them."""
+        cell, work = run.cell, self._work.get(run.id)
+        images = float(cell.epochs * (cell.train_images or 1))
+        yield (cell.architecture, cell.pipeline), images
+        yield (cell.architecture,), images
+        if work is not None:
+            yield (), work
 
     def of_all(
         self, runs: Sequence[Run], elapsed_s: Mapping[str, float] = MappingProxyType({})
@@ -142,10 +141,6 @@ class TimeLeft:
         mean_s = sum(known_s) / len(known_s)
         left_s = (max(0.0, (self.of(run) or mean_s) - elapsed_s.get(run.id, 0.0)) for run in runs)
         return sum(left_s) / max(1, len(elapsed_s))
-
-
-def _similar(architecture: str, pipeline: str) -> Iterator[tuple[str, ...]]:
-    yield from ((architecture, pipeline), (architecture,), ())
 
 
 def peak_gib(memory: Memory) -> float | None:

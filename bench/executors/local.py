@@ -126,9 +126,7 @@ class LocalExecutor:
                 case Done(record=record):
                     return record
                 case EpochDone(point=point, memory=memory):
-                    if memory is not None:
-                        watcher.memory(memory)
-                    watcher.epoch(job, point)
+                    watcher.epoch(job, point, memory)
         raise AssertionError("a run ends with a record")
 
     def follow(self, job: Job, builder: RecordBuilder) -> Iterator[EpochDone | Done]:

@@ -212,9 +212,7 @@ class MultiGpuExecutor:
         assert lane.builder is not None
         match message:
             case EpochDone(point=point, memory=memory):
-                if memory is not None:
-                    watcher.memory(memory)
-                watcher.epoch(lane.builder.job, point)
+                watcher.epoch(lane.builder.job, point, memory)
             case Done(record=record):
                 lane.builder = None
                 self._ended.append(record)

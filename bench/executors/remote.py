@@ -152,9 +152,7 @@ class RemoteExecutor:
             case EpochDone(point=point, memory=memory):
                 attempt.mark_started(watcher)
                 attempt.draft.curve.append(point)
-                if memory is not None:
-                    watcher.memory(memory)
-                watcher.epoch(attempt.draft.job, point)
+                watcher.epoch(attempt.draft.job, point, memory)
             case Done(record=record):
                 attempt.mark_started(watcher)
                 del self._active[ticket]

@@ -164,8 +164,7 @@ class _Grid:
         positions = iter(range(1, len(runs) + 1))
         watcher = Watcher(
             started=lambda job: self.console.run_started(job.run, next(positions), len(runs)),
-            epoch=lambda job, point: self.console.epoch(job.run, point, job.run.cell.epochs),
-            memory=self.console.memory,
+            epoch=lambda job, point, memory: self.console.epoch(job.run, point, memory),
             lost=self._keep_lost,
         )
         records = executor.run(self._jobs(runs), watcher)

@@ -37,7 +37,6 @@ from bench.process import run_briefly, signals_allowed, signals_raise, usable_co
 from bench.store.files import explained, write_atomically
 from bench.store.store import Store
 from bench.text import Log
-from pipelines.sources.places import default_data_dir
 
 if TYPE_CHECKING:
     import submitit
@@ -183,6 +182,8 @@ class SlurmCluster:
                 "--executor slurm: sbatch and srun are not on the PATH. Run this on a host that "
                 "submits to the cluster, or try it here with --slurm cluster=local"
             )
+        from pipelines.sources.places import default_data_dir  # imports numpy
+
         parent = options.folder or default_data_dir() / "slurm"
         with explained(f"make a folder for jobs in {parent}"):
             parent.mkdir(parents=True, exist_ok=True)

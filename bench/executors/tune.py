@@ -20,6 +20,7 @@ from bench.executors.local import WarmStart
 from bench.executors.runner import run_plan
 from bench.grid import plan as planning
 from bench.grid import registry
+from bench.grid.options import RunOptions
 from bench.grid.plan import Plan
 from bench.grid.recipe_files import Entry, untuned
 from bench.recipe import SCHEDULES
@@ -207,7 +208,7 @@ class _Trainer:
         }
         every = [run for of_cell in runs.values() for run in of_cell]
         step = replace(self.base, runs=every, notices=[])
-        plan = planning.sort_out(step, False, self.console.progress)
+        plan = planning.sort_out(step, RunOptions(), self.console.progress)
         self.console.plan(plan)
         outcome = run_plan(
             plan,

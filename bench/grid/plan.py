@@ -1,6 +1,7 @@
 """The plan of a command: from options to the runs that are left to do; writes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -36,16 +37,13 @@ class Plan:
     Args:
         device: "cuda" or "cpu".
         folder: The group folder of machine, source and scale.
-        data_dir: Cache folder of the sources.
-        runs: All runs of the grid, in order.
-        todo: Runs to train now.
-        done: Records of successful runs.
         failed: Records of runs that failed, which only --retry-failed trains again.
         skipped: Runs that cannot be trained here, with the reason.
         notices: Sentences to show before training.
         seen: Content hashes of the existing records, by run id.
         plugins: Path or module of each plugin in use, by its origin as text.
         shard: Description of the selected shard; "" for the whole grid.
+        work: Relative work of its runs, by id (see `expected_work`).
     """
 
     device: str
@@ -60,6 +58,7 @@ class Plan:
     seen: dict[str, str] = field(default_factory=dict)
     plugins: Mapping[str, str] = field(default_factory=dict)
     shard: str = ""
+    work: Mapping[str, float] = field(default_factory=dict)
 
 
 def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
@@ -95,26 +94,29 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
         )
     cells = [replace(cell, source=source) for cell in cells]
     data = sources.load(source, data_dir, report=report)
-    machine, scale = environment.machine_name(device), config.base.scale
-    folder = group_folder(options.out, machine, source, scale)
     seeds = range(options.seeds) if options.seed is None else [options.seed]
     whole, shard = grids.runs_of(cells, seeds, data.fingerprint), parse_shard(options.shard)
     runs = shard.part(whole)
     of_grid = f"shard {shard}: {len(runs)} of the grid's {len(whole)} runs"
-    return sort_out(
-        Plan(
-            device=device,
-            folder=folder,
-            data_dir=data_dir,
-            runs=runs,
-            notices=notices,
-            plugins=registry.places(**{axis: {getattr(c, axis) for c in cells} for axis in AXES}),
-            shard=of_grid if shard.of > 1 else "",
-        ),
-        options.retry_failed,
-        notices.append,
-        retry_suspect=options.retry_suspect,
-        exclusive_timing=options.exclusive_timing,
+    plan = replace(
+        _planned(runs, cells, data_dir, options, notices), shard=of_grid * (shard.of > 1)
+    )
+    return sort_out(plan, options, notices.append)
+
+
+def _planned(
+    runs: list[Run], cells: Sequence[Cell], data_dir: Path, options: RunOptions, notices: list[str]
+) -> Plan:
+    """A plan of runs of these cells, which share device, source and scale."""
+    cell = cells[0]
+    machine = environment.machine_name(cell.device)
+    return Plan(
+        device=cell.device,
+        folder=group_folder(options.out, machine, cell.source, cell.scale),
+        data_dir=data_dir,
+        runs=runs,
+        notices=notices,
+        plugins=registry.places(**{axis: {getattr(c, axis) for c in cells} for axis in AXES}),
     )
 
 
@@ -142,16 +144,10 @@ def rerun(record: Record, options: RunOptions, report: Log, probe: Probe | None 
             f"--rerun: {record.name} would be a different run now: {_difference(record, run)}"
         )
     notices: list[str] = []
-    machine = environment.machine_name(cell.device)
-    plan = Plan(
-        device=cell.device,
-        folder=group_folder(options.out, machine, cell.source, cell.scale),
-        data_dir=data_dir,
-        runs=[run],
-        notices=notices,
-        plugins=registry.places(**{axis: {getattr(cell, axis)} for axis in AXES}),
+    plan = sort_out(
+        _planned([run], [cell], data_dir, options, notices), RunOptions(), notices.append
     )
-    return replace(sort_out(plan, False, notices.append), todo=[run], done=[], failed=[])
+    return replace(plan, todo=[run], done=[], failed=[])
 
 
 def _refuse_choices(options: RunOptions) -> None:
@@ -187,6 +183,29 @@ def _difference(record: Record, run: Run) -> str:
     if run.fingerprint != record.fingerprint:
         changes.append(f"the images of {run.cell.source} have changed")
     return "; ".join(changes) or "the record's id does not match its cell"
+
+
+def expected_work(plan: Plan) -> dict[str, float]:
+    """Work of the runs to do and done, by id, relative to each other.
+
+    Nets of plugins are left out, as their code is run only in workers; so are nets that cannot be
+    counted.
+    """
+    from bench.machine.roofline import work_of  # imports torch's counter, which takes a while
+
+    runs = [*plan.todo, *(record.run for record in plan.done)] if plan.todo else []
+    nets = {(run.cell.architecture, run.cell.width): run.cell for run in runs if not run.plugins}
+    if len(nets) < 2:
+        return {}
+    per_image: dict[tuple[str, float], float] = {}
+    for net, cell in nets.items():
+        with suppress(Exception):  # the run itself will say what is wrong with the net
+            per_image[net] = work_of(cell).equivalent_flops(cell.precision)
+    return {
+        run.id: per_image[net] * run.cell.epochs * (run.cell.train_images or 1)
+        for run in runs
+        if (net := (run.cell.architecture, run.cell.width)) in per_image and not run.plugins
+    }
 
 
 def check(options: RunOptions) -> None:
@@ -293,19 +312,11 @@ def _asked_names(options: RunOptions) -> dict[str, str]:
         raise UsageError(f"--pipeline: {error}") from error
 
 
-def sort_out(
-    plan: Plan,
-    retry_failed: bool,
-    warn: Log,
-    *,
-    retry_suspect: bool = False,
-    exclusive_timing: bool = False,
-) -> Plan:
+def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
     """Sorts a plan's runs into todo, done, failed and skipped, by the existing records.
 
     Args:
         warn: Called with sentences about damaged records and repeated runs.
-        exclusive_timing: Whether runs that shared the host with others are trained again.
     """
     repeated = 0
     records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
@@ -314,15 +325,16 @@ def sort_out(
     for run in plan.runs:
         record, problem = records.get(run.id), problems[run.cell]
         if record is not None and record.status == "ok":
-            shared = exclusive_timing and bool(record.conditions.neighbours)
-            if problem is None and (shared or (retry_suspect and not record.times_trusted)):
+            shared = options.exclusive_timing and bool(record.conditions.neighbours)
+            suspect = options.retry_suspect and not record.times_trusted
+            if problem is None and (shared or suspect):
                 repeated += shared
                 todo.append(run)
             else:
                 done.append(record)
         elif problem is not None:
             skipped.append((run, problem))
-        elif record is None or record.status in RERUN or retry_failed:
+        elif record is None or record.status in RERUN or options.retry_failed:
             todo.append(run)
         else:
             failed.append(record)

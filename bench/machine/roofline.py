@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, flop_regi
 
 import architectures
 from bench import optimizers
-from bench.cell import Precision
+from bench.cell import Cell, Precision
 from bench.machine import environment
 from bench.machine.clock import synchronize
 from bench.machine.cpu import set_threads
@@ -39,6 +39,7 @@ ROUNDS = 7
 ROUND_S = 0.25
 MATRIX_SIDE = {"cuda": 8192, "cpu": 1024}
 COPY_MIB = {"cuda": 1024, "cpu": 256}
+FLOPS_PER_BYTE = 20  # between those of CPUs and GPUs, only to compare the work of nets
 MAX_COPY_SHARE = 8  # source and target each take at most 1/8 of the free memory
 
 
@@ -81,6 +82,10 @@ class Work:
     def traffic_bytes(self, bytes_per_value: int) -> float:
         """Minimal memory traffic, with all other operations fused into those layers."""
         return PASSES * self.values * bytes_per_value
+
+    def equivalent_flops(self, precision: Precision) -> float:
+        """Operations of training, plus those that take as long as the memory traffic."""
+        return self.train_flops + FLOPS_PER_BYTE * self.traffic_bytes(BYTES[precision])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +222,9 @@ def measure(folder: Path, device: str) -> Roofline:
     for record in records:
         try:
             passes = optimizers.catalog.get(record.cell.optimizer).passes
-            rows.append(row_of(record, _work_of(record), peaks[_conditions(record)], passes))
+            assert record.metrics is not None
+            work = work_of(record.cell, len(record.metrics.per_class))
+            rows.append(row_of(record, work, peaks[_conditions(record)], passes))
         except (RuntimeError, NotImplementedError, LookupError, ValueError) as error:
             reason = next(iter(str(error).splitlines()), repr(error))
             problems[record.cell.architecture] = f"its work can't be counted: {reason}"
@@ -268,12 +275,11 @@ def row_of(record: Record, work: Work, peaks: Peaks, passes: int) -> Row:
     )
 
 
-def _work_of(record: Record) -> Work:
-    cell = record.cell
-    assert record.metrics is not None
+def work_of(cell: Cell, classes: int = 10) -> Work:
+    """The work of a cell's net; the number of classes hardly matters. See `count_work`."""
     return count_work(
         cell.architecture,
-        classes=len(record.metrics.per_class),
+        classes=classes,
         image_size=parse(cell.source).image_size if cell.source.startswith(PREFIX) else IMAGE_SIZE,
         channels=CHANNELS,
         width=cell.width,

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from bench.cli.progress import JsonReporter, TextReporter, reporter
 from bench.errors import UsageError
 from bench.machine.environment import python_environment
 from bench.record import Memory, Record, Timings
+from bench.report.answers import Answer, answer_lines
 from tests.checkout import ROOT
 from tests.made import made_curve, made_failure, made_record, made_run
 
@@ -29,6 +30,7 @@ class Plan:
     failed: list[Record] = field(default_factory=list)
     skipped: list[tuple[Run, str]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    work: dict[str, float] = field(default_factory=dict)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def shown(plan: Plan, records: list[Record], *, is_terminal: bool, quiet: bool =
     for position, (run, record) in enumerate(zip(plan.todo, records, strict=False)):
         console.run_started(run, position + 1, len(plan.todo))
         for point in record.curve:
-            console.epoch(run, point, run.cell.epochs)
+            console.epoch(run, point)
         console.run_finished(record)
     counts = {"ok": sum(record.status == "ok" for record in records)}
     counts["crashed"] = len(records) - counts["ok"]
@@ -58,7 +60,7 @@ def test_the_summary_says_how_to_repeat_suspect_runs() -> None:
     suspect = made_record(1, record={"timing_suspect": ("others used the CPU",)})
     plan = Plan(todo=[made_run(0), made_run(1)])
     text = shown(plan, [made_record(0), suspect], is_terminal=False)
-    assert "1 with suspect times: --retry-suspect trains them again" in text
+    assert "\n1 with suspect times: bench run --grid default --retry-suspect\n" in text
 
 
 def test_plain_output_has_one_line_per_event_and_no_escape_codes() -> None:
@@ -75,9 +77,12 @@ def test_plain_output_has_one_line_per_event_and_no_escape_codes() -> None:
     assert lines[4] == "crashed    resnet18/sgd/flip_crop/kornia/seed1: it broke"
     assert lines[5].strip() == "log: logs/x.log"
     assert "1 ok, 1 crashed" in lines[6]
-    assert lines[7] == "1 failed: --retry-failed trains them again"
-    assert lines[8] == "table: results/group/matrix.md"
-    assert lines[9] == "to continue: bench run --grid default"
+    assert lines[7:] == [
+        "table: results/group/matrix.md",
+        "page: bench report results",
+        "curves: bench tensorboard results",
+        "1 failed: bench run --grid default --retry-failed",
+    ]
 
 
 def test_a_terminal_gets_a_bar_and_the_same_outcomes() -> None:
@@ -85,7 +90,7 @@ def test_a_terminal_gets_a_bar_and_the_same_outcomes() -> None:
     assert "\x1b[" in text
     assert "0/1" in text
     assert "accuracy 70.0%" in text
-    assert text.endswith("to repeat: bench run --grid default\n")
+    assert text.endswith("curves: bench tensorboard results\n")
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,12 +100,35 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "33m" not in text
 
 
-def test_a_notice_is_framed_at_the_start_and_at_the_end() -> None:
+def test_a_notice_is_shown_once() -> None:
     plan = Plan(todo=[made_run(0)], notices=["Training on shapes instead."])
-    text = shown(plan, [made_record(0)], is_terminal=True)
-    assert text.count("Training on shapes instead.") == 2
-    assert text.count("NOTICE") == 2
-    assert text.rindex("Training on shapes") > text.rindex("accuracy 70.0%")
+    text = shown(plan, [made_record(0)], is_terminal=False)
+    assert text.startswith("NOTICE: Training on shapes instead.\n1 to run")
+    assert text.count("Training on shapes") == 1
+
+
+def test_a_terminal_gets_words_whole_and_commands_unbroken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    suspect = made_record(record={"timing_suspect": ("other processes used 25 % of the CPU",)})
+    text = shown(Plan(todo=[made_run(0)]), [suspect], is_terminal=True)
+    assert "\n1 with suspect times: bench run --grid default --retry-suspect\n" in text
+    assert """ok         resnet18/sgd/flip_crop/kornia/seed0,
+           accuracy 70.0%, 60% in 3.0 s, 1000
+           images/s, 6 s (timing suspect: other
+           processes used 25 % of the CPU)""" in re.sub(r"\x1b\[\d*m", "", text)
+
+
+def test_the_summary_has_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Answer(question="Best optimizer", entry="muon", value="71 %", sure=True, why="6 nets")
+    out = StringIO()
+    for console in (TextReporter(file=out, terminal=False, quiet=True), JsonReporter(file=out)):
+        console.summary({"ok": 1}, Path("results/g/matrix.md"), "bench run", [answer])
+    *text, table, _, _, event = out.getvalue().splitlines()
+    assert text[1:] == ["", *answer_lines([answer]), ""]
+    assert table == "table: results/g/matrix.md"
+    said = json.loads(event)
+    assert said["answers"] == [asdict(answer)]
+    assert said["next"] == ["bench report results", "bench tensorboard results"]
 
 
 def test_quiet_shows_only_problems_and_the_summary() -> None:
@@ -112,7 +140,6 @@ def test_quiet_shows_only_problems_and_the_summary() -> None:
     assert "log: logs/x.log" in text
     assert text.count("Training on shapes instead.") == 1
     assert "2 runs: 1 ok, 1 crashed" in text
-    assert text.endswith("to continue: bench run --grid default\n")
 
 
 def test_the_reporter_is_chosen_by_name() -> None:
@@ -149,7 +176,9 @@ def test_a_dry_run_names_every_run() -> None:
 
 def test_the_summary_counts_runs_that_are_left() -> None:
     plan = Plan(todo=[made_run(seed) for seed in range(3)])
-    assert "2 runs are left" in shown(plan, [made_record(0)], is_terminal=False)
+    text = shown(plan, [made_record(0)], is_terminal=False)
+    assert "1 ok, 2 left | " in text
+    assert text.endswith("to continue: bench run --grid default\n")
 
 
 def test_the_live_view_shows_the_run_that_reported_last_and_counts_the_others() -> None:
@@ -157,7 +186,7 @@ def test_the_live_view_shows_the_run_that_reported_last_and_counts_the_others() 
     for seed in range(3):
         console.run_started(made_run(seed), seed + 1, 9)
     (point,) = made_curve(1, 100, 0.5)
-    console.epoch(made_run(1), point, 4)
+    console.epoch(made_run(1), point)
     assert "seed1 and 2 more" in drawn(console)
     assert "0/9" in drawn(console)
     console.run_finished(made_record(1))
@@ -215,10 +244,8 @@ def events() -> list[dict[str, Any]]:
         zip(runs, [made_record(0), made_failure(1)], strict=True)
     ):
         console.run_started(run, position + 1, 2)
-        if record.status == "ok":
-            console.memory(Memory(host_gib=1.5))
         for point in record.curve:
-            console.epoch(run, point, 4)
+            console.epoch(run, point, Memory(host_gib=1.5))
         console.run_finished(record)
     console.summary({"ok": 1, "crashed": 1, "oom": 0}, Path("matrix.md"), "bench run")
     console.close()
@@ -274,8 +301,7 @@ def view(width: int = 120, **changes: Any) -> str:
     )
     reporter.run_finished(made_record(0, **changes))
     reporter.run_started(run, 2, 5)
-    reporter.memory(Memory(host_gib=9.0, torch_gib=2.5))
-    reporter.epoch(run, POINT, 4)
+    reporter.epoch(run, POINT, Memory(host_gib=9.0, torch_gib=2.5))
     reporter.close()
     return drawn(reporter, width)
 
@@ -302,7 +328,7 @@ def test_unknown_values_are_not_shown() -> None:
     reporter = TextReporter(file=StringIO(), terminal=True)
     reporter.run_started(made_run(), 1, 1)
     assert "epoch 0/4 | building, warming up" in drawn(reporter)
-    reporter.epoch(made_run(), replace(POINT, train_loss=None, validation_accuracy=None), 4)
+    reporter.epoch(made_run(), replace(POINT, train_loss=None, validation_accuracy=None))
     assert "epoch 2/4 | 1,000 images/s | 0 s" in drawn(reporter)
     assert "left" not in drawn(reporter)
     reporter.close()
@@ -312,12 +338,22 @@ def test_the_live_view_is_removed_at_the_end() -> None:
     out = StringIO()
     console = TextReporter(file=out, terminal=True)
     console.run_started(made_run(), 1, 1)
-    console.epoch(made_run(), POINT, 4)
+    console.epoch(made_run(), POINT)
     assert "epoch 2/4" in out.getvalue()
     console.close()
     console.close()
     shows_cursor, erases_line = "\x1b[?25h", "\x1b[1A\x1b[2K"
     assert out.getvalue().endswith(shows_cursor + "\r" + 3 * erases_line)
+
+
+def test_a_view_of_a_narrowed_terminal_is_erased_completely() -> None:
+    console = TextReporter(file=(out := StringIO()), terminal=True)
+    console.run_started(made_run(), 1, 1)  # three lines of 34 to 40 characters
+    before = out.tell()
+    console._console.width = 20
+    console.progress("next")
+    assert out.getvalue()[before:].split("next")[0].count("\x1b[2K") == 6
+    console.close()
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:

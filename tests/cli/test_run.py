@@ -23,6 +23,7 @@ from bench.recipe import Recipe
 from bench.record import Record
 from bench.report.show import find_run, rerun_command
 from bench.store.store import Store
+from tests import checkout
 from tests.cli.conftest import Bench
 from tests.made import made_cell, made_failure, made_record
 from tests.made_device import device_is
@@ -210,6 +211,35 @@ def test_rerun_refuses_options_that_choose_what_is_trained(
 def test_a_rerun_of_an_unknown_run_is_refused(refused: Callable[..., str]) -> None:
     Store(Path("results/g")).write(record_of(made_cell()))
     assert "no run under results has 'vgg'" in refused("run", "--rerun", "vgg")
+
+
+def test_the_first_line_comes_before_torch(tmp_path: Path) -> None:
+    program = """
+import sys
+from bench.cli import app
+from bench.executors import local
+def started(**options): sys.exit("torch" in sys.modules)
+local.warm_start = started
+app.app(["run"])"""
+    done = checkout.python(program)
+    assert (done.stdout.split()[0], done.returncode) == ("planning", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"), [(False, "there is no record"), (True, "ZeroDivisionError: oh")]
+)
+def test_a_run_without_answers_says_why(
+    bench: Bench, trained: list[Plan], monkeypatch: pytest.MonkeyPatch, broken: bool, reason: str
+) -> None:
+    def answers(records: list[Record]) -> list[Any]:
+        if broken:
+            raise ZeroDivisionError("oh")
+        return []
+
+    monkeypatch.setattr("bench.report.answers.answers", answers)
+    done = bench("run", "--grid", "smoke", "--source", "shapes")
+    assert done.exit_code == 0
+    assert f"_shapes_cpu: {reason}\n" in done.stdout
 
 
 @pytest.mark.slow

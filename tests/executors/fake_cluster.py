@@ -58,4 +58,4 @@ def fake_run_job(
 def watcher(lost: list[Record] | None = None) -> Watcher:
     """Collects lost attempts and ignores the rest."""
     collect = [].append if lost is None else lost.append
-    return Watcher(started=lambda job: None, epoch=lambda job, point: None, lost=collect)
+    return Watcher(started=lambda job: None, epoch=lambda *epoch: None, lost=collect)

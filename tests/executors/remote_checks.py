@@ -38,7 +38,7 @@ def check_stopping(executor: RemoteExecutor, folder: Path) -> None:
     class Stop(Exception):
         pass
 
-    def stop(job: Job, point: object) -> None:
+    def stop(job: Job, *epoch: object) -> None:
         assert processes_writing_to(folder)
         raise Stop
 

@@ -144,7 +144,7 @@ def test_closing_in_the_middle_of_a_run_ends_it_and_gives_its_record(tmp_path: P
     class Stop(Exception):
         pass
 
-    def stop(job: Job, point: object) -> None:
+    def stop(job: Job, *epoch: object) -> None:
         raise Stop
 
     executor = LocalExecutor(timeout_s=60.0)

@@ -158,7 +158,7 @@ def test_closing_ends_all_workers_and_gives_the_records_of_what_they_did(tmp_pat
 
     heard: list[int] = []
 
-    def stop(job: Job, point: object) -> None:
+    def stop(job: Job, *epoch: object) -> None:
         heard.append(job.run.seed)
         if len(heard) == 2:
             raise Stop

@@ -125,9 +125,7 @@ def test_what_only_waits_in_a_queue_is_neither_shown_nor_cut_off(tmp_path: Path)
             return [(1, READY), self._end(1)] if 1 in tickets else []
 
     started: list[int] = []
-    watcher = Watcher(
-        started=lambda job: started.append(job.run.seed), epoch=lambda job, point: None
-    )
+    watcher = Watcher(started=lambda job: started.append(job.run.seed), epoch=lambda *epoch: None)
     executor = RemoteExecutor(cluster=Full(room=9, losses={}))
     records = executor.run(jobs_of(tmp_path, 4), watcher)
     assert next(records).seed == 0
@@ -155,7 +153,7 @@ def test_a_job_that_the_cluster_begins_anew_has_lost_a_try(tmp_path: Path, anew:
 
 
 def test_who_watches_need_not_ask_for_lost_tries(tmp_path: Path) -> None:
-    watcher = Watcher(started=lambda job: None, epoch=lambda job, point: None)
+    watcher = Watcher(started=lambda job: None, epoch=lambda *epoch: None)
     executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: 1}))
     assert [record.status for record in executor.run(jobs_of(tmp_path, 1), watcher)] == ["ok"]
 

@@ -48,7 +48,7 @@ class Executor:
                 self._draft = RecordBuilder(job=job)
                 for point in made_curve(self.epochs.get(job.run.seed, 1), 100, 0.5):
                     self._draft.curve.append(point)
-                    watcher.epoch(job, point)
+                    watcher.epoch(job, point, None)
                 status = self.statuses[job.run.seed]
                 if status == "stop":
                     with signals_allowed():

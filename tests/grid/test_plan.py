@@ -181,7 +181,7 @@ def test_a_run_is_sorted_by_its_record(
     if status is not None:
         Store(tmp_path).write(made_record() if status == "ok" else made_failure(status=status))
     for retry, expected in ((False, place), (True, place_when_retrying)):
-        found = sort_out(made_plan(tmp_path, 1), retry, pytest.fail)
+        found = sort_out(made_plan(tmp_path, 1), RunOptions(retry_failed=retry), pytest.fail)
         places = {name for name in ("todo", "done", "failed", "skipped") if getattr(found, name)}
         assert places == {expected}
 
@@ -192,7 +192,7 @@ def test_runs_that_cannot_run_here_are_skipped_unless_they_are_done(
     monkeypatch.setattr(planning.registry, "problem", lambda cell: "kornia is not installed")
     Store(tmp_path).write(made_record(0))
     Store(tmp_path).write(made_failure(1))
-    found = sort_out(made_plan(tmp_path, 3), False, pytest.fail)
+    found = sort_out(made_plan(tmp_path, 3), RunOptions(), pytest.fail)
     assert [record.seed for record in found.done] == [0]
     assert [(run.seed, reason) for run, reason in found.skipped] == [
         (1, "kornia is not installed"),
@@ -209,25 +209,40 @@ def test_exclusive_timing_repeats_runs_that_shared_the_host(
         conditions = Conditions(neighbours=count)
         Store(tmp_path).write(made_record(seed, record={"conditions": conditions}))
     warnings: list[str] = []
-    found = sort_out(made_plan(tmp_path, 4), False, warnings.append)
+    found = sort_out(made_plan(tmp_path, 4), RunOptions(), warnings.append)
     assert ([run.seed for run in found.todo], warnings) == ([3], [])
-    found = sort_out(made_plan(tmp_path, 4), False, warnings.append, exclusive_timing=True)
+    found = sort_out(made_plan(tmp_path, 4), RunOptions(exclusive_timing=True), warnings.append)
     assert [run.seed for run in found.todo] == [2, 3]
     assert [record.seed for record in found.done] == [0, 1]
     (line,) = warnings
     assert line.startswith("1 run shared the host with others")
     monkeypatch.setattr(planning.registry, "problem", lambda cell: "kornia is not installed")
-    found = sort_out(made_plan(tmp_path, 3), False, warnings.append, exclusive_timing=True)
+    found = sort_out(made_plan(tmp_path, 3), RunOptions(exclusive_timing=True), warnings.append)
     assert len(found.done) == 3, "what cannot be done again is not taken back"
 
 
 def test_retry_suspect_repeats_runs_with_suspect_times(tmp_path: Path) -> None:
     for seed, reasons in enumerate([(), ("the GPU was slowed by heat",)]):
         Store(tmp_path).write(made_record(seed, record={"timing_suspect": reasons}))
-    found = sort_out(made_plan(tmp_path, 2), False, pytest.fail)
+    found = sort_out(made_plan(tmp_path, 2), RunOptions(), pytest.fail)
     assert not found.todo
-    found = sort_out(made_plan(tmp_path, 2), False, pytest.fail, retry_suspect=True)
+    found = sort_out(made_plan(tmp_path, 2), RunOptions(retry_suspect=True), pytest.fail)
     assert [run.seed for run in found.todo] == [1]
+
+
+def test_the_expected_work_follows_the_net_and_the_budget(tmp_path: Path) -> None:
+    nets = ("cnn4", "resnet18", "vit_tiny")
+    todo = [made_run(architecture=net, width=0.125, train_images=900) for net in nets]
+    todo += [made_run(architecture="cnn4", width=0.125, train_images=1800), made_run(width=1.0)]
+    plugin = replace(todo[0], versions={"architecture": "1 of my_nets.py 01"})
+    plan = replace(made_plan(tmp_path, 0), todo=[*todo, plugin, made_run(architecture="gone")])
+    work = planning.expected_work(plan)
+    assert sorted(work) == sorted(run.id for run in todo)
+    cnn4, resnet18, vit_tiny, more_images, whole = (work[run.id] for run in todo)
+    assert 4 < resnet18 / cnn4 < 8 < vit_tiny / cnn4 < 12
+    assert more_images == 2 * cnn4
+    assert whole > 20 * resnet18
+    assert planning.expected_work(made_plan(tmp_path, 3)) == {}
 
 
 def test_a_damaged_record_is_reported_and_its_run_repeated(tmp_path: Path) -> None:
@@ -235,7 +250,7 @@ def test_a_damaged_record_is_reported_and_its_run_repeated(tmp_path: Path) -> No
     path.parent.mkdir()
     path.write_bytes(b"{")
     warnings: list[str] = []
-    found = sort_out(made_plan(tmp_path, 1), False, warnings.append)
+    found = sort_out(made_plan(tmp_path, 1), RunOptions(), warnings.append)
     assert [run.id for run in found.todo] == [made_run().id]
     assert str(path) in warnings[0]
 
