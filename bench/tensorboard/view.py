@@ -13,14 +13,15 @@ import time
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 from urllib.parse import quote
 
+from bench.cell import Cell
 from bench.errors import UsageError
-from bench.process import signals_raise
+from bench.process import MARK, new_mark, signals_raise
 from bench.record import Record
 from bench.selection import matching
 from bench.store.files import StoreError, explained
@@ -44,6 +45,11 @@ SHARED = (EXAMPLES, "loaders")  # folders that are always shown
 RELOAD_S = 5
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
+# TensorBoard, which ends with this process however that ends.
+SERVER = (
+    "from bench.process import die_with_parent; die_with_parent();"
+    "from tensorboard.main import run_main; run_main()"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,35 +115,55 @@ class View:
                     link.symlink_to(target.resolve())
 
     def page(self) -> str:
-        """The URL fragment of the throughput view, without smoothing.
+        """Query and fragment of the URL of the throughput view, without smoothing.
 
-        With more than `MAX_AUTO_SELECTED` runs it selects the best runs, their cells' seeds and
-        shared folders.
+        It selects runs that differ only in their pipeline, one of each, with trusted times; without
+        such runs, the best ones if there are more than `MAX_AUTO_SELECTED`. Their cells' seeds and
+        shared folders are selected too.
         """
-        page = "custom_scalars&_smoothingWeight=0"
-        if sum(path.is_symlink() for path in self.folder.rglob("*")) <= MAX_AUTO_SELECTED:
-            return page
-        names = dict.fromkeys([*self._best_runs(), *self._shared_runs()], True)
+        query, fragment = "?smoothing=0", "#custom_scalars&_smoothingWeight=0"
+        selected = self._pipelines_compared()
+        if not selected:
+            if sum(path.is_symlink() for path in self.folder.rglob("*")) <= MAX_AUTO_SELECTED:
+                return query + fragment
+            selected = self._best_runs()
+        links = [name for run in selected for name in (run.name, run.seeds)]
+        shown = [name for name in links if (self.folder / name).is_symlink()]
+        names = dict.fromkeys([*shown, *self._shared_runs()], True)
         state = b64encode(json.dumps(names).encode()).decode()
-        return f"{page}&runSelectionState={quote(state, safe='')}"
+        ids = [name.rpartition("-")[2] for name in shown]  # "seed0_0123abcd"
+        query += f"&runFilter={quote('|'.join([*ids, *SHARED]))}"  # of the tab with time series
+        return f"{query}{fragment}&runSelectionState={quote(state, safe='')}"
 
-    def _best_runs(self) -> Iterator[str]:
-        """The best run of each cell, then the second best, with the cells' seeds."""
-        runs_of: defaultdict[str, list[tuple[tuple[float, float], str]]] = defaultdict(list)
+    def _runs(self) -> Iterator["_ShownRun"]:
         for group in self._selected:
             for record, folder in zip(group.records, group.folders, strict=True):
                 if has_events(folder):
-                    seeds = self._name(group, f"{SEEDS}/{seeds_name(record)}")
-                    runs_of[seeds].append((rank(record), self._name(group, folder.name)))
-        placed = sorted(
-            (place, *run, seeds)
-            for seeds, runs in runs_of.items()
-            for place, run in enumerate(sorted(runs))
-        )
-        for _, _, name, seeds in placed[:PRESELECTED]:
-            yield name
-            if (self.folder / seeds).is_symlink():
-                yield seeds
+                    yield _ShownRun(
+                        rank=rank(record),
+                        name=self._name(group, folder.name),
+                        seeds=self._name(group, f"{SEEDS}/{seeds_name(record)}"),
+                        record=record,
+                    )
+
+    def _pipelines_compared(self) -> "list[_ShownRun]":
+        """The best run of each pipeline, of the net and policies that have most of them."""
+        runs_of: defaultdict[tuple[str, Cell], dict[str, _ShownRun]] = defaultdict(dict)
+        for run in sorted(self._runs()):
+            cell = run.record.cell
+            if run.record.status == "ok" and run.record.times_trusted:
+                alike = run.name.rpartition("/")[0], cell.identity.without("pipeline")
+                runs_of[alike].setdefault(cell.pipeline, run)
+        best = min(runs_of.values(), key=lambda runs: -len(runs), default={})
+        return list(best.values()) if len(best) > 1 else []
+
+    def _best_runs(self) -> "list[_ShownRun]":
+        """The best run of each cell, then the second best."""
+        runs_of: defaultdict[str, list[_ShownRun]] = defaultdict(list)
+        for run in sorted(self._runs()):
+            runs_of[run.seeds].append(run)
+        placed = sorted((place, run) for runs in runs_of.values() for place, run in enumerate(runs))
+        return [run for _, run in placed[:PRESELECTED]]
 
     def _shared_runs(self) -> Iterator[str]:
         for group in self._selected:
@@ -149,6 +175,16 @@ class View:
 
     def _name(self, group: SelectedRuns, name: str) -> str:
         return name if len(self._selected) == 1 else f"{group.store.folder.name}/{name}"
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class _ShownRun:
+    """A run with event files; better ones sort first."""
+
+    rank: tuple[float, float]
+    name: str  # of its folder in the view
+    seeds: str  # folder of its cell's seeds, if it has several
+    record: Record = field(compare=False)
 
 
 def rank(record: Record) -> tuple[float, float]:
@@ -214,7 +250,7 @@ def serve(
 
     Args:
         port: 0 for any free port, None for 6006 or the next free one.
-        page: The URL fragment to show.
+        page: Query and fragment of the URL to show.
         ready: Called with the URL once the server answers.
         update: Called every `RELOAD_S` seconds.
 
@@ -225,13 +261,15 @@ def serve(
     options += ["--window_title", "pipeline-bench"] + ([] if port is None else [f"--port={port}"])
     with signals_raise(), TemporaryFile() as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tensorboard.main", *options],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", "-c", SERVER, *options],
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
+            env=os.environ | {MARK: new_mark()},
+            process_group=0,
         )
         try:
-            ready(f"{_wait_for_address(process, output)}#{page}")
+            ready(f"{_wait_for_address(process, output)}{page}")
             while process.poll() is None:
                 time.sleep(RELOAD_S)
                 update()

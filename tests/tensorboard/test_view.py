@@ -1,6 +1,7 @@
 """The folder of links for TensorBoard, event files from records, and what it serves."""
 
 import json
+import re
 from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
@@ -39,12 +40,20 @@ def view(tmp_path: Path, root: Path, expression: str = "") -> View:
     return View(folder, select_runs(root, expression))
 
 
-def links(made: View) -> set[str]:
+def links_with_ids(made: View) -> set[str]:
+    """Names of the shown runs, as TensorBoard lists them."""
     return {
-        str(path.relative_to(made.folder)).rsplit("_", 1)[0]
+        str(path.relative_to(made.folder))
         for path in made.folder.rglob("*")
-        if path.is_symlink()
+        if path.is_symlink() and path.name != "loaders"
+    } | {
+        f"{path.parent.relative_to(made.folder)}/kornia"
+        for path in made.folder.rglob("loaders/kornia")
     }
+
+
+def links(made: View) -> set[str]:
+    return {name.rsplit("_", 1)[0] for name in links_with_ids(made)}
 
 
 def architectures_in(folder: Path) -> list[str]:
@@ -124,11 +133,32 @@ def test_later_runs_are_shown(tmp_path: Path) -> None:
 
 
 def preselected(made: View) -> dict[str, bool]:
-    tab, *settings, state = made.page().split("&")
-    assert (tab, settings) == ("custom_scalars", ["_smoothingWeight=0"])
-    found = json.loads(b64decode(unquote(state.removeprefix("runSelectionState="))))
+    query, tab, state = re.split("#|&_smoothingWeight=0&runSelectionState=", made.page())
+    assert tab == "custom_scalars"
+    found = json.loads(b64decode(unquote(state)))
     assert isinstance(found, dict)
+    smoothing, _, runs = unquote(query).partition("&runFilter=")  # of the tab with time series
+    assert smoothing == "?smoothing=0"
+    assert {name for name in links_with_ids(made) if re.search(runs, name)} == found.keys()
     return found
+
+
+def test_one_run_of_each_pipeline_is_selected_that_differ_in_nothing_else(tmp_path: Path) -> None:
+    suspect = {"timing_suspect": ("busy",)}
+    alike = [
+        made_record(seed, architecture="cnn4", pipeline=pipeline, time_to_accuracy_s=9.0 + seed)
+        for pipeline in ("dali", "kornia", "native")
+        for seed in (0, 1)
+    ]
+    others = [
+        made_record(architecture="cnn4", pipeline="torchvision", record=suspect),
+        made_record(architecture="cnn4", pipeline="native", epochs=1),
+        *(made_record(pipeline=name, time_to_accuracy_s=1.0) for name in ("kornia", "native")),
+    ]
+    store = group(tmp_path / "results", "a", *alike, *others)
+    expected = {store.tensorboard_path(record.run).name for record in alike[::2]}
+    expected |= {f"{SEEDS}/{seeds_name(record)}" for record in alike}
+    assert preselected(view(tmp_path, tmp_path / "results")) == dict.fromkeys(expected, True)
 
 
 def test_the_best_of_many_runs_are_selected_with_their_seeds(tmp_path: Path) -> None:
@@ -175,7 +205,7 @@ def test_shared_folders_of_each_group_are_selected(tmp_path: Path) -> None:
 def test_few_runs_are_selected_by_tensorboard(tmp_path: Path) -> None:
     group(tmp_path / "results", "a", made_record())
     page = view(tmp_path, tmp_path / "results").page()
-    assert page == "custom_scalars&_smoothingWeight=0"
+    assert page == "?smoothing=0#custom_scalars&_smoothingWeight=0"
 
 
 def test_runs_are_ranked_by_time_then_accuracy_and_failures_last() -> None:
