@@ -28,6 +28,7 @@ from bench.text import Log
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.report.answers import Answer
     from bench.report.conclusions import Conclusion
     from bench.report.figures.style import Picture
     from bench.store.loaders_record import LoadersRecord
@@ -74,6 +75,7 @@ class Content:
     records: Sequence[Record]
     loaders: "LoadersRecord | None" = None
     effects: "pd.DataFrame | None" = None
+    answers: Sequence["Answer"] = ()
     conclusions: Sequence["Conclusion"] = ()
     pictures: Sequence["Picture"] = ()
     mistakes: Mistakes = field(default_factory=Mistakes)
@@ -89,6 +91,7 @@ def gather(
     Raises:
         StoreError: A file in the folder cannot be read.
     """
+    from bench.report.answers import answers
     from bench.report.conclusions import conclude
     from bench.report.figures import draw
     from bench.report.statistics.effects import effects
@@ -103,6 +106,7 @@ def gather(
         records=records,
         loaders=loaders,
         effects=measured,
+        answers=answers(records, measured=measured, loaders=loaders),
         conclusions=conclude(records, measured),
         pictures=draw(records, loaders),
         mistakes=find_mistakes(store, records, data_dir),

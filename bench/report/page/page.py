@@ -5,18 +5,22 @@ The same contents give the same bytes: nothing in it depends on when it is made.
 
 import base64
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from bench.cell import AXES, HPARAMS, plain_text
 from bench.record import Record
 from bench.report import reasons
-from bench.report.columns import COLUMNS, MORE_COLUMNS, Column
+from bench.report.columns import COLUMNS, METRICS, MORE_COLUMNS
 from bench.report.matrix import Matrix, build, versions
 from bench.report.page.contents import Content, checksum
 from bench.report.render import ABSENT, columns_of, is_missing, shown
@@ -30,34 +34,36 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SECTIONS = {
-    "conclusions": "Conclusions",
-    "matrix": "Matrix",
+    "matrix": "All cells",
     "figures": "Figures",
-    "closer": "Single cells",
+    "conclusions": "Conclusions and caveats",
     "mistakes": "Images most often misclassified",
     "examples": "Augmented examples",
     "environment": "Environment",
 }
-FOLDED = frozenset({"pipelines", "cannot tell"})  # long, and read by few
-ROW_HEIGHT = 0.9  # of a row in the grid of figures, in widths of a figure
-FILTERS = (*AXES, "status")
-DIGITS = 6  # significant digits in the data of single cells; the page shows fewer
+BEST = 5  # rows on the first screen
+KEY = ("accuracy", "time_to_accuracy_s", "images_per_s")  # columns that answer; they come first
+IN_NAME = frozenset({"budget", "notes"})  # shown with the cell's name
+RUN_COLUMNS = (*METRICS, "notes")
+SCORES = ("precision", "recall", "f1")
 MAX_CONFUSION_CLASSES = 20  # with more classes, the most frequent confusions are listed
 MAX_CONFUSIONS = 40
-
-_VIEW_BOX = re.compile(r'viewBox="\S+ \S+ (\S+) (\S+)"')
+DIGITS = 6  # significant digits of curves; the page shows fewer
 
 
 def render(contents: Sequence[Content]) -> str:
     """The page of one or more groups, in this order."""
     script = (HERE / "assets" / "page.js").read_text(encoding="utf-8")
     essay = reasons.essay()
+    groups = [_group(content, f"g{number}") for number, content in enumerate(contents)]
     return (
         environment()
         .get_template("page.html")
         .render(
-            groups=[_group(content, f"g{number}") for number, content in enumerate(contents)],
+            groups=groups,
+            data={group["prefix"]: group["cells"] for group in groups},
             sections=SECTIONS,
+            best=BEST,
             reasons={
                 "title": essay.title,
                 "lead": essay.lead,
@@ -86,7 +92,7 @@ def environment() -> "Environment":
         keep_trailing_newline=True,
     )
     found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    found.filters |= {"code": _code, "png": _data_url, "grid_rows": _grid_rows}
+    found.filters |= {"code": _code, "png": _data_url}
     return found
 
 
@@ -106,15 +112,6 @@ def _data_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _grid_rows(svg: str) -> int:
-    """Rows of the grid that a figure takes: several short ones fit beside a tall one."""
-    box = _VIEW_BOX.search(svg)
-    if box is None:
-        return 1
-    width, height = map(float, box.groups())
-    return max(1, round(height / width / ROW_HEIGHT))
-
-
 def _policy(script: str) -> str:
     """Allows the page's own script by its hash, no other script, and no network."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -132,41 +129,36 @@ def _group(content: Content, prefix: str) -> dict[str, Any]:
     if content.group.reference:
         title, full_title = f"{title} (reference)", f"reference | {full_title}"
         lead.append("shipped with the suite")
+    effects = [picture for picture in content.pictures if picture.name.startswith("effects")]
     return {
         "prefix": prefix,
         "full_title": full_title,
         "title": title,
-        "lead": " · ".join(lead),
-        "caption": _caption(content.records),
-        "conclusions": _conclusions(content),
+        "lead": " \N{MIDDLE DOT} ".join(lead),
+        "counts": _counts(content.records),
+        "answers": content.answers,
+        "effects": effects[:1],
         "matrix": _matrix(matrix) if len(matrix.frame) else None,
-        "pictures": content.pictures,
-        "cells": [cell_data(outcome, content.group.folder.parent) for outcome in matrix.outcomes],
+        "pictures": [picture for picture in content.pictures if picture not in effects[:1]],
+        "conclusions": _conclusions(content),
+        "cells": {
+            outcome.id: cell_data(outcome, content.group.folder.parent)
+            for outcome in matrix.outcomes
+        },
         "mistakes": content.mistakes,
         "examples": sorted(content.examples.items()),
         "environment": list(_environment(content.records)),
     }
 
 
-def _caption(records: Sequence[Record]) -> list[str]:
-    """Counts, dates and versions, a line each."""
+def _counts(records: Sequence[Record]) -> str:
+    """How many cells and runs there are, and how the runs ended."""
     if not records:
-        return []
+        return ""
     counts = Counter(record.status for record in records)
     statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     cells = len({record.cell.identity for record in records})
-    lines = [f"{count(cells, 'cell')}, {count(len(records), 'run')}: {statuses}."]
-    started = sorted(record.started for record in records if record.started)
-    finished = sorted(record.finished for record in records if record.finished)
-    if started and finished:
-        lines.append(f"Recorded from {_minute(started[0])} to {_minute(finished[-1])}.")
-    return [*lines, versions(records)]
-
-
-def _minute(iso: str) -> str:
-    """ "2026-11-24T22:10:25+00:00" as "2026-11-24 22:10 UTC"; another time zone unchanged."""
-    day, _, rest = iso.partition("T")
-    return f"{day} {rest[:5]} UTC" if rest.endswith(("+00:00", "Z")) else iso
+    return f"{count(cells, 'cell')}, {count(len(records), 'run')}: {statuses}"
 
 
 def _conclusions(content: Content) -> list[dict[str, Any]]:
@@ -175,15 +167,9 @@ def _conclusions(content: Content) -> list[dict[str, Any]]:
     return [
         {
             "title": kind[:1].upper() + kind[1:],
-            "folded": kind in FOLDED,
             "lines": [
-                {
-                    "text": conclusion.text,
-                    "links": [
-                        (name, titles[name]) for name in conclusion.figures if name in titles
-                    ],
-                }
-                for conclusion in conclusions
+                (one.text, [(name, titles[name]) for name in one.figures if name in titles])
+                for one in conclusions
             ],
         }
         for kind, conclusions in groupby(content.conclusions, key=lambda one: one.kind)
@@ -191,16 +177,17 @@ def _conclusions(content: Content) -> list[dict[str, Any]]:
 
 
 def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
-    """The table with its filters; columns beyond the usual ones are hidden until chosen."""
-    usual, _ = shown(matrix.frame, None)
-    known = {*usual, *matrix.frame.columns, "notes"}
-    more = [name for name in (*COLUMNS, *MORE_COLUMNS) if name in known and name not in usual]
-    texts, best = shown(matrix.frame, [*usual, *more])
-    texts = {name: column for name, column in texts.items() if name in usual or _has_text(column)}
-    columns = columns_of(texts)
+    """The table; columns beyond the usual ones are hidden until chosen."""
+    defaults, _ = shown(matrix.frame, None)
+    usual = [name for name in dict.fromkeys((*KEY, *defaults)) if name not in (*AXES, *IN_NAME)]
+    known = {*matrix.frame.columns, *usual}
+    more = [name for name in (*AXES, *COLUMNS, *MORE_COLUMNS) if name in known]
+    texts, best = shown(matrix.frame, [*dict.fromkeys((*usual, *more)), "notes"])
+    notes = texts.pop("notes")
+    kept = (name for name in texts if name in usual or _has_text(texts[name]))
+    columns = columns_of(name for name in kept if name not in IN_NAME)
     rows: list[dict[str, Any]] = matrix.frame.to_dict(orient="records")  # type: ignore[assignment]
     return {
-        "filters": {name: sorted({str(row[name]) for row in rows}) for name in FILTERS},
         "columns": [
             {
                 "name": name,
@@ -208,27 +195,27 @@ def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
                 "css": "n" if column.is_number else None,
                 "first": "descending" if column.best == "highest" else "ascending",
                 "usual": name in usual,
+                "key": name in KEY,
             }
             for name, column in columns.items()
         ],
         "rows": [
             {
-                "failed": row["status"] != "ok",
-                "marks": {f"data-{name}": str(row[name]) for name in FILTERS},
+                "id": outcome.id,
+                "name": outcome.cell.name,
+                "budget": outcome.budget,
+                "status": "" if row["status"] == "ok" else row["status"],
+                "why": notes[index],
                 "cells": [
                     {
-                        "text": column_texts[index],
+                        "text": texts[name][index],
                         "best": index in best[name],
-                        "attributes": {
-                            "class": _css(name, columns[name], column_texts[index]),
-                            "data-v": _sort_value(row.get(name), columns[name]),
-                            "hidden": None if name in usual else "",
-                        },
+                        "value": _sort_value(row.get(name)) if column.is_number else None,
                     }
-                    for name, column_texts in texts.items()
+                    for name, column in columns.items()
                 ],
             }
-            for index, row in enumerate(rows)
+            for index, (row, outcome) in enumerate(zip(rows, matrix.outcomes, strict=True))
         ],
     }
 
@@ -237,19 +224,18 @@ def _has_text(column: Sequence[str]) -> bool:
     return any(value not in ("", ABSENT, "None", "nan") for value in column)
 
 
-def _css(name: str, column: Column, text: str) -> str | None:
-    if name in ("notes", "budget") and text:
-        return f"long {name}"
-    return "n" if column.is_number else None
-
-
-def _sort_value(value: Any, column: Column) -> str | None:
-    """The number that a cell is sorted by: "" for a missing one; None in a column of texts."""
-    return None if not column.is_number else "" if is_missing(value) else repr(value)
+def _sort_value(value: Any) -> str:
+    """The number that a cell is sorted by; "" for a missing one."""
+    return "" if is_missing(value) else repr(value)
 
 
 def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """Each field of the environments and the commands; where runs differ, how many had which."""
+    """Dates, versions, commands, and each field of the environments with how many runs had it."""
+    started = sorted(record.started for record in records if record.started)
+    finished = sorted(record.finished for record in records if record.finished)
+    if started and finished:
+        yield "recorded", f"from {_minute(started[0])} to {_minute(finished[-1])}"
+        yield "versions", versions(records)
     for name in dict.fromkeys(name for record in records for name in record.environment):
         values = [record.environment.get(name) for record in records]
         counts = Counter(_environment_text(value) for value in values if value not in (None, ""))
@@ -270,16 +256,24 @@ def _environment_text(value: object) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
+def _minute(iso: str) -> str:
+    """ "2026-11-24T22:10:25+00:00" as "2026-11-24 22:10 UTC"; another time zone unchanged."""
+    day, _, rest = iso.partition("T")
+    return f"{day} {rest[:5]} UTC" if rest.endswith(("+00:00", "Z")) else iso
+
+
 def cell_data(outcome: Outcome[Record], results: Path) -> dict[str, Any]:
     """One row of the matrix as data for the page's script."""
-    name, runs = outcome.cell.name, sorted(outcome.runs, key=lambda run: run.seed)
-    classes = [run.metrics.per_class for run in outcome.runs if run.metrics is not None]
+    runs = sorted(outcome.runs, key=lambda run: run.seed)
+    name = outcome.cell.name
     return {
         "name": name,
         "title": f"{name} ({outcome.budget})" if outcome.budget else name,
-        "settings": _settings(outcome.runs[0]),
-        "classes": [scores.name for scores in classes[0]] if classes else [],
-        "runs": [_run_data(run, results) for run in runs],
+        "settings": _settings(runs[0]),
+        "commands": [line for run in runs if (line := rerun_command(run, results))],
+        **_runs(outcome, runs),
+        **_curves(outcome),
+        **_scores(outcome),
     }
 
 
@@ -298,43 +292,60 @@ def _settings(record: Record) -> dict[str, str]:
     return texts
 
 
-def _run_data(record: Record, results: Path) -> dict[str, Any]:
-    metrics, throughput, timings = record.metrics, record.throughput, record.timings
-    fields: dict[str, Any] = {
-        "seed": record.seed,
-        "id": record.run_id,
-        "status": record.status,
-        "reason": f"{record.error.type}: {record.error.message}" if record.error else "",
-        "suspect": "; ".join(record.timing_suspect),
-        "rerun": rerun_command(record, results),
-        "train_s": _rounded(timings.train_s),
-        "total_s": _rounded(timings.total_s),
-        "images_per_s": _rounded(throughput.median if throughput else None),
-        "stall_pct": _rounded(throughput.stall_pct if throughput else None),
-    }
-    if metrics is not None:
-        for name in ("accuracy", "macro_f1", "precision", "recall", "time_to_accuracy_s"):
-            fields[name] = _rounded(getattr(metrics, name))
-        fields |= _confusion(metrics.confusion)
-        fields["per_class"] = [
-            [_rounded(one.precision), _rounded(one.recall), _rounded(one.f1), one.support]
-            for one in metrics.per_class
+def _runs(outcome: Outcome[Record], runs: Sequence[Record]) -> dict[str, Any]:
+    """A table of the runs, rendered as the matrix is."""
+    frame = pd.DataFrame([replace(outcome, runs=(run,)).row for run in runs])
+    texts, _ = shown(frame, RUN_COLUMNS)
+    texts = {name: column for name, column in texts.items() if _has_text(column)}
+    heads = ["seed", "run", "status", *(one.header for one in columns_of(texts).values())]
+    first = ((run.seed, run.run_id, run.status) for run in runs)
+    cells = zip(*texts.values(), strict=True) if texts else [()] * len(runs)
+    return {"heads": heads, "runs": [[*a, *b] for a, b in zip(first, cells, strict=True)]}
+
+
+def _curves(outcome: Outcome[Record]) -> dict[str, Any]:
+    """Points [seconds, value] of each run: validation accuracy, or training loss without it."""
+    points = [run.curve for run in outcome.good]
+    held_out = any(point.validation_accuracy is not None for curve in points for point in curve)
+    name = "validation_accuracy" if held_out else "train_loss"
+    curves = [
+        [
+            [_rounded(point.train_s), _rounded(value * (100 if held_out else 1))]
+            for point in curve
+            if (value := getattr(point, name)) is not None
         ]
-    return fields
+        for curve in points
+    ]
+    return {
+        "curves": [curve for curve in curves if curve],
+        "curve_of": "Validation accuracy (%)" if held_out else "Training loss",
+    }
 
 
-def _confusion(counts: Sequence[Sequence[int]]) -> Mapping[str, Any]:
-    """The matrix, or for many classes the most frequent [true, predicted, images]."""
+def _scores(outcome: Outcome[Record]) -> dict[str, Any]:
+    """Confusion and scores of each class over the successful runs."""
+    scored = [run.metrics for run in outcome.good if run.metrics is not None]
+    if not scored:
+        return {}
+    names = [one.name for one in scored[0].per_class]
+    scored = [metrics for metrics in scored if len(metrics.per_class) == len(names)]
+    counts = np.sum([metrics.confusion for metrics in scored], axis=0).tolist()
+    per_class = []
+    for name, *same in zip(names, *(metrics.per_class for metrics in scored), strict=True):
+        means = [f"{100 * fmean(getattr(one, of) for one in same):.2f}" for of in SCORES]
+        per_class.append([name, *means, same[0].support])
+    images = "images" if len(scored) == 1 else f"images, summed over {len(scored)} runs"
+    data: dict[str, Any] = {"classes": names, "images": images, "per_class": per_class}
     if len(counts) <= MAX_CONFUSION_CLASSES:
-        return {"confusion": counts}
+        return data | {"confusion": counts}
     pairs = [
-        [true, predicted, number]
+        [names[true], names[predicted], number]
         for true, row in enumerate(counts)
         for predicted, number in enumerate(row)
         if true != predicted and number
     ]
-    return {"confused": sorted(pairs, key=lambda pair: -pair[2])[:MAX_CONFUSIONS]}
+    return data | {"confused": sorted(pairs, key=lambda pair: -pair[2])[:MAX_CONFUSIONS]}
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
