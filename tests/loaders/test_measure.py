@@ -10,6 +10,7 @@ import pytest
 
 from bench.loaders import measure
 from bench.loaders.plan import Candidate, Plan
+from bench.report.loaders import rows
 from tests.conftest import WorkerRuns
 from tests.made_loaders import made_loaders
 
@@ -24,7 +25,8 @@ def say(**message):
 with open("pids", "a") as file:
     file.write(f"{os.getpid()}\\n")
 memory, repeat = {"host_gib": 0.5}, {"images": 8, "batch_s": 0.1, "images_per_s": 80.0}
-quiet, busy = {"cpu_idle_pct": 40.0}, {"cpu_others_pct": 60.0, "cpu_waited_pct": 30.0}
+quiet = {"cpu_others_pct": 1.0, "cpu_waited_pct": 30.0}
+busy = {"cpu_others_pct": 60.0, "cpu_waited_pct": 30.0}
 repeats, name = 0, ""
 say(type="Ready", import_s=0.1)
 for line in sys.stdin:
@@ -46,9 +48,10 @@ for line in sys.stdin:
         if name == "dies":
             os.abort()
         repeats += 1
-        disturbed = name.startswith("busy") and repeats <= int(name[4:])  # the first of them
-        say(type="Measured", repeat=repeat, memory=memory, conditions=busy if disturbed else quiet,
-            recompiled=0)
+        on_gpu = name.startswith("gpu")  # with two others; so many first repeats are disturbed
+        conditions = busy if on_gpu and repeats <= int(name[3:]) else quiet
+        say(type="Measured", repeat=repeat, memory=memory, recompiled=0,
+            conditions=conditions | {"gpu_others": 2 * on_gpu})
 """
 
 
@@ -168,3 +171,23 @@ def test_a_slow_series_gets_the_repeats_that_a_rank_needs(tmp_path: Path) -> Non
     assert (series.status, len(series.repeats)) == ("ok", 5)
     (series,) = measure.measure(replace(plan, series_s=0.0), print).series
     assert (series.status, len(series.repeats)) == ("ok", 3)
+
+
+def test_disturbed_repeats_are_measured_again_up_to_as_many_as_asked_for(tmp_path: Path) -> None:
+    said: list[str] = []
+    plan = made_plan(tmp_path, *named("gpu0", "gpu2", "gpu99"), batch_sizes=(8,))
+    record = measure.measure(plan, said.append)
+    assert measure.exit_code(record) == 0
+    assert said[-2:] == [
+        f"batch size 8: disturbed repeats again, {number} of at most 3" for number in (2, 3)
+    ]
+    found = {one.pipeline: one for one in record.series}
+    assert [len(one.repeats) for one in found.values()] == [3, 5, 6]
+    assert [len(one.used) for one in found.values()] == [3, 3, 6]
+    assert [one.times_trusted for one in found.values()] == [True, True, False]
+    reason = (
+        "other processes used 60 % of the CPU, and this one waited for a core in 30 % of its time"
+    )
+    assert set(found["gpu99"].timing_suspect) == {reason}, "the two others on the GPU are our own"
+    ranks = [(row["pipeline"], row["rank"]) for row in rows(record)]
+    assert ranks == [("gpu0", "1-3"), ("gpu2", "1-3"), ("gpu99", None)]

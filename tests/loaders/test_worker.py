@@ -1,5 +1,6 @@
 """The worker of `bench loaders`: counts whole batches and reports failures."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,8 @@ def test_a_worker_counts_whole_batches_across_epochs() -> None:
     assert longer.memory.host_gib is not None
     assert 0 <= longer.memory.host_gib < 1
     assert longer.memory.torch_gib is None
+    assert (longer.conditions.cpu_others_pct is None) is (sys.platform != "linux"), "known at once"
+    assert longer.recompiled == 0
 
 
 @pytest.mark.usefixtures("images")

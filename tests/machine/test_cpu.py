@@ -1,6 +1,7 @@
 """CPU counters, other runs on the same host, and the number of threads."""
 
 import os
+import subprocess
 import sys
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -40,12 +41,17 @@ def test_counters_cover_the_usable_cores_and_this_session(
              CoreTimes(20, 0, 0, 200, 0, 0, 0, 1)]  # fmt: skip
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2}, raising=False)
     monkeypatch.setattr(cpu.psutil, "cpu_times", lambda percpu: cores)
-    monkeypatch.setattr(cpu, "_thread_times", lambda pids: dict.fromkeys(map(str, pids), (5000, 70)))
+    monkeypatch.setattr(
+        cpu, "_thread_times", lambda pids: dict.fromkeys(map(str, pids), (5000, 70))
+    )
     show(41, 26.0, "python", session=OWN)
     show(42, 7.0, "other")
     show(43, 26.0, "loader", session=OWN)
     assert cpu.read_counters() == cpu.CpuCounters(
-        busy_s=20 + 20, idle_s=105 + 200, stolen_s=7, own_s=52,
+        busy_s=20 + 20,
+        idle_s=105 + 200,
+        stolen_s=7,
+        own_s=52,
         threads_ns={"41": (5000, 70), "43": (5000, 70)},
     )
 
@@ -111,6 +117,20 @@ def test_processes_and_counters_include_this_one() -> None:
     assert counters.idle_s > 0
     assert counters.own_s >= own.cpu_s
     assert counters.threads_ns
+
+
+@linux
+def test_the_work_of_children_is_our_own() -> None:
+    before = cpu.read_counters()
+    spin = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    child = subprocess.Popen([sys.executable, "-c", spin], stdin=-1, stdout=-1, text=True)
+    assert child.stdout.readline()
+    running = cpu.read_counters()
+    child.communicate("\n")
+    for after in (running, cpu.read_counters()):
+        assert after.own_s - before.own_s >= 0.4, "also after it has ended"
+    assert sum(ran for ran, _ in running.threads_ns.values()) >= 0.4e9
+    assert str(child.pid) in running.threads_ns
 
 
 @linux

@@ -17,7 +17,14 @@ from bench.store.loaders_record import LEAST_REPEATS
 from bench.store.store import Store
 from bench.tensorboard.overview import write_loaders
 from tests.made import ENVIRONMENT
-from tests.made_loaders import MIXED, lost_series, made_loaders, made_series
+from tests.made_loaders import (
+    BUSY,
+    MIXED,
+    disturbed,
+    lost_series,
+    made_loaders,
+    made_series,
+)
 
 RATES = st.floats(1.0, 1e9)
 INTERVALS = st.lists(st.tuples(RATES, RATES).map(lambda ends: (min(ends), max(ends))), max_size=8)
@@ -176,6 +183,40 @@ def test_the_repeats_column_is_shown_if_repeats_differ() -> None:
     assert "repeats |" in text
     assert "Series with long repeats have fewer of them" in text
     assert "repeats |" not in render(made_loaders(five), "md")
+
+
+def test_suspect_series_have_no_rank_and_may_be_faster_than_measured() -> None:
+    busy = disturbed(made_series("busy", 9.0, 10.0, 11.0, 12.0), 2)
+    series = [made_series(name, rate, rate, rate) for name, rate in (("a", 30), ("b", 7), ("c", 8))]
+    record = made_loaders(*series, busy)
+    assert [(row["pipeline"], row["rank"]) for row in rows(record)] == [
+        ("a", "1-2"),
+        ("c", "3"),
+        ("b", "4"),
+        ("busy", None),
+    ]
+    assert images_per_s(record)["busy"] == {}
+    assert images_per_s(record)["a"] == {512: 30.0}
+    text = render(record, "md")
+    assert "1 of 4 series have suspect timings. These have no rank, as they may be" in text
+    assert f"Reasons: {BUSY}." in text
+    assert "suspect |" in text
+    assert "**" not in text, "nothing is sure to be the fastest"
+    (alone,) = json.loads(render(made_loaders(busy), "json"))["rows"]
+    assert (alone["timing_suspect"], alone["disturbed"], alone["trusted"]) == (BUSY, 2, False)
+    assert "rank |" not in render(made_loaders(busy), "md")
+
+
+def test_single_disturbed_repeats_are_left_out() -> None:
+    some = disturbed(made_series("some", 1.0, 2.0, 10.0, 11.0, 12.0, compiled=True), 2)
+    record = made_loaders(some, made_series("slow", 5.0, 6.0, 7.0))
+    first, second = rows(record)
+    assert (first["pipeline"], first["rank"], first["images_per_s"]) == ("some", "1", 11.0)
+    assert (second["rank"], first["trusted"], first["timing_suspect"]) == ("2", True, "")
+    text = render(record, "md")
+    assert "3 of 5 |" in text
+    assert "Disturbed repeats are left out" in text
+    assert "suspect" not in text
 
 
 def test_an_interrupted_series_has_values_but_no_rank_and_may_be_the_fastest() -> None:

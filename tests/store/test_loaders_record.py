@@ -1,5 +1,6 @@
 """The record of `bench loaders`: read back as written, or refused with its path."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from bench.report.loaders import render as render_loaders
 from bench.store.files import UnusableFile
 from bench.store.loaders_record import read_loaders
-from tests.made_loaders import MIXED
+from tests.made_loaders import MIXED, disturbed
 
 
 def test_a_group_without_measurements_has_no_record(tmp_path: Path) -> None:
@@ -16,12 +17,22 @@ def test_a_group_without_measurements_has_no_record(tmp_path: Path) -> None:
 
 
 def test_a_loaders_record_survives_a_round_trip(tmp_path: Path) -> None:
-    (tmp_path / "loaders.json").write_text(render_loaders(MIXED, "json"))
+    record = replace(MIXED, series=(disturbed(MIXED.series[1], 1), *MIXED.series[2:]))
+    (tmp_path / "loaders.json").write_text(render_loaders(record, "json"))
     found = read_loaders(tmp_path)
-    assert replace(found, series=()) == replace(MIXED, series=())
+    assert replace(found, series=()) == replace(record, series=())
     assert {(one.pipeline, one.batch_size): one for one in found.series} == {
-        (one.pipeline, one.batch_size): one for one in MIXED.series
+        (one.pipeline, one.batch_size): one for one in record.series
     }
+
+
+def test_repeats_of_earlier_records_count_as_undisturbed(tmp_path: Path) -> None:
+    whole = json.loads(render_loaders(MIXED, "json"))
+    for repeat in (repeat for row in whole["rows"] for repeat in row["repeats"]):
+        del repeat["timing_suspect"]
+    (tmp_path / "loaders.json").write_text(json.dumps(whole))
+    found = read_loaders(tmp_path)
+    assert {one.times_trusted for one in found.series if one.repeats} == {True}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [{}]}', '{"rows": 1}'])
