@@ -13,22 +13,15 @@ from typer.testing import CliRunner
 from bench.cell import Cell
 from bench.cli import app
 from bench.cli.progress import TextReporter
-from bench.executors import tune as tuning
+from bench.cli.tune import Interrupted, Trainer, result_table, score
+from bench.executors import runner
 from bench.executors.runner import GridOutcome
-from bench.executors.tune import (
-    Interrupted,
-    TuningResult,
-    candidates,
-    entries,
-    origin,
-    rungs,
-    table,
-    tune,
-)
 from bench.grid import plan as planning
+from bench.grid import tuning
 from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.plan import Plan
 from bench.grid.recipe_files import Book, read, render
+from bench.grid.tuning import TuningResult, candidates, entries, origin, rungs
 from bench.machine.environment import Probe
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import Record
@@ -105,19 +98,14 @@ class Trained:
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     made = Trained()
-    monkeypatch.setattr(tuning, "run_plan", made)
+    monkeypatch.setattr(runner, "run_plan", made)
     return made
 
 
 def search(folder: Path, trials: int = 12) -> list[TuningResult]:
-    return tune(
-        plan(folder, BASE, replace(BASE, augmentation="none")),
-        TextReporter(),
-        trials=trials,
-        seeds=5,
-        command="bench tune",
-        timeout_s=1.0,
-    )
+    base = plan(folder, BASE, replace(BASE, augmentation="none"))
+    train = Trainer(base=base, console=TextReporter(), timeout_s=1.0)
+    return tuning.search([run.cell for run in base.runs], train, trials=trials, seeds=5)
 
 
 def test_the_best_contender_is_found_and_confirmed_on_fresh_seeds(
@@ -147,8 +135,8 @@ def test_a_search_that_was_cut_off_goes_on(tmp_path: Path, trained: Trained) -> 
 
 def test_runs_that_did_not_end_well_lose(tmp_path: Path, trained: Trained) -> None:
     (found,) = search(tmp_path, trials=4)
-    assert tuning._score(None) == 0.0
-    assert tuning._score(replace(made_record(), status="diverged")) == 0.0
+    assert score(None) == 0.0
+    assert score(replace(made_record(), status="diverged")) == 0.0
     assert found.winner.test_images == tuning.TEST_IMAGES
 
 
@@ -189,8 +177,8 @@ def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> 
     expected = "50.5 % (standard deviation 0.7) on validation over 2 fresh seeds"
     assert expected in entry.recipe.origin
     assert "a machine" in entry.recipe.origin
-    assert "| cnn4" in table(found)
-    assert "| better" in table(found)
+    assert "| cnn4" in result_table(found).markdown()
+    assert "| better" in result_table(found).markdown()
     assert BASE.recipe.origin == DEFAULT_ORIGIN
 
 
@@ -207,7 +195,8 @@ def test_the_command_shows_and_saves_what_was_found(
     file = tmp_path / "mine.json"
     done = bench_tune(monkeypatch, tmp_path, "--save", str(file))
     assert done.exit_code == 0, done.output
-    assert "| cnn4" in done.stdout
+    assert "\ncnn4 " in done.stdout
+    assert "| cnn4" in (tmp_path / "tuning.md").read_text()
     assert read(file) == read(tmp_path / "recipes.json")
     other = {"architecture": "cnn2", "optimizer": "sgd", "batch_size": 8, "lr": 1.0, "origin": "x"}
     file.write_text(json.dumps([other]))

@@ -1,32 +1,19 @@
-"""`bench tune`: searches recipes by successive halving over seeds, on the validation set.
+"""The search of `bench tune`: recipes by successive halving over seeds, on the validation set.
 
 Every candidate trains with one seed, the better half with twice the seeds, and so on. The winner
 and the optimizer's defaults then train with fresh seeds, as the search favours lucky candidates.
-Each training is an ordinary run in a separate store, so that an interrupted search continues.
 """
 
 import math
 import random
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from bench import optimizers
-from bench.cell import Cell, Run
-from bench.executors.base import Reporter
-from bench.executors.local import WarmStart
-from bench.executors.runner import run_plan
-from bench.grid import plan as planning
-from bench.grid import registry
-from bench.grid.options import RunOptions
-from bench.grid.plan import Plan
+from bench.cell import Cell
 from bench.grid.recipe_files import Entry, untuned
 from bench.recipe import SCHEDULES
-from bench.record import Record
-from bench.store.files import StoreError
-from bench.store.store import Store
 
 LR_RANGE = (-3.0, 3.0)  # powers of two times the default
 WEIGHT_DECAY_RANGE = (-1.0, 1.0)  # powers of ten times the default
@@ -39,8 +26,8 @@ TEST_IMAGES = 250  # the search uses only validation, but a run needs a test set
 MIN_CANDIDATES = 3  # fewer are not halved
 
 
-class Interrupted(Exception):
-    """The search was interrupted; finished runs are kept."""
+# Trains cells with each of some seeds: validation accuracies by cell.
+Train = Callable[[Sequence[Cell], range], Mapping[Cell, Sequence[float]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,34 +126,16 @@ def rungs(trials: int) -> Iterator[tuple[int, int]]:
         left, seeds = max(1, left // 2), 2 * seeds
 
 
-def tune(
-    base: Plan,
-    console: Reporter,
-    *,
-    trials: int,
-    seeds: int,
-    command: str,
-    timeout_s: float,
-    early: WarmStart | None = None,
-) -> list[TuningResult]:
-    """Searches for every net and optimizer of the plan's cells.
+def search(cells: Sequence[Cell], train: Train, *, trials: int, seeds: int) -> list[TuningResult]:
+    """Searches for every net and optimizer of the cells.
 
     Args:
-        base: Provides nets, optimizers and folder; its runs are not trained.
         trials: Candidates per net and optimizer, including the defaults.
         seeds: Fresh seeds for the final comparison.
-        command: The command line, for the records.
-        timeout_s: Time limit of one run.
-        early: A prestarted worker, if any.
-
-    Raises:
-        Interrupted: The search was interrupted; calling it again continues.
-        StoreError: The folder cannot be written or is in use.
     """
-    train = _Trainer(base, console, command, timeout_s, early)
-    defaults = default_cells([run.cell for run in base.runs])
+    defaults = default_cells(cells)
     left = {cell: candidates(cell, trials) for cell in defaults}
-    scores: Mapping[Cell, list[float]] = {}
+    scores: Mapping[Cell, Sequence[float]] = {}
     for count, seeds_of_rung in rungs(trials):
         left = {default: ranked(cells, scores)[:count] for default, cells in left.items()}
         scores = train([cell for cells in left.values() for cell in cells], range(seeds_of_rung))
@@ -186,52 +155,6 @@ def ranked(cells: Sequence[Cell], scores: Mapping[Cell, Sequence[float]]) -> lis
 
 def _mean(scores: Sequence[float]) -> float:
     return statistics.fmean(scores) if scores else 0.0
-
-
-@dataclass(frozen=True)
-class _Trainer:
-    base: Plan
-    console: Reporter
-    command: str
-    timeout_s: float
-    early: WarmStart | None
-
-    def __call__(self, cells: Sequence[Cell], seeds: range) -> Mapping[Cell, list[float]]:
-        """Validation accuracies by cell; a failed run counts as 0."""
-        fingerprint = self.base.runs[0].fingerprint
-        runs = {
-            cell: [
-                Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)
-                for seed in seeds
-            ]
-            for cell in dict.fromkeys(cells)
-        }
-        every = [run for of_cell in runs.values() for run in of_cell]
-        step = replace(self.base, runs=every, notices=[])
-        plan = planning.sort_out(step, RunOptions(), self.console.progress)
-        self.console.plan(plan)
-        outcome = run_plan(
-            plan,
-            self.console,
-            command=self.command,
-            timeout_s=self.timeout_s,
-            fail_fast=False,
-            early=self.early,
-        )
-        if outcome.interrupted:
-            raise Interrupted
-        if outcome.problem:
-            raise StoreError(outcome.problem)
-        records = {record.run_id: record for record in Store(plan.folder).records()}
-        return {
-            cell: [_score(records.get(run.id)) for run in of_cell] for cell, of_cell in runs.items()
-        }
-
-
-def _score(record: Record | None) -> float:
-    if record is None or record.status != "ok" or record.metrics is None:
-        return 0.0
-    return record.metrics.validation_accuracy or 0.0
 
 
 def origin(result: TuningResult, machine: str, date: str) -> str:
@@ -264,37 +187,8 @@ def entries(results: Sequence[TuningResult], machine: str, date: str) -> list[En
     return chosen
 
 
-def table(results: Sequence[TuningResult]) -> str:
-    """Winners and defaults on fresh seeds, as Markdown."""
-    rows = []
-    for result in results:
-        recipe = result.winner.recipe
-        assert recipe is not None
-        rows.append(
-            {
-                "architecture": result.winner.architecture,
-                "optimizer": result.winner.optimizer,
-                "default %": _percent(result.default_scores),
-                "tuned %": _percent(result.scores),
-                "margin": f"{100 * result.margin:+.1f}",
-                "noise": f"{100 * result.noise:.1f}",
-                "verdict": result.verdict,
-                "lr": f"{recipe.lr:g}",
-                "weight decay": f"{recipe.weight_decay:g}",
-                "batch": result.winner.batch_size,
-                "schedule": recipe.schedule,
-                "warm-up": f"{recipe.warmup:g}",
-                "smoothing": f"{recipe.label_smoothing:g}",
-            }
-        )
-    text = pd.DataFrame(rows).to_markdown(index=False, tablefmt="pipe", disable_numparse=True)
-    return (
-        f"{text}\n\nValidation accuracy on seeds that the search has not used, mean and standard "
-        "deviation; noise is two standard errors of the margin.\n"
-    )
-
-
-def _percent(scores: Sequence[float]) -> str:
+def percent(scores: Sequence[float]) -> str:
+    """Mean and standard deviation: "93.1 ± 0.2"."""
     return f"{100 * statistics.fmean(scores):.1f} ± {100 * _stdev(scores):.1f}"
 
 
