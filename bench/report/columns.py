@@ -23,6 +23,7 @@ class Column:
     factor: float = 1.0  # from the recorded to the displayed unit
     best: Literal["highest", "lowest"] | None = None  # which value is bold
     priority: int = 0  # narrow terminals drop the highest first, and never 0
+    footnote: Literal["", "narrow", "always"] = ""  # when a terminal shows marks instead
 
     @property
     def is_number(self) -> bool:
@@ -35,6 +36,7 @@ class Metric(Column):
     """A metric of each run; a row shows its mean and standard deviation over seeds."""
 
     label: str  # its name in a sentence
+    short: str = ""  # its header in a narrow terminal
     of: Callable[[RecordSummary], float | None]  # reads it from a successful run
     to_target: bool = False  # whether it is a time to the target
 
@@ -74,30 +76,32 @@ COLUMNS: dict[str, Column] = {
         Column(name="cells", header="cells", kind="count"),
         Column(name="seeds", header="seeds", kind="count", priority=2),
         Metric(
-            name="accuracy", header="accuracy %", label="accuracy", of=_of_metrics("accuracy"),
-            kind="score", digits=2, factor=100, best="highest",
+            name="accuracy", header="accuracy %", short="acc. %", label="accuracy",
+            of=_of_metrics("accuracy"), kind="score", digits=2, factor=100, best="highest",
         ),
         Metric(
             name="one_view_accuracy", header="one view %", label="one-view accuracy",
             of=_of_metrics("one_view_accuracy"), kind="score", digits=2, factor=100, best="highest",
+            priority=3,
         ),
         Metric(
-            name="macro_f1", header="macro F1 %", label="macro F1", of=_of_metrics("macro_f1"),
-            kind="score", digits=2, factor=100, best="highest", priority=3,
+            name="macro_f1", header="macro F1 %", short="F1 %", label="macro F1",
+            of=_of_metrics("macro_f1"), kind="score", digits=2, factor=100, best="highest",
         ),
         Metric(
-            name="images_per_s", header="images/s", label="images/s",
+            name="images_per_s", header="images/s", short="img/s", label="images/s",
             of=lambda run: run.throughput.median if run.throughput else None,
             kind="time", digits=0, best="highest",
         ),
         Metric(  # none is best: low values are mostly noise
             name="stall_pct", header="stall %", label="stall",
             of=lambda run: run.throughput.stall_pct if run.throughput else None,
-            kind="time", digits=1, priority=1,
+            kind="time", digits=1,
         ),
         Column(name="bound_by", header="bound by", priority=4),
         Metric(
-            name="time_to_accuracy_s", header="time to accuracy s", label="time to accuracy",
+            name="time_to_accuracy_s", header="time to accuracy s", short="time s",
+            label="time to accuracy",
             of=_of_metrics("time_to_accuracy_s"), to_target=True,
             kind="time", digits=1, best="lowest",
         ),
@@ -120,9 +124,9 @@ COLUMNS: dict[str, Column] = {
             name="energy_j", header="energy J", label="energy", of=lambda run: run.energy_j,
             kind="energy", digits=0, best="lowest", priority=6,
         ),
-        Column(name="reads", header="reads"),
-        Column(name="budget", header="budget"),
-        Column(name="notes", header="notes"),
+        Column(name="reads", header="reads", priority=1),
+        Column(name="budget", header="budget", footnote="narrow"),
+        Column(name="notes", header="notes", footnote="always"),
     )
 }  # fmt: skip
 MORE_COLUMNS: dict[str, Column] = {  # shown only on request

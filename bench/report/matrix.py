@@ -1,21 +1,28 @@
-"""The matrix: one row per cell, aggregated over seeds."""
+"""The matrix: one row per cell, aggregated over seeds; and means over its cells."""
 
-from collections.abc import Iterable, Iterator
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple
+from functools import cached_property
+from itertools import compress
+from typing import Any, Generic, NamedTuple
 
 import pandas as pd
 
 from bench.cell import AXES, Cell
 from bench.errors import UsageError
 from bench.record import Record, RecordSummary, RecordT, time_to_accuracy_s
-from bench.report.columns import METRICS, column_named
-from bench.report.rows import Outcome, distinctions, grouped, title
+from bench.report.columns import METRICS, Metric, column_named
+from bench.report.render import ABSENT, NOT_REACHED, SUSPECT
+from bench.report.rows import PER_BATCH, Outcome, bound_by, distinctions, grouped, title
 from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.text import count
 
 GROUP = ("machine", "source", "scale")
 REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
+MAX_NAMES = 4  # reasons and differences to list before counting the rest
+PARTIAL = "2 of 3: runs that the number is the mean of, out of all."
 METRIC_COLUMNS = [name for metric in METRICS for name in (metric, f"{metric}_sd")]
 
 
@@ -122,6 +129,159 @@ def suspects(frame: pd.DataFrame) -> Iterator[str]:
             f"{runs - trusted} of {count(runs, 'run')} {verb} suspect timings: these times and "
             "speeds are neither averaged nor ranked."
         )
+
+
+def common(cells: Sequence[Cell], axes: Sequence[str]) -> list[bool]:
+    """Which cells to average so that means by `axes` are comparable.
+
+    Those at the most places (entries of `axes`) that have combinations of the other axes in
+    common, and of these cells only those with such a combination.
+    """
+    others = [axis for axis in AXES if axis not in axes]
+    pairs = [
+        tuple(tuple(getattr(cell, a) for a in part) for part in (others, axes)) for cell in cells
+    ]
+    places: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+    for combination, place in pairs:
+        places[combination].add(place)
+    sets = Counter(map(frozenset, places.values()))
+    widest = max(sets, key=lambda one: (len(one), sets[one], sorted(one)), default=frozenset())
+    return [places[combination] == widest for combination, _ in pairs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(Generic[RecordT]):
+    """A metric's mean over cells of equal weight: an entry of a pivot table or a heat map."""
+
+    metric: Metric
+    outcomes: tuple[Outcome[RecordT], ...]
+
+    @cached_property
+    def value(self) -> float | None:
+        """The mean of the cells' means over seeds, in the recorded unit."""
+        means = (outcome.mean(self.metric.name) for outcome in self.outcomes)
+        values = [value for value in means if value is not None]
+        return statistics.fmean(values) if values else None
+
+    @cached_property
+    def runs(self) -> tuple[int, int]:
+        """All runs, and those that the value is the mean of."""
+        with_value = sum(len(outcome.over_seeds(self.metric.name)) for outcome in self.outcomes)
+        return sum(len(outcome.runs) for outcome in self.outcomes), with_value
+
+    @property
+    def partial(self) -> bool:
+        """Whether some runs, but not all, have no value."""
+        return self.value is not None and self.runs[1] < self.runs[0]
+
+    @property
+    def text(self) -> str:
+        """The value in the displayed unit, or why there is none."""
+        metric = self.metric
+        if self.value is not None:
+            return f"{self.value * metric.factor:,.{metric.digits or 0}f}"
+        if not any(outcome.good for outcome in self.outcomes):
+            counts = Counter(run.status for outcome in self.outcomes for run in outcome.runs)
+            return min(counts, key=lambda status: (-counts[status], status), default=ABSENT)
+        if metric.to_target and not any(outcome.reached for outcome in self.outcomes):
+            return NOT_REACHED
+        suspect = metric.timing and any(outcome.suspect for outcome in self.outcomes)
+        return SUSPECT if suspect else "not measured"
+
+
+def means(
+    outcomes: Sequence[Outcome[RecordT]], metric: Metric, axes: tuple[str, str]
+) -> dict[tuple[str, str], Mean[RecordT]]:
+    """A metric by two axes, averaged over the combinations of others that they have in common."""
+    found: dict[tuple[str, str], list[Outcome[RecordT]]] = defaultdict(list)
+    for outcome in compress(outcomes, common([outcome.cell for outcome in outcomes], axes)):
+        found[getattr(outcome.cell, axes[0]), getattr(outcome.cell, axes[1])].append(outcome)
+    return {place: Mean(metric=metric, outcomes=tuple(here)) for place, here in found.items()}
+
+
+def averaged(matrix: Matrix[RecordT], axes: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Means over the comparable cells of a matrix with equal `axes`, and notes about them.
+
+    Failed cells count in `all_cells` but not in `cells`. Times to accuracy are means over the cells
+    that have one; `reached` of `seeds` says how many runs do. A group of one cell keeps its
+    deviation over seeds.
+    """
+    kept = common([outcome.cell for outcome in matrix.outcomes], axes)
+    frame = matrix.frame[kept].astype({"reached": float})
+    groups = frame.assign(cells=frame["seeds"] > 0, all_cells=1).groupby([*axes], sort=False)
+    alone = ["budget", "parameters", *(f"{name}_sd" for name in METRICS)]
+    sums = ("seeds", "runs", "trusted", "cells", "all_cells")
+    how: dict[str, Any] = dict.fromkeys(GROUP, "first") | dict.fromkeys(METRICS, "mean")
+    how |= dict.fromkeys(sums, "sum") | dict.fromkeys(alone, _if_alone)
+    how |= {"reached": lambda values: values.sum(min_count=1), "draws": _draws, "status": _status}
+    how |= dict.fromkeys(("reads", "timing_suspect", "reason"), _texts)
+    found = groups.agg(how).reset_index()
+    found["bound_by"] = [bound_by(None if pd.isna(v) else v) for v in found["stall_pct"]]
+    found = found.astype(dict.fromkeys(METRIC_COLUMNS, float)).fillna({"budget": ""})
+    columns = [name for name in matrix.frame if name in found]
+    found = found[[*columns, "cells", "all_cells"]]
+    return sort(found, "time_to_accuracy_s"), [
+        *averaging_notes(matrix, axes, METRICS["time_to_accuracy_s"])
+    ]
+
+
+def _if_alone(values: "pd.Series[Any]") -> Any:
+    return values.iloc[0] if len(values) == 1 else None
+
+
+def _texts(values: Iterable[str]) -> str:
+    return "; ".join(_some(dict.fromkeys(t for text in values for t in text.split("; ") if t)))
+
+
+def _draws(values: Iterable[str]) -> str:
+    texts = (text.removeprefix(PER_BATCH).split(", ") for text in values if text)
+    ops = dict.fromkeys(op for found in texts for op in found)
+    return PER_BATCH * bool(ops) + ", ".join(ops)
+
+
+def _status(values: "pd.Series[str]") -> str:
+    whole = int((values == "ok").sum())
+    if len(values) == 1 or whole == len(values):
+        return str(values.iloc[0])
+    return f"{whole} of {len(values)} cells ok"
+
+
+def _some(texts: Iterable[str]) -> list[str]:
+    first = [*texts]
+    rest = len(first) - MAX_NAMES
+    return [*first[:MAX_NAMES], *([f"{rest} more"] if rest > 0 else [])]
+
+
+def coverage(cells: Sequence[Cell], axes: Sequence[str]) -> Iterator[str]:
+    """What the means by `axes` of these cells are over, and how many are left out, as sentences."""
+    others = [axis for axis in AXES if axis not in axes]
+    kept = [*compress(cells, common(cells, axes))]
+    combinations = {tuple(getattr(cell, axis) for axis in others) for cell in kept}
+    if len(combinations) > 1:
+        over = f"{len(combinations)} combinations of {' and '.join(others)}"
+        yield f"Means over {over}, all with the same weight."
+    if len(kept) < len(cells):
+        yield (
+            f"{len(cells) - len(kept)} of {len(cells)} cells are left out, as not every place has "
+            f"their {' and '.join(others)}."
+        )
+
+
+def averaging_notes(matrix: Matrix[RecordT], axes: Sequence[str], metric: Metric) -> Iterator[str]:
+    """What was averaged and left out, and cautions about the means."""
+    cells = [outcome.cell for outcome in matrix.outcomes]
+    frame = matrix.frame[common(cells, axes)]
+    if metric.timing:
+        yield from suspects(frame)
+    yield from coverage(cells, axes)
+    if metric.to_target and len(axes) < len(AXES):
+        yield "Times to accuracy are means over the runs that reached the target."
+    differing: set[str] = set()
+    for _, here in frame.groupby([*axes])["budget"]:
+        budgets = [set(budget.split(", ")) for budget in here]
+        differing |= set.union(*budgets) - set.intersection(*budgets) - {""}
+    if differing:
+        yield f"Cells within a mean also differ in {', '.join(_some(sorted(differing)))}."
 
 
 class Retargeted(NamedTuple):

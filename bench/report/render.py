@@ -3,15 +3,17 @@
 import math
 import re
 import textwrap
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, count, product, zip_longest
+from string import ascii_lowercase
 from typing import Any, Literal, get_args
 
 import pandas as pd
-from tabulate import tabulate
 
 from bench.errors import check_choice
 from bench.report.columns import COLUMNS, Column, Metric, column_named
+from bench.report.rows import merged
 
 Form = Literal["rich", "md", "csv", "json"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -19,11 +21,15 @@ Row = dict[str, Any]
 NOT_REACHED = "not reached"
 SUSPECT = "suspect"  # shown instead of a suspect time
 ABSENT = "-"
-BOLD, DIM, BEST = "1", "2", "1;32"  # escape codes of a terminal; the best value is green
-SEPARATOR = "  "  # between columns
-NARROWEST = 10  # characters of a column, separator included, that is wrapped
-NOTES_WIDTH = 16  # characters that a terminal keeps for notes; longer ones are wrapped
-PARTS = re.compile(r"(\s+|(?<=_)|(?=\[))")  # where a line may be broken: "flip_", "kornia"
+BRIEF = (  # how narrow terminals shorten metrics: pattern, replacement, mark and its meaning
+    (r" \u00b1 [\d.]+", "", "\u00b1", "deviations over seeds are left out for width"),
+    (f"^{NOT_REACHED}$", "never", "never", "the target was not reached"),
+    (f"^{SUSPECT}$", "*", "*", "left out, as its timing is suspect"),
+    (r" reached\)$", ")", "(2/3)", "2 of 3 runs reached the target"),
+)
+BOLD, DIM, BEST, WORSE = "1", "2", "1;32", "31"  # escape codes of a terminal: green, red
+NARROWEST = 8  # characters of a wrapped column or a shortened name
+PARTS = re.compile(r"(\s+|(?<=_)|(?=\[))")  # where a cell may be broken: "flip_", "kornia"
 TOTALS = {"seeds": "runs", "cells": "all_cells"}  # "2/4": number of successes and total
 
 
@@ -32,11 +38,16 @@ class Table:
     """A table of texts."""
 
     title: str = ""
+    head: Sequence[str] = ()  # lines below the title
     columns: Mapping[str, Column]
     cells: Mapping[str, Sequence[str]]  # texts by column
     best: Mapping[str, Collection[int]] = field(default_factory=dict)  # bold rows
+    worse: Mapping[str, Collection[int]] = field(default_factory=dict)  # red rows
     notes: Sequence[str] = ()  # sentences
     keep: bool = False  # whether to wrap cells instead of dropping columns
+    split: bool = False  # whether columns that do not fit go below, after the first column again
+    names: Sequence[str] = ()  # columns that a narrow terminal joins: "cnn4/sgd/none/kornia"
+    footnotes: Mapping[str, str] = field(default_factory=dict)  # by mark
 
     def markdown(self) -> str:
         """The table, after its title and notes."""
@@ -48,96 +59,201 @@ class Table:
             for name in self.columns
         ]
         headers = [as_markdown(column.header) for column in self.columns.values()]
-        rows = list(zip(*texts, strict=True))
-        table = pd.DataFrame(rows, columns=range(len(headers))).to_markdown(
+        table = pd.DataFrame(zip(*texts, strict=True), columns=range(len(headers))).to_markdown(
             index=False,
             headers=headers,
             colalign=["right" if column.is_number else "left" for column in self.columns.values()],
             disable_numparse=True,
         )
         title, *notes = (as_markdown(text, in_cell=False) for text in (self.title, *self.notes))
-        return "\n\n".join([f"### {title}", *notes, table]) + "\n"
+        head = "\n".join(f"- {as_markdown(text, in_cell=False)}" for text in self.head)
+        return "\n\n".join([f"### {title}", *filter(None, [head]), *notes, table]) + "\n"
 
     def terminal(self, *, width: int | None = None, color: bool = False) -> str:
-        """The table between its title and notes, of any width if `width` is None."""
-        widths = {
-            name: max(map(len, [column.header, *self.cells[name]])) + len(SEPARATOR)
-            for name, column in self.columns.items()
-        }
-        whole = {name: min(widths[name], NOTES_WIDTH) for name in self.columns}
-        for name in (name for name in self.columns if name != "notes"):
-            texts = [self.columns[name].header, *self.cells[name]]
-            whole[name] = len(SEPARATOR) + max(len(part) for t in texts for part in PARTS.split(t))
-        dropped = [] if self.keep or width is None else _dropped(self.columns, whole, width)
-        shown = [name for name in self.columns if name not in dropped]
-        limits = {name: widths[name] for name in shown}
-        narrow = dict.fromkeys(shown, NARROWEST)  # breaks words, so names come last
-        for least in (whole, whole | {"notes": NARROWEST}, narrow):
-            while width and sum(limits.values()) - len(SEPARATOR) > width:
-                if not (wide := [name for name in shown if limits[name] > least[name]]):
-                    break
-                limits[max(wide, key=limits.__getitem__)] -= 1
+        """The table between its title and notes, of any width if `width` is None.
 
-        def styled(text: str, style: str) -> str:
-            return f"\x1b[{style}m{text}\x1b[0m" if color and text else text
+        A row is one line, unless columns that must stay are wider than the terminal.
+        """
+        if self.split and width:
+            return "\n".join(part.terminal(width=width, color=color) for part in self._parts(width))
+        table, gap = self._fitted(width)
+        widths = table._widths(gap, width)
 
-        def cell(name: str, text: str, style: str) -> str:
-            lines = _wrapper(limits[name] - len(SEPARATOR)).wrap(text)
-            return "\n".join(styled(line, style) if style else line for line in lines)
+        def row(texts: Mapping[str, str], styles: Mapping[str, str]) -> Iterator[str]:
+            cells = [_wrapper(widths[name]).wrap(texts[name]) for name in widths]
+            for parts in zip_longest(*cells, fillvalue=""):
+                line = ""
+                for (name, width), part in zip(widths.items(), parts, strict=True):
+                    text, space = styled(part, styles.get(name), color), " " * (width - len(part))
+                    line += (space + text if table.columns[name].is_number else text + space) + gap
+                yield line.rstrip()
 
-        columns = [
-            [
-                cell(name, self.columns[name].header, BOLD),
-                "-" * (limits[name] - len(SEPARATOR)),
-                *(
-                    cell(name, text, BEST if index in self.best.get(name, ()) else "")
-                    for index, text in enumerate(self.cells[name])
-                ),
-            ]
-            for name in shown
+        headers = {name: column.header for name, column in table.columns.items()}
+        marked = [(text, f"{mark}: ") for mark, text in table.footnotes.items()]
+        drawn = [styled(line, BOLD, color) for line in wrapped(table.title, width)]
+        drawn += ["", *table.head] if table.head else []
+        drawn += [""] if drawn else []
+        drawn += [*row(headers, dict.fromkeys(headers, BOLD))]
+        drawn.append(gap.join("-" * width for width in widths.values()))
+        for index in range(max(map(len, table.cells.values()), default=0)):
+            styles = {name: WORSE for name in widths if index in table.worse.get(name, ())}
+            styles |= {name: BEST for name in widths if index in table.best.get(name, ())}
+            drawn += row({name: table.cells[name][index] for name in widths}, styles)
+        drawn.append("")
+        for note, mark in (*marked, *((note, "") for note in table.notes)):
+            drawn += (styled(line, DIM, color) for line in wrapped(note, width, mark))
+        return "\n".join(drawn).rstrip() + "\n"
+
+    def _parts(self, width: int) -> list["Table"]:
+        """Tables that fit the width, each with the first column."""
+        first, *names = self.columns
+        parts = [replace(self, columns={first: self.columns[first]}, keep=True, split=False)]
+        for name in names:
+            more = {name: self.columns[name]}
+            wider = replace(parts[-1], columns={**parts[-1].columns, **more})
+            if wider._total("  ") <= width or len(parts[-1].columns) == 1:
+                parts[-1] = wider
+            else:
+                columns = {first: self.columns[first], **more}
+                parts.append(replace(parts[0], title="", columns=columns))
+        return [*(replace(part, notes=()) for part in parts[:-1]), parts[-1]]
+
+    def _fitted(self, width: int | None) -> tuple["Table", str]:
+        """The table as it fits the terminal, and the gap between its columns."""
+        table, gap = self._marked("always"), "  "
+        if width is None:
+            return table, gap
+        for table, gap in self._narrower():
+            table = table if self.keep else table._dropped(gap, width)
+            if table._total(gap) <= width:
+                break
+        return table, gap
+
+    def _narrower(self) -> Iterator[tuple["Table", str]]:
+        """The table; then with shorter numbers, joined names, and shorter names."""
+        yield self._marked("always"), "  "
+        brief = self._brief()
+        for table in (brief, brief._joined()):
+            yield from ((table._marked("always", "narrow"), gap) for gap in ("  ", " "))
+        names = {text for name in self.names for text in self.cells[name]}
+        for longest in range(max(map(len, names), default=0) - 1, NARROWEST - 1, -1):
+            yield brief._renamed(longest)._joined()._marked("always", "narrow"), " "
+
+    def _marked(self, *kinds: str) -> "Table":
+        """The table with marks instead of long texts, which become footnotes."""
+        names = [name for name, column in self.columns.items() if column.footnote in kinds]
+        parts = {name: [text.split("; ") for text in self.cells[name]] for name in names}
+        alike: dict[str, str] = {}
+        for name, rows in parts.items():
+            texts = dict.fromkeys(chain.from_iterable(rows))
+            always = self.columns[name].footnote == "always"
+            alike |= merged(texts) if always else {text: text for text in texts}
+        found = [
+            [alike[text] for text in chain(*row) if text]
+            for row in zip(*parts.values(), strict=True)
         ]
-        table = tabulate(
-            list(zip(*columns, strict=True)),
-            colalign=["right" if self.columns[name].is_number else "left" for name in shown],
-            tablefmt="plain",
-            disable_numparse=True,
-        )
-        notes = list(self.notes)
-        if dropped:
-            left_out = ", ".join(self.columns[name].header for name in dropped)
-            notes.append(f"columns left out for width: {left_out}")
-        above = [styled(line, BOLD) for line in wrapped(self.title, width)]
-        below = [styled(line, DIM) for note in notes for line in wrapped(note, width)]
-        return "\n".join([*above, *([""] if above else []), table, "", *below]).rstrip() + "\n"
+        letters = ("".join(word) for n in count(1) for word in product(ascii_lowercase, repeat=n))
+        marks = dict(zip(dict.fromkeys(chain.from_iterable(found)), letters, strict=False))
+        kept = {name: column for name, column in self.columns.items() if name not in names}
+        if marks:
+            kept["marks"] = Column(header="")
+        cells = {"marks": [",".join(dict.fromkeys(marks[text] for text in row)) for row in found]}
+        footnotes = dict(self.footnotes) | {mark: text for text, mark in marks.items()}
+        return replace(self, columns=kept, cells={**self.cells, **cells}, footnotes=footnotes)
+
+    def _joined(self) -> "Table":
+        """The table with one column of names."""
+        if len(self.names) < 2:
+            return self
+        texts = zip(*(self.cells[name] for name in self.names), strict=True)
+        cells = {"cell": [*map("/".join, texts)]}
+        rest = {name: column for name, column in self.columns.items() if name not in self.names}
+        columns = {"cell": Column(header="cell")} | rest
+        return replace(self, columns=columns, cells={**self.cells, **cells})
+
+    def _brief(self) -> "Table":
+        """The table with shorter headers and values of metrics."""
+        columns, cells, footnotes = dict(self.columns), dict(self.cells), dict(self.footnotes)
+        for name, column in self.columns.items():
+            if isinstance(column, Metric):
+                columns[name] = replace(column, header=column.short or column.header)
+                for pattern, by, mark, meaning in BRIEF:
+                    shorter = [re.sub(pattern, by, text) for text in cells[name]]
+                    if shorter != cells[name]:
+                        cells[name], footnotes[mark] = shorter, meaning
+        return replace(self, columns=columns, cells=cells, footnotes=footnotes)
+
+    def _renamed(self, longest: int) -> "Table":
+        """The table with names of at most `longest` characters."""
+        long = sorted({t for name in self.names for t in self.cells[name] if len(t) > longest})
+        numbered = enumerate(long, start=1)
+        short = {t: f"{t[: longest - 1 - len(str(n))]}\u2026{n}" for n, t in numbered}
+        cells = {name: [short.get(t, t) for t in self.cells[name]] for name in self.names}
+        footnotes = {**self.footnotes, **{mark: text for text, mark in short.items()}}
+        return replace(self, cells={**self.cells, **cells}, footnotes=footnotes)
+
+    def _dropped(self, gap: str, width: int) -> "Table":
+        """The table without the least important columns that do not fit."""
+        table, headers = self, []
+        for name in sorted(self.columns, key=lambda name: -self.columns[name].priority):
+            if table._total(gap) <= width or not self.columns[name].priority:
+                break
+            rest = {other: column for other, column in table.columns.items() if other != name}
+            table = replace(table, columns=rest)
+            headers.append(self.columns[name].header)
+        left_out = f"columns left out for width: {', '.join(headers)}"
+        return replace(table, notes=[*self.notes, left_out]) if headers else self
+
+    def _total(self, gap: str) -> int:
+        """The least width without wrapped cells."""
+        widths = [
+            max(map(len, [*column.header.split(), *self.cells[name]]), default=0)
+            for name, column in self.columns.items()
+        ]
+        return sum(widths) + len(gap) * (len(widths) - 1)
+
+    def _widths(self, gap: str, width: int | None) -> dict[str, int]:
+        """The width of each column; headers and cells are wrapped where the terminal is narrow."""
+        texts = {name: [c.header, *self.cells[name]] for name, c in self.columns.items()}
+        widths = {name: max(map(len, texts[name])) for name in texts}
+        room = None if width is None else width - len(gap) * (len(widths) - 1)
+        whole = {name: max(map(len, [*texts[name][0].split(), *texts[name][1:]])) for name in texts}
+        parts = {name: max(len(p) for t in texts[name] for p in PARTS.split(t)) for name in texts}
+        for least in (whole, parts, dict.fromkeys(texts, NARROWEST)):
+            while room is not None and sum(widths.values()) > room:
+                if not (wide := [name for name in texts if widths[name] > least[name]]):
+                    break
+                widths[max(wide, key=widths.__getitem__)] -= 1
+        return widths
+
+
+def styled(text: str, style: str | None, color: bool) -> str:
+    """The text between the escape codes of a style, if the terminal has colours."""
+    return f"\x1b[{style}m{text}\x1b[0m" if color and text and style else text
 
 
 def _wrapper(width: int) -> textwrap.TextWrapper:
-    wrapper = textwrap.TextWrapper(width)
+    wrapper = textwrap.TextWrapper(max(1, width))
     wrapper.wordsep_re = PARTS
     return wrapper
 
 
-def wrapped(text: str, width: int | None) -> list[str]:
-    """The lines of a text for a terminal; one line if `width` is None."""
-    return textwrap.wrap(text, width or max(1, len(text)))
+def wrapped(text: str, width: int | None, mark: str = "") -> list[str]:
+    """The lines of a text for a terminal, after a mark; one line if `width` is None."""
+    return textwrap.wrap(
+        text,
+        width or max(1, len(mark + text)),
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def as_markdown(text: str, *, in_cell: bool = True) -> str:
     """The text on one line, with HTML, links and cell separators escaped."""
     plain = " ".join(text.split()).replace("<", "&lt;").replace("](", "]\\(")
     return plain.replace("|", "\\|") if in_cell else plain
-
-
-def _dropped(columns: Mapping[str, Column], widths: Mapping[str, int], width: int) -> list[str]:
-    """The columns to drop so that the rest fits, the least important first."""
-    dropped: list[str] = []
-    total = sum(widths.values())
-    for name in sorted(widths, key=lambda name: -columns[name].priority):
-        if total <= width or not columns[name].priority:
-            break
-        dropped.append(name)
-        total -= widths[name]
-    return dropped
 
 
 def csv(frame: pd.DataFrame) -> str:
@@ -206,11 +322,12 @@ def _has_more_views(row: Row) -> bool:
 def _notes(row: Row) -> str:
     failed = "" if row["status"] == "ok" else row["status"]
     if failed and row["reason"]:
-        failed += f": {row['reason']}"
+        failed += f": {row['reason'].replace('; ', ', ')}"
     suspect = ""
     if row["timing_suspect"]:
         part = f" in {row['seeds'] - row['trusted']} of {row['seeds']} runs"
-        suspect = f"timing suspect{part * (row['seeds'] > 1)}: {row['timing_suspect']}"
+        reasons = row["timing_suspect"].replace("; ", ", ")
+        suspect = f"timing suspect{part * (row['seeds'] > 1)}: {reasons}"
     return "; ".join(filter(None, (failed, suspect, row["draws"])))
 
 

@@ -7,7 +7,7 @@ import math
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, product, zip_longest
@@ -21,6 +21,7 @@ from bench.report.columns import METRICS, TIME, Metric
 
 PIPELINE_BOUND_PCT = 50.0
 MODEL_BOUND_PCT = 10.0  # a stall below this is within the noise of a throughput
+PER_BATCH = "per batch: "  # before the ops that draw once per batch
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
 
@@ -285,7 +286,7 @@ class Outcome(Generic[RecordT]):
         row["parameters"] = next((run.parameters for run in self.runs if run.parameters), None)
         draws = [item for run in self.runs for item in run.augmentation_draws.items()]
         row["draws"] = ", ".join(dict.fromkeys(op for op, how in draws if how != "per sample"))
-        row["draws"] = row["draws"] and f"per batch: {row['draws']}"
+        row["draws"] = row["draws"] and PER_BATCH + row["draws"]
         suspect = (reason for run in self.good for reason in run.timing_suspect)
         row["timing_suspect"] = _joined(by_kind(suspect))
         failed = [run for run in self.runs if run.status != "ok" or run.metrics is None]
@@ -332,16 +333,23 @@ def _reason(status: str, error: Failure) -> str:
     return first if redundant else f"{error.type}: {first}"
 
 
-def by_kind(texts: Iterable[str]) -> Iterator[str]:
+def by_kind(texts: Iterable[str]) -> list[str]:
     """The texts; those that differ only in numbers as one, "used 2 to 7 % of the CPU"."""
+    return list(dict.fromkeys(merged(texts).values()))
+
+
+def merged(texts: Iterable[str]) -> dict[str, str]:
+    """Each text with the one that stands for all that differ from it only in numbers."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for text in texts:
         kinds[NUMBER.sub("", text)].append(text)
+    found: dict[str, str] = {}
     for alike in kinds.values():
         numbers = zip(*map(NUMBER.findall, alike), strict=True)
         ends = [dict.fromkeys((min(n, key=float), max(n, key=float))) for n in numbers]
         words = zip_longest(NUMBER.split(alike[0]), map(" to ".join, ends), fillvalue="")
-        yield "".join(chain.from_iterable(words))
+        found |= dict.fromkeys(alike, "".join(chain.from_iterable(words)))
+    return found
 
 
 def _joined(texts: Iterable[str]) -> str:

@@ -4,21 +4,19 @@ import difflib
 import math
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import StringIO
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import msgspec
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from bench.cell import FIELDS, Cell, is_default, plugins_of
 from bench.errors import UsageError
 from bench.record import Failure, Metrics, Point, Record
+from bench.report.columns import Column, Kind
 from bench.report.matrix import versions
+from bench.report.render import ABSENT, BOLD, Table, styled, wrapped
 from bench.report.rows import bound_by, settings
 from bench.store.codec import encode
 from bench.store.groups import REFERENCE, groups
@@ -27,7 +25,7 @@ from bench.text import Log, count, printable, sanitize, shell_command
 
 MAX_CANDIDATES = 8  # runs listed in a message
 MAX_CONFUSED = 8  # pairs of classes to list
-STYLES = {"ok": "bold green", "skipped": "bold", "interrupted": "bold yellow"}
+STYLES = {"ok": "1;32", "skipped": BOLD, "interrupted": "1;33"}  # others are red
 BOUND = {
     "model": "bound by the model",
     "both": "bound by model and pipeline",
@@ -66,6 +64,8 @@ def find_run(
 ) -> FoundRun:
     """The run with this id or name, or the only one whose id starts with it or name contains it.
 
+    Runs of reference matrices are found if no other run matches.
+
     Args:
         root: A results folder, or one group in it.
         on_warning: Called with a sentence about each damaged record.
@@ -75,20 +75,18 @@ def find_run(
         StoreError: There is no such folder, or it cannot be read.
         UsageError: No run matches, or several do; the message names the candidates.
     """
-    known: list[tuple[Record, Store]] = []
+    known: dict[bool, list[tuple[Record, Store]]] = {False: [], True: []}  # True: the reference
     for group in groups(root):
         store = Store(group.folder)
         warned = {"on_warning": on_warning} if on_warning else {}
-        known += [(record, store) for record in store.records(**warned, sanitized=True)]
-    if not known:
-        raise UsageError(f"there are no records under {root}: `bench run` makes some")
-    ids_and_names = [(record.run_id, record.name) for record, _ in known]
-    for matching in (
-        [wanted in pair for pair in ids_and_names],
-        [bool(wanted) and run_id.startswith(wanted) for run_id, _ in ids_and_names],
-        [wanted in name for _, name in ids_and_names],
-    ):
-        found = [pair for pair, matches in zip(known, matching, strict=True) if matches]
+        known[group.reference] += [(one, store) for one in store.records(**warned, sanitized=True)]
+    tests: tuple[Callable[[Record], bool], ...] = (
+        lambda record: wanted in (record.run_id, record.name),
+        lambda record: bool(wanted) and record.run_id.startswith(wanted),
+        lambda record: wanted in record.name,
+    )
+    for pairs, matches in product(known.values(), tests):
+        found = [pair for pair in pairs if matches(pair[0])]
         same_run = len({record.run_id for record, _ in found}) == 1
         if len(found) > 1 and not (any_group and same_run):
             raise UsageError(_ambiguous(wanted, found))
@@ -97,11 +95,14 @@ def find_run(
             top = Path(os.path.normpath(root / "..")) if store.folder == root else root
             earlier = [sanitize(attempt) for attempt in store.attempts(record.run_id)]
             return FoundRun(record=record, store=store, earlier=earlier, root=top)
-    names = sorted({record.name for record, _ in known})
+    runs = [record for pairs in known.values() for record, _ in pairs]
+    if not runs:
+        raise UsageError(f"there are no records under {root}: `bench run` makes some")
+    names = sorted({record.name for record in runs})
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.3) or names[:3]
     raise UsageError(
         f"no run under {root} has {wanted!r} in its name or at the start of its id: there are "
-        f"{len(known)} runs, such as {', '.join(near)}"
+        f"{len(runs)} runs, such as {', '.join(near)}"
     )
 
 
@@ -118,22 +119,18 @@ def _ambiguous(wanted: str, found: Sequence[tuple[Record, Store]]) -> str:
 def render(found: FoundRun, *, width: int | None = None, color: bool = False) -> str:
     """A run as text; `width` is the terminal's, or None for unlimited lines."""
     record = found.record
-    out = StringIO()
-    console = Console(
-        file=out, width=width or 10_000, force_terminal=color, no_color=not color,
-        color_system="standard" if color else None, highlight=False,
-    )  # fmt: skip
-    style = STYLES.get(record.status, "bold red")
-    console.print(Text.assemble((record.name, "bold"), "  ", (record.status, style)))
-    for title, lines in _sections(found, width=width or FILE_WIDTH):
-        console.print(Text(f"\n{title}", "bold"))
-        for line in lines:
-            shown = Text(printable(line)) if isinstance(line, str) else line
-            console.print(shown, soft_wrap=width is None)
-    console.print(Text("\ntrain it again", "bold"))
-    command = rerun_command(record, found.root)
-    console.print(Text(command), soft_wrap=True)  # one line to copy
-    return out.getvalue()
+    status = styled(record.status, STYLES.get(record.status, "1;31"), color)
+    drawn = [f"{styled(record.name, BOLD, color)}  {status}"]
+    for title, parts in _sections(found, width=width or FILE_WIDTH):
+        drawn += ["", styled(title, BOLD, color)]
+        for part in parts:
+            if isinstance(part, Table):
+                drawn.append(part.terminal(width=width, color=color).rstrip())
+            else:
+                for line in printable(part).split("\n"):
+                    drawn += wrapped(line, width) or [""]
+    command = rerun_command(record, found.root)  # one line to copy
+    return "\n".join([*drawn, "", styled("train it again", BOLD, color), command]) + "\n"
 
 
 def as_json(found: FoundRun) -> str:
@@ -141,7 +138,7 @@ def as_json(found: FoundRun) -> str:
     return msgspec.json.format(encode(found.record), indent=2).decode() + "\n"
 
 
-def _sections(found: FoundRun, *, width: int) -> Iterator[tuple[str, Iterable[RenderableType]]]:
+def _sections(found: FoundRun, *, width: int) -> Iterator[tuple[str, Iterable[str | Table]]]:
     record, metrics = found.record, found.record.metrics
     yield "run", _run(found)
     yield "cell", [_cell(record.cell), f"recipe: {_recipe(record.cell)}"]
@@ -316,40 +313,48 @@ def _plugins_given(record: Record) -> list[str]:
 
 def curve(points: Sequence[Point]) -> Table:
     """Loss, accuracy and speed of at most `MAX_EPOCHS` evenly spaced epochs, including the last."""
-    table = _table("epoch", "train s", "train loss", "val. loss", "val. acc.", "images/s")
     step = math.ceil(len(points) / MAX_EPOCHS)
-    for point in reversed(points[::-step]):
-        values = (
-            (point.epoch, "d"),
-            (point.train_s, ".2f"),
-            (point.train_loss, ".3f"),
-            (point.validation_loss, ".3f"),
-            (point.validation_accuracy, ".1%"),
-            (point.images_per_s, ".0f"),
+    rows = [
+        (
+            f"{point.epoch}",
+            f"{point.train_s:.2f}",
+            f"{point.train_loss:.3f}",
+            *(
+                ABSENT if value is None else format(value, form)
+                for value, form in (
+                    (point.validation_loss, ".3f"),
+                    (point.validation_accuracy, ".1%"),
+                    (point.images_per_s, ".0f"),
+                )
+            ),
         )
-        table.add_row(*("-" if value is None else format(value, form) for value, form in values))
-    return table
+        for point in points[::-step][::-1]
+    ]
+    headers = ("epoch", "train s", "train loss", "val. loss", "val. acc.", "images/s")
+    return _table(headers, rows)
 
 
-def _table(*headers: str) -> Table:
-    """A table without lines; columns with a header are aligned to the right."""
-    table = Table(box=None, header_style="dim", padding=(0, 1, 0, 0), pad_edge=False)
-    for header in headers:
-        table.add_column(Text(header), justify="right" if header else "left", no_wrap=True)
-    return table
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of numbers; columns without a header are names."""
+    kinds: list[Kind] = ["count" if header else "text" for header in headers]
+    columns = [Column(header=h, kind=k) for h, k in zip(headers, kinds, strict=True)]
+    return Table(
+        columns={str(at): column for at, column in enumerate(columns)},
+        cells={str(at): [row[at] for row in rows] for at in range(len(headers))},
+        keep=True,
+    )
 
 
-def confusion(metrics: Metrics, *, width: int) -> list[RenderableType]:
+def confusion(metrics: Metrics, *, width: int) -> list[str | Table]:
     """The confusion matrix, if it fits, and the pairs most often confused."""
     names = [scores.name for scores in metrics.per_class]
     counts = metrics.confusion
     cell = max(3, len(str(max(map(max, counts)))))
     if max(map(len, names)) + (cell + 1) * len(names) > width:
         return [f"{len(names)} classes do not fit here", _most_confused(names, counts)]
-    table = _table("", *(name[:cell] for name in names))
-    for name, row in zip(names, counts, strict=True):
-        table.add_row(Text(name), *map(str, row))
-    return [table, _most_confused(names, counts)]
+    rows = [(name, *map(str, row)) for name, row in zip(names, counts, strict=True)]
+    headers = ["", *(name[:cell] for name in names)]
+    return [_table(headers, rows), _most_confused(names, counts)]
 
 
 def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -367,8 +372,8 @@ def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str
 
 def per_class(metrics: Metrics) -> Table:
     """The scores of each class."""
-    table = _table("", "F1", "precision", "recall", "images")
-    for scores in metrics.per_class:
-        shares = (scores.f1, scores.precision, scores.recall)
-        table.add_row(Text(scores.name), *map("{:.1%}".format, shares), str(scores.support))
-    return table
+    rows = [
+        (one.name, f"{one.f1:.1%}", f"{one.precision:.1%}", f"{one.recall:.1%}", f"{one.support}")
+        for one in metrics.per_class
+    ]
+    return _table(("", "F1", "precision", "recall", "images"), rows)

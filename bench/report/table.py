@@ -5,50 +5,41 @@ the same within a table. Batch size, width and recipe may differ, which a note s
 """
 
 import json
-import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 
 from bench.cell import AXES
 from bench.errors import UsageError, check_choice
 from bench.record import Record, RecordSummary, RecordT
-from bench.report.columns import COLUMNS, METRICS, TIME, Column, Metric
+from bench.report.answers import Answer, answer_lines, answers
+from bench.report.columns import COLUMNS, METRICS, Column, Metric
 from bench.report.matrix import (
     GROUP,
-    METRIC_COLUMNS,
+    PARTIAL,
     Matrix,
+    Mean,
+    averaged,
+    averaging_notes,
     build,
     cautions,
+    means,
     retarget,
     sort,
-    suspects,
     versions,
 )
-from bench.report.render import (
-    ABSENT,
-    FORMS,
-    NOT_REACHED,
-    Form,
-    Table,
-    columns_of,
-    csv,
-    is_missing,
-    shown,
-)
-from bench.report.rows import Key, bound_by, grouped
+from bench.report.render import FORMS, NOT_REACHED, Form, Table, columns_of, csv, shown
+from bench.report.rows import Key, grouped
 from bench.selection import matching
 from bench.store.files import StoreError
-from bench.store.groups import groups
+from bench.store.groups import Group, groups
 from bench.store.store import Store
-from bench.text import Log
-
-MAX_NAMES = 4  # reasons and differences to list before counting the rest
+from bench.text import Log, count, shell_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +92,7 @@ class Sheet:
     versions: str = ""
     columns: Sequence[str] | None = None  # None for the default columns
     pivot: Table | None = None  # the texts of a pivot table
+    answers: Sequence[Answer] = ()
 
     def numbers(self) -> pd.DataFrame:
         """The selected columns of the frame."""
@@ -120,32 +112,65 @@ class Sheet:
         return plain
 
     def as_json(self) -> dict[str, object]:
-        """Title, notes, versions and rows; a missed target is null."""
-        rows = json.loads(self.numbers().to_json(orient="records", double_precision=15))
-        notes = list(self.notes)
-        return {"title": self.title, "notes": notes, "versions": self.versions, "rows": rows}
+        """Title, notes, versions, answers and rows; a missed target is null."""
+        return {
+            "title": self.title,
+            "notes": list(self.notes),
+            "versions": self.versions,
+            "answers": [asdict(answer) for answer in self.answers],
+            "rows": json.loads(self.numbers().to_json(orient="records", double_precision=15)),
+        }
 
-    def table(self, *notes: str) -> Table:
-        """The texts, with additional notes."""
-        notes = (*self.notes, *notes)
+    def table(self) -> Table:
+        """The texts; by default, columns with one value are part of the title."""
         if self.pivot is not None:
-            return replace(self.pivot, title=self.title, notes=notes)
-        cells, best = shown(self.frame, self.columns)
-        keep, columns = self.columns is not None, columns_of(cells)
+            return replace(self.pivot, title=self.title, notes=self.notes)
+        texts, best = shown(self.frame, self.columns)
+        columns = columns_of(texts)
+        title = [self.title]
+        if self.columns is None and len(self.frame) > 1:
+            for name, column in list(columns.items()):
+                if not isinstance(column, Metric) and len({*texts[name]}) == 1:
+                    del columns[name]
+                    title += [f"{column.header} {texts[name][0]}"] if texts[name][0] else []
+        names = [name for name in AXES if name in columns]
+        named = names and not self.frame.duplicated(names).any()
+        if (
+            "budget" in columns and named and self.frame["machine"].nunique() == 1
+        ):  # the same names do not depend on it
+            columns["budget"] = replace(columns["budget"], footnote="", priority=2)
         return Table(
-            title=self.title, columns=columns, cells=cells, best=best, notes=notes, keep=keep
+            title=" | ".join(title),
+            columns=columns,
+            cells=texts,
+            best=best,
+            notes=self.notes,
+            keep=self.columns is not None,
+            names=names,
         )
+
+    def markdown(self) -> str:
+        """The table as Markdown."""
+        return replace(self.table(), head=[*map(_answer, self.answers)]).markdown()
+
+    def terminal(self, width: int | None, *, color: bool) -> str:
+        """The table for a terminal, with the versions of the software."""
+        table, head = self.table(), answer_lines(self.answers, width=width or 80)
+        notes = [*table.notes, *filter(None, [self.versions])]
+        return replace(table, head=head, notes=notes).terminal(width=width, color=color)
+
+
+def _answer(answer: Answer) -> str:
+    verdict = f"{'sure' if answer.sure else 'cannot tell'}: {answer.why}"
+    return f"{answer.question}: {', '.join(filter(None, (answer.entry, answer.value, verdict)))}"
 
 
 def _drawn(sheets: Sequence[Sheet], form: Form, *, width: int | None, color: bool) -> str:
     if form == "csv":
         return csv(pd.concat([sheet.csv_frame() for sheet in sheets], ignore_index=True))
     if form == "md":
-        return "\n".join(sheet.table().markdown() for sheet in sheets)
-    return "\n".join(
-        sheet.table(*filter(None, [sheet.versions])).terminal(width=width, color=color)
-        for sheet in sheets
-    )
+        return "\n".join(sheet.markdown() for sheet in sheets)
+    return "\n".join(sheet.terminal(width, color=color) for sheet in sheets)
 
 
 def render(
@@ -190,9 +215,11 @@ def render_all(
     color: bool = False,
     on_warning: Log | None = None,
 ) -> str:
-    """One table for each group under `root`: those of `machine` first, reference matrices last.
+    """One table for each group under `root`: those of `machine` first.
 
-    CSV is one table whose rows name machine, source and scale; JSON is a list of tables.
+    Reference matrices are shown if `root` has no other selected records; otherwise a note names
+    the command that shows them. CSV is one table whose rows name machine, source and scale; JSON is
+    a list of tables.
 
     Args:
         root: A results folder, or one group in it.
@@ -209,24 +236,34 @@ def render_all(
     check_choice("format", form, FORMS)
     if isinstance(shape, Pivot) and (sort_by is not None or columns is not None):
         raise UsageError("a pivot table has fixed columns: leave --sort and --columns out")
+    found = _found(root, machine, expression, target, on_warning)
+    own = {group: part for group, part in found.items() if not group.reference}
     sheets: list[Sheet] = []
-    for records, reference, notes in _chosen(root, machine, expression, target, on_warning):
+    for group, (records, notes) in (own or found).items():
         for part in footings(records) if shape else [records]:
-            matrix = build(part, reference=reference)
-            sheets.append(_sheet(matrix, shape, notes, versions(part), sort_by, columns))
+            matrix = build(part, reference=group.reference)
+            sheet = _sheet(matrix, shape, notes, versions(part), sort_by, columns)
+            if not (shape or columns or len(matrix.frame) < 2) and form != "csv":
+                sheet = replace(sheet, answers=answers(part))
+            sheets.append(sheet)
+    if own and (hidden := [group.folder for group in found if group.reference]):
+        runs = sum(len(found[group][0]) for group in found if group.reference)
+        command = shell_command(["bench", "table", str(hidden[0].parent)])
+        note = f"{count(runs, 'run')} of the reference: {command}"
+        sheets[-1] = replace(sheets[-1], notes=[*sheets[-1].notes, note])
     if form == "json":
         return json.dumps([sheet.as_json() for sheet in sheets], indent=1) + "\n"
     return _drawn(sheets, form, width=width, color=color)
 
 
-def _chosen(
+def _found(
     root: Path,
     machine: Collection[str],
     expression: str,
     target: float | None,
     on_warning: Log | None,
-) -> Iterator[tuple[Sequence[RecordSummary], bool, list[str]]]:
-    """The selected records of each group, whether it is a reference, and notes."""
+) -> dict[Group, tuple[Sequence[RecordSummary], list[str]]]:
+    """The selected records of each group that has some, and notes about them."""
     kind = RecordSummary if target is None else Record  # another target needs the curves
     found = {}
     for group in groups(root, machines=machine):
@@ -235,12 +272,11 @@ def _chosen(
         found[group] = store.records_as(kind, **warned, sanitized=True)
     if not any(found.values()):
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
-    for group, records in matching(found, expression).items():
-        if records and target is None:
-            yield records, group.reference, []
-        elif records and target is not None:
-            changed, note = retarget(cast(list[Record], records), target)
-            yield changed, group.reference, [note]
+    chosen = {group: part for group, part in matching(found, expression).items() if part}
+    if target is None:
+        return {group: (records, []) for group, records in chosen.items()}
+    changed = {g: retarget(cast(list[Record], records), target) for g, records in chosen.items()}
+    return {group: (one.records, [one.note]) for group, one in changed.items()}
 
 
 def _sheet(
@@ -252,11 +288,11 @@ def _sheet(
     columns: Sequence[str] | None,
 ) -> Sheet:
     if isinstance(shape, Pivot):
-        sheet = pivoted(matrix.frame, shape)
+        sheet = pivoted(matrix, shape)
         title, more = f"{sheet.title} | {matrix.title}", [*notes, *sheet.notes]
         return replace(sheet, title=title, notes=more, versions=software)
     if isinstance(shape, Grouping):
-        frame, more = averaged(matrix.frame, shape.axes)
+        frame, more = averaged(matrix, shape.axes)
     else:
         frame, more = matrix.frame, [*cautions(matrix.frame)]
     return Sheet(
@@ -290,125 +326,53 @@ def footings(records: Iterable[RecordT]) -> list[list[RecordT]]:
     return list(parts.values())
 
 
-def averaged(
-    frame: pd.DataFrame, axes: Sequence[str], metric: Metric = TIME
-) -> tuple[pd.DataFrame, list[str]]:
-    """Means over the cells of a matrix with equal `axes`, and notes on what was averaged.
-
-    Each cell has the same weight, however many seeds it has. Failed cells count in `all_cells` but
-    not in `cells`. Times to accuracy are means over the cells that have one; `reached` of `seeds`
-    says how many runs do. A group of one cell keeps its deviation over seeds.
-
-    Args:
-        metric: The metric to show, which decides the notes.
-    """
-    cells: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    rows: list[dict[str, Any]] = frame.to_dict(orient="records")  # type: ignore[assignment]
-    for row in rows:
-        cells[tuple(row[axis] for axis in axes)].append(row)
-    others = [axis for axis in AXES if axis not in axes]
-    kept = [name for name in frame.columns if name not in others]
-    means = pd.DataFrame(map(_mean_row, cells.values()), columns=[*kept, "cells", "all_cells"])
-    means = means.astype(dict.fromkeys([*METRIC_COLUMNS, "reached"], float))
-    notes = [*suspects(frame)] if metric.timing else []
-    notes += _notes(cells, others, timed=metric.to_target)
-    return sort(means, "time_to_accuracy_s"), notes
-
-
-def _mean_row(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    good = [row for row in cells if row["seeds"]]
-    if len(cells) == 1:
-        return cells[0] | {"cells": len(good), "all_cells": 1}
-    row = dict(cells[0])
-    row |= {"cells": len(good), "all_cells": len(cells), "parameters": None, "budget": ""}
-    row |= {name: sum(one[name] for one in cells) for name in ("seeds", "runs", "trusted")}
-    reached = [one["reached"] for one in good if not is_missing(one["reached"])]
-    row["reached"] = sum(reached) if reached else None
-    for name in METRICS:
-        known = [one[name] for one in good if not is_missing(one[name])]
-        row[name], row[f"{name}_sd"] = statistics.fmean(known) if known else None, None
-    row["bound_by"] = bound_by(row["stall_pct"])
-    prefix = "per batch: "
-    ops = (op for one in cells for op in one["draws"].removeprefix(prefix).split(", ") if op)
-    row["draws"] = prefix * any(one["draws"] for one in cells) + ", ".join(dict.fromkeys(ops))
-    for name in ("reads", "timing_suspect", "reason"):
-        texts = dict.fromkeys(part for one in cells for part in one[name].split("; ") if part)
-        row[name] = "; ".join(_some(list(texts)))
-    whole = sum(one["status"] == "ok" for one in cells)
-    row["status"] = "ok" if whole == len(cells) else f"{whole} of {len(cells)} cells ok"
-    return row
-
-
-def _some(texts: list[str]) -> list[str]:
-    rest = len(texts) - MAX_NAMES
-    return [*texts[:MAX_NAMES], *([f"{rest} more"] if rest > 0 else [])]
-
-
-def _notes(
-    cells: Mapping[tuple[str, ...], list[dict[str, Any]]], others: Sequence[str], *, timed: bool
-) -> list[str]:
-    """What was averaged, and cautions about comparing the means."""
-    sizes = sorted({len(members) for members in cells.values()})
-    if not sizes or sizes == [1]:
-        return []
-    span = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    notes = [f"means over {', '.join(others)}: {span} cells each, all with the same weight"]
-    if timed:
-        notes.append(
-            "times to accuracy are means over the cells that reached the target; if some runs "
-            "missed it, the table says how many reached it"
-        )
-    sets = {
-        frozenset(tuple(row[axis] for axis in others) for row in members)
-        for members in cells.values()
-    }
-    if len(sets) > 1:
-        notes.append(
-            f"caution: the means are over different combinations of {' x '.join(others)}, so they "
-            "are not directly comparable; choose cells with -k"
-        )
-    differing: set[str] = set()
-    for members in cells.values():
-        budgets = [set(row["budget"].split(", ")) for row in members]
-        differing |= set.union(*budgets) - set.intersection(*budgets) - {""}
-    if differing:
-        notes.append(f"cells within a mean also differ in {', '.join(_some(sorted(differing)))}")
-    return notes
-
-
-def pivoted(frame: pd.DataFrame, pivot: Pivot) -> Sheet:
+def pivoted(matrix: Matrix[RecordT], pivot: Pivot) -> Sheet:
     """A pivot table of one metric of a matrix; values of several cells are averaged."""
-    down, across = pivot.axes or _usual_axes(frame)
+    axes = pivot.axes or _usual_axes(matrix.frame)
     metric = METRICS[pivot.metric]
-    means, notes = averaged(frame, (down, across), metric)
-    texts, best = shown(means, [metric.name])
-    rows, heads = (sorted(set(means[axis])) for axis in (down, across))
-    cells: dict[str, list[str]] = {down: rows} | {head: [ABSENT] * len(rows) for head in heads}
-    values: dict[str, list[Any]] = {head: [None] * len(rows) for head in heads}
-    bold: dict[str, set[int]] = defaultdict(set)
-    entries: list[dict[str, Any]] = means.to_dict(orient="records")  # type: ignore[assignment]
-    for index, entry in enumerate(entries):
-        row, head = rows.index(entry[down]), entry[across]
-        text = cells[head][row] = _entry_text(entry, texts[metric.name][index])
-        values[head][row] = text if is_missing(entry[metric.name]) else entry[metric.name]
-        if index in best[metric.name]:
-            bold[head].add(row)
-    same = {name: [frame[name].iloc[0]] * len(rows) for name in GROUP if len(frame)}
-    columns = {down: COLUMNS[down]} | {h: Column(header=h, kind=metric.kind) for h in heads}
+    found = means(matrix.outcomes, metric, axes)
+    rows, heads = (sorted({place[axis] for place in found}) for axis in (0, 1))
+    entries = {
+        head: [found.get((row, head)) or Mean(metric=metric, outcomes=()) for row in rows]
+        for head in heads
+    }
+    known = [one.value for one in found.values() if one.value is not None and not one.partial]
+    top = (max if metric.higher else min)(known, default=None)
+    notes = [*averaging_notes(matrix, axes, metric)]
+    if any(one.partial for one in found.values()):
+        notes.append(PARTIAL)
+    same = {name: [matrix.frame[name].iloc[0]] * len(rows) for name in GROUP if rows}
+    values = {
+        head: [
+            one.text if one.value is None and one.outcomes else one.value for one in column
+        ]
+        for head, column in entries.items()
+    }
     return Sheet(
-        title=f"{metric.header}, {down} x {across}",
-        frame=pd.DataFrame(same | {down: rows} | values, dtype=object),
+        title=f"{metric.header}, {' x '.join(axes)}",
+        frame=pd.DataFrame(same | {axes[0]: rows} | values, dtype=object),
         notes=notes,
-        pivot=Table(columns=columns, cells=cells, best=bold, keep=True),
+        pivot=Table(
+            columns={axes[0]: COLUMNS[axes[0]]}
+            | {head: Column(header=head, kind=metric.kind) for head in heads},
+            cells={axes[0]: rows, **{h: [*map(_entry, column)] for h, column in entries.items()}},
+            best={
+                head: {row for row, one in enumerate(column) if one.value == top is not None}
+                for head, column in entries.items()
+                if metric.best
+            },
+            keep=True,
+        ),
     )
 
 
-def _entry_text(entry: dict[str, Any], text: str) -> str:
-    """The value, or the status if there is none; with the number of cells, if some are missing."""
-    if not entry["cells"]:
-        return str(entry["status"])
-    whole = entry["cells"] == entry["all_cells"]
-    return text if whole else f"{text} ({entry['cells']}/{entry['all_cells']} cells)"
+def _entry(mean: Mean[RecordT]) -> str:
+    """The value; its deviation, if it is that of one cell; and the runs, if some have none."""
+    sd = mean.outcomes[0].row[f"{mean.metric.name}_sd"] if len(mean.outcomes) == 1 else None
+    text = mean.text
+    if sd is not None:
+        text += f" \u00b1 {sd * mean.metric.factor:.{mean.metric.digits}f}"
+    return f"{text} ({mean.runs[1]} of {mean.runs[0]})" if mean.partial else text
 
 
 def _usual_axes(frame: pd.DataFrame) -> tuple[str, str]:

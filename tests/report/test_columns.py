@@ -21,8 +21,8 @@ import json
 
 from bench.record import Memory
 from bench.report.columns import METRICS
-from bench.report.matrix import build
-from bench.report.table import Pivot, averaged, pivoted, render
+from bench.report.matrix import averaged, build
+from bench.report.table import Pivot, pivoted, render
 from tests.made import made_record
 
 busy = {"timing_suspect": ("throttled",)}
@@ -37,9 +37,9 @@ assert "**1.25**" in text, "suspect timings leave memory as it is"
 assert "host_gib,host_gib_sd" in render(matrix, "csv")
 assert [row["host_gib"] for row in json.loads(render(matrix, "json"))["rows"]] == [2.0, 1.25]
 assert render(matrix, "csv", sort_by="host_gib").splitlines()[1].count("b,sgd") == 1
-means, _ = averaged(matrix.frame, ["pipeline"])
+means, _ = averaged(matrix, ["pipeline"])
 assert means["host_gib"][0] == 1.625
-assert pivoted(matrix.frame, Pivot(metric="host_gib")).title.startswith("host GiB")
+assert pivoted(matrix, Pivot(metric="host_gib")).title.startswith("host GiB")
 assert sorted(matrix.outcomes[0].values(METRICS["host_gib"])) == [2.0]
 """
 
@@ -48,7 +48,7 @@ def test_a_new_column_appears_everywhere(tmp_path: Path) -> None:
     copy = checkout.make(tmp_path, {})
     module = copy / "bench" / "report" / "columns.py"
     text = module.read_text()
-    before = '        Column(name="reads", header="reads"),\n'
+    before = '        Column(name="reads", header="reads", priority=1),\n'
     assert text.count(before) == 1
     module.write_text(text.replace(before, DECLARED.lstrip("\n") + before))
     done = subprocess.run(

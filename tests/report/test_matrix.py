@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.recipe import Recipe
 from bench.record import Failure
-from bench.report.matrix import Matrix, build, retarget, versions
-from bench.report.table import Pivot, averaged, pivoted, render
+from bench.report.matrix import Matrix, averaged, build, retarget, versions
+from bench.report.table import Pivot, pivoted, render
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import ENVIRONMENT, made_failure, made_record
@@ -198,13 +198,13 @@ def test_suspect_times_are_excluded_and_counted_in_notes() -> None:
     assert "timing suspect in 1 of 2 runs: throttled" in text
     assert "2 of 3 runs have suspect timings: these times and speeds are neither averaged" in text
     assert text.count(" suspect |") == 5
-    means, notes = averaged(matrix.frame, ["pipeline"])
+    means, notes = averaged(matrix, ["pipeline"])
     assert means["images_per_s"].tolist() == [1000.0]
     assert notes[0].startswith("2 of 3 runs have suspect timings")
-    pivot = pivoted(matrix.frame, Pivot(metric="images_per_s"))
+    pivot = pivoted(matrix, Pivot(metric="images_per_s"))
     assert pivot.frame["sgd"].tolist() == ["suspect", 1000.0]
     assert pivot.notes[0] == notes[0]
-    assert not pivoted(matrix.frame, Pivot(metric="accuracy")).notes
+    assert not pivoted(matrix, Pivot(metric="accuracy")).notes
 
 
 def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:

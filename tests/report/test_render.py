@@ -1,10 +1,18 @@
-"""A table as text: escaped, aligned, and cut where a terminal is narrow."""
+"""A table as text: escaped, aligned, and fitted to a narrow terminal."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from bench.report.columns import Column
 from bench.report.matrix import build
 from bench.report.render import Table
 from bench.report.table import render
-from tests.made import made_record
+from tests.made import made_failure, made_record
+
+LONG = "torchvision[workers=2]"
 
 
 def test_text_in_a_reason_cannot_break_the_table() -> None:
@@ -12,15 +20,6 @@ def test_text_in_a_reason_cannot_break_the_table() -> None:
     lines = render(build([record]), "md").strip().splitlines()
     unescaped = [line.replace("\\|", "").count("|") for line in lines[2:]]
     assert len(set(unescaped)) == 1
-
-
-def test_a_narrow_terminal_drops_columns_and_names_them() -> None:
-    matrix = build([made_record(seed) for seed in range(2)])
-    text = render(matrix, "rich", width=100)
-    assert max(map(len, text.splitlines())) <= 100
-    assert "left out for width: train s" in text
-    assert "left out" not in render(matrix, "rich", width=300)
-    assert "left out" not in render(matrix, "rich")
 
 
 def test_only_the_best_values_are_coloured() -> None:
@@ -32,12 +31,59 @@ def test_only_the_best_values_are_coloured() -> None:
     assert drawn.count("\x1b[1;32m") == 1
 
 
-def test_names_stay_whole_while_other_texts_can_be_wrapped() -> None:
-    columns = {name: Column(header=name) for name in ("net", "notes")}
-    cells = {"net": ["flipping_crop-cutout"], "notes": ["a note of several words " * 3]}
-    drawn = Table(title="t", columns=columns, cells=cells).terminal(width=30)
-    assert [line.split()[0] for line in drawn.splitlines()[4:6]] == ["flipping_", "crop-cutout"]
-    assert max(map(len, drawn.splitlines())) <= 30
+def rows_of(records: list[Any], width: int | None) -> tuple[list[str], str]:
+    """The rows of a matrix and the text below it."""
+    text = render(build(records), "rich", width=width)
+    assert max(map(len, text.splitlines())) <= (width or 1000)
+    _, rows, below = re.split(r"\n(?:[- ]+\n|\n(?=\S+:|Too))", text, maxsplit=2)
+    return rows.splitlines(), below
+
+
+def records(pipeline: str = LONG) -> list[Any]:
+    busy = [{"timing_suspect": (f"others took {n} % of the CPU",)} for n in (5, 8)]
+    return [
+        *(made_record(seed, augmentation="flip_crop_cutout", pipeline=pipeline,
+                      architecture="resnet18") for seed in range(3)),
+        *(made_record(n, architecture=f"cnn{n}", record=one) for n, one in enumerate(busy)),
+        made_record(time_to_accuracy_s=None),
+        made_failure(architecture="vit", status="oom"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 100, 160, None])
+def test_a_row_is_one_line_with_whole_names_and_the_columns_that_answer(width: int | None) -> None:
+    rows, below = rows_of(records(), width)
+    assert len(rows) == 5
+    assert re.search(rf"resnet18[ /]+sgd[ /]+flip_crop_cutout[ /]+{re.escape(LONG)} ", rows[0])
+    assert re.search(r" 70.00.* 69.00.* 1000.* 50.0.* 3.0", rows[0])
+    assert (" \u00b1 " in rows[0]) is (width in (160, None))
+    assert ("deviations over seeds are left out" in below) is (width in (80, 100))
+    assert ("columns left out for width: train s" in below) is (width is not None)
+    assert "others took 5 to 8 % of the CPU" in below
+    assert below.count("timing suspect:") == 1
+    assert "oom: RuntimeError: it broke" in below
+    found = dict(re.findall(r"(?m)^(\w+): (.*)$", below))
+    marked = {row.split()[-1]: row for row in rows if row.split()[-1] in found}
+    assert {found[mark].split(":")[0] for mark in marked} >= {"timing suspect", "oom"}
+
+
+def test_names_that_are_too_long_are_shortened_and_given_in_full_below() -> None:
+    rows, below = rows_of(records("a_library_of_somebody[workers=2,prefetch=4]"), 80)
+    (short,) = {row.split()[0].split("/")[-1] for row in rows} - {"kornia"}
+    assert re.fullmatch(r"a_libr\w*\u20261", short)
+    assert f"{short}: a_library_of_somebody[workers=2,prefetch=4]" in below
+
+
+def test_rows_of_one_name_keep_what_tells_them_apart() -> None:
+    plain = records()[0]
+    cells = [replace(plain.cell, batch_size=size) for size in (32, 64)]
+    made = [replace(plain, cell=cell, run_id=str(n)) for n, cell in enumerate(cells)]
+    rows, _ = rows_of(made, 80)
+    assert [row.split()[-2:] for row in rows] == [["batch", "32"], ["batch", "64"]]
+    rows, below = rows_of([*made, *records()], 80)
+    assert [row.split()[-1] for row in rows[:2]] == ["a", "b"]
+    assert "a: batch 32" in below
+    assert "b: batch 64" in below
 
 
 def test_long_words_are_broken_within_their_cell() -> None:

@@ -2,12 +2,10 @@
 
 import json
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from bench.cli import app
@@ -43,11 +41,8 @@ def metrics_of(counts: list[list[int]], names: tuple[str, ...]) -> Metrics:
 
 
 def text(*parts: Any, width: int = 1000) -> str:
-    out = StringIO()
-    console = Console(file=out, width=width)
-    for part in parts:
-        console.print(part)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    drawn = [one if isinstance(one, str) else one.terminal(width=width).rstrip() for one in parts]
+    return "\n".join(drawn)
 
 
 def test_a_run_is_found_by_id_name_and_parts_of_them(tmp_path: Path) -> None:
@@ -79,6 +74,16 @@ def test_one_run_on_two_machines_needs_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"in several groups.*a_shapes_cpu.*b_shapes_cpu"):
         find_run(tmp_path, record.run_id)
     assert find_run(tmp_path / "b_shapes_cpu", record.run_id).record.run_id == record.run_id
+
+
+@pytest.mark.parametrize("wanted", ["resnet18/sgd", made_record().name, made_record().run_id])
+def test_ones_own_run_is_found_before_that_of_the_reference(tmp_path: Path, wanted: str) -> None:
+    own, theirs = tmp_path / "z_shapes_cpu", tmp_path / "reference" / "a_shapes_cpu"
+    Store(theirs).write(made_record())
+    assert find_run(tmp_path, wanted).store.folder == theirs
+    Store(own).write(made_record())
+    assert find_run(tmp_path, wanted).store.folder == own
+    assert find_run(tmp_path / "reference", wanted).store.folder == theirs
 
 
 def test_an_unknown_run_suggests_similar_ones(tmp_path: Path) -> None:
@@ -154,11 +159,11 @@ def test_earlier_attempts_are_listed_oldest_first(tmp_path: Path) -> None:
 
 def test_a_curve_shows_its_last_epoch_and_at_most_20() -> None:
     (point, *_, last) = made_record().curve
-    assert text(show.curve([last])).splitlines()[1].split() == [
+    assert text(show.curve([last])).splitlines()[2].split() == [
         "4", "4.00", "0.575", "0.550", "70.0%", "1000",
     ]  # fmt: skip
     points = [replace(point, epoch=epoch, validation_accuracy=None) for epoch in range(1, 202)]
-    rows = [line.split() for line in text(show.curve(points)).splitlines()[1:]]
+    rows = [line.split() for line in text(show.curve(points)).splitlines()[2:]]
     assert len(rows) <= 20
     assert (rows[-2][0], rows[-1][0], rows[-1][4]) == ("190", "201", "-")
 
@@ -166,10 +171,10 @@ def test_a_curve_shows_its_last_epoch_and_at_most_20() -> None:
 def test_the_confusion_matrix_has_each_count_in_its_place() -> None:
     metrics = metrics_of([[40, 10], [5, 45]], ("cat", "dog"))
     lines = text(*show.confusion(metrics, width=80)).splitlines()
-    assert [line.split() for line in lines[:3]] == [
+    assert [line.split() for line in (lines[0], *lines[2:4])] == [
         ["cat", "dog"], ["cat", "40", "10"], ["dog", "5", "45"],
     ]  # fmt: skip
-    assert lines[3] == "most often mistaken: cat for dog 20%, dog for cat 10%"
+    assert lines[4] == "most often mistaken: cat for dog 20%, dog for cat 10%"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -179,10 +184,10 @@ def test_ten_classes_fit_usual_terminals(width: int) -> None:
     matrix, _ = show.confusion(metrics, width=width)
     lines = text(matrix, width=width).splitlines()
     assert lines[0].split() == [name[:3] for name in NAMES]
-    assert [line.split()[0] for line in lines[1:]] == list(NAMES)
+    assert [line.split()[0] for line in lines[2:]] == list(NAMES)
     assert all(len(line) <= width and "\u2026" not in line for line in lines)
     scores = text(show.per_class(metrics), width=width).splitlines()
-    assert scores[1].split() == ["airplane", "50.0%", "50.0%", "50.0%", "10"]
+    assert scores[2].split() == ["airplane", "50.0%", "50.0%", "50.0%", "10"]
 
 
 def test_a_hundred_classes_show_only_the_worst_pairs() -> None:

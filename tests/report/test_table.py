@@ -12,13 +12,12 @@ import pytest
 
 from bench.errors import UsageError
 from bench.record import Record
-from bench.report.matrix import Matrix, build
+from bench.report.matrix import PARTIAL, Matrix, averaged, build
 from bench.report.render import Form
 from bench.report.table import (
     Grouping,
     Pivot,
     Shape,
-    averaged,
     footings,
     pivoted,
     render,
@@ -76,16 +75,20 @@ def test_matrix_files_are_written_beside_the_records(tmp_path: Path) -> None:
     assert path.read_text() == render(build(store.records()), "md")
 
 
-def test_one_table_for_each_group(tmp_path: Path) -> None:
+def test_a_table_for_each_group_and_the_reference_only_if_there_is_no_other(tmp_path: Path) -> None:
     write_records(tmp_path / "here_shapes_cpu", [made_record(architecture="ours")])
     write_records(tmp_path / "reference" / "there_shapes_cpu", [made_record(architecture="theirs")])
-    text = render_all(tmp_path, "md", machine=["here"])
+    write_records(tmp_path / "other_shapes_cpu", [made_record(architecture="second")])
+    text = render_all(tmp_path, "md", machine=["other"])
     assert text.count("###") == 2
-    assert text.index("ours") < text.index("### reference") < text.index("theirs")
-    rows = list(csv.DictReader(StringIO(render_all(tmp_path, "csv"))))
-    assert {row["architecture"] for row in rows} == {"ours", "theirs"}
-    tables = json.loads(render_all(tmp_path, "json"))
-    assert [len(table["rows"]) for table in tables] == [1, 1]
+    assert text.index("second") < text.index("ours")
+    assert f"1 run of the reference: bench table {tmp_path / 'reference'}" in text
+    for root, expected in ((tmp_path, ["ours", "second"]), (tmp_path / "reference", ["theirs"])):
+        rows = list(csv.DictReader(StringIO(render_all(root, "csv"))))
+        assert [row["architecture"] for row in rows] == expected
+        tables = json.loads(render_all(root, "json"))
+        assert [row["architecture"] for table in tables for row in table["rows"]] == expected
+    assert "### reference" in render_all(tmp_path, "md", expression="theirs")
 
 
 def test_nothing_to_show_is_an_error(tmp_path: Path) -> None:
@@ -142,8 +145,12 @@ def square(**changes: Any) -> list[Record]:
     ]  # fmt: skip
 
 
+def replace_pipeline(record: Record) -> Record:
+    return replace(record, cell=replace(record.cell, pipeline="dali"), run_id=record.run_id + "d")
+
+
 def means(records: list[Record], *axes: str) -> tuple[list[dict[str, Any]], list[str]]:
-    frame, notes = averaged(build(records).frame, axes)
+    frame, notes = averaged(build(records), axes)
     return frame.to_dict(orient="records"), notes
 
 
@@ -159,8 +166,10 @@ def test_a_mean_is_that_of_its_cells() -> None:
     found = {row["architecture"]: row["accuracy"] for row in rows}
     assert found == {"cnn4": pytest.approx(0.15), "resnet18": pytest.approx(0.35)}
     assert {(row["cells"], row["all_cells"]) for row in rows} == {(2, 2)}
-    assert notes[0].startswith("means over optimizer, augmentation, pipeline: 2 cells each")
-    assert not any("caution" in note for note in notes)
+    assert notes[0] == (
+        "Means over 2 combinations of optimizer and augmentation and pipeline, all with the same "
+        "weight."
+    )
 
 
 def test_cells_have_equal_weight_whatever_their_seeds() -> None:
@@ -169,6 +178,20 @@ def test_cells_have_equal_weight_whatever_their_seeds() -> None:
     ((row,), _) = means([*records, made_record(accuracy=0.9, architecture="b")], "pipeline")
     assert row["accuracy"] == pytest.approx(0.6)
     assert row["seeds"] == 4
+
+
+@pytest.mark.parametrize("axes", [("pipeline",), ("architecture", "pipeline")])
+def test_means_are_over_the_combinations_that_all_have(axes: tuple[str, ...]) -> None:
+    """A pipeline that feeds only the better net is no better for it."""
+    records = square() + [replace_pipeline(one) for one in square() if one.cell.optimizer == "sgd"]
+    rows, notes = means(records, *axes)
+    assert {row["accuracy"] for row in rows if row["pipeline"] == "dali"} == {
+        row["accuracy"] for row in rows if row["pipeline"] == "kornia"
+    }
+    assert "2 of 6 cells are left out" in " ".join(notes)
+    if len(axes) == 2:
+        table = pivoted(build(records), Pivot(axes=axes)).pivot
+        assert table.cells["dali"] == table.cells["kornia"] == ["20.00", "40.00"]
 
 
 def test_grouping_by_all_axes_gives_the_matrix() -> None:
@@ -199,13 +222,14 @@ def test_a_missed_target_is_shown_and_never_the_best(tmp_path: Path) -> None:
         made_record(architecture="a", optimizer="x", time_to_accuracy_s=1.0),
         made_record(architecture="a", optimizer="y", time_to_accuracy_s=None),
         made_record(architecture="b", optimizer="x", time_to_accuracy_s=5.0),
+        made_record(architecture="b", optimizer="y", time_to_accuracy_s=5.0),
         made_record(architecture="c", optimizer="x", time_to_accuracy_s=None),
+        made_record(architecture="c", optimizer="y", time_to_accuracy_s=None),
     ]
     text = tables(tmp_path, records, "md", Grouping(axes=("architecture",)))
     assert "1.0 (1/2 reached)" in text
     assert "**5.0**" in text
     assert "not reached" in text
-    assert "caution: the means are over different combinations of" in text
 
 
 def test_a_failed_cell_is_counted_but_not_averaged(tmp_path: Path) -> None:
@@ -236,7 +260,7 @@ def test_other_machines_and_torch_versions_have_separate_tables() -> None:
 def test_batch_sizes_may_differ_within_a_mean_and_are_named() -> None:
     records = [made_record(optimizer="sgd"), made_record(optimizer="adamw", batch_size=32)]
     (_, notes) = means(records, "architecture")
-    assert notes[-1] == "cells within a mean also differ in batch 100, batch 32"
+    assert notes[-1] == "Cells within a mean also differ in batch 100, batch 32."
     (_, notes) = means(records, "optimizer")
     assert not any("differ" in note for note in notes)
 
@@ -280,14 +304,14 @@ def test_a_pivot_table_says_why_a_value_is_missing(tmp_path: Path) -> None:
     assert table["rows"][1]["resnet18"] == 3.0
 
 
-def test_an_entry_says_how_many_of_its_cells_succeeded() -> None:
+def test_an_entry_says_of_how_many_runs_it_is_the_mean() -> None:
     records = [
         made_record(accuracy=0.5, pipeline="kornia"),
         made_failure(pipeline="dali"),
-        made_record(optimizer="muon"),
     ]
-    table = pivoted(build(records).frame, Pivot(axes=("architecture", "optimizer")))
-    assert table.pivot.cells["sgd"] == ["50.00 (1/2 cells)"]
+    sheet = pivoted(build(records), Pivot(axes=("architecture", "optimizer")))
+    assert sheet.pivot.cells["sgd"] == ["50.00 (1 of 2)"]
+    assert PARTIAL in sheet.notes
 
 
 @pytest.mark.parametrize(
@@ -300,7 +324,7 @@ def test_an_entry_says_how_many_of_its_cells_succeeded() -> None:
 )
 def test_axes_that_differ_are_chosen(changes: list[str], axes: tuple[str, str]) -> None:
     records = [made_record(), *(made_record(**{axis: "another"}) for axis in changes)]
-    assert pivoted(build(records).frame, Pivot()).title.endswith(f", {axes[0]} x {axes[1]}")
+    assert pivoted(build(records), Pivot()).title.endswith(f", {axes[0]} x {axes[1]}")
 
 
 @pytest.mark.parametrize(

@@ -1,77 +1,58 @@
 """Heat maps: one number for each pair of two factors, coloured from worst to best."""
 
 import math
-import statistics
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from itertools import compress, product
 from typing import TYPE_CHECKING
 
+from bench.record import Record
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
 from bench.report.figures import style
 from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels
-from bench.report.render import ABSENT, NOT_REACHED, SUSPECT
+from bench.report.matrix import PARTIAL, Mean, common, coverage, means
+from bench.report.render import ABSENT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEASURES = (ACCURACY, MACRO_F1, SPEED, TIME)
 LOGARITHMIC = (SPEED, TIME)
-PAIRS = (("architecture", "optimizer", "augmentation"),
-         ("architecture", "augmentation", "optimizer"))  # fmt: skip
-"""Rows, columns, and the factor that a tile is the mean over."""
+PAIRS = (("architecture", "optimizer"), ("architecture", "augmentation"))  # rows and columns
 NOT_RUN = ABSENT
 
 Place = tuple[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """One place of a heat map."""
-
-    value: float | None  # mean over the cells of the place, of their means over seeds
-    text: str  # the value in the shown unit, or why there is none
-    runs: tuple[int, int] = (0, 0)  # all, and those that the value is the mean of
-    ids: tuple[str, ...] = ()  # of its cells
-
-    @property
-    def partial(self) -> bool:
-        """Whether some runs, but not all, have no value."""
-        return self.value is not None and self.runs[1] < self.runs[0]
-
-
-Tiles = Mapping[Place, Tile]  # by row and column, the rows from the top down
+Tiles = Mapping[Place, Mean[Record]]  # by row and column, the rows from the top down
 
 
 def heatmaps(comparison: Comparison) -> Iterator[style.Sketch]:
-    """A heat map for each measure and pair of factors, of the most frequent pipeline."""
-    for metric, (row_axis, column_axis, other) in product(MEASURES, PAIRS):
-        caption = f"{heading(metric)} {comparison.usual_text}, mean over {other}s and seeds."
-        yield from heat_map(comparison, comparison.usual, metric, (row_axis, column_axis), caption)
+    """A heat map for each measure and pair of factors."""
+    for metric, axes in product(MEASURES, PAIRS):
+        yield from heat_map(comparison, metric, axes, f"{heading(metric)}.")
 
 
 def heat_map(
-    comparison: Comparison, cases: Sequence[Case], metric: Metric, axes: Place, caption: str
+    comparison: Comparison, metric: Metric, axes: Place, caption: str
 ) -> Iterator[style.Sketch]:
     """Draws a heat map and explains the marks that it uses; nothing if it has no two tiles."""
-    if metric is TIME and not any(case.cell.holds_out for case in cases):
+    if metric is TIME and not any(case.cell.holds_out for case in comparison.cases):
         return
+    cells = [case.cell for case in comparison.cases]
+    cases = list(compress(comparison.cases, common(cells, axes)))
     found = tiles(cases, metric, *axes)
     share = shares(found, metric)
     if len(found) < 2 or not share:
         return
     notes = {
-        "2 of 3: runs that the number is the mean of, out of all": "partial",
-        f"{NOT_RUN}: not run": NOT_RUN,
+        PARTIAL: "partial",
+        f"{NOT_RUN}: not run.": NOT_RUN,
     }
     marks = {"partial" if tile.partial else tile.text for tile in found.values()}
-    used = "; ".join(note for note, mark in notes.items() if mark in marks)
+    used = [note for note, mark in notes.items() if mark in marks]
     ends = {share[place]: found[place].text for place in share}
     yield comparison.sketch(
         f"{metric.name.removesuffix('_pct')}_{'_'.join(axes)}",
         f"{heading(metric)}: {' by '.join(axes)}",
-        [caption, f"{used}." if used else ""],
+        [caption, *coverage(cells, axes), *used],
         _figure(found, share),
         style.colour_key("colour", _ends(ends) if len(ends) > 1 else {}, gids={}),
         cases=cases,
@@ -81,35 +62,9 @@ def heat_map(
 
 def tiles(cases: Sequence[Case], metric: Metric, row_axis: str, column_axis: str) -> Tiles:
     """The tiles of a heat map of one metric, the best net on top."""
-    places: dict[Place, list[Case]] = {
-        place: [] for place in product(by_accuracy(cases, row_axis), levels(cases, column_axis))
-    }
-    for case in cases:
-        places[getattr(case.cell, row_axis), getattr(case.cell, column_axis)].append(case)
-    return {place: _tile(here, metric) for place, here in places.items()}
-
-
-def _tile(cases: Sequence[Case], metric: Metric) -> Tile:
-    if not cases:
-        return Tile(value=None, text=NOT_RUN)
-    ids = tuple(case.id for case in cases)
-    with_value = sum(len(case.over_seeds(metric.name)) for case in cases)
-    runs = sum(len(case.runs) for case in cases), with_value
-    values = [value for case in cases if (value := case.mean(metric.name)) is not None]
-    if not values:
-        return Tile(value=None, text=_why_missing(cases, metric), runs=runs, ids=ids)
-    value = statistics.fmean(values)
-    text = f"{value * metric.factor:,.{metric.digits or 0}f}"
-    return Tile(value=value, text=text, runs=runs, ids=ids)
-
-
-def _why_missing(cases: Sequence[Case], metric: Metric) -> str:
-    if not any(case.good for case in cases):
-        counts = Counter(run.status for case in cases for run in case.runs)
-        return min(counts, key=lambda status: (-counts[status], status))
-    if metric.to_target and not any(case.reached for case in cases):
-        return NOT_REACHED
-    return SUSPECT if metric.timing and any(case.suspect for case in cases) else "not measured"
+    found = means(cases, metric, (row_axis, column_axis))
+    places = product(by_accuracy(cases, row_axis), levels(cases, column_axis))
+    return {place: found.get(place) or Mean(metric=metric, outcomes=()) for place in places}
 
 
 def shares(found: Tiles, metric: Metric) -> dict[Place, float]:
@@ -169,12 +124,12 @@ def _figure(found: Tiles, share: Mapping[Place, float]) -> "Figure":
             corners = ((0, 0), (0, 1), (1, 1), (1, 0))
             squares.append([(at[1] + x, at[0] + y) for x, y in corners])
             colours.append(colormaps["viridis"](share[row, column]))
-            ids.append(found[row, column].ids)
+            ids.append([case.id for case in found[row, column].outcomes])
             ink = "white" if share[row, column] < 0.55 else "black"
         axes.text(
             at[1] + 0.5, at[0] + 0.5, text, color=ink, size=7.5,
             ha="center", va="center", in_layout=False, linespacing=0.95,
-            gid=style.cells_gid(found[row, column].ids),
+            gid=style.cells_gid([case.id for case in found[row, column].outcomes]),
         )  # fmt: skip
     axes.add_collection(
         PolyCollection(squares, facecolors=colours, linewidths=0, gid=style.each_gid(ids))

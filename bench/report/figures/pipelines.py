@@ -68,7 +68,6 @@ def pipelines(comparison: Comparison) -> Iterator[style.Sketch]:
     several = len({case.cell.pipeline for case in comparison.cases}) > 1
     yield from heat_map(
         comparison,
-        comparison.cases,
         METRICS["stall_pct"],
         ("architecture", "pipeline" if several else "augmentation"),
         "Share of training time spent waiting for data, mean over the cells of a place and their "
