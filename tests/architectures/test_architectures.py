@@ -50,7 +50,7 @@ def count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
-def test_catalog_is_whole() -> None:
+def test_every_file_has_usable_entries_with_reason_and_reference() -> None:
     assert not architectures.catalog.broken
     assert len(NAMES) >= 28
     assert sum(entry.default for entry in architectures.catalog.entries.values()) >= 6
@@ -193,7 +193,9 @@ def test_a_net_takes_the_image_sizes_that_it_states_and_no_others(name: str) -> 
 
 
 @given(channels=st.integers(1, 2048), width=st.floats(0.01, 15), multiple=st.sampled_from([8, 16]))
-def test_scaled_channels(channels: int, width: float, multiple: int) -> None:
+def test_scaled_channels_are_multiples_close_to_the_width(
+    channels: int, width: float, multiple: int
+) -> None:
     scaled = Spec(width=width).scaled(channels, multiple=multiple)
     if width == 1.0:
         assert scaled == channels

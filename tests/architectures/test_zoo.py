@@ -60,7 +60,7 @@ def test_larger_images_meet_the_net_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("name", "channels"), [(SMALL[0], 1), *((name, 3) for name in SMALL)])
-def test_they_train_and_the_seed_decides(name: str, channels: int) -> None:
+def test_nets_of_the_zoo_train_and_depend_on_the_seed(name: str, channels: int) -> None:
     nets = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -101,7 +101,9 @@ def test_auxiliary_heads_are_left_out(name: str) -> None:
         ("torchvision:vit_b_16", {"image_size": 30}, "cannot take images of 30 x 30 pixels: all"),
     ],
 )
-def test_a_misfit_is_one_sentence(name: str, changes: dict[str, float], message: str) -> None:
+def test_an_unfit_size_or_width_gives_a_one_sentence_error(
+    name: str, changes: dict[str, float], message: str
+) -> None:
     with (
         torch.device("meta"),
         pytest.raises(Unfit, match=f"^{re.escape(f'{name} {message}')}.*$") as error,
@@ -127,7 +129,7 @@ def test_unknown_names_suggest_the_nearest(name: str, near: str) -> None:
     assert len(str(error.value)) < 1000
 
 
-def test_their_cells_have_width_one_at_every_scale() -> None:
+def test_cells_with_nets_of_the_zoo_have_width_one_at_every_scale() -> None:
     config = GridConfig(base=replace(BUDGETS["cpu"], source="shapes", device="cpu"))
     assert config.cell("resnet18", "sgd", "none", "native").width == 0.125
     options = RunOptions(grid="smoke", architecture="timm:test_resnet", select="native")

@@ -71,7 +71,7 @@ def test_every_outcome_has_torchvisions_pixels(name: str, image: str, size: int)
 
 
 @pytest.mark.parametrize("variant", PLAIN)
-def test_what_comes_before_is_made_8_bit(variant: str) -> None:
+def test_automatic_policies_act_on_8_bit_values(variant: str) -> None:
     """Half of 101 is no whole number: posterizing and the like act on 50."""
     half = ColorJitter(brightness=(0.5, 0.5), contrast=(1, 1), saturation=(1, 1))
     image = np.full((SIZE, SIZE, 3), 101, dtype=np.uint8)
@@ -96,7 +96,7 @@ def test_compiled_without_breaks_and_equal_to_eager(name: str) -> None:
     assert off.max() < 0.01
 
 
-def test_images_of_one_channel() -> None:
+def test_grey_images_give_torchvisions_pixels() -> None:
     grey = photo()[..., :1]
     for op in (OPS["two"], OPS["trivial"], OPS["auto"]):
         found = list(outcomes(op))[::7]

@@ -21,7 +21,7 @@ QUICK_FORMS = ((torch.float32, torch.channels_last), (torch.float16, torch.conti
     ],
 )
 @every_variant
-def test_batches_come_as_asked_for(
+def test_batches_have_the_requested_shape_dtype_and_memory_format(
     variant: str, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> None:
     images = numbered(128)

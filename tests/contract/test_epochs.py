@@ -68,7 +68,7 @@ def test_an_epoch_that_is_cut_off_does_not_spoil_the_next(variant: str) -> None:
 
 
 @every_variant
-def test_draws_of_the_process_and_of_the_pipeline_are_apart(variant: str) -> None:
+def test_a_pipeline_and_the_process_draw_from_separate_generators(variant: str) -> None:
     with build(variant, alike(256), OPS) as pipeline:
         torch.manual_seed(5)
         expected = torch.rand(4)

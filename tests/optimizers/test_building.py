@@ -35,7 +35,7 @@ def test_matrices_are_hidden_and_mix_their_inputs(net_name: str, first: str, las
     assert sorted(map(id, all_lists)) == sorted(map(id, trained(net)))
 
 
-def test_what_a_net_exempts_is_no_weight() -> None:
+def test_parameters_that_a_net_exempts_have_no_weight_decay() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -51,7 +51,7 @@ def test_what_a_net_exempts_is_no_weight() -> None:
     assert id(net.table) in {id(p) for p in found.rest}
 
 
-def test_groups_are_apart_where_some_train_for_less_long() -> None:
+def test_parameters_that_train_for_less_time_are_a_group_of_their_own() -> None:
     one, other = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
     other.trained_for = 0.5
     first, second = parameters.groups([one, other], lr=0.1)

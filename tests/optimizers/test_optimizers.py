@@ -35,7 +35,7 @@ from tests.made_optimizers import (
 LATE = {"adopt": 2}
 
 
-def test_catalog_is_whole() -> None:
+def test_every_file_has_usable_entries_with_reason_and_reference() -> None:
     assert not optimizers.catalog.broken
     assert {"sgd", "adamw", "muon", "lion", "sam", "schedule_free_adamw"} <= set(NAMES)
     for entry in optimizers.catalog.entries.values():
@@ -108,7 +108,7 @@ def test_memorises_a_batch_under_its_schedule(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_same_gradients_same_weights(name: str) -> None:
+def test_equal_gradients_give_equal_weights(name: str) -> None:
     nets = [make_net(), make_net()]
     for net in nets:
         optimizer = built(name, net)
@@ -121,7 +121,7 @@ def test_same_gradients_same_weights(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_gets_no_gradient_stays(name: str) -> None:
+def test_parameters_without_gradients_do_not_change(name: str) -> None:
     net = make_net()
     optimizer = built(name, net)
     frozen, *others = trained(net)

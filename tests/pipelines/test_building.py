@@ -99,7 +99,7 @@ def test_any_text_is_parsed_or_refused(spelling: str) -> None:
     assert building.canonical_name(name) == name
 
 
-def test_build_hands_everything_over() -> None:
+def test_build_passes_every_argument_to_the_library() -> None:
     policy = Augmentation(ops=[HorizontalFlip(p=1.0)])
     pipeline = building.build(
         "made[workers=5]",

@@ -90,7 +90,7 @@ def test_a_broken_file_is_listed_with_its_reason(make: Make, text: str, reason: 
         catalog.get("broken")
 
 
-def test_an_import_that_never_ends(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_never_ends_is_given_up(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "IMPORT_TIMEOUT_S", 0.3)
     endless = "while True:\n    try:\n        pass\n    except Exception:\n        pass"
     catalog = make({"endless": endless, **PEAR})

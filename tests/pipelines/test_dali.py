@@ -80,7 +80,7 @@ def test_both_modes_give_equal_batches(name: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ["dali", "dali[dynamic]"])
-def test_images_of_one_channel(variant: str) -> None:
+def test_grey_images_go_through_every_op(variant: str) -> None:
     ops = (Crop(pad=2), ColorJitter(hue=(0.1, 0.1)), Cutout(size=4), RandomResizedCrop())
     x, _ = epoch(variant, noise(channels=1), ops)
     assert x.shape == (COUNT, 1, SIZE, SIZE)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(bool(missing("kornia")), reason="kornia is not i
 OPS = (Crop(), HorizontalFlip(), Cutout(size=4), ColorJitter(), Affine(), RandomResizedCrop())
 
 
-def test_it_draws_on_the_cpu_wherever_its_modules_are() -> None:
+def test_kornia_draws_its_parameters_on_the_cpu() -> None:
     from kornia.augmentation.base import _BasicAugmentationBase
 
     setup = kornia.Setup(

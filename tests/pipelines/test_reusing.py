@@ -56,7 +56,7 @@ def test_at_most_two_blocks_are_kept() -> None:
 
 
 @given(st.lists(st.integers(min_value=0, max_value=5), max_size=40))
-def test_nothing_held_is_ever_overwritten(moves: list[int]) -> None:
+def test_memory_in_use_is_never_overwritten(moves: list[int]) -> None:
     memory = reused()
     held: list[tuple[int, Tensor]] = []
     for number, move in enumerate(moves):

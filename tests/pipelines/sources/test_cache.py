@@ -46,7 +46,7 @@ def contents(folder: Path) -> list[str]:
     return sorted(path.name.partition("-")[0] for path in folder.iterdir())
 
 
-def test_what_was_made_is_kept(tmp_path: Path) -> None:
+def test_a_made_cache_is_used_again(tmp_path: Path) -> None:
     first, messages = obtain(tmp_path / "deep" / "folder")
     again, _ = obtain(tmp_path / "deep" / "folder", seed=1)
     assert messages == []
@@ -114,7 +114,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
     assert contents(tmp_path) == [".lock", "data", "source.json"]
 
 
-def test_a_note_of_another_format_is_no_cache(tmp_path: Path) -> None:
+def test_a_description_of_another_format_is_no_cache(tmp_path: Path) -> None:
     obtain(tmp_path)
     text = (tmp_path / "source.json").read_text().replace('"format": 1', '"format": 2')
     (tmp_path / "source.json").write_text(text)
@@ -241,7 +241,9 @@ def test_a_file_system_without_locks_works(tmp_path: Path, monkeypatch: pytest.M
 @given(st.binary(max_size=200) | st.recursive(
     st.none() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner),
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
-def test_no_note_breaks_the_reading(tmp_path_factory: pytest.TempPathFactory, note: bytes) -> None:
+def test_a_damaged_description_never_breaks_reading_the_cache(
+    tmp_path_factory: pytest.TempPathFactory, note: bytes
+) -> None:
     folder = tmp_path_factory.mktemp("any")
     (folder / "source.json").write_bytes(note)
     assert not cache.present(folder, KEY)

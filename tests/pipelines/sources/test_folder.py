@@ -88,7 +88,7 @@ def test_the_same_images_elsewhere_have_the_same_fingerprint(tree: Path, tmp_pat
     assert load(tmp_path / "copy").fingerprint == load(tree).fingerprint
 
 
-def test_what_the_system_leaves_about_is_skipped(tree: Path) -> None:
+def test_files_of_the_operating_system_are_skipped(tree: Path) -> None:
     for name in (".DS_Store", "train/.DS_Store", "train/cat/.DS_Store", "train/cat/Thumbs.db",
                  "train/cat/._1.png", "train/Thumbs.db"):  # fmt: skip
         (tree / name).write_bytes(b"x")
@@ -162,7 +162,7 @@ def test_a_file_in_the_wrong_place_and_an_empty_class_are_named(tree: Path, name
         ("train/cat", "test has the class 'cat' and train does not"),
     ],
 )
-def test_what_a_tree_lacks_is_named(tree: Path, missing: str, reason: str) -> None:
+def test_a_missing_part_of_a_tree_is_named(tree: Path, missing: str, reason: str) -> None:
     shutil.rmtree(tree / missing)
     assert reason in refusal(tree)
     assert str(tree) in refusal(tree)
@@ -263,7 +263,7 @@ def test_the_square_in_the_middle_is_taken(tmp_path: Path, size: tuple[int, int]
     assert (pixels[..., 1] > 127).mean() > 0.8
 
 
-def test_details_are_averaged_away_and_not_sampled(tmp_path: Path) -> None:
+def test_resizing_averages_fine_details(tmp_path: Path) -> None:
     board = (np.indices((320, 320)).sum(0) % 2 * 255).astype(np.uint8)
     pixels = read(saved(Image.fromarray(board), "PNG"), tmp_path)
     assert abs(pixels.astype(int) - 127).max() <= 2

@@ -35,13 +35,15 @@ def test_names_are_taken_literally(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "shapes", "folder:/not/there"])
-def test_a_name_that_is_known_is_resolved_without_a_look(name: str, tmp_path: Path) -> None:
+def test_a_known_name_is_resolved_without_reading_the_disk(name: str, tmp_path: Path) -> None:
     assert sources.resolve(name, tmp_path) == (name, "")
     assert not sources.is_cached(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_usual_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_data_dir_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PIPELINE_BENCH_DATA", "~/images")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", "/home/somebody")
@@ -83,7 +85,7 @@ def test_tensors_are_what_was_made_and_guard_the_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.train.images.numpy(), made.sets["train"].images)
 
 
-def test_names_and_places_need_no_torch() -> None:
+def test_resolving_a_source_imports_no_torch() -> None:
     code = (
         "import sys; from pipelines import sources; sources.is_cached('cifar10', '/not/there'); "
         "sources.resolve('shapes'); sys.exit('torch' in sys.modules)"

@@ -37,7 +37,7 @@ def test_the_speedrun_protocol_trains_on_everything_and_holds_nothing_out() -> N
     assert validation is None
 
 
-def test_counts_are_at_most_what_there_is() -> None:
+def test_a_split_has_at_most_the_images_that_exist() -> None:
     training, validation = training_and_validation(
         IMAGES, protocol="validation", train_images=91, validation_images=50
     )

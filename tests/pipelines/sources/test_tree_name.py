@@ -29,13 +29,13 @@ from pipelines.sources.tree_name import TreeName, parse, with_options
         ("folder:a[size=224]/b", TreeName(path="a[size=224]/b")),
     ],
 )
-def test_spellings(name: str, expected: TreeName) -> None:
+def test_a_folder_name_is_parsed_and_written_again(name: str, expected: TreeName) -> None:
     assert parse(name) == expected
     assert parse(expected.name) == expected
 
 
 @given(st.text(min_size=1), st.sampled_from([*tree_name.SIZES]), st.booleans())
-def test_one_spelling_leads_back(path: str, size: int, decode: bool) -> None:
+def test_a_written_folder_name_is_canonical(path: str, size: int, decode: bool) -> None:
     first = parse(f"folder:{path}")
     name = TreeName(path=first.path, image_size=size, decode=decode).name
     assert with_options(name, image_size=size, decode=decode) == parse(name).name
@@ -50,12 +50,12 @@ def test_one_spelling_leads_back(path: str, size: int, decode: bool) -> None:
         ("folder:a[size=1025]", "the size lies in 8 to 1024"),
     ],
 )
-def test_refusals(name: str, message: str) -> None:
+def test_malformed_folder_names_are_refused_with_the_reason(name: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         parse(name)
 
 
-def test_what_was_asked_beside_the_name_goes_into_it() -> None:
+def test_options_beside_the_name_become_part_of_it() -> None:
     assert with_options("folder:a", image_size=224, decode=True) == "folder:a[size=224,decode]"
     assert with_options("folder:a[size=64]", image_size=None, decode=True).endswith("64,decode]")
     assert with_options("folder:a[size=64]", image_size=32, decode=False) == "folder:a"
@@ -82,7 +82,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-def test_sizes_and_files(tree: Path, tmp_path: Path) -> None:
+def test_size_and_decode_decide_image_size_and_files(tree: Path, tmp_path: Path) -> None:
     plain = pipelines.load(f"folder:{tree}", tmp_path)
     large = pipelines.load(f"folder:{tree}[size=48,decode]", tmp_path)
     assert plain.train.image_size == (32, 32)

@@ -76,7 +76,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_power_is_what_the_module_says(fault: str) -> None:
+def test_each_fault_is_found_with_the_stated_power(fault: str) -> None:
     samples, true, declared = FAULTS[fault]
     assert power(samples, true, declared) > 0.999
     drawn = np.random.default_rng(0).multinomial(samples, true, size=1000)
@@ -103,7 +103,9 @@ def made_for(op: str) -> int:
     return 5 * count + (count * (count - 1) // 2 if reader.independent else 0)
 
 
-def test_a_run_is_wrong_less_than_once_in_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_correct_pipeline_fails_verification_less_than_once_in_a_thousand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = []
     right = statistics.p_value
 
