@@ -13,8 +13,8 @@ import msgspec
 
 from bench.cell import FIELDS, Cell, is_default, plugins_of
 from bench.errors import UsageError
-from bench.record import Failure, Metrics, Point, Record
-from bench.report.columns import Column, Kind
+from bench.record import Metrics, Point, Record
+from bench.report.columns import Column
 from bench.report.matrix import versions
 from bench.report.render import ABSENT, BOLD, Table, styled, wrapped
 from bench.report.rows import bound_by, settings
@@ -26,11 +26,14 @@ from bench.text import Log, count, printable, sanitize, shell_command
 MAX_CANDIDATES = 8  # runs listed in a message
 MAX_CONFUSED = 8  # pairs of classes to list
 STYLES = {"ok": "1;32", "skipped": BOLD, "interrupted": "1;33"}  # others are red
-BOUND = {
-    "model": "bound by the model",
-    "both": "bound by model and pipeline",
-    "pipeline": "bound by the pipeline",
-}
+CURVE = (  # header, field and format
+    ("epoch", "epoch", "d"),
+    ("train s", "train_s", ".2f"),
+    ("train loss", "train_loss", ".3f"),
+    ("val. loss", "validation_loss", ".3f"),
+    ("val. acc.", "validation_accuracy", ".1%"),
+    ("images/s", "images_per_s", ".0f"),
+)
 TIMES = {
     "import_s": "importing libraries, once per worker",
     "load_s": "reading the source",
@@ -139,11 +142,12 @@ def as_json(found: FoundRun) -> str:
 
 
 def _sections(found: FoundRun, *, width: int) -> Iterator[tuple[str, Iterable[str | Table]]]:
-    record, metrics = found.record, found.record.metrics
+    record, metrics, error = found.record, found.record.metrics, found.record.error
     yield "run", _run(found)
-    yield "cell", [_cell(record.cell), f"recipe: {_recipe(record.cell)}"]
-    if record.error is not None:
-        yield "error", _error(record.error, found.store.folder)
+    yield "cell", _cell(record.cell)
+    if error is not None:
+        log = f"log: {found.store.folder / error.log}" if error.log else ""
+        yield "error", filter(None, (f"{error.type}: {error.message}", error.traceback, log))
     if metrics is not None:
         yield "scores", _scores(record.cell, metrics)
     if record.curve:
@@ -178,27 +182,16 @@ def _moment(text: str) -> str:
     return text.replace("T", " ").replace("+00:00", " UTC")
 
 
-def _cell(cell: Cell) -> str:
-    return ", ".join(
-        text
-        for name, text in cell.labels().items()
-        if not (FIELDS[name].quiet and is_default(name, getattr(cell, name)))
-    )
-
-
-def _recipe(cell: Cell) -> str:
+def _cell(cell: Cell) -> Iterator[str]:
+    quiet = [name for name, info in FIELDS.items() if info.quiet]
+    usual = [name for name in quiet if is_default(name, getattr(cell, name))]
+    yield ", ".join(text for name, text in cell.labels().items() if name not in usual)
+    recipe = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
     if cell.recipe is None:
-        return "the optimizer's own (not recorded by this older version)"
-    text = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
-    return f"{text} ({cell.recipe.origin})" if cell.recipe.origin else text
-
-
-def _error(error: Failure, folder: Path) -> Iterator[str]:
-    yield f"{error.type}: {error.message}"
-    if error.traceback:
-        yield error.traceback
-    if error.log:
-        yield f"log: {folder / error.log}"
+        recipe = "the optimizer's own (not recorded by this older version)"
+    elif cell.recipe.origin:
+        recipe += f" ({cell.recipe.origin})"
+    yield f"recipe: {recipe}"
 
 
 def _scores(cell: Cell, metrics: Metrics) -> Iterator[str]:
@@ -229,7 +222,12 @@ def _speed(record: Record) -> Iterator[str]:
     step = "" if speed.step_ms is None else f", {speed.step_ms:.1f} ms a step"
     yield f"{speed.median:,.0f} images/s ({speed.p5:,.0f} to {speed.p95:,.0f} over epochs){step}"
     if speed.ceiling is not None and speed.stall_pct is not None:
-        yield f"{_stall(speed.stall_pct, speed.ceiling)}; {BOUND[bound_by(speed.stall_pct)]}"
+        bound = bound_by(speed.stall_pct).replace("both", "model and pipeline")
+        noise = " (negative: noise, or a busy machine)" if speed.stall_pct < 0 else ""
+        yield (
+            f"{speed.stall_pct:.1f} % of training time spent waiting for data{noise}; ceiling, "
+            f"with one cached batch: {speed.ceiling:,.0f} images/s; bound by {bound}"
+        )
     yield f"the pipeline reads {'the decoded array' if record.reads == 'array' else 'files'}"
     if record.stepping:
         yield f"each step is {record.stepping}"
@@ -240,25 +238,10 @@ def _speed(record: Record) -> Iterator[str]:
         yield f"random parameters drawn once per batch: {', '.join(per_batch)}"
 
 
-def _stall(stall_pct: float, ceiling: float) -> str:
-    if stall_pct < 0:
-        return (
-            f"{-stall_pct:.1f} % faster than the ceiling, the same steps on one cached batch "
-            f"({ceiling:,.0f} images/s): noise, or the machine was busy during one of them"
-        )
-    return (
-        f"{stall_pct:.1f} % of training time spent waiting for data (ceiling, with one cached "
-        f"batch: {ceiling:,.0f} images/s)"
-    )
-
-
 def _memory(record: Record) -> Iterator[str]:
-    names = {"host_gib": "of the process", "torch_gib": "of tensors", "device_gib": "of the device"}
-    known = [
-        f"{value:.2f} GiB {label}"
-        for name, label in names.items()
-        if (value := getattr(record.memory, name)) is not None
-    ]
+    memory = record.memory
+    peaks = {"process": memory.host_gib, "tensors": memory.torch_gib, "device": memory.device_gib}
+    known = [f"{gib:.2f} GiB ({of})" for of, gib in peaks.items() if gib is not None]
     if known:
         yield f"peak memory: {', '.join(known)}"
     if record.parameters is not None:
@@ -268,7 +251,7 @@ def _memory(record: Record) -> Iterator[str]:
 
 
 def _environment(record: Record) -> Iterator[str]:
-    known = record.environment
+    known, others = record.environment, record.conditions.neighbours
     if not known:
         yield "unknown: the run ended before they were recorded"
         return
@@ -277,8 +260,7 @@ def _environment(record: Record) -> Iterator[str]:
     ram = f", {known['ram_gib']:.0f} GiB" if known.get("ram_gib") else ""
     yield f"{gpu}{known.get('cpu')}, {known.get('cores')} cores{threads}{ram}"
     if known.get("host"):
-        others = record.conditions.neighbours
-        shared = f"; {count(others, 'other run')} at the same time" if others is not None else ""
+        shared = "" if others is None else f"; {count(others, 'other run')} at the same time"
         gpu = f", GPU {known['gpu_mark']}" if known.get("gpu_mark") else ""
         yield f"host {known['host']}{gpu}{shared}"
     if known.get("os"):
@@ -287,8 +269,8 @@ def _environment(record: Record) -> Iterator[str]:
 
 
 def _attempt(record: Record) -> str:
-    reason = record.error.message.splitlines()[0] if record.error and record.error.message else ""
-    why = f": {reason}" if reason else ""
+    first = record.error.message.split("\n")[0] if record.error else ""
+    why = f": {first}" if first else ""
     return f"{record.attempt}. {record.status}, {_moment(record.finished)}{why}"
 
 
@@ -315,31 +297,22 @@ def curve(points: Sequence[Point]) -> Table:
     """Loss, accuracy and speed of at most `MAX_EPOCHS` evenly spaced epochs, including the last."""
     step = math.ceil(len(points) / MAX_EPOCHS)
     rows = [
-        (
-            f"{point.epoch}",
-            f"{point.train_s:.2f}",
-            f"{point.train_loss:.3f}",
-            *(
-                ABSENT if value is None else format(value, form)
-                for value, form in (
-                    (point.validation_loss, ".3f"),
-                    (point.validation_accuracy, ".1%"),
-                    (point.images_per_s, ".0f"),
-                )
-            ),
-        )
+        [
+            ABSENT if (value := getattr(point, name)) is None else format(value, form)
+            for _, name, form in CURVE
+        ]
         for point in points[::-step][::-1]
     ]
-    headers = ("epoch", "train s", "train loss", "val. loss", "val. acc.", "images/s")
-    return _table(headers, rows)
+    return _table([header for header, *_ in CURVE], rows)
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table of numbers; columns without a header are names."""
-    kinds: list[Kind] = ["count" if header else "text" for header in headers]
-    columns = [Column(header=h, kind=k) for h, k in zip(headers, kinds, strict=True)]
     return Table(
-        columns={str(at): column for at, column in enumerate(columns)},
+        columns={
+            str(at): Column(header=header, kind="count" if header else "text")
+            for at, header in enumerate(headers)
+        },
         cells={str(at): [row[at] for row in rows] for at in range(len(headers))},
         keep=True,
     )

@@ -108,9 +108,9 @@ def test_everything_that_was_recorded_is_shown(tmp_path: Path) -> None:
         "accuracy 70.00%, macro F1 69.00%",
         "time to accuracy: 60.0% after 3.0 s, 8.0 s with first batch and compilation",
         "1,000 images/s (900 to 1,100 over epochs), 100.0 ms a step",
-        "50.0 % of training time spent waiting for data (ceiling, with one cached batch: 2,000 "
-        "images/s); bound by the pipeline",
-        "peak memory: 1.25 GiB of the process, 0.50 GiB of tensors",
+        "50.0 % of training time spent waiting for data; ceiling, with one cached batch: 2,000 "
+        "images/s; bound by pipeline",
+        "peak memory: 1.25 GiB (process), 0.50 GiB (tensors)",
         "each step is one CUDA graph",
         "compiled code of net and pipeline: partly from cache",
         "12,345 parameters",
@@ -127,7 +127,7 @@ def test_everything_that_was_recorded_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("images_per_s", "said"),
-    [(1990.0, "bound by the model"), (2200.0, "10.0 % faster than the ceiling")],
+    [(1990.0, "bound by model"), (2200.0, "-10.0 % of training time")],
 )
 def test_a_stall_is_shown_in_words(tmp_path: Path, images_per_s: float, said: str) -> None:
     assert said in shown(tmp_path, made_record(images_per_s=images_per_s))
