@@ -23,7 +23,6 @@ function fill(element, attributes, children) {
 
 // ---- the filter: the grammar of -k, as in bench/selection.py ----
 
-
 // A test of names. Throws an error that says what is wrong with the expression.
 function parse(expression, names) {
   const tokens = expression.match(/[()]|[^\s()]+/g) || [];
