@@ -21,7 +21,7 @@ from pipelines.dali_ops.plan import WAYS, make_plan
 from pipelines.dali_ops.trial import fault, missing
 from pipelines.native_ops.mixes import mixed_labels
 
-GRAPH, DYNAMIC = "graph", "dynamic"
+DYNAMIC = "dynamic"
 
 
 class DaliPipeline(Pipeline):
@@ -128,7 +128,7 @@ DALI = Library(
     ),
     build=DaliPipeline,
     ops=dict.fromkeys(WAYS, "per sample"),
-    modes=(GRAPH, DYNAMIC),
+    modes=("graph", "dynamic"),
     problem=problem,
     decodes=True,
     reference="https://github.com/NVIDIA/DALI",

@@ -24,7 +24,7 @@ from pipelines.ops import (
 )
 from pipelines.randomness import OwnStream
 
-EAGER, COMPILED = "eager", "compiled"
+COMPILED = "compiled"
 AUGMENTATION = "kornia.augmentation"  # slow to import, so only when a pipeline is built
 
 
@@ -228,7 +228,7 @@ KORNIA = Library(
     why="A well-known library of augmentations on device batches, with parameters per sample.",
     build=KorniaPipeline,
     ops=dict.fromkeys(OPS, "per sample"),
-    modes=(EAGER, COMPILED),
+    modes=("eager", "compiled"),
     problem=problem,
     reference="https://github.com/kornia/kornia",
 )

@@ -12,7 +12,7 @@ from pipelines.native_ops.kernels import EDITS, Program, draws_of, kernels
 from pipelines.ops import AlternatingFlip
 from pipelines.reusing import BatchMemory
 
-COMPILED, EAGER = "compiled", "eager"
+COMPILED = "compiled"
 
 
 class NativePipeline(Pipeline):
@@ -158,7 +158,7 @@ NATIVE = Library(
     why="Plain tensor operations on the device: one compiled gather reads, augments, normalises.",
     build=NativePipeline,
     ops=dict.fromkeys([*moves.MOVES, *EDITS, *mixes.MIXES], "per sample"),
-    modes=(COMPILED, EAGER),
+    modes=("compiled", "eager"),
     problem=problem,
     reference="https://github.com/KellerJordan/cifar10-airbench (the idea; here as one gather)",
 )
