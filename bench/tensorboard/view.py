@@ -115,25 +115,36 @@ class View:
                     link.symlink_to(target.resolve())
 
     def page(self) -> str:
-        """Query and fragment of the URL of the throughput view, without smoothing.
-
-        It selects runs that differ only in their pipeline, one of each, with trusted times; without
-        such runs, the best ones if there are more than `MAX_AUTO_SELECTED`. Their cells' seeds and
-        shared folders are selected too.
-        """
+        """Query and fragment of the URL of the throughput view, without smoothing."""
         query, fragment = "?smoothing=0", "#custom_scalars&_smoothingWeight=0"
-        selected = self._pipelines_compared()
-        if not selected:
-            if sum(path.is_symlink() for path in self.folder.rglob("*")) <= MAX_AUTO_SELECTED:
-                return query + fragment
-            selected = self._best_runs()
-        links = [name for run in selected for name in (run.name, run.seeds)]
+        links = [name for run in self._selection() for name in (run.name, run.seeds)]
+        if not links:
+            return query + fragment
         shown = [name for name in links if (self.folder / name).is_symlink()]
         names = dict.fromkeys([*shown, *self._shared_runs()], True)
         state = b64encode(json.dumps(names).encode()).decode()
         ids = [name.rpartition("-")[2] for name in shown]  # "seed0_0123abcd"
         query += f"&runFilter={quote('|'.join([*ids, *SHARED]))}"  # of the tab with time series
         return f"{query}{fragment}&runSelectionState={quote(state, safe='')}"
+
+    def _selection(self) -> "list[_ShownRun]":
+        """One run of each pipeline, with trusted times, that differ in nothing else.
+
+        Without such runs, the best run of each cell if there are more than `MAX_AUTO_SELECTED`.
+        """
+        alike: defaultdict[tuple[str, Cell], dict[str, _ShownRun]] = defaultdict(dict)
+        best: dict[str, _ShownRun] = {}
+        for run in sorted(self._runs()):
+            best.setdefault(run.seeds, run)
+            cell = run.record.cell
+            if run.record.status == "ok" and run.record.times_trusted:
+                others = run.name.rpartition("/")[0], cell.identity.without("pipeline")
+                alike[others].setdefault(cell.pipeline, run)
+        compared = max(alike.values(), key=len, default={})
+        if len(compared) > 1:
+            return list(compared.values())
+        links = sum(path.is_symlink() for path in self.folder.rglob("*"))
+        return list(best.values())[:PRESELECTED] if links > MAX_AUTO_SELECTED else []
 
     def _runs(self) -> Iterator["_ShownRun"]:
         for group in self._selected:
@@ -145,25 +156,6 @@ class View:
                         seeds=self._name(group, f"{SEEDS}/{seeds_name(record)}"),
                         record=record,
                     )
-
-    def _pipelines_compared(self) -> "list[_ShownRun]":
-        """The best run of each pipeline, of the net and policies that have most of them."""
-        runs_of: defaultdict[tuple[str, Cell], dict[str, _ShownRun]] = defaultdict(dict)
-        for run in sorted(self._runs()):
-            cell = run.record.cell
-            if run.record.status == "ok" and run.record.times_trusted:
-                alike = run.name.rpartition("/")[0], cell.identity.without("pipeline")
-                runs_of[alike].setdefault(cell.pipeline, run)
-        best = min(runs_of.values(), key=lambda runs: -len(runs), default={})
-        return list(best.values()) if len(best) > 1 else []
-
-    def _best_runs(self) -> "list[_ShownRun]":
-        """The best run of each cell, then the second best."""
-        runs_of: defaultdict[str, list[_ShownRun]] = defaultdict(list)
-        for run in sorted(self._runs()):
-            runs_of[run.seeds].append(run)
-        placed = sorted((place, run) for runs in runs_of.values() for place, run in enumerate(runs))
-        return [run for _, run in placed[:PRESELECTED]]
 
     def _shared_runs(self) -> Iterator[str]:
         for group in self._selected:
