@@ -59,9 +59,6 @@ class Output(io.TextIOBase):
     def isatty(self) -> bool:
         return self._file is not None and self._file.isatty()
 
-    def writable(self) -> bool:
-        return True
-
     def write(self, text: str) -> int:
         """Writes and flushes; can be interrupted while the reader does not read."""
         while self._file is not None:
@@ -95,11 +92,7 @@ def discard(file: TextIO) -> None:
 
 
 def reporter(form: str, *, quiet: bool) -> Reporter:
-    """Reports on standard output: "auto" for people, "json" for programs.
-
-    Raises:
-        UsageError: The form is unknown, or JSON is to be quiet.
-    """
+    """Reports on standard output: "auto" for people, "json" for programs."""
     check_choice("value of --progress", form, ("auto", "json"))
     if form == "auto":
         return TextReporter(quiet=quiet)
@@ -272,10 +265,7 @@ def _record_fields(record: Record) -> dict[str, Any]:
 
 
 class TextReporter(_GridState):
-    """Shows a grid's progress to people on standard output; `quiet` limits it to problems.
-
-    A terminal is detected unless `terminal` is given, and `NO_COLOR` is honoured.
-    """
+    """Shows a grid's progress to people on standard output; `quiet` limits it to problems."""
 
     def __init__(
         self, *, file: TextIO | None = None, terminal: bool | None = None, quiet: bool = False
@@ -344,7 +334,7 @@ class TextReporter(_GridState):
         self._take_record(record)
         if self._quiet and record.status not in (*FAILED, "interrupted"):
             return
-        self._line(_outcome(record), STYLES.get(record.status, "red"))
+        self._line(_outcome(record), STYLES.get(record.status, "red"), indent=INDENT)
         if record.error is not None and record.error.log:
             self._line(f"{INDENT}log: {record.error.log}")
 
@@ -391,12 +381,12 @@ class TextReporter(_GridState):
         left_s = self._left_s()
         return "" if left_s is None else f", about {duration(left_s)} left"
 
-    def _line(self, text: str, style: str = "", *, whole: bool = False) -> None:
-        """Prints lines, wrapped at words if this is a terminal, or `whole` as to be copied."""
+    def _line(self, text: str, style: str = "", *, indent: str = "", whole: bool = False) -> None:
+        """Prints lines: on a terminal wrapped at words, unless they are to be copied `whole`."""
         text = printable(text)
         if self._console.is_terminal and not whole:
             width = self._console.width
-            text = "\n".join(wrapped(line, width, INDENT) for line in text.split("\n"))
+            text = "\n".join(wrapped(line, width, indent) for line in text.split("\n"))
         self._console.print(Text(text, style), soft_wrap=True)
 
 

@@ -39,9 +39,7 @@ PANELS = {
     "Output": ("out", "report", "profile", "progress", "quiet", "dry_run", "debug"),
     "Repeating": ("retry_failed", "retry_suspect", "fail_fast", "wait"),
 }  # fmt: skip
-InAllCells = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Replaces the grid's own in all cells.")
-]
+InAllCells = Annotated[str | None, typer.Option(metavar="NAME", help="Replaces the grid's own.")]
 
 
 class RunVerb(verb.Verb):
@@ -56,9 +54,7 @@ class RunVerb(verb.Verb):
 
 
 def run(
-    grid: Annotated[
-        str, typer.Option(help="Name of the grid; `bench list grids` shows all.")
-    ] = "default",
+    grid: Annotated[str, typer.Option(help="Name; `bench list grids` shows all.")] = "default",
     select: verb.Select = "",
     seeds: Annotated[int, typer.Option(help="Seeds per cell; N trains seeds 0 to N-1.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Train only this seed.")] = None,
@@ -72,16 +68,12 @@ def run(
     decode: verb.Decode = False,
     data_dir: verb.DataDir = None,
     rerun: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN", help="Train exactly this run of --out again, instead of a grid."
-        ),
+        str | None, typer.Option(metavar="RUN", help="Train this run of --out again, not a grid.")
     ] = None,
     scale: verb.Scale = None,
     epochs: verb.Epochs = None,
     target: Annotated[
-        float | None,
-        typer.Option(help="Validation accuracy that time to accuracy refers to, such as 0.9."),
+        float | None, typer.Option(help="Validation accuracy to reach, such as 0.9.")
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32 or bf16 (default: bf16 on a GPU that has it).")
@@ -95,12 +87,12 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a setting of all cells, such as optimizer.lr=0.1; can be repeated.",
+            help="Change all cells: optimizer.lr=0.1; can be repeated.",
         ),
     ] = None,
     recipes: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Prefer the recipes of this file to the built-in ones."),
+        typer.Option(metavar="FILE", help="Prefer this file's recipes to built-in ones."),
     ] = None,
     device: verb.Device = "auto",
     executor: Annotated[
@@ -112,12 +104,11 @@ def run(
     slurm: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="Option for sbatch, such as partition=gpu; can be repeated."
+            metavar="KEY=VALUE", help="For sbatch, such as partition=gpu; can be repeated."
         ),
     ] = None,
     shard: Annotated[
-        str | None,
-        typer.Option(metavar="K/N", help="Train part K of N of the grid (docs/executors.md)."),
+        str | None, typer.Option(metavar="K/N", help="Train part K of N (docs/executors.md).")
     ] = None,
     timeout: verb.Timeout = 3600,
     exclusive_timing: Annotated[
@@ -128,18 +119,12 @@ def run(
         ),
     ] = False,
     out: verb.Out = Path("results"),
-    report: Annotated[
-        bool, typer.Option("--report", help="Write the HTML report at the end.")
-    ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write the HTML report too.")] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Keep a trace of a few steps per run, for Perfetto.")
     ] = False,
-    progress: Annotated[
-        str, typer.Option(help="auto, or json for one object per line and event.")
-    ] = "auto",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="Show only problems and the summary.")
-    ] = False,
+    progress: Annotated[str, typer.Option(help="auto, or json: one line per event.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only problems and the summary.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained; write nothing.")
     ] = False,

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,36 +51,30 @@ def timing_lock(lock: Path = LOCK) -> Iterator[None]:
     Raises:
         StoreError: The lock file cannot be opened or locked.
     """
-    try:
-        descriptor = _locked(lock)
-    except OSError as error:
-        raise StoreError(
-            f"--exclusive-timing: {lock}, which lets only one run per host train, cannot be "
-            f"locked ({error.strerror}): remove it, or leave the option out"
-        ) from error
-    try:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # it may belong to another user
+    with ExitStack() as stack:
+        try:
+            try:
+                descriptor = os.open(lock, flags)
+            except FileNotFoundError:
+                descriptor = os.open(lock, flags | os.O_CREAT, 0o644)
+            stack.callback(os.close, descriptor)
+            while not _lock(descriptor):
+                with signals_allowed():
+                    time.sleep(LOCK_POLL_S)
+        except OSError as error:
+            raise StoreError(
+                f"--exclusive-timing: {lock}, which lets only one run per host train, cannot be "
+                f"locked ({error.strerror}): remove it, or leave the option out"
+            ) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
-def _locked(lock: Path) -> int:
-    """Opens it read-only, as it may belong to another user, and locks it."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        descriptor = os.open(lock, flags)
-    except FileNotFoundError:
-        descriptor = os.open(lock, flags | os.O_CREAT, 0o644)
-    try:
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
-            with signals_allowed():
-                time.sleep(LOCK_POLL_S)
-    except BaseException:
-        os.close(descriptor)
-        raise
+def _lock(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 @dataclass(kw_only=True)
@@ -267,26 +261,21 @@ def warm_start(*, keep_worker: bool) -> WarmStart:
     Args:
         keep_worker: Whether that process becomes the first worker.
     """
-    if not keep_worker:
-        return WarmStart(probe=environment.probe_while_importing("torch"))
-    try:
-        worker = Worker.start("", Path(os.devnull), arguments=[PROBE])
-    except (OSError, StoreError):
-        return warm_start(keep_worker=False)
-    early = WarmStart(probe=Probe(), worker=worker)
+    early = WarmStart(probe=Probe())
     with import_in_background("torch"):
         try:
-            early.probe = worker.receive(_read_probe, time.monotonic() + PROBE_TIMEOUT_S)
-        except TimeoutError:
+            if keep_worker:
+                early.worker = Worker.start("", Path(os.devnull), arguments=[PROBE])
+                deadline = time.monotonic() + PROBE_TIMEOUT_S
+                early.probe = early.worker.receive(_read_probe, deadline)
+                return early
+        except BaseException as error:
             early.close()
-            early.probe = environment.timed_out(PROBE_TIMEOUT_S)
-        except WorkerLost:
-            early.close()
-            return warm_start(keep_worker=False)  # its probe reports the problem
-        except BaseException:
-            early.close()
-            raise
-    return early
+            if isinstance(error, TimeoutError):
+                return WarmStart(probe=environment.timed_out(PROBE_TIMEOUT_S))
+            if not isinstance(error, (OSError, StoreError, WorkerLost)):
+                raise
+        return WarmStart(probe=environment.probe())  # it reports what is wrong
 
 
 def _read_probe(line: bytes) -> Probe:

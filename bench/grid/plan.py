@@ -97,10 +97,10 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
     seeds = range(options.seeds) if options.seed is None else [options.seed]
     whole, shard = grids.runs_of(cells, seeds, data.fingerprint), parse_shard(options.shard)
     runs = shard.part(whole)
-    of_grid = f"shard {shard}: {len(runs)} of the grid's {len(whole)} runs"
-    plan = replace(
-        _planned(runs, cells, data_dir, options, notices), shard=of_grid * (shard.of > 1)
-    )
+    plan = _planned(runs, cells, data_dir, options, notices)
+    if shard.of > 1:
+        of_grid = f"shard {shard}: {len(runs)} of the grid's {len(whole)} runs"
+        plan = replace(plan, shard=of_grid)
     return sort_out(plan, options, notices.append)
 
 
@@ -143,10 +143,8 @@ def rerun(record: Record, options: RunOptions, report: Log, probe: Probe | None 
         raise UsageError(
             f"--rerun: {record.name} would be a different run now: {_difference(record, run)}"
         )
-    notices: list[str] = []
-    plan = sort_out(
-        _planned([run], [cell], data_dir, options, notices), RunOptions(), notices.append
-    )
+    plan = _planned([run], [cell], data_dir, options, [])
+    plan = sort_out(plan, RunOptions(), plan.notices.append)
     return replace(plan, todo=[run], done=[], failed=[])
 
 
@@ -186,25 +184,22 @@ def _difference(record: Record, run: Run) -> str:
 
 
 def expected_work(plan: Plan) -> dict[str, float]:
-    """Work of the runs to do and done, by id, relative to each other.
+    """Work of the runs to do and done, relative to each other, by id.
 
-    Nets of plugins are left out, as their code is run only in workers; so are nets that cannot be
-    counted.
+    Runs with plugins are left out, as plugins' code is run only in workers.
     """
     from bench.machine.roofline import work_of  # imports torch's counter, which takes a while
 
-    runs = [*plan.todo, *(record.run for record in plan.done)] if plan.todo else []
-    nets = {(run.cell.architecture, run.cell.width): run.cell for run in runs if not run.plugins}
-    if len(nets) < 2:
-        return {}
+    runs = [run for run in (*plan.todo, *(old.run for old in plan.done)) if not run.plugins]
+    nets = {(run.cell.architecture, run.cell.width): run.cell for run in runs}
     per_image: dict[tuple[str, float], float] = {}
-    for net, cell in nets.items():
+    for net, cell in nets.items() if plan.todo and len(nets) > 1 else ():
         with suppress(Exception):  # the run itself will say what is wrong with the net
             per_image[net] = work_of(cell).equivalent_flops(cell.precision)
     return {
         run.id: per_image[net] * run.cell.epochs * (run.cell.train_images or 1)
         for run in runs
-        if (net := (run.cell.architecture, run.cell.width)) in per_image and not run.plugins
+        if (net := (run.cell.architecture, run.cell.width)) in per_image
     }
 
 
@@ -251,11 +246,7 @@ def choose_device(asked: str, probe: Probe, notices: list[str]) -> str:
 
 
 def choose_config(options: RunOptions, probe: Probe, device: str) -> GridConfig:
-    """Settings that all cells share, with defaults by device and scale.
-
-    Raises:
-        UsageError: torch.compile was requested and cannot work here, or a value is invalid.
-    """
+    """Settings that all cells share, with defaults by device and scale."""
     scale: Scale = "full" if device == "cuda" else "cpu"
     scale = next((name for name in get_args(Scale) if name == options.scale), scale)
     if options.compile and probe.compiler_problem:
@@ -284,12 +275,7 @@ def _asked_fields(options: RunOptions) -> dict[str, Any]:
 
 
 def choose_cells(options: RunOptions, config: GridConfig) -> list[Cell]:
-    """The grid's cells selected by -k, with their values replaced by those of the options.
-
-    Raises:
-        UsageError: A value does not exist or does not fit.
-        UnknownName: No entry of that name.
-    """
+    """The grid's cells selected by -k, with their values replaced by those of the options."""
     values = parse_overrides(options.overrides)
     names = _asked_names(options)
     cells = grids.cells_of(options.grid, replace(config, replaced=names))
