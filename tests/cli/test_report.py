@@ -29,7 +29,9 @@ def report(bench: Bench) -> Bench:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One made picture instead of drawing."""
 
-    def draw(records: Sequence[Record], loaders: object) -> list[figures.Picture]:
+    def draw(
+        records: Sequence[Record], loaders: object, *_: object, **__: object
+    ) -> list[figures.Picture]:
         return [made_picture("bars"), *([made_picture("alone")] if loaders else [])]
 
     monkeypatch.setattr(figures, "draw", draw)

@@ -6,18 +6,24 @@ A figure is a generator of sketches in a module of this package and an entry in 
 import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bench.process import usable_cores
 from bench.record import Record
 from bench.report.figures.bars import time_parts, time_to_accuracy
 from bench.report.figures.comparison import Comparison, comparisons
 from bench.report.figures.curves import curves
+from bench.report.figures.effects import effects
 from bench.report.figures.frontiers import frontiers, profiles
 from bench.report.figures.heatmaps import heatmaps
 from bench.report.figures.pipelines import pipelines, pipelines_alone
 from bench.report.figures.style import Picture, Sketch, picture, settings
 from bench.store.loaders_record import LoadersRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Figure = Callable[[Comparison], Iterable[Sketch]]
 FIGURES: tuple[Figure, ...] = (
@@ -28,20 +34,30 @@ FIGURES: tuple[Figure, ...] = (
     curves,
     pipelines,
     time_parts,
+    pipelines_alone,
 )
 MANY = 200  # records from which processes share the work; starting them takes a second or two
 
 __all__ = ["FIGURES", "Picture", "draw"]
 
 
-def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> list[Picture]:
+def draw(
+    records: Sequence[Record],
+    loaders: LoadersRecord | None = None,
+    measured: "pd.DataFrame | None" = None,
+    *,
+    reference: bool = False,
+) -> list[Picture]:
     """Every figure that the records of one group can support, in the order of the report.
 
     Args:
         records: Of one machine, source and scale.
         loaders: What `bench loaders` measured there, if anything.
+        measured: The frame of their effects.
+        reference: Whether titles say that these are reference results.
     """
-    draw_one = partial(_draw_one, comparisons(records, loaders))
+    found = comparisons(records, loaders, reference=reference)
+    draw_one = partial(_draw_one, found)
     workers = min(len(FIGURES), usable_cores())
     if len(records) < MANY or workers < 2:
         drawn = list(map(draw_one, FIGURES))
@@ -49,18 +65,21 @@ def draw(records: Sequence[Record], loaders: LoadersRecord | None = None) -> lis
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             drawn = list(pool.map(draw_one, FIGURES))
-    by_comparison = zip(*drawn, strict=True)
-    pictures = [one for figures in by_comparison for found in figures for one in found]
-    if loaders is not None:
-        with settings():
-            pictures += pipelines_alone(loaders)
-    return pictures
+    by_comparison = [pictures for figures in zip(*drawn, strict=True) for pictures in figures]
+    if measured is not None:
+        outcomes = [outcome for one in found for outcome in one.outcomes]
+        whole = replace(found[0], outcomes=outcomes, differing=(), distinction="")
+        by_comparison = [*_draw_one([whole], partial(effects, measured=measured)), *by_comparison]
+    return [picture for pictures in by_comparison for picture in pictures]
 
 
 def _draw_one(found: Sequence[Comparison], figure: Figure) -> list[list[Picture]]:
     """The pictures of one entry of `FIGURES`, by comparison."""
     with settings():
         return [
-            [picture(sketch, group=one.title, mark=one.mark) for sketch in figure(one)]
+            [
+                picture(sketch, group=sketch.group or one.title, digest=one.digest)
+                for sketch in figure(one)
+            ]
             for one in found
         ]

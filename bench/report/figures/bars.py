@@ -1,15 +1,17 @@
 """Bars: how soon each cell reached the target, and where the time went."""
 
-import statistics
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from bench.record import Record
+from bench.report.columns import TIME
 from bench.report.figures import style
-from bench.report.figures.comparison import Case, Comparison, gid, levels
+from bench.report.figures.comparison import Comparison, by_axes, levels
+from bench.report.figures.style import Outcomes
 from bench.report.render import NOT_REACHED
+from bench.report.rows import Outcome
 from bench.text import count
 
 if TYPE_CHECKING:
@@ -34,140 +36,107 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """A cell's time to accuracy."""
-
-    case: Case
-    times_s: tuple[float, ...]  # of the seeds that reached the target
-    rank: tuple[int, float, str]
-    note: str  # beside the bar
-
-    @property
-    def mean_s(self) -> float:
-        """0 if there is no time to draw."""
-        return statistics.fmean(self.times_s) if self.times_s else 0.0
-
-
 def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
     """A bar for each cell; nothing without a validation set, or if no cell reached the target."""
-    cases = [case for case in comparison.cases if case.cell.holds_out]
-    found = bars(cases)
-    if len(found) < 2 or not any(bar.times_s for bar in found):
+    outcomes = [outcome for outcome in comparison.outcomes if outcome.cell.holds_out]
+    ranked = sorted(outcomes, key=lambda outcome: rank_and_note(outcome)[0])
+    if len(ranked) < 2 or not times_s(ranked[0]):
         return
-    kept = found[:MAX_BARS]
-    missed = sum(not bar.case.reached for bar in found[MAX_BARS:])
+    kept = ranked[:MAX_BARS]
+    missed = sum(not outcome.reached for outcome in ranked[MAX_BARS:])
     left_out = (
-        f"The first {len(kept)} of {count(len(found), 'cell')}; of those left out, {missed} did "
+        f"The first {len(kept)} of {count(len(ranked), 'cell')}; of those left out, {missed} did "
         "not reach the target."
     )
-    colours = style.cycle(levels(cases, "optimizer"), style.PALETTE)
+    colours = style.cycle(levels(outcomes, "optimizer"), style.PALETTE)
     yield comparison.sketch(
         "time_to_accuracy",
-        f"Time to {cases[0].cell.target_accuracy:.1%} validation accuracy",
+        f"Time to {outcomes[0].cell.target_accuracy:.1%} validation accuracy",
         [
-            "Seconds of the training clock, mean over the seeds that reached the target; the pale "
-            "part is the first batch and compilation.",
-            "Whiskers span the seeds." if any(len(bar.times_s) > 1 for bar in kept) else "",
-            left_out if len(kept) < len(found) else "",
+            "Training clock, mean over the seeds that reached the target; pale: first batch and "
+            "compilation.",
+            "Whiskers span the seeds." if any(len(times_s(one)) > 1 for one in kept) else "",
+            left_out if len(kept) < len(ranked) else "",
         ],
         _times_figure(kept, colours),
         style.colour_key("optimizer", colours),
-        cases=cases,
+        outcomes=outcomes,
         timed=True,
     )
 
 
-def bars(cases: Sequence[Case]) -> list[Bar]:
-    """By time; then cells of which a seed missed, suspect timings, missed targets and failures."""
-    return sorted(map(_bar, cases), key=lambda bar: bar.rank)
+def times_s(outcome: Outcome[Record]) -> list[float]:
+    """The times of the trusted seeds that reached the target."""
+    return outcome.over_seeds(TIME.name)
 
 
-def _bar(case: Case) -> Bar:
-    times_s = tuple(case.over_seeds("time_to_accuracy_s"))
-    accuracy = case.mean("accuracy") or 0.0
-    if times_s:
-        mean_s = statistics.fmean(times_s)
-        order, by = int(case.reached < len(case.good)), mean_s
+def rank_and_note(outcome: Outcome[Record]) -> tuple[tuple[int, float, str], str]:
+    """Its place, by time, then misses of a seed, suspect times, misses and failures; a remark."""
+    mean_s, accuracy = outcome.mean(TIME.name), outcome.mean("accuracy") or 0.0
+    if mean_s is not None:
+        order, by = int(outcome.reached < len(outcome.good)), mean_s
         notes = [f"{mean_s:,.{2 if mean_s < 10 else 1 if mean_s < 100 else 0}f} s"]
-        if case.reached < len(case.runs):
-            notes.append(f"{case.reached} of {len(case.runs)} runs")
-        if case.suspect:
-            notes.append(f"{case.suspect} suspect")
-    elif case.reached:
+        if outcome.reached < len(outcome.runs):
+            notes.append(f"{outcome.reached} of {len(outcome.runs)} runs")
+        if outcome.suspect:
+            notes.append(f"{outcome.suspect} suspect")
+    elif outcome.reached:
         order, by, notes = 2, -accuracy, ["timing suspect"]
-    elif case.good:
+    elif outcome.good:
         order, by, notes = 3, -accuracy, [f"{NOT_REACHED} (test {accuracy:.1%})"]
     else:
-        order, by, notes = 4, 0.0, [str(case.row["status"])]
-    return Bar(case=case, times_s=times_s, rank=(order, by, case.label), note=", ".join(notes))
+        order, by, notes = 4, 0.0, [str(outcome.row["status"])]
+    return (order, by, outcome.label), ", ".join(notes)
 
 
-def _times_figure(kept: Sequence[Bar], colours: Mapping[str, str]) -> "Figure":
-    label_in, note_in = (
-        0.058 * max(map(len, texts))
-        for texts in ([bar.case.label for bar in kept], [bar.note for bar in kept])
-    )
-    figure, (axes,) = style.canvas(max(6.2, label_in + note_in + BARS_IN), 0.6 + BAR_IN * len(kept))
-    rows = range(len(kept))
-    own = [colours[bar.case.cell.optimizer] for bar in kept]
-    whole = [bar.case.mean("time_to_accuracy_with_compile_s") or bar.mean_s for bar in kept]
-    pale = axes.barh(rows, whole, color=own, alpha=0.35, height=0.75)
-    solid = axes.barh(rows, [bar.mean_s for bar in kept], color=own, height=0.75)
-    for row, bar in enumerate(kept):
-        mark = gid([bar.case])
-        for patch in (pale[row], solid[row]):
-            patch.set_gid(mark)
-        if len(bar.times_s) > 1:
-            ends = [min(bar.times_s), max(bar.times_s)]
-            axes.plot(ends, [row, row], color=style.GREY, linewidth=1.2, marker="|", gid=mark)
-        style.note_row(axes, row, bar.note, gid=mark, style="normal" if bar.times_s else "italic")
-    marks = [gid([bar.case]) for bar in kept]
-    style.name_rows(axes, [bar.case.label for bar in kept], marks, size=style.SMALL)
+def _times_figure(kept: Outcomes, colours: style.Levels) -> "Figure":
+    labels = [outcome.label for outcome in kept]
+    notes = [rank_and_note(outcome)[1] for outcome in kept]
+    label_in, note_in = (0.058 * max(map(len, texts)) for texts in (labels, notes))
+    figure, (axes,) = style.canvas(max(4.6, label_in + note_in + BARS_IN), 0.6 + BAR_IN * len(kept))
+    gids = [style.gid([outcome]) for outcome in kept]
+    look = {"color": [colours[outcome.cell.optimizer] for outcome in kept], "height": 0.75}
+    whole = [outcome.mean("time_to_accuracy_with_compile_s") or 0.0 for outcome in kept]
+    style.bars(axes, whole, gids, alpha=0.35, **look)
+    style.bars(axes, [outcome.mean(TIME.name) or 0.0 for outcome in kept], gids, **look)
+    for row, outcome in enumerate(kept):
+        if len(times := times_s(outcome)) > 1:
+            ends = [min(times), max(times)]
+            axes.plot(ends, [row, row], color=style.GREY, linewidth=1.2, marker="|", gid=gids[row])
+    style.rows(axes, labels, notes, gids, size=style.SMALL)
     axes.set_xlim(left=0)
-    axes.set_xlabel(style.toward_better("time to accuracy (s)", higher=False))
+    axes.set_xlabel(style.toward_better(style.axis_label(TIME), higher=False))
     return figure
 
 
 def time_parts(comparison: Comparison) -> Iterator[style.Sketch]:
     """A stacked bar for each net and pipeline; nothing if no run has times to trust."""
-    found = spent(comparison.cases)
+    found = by_axes([one for one in comparison.outcomes if one.trusted], "architecture", "pipeline")
+    longest = sorted(found, key=lambda place: -mean_parts(found[place]).sum())[:MAX_PART_BARS]
     if not found:
         return
-    kept = dict(list(found.items())[:MAX_PART_BARS])
-    every = [run for runs in kept.values() for run in runs]
-    used = {part: color for part, color in PARTS.items() if any(run[part] > 0 for run in every)}
+    kept = {place: found[place] for place in longest}
+    means = pd.DataFrame([mean_parts(outcomes) for outcomes in kept.values()])
+    used = {part: color for part, color in PARTS.items() if (means[part] > 0).any()}
     yield comparison.sketch(
         "where_the_time_went",
         "Where the time of a run went",
         [
-            "Seconds of a run, means over optimizers, augmentations and seeds. Data wait is the "
-            "stall's share of the training clock. Import, first batch and compilation happen once "
-            "per worker and are counted in full for each of its runs. Rest is what no part covers.",
+            "Means over optimizers, augmentations and seeds. Data wait is the stall's share of the "
+            "training clock. Import, first batch and compilation happen once per worker and are "
+            "counted in full for each of its runs. Rest is what no part covers.",
             f"The longest {len(kept)} of {len(found)}." if len(kept) < len(found) else "",
         ],
-        _parts_figure(kept, comparison.cases),
+        _parts_figure(kept, means),
         style.colour_key("part", used, gids={}),
-        cases=[case for case in comparison.cases if case.good],
+        outcomes=[outcome for outcome in comparison.outcomes if outcome.good],
         timed=True,
     )
 
 
-def spent(cases: Sequence[Case]) -> dict[str, list[dict[str, float]]]:
-    """The parts of each run, by net and pipeline; the longest on average first."""
-    found: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for case in cases:
-        if case.trusted:
-            found[_fed(case)] += map(seconds, case.trusted)
-    return dict(sorted(found.items(), key=lambda item: (-_total_s(item[1]), item[0])))
-
-
-def _fed(case: Case) -> str:
-    return " · ".join(map(style.shown_name, (case.cell.architecture, case.cell.pipeline)))
-
-
-def _total_s(runs: Sequence[Mapping[str, float]]) -> float:
-    return statistics.fmean(sum(run.values()) for run in runs)
+def mean_parts(outcomes: Outcomes) -> "pd.Series[float]":
+    """The parts of runs with trusted times, mean over the runs."""
+    return pd.DataFrame(seconds(run) for one in outcomes for run in one.trusted).mean()
 
 
 def seconds(run: Record) -> dict[str, float]:
@@ -191,25 +160,20 @@ def seconds(run: Record) -> dict[str, float]:
     }
 
 
-def _parts_figure(
-    kept: Mapping[str, Sequence[Mapping[str, float]]], cases: Sequence[Case]
-) -> "Figure":
-    figure, (axes,) = style.canvas(6.2, 0.6 + 0.22 * len(kept))
-    gids = [gid(case for case in cases if case.trusted and _fed(case) == label) for label in kept]
-    lefts = [0.0] * len(kept)
+def _parts_figure(kept: Mapping[tuple[str, ...], Outcomes], means: pd.DataFrame) -> "Figure":
+    figure, (axes,) = style.canvas(4.6, 0.6 + 0.22 * len(kept))
+    gids = [style.gid(outcomes) for outcomes in kept.values()]
+    ends = means.cumsum(axis=1)
     for part, color in PARTS.items():
-        values = [statistics.fmean(run[part] for run in runs) for runs in kept.values()]
-        container = axes.barh(range(len(kept)), values, left=lefts, color=color, height=0.78)
-        for patch, mark in zip(container, gids, strict=True):
-            patch.set_gid(mark)
-        lefts = [left + value for left, value in zip(lefts, values, strict=True)]
-    for row, runs in enumerate(kept.values()):
-        total_s = _total_s(runs)
-        digits = 1 if total_s < 1000 else 0
-        style.note_row(
-            axes, row, f"{total_s:,.{digits}f} s, {count(len(runs), 'run')}", gid=gids[row]
-        )
-    style.name_rows(axes, list(kept), gids, size=7)
+        lefts = ends[part] - means[part]
+        style.bars(axes, means[part], gids, left=lefts, color=color, height=0.78)
+    runs = [sum(len(one.trusted) for one in outcomes) for outcomes in kept.values()]
+    notes = [
+        f"{total_s:,.{1 if total_s < 1000 else 0}f} s, {count(number, 'run')}"
+        for total_s, number in zip(means.sum(axis=1), runs, strict=True)
+    ]
+    names = [" · ".join(map(style.shown_name, place)) for place in kept]
+    style.rows(axes, names, notes, gids, size=7)
     axes.set_xlim(left=0)
     axes.set_xlabel(style.toward_better("seconds", higher=False))
     return figure

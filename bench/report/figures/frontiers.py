@@ -1,4 +1,4 @@
-"""Frontiers (accuracy against throughput and time) and performance profiles.
+"""Frontiers (accuracy against speed, time, memory, energy) and performance profiles.
 
 A profile shows on what share of the problems an entry is within a factor of the best one, as
 AlgoPerf scores (Dahl et al. 2023, https://arxiv.org/abs/2306.07179), after Dolan and Moré.
@@ -7,287 +7,227 @@ AlgoPerf scores (Dahl et al. 2023, https://arxiv.org/abs/2306.07179), after Dola
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from bench.cell import AXES
-from bench.report.columns import SPEED, TIME, TRAIN, Metric
+from bench.record import Record
+from bench.report.columns import METRICS, SPEED, TIME, TRAIN, Metric
 from bench.report.figures import style
-from bench.report.figures.comparison import Case, Comparison, gid, levels
+from bench.report.figures.comparison import Comparison, by_axes, levels
+from bench.report.figures.style import Outcomes
+from bench.report.rows import Outcome
 from bench.text import count
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_NUMBERED = 14  # cells of the frontier, the best accuracies first
 FACTORS = ("optimizer", "augmentation", "pipeline")
 MIN_PROBLEMS = 2
-FORMATS = {
-    SPEED: ("training throughput (images/s)", "{:,.0f} images/s"),
-    TRAIN: ("training clock (s)", "{:,.3g} s"),
-}
-"""What accuracy is drawn against: the title of the axis, and how a value is written."""
+AGAINST = (SPEED, TRAIN, METRICS["memory_gib"], METRICS["energy_j"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spot:
-    """A cell by the two measures."""
+class Point:
+    """A cell by the two measures, in shown units."""
 
-    case: Case
+    outcome: Outcome[Record]
     x: float  # what accuracy is drawn against
-    accuracy: float  # on the test set, 0 to 1
-    trusted: bool  # whether a run has times that can be trusted; a frontier takes no other cells
-    best: bool = False  # whether no other cell is at least as good in both and better in one
+    accuracy: float  # on the test set, in %
+    trusted: bool  # whether `x` can be; a frontier takes no other cells
+    best: bool  # whether no other cell is at least as good in both and better in one
 
 
 def frontiers(comparison: Comparison) -> Iterator[style.Sketch]:
-    """Both frontiers, if there are two cells or more."""
-    for against, (axis, text) in FORMATS.items():
-        found = spots(comparison.cases, against)
+    """Accuracy against each measure that two cells or more have."""
+    for against in AGAINST:
+        found = points(comparison.outcomes, against)
         if len(found) < 2:
             continue
-        best = frontier(found, against)
-        markers = style.cycle(levels(comparison.cases, "architecture"), style.MARKERS)
-        colours = style.cycle(levels(comparison.cases, "optimizer"), style.PALETTE)
-        looks = {net: {"marker": marker, "linestyle": "none"} for net, marker in markers.items()}
-        names = [
-            f"{number}  {style.shown_name(spot.case.label, 54)}: {spot.accuracy:.2%}, "
-            + text.format(spot.x)
-            for number, spot in enumerate(best[:MAX_NUMBERED], start=1)
-        ]
-        hollow = sum(not spot.trusted for spot in found)
-        suspects = (
-            f"Hollow, and never on the line: {hollow} of {count(len(found), 'cell')}, which have "
-            "suspect timings only."
-        )
+        best = [point for point in found if point.best]
+        markers = style.cycle(levels(comparison.outcomes, "architecture"), style.MARKERS)
+        colours = style.cycle(levels(comparison.outcomes, "optimizer"), style.PALETTE)
+        numbered = {
+            f"{number}  {style.shown_name(point.outcome.label, 40)}: {point.accuracy:.2f} %, "
+            f"{point.x:,.{against.digits}f}": style.gid([point.outcome])
+            for number, point in enumerate(best[:MAX_NUMBERED], start=1)
+        }
+        hollow = sum(not point.trusted for point in found)
         yield comparison.sketch(
             f"accuracy_{against.name}",
             f"Accuracy against {against.label}",
             [
-                f"Test accuracy against {axis}, means over seeds; the line joins the "
-                f"cells that no other beats in both ({len(best)}, the best numbered).",
-                suspects if hollow else "",
+                f"Means over seeds; the line joins the {len(best)} that no other cell beats in "
+                f"both{', the best numbered' if len(best) > len(numbered) else ''}.",
+                f"Hollow, and never on the line: {hollow} of {count(len(found), 'cell')}, which "
+                "have suspect timings only."
+                if hollow
+                else "",
             ],
-            _frontier_figure(found, best, against, colours, markers),
+            _frontier_figure(found, against, colours, markers),
             style.colour_key("optimizer", colours),
-            style.Section(title="architecture", looks=looks, handle_in=0.14),
             style.Section(
-                title="on the line",
-                looks={name: {"linestyle": "none"} for name in names},
-                handle_in=0,
-                length=99,
-                gids={n: gid([spot.case]) for n, spot in zip(names, best, strict=False)},
+                title="architecture",
+                looks={net: {"marker": sign, "linestyle": "none"} for net, sign in markers.items()},
             ),
-            cases=comparison.cases,
-            timed=True,
+            style.Section(
+                title=f"on the line: accuracy, {style.axis_label(against)}",
+                looks={name: {"linestyle": "none"} for name in numbered},
+                gids=numbered,
+            ),
+            outcomes=comparison.outcomes,
+            timed=against.timing,
         )
 
 
-def spots(cases: Sequence[Case], against: Metric) -> list[Spot]:
-    """The cells that have both measures, with the frontier marked."""
-    found = []
-    for case in cases:
-        runs = case.trusted or case.good
-        xs = [value for run in runs if (value := against.of(run)) is not None]
-        x, accuracy = statistics.fmean(xs or [0.0]), case.mean("accuracy")
-        if x > 0 and accuracy is not None:
-            found.append(Spot(case=case, x=x, accuracy=accuracy, trusted=bool(case.trusted)))
-    rivals = [spot for spot in found if spot.trusted]
+def points(outcomes: Outcomes, against: Metric) -> list[Point]:
+    """The cells that have both measures, the most accurate first."""
+    rows = []
+    for outcome in outcomes:
+        usable, accuracy = outcome.usable(against), outcome.mean("accuracy")
+        values = [value for run in usable or outcome.good if (value := against.of(run))]
+        if values and accuracy is not None:
+            x = statistics.fmean(values) * against.factor
+            rows.append((100 * accuracy, x if against.higher else -x, bool(usable), outcome))
+    rows.sort(key=lambda row: (-row[0], -row[1], row[3].label))
+    rivals = [(accuracy, gain) for accuracy, gain, trusted, _ in rows if trusted]
     return [
-        replace(spot, best=not any(_beats(other, spot, against) for other in rivals))
-        if spot.trusted
-        else spot
-        for spot in found
+        Point(
+            outcome=outcome,
+            x=abs(gain),
+            accuracy=accuracy,
+            trusted=trusted,
+            best=trusted
+            and not any(
+                a >= accuracy and b >= gain and (a, b) != (accuracy, gain) for a, b in rivals
+            ),
+        )
+        for accuracy, gain, trusted, outcome in rows
     ]
 
 
-def _beats(one: Spot, other: Spot, against: Metric) -> bool:
-    sign = 1.0 if against.higher else -1.0
-    gains = sign * (one.x - other.x), one.accuracy - other.accuracy
-    return min(gains) >= 0 and max(gains) > 0
-
-
-def frontier(found: Sequence[Spot], against: Metric) -> list[Spot]:
-    """The cells on the frontier, the most accurate first."""
-    sign = -1.0 if against.higher else 1.0
-    return sorted(
-        (spot for spot in found if spot.best),
-        key=lambda spot: (-spot.accuracy, sign * spot.x, spot.case.label),
-    )
-
-
 def _frontier_figure(
-    found: Sequence[Spot],
-    best: Sequence[Spot],
-    against: Metric,
-    colours: Mapping[str, str],
-    markers: Mapping[str, str],
+    found: Sequence[Point], against: Metric, colours: style.Levels, markers: style.Levels
 ) -> "Figure":
-    figure, (axes,) = style.canvas(5.6, 3.6)
-    for spot in found:
-        cell = spot.case.cell
+    figure, (axes,) = style.canvas(4.6, 3.2)
+    for point in found:
+        cell = point.outcome.cell
         axes.scatter(
-            [spot.x],
-            [100 * spot.accuracy],
-            s=45 if spot.best else 22,
+            [point.x],
+            [point.accuracy],
+            s=45 if point.best else 22,
             marker=markers[cell.architecture],
-            facecolors=colours[cell.optimizer] if spot.trusted else "none",
+            facecolors=colours[cell.optimizer] if point.trusted else "none",
             edgecolors=colours[cell.optimizer],
             linewidths=1.0,
-            alpha=1.0 if spot.best else 0.5,
-            zorder=3 if spot.best else 2,
-            gid=gid([spot.case]),
+            alpha=1.0 if point.best else 0.5,
+            zorder=3 if point.best else 2,
+            gid=style.gid([point.outcome]),
         )
-    _draw_frontier(axes, best, against)
+    best = [point for point in found if point.best]
+    for number, point in enumerate(best[:MAX_NUMBERED]):
+        axes.annotate(
+            str(number + 1),
+            (point.x, point.accuracy),
+            xytext=(0, -12 if number % 2 else 5),  # alternating, so that neighbours don't overlap
+            textcoords="offset points",
+            ha="center",
+            size=7.5,
+            weight="bold",
+            gid=style.gid([point.outcome]),
+        )
+    steps = sorted((point.x, point.accuracy) for point in best)
+    where: Any = "pre" if against.higher else "post"  # what is possible with no loss of the other
+    axes.step(*zip(*steps, strict=True), where=where, color=style.GREY, linewidth=1.0, zorder=1)
     axes.set_xscale("log")
     style.plain_log_ticks(axes.xaxis)
     axes.margins(x=0.08, y=0.1)
-    axes.set_xlabel(style.toward_better(FORMATS[against][0], higher=against.higher))
+    axes.set_xlabel(style.toward_better(style.axis_label(against), higher=against.higher))
     axes.set_ylabel(style.toward_better("test accuracy (%)", higher=True))
     axes.grid(visible=True)
     return figure
 
 
-def _draw_frontier(axes: "Axes", best: Sequence[Spot], against: Metric) -> None:
-    """Steps: what is possible at each place without giving up the other measure."""
-    line = sorted(best, key=lambda spot: spot.x)
-    axes.step(
-        [spot.x for spot in line],
-        [100 * spot.accuracy for spot in line],
-        where="pre" if against.higher else "post",
-        color=style.GREY,
-        linewidth=1.0,
-        zorder=1,
-    )
-    places: dict[tuple[float, float], list[tuple[int, Case]]] = {}
-    for number, spot in enumerate(best[:MAX_NUMBERED], start=1):
-        places.setdefault((spot.x, 100 * spot.accuracy), []).append((number, spot.case))
-    for index, (place, here) in enumerate(places.items()):
-        numbers = [number for number, _ in here]
-        axes.annotate(
-            str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}",
-            place,
-            xytext=(0, -12 if index % 2 else 5),  # alternating, so that neighbours don't overlap
-            textcoords="offset points",
-            ha="center",
-            size=7.5,
-            weight="bold",
-            gid=gid(case for _, case in here),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """The ratios of one factor."""
-
-    problems: int  # combinations of the other axes that have every level
-    ratios: Mapping[str, Sequence[float]]  # level to its time over the best; infinite for a miss
-    left_out: tuple[str, ...] = ()  # levels that too few problems have
-
-    def share(self, level: str, tau: float) -> float:
-        """Share of the problems on which a level is within `tau` of the best."""
-        return sum(ratio <= tau for ratio in self.ratios[level]) / self.problems
-
-
 def profiles(comparison: Comparison) -> Iterator[style.Sketch]:
     """A profile of each factor with two levels or more on the same problems."""
-    cases = [case for case in comparison.cases if case.cell.holds_out]
+    outcomes = [outcome for outcome in comparison.outcomes if outcome.cell.holds_out]
     for factor in FACTORS:
-        found = profile(cases, factor)
-        if found is None:
+        ratios = profile(outcomes, factor)
+        if ratios is None:
             continue
-        left_out = ", ".join(map(style.shown_name, found.left_out))
-        others = " x ".join(axis for axis in AXES if axis != factor)
-        colours = style.cycle(list(found.ratios), style.PALETTE)
-        dashes = style.cycle(list(found.ratios), style.DASHES)
-        looks = {one: {"color": colours[one], "linestyle": dashes[one]} for one in found.ratios}
+        names = list(ratios.columns)
+        left_out = [style.shown_name(one) for one in levels(outcomes, factor) if one not in names]
+        colours = style.cycle(names, style.PALETTE)
+        gids = {name: style.gid(each) for (name,), each in by_axes(outcomes, factor).items()}
         yield comparison.sketch(
             f"profile_{factor}",
             f"Performance profile of each {factor}",
             [
-                f"Share of {count(found.problems, 'problem')} ({others}) on which time to "
-                "accuracy, the median over seeds, is within τ of the best. A miss counts as "
-                "infinite, so a line ends below 100 % by the share of misses.",
-                f"Left out for lack of common problems: {left_out}." if left_out else "",
+                f"Share of problems ({' x '.join(map(str, ratios.index.names))}) on which time to "
+                "accuracy, the median over seeds, is within τ of the best; a miss is infinite.",
+                f"Left out for lack of common problems: {', '.join(left_out)}." if left_out else "",
             ],
-            _profile_figure(
-                found,
-                looks,
-                {one: gid(c for c in cases if getattr(c.cell, factor) == one) for one in looks},
-            ),
-            style.Section(title=factor, looks=looks),
-            cases=cases,
+            _profile_figure(ratios, colours, gids),
+            style.colour_key(factor, colours),
+            outcomes=outcomes,
             timed=True,
         )
 
 
-def profile(cases: Sequence[Case], factor: str) -> Profile | None:
-    """The profile of a factor; None if nothing is comparable or nothing reached the target."""
-    table: dict[tuple[str, ...], dict[str, float]] = {}
-    for case in cases:
-        problem = tuple(getattr(case.cell, axis) for axis in AXES if axis != factor)
-        time_s, level = median_s(case), getattr(case.cell, factor)
-        if time_s is not None:
-            times = table.setdefault(problem, {})
-            times[level] = min(time_s, times.get(level, math.inf))  # the best of several recipes
-    every = levels(cases, factor)
-    kept = common_levels([set(found) for found in table.values()], every)
-    complete = [times for times in table.values() if set(kept) <= set(times)]
-    best = [min(times[level] for level in kept) for times in complete]
-    if len(kept) < 2 or len(complete) < MIN_PROBLEMS or all(map(math.isinf, best)):
+def profile(outcomes: Outcomes, factor: str) -> pd.DataFrame | None:
+    """Ratios to the best time, a row for each problem and a column for each level.
+
+    None if nothing is comparable or nothing reached the target.
+    """
+    others = [axis for axis in AXES if axis != factor]
+    rows = [
+        {axis: getattr(outcome.cell, axis) for axis in AXES} | {"time_s": time_s}
+        for outcome in outcomes
+        if (time_s := median_s(outcome)) is not None
+    ]
+    if not rows:
         return None
-    return Profile(
-        problems=len(complete),
-        ratios={
-            level: [_ratio(times[level], top) for times, top in zip(complete, best, strict=True)]
-            for level in kept
-        },
-        left_out=tuple(level for level in every if level not in kept),
-    )
+    # the best of several recipes
+    times = pd.DataFrame(rows).pivot_table("time_s", others, factor, aggfunc="min")
+    counts = times.notna().sum()  # without the rarest levels there may be more comparisons
+    tables = [times.loc[:, counts >= least].dropna() for least in sorted(set(counts))]
+    times = max((each for each in tables if each.shape[1] > 1), key=np.size, default=times[:0])
+    best = times.min(axis=1)
+    if len(times) < MIN_PROBLEMS or not (best < math.inf).any():
+        return None
+    ratios = times.div(best.where(best > 0, 1.0), axis=0)
+    return ratios.where(times < math.inf, math.inf)
 
 
-def _ratio(time_s: float, best_s: float) -> float:
-    if math.isinf(time_s):
-        return math.inf
-    return time_s / best_s if best_s > 0 else 1.0
-
-
-def median_s(case: Case) -> float | None:
+def median_s(outcome: Outcome[Record]) -> float | None:
     """Median time to accuracy; infinite for misses and failures, None if no run can be trusted."""
-    failed = len(case.runs) - len(case.good)
-    times = [*case.values(TIME), *[math.inf] * failed]
-    return statistics.median(times) if times and not (case.good and not case.trusted) else None
+    if outcome.good and not outcome.trusted:
+        return None
+    failed = len(outcome.runs) - len(outcome.good)
+    times = [*outcome.values(TIME), *[math.inf] * failed]
+    return statistics.median(times) if times else None
 
 
-def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[str]:
-    """The levels to compare: the rarest are dropped as long as that gives more comparisons."""
-
-    def comparisons(levels: Sequence[str]) -> int:
-        return len(levels) * sum(set(levels) <= found for found in problems)
-
-    best = kept = list(every)
-    while len(kept) > 2:
-        rarest = min(kept, key=lambda level: (sum(level in found for found in problems), level))
-        kept = [level for level in kept if level != rarest]
-        if comparisons(kept) > comparisons(best):
-            best = kept
-    return best
-
-
-def _profile_figure(found: Profile, looks: style.Looks, gids: Mapping[str, str]) -> "Figure":
+def _profile_figure(
+    ratios: pd.DataFrame, colours: style.Levels, gids: Mapping[str, str]
+) -> "Figure":
     figure, (axes,) = style.canvas(4.6, 2.7)
-    finite = {level: [r for r in each if r < math.inf] for level, each in found.ratios.items()}
-    end = max(1.5, max(ratio for each in finite.values() for ratio in each) * 1.1)
-    for level, look in looks.items():
-        steps = sorted({1.0, *finite[level], end})
-        shares = [100 * found.share(level, tau) for tau in steps]
-        axes.step(steps, shares, where="post", linewidth=1.6, gid=gids[level], **look)
+    finite = ratios.where(ratios < math.inf)
+    end = max(1.5, float(np.nanmax(finite)) * 1.1)
+    for level, color in colours.items():
+        steps = sorted({1.0, *finite[level].dropna(), end})
+        shares = [100 * (ratios[level] <= tau).mean() for tau in steps]
+        axes.step(steps, shares, where="post", linewidth=1.6, color=color, gid=gids[level])
     axes.set_xscale("log")
     axes.set_xlim(1, end)
     axes.set_ylim(-3, 103)
     style.plain_log_ticks(axes.xaxis)
     axes.set_xlabel(style.toward_better("τ: time to accuracy over that of the best", higher=False))
-    axes.set_ylabel(style.toward_better(f"% of {count(found.problems, 'problem')}", higher=True))
+    label = f"% of {count(len(ratios), 'problem')}"
+    axes.set_ylabel(style.toward_better(label, higher=True))
     axes.grid(visible=True)
     return figure

@@ -1,113 +1,130 @@
 """Heat maps: one number for each pair of two factors, coloured from worst to best."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress, product
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
-from bench.record import Record
+import numpy as np
+import pandas as pd
+
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
 from bench.report.figures import style
-from bench.report.figures.comparison import Case, Comparison, by_accuracy, levels
-from bench.report.matrix import PARTIAL, Mean, common, coverage, means
-from bench.report.render import ABSENT
+from bench.report.figures.comparison import Comparison, by_accuracy, by_axes, levels, mean
+from bench.report.figures.style import Outcomes
+from bench.report.render import ABSENT, NOT_REACHED, SUSPECT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEASURES = (ACCURACY, MACRO_F1, SPEED, TIME)
 LOGARITHMIC = (SPEED, TIME)
-PAIRS = (("architecture", "optimizer"), ("architecture", "augmentation"))  # rows and columns
+PAIRS = (("architecture", "optimizer", "augmentation"),
+         ("architecture", "augmentation", "optimizer"))  # fmt: skip
+"""Rows, columns, and the factor that a tile is the mean over."""
 NOT_RUN = ABSENT
-
-Place = tuple[str, str]
-Tiles = Mapping[Place, Mean[Record]]  # by row and column, the rows from the top down
 
 
 def heatmaps(comparison: Comparison) -> Iterator[style.Sketch]:
-    """A heat map for each measure and pair of factors."""
-    for metric, axes in product(MEASURES, PAIRS):
-        yield from heat_map(comparison, metric, axes, f"{heading(metric)}.")
+    """A heat map for each measure and pair of factors, of the most frequent pipeline."""
+    outcomes, choice = comparison.main_pipeline
+    for metric, (row_axis, column_axis, other) in product(MEASURES, PAIRS):
+        caption = f"{choice}. Means over {other}s and seeds."
+        yield from heat_map(comparison, outcomes, metric, (row_axis, column_axis), caption)
 
 
 def heat_map(
-    comparison: Comparison, metric: Metric, axes: Place, caption: str
+    comparison: Comparison,
+    outcomes: Outcomes,
+    metric: Metric,
+    axes: tuple[str, str],
+    caption: str,
 ) -> Iterator[style.Sketch]:
     """Draws a heat map and explains the marks that it uses; nothing if it has no two tiles."""
-    if metric is TIME and not any(case.cell.holds_out for case in comparison.cases):
+    from matplotlib import colormaps
+
+    if metric is TIME and not any(outcome.cell.holds_out for outcome in outcomes):
         return
-    cells = [case.cell for case in comparison.cases]
-    cases = list(compress(comparison.cases, common(cells, axes)))
-    found = tiles(cases, metric, *axes)
-    share = shares(found, metric)
-    if len(found) < 2 or not share:
+    found = tiles(outcomes, metric, *axes)
+    if len(found) < 2 or found["share"].isna().all():
         return
-    notes = {
-        PARTIAL: "partial",
-        f"{NOT_RUN}: not run.": NOT_RUN,
+    ends = found.dropna(subset="share").sort_values("share", kind="stable").iloc[[0, -1]]
+    key = {
+        f"{word}: {text.split()[0]}": colormaps["viridis"](share)
+        for word, text, share in zip(("worst", "best"), ends["text"], ends["share"], strict=True)
+        if ends["share"].nunique() > 1
     }
-    marks = {"partial" if tile.partial else tile.text for tile in found.values()}
-    used = [note for note, mark in notes.items() if mark in marks]
-    ends = {share[place]: found[place].text for place in share}
+    heading = style.axis_label(metric)
     yield comparison.sketch(
         f"{metric.name.removesuffix('_pct')}_{'_'.join(axes)}",
-        f"{heading(metric)}: {' by '.join(axes)}",
-        [caption, *coverage(cells, axes), *used],
-        _figure(found, share),
-        style.colour_key("colour", _ends(ends) if len(ends) > 1 else {}, gids={}),
-        cases=cases,
+        f"{heading[0].upper()}{heading[1:]}: {' by '.join(axes)}",
+        [
+            caption,
+            "2 of 3: runs that the number is the mean of, out of all."
+            if found["text"].str.contains("\n").any()
+            else "",
+            f"{NOT_RUN}: not run." if (found["text"] == NOT_RUN).any() else "",
+        ],
+        _figure(found),
+        style.colour_key("colour", key, gids={}),
+        outcomes=outcomes,
         timed=metric.timing,
     )
 
 
-def tiles(cases: Sequence[Case], metric: Metric, row_axis: str, column_axis: str) -> Tiles:
-    """The tiles of a heat map of one metric, the best net on top."""
-    found = means(cases, metric, (row_axis, column_axis))
-    places = product(by_accuracy(cases, row_axis), levels(cases, column_axis))
-    return {place: found.get(place) or Mean(metric=metric, outcomes=()) for place in places}
+def tiles(outcomes: Outcomes, metric: Metric, row_axis: str, column_axis: str) -> pd.DataFrame:
+    """The tiles of a heat map, the best net first.
+
+    `value` is the mean over the cells of a tile, `text` what it says, and `share` where the value
+    lies between the worst (0) and the best (1).
+    """
+    found = by_axes(outcomes, row_axis, column_axis)
+    rows = [
+        (*place, cells, mean(cells, metric.name), _text(cells, metric))
+        for place in product(by_accuracy(outcomes, row_axis), levels(outcomes, column_axis))
+        for cells in [found.get(place, [])]
+    ]
+    frame = pd.DataFrame(rows, columns=["row", "column", "cells", "value", "text"])
+    values = frame["value"].astype(float)
+    if metric in LOGARITHMIC:
+        values = values.where(values > 0).map(np.log)
+    values = values if metric.higher else -values  # a stall's lower end is the better one
+    low, high = values.min(), values.max()
+    share = (values - low) / (high - low) if high > low else values * 0 + 0.5
+    return frame.assign(value=frame["value"].astype(float), share=share)
 
 
-def shares(found: Tiles, metric: Metric) -> dict[Place, float]:
-    """Where each value lies between the worst (0) and the best (1)."""
-    scale = math.log if metric in LOGARITHMIC else float
-    values = {
-        place: scale(tile.value)
-        for place, tile in found.items()
-        if tile.value is not None and (tile.value > 0 or metric not in LOGARITHMIC)
-    }
-    if not values:
-        return {}
-    ends = min(values.values()), max(values.values())
-    worst, best = ends if metric.higher else ends[::-1]  # a stall's lower end is the better one
-    return {
-        place: (value - worst) / (best - worst) if best != worst else 0.5
-        for place, value in values.items()
-    }
+def _text(cells: Outcomes, metric: Metric) -> str:
+    """The value in the shown unit and how many runs it is of, or why there is none."""
+    value = mean(cells, metric.name)
+    if value is None:
+        return _why_missing(cells, metric) if cells else NOT_RUN
+    runs = sum(len(one.runs) for one in cells)
+    used = sum(len(one.over_seeds(metric.name)) for one in cells)
+    text = f"{value * metric.factor:,.{metric.digits or 0}f}"
+    return f"{text}\n{used} of {runs}" if used < runs else text
 
 
-def _ends(texts: Mapping[float, str]) -> dict[str, object]:
-    """The key's entries for the worst and the best, by share of the scale."""
-    from matplotlib import colormaps
+def _why_missing(outcomes: Outcomes, metric: Metric) -> str:
+    if not any(outcome.good for outcome in outcomes):
+        counts = Counter(run.status for outcome in outcomes for run in outcome.runs)
+        return min(counts, key=lambda status: (-counts[status], status))
+    if metric.to_target and not any(outcome.reached for outcome in outcomes):
+        return NOT_REACHED
+    suspect = metric.timing and any(outcome.suspect for outcome in outcomes)
+    return SUSPECT if suspect else "not measured"
 
-    names = {0.0: "worst", 1.0: "best"}
-    return {f"{names[at]}: {texts[at]}": colormaps["viridis"](at) for at in names}
 
-
-def _figure(found: Tiles, share: Mapping[Place, float]) -> "Figure":
+def _figure(found: pd.DataFrame) -> "Figure":
     """Tiles with their texts; those without a share keep the page's background."""
-    import numpy as np
     from matplotlib import colormaps
     from matplotlib.collections import PolyCollection
 
-    places = [list(dict.fromkeys(place[axis] for place in found)) for axis in (0, 1)]
-    rows, columns = ([style.shown_name(name) for name in names] for names in places)
-    texts = {
-        place: f"{tile.text}\n{tile.runs[1]} of {tile.runs[0]}" if tile.partial else tile.text
-        for place, tile in found.items()
-    }
-    lines = [line for text in texts.values() for line in text.split("\n")]
-    column_in = max(0.72, 0.1 + 0.062 * max(map(len, lines)))
-    row_in = 0.27 if len(lines) == len(texts) else 0.34
+    places = {axis: list(dict.fromkeys(found[axis])) for axis in ("row", "column")}
+    rows, columns = (list(map(style.shown_name, names)) for names in places.values())
+    lines = found["text"].str.split("\n")
+    column_in = max(0.55, 0.1 + 0.062 * max(len(line) for each in lines for line in each))
+    row_in = 0.27 if max(map(len, lines)) == 1 else 0.34
     left_in = 0.3 + 0.07 * max(map(len, rows))
     top_in = 0.35 + 0.04 * max(map(len, columns))
     over_in = max(  # slanted column heads reach beyond the last column
@@ -116,45 +133,25 @@ def _figure(found: Tiles, share: Mapping[Place, float]) -> "Figure":
     )
     width_in = left_in + column_in * len(columns) + max(0.1, over_in)
     figure, (axes,) = style.canvas(max(3.2, width_in), top_in + row_in * len(rows))
-    squares, colours, ids = [], [], []
-    for (row, column), text in texts.items():
-        at = places[0].index(row), places[1].index(column)
-        ink = style.FOREGROUND
-        if (row, column) in share:
-            corners = ((0, 0), (0, 1), (1, 1), (1, 0))
-            squares.append([(at[1] + x, at[0] + y) for x, y in corners])
-            colours.append(colormaps["viridis"](share[row, column]))
-            ids.append([case.id for case in found[row, column].outcomes])
-            ink = "white" if share[row, column] < 0.55 else "black"
+    squares = []
+    for row, column, text, share, cells in found[
+        ["row", "column", "text", "share", "cells"]
+    ].to_numpy():
+        ink = "white" if share < 0.55 else "black" if share <= 1 else style.FOREGROUND
+        x, y = places["column"].index(column), places["row"].index(row)
+        squares.append([(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)])
         axes.text(
-            at[1] + 0.5, at[0] + 0.5, text, color=ink, size=7.5,
-            ha="center", va="center", in_layout=False, linespacing=0.95,
-            gid=style.cells_gid([case.id for case in found[row, column].outcomes]),
+            x + 0.5, y + 0.5, text, color=ink, size=7.5, ha="center", va="center",
+            in_layout=False, linespacing=0.95, gid=style.gid(cells),
         )  # fmt: skip
-    axes.add_collection(
-        PolyCollection(squares, facecolors=colours, linewidths=0, gid=style.each_gid(ids))
-    )
+    colours = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0))(found["share"].to_numpy(float))
+    gid = style.each_gid(found["cells"])
+    axes.add_collection(PolyCollection(squares, facecolors=colours, linewidths=0, gid=gid))
     axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    slanted = max(map(len, columns)) > 8
-    axes.set_xticks(
-        np.arange(len(columns)) + 0.5,
-        columns,
-        rotation=25 if slanted else 0,
-        ha="left" if slanted else "center",
-    )
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=25, ha="left")
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
-
-
-def heading(metric: Metric) -> str:
-    """The title of a metric, with its unit in brackets."""
-    header = metric.header
-    header = header[0].upper() + header[1:]
-    for unit in ("s", "%"):
-        if header.endswith(f" {unit}"):
-            return f"{header.removesuffix(f' {unit}')} ({unit})"
-    return header

@@ -11,6 +11,10 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from bench.record import Record
+from bench.report.columns import Metric
+from bench.report.rows import Outcome
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -41,15 +45,12 @@ WIDE = 340  # points; wider figures scroll on a telephone
 READABLE = 1.15  # pixels per point at which small text can be read
 NAME_LENGTH = 32  # characters of a name in a figure
 
-_HANDLE: dict[str, Any] = {
-    "color": FOREGROUND,
-    "linewidth": 1.5,
-    "markersize": 5,
-    "solid_capstyle": "butt",
-}
-
+HANDLE_IN = 0.3  # length of the lines in the key
+HANDLE: Mapping[str, Any] = {"color": FOREGROUND, "linewidth": 1.5, "markersize": 5}
 
 Looks = Mapping[str, Mapping[str, Any]]  # name to arguments of its `Line2D`
+Levels = Mapping[str, Any]  # name of a level to its colour or marker
+Outcomes = Sequence[Outcome[Record]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +59,6 @@ class Section:
 
     title: str
     looks: Looks
-    handle_in: float = 0.34  # length of the lines
-    length: int = NAME_LENGTH  # of a name, at most
     gids: Mapping[str, str] | None = None  # of the entries; None if the names are levels
 
 
@@ -72,6 +71,7 @@ class Sketch:
     caption: str
     figure: "Figure"
     sections: tuple[Section, ...] = ()  # the key below it
+    group: str = ""  # below the title of the PNG, if not what the comparison shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +111,12 @@ def toward_better(label: str, *, higher: bool) -> str:
     return f"{label} → better" if higher else f"better ← {label}"
 
 
+def axis_label(metric: Metric) -> str:
+    """The name of a metric with its unit: "peak memory (GiB)"."""
+    unit = metric.header.split()[-1]
+    return metric.label if metric.label == unit else f"{metric.label} ({unit})"
+
+
 def canvas(
     width_in: float, height_in: float, *, panels: int = 1, columns: int = 1, **shared: Any
 ) -> "tuple[Figure, list[Axes]]":
@@ -127,19 +133,14 @@ def canvas(
     return figure, list(grid[:panels])
 
 
-def cells_gid(ids: Iterable[str]) -> str:
+def gid(outcomes: Outcomes) -> str:
     """Marks a drawn thing as belonging to these cells, in the SVG as `data-cells`."""
-    return f"cells:{' '.join(ids)}"
+    return f"cells:{' '.join(outcome.id for outcome in outcomes)}"
 
 
-def each_gid(groups: Iterable[Iterable[str]]) -> str:
-    """Marks the members of a collection, one group of cells for each."""
-    return f"each:{';'.join(map(' '.join, groups))}"
-
-
-def level_gid(name: str) -> str:
-    """Marks an entry of a key as standing for a level, in the SVG as `data-level`."""
-    return f"level:{shown_name(name, length=None)}"
+def each_gid(groups: Iterable[Outcomes]) -> str:
+    """Marks the members of a collection, each with a group of cells."""
+    return f"each:{';'.join(map(gid, groups)).replace('cells:', '')}"
 
 
 def cycle(levels: Sequence[str], looks: Sequence[Any]) -> dict[str, Any]:
@@ -147,54 +148,54 @@ def cycle(levels: Sequence[str], looks: Sequence[Any]) -> dict[str, Any]:
     return {level: looks[number % len(looks)] for number, level in enumerate(levels)}
 
 
-def colour_key(
-    title: str, colours: Mapping[str, Any], gids: Mapping[str, str] | None = None
-) -> Section:
+def colour_key(title: str, colours: Mapping[str, Any], **gids: Any) -> Section:
     """The part of a key that explains colours."""
-    looks = {name: {"color": colour, "linewidth": 6} for name, colour in colours.items()}
-    return Section(title=title, looks=looks, handle_in=0.2, gids=gids)
+    look = {"linewidth": 6, "solid_capstyle": "butt"}
+    return Section(title=title, looks={n: look | {"color": c} for n, c in colours.items()}, **gids)
 
 
-def name_rows(axes: "Axes", names: Sequence[str], gids: Sequence[str], size: float = SIZE) -> None:
-    """Names horizontal bars or rows of marks from the top down."""
+def rows(
+    axes: "Axes", names: Sequence[str], notes: Sequence[str], gids: Sequence[str | None],
+    size: float = SIZE,
+) -> None:  # fmt: skip
+    """Names rows from the top down, with a note to the right; headings have no cells."""
     axes.set_yticks(range(len(names)), names, size=size)
-    for label, gid in zip(axes.get_yticklabels(), gids, strict=True):
-        label.set_gid(gid)
+    for row, (label, note, own) in enumerate(zip(axes.get_yticklabels(), notes, gids, strict=True)):
+        label.set(gid=own, weight="bold" if own is None else "normal")
+        axes.annotate(
+            note, (1, row), xycoords=("axes fraction", "data"), xytext=(4, 0),
+            textcoords="offset points", va="center", size=SMALL, gid=own,
+        )  # fmt: skip
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="x")
 
 
-def note_row(axes: "Axes", row: int, text: str, **style: Any) -> None:
-    """Writes to the right of a row."""
-    axes.annotate(
-        text, (1, row), xycoords=("axes fraction", "data"), xytext=(4, 0),
-        textcoords="offset points", va="center", size=SMALL, **style,
-    )  # fmt: skip
+def bars(axes: "Axes", values: Iterable[float], gids: Sequence[str], **look: Any) -> None:
+    """Horizontal bars that belong to cells."""
+    for bar, own in zip(axes.barh(range(len(gids)), [*values], **look), gids, strict=True):
+        bar.set_gid(own)
 
 
 def plain_log_ticks(axis: "Axis") -> None:
     """Plain numbers along a logarithmic axis, and enough of them over less than a decade."""
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     low, high = axis.get_view_interval()
-    steps: tuple[float, ...] = (1.0, 3.0) if high / low < 2000 else (1.0,)
-    if high / low < 60:
-        steps = (1.0, 2.0, 5.0)
-    if high / low < 8:
-        steps = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-    axis.set_major_locator(LogLocator(subs=steps))
+    steps = (1.0, 2.0, 5.0) if high / low < 60 else (1.0, 3.0) if high / low < 2000 else (1.0,)
+    few = MaxNLocator(4, steps=[1, 2, 5, 10])
+    axis.set_major_locator(few if high / low < 3 else LogLocator(subs=steps))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
 
 
-def picture(sketch: Sketch, *, group: str, mark: str) -> Picture:
+def picture(sketch: Sketch, *, group: str, digest: str) -> Picture:
     """Saves a sketch; the same sketch gives the same bytes.
 
     Args:
         sketch: To save.
         group: Machine, scale and source, which the PNG shows below the title.
-        mark: Hash of the records; it keeps ids in the SVG unique on a page.
+        digest: Hash of the records; it keeps ids in the SVG unique on a page.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -202,7 +203,7 @@ def picture(sketch: Sketch, *, group: str, mark: str) -> Picture:
 
     header, header_in = _lay_out(sketch, group)
     figure = sketch.figure
-    with matplotlib.rc_context({"svg.hashsalt": f"{sketch.name}-{mark}"}):
+    with matplotlib.rc_context({"svg.hashsalt": f"{sketch.name}-{digest}"}):
         # The canvases themselves: `savefig` would draw everything twice.
         png, svg = BytesIO(), BytesIO()
         figure.set_facecolor("white")
@@ -251,11 +252,11 @@ def _draw_key(figure: "Figure", sections: Sequence[Section], width_in: float) ->
 
     top_in = 0.1 if sections else 0.0
     for section in reversed(sections):
-        names = [shown_name(name, section.length) for name in section.looks]
-        entry_in = section.handle_in + LETTER_IN * max(map(len, names)) + 0.26
+        names = [shown_name(name, int((width_in - 0.7) / LETTER_IN)) for name in section.looks]
+        entry_in = HANDLE_IN + LETTER_IN * max(map(len, names)) + 0.26
         columns = min(len(names), max(1, int((width_in - 0.1) / entry_in)))
         legend = figure.legend(
-            [Line2D([], [], **{**_HANDLE, **look}) for look in section.looks.values()],
+            [Line2D([], [], **{**HANDLE, **look}) for look in section.looks.values()],
             names,
             title=section.title,
             title_fontproperties={"weight": "bold", "size": SIZE},
@@ -264,20 +265,19 @@ def _draw_key(figure: "Figure", sections: Sequence[Section], width_in: float) ->
             bbox_to_anchor=(0.1, top_in),
             bbox_transform=figure.dpi_scale_trans,
             ncols=columns,
-            handlelength=section.handle_in * POINTS / SIZE,
-            handletextpad=0.6 if section.handle_in else 0.0,
+            handlelength=HANDLE_IN * POINTS / SIZE,
+            handletextpad=0.6,
             columnspacing=1.2,
             borderpad=0,
             borderaxespad=0,
             frameon=False,
         )
         legend.set_in_layout(False)
-        for name, handle, text in zip(
-            section.looks, legend.legend_handles, legend.get_texts(), strict=True
-        ):
-            gid = level_gid(name) if section.gids is None else section.gids.get(name)
+        entries = zip(section.looks, legend.legend_handles, legend.get_texts(), strict=True)
+        for name, handle, text in entries:
+            level = f"level:{shown_name(name, length=None)}"
             for artist in filter(None, (handle, text)):
-                artist.set_gid(gid)
+                artist.set_gid(level if section.gids is None else section.gids.get(name))
         top_in += LINE_IN * (1 + -(-len(names) // columns))
     return top_in
 

@@ -108,7 +108,7 @@ def gather(
         effects=measured,
         answers=answers(records, measured=measured, loaders=loaders),
         conclusions=conclude(records, measured),
-        pictures=draw(records, loaders),
+        pictures=draw(records, loaders, measured, reference=group.reference),
         mistakes=find_mistakes(store, records, data_dir),
         examples=_examples(store, records),
     )

@@ -12,54 +12,39 @@ from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from bench.cell import AXES
-from bench.record import Record, Throughput, Timings
+from bench.record import Memory, Record, Throughput, Timings
 from bench.report import figures
 from bench.report.columns import ACCURACY, METRICS, SPEED, TIME
 from bench.report.figures import draw
-from bench.report.figures.bars import (
-    bars,
-    seconds,
-    spent,
-    time_parts,
-    time_to_accuracy,
-)
-from bench.report.figures.comparison import Case, Comparison, comparisons
-from bench.report.figures.curves import (
-    MAX_LINES,
-    QUANTITIES,
-    curves,
-    foremost,
-    line,
-    thinned,
-)
-from bench.report.figures.frontiers import (
-    FORMATS,
-    common_levels,
-    frontier,
-    frontiers,
-    median_s,
-    profile,
-    spots,
-)
-from bench.report.figures.heatmaps import NOT_RUN, heatmaps, shares, tiles
-from bench.report.figures.pipelines import MAX_PANELS, blocks, feeds, pipelines
+from bench.report.figures.bars import rank_and_note, seconds, time_parts, time_to_accuracy
+from bench.report.figures.comparison import Comparison, comparisons
+from bench.report.figures.curves import MAX_LINES, curves, foremost, line, thinned
+from bench.report.figures.effects import MAX_ROWS, effects
+from bench.report.figures.frontiers import AGAINST, frontiers, median_s, points, profile
+from bench.report.figures.heatmaps import NOT_RUN, heatmaps, tiles
+from bench.report.figures.pipelines import MAX_NETS, fed, feeds, pipelines
 from bench.report.figures.style import (
     FOREGROUND,
     WIDE,
+    Outcomes,
     Picture,
     Sketch,
     picture,
     settings,
 )
 from bench.report.render import NOT_REACHED
+from bench.report.rows import Outcome
+from bench.report.statistics.effects import effects as effects_of
 from tests.made import made_failure, made_record
-from tests.made_loaders import MIXED, disturbed, lost_series, made_loaders, made_series
+from tests.made_grid import made_grid
+from tests.made_loaders import MIXED, lost_series, made_loaders, made_series
 
 EVERY = {
     "time_to_accuracy",
@@ -78,8 +63,10 @@ EVERY = {
         for quantity in ("accuracy", "validation_loss", "training_loss")
         for against in ("epochs", "seconds")
     ),
+    "effects_accuracy",
+    "effects_images_per_s",
+    "effects_time_to_accuracy_s",
     "pipelines_throughput",
-    "pipelines_curves_accuracy",
     "stall_architecture_pipeline",
     "where_the_time_went",
     "pipelines_alone",
@@ -121,7 +108,7 @@ def group() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:
-    return draw(group(), MIXED)
+    return draw(group(), MIXED, effects_of(group()))
 
 
 def texts(svg: str) -> list[str]:
@@ -135,12 +122,14 @@ def test_every_picture_is_drawn(pictures: Sequence[Picture]) -> None:
     for drawn in pictures:
         assert drawn.title
         assert "AMD EPYC" not in drawn.caption, "the page and the picture's header say it once"
+    assert len({drawn.title for drawn in pictures}) == len(EVERY)
+    assert names[0].startswith("effects"), "the answer comes first"
 
 
 def test_the_same_records_in_any_order_give_the_same_bytes(pictures: Sequence[Picture]) -> None:
     shuffled = group()
     random.Random(1).shuffle(shuffled)
-    assert draw(shuffled, MIXED) == list(pictures)
+    assert draw(shuffled, MIXED, effects_of(shuffled)) == list(pictures)
 
 
 def test_pngs_are_white_and_sharp(pictures: Sequence[Picture]) -> None:
@@ -180,20 +169,21 @@ def test_no_two_pictures_of_a_page_share_an_id(pictures: Sequence[Picture]) -> N
 
 
 def test_marks_name_their_cells_and_key_entries_their_level(pictures: Sequence[Picture]) -> None:
-    cells = {case.id for case in compared(group()).cases}
+    cells = {outcome.id for outcome in compared(group()).outcomes}
     for drawn in pictures:
         root = ElementTree.fromstring(drawn.svg)
         ids = {one for e in root.iter() for one in e.get("data-cells", "").split()}
-        if drawn.name == "pipelines_alone":
-            continue
-        assert ids
         assert ids <= cells
+        assert ids or drawn.name == "pipelines_alone"
         if re.match(r"time_to_accuracy$|accuracy_(images|train)", drawn.name):
             shown = {e.get("data-level") for e in root.iter()} - {None}
             assert shown >= {name.replace("\n", "\ufffd") for name in OPTIMIZERS}
+        if "architecture" in drawn.name:
+            main, _ = compared(group()).main_pipeline
+            assert ids == {outcome.id for outcome in main} or "stall" in drawn.name
             tiles = [e for e in root.iter() if e.tag.endswith("path") and e.get("data-cells")]
             texts = [e for e in root.iter() if e.tag.endswith("}g") and e.get("data-cells")]
-            assert 0 < len(tiles) <= len(texts)
+            assert len(tiles) == len(texts) > 0
 
 
 def test_wide_figures_may_scroll_and_stay_readable(pictures: Sequence[Picture]) -> None:
@@ -251,15 +241,9 @@ def test_speed_runs_have_no_time_to_accuracy() -> None:
 
 
 def test_pipelines_alone_need_no_records() -> None:
-    series = [made_series(name, 900.0, 1000.0, 1100.0) for name in ("native", "dali")]
-    (found,) = draw([], made_loaders(*series))
-    assert found.name == "pipelines_alone"
-    assert "1,000" in texts(found.svg)
-    assert "Hollow" not in found.caption
-    (busy,) = draw([], made_loaders(series[0], disturbed(series[1])))
-    assert "Hollow: 1 of 2 series have suspect timings." in busy.caption
-    assert "fill-opacity: 0" in busy.svg
-    assert "fill-opacity: 0" not in found.svg
+    found = draw([], made_loaders(made_series("native", 900.0, 1000.0, 1100.0)))
+    assert [picture.name for picture in found] == ["pipelines_alone"]
+    assert "1,000" in texts(found[0].svg)
 
 
 def test_matplotlib_is_imported_only_to_draw() -> None:
@@ -293,7 +277,8 @@ def crowd(cells: int) -> list[Record]:
 
 
 def caption_of(comparison: Comparison) -> str:
-    return comparison.sketch("", "", [], None, cases=comparison.cases).caption  # type: ignore[arg-type]
+    sketch = comparison.sketch("", "", [], None, outcomes=comparison.outcomes)  # type: ignore[arg-type]
+    return sketch.caption
 
 
 def compared(records: Sequence[Record]) -> Comparison:
@@ -308,44 +293,31 @@ def drawn(comparison: Comparison) -> Sketch:
 
 def test_of_many_cells_the_most_accurate_stand_out() -> None:
     comparison = compared(crowd(20))
-    kept = {case.label for case in foremost(comparison.cases)}
+    kept = {outcome.label for outcome in foremost(comparison.outcomes)}
     assert kept == {f"{one} · {policy}" for one in ("sgd", "soap") for policy in POLICIES}
-    sketch = drawn(comparison)
-    said = "In a panel of more than 16 cells, the 8 with the best test accuracy are in colour and"
-    assert f"{said} the others (12 in all) thin and grey. 20 cells" in sketch.caption
-    keys = {section.title: list(section.looks) for section in sketch.sections}
-    assert keys["optimizer"] == ["sgd", "soap"], "no colour is spent on what is grey"
-    assert "the others" in keys
+    said = (
+        "Of more than 16 cells in a panel, the 8 with the best test accuracy are wide, the others"
+    )
+    assert f"{said} (12) thin. 20 cells" in drawn(comparison).caption
 
 
 def test_few_cells_are_drawn_alike_and_those_without_a_result_do_not_count() -> None:
     failures = [made_failure(optimizer=f"o{number}") for number in range(20)]
-    sketch = drawn(compared([*crowd(MAX_LINES), *failures]))
-    assert "grey" not in sketch.caption
-    assert "the others" not in [section.title for section in sketch.sections]
-
-
-def fed(pairs: int) -> list[Record]:
-    """Nets with two pipelines, each quicker than the one before; the slowest has three."""
-    found = [
-        made_record(architecture=f"net{number:02}", pipeline=pipeline, images_per_s=100.0 + number)
-        for number in range(pairs)
-        for pipeline in ("dali", "native")
-    ]
-    return [*found, made_record(architecture="net00", pipeline="kornia", images_per_s=1.0)]
+    assert "thin" not in drawn(compared([*crowd(MAX_LINES), *failures])).caption
 
 
 def test_of_many_nets_those_with_most_pipelines_are_shown_then_the_quickest() -> None:
-    comparison = compared(fed(MAX_PANELS + 3))
-    kept = [name.partition(" ")[0] for name in blocks(comparison)[0]]
-    assert kept == ["net00", *(f"net{number:02}" for number in range(4, MAX_PANELS + 3))]
+    records = [
+        made_record(architecture=f"net{number:02}", pipeline=pipeline, images_per_s=100.0 + number)
+        for number in range(MAX_NETS + 3)
+        for pipeline in ("dali", "native")
+    ]
+    records.append(made_record(architecture="net00", pipeline="kornia", images_per_s=1.0))
+    names = [name.partition(" ")[0] for name in fed(compared(records))]
+    assert names == ["net00", *(f"net{number:02}" for number in range(MAX_NETS + 2, 0, -1))]
     with settings():
-        captions = {sketch.name: sketch.caption for sketch in pipelines(comparison)}
-    for name in ("pipelines_throughput", "pipelines_curves_accuracy"):
-        assert "12 of 15 pairs of architecture and optimizer: those with most" in captions[name]
-    with settings():
-        for sketch in pipelines(compared(fed(MAX_PANELS))):
-            assert "pairs of architecture" not in sketch.caption
+        sketch = next(pipelines(compared(records)))
+    assert "12 of 15 pairs of architecture and optimizer: those with most" in sketch.caption
 
 
 def test_long_names_that_are_cut_alike_keep_panels_of_their_own() -> None:
@@ -356,7 +328,7 @@ def test_long_names_that_are_cut_alike_keep_panels_of_their_own() -> None:
         for pipeline in ("dali", "native")
     ]
     comparison = compared(records)
-    assert len(blocks(comparison)[0]) == 2
+    assert len(fed(comparison)) == 2
     assert len(drawn(comparison).figure.axes) == 2
 
 
@@ -379,7 +351,7 @@ def outside(sketch: Sketch, slack: float) -> Iterator[str]:
                 yield f"{sketch.name}: {said}"
 
 
-CURVE = QUANTITIES[0]
+CURVE = "validation_accuracy"
 STALL = METRICS["stall_pct"]
 
 
@@ -391,24 +363,24 @@ def test_every_text_lies_within_its_picture(
     with settings():
         sketches = list(section(comparison))
         for sketch in sketches:
-            picture(sketch, group=comparison.title, mark="mark")
+            picture(sketch, group=comparison.title, digest="digest")
             # Long texts are some points wider in an SVG than where the layout measured them.
             assert list(outside(sketch, slack=6.0)) == []
     assert sketches
 
 
-def cases_of(*records: Record) -> tuple[Case, ...]:
-    return compared(records).cases
+def outcomes_of(*records: Record) -> Outcomes:
+    return compared(records).outcomes
 
 
-def case_of(*records: Record) -> Case:
-    (case,) = cases_of(*records)
-    return case
+def outcome_of(*records: Record) -> Outcome[Record]:
+    (outcome,) = outcomes_of(*records)
+    return outcome
 
 
 def test_cells_are_told_apart_by_what_differs_between_them() -> None:
     def labels(*records: Record) -> list[str]:
-        return [case.label for case in cases_of(*records)]
+        return [outcome.label for outcome in outcomes_of(*records)]
 
     assert labels(made_record()) == ["resnet18 · sgd · flip_crop · kornia"]
     assert labels(made_record(optimizer="muon"), made_record(optimizer="sgd")) == ["muon", "sgd"]
@@ -420,12 +392,12 @@ def test_cells_are_told_apart_by_what_differs_between_them() -> None:
 def test_budgets_of_one_cell_are_never_compared_in_a_picture() -> None:
     short = [made_record(epochs=4, optimizer=name) for name in ("sgd", "muon")]
     found = comparisons([*short, made_record(epochs=8, optimizer="sgd")])
-    assert [{case.cell.epochs for case in one.cases} for one in found] == [{4}, {8}]
+    assert [{each.cell.epochs for each in one.outcomes} for one in found] == [{4}, {8}]
     with settings():
         drawn = [sketch for one in found for sketch in curves(one)]
     assert len({one.name for one in drawn}) == len({one.title for one in drawn}) == len(drawn)
     assert [drawn[0].title, drawn[6].title] == [
-        f"Validation accuracy (%) against epochs ({epochs} epochs)" for epochs in (4, 8)
+        f"Validation accuracy against epoch ({epochs} epochs)" for epochs in (4, 8)
     ]
     different = compared([short[0], made_record(epochs=8, optimizer="muon")])
     assert "Cells differ in epochs." in caption_of(different)
@@ -449,28 +421,27 @@ def test_captions_count_cells_seeds_and_failures() -> None:
 def test_a_tile_is_the_mean_over_cells_of_the_means_over_seeds() -> None:
     seeds = [made_record(seed, accuracy=accuracy) for seed, accuracy in enumerate((0.6, 0.8, 1.0))]
     other = made_record(accuracy=0.5, augmentation="none")
-    (tile,) = tiles(cases_of(*seeds, other), ACCURACY, "architecture", "optimizer").values()
-    assert (tile.value, tile.text) == (pytest.approx(0.65), "65.00")
+    found = tiles(outcomes_of(*seeds, other), ACCURACY, "architecture", "optimizer")
+    assert list(found["value"]) == pytest.approx([0.65])
+    assert list(found["text"]) == ["65.00"]
 
 
 def test_what_was_missed_failed_or_not_run_is_said() -> None:
-    cases = cases_of(
+    outcomes = outcomes_of(
         made_record(optimizer="a"),
         made_record(optimizer="b", time_to_accuracy_s=None),
         made_failure(optimizer="c", status="oom"),
         made_record(optimizer="a", architecture="cnn4"),
     )
-    found = tiles(cases, TIME, "architecture", "optimizer")
-    texts = [found["resnet18", name].text for name in "abc"]
-    assert texts == ["3.0", NOT_REACHED, "oom"]
-    assert found["cnn4", "b"].text == NOT_RUN
+    found = tiles(outcomes, TIME, "architecture", "optimizer")
+    assert list(found["text"]) == ["3.0", NOT_RUN, NOT_RUN, "3.0", NOT_REACHED, "oom"]
     partly = (
         made_record(0, time_to_accuracy_s=2.0),
         made_record(1, time_to_accuracy_s=None),
         made_failure(2),
     )
-    (tile,) = tiles(cases_of(*partly), TIME, "architecture", "optimizer").values()
-    assert (tile.value, tile.runs, tile.partial) == (2.0, (3, 1), True)
+    found = tiles(outcomes_of(*partly), TIME, "architecture", "optimizer")
+    assert list(found["text"]) == ["2.0\n1 of 3"]
 
 
 BUSY = {"timing_suspect": ("busy",)}
@@ -509,15 +480,15 @@ def test_suspect_times_change_no_figure_and_captions_count_them(figure: Any) -> 
             if one.name.startswith(("accuracy_images", "accuracy_train")):
                 assert "Hollow, and never on the line: 3 of 25 cells" in one.caption
             else:
-                drawn = [picture(each, group="g", mark="m").svg for each in (one, other)]
+                drawn = [picture(each, group="g", digest="d").svg for each in (one, other)]
                 assert drawn[0] == drawn[1], one.name
-    assert slow
+    assert slow or figure is figures.pipelines_alone
 
 
 def test_a_tile_without_a_time_to_trust_says_so() -> None:
-    cases = cases_of(made_record(record=BUSY))
-    found = [tiles(cases, one, *AXES[:2]) for one in (ACCURACY, SPEED, TIME, STALL)]
-    texts = [tile.text for one in found for tile in one.values()]
+    outcomes = outcomes_of(made_record(record=BUSY))
+    found = [tiles(outcomes, one, *AXES[:2]) for one in (ACCURACY, SPEED, TIME, STALL)]
+    texts = [text for one in found for text in one["text"]]
     assert texts == ["70.00", "suspect", "suspect", "suspect"]
 
 
@@ -527,9 +498,9 @@ def test_the_best_is_brightest_whichever_way_a_measure_runs() -> None:
         made_record(optimizer="b", images_per_s=900.0, time_to_accuracy_s=2.0),
     ]
     for metric, best in ((SPEED, "b"), (TIME, "a"), (STALL, "b")):
-        found = shares(tiles(cases_of(*records), metric, "architecture", "optimizer"), metric)
-        assert max(found, key=lambda place: found[place]) == ("resnet18", best)
-        assert sorted(found.values()) == [0.0, 1.0]
+        found = tiles(outcomes_of(*records), metric, "architecture", "optimizer")
+        assert dict(zip(found["share"], found["column"], strict=True))[1.0] == best
+        assert sorted(found["share"]) == [0.0, 1.0]
     with settings():
         sketch = next(one for one in heatmaps(compared(records)) if one.name.startswith("images"))
     (key,) = sketch.sections
@@ -548,31 +519,29 @@ def test_a_curve_that_begins_high_does_not_flatten_the_others() -> None:
             {one.name: one for one in curves(compared(records))}["curves_training_loss_epochs"]
             for records in (usual, [*usual, losses("d", 8.5)])
         ]
-    tops = [one.figure.axes[0].get_ylim()[1] for one in found]
-    assert tops == [pytest.approx(2.3, rel=0.05), pytest.approx(1.5 * 2.3)]
-    assert "Higher values than 3.45 are cut off." in found[1].caption
-    assert "cut off" not in found[0].caption
+    for sketch in found:
+        (low, high), panels = sketch.figure.axes[0].get_ylim(), sketch.figure.axes
+        assert high / low < 25, "2.3 to 0.575 fill half of the height, whatever one net does"
+        assert {axes.get_yscale() for axes in panels} == {"log"}
 
 
 def test_a_curve_is_mean_least_and_most_of_the_seeds() -> None:
-    found = line(case_of(made_record(0, accuracy=0.4), made_record(1, accuracy=0.8)), CURVE)
-    assert found.epochs == (1, 2, 3, 4)
-    assert found.seconds == (1.0, 2.0, 3.0, 4.0)
-    assert found.mean == pytest.approx((15.0, 30.0, 45.0, 60.0))
-    assert found.low == pytest.approx((10.0, 20.0, 30.0, 40.0))
-    assert found.high == pytest.approx((20.0, 40.0, 60.0, 80.0))
+    found = line(outcome_of(made_record(0, accuracy=0.4), made_record(1, accuracy=0.8)), CURVE)
+    assert found == pytest.approx(
+        np.array([(1, 2, 3, 4), (15, 30, 45, 60), (10, 20, 30, 40), (20, 40, 60, 80)])
+    )
 
 
 def test_failed_runs_and_runs_without_validation_have_no_curve() -> None:
-    assert line(case_of(made_failure()), CURVE) is None
+    assert line(outcome_of(made_failure()), CURVE) is None
     whole = made_record()
     bare = tuple(replace(point, validation_accuracy=None) for point in whole.curve)
-    assert line(case_of(replace(whole, curve=bare)), CURVE) is None
+    assert line(outcome_of(replace(whole, curve=bare)), CURVE) is None
 
 
 @given(st.integers(1, 5000), st.integers(2, 200))
 def test_a_thinned_curve_keeps_both_ends_and_its_order(length: int, most: int) -> None:
-    places = thinned(length, most)
+    places = thinned(length, most).tolist()
     assert (places[0], places[-1]) == (0, length - 1)
     assert len(places) == min(length, most)
     assert places == sorted(set(places))
@@ -580,7 +549,7 @@ def test_a_thinned_curve_keeps_both_ends_and_its_order(length: int, most: int) -
 
 def test_bars_stand_by_time_then_missed_then_failed() -> None:
     suspect = {"timing_suspect": ("busy",)}
-    cases = cases_of(
+    outcomes = outcomes_of(
         made_failure(optimizer="failed", status="crashed"),
         made_record(optimizer="never", time_to_accuracy_s=None, accuracy=0.5),
         made_record(0, optimizer="slow", time_to_accuracy_s=9.0),
@@ -590,32 +559,31 @@ def test_bars_stand_by_time_then_missed_then_failed() -> None:
         made_record(0, optimizer="quick", time_to_accuracy_s=2.0),
         made_record(1, optimizer="quick", time_to_accuracy_s=4.0),
     )
-    found = bars(cases)
-    names = [bar.case.label for bar in found]
-    assert names == ["quick", "slow", "half", "busy", "never", "failed"]
-    quick = found[0]
-    assert quick.times_s == (2.0, 4.0)
-    assert [bar.mean_s for bar in found] == [3.0, 9.0, 1.0, 0.0, 0.0, 0.0]
-    assert [bar.note for bar in found[2:]] == [
-        "1.00 s, 1 of 2 runs, 1 suspect",
-        "timing suspect",
-        f"{NOT_REACHED} (test 50.0%)",
-        "crashed",
-    ]
+    ranked = sorted(outcomes, key=rank_and_note)
+    assert {outcome.label: rank_and_note(outcome)[1] for outcome in ranked} == {
+        "quick": "3.00 s",
+        "slow": "9.00 s",
+        "half": "1.00 s, 1 of 2 runs, 1 suspect",
+        "busy": "timing suspect",
+        "never": f"{NOT_REACHED} (test 50.0%)",
+        "failed": "crashed",
+    }
+    assert [outcome.label for outcome in ranked] == [
+        "quick", "slow", "half", "busy", "never", "failed"
+    ]  # fmt: skip
 
 
-def test_a_profile_is_the_share_of_problems_within_a_factor_of_the_best() -> None:
+def test_a_profile_has_the_ratios_to_the_best_of_each_problem() -> None:
     times = {("a", "x"): 1.0, ("a", "y"): 6.0, ("b", "x"): 2.0, ("b", "y"): 3.0}
-    cases = cases_of(
-        *(
-            made_record(optimizer=optimizer, architecture=net, time_to_accuracy_s=time_s)
-            for (optimizer, net), time_s in times.items()
-        )
-    )
-    found = profile(cases, "optimizer")
-    assert found.problems == 2
-    assert [found.share("a", tau) for tau in (1.0, 1.9, 2.0)] == [0.5, 0.5, 1.0]
-    assert [found.share("b", tau) for tau in (1.0, 1.9, 2.0)] == [0.5, 0.5, 1.0]
+    records = [
+        made_record(optimizer=optimizer, architecture=net, time_to_accuracy_s=time_s)
+        for (optimizer, net), time_s in times.items()
+    ]
+    rare = made_record(optimizer="rare", architecture="x", time_to_accuracy_s=0.1)
+    for outcomes in (outcomes_of(*records), outcomes_of(*records, rare)):
+        found = profile(outcomes, "optimizer")
+        assert found is not None
+        assert {name: list(found[name]) for name in found} == {"a": [1.0, 2.0], "b": [2.0, 1.0]}
 
 
 def test_a_miss_counts_as_a_problem_and_nothing_but_misses_make_no_profile() -> None:
@@ -624,28 +592,22 @@ def test_a_miss_counts_as_a_problem_and_nothing_but_misses_make_no_profile() -> 
         for net in "xy"
         for optimizer in "ab"
     ]
-    assert profile(cases_of(*missed), "optimizer") is None
-    assert profile(cases_of(made_record(), made_record(architecture="x")), "optimizer") is None
+    assert profile(outcomes_of(*missed), "optimizer") is None
+    assert profile(outcomes_of(made_record(), made_record(architecture="x")), "optimizer") is None
     reached = made_record(optimizer="a", architecture="x")
-    found = profile(cases_of(reached, *missed[1:]), "optimizer")
-    assert (found.share("a", 1e9), found.share("b", 1e9)) == (0.5, 0.0)
-    assert found.ratios["b"] == [math.inf, math.inf]
+    found = profile(outcomes_of(reached, *missed[1:]), "optimizer")
+    assert found is not None
+    assert {name: list(found[name]) for name in found} == {"a": [1, math.inf], "b": [math.inf] * 2}
 
 
 def test_the_time_of_a_cell_is_the_median_with_misses_infinite() -> None:
     reached = [made_record(seed, time_to_accuracy_s=seed + 1.0) for seed in range(2)]
-    assert median_s(case_of(*reached)) == 1.5
-    assert median_s(case_of(*reached, made_failure(2))) == 2.0
-    assert median_s(case_of(reached[0], made_failure(2))) == math.inf
+    assert median_s(outcome_of(*reached)) == 1.5
+    assert median_s(outcome_of(*reached, made_failure(2))) == 2.0
+    assert median_s(outcome_of(reached[0], made_failure(2))) == math.inf
 
 
-def test_an_entry_that_few_problems_have_does_not_cost_the_others_theirs() -> None:
-    problems = [{"a", "b"}] * 6 + [{"a", "b", "rare"}]
-    assert common_levels(problems, ["a", "b", "rare"]) == ["a", "b"]
-    assert common_levels([{"a", "b", "c"}] * 3, ["a", "b", "c"]) == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize("against", FORMATS)
+@pytest.mark.parametrize("against", AGAINST)
 def test_the_frontier_is_what_nothing_beats(against: Any) -> None:
     speeds = {"fast": (9, 0.5), "same": (9, 0.5), "both": (6, 0.7), "good": (2, 0.9)}
     speeds["bad"] = (5, 0.6)
@@ -654,23 +616,38 @@ def test_the_frontier_is_what_nothing_beats(against: Any) -> None:
             optimizer=name,
             accuracy=accuracy,
             images_per_s=100.0 * speed,
-            record={"timings": Timings(train_s=10.0 - speed)},
+            record={
+                "timings": Timings(train_s=10.0 - speed),
+                "memory": Memory(host_gib=10.0 - speed),
+                "energy_j": 10.0 - speed,
+            },
         )
         for name, (speed, accuracy) in speeds.items()
     ]
-    found = spots(cases_of(*records), against)
-    assert {spot.case.label for spot in found if not spot.best} == {"bad"}
-    assert [spot.accuracy for spot in frontier(found, against)][:2] == [0.9, 0.7]
+    found = points(outcomes_of(*records), against)
+    assert {point.outcome.label for point in found if not point.best} == {"bad"}
+    assert [point.accuracy for point in found][:2] == pytest.approx([90, 70])
+    with settings():
+        names = [sketch.name for sketch in frontiers(compared(records))]
+    assert f"accuracy_{against.name}" in names
+
+
+def test_memory_and_energy_are_drawn_only_where_two_cells_have_them() -> None:
+    records = [made_record(optimizer="a", record={"energy_j": 1.0}), made_record(optimizer="b")]
+    with settings():
+        names = [sketch.name for sketch in frontiers(compared(records))]
+    assert names == ["accuracy_images_per_s", "accuracy_train_s"]
 
 
 def test_a_suspect_timing_is_on_no_frontier_and_keeps_nobody_off() -> None:
-    cases = cases_of(
+    outcomes = outcomes_of(
         made_record(optimizer="a", images_per_s=900.0, record={"timing_suspect": ("busy",)}),
         made_record(optimizer="b", images_per_s=800.0),
     )
-    assert [spot.case.label for spot in spots(cases, SPEED) if spot.best] == ["b"]
+    assert [point.outcome.label for point in points(outcomes, SPEED) if point.best] == ["b"]
+    comparison = replace(compared([made_record()]), outcomes=outcomes)
     with settings():
-        (axes,) = next(iter(frontiers(replace(compared([made_record()]), cases=cases)))).figure.axes
+        (axes,) = next(iter(frontiers(comparison))).figure.axes
     found = {len(one.get_facecolor()) for one in axes.collections}
     assert found == {0, 1}, "one of the two is hollow"
 
@@ -688,14 +665,13 @@ def test_a_feed_has_the_pipeline_alone_its_ceiling_and_what_training_got() -> No
     loaders = made_loaders(
         made_series("native", 5000.0, 5200.0, 5400.0, batch_size=128),
         made_series("native", 9000.0, batch_size=4096),
-        disturbed(made_series("native", 4000.0, 4100.0, 4200.0, batch_size=100)),
         lost_series("zoo", "skipped", "not installed"),
     )
-    (name, cases), = blocks(comparison)[0].items()  # fmt: skip
-    native, dali, zoo = feeds(cases, loaders)
-    assert name == "resnet18 · sgd"
+    assert list(fed(comparison)) == ["resnet18 · sgd"]
+    outcomes = [one for one in comparison.outcomes if one.cell.architecture == "resnet18"]
+    native, dali, zoo = feeds(outcomes, loaders)
     assert native.rates == {"alone": 5200.0, "ceiling": 2000.0, "in training": 1600.0}
-    assert (native.pipeline, native.alone_batch, native.note) == ("native", 128, "stall 20 %")
+    assert (native.pipeline, native.note) == ("native", "stall 20 %")
     assert dali.rates == {"alone": None, "ceiling": 2000.0, "in training": 1000.0}
     assert (set(zoo.rates.values()), zoo.note) == ({None}, "skipped")
 
@@ -725,6 +701,55 @@ def test_the_parts_of_a_run_add_up_to_import_and_total() -> None:
 def test_bars_are_means_over_the_runs_of_a_net_with_a_pipeline() -> None:
     longer = replace(PARTS, evaluate_s=8.0, total_s=52.0)
     runs = [timed(25.0), replace(timed(25.0, longer), run_id="other", seed=1)]
-    ((label, parts),) = spent(cases_of(*runs)).items()
-    assert (label, [part["evaluate"] for part in parts]) == ("resnet18 · kornia", [6.0, 8.0])
-    assert [sum(part.values()) for part in parts] == pytest.approx([51.0, 53.0])
+    with settings():
+        (sketch,) = time_parts(compared(runs))
+    (axes,) = sketch.figure.axes
+    assert axes.get_yticklabels()[0].get_text() == "resnet18 · kornia"
+    ends = [patch.get_x() + patch.get_width() for patch in axes.patches]
+    assert max(ends) == pytest.approx(52.0)
+    assert axes.texts[0].get_text() == "52.0 s, 2 runs"
+
+
+def test_effects_are_filled_only_where_the_test_finds_a_difference() -> None:
+    def planted(optimizer: str, **_: object) -> dict[str, float | None]:
+        return {"accuracy": 0.65 if optimizer == "muon" else 0.6}
+
+    records = made_grid(
+        planted, optimizer=("sgd", "muon", "adamw"), augmentation=("none",), seeds=5
+    )
+    with settings():
+        sketch = next(effects(compared(records), effects_of(records)))
+        svg = picture(sketch, group="g", digest="d").svg
+    (axes,) = sketch.figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[-3:] == ["optimizer (reference: sgd)", "muon", "adamw"]
+    filled = [one.get_markerfacecolor() != "none" for one in axes.lines if one.get_marker() == "o"]
+    assert filled == [False] * 4 + [True, False]
+    assert axes.get_xlabel() == "test accuracy (points) → better"
+    muon = {one.id for one in outcomes_of(*records) if one.cell.optimizer == "muon"}
+    marks = {e.get("data-cells") for e in ElementTree.fromstring(svg).iter() if e.get("data-cells")}
+    assert muon in [set(mark.split()) for mark in marks]
+
+
+def test_of_many_effects_the_significant_come_first() -> None:
+    names = [f"o{number:02}" for number in range(MAX_ROWS + 5)]
+
+    def planted(optimizer: str, **_: object) -> dict[str, float | None]:
+        return {"accuracy": 0.7 if optimizer == names[-1] else 0.6}
+
+    records = made_grid(
+        planted, architecture=("vit",), optimizer=("sgd", *names), augmentation=("none",), seeds=5
+    )
+    with settings():
+        sketch = next(effects(compared(records), effects_of(records)))
+    assert f"{MAX_ROWS} of {len(names)} effects, the significant first." in sketch.caption
+    labels = [label.get_text() for label in sketch.figure.axes[0].get_yticklabels()]
+    assert (labels[1], len(labels)) == (names[-1], MAX_ROWS + 1)
+
+
+def test_own_and_reference_results_differ_in_every_title() -> None:
+    own, shipped = (
+        draw(group(), MIXED, effects_of(group()), reference=reference)
+        for reference in (False, True)
+    )
+    assert not {one.title for one in own} & {one.title for one in shipped}
