@@ -36,7 +36,11 @@ def table(
     select: Select = "",
     debug: Debug = False,
 ) -> None:
-    """Show the matrix: one table per machine, source and scale, those of this machine first."""
+    """Show the answers and the matrix, one table per machine, source and scale.
+
+    The reference matrices are shown if there are no other results, or if the folder names them:
+    `bench table results/reference`.
+    """
     from bench.machine.environment import machine_names
     from bench.report.table import render_all, shape
     from bench.store.store import gc_paused

@@ -36,7 +36,7 @@ COLUMNS = {
         Column(name="bytes_per_image", header="bytes/image", kind="count", digits=0, priority=8),
         Column(name="bandwidth_pct", header="% of bandwidth", kind="time", digits=2, priority=5),
         Column(name="draws", header="draws", priority=2),
-        Column(name="notes", header="notes"),
+        Column(name="notes", header="notes", footnote="always"),
     )
 }
 USUAL = {"reads": "array", "draws": "per sample"}  # columns that are hidden if they say only this

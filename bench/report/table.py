@@ -249,7 +249,7 @@ def render_all(
     if own and (hidden := [group.folder for group in found if group.reference]):
         runs = sum(len(found[group][0]) for group in found if group.reference)
         command = shell_command(["bench", "table", str(hidden[0].parent)])
-        note = f"{count(runs, 'run')} of the reference: {command}"
+        note = f"Not shown: {count(runs, 'run')} of the reference matrices ({command})."
         sheets[-1] = replace(sheets[-1], notes=[*sheets[-1].notes, note])
     if form == "json":
         return json.dumps([sheet.as_json() for sheet in sheets], indent=1) + "\n"
@@ -343,9 +343,7 @@ def pivoted(matrix: Matrix[RecordT], pivot: Pivot) -> Sheet:
         notes.append(PARTIAL)
     same = {name: [matrix.frame[name].iloc[0]] * len(rows) for name in GROUP if rows}
     values = {
-        head: [
-            one.text if one.value is None and one.outcomes else one.value for one in column
-        ]
+        head: [one.text if one.value is None and one.outcomes else one.value for one in column]
         for head, column in entries.items()
     }
     return Sheet(

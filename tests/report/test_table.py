@@ -82,7 +82,7 @@ def test_a_table_for_each_group_and_the_reference_only_if_there_is_no_other(tmp_
     text = render_all(tmp_path, "md", machine=["other"])
     assert text.count("###") == 2
     assert text.index("second") < text.index("ours")
-    assert f"1 run of the reference: bench table {tmp_path / 'reference'}" in text
+    assert f"1 run of the reference matrices (bench table {tmp_path / 'reference'})" in text
     for root, expected in ((tmp_path, ["ours", "second"]), (tmp_path / "reference", ["theirs"])):
         rows = list(csv.DictReader(StringIO(render_all(root, "csv"))))
         assert [row["architecture"] for row in rows] == expected
