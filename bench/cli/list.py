@@ -73,49 +73,57 @@ def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, li
 
     if kind is not None:
         check_choice("kind of entry", kind, [*TYPES, "grids", "plugins"])
-    listed = None if plugins else stated_entries()
-    if listed is None:
-        from bench.grid import registry
-
-        listed = {name: registry.listing(name) for name in registry.CATALOGS}
+    stated = None if plugins else stated_entries()
+    listed = stated or _imported_entries()
     found = {name: of_kind for name, of_kind in listed.items() if kind in (None, name)}
     if kind in (None, "grids"):
-        found["grids"] = _grids(listed)
+        found["grids"] = _grids(listed, stated=stated is not None)
     loaded = _plugin_entries(plugins) if plugins else []
     if kind == "plugins" or (kind is None and loaded):
         found["plugins"] = loaded
     return {kind: sorted(each, key=lambda entry: entry.name) for kind, each in found.items()}
 
 
-def _grids(listed: "Mapping[str, Sequence[Listing]]") -> "list[Listing]":
-    """All grids with their number of cells, and the minutes that these take on this machine."""
-    from bench.cell import Run
+def _imported_entries() -> "dict[str, list[Listing]]":
+    from bench.grid import registry
+
+    return {kind: registry.listing(kind) for kind in registry.CATALOGS}
+
+
+def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[Listing]":
+    """All grids with their number of cells, and how long these take on this machine.
+
+    Args:
+        stated: Whether the entries need not be imported, as there are no plugins.
+    """
+    from bench.cell import Run, Scale
     from bench.executors.base import TimeLeft
-    from bench.grid.grids import BUDGETS, GridConfig, cells_of, grids, unique
+    from bench.grid import grids, recipe_files
     from bench.grid.listing import Listing
     from bench.machine.environment import machine_names
 
     machines = machine_names()
-    config = GridConfig(base=BUDGETS["full" if len(machines) > 1 else "cpu"], listed=listed)
-    records = [each for each in _records(machines) if each.cell.scale == config.base.scale]
-    found, runs = [], {record.run_id: record.run for record in records}
-    for name, grid in grids().items():
+    scale: Scale = "full" if len(machines) > 1 else "cpu"
+    config = grids.GridConfig(base=grids.BUDGETS[scale], listed=listed)
+    if not stated:
+        config = replace(config, listed=None, book=recipe_files.book(scale))
+    records = [each for each in _records(machines) if each.cell.scale == scale]
+    found, runs = [], [record.run for record in records]
+    for name, grid in grids.grids().items():
         entry = Listing(kind="grids", name=name, why=grid.why, default=name == "default")
         try:
-            cells = unique(cells_of(name, config))
+            cells = grids.unique(grids.cells_of(name, config))
         except BenchError as error:  # of a plugin
             entry, cells = replace(entry, problem=str(error)), []
-        of_grid = [Run(cell=cell, seed=0, versions={}, fingerprint="") for cell in cells]
-        runs |= {run.id: run for run in of_grid}
-        found.append((entry, of_grid))
+        found.append((entry, [Run(cell=cell, seed=0) for cell in cells]))
+        runs += found[-1][1]
     flops = {entry.name: entry.flops for entry in listed["architectures"] if entry.flops}
-    left = TimeLeft(
-        {
-            id: flops[run.cell.architecture] * run.cell.epochs * (run.cell.train_images or 1)
-            for id, run in runs.items()
-            if run.cell.architecture in flops
-        }
-    )
+    work = {
+        run.id: float(flops[run.cell.architecture] * run.cell.epochs * (run.cell.train_images or 1))
+        for run in runs
+        if run.cell.architecture in flops
+    }
+    left = TimeLeft(work)
     for record in records:
         left.learn(record)
     return [
@@ -125,15 +133,16 @@ def _grids(listed: "Mapping[str, Sequence[Listing]]") -> "list[Listing]":
 
 
 def _records(machines: Sequence[str]) -> "list[Record]":
-    """Records of this machine in the folder `results`."""
+    """Records of this machine in the folder `results`, if any can be read."""
     from bench.store.groups import groups
     from bench.store.store import Store
 
-    results = Path("results")
-    if not results.is_dir():
+    try:
+        found = groups(Path("results"), machines=machines)
+        mine = [Store(group.folder) for group in found if group.machine in machines]
+        return [record for store in mine for record in store.records(lambda warning: None)]
+    except BenchError:
         return []
-    found = [group for group in groups(results, machines=machines) if group.machine in machines]
-    return [record for group in found for record in Store(group.folder).records()]
 
 
 def _plugin_entries(plugins: "Plugins") -> "list[Listing]":

@@ -99,5 +99,20 @@ def test_json_has_every_entry_with_its_kind_reason_and_size(
     assert {entry["kind"] for entry in only} == {"grids"}
 
 
+def test_cells_of_a_plugins_grid_have_recipes(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = (
+        "from bench.grid.grids import Grid\n"
+        "def cells(config):\n"
+        "    cell = config.cell('cnn2', 'sgd', 'none', 'native')\n"
+        "    return [cell] if cell.recipe.lr else []\n"
+        "mine = Grid(name='mine', why='a test', cells=cells)\n"
+    )
+    write(tmp_path, {"mine.py": grid})
+    assert re.search("mine +1 cell +a test", bench("list", "grids", "--plugin", "mine.py").stdout)
+
+
 def test_an_unknown_format_is_refused(refused: Callable[..., str]) -> None:
     assert "unknown format 'jsn': did you mean json?" in refused("list", "--format", "jsn")
