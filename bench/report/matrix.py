@@ -13,15 +13,14 @@ import pandas as pd
 from bench.cell import AXES, Cell
 from bench.errors import UsageError
 from bench.record import Record, RecordSummary, RecordT, time_to_accuracy_s
-from bench.report.columns import METRICS, Metric, column_named
+from bench.report.columns import METRICS, TIME, Metric, column_named
 from bench.report.render import ABSENT, NOT_REACHED, SUSPECT
-from bench.report.rows import PER_BATCH, Outcome, bound_by, distinctions, grouped, title
+from bench.report.rows import Outcome, bound_by, by_kind, distinctions, grouped, title
 from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.text import count
 
 GROUP = ("machine", "source", "scale")
 REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
-MAX_NAMES = 4  # reasons and differences to list before counting the rest
 PARTIAL = "2 of 3: runs that the number is the mean of, out of all."
 METRIC_COLUMNS = [name for metric in METRICS for name in (metric, f"{metric}_sd")]
 
@@ -138,15 +137,13 @@ def common(cells: Sequence[Cell], axes: Sequence[str]) -> list[bool]:
     common, and of these cells only those with such a combination.
     """
     others = [axis for axis in AXES if axis not in axes]
-    pairs = [
-        tuple(tuple(getattr(cell, a) for a in part) for part in (others, axes)) for cell in cells
-    ]
+    combinations = [tuple(getattr(cell, axis) for axis in others) for cell in cells]
     places: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
-    for combination, place in pairs:
-        places[combination].add(place)
+    for cell, combination in zip(cells, combinations, strict=True):
+        places[combination].add(tuple(getattr(cell, axis) for axis in axes))
     sets = Counter(map(frozenset, places.values()))
     widest = max(sets, key=lambda one: (len(one), sets[one], sorted(one)), default=frozenset())
-    return [places[combination] == widest for combination, _ in pairs]
+    return [places[combination] == widest for combination in combinations]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,8 +182,8 @@ class Mean(Generic[RecordT]):
             return min(counts, key=lambda status: (-counts[status], status), default=ABSENT)
         if metric.to_target and not any(outcome.reached for outcome in self.outcomes):
             return NOT_REACHED
-        suspect = metric.timing and any(outcome.suspect for outcome in self.outcomes)
-        return SUSPECT if suspect else "not measured"
+        runs = (run for outcome in self.outcomes for run in outcome.good)
+        return SUSPECT if any(metric.of(run) is not None for run in runs) else "not measured"
 
 
 def means(
@@ -213,16 +210,14 @@ def averaged(matrix: Matrix[RecordT], axes: Sequence[str]) -> tuple[pd.DataFrame
     sums = ("seeds", "runs", "trusted", "cells", "all_cells")
     how: dict[str, Any] = dict.fromkeys(GROUP, "first") | dict.fromkeys(METRICS, "mean")
     how |= dict.fromkeys(sums, "sum") | dict.fromkeys(alone, _if_alone)
-    how |= {"reached": lambda values: values.sum(min_count=1), "draws": _draws, "status": _status}
-    how |= dict.fromkeys(("reads", "timing_suspect", "reason"), _texts)
+    how |= {"reached": lambda values: values.sum(min_count=1), "status": _status}
+    how |= dict.fromkeys(("reads", "draws", "timing_suspect", "reason"), _texts)
     found = groups.agg(how).reset_index()
     found["bound_by"] = [bound_by(None if pd.isna(v) else v) for v in found["stall_pct"]]
     found = found.astype(dict.fromkeys(METRIC_COLUMNS, float)).fillna({"budget": ""})
     columns = [name for name in matrix.frame if name in found]
     found = found[[*columns, "cells", "all_cells"]]
-    return sort(found, "time_to_accuracy_s"), [
-        *averaging_notes(matrix, axes, METRICS["time_to_accuracy_s"])
-    ]
+    return sort(found, TIME.name), [*averaging_notes(matrix, axes, TIME)]
 
 
 def _if_alone(values: "pd.Series[Any]") -> Any:
@@ -230,13 +225,7 @@ def _if_alone(values: "pd.Series[Any]") -> Any:
 
 
 def _texts(values: Iterable[str]) -> str:
-    return "; ".join(_some(dict.fromkeys(t for text in values for t in text.split("; ") if t)))
-
-
-def _draws(values: Iterable[str]) -> str:
-    texts = (text.removeprefix(PER_BATCH).split(", ") for text in values if text)
-    ops = dict.fromkeys(op for found in texts for op in found)
-    return PER_BATCH * bool(ops) + ", ".join(ops)
+    return "; ".join(by_kind(text for part in values for text in part.split("; ") if text))
 
 
 def _status(values: "pd.Series[str]") -> str:
@@ -244,12 +233,6 @@ def _status(values: "pd.Series[str]") -> str:
     if len(values) == 1 or whole == len(values):
         return str(values.iloc[0])
     return f"{whole} of {len(values)} cells ok"
-
-
-def _some(texts: Iterable[str]) -> list[str]:
-    first = [*texts]
-    rest = len(first) - MAX_NAMES
-    return [*first[:MAX_NAMES], *([f"{rest} more"] if rest > 0 else [])]
 
 
 def coverage(cells: Sequence[Cell], axes: Sequence[str]) -> Iterator[str]:
@@ -281,7 +264,7 @@ def averaging_notes(matrix: Matrix[RecordT], axes: Sequence[str], metric: Metric
         budgets = [set(budget.split(", ")) for budget in here]
         differing |= set.union(*budgets) - set.intersection(*budgets) - {""}
     if differing:
-        yield f"Cells within a mean also differ in {', '.join(_some(sorted(differing)))}."
+        yield f"Cells within a mean also differ in {', '.join(sorted(differing))}."
 
 
 class Retargeted(NamedTuple):

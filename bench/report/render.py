@@ -115,7 +115,7 @@ class Table:
                 parts[-1] = wider
             else:
                 columns = {first: self.columns[first], **more}
-                parts.append(replace(parts[0], title="", columns=columns))
+                parts.append(replace(parts[0], title="", head=(), columns=columns))
         return [*(replace(part, notes=()) for part in parts[:-1]), parts[-1]]
 
     def _fitted(self, width: int | None) -> tuple["Table", str]:
@@ -351,7 +351,17 @@ def _text(name: str, row: Row) -> str:
         text += f" \u00b1 {sd * column.factor:.{column.digits}f}"
     if to_target and row["reached"] < row["seeds"]:
         text += f" ({row['reached']:.0f}/{row['seeds']} reached)"
+    elif _is_partial(column, row):
+        text += f" ({row['trusted']} of {row['seeds']})"
     return text
+
+
+def _is_partial(column: Column, row: Row) -> bool:
+    """Whether a mean over cells, or a time to the target, lacks some of the runs."""
+    if not isinstance(column, Metric) or not column.timing:
+        return False
+    missed = column.to_target and row["reached"] < row["seeds"]
+    return bool(missed or (row.get("all_cells", 1) > 1 and row["trusted"] < row["seeds"]))
 
 
 def _best(name: str, rows: list[Row]) -> set[int]:
@@ -362,11 +372,7 @@ def _best(name: str, rows: list[Row]) -> set[int]:
     values = {
         index: row[name]
         for index, row in enumerate(rows)
-        if row["status"] == "ok"
-        and not is_missing(row[name])
-        and not (isinstance(column, Metric) and column.to_target and row["reached"] < row["seeds"])
+        if row["status"] == "ok" and not is_missing(row[name]) and not _is_partial(column, row)
     }
-    if not values:
-        return set()
-    top = min(values.values()) if column.best == "lowest" else max(values.values())
+    top = (min if column.best == "lowest" else max)(values.values(), default=None)
     return {index for index, value in values.items() if value == top}

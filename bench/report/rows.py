@@ -21,8 +21,7 @@ from bench.report.columns import METRICS, TIME, Metric
 
 PIPELINE_BOUND_PCT = 50.0
 MODEL_BOUND_PCT = 10.0  # a stall below this is within the noise of a throughput
-PER_BATCH = "per batch: "  # before the ops that draw once per batch
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
+NUMBERS = re.compile(r"\d+(?:\.\d+)?(?: to \d+(?:\.\d+)?)?")  # "2", "2 to 7"
 Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
 
 
@@ -286,7 +285,7 @@ class Outcome(Generic[RecordT]):
         row["parameters"] = next((run.parameters for run in self.runs if run.parameters), None)
         draws = [item for run in self.runs for item in run.augmentation_draws.items()]
         row["draws"] = ", ".join(dict.fromkeys(op for op, how in draws if how != "per sample"))
-        row["draws"] = row["draws"] and PER_BATCH + row["draws"]
+        row["draws"] = row["draws"] and f"per batch: {row['draws']}"
         suspect = (reason for run in self.good for reason in run.timing_suspect)
         row["timing_suspect"] = _joined(by_kind(suspect))
         failed = [run for run in self.runs if run.status != "ok" or run.metrics is None]
@@ -342,12 +341,13 @@ def merged(texts: Iterable[str]) -> dict[str, str]:
     """Each text with the one that stands for all that differ from it only in numbers."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for text in texts:
-        kinds[NUMBER.sub("", text)].append(text)
+        kinds[NUMBERS.sub("", text)].append(text)
     found: dict[str, str] = {}
     for alike in kinds.values():
-        numbers = zip(*map(NUMBER.findall, alike), strict=True)
-        ends = [dict.fromkeys((min(n, key=float), max(n, key=float))) for n in numbers]
-        words = zip_longest(NUMBER.split(alike[0]), map(" to ".join, ends), fillvalue="")
+        found_at = zip(*map(NUMBERS.findall, alike), strict=True)
+        numbers = [sorted(" to ".join(at).split(" to "), key=float) for at in found_at]
+        ends = [dict.fromkeys((at[0], at[-1])) for at in numbers]
+        words = zip_longest(NUMBERS.split(alike[0]), map(" to ".join, ends), fillvalue="")
         found |= dict.fromkeys(alike, "".join(chain.from_iterable(words)))
     return found
 

@@ -38,6 +38,7 @@ from bench.report.rows import Key, grouped
 from bench.selection import matching
 from bench.store.files import StoreError
 from bench.store.groups import Group, groups
+from bench.store.loaders_record import read_loaders
 from bench.store.store import Store
 from bench.text import Log, count, shell_command
 
@@ -244,7 +245,8 @@ def render_all(
             matrix = build(part, reference=group.reference)
             sheet = _sheet(matrix, shape, notes, versions(part), sort_by, columns)
             if not (shape or columns or len(matrix.frame) < 2) and form != "csv":
-                sheet = replace(sheet, answers=answers(part))
+                loaders = None if expression else read_loaders(group.folder)
+                sheet = replace(sheet, answers=answers(part, loaders=loaders))
             sheets.append(sheet)
     if own and (hidden := [group.folder for group in found if group.reference]):
         runs = sum(len(found[group][0]) for group in found if group.reference)

@@ -15,6 +15,8 @@ from bench.errors import UsageError
 from bench.recipe import Recipe
 from bench.record import Failure
 from bench.report.matrix import Matrix, averaged, build, retarget, versions
+from bench.report.render import shown
+from bench.report.rows import by_kind
 from bench.report.table import Pivot, pivoted, render
 from bench.store.store import Store
 from tests.checkout import ROOT
@@ -174,6 +176,7 @@ def test_suspect_reasons_that_differ_only_in_numbers_are_one_note() -> None:
     ]
     text = render(build(seeds), "md")
     assert "in 3 of 3 runs: used 7 to 12.5 % of the CPU; per batch: Crop, HorizontalFlip |" in text
+    assert by_kind(["used 7 to 12.5 %", "used 3 %", "used"]) == ["used 3 to 12.5 %", "used"]
 
 
 def test_versions_are_shown_only_where_an_entry_has_several() -> None:
@@ -200,6 +203,7 @@ def test_suspect_times_are_excluded_and_counted_in_notes() -> None:
     assert text.count(" suspect |") == 5
     means, notes = averaged(matrix, ["pipeline"])
     assert means["images_per_s"].tolist() == [1000.0]
+    assert shown(means, ["images_per_s"])[0] == {"images_per_s": ["1000 (1 of 3)"]}
     assert notes[0].startswith("2 of 3 runs have suspect timings")
     pivot = pivoted(matrix, Pivot(metric="images_per_s"))
     assert pivot.frame["sgd"].tolist() == ["suspect", 1000.0]
