@@ -80,9 +80,9 @@ def wrapped(text: str, width: int, indent: str = "") -> str:
     return "\n".join(lines).replace("\0", " ")
 
 
-def for_terminal(text: str, stream: TextIO) -> str:
+def for_terminal(text: str, stream: TextIO, indent: str = "") -> str:
     """The text, wrapped if the stream is a terminal; programs get one line."""
-    return wrapped(text, shutil.get_terminal_size().columns) if stream.isatty() else text
+    return wrapped(text, shutil.get_terminal_size().columns, indent) if stream.isatty() else text
 
 
 ValueT = TypeVar("ValueT")

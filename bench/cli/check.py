@@ -1,11 +1,13 @@
 """`bench check`: checks the files of a results folder and updates those derived from records."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.cli.verb import DataDir, Debug, Format, Results, check_format, log
+from bench.text import for_terminal
 
 
 def check(
@@ -23,5 +25,6 @@ def check(
 
     check_format(form)
     checked = check_folder(results, dry_run=dry_run, data_dir=data_dir, report=log)
-    typer.echo(render(checked, form), nl=False)
+    for line in render(checked, form).splitlines():
+        typer.echo(line if form == "json" else for_terminal(line, sys.stdout, indent=" " * 7))
     return checked.exit_code
