@@ -204,26 +204,28 @@ class Table:
         left_out = f"columns left out for width: {', '.join(headers)}"
         return replace(table, notes=[*self.notes, left_out]) if headers else self
 
+    def _least(self) -> dict[str, int]:
+        """The widths with whole cells and words of headers."""
+        return {
+            name: max(map(len, [*column.header.split(), *self.cells[name]]), default=0)
+            for name, column in self.columns.items()
+        }
+
     def _total(self, gap: str) -> int:
         """The least width without wrapped cells."""
-        widths = [
-            max(map(len, [*column.header.split(), *self.cells[name]]), default=0)
-            for name, column in self.columns.items()
-        ]
-        return sum(widths) + len(gap) * (len(widths) - 1)
+        return sum(self._least().values()) + len(gap) * (len(self.columns) - 1)
 
     def _widths(self, gap: str, width: int | None) -> dict[str, int]:
         """The width of each column; headers and cells are wrapped where the terminal is narrow."""
         texts = {name: [c.header, *self.cells[name]] for name, c in self.columns.items()}
         widths = {name: max(map(len, texts[name])) for name in texts}
-        room = None if width is None else width - len(gap) * (len(widths) - 1)
-        whole = {name: max(map(len, [*texts[name][0].split(), *texts[name][1:]])) for name in texts}
+        room = math.inf if width is None else width - len(gap) * (len(widths) - 1)
         parts = {name: max(len(p) for t in texts[name] for p in PARTS.split(t)) for name in texts}
-        for least in (whole, parts, dict.fromkeys(texts, NARROWEST)):
-            while room is not None and sum(widths.values()) > room:
-                if not (wide := [name for name in texts if widths[name] > least[name]]):
-                    break
+        for least in (self._least(), parts, dict.fromkeys(texts, NARROWEST)):
+            wide = [name for name in texts if widths[name] > least[name]]
+            while wide and sum(widths.values()) > room:
                 widths[max(wide, key=widths.__getitem__)] -= 1
+                wide = [name for name in wide if widths[name] > least[name]]
         return widths
 
 

@@ -136,10 +136,8 @@ class Sheet:
                     title += [f"{column.header} {texts[name][0]}"] if texts[name][0] else []
         names = [name for name in AXES if name in columns]
         named = names and not self.frame.duplicated(names).any()
-        if (
-            "budget" in columns and named and self.frame["machine"].nunique() == 1
-        ):  # the same names do not depend on it
-            columns["budget"] = replace(columns["budget"], footnote="", priority=2)
+        if "budget" in columns and named and self.frame["machine"].nunique() == 1:
+            columns["budget"] = replace(columns["budget"], footnote="", priority=2)  # droppable
         return Table(
             title=" | ".join(title),
             columns=columns,
@@ -150,15 +148,13 @@ class Sheet:
             names=names,
         )
 
-    def markdown(self) -> str:
-        """The table as Markdown."""
-        return replace(self.table(), head=[*map(_answer, self.answers)]).markdown()
-
-    def terminal(self, width: int | None, *, color: bool) -> str:
-        """The table for a terminal, with the versions of the software."""
-        table, head = self.table(), answer_lines(self.answers, width=width or 80)
-        notes = [*table.notes, *filter(None, [self.versions])]
-        return replace(table, head=head, notes=notes).terminal(width=width, color=color)
+    def text(self, form: Form, width: int | None, *, color: bool) -> str:
+        """The table as Markdown; or for a terminal, with the versions of the software."""
+        table, notes = self.table(), filter(None, [*self.notes, self.versions])
+        if form == "md":
+            return replace(table, head=[*map(_answer, self.answers)]).markdown()
+        table = replace(table, head=answer_lines(self.answers, width=width or 80), notes=[*notes])
+        return table.terminal(width=width, color=color)
 
 
 def _answer(answer: Answer) -> str:
@@ -169,9 +165,7 @@ def _answer(answer: Answer) -> str:
 def _drawn(sheets: Sequence[Sheet], form: Form, *, width: int | None, color: bool) -> str:
     if form == "csv":
         return csv(pd.concat([sheet.csv_frame() for sheet in sheets], ignore_index=True))
-    if form == "md":
-        return "\n".join(sheet.markdown() for sheet in sheets)
-    return "\n".join(sheet.terminal(width, color=color) for sheet in sheets)
+    return "\n".join(sheet.text(form, width, color=color) for sheet in sheets)
 
 
 def render(
@@ -183,20 +177,9 @@ def render(
     width: int | None = None,
     color: bool = False,
 ) -> str:
-    """One matrix as text.
-
-    Args:
-        sort_by: A column of the frame, best first; by default time to accuracy.
-        columns: Columns to show; by default the usual ones, or all in "csv" and "json".
-        width, color: Properties of the terminal, for "rich".
-
-    Raises:
-        UsageError: An unknown form or column.
-    """
+    """One matrix as text, without answers; the arguments are those of `render_all`."""
     check_choice("format", form, FORMS)
-    frame = _sorted(matrix.frame, sort_by)
-    notes = [*cautions(frame)]
-    sheet = Sheet(title=matrix.title, frame=frame, notes=notes, columns=columns)
+    sheet = _sheet(matrix, None, (), "", sort_by, columns)
     if form == "json":
         return json.dumps(sheet.as_json(), indent=1) + "\n"
     return _drawn([sheet], form, width=width, color=color)
@@ -225,6 +208,8 @@ def render_all(
     Args:
         root: A results folder, or one group in it.
         machine: Names of this machine.
+        sort_by: A column of the frame, best first; by default time to accuracy.
+        columns: Columns to show; by default the usual ones, or all in "csv" and "json".
         expression: Selects cells, in the syntax of -k.
         target: Validation accuracy for time to accuracy; by default each run's own.
         on_warning: Called with a sentence about each damaged record.
@@ -293,24 +278,14 @@ def _sheet(
         sheet = pivoted(matrix, shape)
         title, more = f"{sheet.title} | {matrix.title}", [*notes, *sheet.notes]
         return replace(sheet, title=title, notes=more, versions=software)
+    frame, more = matrix.frame, [*cautions(matrix.frame)]
     if isinstance(shape, Grouping):
         frame, more = averaged(matrix, shape.axes)
-    else:
-        frame, more = matrix.frame, [*cautions(matrix.frame)]
-    return Sheet(
-        title=matrix.title,
-        frame=_sorted(frame, sort_by),
-        notes=[*notes, *more],
-        versions=software,
-        columns=columns,
-    )
-
-
-def _sorted(frame: pd.DataFrame, column: str | None) -> pd.DataFrame:
-    if column is None:
-        return frame
-    check_choice("column to sort by", column, list(frame.columns))
-    return sort(frame, column)
+    if sort_by is not None:
+        check_choice("column to sort by", sort_by, list(frame.columns))
+        frame = sort(frame, sort_by)
+    notes = [*notes, *more]
+    return Sheet(title=matrix.title, frame=frame, notes=notes, versions=software, columns=columns)
 
 
 def write_matrix(store: Store, records: Iterable[Record]) -> Path:
