@@ -237,10 +237,12 @@ def _plan(
 def _answers(folder: Path, notice: "Log") -> "list[Answer]":
     """The answers of a group's records; why there are none is a notice."""
     from bench.report.answers import answers
+    from bench.store.loaders_record import read_loaders
     from bench.store.store import Store
 
     try:
-        found, reason = answers(Store(folder).records()), "there is no record"
+        found = answers(Store(folder).records(), loaders=read_loaders(folder))
+        reason = "there is no record"
     except Exception as error:  # noqa: BLE001 - what has been trained is safe, the exit code stays
         found, reason = [], f"{type(error).__name__}: {error}"
     if not found:

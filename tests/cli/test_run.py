@@ -231,7 +231,7 @@ app.app(["run"])"""
 def test_a_run_without_answers_says_why(
     bench: Bench, trained: list[Plan], monkeypatch: pytest.MonkeyPatch, broken: bool, reason: str
 ) -> None:
-    def answers(records: list[Record]) -> list[Any]:
+    def answers(records: list[Record], loaders: object) -> list[Any]:
         if broken:
             raise ZeroDivisionError("oh")
         return []
