@@ -101,9 +101,7 @@ def test_auxiliary_heads_are_left_out(name: str) -> None:
         ("torchvision:vit_b_16", {"image_size": 30}, "cannot take images of 30 x 30 pixels: all"),
     ],
 )
-def test_an_unfit_size_or_width_gives_a_one_sentence_error(
-    name: str, changes: dict[str, float], message: str
-) -> None:
+def test_an_unfit_net_is_refused(name: str, changes: dict[str, float], message: str) -> None:
     with (
         torch.device("meta"),
         pytest.raises(Unfit, match=f"^{re.escape(f'{name} {message}')}.*$") as error,

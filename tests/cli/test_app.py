@@ -18,7 +18,6 @@ from bench.grid.options import RunOptions
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.cli.conftest import Bench
-from tests.made import made_record
 
 VERBS: dict[str, Any] = vars(typer.main.get_command(app.app))["commands"]
 
@@ -150,33 +149,16 @@ def test_exit_code_and_summary_of_a_grid(
     [
         (["table", "nowhere"], "there is no results folder nowhere"),
         (["table", "."], "there are no records under ."),
-        (["table", "made", "--sort", "acuracy"], "did you mean accuracy"),
-        (["table", "made", "--columns", "architecture,acuracy"], "did you mean accuracy"),
-        (["table", "made", "--format", "markdown"], "unknown format 'markdown'"),
+        (["compare", "a", "--format", "markdown"], "unknown format 'markdown'"),
         (["list", "pipeline"], "unknown kind of entry 'pipeline': did you mean pipelines or"),
     ],
 )
 def test_other_verbs_report_errors_in_one_sentence(
-    refused: Callable[..., str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    said: str,
-) -> None:
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], said: str,
+) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    if "made" in arguments:
-        Store(tmp_path / "made").write(made_record())
     assert said in refused(*arguments)
-
-
-def test_a_table_is_shown_in_every_format(bench: Bench, tmp_path: Path) -> None:
-    Store(tmp_path / "cpu_shapes_cpu").write(made_record())
-    for form in ("rich", "md", "csv", "json"):
-        done = bench("table", str(tmp_path), "--format", form)
-        assert done.exit_code == 0
-        assert "resnet18" in done.stdout
-    done = bench("table", str(tmp_path), "--format", "csv", "--columns", "architecture,seeds")
-    assert done.stdout == "architecture,seeds\nresnet18,1\n"
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 2)])

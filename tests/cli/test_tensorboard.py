@@ -9,10 +9,12 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from bench.machine import environment
@@ -51,20 +53,12 @@ def start_verb(results: Path, tmp: Path) -> "subprocess.Popen[str]":
     )
 
 
-def no_process_is_left(tmp: Path) -> None:
-    """Waits until no process has the temporary folder in its environment."""
-    deadline = time.monotonic() + PATIENCE_S
-    mark = f"TMPDIR={tmp}".encode()
-    while left := [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _content(path)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+def processes_with(tmp: Path) -> Iterator[int]:
+    """Living processes that were started with this temporary folder."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == str(tmp):
+                yield process.pid
 
 
 @pytest.mark.parametrize(
@@ -86,7 +80,10 @@ def test_the_server_answers_and_leaves_no_process(
         said, error = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
-    no_process_is_left(tmp_path)
+    deadline = time.monotonic() + PATIENCE_S
+    while left := list(processes_with(tmp_path)):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
     if stop == signal.SIGKILL:
         return
     assert process.returncode == 0, error

@@ -109,11 +109,6 @@ def test_hparams_are_in_the_run_itself(tmp_path: Path) -> None:
     assert events.Scalars("test/accuracy")[0].value == pytest.approx(0.75)
 
 
-def test_a_target_that_was_not_reached_has_no_time(tmp_path: Path) -> None:
-    events = written(tmp_path, made_record(time_to_accuracy_s=None))
-    assert "time/to_accuracy_s" not in events.Tags()["scalars"]
-
-
 def test_cell_environment_and_command_are_text(tmp_path: Path) -> None:
     events = written(tmp_path, made_record(record={"command": "bench run -k 'a|b'"}))
     assert "| pipeline | kornia |" in text_of(events, "cell")

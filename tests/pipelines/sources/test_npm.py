@@ -35,9 +35,7 @@ def test_a_failed_npm_is_reported_with_its_reason(
         pack(tmp_path / "work")
 
 
-def test_an_npm_that_cannot_be_started_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_npm_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_npm(tmp_path / "bin", "", monkeypatch)
     (tmp_path / "bin" / "npm").write_bytes(b"\x7fELF nothing")
     with pytest.raises(AttemptFailed, match="cannot be started"):
@@ -58,9 +56,7 @@ def test_an_npm_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             time.sleep(0.02)
 
 
-def test_an_npm_that_still_receives_data_is_not_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_npm_is_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npm, "FIRST_S", 0.6)
     monkeypatch.setattr(npm, "REPORT_S", 0.1)
     script = "for i in 1 2 3 4 5; do sleep 0.25; echo $i >> part; done; mv part a.tgz"
