@@ -186,8 +186,11 @@ class Table:
     def _renamed(self, longest: int) -> "Table":
         """The table with names of at most `longest` characters."""
         long = sorted({t for name in self.names for t in self.cells[name] if len(t) > longest})
-        numbered = enumerate(long, start=1)
-        short = {t: f"{t[: longest - 1 - len(str(n))]}\u2026{n}" for n, t in numbered}
+        end = longest // 3
+        short = {text: f"{text[: longest - 1 - end]}\u2026{text[-end:]}" for text in long}
+        if len({*short.values()}) < len(long):
+            numbered = enumerate(long, start=1)
+            short = {text: f"{text[: longest - 1 - len(str(n))]}\u2026{n}" for n, text in numbered}
         cells = {name: [short.get(t, t) for t in self.cells[name]] for name in self.names}
         footnotes = {**self.footnotes, **{mark: text for text, mark in short.items()}}
         return replace(self, cells={**self.cells, **cells}, footnotes=footnotes)
