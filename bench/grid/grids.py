@@ -228,7 +228,7 @@ def speedrun(config: GridConfig) -> list[Cell]:
     ]
 
 
-@_grid("seed", "a first experiment: plain nets and a ResNet, SGD and Adam, 5 and 25 epochs")
+@_grid("seed", "the experiment this suite grew from (no random seed): 5 nets, SGD and Adam")
 def seed(config: GridConfig) -> list[Cell]:
     """Plain nets of growing depth and a ResNet, with SGD and Adam, for 5 and for 25 epochs.
 
