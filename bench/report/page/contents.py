@@ -106,7 +106,7 @@ def gather(
         records=records,
         loaders=loaders,
         effects=measured,
-        answers=answers(records, measured=measured, loaders=loaders),
+        answers=answers(records, loaders=loaders),
         conclusions=conclude(records, measured),
         pictures=draw(records, loaders, measured, reference=group.reference),
         mistakes=find_mistakes(store, records, data_dir),

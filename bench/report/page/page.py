@@ -194,6 +194,7 @@ def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
                 "header": column.header,
                 "css": "n" if column.is_number else None,
                 "first": "descending" if column.best == "highest" else "ascending",
+                "second": "ascending" if column.best == "highest" else "descending",
                 "usual": name in usual,
                 "key": name in KEY,
             }

@@ -80,23 +80,21 @@ def test_pictures_are_the_images_of_the_source(tmp_path: Path, data_dir: Path) -
         assert found.classes[one.label] == data.test.classes[int(data.test.labels[one.index])]
 
 
-def test_other_images_are_not_shown_as_those_of_the_runs(tmp_path: Path, data_dir: Path) -> None:
-    store, record = Store(tmp_path), run_on_part(data_dir, fingerprint="of other images")
-    keep(store, record, data_dir, [7])
-    found = find_mistakes(store, [record], data_dir)
-    assert "are not those of the runs" in found.problem
-    assert [one.picture for one in found.images] == [b""]
-    assert [one.place for one in found.images] == [7]
-
-
-def test_images_that_are_not_here_are_named_with_the_line_that_gets_them(
-    tmp_path: Path, data_dir: Path
+@pytest.mark.parametrize(
+    ("fields", "cached", "problem"),
+    [
+        ({"fingerprint": "of other images"}, True, "are not those of the runs"),
+        ({}, False, "`bench data shapes`"),
+    ],
+)
+def test_images_that_are_not_those_of_the_runs_or_not_here_have_no_picture(
+    tmp_path: Path, data_dir: Path, fields: dict[str, str], cached: bool, problem: str
 ) -> None:
-    store, record = Store(tmp_path), run_on_part(data_dir)
+    store, record = Store(tmp_path), run_on_part(data_dir, **fields)
     keep(store, record, data_dir, [7])
-    found = find_mistakes(store, [record], tmp_path / "nothing")
-    assert "`bench data shapes`" in found.problem
-    assert [(one.place, one.index) for one in found.images] == [(7, None)]
+    found = find_mistakes(store, [record], data_dir if cached else tmp_path / "nothing")
+    assert problem in found.problem
+    assert [(one.place, one.index, one.picture) for one in found.images] == [(7, None, b"")]
 
 
 def test_runs_without_predictions_say_so(tmp_path: Path) -> None:

@@ -3,22 +3,20 @@
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.errors import UsageError
-from bench.record import Record
 from bench.report.answers import answers
 from bench.report.figures import draw
 from bench.report.page.contents import Mistake, Mistakes
 from bench.report.page.page import render
 from bench.selection import MAX_DEPTH, select
 from tests.conftest import OpenPage
-from tests.made import made_failure, made_record
-from tests.made_page import HOSTILE, hostile_record, made_content
+from tests.made import made_record
+from tests.made_page import HOSTILE, RECORDS, hostile_record, made_content
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -27,34 +25,32 @@ PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
     "0000000b4944415478da63640000000600023081d02f0000000049454e44ae426082"
 )
-NETS = ("cnn4", "resnet18", "vit_tiny")
+QUOTES = "['\"]"
 SUSPECT = "another process used the CPU"
-
-
-def made_records() -> list[Record]:
-    """Two seeds of nets and optimizers; one net misses its target, one fails, one is hostile."""
-    records = [
-        made_record(
-            seed,
-            architecture=net,
-            optimizer=optimizer,
-            accuracy=0.5 + 0.1 * place + 0.02 * seed + 0.01 * (optimizer == "adamw"),
-            time_to_accuracy_s=None if net == "vit_tiny" else 3.0 + place + seed / 10,
-            images_per_s=1000.0 / (1 + place),
-        )
-        for place, net in enumerate(NETS)
-        for optimizer in ("sgd", "muon_sgd")
-        for seed in (0, 1)
-    ]
-    suspect = made_record(
-        architecture="cnn6", pipeline="dali", record={"timing_suspect": [SUSPECT]}
-    )
-    failed = made_failure(0, architecture="vgg11_bn", status="oom")
-    formula = replace(failed.error, message="=1+1") if failed.error else None
-    return [*records, suspect, replace(failed, error=formula), hostile_record()]
-
-
-RECORDS = made_records()
+RUNS = (
+    *RECORDS,
+    made_record(optimizer="muon_sgd", architecture="cnn4", accuracy=0.6, time_to_accuracy_s=2.0),
+    made_record(architecture="cnn6", pipeline="dali", record={"timing_suspect": (SUSPECT,)}),
+    hostile_record(),
+)
+CONTRASTS = """() => {
+    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const linear = (value) => (value <= 10 ? value / 3294 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+    const light = (colour) => [0.2126, 0.7152, 0.0722]
+        .reduce((sum, weight, at) => sum + weight * linear(parts(colour)[at]), 0.05);
+    const back = (element) => {
+        const colour = getComputedStyle(element).backgroundColor;
+        return parts(colour)[3] === 0 ? back(element.parentElement) : colour;
+    };
+    const low = (element) => {
+        const lights = [getComputedStyle(element).color, back(element)].map(light);
+        return Math.max(...lights) / Math.min(...lights) < 4.5;
+    };
+    const texts = [...document.querySelectorAll("body *")].filter((element) =>
+        !element.closest("svg, script, [hidden], .confusion") &&
+        [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
+    return texts.filter(low).map((element) => element.outerHTML.slice(0, 80));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +58,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with all of its parts, drawn by the suite itself."""
     image = Mistake(place=3, label=0, answers=((1, 2),), index=77, picture=PIXEL)
     content = made_content(
-        tuple(RECORDS),
-        answers=answers(RECORDS),
-        pictures=draw(RECORDS[:8], None),
+        RUNS,
+        answers=answers(RUNS),
+        pictures=draw(RUNS[:6], None),
         mistakes=Mistakes(classes=(HOSTILE, "dog"), runs=2, test_images=9, images=(image,)),
         examples={("flip_crop", "kornia"): PIXEL},
     )
@@ -88,17 +84,11 @@ def page(shared_page: "Page", path: Path) -> "Page":
     return shared_page
 
 
-def column(page: "Page", name: str) -> list[str]:
-    """Texts of a column of the matrix, of the rows that are shown."""
-    place = page.evaluate(
-        "name => document.querySelector(`.matrix th[data-name=${name}]`).cellIndex", name
-    )
-    cells = page.locator(f".matrix tr[data-cell]:not([hidden]) > :nth-child({place + 1})")
-    return list(cells.all_text_contents())
-
-
-def names(page: "Page") -> list[str]:
-    return list(page.locator("tr[data-cell]:not([hidden]) .name").all_text_contents())
+def rows(page: "Page", name: str = "cell") -> list[str]:
+    """Names of the rows that are shown, or their texts in another column."""
+    place = page.locator(f'.matrix th[data-name="{name}"]').evaluate("head => head.cellIndex")
+    texts = page.locator(f"tr[data-cell]:not([hidden]) > :nth-child({place + 1})")
+    return [text.split(" ")[0] for text in texts.all_text_contents()]
 
 
 def head(page: "Page", name: str) -> "Locator":
@@ -106,7 +96,7 @@ def head(page: "Page", name: str) -> "Locator":
 
 
 def name_button(page: "Page", text: str) -> "Locator":
-    return page.locator(".matrix .name", has_text=text).first
+    return page.locator(".matrix .name", has_text=text)
 
 
 def open_figure(page: "Page", name: str) -> "Locator":
@@ -126,24 +116,7 @@ def test_it_opens_without_an_error_fits_and_has_contrast(
     name_button(page, "cnn4/sgd").click()
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    low = page.evaluate("""() => {
-        const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-        const light = (colour) => parts(colour).slice(0, 3).map((value) => value / 255)
-            .map((value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
-            .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
-        const back = (element) => {
-            const colour = getComputedStyle(element).backgroundColor;
-            return parts(colour)[3] === 0 ? back(element.parentElement) : colour;
-        };
-        const texts = [...document.querySelectorAll("body *")].filter((element) =>
-            !element.closest("svg, script, [hidden], .confusion") &&
-            [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
-        return texts.map((element) => {
-            const lights = [light(getComputedStyle(element).color), light(back(element))].sort();
-            return [(lights[1] + 0.05) / (lights[0] + 0.05), element.outerHTML.slice(0, 80)];
-        }).filter(([ratio]) => ratio < 4.5);
-    }""")
-    assert low == []
+    assert page.evaluate(CONTRASTS) == []
     assert problems == []
 
 
@@ -154,37 +127,20 @@ def test_the_first_screen_has_answers_and_the_best_cells(page: "Page") -> None:
         assert box["y"] + box["height"] < 800
     page.locator(".best .name").first.click()
     assert page.locator(".opened").is_visible()
-    assert name_button(page, "cnn4/muon_sgd").get_attribute("aria-expanded") == "true"
-
-
-def test_every_figure_is_drawn(page: "Page") -> None:
-    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-    sizes = page.evaluate(
-        "[...document.querySelectorAll('.plot svg')].map(svg => {"
-        " const box = svg.getBoundingClientRect();"
-        " return [box.width, box.height, svg.querySelectorAll('path, rect, use').length]; })"
-    )
-    assert len(sizes) > 5
-    assert all(width > 100 and height > 50 and marks > 5 for width, height, marks in sizes)
+    assert name_button(page, "cnn4/sgd").get_attribute("aria-expanded") == "true"
 
 
 def test_a_click_sorts_best_first_and_another_turns_it_round(page: "Page") -> None:
-    button = head(page, "accuracy").locator("button")
-    button.click()
-    assert head(page, "accuracy").get_attribute("aria-sort") == "descending"
-    shown = column(page, "accuracy")
-    figures = [float(text.split()[0]) for text in shown if text != "-"]
-    assert figures == sorted(figures, reverse=True)
-    assert len(set(figures)) > 3
-    assert shown[-2:] == ["-", "-"], "rows without a value stay at the end"
-    button.click()
-    assert head(page, "accuracy").get_attribute("aria-sort") == "ascending"
+    for name, missing in (("accuracy", ["-", "-"]), ("time_to_accuracy_s", ["-", "-"])):
+        for direction in ("descending", "ascending")[:: 1 if name == "accuracy" else -1]:
+            head(page, name).locator("button").click()
+            assert head(page, name).get_attribute("aria-sort") == direction
+            shown = rows(page, name)
+            values = [float(text) for text in shown if text[0].isdigit()]
+            assert values == sorted(values, reverse=direction == "descending")
+            assert len(values) > 2
+            assert shown[-2:] == missing, "rows without a value stay at the end"
     assert page.locator(".matrix th[aria-sort]").count() == 1
-    assert [float(text.split()[0]) for text in column(page, "accuracy")[:-2]] == sorted(figures)
-    for _ in range(2):
-        head(page, "time_to_accuracy_s").locator("button").click()
-        missing = {"not reached", "suspect", "-"}
-        assert set(column(page, "time_to_accuracy_s")[-5:]) == missing
 
 
 EXPRESSIONS = (
@@ -198,31 +154,30 @@ EXPRESSIONS = (
 )  # fmt: skip
 
 
+def selected(expression: str) -> tuple[set[str], str]:
+    """Names that `-k` selects, and the error; of a malformed expression every name."""
+    cells = list({record.cell: None for record in RUNS})
+    try:
+        return {cell.name for cell in select(cells, expression)}, ""
+    except UsageError as error:
+        nothing = "matches none" in str(error)
+        return (set(), "") if nothing else ({cell.name for cell in cells}, str(error))
+
+
 def test_the_filter_has_the_grammar_of_the_command_line(page: "Page") -> None:
-    cells = list({record.cell: None for record in RECORDS})
     field, problem = page.locator("[data-filter]"), page.locator("[data-problem]")
     for expression in EXPRESSIONS:
+        wanted, error = selected(expression)
         field.fill("")
         field.fill(expression)
-        said = problem.text_content() or ""
-        try:
-            chosen = {cell.name for cell in select(cells, expression)}
-        except UsageError as error:
-            if "matches none" in str(error):
-                assert (names(page), said) == ([], "")
-                continue
-            assert said
-            why, wanted = (
-                re.sub("['\"]", "", text) for text in (said.partition(":")[0], str(error))
-            )
-            assert why in wanted, expression
-            assert field.get_attribute("aria-invalid") == "true"
-            assert len(names(page)) == len(cells), "rows stay as they were"
-        else:
-            assert (set(names(page)), said) == (chosen, ""), expression
+        shown = page.locator("tr[data-cell]:not([hidden]) .name").all_text_contents()
+        said = (problem.text_content() or "").partition(":")[0]
+        assert ({*shown}, bool(said)) == (wanted, bool(error)), expression
+        assert re.sub(QUOTES, "", said) in re.sub(QUOTES, "", error), expression
+        assert (field.get_attribute("aria-invalid") == "true") == bool(said)
     field.fill("not kornia")
-    assert names(page) == ["cnn6/sgd/flip_crop/dali"]
-    assert page.locator("output").text_content() == "1 of 9 cells"
+    assert rows(page) == ["cnn6/sgd/flip_crop/dali"]
+    assert page.locator("output").text_content() == "1 of 7 cells"
 
 
 def test_the_filter_and_the_key_drive_table_and_figures(page: "Page") -> None:
@@ -233,7 +188,7 @@ def test_the_filter_and_the_key_drive_table_and_figures(page: "Page") -> None:
     field = page.locator("[data-filter]")
     assert field.input_value() == "not (sgd and not muon_sgd)"
     assert key.get_attribute("aria-pressed") == "false"
-    assert not [name for name in names(page) if "/sgd/" in name]
+    assert not [name for name in rows(page) if "/sgd/" in name]
     assert 0 < figure.locator("[data-cells].out").count() < figure.locator("[data-cells]").count()
     figure.locator('[data-level="muon_sgd"][role=button]').press("Enter")
     assert field.input_value() == "not (sgd and not muon_sgd) and not muon_sgd"
@@ -247,10 +202,9 @@ def test_the_filter_and_the_key_drive_table_and_figures(page: "Page") -> None:
 def test_a_mark_says_which_cells_it_shows(page: "Page") -> None:
     figure, tip = open_figure(page, "time_to_accuracy"), page.locator(".tip")
     figure.locator("path[data-cells], [data-cells] path").first.hover()
-    assert (tip.text_content() or "").startswith("cnn4/muon_sgd/flip_crop/kornia (AMD")
-    assert "accuracy % 51.00 \u00b1 1.41 \u00b7 time to accuracy s 3.0" in (
-        tip.text_content() or ""
-    )
+    text = tip.text_content() or ""
+    assert text.startswith("cnn4/sgd/flip_crop/kornia")
+    assert "accuracy % 50.00 \u00b7 time to accuracy s 1.0 \u00b7 images/s 300" in text
     assert page.locator("tr.at").count() == 1
     page.mouse.move(5, 5)
     assert not tip.is_visible()
@@ -273,38 +227,35 @@ def test_a_reason_is_told_on_focus(page: "Page") -> None:
 
 
 def test_a_row_opens_in_place(page: "Page") -> None:
-    name_button(page, "resnet18/muon_sgd").click()
+    name_button(page, "resnet18").click()
     closer = page.locator("tr[data-cell]:has([aria-expanded=true]) + .opened")
-    run_ids = [one.run_id for one in RECORDS if one.cell.name.startswith("resnet18/muon")]
-    assert closer.locator("pre").text_content() == "\n".join(
-        f"bench run --rerun {run_id}" for run_id in run_ids
-    ) or all(
-        f"--rerun {run_id}" in (closer.locator("pre").text_content() or "") for run_id in run_ids
-    )
+    commands = closer.locator("pre").text_content() or ""
+    assert [record.run_id in commands for record in RECORDS[:4]] == [False, True, True, False]
     assert closer.locator(".confusion td").all_text_contents() == ["80", "20", "10", "90"]
     assert "summed over 2 runs" in (closer.text_content() or "")
-    assert closer.locator(".classes tbody tr").first.locator("th, td").all_text_contents() == [
-        "cat", "61.00", "61.00", "61.00", "50",
+    assert closer.locator(".classes tr >> nth=1 >> css=th, td").all_text_contents() == [
+        "cat", "85.00", "85.00", "85.00", "50",
     ]  # fmt: skip
     assert closer.locator(".runs tbody tr").count() == 2
     assert closer.locator("svg path:not(.axes)").count() == 2
-    name_button(page, "resnet18/muon_sgd").press("Enter")
+    name_button(page, "resnet18").press("Enter")
     assert page.locator(".opened").count() == 0
     name_button(page, "vgg11_bn").click()
-    assert "oom: RuntimeError: =1+1" in (page.locator(".opened").text_content() or "")
+    assert "oom: RuntimeError: it broke" in (page.locator(".opened").text_content() or "")
 
 
 def test_the_address_holds_filter_order_and_opened_row(page: "Page", path: Path) -> None:
     page.locator("[data-filter]").fill("cnn4 or resnet18")
     head(page, "accuracy").locator("button").click()
     name_button(page, "cnn4/sgd").click()
-    address, shown = page.url, names(page)
+    address = page.url
     assert "cnn4+or+resnet18" in address
     page.goto("about:blank")
     page.goto(address)
     assert page.locator("[data-filter]").input_value() == "cnn4 or resnet18"
-    assert names(page) == shown
-    assert shown[0].startswith("resnet18/muon_sgd")
+    assert [name.split("/kornia")[0] for name in rows(page)] == [
+        "resnet18/sgd/flip_crop", "cnn4/muon_sgd/flip_crop", "cnn4/sgd/flip_crop",
+    ]  # fmt: skip
     assert head(page, "accuracy").get_attribute("aria-sort") == "descending"
     assert name_button(page, "cnn4/sgd").get_attribute("aria-expanded") == "true"
     page.goto("about:blank")
@@ -316,18 +267,16 @@ def test_the_table_is_copied_and_saved_as_csv(page: "Page") -> None:
     page.locator("[data-filter]").fill("vgg11_bn or cnn4")
     with page.expect_download() as saved:
         page.get_by_text("Download CSV").click()
-    first, *rows = csv.reader(saved.value.path().read_text().splitlines())
+    first, *lines = csv.reader(saved.value.path().read_text().splitlines())
     assert first[:4] == ["cell", "accuracy", "time_to_accuracy_s", "images_per_s"]
-    assert [row[0].partition(" (")[0] for row in rows] == names(page)
-    assert [float(row[1]) for row in rows[:2]] == pytest.approx([0.51, 0.51])
-    assert rows[-1][-1] == "oom: RuntimeError: =1+1"
+    assert [row[0].split(" ")[0] for row in lines] == rows(page)
+    assert [float(row[1]) for row in lines[:2]] == [0.5, 0.6]
+    assert lines[-1][-1] == "oom: RuntimeError: it broke"
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_text("Copy as CSV").click()
     page.get_by_text("Copied").wait_for()
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == saved.value.path().read_text()
-    assert page.evaluate("csvField('=1+1')") == "'=1+1"
-    assert page.evaluate("csvField('-1.5')") == "-1.5"
+    assert page.evaluate("navigator.clipboard.readText()") == saved.value.path().read_text()
+    assert page.evaluate("['=1+1', '-1.5', 'a,b'].map(csvField)") == ["'=1+1", "-1.5", '"a,b"']
 
 
 def test_columns_can_be_chosen(page: "Page") -> None:
@@ -364,16 +313,15 @@ def test_on_a_telephone_names_stay_and_a_cue_shows_what_is_beside(
 def test_all_of_it_is_printed(open_page: OpenPage, path: Path) -> None:
     page, problems = open_page(path)
     page.emulate_media(media="print")
-    page.set_viewport_size({"width": 1032, "height": 700})  # A4 across, without its margins
+    page.set_viewport_size({"width": 703, "height": 1032})  # A4 without its margins
     folded: Any = page.locator("#g0-conclusions li, #reasons dt, .figures figcaption")
     assert all(one.bounding_box()["height"] > 5 for one in folded.all())
     cut = page.evaluate(
         "[...document.querySelectorAll('.box')].filter(box =>"
-        " getComputedStyle(box).overflowX !== 'visible' || box.scrollWidth > 1032)"
-        ".map(box => box.outerHTML.slice(0, 200) + box.scrollWidth)"
+        " getComputedStyle(box).overflowX !== 'visible' || box.scrollWidth > 703)"
+        ".map(box => box.outerHTML.slice(0, 200))"
     )
     assert cut == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1032
     assert not page.locator(".filter, .bar").first.is_visible()
     boxes = page.evaluate(
         "[...document.querySelectorAll('thead button')].map(one => getComputedStyle(one).display)"

@@ -119,13 +119,12 @@ def test_any_text_comes_back_as_it_was(said: str) -> None:
     assert element.elements[0] == ("p", {"title": said})
 
 
-def data(value: Any) -> str:
-    return environment().from_string("<script>{{ value | tojson }}</script>").render(value=value)
+DATA = environment().from_string("<script>{{ value | tojson }}</script>")
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
 def test_any_data_comes_back_as_it_was(value: Any) -> None:
-    element = data(value)
+    element = DATA.render(value=value)
     assert element.count("<") == 2
     assert element.isascii()
     assert json.loads(element.partition(">")[2].rpartition("<")[0]) == value
@@ -133,7 +132,7 @@ def test_any_data_comes_back_as_it_was(value: Any) -> None:
 
 def test_a_number_that_json_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        data(float("nan"))
+        DATA.render(value=float("nan"))
 
 
 def test_every_row_of_the_matrix_has_the_figures_of_its_records() -> None:
@@ -232,25 +231,18 @@ def test_a_group_without_runs_says_so() -> None:
     assert "epyc_shapes_cpu" in page
 
 
-def test_examples_are_shown_by_policy_and_pipeline() -> None:
-    page = render([made_content(examples={("flip_crop", "dali[dynamic]"): b"strip"})])
-    assert f"data:image/png;base64,{base64.b64encode(b'strip').decode()}" in page
-    assert "flip_crop</b> by <b>dali[dynamic]</b>" in page
-    assert "holds no augmented examples" in render([made_content()])
-
-
-def test_mistakes_are_shown_with_their_answers() -> None:
+def test_examples_and_mistakes_are_shown() -> None:
     image = Mistake(place=3, label=0, answers=((1, 2),), index=77, picture=b"pixels")
     found = Mistakes(classes=("cat", "dog"), runs=4, test_images=100, images=(image,))
-    page = render([made_content(mistakes=found)])
-    for said in ("wrong in 2 of 4", "image 77", "dog 2"):
+    page = render([made_content(mistakes=found, examples={("mixup", "dali[dynamic]"): b"strip"})])
+    for picture in (b"strip", b"pixels"):
+        assert f"data:image/png;base64,{base64.b64encode(picture).decode()}" in page
+    for said in ("wrong in 2 of 4", "image 77", "dog 2", "mixup</b> by <b>dali[dynamic]</b>"):
         assert said in page
-    unseen = replace(
-        found, images=(replace(image, index=None, picture=b""),), problem="`bench data`"
-    )
-    page = render([made_content(mistakes=unseen)])
-    assert "image 3" in page
-    assert "<code>bench data</code>" in page
+    unseen = replace(image, index=None, picture=b"")
+    page = render([made_content(mistakes=replace(found, images=(unseen,), problem="`bench data`"))])
+    for said in ("image 3", "<code>bench data</code>", "holds no augmented examples"):
+        assert said in page
 
 
 def test_the_environment_says_how_many_runs_had_which_and_when() -> None:

@@ -5,17 +5,14 @@ const MAX_DEPTH = 50; // of nested brackets and nots, as in bench/selection.py
 const MAX_EXPLAINED = 6; // cells of a mark
 
 // Elements are made from texts, never from HTML: a name from a file stays a name.
-function make(name, attributes, ...children) {
-  return fill(document.createElement(name), attributes, children);
-}
-
-function draw(name, attributes, ...children) {
-  return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
-}
+const make = (name, attributes, ...children) =>
+  fill(document.createElement(name), attributes, children);
+const draw = (name, attributes, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 
 function fill(element, attributes, children) {
   for (const [key, value] of Object.entries(attributes || {})) {
-    if (value !== null && value !== false) element.setAttribute(key, value);
+    if (value !== null) element.setAttribute(key, value);
   }
   element.append(...children);
   return element;
@@ -111,6 +108,7 @@ document.addEventListener("keydown", ({ key }) => key === "Escape" && hideTip())
 document.addEventListener("click", (event) => {
   if (!markAt(event.target)) hideTip();
   explainWhy(event);
+  if (event.target.matches("[data-copy]")) copyText(event.target, event.target.dataset.copy);
 });
 
 // ---- an opened row ----
@@ -166,18 +164,16 @@ function curves(cell) {
 
 function commands(cell) {
   const text = cell.commands.join("\n");
-  const copy = make("button", { type: "button" }, "Copy");
-  copy.addEventListener("click", () => copyText(copy, text));
-  return part("Train it again", "", make("pre", null, make("code", null, text)), copy);
+  return part("Train it again", "", make("pre", null, make("code", null, text)),
+    make("button", { type: "button", "data-copy": text }, "Copy"));
 }
 
 function closer(cell) {
   const settings = Object.entries(cell.settings).map(([name, value]) =>
     make("div", null, make("dt", null, name), make("dd", null, value)));
-  const parts = { curves, confusion, confused, per_class: classes };
+  const parts = { commands, curves, confusion, confused, per_class: classes };
   const known = Object.keys(parts).filter((name) => cell[name]?.length);
-  return make("div", { class: "closer" }, ...(cell.commands.length ? [commands(cell)] : []),
-    tableOf("runs", cell.heads, cell.runs),
+  return make("div", { class: "closer" }, tableOf("runs", cell.heads, cell.runs),
     make("div", { class: "side" }, ...known.map((name) => parts[name](cell))),
     part("Settings", "", make("dl", { class: "settings" }, ...settings)));
 }
@@ -208,8 +204,8 @@ function startGroup(article) {
   const names = [...new Set(Object.values(cells).map((cell) => cell.name))];
   const input = article.querySelector("[data-filter]");
   const problem = article.querySelector("[data-problem]");
-  const marks = [...article.querySelectorAll("[data-cells]")].map((element) =>
-    ({ element, ids: element.dataset.cells.split(" ") }));
+  const marks = new Map([...article.querySelectorAll("[data-cells]")].map((mark) =>
+    [mark, mark.dataset.cells.split(" ")]));
   const state = { k: "", sort: "", row: "" };
   let shown = new Set(rows.keys());
 
@@ -229,18 +225,13 @@ function startGroup(article) {
     if (!test) return;
     shown = new Set(Object.keys(cells).filter((id) => test(cells[id].name)));
     for (const [id, row] of rows) row.hidden = !shown.has(id);
-    for (const { element, ids } of marks) {
-      element.classList.toggle("out", !ids.some((id) => shown.has(id)));
-    }
+    for (const [mark, ids] of marks) mark.classList.toggle("out", !ids.some((id) => shown.has(id)));
     article.querySelector("output").textContent = `${shown.size} of ${rows.size} cells`;
     if (!shown.has(state.row)) open("");
     showLevels();
   }
 
-  // ---- rows ----
-
   const valueOf = (cell) => cell.dataset.v ?? cell.textContent;
-  const compare = (one, other) => one.localeCompare(other, "en", { numeric: true });
 
   // By "COLUMN ORDER"; a row without a value stays at the end either way.
   function sort(order) {
@@ -254,7 +245,7 @@ function startGroup(article) {
     const sign = direction === "descending" ? -1 : 1;
     const entries = [...rows.values()].map((row) => [valueOf(row.cells[column]), row]);
     entries.sort(([one], [other]) => (one === "") - (other === "") ||
-      sign * (one - other || compare(one, other)));
+      sign * (one - other || one.localeCompare(other, "en", { numeric: true })));
     table.tBodies[0].append(...entries.map(([, row]) => row));
     open(state.row);
   }
@@ -270,10 +261,8 @@ function startGroup(article) {
     rows.get(id).after(make("tr", { class: "opened" }, details));
   }
 
-  // ---- marks of the figures ----
-
   function explain(mark) {
-    const ids = mark.dataset.cells.split(" ").filter((id) => shown.has(id));
+    const ids = marks.get(mark).filter((id) => shown.has(id));
     const lines = ids.slice(0, MAX_EXPLAINED).map((id) => {
       const known = [...rows.get(id).cells].slice(1).filter((cell) =>
         !cell.hidden && !["-", ""].includes(cell.textContent));
@@ -288,9 +277,7 @@ function startGroup(article) {
 
   function highlight(ids) {
     for (const [id, row] of rows) row.classList.toggle("at", ids.includes(id));
-    for (const { element, ids: own } of marks) {
-      element.classList.toggle("at", ids.some((id) => own.includes(id)));
-    }
+    for (const [mark, own] of marks) mark.classList.toggle("at", ids.some((id) => own.includes(id)));
   }
 
   for (const plot of article.querySelectorAll(".plot")) {
@@ -336,14 +323,11 @@ function startGroup(article) {
     });
   }
 
-  // ---- controls ----
-
   input.addEventListener("input", () => filter(input.value));
   for (const head of heads) {
     head.querySelector("button").addEventListener("click", () => {
-      const first = head.dataset.first;
-      const second = first === "ascending" ? "descending" : "ascending";
-      sort(`${head.dataset.name} ${head.getAttribute("aria-sort") === first ? second : first}`);
+      const { name, first, second } = head.dataset;
+      sort(`${name} ${head.getAttribute("aria-sort") === first ? second : first}`);
     });
   }
   article.addEventListener("click", ({ target }) => {
