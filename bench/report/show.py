@@ -20,7 +20,7 @@ from bench.report.render import ABSENT, BOLD, Table, styled, wrapped
 from bench.report.rows import bound_by, settings
 from bench.store.codec import encode
 from bench.store.groups import REFERENCE, groups
-from bench.store.store import Store
+from bench.store.store import Store, to_stderr
 from bench.text import Log, count, printable, sanitize, shell_command
 
 MAX_CANDIDATES = 8  # runs listed in a message
@@ -63,7 +63,7 @@ class FoundRun:
 
 
 def find_run(
-    root: Path, wanted: str, on_warning: Log | None = None, *, any_group: bool = False
+    root: Path, wanted: str, on_warning: Log = to_stderr, *, any_group: bool = False
 ) -> FoundRun:
     """The run with this id or name, or the only one whose id starts with it or name contains it.
 
@@ -81,8 +81,8 @@ def find_run(
     known: dict[bool, list[tuple[Record, Store]]] = {False: [], True: []}  # True: the reference
     for group in groups(root):
         store = Store(group.folder)
-        warned = {"on_warning": on_warning} if on_warning else {}
-        known[group.reference] += [(one, store) for one in store.records(**warned, sanitized=True)]
+        records = store.records(on_warning, sanitized=True)
+        known[group.reference] += [(record, store) for record in records]
     tests: tuple[Callable[[Record], bool], ...] = (
         lambda record: wanted in (record.run_id, record.name),
         lambda record: bool(wanted) and record.run_id.startswith(wanted),

@@ -36,10 +36,10 @@ from bench.report.matrix import (
 from bench.report.render import FORMS, NOT_REACHED, Form, Table, columns_of, csv, shown
 from bench.report.rows import Key, grouped
 from bench.selection import matching
-from bench.store.files import StoreError
+from bench.store.files import StoreError, UnusableFile
 from bench.store.groups import Group, groups
-from bench.store.loaders_record import read_loaders
-from bench.store.store import Store
+from bench.store.loaders_record import LoadersRecord, read_loaders
+from bench.store.store import Store, to_stderr
 from bench.text import Log, count, shell_command
 
 
@@ -197,7 +197,7 @@ def render_all(
     shape: Shape = None,
     width: int | None = None,
     color: bool = False,
-    on_warning: Log | None = None,
+    on_warning: Log = to_stderr,
 ) -> str:
     """One table for each group under `root`: those of `machine` first.
 
@@ -230,7 +230,7 @@ def render_all(
             matrix = build(part, reference=group.reference)
             sheet = _sheet(matrix, shape, notes, versions(part), sort_by, columns)
             if not (shape or columns or len(matrix.frame) < 2) and form != "csv":
-                loaders = None if expression else read_loaders(group.folder)
+                loaders = None if expression else _loaders(group.folder, on_warning)
                 sheet = replace(sheet, answers=answers(part, loaders=loaders))
             sheets.append(sheet)
     if own and (hidden := [group.folder for group in found if group.reference]):
@@ -248,15 +248,14 @@ def _found(
     machine: Collection[str],
     expression: str,
     target: float | None,
-    on_warning: Log | None,
+    on_warning: Log,
 ) -> dict[Group, tuple[Sequence[RecordSummary], list[str]]]:
     """The selected records of each group that has some, and notes about them."""
     kind = RecordSummary if target is None else Record  # another target needs the curves
-    found = {}
-    for group in groups(root, machines=machine):
-        store = Store(group.folder)
-        warned = {"on_warning": on_warning} if on_warning else {}
-        found[group] = store.records_as(kind, **warned, sanitized=True)
+    found = {
+        group: Store(group.folder).records_as(kind, on_warning, sanitized=True)
+        for group in groups(root, machines=machine)
+    }
     if not any(found.values()):
         raise StoreError(f"there are no records under {root}: `bench run` makes some")
     chosen = {group: part for group, part in matching(found, expression).items() if part}
@@ -264,6 +263,14 @@ def _found(
         return {group: (records, []) for group, records in chosen.items()}
     changed = {g: retarget(cast(list[Record], records), target) for g, records in chosen.items()}
     return {group: (one.records, [one.note]) for group, one in changed.items()}
+
+
+def _loaders(folder: Path, on_warning: Log) -> LoadersRecord | None:
+    try:
+        return read_loaders(folder)
+    except UnusableFile as error:
+        on_warning(str(error))
+        return None
 
 
 def _sheet(

@@ -64,7 +64,7 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _to_stderr(message: str) -> None:
+def to_stderr(message: str) -> None:
     print(printable(message), file=sys.stderr)
 
 
@@ -156,7 +156,7 @@ class Store:
         path = self.record_path(record.run_id)
         with self._serialized():
             attempts = self.attempt_numbers(record.run_id)
-            current = self._read_or_quarantine(Record, path, _to_stderr)
+            current = self._read_or_quarantine(Record, path, to_stderr)
             if current is not None and current.status == "skipped":
                 current = None
             if current is not None:
@@ -181,7 +181,7 @@ class Store:
         numbers = (path.name.split(".")[1] for path in self._attempts.glob(f"{run_id}.*.json"))
         return {int(number) for number in numbers if number.isdecimal()}
 
-    def attempts(self, run_id: str, on_warning: Log = _to_stderr) -> list[Record]:
+    def attempts(self, run_id: str, on_warning: Log = to_stderr) -> list[Record]:
         """Earlier records of a run, oldest first; damaged ones are moved to quarantine."""
         current = self.read(run_id, on_warning)
         numbers = sorted(self.attempt_numbers(run_id))
@@ -191,7 +191,7 @@ class Store:
         found = (self._read(Record, path, on_warning) for path in paths)
         return [record for record in found if record is not None]
 
-    def read(self, run_id: str, on_warning: Log = _to_stderr) -> Record | None:
+    def read(self, run_id: str, on_warning: Log = to_stderr) -> Record | None:
         """The record of a run; None if there is none or it was damaged (and quarantined).
 
         Raises:
@@ -199,7 +199,7 @@ class Store:
         """
         return self._read(Record, self.record_path(run_id), on_warning)
 
-    def records(self, on_warning: Log = _to_stderr, *, sanitized: bool = False) -> list[Record]:
+    def records(self, on_warning: Log = to_stderr, *, sanitized: bool = False) -> list[Record]:
         """All records, ordered by id.
 
         Args:
@@ -212,7 +212,7 @@ class Store:
         return self.records_as(Record, on_warning, sanitized=sanitized)
 
     def records_as(
-        self, kind: type[RecordT], on_warning: Log = _to_stderr, *, sanitized: bool = False
+        self, kind: type[RecordT], on_warning: Log = to_stderr, *, sanitized: bool = False
     ) -> list[RecordT]:
         """Like `records`, each as a `Record` or as a `RecordSummary`, which is faster."""
         with explained(f"read {self._records}"):
@@ -250,7 +250,7 @@ class Store:
 
     @contextmanager
     def lock(
-        self, *, wait: bool = False, notice: Log = _to_stderr, advice: str = ""
+        self, *, wait: bool = False, notice: Log = to_stderr, advice: str = ""
     ) -> Iterator[None]:
         """Locks the folder for one writer; removes leftovers of processes that died.
 
