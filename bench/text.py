@@ -67,12 +67,15 @@ def _shell_word(word: str, home: str) -> str:
 _COMMAND = re.compile(r"`[^`]*`|\bbench [a-z]+(?: -[\w-]+(?:[ =](?:'[^']*'|[^\s'-]\S*))?)*")
 
 
-def wrapped(text: str, width: int, indent: str = "") -> str:
+def wrapped(text: str, width: int | None, indent: str = "") -> str:
     """The text in lines of at most `width`, broken between words but not within a command.
 
     Args:
+        width: None for one line.
         indent: What the lines after the first begin with.
     """
+    if width is None:
+        return text
     joined = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(
         joined, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False

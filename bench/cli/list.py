@@ -74,7 +74,7 @@ def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, li
     if kind is not None:
         check_choice("kind of entry", kind, [*TYPES, "grids", "plugins"])
     stated = None if plugins else stated_entries()
-    listed = stated or _imported_entries()
+    listed = stated or {name: _imported(name) for name in TYPES}
     found = {name: of_kind for name, of_kind in listed.items() if kind in (None, name)}
     if kind in (None, "grids"):
         found["grids"] = _grids(listed, stated=stated is not None)
@@ -84,10 +84,10 @@ def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, li
     return {kind: sorted(each, key=lambda entry: entry.name) for kind, each in found.items()}
 
 
-def _imported_entries() -> "dict[str, list[Listing]]":
-    from bench.grid import registry
+def _imported(kind: str) -> "list[Listing]":
+    from bench.grid.registry import listing
 
-    return {kind: registry.listing(kind) for kind in registry.CATALOGS}
+    return listing(kind)
 
 
 def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[Listing]":
@@ -148,19 +148,14 @@ def _records(machines: Sequence[str]) -> "list[Record]":
 def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
     from bench.grid.listing import Listing
 
-    usable = [
-        Listing(
-            kind="plugins",
-            name=str(plugin.origin),
-            why="; ".join(f"{kind} {', '.join(names)}" for kind, names in plugin.names.items()),
-        )
-        for plugin in plugins.loaded
-    ]
-    broken = [
+    found = [
         Listing(kind="plugins", name=name, why="", problem=reason)
         for name, reason in plugins.broken.items()
     ]
-    return usable + broken
+    for plugin in plugins.loaded:
+        why = "; ".join(f"{kind} {', '.join(names)}" for kind, names in plugin.names.items())
+        found.append(Listing(kind="plugins", name=str(plugin.origin), why=why))
+    return found
 
 
 def _json(entry: "Listing") -> dict[str, Any]:
@@ -190,10 +185,7 @@ def _section(kind: str, found: "Sequence[Listing]", width: int | None) -> str:
         lines.append((" ", ZOO))
     if kind == "grids" and not any(entry.expected_s for entry in found):
         lines.append((" ", UNTIMED))
-    texts = [f"{head} {text}" for head, text in lines]
-    if width is not None:
-        indents = [" " * (len(head) + 1) for head, _ in lines]
-        texts = [wrapped(*line) for line in zip(texts, [width] * len(texts), indents, strict=True)]
+    texts = [wrapped(f"{head} {text}", width, " " * (len(head) + 1)) for head, text in lines]
     return "\n".join([kind, *texts]) + "\n"
 
 
@@ -208,10 +200,7 @@ def _size(entry: "Listing") -> str:
 
 
 def _about(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return ", under 1 min"
-    return (
-        f", about {seconds / 60:.0f} min" if seconds < 5400 else f", about {seconds / 3600:.1f} h"
-    )
+    if seconds is None or seconds < 60:
+        return "" if seconds is None else ", under 1 min"
+    minutes = seconds / 60
+    return f", about {minutes:.0f} min" if minutes < 90 else f", about {minutes / 60:.1f} h"

@@ -14,7 +14,7 @@ from bench.text import for_terminal, in_one_line, printable
 
 # Base class of the parser's errors: Typer's own or click's, by its version.
 ParserError: type[Exception] = typer.BadParameter.__mro__[1]
-VALUES = {int: "N", float: "NUMBER", Path: "PATH", list[int]: "N"}  # other values are names
+VALUES = {bool: "", int: "N", list[int]: "N", float: "NUMBER", Path: "PATH"}  # others: "NAME"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Expected errors of `pipelines` by module; what raised one has imported it, quick verbs need none.
 PIPELINE_ERRORS = {
@@ -65,13 +65,10 @@ def in_words(parameters: list[Any]) -> list[Any]:
     """The parameters, whose help names a value ("N", "SECONDS") instead of a type ("<int>")."""
     for parameter in parameters:
         kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", str)
-        if parameter.param_type_name == "argument":
-            words = ""
-        else:
-            words = parameter.metavar or ("" if kind is bool else VALUES.get(kind, "NAME"))
-        hidden = {"display_type_rich": lambda ctx, words=words: words,
-                  "_get_number_range_help_str": lambda: None}  # fmt: skip
-        vars(parameter).update(hidden)
+        is_option = parameter.param_type_name == "option"
+        words = (parameter.metavar or VALUES.get(kind, "NAME")) if is_option else ""
+        vars(parameter)["display_type_rich"] = lambda ctx, words=words: words
+        vars(parameter)["_get_number_range_help_str"] = lambda: None
     return parameters
 
 
