@@ -161,8 +161,8 @@ def run(
     choice = choose_executor(executor, address, slurm or ())
     keep_worker = choice.name == "local" and not wait and not dry_run
     with signals_raise(), closing(reporter(progress, quiet=quiet)) as console:
-        what = f"grid {grid}" if rerun is None else f"{rerun} once more"
-        console.progress(f"planning {what}: this machine, the data and what {out} has")
+        what = f"the grid {grid}" if rerun is None else f"{rerun} again"
+        console.progress(f"planning {what}: looking at this machine, the data and {out}")
         with closing(warm_start(keep_worker=keep_worker)) as early:  # imports torch meanwhile
             from bench.executors.runner import run_plan
             from bench.grid.plan import expected_work

@@ -56,13 +56,6 @@ def shown(plan: Plan, records: list[Record], *, is_terminal: bool, quiet: bool =
     return out.getvalue()
 
 
-def test_the_summary_says_how_to_repeat_suspect_runs() -> None:
-    suspect = made_record(1, record={"timing_suspect": ("others used the CPU",)})
-    plan = Plan(todo=[made_run(0), made_run(1)])
-    text = shown(plan, [made_record(0), suspect], is_terminal=False)
-    assert "\n1 with suspect times: bench run --grid default --retry-suspect\n" in text
-
-
 def test_plain_output_has_one_line_per_event_and_no_escape_codes() -> None:
     plan = Plan(todo=[made_run(0), made_run(1)])
     text = shown(plan, [made_record(0), made_failure(1)], is_terminal=False)
