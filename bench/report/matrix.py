@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic
 
 import pandas as pd
 
@@ -257,8 +257,6 @@ def averaging_notes(matrix: Matrix[RecordT], axes: Sequence[str], metric: Metric
     if metric.timing:
         yield from suspects(frame)
     yield from coverage(cells, axes)
-    if metric.to_target and len(axes) < len(AXES):
-        yield "Times to accuracy are means over the runs that reached the target."
     differing: set[str] = set()
     for _, here in frame.groupby([*axes])["budget"]:
         budgets = [set(budget.split(", ")) for budget in here]
@@ -267,15 +265,8 @@ def averaging_notes(matrix: Matrix[RecordT], axes: Sequence[str], metric: Metric
         yield f"Cells within a mean also differ in {', '.join(sorted(differing))}."
 
 
-class Retargeted(NamedTuple):
-    """Records with another target, and a note about it."""
-
-    records: list[Record]
-    note: str
-
-
-def retarget(records: Iterable[Record], target: float) -> Retargeted:
-    """The records with their target replaced by `target`, a validation accuracy in (0, 1].
+def retarget(records: Iterable[Record], target: float) -> tuple[list[Record], str]:
+    """The records with another target, a validation accuracy in (0, 1], and a note about it.
 
     Of runs that differed only in their target, the one that ended last is kept.
 
@@ -297,7 +288,7 @@ def retarget(records: Iterable[Record], target: float) -> Retargeted:
     )
     if left_out := len(found) - len(kept):
         note += f"; {left_out} runs that differed from others only in their target are left out"
-    return Retargeted(records=list(kept.values()), note=note)
+    return list(kept.values()), note
 
 
 def _with_target(record: Record, target: float) -> Record:
@@ -315,26 +306,23 @@ def _with_target(record: Record, target: float) -> Record:
     return replace(record, cell=cell, metrics=metrics)
 
 
-NAMES = {"python": "Python", "pipeline_bench": "pipeline-bench"}
-SOFTWARE = ("pipeline_bench", "torch", "torchvision", "kornia", "dali", "timm", "cuda", "python")
-MAX_COMMITS = 3
+SOFTWARE = {
+    "pipeline_bench": "pipeline-bench",
+    "commit": "commit",
+    **{name: name for name in ("torch", "torchvision", "kornia", "dali", "timm", "cuda")},
+    "python": "Python",
+}
+MAX_VERSIONS = 3
 
 
 def versions(records: Iterable[RecordSummary]) -> str:
-    """The software of the records: "pipeline-bench 0.1.0 (commit 1a2b3c4), torch 2.11.0, ..."."""
-    found = list(records)
+    """The software of the records: "pipeline-bench 0.1.0, commit 1a2b3c4, torch 2.11.0, ..."."""
+    known = [record.environment for record in records]
     texts = []
-    for name in SOFTWARE:
-        values = _values(found, name)
-        if name == "pipeline_bench" and (commits := _values(found, "commit")):
-            short = " and ".join(commit[:7] for commit in commits[:MAX_COMMITS])
-            rest = len(commits) - MAX_COMMITS
-            commit = f"(commit {short}{f' and {rest} more' if rest > 0 else ''})"
-            values = [*values[:-1], " ".join([*values[-1:], commit])]
-        if values:
-            texts.append(f"{NAMES.get(name, name)} {' and '.join(values)}")
+    for name, title in SOFTWARE.items():
+        values = sorted({str(value) for one in known if (value := one.get(name))})
+        shown = [value[:7] if name == "commit" else value for value in values[:MAX_VERSIONS]]
+        rest = len(values) - MAX_VERSIONS
+        if shown:
+            texts.append(f"{title} {' and '.join(shown)}{f' and {rest} more' * (rest > 0)}")
     return ", ".join(texts)
-
-
-def _values(records: list[RecordSummary], name: str) -> list[str]:
-    return sorted({str(value) for record in records if (value := record.environment.get(name))})

@@ -262,7 +262,7 @@ def _found(
     if target is None:
         return {group: (records, []) for group, records in chosen.items()}
     changed = {g: retarget(cast(list[Record], records), target) for g, records in chosen.items()}
-    return {group: (one.records, [one.note]) for group, one in changed.items()}
+    return {group: (records, [note]) for group, (records, note) in changed.items()}
 
 
 def _loaders(folder: Path, on_warning: Log) -> LoadersRecord | None:
