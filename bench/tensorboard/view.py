@@ -37,7 +37,7 @@ from bench.tensorboard.overview import (
     write_overview,
 )
 from bench.tensorboard.run_log import load_positives, write_run
-from bench.text import Log
+from bench.text import Log, count
 
 MAX_AUTO_SELECTED = 40  # with more runs TensorBoard selects none
 PRESELECTED = 10
@@ -222,7 +222,9 @@ def rebuild(selected: Sequence[SelectedRuns], log: Log) -> None:
             for folder, record in zip(group.folders, group.records, strict=True):
                 write_run(folder, record, load_positives(store, record), on_error=_raise)
             write_overview(store, store.records(), on_error=_raise)
-        log(f"{store.folder}: event files of {len(group.records)} runs written from records")
+        log(
+            f"{store.folder}: event files of {count(len(group.records), 'run')} written from records"
+        )
 
 
 def _raise(message: str) -> None:
