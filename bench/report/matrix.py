@@ -319,10 +319,10 @@ def versions(records: Iterable[RecordSummary]) -> str:
     """The software of the records: "pipeline-bench 0.1.0, commit 1a2b3c4, torch 2.11.0, ..."."""
     known = [record.environment for record in records]
     texts = []
-    for name, title in SOFTWARE.items():
+    for name, label in SOFTWARE.items():
         values = sorted({str(value) for one in known if (value := one.get(name))})
         shown = [value[:7] if name == "commit" else value for value in values[:MAX_VERSIONS]]
         rest = len(values) - MAX_VERSIONS
         if shown:
-            texts.append(f"{title} {' and '.join(shown)}{f' and {rest} more' * (rest > 0)}")
+            texts.append(f"{label} {' and '.join(shown)}{f' and {rest} more' * (rest > 0)}")
     return ", ".join(texts)
