@@ -222,9 +222,8 @@ def rebuild(selected: Sequence[SelectedRuns], log: Log) -> None:
             for folder, record in zip(group.folders, group.records, strict=True):
                 write_run(folder, record, load_positives(store, record), on_error=_raise)
             write_overview(store, store.records(), on_error=_raise)
-        log(
-            f"{store.folder}: event files of {count(len(group.records), 'run')} written from records"
-        )
+        runs = count(len(group.records), "run")
+        log(f"{store.folder}: event files of {runs} written from records")
 
 
 def _raise(message: str) -> None:
