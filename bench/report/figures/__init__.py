@@ -77,9 +77,6 @@ def _draw_one(found: Sequence[Comparison], figure: Figure) -> list[list[Picture]
     """The pictures of one entry of `FIGURES`, by comparison."""
     with settings():
         return [
-            [
-                picture(sketch, group=sketch.group or one.title, digest=one.digest)
-                for sketch in figure(one)
-            ]
+            [picture(sketch, group=one.title, digest=one.digest) for sketch in figure(one)]
             for one in found
         ]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_BARS = 72
-MAX_PART_BARS = 60
 BAR_IN = 0.165
 BARS_IN = 2.4  # for the bars, at least
 PARTS = {
@@ -27,7 +26,6 @@ PARTS = {
     "build": style.PALETTE[6],
     "first batch": style.PALETTE[4],
     "compile": style.PALETTE[3],
-    "capture": style.PALETTE[9],
     "other warm-up": style.PALETTE[8],
     "train": style.PALETTE[1],
     "data wait": style.PALETTE[0],
@@ -43,11 +41,6 @@ def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
     if len(ranked) < 2 or not times_s(ranked[0]):
         return
     kept = ranked[:MAX_BARS]
-    missed = sum(not outcome.reached for outcome in ranked[MAX_BARS:])
-    left_out = (
-        f"The first {len(kept)} of {count(len(ranked), 'cell')}; of those left out, {missed} did "
-        "not reach the target."
-    )
     colours = style.cycle(levels(outcomes, "optimizer"), style.PALETTE)
     yield comparison.sketch(
         "time_to_accuracy",
@@ -55,8 +48,8 @@ def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
         [
             "Training clock, mean over the seeds that reached the target; pale: first batch and "
             "compilation.",
-            "Whiskers span the seeds." if any(len(times_s(one)) > 1 for one in kept) else "",
-            left_out if len(kept) < len(ranked) else "",
+            any(len(times_s(one)) > 1 for one in kept) and "Whiskers span the seeds.",
+            len(kept) < len(ranked) and f"The first {len(kept)} of {count(len(ranked), 'cell')}.",
         ],
         _times_figure(kept, colours),
         style.colour_key("optimizer", colours),
@@ -112,9 +105,9 @@ def _times_figure(kept: Outcomes, colours: style.Levels) -> "Figure":
 def time_parts(comparison: Comparison) -> Iterator[style.Sketch]:
     """A stacked bar for each net and pipeline; nothing if no run has times to trust."""
     found = by_axes([one for one in comparison.outcomes if one.trusted], "architecture", "pipeline")
-    longest = sorted(found, key=lambda place: -mean_parts(found[place]).sum())[:MAX_PART_BARS]
     if not found:
         return
+    longest = sorted(found, key=lambda place: -mean_parts(found[place]).sum())
     kept = {place: found[place] for place in longest}
     means = pd.DataFrame([mean_parts(outcomes) for outcomes in kept.values()])
     used = {part: color for part, color in PARTS.items() if (means[part] > 0).any()}
@@ -124,8 +117,7 @@ def time_parts(comparison: Comparison) -> Iterator[style.Sketch]:
         [
             "Means over optimizers, augmentations and seeds. Data wait is the stall's share of the "
             "training clock. Import, first batch and compilation happen once per worker and are "
-            "counted in full for each of its runs. Rest is what no part covers.",
-            f"The longest {len(kept)} of {len(found)}." if len(kept) < len(found) else "",
+            "counted in full for each of its runs. Rest is what no part covers."
         ],
         _parts_figure(kept, means),
         style.colour_key("part", used, gids={}),
@@ -150,8 +142,7 @@ def seconds(run: Record) -> dict[str, float]:
         "load": timings.load_s,
         "build": timings.build_s,
         "first batch": timings.first_batch_s,
-        "compile": timings.compile_s,
-        "capture": timings.capture_s,
+        "compile": timings.compile_s + timings.capture_s,
         "other warm-up": max(0.0, timings.warmup_s - timings.once_s),
         "train": timings.train_s - wait,
         "data wait": wait,

@@ -56,7 +56,7 @@ class Comparison:
         self,
         name: str,
         title: str,
-        caption: Iterable[str],
+        caption: Iterable[object],
         figure: "Figure",
         *sections: Section,
         outcomes: Outcomes,
@@ -65,33 +65,27 @@ class Comparison:
         """A figure whose name, title and caption say which comparison and cells it shows.
 
         Args:
-            caption: Sentences; empty ones are left out, as are empty `sections`.
+            caption: Sentences; false ones are left out, as are empty `sections`.
             timed: Whether it shows times or speeds, which runs with suspect timings lack.
         """
         words = ", ".join(filter(None, [self.distinction, "reference" if self.reference else ""]))
+        sentences = [*caption, *self._about(outcomes, timed=timed)]
         return Sketch(
             name=name if self.number == 1 else f"{name}_{self.number}",
             title=f"{title} ({words})" if words else title,
-            caption=" ".join(filter(None, [*caption, *self._about(outcomes, timed=timed)])),
+            caption=" ".join(str(sentence) for sentence in sentences if sentence),
             figure=figure,
             sections=tuple(section for section in sections if section.looks),
         )
 
     def _about(self, outcomes: Outcomes, *, timed: bool) -> Iterator[str]:
-        numbers = sorted({len(one.good) for one in outcomes if one.good} or {0})
-        seeds = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
-        failed = sum(not one.good for one in outcomes)
-        yield (
-            f"{count(len(outcomes), 'cell')}, {seeds} seed{'s' if numbers[-1] != 1 else ''} each"
-            + (f", {failed} of them without a result." if failed else ".")
-        )
+        runs = sum(len(one.good) for one in outcomes)
+        yield f"{count(len(outcomes), 'cell')}, {count(runs, 'successful run')}."
+        if failed := sum(not one.good for one in outcomes):
+            yield f"{count(failed, 'cell')} without a result."
         if self.differing and len(outcomes) > 1:
             yield f"Cells differ in {', '.join(self.differing)}."
-        suspect, runs = (
-            sum(one.suspect for one in outcomes),
-            sum(len(one.good) for one in outcomes),
-        )
-        if timed and suspect:
+        if timed and (suspect := sum(one.suspect for one in outcomes)):
             yield f"Suspect timings, left out of all means: {suspect} of {count(runs, 'run')}."
 
 

@@ -65,12 +65,11 @@ def curves(comparison: Comparison) -> Iterator[style.Sketch]:
             f"{AGAINST[against].removesuffix(' (s)')}",
             [
                 f"{choice}. Lines are means over seeds.",
-                "Bands span the seeds." if any(len(one.good) > 1 for one in outcomes) else "",
-                f"Of more than {MAX_LINES} cells in a panel, the {FOREMOST} with the best test "
-                f"accuracy are wide, the others ({thin}) thin."
-                if thin
-                else "",
-                f"{count(missing, 'cell')} without a curve." if missing else "",
+                any(len(one.good) > 1 for one in outcomes) and "Bands span the seeds.",
+                thin > 0
+                and f"Of more than {MAX_LINES} cells in a panel, the {FOREMOST} with the best test "
+                f"accuracy are wide, the others ({thin}) thin.",
+                missing > 0 and f"{count(missing, 'cell')} without a curve.",
             ],
             _figure(drawn, looks, heading, against),
             style.colour_key("optimizer", colours),
@@ -146,7 +145,6 @@ def _figure(
             target = 100 * cell.target_accuracy
             axes.axhline(target, color=style.GREY, linewidth=0.8, linestyle=":")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=against == "epochs"))
-        axes.set_yscale("linear" if accuracy else "log")
         axes.autoscale_view()
         if against == "seconds":
             axes.set_xlim(left=0)
@@ -157,7 +155,7 @@ def _figure(
             axes.set_xlabel(AGAINST[against])
             axes.tick_params(labelbottom=True)
     for axes in () if accuracy else grid:
-        style.plain_log_ticks(axes.yaxis)
+        style.log_scale(axes.yaxis)
     return figure
 
 

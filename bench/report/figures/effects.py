@@ -49,9 +49,8 @@ def effects(comparison: Comparison, measured: pd.DataFrame) -> Iterator[style.Sk
             [
                 "Each level against the reference, over cells that differ in nothing else, with "
                 "95 % intervals. Filled: different by Holm's test over all effects of the page.",
-                f"{len(kept)} of {count(len(found), 'effect')}, the significant first."
-                if len(kept) < len(found)
-                else "",
+                len(kept) < len(found)
+                and f"{len(kept)} of {count(len(found), 'effect')}, the significant first.",
             ],
             _figure(kept, metric, label, comparison.outcomes),
             style.Section(
@@ -115,8 +114,7 @@ def _figure(kept: list[Row], metric: Metric, label: str, outcomes: Outcomes) -> 
             axes.plot([row["estimate"]], [place], linestyle="none", **look)
     style.rows(axes, names, notes, gids)
     if metric.ratio:
-        axes.set_xscale("log")
-        style.plain_log_ticks(axes.xaxis)
+        style.log_scale(axes.xaxis)
     axes.set_xlabel(style.toward_better(label, higher=metric.higher))
     return figure
 

@@ -63,10 +63,9 @@ def frontiers(comparison: Comparison) -> Iterator[style.Sketch]:
             [
                 f"Means over seeds; the line joins the {len(best)} that no other cell beats in "
                 f"both{', the best numbered' if len(best) > len(numbered) else ''}.",
-                f"Hollow, and never on the line: {hollow} of {count(len(found), 'cell')}, which "
-                "have suspect timings only."
-                if hollow
-                else "",
+                hollow > 0
+                and f"Hollow, and never on the line: {hollow} of {count(len(found), 'cell')}, "
+                "which have suspect timings only.",
             ],
             _frontier_figure(found, against, colours, markers),
             style.colour_key("optimizer", colours),
@@ -143,9 +142,8 @@ def _frontier_figure(
     steps = sorted((point.x, point.accuracy) for point in best)
     where: Any = "pre" if against.higher else "post"  # what is possible with no loss of the other
     axes.step(*zip(*steps, strict=True), where=where, color=style.GREY, linewidth=1.0, zorder=1)
-    axes.set_xscale("log")
-    style.plain_log_ticks(axes.xaxis)
     axes.margins(x=0.08, y=0.1)
+    style.log_scale(axes.xaxis)
     axes.set_xlabel(style.toward_better(style.axis_label(against), higher=against.higher))
     axes.set_ylabel(style.toward_better("test accuracy (%)", higher=True))
     axes.grid(visible=True)
@@ -169,7 +167,7 @@ def profiles(comparison: Comparison) -> Iterator[style.Sketch]:
             [
                 f"Share of problems ({' x '.join(map(str, ratios.index.names))}) on which time to "
                 "accuracy, the median over seeds, is within τ of the best; a miss is infinite.",
-                f"Left out for lack of common problems: {', '.join(left_out)}." if left_out else "",
+                left_out != [] and f"Left out for few common problems: {', '.join(left_out)}.",
             ],
             _profile_figure(ratios, colours, gids),
             style.colour_key(factor, colours),
@@ -222,10 +220,8 @@ def _profile_figure(
         steps = sorted({1.0, *finite[level].dropna(), end})
         shares = [100 * (ratios[level] <= tau).mean() for tau in steps]
         axes.step(steps, shares, where="post", linewidth=1.6, color=color, gid=gids[level])
-    axes.set_xscale("log")
-    axes.set_xlim(1, end)
-    axes.set_ylim(-3, 103)
-    style.plain_log_ticks(axes.xaxis)
+    axes.set(xlim=(1, end), ylim=(-3, 103))
+    style.log_scale(axes.xaxis)
     axes.set_xlabel(style.toward_better("τ: time to accuracy over that of the best", higher=False))
     label = f"% of {count(len(ratios), 'problem')}"
     axes.set_ylabel(style.toward_better(label, higher=True))

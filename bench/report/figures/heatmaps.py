@@ -1,8 +1,7 @@
 """Heat maps: one number for each pair of two factors, coloured from worst to best."""
 
-from collections import Counter
 from collections.abc import Iterator
-from itertools import product
+from itertools import compress, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,42 +9,37 @@ import pandas as pd
 
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
 from bench.report.figures import style
-from bench.report.figures.comparison import Comparison, by_accuracy, by_axes, levels, mean
+from bench.report.figures.comparison import Comparison, by_accuracy, levels
 from bench.report.figures.style import Outcomes
-from bench.report.render import ABSENT, NOT_REACHED, SUSPECT
+from bench.report.matrix import PARTIAL, Mean, common, coverage, means
+from bench.report.render import ABSENT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEASURES = (ACCURACY, MACRO_F1, SPEED, TIME)
 LOGARITHMIC = (SPEED, TIME)
-PAIRS = (("architecture", "optimizer", "augmentation"),
-         ("architecture", "augmentation", "optimizer"))  # fmt: skip
-"""Rows, columns, and the factor that a tile is the mean over."""
+PAIRS = (("architecture", "optimizer"), ("architecture", "augmentation"))  # rows and columns
 NOT_RUN = ABSENT
 
 
 def heatmaps(comparison: Comparison) -> Iterator[style.Sketch]:
-    """A heat map for each measure and pair of factors, of the most frequent pipeline."""
-    outcomes, choice = comparison.main_pipeline
-    for metric, (row_axis, column_axis, other) in product(MEASURES, PAIRS):
-        caption = f"{choice}. Means over {other}s and seeds."
-        yield from heat_map(comparison, outcomes, metric, (row_axis, column_axis), caption)
+    """A heat map for each measure and pair of factors."""
+    for metric, axes in product(MEASURES, PAIRS):
+        yield from heat_map(comparison, metric, axes)
 
 
 def heat_map(
-    comparison: Comparison,
-    outcomes: Outcomes,
-    metric: Metric,
-    axes: tuple[str, str],
-    caption: str,
+    comparison: Comparison, metric: Metric, axes: tuple[str, str], caption: str = ""
 ) -> Iterator[style.Sketch]:
     """Draws a heat map and explains the marks that it uses; nothing if it has no two tiles."""
     from matplotlib import colormaps
 
-    if metric is TIME and not any(outcome.cell.holds_out for outcome in outcomes):
+    if metric is TIME and not any(outcome.cell.holds_out for outcome in comparison.outcomes):
         return
-    found = tiles(outcomes, metric, *axes)
+    cells = [outcome.cell for outcome in comparison.outcomes]
+    outcomes = list(compress(comparison.outcomes, common(cells, axes)))
+    found = tiles(outcomes, metric, axes)
     if len(found) < 2 or found["share"].isna().all():
         return
     ends = found.dropna(subset="share").sort_values("share", kind="stable").iloc[[0, -1]]
@@ -60,10 +54,9 @@ def heat_map(
         f"{heading[0].upper()}{heading[1:]}: {' by '.join(axes)}",
         [
             caption,
-            "2 of 3: runs that the number is the mean of, out of all."
-            if found["text"].str.contains("\n").any()
-            else "",
-            f"{NOT_RUN}: not run." if (found["text"] == NOT_RUN).any() else "",
+            *coverage(cells, axes),
+            found["text"].str.contains("\n").any() and PARTIAL,
+            (found["text"] == NOT_RUN).any() and f"{NOT_RUN}: not run.",
         ],
         _figure(found),
         style.colour_key("colour", key, gids={}),
@@ -72,47 +65,25 @@ def heat_map(
     )
 
 
-def tiles(outcomes: Outcomes, metric: Metric, row_axis: str, column_axis: str) -> pd.DataFrame:
+def tiles(outcomes: Outcomes, metric: Metric, axes: tuple[str, str]) -> pd.DataFrame:
     """The tiles of a heat map, the best net first.
 
-    `value` is the mean over the cells of a tile, `text` what it says, and `share` where the value
-    lies between the worst (0) and the best (1).
+    `text` is what a tile says, and `share` where its value lies between the worst (0) and the best
+    (1).
     """
-    found = by_axes(outcomes, row_axis, column_axis)
-    rows = [
-        (*place, cells, mean(cells, metric.name), _text(cells, metric))
-        for place in product(by_accuracy(outcomes, row_axis), levels(outcomes, column_axis))
-        for cells in [found.get(place, [])]
-    ]
+    found = means(outcomes, metric, axes)
+    rows = []
+    for row, column in product(by_accuracy(outcomes, axes[0]), levels(outcomes, axes[1])):
+        one = found.get((row, column)) or Mean(metric=metric, outcomes=())
+        text = f"{one.text}\n{one.runs[1]} of {one.runs[0]}" if one.partial else one.text
+        rows.append((row, column, one.outcomes, one.value, text))
     frame = pd.DataFrame(rows, columns=["row", "column", "cells", "value", "text"])
     values = frame["value"].astype(float)
     if metric in LOGARITHMIC:
         values = values.where(values > 0).map(np.log)
     values = values if metric.higher else -values  # a stall's lower end is the better one
     low, high = values.min(), values.max()
-    share = (values - low) / (high - low) if high > low else values * 0 + 0.5
-    return frame.assign(value=frame["value"].astype(float), share=share)
-
-
-def _text(cells: Outcomes, metric: Metric) -> str:
-    """The value in the shown unit and how many runs it is of, or why there is none."""
-    value = mean(cells, metric.name)
-    if value is None:
-        return _why_missing(cells, metric) if cells else NOT_RUN
-    runs = sum(len(one.runs) for one in cells)
-    used = sum(len(one.over_seeds(metric.name)) for one in cells)
-    text = f"{value * metric.factor:,.{metric.digits or 0}f}"
-    return f"{text}\n{used} of {runs}" if used < runs else text
-
-
-def _why_missing(outcomes: Outcomes, metric: Metric) -> str:
-    if not any(outcome.good for outcome in outcomes):
-        counts = Counter(run.status for outcome in outcomes for run in outcome.runs)
-        return min(counts, key=lambda status: (-counts[status], status))
-    if metric.to_target and not any(outcome.reached for outcome in outcomes):
-        return NOT_REACHED
-    suspect = metric.timing and any(outcome.suspect for outcome in outcomes)
-    return SUSPECT if suspect else "not measured"
+    return frame.assign(share=(values - low) / (high - low) if high > low else values * 0 + 0.5)
 
 
 def _figure(found: pd.DataFrame) -> "Figure":

@@ -3,14 +3,17 @@
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from bench.report.columns import METRICS
 from bench.report.figures import style
 from bench.report.figures.comparison import Comparison, by_axes, levels, mean
 from bench.report.figures.heatmaps import heat_map
 from bench.report.figures.style import Outcomes
-from bench.report.loaders import rows, title
+from bench.report.loaders import rows, suspect_count
 from bench.report.render import SUSPECT, Row
 from bench.store.loaders_record import LoadersRecord
 
@@ -43,11 +46,10 @@ def pipelines(comparison: Comparison) -> Iterator[style.Sketch]:
     several = len(levels(comparison.outcomes, "pipeline")) > 1
     yield from heat_map(
         comparison,
-        comparison.outcomes,
         METRICS["stall_pct"],
         ("architecture", "pipeline" if several else "augmentation"),
-        "Share of training time spent waiting for data, means over cells and seeds; below zero, "
-        "training was faster than its ceiling.",
+        "Share of training time spent waiting for data; below zero, training was faster than its "
+        "ceiling.",
     )
 
 
@@ -60,7 +62,7 @@ def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
 def _feed(pipeline: str, outcomes: Outcomes, loaders: LoadersRecord | None) -> Feed:
     throughputs = [run.throughput for one in outcomes for run in one.trusted]
     ceilings = [one.ceiling for one in throughputs if one is not None and one.ceiling is not None]
-    measured = [row for row in _measured(loaders) if row["pipeline"] == pipeline]
+    measured = [r for r in _measured(loaders) if r["pipeline"] == pipeline and r["trusted"]]
     nearest = sorted(measured, key=lambda row: abs(row["batch_size"] - outcomes[0].cell.batch_size))
     stall_pct = mean(outcomes, "stall_pct")
     suspect = any(one.suspect for one in outcomes)
@@ -105,14 +107,10 @@ def _throughput(comparison: Comparison) -> Iterator[style.Sketch]:
         "Pipelines feeding a net",
         [
             "Ceiling: the net fed one cached batch. Means over augmentations and seeds.",
-            f"Alone: without a net, {style.shown_name(comparison.loaders.augmentation)}, at the "
-            "nearest batch size that was measured."
-            if comparison.loaders and "alone" in looks
-            else "",
-            f"{MAX_NETS} of {len(every)} pairs of architecture and optimizer: those with most "
-            "pipelines, and among these the fastest."
-            if len(every) > MAX_NETS
-            else "",
+            "alone" in looks and "Alone: without a net, at the nearest batch size measured.",
+            len(every) > MAX_NETS
+            and f"{MAX_NETS} of {len(every)} pairs of architecture and optimizer: those with most "
+            "pipelines, and among these the fastest.",
         ],
         _throughput_figure(shown),
         style.Section(title="images/s", looks=looks, gids={}),
@@ -131,9 +129,8 @@ def _throughput_figure(found: Mapping[str, Sequence[Feed]]) -> "Figure":
         for what, value in feed.rates.items() if feed else ():
             if value is not None:
                 axes.plot([value], [row], gid=gids[row], **LOOKS[what])
-    axes.set_xscale("log")
     axes.margins(x=0.08)
-    style.plain_log_ticks(axes.xaxis)
+    style.log_scale(axes.xaxis)
     style.rows(axes, names, [feed.note if feed else "" for _, feed in rows], gids)
     axes.set_xlabel(style.toward_better("images/s", higher=True))
     return figure
@@ -150,16 +147,17 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
         for row in rows(loaders)
         if row["images_per_s"] is None
     ]
+    interrupted = sum(row["status"] == "interrupted" for row in found)
+    hollow = [suspect_count(found), f"{interrupted} interrupted" * bool(interrupted)]
     colours = style.cycle(list(dict.fromkeys(row["pipeline"] for row in found)), style.PALETTE)
-    gids = {
-        name: style.gid(each) for (name,), each in by_axes(comparison.outcomes, "pipeline").items()
-    }
+    cells = by_axes(comparison.outcomes, "pipeline")
+    gids = {name: style.gid(each) for (name,), each in cells.items()}
     yield style.Sketch(
         name="pipelines_alone",
         title="Pipelines alone" + (" (reference)" * comparison.reference),
-        group=style.shown_name(title(loaders), length=None),
         caption="Without a net, median of the repeats; bars span the quartiles. "
         f"{style.shown_name(loaders.augmentation)}, {loaders.precision}."
+        + (f" Hollow: {', '.join(filter(None, hollow))}." if any(hollow) else "")
         + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
         figure=_alone_figure(found, colours, gids),
         sections=(style.colour_key("pipeline", colours),),
@@ -172,23 +170,23 @@ def _alone_figure(
     from matplotlib.ticker import NullLocator
 
     figure, (axes,) = style.canvas(4.6, 3.2)
-    for name, color in colours.items():
-        points = [row for row in found if row["pipeline"] == name]
-        medians = [row["images_per_s"] for row in points]
-        below = [row["images_per_s"] - row["images_per_s_q1"] for row in points]
-        above = [row["images_per_s_q3"] - row["images_per_s"] for row in points]
+    columns = ["batch_size", "images_per_s", "images_per_s_q1", "images_per_s_q3"]
+    frame = pd.DataFrame(found)
+    for (name, color), trusted in product(colours.items(), (True, False)):
+        points = frame[(frame["pipeline"] == name) & (frame["trusted"] == trusted)]
+        sizes, medians, low, high = points[columns].to_numpy(float).T
         container = axes.errorbar(
-            [row["batch_size"] for row in points], medians, yerr=[below, above], color=color,
-            fmt="o-", linewidth=1.3, markersize=4.5, capsize=3,
+            sizes, medians, yerr=[medians - low, high - medians], color=color,
+            fmt="o-" if trusted else "o", markerfacecolor=color if trusted else "none",
+            linewidth=1.3, markersize=4.5, capsize=3,
         )  # fmt: skip
         for artist in container.get_children():
             artist.set_gid(gids.get(name))
     axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
-    sizes = sorted({row["batch_size"] for row in found})
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    style.plain_log_ticks(axes.yaxis)
+    batch_sizes = sorted({row["batch_size"] for row in found})
+    axes.set_xticks(batch_sizes, [f"{size:,}" for size in batch_sizes])
+    style.log_scale(axes.yaxis)
     axes.set_xlabel("batch size (images)")
     axes.set_ylabel(style.toward_better("images/s", higher=True))
     axes.grid(visible=True)

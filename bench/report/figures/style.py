@@ -71,7 +71,6 @@ class Sketch:
     caption: str
     figure: "Figure"
     sections: tuple[Section, ...] = ()  # the key below it
-    group: str = ""  # below the title of the PNG, if not what the comparison shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +119,8 @@ def axis_label(metric: Metric) -> str:
 def canvas(
     width_in: float, height_in: float, *, panels: int = 1, columns: int = 1, **shared: Any
 ) -> "tuple[Figure, list[Axes]]":
-    """An empty figure and its axes in a grid, whose last places may stay empty.
-
-    Without pyplot, which would look for a window.
-    """
-    from matplotlib.figure import Figure
+    """An empty figure and its axes in a grid, whose last places may stay empty."""
+    from matplotlib.figure import Figure  # pyplot would look for a window
 
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     grid = figure.subplots(-(-panels // columns), columns, squeeze=False, **shared).ravel()
@@ -177,10 +173,11 @@ def bars(axes: "Axes", values: Iterable[float], gids: Sequence[str], **look: Any
         bar.set_gid(own)
 
 
-def plain_log_ticks(axis: "Axis") -> None:
-    """Plain numbers along a logarithmic axis, and enough of them over less than a decade."""
+def log_scale(axis: "Axis") -> None:
+    """Makes an axis logarithmic, with plain numbers, and enough of them over less than a decade."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
     low, high = axis.get_view_interval()
     steps = (1.0, 2.0, 5.0) if high / low < 60 else (1.0, 3.0) if high / low < 2000 else (1.0,)
     few = MaxNLocator(4, steps=[1, 2, 5, 10])
@@ -192,10 +189,7 @@ def plain_log_ticks(axis: "Axis") -> None:
 def picture(sketch: Sketch, *, group: str, digest: str) -> Picture:
     """Saves a sketch; the same sketch gives the same bytes.
 
-    Args:
-        sketch: To save.
-        group: Machine, scale and source, which the PNG shows below the title.
-        digest: Hash of the records; it keeps ids in the SVG unique on a page.
+    `group` stands below the title in the PNG; `digest` keeps ids in the SVG unique on a page.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -294,10 +288,7 @@ def tidy(svg: bytes, *, label: str, cut_top: float) -> str:
     Ids of cells and levels become `data-cells` and `data-level`. Others that nothing refers to are
     the same in all figures and go; the rest are salted hashes.
 
-    Args:
-        svg: As matplotlib wrote it.
-        label: For screen readers.
-        cut_top: Points to leave out at the top.
+    `label` is for screen readers; `cut_top` is how many points to leave out at the top.
     """
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
