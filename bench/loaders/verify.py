@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipelines.verification.checks import Finding
 
 COLUMNS = {
-    name: Column(name=name, header="worst pixel of 255" if name == "error" else name)
+    name: Column(name=name, header=name, footnote="always" if name == "problem" else "")
     for name in ("pipeline", "op", "status", "error", "draws", "problem")
 }
 
@@ -87,7 +87,7 @@ def render(
     cells["error"] = [ABSENT if one.error is None else f"{one.error:.3f}" for one in findings]
     totals = Counter(finding.status for finding in findings)
     table = Table(
-        title="ops of each pipeline, compared with a plain reference",
+        title="ops of each pipeline against a plain reference; error: worst pixel, of 255",
         columns=COLUMNS,
         cells=cells,
         notes=[", ".join(f"{number} {status}" for status, number in totals.most_common())],

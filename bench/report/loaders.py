@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.process import signals_deferred
 from bench.report.columns import Column
-from bench.report.render import ABSENT, FORMS, SUSPECT, Form, Row, Table, csv
+from bench.report.render import ABSENT, FORMS, Form, Row, Table, csv
 from bench.report.rows import by_kind
 from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series
 from bench.store.store import Store
@@ -35,11 +35,10 @@ COLUMNS = {
         Column(name="device_gib", header="device GiB", kind="memory", digits=3, priority=3),
         Column(name="bytes_per_image", header="bytes/image", kind="count", digits=0, priority=8),
         Column(name="bandwidth_pct", header="% of bandwidth", kind="time", digits=2, priority=5),
-        Column(name="draws", header="draws", priority=2),
         Column(name="notes", header="notes", footnote="always"),
     )
 }
-USUAL = {"reads": "array", "draws": "per sample"}  # columns that are hidden if they say only this
+USUAL = ("", ABSENT, "array")  # a column that says nothing else is hidden
 VARYING = ("batch_size", "repeats")  # columns that are hidden unless their values differ
 COMMON = ("source", "scale", "device", "precision", "augmentation")
 
@@ -143,15 +142,14 @@ def title(record: LoadersRecord) -> str:
     return " | ".join(parts)
 
 
-def notes(record: LoadersRecord, found: Sequence[Row]) -> list[str]:
+def notes(found: Sequence[Row]) -> list[str]:
     """Notes on the table, a sentence each."""
     good = [row for row in found if row["rank"] is not None]
     few = any(row["repeats"] < LEAST_REPEATS for row in good)
-    reasons = (reason for series in record.series for reason in series.timing_suspect)
     suspect = suspect_count(found)
     texts = {
-        f"{suspect}. These have no rank, as they may be faster than measured. Measure again on a "
-        f"quiet machine. Reasons: {'; '.join(by_kind(reasons))}.": suspect,
+        f"{suspect}. These have no rank, as they may be faster than measured: measure again on a "
+        "quiet machine.": suspect,
         'Disturbed repeats are left out: "3 of 5" used three of five.': any(
             row["disturbed"] and not row["timing_suspect"] for row in found
         ),
@@ -186,13 +184,13 @@ def render(
         common = {name: getattr(record, name) for name in COMMON}
         return csv(pd.DataFrame([common | row for row in found]))
     cells = {name: [_text(name, row) for row in found] for name in COLUMNS}
-    texts = {name: {*cells[name]} - {"", ABSENT, USUAL.get(name)} for name in COLUMNS}
+    texts = {name: set(cells[name]).difference(USUAL) for name in COLUMNS}
     table = Table(
         title=title(record),
         columns={name: COLUMNS[name] for name in COLUMNS if len(texts[name]) > (name in VARYING)},
         cells=cells,
         best={"images_per_s": [index for index, row in enumerate(found) if row["rank"] == "1"]},
-        notes=notes(record, found),
+        notes=notes(found),
     )
     return table.markdown() if form == "md" else table.terminal(width=width, color=color)
 
@@ -204,9 +202,11 @@ def _text(name: str, row: Row) -> str:
     if name == "repeats" and row["disturbed"] and not row["timing_suspect"]:
         return f"{row['repeats']} of {row['repeats'] + row['disturbed']}"
     if name == "notes":
-        failed = ": ".join(filter(None, (row["status"], row["reason"])))
-        texts = (failed if row["status"] != "ok" else "", SUSPECT if row["timing_suspect"] else "")
-        return "; ".join(filter(None, texts))
+        failed = "" if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
+        suspect = row["timing_suspect"].replace("; ", "; timing suspect: ")
+        suspect = suspect and f"timing suspect: {suspect}"
+        draws = "" if row["draws"] == "per sample" else row["draws"]
+        return "; ".join(filter(None, (failed, suspect, draws)))
     digits, value = COLUMNS[name].digits, row[name]
     if value in (None, "") or (name == "repeats" and not value):
         return ABSENT
@@ -217,7 +217,7 @@ def _json(record: LoadersRecord, found: list[Row]) -> str:
     """The whole record, each series with the values of its row."""
     whole: dict[str, Any] = msgspec.to_builtins(record)
     series = {(one["pipeline"], one["batch_size"]): one for one in whole.pop("series")}
-    whole |= {"title": title(record), "notes": notes(record, found), "rows": []}
+    whole |= {"title": title(record), "notes": notes(found), "rows": []}
     for row in found:
         one = series[row["pipeline"], row["batch_size"]]
         more = {"draws_by_op": one["draws"]} | {name: one[name] for name in ("compiled", "repeats")}

@@ -99,11 +99,12 @@ def disturbances(conditions: Conditions) -> Iterator[str]:
     if throttled:
         yield f"the GPU was throttled ({', '.join(throttled)}): cool it, or wait"
     if conditions.gpu_others:
-        were = count(conditions.gpu_others, "other process was", "other processes were")
-        yield f"{were} on the GPU: stop them, or wait"
+        yield f"other processes were on the GPU ({conditions.gpu_others}): stop them, or wait"
     if conditions.neighbours:
-        were = count(conditions.neighbours, "other run was", "other runs were")
-        yield f"{were} active on this host: wait, or use `bench run --exclusive-timing`"
+        yield (
+            f"other runs were active on this host ({conditions.neighbours}): wait, or use "
+            "`bench run --exclusive-timing`"
+        )
     others_pct, waited_pct = conditions.cpu_others_pct or 0.0, conditions.cpu_waited_pct
     if others_pct > OTHERS_PCT and waited_pct is not None:
         if waited_pct > WAITED_PCT:

@@ -50,7 +50,7 @@ def test_other_runs_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     other = replace(made_record(architecture="cnn4"), cell=replace(record.cell, optimizer="adamw"))
     records = [record, replace(other, environment=record.environment)]
     table = render(build(records), "md")
-    for part in ("other processes used 45 %", "1 other run was active"):
+    for part in ("other processes used 45 %", "other runs were active on this host (1)"):
         (reason,) = [text for text in record.timing_suspect if part in text]
         assert reason in table
     assert "1 of 2 runs has suspect timings" in table

@@ -93,9 +93,9 @@ def test_any_times_are_accepted(epochs: list[float]) -> None:
         ({"hot_s": 2.14}, "the GPU was throttled (for 2.1 s): cool it, or wait"),
         ({"slowed": ("heat", "power brake")},
          "the GPU was throttled (heat, power brake): cool it, or wait"),
-        ({"gpu_others": 2}, "2 other processes were on the GPU: stop them, or wait"),
+        ({"gpu_others": 2}, "other processes were on the GPU (2): stop them, or wait"),
         ({"neighbours": 0}, ""),
-        ({"neighbours": 1}, "1 other run was active on this host: wait, or use "
+        ({"neighbours": 1}, "other runs were active on this host (1): wait, or use "
          "`bench run --exclusive-timing`"),
         ({"cpu_others_pct": 30.0, "cpu_idle_pct": 1.0},
          "other processes used 30 % of the CPU, which had no core to spare"),
