@@ -35,7 +35,12 @@ def loaders(
     decode: verb.Decode = False,
     data_dir: verb.DataDir = None,
     device: verb.Device = "auto",
-    repeats: Annotated[int, typer.Option(help="Maximum repeats per pipeline and batch size.")] = 5,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            help="Repeats per pipeline and batch size; up to twice if some are disturbed."
+        ),
+    ] = 5,
     seconds: Annotated[
         float, typer.Option(metavar="SECONDS", help="Minimum time of a repeat.")
     ] = 1.0,
