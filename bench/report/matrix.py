@@ -38,11 +38,6 @@ class Matrix(Generic[RecordT]):
     frame: pd.DataFrame
     outcomes: tuple[Outcome[RecordT], ...]  # in the order of the rows
 
-    @property
-    def runs(self) -> tuple[tuple[RecordT, ...], ...]:
-        """The records of each row."""
-        return tuple(outcome.runs for outcome in self.outcomes)
-
 
 def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[RecordT]:
     """The matrix of one group's records, sorted by time to accuracy, then accuracy.
@@ -74,27 +69,19 @@ def sort(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     """Sorts rows, best first; cells with seeds that missed the target come after the others."""
     axes = [axis for axis in AXES if axis in frame.columns]
     if column.startswith("time_to_accuracy"):
-        order = pd.DataFrame(
-            {
-                "missed": _missed(frame),
-                "time": frame[column],
-                "accuracy": -frame["accuracy"],
-                "name": frame[axes].agg("/".join, axis=1) if len(frame) and axes else "",
-            }
-        )
-        return frame.loc[order.sort_values(list(order.columns)).index].reset_index(drop=True)
+        missed = frame["reached"].ne(frame["seeds"]).astype(int).mask(frame["seeds"] == 0, 2)
+        names = frame[axes].agg("/".join, axis=1) if len(frame) and axes else ""
+        order = {
+            "missed": missed,
+            "time": frame[column],
+            "worse": -frame["accuracy"],
+            "name": names,
+        }
+        return frame.loc[pd.DataFrame(order).sort_values([*order]).index].reset_index(drop=True)
     keys = [column, *(axis for axis in axes if axis != column)]
     descending = column == "seeds" or column_named(column).best == "highest"
     ascending = [not descending, *([True] * (len(keys) - 1))]
     return frame.sort_values(keys, ascending=ascending, na_position="last", ignore_index=True)
-
-
-def _missed(frame: pd.DataFrame) -> "pd.Series[int]":
-    """0 where all seeds reached the target, 1 where some or none did, 2 for failed cells."""
-    missed = pd.Series(1, index=frame.index)
-    missed[frame["reached"] == frame["seeds"]] = 0
-    missed[frame["seeds"] == 0] = 2
-    return missed
 
 
 def cautions(frame: pd.DataFrame) -> Iterator[str]:

@@ -149,11 +149,14 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
             parts[key].pop(axis, None)
     names = dict.fromkeys(name for texts in parts.values() for name in texts if name not in ignore)
     differing = [n for n in names if len({texts.get(n, "") for texts in parts.values()}) > 1]
-    recipes = differing_settings([key.cell for key in keys])
-    words = {
-        key: [*filter(None, [*(texts.get(n, "") for n in differing), *recipes[key.cell]])]
-        for key, texts in parts.items()
-    }
+    recipes: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for key in keys:
+        recipes[key.cell.name].append(settings(key.cell))
+    words = {key: [text for n in differing if (text := parts[key].get(n))] for key in keys}
+    for key in keys:
+        for name, value in settings(key.cell).items():
+            if any(other.get(name) != value for other in recipes[key.cell.name]):
+                words[key].append(f"{name} {value}")
     named = [name for name in FIELDS if name not in (*AXES, *ignore, "recipe")]
     alike: dict[tuple[str, ...], list[Key]] = defaultdict(list)
     for key, texts in words.items():
@@ -164,21 +167,6 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
             for key, value in values.items() if len({*values.values()}) > 1 else ():
                 words[key].append(f"{name} {value}")
     return {key: ", ".join(texts) for key, texts in words.items()}
-
-
-def differing_settings(cells: Sequence[Cell]) -> dict[Cell, list[str]]:
-    """Each cell's optimizer settings that differ between cells of its name: "lr 0.1"."""
-    same: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for cell in cells:
-        same[cell.name].append(settings(cell))
-    return {
-        cell: [
-            f"{name} {value}"
-            for name, value in settings(cell).items()
-            if any(other.get(name) != value for other in same[cell.name])
-        ]
-        for cell in cells
-    }
 
 
 def settings(cell: Cell) -> dict[str, str]:

@@ -12,6 +12,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.record import Record
+from bench.report.columns import METRICS
+from bench.report.figures.heatmaps import tiles
 from bench.report.matrix import PARTIAL, Matrix, averaged, build
 from bench.report.render import Form
 from bench.report.table import (
@@ -193,6 +195,9 @@ def test_means_are_over_the_combinations_that_all_have(axes: tuple[str, ...]) ->
     if len(axes) == 2:
         table = pivoted(build(records), Pivot(axes=axes)).pivot
         assert table.cells["dali"] == table.cells["kornia"] == ["20.00", "40.00"]
+        drawn = tiles(build(records).outcomes, METRICS["accuracy"], axes)  # the page's heat map
+        for net, pipeline, text in zip(drawn["row"], drawn["column"], drawn["text"], strict=True):
+            assert text == table.cells[pipeline][NETS.index(net)]
 
 
 def test_grouping_by_all_axes_gives_the_matrix() -> None:
