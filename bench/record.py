@@ -227,7 +227,7 @@ class Conditions:
         cpu_others_pct: Share of the usable cores that processes outside the run used.
         cpu_idle_pct: Share of the usable cores that were idle.
         cpu_stolen_pct: Share of the usable cores that the virtual machine's host took.
-        cpu_waited_pct: Share of its runnable time that the process waited for a core.
+        cpu_waited_pct: Share of its runnable time that the run waited for a core, all processes.
         neighbours: Number of other runs of this suite on the host.
     """
 
