@@ -177,7 +177,7 @@ def test_a_newer_record_is_reported_and_nothing_is_rebuilt(store: Store) -> None
 
 
 def test_derived_files_are_rebuilt(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.report.figures.draw", lambda *_, **__: [])  # takes long
+    monkeypatch.setattr("bench.report.page.contents.draw", lambda *_, **__: [])  # takes long
     records = store.records(refuse)
     for record in records:
         write_run(store.tensorboard_path(record.run), record, None, on_error=refuse)

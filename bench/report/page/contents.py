@@ -11,27 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+import pandas as pd
 
-from bench.record import Record
+from bench.record import Metrics, Record
+from bench.report.answers import Answer, answers
+from bench.report.conclusions import Conclusion, conclude
+from bench.report.figures import Picture, draw
+from bench.report.statistics.effects import effects
 from bench.store.artifacts import example_name, kept_examples
 from bench.store.files import StoreError
 from bench.store.groups import Group
-from bench.store.loaders_record import read_loaders
+from bench.store.loaders_record import LoadersRecord, read_loaders
 from bench.store.predictions import Predictions
 from bench.store.store import Store
 from bench.text import Log
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from bench.report.answers import Answer
-    from bench.report.conclusions import Conclusion
-    from bench.report.figures.style import Picture
-    from bench.store.loaders_record import LoadersRecord
 
 MAX_IMAGES = 24
 MAX_PIXELS = 96  # of a side; larger images are scaled down
@@ -73,11 +69,11 @@ class Content:
 
     group: Group
     records: Sequence[Record]
-    loaders: "LoadersRecord | None" = None
-    effects: "pd.DataFrame | None" = None
-    answers: Sequence["Answer"] = ()
-    conclusions: Sequence["Conclusion"] = ()
-    pictures: Sequence["Picture"] = ()
+    loaders: LoadersRecord | None = None
+    effects: pd.DataFrame | None = None
+    answers: Sequence[Answer] = ()
+    conclusions: Sequence[Conclusion] = ()
+    pictures: Sequence[Picture] = ()
     mistakes: Mistakes = field(default_factory=Mistakes)
     examples: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
     """(augmentation, pipeline) to a PNG of augmented training images."""
@@ -91,12 +87,8 @@ def gather(
     Raises:
         StoreError: A file in the folder cannot be read.
     """
-    from bench.report.answers import answers
-    from bench.report.conclusions import conclude
-    from bench.report.figures import draw
-    from bench.report.statistics.effects import effects
-
     store = Store(group.folder)
+    kept = kept_examples(store)
     loaders = read_loaders(group.folder)
     reference = "the reference " if group.reference else ""
     report(f"reading {reference}{group.name}: {len(records)} records")
@@ -110,17 +102,15 @@ def gather(
         conclusions=conclude(records, measured),
         pictures=draw(records, loaders, measured, reference=group.reference),
         mistakes=find_mistakes(store, records, data_dir),
-        examples=_examples(store, records),
+        examples={
+            (cell.augmentation, cell.pipeline): kept[example_name(cell)]
+            for cell in (record.cell for record in records)
+            if example_name(cell) in kept
+        },
     )
 
 
-def _examples(store: Store, records: Sequence[Record]) -> dict[tuple[str, str], bytes]:
-    kept = kept_examples(store)
-    cells = [record.cell for record in records if example_name(record.cell) in kept]
-    return {(cell.augmentation, cell.pipeline): kept[example_name(cell)] for cell in cells}
-
-
-def checksum(groups: Iterable[tuple[Sequence[Record], "LoadersRecord | None"]]) -> str:
+def checksum(groups: Iterable[tuple[Sequence[Record], LoadersRecord | None]]) -> str:
     """A hash of the records and the loaders' measurements of each group of a page."""
     digest = hashlib.sha256()
     for records, loaders in groups:
@@ -142,41 +132,38 @@ def find_mistakes(
     """The images that most runs of a group misclassified."""
     tested = _tested_alike(records)
     kept: list[Predictions] = []
-    for record in tested:
+    for record, metrics in tested:
         try:
             predictions = store.load_predictions(record.run_id)
         except StoreError:  # results may be shared without them; the page says how many were read
             continue
-        if _fits(predictions, record):
+        if _fits(predictions, classes=len(metrics.per_class)):
             kept.append(predictions)
     if not kept:
         return Mistakes(problem="The predictions of these runs were not kept in this folder.")
     labels = kept[0].labels
     same = [each.predictions for each in kept if np.array_equal(each.labels, labels)]
-    metrics = tested[0].metrics
-    assert metrics is not None
+    record, metrics = tested[0]
     mistakes = Mistakes(
         classes=tuple(scores.name for scores in metrics.per_class),
         runs=len(same),
         test_images=len(labels),
         images=tuple(most_mistaken(labels, same)),
     )
-    return _with_pictures(mistakes, tested[0], labels, data_dir)
+    return _with_pictures(mistakes, record, labels, data_dir)
 
 
-def _fits(predictions: Predictions, record: Record) -> bool:
-    """Whether there are any predictions, and all are of the record's classes."""
-    assert record.metrics is not None
-    arrays = (predictions.labels, predictions.predictions)
-    return all(len(array) and array.max() < len(record.metrics.per_class) for array in arrays)
+def _fits(found: Predictions, *, classes: int) -> bool:
+    """Whether there are any predictions, and all are of known classes."""
+    return all(len(array) and array.max() < classes for array in (found.labels, found.predictions))
 
 
-def _tested_alike(records: Iterable[Record]) -> list[Record]:
+def _tested_alike(records: Iterable[Record]) -> list[tuple[Record, Metrics]]:
     """The largest set of runs that were tested on the same images."""
-    same: dict[tuple[str, int | None], list[Record]] = defaultdict(list)
+    same: dict[tuple[str, int | None], list[tuple[Record, Metrics]]] = defaultdict(list)
     for record in records:
         if record.status == "ok" and record.metrics is not None:
-            same[record.fingerprint, record.cell.test_images].append(record)
+            same[record.fingerprint, record.cell.test_images].append((record, record.metrics))
     return max(same.values(), key=len, default=[])
 
 
@@ -195,8 +182,8 @@ def most_mistaken(
     mistakes = []
     for place in order[wrong[order] > 0].tolist():
         label = int(labels[place])
-        answers = Counter(int(answer) for answer in given[:, place] if answer != label)
-        ranked = sorted(answers.items(), key=lambda item: (-item[1], item[0]))
+        taken_for = Counter(int(answer) for answer in given[:, place] if answer != label)
+        ranked = sorted(taken_for.items(), key=lambda item: (-item[1], item[0]))
         mistakes.append(Mistake(place=place, label=label, answers=tuple(ranked)))
     return mistakes
 
@@ -205,20 +192,16 @@ def _with_pictures(
     mistakes: Mistakes, record: Record, labels: np.ndarray, data_dir: Path | None
 ) -> Mistakes:
     from pipelines import sources
+    from pipelines.sources.split import stratified
 
     source = record.cell.source
     if not sources.is_cached(source, data_dir):
-        return replace(
-            mistakes,
-            problem=f"The images are not on this machine; `bench data {source}` gets the pictures.",
-        )
+        problem = f"The images are not on this machine; `bench data {source}` gets the pictures."
+        return replace(mistakes, problem=problem)
     data = sources.load(source, data_dir)
     if data.fingerprint != record.fingerprint:
-        return replace(
-            mistakes, problem=f"The images of {source} on this machine are not those of the runs."
-        )
-    from pipelines.sources.split import stratified
-
+        problem = f"The images of {source} on this machine are not those of the runs."
+        return replace(mistakes, problem=problem)
     every = data.test.labels
     whole = len(labels) >= len(every)
     indices = range(len(every)) if whole else stratified(every, len(labels)).tolist()

@@ -4,33 +4,31 @@ The same contents give the same bytes: nothing in it depends on when it is made.
 """
 
 import base64
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from bench.cell import AXES, HPARAMS, plain_text
 from bench.record import Record
 from bench.report import reasons
-from bench.report.columns import COLUMNS, METRICS, MORE_COLUMNS
-from bench.report.matrix import Matrix, build, versions
+from bench.report.columns import ACCURACY, COLUMNS, METRICS, MORE_COLUMNS, SPEED, TIME
+from bench.report.matrix import Matrix, build
 from bench.report.page.contents import Content, checksum
 from bench.report.render import ABSENT, columns_of, is_missing, shown
 from bench.report.rows import Outcome, settings
 from bench.report.show import rerun_command
 from bench.text import count
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
 
 HERE = Path(__file__).parent
 SECTIONS = {
@@ -41,11 +39,7 @@ SECTIONS = {
     "examples": "Augmented examples",
     "environment": "Environment",
 }
-BEST = 5  # rows on the first screen
-KEY = ("accuracy", "time_to_accuracy_s", "images_per_s")  # columns that answer; they come first
-IN_NAME = frozenset({"budget", "notes"})  # shown with the cell's name
-RUN_COLUMNS = (*METRICS, "notes")
-SCORES = ("precision", "recall", "f1")
+KEY = (ACCURACY.name, TIME.name, SPEED.name)  # columns that answer; they come first
 MAX_CONFUSION_CLASSES = 20  # with more classes, the most frequent confusions are listed
 MAX_CONFUSIONS = 40
 DIGITS = 6  # significant digits of curves; the page shows fewer
@@ -54,7 +48,6 @@ DIGITS = 6  # significant digits of curves; the page shows fewer
 def render(contents: Sequence[Content]) -> str:
     """The page of one or more groups, in this order."""
     script = (HERE / "assets" / "page.js").read_text(encoding="utf-8")
-    essay = reasons.essay()
     groups = [_group(content, f"g{number}") for number, content in enumerate(contents)]
     return (
         environment()
@@ -63,13 +56,8 @@ def render(contents: Sequence[Content]) -> str:
             groups=groups,
             data={group["prefix"]: group["cells"] for group in groups},
             sections=SECTIONS,
-            best=BEST,
-            reasons={
-                "title": essay.title,
-                "lead": essay.lead,
-                "chapters": essay.chapters,
-                "entries": reasons.entries(),
-            },
+            essay=reasons.essay(),
+            entries=reasons.entries(),
             checksum=checksum((content.records, content.loaders) for content in contents),
             policy=_policy(script),
             style=(HERE / "assets" / "page.css").read_text(encoding="utf-8"),
@@ -79,10 +67,8 @@ def render(contents: Sequence[Content]) -> str:
 
 
 @cache
-def environment() -> "Environment":
+def environment() -> Environment:
     """Jinja2 with the page's filters; every text is escaped unless marked safe."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     found = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -92,14 +78,12 @@ def environment() -> "Environment":
         keep_trailing_newline=True,
     )
     found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    found.filters |= {"code": _code, "png": _data_url}
+    found.filters |= {"code": _code, "base64": _base64, "number": _sort_value}
     return found
 
 
-def _code(value: object) -> "Markup":
+def _code(value: object) -> Markup:
     """A text as HTML; what stands between backticks becomes code."""
-    from markupsafe import Markup, escape
-
     parts = [escape(part) for part in str(value).split("`")]
     if len(parts) % 2 == 0:
         return Markup("`").join(parts)
@@ -108,16 +92,15 @@ def _code(value: object) -> "Markup":
     )
 
 
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _policy(script: str) -> str:
     """Allows the page's own script by its hash, no other script, and no network."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src 'sha256-{_base64(sha256(script.encode()).digest())}'; "
+        "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -153,12 +136,10 @@ def _group(content: Content, prefix: str) -> dict[str, Any]:
 
 def _counts(records: Sequence[Record]) -> str:
     """How many cells and runs there are, and how the runs ended."""
-    if not records:
-        return ""
     counts = Counter(record.status for record in records)
     statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     cells = len({record.cell.identity for record in records})
-    return f"{count(cells, 'cell')}, {count(len(records), 'run')}: {statuses}"
+    return f"{count(cells, 'cell')}, {count(len(records), 'run')}: {statuses}" if records else ""
 
 
 def _conclusions(content: Content) -> list[dict[str, Any]]:
@@ -178,46 +159,20 @@ def _conclusions(content: Content) -> list[dict[str, Any]]:
 
 def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
     """The table; columns beyond the usual ones are hidden until chosen."""
-    defaults, _ = shown(matrix.frame, None)
-    usual = [name for name in dict.fromkeys((*KEY, *defaults)) if name not in (*AXES, *IN_NAME)]
-    known = {*matrix.frame.columns, *usual}
-    more = [name for name in (*AXES, *COLUMNS, *MORE_COLUMNS) if name in known]
-    texts, best = shown(matrix.frame, [*dict.fromkeys((*usual, *more)), "notes"])
+    usual, _ = shown(matrix.frame, None)
+    known = {*matrix.frame.columns, "notes"}
+    names = (*KEY, *usual, *AXES, *COLUMNS, *MORE_COLUMNS)
+    texts, best = shown(matrix.frame, [name for name in dict.fromkeys(names) if name in known])
     notes = texts.pop("notes")
-    kept = (name for name in texts if name in usual or _has_text(texts[name]))
-    columns = columns_of(name for name in kept if name not in IN_NAME)
-    rows: list[dict[str, Any]] = matrix.frame.to_dict(orient="records")  # type: ignore[assignment]
+    columns = columns_of(name for name in texts if name != "budget" and _has_text(texts[name]))
     return {
-        "columns": [
-            {
-                "name": name,
-                "header": column.header,
-                "css": "n" if column.is_number else None,
-                "first": "descending" if column.best == "highest" else "ascending",
-                "second": "ascending" if column.best == "highest" else "descending",
-                "usual": name in usual,
-                "key": name in KEY,
-            }
-            for name, column in columns.items()
-        ],
-        "rows": [
-            {
-                "id": outcome.id,
-                "name": outcome.cell.name,
-                "budget": outcome.budget,
-                "status": "" if row["status"] == "ok" else row["status"],
-                "why": notes[index],
-                "cells": [
-                    {
-                        "text": texts[name][index],
-                        "best": index in best[name],
-                        "value": _sort_value(row.get(name)) if column.is_number else None,
-                    }
-                    for name, column in columns.items()
-                ],
-            }
-            for index, (row, outcome) in enumerate(zip(rows, matrix.outcomes, strict=True))
-        ],
+        "order": "soonest to the target" if TIME.name in columns else "most accurate",
+        "columns": columns,
+        "usual": [name for name in columns if name in usual and name not in AXES],
+        "key": [name for name in KEY if name in columns],
+        "texts": texts,
+        "best": best,
+        "rows": list(zip(matrix.outcomes, notes, strict=True)),
     }
 
 
@@ -225,21 +180,24 @@ def _has_text(column: Sequence[str]) -> bool:
     return any(value not in ("", ABSENT, "None", "nan") for value in column)
 
 
-def _sort_value(value: Any) -> str:
+def _sort_value(outcome: Outcome[Record], name: str) -> str:
     """The number that a cell is sorted by; "" for a missing one."""
+    value = outcome.row.get(name)
     return "" if is_missing(value) else repr(value)
 
 
 def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """Dates, versions, commands, and each field of the environments with how many runs had it."""
-    started = sorted(record.started for record in records if record.started)
-    finished = sorted(record.finished for record in records if record.finished)
-    if started and finished:
-        yield "recorded", f"from {_minute(started[0])} to {_minute(finished[-1])}"
-        yield "versions", versions(records)
+    """Dates, commands, and each field of the environments with how many runs had it."""
+    times = sorted(time for record in records for time in (record.started, record.finished) if time)
+    if times:
+        yield "recorded", f"from {times[0]} to {times[-1]}"
     for name in dict.fromkeys(name for record in records for name in record.environment):
         values = [record.environment.get(name) for record in records]
-        counts = Counter(_environment_text(value) for value in values if value not in (None, ""))
+        counts = Counter(
+            "no" if value is False else "yes" if value is True else str(value)
+            for value in values
+            if value not in (None, "")
+        )
         if not counts:
             continue
         same = len(counts) == 1 and counts.total() == len(records)
@@ -251,16 +209,6 @@ def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     commands = Counter(record.command for record in records if record.command)
     for line, number in commands.most_common():
         yield "command", f"{line} ({count(number, 'run')})"
-
-
-def _environment_text(value: object) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
-
-
-def _minute(iso: str) -> str:
-    """ "2026-11-24T22:10:25+00:00" as "2026-11-24 22:10 UTC"; another time zone unchanged."""
-    day, _, rest = iso.partition("T")
-    return f"{day} {rest[:5]} UTC" if rest.endswith(("+00:00", "Z")) else iso
 
 
 def cell_data(outcome: Outcome[Record], results: Path) -> dict[str, Any]:
@@ -296,29 +244,31 @@ def _settings(record: Record) -> dict[str, str]:
 def _runs(outcome: Outcome[Record], runs: Sequence[Record]) -> dict[str, Any]:
     """A table of the runs, rendered as the matrix is."""
     frame = pd.DataFrame([replace(outcome, runs=(run,)).row for run in runs])
-    texts, _ = shown(frame, RUN_COLUMNS)
+    texts, _ = shown(frame, [*METRICS, "notes"])
     texts = {name: column for name, column in texts.items() if _has_text(column)}
+    rows = [
+        [run.seed, run.run_id, run.status, *(column[place] for column in texts.values())]
+        for place, run in enumerate(runs)
+    ]
     heads = ["seed", "run", "status", *(one.header for one in columns_of(texts).values())]
-    first = ((run.seed, run.run_id, run.status) for run in runs)
-    cells = zip(*texts.values(), strict=True) if texts else [()] * len(runs)
-    return {"heads": heads, "runs": [[*a, *b] for a, b in zip(first, cells, strict=True)]}
+    return {"heads": heads, "runs": rows}
 
 
 def _curves(outcome: Outcome[Record]) -> dict[str, Any]:
     """Points [seconds, value] of each run: validation accuracy, or training loss without it."""
-    points = [run.curve for run in outcome.good]
-    held_out = any(point.validation_accuracy is not None for curve in points for point in curve)
-    name = "validation_accuracy" if held_out else "train_loss"
+    points = [point for run in outcome.good for point in run.curve]
+    held_out = any(point.validation_accuracy is not None for point in points)
+    name, factor = ("validation_accuracy", 100) if held_out else ("train_loss", 1)
     curves = [
         [
-            [_rounded(point.train_s), _rounded(value * (100 if held_out else 1))]
-            for point in curve
+            [float(f"{number:.{DIGITS}g}") for number in (point.train_s, value * factor)]
+            for point in run.curve
             if (value := getattr(point, name)) is not None
         ]
-        for curve in points
+        for run in outcome.good
     ]
     return {
-        "curves": [curve for curve in curves if curve],
+        "curves": list(filter(None, curves)),
         "curve_of": "Validation accuracy (%)" if held_out else "Training loss",
     }
 
@@ -331,9 +281,9 @@ def _scores(outcome: Outcome[Record]) -> dict[str, Any]:
     names = [one.name for one in scored[0].per_class]
     scored = [metrics for metrics in scored if len(metrics.per_class) == len(names)]
     counts = np.sum([metrics.confusion for metrics in scored], axis=0).tolist()
-    per_class = []
+    per_class, scores = [], ("precision", "recall", "f1")
     for name, *same in zip(names, *(metrics.per_class for metrics in scored), strict=True):
-        means = [f"{100 * fmean(getattr(one, of) for one in same):.2f}" for of in SCORES]
+        means = [f"{100 * fmean(getattr(one, of) for one in same):.2f}" for of in scores]
         per_class.append([name, *means, same[0].support])
     images = "images" if len(scored) == 1 else f"images, summed over {len(scored)} runs"
     data: dict[str, Any] = {"classes": names, "images": images, "per_class": per_class}
@@ -346,7 +296,3 @@ def _scores(outcome: Outcome[Record]) -> dict[str, Any]:
         if true != predicted and number
     ]
     return data | {"confused": sorted(pairs, key=lambda pair: -pair[2])[:MAX_CONFUSIONS]}
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")

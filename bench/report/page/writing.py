@@ -33,27 +33,26 @@ def write_report(
 
     Args:
         results: A results folder, or one group in it.
-        log: Gets lines about progress.
         out: Writes one page of all groups here instead.
         expression: -k expression that selects cells.
-        data_dir: Where sources are cached.
         machines: Names of this machine; their groups come first.
 
     Raises:
         StoreError: There is nothing to show, or a file cannot be read or written.
         UsageError: The expression matches no cell.
     """
+    chosen = _selected(groups(results, machines=machines), expression, log)
+    own = {group: records for group, records in chosen.items() if not group.reference}
     contents = [
         gather(group, records, data_dir=data_dir, report=log)
-        for group, records in _selected(groups(results, machines=machines), expression, log).items()
+        for group, records in (chosen if out or not own else own).items()
     ]
     if not contents:
         raise StoreError(f"there are no records under {results}: `bench run` makes some")
     if out is not None:
         write_atomically(out, render(contents).encode())
         return [out]
-    own = [content for content in contents if not content.group.reference]
-    return [_write_group(content) for content in own or contents]
+    return [_write_group(content) for content in contents]
 
 
 def _selected(found: list[Group], expression: str, log: Log) -> dict[Group, list[Record]]:

@@ -251,4 +251,4 @@ def test_the_environment_says_how_many_runs_had_which_and_when() -> None:
     page = render([made_content((*RECORDS, newer))])
     assert "2.11.0 (5 of 6 runs); 2.12.0 (1 of 6 runs)" in page
     assert "<td>AMD EPYC</td>" in page
-    assert "<td>from 2026-01-01 00:00 UTC to 2026-03-04 05:06 UTC</td>" in page
+    assert "<td>from 2026-01-01T00:00:00+00:00 to 2026-03-04T05:06:07+00:00</td>" in page
