@@ -22,15 +22,6 @@ def test_text_in_a_reason_cannot_break_the_table() -> None:
     assert len(set(unescaped)) == 1
 
 
-def test_only_the_best_values_are_coloured() -> None:
-    columns = {"a": Column(header="net"), "b": Column(header="acc", kind="score", digits=1)}
-    cells = {"a": ["x", "yy"], "b": ["1.0", "22.5"]}
-    table = Table(title="t", columns=columns, cells=cells, best={"b": [1]})
-    drawn = table.terminal(width=60, color=True)
-    assert "\x1b[1;32m22.5\x1b[0m" in drawn
-    assert drawn.count("\x1b[1;32m") == 1
-
-
 def rows_of(records: list[Any], width: int | None) -> tuple[list[str], str]:
     """The rows of a matrix and the text below it."""
     text = render(build(records), "rich", width=width)

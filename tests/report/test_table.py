@@ -96,8 +96,18 @@ def test_a_table_for_each_group_and_the_reference_only_if_there_is_no_other(tmp_
 def test_nothing_to_show_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no records under"):
         render_all(tmp_path)
-    with pytest.raises(UsageError, match="did you mean csv"):
-        render_all(tmp_path / "nowhere", "cvs")  # type: ignore[arg-type]
+
+
+def test_answers_are_above_a_matrix_and_what_all_rows_share_is_in_its_title(tmp_path: Path) -> None:
+    for form in get_args(Form):
+        assert ("Best optimizer" in tables(tmp_path, square(), form)) is (form != "csv")
+    (found,) = json.loads(tables(tmp_path, square(), "json"))
+    assert found["answers"][2]["entry"] == "sgd"
+    title, _, *lines = tables(tmp_path, square(), "rich").splitlines()
+    assert "augmentation flip_crop | pipeline kornia" in title
+    assert not any("augmentation" in line for line in lines if "Best" not in line)
+    for options in ({"of": Pivot()}, {"columns": ["accuracy"]}):
+        assert "Best optimizer" not in tables(tmp_path, square(), "md", **options)
 
 
 def test_damaged_files_are_reported_and_the_rest_is_shown(tmp_path: Path) -> None:
