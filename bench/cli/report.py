@@ -22,7 +22,7 @@ def report(
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Write an HTML page for each group: conclusions, matrix, figures, reasons."""
+    """Write an HTML page for each group: answers, matrix, figures, conclusions."""
     from bench.machine.environment import machine_names
     from bench.report.page.writing import write_report
 
