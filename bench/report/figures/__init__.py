@@ -16,7 +16,7 @@ from bench.report.figures.bars import time_parts, time_to_accuracy
 from bench.report.figures.comparison import Comparison, comparisons
 from bench.report.figures.curves import curves
 from bench.report.figures.effects import effects
-from bench.report.figures.frontiers import frontiers, profiles
+from bench.report.figures.frontiers import frontiers
 from bench.report.figures.heatmaps import heatmaps
 from bench.report.figures.pipelines import pipelines, pipelines_alone
 from bench.report.figures.style import Picture, Sketch, picture, settings
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Figure = Callable[[Comparison], Iterable[Sketch]]
 FIGURES: tuple[Figure, ...] = (
     time_to_accuracy,
-    profiles,
     frontiers,
     heatmaps,
     curves,

@@ -38,7 +38,7 @@ def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
     """A bar for each cell; nothing without a validation set, or if no cell reached the target."""
     outcomes = [outcome for outcome in comparison.outcomes if outcome.cell.holds_out]
     ranked = sorted(outcomes, key=lambda outcome: rank_and_note(outcome)[0])
-    if len(ranked) < 2 or not times_s(ranked[0]):
+    if len(ranked) < 2 or not ranked[0].over_seeds(TIME.name):
         return
     kept = ranked[:MAX_BARS]
     colours = style.cycle(levels(outcomes, "optimizer"), style.PALETTE)
@@ -48,7 +48,7 @@ def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
         [
             "Training clock, mean over the seeds that reached the target; pale: first batch and "
             "compilation.",
-            any(len(times_s(one)) > 1 for one in kept) and "Whiskers span the seeds.",
+            any(len(one.over_seeds(TIME.name)) > 1 for one in kept) and "Whiskers span the seeds.",
             len(kept) < len(ranked) and f"The first {len(kept)} of {count(len(ranked), 'cell')}.",
         ],
         _times_figure(kept, colours),
@@ -56,11 +56,6 @@ def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
         outcomes=outcomes,
         timed=True,
     )
-
-
-def times_s(outcome: Outcome[Record]) -> list[float]:
-    """The times of the trusted seeds that reached the target."""
-    return outcome.over_seeds(TIME.name)
 
 
 def rank_and_note(outcome: Outcome[Record]) -> tuple[tuple[int, float, str], str]:
@@ -93,7 +88,7 @@ def _times_figure(kept: Outcomes, colours: style.Levels) -> "Figure":
     style.bars(axes, whole, gids, alpha=0.35, **look)
     style.bars(axes, [outcome.mean(TIME.name) or 0.0 for outcome in kept], gids, **look)
     for row, outcome in enumerate(kept):
-        if len(times := times_s(outcome)) > 1:
+        if len(times := outcome.over_seeds(TIME.name)) > 1:
             ends = [min(times), max(times)]
             axes.plot(ends, [row, row], color=style.GREY, linewidth=1.2, marker="|", gid=gids[row])
     style.rows(axes, labels, notes, gids, size=style.SMALL)

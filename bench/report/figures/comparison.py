@@ -64,9 +64,8 @@ class Comparison:
     ) -> Sketch:
         """A figure whose name, title and caption say which comparison and cells it shows.
 
-        Args:
-            caption: Sentences; false ones are left out, as are empty `sections`.
-            timed: Whether it shows times or speeds, which runs with suspect timings lack.
+        False sentences of `caption` and empty `sections` are left out. A `timed` figure shows times
+        or speeds, which runs with suspect timings lack.
         """
         words = ", ".join(filter(None, [self.distinction, "reference" if self.reference else ""]))
         sentences = [*caption, *self._about(outcomes, timed=timed)]

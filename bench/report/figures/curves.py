@@ -9,7 +9,6 @@ import numpy as np
 from bench.record import Record
 from bench.report.figures import style
 from bench.report.figures.comparison import Comparison, by_accuracy, levels
-from bench.report.figures.style import Outcomes
 from bench.report.rows import Outcome
 from bench.text import count
 
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_POINTS = 8_000  # in a figure; longer curves are thinned
-MIN_POINTS = 24  # of a curve
-MAX_LINES = 16  # of a panel whose lines are all wide
-FOREMOST = 8  # wide lines of a panel with more
-
-
+MAX_LINES = 16  # of a panel with wide lines and bands
 QUANTITIES = {
     "accuracy": ("validation_accuracy", "validation accuracy (%)"),
     "validation_loss": ("validation_loss", "validation loss"),
@@ -39,14 +34,14 @@ def curves(comparison: Comparison) -> Iterator[style.Sketch]:
     nets = by_accuracy(outcomes, "architecture")
     colours = style.cycle(levels(outcomes, "optimizer"), style.PALETTE)
     dashes = style.cycle(levels(outcomes, "augmentation"), style.DASHES)
-    wide = {outcome.id for group in nets.values() for outcome in foremost(group)}
     looks = {
         outcome.id: {
             "color": colours[outcome.cell.optimizer],
             "linestyle": dashes[outcome.cell.augmentation],
-            "linewidth": 1.2 if outcome.id in wide else 0.4,
+            "linewidth": 1.2 if sum(bool(one.good) for one in group) <= MAX_LINES else 0.5,
         }
-        for outcome in outcomes
+        for group in nets.values()
+        for outcome in group
     }
     for (name, (field, heading)), against in product(QUANTITIES.items(), AGAINST):
         found = {
@@ -57,18 +52,13 @@ def curves(comparison: Comparison) -> Iterator[style.Sketch]:
         every = [one for lines in drawn.values() for one in lines]
         if max((values.shape[1] for _, values in every), default=0) < 2:
             continue
-        thin = sum(outcome.id not in wide for outcome, _ in every)
         missing = len(outcomes) - len(every)
         yield comparison.sketch(
             f"curves_{name}_{against}",
-            f"{heading.removesuffix(' (%)').capitalize()} against "
-            f"{AGAINST[against].removesuffix(' (s)')}",
+            f"{heading.partition(' (')[0].capitalize()} against {against}",
             [
                 f"{choice}. Lines are means over seeds.",
                 any(len(one.good) > 1 for one in outcomes) and "Bands span the seeds.",
-                thin > 0
-                and f"Of more than {MAX_LINES} cells in a panel, the {FOREMOST} with the best test "
-                f"accuracy are wide, the others ({thin}) thin.",
                 missing > 0 and f"{count(missing, 'cell')} without a curve.",
             ],
             _figure(drawn, looks, heading, against),
@@ -80,14 +70,6 @@ def curves(comparison: Comparison) -> Iterator[style.Sketch]:
             outcomes=outcomes,
             timed=against == "seconds",
         )
-
-
-def foremost(outcomes: Outcomes) -> Outcomes:
-    """The cells of a panel with wide lines: all of a few, or those with the best test accuracy."""
-    good = [outcome for outcome in outcomes if outcome.good]
-    if len(good) <= MAX_LINES:
-        return good
-    return sorted(good, key=lambda one: (-(one.mean("accuracy") or 0.0), one.label))[:FOREMOST]
 
 
 def line(outcome: Outcome[Record], field: str, against: str = "epochs") -> np.ndarray | None:
@@ -126,7 +108,7 @@ def _figure(
     from matplotlib.ticker import MaxNLocator
 
     accuracy = heading.endswith("(%)")
-    most = max(MIN_POINTS, MAX_POINTS // sum(map(len, drawn.values())))
+    most = max(24, MAX_POINTS // sum(map(len, drawn.values())))
     columns = min(len(drawn), 2 if len(drawn) <= 6 else 3)  # two side by side fit a telephone
     figure, grid = style.canvas(
         max(3.4, 2.3 * columns),
@@ -139,7 +121,6 @@ def _figure(
     for place, (axes, (title, curves)) in enumerate(zip(grid, drawn.items(), strict=True)):
         _draw(axes, curves, looks, most)
         axes.set_title(style.shown_name(title))
-        axes.grid(visible=True)
         cell = curves[0][0].cell
         if accuracy and cell.holds_out:
             target = 100 * cell.target_accuracy

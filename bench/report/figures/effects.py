@@ -31,12 +31,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def effects(comparison: Comparison, measured: pd.DataFrame) -> Iterator[style.Sketch]:
-    """A forest plot for each metric.
-
-    Args:
-        comparison: All cells of the group.
-        measured: The frame of their effects.
-    """
+    """A forest plot for each metric, of the frame of effects between all cells of a group."""
     for metric, label in SHOWN.items():
         found = measured[(measured["metric"] == metric.name) & measured["estimate"].notna()]
         if found.empty:

@@ -1,23 +1,14 @@
-"""Frontiers (accuracy against speed, time, memory, energy) and performance profiles.
+"""Frontiers: accuracy against speed, time, memory and energy."""
 
-A profile shows on what share of the problems an entry is within a factor of the best one, as
-AlgoPerf scores (Dahl et al. 2023, https://arxiv.org/abs/2306.07179), after Dolan and Moré.
-"""
-
-import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from bench.cell import AXES
 from bench.record import Record
-from bench.report.columns import METRICS, SPEED, TIME, TRAIN, Metric
+from bench.report.columns import METRICS, SPEED, TRAIN, Metric
 from bench.report.figures import style
-from bench.report.figures.comparison import Comparison, by_axes, levels
+from bench.report.figures.comparison import Comparison, levels
 from bench.report.figures.style import Outcomes
 from bench.report.rows import Outcome
 from bench.text import count
@@ -26,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NUMBERED = 14  # cells of the frontier, the best accuracies first
-FACTORS = ("optimizer", "augmentation", "pipeline")
-MIN_PROBLEMS = 2
 AGAINST = (SPEED, TRAIN, METRICS["memory_gib"], METRICS["energy_j"])
 
 
@@ -146,84 +135,4 @@ def _frontier_figure(
     style.log_scale(axes.xaxis)
     axes.set_xlabel(style.toward_better(style.axis_label(against), higher=against.higher))
     axes.set_ylabel(style.toward_better("test accuracy (%)", higher=True))
-    axes.grid(visible=True)
-    return figure
-
-
-def profiles(comparison: Comparison) -> Iterator[style.Sketch]:
-    """A profile of each factor with two levels or more on the same problems."""
-    outcomes = [outcome for outcome in comparison.outcomes if outcome.cell.holds_out]
-    for factor in FACTORS:
-        ratios = profile(outcomes, factor)
-        if ratios is None:
-            continue
-        names = list(ratios.columns)
-        left_out = [style.shown_name(one) for one in levels(outcomes, factor) if one not in names]
-        colours = style.cycle(names, style.PALETTE)
-        gids = {name: style.gid(each) for (name,), each in by_axes(outcomes, factor).items()}
-        yield comparison.sketch(
-            f"profile_{factor}",
-            f"Performance profile of each {factor}",
-            [
-                f"Share of problems ({' x '.join(map(str, ratios.index.names))}) on which time to "
-                "accuracy, the median over seeds, is within τ of the best; a miss is infinite.",
-                left_out != [] and f"Left out for few common problems: {', '.join(left_out)}.",
-            ],
-            _profile_figure(ratios, colours, gids),
-            style.colour_key(factor, colours),
-            outcomes=outcomes,
-            timed=True,
-        )
-
-
-def profile(outcomes: Outcomes, factor: str) -> pd.DataFrame | None:
-    """Ratios to the best time, a row for each problem and a column for each level.
-
-    None if nothing is comparable or nothing reached the target.
-    """
-    others = [axis for axis in AXES if axis != factor]
-    rows = [
-        {axis: getattr(outcome.cell, axis) for axis in AXES} | {"time_s": time_s}
-        for outcome in outcomes
-        if (time_s := median_s(outcome)) is not None
-    ]
-    if not rows:
-        return None
-    # the best of several recipes
-    times = pd.DataFrame(rows).pivot_table("time_s", others, factor, aggfunc="min")
-    counts = times.notna().sum()  # without the rarest levels there may be more comparisons
-    tables = [times.loc[:, counts >= least].dropna() for least in sorted(set(counts))]
-    times = max((each for each in tables if each.shape[1] > 1), key=np.size, default=times[:0])
-    best = times.min(axis=1)
-    if len(times) < MIN_PROBLEMS or not (best < math.inf).any():
-        return None
-    ratios = times.div(best.where(best > 0, 1.0), axis=0)
-    return ratios.where(times < math.inf, math.inf)
-
-
-def median_s(outcome: Outcome[Record]) -> float | None:
-    """Median time to accuracy; infinite for misses and failures, None if no run can be trusted."""
-    if outcome.good and not outcome.trusted:
-        return None
-    failed = len(outcome.runs) - len(outcome.good)
-    times = [*outcome.values(TIME), *[math.inf] * failed]
-    return statistics.median(times) if times else None
-
-
-def _profile_figure(
-    ratios: pd.DataFrame, colours: style.Levels, gids: Mapping[str, str]
-) -> "Figure":
-    figure, (axes,) = style.canvas(4.6, 2.7)
-    finite = ratios.where(ratios < math.inf)
-    end = max(1.5, float(np.nanmax(finite)) * 1.1)
-    for level, color in colours.items():
-        steps = sorted({1.0, *finite[level].dropna(), end})
-        shares = [100 * (ratios[level] <= tau).mean() for tau in steps]
-        axes.step(steps, shares, where="post", linewidth=1.6, color=color, gid=gids[level])
-    axes.set(xlim=(1, end), ylim=(-3, 103))
-    style.log_scale(axes.xaxis)
-    axes.set_xlabel(style.toward_better("τ: time to accuracy over that of the best", higher=False))
-    label = f"% of {count(len(ratios), 'problem')}"
-    axes.set_ylabel(style.toward_better(label, higher=True))
-    axes.grid(visible=True)
     return figure

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEASURES = (ACCURACY, MACRO_F1, SPEED, TIME)
-LOGARITHMIC = (SPEED, TIME)
 PAIRS = (("architecture", "optimizer"), ("architecture", "augmentation"))  # rows and columns
 NOT_RUN = ABSENT
 
@@ -79,7 +78,7 @@ def tiles(outcomes: Outcomes, metric: Metric, axes: tuple[str, str]) -> pd.DataF
         rows.append((row, column, one.outcomes, one.value, text))
     frame = pd.DataFrame(rows, columns=["row", "column", "cells", "value", "text"])
     values = frame["value"].astype(float)
-    if metric in LOGARITHMIC:
+    if metric in (SPEED, TIME):
         values = values.where(values > 0).map(np.log)
     values = values if metric.higher else -values  # a stall's lower end is the better one
     low, high = values.min(), values.max()
@@ -124,5 +123,6 @@ def _figure(found: pd.DataFrame) -> "Figure":
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=25, ha="left")
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
+    axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     return figure

@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NETS = 12
-MARKER: dict[str, Any] = {"linestyle": "none", "markersize": 5.5}
 LOOKS: dict[str, dict[str, Any]] = {
-    "alone": MARKER | {"marker": "D", "color": style.PALETTE[2]},
-    "ceiling": MARKER
-    | {"marker": "|", "color": style.PALETTE[0], "markeredgewidth": 2.5, "markersize": 11},
-    "in training": MARKER | {"marker": "o", "color": style.PALETTE[1]},
+    "alone": {"marker": "D", "color": style.PALETTE[2], "markersize": 5.5},
+    "ceiling": {"marker": "|", "color": style.PALETTE[0], "markeredgewidth": 2.5, "markersize": 11},
+    "in training": {"marker": "o", "color": style.PALETTE[1], "markersize": 5.5},
 }
 
 
@@ -55,28 +53,23 @@ def pipelines(comparison: Comparison) -> Iterator[style.Sketch]:
 
 def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
     """The pipelines of a net, the fastest in training first, those without numbers last."""
-    found = [_feed(name, each, loaders) for (name,), each in by_axes(outcomes, "pipeline").items()]
-    return sorted(found, key=lambda feed: -(feed.rates["in training"] or 0.0))
-
-
-def _feed(pipeline: str, outcomes: Outcomes, loaders: LoadersRecord | None) -> Feed:
-    throughputs = [run.throughput for one in outcomes for run in one.trusted]
-    ceilings = [one.ceiling for one in throughputs if one is not None and one.ceiling is not None]
-    measured = [r for r in _measured(loaders) if r["pipeline"] == pipeline and r["trusted"]]
-    nearest = sorted(measured, key=lambda row: abs(row["batch_size"] - outcomes[0].cell.batch_size))
-    stall_pct = mean(outcomes, "stall_pct")
-    suspect = any(one.suspect for one in outcomes)
-    note = SUSPECT if suspect else str(outcomes[0].row["status"])
-    return Feed(
-        pipeline=pipeline,
-        rates={
-            "alone": nearest[0]["images_per_s"] if nearest else None,
+    found = []
+    for (name,), cells in by_axes(outcomes, "pipeline").items():
+        throughputs = [run.throughput for one in cells for run in one.trusted if run.throughput]
+        ceilings = [one.ceiling for one in throughputs if one.ceiling is not None]
+        size = cells[0].cell.batch_size
+        measured = [r for r in _measured(loaders) if r["pipeline"] == name and r["trusted"]]
+        alone = min(measured, key=lambda row: abs(row["batch_size"] - size), default={})
+        rates = {
+            "alone": alone.get("images_per_s"),
             "ceiling": statistics.fmean(ceilings) if ceilings else None,
-            "in training": mean(outcomes, "images_per_s"),
-        },
-        note=note if stall_pct is None else f"stall {stall_pct:.0f} %",
-        outcomes=outcomes,
-    )
+            "in training": mean(cells, "images_per_s"),
+        }
+        stall_pct = mean(cells, "stall_pct")
+        note = SUSPECT if any(one.suspect for one in cells) else str(cells[0].row["status"])
+        note = note if stall_pct is None else f"stall {stall_pct:.0f} %"
+        found.append(Feed(pipeline=name, rates=rates, note=note, outcomes=cells))
+    return sorted(found, key=lambda feed: -(feed.rates["in training"] or 0.0))
 
 
 def _measured(loaders: LoadersRecord | None) -> list[Row]:
@@ -101,7 +94,11 @@ def _throughput(comparison: Comparison) -> Iterator[style.Sketch]:
     drawn = [feed for group in shown.values() for feed in group]
     if all(feed.rates["in training"] is None for feed in drawn):
         return
-    looks = {name: LOOKS[name] for name in LOOKS if any(feed.rates[name] for feed in drawn)}
+    looks = {
+        name: look | {"linestyle": "none"}
+        for name, look in LOOKS.items()
+        if any(feed.rates[name] for feed in drawn)
+    }
     yield comparison.sketch(
         "pipelines_throughput",
         "Pipelines feeding a net",
@@ -112,14 +109,14 @@ def _throughput(comparison: Comparison) -> Iterator[style.Sketch]:
             and f"{MAX_NETS} of {len(every)} pairs of architecture and optimizer: those with most "
             "pipelines, and among these the fastest.",
         ],
-        _throughput_figure(shown),
+        _throughput_figure(shown, looks),
         style.Section(title="images/s", looks=looks, gids={}),
         outcomes=[outcome for feed in drawn for outcome in feed.outcomes],
         timed=True,
     )
 
 
-def _throughput_figure(found: Mapping[str, Sequence[Feed]]) -> "Figure":
+def _throughput_figure(found: Mapping[str, Sequence[Feed]], looks: style.Looks) -> "Figure":
     """A row for each pipeline below a heading for each net."""
     rows = [(name, feed) for name, feeds in found.items() for feed in (None, *feeds)]
     names = [style.shown_name(feed.pipeline if feed else name, 40) for name, feed in rows]
@@ -127,8 +124,8 @@ def _throughput_figure(found: Mapping[str, Sequence[Feed]]) -> "Figure":
     figure, (axes,) = style.canvas(4.6, 0.6 + 0.2 * len(rows))
     for row, (_, feed) in enumerate(rows):
         for what, value in feed.rates.items() if feed else ():
-            if value is not None:
-                axes.plot([value], [row], gid=gids[row], **LOOKS[what])
+            if value:
+                axes.plot([value], [row], gid=gids[row], **looks[what])
     axes.margins(x=0.08)
     style.log_scale(axes.xaxis)
     style.rows(axes, names, [feed.note if feed else "" for _, feed in rows], gids)
@@ -189,5 +186,4 @@ def _alone_figure(
     style.log_scale(axes.yaxis)
     axes.set_xlabel("batch size (images)")
     axes.set_ylabel(style.toward_better("images/s", higher=True))
-    axes.grid(visible=True)
     return figure

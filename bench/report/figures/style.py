@@ -164,7 +164,7 @@ def rows(
         )  # fmt: skip
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.grid(visible=True, axis="x")
+    axes.grid(visible=False, axis="y")
 
 
 def bars(axes: "Axes", values: Iterable[float], gids: Sequence[str], **look: Any) -> None:
@@ -255,16 +255,10 @@ def _draw_key(figure: "Figure", sections: Sequence[Section], width_in: float) ->
             title=section.title,
             title_fontproperties={"weight": "bold", "size": SIZE},
             alignment="left",
-            loc="lower left",
             bbox_to_anchor=(0.1, top_in),
             bbox_transform=figure.dpi_scale_trans,
             ncols=columns,
             handlelength=HANDLE_IN * POINTS / SIZE,
-            handletextpad=0.6,
-            columnspacing=1.2,
-            borderpad=0,
-            borderaxespad=0,
-            frameon=False,
         )
         legend.set_in_layout(False)
         entries = zip(section.looks, legend.legend_handles, legend.get_texts(), strict=True)
