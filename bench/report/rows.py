@@ -22,7 +22,6 @@ from bench.report.columns import METRICS, TIME, Metric
 PIPELINE_BOUND_PCT = 50.0
 MODEL_BOUND_PCT = 10.0  # a stall below this is within the noise of a throughput
 NUMBERS = re.compile(r"\d+(?:\.\d+)?(?: to \d+(?:\.\d+)?)?")  # "2", "2 to 7"
-Place = tuple[int, tuple[tuple[str, Version], ...], str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,32 +83,17 @@ def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     found = list(records)
     usual_machine = _most_common(_machine(record) for record in found)
     usual_torch = _most_common(str(record.environment.get("torch") or "") for record in found)
-    cells: dict[Cell, Cell] = {}
-    identities: dict[Cell, Cell] = {}
-    rows: dict[Place, list[RecordT]] = defaultdict(list)
+    rows: dict[Key, list[RecordT]] = defaultdict(list)
     for record in found:
-        cell = cells.get(record.cell)
-        if cell is None:
-            cell = record.cell.identity
-            cells[record.cell] = cell = identities.setdefault(cell, cell)
-        place = (
-            id(cell),  # hashing a cell again goes through all its fields
-            tuple(sorted(record.versions.items())),
-            record.fingerprint,
-            _machine(record) or usual_machine,  # unknown for a run that never started
-            str(record.environment.get("torch") or usual_torch),
+        key = Key(
+            cell=record.cell.identity,
+            versions=tuple(sorted(record.versions.items())),
+            fingerprint=record.fingerprint,
+            machine=_machine(record) or usual_machine,  # unknown for a run that never started
+            torch=str(record.environment.get("torch") or usual_torch),
         )
-        rows[place].append(record)
-    return {
-        Key(
-            cell=cells[runs[0].cell],
-            versions=versions,
-            fingerprint=fingerprint,
-            machine=machine,
-            torch=torch,
-        ): runs
-        for (_, versions, fingerprint, machine, torch), runs in rows.items()
-    }
+        rows[key].append(record)
+    return dict(rows)
 
 
 def _machine(record: RecordSummary) -> str:
