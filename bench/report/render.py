@@ -294,14 +294,11 @@ def shown(
     for name in names:
         check_choice("column", name, sorted(known))
     if columns is None:
-        empty = {name for name in ("budget", "notes") if not any(row[name] for row in rows)}
-        if not any("files" in row["reads"] for row in rows):
-            empty.add("reads")
-        if not any(_has_more_views(row) for row in rows):
-            empty.add("one_view_accuracy")
-        measured = ("memory_gib", "energy_j")
-        empty |= {name for name in measured if all(is_missing(row[name]) for row in rows)}
-        names = [name for name in names if name not in empty]
+        optional = ("budget", "notes", "memory_gib", "energy_j")
+        empty = {n: all(is_missing(row[n] or None) for row in rows) for n in optional}
+        empty["reads"] = not any("files" in row["reads"] for row in rows)
+        empty["one_view_accuracy"] = not any(_has_more_views(row) for row in rows)
+        names = [name for name in names if not empty.get(name)]
     return (
         {name: [_text(name, row) for row in rows] for name in names},
         {name: _best(name, rows) for name in names},
