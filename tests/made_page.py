@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import Record
-from bench.report.conclusions import Conclusion
 from bench.report.figures.style import Picture
 from bench.report.page.contents import Content
 from bench.store.groups import Group
@@ -33,13 +32,11 @@ def made_picture(name: str = "bars") -> Picture:
 
 
 def made_content(records: tuple[Record, ...] = RECORDS, **fields: Any) -> Content:
-    """A group's contents with a conclusion that rests on its one picture."""
+    """A group's contents with a conclusion and a picture."""
     usual: dict[str, Any] = {
         "group": Group(folder=Path("epyc_shapes_cpu")),
         "records": records,
-        "conclusions": [
-            Conclusion(kind="best", text="`resnet18` is best.", figures=("bars", "gone"))
-        ],
+        "conclusions": {"Best cells": ["`resnet18` is best."]},
         "pictures": [made_picture()],
     }
     return Content(**usual | fields)

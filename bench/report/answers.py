@@ -9,21 +9,15 @@ best. Holm's correction covers the answers of a group.
 import math
 import statistics
 import textwrap
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.record import RecordSummary
 from bench.report.columns import ACCURACY, SPEED, TIME, Metric
 from bench.report.statistics.effects import effect
-from bench.report.statistics.intervals import (
-    ALPHA,
-    SEEDS_NEEDED,
-    Contrast,
-    holm,
-    welch_test,
-)
+from bench.report.statistics.intervals import ALPHA, SEEDS_NEEDED, Contrast, holm, welch
 from bench.report.statistics.outcomes import (
     FAILED,
     Block,
@@ -31,7 +25,6 @@ from bench.report.statistics.outcomes import (
     Pair,
     best,
     blocks,
-    common_levels,
     outcomes_by_group,
     ranking_groups,
     to_scale,
@@ -42,8 +35,8 @@ from bench.text import count
 if TYPE_CHECKING:
     from bench.store.loaders_record import LoadersRecord
 
-KEPT = ("ok", "interrupted")  # statuses of series that have speeds
 MAX_NAMES = 2
+WORSE = {"Quickest pipeline": "slower", "Soonest net": "later"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,66 +44,44 @@ class Answer:
     """One answer."""
 
     question: str  # "Best optimizer"
-    entry: str  # "muon", which leads even if that is not sure; "" if none does
-    value: str  # with its unit and lead: "71.20 % accuracy (0.80 points ahead of sgd)"
-    sure: bool
+    entry: str = ""  # "muon", which leads even if that is not sure; "" if none does
+    value: str = ""  # with its unit and lead: "71.20 % accuracy (0.80 points ahead of sgd)"
+    sure: bool = False
     why: str  # why it is sure, or why nobody can tell
 
+    def corrected(self, p: Mapping[str, float], factor: float) -> "Answer":
+        """The answer by the p values of the other entries times a factor; `why` says over what."""
+        tied = [name for name, value in p.items() if value * factor >= ALPHA]
+        if tied:
+            of_all = f"{len(tied)} of {len(p)} others"
+            names = " and ".join(tied) if len(tied) <= MAX_NAMES else of_all
+            return replace(self, why=f"statistically tied with {names} ({self.why})")
+        others = f"all {len(p)} others are" if len(p) > 1 else "the other one is"
+        worse = WORSE.get(self.question, "worse")
+        return replace(self, sure=True, why=f"{others} {worse} ({self.why})")
 
-@dataclass(frozen=True, kw_only=True)
-class _Question:
+
+Draft = tuple[Answer, dict[str, float]]  # with p values of other entries; none without a test
+
+
+class _Asked(NamedTuple):
     """A question about the levels of a factor."""
 
-    text: str
+    question: str
     factor: str
     noun: str
     metric: Metric
-    worse: str  # what the other levels are
-
-    @property
-    def sign(self) -> int:
-        """-1 if more is better."""
-        return -1 if self.metric.higher else 1
 
 
-PIPELINE = _Question(
-    text="Quickest pipeline", factor="pipeline", noun="pipeline", metric=SPEED, worse="slower"
+ASKED = (
+    _Asked("Quickest pipeline", "pipeline", "pipeline", SPEED),
+    _Asked("Soonest net", "architecture", "net", TIME),
+    _Asked("Best optimizer", "optimizer", "optimizer", ACCURACY),
 )
-NET = _Question(text="Soonest net", factor="architecture", noun="net", metric=TIME, worse="later")
-OPTIMIZER = _Question(
-    text="Best optimizer", factor="optimizer", noun="optimizer", metric=ACCURACY, worse="worse"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Draft:
-    """An answer before the correction for the number of answers."""
-
-    answer: Answer
-    p: Mapping[str, float] = field(
-        default_factory=dict
-    )  # that another entry is as good; empty without a test
-    basis: str = ""  # what the tests are over: "6 nets"
-    worse: str = "worse"
-
-    def corrected(self, factor: float) -> Answer:
-        """The answer after its p values are multiplied."""
-        if not self.p:
-            return self.answer
-        tied = [name for name, p in self.p.items() if p * factor >= ALPHA]
-        if tied:
-            of_all = f"{len(tied)} of {len(self.p)} others"
-            names = " and ".join(tied) if len(tied) <= MAX_NAMES else of_all
-            return replace(self.answer, why=f"statistically tied with {names} ({self.basis})")
-        others = f"all {len(self.p)} others are" if len(self.p) > 1 else "the other one is"
-        return replace(self.answer, sure=True, why=f"{others} {self.worse} ({self.basis})")
 
 
 def answers(
-    records: Iterable[RecordSummary],
-    *,
-    measured: object = None,
-    loaders: "LoadersRecord | None" = None,
+    records: Iterable[RecordSummary], *, loaders: "LoadersRecord | None" = None
 ) -> list[Answer]:
     """The answers from the records of one group.
 
@@ -118,71 +89,82 @@ def answers(
         loaders: Measurements of the pipelines alone, which come before the speeds of training.
     """
     outcomes = [one for group in outcomes_by_group(records).values() for one in group]
-    pipelines = _by_loaders(loaders) if loaders else None
-    drafts = [pipelines] if pipelines else []
+    alone = _by_loaders(loaders) if loaders else None
+    drafts = [alone] if alone else []
     if outcomes:
-        drafts += [] if pipelines else [_by_factor(outcomes, PIPELINE)]
-        drafts += [_by_factor(outcomes, NET), _by_factor(outcomes, OPTIMIZER), _cell(outcomes)]
-    largest = [max(draft.p.values(), default=1.0) for draft in drafts]
+        drafts += [_by_factor(outcomes, asked) for asked in ASKED[len(drafts) :]]
+        drafts.append(_best_cell(outcomes))
+    largest = [max(p.values(), default=1.0) for _, p in drafts]
     factors = [after / p if p else 1.0 for p, after in zip(largest, holm(largest), strict=True)]
-    return [draft.corrected(factor) for draft, factor in zip(drafts, factors, strict=True)]
+    return [
+        answer.corrected(p, factor) if p else answer
+        for (answer, p), factor in zip(drafts, factors, strict=True)
+    ]
 
 
-def _unsure(question: str, why: str, entry: str = "", value: str = "") -> _Draft:
-    return _Draft(answer=Answer(question=question, entry=entry, value=value, sure=False, why=why))
-
-
-def _by_factor(outcomes: Outcomes, asked: _Question) -> _Draft:
+def _by_factor(outcomes: Outcomes, asked: _Asked) -> Draft:
     """The best level of a factor over the cells that all levels have."""
-    metric = asked.metric
-    whole = blocks(outcomes, asked.factor, metric)
-    every = {name for block in whole for name, side in block.items() if any(o.good for o in side)}
+    question, factor, _, metric = asked
+    whole = blocks(outcomes, factor, metric)
     found = [_measured(block, metric) for block in whole]
-    kept = common_levels([set(block) for block in found], sorted(every))
-    common = [block for block in found if set(kept) <= set(block)] if kept else []
-    if not common:
-        return _unsure(asked.text, _obstacle(outcomes, asked, every, ()))
-    means = {level: _mean([block[level] for block in common], asked) for level in kept}
+    every = {name for block in whole for name, side in block.items() if any(o.good for o in side)}
+    sets = Counter(frozenset(block) for block in found)
+    kept = max(sets, key=lambda one: (len(one), sets[one], sorted(one)), default=frozenset())
+    common = [block for block in found if set(block) == kept]  # as pivot tables do
+    alone = len(kept) < 2 and kept != every
+    suspect = metric.timing and kept != every and any(outcome.suspect for outcome in outcomes)
+    if alone or suspect or not every:
+        return Answer(question=question, why=_left_out(outcomes, asked, every, ())), {}
+    means = {level: _mean([block[level] for block in common], factor, metric) for level in kept}
     missed = {level: _missed([block[level] for block in common], metric) for level in kept}
-    leader, *others = sorted(
-        kept, key=lambda level: (missed[level], asked.sign * means[level], level)
-    )
+    sign = -1 if metric.higher else 1
+    leader, *others = sorted(kept, key=lambda level: (missed[level], sign * means[level], level))
     targets = sorted({block[leader][0].cell.target_accuracy for block in common})
     target = " and ".join(f"{100 * value:g} %" for value in targets)
     if missed[leader] == 1:
-        return _unsure(asked.text, f"no run reached the target of {target}")
+        return Answer(question=question, why=f"no run reached the target of {target}"), {}
     value = _value(means[leader], metric, target)
     if missed[leader]:
         value = f"reached {target} in {100 * (1 - missed[leader]):.0f} % of runs"
     elif others and not missed[others[0]]:
         value += f" ({_lead(means[leader] - means[others[0]], others[0], metric)})"
-    if why := _obstacle(outcomes, asked, every, kept):
-        return _unsure(asked.text, why, leader, value)
-    if missed[leader]:
-        return _unsure(asked.text, "it missed the target in some runs", leader, value)
     failed = [r for b in whole for o in b.get(leader, ()) for r in o.runs if r.status in FAILED]
-    if failed:
-        return _unsure(asked.text, f"{count(len(failed), 'run')} of it failed", leader, value)
     p: dict[str, float] = {}
-    basis = ""
+    why = _left_out(outcomes, asked, every, kept)
+    if not why and missed[leader]:
+        why = "it missed the target in some runs"
+    elif not why and failed:
+        why = f"{count(len(failed), 'run')} of it failed"
+    elif not why:
+        why, p = _tests(common, leader, others, asked)
+    return Answer(question=question, entry=leader, value=value, why=why), p
+
+
+def _tests(
+    common: Sequence[Block], leader: str, others: Sequence[str], asked: _Asked
+) -> tuple[str, dict[str, float]]:
+    """What the tests are over and their p values, or why there are none."""
+    p: dict[str, float] = {}
+    over = ""
     for other in others:
         pairs = [Pair(level=tuple(b[leader]), reference=tuple(b[other])) for b in common]
-        row = effect(pairs, asked.factor, metric)
+        row = effect(pairs, asked.factor, asked.metric)
         if row is None or row["p"] is None:
-            sides = (one for block in common for side in block.values() for one in side)
-            few = _few(min(len(one.usable(metric)) for one in sides))
-            return _unsure(asked.text, few, leader, value)
-        always_missed = metric.to_target and not row["reference_reached"]  # worse by rule
-        p[other] = 0.0 if always_missed else row["p"] if row["side"] == -asked.sign else 1.0
-        basis = basis or f"{row['over']}, {count(row['cells'], 'matched cell')}"
-    draft = _unsure(asked.text, "", leader, value)
-    return replace(draft, p=p, basis=basis, worse=asked.worse)
+            cells = [one for pair in pairs for one in (*pair.level, *pair.reference)]
+            return _few(min(len(one.usable(asked.metric)) for one in cells)), {}
+        worse = row["side"] == (1 if asked.metric.higher else -1)
+        always_missed = asked.metric.to_target and not row["reference_reached"]  # worse by rule
+        p[other] = 0.0 if always_missed else row["p"] if worse else 1.0
+        over = row["over"]
+        if "seed" in over:
+            over += f" of {count(row['cells'], 'cell')}"
+    return over, p
 
 
-def _obstacle(
-    outcomes: Outcomes, asked: _Question, every: Collection[str], kept: Collection[str]
+def _left_out(
+    outcomes: Outcomes, asked: _Asked, every: Collection[str], kept: Collection[str]
 ) -> str:
-    """Why no level can be sure to be the best of `every`, of which `kept` can be compared."""
+    """Why `kept` are not all levels, or not two; "" if nothing is left out."""
     good = [outcome for outcome in outcomes if outcome.good]
     suspect = sum(not outcome.trusted for outcome in good) if asked.metric.timing else 0
     if not good:
@@ -206,15 +188,15 @@ def _measured(block: Block, metric: Metric) -> Block:
     return {level: side for level, side in sides.items() if side}
 
 
-def _mean(sides: Sequence[Outcomes], asked: _Question) -> float:
+def _mean(sides: Sequence[Outcomes], factor: str, metric: Metric) -> float:
     """The mean of a level, averaged over the cells of a net (or an optimizer) first."""
-    axis = "optimizer" if asked.factor == "architecture" else "architecture"
+    axis = "optimizer" if factor == "architecture" else "architecture"
     units: dict[str, list[float]] = defaultdict(list)
     for side in sides:
-        seeds = [v for one in side for v in to_scale(one.values(asked.metric), asked.metric)]
-        units[getattr(side[0].cell, axis)] += filter(math.isfinite, [statistics.fmean(seeds)])
-    means = [statistics.fmean(values) for values in units.values() if values]
-    return statistics.fmean(means) if means else math.inf
+        value = statistics.fmean(v for one in side for v in to_scale(one.values(metric), metric))
+        if value < math.inf:
+            units[getattr(side[0].cell, axis)].append(value)
+    return statistics.fmean(map(statistics.fmean, units.values())) if units else math.inf
 
 
 def _missed(sides: Sequence[Outcomes], metric: Metric) -> float:
@@ -226,9 +208,11 @@ def _missed(sides: Sequence[Outcomes], metric: Metric) -> float:
 def _value(value: float, metric: Metric, target: str) -> str:
     if metric is ACCURACY:
         return f"{value:.2f} % accuracy"
-    if metric is TIME:
-        return f"{math.exp(value):.3g} s to {target}"
-    return f"{math.exp(value):,.0f} images/s"
+    return f"{math.exp(value):.3g} s to {target}" if metric is TIME else _speed(value)
+
+
+def _speed(logarithm: float) -> str:
+    return f"{math.exp(logarithm):,.0f} images/s"
 
 
 def _lead(lead: float, other: str, metric: Metric) -> str:
@@ -242,31 +226,30 @@ def _few(seeds: int) -> str:
     return f"{'one seed' if seeds == 1 else f'{seeds} seeds'} each, a claim needs {SEEDS_NEEDED}"
 
 
-def _cell(outcomes: Outcomes) -> _Draft:
+def _best_cell(outcomes: Outcomes) -> Draft:
     """The cell with the best accuracy, among those that may be ranked together."""
-    question = "Best accuracy"
     good = [outcome for outcome in outcomes if outcome.good]
     groups = [group for _, group in ranking_groups(good, ACCURACY)]
     found = best(max(groups, key=len), ACCURACY) if groups else None
     if found is None:
-        return _unsure(question, "no cell is without failed runs" if good else "no run succeeded")
-    value = f"{found.value:.2f} %"
-    if 0 <= found.lead < math.inf:
-        value += f" ({found.lead:.2f} points ahead)"
-    why = _few(min(found.seeds, SEEDS_NEEDED - 1)) if found.too_few else "there is no other cell"
-    draft = _unsure(question, why, found.outcome.label, value)
-    if found.too_few:
-        return draft
-    return replace(draft, p=found.p, basis=count(found.seeds, "seed"))
+        why = "no cell is without failed runs" if good else "no run succeeded"
+        return Answer(question="Best accuracy", why=why), {}
+    lead = f" ({found.lead:.2f} points ahead)" if 0 <= found.lead < math.inf else ""
+    why = count(found.seeds, "seed") if found.p else "there is no other cell"
+    if found.uncompared:
+        why = _few(min(found.seeds, SEEDS_NEEDED - 1))
+    value = f"{found.value:.2f} %{lead}"
+    answer = Answer(question="Best accuracy", entry=found.outcome.label, value=value, why=why)
+    return answer, {} if found.uncompared else dict(found.p)
 
 
-def _by_loaders(loaders: "LoadersRecord") -> _Draft | None:
+def _by_loaders(loaders: "LoadersRecord") -> Draft | None:
     """The quickest pipeline alone, at the largest batch size; sure if it is so at every size.
 
     None unless two pipelines or more have trusted speeds at a size.
     """
     sizes: dict[int, dict[str, tuple[float, ...]]] = defaultdict(dict)
-    measured = [series for series in loaders.series if series.repeats and series.status in KEPT]
+    measured = [s for s in loaders.series if s.repeats and s.status in ("ok", "interrupted")]
     for series in measured:
         speeds = [repeat.images_per_s for repeat in series.used]
         sizes[series.batch_size][series.pipeline] = to_scale(speeds, SPEED)
@@ -277,44 +260,46 @@ def _by_loaders(loaders: "LoadersRecord") -> _Draft | None:
     medians = {name: statistics.median(each) for name, each in sizes[trusted[-1]].items()}
     leader, *others = sorted(medians, key=lambda name: (-medians[name], name))
     lead = _lead(medians[leader] - medians[others[0]], others[0], SPEED)
-    value = f"{math.exp(medians[leader]):,.0f} images/s alone, batch {trusted[-1]} ({lead})"
+    value = f"{_speed(medians[leader])} alone, batch {trusted[-1]} ({lead})"
     repeats = min(len(each) for size in trusted for each in sizes[size].values())
-    draft = _unsure(PIPELINE.text, f"{count(repeats, 'repeat')} each", leader, value)
+    why = f"{count(repeats, 'repeat')}"
     if repeats < LEAST_REPEATS:
-        return draft
+        why = f"{why} each, a claim needs {LEAST_REPEATS}"
+    answer = Answer(question=ASKED[0].question, entry=leader, value=value, why=why)
     p = {other: max(_p_slower(sizes[size], leader, other) for size in trusted) for other in others}
-    return replace(draft, p=p, basis=f"{repeats} repeats", worse=PIPELINE.worse)
+    return answer, {} if repeats < LEAST_REPEATS else p
 
 
 def _p_slower(speeds: Mapping[str, tuple[float, ...]], leader: str, other: str) -> float:
     if not {leader, other} <= set(speeds):
         return 0.0  # not measured at this size
-    test = welch_test(Contrast(level=speeds[leader], reference=speeds[other]))
+    test = welch(Contrast(level=speeds[leader], reference=speeds[other]))
     return test.p if test.side > 0 else 1.0
 
 
 def answer_lines(found: Sequence[Answer], *, width: int = 80) -> list[str]:
     """The answers as aligned text; names are never broken."""
-    indent = max((len(answer.question) for answer in found), default=0) + 2
-    heads = [
-        ", ".join(filter(None, (a.entry + "?" * (not a.sure and bool(a.entry)), a.value)))
-        for a in found
-    ]
-    verdicts = [f"{'sure' if a.sure else 'cannot tell'}: {a.why}" for a in found]
-    column = max(map(len, heads), default=0) + 2
-    beside = indent + column + max(map(len, verdicts), default=0) <= width
+    indent = " " * (2 + max((len(answer.question) for answer in found), default=0))
+    heads, verdicts = [], []
+    for answer in found:
+        entry = f"{answer.entry}{'' if answer.sure else '?'}, " if answer.entry else ""
+        heads.append(f"{entry}{answer.value}")
+        verdicts.append(f"{'sure' if answer.sure else 'cannot tell'}: {answer.why}")
+    column = 2 + max(map(len, heads), default=0)
+    beside = len(indent) + column + max(map(len, verdicts), default=0) <= width
     lines = []
     for answer, head, verdict in zip(found, heads, verdicts, strict=True):
-        texts = (
-            [head.ljust(column) + verdict] if beside else [text for text in (head, verdict) if text]
-        )
-        for number, text in enumerate(texts):
-            wrapper = textwrap.TextWrapper(
+        texts = [head.ljust(column) + verdict] if beside else filter(None, (head, verdict))
+        text = "\n".join(
+            textwrap.fill(
+                text,
                 width,
-                initial_indent=" " * indent if number else answer.question.ljust(indent),
-                subsequent_indent=" " * indent,
+                initial_indent=indent,
+                subsequent_indent=indent,
                 break_long_words=False,
                 break_on_hyphens=False,
             )
-            lines += wrapper.wrap(text)
+            for text in texts
+        )
+        lines += (answer.question + text[len(answer.question) :]).split("\n")
     return lines

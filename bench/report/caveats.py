@@ -4,25 +4,16 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from bench.cell import AXES, Cell, fields_of
+from bench.cell import Cell, fields_of
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import LAUNCHED, RecordSummary
 from bench.report.columns import ACCURACY, TIME
-from bench.report.rows import Outcome
 from bench.report.statistics.intervals import SEEDS_NEEDED, detectable, sampling_error
-from bench.report.statistics.outcomes import (
-    FACTORS,
-    FAILED,
-    Outcomes,
-    match,
-    test_images_of,
-)
+from bench.report.statistics.outcomes import FACTORS, FAILED, Outcomes, match
 from bench.text import code, count, listed
 
-MAX_UNEVEN = 6
-MAX_REASONS = 5
+MAX_TEXTS = 6
 UNEVEN = 0.05  # difference between shares of failed runs that may bias a comparison
 
 
@@ -39,11 +30,15 @@ def caveats(outcomes: Outcomes) -> Iterator[str]:
     if good:
         yield from _seeds(good)
         yield from _recipes(good)
-        yield from _suspect(good)
+        yield from suspect_times(good)
         yield from _targets(good)
         yield from _draws(good)
+        lowest = min((pct for one in good if (pct := one.mean("stall_pct")) is not None), default=0)
+        if lowest < 0:
+            yield f"The lowest stall is {lowest:.1f} %, so differences this small are noise."
         yield from _steps([run for outcome in good for run in outcome.good])
-    yield from _failures(outcomes)
+    yield from failed_runs(outcomes)
+    yield from uneven_failures(outcomes)
 
 
 def _scale(cells: Sequence[Cell]) -> Iterator[str]:
@@ -69,8 +64,8 @@ def _seeds(good: Outcomes) -> Iterator[str]:
     if enough < len(good):
         yield (
             f"Fewer than {SEEDS_NEEDED} seeds: {len(good) - enough} of {count(len(good), 'cell')} "
-            f"(`--seeds {SEEDS_NEEDED}` trains the rest): no claim is made about them, and "
-            "the best of many cells is partly luck."
+            f"(`--seeds {SEEDS_NEEDED}` trains the rest): no claim is made about a single "
+            "one, and the best of many is partly luck."
         )
     spread = ""
     repeated = [outcome.values(ACCURACY) for outcome in good if len(outcome.good) > 1]
@@ -86,7 +81,9 @@ def _seeds(good: Outcomes) -> Iterator[str]:
         if usual >= SEEDS_NEEDED and enough > 1:
             least = detectable(deviation, seeds=usual, cells=enough)
             spread += f"; differences from the best cell are detectable from {least:.2f} points"
-    images = min(test_images_of(outcome.good[0]) for outcome in good)
+    images = min(
+        sum(scores.support for scores in outcome.good[0].metrics.per_class) for outcome in good
+    )
     if images:
         shares = [value / 100 for outcome in good for value in outcome.values(ACCURACY)]
         error = 100 * max(sampling_error(min(max(share, 0), 1), images) for share in shares)
@@ -103,27 +100,28 @@ def _recipes(good: Outcomes) -> Iterator[str]:
             f"Nets and optimizers are compared with the batch size of their recipe "
             f"({', '.join(map(str, sizes))}), which affects images/s too."
         )
-    plain: set[str] = set()
-    tuned: set[str] = set()
-    recipes: dict[Cell, set[object]] = defaultdict(set)
+    tuned: dict[bool, set[str]] = defaultdict(set)
     for outcome in good:
-        cell, recipe = outcome.cell, outcome.good[0].cell.recipe
-        recipes[cell.without(*fields_of("recipe"))].add((cell.recipe, cell.batch_size))
+        recipe = outcome.good[0].cell.recipe
         if recipe is not None:
-            pairs = plain if recipe.origin == DEFAULT_ORIGIN else tuned
-            pairs.add(f"{cell.architecture} with {cell.optimizer}")
-    if plain and tuned:
+            pair = f"{outcome.cell.architecture} with {outcome.cell.optimizer}"
+            tuned[recipe.origin != DEFAULT_ORIGIN].add(pair)
+    if len(tuned) == 2:
+        pairs = count(len(tuned[True]), "pair")
         yield (
-            f"Trained with the optimizer's defaults, not tuned for the net: "
-            f"{listed(sorted(plain))}. The recipes of {count(len(tuned), 'other pair')} of net and "
-            "optimizer are tuned, so comparing these also compares recipes."
+            "Trained with the optimizer's defaults, not tuned for the net: "
+            f"{listed(sorted(tuned[False]))}. The recipes of {pairs} of net and optimizer are "
+            "tuned, so comparing these also compares recipes."
         )
-    several = sorted({cell.name for cell, found in recipes.items() if len(found) > 1})
+    cells = {outcome.cell for outcome in good}
+    recipes = Counter(cell.without(*fields_of("recipe")) for cell in cells)
+    several = sorted({cell.name for cell, number in recipes.items() if number > 1})
     if several:
         yield f"Trained with more than one recipe, which effects average over: {listed(several)}."
 
 
-def _suspect(good: Outcomes) -> Iterator[str]:
+def suspect_times(good: Outcomes) -> Iterator[str]:
+    """How many runs have suspect timings."""
     runs = [run for outcome in good for run in outcome.good]
     names = sorted(run.name for run in runs if not run.times_trusted)
     if names:
@@ -134,19 +132,12 @@ def _suspect(good: Outcomes) -> Iterator[str]:
 
 
 def _targets(good: Outcomes) -> Iterator[str]:
-    by_target: dict[float, list[Outcome[Any]]] = defaultdict(list)
-    for outcome in good:
-        if outcome.with_target:
-            by_target[outcome.cell.target_accuracy].append(outcome)
-    for target, found in sorted(by_target.items()):
+    for target in sorted({one.cell.target_accuracy for one in good if one.with_target}):
         text = f"the target of {100 * target:g} % validation accuracy"
+        found = [one for one in good if one.with_target and one.cell.target_accuracy == target]
         reached = sum(outcome.reached for outcome in found)
-        by_net: Counter[str] = Counter()
-        for outcome in found:
-            by_net[outcome.cell.architecture] += outcome.reached
-        never = sorted(net for net, number in by_net.items() if not number)
-        if never:
-            yield f"No run {f'of {listed(never)} ' if reached else ''}reached {text}."
+        if not reached:
+            yield f"No run reached {text}."
         first = sum(_at_first_evaluation(run) for outcome in found for run in outcome.good)
         if first:
             yield (
@@ -182,7 +173,7 @@ def _steps(runs: Sequence[RecordSummary]) -> Iterator[str]:
     if 0 < len(why) < len(steps):
         yield (
             f"{len(why)} of {count(len(steps), 'run')} launched their steps one operation at a "
-            f"time ({'; '.join(sorted(set(why))[:MAX_REASONS])}); the others replayed a CUDA "
+            f"time ({'; '.join(sorted(set(why))[:MAX_TEXTS])}); the others replayed a CUDA "
             "graph, which keeps the GPU busier with small nets."
         )
     compiled = [run.compiled for run in runs if run.compiled]
@@ -194,30 +185,15 @@ def _steps(runs: Sequence[RecordSummary]) -> Iterator[str]:
         )
 
 
-def _failures(outcomes: Outcomes) -> Iterator[str]:
+def failed_runs(outcomes: Outcomes) -> Iterator[str]:
+    """How many runs failed or were skipped, and why."""
     bad = [run for outcome in outcomes for run in outcome.runs if run not in outcome.good]
     for verb, skipped in (("did not end well", False), ("skipped", True)):
         runs = [run for run in bad if (run.status == "skipped") == skipped]
-        ranked = Counter(sorted(map(_reason, runs))).most_common()
-        texts = [f"{number} {reason}" for reason, number in ranked[:MAX_REASONS]]
-        if len(ranked) > MAX_REASONS:
-            texts.append(f"{len(ranked) - MAX_REASONS} more reasons")
+        reasons = Counter(sorted(map(_reason, runs))).most_common()
         if runs:
-            yield f"{count(len(runs), 'run')} {verb} (in no average): {'; '.join(texts)}."
-    found = uneven(outcomes)
-    if found:
-        more = [f"{len(found) - MAX_UNEVEN} more"] if len(found) > MAX_UNEVEN else []
-        yield (
-            "Failed runs are unevenly distributed, so these effects are over the surviving cells, "
-            f"which favours the side that failed more: {'; '.join([*found[:MAX_UNEVEN], *more])}."
-        )
-    for factor in AXES:
-        every, good = (
-            {getattr(outcome.cell, factor) for outcome in some}
-            for some in (_tried(outcomes), [outcome for outcome in outcomes if outcome.good])
-        )
-        if good and every - good:
-            yield f"In no average or effect, as no run succeeded: {listed(sorted(every - good))}."
+            texts = _first([f"{number} {reason}" for reason, number in reasons])
+            yield f"{count(len(runs), 'run')} {verb} (in no average): {texts}."
 
 
 def _reason(run: RecordSummary) -> str:
@@ -227,31 +203,33 @@ def _reason(run: RecordSummary) -> str:
     return " ".join(filter(None, (status, code(first) if first else ""))) or "without a reason"
 
 
-def uneven(outcomes: Outcomes) -> list[str]:
-    """Comparisons in which one side failed more often, the most uneven first, with their counts.
+def _first(texts: Sequence[str]) -> str:
+    more = [f"{len(texts) - MAX_TEXTS} more"] if len(texts) > MAX_TEXTS else []
+    return "; ".join([*texts[:MAX_TEXTS], *more])
+
+
+def uneven_failures(outcomes: Outcomes) -> Iterator[str]:
+    """Comparisons in which one side failed more often, the most uneven first.
 
     A difference of one run, or of less than `UNEVEN`, does not count.
     """
     found: list[tuple[float, str]] = []
-    for factor in FACTORS:
-        known = match([outcome for outcome in outcomes if outcome.good], factor)
-        every = match(_tried(outcomes), factor, known.reference) if known else None
-        if known is None or every is None:
-            continue
-        for level, pairs in every.pairs.items():
+    tried = [outcome for outcome in outcomes if _failed([outcome])[1]]
+    for matched in filter(None, (match(tried, factor) for factor in FACTORS)):
+        for level, pairs in matched.pairs.items():
             failed, runs = _failed([one for pair in pairs for one in pair.level])
             others, other_runs = _failed([one for pair in pairs for one in pair.reference])
-            if level not in known.pairs or abs(failed - others) < 2:
+            if abs(failed - others) < 2:
                 continue
             difference = abs(failed / runs - others / other_runs)
             if difference >= UNEVEN:
-                reference = f"{others} of {other_runs} with {code(every.reference)}"
+                reference = f"{others} of {other_runs} with {code(matched.reference)}"
                 found.append((-difference, f"{code(level)} ({failed} of {runs}, {reference})"))
-    return [text for _, text in sorted(found)]
-
-
-def _tried(outcomes: Outcomes) -> list[Outcome[Any]]:
-    return [outcome for outcome in outcomes if _failed([outcome])[1]]
+    if found:
+        yield (
+            "Runs failed unevenly, so these effects are over the surviving cells, if any, which "
+            f"favours the side that failed more: {_first([text for _, text in sorted(found)])}."
+        )
 
 
 def _failed(outcomes: Outcomes) -> tuple[int, int]:

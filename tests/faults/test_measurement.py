@@ -54,7 +54,7 @@ def test_other_runs_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (reason,) = [text for text in record.timing_suspect if part in text]
         assert reason in table
     assert "1 of 2 runs has suspect timings" in table
-    conclusions = "\n".join(finding.text for finding in conclude(records))
+    conclusions = "\n".join(conclude(records)["Caveats"])
     assert "Suspect timings" in conclusions
     assert record.name in conclusions
 

@@ -12,7 +12,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.record import Record
 from bench.report.columns import ACCURACY, Metric
@@ -28,9 +28,7 @@ from bench.report.statistics.intervals import (
     mann_whitney,
     signed_rank,
     student,
-    student_test,
     welch,
-    welch_test,
 )
 from bench.report.statistics.outcomes import (
     EFFECT_METRICS,
@@ -38,6 +36,7 @@ from bench.report.statistics.outcomes import (
     PAIRED,
     Pair,
     difference,
+    is_finite,
     match,
     outcomes_by_group,
     to_scale,
@@ -58,6 +57,7 @@ COLUMNS = (
     "verdict",  # "higher", "lower", "cannot tell" or "too few seeds"
     "runs", "reached", "reference_runs", "reference_reached",  # `reached` is for times to accuracy
 )  # fmt: skip
+Method = Literal["Mann-Whitney", "Welch", "paired by seed"]
 TOO_FEW, UNCERTAIN = "too few seeds", "cannot tell"
 
 
@@ -85,20 +85,26 @@ def effects(records: Iterable[Record]) -> "pd.DataFrame":
 
 
 def _of_factor(good: Sequence[Outcome[Any]], factor: str) -> Iterator[dict[str, Any]]:
-    matched = {metric: match(good, factor, metric=metric) for metric in EFFECT_METRICS}
-    any_target = matched[ACCURACY]
-    for level in any_target.pairs if any_target else ():
-        assert any_target is not None
-        names = {"factor": factor, "level": level, "reference": any_target.reference}
-        pairs = {metric: each.pairs[level] for metric, each in matched.items() if each}
-        rows = [row for metric in pairs if (row := effect(pairs[metric], factor, metric))]
+    found = {m: matched for m in EFFECT_METRICS if (matched := match(good, factor, metric=m))}
+    for level in found[ACCURACY].pairs if found else ():
+        names = {"factor": factor, "level": level, "reference": found[ACCURACY].reference}
+        rows = [row for m, each in found.items() if (row := effect(each.pairs[level], factor, m))]
         none = {"metric": ACCURACY.name, "cells": 0, "nets": 0, "verdict": TOO_FEW, "p": None}
         yield from (names | row for row in rows or [none])
 
 
-def effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any] | None:
-    """A row of `effects` without its names; None if no pair has values on both sides."""
-    sides = [(_values(pair.level, metric), _values(pair.reference, metric)) for pair in pairs]
+def effect(
+    pairs: Sequence[Pair], factor: str, metric: Metric, *, null: float = 0.0
+) -> dict[str, Any] | None:
+    """A row of `effects` without its names; None if no pair has values on both sides.
+
+    Args:
+        null: Subtracted from the values of the levels (from their logarithms for ratios).
+    """
+    sides = [
+        (values_by_seed(pair.level, metric, null), values_by_seed(pair.reference, metric))
+        for pair in pairs
+    ]
     cells = [(pair, *side) for pair, side in zip(pairs, sides, strict=True) if all(side)]
     if not cells:
         return None
@@ -109,17 +115,16 @@ def effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any]
         clusters[getattr(pair.level[0].cell, axis)].append(difference(contrast, metric))
     units, over = list(clusters.values()), count(len(clusters), noun)
     test: Test | None = None
-    interval: Interval | None = None
     repeated = [cell for cell in cells if len({*cell[1]} & {*cell[2]}) >= SEEDS_NEEDED]
     seeds = sorted(
         set.intersection(*({*level} & {*other} for _, level, other in repeated or cells))
     )
     if len(units) >= CLUSTERS_NEEDED:
-        test, interval = _over_clusters(units)
+        test = _over_clusters(units)
     elif len(seeds) >= SEEDS_NEEDED:
         cells, over = repeated, count(len(seeds), "seed")
         by_seed = [[(level[seed], other[seed]) for _, level, other in cells] for seed in seeds]
-        test, interval = _over_seeds(by_seed, metric)
+        test = _over_seeds(by_seed, metric)
         units = [[level - reference for level, reference in values] for values in by_seed]
     return {
         "metric": metric.name,
@@ -129,34 +134,38 @@ def effect(pairs: Sequence[Pair], factor: str, metric: Metric) -> dict[str, Any]
         "p": test and test.p,
         "side": test and test.side,
         "verdict": TOO_FEW,
-        **_estimate(units, interval, metric),
+        **_estimate(units, test.interval if test else None, metric),
         **_counts([pair.level for pair, *_ in cells], metric, ""),
         **_counts([pair.reference for pair, *_ in cells], metric, "reference_"),
     }
 
 
-def _values(side: Sequence[Outcome[Any]], metric: Metric) -> dict[int, float]:
-    """The mean over the cells of a side by seed, as logarithms for ratios."""
+def values_by_seed(
+    side: Sequence[Outcome[Any]], metric: Metric, null: float = 0.0
+) -> dict[int, float]:
+    """The mean over the cells of a side by seed, as logarithms for ratios, less `null`."""
     found: dict[int, list[float]] = defaultdict(list)
     for outcome in side:
         for run in outcome.usable(metric):
             value = value_of(run, metric)
             if value is not None:
                 found[run.seed] += to_scale([value], metric)
-    return {seed: statistics.fmean(values) for seed, values in found.items()}
+    return {seed: statistics.fmean(values) - null for seed, values in found.items()}
 
 
-def _over_clusters(units: Sequence[Sequence[float]]) -> tuple[Test, Interval | None]:
+def _over_clusters(units: Sequence[Sequence[float]]) -> Test:
     if all(math.isfinite(value) for values in units for value in values):
-        means = [statistics.fmean(values) for values in units]
-        return student_test(means), student(means)
-    both_missed_is_equal = [[0.0 if math.isnan(v) else v for v in values] for values in units]
-    return signed_rank([statistics.median(values) for values in both_missed_is_equal]), None
+        return student([statistics.fmean(values) for values in units])
+    medians = (statistics.median(map(_equal_if_both, values)) for values in units)
+    return signed_rank([_equal_if_both(value) for value in medians])
 
 
-def _over_seeds(
-    by_seed: Sequence[Sequence[tuple[float, float]]], metric: Metric
-) -> tuple[Test, Interval | None]:
+def _equal_if_both(difference: float) -> float:
+    """0 instead of NaN: both sides missed the target, or each did where the other one did not."""
+    return 0.0 if math.isnan(difference) else difference
+
+
+def _over_seeds(by_seed: Sequence[Sequence[tuple[float, float]]], metric: Metric) -> Test:
     sides = [[[pair[side] for pair in pairs] for pairs in by_seed] for side in (0, 1)]
     finite = all(math.isfinite(value) for side in sides for values in side for value in values)
     level, reference = (
@@ -164,12 +173,21 @@ def _over_seeds(
         for side in sides
     )
     contrast = Contrast(level=level, reference=reference)
-    if not finite:
-        return mann_whitney(contrast), None
-    if metric not in PAIRED:
-        return welch_test(contrast), welch(contrast)
-    differences = [a - b for a, b in zip(level, reference, strict=True)]
-    return student_test(differences), student(differences)
+    return tested(contrast, paired=metric in PAIRED)[1]
+
+
+def tested(contrast: Contrast, *, paired: bool) -> tuple[Method, Test]:
+    """The test over seeds; by ranks if a run missed the target.
+
+    Args:
+        paired: Whether values at the same position belong together.
+    """
+    if not is_finite(contrast):
+        return "Mann-Whitney", mann_whitney(contrast)
+    if not paired:
+        return "Welch", welch(contrast)
+    pairs = zip(contrast.level, contrast.reference, strict=True)
+    return "paired by seed", student([level - reference for level, reference in pairs])
 
 
 def _estimate(

@@ -57,34 +57,10 @@ class Test:
 
     side: int  # 1 if the level is higher, -1 if lower, 0 if equal
     p: float  # two-sided
+    interval: Interval | None = None  # of the difference; rank tests have none
 
 
 NO_TEST = Test(side=0, p=1.0)  # equal, or too few values
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Mean:
-    """A mean or a difference of means with its standard error."""
-
-    value: float
-    error: float
-    freedom: float  # degrees of freedom
-
-    @property
-    def interval(self) -> Interval:
-        half = quantile(ALPHA, self.freedom) * self.error
-        return Interval(middle=self.value, low=self.value - half, high=self.value + half)
-
-    @property
-    def test(self) -> Test:
-        from scipy.special import stdtr
-
-        if self.value == 0:
-            return NO_TEST
-        if self.error < 10.0**-DIGITS:
-            return Test(side=_sign(self.value), p=0.0)
-        p = float(2 * stdtr(self.freedom, -abs(self.value) / self.error))
-        return Test(side=_sign(self.value), p=p)
 
 
 def quantile(alpha: float, freedom: float) -> float:
@@ -94,51 +70,34 @@ def quantile(alpha: float, freedom: float) -> float:
     return float(stdtrit(freedom, 1 - alpha / 2))
 
 
-def _one_sample(values: Sequence[float]) -> _Mean | None:
+def student(values: Sequence[float]) -> Test:
+    """Student's t test that the mean of values is zero; no test for fewer than two."""
     if len(values) < 2:
-        return None
+        return NO_TEST
     error = statistics.stdev(values) / math.sqrt(len(values))
-    value = round(statistics.fmean(values), DIGITS)
-    return _Mean(value=value, error=error, freedom=len(values) - 1)
+    return _t_test(statistics.fmean(values), error, len(values) - 1)
 
 
-def _two_samples(contrast: Contrast) -> _Mean | None:
+def welch(contrast: Contrast) -> Test:
+    """Welch's test that two means are equal; no test if a side has fewer than two values."""
     sides = (contrast.level, contrast.reference)
     if min(map(len, sides)) < 2:
-        return None
+        return NO_TEST
     parts = [statistics.variance(side) / len(side) for side in sides]
-    total = sum(parts)
-    value = round(statistics.fmean(contrast.level) - statistics.fmean(contrast.reference), DIGITS)
-    if total < 10 ** (-2 * DIGITS):
-        return _Mean(value=value, error=0.0, freedom=1.0)
-    freedom = total**2 / sum(
-        part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)
-    )
-    return _Mean(value=value, error=math.sqrt(total), freedom=freedom)
+    difference = statistics.fmean(contrast.level) - statistics.fmean(contrast.reference)
+    squares = [part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)]
+    freedom = sum(parts) ** 2 / sum(squares) if sum(parts) >= 10 ** (-2 * DIGITS) else 1.0
+    return _t_test(difference, math.sqrt(sum(parts)), freedom)
 
 
-def student(values: Sequence[float]) -> Interval | None:
-    """The mean of values with its t interval; None for fewer than two."""
-    found = _one_sample(values)
-    return found.interval if found else None
+def _t_test(value: float, error: float, freedom: float) -> Test:
+    from scipy.special import stdtr
 
-
-def student_test(values: Sequence[float]) -> Test:
-    """Student's t test that the mean of values is zero; p is 1 for fewer than two."""
-    found = _one_sample(values)
-    return found.test if found else NO_TEST
-
-
-def welch(contrast: Contrast) -> Interval | None:
-    """The difference of two means with its interval; None if a side has fewer than two values."""
-    found = _two_samples(contrast)
-    return found.interval if found else None
-
-
-def welch_test(contrast: Contrast) -> Test:
-    """Welch's test that two means are equal; p is 1 if a side has fewer than two values."""
-    found = _two_samples(contrast)
-    return found.test if found else NO_TEST
+    value = round(value, DIGITS)
+    half = quantile(ALPHA, freedom) * error if error >= 10.0**-DIGITS else 0.0
+    p = float(2 * stdtr(freedom, -abs(value) / error)) if half else float(value == 0)
+    interval = Interval(middle=value, low=value - half, high=value + half)
+    return Test(side=_sign(value), p=p, interval=interval)
 
 
 def signed_rank(differences: Sequence[float]) -> Test:
@@ -186,6 +145,28 @@ def mann_whitney(contrast: Contrast) -> Test:
     for rank in twice:
         ways[1:, rank:] += ways[:-1, : most + 1 - rank].copy()
     return Test(side=side, p=_two_sided(ways[number] / ways[number].sum(), observed))
+
+
+def over_images(points: "np.ndarray", *, exact: bool) -> Test:
+    """Whether trained networks on two sides are right equally often on images like these.
+
+    Args:
+        points: Difference of the shares that are right, in points, for each image.
+        exact: Whether there is one network on each side, for McNemar's exact test (1947); else
+            Student's t test.
+    """
+    from scipy.stats import binomtest, ttest_1samp
+
+    middle, interval, p = round(float(points.mean()), DIGITS), None, 1.0
+    better, discordant = int((points > 0).sum()), int((points != 0).sum())
+    varied = bool(points.min() < points.max())
+    if varied:
+        found = ttest_1samp(points, 0)
+        low, high = map(float, found.confidence_interval(LEVEL))
+        interval, p = Interval(middle=middle, low=low, high=high), float(found.pvalue)
+    if discordant and (exact or not varied):
+        p = float(binomtest(better, discordant).pvalue)
+    return Test(side=_sign(middle), p=p, interval=interval)
 
 
 def _two_sided(chances: "np.ndarray", observed: int) -> float:

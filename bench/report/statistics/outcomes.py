@@ -8,17 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.cell import AXES, Version
-from bench.record import RecordSummary, RecordT
+from bench.record import RecordT
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
 from bench.report.rows import Key, Outcome, distinctions, grouped
-from bench.report.statistics.intervals import (
-    ALPHA,
-    DIGITS,
-    SEEDS_NEEDED,
-    Contrast,
-    tamhane,
-    welch_test,
-)
+from bench.report.statistics.intervals import DIGITS, SEEDS_NEEDED, Contrast, tamhane, welch
 
 FACTORS = (*AXES, "epochs")
 REFERENCES = {"augmentation": "none", "optimizer": "sgd"}
@@ -70,36 +63,29 @@ def to_scale(values: Iterable[float], metric: Metric) -> tuple[float, ...]:
 class Matched:
     """The levels of a factor with their matched cells, which may be none."""
 
-    factor: str
     reference: str
     pairs: Mapping[str, Sequence[Pair]]
 
 
-def match(
-    outcomes: Outcomes, factor: str, reference: str = "", metric: Metric = TIME
-) -> Matched | None:
+def match(outcomes: Outcomes, factor: str, metric: Metric = TIME) -> Matched | None:
     """Pairs of cells of each level and the reference; None if the factor has one level.
 
-    Args:
-        reference: The level to compare with, if it exists.
-        metric: Cells with different targets match unless it is a time to the target.
+    Cells with different targets match unless `metric` is a time to the target.
     """
     levels = _levels(outcomes, factor)
-    found = blocks(outcomes, factor, metric)
-    every = set(levels.values())
-    if len(every) < 2:
+    if len(set(levels.values())) < 2:
         return None
-    if reference not in every:
-        reference = _reference(outcomes, levels, factor)
+    found = blocks(outcomes, factor, metric)
+    reference = _reference((levels[outcome.key] for outcome in outcomes), factor)
     pairs = {
         name: [
             Pair(level=tuple(block[name]), reference=tuple(block[reference]))
             for block in found
             if {name, reference} <= set(block)
         ]
-        for name in sorted(every - {reference}, key=lambda name: _order(name, factor))
+        for name in sorted({*levels.values()} - {reference}, key=lambda n: _order(n, factor))
     }
-    return Matched(factor=factor, reference=reference, pairs=pairs)
+    return Matched(reference=reference, pairs=pairs)
 
 
 def blocks(outcomes: Outcomes, factor: str, metric: Metric) -> list[Block]:
@@ -110,21 +96,6 @@ def blocks(outcomes: Outcomes, factor: str, metric: Metric) -> list[Block]:
         key = _for_metric(outcome.key.matching(factor), metric)
         found[key][levels[outcome.key]].append(outcome)
     return [dict(block) for block in found.values()]
-
-
-def common_levels(problems: Sequence[set[str]], every: Sequence[str]) -> list[str]:
-    """The levels to compare: the rarest are dropped as long as that gives more comparisons."""
-
-    def comparisons(levels: Sequence[str]) -> int:
-        return len(levels) * sum(set(levels) <= found for found in problems)
-
-    best = kept = list(every)
-    while len(kept) > 2:
-        rarest = min(kept, key=lambda level: (sum(level in found for found in problems), level))
-        kept = [level for level in kept if level != rarest]
-        if comparisons(kept) > comparisons(best):
-            best = kept
-    return best
 
 
 def _for_metric(key: Key, metric: Metric) -> Key:
@@ -152,18 +123,13 @@ def _order(level: str, factor: str) -> tuple[int, str]:
     return (int(level.split()[0]) if factor == "epochs" else 0, level)
 
 
-def _reference(outcomes: Outcomes, levels: Mapping[Key, str], factor: str) -> str:
-    """The default reference, else the level with most cells, or with the fewest epochs."""
-    counts = Counter(levels[outcome.key] for outcome in outcomes)
-    usual = {
-        levels[outcome.key]
-        for outcome in outcomes
-        if getattr(outcome.cell, factor) == REFERENCES.get(factor)
-    }
-    names = usual or set(counts)
+def _reference(levels: Iterable[str], factor: str) -> str:
+    """The usual reference, else the level with most cells, or with the fewest epochs."""
+    counts = Counter(levels)
     if factor == "epochs":
-        return min(names, key=lambda name: _order(name, factor))
-    return min(names, key=lambda name: (-counts[name], name))
+        return min(counts, key=lambda name: _order(name, factor))
+    usual = REFERENCES.get(factor, "")
+    return usual if usual in counts else min(counts, key=lambda name: (-counts[name], name))
 
 
 def is_finite(contrast: Contrast) -> bool:
@@ -193,32 +159,15 @@ def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[O
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best cell by one metric, and the labels of the others, the nearest first."""
+    """The best cell by one metric, and the cells that it was compared with."""
 
-    metric: Metric
     outcome: Outcome[Any]
     value: float  # mean over its seeds
     seeds: int
     lead: float  # ahead of the next cell; infinite if there is none
-    p: Mapping[str, float]  # of the cells compared with it, corrected
-    missed: tuple[str, ...]  # missed the target with every seed, which counts as worse
-    partly: tuple[str, ...]  # missed it with some seeds, so they have no mean to compare
-    too_few: tuple[str, ...]  # a side has too few seeds with trusted values
-
-    @property
-    def worse(self) -> tuple[str, ...]:
-        """The cells that are significantly worse."""
-        return tuple(label for label, p in self.p.items() if p < ALPHA)
-
-    @property
-    def tied(self) -> tuple[str, ...]:
-        """The cells that are not significantly different."""
-        return tuple(label for label, p in self.p.items() if p >= ALPHA)
-
-    @property
-    def others(self) -> int:
-        """All cells that it was compared with."""
-        return sum(map(len, (self.p, self.missed, self.partly, self.too_few)))
+    p: Mapping[str, float]  # of other cells by label, corrected, the nearest first
+    missed: int  # cells that missed the target with every seed, which counts as worse
+    uncompared: int  # cells with a missed seed, or a side has too few seeds with trusted values
 
 
 def best(outcomes: Outcomes, metric: Metric) -> Best | None:
@@ -246,33 +195,27 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
     winner = next(whole, None)
     if winner is None:
         return None
-    top = winner.values(metric)
-    others: dict[str, list[str]] = {"missed": [], "partly": [], "too_few": []}
+    top, rest = winner.values(metric), [outcome for outcome in ranked if outcome is not winner]
+    missed = uncompared = 0
     p: dict[str, float] = {}
-    for outcome in ranked:
+    for outcome in rest:
         values, label = outcome.values(metric), outcome.label
-        if outcome is winner:
-            continue
-        if metric.to_target and outcome.reached < outcome.with_target:
-            others["partly" if outcome.reached else "missed"].append(label)
-        elif min(len(values), len(top)) < SEEDS_NEEDED:
-            others["too_few"].append(label)
+        reached = outcome.reached if metric.to_target else outcome.with_target
+        if outcome.with_target and not reached:
+            missed += 1
+        elif reached < outcome.with_target or min(len(values), len(top)) < SEEDS_NEEDED:
+            uncompared += 1
         else:
             level, reference = to_scale(values, metric), to_scale(top, metric)
-            test = welch_test(Contrast(level=level, reference=reference))
+            test = welch(Contrast(level=level, reference=reference))
             p[label] = test.p if places[label] > places[winner.label] else 1.0
-    next_place = min((places[o.label] for o in ranked if o is not winner), default=math.inf)
+    next_place = min((places[outcome.label] for outcome in rest), default=math.inf)
     return Best(
-        metric=metric,
         outcome=winner,
         value=mean(top),
         seeds=len(top),
         lead=next_place - places[winner.label],
         p=dict(zip(p, tamhane(list(p.values())), strict=True)),
-        **{kind: tuple(labels) for kind, labels in others.items()},
+        missed=missed,
+        uncompared=uncompared,
     )
-
-
-def test_images_of(run: RecordSummary) -> int:
-    """Number of test images of a run."""
-    return sum(scores.support for scores in run.metrics.per_class) if run.metrics else 0

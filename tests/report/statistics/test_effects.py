@@ -227,6 +227,17 @@ def test_misses_of_seeds_count_too() -> None:
     assert pd.isna(found.estimate)
 
 
+def test_nets_on_which_each_side_misses_once_are_even() -> None:
+    missed = {("none", "sgd"), ("flip_crop", "adamw")}
+    records = made_grid(
+        lambda augmentation, optimizer, **_: (
+            {"time_to_accuracy_s": None} if (augmentation, optimizer) in missed else {}
+        )
+    )
+    found = of(records, TIME)
+    assert (found.cells, found.verdict, found.p) == (10, "cannot tell", 1.0)
+
+
 def test_nothing_is_claimed_where_both_miss() -> None:
     found = of(made_grid(lambda **_: {"time_to_accuracy_s": None}), TIME)
     assert (found.cells, found.verdict) == (10, "cannot tell")

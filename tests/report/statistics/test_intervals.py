@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -19,44 +20,41 @@ from bench.report.statistics.intervals import (
     sampling_error,
     signed_rank,
     student,
-    student_test,
     tamhane,
     welch,
-    welch_test,
 )
 
 FIGURES = st.lists(st.integers(-1000, 1000).map(lambda n: n / 10), min_size=2, max_size=12)
+VARIED = FIGURES.filter(lambda values: len(set(values)) > 1)
 
 
 def contrast(level: Sequence[float], reference: Sequence[float]) -> Contrast:
     return Contrast(level=tuple(level), reference=tuple(reference))
 
 
-@given(FIGURES.filter(lambda values: len(set(values)) > 1))
-def test_student_is_the_t_interval(values: list[float]) -> None:
-    found = student(values)
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-8)
-    assert student_test(values).p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=1e-8)
+@given(VARIED)
+def test_student_is_the_t_test(values: list[float]) -> None:
+    found, expected = student(values), stats.ttest_1samp(values, 0)
+    assert found.p == pytest.approx(expected.pvalue, abs=1e-8)
+    bounds = tuple(expected.confidence_interval(0.95))
+    assert (found.interval.low, found.interval.high) == pytest.approx(bounds, abs=1e-8)
 
 
-@given(FIGURES.filter(lambda v: len(set(v)) > 1), FIGURES.filter(lambda v: len(set(v)) > 1))
-def test_a_contrast_uses_welchs_test(level: list[float], reference: list[float]) -> None:
+@given(VARIED, VARIED)
+def test_welch_is_welchs_test(level: list[float], reference: list[float]) -> None:
     found = welch(contrast(level, reference))
     expected = stats.ttest_ind(level, reference, equal_var=False)
-    bounds = expected.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high), rel=1e-6, abs=1e-7)
-    assert welch_test(contrast(level, reference)).p == pytest.approx(expected.pvalue, abs=1e-6)
+    assert found.p == pytest.approx(expected.pvalue, abs=1e-6)
+    bounds = tuple(expected.confidence_interval(0.95))
+    interval = (found.interval.low, found.interval.high)
+    assert interval == pytest.approx(bounds, rel=1e-6, abs=1e-7)
 
 
-def test_too_few_values_have_no_interval_and_equal_ones_no_difference() -> None:
-    assert student([1.0]) is None
-    assert welch(contrast([1.0], [2.0, 3.0])) is None
-    assert welch_test(contrast([1.0], [2.0, 3.0])).p == 1.0
-    assert welch_test(contrast([1.0, 1.0], [1.0, 1.0])).p == 1.0
-    assert welch_test(contrast([1.0, 1.0], [2.0, 2.0])).p == 0.0
-    same = student([0.1 + 0.2 - 0.3] * 5)
-    assert same.side() == 0
+def test_too_few_values_have_no_test_and_equal_ones_no_difference() -> None:
+    assert student([1.0]) == welch(contrast([1.0], [2.0, 3.0])) == Test(side=0, p=1.0)
+    assert welch(contrast([1.0, 1.0], [1.0, 1.0])).p == 1.0
+    assert welch(contrast([1.0, 1.0], [2.0, 2.0])).p == 0.0
+    assert student([0.1 + 0.2 - 0.3] * 5).side == 0
 
 
 def test_sides_of_an_interval() -> None:
@@ -72,6 +70,24 @@ def test_sides_of_an_interval() -> None:
 def test_signed_ranks_are_exact(differences: list[int]) -> None:
     p = signed_rank([float(value) for value in differences]).p
     assert p == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue)
+
+
+@given(FIGURES, FIGURES)
+def test_ranks_are_exact(a: list[float], b: list[float]) -> None:
+    found = mann_whitney(contrast(b, a))
+    if len(set(a + b)) == len(a + b):
+        assert found.p == pytest.approx(stats.mannwhitneyu(b, a, method="exact").pvalue)
+    back = mann_whitney(contrast(a, b))
+    assert (back.side, back.p) == (-found.side, pytest.approx(found.p))
+
+
+def test_ranks_with_ties_are_those_of_all_ways_to_deal_them() -> None:
+    a, b = (1.0, 1.0, 2.0, math.inf), (2.0, math.inf, math.inf)
+    ranks = stats.rankdata([*a, *b])
+    sums, seen = [sum(some) for some in combinations(ranks, 3)], sum(ranks[4:])
+    tail = min(sum(s >= seen for s in sums), sum(s <= seen for s in sums)) / len(sums)
+    assert mann_whitney(contrast(b, a)).p == pytest.approx(min(1, 2 * tail))
+    assert mann_whitney(contrast([2.0] * 40, [1.0] * 40)).p < 1e-6
 
 
 def test_a_miss_ranks_beyond_every_time() -> None:
@@ -118,7 +134,7 @@ def test_the_detectable_difference_agrees_with_the_test() -> None:
     noise = [-0.5, -0.5, 0.0, 0.5, 0.5]
     side = [0.5 * value / float(np.std(noise, ddof=1)) for value in noise]
     for factor, significant in ((1.01, True), (0.99, False)):
-        p = welch_test(contrast([value + factor * least for value in side], side)).p
+        p = welch(contrast([value + factor * least for value in side], side)).p
         assert (tamhane([p] * 19)[0] < 0.05) == significant
     assert tamhane([1.0, 0.0]) == [1.0, 0.0]
 
