@@ -9,6 +9,7 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
+TEXT = Path(__file__).with_suffix(".md")
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {
     "architectures": ROOT / "architectures",
@@ -31,7 +32,6 @@ class Reason:
 class Essay:
     """The general text about metrics, loss and rules, by heading."""
 
-    markdown: str
     title: str
     lead: str
     chapters: dict[str, list[Reason]]
@@ -39,15 +39,14 @@ class Essay:
 
 def essay() -> Essay:
     """Reads `reasons.md`, whose paragraphs begin with a bold term."""
-    text = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
-    head, *rest = text.split("\n## ")
+    head, *rest = TEXT.read_text(encoding="utf-8").split("\n## ")
     title, lead = _paragraphs(head)
     chapters = {}
     for chapter in rest:
         heading, *paragraphs = _paragraphs(chapter)
         terms = [paragraph.removeprefix("**").split(".** ", 1) for paragraph in paragraphs]
         chapters[heading] = [Reason(name=name, why=why) for name, why in terms]
-    return Essay(markdown=text, title=title.removeprefix("# "), lead=lead, chapters=chapters)
+    return Essay(title=title.removeprefix("# "), lead=lead, chapters=chapters)
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -85,7 +84,7 @@ def entries_in(folder: Path) -> list[Reason]:
 
 def markdown() -> str:
     """docs/reasons.md: the essay and the reasons of all entries."""
-    parts = [essay().markdown]
+    parts = [TEXT.read_text(encoding="utf-8")]
     for kind, found in entries().items():
         lines = [f"## Why these {kind}", "", "In bold: what the default grid uses.", ""]
         for entry in found:
