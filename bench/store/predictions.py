@@ -38,6 +38,12 @@ class Predictions:
     predictions: "np.ndarray"
     positives: "np.ndarray | None" = None
 
+    @property
+    def right(self) -> "np.ndarray":
+        """Which images are classified correctly, bool (N,)."""
+        right: np.ndarray = self.predictions == self.labels
+        return right
+
 
 def to_npz(
     labels: "ArrayLike", predictions: "ArrayLike", positives: "ArrayLike | None" = None

@@ -1,15 +1,21 @@
 """`bench compare` as a command: formats, exit codes, and one-sentence errors."""
 
 import json
+import math
+import re
 from collections.abc import Callable
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from bench.cli.compare import parse_limit
+from bench.errors import UsageError
 from bench.record import Record
-from bench.report.columns import SPEED
+from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, TRAIN, Metric
 from bench.report.compare.compare import compare as compare_sides
 from bench.report.compare.sides import read_sides
 from bench.report.compare.text import render
@@ -50,18 +56,26 @@ def test_every_format_shows_cells_verdicts_and_differences(compare: Bench) -> No
         done = compare("before", "after", "--format", form)
         assert done.exit_code == 0, done.output
         for said in (
-            "cnn4/sgd/none/native", "slower", "all 4 cells", "Holm", "too few cells",
-            "differ in nothing but their seeds and results", "before", "20 runs of 4",
+            "Against a, b is slower in 4 of 4 cells", "cnn4/sgd/none/native", "all 4 cells", "Holm",
+            "differ in nothing but their seeds and results", "b: after",
         ):  # fmt: skip
             assert said in " ".join(done.stdout.split()), (form, said)
-    assert compare("before", "after", "--format", "md").stdout.startswith("### b against a")
+    frame = pd.read_csv(StringIO(compare("before", "after", "--format", "csv").stdout))
+    assert (len(frame), set(frame["verdict"])) == (4, {"slower"})
 
 
-def test_differences_are_shown_above_the_table(compare: Bench) -> None:
-    for form in ("rich", "md"):
-        text = compare("before", "-a", "native", "-b", "kornia", "--format", form).stdout
-        told = text.replace("&gt;", ">")
-        assert told.index("pipeline: native -> kornia") < told.index("verdict")
+def test_cells_without_a_verdict_are_folded(compare: Bench) -> None:
+    words = ("before", "-a", "native", "-b", "kornia")
+    folded, whole = compare(*words).stdout, compare(*words, "--all").stdout
+    said = "2 cells without a verdict: cannot tell in 2 (--all shows them)."
+    assert said in folded
+    assert "cnn4" not in folded
+    assert "all 2 cells" in folded
+    assert "without a verdict" not in whole
+    assert "cnn4/sgd/none" in whole
+    for text in (folded, whole):
+        assert text.startswith("Against a, b has no verdict on images/s in any of 2 cells")
+        assert "pipeline: native -> kornia" in text
 
 
 def test_json_has_the_figures(compare: Bench) -> None:
@@ -74,8 +88,38 @@ def test_json_has_the_figures(compare: Bench) -> None:
     assert (speed["seeds"], speed["test"]) == ([5, 5], "Welch")
     assert found["cells"][0]["figures"]["accuracy"]["points"] == pytest.approx(2, abs=1)
     assert found["cells"][0]["figures"]["time_to_accuracy_s"]["reached"] == [5, 5]
+    assert found["cells"][0]["same_images"] is None
     assert found["all_cells"]["images_per_s"]["ratio"] == pytest.approx(0.8, abs=0.02)
-    assert found["fail_on"] == [{"limit": "accuracy:1", "broken": [], "judged": 4, "too_few": 0}]
+    assert found["fail_on"] == [{"limit": "accuracy:1", "broken": [], "judged": 5, "too_few": 0}]
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "looked_at", "null"),
+    [
+        ("slower:3%", SPEED, SPEED, math.log(0.97)),
+        ("slower:3%", TRAIN, TRAIN, math.log(1.03)),
+        (" slower:0.5 % ", TIME, TIME, math.log(1.005)),
+        ("slower:3%", ACCURACY, SPEED, math.log(0.97)),
+        ("slower:150%", TIME, TIME, math.log(2.5)),
+        ("accuracy:0.5", SPEED, ACCURACY, -0.5),
+        ("accuracy:0.5 points", SPEED, ACCURACY, -0.5),
+        ("macro_f1:1", TIME, MACRO_F1, -1.0),
+    ],
+)
+def test_limits_are_read(text: str, metric: Metric, looked_at: Metric, null: float) -> None:
+    found = parse_limit(text, metric)
+    assert (found.metric, found.null) == (looked_at, pytest.approx(null))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "slower", "slower:", "slower:3", "slower:-3%", "faster:3%", "accuracy:0.5%",
+             "accuracy:x", "slower:nan%", "slower:3%,accuracy:1"],
+)  # fmt: skip
+def test_malformed_limits_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is malformed: write slower:3%"):
+        parse_limit(text, SPEED)
+    with pytest.raises(UsageError, match="cannot fall by 100 %"):
+        parse_limit("slower:100%", SPEED)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +155,7 @@ def test_a_limit_that_cannot_be_judged_is_a_usage_error(compare: Bench) -> None:
         (["before"], "both sides are before"),
         (["before", "after", "--metric", "images"], "did you mean images_per_s"),
         (["before", "after", "--fail-on", "slower"], "--fail-on 'slower' is malformed"),
-        (["before", "after", "--format", "csv"], "unknown format 'csv'"),
+        (["before", "after", "--format", "xml"], "unknown format 'xml'"),
         (["before", "after", "-a", "vit"], "-a: no cell has 'vit'"),
         (["before", "after", "-a", "cnn2", "-b", "cnn4 and native", "-k", "kornia"], "-b"),
     ],
@@ -122,8 +166,19 @@ def test_invalid_usage_gives_one_sentence(
     assert said in refused("compare", *arguments)
 
 
-def test_a_narrow_terminal_keeps_cell_value_and_verdict() -> None:
-    text = render(compare_sides(*read_sides("before", "after"), SPEED), "rich", width=80)
-    assert max(map(len, text.splitlines())) <= 80
-    for said in ("cnn4/sgd/none/native", "slower", "b/a", "left out for width"):
-        assert said in text
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_narrow_terminals_drop_no_value_and_break_no_name(width: int) -> None:
+    found = compare_sides(*read_sides("before", "after", both="cnn4"), SPEED)
+    text = render(found, "rich", width=width)
+    assert max(map(len, text.splitlines())) <= width
+    whole = render(found, "rich").splitlines()
+    (line,) = (line for line in whole if line.startswith("cnn4/sgd/none/native"))
+    for value in re.split(r"  +", line):
+        assert f"{value}\n" in text or f"{value}  " in text, value
+
+
+def test_better_is_green_and_worse_red_on_a_terminal() -> None:
+    sides = read_sides("before", "after", both="cnn4 and native")
+    assert "\x1b[31mslower" in render(compare_sides(*sides, SPEED), "rich", color=True)
+    assert "\x1b[1;32mfaster" in render(compare_sides(*sides[::-1], SPEED), "rich", color=True)
+    assert "\x1b" not in render(compare_sides(*sides, SPEED), "rich")

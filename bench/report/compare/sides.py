@@ -6,41 +6,52 @@ cell by cell, for recipe, batch size, versions, images, machine and torch. Commi
 are never matched; differences in them are listed.
 """
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.cell import AXES, FIELDS, fields_of
 from bench.errors import UsageError
 from bench.record import Record
+from bench.report.caveats import failed_runs, suspect_times
 from bench.report.rows import Key, Outcome, distinctions, grouped, settings
 from bench.selection import matching
+from bench.store.files import StoreError
 from bench.store.groups import groups
+from bench.store.predictions import Predictions
 from bench.store.store import Store
-from bench.text import count, listed, sanitize
+from bench.text import count, listed
 
 LETTERS = ("a", "b")
 LOOSE = fields_of("recipe")  # fields of a cell that follow from its net and optimizer
 STRICT = tuple(name for name in FIELDS if name not in LOOSE)
 MAX_NAMES = 4  # that a message lists
-ENVIRONMENT = {
-    "gpu": "GPU", "driver": "driver", "cpu": "CPU", "cores": "cores", "threads": "threads",
-    "os": "system", "python": "Python", "torch": "torch", "cuda": "CUDA", "cudnn": "cuDNN",
-    "torchvision": "torchvision", "kornia": "kornia", "dali": "DALI", "timm": "timm",
-    "pipeline_bench": "pipeline-bench",
-}  # fmt: skip
+UNLISTED = ("dirty", "host", "gpu_mark", "ram_gib")  # of the environment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One side: no two of its records are of the same run on the same machine."""
+    """One side of a comparison."""
 
-    name: str  # for the title: folder and expression
+    name: str  # folder and expression
     records: tuple[Record, ...]
     selected: bool = False  # whether -a or -b chose its cells
-    notes: tuple[str, ...] = ()  # what was left out of it, a sentence each
+    stores: Mapping[str, Store] = field(default_factory=dict)  # of records, by content hash
+
+    def predictions(self, outcome: Outcome[Record]) -> list[Predictions]:
+        """The kept predictions of a cell's seeds, if they fit the records."""
+        found = {}
+        for run in outcome.good:
+            try:
+                kept = self.stores[run.content_hash].load_predictions(run.run_id)
+            except (KeyError, StoreError):  # results may be shared without them
+                continue
+            number = len(kept.labels)
+            if number and run.metrics and round(run.metrics.accuracy * number) == kept.right.sum():
+                found[run.seed] = kept
+        return list(found.values())
 
 
 def read_sides(
@@ -54,87 +65,52 @@ def read_sides(
         both: Selects cells of both sides; `select_a` and `select_b` of one.
 
     Raises:
-        StoreError: A folder cannot be read.
-        UsageError: A folder is missing, a side is empty, a record is unreadable, or both sides are
-            the same.
+        StoreError: A folder is missing or cannot be read.
+        UsageError: A side is empty, a record is unreadable, or both sides are the same.
     """
-    folders = [_folder(a), _folder(a if b is None else b)]
+    folders = [Path(a), Path(a if b is None else b)]
     if folders[0].resolve() == folders[1].resolve() and select_a == select_b:
         raise UsageError(
             f"both sides are {folders[0]}: name two folders, or two parts of one, as in "
             "-a native -b kornia"
         )
-    every = dict(zip(LETTERS, map(_read, folders), strict=True))
-    found = matching(every, both)
-    first = _side("a", folders[0], found["a"], select_a, both)
-    second = _side("b", folders[1], found["b"], select_b, both)
-    _check_disjoint(first, second)
-    return first, second
-
-
-def _folder(text: str) -> Path:
-    if not text or not Path(text).is_dir():
-        raise UsageError(
-            f"there is no results folder {text!r}: name one that `bench run` has written"
-        )
-    return Path(text)
-
-
-def _read(root: Path) -> list[Record]:
-    """All records; those of reference matrices only where there are no others."""
-    found = groups(root)
-    own = [group for group in found if not group.reference]
-    records = []
-    for group in own or found:
-        unreadable: list[str] = []
-        records += [sanitize(one) for one in Store(group.folder).records(unreadable.append)]
-        if unreadable:
-            more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-            raise UsageError(f"{unreadable[0]}{more}; compare again to do without it")
-    if not records:
-        raise UsageError(f"there are no records under {root}: `bench run` makes some")
-    return records
-
-
-def _side(letter: str, folder: Path, records: list[Record], expression: str, both: str) -> Side:
-    if not records:
-        raise UsageError(f"-k {both!r} matches no cell of side {letter}")
-    records = matching({letter: records}, expression, option=f"-{letter}")[letter]
-    unique = _latest(records)
-    notes = []
-    if duplicates := len(records) - len(unique):
-        notes.append(
-            f"{letter}: {duplicates} records are of runs that another group of the same machine "
-            "has too; the latest record of each run is used."
-        )
-    return Side(
-        name=f"{folder} {expression}".strip(),
-        records=tuple(unique),
-        selected=bool(expression),
-        notes=tuple(notes),
-    )
-
-
-def _latest(records: Iterable[Record]) -> list[Record]:
-    found: dict[tuple[str, str], Record] = {}
-    for record in sorted(records, key=lambda record: (record.finished, record.content_hash)):
-        found[record.run_id, _machine(record)] = record
-    return list(found.values())
-
-
-def _machine(record: Record) -> str:
-    return repr([record.environment.get(name) for name in ("gpu", "cpu", "cores", "torch")])
-
-
-def _check_disjoint(a: Side, b: Side) -> None:
-    in_b = {(record.run_id, record.content_hash) for record in b.records}
-    shared = [record for record in a.records if (record.run_id, record.content_hash) in in_b]
+    read = dict(zip(LETTERS, map(_read, folders), strict=True))
+    found = matching({letter: side.records for letter, side in read.items()}, both)
+    sides = []
+    for letter, expression in zip(LETTERS, (select_a, select_b), strict=True):
+        if not found[letter]:
+            raise UsageError(f"-k {both!r} matches no cell of side {letter}")
+        records = matching({letter: found[letter]}, expression, option=f"-{letter}")[letter]
+        name = f"{read[letter].name} {expression}".strip()
+        side = replace(read[letter], name=name, records=tuple(records), selected=bool(expression))
+        sides.append(side)
+    hashes = {(record.run_id, record.content_hash) for record in sides[1].records}
+    shared = [run.name for run in sides[0].records if (run.run_id, run.content_hash) in hashes]
     if shared:
         raise UsageError(
-            f"{len(shared)} records are on both sides ({_listed(run.name for run in shared)}): a "
-            "run is not compared with itself; choose sides that share none, as in "
-            "-a native -b kornia"
+            f"{len(shared)} records are on both sides ({_listed(shared)}): a run is not compared "
+            "with itself; choose sides that share none, as in -a native -b kornia"
         )
+    return sides[0], sides[1]
+
+
+def _read(root: Path) -> Side:
+    """All records; those of reference matrices only where there are no others."""
+    found = groups(root)
+    stores: dict[str, Store] = {}
+    records: list[Record] = []
+    for group in [group for group in found if not group.reference] or found:
+        store = Store(group.folder)
+        read = store.records(_refuse, sanitized=True)
+        records += read
+        stores |= {record.content_hash: store for record in read}
+    if not records:
+        raise UsageError(f"there are no records under {root}: `bench run` makes some")
+    return Side(name=str(root), records=tuple(records), stores=stores)
+
+
+def _refuse(unreadable: str) -> None:
+    raise UsageError(f"{unreadable}; compare again to do without it")
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -143,11 +119,9 @@ def _listed(values: Iterable[str]) -> str:
     return ", ".join(unique[:MAX_NAMES]) + more
 
 
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """One cell on both sides."""
+class Match(NamedTuple):
+    """One cell on both sides; their label is its name without what is compared."""
 
-    label: str  # its name without what is compared
     a: Outcome[Record]
     b: Outcome[Record]
 
@@ -158,9 +132,8 @@ class Matches:
 
     cells: tuple[Match, ...]  # by label
     compared: tuple[str, ...]  # fields of a cell in which the sides have nothing in common
-    only_a: tuple[str, ...] = ()  # labels of cells that side b lacks
-    only_b: tuple[str, ...] = ()
-    ambiguous: tuple[str, ...] = ()  # labels of cells with more than one possible match: left out
+    unmatched: Mapping[str, Sequence[str]]
+    """Names of cells "only_a", "only_b", or with "several" possible matches."""
 
 
 Pair = tuple[list[Key], list[Key]]
@@ -173,59 +146,56 @@ def match_sides(a: Side, b: Side) -> Matches:
         UsageError: The sides have no cell in common; the message says why.
     """
     runs_a, runs_b = grouped(a.records), grouped(b.records)
-    compared, parts = _divide((list(runs_a), list(runs_b)), _strict_fields)
+    compared, parts = _divide((list(runs_a), list(runs_b)), strict=True)
     axes = [name for name in compared if name in AXES]
-    if len(axes) > 1 and not (a.selected and b.selected):
-        raise UsageError(_differ_in(axes, runs_a, runs_b))
+    unlike = len(axes) > 1 and not (a.selected and b.selected)
     pairs: list[Pair] = []
     for part in parts:
-        pairs += _divide(part, loose_fields)[1] if all(part) else [part]
+        pairs += _divide(part, strict=False)[1] if all(part) else [part]
     matched = [pair for pair in pairs if len(pair[0]) == len(pair[1]) == 1]
-    ambiguous = [pair for pair in pairs if pair not in matched and pair[0] and pair[1]]
-    if not matched:
-        raise UsageError(_no_match(ambiguous, runs_a, runs_b))
-    names = labels([pair[0][0] for pair in matched], compared)
+    several = [pair for pair in pairs if pair not in matched and all(pair)]
+    if several and not (matched or unlike):
+        raise UsageError(_too_many(several[0]))
+    if unlike or not matched:
+        names = [_listed(key.cell.name for key in keys) for keys in (runs_a, runs_b)]
+        raise UsageError(
+            "the sides have no cell in common"
+            + (f", they differ in {' and '.join(axes)}" if axes else "")
+            + f" (a has {names[0]}; b has {names[1]}): choose the cells of each with -a and -b"
+        )
+    labels = _labels([key for (key,), _ in matched], compared)
     cells = [
         Match(
-            label=names[key_a],
-            a=Outcome(key=key_a, runs=_by_seed(runs_a[key_a]), label=names[key_a]),
-            b=Outcome(key=key_b, runs=_by_seed(runs_b[key_b]), label=names[key_a]),
+            Outcome(key=key_a, runs=tuple(runs_a[key_a]), label=labels[key_a]),
+            Outcome(key=key_b, runs=tuple(runs_b[key_b]), label=labels[key_a]),
         )
         for (key_a,), (key_b,) in matched
     ]
-    everything = labels([*runs_a, *runs_b], ())
+    whole = _labels([*runs_a, *runs_b], ())
+    unmatched = {
+        "only_a": [key for in_a, in_b in pairs if not in_b for key in in_a],
+        "only_b": [key for in_a, in_b in pairs if not in_a for key in in_b],
+        "several": [key for in_a, in_b in several for key in (*in_a, *in_b)],
+    }
     return Matches(
-        cells=tuple(sorted(cells, key=lambda cell: cell.label)),
+        cells=tuple(sorted(cells, key=lambda cell: cell.a.label)),
         compared=tuple(compared),
-        only_a=tuple(sorted(everything[key] for pair in pairs if not pair[1] for key in pair[0])),
-        only_b=tuple(sorted(everything[key] for pair in pairs if not pair[0] for key in pair[1])),
-        ambiguous=tuple(
-            sorted({everything[key] for pair in ambiguous for side in pair for key in side})
-        ),
+        unmatched={kind: sorted({whole[key] for key in keys}) for kind, keys in unmatched.items()},
     )
 
 
-def _by_seed(runs: Sequence[Record]) -> tuple[Record, ...]:
-    return tuple(sorted(runs, key=lambda run: run.seed))
-
-
-def _strict_fields(key: Key) -> dict[str, Hashable]:
-    return {name: getattr(key.cell, name) for name in STRICT}
-
-
-def loose_fields(key: Key) -> dict[str, Hashable]:
-    """Fields that may differ between the sides of a matched cell."""
-    found: dict[str, Hashable] = {name: getattr(key.cell, name) for name in LOOSE}
+def _fields(key: Key) -> dict[str, Hashable]:
+    """What identifies a cell; all but `STRICT` may differ between the sides of a matched cell."""
+    found: dict[str, Hashable] = {name: getattr(key.cell, name) for name in FIELDS}
     found |= {f"{kind} version": number for kind, number in key.versions}
     return found | {"images": key.fingerprint, "machine": key.machine, "torch": key.torch}
 
 
-def _divide(
-    pair: Pair, fields: Callable[[Key], Mapping[str, Hashable]]
-) -> tuple[list[str], list[Pair]]:
+def _divide(pair: Pair, strict: bool) -> tuple[list[str], list[Pair]]:
     """The fields in which the sides have no value in common, and their cells by all others."""
-    values = [[fields(key) for key in keys] for keys in pair]
-    names = dict.fromkeys(name for side in values for one in side for name in one)
+    values = [list(map(_fields, keys)) for keys in pair]
+    every = dict.fromkeys(name for side in values for one in side for name in one)
+    names = [name for name in every if (name in STRICT) == strict]
     apart = [
         name
         for name in names
@@ -239,53 +209,27 @@ def _divide(
     return apart, list(found.values())
 
 
-def labels(keys: Sequence[Key], compared: Collection[str]) -> dict[Key, str]:
+def _labels(keys: Sequence[Key], compared: Collection[str]) -> dict[Key, str]:
     """Names of cells without what is compared; equal names are told apart in brackets."""
     axes = [axis for axis in AXES if axis not in compared] or list(AXES)
     by_name: dict[str, list[Key]] = defaultdict(list)
     for key in dict.fromkeys(keys):
         by_name["/".join(getattr(key.cell, axis) for axis in axes)].append(key)
-    found: dict[Key, str] = {}
-    for name, group in by_name.items():
-        for key, apart in distinctions(group, ignore=compared).items():
-            label = f"{name} ({apart})" if apart else name
-            same = sum(one == label or one.startswith(f"{label} #") for one in found.values())
-            found[key] = f"{label} #{same + 1}" if same else label
-    return found
+    return {
+        key: f"{name} ({apart})" if apart else name
+        for name, same in by_name.items()
+        for key, apart in distinctions(same, ignore=compared).items()
+    }
 
 
-def field_text(key: Key, name: str) -> str:
-    """The value of a cell's field, as shown."""
-    return key.parts()[name] if FIELDS[name].label else str(getattr(key.cell, name))
-
-
-def _differ_in(axes: Sequence[str], a: Iterable[Key], b: Iterable[Key]) -> str:
-    values = "; ".join(
-        f"{axis}: {_listed(field_text(key, axis) for key in a)} against "
-        f"{_listed(field_text(key, axis) for key in b)}"
-        for axis in axes
-    )
-    return (
-        f"the sides have no cell in common, they differ in {' and '.join(axes)} ({values}): if you "
-        "want to compare these, choose the cells of each side with -a and -b"
-    )
-
-
-def _no_match(ambiguous: Sequence[Pair], a: Iterable[Key], b: Iterable[Key]) -> str:
-    if not ambiguous:
-        names = [_listed(key.cell.name for key in keys) for keys in (a, b)]
-        return (
-            f"the sides have no cell in common: a has {names[0]}, b has {names[1]}; `bench table` "
-            "shows what each has"
-        )
-    several, other = sorted(zip(LETTERS, ambiguous[0], strict=True), key=lambda one: -len(one[1]))
-    letter, keys = several
-    values = [{**_strict_fields(key), **loose_fields(key)} for key in keys]
+def _too_many(pair: Pair) -> str:
+    several = max((0, 1), key=lambda side: len(pair[side]))
+    values = [_fields(key) for key in pair[several]]
     name = next(name for name in values[0] if len({value.get(name) for value in values}) > 1)
     return (
-        f"side {letter} has {len(keys)} cells where the other has {len(other[1])} "
-        f"({name}: {_listed(str(value.get(name)) for value in values)}): choose one of them with "
-        f"-{letter}, or name the folder of one group"
+        f"side {LETTERS[several]} has {len(values)} cells where the other has "
+        f"{len(pair[1 - several])} ({name}: {_listed(str(value.get(name)) for value in values)}): "
+        f"choose one of them with -{LETTERS[several]}, or name the folder of one group"
     )
 
 
@@ -293,14 +237,14 @@ def differences(matches: Matches) -> list[str]:
     """One text for each thing that differs, a before b: "torch: 2.11.0 -> 2.14.1"."""
     changes: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for cell in matches.cells:
-        a, b = (_facts(side, matches.compared) for side in (cell.a, cell.b))
+        a, b = (_facts(side, matches.compared) for side in cell)
         for name in dict.fromkeys([*a, *b]):
             values = a.get(name, "none"), b.get(name, "none")
             if values[0] != values[1]:
-                changes[name].append(values)
+                changes[name.replace("_", " ")].append(values)
     number = len(matches.cells)
     return [
-        f"{name}: {' -> '.join(map(_joined, zip(*pairs, strict=True)))}"
+        f"{name}: {' -> '.join(map(_listed, zip(*pairs, strict=True)))}"
         + ("" if len(pairs) == number else f" (in {len(pairs)} of {number} cells)")
         for name, pairs in changes.items()
     ]
@@ -308,23 +252,16 @@ def differences(matches: Matches) -> list[str]:
 
 def _facts(outcome: Outcome[Record], compared: Collection[str]) -> dict[str, str]:
     """What may differ between the sides, as shown."""
-    facts = {name: field_text(outcome.key, name) for name in compared}
-    for name, title in ENVIRONMENT.items():
-        values = [run.environment[name] for run in outcome.runs if name in run.environment]
-        if values:
-            facts[title] = _joined("none" if value is None else str(value) for value in values)
-    facts["commit"] = _joined(map(_commit, outcome.runs))
-    loose = loose_fields(outcome.key)
-    for name in ("recipe", "machine", "torch"):  # the recipe follows by part, the rest is above
-        del loose[name]
-    loose["images"] = outcome.key.fingerprint[:8]
-    facts |= {name: str(value) for name, value in loose.items()} | settings(outcome.cell)
-    return {name.replace("_", " "): text for name, text in facts.items()}
-
-
-def _joined(values: Iterable[str]) -> str:
-    unique = sorted(set(values))
-    return " and ".join(unique) if len(unique) < MAX_NAMES else _listed(unique)
+    parts, cell = outcome.key.parts(), outcome.cell
+    facts = {name: parts[name] if FIELDS[name].label else getattr(cell, name) for name in compared}
+    environments = [run.environment | {"commit": _commit(run)} for run in outcome.runs]
+    for name in dict.fromkeys(name for one in environments for name in one):
+        if name not in UNLISTED:
+            facts[name] = _listed(str(one.get(name) or "none") for one in environments)
+    said = (*STRICT, "recipe", "machine", "torch")  # or by part, as the recipe
+    loose = _fields(outcome.key) | {"images": outcome.key.fingerprint[:8]}
+    facts |= {name: str(value) for name, value in loose.items() if name not in said}
+    return facts | settings(cell)
 
 
 def _commit(run: Record) -> str:
@@ -333,50 +270,21 @@ def _commit(run: Record) -> str:
 
 
 def left_out(matches: Matches) -> Iterator[str]:
-    """Cells and runs that the comparison leaves out, a sentence each."""
-    for letter, names in (("a", matches.only_a), ("b", matches.only_b)):
+    """Cells and runs that the comparison leaves out, and a warning, a sentence each."""
+    heads = ("Only on side a", "Only on side b", "Left out because they match more than one cell")
+    for head, names in zip(heads, matches.unmatched.values(), strict=True):
         if names:
-            yield f"Only on side {letter}: {count(len(names), 'cell')} ({listed(names)})."
-    if matches.ambiguous:
-        yield (
-            f"Left out because they match more than one cell: "
-            f"{count(len(matches.ambiguous), 'cell')} ({listed(matches.ambiguous)})."
-        )
-    for letter in LETTERS:
-        outcomes = [getattr(cell, letter) for cell in matches.cells]
-        yield from _runs_left_out(letter, outcomes)
-
-
-def _runs_left_out(letter: str, outcomes: Sequence[Outcome[Record]]) -> Iterator[str]:
-    suspect = [run for one in outcomes for run in one.good if not run.times_trusted]
-    if suspect:
-        good = sum(len(one.good) for one in outcomes)
-        kinds: dict[str, list[str]] = {}
-        for reason in (reason for run in suspect for reason in run.timing_suspect):
-            kinds.setdefault(re.sub(r"[\d.,]+", "", reason), []).append(reason)
-        most = max(kinds.values(), key=len)[0]
-        more = " and others" if len(kinds) > 1 else ""
-        yield (
-            f"Suspect timings on side {letter}, excluded from speeds and times but not from "
-            f"scores: {len(suspect)} of {count(good, 'run')} (for example: {most}{more})."
-        )
-    failed = Counter(run.status for one in outcomes for run in one.runs if run not in one.good)
-    if failed:
-        counts = ", ".join(f"{number} {status}" for status, number in sorted(failed.items()))
-        yield f"Failed runs on side {letter}, which have no results: {counts}."
-
-
-def separate_in_time(cells: Sequence[Match]) -> str:
-    """A warning if all runs of one side ended before those of the other began, else ""."""
-    a, b = ([run for cell in cells for run in getattr(cell, letter).good] for letter in LETTERS)
-    if not (a and b):
-        return ""
-    for first, then, names in ((a, b, "ab"), (b, a, "ba")):
-        ended, began = max(run.finished for run in first), min(run.started for run in then)
-        if ended <= began:
-            return (
-                f"All runs of side {names[0]} ended before side {names[1]} began ({ended[:16]}, "
+            yield f"{head}: {count(len(names), 'cell')} ({listed(names)})."
+    sides = {name: [match[at] for match in matches.cells] for at, name in enumerate(LETTERS)}
+    for letter, outcomes in sides.items():
+        for text in (*suspect_times(outcomes), *failed_runs(outcomes)):
+            yield f"Side {letter}: {text}"
+    for first, then in (LETTERS, LETTERS[::-1]):
+        ended = max((run.finished for one in sides[first] for run in one.good), default="")
+        began = min((run.started for one in sides[then] for run in one.good), default="")
+        if ended and began and ended <= began:
+            yield (
+                f"All runs of side {first} ended before side {then} began ({ended[:16]}, "
                 f"{began[:16]}): if the machine became slower or faster in between, that looks "
                 "like a difference; to rule it out, alternate the runs of both sides."
             )
-    return ""

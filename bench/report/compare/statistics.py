@@ -1,154 +1,138 @@
-"""The tests of a comparison: of one cell over its seeds, and of all cells over their differences.
+"""The tests of a comparison: over the seeds of a cell, over its test images, and over all cells.
 
-Ratios are compared as logarithms. Scores and times to accuracy are paired by seed if both sides
-have the same seeds, since a seed fixes weights, order and draws. It doesn't fix the speed of the
-machine, so images/s and training times get Welch's test. Both are t tests: with five seeds per side
-the smallest p of Mann and Whitney's test is 0.008, which Holm's correction over seven cells or more
-never accepts. Times with misses are infinite and have no mean, so they get Mann and Whitney's test,
-exact and with ties.
+Over seeds, scores and times to accuracy are paired by seed if both sides have the same seeds, since
+a seed fixes weights, order and draws. It doesn't fix the speed of the machine, so images/s and
+training times get Welch's test. Both are t tests: with five seeds per side the smallest p of Mann
+and Whitney's test is 0.008, which Holm's correction over seven cells or more never accepts. Times
+with misses are infinite and have no mean, so they get Mann and Whitney's test.
 
-Sources: Welch 1947; Mann and Whitney 1947; Holm 1979 (see `intervals`).
+Over images, the trained networks are given and the test set is a sample of images, so the test says
+nothing about other seeds.
 """
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
-from bench.report.columns import TIME, Metric
+import numpy as np
+
+from bench.report.columns import ACCURACY, Metric
+from bench.report.compare.sides import Match
+from bench.report.statistics.effects import effect, tested
 from bench.report.statistics.intervals import (
+    ALPHA,
+    DIGITS,
     SEEDS_NEEDED,
     Contrast,
     Interval,
     Test,
     holm,
-    mann_whitney,
-    signed_rank,
-    student,
-    student_test,
-    welch,
-    welch_test,
+    over_images,
 )
-from bench.report.statistics.outcomes import PAIRED, difference, is_finite, mean
+from bench.report.statistics.outcomes import PAIRED, Pair, is_finite, mean
 
-CELLS_NEEDED = 5
-
-Method = Literal["Welch", "paired by seed", "Mann-Whitney"]
+BETTER, WORSE = ("faster", "higher"), ("slower", "lower")  # of times and of scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One metric of one cell by seed: natural logarithms for ratios, infinite for a miss."""
+class Difference:
+    """Side b against side a: a ratio b / a, or a difference in points."""
 
     metric: Metric
-    a: Mapping[int, float]
-    b: Mapping[int, float]
+    middle: float  # infinite or 0 if one side missed the target, NaN if both did
+    interval: Interval | None
+    test: Test | None  # None with too few seeds
+    facts: Mapping[str, Any]  # values of both sides, their number, and the test
 
     @property
-    def contrast(self) -> Contrast:
-        """The values of b against those of a."""
-        return Contrast(level=tuple(self.b.values()), reference=tuple(self.a.values()))
+    def known(self) -> bool:
+        """Whether `middle` is the difference of two values."""
+        return math.isfinite(self.middle) and not (self.metric.ratio and self.middle == 0)
 
     @property
-    def seeds(self) -> tuple[int, int]:
-        """Number of values on each side."""
-        return len(self.a), len(self.b)
+    def p(self) -> float | None:
+        """The p value; None without a test."""
+        return self.test.p if self.test else None
 
     @property
-    def enough(self) -> bool:
-        """Whether there are enough seeds for a claim about this cell alone."""
-        return min(self.seeds) >= SEEDS_NEEDED
-
-    @property
-    def method(self) -> Method:
-        """The test for this cell."""
-        if not is_finite(self.contrast):
-            return "Mann-Whitney"
-        paired = self.metric in PAIRED and set(self.a) == set(self.b)
-        return "paired by seed" if paired else "Welch"
-
-    @property
-    def difference(self) -> float:
-        """b - a of the means, or of the medians if a target was missed; may be infinite or NaN."""
-        if not is_finite(self.contrast):
-            return difference(self.contrast, TIME)
-        return round(mean(self.contrast.level) - mean(self.contrast.reference), 9)
-
-    @property
-    def reached(self) -> tuple[int, int]:
-        """Number of finite values on each side."""
-        a, b = (sum(map(math.isfinite, side.values())) for side in (self.a, self.b))
-        return a, b
-
-    def centre(self, letter: Literal["a", "b"]) -> float:
-        """A side's mean, geometric for ratios; its median if a target was missed."""
-        values = list((self.a if letter == "a" else self.b).values())
-        middle = mean(values) if is_finite(self.contrast) else statistics.median(values)
-        return math.exp(middle) if self.metric.ratio else middle
-
-    def interval(self) -> Interval | None:
-        """The difference with its 95 % interval; None with a miss or too few seeds."""
-        if self.method == "Mann-Whitney":
-            return None
-        return student(self._pairs()) if self.method != "Welch" else welch(self.contrast)
-
-    def test(self, null: float = 0.0) -> Test:
-        """Tests whether the difference is `null`."""
-        moved = Contrast(
-            level=tuple(value - null for value in self.contrast.level),
-            reference=self.contrast.reference,
-        )
-        if self.method == "Mann-Whitney":
-            return mann_whitney(moved)
-        if self.method == "Welch":
-            return welch_test(moved)
-        return student_test([value - null for value in self._pairs()])
-
-    def _pairs(self) -> list[float]:
-        return [self.b[seed] - self.a[seed] for seed in sorted(self.a)]
+    def verdict(self) -> str:
+        """What the test says of side b."""
+        if self.test is None or self.test.p >= ALPHA:
+            return "cannot tell" if self.test else "too few seeds"
+        better = (self.test.side > 0) == self.metric.higher
+        return (BETTER if better else WORSE)[not self.metric.timing]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Overall:
-    """The unweighted mean difference over cells."""
+def over_seeds(
+    a: Mapping[int, float], b: Mapping[int, float], metric: Metric, null: float = 0.0
+) -> Difference:
+    """The difference of a cell's means, or of its medians if a target was missed.
 
-    metric: Metric
-    differences: tuple[float, ...]
-    """One per cell; infinite if one side's median missed the target, NaN if both did."""
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are enough cells for a claim."""
-        return len(self.differences) >= CELLS_NEEDED
-
-    @property
-    def known(self) -> list[float]:
-        """The finite differences."""
-        return [value for value in self.differences if math.isfinite(value)]
-
-    @property
-    def difference(self) -> float:
-        """Mean of the finite differences; NaN if there are none."""
-        return mean(self.known) if self.known else math.nan
-
-    def interval(self) -> Interval | None:
-        """Over the cells; None if a target was missed, or for fewer than two cells."""
-        return student(self.known) if len(self.known) == len(self.differences) else None
-
-    def test(self, null: float = 0.0) -> Test:
-        """Tests whether the mean difference is `null`; by ranks if a target was missed."""
-        moved = [value - null for value in self.differences]
-        if len(self.known) == len(moved):
-            return student_test(moved)
-        return signed_rank([0.0 if math.isnan(value) else value for value in moved])
+    Args:
+        a: Values by seed: natural logarithms for ratios, infinite for a miss. `b` as well.
+        null: Subtracted from the values of b.
+    """
+    before, after = [a[seed] for seed in sorted(a)], [b[seed] - null for seed in sorted(b)]
+    contrast = Contrast(level=tuple(after), reference=tuple(before))
+    method, test = tested(contrast, paired=metric in PAIRED and set(a) == set(b))
+    centre = mean if is_finite(contrast) else statistics.median
+    middles = [centre(before), centre(after)]
+    middle, interval = round(middles[1] - middles[0], DIGITS), test.interval
+    if metric.ratio:
+        middle, *middles = map(math.exp, (middle, *middles))
+        interval = interval and interval.as_ratio()
+    facts = {"seeds": (len(a), len(b)), "a": middles[0], "b": middles[1], "test": method}
+    if metric.to_target:
+        facts["reached"] = [sum(map(math.isfinite, side)) for side in (before, after)]
+    return Difference(
+        metric=metric,
+        middle=middle,
+        interval=interval,
+        test=test if min(len(a), len(b)) >= SEEDS_NEEDED else None,
+        facts=facts,
+    )
 
 
-Estimate = Sample | Overall
+def on_same_images(right_a: Sequence[np.ndarray], right_b: Sequence[np.ndarray]) -> Difference:
+    """The difference in accuracy of trained networks on the same test images.
+
+    Args:
+        right_a: Which images each network of side a gets right, bool (images,). `right_b` as well.
+    """
+    points = 100 * (np.mean(right_b, axis=0) - np.mean(right_a, axis=0))
+    seeds = len(right_a), len(right_b)
+    test = over_images(points, exact=seeds == (1, 1))
+    facts = {"seeds": seeds, "images": len(points), "discordant": int((points != 0).sum())}
+    facts["test"] = "McNemar" if seeds == (1, 1) else "t over images"
+    middle = round(float(points.mean()), DIGITS)
+    return Difference(
+        metric=ACCURACY, middle=middle, interval=test.interval, test=test, facts=facts
+    )
 
 
-def corrected_tests(estimates: Sequence[Estimate | None], null: float = 0.0) -> list[Test | None]:
-    """Their tests, with Holm's correction for their number; None for too little data."""
-    tests = [one.test(null) if one is not None and one.enough else None for one in estimates]
-    adjusted = iter(holm([test.p for test in tests if test is not None]))
-    return [None if test is None else replace(test, p=next(adjusted)) for test in tests]
+def over_cells(cells: Sequence[Match], metric: Metric, null: float = 0.0) -> Difference | None:
+    """The mean difference over two cells or more, less `null`; tested as effects are."""
+    pairs = [Pair(level=(cell.b,), reference=(cell.a,)) for cell in cells]
+    nets_differ = any(cell.a.cell.architecture != cell.b.cell.architecture for cell in cells)
+    row = effect(pairs, "architecture" if nets_differ else "", metric, null=null)
+    if row is None or row["cells"] < 2:
+        return None
+    middle, low = row.get("estimate", math.nan), row.get("low", math.nan)
+    return Difference(
+        metric=metric,
+        middle=middle,
+        interval=None if math.isnan(low) else Interval(middle=middle, low=low, high=row["high"]),
+        test=None if row["p"] is None else Test(side=row["side"], p=row["p"]),
+        facts={name: row[name] for name in ("cells", "nets", "over")},
+    )
+
+
+def corrected(found: Sequence[Difference | None]) -> list[Difference | None]:
+    """The differences with Holm's correction of their tests."""
+    adjusted = iter(holm([one.test.p for one in found if one and one.test]))
+    return [
+        replace(one, test=replace(one.test, p=next(adjusted))) if one and one.test else one
+        for one in found
+    ]
