@@ -18,7 +18,7 @@ import pandas as pd
 
 from bench.record import Metrics, Record
 from bench.report.answers import Answer, answers
-from bench.report.conclusions import Conclusion, conclude
+from bench.report.conclusions import conclude
 from bench.report.figures import Picture, draw
 from bench.report.statistics.effects import effects
 from bench.store.artifacts import example_name, kept_examples
@@ -72,7 +72,7 @@ class Content:
     loaders: LoadersRecord | None = None
     effects: pd.DataFrame | None = None
     answers: Sequence[Answer] = ()
-    conclusions: Sequence[Conclusion] = ()
+    conclusions: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by section
     pictures: Sequence[Picture] = ()
     mistakes: Mistakes = field(default_factory=Mistakes)
     examples: Mapping[tuple[str, str], bytes] = field(default_factory=dict)

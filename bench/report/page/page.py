@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -123,7 +122,7 @@ def _group(content: Content, prefix: str) -> dict[str, Any]:
         "effects": effects[:1],
         "matrix": _matrix(matrix) if len(matrix.frame) else None,
         "pictures": [picture for picture in content.pictures if picture not in effects[:1]],
-        "conclusions": _conclusions(content),
+        "conclusions": content.conclusions,
         "cells": {
             outcome.id: cell_data(outcome, content.group.folder.parent)
             for outcome in matrix.outcomes
@@ -140,21 +139,6 @@ def _counts(records: Sequence[Record]) -> str:
     statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     cells = len({record.cell.identity for record in records})
     return f"{count(cells, 'cell')}, {count(len(records), 'run')}: {statuses}" if records else ""
-
-
-def _conclusions(content: Content) -> list[dict[str, Any]]:
-    """Conclusions by kind, with links to the figures that there are."""
-    titles = {picture.name: picture.title for picture in content.pictures}
-    return [
-        {
-            "title": kind[:1].upper() + kind[1:],
-            "lines": [
-                (one.text, [(name, titles[name]) for name in one.figures if name in titles])
-                for one in conclusions
-            ],
-        }
-        for kind, conclusions in groupby(content.conclusions, key=lambda one: one.kind)
-    ]
 
 
 def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:

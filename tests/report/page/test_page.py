@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 import re
 from dataclasses import replace
@@ -89,13 +90,10 @@ def test_the_policy_allows_the_pages_own_script_and_no_other() -> None:
     page = render([made_content()])
     script = page.rpartition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    (policy,) = (
-        attributes["content"] or ""
-        for _, attributes in Reader(page).elements
-        if attributes.get("http-equiv") == "Content-Security-Policy"
+    (policy,) = re.findall('Security-Policy" content="(.*?)">', page)
+    assert html.unescape(policy).startswith(
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src"
     )
-    assert f"script-src 'sha256-{digest}';" in policy
-    assert policy.startswith("default-src 'none';")
 
 
 def test_no_text_of_a_record_becomes_html() -> None:
@@ -192,22 +190,18 @@ def test_an_opened_row_has_every_run_as_it_was_recorded() -> None:
         (row,) = (row for row in cell["runs"] if row[1] == record.run_id)
         run = dict(zip(cell["heads"], row, strict=True))
         assert (run["seed"], run["status"]) == (record.seed, record.status)
-        assert any(f"--rerun {record.run_id}" in line for line in cell["commands"])
         if record.metrics is None:
             assert run["notes"] == "oom: RuntimeError: it broke"
-            continue
-        assert run["accuracy %"] == f"{100 * record.metrics.accuracy:.2f}"
-        accuracies = [100 * (point.validation_accuracy or 0) for point in record.curve]
-        assert [[y for _, y in curve] for curve in cell["curves"]].count(
-            [pytest.approx(y, rel=1e-5) for y in accuracies]
-        )
+        else:
+            accuracy = 100 * record.metrics.accuracy
+            assert run["accuracy %"] == f"{accuracy:.2f}"
+            assert [4.0, pytest.approx(accuracy)] in [curve[-1] for curve in cell["curves"]]
 
 
-def test_conclusions_link_to_the_figures_that_there_are() -> None:
+def test_conclusions_by_section_and_links_within_the_page() -> None:
     page = render([made_content()])
-    assert "<li><code>resnet18</code> is best." in page
-    assert 'href="#g0-figure-bars"' in page
-    assert "figure-gone" not in page
+    assert "<li><code>resnet18</code> is best.</li>" in page
+    assert "<h4>Best cells</h4>" in page
     ids = Reader(page).all("id")
     links = Reader(page).all("href")
     assert all(link is not None and link.removeprefix("#") in ids for link in links)
@@ -225,7 +219,7 @@ def test_several_groups_share_a_page_and_no_id() -> None:
 
 
 def test_a_group_without_runs_says_so() -> None:
-    page = render([made_content((), conclusions=[], pictures=[made_picture("pipelines_alone")])])
+    page = render([made_content((), conclusions={}, pictures=[made_picture("pipelines_alone")])])
     assert "No runs are recorded here yet" in page
     assert "title of pipelines_alone" in page
     assert "epyc_shapes_cpu" in page

@@ -3,6 +3,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const MAX_DEPTH = 50; // of nested brackets and nots, as in bench/selection.py
 const MAX_EXPLAINED = 6; // cells of a mark
+const KEY_COLUMNS = 3; // shown of each of several cells
 
 // Elements are made from texts, never from HTML: a name from a file stays a name.
 const make = (name, attributes, ...children) =>
@@ -264,7 +265,8 @@ function startGroup(article) {
   function explain(mark) {
     const ids = marks.get(mark).filter((id) => shown.has(id));
     const lines = ids.slice(0, MAX_EXPLAINED).map((id) => {
-      const known = [...rows.get(id).cells].slice(1).filter((cell) =>
+      const columns = ids.length > 1 ? KEY_COLUMNS : heads.length;
+      const known = [...rows.get(id).cells].slice(1, 1 + columns).filter((cell) =>
         !cell.hidden && !["-", ""].includes(cell.textContent));
       const values = known.map((cell) => `${heads[cell.cellIndex].textContent} ${cell.textContent}`);
       return make("p", null, make("b", null, cells[id].title), ` ${values.join(" \u00b7 ")}`);
