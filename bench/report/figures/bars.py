@@ -80,7 +80,7 @@ def rank_and_note(outcome: Outcome[Record]) -> tuple[tuple[int, float, str], str
 def _times_figure(kept: Outcomes, colours: style.Levels) -> "Figure":
     labels = [outcome.label for outcome in kept]
     notes = [rank_and_note(outcome)[1] for outcome in kept]
-    label_in, note_in = (0.058 * max(map(len, texts)) for texts in (labels, notes))
+    label_in, note_in = (0.062 * max(map(len, texts)) for texts in (labels, notes))
     figure, (axes,) = style.canvas(max(4.6, label_in + note_in + BARS_IN), 0.6 + BAR_IN * len(kept))
     gids = [style.gid([outcome]) for outcome in kept]
     look = {"color": [colours[outcome.cell.optimizer] for outcome in kept], "height": 0.75}

@@ -1,5 +1,6 @@
 """Curves of all cells: a panel for each net, colours for optimizers, dashes for augmentations."""
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_POINTS = 8_000  # in a figure; longer curves are thinned
+CUT_RATIO = 1.5  # an axis of losses ends at that many times the usual highest value of a curve
 MAX_LINES = 16  # of a panel with wide lines and bands
 QUANTITIES = {
     "accuracy": ("validation_accuracy", "validation accuracy (%)"),
@@ -52,16 +54,17 @@ def curves(comparison: Comparison) -> Iterator[style.Sketch]:
         every = [one for lines in drawn.values() for one in lines]
         if max((values.shape[1] for _, values in every), default=0) < 2:
             continue
-        missing = len(outcomes) - len(every)
+        missing, top = len(outcomes) - len(every), cut([values[3] for _, values in every])
         yield comparison.sketch(
             f"curves_{name}_{against}",
             f"{heading.partition(' (')[0].capitalize()} against {against}",
             [
                 f"{choice}. Lines are means over seeds.",
                 any(len(one.good) > 1 for one in outcomes) and "Bands span the seeds.",
+                top is not None and name != "accuracy" and f"Values over {top:.3g} are cut off.",
                 missing > 0 and f"{count(missing, 'cell')} without a curve.",
             ],
-            _figure(drawn, looks, heading, against),
+            _figure(drawn, looks, heading, against, top),
             style.colour_key("optimizer", colours),
             style.Section(
                 title="augmentation",
@@ -97,13 +100,24 @@ def line(outcome: Outcome[Record], field: str, against: str = "epochs") -> np.nd
     return np.array([along, values.mean(axis=0), values.min(axis=0), values.max(axis=0)])
 
 
+def cut(curves: Sequence[np.ndarray]) -> float | None:
+    """Where an axis of losses ends, if a few curves that begin high would flatten the others."""
+    tops = [float(curve.max()) for curve in curves]
+    top = CUT_RATIO * statistics.median_low(tops)
+    return top if max(tops) > top else None
+
+
 def thinned(length: int, most: int) -> np.ndarray:
     """At most that many places of a curve, evenly spread, including both ends."""
     return np.linspace(0, length - 1, min(length, most)).round().astype(int)
 
 
 def _figure(
-    drawn: Mapping[str, Sequence[Curve]], looks: style.Looks, heading: str, against: str
+    drawn: Mapping[str, Sequence[Curve]],
+    looks: style.Looks,
+    heading: str,
+    against: str,
+    top: float | None,
 ) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
@@ -136,6 +150,7 @@ def _figure(
             axes.set_xlabel(AGAINST[against])
             axes.tick_params(labelbottom=True)
     for axes in () if accuracy else grid:
+        axes.set(yscale="log", ylim=(None, top))
         style.log_scale(axes.yaxis)
     return figure
 

@@ -124,7 +124,6 @@ def _frontier_figure(
             xytext=(0, -12 if number % 2 else 5),  # alternating, so that neighbours don't overlap
             textcoords="offset points",
             ha="center",
-            size=7.5,
             weight="bold",
             gid=style.gid([point.outcome]),
         )

@@ -35,14 +35,14 @@ MARKERS = "osD^vP*X<>hp"
 FOREGROUND = "#010203"  # stands for the page's text colour, in figures.mplstyle too
 FONT = "'DejaVu Sans'"  # comes with matplotlib; Verdana is as wide
 SIZE = 8.0  # of text, in points
-SMALL = 6.5
+SMALL = 7.0
 DPI = 150
 POINTS = 72  # per inch
 LINE_IN = 0.19  # height of a line of the key
 LETTER_IN = 0.064  # width of a letter of normal size, at most, on average
-LETTERS_PER_IN = 17.5  # of the small size
-WIDE = 340  # points; wider figures scroll on a telephone
-READABLE = 1.15  # pixels per point at which small text can be read
+LETTERS_PER_IN = 16.5  # of the small size
+PHONE = 366  # pixels; what would be wider when its text can be read scrolls there
+READABLE = 8.8  # pixels
 NAME_LENGTH = 32  # characters of a name in a figure
 
 HANDLE_IN = 0.3  # length of the lines in the key
@@ -273,6 +273,7 @@ def _draw_key(figure: "Figure", sections: Sequence[Section], width_in: float) ->
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r'(?:url\(|href=")#([^")]+)')
+_FONT_SIZE = re.compile(r"font[^;\"]*?([\d.]+)px")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 
 
@@ -309,9 +310,10 @@ def tidy(svg: bytes, *, label: str, cut_top: float) -> str:
         "role": "img",
         "aria-label": label,
     }
-    if width > WIDE:
+    least = width * READABLE / min(map(float, _FONT_SIZE.findall(svg.decode())), default=SIZE)
+    if least > PHONE:
         root.attrib["data-wide"] = ""
-        root.attrib["style"] += f"; min-width: {width * READABLE:.0f}px"
+        root.attrib["style"] += f"; min-width: {least:.0f}px"
     return ElementTree.tostring(root, encoding="unicode")
 
 
