@@ -177,9 +177,9 @@ def _left_out(
         verb = "has" if suspect == 1 else "have"
         return f"{suspect} of {count(len(good), 'cell')} {verb} suspect timings"
     if not kept:
-        return f"no two {asked.noun}s have a cell in common"
+        return f"no two cells differ only in {asked.noun}"
     left_out = sorted(set(every) - set(kept))
-    return f"no cells in common with {' and '.join(left_out[:MAX_NAMES])}"
+    return f"no matching cells with {' and '.join(left_out[:MAX_NAMES])}"
 
 
 def _measured(block: Block, metric: Metric) -> Block:
@@ -234,7 +234,7 @@ def _best_cell(outcomes: Outcomes) -> Draft:
     if found is None:
         why = "no cell is without failed runs" if good else "no run succeeded"
         return Answer(question="Best accuracy", why=why), {}
-    lead = f" ({found.lead:.2f} points ahead)" if 0 <= found.lead < math.inf else ""
+    lead = f" (+{found.lead:.2f} points)" if 0 <= found.lead < math.inf else ""
     why = count(found.seeds, "seed") if found.p else "there is no other cell"
     if found.uncompared:
         why = _few(min(found.seeds, SEEDS_NEEDED - 1))

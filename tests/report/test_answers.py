@@ -113,11 +113,11 @@ def test_levels_that_cannot_be_compared_prevent_an_answer() -> None:
                         optimizer=("sgd", "muon"), **options)  # fmt: skip
     assert of(records, "Best optimizer").sure
     elsewhere = made_record(optimizer="lion", architecture="new")
-    assert of([*records, elsewhere], "Best optimizer").why == "no cells in common with lion"
+    assert of([*records, elsewhere], "Best optimizer").why == "no matching cells with lion"
     failed = made_failure(optimizer="muon", architecture="cnn2", augmentation="none", seed=1)
     assert of([*records, failed], "Best optimizer").why == "1 run of it failed"
     apart = [made_record(optimizer=name, architecture=name) for name in ("sgd", "muon")]
-    assert of(apart, "Best optimizer").why == "no two optimizers have a cell in common"
+    assert of(apart, "Best optimizer").why == "no two cells differ only in optimizer"
     (found,) = {one.why for one in answers([made_failure()])}
     assert found == "no run succeeded"
     assert answers([]) == []
@@ -187,7 +187,7 @@ def test_lines_are_aligned_and_names_unbroken() -> None:
         Answer(question="Quickest pipeline", entry="native", value="9 images/s (1.9\u00d7 kornia)",
                sure=True, why="all 4 others are slower (5 repeats)"),
         Answer(question="Soonest net", entry="", value="", sure=False, why="no run succeeded"),
-        Answer(question="Best accuracy", entry=long, value="71.20 % (0.40 points ahead)",
+        Answer(question="Best accuracy", entry=long, value="71.20 % (+0.40 points)",
                sure=False, why="one seed each, a claim needs 5"),
     ]  # fmt: skip
     assert (
@@ -197,7 +197,7 @@ Quickest pipeline  native, 9 images/s (1.9\u00d7 kornia)
                    sure: all 4 others are slower (5 repeats)
 Soonest net        cannot tell: no run succeeded
 Best accuracy      {long}?,
-                   71.20 % (0.40 points ahead)
+                   71.20 % (+0.40 points)
                    cannot tell: one seed each, a claim needs 5"""
     )
     wide = answer_lines(found[:2], width=100)
