@@ -1,7 +1,6 @@
 """The page in a browser: it filters, explains, opens rows, copies, fits, and needs no network."""
 
 import csv
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +20,6 @@ from tests.made_page import HOSTILE, RECORDS, hostile_record, made_content
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
-    "0000000b4944415478da63640000000600023081d02f0000000049454e44ae426082"
-)
-QUOTES = "['\"]"
 SUSPECT = "another process used the CPU"
 RUNS = (
     *RECORDS,
@@ -56,32 +50,24 @@ CONTRASTS = """() => {
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with all of its parts, drawn by the suite itself."""
-    image = Mistake(place=3, label=0, answers=((1, 2),), index=77, picture=PIXEL)
+    image = Mistake(place=3, label=0, answers=((1, 2),), index=77)
     content = made_content(
         RUNS,
         answers=answers(RUNS),
         pictures=draw(RUNS[:6], None),
         mistakes=Mistakes(classes=(HOSTILE, "dog"), runs=2, test_images=9, images=(image,)),
-        examples={("flip_crop", "kornia"): PIXEL},
     )
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render([content]), encoding="utf-8")
     return path
 
 
-@pytest.fixture(scope="module")
-def shared_page(open_page: OpenPage, path: Path) -> "Iterator[Page]":
+@pytest.fixture
+def page(open_page: OpenPage, path: Path) -> "Iterator[Page]":
+    """The page at full width as it opens; it must cause no problem in any test."""
     page, problems = open_page(path)
     yield page
     assert problems == []
-
-
-@pytest.fixture
-def page(shared_page: "Page", path: Path) -> "Page":
-    """The page at full width as it opens; it must cause no problem in any test."""
-    shared_page.goto("about:blank")
-    shared_page.goto(path.as_uri())
-    return shared_page
 
 
 def rows(page: "Page", name: str = "cell") -> list[str]:
@@ -122,9 +108,7 @@ def test_it_opens_without_an_error_fits_and_has_contrast(
 
 def test_the_first_screen_has_answers_and_the_best_cells(page: "Page") -> None:
     for shown in (".tiles li >> nth=3", ".best tbody tr >> nth=4"):
-        box = page.locator(shown).bounding_box()
-        assert box is not None
-        assert box["y"] + box["height"] < 800
+        assert page.locator(shown).evaluate("one => one.getBoundingClientRect().bottom") < 800
     page.locator(".best .name").first.click()
     assert page.locator(".opened").is_visible()
     assert name_button(page, "cnn4/sgd").get_attribute("aria-expanded") == "true"
@@ -148,7 +132,7 @@ EXPRESSIONS = (
     "not not cnn4", "not (cnn4 or resnet18)", "cnn4 or resnet18 and muon_sgd", "(cnn4)or(cnn6)",
     "(cnn4 or resnet18) and not muon_sgd", "not cnn4 and not vit", "/sgd/", "cnn4 and resnet18",
     "4/sgd/flip_crop/kor", "onerror=alert", "(cnn4", "cnn4)", "()", "and", "not", "cnn4 and",
-    "or cnn4", "cnn4 resnet18", "CNN4", "cnn4 AND sgd", "kornai", "nothing", "'cnn4'", "not and",
+    "or cnn4", "cnn4 resnet18", "CNN4", "cnn4 AND sgd", "kornai", "nothing", "not and",
     "\tcnn4\nor  vit", "(" * (MAX_DEPTH - 1) + "cnn4" + ")" * (MAX_DEPTH - 1),
     "(" * MAX_DEPTH + "cnn4" + ")" * MAX_DEPTH, "not " * MAX_DEPTH + "cnn4",
 )  # fmt: skip
@@ -173,7 +157,7 @@ def test_the_filter_has_the_grammar_of_the_command_line(page: "Page") -> None:
         shown = page.locator("tr[data-cell]:not([hidden]) .name").all_text_contents()
         said = (problem.text_content() or "").partition(":")[0]
         assert ({*shown}, bool(said)) == (wanted, bool(error)), expression
-        assert re.sub(QUOTES, "", said) in re.sub(QUOTES, "", error), expression
+        assert said in error, expression
         assert (field.get_attribute("aria-invalid") == "true") == bool(said)
     field.fill("not kornia")
     assert rows(page) == ["cnn6/sgd/flip_crop/dali"]
@@ -284,18 +268,15 @@ def test_on_a_telephone_names_stay_and_a_cue_shows_what_is_beside(
     open_page: OpenPage, path: Path
 ) -> None:
     page, problems = open_page(path, width=390)
-    for cell in page.locator(".best tbody tr").first.locator("td").all():
-        box = cell.bounding_box()
-        assert box is not None
-        assert box["x"] + box["width"] <= 390
+    last = page.locator(".best td:last-child").first
+    assert last.evaluate("one => one.getBoundingClientRect().right") <= 390
     table = page.locator(".tall")
     table.scroll_into_view_if_needed()
     assert "more" in (table.get_attribute("class") or "")
     table.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
     page.locator(".tall:not(.more)").wait_for()
-    box = name_button(page, "cnn4/sgd").bounding_box()
-    assert box is not None
-    assert 0 <= box["x"] < 40
+    left = name_button(page, "cnn4/sgd").evaluate("one => one.getBoundingClientRect().left")
+    assert 0 <= left < 40
     assert problems == []
 
 
@@ -305,12 +286,8 @@ def test_all_of_it_is_printed(open_page: OpenPage, path: Path) -> None:
     page.set_viewport_size({"width": 703, "height": 1032})  # A4 without its margins
     folded: Any = page.locator("#g0-conclusions li, #reasons dt, .figures figcaption")
     assert all(one.bounding_box()["height"] > 5 for one in folded.all())
-    cut = page.evaluate(
-        "[...document.querySelectorAll('.box')].filter(box =>"
-        " getComputedStyle(box).overflowX !== 'visible' || box.scrollWidth > 703)"
-        ".map(box => box.outerHTML.slice(0, 200))"
-    )
-    assert cut == []
+    cut = "[...document.querySelectorAll('.box')].filter(box => box.scrollWidth > 703).length"
+    assert page.evaluate(cut) == 0
     assert not page.locator(".filter, .bar").first.is_visible()
     boxes = page.evaluate(
         "[...document.querySelectorAll('thead button')].map(one => getComputedStyle(one).display)"
