@@ -49,11 +49,8 @@ def draw(
 ) -> list[Picture]:
     """Every figure that the records of one group can support, in the order of the report.
 
-    Args:
-        records: Of one machine, source and scale.
-        loaders: What `bench loaders` measured there, if anything.
-        measured: The frame of their effects.
-        reference: Whether titles say that these are reference results.
+    `records` are of one machine, source and scale; `loaders` is what `bench loaders` measured,
+    `measured` the frame of effects. Titles say whether they are `reference` results.
     """
     found = comparisons(records, loaders, reference=reference)
     draw_one = partial(_draw_one, found)

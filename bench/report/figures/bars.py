@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_BARS = 72
-BAR_IN = 0.165
 BARS_IN = 2.4  # for the bars, at least
 PARTS = {
     "import": style.PALETTE[7],
@@ -81,7 +80,7 @@ def _times_figure(kept: Outcomes, colours: style.Levels) -> "Figure":
     labels = [outcome.label for outcome in kept]
     notes = [rank_and_note(outcome)[1] for outcome in kept]
     label_in, note_in = (0.062 * max(map(len, texts)) for texts in (labels, notes))
-    figure, (axes,) = style.canvas(max(4.6, label_in + note_in + BARS_IN), 0.6 + BAR_IN * len(kept))
+    figure, (axes,) = style.canvas(max(4.6, label_in + note_in + BARS_IN), 0.6 + 0.165 * len(kept))
     gids = [style.gid([outcome]) for outcome in kept]
     look = {"color": [colours[outcome.cell.optimizer] for outcome in kept], "height": 0.75}
     whole = [outcome.mean("time_to_accuracy_with_compile_s") or 0.0 for outcome in kept]
@@ -102,9 +101,9 @@ def time_parts(comparison: Comparison) -> Iterator[style.Sketch]:
     found = by_axes([one for one in comparison.outcomes if one.trusted], "architecture", "pipeline")
     if not found:
         return
-    longest = sorted(found, key=lambda place: -mean_parts(found[place]).sum())
-    kept = {place: found[place] for place in longest}
-    means = pd.DataFrame([mean_parts(outcomes) for outcomes in kept.values()])
+    every = pd.DataFrame({place: mean_parts(outcomes) for place, outcomes in found.items()}).T
+    means = every.loc[every.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+    kept = {place: found[place] for place in means.index}
     used = {part: color for part, color in PARTS.items() if (means[part] > 0).any()}
     yield comparison.sketch(
         "where_the_time_went",

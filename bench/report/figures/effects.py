@@ -75,14 +75,13 @@ def look_of(row: Row, metric: Metric) -> str:
 
 def cells_of(outcomes: Outcomes, row: Row) -> Outcomes:
     """The successful cells of an effect's level."""
-    factor, found = row["factor"], []
-    for outcome in outcomes:
-        version = dict(outcome.key.versions).get(factor)
-        name = str(getattr(outcome.cell, factor))
-        names = (name, f"{name} v{version}", outcome.key.parts()["epochs"])
-        if outcome.good and row["level"] in (names[2:] if factor == "epochs" else names[:2]):
-            found.append(outcome)
-    return found
+    factor, level = row["factor"], row["level"]
+    good = [outcome for outcome in outcomes if outcome.good]
+    if factor == "epochs":
+        return [one for one in good if one.key.parts()["epochs"] == level]
+    versions = {one.id: dict(one.key.versions).get(factor) for one in good}
+    names = {one.id: getattr(one.cell, factor) for one in good}
+    return [one for one in good if level in (names[one.id], f"{names[one.id]} v{versions[one.id]}")]
 
 
 def _figure(kept: list[Row], metric: Metric, label: str, outcomes: Outcomes) -> "Figure":

@@ -104,18 +104,13 @@ def _frontier_figure(
     figure, (axes,) = style.canvas(4.6, 3.2)
     for point in found:
         cell = point.outcome.cell
+        size, alpha, order = (45, 1.0, 3) if point.best else (22, 0.5, 2)
         axes.scatter(
-            [point.x],
-            [point.accuracy],
-            s=45 if point.best else 22,
-            marker=markers[cell.architecture],
+            [point.x], [point.accuracy], s=size, alpha=alpha, zorder=order, linewidths=1.0,
+            marker=markers[cell.architecture], edgecolors=colours[cell.optimizer],
             facecolors=colours[cell.optimizer] if point.trusted else "none",
-            edgecolors=colours[cell.optimizer],
-            linewidths=1.0,
-            alpha=1.0 if point.best else 0.5,
-            zorder=3 if point.best else 2,
             gid=style.gid([point.outcome]),
-        )
+        )  # fmt: skip
     best = [point for point in found if point.best]
     for number, point in enumerate(best[:MAX_NUMBERED]):
         axes.annotate(

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_NETS = 12
-LOOKS: dict[str, dict[str, Any]] = {
-    "alone": {"marker": "D", "color": style.PALETTE[2], "markersize": 5.5},
-    "ceiling": {"marker": "|", "color": style.PALETTE[0], "markeredgewidth": 2.5, "markersize": 11},
-    "in training": {"marker": "o", "color": style.PALETTE[1], "markersize": 5.5},
+POINT: dict[str, Any] = {"linestyle": "none", "markersize": 5.5}
+LOOKS = {
+    "alone": POINT | {"marker": "D", "color": style.PALETTE[2]},
+    "ceiling": POINT | {"marker": "|", "color": style.PALETTE[0], "markeredgewidth": 2.5},
+    "in training": POINT | {"marker": "o", "color": style.PALETTE[1]},
 }
 
 
@@ -82,10 +83,9 @@ def fed(comparison: Comparison) -> dict[str, list[Feed]]:
         " · ".join(names): feeds(outcomes, comparison.loaders)
         for names, outcomes in by_axes(comparison.outcomes, "architecture", "optimizer").items()
     }
-    several = {name: group for name, group in found.items() if len(group) > 1}
-    fastest = {name: group[0].rates["in training"] or 0.0 for name, group in several.items()}
-    order = sorted(several, key=lambda name: (-len(several[name]), -fastest[name]))
-    return {name: several[name] for name in order}
+    several = [name for name, group in found.items() if len(group) > 1]
+    speeds = {name: found[name][0].rates["in training"] or 0.0 for name in several}
+    return {n: found[n] for n in sorted(several, key=lambda n: (-len(found[n]), -speeds[n]))}
 
 
 def _throughput(comparison: Comparison) -> Iterator[style.Sketch]:
@@ -94,11 +94,7 @@ def _throughput(comparison: Comparison) -> Iterator[style.Sketch]:
     drawn = [feed for group in shown.values() for feed in group]
     if all(feed.rates["in training"] is None for feed in drawn):
         return
-    looks = {
-        name: look | {"linestyle": "none"}
-        for name, look in LOOKS.items()
-        if any(feed.rates[name] for feed in drawn)
-    }
+    looks = {name: LOOKS[name] for name in LOOKS if any(feed.rates[name] for feed in drawn)}
     yield comparison.sketch(
         "pipelines_throughput",
         "Pipelines feeding a net",
@@ -109,14 +105,14 @@ def _throughput(comparison: Comparison) -> Iterator[style.Sketch]:
             and f"{MAX_NETS} of {len(every)} pairs of architecture and optimizer: those with most "
             "pipelines, and among these the fastest.",
         ],
-        _throughput_figure(shown, looks),
+        _throughput_figure(shown),
         style.Section(title="images/s", looks=looks, gids={}),
         outcomes=[outcome for feed in drawn for outcome in feed.outcomes],
         timed=True,
     )
 
 
-def _throughput_figure(found: Mapping[str, Sequence[Feed]], looks: style.Looks) -> "Figure":
+def _throughput_figure(found: Mapping[str, Sequence[Feed]]) -> "Figure":
     """A row for each pipeline below a heading for each net."""
     rows = [(name, feed) for name, feeds in found.items() for feed in (None, *feeds)]
     names = [style.shown_name(feed.pipeline if feed else name, 40) for name, feed in rows]
@@ -125,7 +121,7 @@ def _throughput_figure(found: Mapping[str, Sequence[Feed]], looks: style.Looks) 
     for row, (_, feed) in enumerate(rows):
         for what, value in feed.rates.items() if feed else ():
             if value:
-                axes.plot([value], [row], gid=gids[row], **looks[what])
+                axes.plot([value], [row], gid=gids[row], **LOOKS[what])
     axes.margins(x=0.08)
     style.log_scale(axes.xaxis)
     style.rows(axes, names, [feed.note if feed else "" for _, feed in rows], gids)
