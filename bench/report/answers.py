@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.record import RecordSummary
 from bench.report.columns import ACCURACY, SPEED, TIME, Metric
 from bench.report.statistics.effects import effect
-from bench.report.statistics.intervals import ALPHA, SEEDS_NEEDED, Contrast, holm, welch
+from bench.report.statistics.intervals import ALPHA, SEEDS_NEEDED, holm, welch
 from bench.report.statistics.outcomes import (
     FAILED,
     Block,
@@ -273,7 +273,7 @@ def _by_loaders(loaders: "LoadersRecord") -> Draft | None:
 def _p_slower(speeds: Mapping[str, tuple[float, ...]], leader: str, other: str) -> float:
     if not {leader, other} <= set(speeds):
         return 0.0  # not measured at this size
-    test = welch(Contrast(level=speeds[leader], reference=speeds[other]))
+    test = welch(speeds[leader], speeds[other])
     return test.p if test.side > 0 else 1.0
 
 

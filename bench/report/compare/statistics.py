@@ -25,7 +25,6 @@ from bench.report.statistics.intervals import (
     ALPHA,
     DIGITS,
     SEEDS_NEEDED,
-    Contrast,
     Interval,
     Test,
     holm,
@@ -75,9 +74,8 @@ def over_seeds(
         null: Subtracted from the values of b.
     """
     before, after = [a[seed] for seed in sorted(a)], [b[seed] - null for seed in sorted(b)]
-    contrast = Contrast(level=tuple(after), reference=tuple(before))
-    method, test = tested(contrast, paired=metric in PAIRED and set(a) == set(b))
-    centre = mean if is_finite(contrast) else statistics.median
+    method, test = tested(after, before, paired=metric in PAIRED and set(a) == set(b))
+    centre = mean if is_finite(after, before) else statistics.median
     middles = [centre(before), centre(after)]
     middle, interval = round(middles[1] - middles[0], DIGITS), test.interval
     if metric.ratio:

@@ -21,7 +21,6 @@ from bench.report.statistics.intervals import (
     ALPHA,
     DIGITS,
     SEEDS_NEEDED,
-    Contrast,
     Interval,
     Test,
     holm,
@@ -111,8 +110,8 @@ def effect(
     axis, noun = ("optimizer",) * 2 if factor == "architecture" else ("architecture", "net")
     clusters: dict[str, list[float]] = defaultdict(list)
     for pair, level, reference in cells:
-        contrast = Contrast(level=tuple(level.values()), reference=tuple(reference.values()))
-        clusters[getattr(pair.level[0].cell, axis)].append(difference(contrast, metric))
+        cluster = clusters[getattr(pair.level[0].cell, axis)]
+        cluster.append(difference([*level.values()], [*reference.values()], metric))
     units, over = list(clusters.values()), count(len(clusters), noun)
     test: Test | None = None
     repeated = [cell for cell in cells if len({*cell[1]} & {*cell[2]}) >= SEEDS_NEEDED]
@@ -172,22 +171,23 @@ def _over_seeds(by_seed: Sequence[Sequence[tuple[float, float]]], metric: Metric
         tuple(statistics.fmean(v) if finite else statistics.median(v) for v in side)
         for side in sides
     )
-    contrast = Contrast(level=level, reference=reference)
-    return tested(contrast, paired=metric in PAIRED)[1]
+    return tested(level, reference, paired=metric in PAIRED)[1]
 
 
-def tested(contrast: Contrast, *, paired: bool) -> tuple[Method, Test]:
+def tested(
+    level: Sequence[float], reference: Sequence[float], *, paired: bool
+) -> tuple[Method, Test]:
     """The test over seeds; by ranks if a run missed the target.
 
     Args:
         paired: Whether values at the same position belong together.
     """
-    if not is_finite(contrast):
-        return "Mann-Whitney", mann_whitney(contrast)
+    if not is_finite(level, reference):
+        return "Mann-Whitney", mann_whitney(level, reference)
     if not paired:
-        return "Welch", welch(contrast)
-    pairs = zip(contrast.level, contrast.reference, strict=True)
-    return "paired by seed", student([level - reference for level, reference in pairs])
+        return "Welch", welch(level, reference)
+    pairs = zip(level, reference, strict=True)
+    return "paired by seed", student([value - other for value, other in pairs])
 
 
 def _estimate(

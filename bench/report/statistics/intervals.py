@@ -28,10 +28,6 @@ class Interval:
     low: float
     high: float
 
-    def side(self, null: float = 0.0) -> int:
-        """1 if all of it is above `null`, -1 if below, 0 if it includes `null`."""
-        return (self.low > null) - (self.high < null)
-
     def as_ratio(self) -> "Interval":
         """Converts natural logarithms to ratios."""
         return Interval(
@@ -39,14 +35,6 @@ class Interval:
             low=math.exp(min(self.low, 700.0)),
             high=math.exp(min(self.high, 700.0)),
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contrast:
-    """The values of seeds on both sides of one comparison."""
-
-    level: tuple[float, ...]
-    reference: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,13 +66,13 @@ def student(values: Sequence[float]) -> Test:
     return _t_test(statistics.fmean(values), error, len(values) - 1)
 
 
-def welch(contrast: Contrast) -> Test:
+def welch(level: Sequence[float], reference: Sequence[float]) -> Test:
     """Welch's test that two means are equal; no test if a side has fewer than two values."""
-    sides = (contrast.level, contrast.reference)
+    sides = (level, reference)
     if min(map(len, sides)) < 2:
         return NO_TEST
     parts = [statistics.variance(side) / len(side) for side in sides]
-    difference = statistics.fmean(contrast.level) - statistics.fmean(contrast.reference)
+    difference = statistics.fmean(level) - statistics.fmean(reference)
     squares = [part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)]
     freedom = sum(parts) ** 2 / sum(squares) if sum(parts) >= 10 ** (-2 * DIGITS) else 1.0
     return _t_test(difference, math.sqrt(sum(parts)), freedom)
@@ -121,7 +109,7 @@ def signed_rank(differences: Sequence[float]) -> Test:
     return Test(side=_sign(2 * found - sum(doubled)), p=_two_sided(chances, found))
 
 
-def mann_whitney(contrast: Contrast) -> Test:
+def mann_whitney(level: Sequence[float], reference: Sequence[float]) -> Test:
     """Mann and Whitney's test, exact with ties, which SciPy's is not; infinite values rank last.
 
     More than `MAX_EXACT` values use the normal distribution.
@@ -129,16 +117,15 @@ def mann_whitney(contrast: Contrast) -> Test:
     import numpy as np
     from scipy.stats import mannwhitneyu, rankdata
 
-    values = np.round([*contrast.level, *contrast.reference], DIGITS)
-    number = len(contrast.level)
+    values, number = np.round([*level, *reference], DIGITS), len(level)
     twice = [int(rank) for rank in 2 * rankdata(values)]
     observed, most = sum(twice[:number]), sum(twice)
     side = _sign(observed * len(twice) - number * most)
     if side == 0:
         return NO_TEST
     if len(values) > MAX_EXACT:
-        level, reference = values[:number], values[number:]
-        test = mannwhitneyu(level, reference, method="asymptotic", use_continuity=False)
+        sides = values[:number], values[number:]
+        test = mannwhitneyu(*sides, method="asymptotic", use_continuity=False)
         return Test(side=side, p=float(test.pvalue))
     ways = np.zeros((number + 1, most + 1))  # by number of chosen values and their sum of ranks
     ways[0, 0] = 1.0

@@ -11,7 +11,7 @@ from bench.cell import AXES, Version
 from bench.record import RecordT
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
 from bench.report.rows import Key, Outcome, distinctions, grouped
-from bench.report.statistics.intervals import DIGITS, SEEDS_NEEDED, Contrast, tamhane, welch
+from bench.report.statistics.intervals import DIGITS, SEEDS_NEEDED, tamhane, welch
 
 FACTORS = (*AXES, "epochs")
 REFERENCES = {"augmentation": "none", "optimizer": "sgd"}
@@ -132,9 +132,9 @@ def _reference(levels: Iterable[str], factor: str) -> str:
     return usual if usual in counts else min(counts, key=lambda name: (-counts[name], name))
 
 
-def is_finite(contrast: Contrast) -> bool:
+def is_finite(*sides: Iterable[float]) -> bool:
     """Whether every run reached the target."""
-    return all(map(math.isfinite, (*contrast.level, *contrast.reference)))
+    return all(math.isfinite(value) for side in sides for value in side)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -142,10 +142,10 @@ def mean(values: Sequence[float]) -> float:
     return round(statistics.fmean(values), DIGITS)
 
 
-def difference(contrast: Contrast, metric: Metric) -> float:
+def difference(level: Sequence[float], reference: Sequence[float], metric: Metric) -> float:
     """Difference within a matched cell; infinite if one side missed the target, NaN if both did."""
     centre = statistics.median if metric.to_target else mean
-    return round(centre(contrast.level) - centre(contrast.reference), DIGITS)
+    return round(centre(level) - centre(reference), DIGITS)
 
 
 def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[Outcome[Any]]]]:
@@ -206,8 +206,7 @@ def best(outcomes: Outcomes, metric: Metric) -> Best | None:
         elif reached < outcome.with_target or min(len(values), len(top)) < SEEDS_NEEDED:
             uncompared += 1
         else:
-            level, reference = to_scale(values, metric), to_scale(top, metric)
-            test = welch(Contrast(level=level, reference=reference))
+            test = welch(to_scale(values, metric), to_scale(top, metric))
             p[label] = test.p if places[label] > places[winner.label] else 1.0
     next_place = min((places[outcome.label] for outcome in rest), default=math.inf)
     return Best(
