@@ -12,7 +12,7 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from bench.record import RecordSummary
 from bench.report.columns import ACCURACY, SPEED, TIME, Metric
@@ -29,11 +29,8 @@ from bench.report.statistics.outcomes import (
     ranking_groups,
     to_scale,
 )
-from bench.store.loaders_record import LEAST_REPEATS
+from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord
 from bench.text import count
-
-if TYPE_CHECKING:
-    from bench.store.loaders_record import LoadersRecord
 
 MAX_NAMES = 2
 WORSE = {"Quickest pipeline": "slower", "Soonest net": "later"}
@@ -81,7 +78,7 @@ ASKED = (
 
 
 def answers(
-    records: Iterable[RecordSummary], *, loaders: "LoadersRecord | None" = None
+    records: Iterable[RecordSummary], *, loaders: LoadersRecord | None = None
 ) -> list[Answer]:
     """The answers from the records of one group.
 
@@ -223,6 +220,8 @@ def _lead(lead: float, other: str, metric: Metric) -> str:
 
 
 def _few(seeds: int) -> str:
+    if seeds >= SEEDS_NEEDED:
+        return f"fewer than {SEEDS_NEEDED} seeds in common"
     return f"{'one seed' if seeds == 1 else f'{seeds} seeds'} each, a claim needs {SEEDS_NEEDED}"
 
 
@@ -243,7 +242,7 @@ def _best_cell(outcomes: Outcomes) -> Draft:
     return answer, {} if found.uncompared else dict(found.p)
 
 
-def _by_loaders(loaders: "LoadersRecord") -> Draft | None:
+def _by_loaders(loaders: LoadersRecord) -> Draft | None:
     """The quickest pipeline alone, at the largest batch size; sure if it is so at every size.
 
     None unless two pipelines or more have trusted speeds at a size.

@@ -112,6 +112,10 @@ def test_levels_that_cannot_be_compared_prevent_an_answer() -> None:
     records = made_grid(lambda optimizer, **_: gains if optimizer == "muon" else {},
                         optimizer=("sgd", "muon"), **options)  # fmt: skip
     assert of(records, "Best optimizer").sure
+    few = [*made_grid(optimizer=("sgd",), architecture="a", seeds=5, augmentation=("none",)),
+           *(made_record(5 + seed, architecture="a", augmentation="none", optimizer="muon")
+             for seed in range(5))]  # fmt: skip
+    assert of(few, "Best optimizer").why == "fewer than 5 seeds in common"
     elsewhere = made_record(optimizer="lion", architecture="new")
     assert of([*records, elsewhere], "Best optimizer").why == "no matching cells with lion"
     failed = made_failure(optimizer="muon", architecture="cnn2", augmentation="none", seed=1)
