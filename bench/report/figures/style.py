@@ -181,7 +181,7 @@ def log_scale(axis: "Axis") -> None:
     low, high = axis.get_view_interval()
     steps = (1.0, 2.0, 5.0) if high / low < 60 else (1.0, 3.0) if high / low < 2000 else (1.0,)
     few = MaxNLocator(4, steps=[1, 2, 5, 10])
-    axis.set_major_locator(few if high / low < 3 else LogLocator(subs=steps))
+    axis.set_major_locator(few if high / low < 6 else LogLocator(subs=steps))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
 
