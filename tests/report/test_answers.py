@@ -135,8 +135,8 @@ def with_times(**times: float | None) -> list[Record]:
 
 
 def test_a_net_that_always_misses_is_later_and_none_that_misses_is_sure() -> None:
-    found = of(with_times(a=3.0, b=None), "Soonest net")
-    assert (found.entry, found.sure) == ("a", True)
+    found = of(with_times(a=0.3, b=None), "Soonest net")
+    assert (found.entry, found.sure, found.value) == ("a", True, "0.302 s to 60 %")
     assert found.why == "the other one is later (5 seeds of 2 cells)"
     assert of(with_times(a=None, b=None), "Soonest net") == Answer(
         question="Soonest net", entry="", value="", sure=False,
