@@ -228,16 +228,22 @@ def _few(seeds: int) -> str:
 def _best_cell(outcomes: Outcomes) -> Draft:
     """The cell with the best accuracy, among those that may be ranked together."""
     good = [outcome for outcome in outcomes if outcome.good]
-    groups = [group for _, group in ranking_groups(good, ACCURACY)]
-    found = best(max(groups, key=len), ACCURACY) if groups else None
+    groups = (group for _, group in ranking_groups(good, ACCURACY))
+    ranked = max(groups, key=len, default=[])
+    found = best(ranked, ACCURACY)
     if found is None:
         why = "no cell is without failed runs" if good else "no run succeeded"
         return Answer(question="Best accuracy", why=why), {}
     lead = f" (+{found.lead:.2f} points)" if 0 <= found.lead < math.inf else ""
     why = count(found.seeds, "seed") if found.p else "there is no other cell"
-    if found.uncompared:
-        why = _few(min(found.seeds, SEEDS_NEEDED - 1))
-    value = f"{found.value:.2f} %{lead}"
+    if found.seeds < SEEDS_NEEDED and found.uncompared:
+        why = _few(found.seeds)
+    elif found.uncompared:
+        why = f"fewer than {SEEDS_NEEDED} seeds of {count(found.uncompared, 'other cell')}"
+    among = (
+        f", among {len(ranked)} of {count(len(good), 'cell')}" if len(ranked) < len(good) else ""
+    )
+    value = f"{found.value:.2f} %{lead}{among}"
     answer = Answer(question="Best accuracy", entry=found.outcome.label, value=value, why=why)
     return answer, {} if found.uncompared else dict(found.p)
 

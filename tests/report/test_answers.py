@@ -157,8 +157,10 @@ def test_the_best_cell() -> None:
     found = of(records, "Best accuracy")
     assert (found.entry, found.sure) == ("a/sgd/none/kornia", True)
     assert found.why == "the other one is worse (5 seeds)"
+    other = made_record(width=0.5, accuracy=0.9)
+    assert of([*records, other], "Best accuracy").value.endswith(" points), among 2 of 3 cells")
     few = of(records[:-1], "Best accuracy")
-    assert (few.sure, few.why) == (False, "4 seeds each, a claim needs 5")
+    assert (few.sure, few.why) == (False, "fewer than 5 seeds of 1 other cell")
 
 
 FAST, SLOW = (1000, 1010, 1020, 1030, 1040), (500, 505, 510, 515, 520)
