@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_BARS = 72
-BARS_IN = 2.4  # for the bars, at least
 PARTS = {
     "import": style.PALETTE[7],
     "load": style.PALETTE[10],
@@ -80,7 +79,7 @@ def _times_figure(kept: Outcomes, colours: style.Levels) -> "Figure":
     labels = [outcome.label for outcome in kept]
     notes = [rank_and_note(outcome)[1] for outcome in kept]
     label_in, note_in = (0.062 * max(map(len, texts)) for texts in (labels, notes))
-    figure, (axes,) = style.canvas(max(4.6, label_in + note_in + BARS_IN), 0.6 + 0.165 * len(kept))
+    figure, (axes,) = style.canvas(max(4.6, label_in + note_in + 2.4), 0.6 + 0.165 * len(kept))
     gids = [style.gid([outcome]) for outcome in kept]
     look = {"color": [colours[outcome.cell.optimizer] for outcome in kept], "height": 0.75}
     whole = [outcome.mean("time_to_accuracy_with_compile_s") or 0.0 for outcome in kept]

@@ -5,7 +5,6 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,15 +41,6 @@ class Comparison:
         ids = sorted(run.run_id for outcome in self.outcomes for run in outcome.runs)
         shown = msgspec.json.encode((ids, self.loaders), order="deterministic")
         return hashlib.sha256(shown).hexdigest()[:8]
-
-    @cached_property
-    def main_pipeline(self) -> tuple[Outcomes, str]:
-        """The cells with the most frequent pipeline, and what a caption says of the choice."""
-        main = statistics.mode(sorted(one.cell.pipeline for one in self.outcomes) or [""])
-        kept = [one for one in self.outcomes if one.cell.pipeline == main]
-        others = len(self.outcomes) - len(kept)
-        left_out = f" ({count(others, 'cell')} with another left out)" if others else ""
-        return kept, f"Pipeline {shown_name(main)}{left_out}"
 
     def sketch(
         self,

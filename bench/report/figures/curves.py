@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_POINTS = 8_000  # in a figure; longer curves are thinned
-CUT_RATIO = 1.5  # an axis of losses ends at that many times the usual highest value of a curve
 MAX_LINES = 16  # of a panel with wide lines and bands
 QUANTITIES = {
     "accuracy": ("validation_accuracy", "validation accuracy (%)"),
@@ -32,7 +31,10 @@ AGAINST = {"epochs": "epoch", "seconds": "training clock (s)"}
 
 def curves(comparison: Comparison) -> Iterator[style.Sketch]:
     """Each quantity against epochs and against seconds."""
-    outcomes, choice = comparison.main_pipeline
+    pipelines = sorted(outcome.cell.pipeline for outcome in comparison.outcomes) or [""]
+    main = statistics.mode(pipelines)
+    outcomes = [outcome for outcome in comparison.outcomes if outcome.cell.pipeline == main]
+    others = len(pipelines) - len(outcomes)
     nets = by_accuracy(outcomes, "architecture")
     colours = style.cycle(levels(outcomes, "optimizer"), style.PALETTE)
     dashes = style.cycle(levels(outcomes, "augmentation"), style.DASHES)
@@ -59,7 +61,8 @@ def curves(comparison: Comparison) -> Iterator[style.Sketch]:
             f"curves_{name}_{against}",
             f"{heading.partition(' (')[0].capitalize()} against {against}",
             [
-                f"{choice}. Lines are means over seeds.",
+                f"Pipeline {style.shown_name(main)}; lines are means over seeds.",
+                others > 0 and f"{count(others, 'cell')} with another pipeline left out.",
                 any(len(one.good) > 1 for one in outcomes) and "Bands span the seeds.",
                 top is not None and name != "accuracy" and f"Values over {top:.3g} are cut off.",
                 missing > 0 and f"{count(missing, 'cell')} without a curve.",
@@ -103,7 +106,7 @@ def line(outcome: Outcome[Record], field: str, against: str = "epochs") -> np.nd
 def cut(curves: Sequence[np.ndarray]) -> float | None:
     """Where an axis of losses ends, if a few curves that begin high would flatten the others."""
     tops = [float(curve.max()) for curve in curves]
-    top = CUT_RATIO * statistics.median_low(tops)
+    top = 1.5 * statistics.median_low(tops)
     return top if max(tops) > top else None
 
 

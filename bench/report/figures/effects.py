@@ -79,9 +79,9 @@ def cells_of(outcomes: Outcomes, row: Row) -> Outcomes:
     good = [outcome for outcome in outcomes if outcome.good]
     if factor == "epochs":
         return [one for one in good if one.key.parts()["epochs"] == level]
-    versions = {one.id: dict(one.key.versions).get(factor) for one in good}
     names = {one.id: getattr(one.cell, factor) for one in good}
-    return [one for one in good if level in (names[one.id], f"{names[one.id]} v{versions[one.id]}")]
+    numbered = {one.id: f"{names[one.id]} v{dict(one.key.versions).get(factor)}" for one in good}
+    return [one for one in good if level in (names[one.id], numbered[one.id])]
 
 
 def _figure(kept: list[Row], metric: Metric, label: str, outcomes: Outcomes) -> "Figure":

@@ -11,7 +11,6 @@ from bench.report.figures import style
 from bench.report.figures.comparison import Comparison, levels
 from bench.report.figures.style import Outcomes
 from bench.report.rows import Outcome
-from bench.text import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,8 +52,7 @@ def frontiers(comparison: Comparison) -> Iterator[style.Sketch]:
                 f"Means over seeds; the line joins the {len(best)} that no other cell beats in "
                 f"both{', the best numbered' if len(best) > len(numbered) else ''}.",
                 hollow > 0
-                and f"Hollow, and never on the line: {hollow} of {count(len(found), 'cell')}, "
-                "which have suspect timings only.",
+                and f"{hollow} hollow cells have suspect timings only: never on the line.",
             ],
             _frontier_figure(found, against, colours, markers),
             style.colour_key("optimizer", colours),

@@ -13,7 +13,7 @@ from bench.report.figures import style
 from bench.report.figures.comparison import Comparison, by_axes, levels, mean
 from bench.report.figures.heatmaps import heat_map
 from bench.report.figures.style import Outcomes
-from bench.report.loaders import rows, suspect_count
+from bench.report.loaders import images_per_s, rows, suspect_count
 from bench.report.render import SUSPECT, Row
 from bench.store.loaders_record import LoadersRecord
 
@@ -54,15 +54,15 @@ def pipelines(comparison: Comparison) -> Iterator[style.Sketch]:
 
 def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
     """The pipelines of a net, the fastest in training first, those without numbers last."""
+    alone = images_per_s(loaders) if loaders else {}
     found = []
     for (name,), cells in by_axes(outcomes, "pipeline").items():
         throughputs = [run.throughput for one in cells for run in one.trusted if run.throughput]
         ceilings = [one.ceiling for one in throughputs if one.ceiling is not None]
-        size = cells[0].cell.batch_size
-        measured = [r for r in _measured(loaders) if r["pipeline"] == name and r["trusted"]]
-        alone = min(measured, key=lambda row: abs(row["batch_size"] - size), default={})
+        size, by_size = cells[0].cell.batch_size, alone.get(name) or {}
+        nearest = min(by_size, key=lambda one: abs(one - size), default=0)
         rates = {
-            "alone": alone.get("images_per_s"),
+            "alone": by_size.get(nearest),
             "ceiling": statistics.fmean(ceilings) if ceilings else None,
             "in training": mean(cells, "images_per_s"),
         }
@@ -71,10 +71,6 @@ def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
         note = note if stall_pct is None else f"stall {stall_pct:.0f} %"
         found.append(Feed(pipeline=name, rates=rates, note=note, outcomes=cells))
     return sorted(found, key=lambda feed: -(feed.rates["in training"] or 0.0))
-
-
-def _measured(loaders: LoadersRecord | None) -> list[Row]:
-    return [row for row in (rows(loaders) if loaders else []) if row["images_per_s"] is not None]
 
 
 def fed(comparison: Comparison) -> dict[str, list[Feed]]:
@@ -132,13 +128,14 @@ def _throughput_figure(found: Mapping[str, Sequence[Feed]]) -> "Figure":
 def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
     """What each pipeline delivers without a net, as `bench loaders` measured it."""
     loaders = comparison.loaders
-    found = _measured(loaders)
+    every = rows(loaders) if loaders else []
+    found = [row for row in every if row["images_per_s"] is not None]
     if loaders is None or not found:
         return
     failed = [
         f"{style.shown_name(row['pipeline'])} at {row['batch_size']} ({row['status']})"
-        for row in rows(loaders)
-        if row["images_per_s"] is None
+        for row in every
+        if row not in found
     ]
     interrupted = sum(row["status"] == "interrupted" for row in found)
     hollow = [suspect_count(found), f"{interrupted} interrupted" * bool(interrupted)]

@@ -36,7 +36,6 @@ FOREGROUND = "#010203"  # stands for the page's text colour, in figures.mplstyle
 FONT = "'DejaVu Sans'"  # comes with matplotlib; Verdana is as wide
 SIZE = 8.0  # of text, in points
 SMALL = 7.0
-DPI = 150
 POINTS = 72  # per inch
 LINE_IN = 0.19  # height of a line of the key
 LETTER_IN = 0.064  # width of a letter of normal size, at most, on average
@@ -180,8 +179,8 @@ def log_scale(axis: "Axis") -> None:
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
     low, high = axis.get_view_interval()
     steps = (1.0, 2.0, 5.0) if high / low < 60 else (1.0, 3.0) if high / low < 2000 else (1.0,)
-    few = MaxNLocator(4, steps=[1, 2, 5, 10])
-    axis.set_major_locator(few if high / low < 6 else LogLocator(subs=steps))
+    few = high / low < 6
+    axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]) if few else LogLocator(subs=steps))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
 
@@ -220,7 +219,7 @@ def picture(sketch: Sketch, *, group: str, digest: str) -> Picture:
 def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
     """Adds the key below and the header above; returns the header's texts and height."""
     figure = sketch.figure
-    figure.set_dpi(DPI)  # hinting changes the width of texts with the resolution
+    figure.set_dpi(150)  # hinting changes the width of texts with the resolution
     width, body = map(float, figure.get_size_inches())
     titles = wrap(sketch.title, int(width * 12))
     lines = wrap(group, int(width * LETTERS_PER_IN))
