@@ -89,7 +89,7 @@ def _figure(kept: list[Row], metric: Metric, label: str, outcomes: Outcomes) -> 
     names: list[str] = []
     effects: list[Row | None] = []
     for one in kept:
-        heading = f"{one['factor']} (reference: {style.shown_name(one['reference'])})"
+        heading = f"{one['factor']} vs {style.shown_name(one['reference'])}"
         if heading not in names:
             names.append(heading)
             effects.append(None)
@@ -97,8 +97,8 @@ def _figure(kept: list[Row], metric: Metric, label: str, outcomes: Outcomes) -> 
         effects.append(one)
     notes = ["" if row is None else _note(row, metric) for row in effects]
     gids = [None if row is None else style.gid(cells_of(outcomes, row)) for row in effects]
-    width_in = 0.06 * max(map(len, notes)) + 0.066 * max(map(len, names)) + 1.8
-    figure, (axes,) = style.canvas(max(4.6, width_in), 0.5 + 0.18 * len(names))
+    width_in = 0.056 * max(map(len, notes)) + 0.064 * max(map(len, names)) + 1.4
+    figure, (axes,) = style.canvas(max(3.6, width_in), 0.5 + 0.18 * len(names))
     axes.axvline(1.0 if metric.ratio else 0.0, color=style.FOREGROUND, linewidth=0.8)
     for place, row in enumerate(effects):
         if row is not None:
