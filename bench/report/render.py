@@ -14,6 +14,7 @@ import pandas as pd
 from bench.errors import check_choice
 from bench.report.columns import COLUMNS, Column, Metric, column_named
 from bench.report.rows import merged
+from bench.text import wrapped
 
 Form = Literal["rich", "md", "csv", "json"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -28,8 +29,7 @@ BRIEF = (  # how narrow terminals shorten metrics: pattern, replacement, mark an
     (r" reached\)$", ")", "(2/3)", "2 of 3 runs reached the target"),
 )
 BOLD, DIM, BEST, WORSE = "1", "2", "1;32", "31"  # escape codes of a terminal: green, red
-NARROWEST = 8  # characters of a wrapped column or a shortened name
-PARTS = re.compile(r"(\s+|(?<=_)|(?=\[))")  # where a cell may be broken: "flip_", "kornia"
+NARROWEST = 8  # characters of a wrapped column
 TOTALS = {"seeds": "runs", "cells": "all_cells"}  # "2/4": number of successes and total
 
 
@@ -44,10 +44,9 @@ class Table:
     best: Mapping[str, Collection[int]] = field(default_factory=dict)  # bold rows
     worse: Mapping[str, Collection[int]] = field(default_factory=dict)  # red rows
     notes: Sequence[str] = ()  # sentences
-    keep: bool = False  # whether to wrap cells instead of dropping columns
-    split: bool = False  # whether columns that do not fit go below, after the first column again
     names: Sequence[str] = ()  # columns that a narrow terminal joins: "cnn4/sgd/none/kornia"
     footnotes: Mapping[str, str] = field(default_factory=dict)  # by mark
+    gap: str = "  "
 
     def markdown(self) -> str:
         """The table, after its title and notes."""
@@ -58,11 +57,11 @@ class Table:
             ]
             for name in self.columns
         ]
-        headers = [as_markdown(column.header) for column in self.columns.values()]
-        table = pd.DataFrame(zip(*texts, strict=True), columns=range(len(headers))).to_markdown(
+        columns = self.columns.values()
+        table = pd.DataFrame(zip(*texts, strict=True), columns=range(len(columns))).to_markdown(
             index=False,
-            headers=headers,
-            colalign=["right" if column.is_number else "left" for column in self.columns.values()],
+            headers=[as_markdown(column.header) for column in columns],
+            colalign=["right" if column.is_number else "left" for column in columns],
             disable_numparse=True,
         )
         title, *notes = (as_markdown(text, in_cell=False) for text in (self.title, *self.notes))
@@ -72,72 +71,30 @@ class Table:
     def terminal(self, *, width: int | None = None, color: bool = False) -> str:
         """The table between its title and notes, of any width if `width` is None.
 
-        A row is one line, unless columns that must stay are wider than the terminal.
+        If it is too wide, unimportant columns are dropped; then numbers and headers are shorter
+        and names joined; then the last columns go below. Names are never broken.
         """
-        if self.split and width:
-            return "\n".join(part.terminal(width=width, color=color) for part in self._parts(width))
-        table, gap = self._fitted(width)
-        widths = table._widths(gap, width)
+        table = self._fitted(width)
+        marked = [
+            wrapped(f"{mark}: {text}", width, " " * (len(mark) + 2))
+            for mark, text in table.footnotes.items()
+        ]
+        notes = [*marked, *(wrapped(note, width) for note in table.notes)]
+        blocks = [
+            styled(wrapped(table.title, width), BOLD, color),
+            "\n".join(table.head),
+            *("\n".join(part._lines(width, color)) for part in table._parts(width)),
+            styled("\n".join(notes), DIM, color),
+        ]
+        return "\n\n".join(filter(None, blocks)) + "\n"
 
-        def row(texts: Mapping[str, str], styles: Mapping[str, str]) -> Iterator[str]:
-            cells = [_wrapper(widths[name]).wrap(texts[name]) for name in widths]
-            for parts in zip_longest(*cells, fillvalue=""):
-                line = ""
-                for (name, width), part in zip(widths.items(), parts, strict=True):
-                    text, space = styled(part, styles.get(name), color), " " * (width - len(part))
-                    line += (space + text if table.columns[name].is_number else text + space) + gap
-                yield line.rstrip()
-
-        headers = {name: column.header for name, column in table.columns.items()}
-        marked = [(text, f"{mark}: ") for mark, text in table.footnotes.items()]
-        drawn = [styled(line, BOLD, color) for line in wrapped(table.title, width)]
-        drawn += ["", *table.head] if table.head else []
-        drawn += [""] if drawn else []
-        drawn += [*row(headers, dict.fromkeys(headers, BOLD))]
-        drawn.append(gap.join("-" * width for width in widths.values()))
-        for index in range(max(map(len, table.cells.values()), default=0)):
-            styles = {name: WORSE for name in widths if index in table.worse.get(name, ())}
-            styles |= {name: BEST for name in widths if index in table.best.get(name, ())}
-            drawn += row({name: table.cells[name][index] for name in widths}, styles)
-        drawn.append("")
-        for note, mark in (*marked, *((note, "") for note in table.notes)):
-            drawn += (styled(line, DIM, color) for line in wrapped(note, width, mark))
-        return "\n".join(drawn).rstrip() + "\n"
-
-    def _parts(self, width: int) -> list["Table"]:
-        """Tables that fit the width, each with the first column."""
-        first, *names = self.columns
-        parts = [replace(self, columns={first: self.columns[first]}, keep=True, split=False)]
-        for name in names:
-            more = {name: self.columns[name]}
-            wider = replace(parts[-1], columns={**parts[-1].columns, **more})
-            if wider._total("  ") <= width or len(parts[-1].columns) == 1:
-                parts[-1] = wider
-            else:
-                columns = {first: self.columns[first], **more}
-                parts.append(replace(parts[0], title="", head=(), columns=columns))
-        return [*(replace(part, notes=()) for part in parts[:-1]), parts[-1]]
-
-    def _fitted(self, width: int | None) -> tuple["Table", str]:
-        """The table as it fits the terminal, and the gap between its columns."""
-        table, gap = self._marked("always"), "  "
+    def _fitted(self, width: int | None) -> "Table":
+        """The table as it fits the terminal, as far as dropped columns and short texts help."""
+        table = self._marked("always")
         if width is None:
-            return table, gap
-        for table, gap in self._narrower():
-            table = table if self.keep else table._dropped(gap, width)
-            if table._total(gap) <= width:
-                break
-        return table, gap
-
-    def _narrower(self) -> Iterator[tuple["Table", str]]:
-        """The table; then with shorter numbers, joined names, and shorter names."""
-        yield self._marked("always"), "  "
-        brief = self._brief()
-        for table in (brief, brief._joined()):
-            yield from ((table._marked("always", "narrow"), gap) for gap in ("  ", " "))
-        names = {text for name in self.names for text in self.cells[name]}
-        for longest in range(max(map(len, names), default=0) - 1, NARROWEST - 1, -1):
-            yield brief._renamed(longest)._joined()._marked("always", "narrow"), " "
+            return table
+        table = table._dropped(width)
+        return table if table._least(width) <= width else self._short()._dropped(width)
 
     def _marked(self, *kinds: str) -> "Table":
         """The table with marks instead of long texts, which become footnotes."""
@@ -145,34 +102,23 @@ class Table:
         parts = {name: [text.split("; ") for text in self.cells[name]] for name in names}
         alike: dict[str, str] = {}
         for name, rows in parts.items():
-            texts = dict.fromkeys(chain.from_iterable(rows))
-            always = self.columns[name].footnote == "always"
-            alike |= merged(texts) if always else {text: text for text in texts}
+            texts = {text: text for text in chain.from_iterable(rows) if text}
+            alike |= merged(texts) if self.columns[name].footnote == "always" else texts
         found = [
-            [alike[text] for text in chain(*row) if text]
+            dict.fromkeys(alike[text] for text in chain(*row) if text)
             for row in zip(*parts.values(), strict=True)
         ]
         letters = ("".join(word) for n in count(1) for word in product(ascii_lowercase, repeat=n))
         marks = dict(zip(dict.fromkeys(chain.from_iterable(found)), letters, strict=False))
-        kept = {name: column for name, column in self.columns.items() if name not in names}
+        columns = {name: column for name, column in self.columns.items() if name not in names}
         if marks:
-            kept["marks"] = Column(header="")
-        cells = {"marks": [",".join(dict.fromkeys(marks[text] for text in row)) for row in found]}
-        footnotes = dict(self.footnotes) | {mark: text for text, mark in marks.items()}
-        return replace(self, columns=kept, cells={**self.cells, **cells}, footnotes=footnotes)
+            columns["marks"] = Column(header="")
+        cells = {**self.cells, "marks": [",".join(map(marks.__getitem__, row)) for row in found]}
+        footnotes = {**self.footnotes, **{mark: text for text, mark in marks.items()}}
+        return replace(self, columns=columns, cells=cells, footnotes=footnotes)
 
-    def _joined(self) -> "Table":
-        """The table with one column of names."""
-        if len(self.names) < 2:
-            return self
-        texts = zip(*(self.cells[name] for name in self.names), strict=True)
-        cells = {"cell": [*map("/".join, texts)]}
-        rest = {name: column for name, column in self.columns.items() if name not in self.names}
-        columns = {"cell": Column(header="cell")} | rest
-        return replace(self, columns=columns, cells={**self.cells, **cells})
-
-    def _brief(self) -> "Table":
-        """The table with shorter headers and values of metrics."""
+    def _short(self) -> "Table":
+        """The table with shorter headers and values, one column of names and more footnotes."""
         columns, cells, footnotes = dict(self.columns), dict(self.cells), dict(self.footnotes)
         for name, column in self.columns.items():
             if isinstance(column, Metric):
@@ -181,78 +127,97 @@ class Table:
                     shorter = [re.sub(pattern, by, text) for text in cells[name]]
                     if shorter != cells[name]:
                         cells[name], footnotes[mark] = shorter, meaning
-        return replace(self, columns=columns, cells=cells, footnotes=footnotes)
+        if len(self.names) > 1:
+            names = (cells[name] for name in self.names)
+            cells["cell"] = ["/".join(row) for row in zip(*names, strict=True)]
+            rest = {name: column for name, column in columns.items() if name not in self.names}
+            columns = {"cell": Column(header="cell"), **rest}
+        gap = " " if self.names else self.gap
+        table = replace(self, columns=columns, cells=cells, footnotes=footnotes, gap=gap)
+        return table._marked("always", "narrow")
 
-    def _renamed(self, longest: int) -> "Table":
-        """The table with names of at most `longest` characters."""
-        long = sorted({t for name in self.names for t in self.cells[name] if len(t) > longest})
-        end = longest // 3
-        short = {text: f"{text[: longest - 1 - end]}\u2026{text[-end:]}" for text in long}
-        if len({*short.values()}) < len(long):
-            numbered = enumerate(long, start=1)
-            short = {text: f"{text[: longest - 1 - len(str(n))]}\u2026{n}" for n, text in numbered}
-        cells = {name: [short.get(t, t) for t in self.cells[name]] for name in self.names}
-        footnotes = {**self.footnotes, **{mark: text for text, mark in short.items()}}
-        return replace(self, cells={**self.cells, **cells}, footnotes=footnotes)
-
-    def _dropped(self, gap: str, width: int) -> "Table":
+    def _dropped(self, width: int) -> "Table":
         """The table without the least important columns that do not fit."""
-        table, headers = self, []
-        for name in sorted(self.columns, key=lambda name: -self.columns[name].priority):
-            if table._total(gap) <= width or not self.columns[name].priority:
+        columns, headers = dict(self.columns), []
+        for name in sorted(columns, key=lambda name: -columns[name].priority):
+            fits = replace(self, columns=columns)._least(width) <= width
+            if fits or not columns[name].priority:
                 break
-            rest = {other: column for other, column in table.columns.items() if other != name}
-            table = replace(table, columns=rest)
-            headers.append(self.columns[name].header)
-        left_out = f"columns left out for width: {', '.join(headers)}"
-        return replace(table, notes=[*self.notes, left_out]) if headers else self
+            headers.append(columns.pop(name).header)
+        left_out = [f"columns left out for width: {', '.join(headers)}"] * bool(headers)
+        return replace(self, columns=columns, notes=[*self.notes, *left_out])
 
-    def _least(self) -> dict[str, int]:
-        """The widths with whole cells and words of headers."""
+    def _parts(self, width: int | None) -> list["Table"]:
+        """Tables that fit the width, each with the first column."""
+        first, *names = self.columns.items()
+        parts = [replace(self, columns=dict([first]))]
+        for name in names:
+            wider = replace(self, columns=dict([*parts[-1].columns.items(), name]))
+            if width is None or len(wider.columns) == 2 or wider._least(width // 2) <= width:
+                parts[-1] = wider
+            else:
+                parts.append(replace(self, columns=dict([first, name])))
+        return parts
+
+    def _words(self) -> dict[str, int]:
+        """The least widths with whole cells and words of headers."""
         return {
             name: max(map(len, [*column.header.split(), *self.cells[name]]), default=0)
             for name, column in self.columns.items()
         }
 
-    def _total(self, gap: str) -> int:
-        """The least width without wrapped cells."""
-        return sum(self._least().values()) + len(gap) * (len(self.columns) - 1)
+    def _least(self, most: int) -> int:
+        """The least width without wrapped cells, at most `most` of it for the first column."""
+        first, *others = self._words().values()
+        return min(first, most) + sum(others) + len(self.gap) * len(others)
 
-    def _widths(self, gap: str, width: int | None) -> dict[str, int]:
-        """The width of each column; headers and cells are wrapped where the terminal is narrow."""
-        texts = {name: [c.header, *self.cells[name]] for name, c in self.columns.items()}
-        widths = {name: max(map(len, texts[name])) for name in texts}
-        room = math.inf if width is None else width - len(gap) * (len(widths) - 1)
-        parts = {name: max(len(p) for t in texts[name] for p in PARTS.split(t)) for name in texts}
-        for least in (self._least(), parts, dict.fromkeys(texts, NARROWEST)):
-            wide = [name for name in texts if widths[name] > least[name]]
-            while wide and sum(widths.values()) > room:
-                widths[max(wide, key=widths.__getitem__)] -= 1
-                wide = [name for name in wide if widths[name] > least[name]]
+    def _widths(self, width: int | None) -> dict[str, int]:
+        """The width of each column: the headers, the first and the widest column give way."""
+        words = self._words()
+        widths = {name: max(len(c.header), words[name]) for name, c in self.columns.items()}
+        if width is None:
+            return widths
+        room = width - len(self.gap) * (len(widths) - 1)
+        first, widest = next(iter(words)), max(words, key=words.__getitem__)
+        headers = sorted(words.items(), key=lambda item: item[1] - widths[item[0]])
+        for name, least in [*headers, (first, min(words[first], room // 2)), (widest, NARROWEST)]:
+            over = max(0, sum(widths.values()) - room)
+            widths[name] = min(widths[name], max(least, widths[name] - over))
         return widths
+
+    def _lines(self, width: int | None, color: bool) -> Iterator[str]:
+        """Headers and rows; a name that is too long for its column is on a line of its own."""
+        widths = self._widths(width)
+        first = next(iter(widths))
+
+        def row(texts: Mapping[str, str], styles: Mapping[str, str]) -> Iterator[str]:
+            cells = [textwrap.wrap(texts[name], size or 1) for name, size in widths.items()]
+            for parts in zip_longest(*cells, fillvalue=""):
+                line = []
+                for (name, size), part in zip(widths.items(), parts, strict=True):
+                    space = " " * (size - len(part))
+                    text = styled(part, styles.get(name), color)
+                    line.append(space + text if self.columns[name].is_number else text + space)
+                yield self.gap.join(line).rstrip()
+
+        headers = {name: column.header for name, column in self.columns.items()}
+        yield from row(headers, dict.fromkeys(headers, BOLD))
+        yield self.gap.join("-" * size for size in widths.values())
+        for index in range(len(self.cells[first])):
+            texts = {name: self.cells[name][index] for name in widths}
+            styles = {name: WORSE for name in widths if index in self.worse.get(name, ())}
+            styles |= {name: BEST for name in widths if index in self.best.get(name, ())}
+            if len(texts[first]) > widths[first]:
+                yield from textwrap.wrap(texts[first], width or len(texts[first]))
+                texts[first] = ""
+            yield from row(texts, styles)
 
 
 def styled(text: str, style: str | None, color: bool) -> str:
-    """The text between the escape codes of a style, if the terminal has colours."""
-    return f"\x1b[{style}m{text}\x1b[0m" if color and text and style else text
-
-
-def _wrapper(width: int) -> textwrap.TextWrapper:
-    wrapper = textwrap.TextWrapper(max(1, width))
-    wrapper.wordsep_re = PARTS
-    return wrapper
-
-
-def wrapped(text: str, width: int | None, mark: str = "") -> list[str]:
-    """The lines of a text for a terminal, after a mark; one line if `width` is None."""
-    return textwrap.wrap(
-        text,
-        width or max(1, len(mark + text)),
-        initial_indent=mark,
-        subsequent_indent=" " * len(mark),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """The lines between the escape codes of a style, if the terminal has colours."""
+    if not (color and text and style):
+        return text
+    return "\n".join(f"\x1b[{style}m{line}\x1b[0m" for line in text.split("\n"))
 
 
 def as_markdown(text: str, *, in_cell: bool = True) -> str:
@@ -290,15 +255,10 @@ def shown(
     for row in rows:
         row["notes"] = _notes(row)
     known = {*frame.columns, "notes"}
-    names = [name for name in COLUMNS if name in known] if columns is None else list(columns)
+    names = [name for name in COLUMNS if name in known and _informs(name, rows)]
+    names = names if columns is None else list(columns)
     for name in names:
         check_choice("column", name, sorted(known))
-    if columns is None:
-        optional = ("budget", "notes", "memory_gib", "energy_j")
-        empty = {n: all(is_missing(row[n] or None) for row in rows) for n in optional}
-        empty["reads"] = not any("files" in row["reads"] for row in rows)
-        empty["one_view_accuracy"] = not any(_has_more_views(row) for row in rows)
-        names = [name for name in names if not empty.get(name)]
     return (
         {name: [_text(name, row) for row in rows] for name in names},
         {name: _best(name, rows) for name in names},
@@ -315,21 +275,24 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _has_more_views(row: Row) -> bool:
-    """Whether the accuracy is an average over several views of each image."""
-    one_view = row["one_view_accuracy"]
-    return not is_missing(one_view) and one_view != row["accuracy"]
+def _informs(name: str, rows: Iterable[Row]) -> bool:
+    """Whether a column is shown by default: some say nothing in most tables."""
+    if name == "reads":
+        return any("files" in row["reads"] for row in rows)
+    if name == "one_view_accuracy":
+        return any(not is_missing(row[name]) and row[name] != row["accuracy"] for row in rows)
+    optional = name in ("budget", "notes", "memory_gib", "energy_j")
+    return not optional or any(not is_missing(row[name] or None) for row in rows)
 
 
 def _notes(row: Row) -> str:
     failed = "" if row["status"] == "ok" else row["status"]
     if failed and row["reason"]:
         failed += f": {row['reason'].replace('; ', ', ')}"
-    suspect = ""
-    if row["timing_suspect"]:
+    suspect = row["timing_suspect"].replace("; ", ", ")
+    if suspect:
         part = f" in {row['seeds'] - row['trusted']} of {row['seeds']} runs"
-        reasons = row["timing_suspect"].replace("; ", ", ")
-        suspect = f"timing suspect{part * (row['seeds'] > 1)}: {reasons}"
+        suspect = f"timing suspect{part * (row['seeds'] > 1)}: {suspect}"
     return "; ".join(filter(None, (failed, suspect, row["draws"])))
 
 
@@ -343,13 +306,12 @@ def _text(name: str, row: Row) -> str:
         return NOT_REACHED
     if is_missing(value):
         timing = isinstance(column, Metric) and column.timing
-        suspect = timing and row["trusted"] < row["seeds"]
-        return SUSPECT if suspect else ABSENT
+        return SUSPECT if timing and row["trusted"] < row["seeds"] else ABSENT
     if column.digits is None:
         return str(value)
     text = f"{value * column.factor:.{column.digits}f}"
-    sd = row.get(f"{name}_sd")
-    if sd is not None and not math.isnan(sd):
+    sd = row.get(f"{name}_sd", math.nan)
+    if not is_missing(sd):
         text += f" \u00b1 {sd * column.factor:.{column.digits}f}"
     if to_target and row["reached"] < row["seeds"]:
         text += f" ({row['reached']:.0f}/{row['seeds']} reached)"

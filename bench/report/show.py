@@ -16,12 +16,12 @@ from bench.errors import UsageError
 from bench.record import Metrics, Point, Record
 from bench.report.columns import Column
 from bench.report.matrix import versions
-from bench.report.render import ABSENT, BOLD, Table, styled, wrapped
+from bench.report.render import ABSENT, BOLD, Table, styled
 from bench.report.rows import bound_by, settings
 from bench.store.codec import encode
 from bench.store.groups import REFERENCE, groups
 from bench.store.store import Store, to_stderr
-from bench.text import Log, count, printable, sanitize, shell_command
+from bench.text import Log, count, printable, sanitize, shell_command, wrapped
 
 MAX_CANDIDATES = 8  # runs listed in a message
 MAX_CONFUSED = 8  # pairs of classes to list
@@ -130,8 +130,7 @@ def render(found: FoundRun, *, width: int | None = None, color: bool = False) ->
             if isinstance(part, Table):
                 drawn.append(part.terminal(width=width, color=color).rstrip())
             else:
-                for line in printable(part).split("\n"):
-                    drawn += wrapped(line, width) or [""]
+                drawn += [wrapped(line, width) for line in printable(part).split("\n")]
     command = rerun_command(record, found.root)  # one line to copy
     return "\n".join([*drawn, "", styled("train it again", BOLD, color), command]) + "\n"
 
@@ -314,7 +313,6 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
             for at, header in enumerate(headers)
         },
         cells={str(at): [row[at] for row in rows] for at in range(len(headers))},
-        keep=True,
     )
 
 

@@ -6,7 +6,7 @@ the same within a table. Batch size, width and recipe may differ, which a note s
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -44,13 +44,6 @@ from bench.text import Log, count, shell_command
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grouping:
-    """One row per combination of these axes, averaged over the others."""
-
-    axes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Pivot:
     """One metric by a row and a column axis, by default the first two that differ."""
 
@@ -58,7 +51,7 @@ class Pivot:
     axes: tuple[str, str] | None = None
 
 
-Shape = Grouping | Pivot | None  # None for a row per cell
+Shape = tuple[str, ...] | Pivot | None  # axes of means over the others; None for a row per cell
 
 
 def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[str] | None) -> Shape:
@@ -72,7 +65,7 @@ def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[st
     for name in [*(group or ()), *(pivot or ())]:
         check_choice("axis", name, list(AXES))
     if group is not None:
-        return Grouping(axes=tuple(axis for axis in AXES if axis in group))
+        return tuple(axis for axis in AXES if axis in group)
     if metric is None and pivot is None:
         return None
     if metric is not None:
@@ -85,76 +78,40 @@ def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[st
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A table before it is drawn."""
+    """A table as numbers and as texts."""
 
-    title: str
-    frame: pd.DataFrame
-    notes: Sequence[str] = ()
+    title: str  # for JSON; that of the texts also names what all rows share
+    numbers: pd.DataFrame
+    texts: Table
     versions: str = ""
-    columns: Sequence[str] | None = None  # None for the default columns
-    pivot: Table | None = None  # the texts of a pivot table
     answers: Sequence[Answer] = ()
-
-    def numbers(self) -> pd.DataFrame:
-        """The selected columns of the frame."""
-        for name in self.columns or ():
-            check_choice("column", name, list(self.frame.columns))
-        return self.frame if self.columns is None else self.frame[list(self.columns)]
 
     def csv_frame(self) -> pd.DataFrame:
         """The numbers for CSV, with a missed target as text."""
-        plain = self.numbers()
-        times = [name for name in plain.columns if name in METRICS and METRICS[name].to_target]
-        if not times or self.pivot is not None:
-            return plain
-        plain = plain.astype(dict.fromkeys(times, object))
-        missed = (self.frame["reached"] == 0) & (self.frame["seeds"] > 0)
-        plain.loc[missed, times] = NOT_REACHED
-        return plain
+        found = self.numbers.copy()
+        for name in found.columns:
+            if name in METRICS and METRICS[name].to_target:
+                missed = pd.Series(self.texts.cells[name]) == NOT_REACHED
+                found[name] = found[name].astype(object).mask(missed, NOT_REACHED)
+        return found
 
     def as_json(self) -> dict[str, object]:
         """Title, notes, versions, answers and rows; a missed target is null."""
         return {
             "title": self.title,
-            "notes": list(self.notes),
+            "notes": list(self.texts.notes),
             "versions": self.versions,
             "answers": [asdict(answer) for answer in self.answers],
-            "rows": json.loads(self.numbers().to_json(orient="records", double_precision=15)),
+            "rows": json.loads(self.numbers.to_json(orient="records", double_precision=15)),
         }
-
-    def table(self) -> Table:
-        """The texts; by default, columns with one value are part of the title."""
-        if self.pivot is not None:
-            return replace(self.pivot, title=self.title, notes=self.notes)
-        texts, best = shown(self.frame, self.columns)
-        columns = columns_of(texts)
-        title = [self.title]
-        if self.columns is None and len(self.frame) > 1:
-            for name, column in list(columns.items()):
-                if not isinstance(column, Metric) and len({*texts[name]}) == 1:
-                    del columns[name]
-                    title += [f"{column.header} {texts[name][0]}"] if texts[name][0] else []
-        names = [name for name in AXES if name in columns]
-        named = names and not self.frame.duplicated(names).any()
-        if "budget" in columns and named and self.frame["machine"].nunique() == 1:
-            columns["budget"] = replace(columns["budget"], footnote="", priority=2)  # droppable
-        return Table(
-            title=" | ".join(title),
-            columns=columns,
-            cells=texts,
-            best=best,
-            notes=self.notes,
-            keep=self.columns is not None,
-            names=names,
-        )
 
     def text(self, form: Form, width: int | None, *, color: bool) -> str:
         """The table as Markdown; or for a terminal, with the versions of the software."""
-        table, notes = self.table(), filter(None, [*self.notes, self.versions])
         if form == "md":
-            return replace(table, head=[*map(_answer, self.answers)]).markdown()
-        table = replace(table, head=answer_lines(self.answers, width=width or 80), notes=[*notes])
-        return table.terminal(width=width, color=color)
+            return replace(self.texts, head=[*map(_answer, self.answers)]).markdown()
+        head = answer_lines(self.answers, width=width or 80)
+        notes = [*self.texts.notes, *filter(None, [self.versions])]
+        return replace(self.texts, head=head, notes=notes).terminal(width=width, color=color)
 
 
 def _answer(answer: Answer) -> str:
@@ -179,7 +136,7 @@ def render(
 ) -> str:
     """One matrix as text, without answers; the arguments are those of `render_all`."""
     check_choice("format", form, FORMS)
-    sheet = _sheet(matrix, None, (), "", sort_by, columns)
+    sheet = _sheet(matrix, None, sort_by, columns)
     if form == "json":
         return json.dumps(sheet.as_json(), indent=1) + "\n"
     return _drawn([sheet], form, width=width, color=color)
@@ -228,16 +185,19 @@ def render_all(
     for group, (records, notes) in (own or found).items():
         for part in footings(records) if shape else [records]:
             matrix = build(part, reference=group.reference)
-            sheet = _sheet(matrix, shape, notes, versions(part), sort_by, columns)
+            sheet = _sheet(matrix, shape, sort_by, columns)
+            texts = replace(sheet.texts, notes=[*notes, *sheet.texts.notes])
+            sheet = replace(sheet, texts=texts, versions=versions(part))
             if not (shape or columns or len(matrix.frame) < 2) and form != "csv":
                 loaders = None if expression else _loaders(group.folder, on_warning)
                 sheet = replace(sheet, answers=answers(part, loaders=loaders))
             sheets.append(sheet)
-    if own and (hidden := [group.folder for group in found if group.reference]):
-        runs = sum(len(found[group][0]) for group in found if group.reference)
-        command = shell_command(["bench", "table", str(hidden[0].parent)])
+    if own and (hidden := [group for group in found if group.reference]):
+        runs = sum(len(found[group][0]) for group in hidden)
+        command = shell_command(["bench", "table", str(hidden[0].folder.parent)])
         note = f"Not shown: {count(runs, 'run')} of the reference matrices ({command})."
-        sheets[-1] = replace(sheets[-1], notes=[*sheets[-1].notes, note])
+        texts = replace(sheets[-1].texts, notes=[*sheets[-1].texts.notes, note])
+        sheets[-1] = replace(sheets[-1], texts=texts)
     if form == "json":
         return json.dumps([sheet.as_json() for sheet in sheets], indent=1) + "\n"
     return _drawn(sheets, form, width=width, color=color)
@@ -274,25 +234,41 @@ def _loaders(folder: Path, on_warning: Log) -> LoadersRecord | None:
 
 
 def _sheet(
-    matrix: Matrix[RecordT],
-    shape: Shape,
-    notes: Sequence[str],
-    software: str,
-    sort_by: str | None,
-    columns: Sequence[str] | None,
+    matrix: Matrix[RecordT], shape: Shape, sort_by: str | None, columns: Sequence[str] | None
 ) -> Sheet:
     if isinstance(shape, Pivot):
-        sheet = pivoted(matrix, shape)
-        title, more = f"{sheet.title} | {matrix.title}", [*notes, *sheet.notes]
-        return replace(sheet, title=title, notes=more, versions=software)
-    frame, more = matrix.frame, [*cautions(matrix.frame)]
-    if isinstance(shape, Grouping):
-        frame, more = averaged(matrix, shape.axes)
+        return pivoted(matrix, shape)
+    frame, notes = matrix.frame, [*cautions(matrix.frame)]
+    if shape is not None:
+        frame, notes = averaged(matrix, shape)
     if sort_by is not None:
         check_choice("column to sort by", sort_by, list(frame.columns))
         frame = sort(frame, sort_by)
-    notes = [*notes, *more]
-    return Sheet(title=matrix.title, frame=frame, notes=notes, versions=software, columns=columns)
+    cells, best = shown(frame, columns)
+    title, kinds = [matrix.title], columns_of(cells)
+    names = [name for name in AXES if name in cells]
+    if columns is not None:  # none is dropped
+        frame = frame.assign(notes=cells.get("notes", ""))[list(columns)]
+        kinds = {name: replace(column, priority=0) for name, column in kinds.items()}
+    elif len(frame) > 1:
+        title += _shared(kinds, cells)
+        names = [name for name in names if name in kinds]
+        named = names and not frame.duplicated(names).any() and frame["machine"].nunique() == 1
+        if "budget" in kinds and named:  # it may be dropped
+            kinds["budget"] = replace(kinds["budget"], footnote="", priority=2)
+    texts = Table(
+        title=" | ".join(title), columns=kinds, cells=cells, best=best, notes=notes, names=names
+    )
+    return Sheet(title=matrix.title, numbers=frame, texts=texts)
+
+
+def _shared(columns: dict[str, Column], cells: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Takes columns with one value out of the table, and gives their texts for the title."""
+    for name, column in list(columns.items()):
+        if not isinstance(column, Metric) and len({*cells[name]}) == 1:
+            del columns[name]
+            if cells[name][0]:
+                yield f"{column.header} {cells[name][0]}"
 
 
 def write_matrix(store: Store, records: Iterable[Record]) -> Path:
@@ -316,36 +292,32 @@ def pivoted(matrix: Matrix[RecordT], pivot: Pivot) -> Sheet:
     metric = METRICS[pivot.metric]
     found = means(matrix.outcomes, metric, axes)
     rows, heads = (sorted({place[axis] for place in found}) for axis in (0, 1))
-    entries = {
-        head: [found.get((row, head)) or Mean(metric=metric, outcomes=()) for row in rows]
-        for head in heads
-    }
-    known = [one.value for one in found.values() if one.value is not None and not one.partial]
-    top = (max if metric.higher else min)(known, default=None)
+    nothing = Mean[RecordT](metric=metric, outcomes=())
+    entries = {head: [found.get((row, head), nothing) for row in rows] for head in heads}
+    values = [one.value for one in found.values() if one.value is not None and not one.partial]
+    top = (max if metric.higher else min)(values, default=None)
     notes = [*averaging_notes(matrix, axes, metric)]
     if any(one.partial for one in found.values()):
         notes.append(PARTIAL)
     same = {name: [matrix.frame[name].iloc[0]] * len(rows) for name in GROUP if rows}
-    values = {
+    numbers = {
         head: [one.text if one.value is None and one.outcomes else one.value for one in column]
         for head, column in entries.items()
     }
-    return Sheet(
-        title=f"{metric.header}, {' x '.join(axes)}",
-        frame=pd.DataFrame(same | {axes[0]: rows} | values, dtype=object),
+    texts = Table(
+        title=f"{metric.header}, {' x '.join(axes)} | {matrix.title}",
+        columns={axes[0]: COLUMNS[axes[0]]}
+        | {head: Column(header=head, kind=metric.kind) for head in heads},
+        cells={axes[0]: rows} | {head: [*map(_entry, entries[head])] for head in heads},
+        best={
+            head: {row for row, one in enumerate(column) if one.value == top is not None}
+            for head, column in entries.items()
+            if metric.best
+        },
         notes=notes,
-        pivot=Table(
-            columns={axes[0]: COLUMNS[axes[0]]}
-            | {head: Column(header=head, kind=metric.kind) for head in heads},
-            cells={axes[0]: rows, **{h: [*map(_entry, column)] for h, column in entries.items()}},
-            best={
-                head: {row for row, one in enumerate(column) if one.value == top is not None}
-                for head, column in entries.items()
-                if metric.best
-            },
-            keep=True,
-        ),
     )
+    frame = pd.DataFrame(same | {axes[0]: rows} | numbers, dtype=object)
+    return Sheet(title=texts.title, numbers=frame, texts=texts)
 
 
 def _entry(mean: Mean[RecordT]) -> str:

@@ -24,7 +24,7 @@ def test_a_metric_appears_everywhere() -> None:
     assert [row["memory_gib"] for row in json.loads(render(matrix, "json"))["rows"]] == [2.0, 1.25]
     assert render(matrix, "csv", sort_by="memory_gib").splitlines()[1].count("b,sgd") == 1
     assert averaged(matrix, ["pipeline"])[0]["memory_gib"][0] == 1.625
-    assert pivoted(matrix, Pivot(metric="memory_gib")).title.startswith("memory GiB")
+    assert pivoted(matrix, Pivot(metric="memory_gib")).texts.title.startswith("memory GiB")
     assert matrix.outcomes[0].values(METRICS["memory_gib"]) == (2.0,)
 
 

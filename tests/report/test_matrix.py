@@ -184,9 +184,9 @@ def test_suspect_times_are_excluded_and_counted_in_notes() -> None:
     assert shown(means, ["images_per_s"])[0] == {"images_per_s": ["1000 (1 of 3)"]}
     assert notes[0].startswith("2 of 3 runs have suspect timings")
     pivot = pivoted(matrix, Pivot(metric="images_per_s"))
-    assert pivot.frame["sgd"].tolist() == ["suspect", 1000.0]
-    assert pivot.notes[0] == notes[0]
-    assert not pivoted(matrix, Pivot(metric="accuracy")).notes
+    assert pivot.numbers["sgd"].tolist() == ["suspect", 1000.0]
+    assert pivot.texts.notes[0] == notes[0]
+    assert not pivoted(matrix, Pivot(metric="accuracy")).texts.notes
 
 
 def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:

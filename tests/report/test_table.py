@@ -17,7 +17,6 @@ from bench.report.figures.heatmaps import tiles
 from bench.report.matrix import PARTIAL, Matrix, averaged, build
 from bench.report.render import Form
 from bench.report.table import (
-    Grouping,
     Pivot,
     Shape,
     footings,
@@ -203,7 +202,7 @@ def test_means_are_over_the_combinations_that_all_have(axes: tuple[str, ...]) ->
     }
     assert "2 of 6 cells are left out" in " ".join(notes)
     if len(axes) == 2:
-        table = pivoted(build(records), Pivot(axes=axes)).pivot
+        table = pivoted(build(records), Pivot(axes=axes)).texts
         assert table.cells["dali"] == table.cells["kornia"] == ["20.00", "40.00"]
         drawn = tiles(build(records).outcomes, METRICS["accuracy"], axes)  # the page's heat map
         for net, pipeline, text in zip(drawn["row"], drawn["column"], drawn["text"], strict=True):
@@ -228,7 +227,7 @@ def test_a_missed_target_counts_sorts_last_and_is_never_the_best(tmp_path: Path)
     assert [row["time_to_accuracy_s"] for row in rows[:2]] == [6.0, 1.0]
     assert math.isnan(rows[2]["time_to_accuracy_s"])
     assert [(row["reached"], row["seeds"]) for row in rows] == [(2, 2), (1, 2), (0, 2)]
-    text = tables(tmp_path, records, "md", Grouping(axes=("architecture",)))
+    text = tables(tmp_path, records, "md", ("architecture",))
     assert "1.0 (1/2 reached)" in text
     assert "**6.0**" in text
     assert "not reached" in text
@@ -238,7 +237,7 @@ def test_a_failed_cell_is_counted_but_not_averaged(tmp_path: Path) -> None:
     records = [made_record(accuracy=0.5), made_failure(architecture="vit", status="oom")]
     ((row,), _) = means(records, "pipeline")
     assert (row["cells"], row["all_cells"], row["accuracy"]) == (1, 2, 0.5)
-    text = tables(tmp_path, records, "md", Grouping(axes=("pipeline",)))
+    text = tables(tmp_path, records, "md", ("pipeline",))
     assert "| 1/2 |" in " ".join(text.split())
     assert "1 of 2 cells ok: RuntimeError: it broke" in text
 
@@ -247,7 +246,7 @@ def test_different_budgets_and_torch_versions_are_not_averaged(tmp_path: Path) -
     other = [replace(one, environment=one.environment | {"torch": "2.99"}) for one in square()]
     records = [*square(), *square(epochs=9), *square(precision="bf16"), *square(train_images=500)]
     assert sorted(map(len, footings([*records, *other]))) == [4, 4, 4, 4, 4]
-    text = tables(tmp_path, records, "md", Grouping(axes=("architecture",)))
+    text = tables(tmp_path, records, "md", ("architecture",))
     assert text.count("###") == 4
     for said in ("4 epochs | fp32", "9 epochs | fp32", "bf16"):
         assert said in text
@@ -301,8 +300,8 @@ def test_an_entry_says_of_how_many_runs_it_is_the_mean() -> None:
         made_failure(pipeline="dali"),
     ]
     sheet = pivoted(build(records), Pivot(axes=("architecture", "optimizer")))
-    assert sheet.pivot.cells["sgd"] == ["50.00 (1 of 2)"]
-    assert PARTIAL in sheet.notes
+    assert sheet.texts.cells["sgd"] == ["50.00 (1 of 2)"]
+    assert PARTIAL in sheet.texts.notes
 
 
 @pytest.mark.parametrize(
@@ -315,7 +314,9 @@ def test_an_entry_says_of_how_many_runs_it_is_the_mean() -> None:
 )
 def test_axes_that_differ_are_chosen(changes: list[str], axes: tuple[str, str]) -> None:
     records = [made_record(), *(made_record(**{axis: "another"}) for axis in changes)]
-    assert pivoted(build(records), Pivot()).title.endswith(f", {axes[0]} x {axes[1]}")
+    assert pivoted(build(records), Pivot()).texts.title.startswith(
+        f"accuracy %, {axes[0]} x {axes[1]} | "
+    )
 
 
 @pytest.mark.parametrize(
@@ -341,17 +342,17 @@ def test_a_pivot_table_takes_no_columns(tmp_path: Path, options: dict[str, Any])
 
 
 def test_means_can_be_sorted_and_their_columns_chosen(tmp_path: Path) -> None:
-    text = tables(tmp_path, square(), "csv", Grouping(axes=("optimizer",)), sort_by="accuracy",
+    text = tables(tmp_path, square(), "csv", ("optimizer",), sort_by="accuracy",
                   columns=["optimizer", "cells", "accuracy"])  # fmt: skip
     lines = text.splitlines()
     assert lines[0] == "optimizer,cells,accuracy"
     assert [line.partition(",")[0] for line in lines[1:]] == ["sgd", "muon"]
     with pytest.raises(UsageError, match="unknown column 'architecture'"):
-        tables(tmp_path, square(), "md", Grouping(axes=("optimizer",)), columns=["architecture"])
+        tables(tmp_path, square(), "md", ("optimizer",), columns=["architecture"])
 
 
 @pytest.mark.parametrize("form", get_args(Form))
-@pytest.mark.parametrize("of", [None, Grouping(axes=("pipeline",)), Pivot()])
+@pytest.mark.parametrize("of", [None, ("pipeline",), Pivot()])
 def test_tables_of_only_failures_work_in_every_format(
     tmp_path: Path, form: Form, of: Shape
 ) -> None:

@@ -131,7 +131,7 @@ def _table(comparison: Comparison, shown: Sequence[Row]) -> Table:
         for name, texts in cells.items()
         if set(texts) != {ABSENT}
     }
-    return Table(columns=columns, cells=cells, best=better, worse=worse, split=True)
+    return Table(columns=columns, cells=cells, best=better, worse=worse)
 
 
 def _difference(found: Difference | None) -> str:
