@@ -1,11 +1,10 @@
 """The effect of each level of a factor against a reference, over cells that differ in nothing else.
 
-Cells of one net are correlated, so differences are first averaged per net, or per optimizer when
-nets are compared. Student's t test is over five or more nets (optimizers), else over five or more
-seeds that all cells have, averaged over the cells; with fewer there is no claim. Seeds are paired,
-as a seed determines weights, order and draws, except for images/s, which use Welch's test. Rank
-tests are used if a target was missed; a miss ranks after every time. Holm's correction covers all
-effects of a page.
+Cells of one net are correlated, so differences are first averaged per net. Student's t test is over
+five or more nets, else (always if nets are compared) over five or more seeds that all cells have,
+averaged over the cells; with fewer there is no claim. Seeds are paired, as a seed determines
+weights, order and draws, except for images/s, which use Welch's test. Rank tests are used if a
+target was missed; a miss ranks after every time. Holm's correction covers all effects of a page.
 """
 
 import math
@@ -50,7 +49,7 @@ COLUMNS = (
     "machine", "scale", "source", "factor", "level", "reference", "metric",
     "cells",  # matched cells with values on both sides
     "nets",  # number of nets among them
-    "over",  # what the test is over: "6 nets", "5 optimizers", "5 seeds"
+    "over",  # what the test is over: "6 nets", "5 seeds"
     "estimate", "low", "high",  # points or a ratio, with the 95 % interval of this effect alone
     "p", "p_adjusted",
     "verdict",  # "higher", "lower", "cannot tell" or "too few seeds"
@@ -118,7 +117,7 @@ def effect(
     seeds = sorted(
         set.intersection(*({*level} & {*other} for _, level, other in repeated or cells))
     )
-    if len(units) >= CLUSTERS_NEEDED:
+    if factor != "architecture" and len(units) >= CLUSTERS_NEEDED:
         test = _over_clusters(units)
     elif len(seeds) >= SEEDS_NEEDED:
         cells, over = repeated, count(len(seeds), "seed")
