@@ -36,6 +36,7 @@ class Feed:
     pipeline: str
     rates: Mapping[str, float | None]  # by the names of `LOOKS`
     note: str  # the stall, or why there are no numbers
+    partial: bool  # a mean of fewer cells than the net has augmentations: not ranked with others
     outcomes: Outcomes
 
 
@@ -53,8 +54,9 @@ def pipelines(comparison: Comparison) -> Iterator[style.Sketch]:
 
 
 def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
-    """The pipelines of a net, the fastest in training first, those without numbers last."""
+    """The pipelines of a net, the fastest in training first, those without all cells last."""
     alone = images_per_s(loaders) if loaders else {}
+    every = max(map(len, by_axes(outcomes, "pipeline").values()), default=0)
     found = []
     for (name,), cells in by_axes(outcomes, "pipeline").items():
         throughputs = [run.throughput for one in cells for run in one.trusted if run.throughput]
@@ -69,8 +71,11 @@ def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
         stall_pct = mean(cells, "stall_pct")
         note = SUSPECT if any(one.suspect for one in cells) else str(cells[0].row["status"])
         note = note if stall_pct is None else f"stall {stall_pct:.0f} %"
-        found.append(Feed(pipeline=name, rates=rates, note=note, outcomes=cells))
-    return sorted(found, key=lambda feed: -(feed.rates["in training"] or 0.0))
+        measured = sum(one.mean("images_per_s") is not None for one in cells)
+        partial = measured < every
+        note += f", {measured} of {every}" if partial and measured else ""
+        found.append(Feed(pipeline=name, rates=rates, note=note, partial=partial, outcomes=cells))
+    return sorted(found, key=lambda one: (one.partial, -(one.rates["in training"] or 0.0)))
 
 
 def fed(comparison: Comparison) -> dict[str, list[Feed]]:
@@ -96,6 +101,8 @@ def _throughput(comparison: Comparison) -> Iterator[style.Sketch]:
         "Pipelines feeding a net",
         [
             "Ceiling: the net fed one cached batch. Means over augmentations and seeds.",
+            any(feed.partial and feed.rates["in training"] for feed in drawn)
+            and "Hollow: of some augmentations only, such as 1 of 3; not ranked with the others.",
             "alone" in looks and "Alone: without a net, at the nearest batch size measured.",
             len(every) > MAX_NETS
             and f"{MAX_NETS} of {len(every)} pairs of architecture and optimizer: those with most "
@@ -117,7 +124,8 @@ def _throughput_figure(found: Mapping[str, Sequence[Feed]]) -> "Figure":
     for row, (_, feed) in enumerate(rows):
         for what, value in feed.rates.items() if feed else ():
             if value:
-                axes.plot([value], [row], gid=gids[row], **LOOKS[what])
+                face = {"markerfacecolor": "none"} if feed and feed.partial else {}
+                axes.plot([value], [row], gid=gids[row], **LOOKS[what] | face)
     axes.margins(x=0.08)
     style.log_scale(axes.xaxis)
     style.rows(axes, names, [feed.note if feed else "" for _, feed in rows], gids)

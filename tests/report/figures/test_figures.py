@@ -565,7 +565,30 @@ def test_a_feed_has_the_pipeline_alone_its_ceiling_and_what_training_got() -> No
     assert native.rates == {"alone": 5200.0, "ceiling": 2000.0, "in training": 1600.0}
     assert (native.pipeline, native.note) == ("native", "stall 20 %")
     assert dali.rates == {"alone": None, "ceiling": 2000.0, "in training": 1000.0}
+    assert (dali.partial, dali.note) == (True, "stall 50 %, 1 of 2")
     assert (set(zoo.rates.values()), zoo.note) == ({None}, "skipped")
+
+
+def test_a_pipeline_with_some_suspect_cells_is_hollow_and_not_ranked() -> None:
+    """Its mean may be that of the cheapest augmentation only."""
+    records = [
+        made_record(
+            pipeline=pipeline,
+            augmentation=augmentation,
+            images_per_s=speed,
+            record=BUSY if pipeline == "native" and speed < 1000 else {},
+        )
+        for pipeline in ("kornia", "native")
+        for augmentation, speed in (("none", 1500.0), ("flip_crop", 900.0))
+    ]
+    comparison = compared(records)
+    (kornia, native) = feeds(comparison.outcomes, None)
+    assert (kornia.partial, native.partial, native.note) == (False, True, "stall 25 %, 1 of 2")
+    with settings():
+        sketch = next(pipelines(comparison))
+    assert "Hollow: of some augmentations only" in sketch.caption
+    faces = [line.get_markerfacecolor() for line in sketch.figure.axes[0].lines if line.get_gid()]
+    assert faces.count("none") == 2
 
 
 PARTS = Timings(
