@@ -78,7 +78,11 @@ def wrapped(text: str, width: int | None, indent: str = "") -> str:
         return text
     joined = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(
-        joined, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        joined,
+        max(1, width),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     return "\n".join(lines).replace("\0", " ")
 

@@ -180,7 +180,8 @@ class Table:
         room = width - len(self.gap) * (len(widths) - 1)
         first, widest = next(iter(words)), max(words, key=words.__getitem__)
         headers = sorted(words.items(), key=lambda item: item[1] - widths[item[0]])
-        for name, least in [*headers, (first, min(words[first], room // 2)), (widest, NARROWEST)]:
+        half = max(NARROWEST, room // 2)
+        for name, least in [*headers, (first, min(words[first], half)), (widest, NARROWEST)]:
             over = max(0, sum(widths.values()) - room)
             widths[name] = min(widths[name], max(least, widths[name] - over))
         return widths

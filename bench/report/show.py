@@ -4,10 +4,11 @@ import difflib
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,13 +16,13 @@ from bench.cell import FIELDS, Cell, is_default, plugins_of
 from bench.errors import UsageError
 from bench.record import Metrics, Point, Record
 from bench.report.columns import Column
-from bench.report.matrix import versions
+from bench.report.matrix import SOFTWARE, versions
 from bench.report.render import ABSENT, BOLD, Table, styled
-from bench.report.rows import bound_by, settings
+from bench.report.rows import settings
 from bench.store.codec import encode
 from bench.store.groups import REFERENCE, groups
 from bench.store.store import Store, to_stderr
-from bench.text import Log, count, printable, sanitize, shell_command, wrapped
+from bench.text import Log, printable, sanitize, shell_command, wrapped
 
 MAX_CANDIDATES = 8  # runs listed in a message
 MAX_CONFUSED = 8  # pairs of classes to list
@@ -34,22 +35,27 @@ CURVE = (  # header, field and format
     ("val. acc.", "validation_accuracy", ".1%"),
     ("images/s", "images_per_s", ".0f"),
 )
-TIMES = {
-    "import_s": "importing libraries, once per worker",
-    "load_s": "reading the source",
-    "build_s": "building net and pipeline",
-    "first_batch_s": "first batch",
-    "compile_s": "compilation",
-    "capture_s": "capture of CUDA graphs",
-    "warmup_s": "warm-up and ceiling",
-    "train_s": "training clock",
-    "train_device_s": "of it on the device",
-    "fit_s": "of it fitting on data",
-    "evaluate_s": "evaluation",
-    "total_s": "the whole run",
+SPEED = {  # by label: place in the record and format
+    "throughput": ("throughput.median", "{:,.0f} images/s"),
+    "slowest epochs (5 %)": ("throughput.p5", "{:,.0f} images/s"),
+    "quickest epochs (5 %)": ("throughput.p95", "{:,.0f} images/s"),
+    "ceiling, one cached batch": ("throughput.ceiling", "{:,.0f} images/s"),
+    "waiting for data": ("throughput.stall_pct", "{:.1f} % of training time"),
+    "step": ("throughput.step_ms", "{:.1f} ms"),
+    "steps": ("stepping", "{}"),
+    "compiled code": ("compiled", "{}"),
+    "the pipeline reads": ("reads", "{}"),
+    "peak memory, process": ("memory.host_gib", "{:.2f} GiB"),
+    "peak memory, tensors": ("memory.torch_gib", "{:.2f} GiB"),
+    "peak memory, device": ("memory.device_gib", "{:.2f} GiB"),
+    "parameters": ("parameters", "{:,}"),
+    "energy": ("energy_j", "{:,.0f} J"),
 }
+SCORES = (
+    "accuracy", "one_view_accuracy", "macro_f1", "precision", "recall", "validation_accuracy"
+)  # fmt: skip
 MAX_EPOCHS = 20  # rows of the curve
-FILE_WIDTH = 100  # width of the confusion matrix outside a terminal
+MAX_CLASSES = 20  # of the confusion matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +130,13 @@ def render(found: FoundRun, *, width: int | None = None, color: bool = False) ->
     record = found.record
     status = styled(record.status, STYLES.get(record.status, "1;31"), color)
     drawn = [f"{styled(record.name, BOLD, color)}  {status}"]
-    for title, parts in _sections(found, width=width or FILE_WIDTH):
+    for title, parts in _sections(found):
         drawn += ["", styled(title, BOLD, color)]
+        if isinstance(parts, dict):
+            longest = max(map(len, parts), default=0) + 2
+            texts = [f"{name:{longest}}{text}" for name, text in parts.items() if text]
+            drawn += [wrapped(printable(text), width, " " * longest) for text in texts]
+            continue
         for part in parts:
             if isinstance(part, Table):
                 drawn.append(part.terminal(width=width, color=color).rstrip())
@@ -140,136 +151,96 @@ def as_json(found: FoundRun) -> str:
     return msgspec.json.format(encode(found.record), indent=2).decode() + "\n"
 
 
-def _sections(found: FoundRun, *, width: int) -> Iterator[tuple[str, Iterable[str | Table]]]:
+Part = str | Table
+
+
+def _sections(found: FoundRun) -> Iterator[tuple[str, dict[str, str] | list[Part]]]:
+    """Titles with texts and tables, or with texts by name, of which the empty ones are hidden."""
     record, metrics, error = found.record, found.record.metrics, found.record.error
     yield "run", _run(found)
-    yield "cell", _cell(record.cell)
     if error is not None:
-        log = f"log: {found.store.folder / error.log}" if error.log else ""
-        yield "error", filter(None, (f"{error.type}: {error.message}", error.traceback, log))
+        log = [f"log: {found.store.folder / error.log}"] if error.log else []
+        yield "error", [f"{error.type}: {error.message}", error.traceback, *log]
     if metrics is not None:
-        yield "scores", _scores(record.cell, metrics)
+        scores = _named({name: getattr(metrics, name) for name in SCORES}, "{:.2%}")
+        scores |= _named({"loss": metrics.loss}, "{:.3f}")
+        yield "scores", scores | {"time to accuracy": _time_to_accuracy(record.cell, metrics)}
     if record.curve:
         yield "curve", [curve(record.curve)]
     if metrics is not None and metrics.per_class:
-        matrix = confusion(metrics, width=width)
-        yield "confusion matrix: true classes down, predictions across", matrix
+        yield "confusion matrix: true classes down, predictions across", confusion(metrics)
         yield "classes", [per_class(metrics)]
-    times = {label: getattr(record.timings, name) for name, label in TIMES.items()}
-    yield "times", [f"{seconds:9.2f} s  {label}" for label, seconds in times.items() if seconds]
-    yield "speed and memory", [*_speed(record), *_memory(record)]
-    yield "machine and software", _environment(record)
+    times = {name: seconds or None for name, seconds in asdict(record.timings).items()}
+    yield "times", _named(times, "{:8.2f}")
+    draws = (op for op, how in record.augmentation_draws.items() if how != "per sample")
+    yield "speed and memory", _speed(record) | {"drawn once per batch": ", ".join(draws)}
+    known = {name: value for name, value in record.environment.items() if name not in SOFTWARE}
+    changed = ", with uncommitted changes" if known.pop("dirty", False) else ""
+    machine = _named(known | {"other runs meanwhile": record.conditions.neighbours})
+    yield "machine and software", machine | {"software": versions([record]) + changed}
     if found.earlier:
-        yield "earlier attempts", map(_attempt, found.earlier)
+        yield "earlier attempts", [*map(_attempt, found.earlier)]
 
 
-def _run(found: FoundRun) -> Iterator[str]:
-    record = found.record
-    yield f"id {record.run_id}, seed {record.seed}, attempt {record.attempt}"
-    yield f"record: {found.store.record_path(record.run_id)}"
-    if record.started:
-        yield f"from {_moment(record.started)} to {_moment(record.finished)}"
-    if record.command:
-        yield f"command: {record.command}"
-    entries = ", ".join(f"{kind} v{number}" for kind, number in sorted(record.versions.items()))
-    yield f"entries: {entries or 'unknown'}; images {record.fingerprint}"
-    for reason in record.timing_suspect:
-        yield f"timing suspect: {reason}"
+def _named(values: Mapping[str, Any], form: str = "{}") -> dict[str, str]:
+    """The formatted values by name; "" for unknown ones."""
+    return {
+        name.replace("_", " "): "" if value is None else form.format(value)
+        for name, value in values.items()
+    }
+
+
+def _speed(record: Record) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for label, (place, form) in SPEED.items():
+        value: Any = record
+        for name in place.split("."):
+            value = getattr(value, name, None)
+        texts |= _named({label: value}, form)
+    return texts
+
+
+def _run(found: FoundRun) -> dict[str, str]:
+    record, cell = found.record, found.record.cell
+    quiet = [name for name, info in FIELDS.items() if info.quiet]
+    usual = [name for name in quiet if is_default(name, getattr(cell, name))]
+    recipe = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
+    if cell.recipe is None:
+        recipe = "the optimizer's own (not recorded by this older version)"
+    elif cell.recipe.origin:
+        recipe += f" ({cell.recipe.origin})"
+    entries = (f"{kind} v{number}" for kind, number in sorted(record.versions.items()))
+    return {
+        "id": f"{record.run_id}, seed {record.seed}, attempt {record.attempt}",
+        "record": str(found.store.record_path(record.run_id)),
+        "time": record.started and f"{_moment(record.started)} to {_moment(record.finished)}",
+        "command": record.command,
+        "cell": ", ".join(text for name, text in cell.labels().items() if name not in usual),
+        "recipe": recipe,
+        "entries": ", ".join(entries),
+        "images": record.fingerprint,
+        "timing suspect": "; ".join(record.timing_suspect),
+    }
 
 
 def _moment(text: str) -> str:
     return text.replace("T", " ").replace("+00:00", " UTC")
 
 
-def _cell(cell: Cell) -> Iterator[str]:
-    quiet = [name for name, info in FIELDS.items() if info.quiet]
-    usual = [name for name in quiet if is_default(name, getattr(cell, name))]
-    yield ", ".join(text for name, text in cell.labels().items() if name not in usual)
-    recipe = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
-    if cell.recipe is None:
-        recipe = "the optimizer's own (not recorded by this older version)"
-    elif cell.recipe.origin:
-        recipe += f" ({cell.recipe.origin})"
-    yield f"recipe: {recipe}"
-
-
-def _scores(cell: Cell, metrics: Metrics) -> Iterator[str]:
-    loss = "" if metrics.loss is None else f", loss {metrics.loss:.3f}"
-    yield (
-        f"test: accuracy {metrics.accuracy:.2%}, macro F1 {metrics.macro_f1:.2%}, precision "
-        f"{metrics.precision:.2%}, recall {metrics.recall:.2%}{loss}"
-    )
-    if metrics.one_view_accuracy is not None and metrics.eval_views > 1:
-        yield f"test, one view of each image: accuracy {metrics.one_view_accuracy:.2%}"
-    if metrics.validation_accuracy is not None:
-        yield f"validation after the last epoch: accuracy {metrics.validation_accuracy:.2%}"
-    reached_s, with_s = metrics.time_to_accuracy_s, metrics.time_to_accuracy_with_compile_s
+def _time_to_accuracy(cell: Cell, metrics: Metrics) -> str:
+    with_compile_s = metrics.time_to_accuracy_with_compile_s
     if not cell.holds_out:
-        yield "time to accuracy: none, as no validation images are held out"
-    elif reached_s is None:
-        yield f"time to accuracy: {cell.target_accuracy:.1%} on validation not reached"
-    else:
-        more = "" if with_s is None else f", {with_s:.1f} s with first batch and compilation"
-        yield f"time to accuracy: {cell.target_accuracy:.1%} after {reached_s:.1f} s{more}"
-
-
-def _speed(record: Record) -> Iterator[str]:
-    speed = record.throughput
-    if speed is None:
-        yield "no throughput was measured"
-        return
-    step = "" if speed.step_ms is None else f", {speed.step_ms:.1f} ms a step"
-    yield f"{speed.median:,.0f} images/s ({speed.p5:,.0f} to {speed.p95:,.0f} over epochs){step}"
-    if speed.ceiling is not None and speed.stall_pct is not None:
-        bound = bound_by(speed.stall_pct).replace("both", "model and pipeline")
-        noise = " (negative: noise, or a busy machine)" if speed.stall_pct < 0 else ""
-        yield (
-            f"{speed.stall_pct:.1f} % of training time spent waiting for data{noise}; ceiling, "
-            f"with one cached batch: {speed.ceiling:,.0f} images/s; bound by {bound}"
-        )
-    yield f"the pipeline reads {'the decoded array' if record.reads == 'array' else 'files'}"
-    if record.stepping:
-        yield f"each step is {record.stepping}"
-    if record.compiled:
-        yield f"compiled code of net and pipeline: {record.compiled}"
-    per_batch = [op for op, draws in record.augmentation_draws.items() if draws != "per sample"]
-    if per_batch:
-        yield f"random parameters drawn once per batch: {', '.join(per_batch)}"
-
-
-def _memory(record: Record) -> Iterator[str]:
-    memory = record.memory
-    peaks = {"process": memory.host_gib, "tensors": memory.torch_gib, "device": memory.device_gib}
-    known = [f"{gib:.2f} GiB ({of})" for of, gib in peaks.items() if gib is not None]
-    if known:
-        yield f"peak memory: {', '.join(known)}"
-    if record.parameters is not None:
-        yield f"{record.parameters:,} parameters"
-    if record.energy_j is not None:
-        yield f"{record.energy_j:,.0f} J"
-
-
-def _environment(record: Record) -> Iterator[str]:
-    known, others = record.environment, record.conditions.neighbours
-    if not known:
-        yield "unknown: the run ended before they were recorded"
-        return
-    gpu = f"{known['gpu']}, driver {known.get('driver')}, " if known.get("gpu") else ""
-    threads = f", {count(known['threads'], 'thread')}" if known.get("threads") else ""
-    ram = f", {known['ram_gib']:.0f} GiB" if known.get("ram_gib") else ""
-    yield f"{gpu}{known.get('cpu')}, {known.get('cores')} cores{threads}{ram}"
-    if known.get("host"):
-        shared = "" if others is None else f"; {count(others, 'other run')} at the same time"
-        gpu = f", GPU {known['gpu_mark']}" if known.get("gpu_mark") else ""
-        yield f"host {known['host']}{gpu}{shared}"
-    if known.get("os"):
-        yield str(known["os"])
-    yield versions([record]) + (", with uncommitted changes" if known.get("dirty") else "")
+        return "none, as no validation images are held out"
+    if metrics.time_to_accuracy_s is None or with_compile_s is None:
+        return f"{cell.target_accuracy:.1%} on validation not reached"
+    return (
+        f"{cell.target_accuracy:.1%} after {metrics.time_to_accuracy_s:.1f} s, "
+        f"{with_compile_s:.1f} s with first batch and compilation"
+    )
 
 
 def _attempt(record: Record) -> str:
-    first = record.error.message.split("\n")[0] if record.error else ""
-    why = f": {first}" if first else ""
+    why = f": {record.error.message.splitlines()[0]}" if record.error else ""
     return f"{record.attempt}. {record.status}, {_moment(record.finished)}{why}"
 
 
@@ -316,29 +287,22 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     )
 
 
-def confusion(metrics: Metrics, *, width: int) -> list[str | Table]:
-    """The confusion matrix, if it fits, and the pairs most often confused."""
-    names = [scores.name for scores in metrics.per_class]
-    counts = metrics.confusion
-    cell = max(3, len(str(max(map(max, counts)))))
-    if max(map(len, names)) + (cell + 1) * len(names) > width:
-        return [f"{len(names)} classes do not fit here", _most_confused(names, counts)]
-    rows = [(name, *map(str, row)) for name, row in zip(names, counts, strict=True)]
-    headers = ["", *(name[:cell] for name in names)]
-    return [_table(headers, rows), _most_confused(names, counts)]
-
-
-def _most_confused(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+def confusion(metrics: Metrics) -> list[Part]:
+    """The confusion matrix of at most `MAX_CLASSES`, and the pairs most often confused."""
+    names, counts = [scores.name for scores in metrics.per_class], metrics.confusion
     pairs = sorted(
         (-number / sum(row), names[i], names[j])
         for i, row in enumerate(counts)
         for j, number in enumerate(row)
         if i != j and number
     )
-    if not pairs:
-        return "no image was misclassified"
     shown = [f"{true} for {other} {-share:.0%}" for share, true, other in pairs[:MAX_CONFUSED]]
-    return f"most often mistaken: {', '.join(shown)}"
+    mistakes = f"most often mistaken: {', '.join(shown)}" if shown else "no image was misclassified"
+    if len(names) > MAX_CLASSES:
+        return [mistakes]
+    size = max(3, len(str(max(map(max, counts)))))
+    rows = [(name, *map(str, row)) for name, row in zip(names, counts, strict=True)]
+    return [_table(["", *(name[:size] for name in names)], rows), mistakes]
 
 
 def per_class(metrics: Metrics) -> Table:

@@ -100,20 +100,24 @@ def test_everything_that_was_recorded_is_shown(tmp_path: Path) -> None:
     for part in (
         "resnet18/sgd/flip_crop/kornia/seed0  ok",
         "shapes, cpu scale, cpu, 4 epochs, batch 100, width 0.25, 1000 images, all validation",
-        "accuracy 70.00%, macro F1 69.00%",
-        "time to accuracy: 60.0% after 3.0 s, 8.0 s with first batch and compilation",
-        "1,000 images/s (900 to 1,100 over epochs), 100.0 ms a step",
-        "50.0 % of training time spent waiting for data; ceiling, with one cached batch: 2,000 "
-        "images/s; bound by pipeline",
-        "peak memory: 1.25 GiB (process), 0.50 GiB (tensors)",
-        "each step is one CUDA graph",
-        "compiled code of net and pipeline: partly from cache",
-        "12,345 parameters",
-        "AMD EPYC, 2 cores",
+        "accuracy             70.00%",
+        "macro f1             69.00%",
+        "time to accuracy     60.0% after 3.0 s, 8.0 s with first batch and compilation",
+        "throughput                 1,000 images/s",
+        "slowest epochs (5 %)       900 images/s",
+        "step                       100.0 ms",
+        "waiting for data           50.0 % of training time",
+        "ceiling, one cached batch  2,000 images/s",
+        "peak memory, process       1.25 GiB",
+        "peak memory, tensors       0.50 GiB",
+        "steps                      one CUDA graph",
+        "compiled code              partly from cache",
+        "parameters                 12,345",
+        "AMD EPYC",
         "torch 2.11.0",
-        "command: bench run --grid default",
-        "timing suspect: throttled",
-        "4.00 s  training clock",
+        "command         bench run --grid default",
+        "timing suspect  throttled",
+        "train s             4.00",
         f"bench run --rerun {made_record().run_id} --out {tmp_path}\n",
     ):
         assert part in said
@@ -134,7 +138,7 @@ def test_a_failure_is_shown_with_only_its_log(tmp_path: Path) -> None:
     assert f"log: {tmp_path / 'cpu_shapes_cpu' / 'logs' / 'x.log'}" in said
     for title in ("scores", "curve", "confusion", "classes"):
         assert f"\n{title}" not in said
-    assert "no throughput was measured" in said
+    assert "throughput" not in said
 
 
 def test_earlier_attempts_are_listed_oldest_first(tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_a_curve_shows_its_last_epoch_and_at_most_20() -> None:
 
 def test_the_confusion_matrix_has_each_count_in_its_place() -> None:
     metrics = metrics_of([[40, 10], [5, 45]], ("cat", "dog"))
-    lines = text(*show.confusion(metrics, width=80)).splitlines()
+    lines = text(*show.confusion(metrics)).splitlines()
     assert [line.split() for line in (lines[0], *lines[2:4])] == [
         ["cat", "dog"], ["cat", "40", "10"], ["dog", "5", "45"],
     ]  # fmt: skip
@@ -168,7 +172,7 @@ def test_the_confusion_matrix_has_each_count_in_its_place() -> None:
 def test_ten_classes_fit_usual_terminals(width: int) -> None:
     counts = [[100 if i == j else i for j in range(10)] for i in range(10)]
     metrics = metrics_of(counts, NAMES)
-    matrix, _ = show.confusion(metrics, width=width)
+    matrix, _ = show.confusion(metrics)
     lines = text(matrix, width=width).splitlines()
     assert lines[0].split() == [name[:3] for name in NAMES]
     assert [line.split()[0] for line in lines[2:]] == list(NAMES)
@@ -182,10 +186,8 @@ def test_a_hundred_classes_show_only_the_worst_pairs() -> None:
     counts[3][7] = 10
     metrics = metrics_of(counts, tuple(f"class{i}" for i in range(100)))
     perfect = metrics_of([[5, 0], [0, 5]], ("a", "b"))
-    assert "no image was misclassified" in text(*show.confusion(perfect, width=80))
-    assert text(*show.confusion(metrics, width=80)) == (
-        "100 classes do not fit here\nmost often mistaken: class3 for class7 10%"
-    )
+    assert "no image was misclassified" in text(*show.confusion(perfect))
+    assert text(*show.confusion(metrics)) == ("most often mistaken: class3 for class7 10%")
 
 
 def test_colours_are_used_only_on_request(tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ def test_a_wrong_request_is_one_sentence(tmp_path: Path, arguments: list[str], s
 def test_a_record_of_an_old_version_can_be_shown(tmp_path: Path) -> None:
     record = made_record(record={"throughput": Throughput(median=1.0, p5=1.0, p95=1.0)})
     said = shown(tmp_path, record)
-    assert "recipe: the optimizer's own (not recorded by this older version)" in said
+    assert "recipe          the optimizer's own (not recorded by this older version)" in said
     assert "waiting for data" not in said
 
 
@@ -233,5 +235,5 @@ def test_host_gpu_and_neighbours(tmp_path: Path) -> None:
     environment = ENVIRONMENT | {"host": "3f9c02ab", "gpu_mark": "1b2c3d4e"}
     changes = {"environment": environment, "conditions": Conditions(neighbours=1)}
     said = shown(tmp_path, made_record(images_per_s=2200.0, record=changes))
-    assert "\nhost 3f9c02ab, GPU 1b2c3d4e; 1 other run at the same time\n" in said
-    assert "-10.0 % of training time spent waiting for data (negative: noise" in said
+    for part in ("host   ", "gpu mark   ", "other runs meanwhile", "-10.0 % of training time"):
+        assert part in said
