@@ -208,7 +208,7 @@ class LoaderBench:
         return Measured(
             repeat=repeat,
             memory=self._memory(),
-            conditions=machine.conditions(elapsed_s, wait=True),
+            conditions=machine.conditions(elapsed_s),
             recompiled=graphs.new_graphs(),
         )
 

@@ -39,15 +39,13 @@ class MachineMonitor:
         """Energy that the GPU used in the spans so far."""
         return self._gpu.state.energy_j if self._gpu else None
 
-    def conditions(self, train_s: float, *, wait: bool = False) -> Conditions:
-        """Everything observed so far.
+    def conditions(self, train_s: float) -> Conditions:
+        """Everything observed so far; waits a second at most until the load of the CPU is known.
 
         Args:
             train_s: The training clock.
-            wait: Whether to wait until the load of the CPU is known, which takes a second at most.
         """
-        if wait:
-            self._cpu.wait()
+        self._cpu.wait()
         shares = self._cpu.shares()
         state = self._gpu.state if self._gpu else GpuState()
         return Conditions(

@@ -24,6 +24,12 @@ def test_the_host_peak_includes_freed_memory() -> None:
     assert after - before == pytest.approx(0.125, abs=0.02)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_load_of_the_cpu_is_known_even_after_a_short_run() -> None:
+    """A net that trains for a tenth of a second is disturbed by other work as well."""
+    assert monitor.MachineMonitor(CPU).conditions(train_s=0.1).cpu_others_pct is not None
+
+
 def test_a_cpu_has_no_device_memory() -> None:
     memory = monitor.PeakMemory(CPU)
     with memory.excluded():
