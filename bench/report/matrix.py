@@ -27,11 +27,9 @@ METRIC_COLUMNS = [name for metric in METRICS for name in (metric, f"{metric}_sd"
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix(Generic[RecordT]):
-    """The matrix of one group.
+    """The matrix of one group, with the mean and the deviation of each metric over seeds.
 
-    Each metric has columns for its mean and standard deviation over seeds. Times and speeds are
-    over the `trusted` seeds, whose timings are not suspect; times to accuracy over those of them
-    that reached the target.
+    Times are over the `trusted` seeds; times to accuracy over those that reached the target.
     """
 
     title: str  # machine, scale, source and the budget that all cells share
@@ -53,35 +51,29 @@ def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[Reco
         for key, runs in found.items()
     ]
     columns = [*GROUP, *AXES, "budget", "seeds", "runs", *METRIC_COLUMNS]
-    columns += ["reached", "trusted", *REMARKS, "parameters"]
-    frame = pd.DataFrame([outcome.row for outcome in outcomes], columns=columns)
-    frame = frame.astype(dict.fromkeys(METRIC_COLUMNS, float))
+    columns += ["reached", "trusted", *REMARKS, "parameters", "outcome"]
+    rows = [outcome.row | {"outcome": outcome} for outcome in outcomes]
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(METRIC_COLUMNS, float))
+    frame = sort(frame, TIME.name)
     shared = title(list(found)) if found else "no records"
-    ordered = sort(frame.assign(place=range(len(frame))), "time_to_accuracy_s")
     return Matrix(
         title=f"reference | {shared}" if reference else shared,
-        frame=ordered.drop(columns="place"),
-        outcomes=tuple(outcomes[place] for place in ordered["place"]),
+        outcomes=tuple(frame.pop("outcome")),
+        frame=frame,
     )
 
 
 def sort(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     """Sorts rows, best first; cells with seeds that missed the target come after the others."""
-    axes = [axis for axis in AXES if axis in frame.columns]
+    axes = [axis for axis in AXES if axis in frame.columns and axis != column]
     if column.startswith("time_to_accuracy"):
         missed = frame["reached"].ne(frame["seeds"]).astype(int).mask(frame["seeds"] == 0, 2)
-        names = frame[axes].agg("/".join, axis=1) if len(frame) and axes else ""
-        order = {
-            "missed": missed,
-            "time": frame[column],
-            "worse": -frame["accuracy"],
-            "name": names,
-        }
-        return frame.loc[pd.DataFrame(order).sort_values([*order]).index].reset_index(drop=True)
-    keys = [column, *(axis for axis in axes if axis != column)]
-    descending = column == "seeds" or column_named(column).best == "highest"
-    ascending = [not descending, *([True] * (len(keys) - 1))]
-    return frame.sort_values(keys, ascending=ascending, na_position="last", ignore_index=True)
+        keys = {"missed": missed, "time": frame[column], "worse": -frame["accuracy"]}
+    else:
+        descending = column == "seeds" or column_named(column).best == "highest"
+        keys = {"key": frame[column].rank(ascending=not descending, method="dense")}
+    order = pd.DataFrame(keys | {axis: frame[axis] for axis in axes}).sort_values([*keys, *axes])
+    return frame.loc[order.index].reset_index(drop=True)
 
 
 def cautions(frame: pd.DataFrame) -> Iterator[str]:
@@ -279,18 +271,13 @@ def retarget(records: Iterable[Record], target: float) -> tuple[list[Record], st
 
 
 def _with_target(record: Record, target: float) -> Record:
-    cell = replace(record.cell, target_accuracy=target)
-    if record.metrics is None:
-        return replace(record, cell=cell)
-    reached_s = time_to_accuracy_s(record.curve, target)
-    metrics = replace(
-        record.metrics,
-        time_to_accuracy_s=reached_s,
-        time_to_accuracy_with_compile_s=None
-        if reached_s is None
-        else reached_s + record.timings.once_s,
-    )
-    return replace(record, cell=cell, metrics=metrics)
+    metrics, reached_s = record.metrics, time_to_accuracy_s(record.curve, target)
+    if metrics is not None:
+        compiled_s = None if reached_s is None else reached_s + record.timings.once_s
+        metrics = replace(
+            metrics, time_to_accuracy_s=reached_s, time_to_accuracy_with_compile_s=compiled_s
+        )
+    return replace(record, cell=replace(record.cell, target_accuracy=target), metrics=metrics)
 
 
 SOFTWARE = {
@@ -309,7 +296,8 @@ def versions(records: Iterable[RecordSummary]) -> str:
     for name, label in SOFTWARE.items():
         values = sorted({str(value) for one in known if (value := one.get(name))})
         shown = [value[:7] if name == "commit" else value for value in values[:MAX_VERSIONS]]
-        rest = len(values) - MAX_VERSIONS
+        if len(values) > MAX_VERSIONS:
+            shown.append(f"{len(values) - MAX_VERSIONS} more")
         if shown:
-            texts.append(f"{label} {' and '.join(shown)}{f' and {rest} more' * (rest > 0)}")
+            texts.append(f"{label} {' and '.join(shown)}")
     return ", ".join(texts)

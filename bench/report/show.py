@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 from bench.cell import FIELDS, Cell, is_default, plugins_of
 from bench.errors import UsageError
 from bench.record import Metrics, Point, Record
-from bench.report.columns import Column
+from bench.report.columns import Column, Kind
 from bench.report.matrix import SOFTWARE, versions
 from bench.report.render import ABSENT, BOLD, Table, styled
 from bench.report.rows import settings
@@ -95,23 +95,26 @@ def find_run(
         lambda record: wanted in record.name,
     )
     for pairs, matches in product(known.values(), tests):
-        found = [pair for pair in pairs if matches(pair[0])]
-        same_run = len({record.run_id for record, _ in found}) == 1
-        if len(found) > 1 and not (any_group and same_run):
-            raise UsageError(_ambiguous(wanted, found))
-        if found:
-            record, store = found[0]
-            top = Path(os.path.normpath(root / "..")) if store.folder == root else root
-            earlier = [sanitize(attempt) for attempt in store.attempts(record.run_id)]
-            return FoundRun(record=record, store=store, earlier=earlier, root=top)
-    runs = [record for pairs in known.values() for record, _ in pairs]
-    if not runs:
-        raise UsageError(f"there are no records under {root}: `bench run` makes some")
-    names = sorted({record.name for record in runs})
+        if found := [pair for pair in pairs if matches(pair[0])]:
+            break
+    else:
+        raise UsageError(_unknown(wanted, root, [record for record, _ in chain(*known.values())]))
+    record, store = found[0]
+    if len(found) > 1 and not (any_group and len({one.run_id for one, _ in found}) == 1):
+        raise UsageError(_ambiguous(wanted, found))
+    top = Path(os.path.normpath(root / "..")) if store.folder == root else root
+    earlier = [sanitize(attempt) for attempt in store.attempts(record.run_id)]
+    return FoundRun(record=record, store=store, earlier=earlier, root=top)
+
+
+def _unknown(wanted: str, root: Path, records: Sequence[Record]) -> str:
+    if not records:
+        return f"there are no records under {root}: `bench run` makes some"
+    names = sorted({record.name for record in records})
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.3) or names[:3]
-    raise UsageError(
+    return (
         f"no run under {root} has {wanted!r} in its name or at the start of its id: there are "
-        f"{len(runs)} runs, such as {', '.join(near)}"
+        f"{len(records)} runs, such as {', '.join(near)}"
     )
 
 
@@ -266,24 +269,20 @@ def _plugins_given(record: Record) -> list[str]:
 def curve(points: Sequence[Point]) -> Table:
     """Loss, accuracy and speed of at most `MAX_EPOCHS` evenly spaced epochs, including the last."""
     step = math.ceil(len(points) / MAX_EPOCHS)
-    rows = [
-        [
-            ABSENT if (value := getattr(point, name)) is None else format(value, form)
-            for _, name, form in CURVE
-        ]
-        for point in points[::-step][::-1]
-    ]
+    rows = []
+    for point in points[::-step][::-1]:
+        values = [(getattr(point, name), form) for _, name, form in CURVE]
+        rows.append([ABSENT if value is None else format(value, form) for value, form in values])
     return _table([header for header, *_ in CURVE], rows)
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table of numbers; columns without a header are names."""
+    kinds: list[Kind] = ["count" if header else "text" for header in headers]
+    pairs = enumerate(zip(headers, kinds, strict=True))
     return Table(
-        columns={
-            str(at): Column(header=header, kind="count" if header else "text")
-            for at, header in enumerate(headers)
-        },
-        cells={str(at): [row[at] for row in rows] for at in range(len(headers))},
+        columns={str(at): Column(header=header, kind=kind) for at, (header, kind) in pairs},
+        cells={str(at): list(texts) for at, texts in enumerate(zip(*rows, strict=True))},
     )
 
 
