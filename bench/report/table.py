@@ -83,6 +83,7 @@ class Sheet:
     title: str  # for JSON; that of the texts also names what all rows share
     numbers: pd.DataFrame
     texts: Table
+    notes: Sequence[str]
     versions: str = ""
     answers: Sequence[Answer] = ()
 
@@ -99,7 +100,7 @@ class Sheet:
         """Title, notes, versions, answers and rows; a missed target is null."""
         return {
             "title": self.title,
-            "notes": list(self.texts.notes),
+            "notes": self.notes,
             "versions": self.versions,
             "answers": [asdict(answer) for answer in self.answers],
             "rows": json.loads(self.numbers.to_json(orient="records", double_precision=15)),
@@ -108,9 +109,10 @@ class Sheet:
     def text(self, form: Form, width: int | None, *, color: bool) -> str:
         """The table as Markdown; or for a terminal, with the versions of the software."""
         if form == "md":
-            return replace(self.texts, head=[*map(_answer, self.answers)]).markdown()
+            head = [*map(_answer, self.answers)]
+            return replace(self.texts, head=head, notes=self.notes).markdown()
         head = answer_lines(self.answers, width=width or 80)
-        notes = [*self.texts.notes, *filter(None, [self.versions])]
+        notes = [*self.notes, *filter(None, [self.versions])]
         return replace(self.texts, head=head, notes=notes).terminal(width=width, color=color)
 
 
@@ -119,7 +121,9 @@ def _answer(answer: Answer) -> str:
     return f"{answer.question}: {', '.join(filter(None, (answer.entry, answer.value, verdict)))}"
 
 
-def _drawn(sheets: Sequence[Sheet], form: Form, *, width: int | None, color: bool) -> str:
+def _drawn(sheets: Sequence[Sheet], form: Form, width: int | None, *, color: bool) -> str:
+    if form == "json":
+        return json.dumps([sheet.as_json() for sheet in sheets], indent=1) + "\n"
     if form == "csv":
         return csv(pd.concat([sheet.csv_frame() for sheet in sheets], ignore_index=True))
     return "\n".join(sheet.text(form, width, color=color) for sheet in sheets)
@@ -136,10 +140,7 @@ def render(
 ) -> str:
     """One matrix as text, without answers; the arguments are those of `render_all`."""
     check_choice("format", form, FORMS)
-    sheet = _sheet(matrix, None, sort_by, columns)
-    if form == "json":
-        return json.dumps(sheet.as_json(), indent=1) + "\n"
-    return _drawn([sheet], form, width=width, color=color)
+    return _drawn([_sheet(matrix, None, sort_by, columns)], form, width, color=color)
 
 
 def render_all(
@@ -156,25 +157,21 @@ def render_all(
     color: bool = False,
     on_warning: Log = to_stderr,
 ) -> str:
-    """One table for each group under `root`: those of `machine` first.
+    """One table for each group under `root`: those of this `machine` first.
 
     Reference matrices are shown if `root` has no other selected records; otherwise a note names
-    the command that shows them. CSV is one table whose rows name machine, source and scale; JSON is
-    a list of tables.
+    the command that shows them. CSV is one table, JSON a list of tables.
 
     Args:
-        root: A results folder, or one group in it.
-        machine: Names of this machine.
-        sort_by: A column of the frame, best first; by default time to accuracy.
-        columns: Columns to show; by default the usual ones, or all in "csv" and "json".
+        sort_by: A column, best first; by default time to accuracy.
+        columns: By default the usual ones, or all in "csv" and "json".
         expression: Selects cells, in the syntax of -k.
         target: Validation accuracy for time to accuracy; by default each run's own.
         on_warning: Called with a sentence about each damaged record.
 
     Raises:
         StoreError: There is nothing to show, or it cannot be read.
-        UsageError: An unknown form or column, a target outside (0, 1], or an `expression` that
-            matches no cell.
+        UsageError: An argument is wrong, or `expression` matches no cell.
     """
     check_choice("format", form, FORMS)
     if isinstance(shape, Pivot) and (sort_by is not None or columns is not None):
@@ -186,8 +183,7 @@ def render_all(
         for part in footings(records) if shape else [records]:
             matrix = build(part, reference=group.reference)
             sheet = _sheet(matrix, shape, sort_by, columns)
-            texts = replace(sheet.texts, notes=[*notes, *sheet.texts.notes])
-            sheet = replace(sheet, texts=texts, versions=versions(part))
+            sheet = replace(sheet, notes=[*notes, *sheet.notes], versions=versions(part))
             if not (shape or columns or len(matrix.frame) < 2) and form != "csv":
                 loaders = None if expression else _loaders(group.folder, on_warning)
                 sheet = replace(sheet, answers=answers(part, loaders=loaders))
@@ -196,11 +192,8 @@ def render_all(
         runs = sum(len(found[group][0]) for group in hidden)
         command = shell_command(["bench", "table", str(hidden[0].folder.parent)])
         note = f"Not shown: {count(runs, 'run')} of the reference matrices ({command})."
-        texts = replace(sheets[-1].texts, notes=[*sheets[-1].texts.notes, note])
-        sheets[-1] = replace(sheets[-1], texts=texts)
-    if form == "json":
-        return json.dumps([sheet.as_json() for sheet in sheets], indent=1) + "\n"
-    return _drawn(sheets, form, width=width, color=color)
+        sheets[-1] = replace(sheets[-1], notes=[*sheets[-1].notes, note])
+    return _drawn(sheets, form, width, color=color)
 
 
 def _found(
@@ -256,10 +249,8 @@ def _sheet(
         named = names and not frame.duplicated(names).any() and frame["machine"].nunique() == 1
         if "budget" in kinds and named:  # it may be dropped
             kinds["budget"] = replace(kinds["budget"], footnote="", priority=2)
-    texts = Table(
-        title=" | ".join(title), columns=kinds, cells=cells, best=best, notes=notes, names=names
-    )
-    return Sheet(title=matrix.title, numbers=frame, texts=texts)
+    texts = Table(title=" | ".join(title), columns=kinds, cells=cells, best=best, names=names)
+    return Sheet(title=matrix.title, numbers=frame, texts=texts, notes=notes)
 
 
 def _shared(columns: dict[str, Column], cells: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -314,10 +305,9 @@ def pivoted(matrix: Matrix[RecordT], pivot: Pivot) -> Sheet:
             for head, column in entries.items()
             if metric.best
         },
-        notes=notes,
     )
     frame = pd.DataFrame(same | {axes[0]: rows} | numbers, dtype=object)
-    return Sheet(title=texts.title, numbers=frame, texts=texts)
+    return Sheet(title=texts.title, numbers=frame, texts=texts, notes=notes)
 
 
 def _entry(mean: Mean[RecordT]) -> str:

@@ -21,7 +21,8 @@ def test_a_metric_appears_everywhere() -> None:
     assert "memory GiB" in render(matrix, "md")
     assert "**1.25**" in render(matrix, "md"), "suspect timings leave memory as it is"
     assert "memory_gib,memory_gib_sd" in render(matrix, "csv")
-    assert [row["memory_gib"] for row in json.loads(render(matrix, "json"))["rows"]] == [2.0, 1.25]
+    (table,) = json.loads(render(matrix, "json"))
+    assert [row["memory_gib"] for row in table["rows"]] == [2.0, 1.25]
     assert render(matrix, "csv", sort_by="memory_gib").splitlines()[1].count("b,sgd") == 1
     assert averaged(matrix, ["pipeline"])[0]["memory_gib"][0] == 1.625
     assert pivoted(matrix, Pivot(metric="memory_gib")).texts.title.startswith("memory GiB")

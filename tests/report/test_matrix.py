@@ -61,7 +61,7 @@ def test_a_missed_target_is_shown_in_every_format() -> None:
     matrix = build([made_record(time_to_accuracy_s=None)])
     for form in ("rich", "md", "csv"):
         assert "not reached" in render(matrix, form)  # type: ignore[arg-type]
-    (row,) = json.loads(render(matrix, "json"))["rows"]
+    (row,) = json.loads(render(matrix, "json"))[0]["rows"]
     assert (row["time_to_accuracy_s"], row["reached"], row["seeds"]) == (None, 0, 1)
 
 
@@ -185,8 +185,8 @@ def test_suspect_times_are_excluded_and_counted_in_notes() -> None:
     assert notes[0].startswith("2 of 3 runs have suspect timings")
     pivot = pivoted(matrix, Pivot(metric="images_per_s"))
     assert pivot.numbers["sgd"].tolist() == ["suspect", 1000.0]
-    assert pivot.texts.notes[0] == notes[0]
-    assert not pivoted(matrix, Pivot(metric="accuracy")).texts.notes
+    assert pivot.notes[0] == notes[0]
+    assert not pivoted(matrix, Pivot(metric="accuracy")).notes
 
 
 def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:

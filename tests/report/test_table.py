@@ -301,7 +301,7 @@ def test_an_entry_says_of_how_many_runs_it_is_the_mean() -> None:
     ]
     sheet = pivoted(build(records), Pivot(axes=("architecture", "optimizer")))
     assert sheet.texts.cells["sgd"] == ["50.00 (1 of 2)"]
-    assert PARTIAL in sheet.texts.notes
+    assert PARTIAL in sheet.notes
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_an_entry_says_of_how_many_runs_it_is_the_mean() -> None:
 )
 def test_axes_that_differ_are_chosen(changes: list[str], axes: tuple[str, str]) -> None:
     records = [made_record(), *(made_record(**{axis: "another"}) for axis in changes)]
-    assert pivoted(build(records), Pivot()).texts.title.startswith(
+    assert pivoted(build(records), Pivot()).title.startswith(
         f"accuracy %, {axes[0]} x {axes[1]} | "
     )
 
