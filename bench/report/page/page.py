@@ -239,13 +239,20 @@ def _runs(outcome: Outcome[Record], runs: Sequence[Record]) -> dict[str, Any]:
 
 
 def _curves(outcome: Outcome[Record]) -> dict[str, Any]:
-    """Points [seconds, value] of each run: validation accuracy, or training loss without it."""
+    """Points of each run: validation accuracy, or training loss without it.
+
+    Against seconds, or against epochs if some times are suspect.
+    """
+    timed = not outcome.suspect
     points = [point for run in outcome.good for point in run.curve]
     held_out = any(point.validation_accuracy is not None for point in points)
     name, factor = ("validation_accuracy", 100) if held_out else ("train_loss", 1)
     curves = [
         [
-            [float(f"{number:.{DIGITS}g}") for number in (point.train_s, value * factor)]
+            [
+                float(f"{number:.{DIGITS}g}")
+                for number in (point.train_s if timed else point.epoch, value * factor)
+            ]
             for point in run.curve
             if (value := getattr(point, name)) is not None
         ]
@@ -254,6 +261,7 @@ def _curves(outcome: Outcome[Record]) -> dict[str, Any]:
     return {
         "curves": list(filter(None, curves)),
         "curve_of": "Validation accuracy (%)" if held_out else "Training loss",
+        "curve_over": "seconds of training" if timed else "epochs",
     }
 
 

@@ -25,7 +25,7 @@ from bench.report.page.page import (
     render,
 )
 from bench.store.groups import Group
-from tests.made import made_metrics, made_record
+from tests.made import made_curve, made_metrics, made_record
 from tests.made_page import HOSTILE, RECORDS, hostile_record, made_content, made_picture
 
 VOID = frozenset({"br", "img", "input", "meta", "wbr"})
@@ -194,6 +194,14 @@ def test_an_opened_row_has_every_run_as_it_was_recorded() -> None:
             accuracy = 100 * record.metrics.accuracy
             assert run["accuracy %"] == f"{accuracy:.2f}"
             assert [4.0, pytest.approx(accuracy)] in [curve[-1] for curve in cell["curves"]]
+
+
+def test_curves_are_not_drawn_over_suspect_times() -> None:
+    for reasons, over, last in ((), "seconds of training", 9.5), (("busy",), "epochs", 4):
+        curve = (replace(made_curve(4, 100, 0.5)[-1], train_s=9.5),)
+        record = made_record(record={"curve": curve, "timing_suspect": reasons})
+        found = cell_data(build([record]).outcomes[0], Path("results"))
+        assert (found["curve_over"], found["curves"]) == (over, [[[last, 50.0]]])
 
 
 def test_conclusions_by_section_and_links_within_the_page() -> None:

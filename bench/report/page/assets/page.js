@@ -146,21 +146,21 @@ const confused = (cell) => part("Most confused", `Numbers are ${cell.images}.`,
 const classes = (cell) => part("Classes", "", tableOf("classes",
   ["class", "precision %", "recall %", "F1 %", "images"], cell.per_class));
 
-// Each run's curve against the seconds of its training clock.
+// Each run's curve, against the seconds of its training clock if these can be trusted.
 function curves(cell) {
   const [width, height, left, low] = [360, 190, 44, 22];
   const points = cell.curves.flat();
-  const end = Math.max(...points.map(([seconds]) => seconds)) || 1;
+  const end = Math.max(...points.map(([place]) => place)) || 1;
   const top = Math.max(...points.map(([, value]) => value)) || 1;
-  const at = ([seconds, value]) => [left + (width - left - 8) * seconds / end,
+  const at = ([place, value]) => [left + (width - left - 8) * place / end,
     height - low - (height - low - 8) * value / top].map((place) => place.toFixed(1)).join(" ");
   const label = (x, y, text) => draw("text", { x, y, "text-anchor": "end" }, text);
-  return part("Curve", `${cell.curve_of} against seconds of training, a line for each run.`,
+  return part("Curve", `${cell.curve_of} against ${cell.curve_over}, a line for each run.`,
     draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": cell.curve_of },
       draw("path", { class: "axes", d: `M${left} 4V${height - low}H${width - 4}` }),
       ...cell.curves.map((curve) => draw("path", { d: `M${curve.map(at).join("L")}` })),
       label(left - 5, height - low, "0"), label(left - 5, 14, top.toPrecision(3)),
-      label(left + 4, height - 7, "0"), label(width - 4, height - 7, `${end.toPrecision(3)} s`)));
+      label(left + 4, height - 7, "0"), label(width - 4, height - 7, `${+end.toPrecision(3)}`)));
 }
 
 function commands(cell) {
