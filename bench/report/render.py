@@ -153,11 +153,19 @@ class Table:
         parts = [replace(self, columns=dict([first]))]
         for name in names:
             wider = replace(self, columns=dict([*parts[-1].columns.items(), name]))
-            if width is None or len(wider.columns) == 2 or wider._least(width // 2) <= width:
+            if (
+                width is None
+                or len(wider.columns) == 2
+                or wider._least(self._share(width)) <= width
+            ):
                 parts[-1] = wider
             else:
                 parts.append(replace(self, columns=dict([first, name])))
         return parts
+
+    def _share(self, width: int) -> int:
+        """What the first column keeps before others go below; cells' names are long."""
+        return width // (3 if self.names else 2)
 
     def _words(self) -> dict[str, int]:
         """The least widths with whole cells and words of headers."""
@@ -180,8 +188,8 @@ class Table:
         room = width - len(self.gap) * (len(widths) - 1)
         first, widest = next(iter(words)), max(words, key=words.__getitem__)
         headers = sorted(words.items(), key=lambda item: item[1] - widths[item[0]])
-        half = max(NARROWEST, room // 2)
-        for name, least in [*headers, (first, min(words[first], half)), (widest, NARROWEST)]:
+        share = min(words[first], max(NARROWEST, self._share(room)))
+        for name, least in [*headers, (first, share), (widest, NARROWEST)]:
             over = max(0, sum(widths.values()) - room)
             widths[name] = min(widths[name], max(least, widths[name] - over))
         return widths
