@@ -110,15 +110,13 @@ def _most_common(values: Iterable[str]) -> str:
 
 def title(keys: Sequence[Key]) -> str:
     """What all keys share: machine, scale, source, target, budget and torch version."""
-    parts = [key.parts() for key in keys]
-    titled = sorted(
-        (info.title, name)
-        for name, info in FIELDS.items()
-        if info.title and not (info.quiet and is_default(name, getattr(keys[0].cell, name)))
-    )
-    texts = [
-        {one[name] for one in parts} for name in ("machine", *(name for _, name in titled), "torch")
+    parts, cell = [key.parts() for key in keys], keys[0].cell
+    names = [
+        name
+        for name, info in sorted(FIELDS.items(), key=lambda item: item[1].title)
+        if info.title and not (info.quiet and is_default(name, getattr(cell, name)))
     ]
+    texts = [{one[name] for one in parts} for name in ("machine", *names, "torch")]
     return " | ".join(text for shared in texts if len(shared) == 1 for text in shared if text)
 
 
@@ -133,23 +131,21 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
             parts[key].pop(axis, None)
     names = dict.fromkeys(name for texts in parts.values() for name in texts if name not in ignore)
     differing = [n for n in names if len({texts.get(n, "") for texts in parts.values()}) > 1]
+    words = {key: [text for n in differing if (text := parts[key].get(n))] for key in keys}
     recipes: dict[str, list[dict[str, str]]] = defaultdict(list)
     for key in keys:
         recipes[key.cell.name].append(settings(key.cell))
-    words = {key: [text for n in differing if (text := parts[key].get(n))] for key in keys}
+    alike: dict[tuple[str, ...], list[Key]] = defaultdict(list)
     for key in keys:
         for name, value in settings(key.cell).items():
             if any(other.get(name) != value for other in recipes[key.cell.name]):
                 words[key].append(f"{name} {value}")
+        alike[key.cell.name, *words[key]].append(key)
     named = [name for name in FIELDS if name not in (*AXES, *ignore, "recipe")]
-    alike: dict[tuple[str, ...], list[Key]] = defaultdict(list)
-    for key, texts in words.items():
-        alike[key.cell.name, *texts].append(key)
-    for same in alike.values():  # values with the same text: targets .9401 and .9404
-        for name in named if len(same) > 1 else ():
-            values = {key: getattr(key.cell, name) for key in same}
-            for key, value in values.items() if len({*values.values()}) > 1 else ():
-                words[key].append(f"{name} {value}")
+    for same, name in product(alike.values(), named):  # values with one text: targets .9401, .9404
+        if len({getattr(key.cell, name) for key in same}) > 1:
+            for key in same:
+                words[key].append(f"{name} {getattr(key.cell, name)}")
     return {key: ", ".join(texts) for key, texts in words.items()}
 
 
@@ -245,25 +241,26 @@ class Outcome(Generic[RecordT]):
     @cached_property
     def row(self) -> dict[str, Any]:
         """The row of the matrix: mean and deviation of each metric, and texts."""
-        row: dict[str, Any] = {axis: getattr(self.cell, axis) for axis in AXES}
-        row |= {"machine": self.key.machine, "source": self.cell.source, "scale": self.cell.scale}
+        row: dict[str, Any] = {"machine": self.key.machine}
+        row |= {name: getattr(self.cell, name) for name in ("source", "scale", *AXES)}
         row |= {"budget": self.budget, "seeds": len(self.good), "runs": len(self.runs)}
         for name in METRICS:
             row[name], row[f"{name}_sd"] = _mean_and_sd(self.over_seeds(name))
-        row["reached"] = self.reached if self.cell.holds_out else None
-        row["trusted"] = len(self.trusted)
-        row["bound_by"] = bound_by(row["stall_pct"])
-        row["reads"] = _joined(run.reads for run in self.good)
-        row["parameters"] = next((run.parameters for run in self.runs if run.parameters), None)
         draws = [item for run in self.runs for item in run.augmentation_draws.items()]
-        row["draws"] = ", ".join(dict.fromkeys(op for op, how in draws if how != "per sample"))
-        row["draws"] = row["draws"] and f"per batch: {row['draws']}"
+        per_batch = ", ".join(dict.fromkeys(op for op, how in draws if how != "per sample"))
         suspect = (reason for run in self.good for reason in run.timing_suspect)
-        row["timing_suspect"] = _joined(by_kind(suspect))
         failed = [run for run in self.runs if run.status != "ok" or run.metrics is None]
-        row["status"] = _status(len(self.good), failed)
-        row["reason"] = _joined(_reason(run.status, run.error) for run in failed if run.error)
-        return row
+        return row | {
+            "reached": self.reached if self.cell.holds_out else None,
+            "trusted": len(self.trusted),
+            "bound_by": bound_by(row["stall_pct"]),
+            "reads": _joined(run.reads for run in self.good),
+            "draws": per_batch and f"per batch: {per_batch}",
+            "timing_suspect": _joined(by_kind(suspect)),
+            "status": _status(len(self.good), failed),
+            "reason": _joined(_reason(run.status, run.error) for run in failed if run.error),
+            "parameters": next((run.parameters for run in self.runs if run.parameters), None),
+        }
 
 
 def bound_by(stall_pct: float | None) -> str:
