@@ -44,28 +44,29 @@ COMMON = ("source", "scale", "device", "precision", "augmentation")
 
 
 def rows(record: LoadersRecord) -> list[Row]:
-    """One row per series, by batch size and speed; those without a result come last."""
-    sizes = sorted({series.batch_size for series in record.series})
-    return [row for size in sizes for row in _ranked(record, size)]
+    """One row per series, by batch size and speed; those without a result come last.
 
-
-def _ranked(record: LoadersRecord, batch_size: int) -> list[Row]:
-    """The rows of one batch size; first those with a trusted speed, which alone have a rank.
-
-    The others count as possibly faster than measured, since a disturbance only slows down.
+    Only trusted speeds have a rank. The others come after them and count as possibly faster than
+    measured, since a disturbance only slows down.
     """
-    here = [_row(record, series) for series in record.series if series.batch_size == batch_size]
-    here.sort(key=lambda row: (row["status"] != "ok", -(row["images_per_s"] or 0), row["pipeline"]))
-    here.sort(key=lambda row: (row["images_per_s"] is None, not row["trusted"]))
-    measured = [row for row in here if row["images_per_s"] is not None]
-    good = [row for row in measured if row["trusted"]]
-    spans = [(1, len(measured))] * len(good)
-    if all(row["repeats"] >= LEAST_REPEATS for row in good):
-        highest = [row["images_per_s_q3"] for row in good] + [math.inf] * len(measured)
-        spans = ranks([(row["images_per_s_q1"], highest[i]) for i, row in enumerate(measured)])
-    for row, (first, last) in zip(good, spans, strict=False):
-        row["rank"] = str(first) if first == last else f"{first}-{last}"
-    return here
+    found = sorted((_row(record, series) for series in record.series), key=_order)
+    for size in {row["batch_size"] for row in found}:
+        here = [row for row in found if row["batch_size"] == size]
+        measured = [row for row in here if row["images_per_s"] is not None]
+        good = [row for row in measured if row["trusted"]]
+        spans = [(1, len(measured))] * len(good)
+        if all(row["repeats"] >= LEAST_REPEATS for row in good):
+            highest = [row["images_per_s_q3"] for row in good] + [math.inf] * len(measured)
+            spans = ranks([(row["images_per_s_q1"], highest[i]) for i, row in enumerate(measured)])
+        for row, (first, last) in zip(good, spans, strict=False):
+            row["rank"] = str(first) if first == last else f"{first}-{last}"
+    return found
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    speed, failed = row["images_per_s"], row["status"] != "ok"
+    place = (speed is None, not row["trusted"], failed, -(speed or 0))
+    return (row["batch_size"], *place, row["pipeline"])
 
 
 def ranks(intervals: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
@@ -123,23 +124,21 @@ def draws(series: Series) -> str:
 
 def title(record: LoadersRecord) -> str:
     """Machine, source and settings that all rows share."""
-    environment = record.environment
-    cpu = f"{environment.get('cpu')}, {environment.get('cores')} cores"
+    environment, (height, width) = record.environment, record.image_size
     sizes = {series.batch_size for series in record.series}
-    height, width = record.image_size
     parts = [
         "pipelines alone",
-        str(environment.get("gpu") or cpu),
+        environment.get("gpu") or f"{environment.get('cpu')}, {environment.get('cores')} cores",
         f"{record.scale} scale",
         f"{record.source}, {record.images} images of {width}x{height}",
         record.augmentation,
-        *([f"batch size {min(sizes)}"] if len(sizes) == 1 else []),
+        f"batch size {min(sizes)}" if len(sizes) == 1 else "",
         record.precision,
         f"repeats of {record.repeat_s:g} s",
         f"memory {record.bandwidth_gb_per_s:.1f} GB/s",
         f"torch {environment.get('torch')}",
     ]
-    return " | ".join(parts)
+    return " | ".join(filter(None, parts))
 
 
 def notes(found: Sequence[Row]) -> list[str]:

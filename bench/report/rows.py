@@ -81,8 +81,9 @@ class Key:
 def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     """The runs of each row of the matrix."""
     found = list(records)
-    usual_machine = _most_common(_machine(record) for record in found)
-    usual_torch = _most_common(str(record.environment.get("torch") or "") for record in found)
+    machines = [machine for record in found if (machine := _machine(record))]
+    torches = [str(torch) for record in found if (torch := record.environment.get("torch"))]
+    usual_machine, usual_torch = statistics.mode(machines or [""]), statistics.mode(torches or [""])
     rows: dict[Key, list[RecordT]] = defaultdict(list)
     for record in found:
         key = Key(
@@ -101,11 +102,6 @@ def _machine(record: RecordSummary) -> str:
     if gpu or not cpu:
         return str(gpu or "")
     return f"{cpu}, {record.environment.get('cores')} cores"
-
-
-def _most_common(values: Iterable[str]) -> str:
-    counts = Counter(value for value in values if value)
-    return counts.most_common(1)[0][0] if counts else ""
 
 
 def title(keys: Sequence[Key]) -> str:
