@@ -39,16 +39,6 @@ def test_a_target_is_reached_at_the_first_point_that_has_it() -> None:
     assert time_to_accuracy_s(held_nothing_out, 0.1) is None
 
 
-@pytest.mark.parametrize("confusion", [(), ((40, 10),), ((40, 10), (5,)), ((1,), (2,))])
-def test_a_confusion_matrix_that_does_not_fit_the_classes_is_refused(
-    confusion: tuple[tuple[int, ...], ...],
-) -> None:
-    metrics = made_record().metrics
-    assert metrics is not None
-    with pytest.raises(ValueError, match="not 2 x 2"):
-        replace(metrics, confusion=confusion)
-
-
 def test_a_worker_ends_after_a_failure_and_after_a_failed_capture() -> None:
     assert not made_record().ends_worker
     assert made_failure().ends_worker

@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import architectures
 from architectures import Spec, Unfit
-from pipelines.catalog import UnknownName
 from tests import checkout
 
 NAMES = list(architectures.catalog.entries)
@@ -211,11 +210,6 @@ def test_scaled_channels_are_multiples(channels: int, width: float, multiple: in
 def test_spec_refuses_what_no_net_has(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="a net needs"):
         architectures.build("cnn2", **wrong)  # type: ignore[arg-type]
-
-
-def test_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UnknownName, match="did you mean resnet"):
-        architectures.build("resnet19")
 
 
 def test_listing_needs_no_timm_and_no_bench() -> None:

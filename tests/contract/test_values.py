@@ -6,7 +6,6 @@ Ranges of a single value fix the parameters, so that a pipeline's draws needn't 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from pipelines.ops import (
     Affine,
@@ -28,30 +27,6 @@ from tests.contract.variants import build, eager_variants, supported
 TOLERANCE = 1.0  # of 255: libraries round, and weigh grey with three or four digits
 
 every_variant = pytest.mark.parametrize("variant", eager_variants())
-
-
-def outputs(variant: str, op: Op, image: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
-    """What becomes of `count` copies of an image, in 0..255."""
-    supported(variant, (op,))
-    with build(variant, made(image[None].repeat(count, axis=0)), (op,), batch_size=64) as pipeline:
-        return np.concatenate([pixels(x) for x, _ in pipeline.epoch(0)])
-
-
-JITTERS = {
-    "contrast": {"brightness": 1.0, "contrast": 0.6, "saturation": 1.0, "hue": 0.0},
-    "hue": {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.1},
-    "all": {"brightness": 0.8, "contrast": 1.2, "saturation": 0.7, "hue": -0.2},
-}
-
-
-@pytest.mark.parametrize("part", JITTERS)
-@every_variant
-def test_colours_are_jittered_as_the_plain_way_does(variant: str, part: str) -> None:
-    factors = JITTERS[part]
-    op = ColorJitter(**{name: (factor, factor) for name, factor in factors.items()})
-    expected = reference.jitter(smooth_image().astype(float), **factors)
-    for output in outputs(variant, op, smooth_image(), 64)[:4]:
-        assert np.abs(output - expected).max() < TOLERANCE
 
 
 @every_variant

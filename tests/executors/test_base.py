@@ -58,22 +58,21 @@ def test_the_time_left_of_a_grid_of_unequal_nets_is_right_within_a_factor(share:
     assert 1 / 1.5 < found / sum(record.timings.total_s for record in waiting) < 1.5
 
 
-def test_eight_runs_at_once_end_together() -> None:
-    runs = [made_run(seed) for seed in range(8)]
-    left = learned(100.0)
-    assert left.of_all(runs, {run.id: 90.0 for run in runs}) == pytest.approx(10.0)
-    assert left.of_all(runs) == pytest.approx(800.0)
-
-
-def test_runs_that_wait_are_shared_out_over_the_workers() -> None:
-    runs = [made_run(seed) for seed in range(5)]
-    elapsed_s = {runs[0].id: 90.0, runs[1].id: 50.0}
-    assert learned(100.0).of_all(runs, elapsed_s) == pytest.approx((10 + 50 + 300) / 2)
-
-
-def test_a_run_that_takes_longer_than_expected_counts_as_about_to_end() -> None:
-    runs = [made_run(seed) for seed in range(2)]
-    assert learned(100.0).of_all(runs, {runs[0].id: 130.0}) == pytest.approx(100.0)
+@pytest.mark.parametrize(
+    ("seeds", "elapsed_s", "left_s"),
+    [
+        (8, [], 800.0),
+        (8, [90.0] * 8, 10.0),
+        (5, [90.0, 50.0], (10 + 50 + 300) / 2),
+        (2, [130.0], 100.0),  # the one that takes longer than expected is about to end
+    ],
+)
+def test_runs_of_100_s_are_shared_out_over_the_workers(
+    seeds: int, elapsed_s: list[float], left_s: float
+) -> None:
+    runs = [made_run(seed) for seed in range(seeds)]
+    elapsed = {run.id: seconds for run, seconds in zip(runs, elapsed_s, strict=False)}
+    assert learned(100.0).of_all(runs, elapsed) == pytest.approx(left_s)
 
 
 def test_nothing_is_known_without_a_finished_run() -> None:

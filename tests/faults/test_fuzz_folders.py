@@ -22,7 +22,6 @@ from PIL import Image
 
 from bench.check import check
 from bench.errors import UsageError
-from bench.report.page.contents import find_mistakes
 from bench.store import predictions
 from bench.store.artifacts import kept_examples
 from bench.store.files import StoreError
@@ -213,7 +212,6 @@ def test_predictions_of_any_content_are_read_or_refused_and_nothing_is_unpickled
             reason = refusal(StoreError, lambda: read_predictions(path))
             read += not reason
             assert not reason or "cannot be read" in reason or "does not hold predictions" in reason
-            find_mistakes(store, [record], tmp_path / "no data")
         assert read < len(bad) // 2
 
     run_isolated(work, writes=[tmp_path])
@@ -238,7 +236,7 @@ def test_event_folders_of_others_are_left_or_made_anew(tmp_path: Path) -> None:
 
     def work() -> None:
         assert kept_examples(store) == {}
-        check(store.folder, dry_run=True, data_dir=None, report=pytest.fail)
+        check(store.folder, dry_run=True, report=pytest.fail)
         chosen = select_runs(tmp_path / "results", "")
         (tmp_path / "view").mkdir()
         View(tmp_path / "view", chosen).page()
@@ -269,7 +267,7 @@ def test_locks_and_derived_files_that_are_links_lead_nowhere(tmp_path: Path) -> 
         with pytest.raises(StoreError, match=r"cannot lock .*\.lock"), store.lock():
             pass
         store.write_derived("matrix.md", "new")
-        check(store.folder, dry_run=False, data_dir=None, report=lambda said: None)
+        check(store.folder, dry_run=False, report=lambda said: None)
 
     run_isolated(work, writes=[tmp_path / "results", TEMP])
     assert precious.read_text() == "precious"
@@ -303,6 +301,6 @@ def test_results_folders_full_of_anything_are_walked_to_an_end(tmp_path: Path) -
         assert results / "good_b_c" in {group.folder for group in found}
         for group in found:
             Store(group.folder).records(lambda said: None)
-        check(results, dry_run=True, data_dir=None, report=pytest.fail)
+        check(results, dry_run=True, report=pytest.fail)
 
     run_isolated(work, writes=[results, TEMP], seconds=120.0)

@@ -182,7 +182,7 @@ def test_the_message_of_a_run_does_not_control_the_terminal(is_terminal: bool) -
 
 def test_no_script_in_a_record_runs_in_the_page(open_page: OpenPage, tmp_path: Path) -> None:
     store = keep(tmp_path, hostile_records(7, 6))
-    (path,) = write_report(store.folder, lambda line: None, data_dir=tmp_path / "none")
+    (path,) = write_report(store.folder, lambda line: None)
     page, problems = open_page(path)
     before = page.evaluate("Object.keys(window).sort().join()")
     for button in page.locator("th button, [role=button]").all():

@@ -11,7 +11,6 @@ import pytest
 from bench.errors import UsageError
 from bench.grid import grids, registry
 from bench.grid.plugins import used
-from pipelines import importing
 from tests.cli.conftest import Bench
 from tests.made_plugins import net, write
 
@@ -108,15 +107,6 @@ def test_two_plugins_with_one_name_are_refused_with_both_files(
     line = refused("list", "--plugin", "a.py", "--plugin", "b.py")
     assert "--plugin b.py: the name 'team_net' of its architecture is taken by a.py; give" in line
     assert "ZeroDivisionError" in refused("list", "--plugin", "a.py", "--plugin", "bad.py")
-
-
-def test_an_import_that_hangs_is_given_up(
-    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(tmp_path, {"slow.py": "import time\ntime.sleep(600)\n" + net()})
-    monkeypatch.setattr(importing, "IMPORT_TIMEOUT_S", 0.2)
-    line = refused("list", "--plugin", "slow.py")
-    assert line == "bench: --plugin slow.py: its import did not finish within 0.2 s"
 
 
 def test_what_a_plugin_prints_goes_to_standard_error(

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from bench.cell import AXES, Cell
-from bench.grid import grids, registry
+from bench.grid import registry
 from bench.grid.grids import BUDGETS, GRIDS, GridConfig, cells_of, runs_of
 from pipelines import augmentations, building
 from pipelines.building import canonical_name

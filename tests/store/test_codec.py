@@ -28,7 +28,6 @@ from bench.store import codec
 from bench.store.codec import NewerRecord, RecordError, decode, decode_as, encode, to_json
 from tests.made import made_failure, made_record
 
-TEXT = st.text(st.characters())  # with lone surrogates, which UTF-8 lacks
 MEASURED = st.floats(0, LARGEST)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
@@ -181,12 +180,6 @@ def test_a_newer_schema_raises_newer_record() -> None:
         decode(text)
 
 
-def test_a_record_with_the_right_hash_but_wrong_fields_is_refused() -> None:
-    plain = json.loads(encode(made_record()))
-    with pytest.raises(RecordError, match=r"not a valid record.*splendid"):
-        decode(to_json(plain | {"status": "splendid"}))
-
-
 def inside(part: str, **changes: Any) -> dict[str, Any]:
     return {part: msgspec.to_builtins(getattr(made_record(), part)) | changes}
 
@@ -199,6 +192,7 @@ def pointed(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
+        ({"status": "splendid"}, "status"),
         ({"seed": -1}, "seed"),
         ({"attempt": 0}, "attempt"),
         ({"parameters": 10**16}, "parameters"),

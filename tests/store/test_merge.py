@@ -195,21 +195,6 @@ def test_a_damaged_target_record_is_quarantined(a: Path, out: Path) -> None:
     assert (out / GROUP / "records" / ".quarantine" / f"{good.run_id}.json").read_bytes() == b"{"
 
 
-def test_a_record_of_a_newer_version_is_refused_before_anything_is_written(
-    a: Path, b: Path, out: Path
-) -> None:
-    keep(group(a), at(1, 0))
-    newer = at(1, 1, schema_version=99)
-    path = put(b / GROUP / "records" / f"{newer.run_id}.json", encode(newer))
-    done = bench("merge", a, b, "--out", out)
-    assert done.exit_code == 2
-    (line,) = done.stderr.splitlines()
-    assert str(path) in line
-    assert "schema 99" in line
-    assert line.endswith("knows 1; upgrade pipeline-bench")
-    assert not out.exists()
-
-
 def test_links_among_artifacts_are_not_followed(a: Path, out: Path, tmp_path: Path) -> None:
     """Folders from others may link to foreign files."""
     record = keep(group(a), at(1))

@@ -128,15 +128,6 @@ def test_a_skipped_run_does_not_count_as_an_attempt(store: Store) -> None:
     assert store.attempts(made_record().run_id) == []
 
 
-def test_a_newer_record_is_refused_and_left_untouched(store: Store) -> None:
-    newer = made_record(record={"schema_version": 99})
-    path = put(store, f"{newer.run_id}.json", encode(newer))
-    for refused in (store.records, lambda: store.write(made_record())):
-        with pytest.raises(StoreError, match=r"schema 99.*upgrade"):
-            refused()
-    assert path.read_bytes() == encode(newer)
-
-
 def test_a_copied_record_is_not_counted_twice(store: Store) -> None:
     record = store.write(made_record())
     put(store, "copy.json", store.record_path(record.run_id).read_bytes())

@@ -206,9 +206,3 @@ def test_a_selection_without_matches_is_refused(tmp_path: Path) -> None:
     group(tmp_path, "a", made_record(), rebuilt=False)
     with pytest.raises(UsageError, match="-k"):
         select_runs(tmp_path, "resnte18")
-
-
-def test_runs_with_different_budgets_have_separate_folders(tmp_path: Path) -> None:
-    group(tmp_path / "results", "a", made_record(epochs=2), made_record(epochs=3))
-    (selected,) = select_runs(tmp_path / "results", "")
-    assert len(set(selected.folders)) == 2

@@ -57,15 +57,6 @@ def test_a_made_cache_is_used_again(tmp_path: Path) -> None:
     assert contents(tmp_path / "deep" / "folder") == [".lock", "data", "source.json"]
 
 
-def test_writing_to_an_array_leaves_the_file_as_it_is(tmp_path: Path) -> None:
-    found, _ = obtain(tmp_path)
-    before = file_of(tmp_path).read_bytes()
-    found.sets["train"].images[:] = 0
-    found.sets["train"].labels[:] = 0
-    assert file_of(tmp_path).read_bytes() == before
-    assert holds(obtain(tmp_path)[0], 0)
-
-
 def test_another_key_replaces_the_cache_under_arrays_that_stay_valid(tmp_path: Path) -> None:
     old, _ = obtain(tmp_path)
     new, messages = obtain(tmp_path, seed=1, key="another")
