@@ -49,13 +49,12 @@ class CheckResult:
         return int(any(finding.level in ("wrong", "stale") for finding in self.findings))
 
 
-def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Log) -> CheckResult:
+def check(results: Path, *, dry_run: bool, report: Log) -> CheckResult:
     """Checks all groups at or below a results folder.
 
     Args:
         results: The folder, or one group in it.
         dry_run: Whether to write nothing.
-        data_dir: Where sources are cached, for rebuilding a page.
         report: Called with a message about what is being rebuilt.
 
     Raises:
@@ -66,15 +65,13 @@ def check(results: Path, *, dry_run: bool, data_dir: Path | None, report: Log) -
         raise StoreError(f"there are no results under {results}: `bench run` makes some")
     records, findings = 0, list[Finding]()
     for folder in folders:
-        group_records, group_findings = _check_group(Store(folder), dry_run, data_dir, report)
+        group_records, group_findings = _check_group(Store(folder), dry_run, report)
         records += group_records
         findings += group_findings
     return CheckResult(groups=len(folders), records=records, findings=tuple(findings))
 
 
-def _check_group(
-    store: Store, dry_run: bool, data_dir: Path | None, report: Log
-) -> tuple[int, list[Finding]]:
+def _check_group(store: Store, dry_run: bool, report: Log) -> tuple[int, list[Finding]]:
     folder = store.folder / "records"
     read, attempts = files.read_all(folder), files.read_all(folder / ".attempts")
     records = list(read.records.values())
@@ -98,7 +95,7 @@ def _check_group(
         findings += _damaged(damaged)
         findings += [replace(finding, advice=DRY_RUN_ADVICE) for finding in stale]
     else:
-        findings += _fix(store, damaged, stale, data_dir, report)
+        findings += _fix(store, damaged, stale, report)
     return len(records), findings
 
 
@@ -117,11 +114,7 @@ def _damaged(damaged: Mapping[Path, str]) -> Iterator[Finding]:
 
 
 def _fix(
-    store: Store,
-    damaged: Mapping[Path, str],
-    stale: Sequence[Finding],
-    data_dir: Path | None,
-    report: Log,
+    store: Store, damaged: Mapping[Path, str], stale: Sequence[Finding], report: Log
 ) -> Iterator[Finding]:
     """Moves damaged records away and rebuilds derived files."""
     problem = "it is as before"
@@ -130,7 +123,7 @@ def _fix(
         store.check_writable()
         with store.lock(notice=lambda message: None):
             derived.quarantine(store, damaged)
-            derived.rebuild(store, stale, data_dir, report)
+            derived.rebuild(store, stale, report)
         records = list(files.read_all(store.folder / "records").records.values())
         again = (
             *files.check_leftovers(store),

@@ -93,13 +93,12 @@ def _ignore(message: str) -> None:
     """The findings already say so."""
 
 
-def rebuild(store: Store, stale: Sequence[Finding], data_dir: Path | None, report: Log) -> None:
+def rebuild(store: Store, stale: Sequence[Finding], report: Log) -> None:
     """Rebuilds outdated files; the caller holds the folder's lock.
 
     Args:
         store: The group's store.
         stale: The findings about outdated files.
-        data_dir: Where sources are cached.
         report: Called with a message about what is being rebuilt.
 
     Raises:
@@ -120,7 +119,7 @@ def rebuild(store: Store, stale: Sequence[Finding], data_dir: Path | None, repor
     if any(events in finding.path.parents for finding in stale):
         _rebuild_events(store)
     if PAGE in names:
-        write_report(store.folder, report, data_dir=data_dir)
+        write_report(store.folder, report)
 
 
 def _rebuild_events(store: Store) -> None:
@@ -141,6 +140,6 @@ def _refuse(message: str) -> None:
 def refresh(store: Store, report: Log) -> None:
     """Rebuilds what is out of date in a group, and always the overview for TensorBoard."""
     findings = check_derived(store, store.records(report))
-    rebuild(store, [each for each in findings if each.level == "stale"], None, report)
+    rebuild(store, [each for each in findings if each.level == "stale"], report)
     if store.tensorboard_folder().is_dir():
         _rebuild_events(store)

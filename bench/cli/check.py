@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.verb import DataDir, Debug, Format, Results, check_format, log
+from bench.cli.verb import Debug, Format, Results, check_format, log
 from bench.text import for_terminal
 
 
@@ -16,7 +16,6 @@ def check(
         bool, typer.Option("--dry-run", help="Report problems; write nothing.")
     ] = False,
     form: Format = "rich",
-    data_dir: DataDir = None,
     debug: Debug = False,
 ) -> int:
     """Check every file of a results folder, and update the files derived from records."""
@@ -24,7 +23,7 @@ def check(
     from bench.check import render
 
     check_format(form)
-    checked = check_folder(results, dry_run=dry_run, data_dir=data_dir, report=log)
+    checked = check_folder(results, dry_run=dry_run, report=log)
     for line in render(checked, form).splitlines():
         typer.echo(line if form == "json" else for_terminal(line, sys.stdout, indent=" " * 7))
     return checked.exit_code

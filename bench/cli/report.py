@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.verb import DataDir, Debug, Results, Select, log
+from bench.cli.verb import Debug, Results, Select, log
 from bench.text import printable
 
 
@@ -19,7 +19,6 @@ def report(
         ),
     ] = None,
     select: Select = "",
-    data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
     """Write an HTML page for each group: answers, matrix, figures, conclusions."""
@@ -27,7 +26,5 @@ def report(
     from bench.report.page.writing import write_report
 
     machines = machine_names()
-    for path in write_report(
-        results, log, out=out, expression=select, data_dir=data_dir, machines=machines
-    ):
+    for path in write_report(results, log, out=out, expression=select, machines=machines):
         typer.echo(printable(str(path)))

@@ -209,7 +209,7 @@ def run(
         if report and not outcome.problem:
             from bench.report.page.writing import write_report
 
-            for page in write_report(plan.folder, console.progress, data_dir=data_dir):
+            for page in write_report(plan.folder, console.progress):
                 console.progress(f"report: {page}")
     return outcome.exit_code
 

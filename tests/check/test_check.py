@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def run_check(store: Store, *, dry_run: bool = False) -> CheckResult:
-    return check(store.folder.parent, dry_run=dry_run, data_dir=None, report=lambda said: None)
+    return check(store.folder.parent, dry_run=dry_run, report=lambda said: None)
 
 
 def lines_of(checked: CheckResult, *levels: str) -> list[str]:
@@ -330,6 +330,6 @@ def test_the_exit_code_depends_on_the_findings(store: Store) -> None:
 def test_the_reference_records_are_valid() -> None:
     """Its derived files may be out of date."""
     reference = ROOT / "results" / "reference"
-    checked = check(reference, dry_run=True, data_dir=None, report=lambda said: None)
+    checked = check(reference, dry_run=True, report=lambda said: None)
     assert checked.records >= 67
     assert lines_of(checked, "wrong") == [], "restore them: git checkout results/reference"

@@ -34,7 +34,6 @@ SECTIONS = {
     "matrix": "All cells",
     "figures": "Figures",
     "conclusions": "Conclusions and caveats",
-    "mistakes": "Images most often misclassified",
     "examples": "Augmented examples",
     "environment": "Environment",
 }
@@ -127,7 +126,6 @@ def _group(content: Content, prefix: str) -> dict[str, Any]:
             outcome.id: cell_data(outcome, content.group.folder.parent)
             for outcome in matrix.outcomes
         },
-        "mistakes": content.mistakes,
         "examples": sorted(content.examples.items()),
         "environment": list(_environment(content.records)),
     }

@@ -24,7 +24,6 @@ def write_report(
     *,
     out: Path | None = None,
     expression: str = "",
-    data_dir: Path | None = None,
     machines: Collection[str] = (),
 ) -> list[Path]:
     """Writes a page and pictures into each group, and returns the pages' paths.
@@ -44,7 +43,7 @@ def write_report(
     chosen = _selected(groups(results, machines=machines), expression, log)
     own = {group: records for group, records in chosen.items() if not group.reference}
     contents = [
-        gather(group, records, data_dir=data_dir, report=log)
+        gather(group, records, report=log)
         for group, records in (chosen if out or not own else own).items()
     ]
     if not contents:

@@ -10,12 +10,11 @@ import pytest
 from bench.errors import UsageError
 from bench.report.answers import answers
 from bench.report.figures import draw
-from bench.report.page.contents import Mistake, Mistakes
 from bench.report.page.page import render
 from bench.selection import MAX_DEPTH, select
 from tests.conftest import OpenPage
 from tests.made import made_record
-from tests.made_page import HOSTILE, RECORDS, hostile_record, made_content
+from tests.made_page import RECORDS, hostile_record, made_content
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -50,12 +49,10 @@ CONTRASTS = """() => {
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with all of its parts, drawn by the suite itself."""
-    image = Mistake(place=3, label=0, answers=((1, 2),), index=77)
     content = made_content(
         RUNS,
         answers=answers(RUNS),
         pictures=draw(RUNS[:6], None),
-        mistakes=Mistakes(classes=(HOSTILE, "dog"), runs=2, test_images=9, images=(image,)),
     )
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render([content]), encoding="utf-8")
