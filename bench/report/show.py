@@ -35,25 +35,10 @@ CURVE = (  # header, field and format
     ("val. acc.", "validation_accuracy", ".1%"),
     ("images/s", "images_per_s", ".0f"),
 )
-SPEED = {  # by label: place in the record and format
-    "throughput": ("throughput.median", "{:,.0f} images/s"),
-    "slowest epochs (5 %)": ("throughput.p5", "{:,.0f} images/s"),
-    "quickest epochs (5 %)": ("throughput.p95", "{:,.0f} images/s"),
-    "ceiling, one cached batch": ("throughput.ceiling", "{:,.0f} images/s"),
-    "waiting for data": ("throughput.stall_pct", "{:.1f} % of training time"),
-    "step": ("throughput.step_ms", "{:.1f} ms"),
-    "steps": ("stepping", "{}"),
-    "compiled code": ("compiled", "{}"),
-    "the pipeline reads": ("reads", "{}"),
-    "peak memory, process": ("memory.host_gib", "{:.2f} GiB"),
-    "peak memory, tensors": ("memory.torch_gib", "{:.2f} GiB"),
-    "peak memory, device": ("memory.device_gib", "{:.2f} GiB"),
-    "parameters": ("parameters", "{:,}"),
-    "energy": ("energy_j", "{:,.0f} J"),
-}
 SCORES = (
     "accuracy", "one_view_accuracy", "macro_f1", "precision", "recall", "validation_accuracy"
 )  # fmt: skip
+WORDS = {"_pct": " %", "_gib": " GiB", "_f1": " F1", "_": " "}  # in names of values
 MAX_EPOCHS = 20  # rows of the curve
 MAX_CLASSES = 20  # of the confusion matrix
 
@@ -128,33 +113,36 @@ def _ambiguous(wanted: str, found: Sequence[tuple[Record, Store]]) -> str:
     return f"{wanted!r} matches {len(found)} runs, be more specific: {', '.join(names)}{more}"
 
 
+Part = str | Table
+
+
 def render(found: FoundRun, *, width: int | None = None, color: bool = False) -> str:
     """A run as text; `width` is the terminal's, or None for unlimited lines."""
     record = found.record
     status = styled(record.status, STYLES.get(record.status, "1;31"), color)
     drawn = [f"{styled(record.name, BOLD, color)}  {status}"]
     for title, parts in _sections(found):
-        drawn += ["", styled(title, BOLD, color)]
         if isinstance(parts, dict):
-            longest = max(map(len, parts), default=0) + 2
-            texts = [f"{name:{longest}}{text}" for name, text in parts.items() if text]
-            drawn += [wrapped(printable(text), width, " " * longest) for text in texts]
-            continue
-        for part in parts:
-            if isinstance(part, Table):
-                drawn.append(part.terminal(width=width, color=color).rstrip())
-            else:
-                drawn += [wrapped(line, width) for line in printable(part).split("\n")]
+            size = max(map(len, parts), default=0) + 2
+            texts = [f"{name:{size}}{text}" for name, text in parts.items() if text]
+            lines = [wrapped(printable(text), width, " " * size) for text in texts]
+        else:
+            lines = [_drawn(part, width, color) for part in parts]
+        if lines:
+            drawn += ["", styled(title, BOLD, color), *lines]
     command = rerun_command(record, found.root)  # one line to copy
     return "\n".join([*drawn, "", styled("train it again", BOLD, color), command]) + "\n"
+
+
+def _drawn(part: Part, width: int | None, color: bool) -> str:
+    if isinstance(part, Table):
+        return part.terminal(width=width, color=color).rstrip()
+    return "\n".join(wrapped(line, width) for line in printable(part).split("\n"))
 
 
 def as_json(found: FoundRun) -> str:
     """The record as JSON, indented."""
     return msgspec.json.format(encode(found.record), indent=2).decode() + "\n"
-
-
-Part = str | Table
 
 
 def _sections(found: FoundRun) -> Iterator[tuple[str, dict[str, str] | list[Part]]]:
@@ -175,32 +163,28 @@ def _sections(found: FoundRun) -> Iterator[tuple[str, dict[str, str] | list[Part
         yield "classes", [per_class(metrics)]
     times = {name: seconds or None for name, seconds in asdict(record.timings).items()}
     yield "times", _named(times, "{:8.2f}")
-    draws = (op for op, how in record.augmentation_draws.items() if how != "per sample")
-    yield "speed and memory", _speed(record) | {"drawn once per batch": ", ".join(draws)}
+    if record.throughput is not None:
+        yield "throughput, images/s", _named(asdict(record.throughput), "{:10,.1f}")
+    yield "peak memory", _named(asdict(record.memory), "{:8.2f}")
+    conditions = asdict(record.conditions)
+    slowed = {"slowed": ", ".join(conditions.pop("slowed"))}
+    yield "conditions", _named(conditions, "{:8.4g}") | slowed
     known = {name: value for name, value in record.environment.items() if name not in SOFTWARE}
     changed = ", with uncommitted changes" if known.pop("dirty", False) else ""
-    machine = _named(known | {"other runs meanwhile": record.conditions.neighbours})
-    yield "machine and software", machine | {"software": versions([record]) + changed}
+    yield "machine and software", _named(known) | {"software": versions([record]) + changed}
     if found.earlier:
         yield "earlier attempts", [*map(_attempt, found.earlier)]
 
 
 def _named(values: Mapping[str, Any], form: str = "{}") -> dict[str, str]:
-    """The formatted values by name; "" for unknown ones."""
-    return {
-        name.replace("_", " "): "" if value is None else form.format(value)
-        for name, value in values.items()
-    }
-
-
-def _speed(record: Record) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for label, (place, form) in SPEED.items():
-        value: Any = record
-        for name in place.split("."):
-            value = getattr(value, name, None)
-        texts |= _named({label: value}, form)
-    return texts
+    """The known values by name, formatted."""
+    found = {}
+    for name, value in values.items():
+        for code, words in WORDS.items():
+            name = name.replace(code, words)
+        if value is not None:
+            found[name] = form.format(value)
+    return found
 
 
 def _run(found: FoundRun) -> dict[str, str]:
@@ -213,6 +197,7 @@ def _run(found: FoundRun) -> dict[str, str]:
     elif cell.recipe.origin:
         recipe += f" ({cell.recipe.origin})"
     entries = (f"{kind} v{number}" for kind, number in sorted(record.versions.items()))
+    draws = (op for op, how in record.augmentation_draws.items() if how != "per sample")
     return {
         "id": f"{record.run_id}, seed {record.seed}, attempt {record.attempt}",
         "record": str(found.store.record_path(record.run_id)),
@@ -222,6 +207,11 @@ def _run(found: FoundRun) -> dict[str, str]:
         "recipe": recipe,
         "entries": ", ".join(entries),
         "images": record.fingerprint,
+        "pipeline reads": record.reads,
+        "per batch": ", ".join(draws),
+        "steps": record.stepping,
+        "compiled code": record.compiled,
+        **_named({"parameters": record.parameters, "energy_j": record.energy_j}, "{:,}"),
         "timing suspect": "; ".join(record.timing_suspect),
     }
 
