@@ -150,8 +150,8 @@ def _sections(found: FoundRun) -> Iterator[tuple[str, dict[str, str] | list[Part
     record, metrics, error = found.record, found.record.metrics, found.record.error
     yield "run", _run(found)
     if error is not None:
-        log = [f"log: {found.store.folder / error.log}"] if error.log else []
-        yield "error", [f"{error.type}: {error.message}", error.traceback, *log]
+        log = f"log: {found.store.folder / error.log}" if error.log else ""
+        yield "error", [*filter(None, (f"{error.type}: {error.message}", error.traceback, log))]
     if metrics is not None:
         scores = _named({name: getattr(metrics, name) for name in SCORES}, "{:.2%}")
         scores |= _named({"loss": metrics.loss}, "{:.3f}")
@@ -211,7 +211,7 @@ def _run(found: FoundRun) -> dict[str, str]:
         "per batch": ", ".join(draws),
         "steps": record.stepping,
         "compiled code": record.compiled,
-        **_named({"parameters": record.parameters, "energy_j": record.energy_j}, "{:,}"),
+        **_named({"parameters": record.parameters, "energy_j": record.energy_j}, "{:,.0f}"),
         "timing suspect": "; ".join(record.timing_suspect),
     }
 
