@@ -18,7 +18,7 @@ from bench.cell import AXES
 from bench.errors import UsageError, check_choice
 from bench.record import Record, RecordSummary, RecordT
 from bench.report.answers import Answer, answer_lines, answers
-from bench.report.columns import COLUMNS, METRICS, Column, Metric
+from bench.report.columns import ACCURACY, COLUMNS, METRICS, Column, Metric
 from bench.report.matrix import (
     GROUP,
     PARTIAL,
@@ -47,7 +47,7 @@ from bench.text import Log, count, shell_command
 class Pivot:
     """One metric by a row and a column axis, by default the first two that differ."""
 
-    metric: str = "accuracy"
+    metric: str = ACCURACY.name
     axes: tuple[str, str] | None = None
 
 
@@ -60,20 +60,17 @@ def shape(*, group: Sequence[str] | None, metric: str | None, pivot: Sequence[st
     Raises:
         UsageError: An unknown axis or metric, or two shapes at once.
     """
-    if group is not None and (metric is not None or pivot is not None):
-        raise UsageError("--group and a pivot table (--metric, --pivot) exclude each other")
     for name in [*(group or ()), *(pivot or ())]:
         check_choice("axis", name, list(AXES))
-    if group is not None:
-        return tuple(axis for axis in AXES if axis in group)
     if metric is None and pivot is None:
-        return None
-    if metric is not None:
-        check_choice("metric", metric, list(METRICS))
+        return None if group is None else tuple(axis for axis in AXES if axis in group)
+    if group is not None:
+        raise UsageError("--group and a pivot table (--metric, --pivot) exclude each other")
+    check_choice("metric", metric or ACCURACY.name, list(METRICS))
     if pivot is not None and len(set(pivot)) != 2:
         raise UsageError(f"--pivot takes two axes, ROW,COLUMN, got {','.join(pivot)!r}")
-    axes = None if pivot is None else (pivot[0], pivot[1])
-    return Pivot(metric=metric or "accuracy", axes=axes)
+    axes = (pivot[0], pivot[1]) if pivot else None
+    return Pivot(metric=metric or ACCURACY.name, axes=axes)
 
 
 @dataclass(frozen=True, kw_only=True)
