@@ -27,7 +27,6 @@ def command(checkout: Path, *arguments: str) -> tuple[list[str], dict[str, str]]
 
 
 def bench(checkout: Path, *arguments: str, timeout: float = 300) -> Done:
-    """Runs `bench` in the copy."""
     line, environment = command(checkout, *arguments)
     return subprocess.run(
         line,

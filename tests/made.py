@@ -33,7 +33,6 @@ def made_cell(**changes: Any) -> Cell:
 
 
 def made_run(seed: int = 0, **changes: Any) -> Run:
-    """A run of such a cell."""
     versions = {"architecture": 1, "optimizer": 1, "augmentation": 1, "pipeline": 1}
     return Run(cell=made_cell(**changes), seed=seed, versions=versions, fingerprint="f00d")
 

@@ -19,7 +19,6 @@ LOCKS = (".lock", ".merge.lock", ".derived.lock", ".lock.holder", ".merge.lock.h
 
 
 def at(hour: int, seed: int = 0, status: str = "ok", **fields: Any) -> Record:
-    """A record of a run that ended at this hour."""
     made = made_record(seed) if status == "ok" else made_failure(seed, status=status)
     return replace(made, finished=f"2026-01-01T{hour:02d}:00:00+00:00", **fields)
 

@@ -31,20 +31,17 @@ BUSY = "other processes used 60 % of the CPU, which had no core to spare"
 
 
 def disturbed(series: Series, number: int = 99) -> Series:
-    """The series with its first repeats disturbed."""
     first = (replace(repeat, timing_suspect=(BUSY,)) for repeat in series.repeats[:number])
     return replace(series, repeats=(*first, *series.repeats[number:]))
 
 
 def lost_series(pipeline: str, status: str, reason: str, **changes: Any) -> Series:
-    """A series without figures."""
     changes = {"draws": {}, "build_s": None, "first_batch_s": None, "bytes_per_image": None,
                "memory": Memory(), "status": status, "reason": reason} | changes  # fmt: skip
     return made_series(pipeline, **changes)
 
 
 def made_loaders(*series: Series) -> LoadersRecord:
-    """A record of them."""
     return LoadersRecord(
         source="cifar10",
         fingerprint="f00d",

@@ -34,7 +34,6 @@ def make_net(name: str = "cnn4", *, seed: int = 0, width: float = 0.125) -> nn.M
 
 
 def built(name: str, net: nn.Module, batch_size: int = 128, **changes: Any) -> Any:
-    """The torch optimizer with its default settings."""
     entry = optimizers.catalog.get(name)
     return entry.build(net, replace(entry.default_recipe(batch_size), **changes))
 

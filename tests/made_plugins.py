@@ -25,7 +25,6 @@ def net(name: str = "team_net", **fields: object) -> str:
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
-    """The folder with the files in it."""
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,12 +31,10 @@ def sound_metrics(record: Record) -> Metrics:
 
 
 def sound_record(seed: int = 0, **cell: Any) -> Record:
-    """A record whose values are consistent."""
     record = made_record(seed, accuracy=ACCURACY, time_to_accuracy_s=3.0, **cell)
     return replace(record, metrics=sound_metrics(record))
 
 
 def keep(store: Store, record: Record) -> Record:
-    """Writes a record and its predictions."""
     store.save_predictions(record.run_id, LABELS, PREDICTIONS)
     return store.write(record)

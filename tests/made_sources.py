@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.sources import cifar, tfjs
+from pipelines.sources import cifar, download, tfjs
 from pipelines.sources.arrays import Arrays, Labelled
 from pipelines.sources.measures import content
 
@@ -61,6 +61,16 @@ def made_cifar(monkeypatch: pytest.MonkeyPatch) -> MadeCifar:
     )
     _fit_checksums(made, monkeypatch)
     return made
+
+
+def offline_cifar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> MadeCifar:
+    """The same without npm and network, in a folder; mirrors are given up soon."""
+    monkeypatch.setattr(download, "ANSWER_S", 0.5)
+    monkeypatch.setattr(download, "STALL_S", 0.3)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("PIPELINE_BENCH_DATA", str(folder / "usual"))
+    no_npm(monkeypatch)
+    return made_cifar(monkeypatch)
 
 
 def lay_out(files: dict[str, bytes], data_dir: Path) -> Path:

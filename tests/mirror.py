@@ -154,7 +154,6 @@ def serve(content: bytes) -> Iterator[Mirror]:
 
 
 def refused() -> str:
-    """An address where nobody listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"

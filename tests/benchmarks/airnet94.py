@@ -40,7 +40,6 @@ SIDES = {"suite": ENVIRONMENT, "plain": PASSIVE, "plain, our memory settings": E
 
 
 def cell_of_airnet94() -> Run:
-    """Seed 0 of the grid's cell."""
     setting = GridConfig(
         base=replace(BUDGETS["full"], source="cifar10", device="cpu"), book=book("full")
     )

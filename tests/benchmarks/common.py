@@ -44,7 +44,6 @@ def conditions() -> dict[str, object]:
 
 
 def print_figures(before: Mapping[str, object], figures: Mapping[str, object]) -> None:
-    """Prints conditions and figures as JSON."""
     print(json.dumps({"conditions": before, "figures": figures}, indent=1))
 
 

@@ -54,7 +54,6 @@ def side(architecture: str, setting: Setting) -> tuple[Step, Batch]:
 
 
 def measured(architecture: str, settings: Sequence[Setting], rounds: int) -> dict[str, object]:
-    """All settings of one net, in turns."""
     seconds: dict[Setting, list[float]] = {setting: [] for setting in settings}
     sides = {setting: side(architecture, setting) for setting in settings}
     for number in range(rounds):

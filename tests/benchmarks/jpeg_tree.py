@@ -23,7 +23,6 @@ NOISE = 6.0  # standard deviation, of 255
 
 
 def write(images: Images, folder: Path, count: int, rng: np.random.Generator) -> int:
-    """Writes `count` images; the bytes they take."""
     total = 0
     for number in range(count):
         size = tuple(rng.integers(*SIDES, size=2, endpoint=True).tolist())
@@ -38,7 +37,6 @@ def write(images: Images, folder: Path, count: int, rng: np.random.Generator) ->
 
 
 def main(folder: Path, count: int = 2048) -> None:
-    """Writes the tree and tells how large it is."""
     data, rng = pipelines.load("cifar10"), np.random.default_rng(0)
     total = write(data.train, folder / "train", count, rng)
     write(data.test, folder / "test", max(20, count // 10), rng)

@@ -68,7 +68,6 @@ def peaks(images: Images, batch_size: int, batch_bytes: int, *, lets_go: bool) -
 
 
 def main(batch_size: int = 512) -> None:
-    """Reads an epoch that does not count and those that do, and prints their peaks."""
     before = conditions()
     images = pipelines.load("cifar10").train
     batch_bytes = read(images, batch_size)

@@ -31,7 +31,6 @@ Seconds = NDArray[np.float64]
 
 
 def main(pairs: int = 1500) -> None:
-    """Measures and prints."""
     before = conditions()
     torch.set_num_threads(1)
     budget = BUDGETS["cpu"]

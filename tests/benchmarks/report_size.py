@@ -25,7 +25,6 @@ PIPELINES = ("native", "kornia", "dali", "torchvision[workers=2]")
 
 
 def fill(folder: Path, cells: int, seeds: int) -> Path:
-    """Writes a group of made records."""
     axes = islice(product(AUGMENTATIONS, PIPELINES, OPTIMIZERS, NETS), cells)
     records = (
         full_record(
@@ -56,7 +55,6 @@ def opened(page: Path) -> dict[str, Any] | None:
 
 
 def main(cells: int = 300, seeds: int = 3) -> None:
-    """Measures and prints."""
     before = conditions()
     with tempfile.TemporaryDirectory() as name:
         folder = fill(Path(name), cells, seeds)

@@ -101,7 +101,6 @@ WAYS: dict[str, Callable[[], Any]] = {"simulated": simulated, "ray": on_ray}
 
 
 def cells_s(cluster: Cluster, cells: int) -> float:
-    """Seconds of a whole grid."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "made_shapes_cpu"
         plan = planned(folder, 0)
@@ -122,7 +121,6 @@ def cells_s(cluster: Cluster, cells: int) -> float:
 
 
 def main(largest: int = 10_000, *ways: str) -> None:
-    """Measures and prints."""
     before = conditions()
     figures: dict[str, dict[str, float]] = {}
     with redirect_stdout(sys.stderr):

@@ -30,8 +30,6 @@ CELL = ("--grid", "smoke", "-k", "cnn2 and native", "--pipeline", "native[eager]
 
 
 class Watch:
-    """Observes the store and the workers."""
-
     def __init__(self) -> None:
         self.write_ms: list[float] = []
         self.seen: list[dict[str, Any]] = []

@@ -28,7 +28,6 @@ SEEDS, EPOCHS, OFTEN_UP_TO = 10, 16, 10_000
 
 
 def made(number: int) -> Record:
-    """A record by its number."""
     cell, seed = divmod(number, SEEDS)
     return full_record(
         seed, epochs=EPOCHS, architecture=f"net{cell // 100}",
@@ -71,7 +70,6 @@ def growth(cpu_s: dict[int, float]) -> Iterator[dict[str, float]]:
 
 
 def main(repeats: int = 5, largest: int = 10_000) -> None:
-    """Measures and prints."""
     before = conditions()
     sizes = [size for size in (10, 100, 1_000, 10_000, 100_000) if size <= largest]
     bench = [sys.executable, "-m", "bench"]

@@ -42,7 +42,6 @@ Side = Callable[[Iterable[Batch]], object]
 
 
 def bare(step: Step) -> Side:
-    """The loop written by hand."""
 
     def loop(batches: Iterable[Batch]) -> None:
         for x_BCHW, labels_B in batches:
@@ -65,7 +64,6 @@ def turn_s(side: Side, batches: list[Batch]) -> float:
 def measured(
     architecture: str, width: float, batch_size: int, compiled: bool, span_s: float
 ) -> dict[str, object]:
-    """Both sides of one net."""
     run = made_run(
         architecture=architecture, width=width, batch_size=batch_size, pipeline="native[eager]",
         compile=compiled, epochs=1000,
@@ -95,7 +93,6 @@ def measured(
 
 
 def main(span_s: float = 120.0, *modes: str) -> None:
-    """Measures and prints."""
     before = conditions()
     figures = {
         f"{name}, {mode}": measured(*net, mode == "compiled", span_s)

@@ -190,7 +190,6 @@ FIGURES: dict[str, Callable[[Found], Iterator[Figure]]] = {
 
 
 def lines(folder: Path) -> Iterator[tuple[str, ...]]:
-    """The rows of the table."""
     for name, figures in FIGURES.items():
         path = folder / f"{name}.json"
         if not path.exists():
@@ -205,7 +204,6 @@ def lines(folder: Path) -> Iterator[tuple[str, ...]]:
 
 
 def table(folder: Path) -> str:
-    """The page in Markdown."""
     rows = [HEAD, ("---",) * len(HEAD), *lines(folder)]
     missing = [name for name in FIGURES if not (folder / f"{name}.json").exists()]
     page = [
@@ -223,7 +221,6 @@ def table(folder: Path) -> str:
 
 
 def main(folder: Path = REFERENCE) -> None:
-    """Writes the page."""
     (folder / NAME).write_text(table(folder))
     print(folder / NAME)
 

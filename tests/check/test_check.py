@@ -32,17 +32,13 @@ from tests.made_loaders import MIXED
 from tests.made_sound import LABELS, PREDICTIONS, keep, sound_record
 
 
-def refuse(said: str) -> None:
-    raise AssertionError(said)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Two seeds of one cell, and their table."""
     store = Store(tmp_path / "results" / "epyc_shapes_cpu")
     for seed in (0, 1):
         keep(store, sound_record(seed))
-    write_matrix(store, store.records(refuse))
+    write_matrix(store, store.records(pytest.fail))
     return store
 
 
@@ -178,10 +174,10 @@ def test_a_newer_record_is_reported_and_nothing_is_rebuilt(store: Store) -> None
 
 def test_derived_files_are_rebuilt(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.report.page.contents.draw", lambda *_, **__: [])  # takes long
-    records = store.records(refuse)
+    records = store.records(pytest.fail)
     for record in records:
-        write_run(store.tensorboard_path(record.run), record, None, on_error=refuse)
-    write_overview(store, records, on_error=refuse)
+        write_run(store.tensorboard_path(record.run), record, None, on_error=pytest.fail)
+    write_overview(store, records, on_error=pytest.fail)
     write_report(store.folder, lambda line: None)
     wanted = everything(store.folder)
     assert lines_of(run_check(store)) == []
@@ -206,7 +202,7 @@ def test_derived_files_are_rebuilt(store: Store, monkeypatch: pytest.MonkeyPatch
 
 def test_leftovers_of_a_dead_process_are_removed(store: Store) -> None:
     records, run_id = store.folder / "records", first(store).stem
-    with held(store.folder / ".lock", notice=refuse):
+    with held(store.folder / ".lock", notice=pytest.fail):
         me = last_holder(store.folder / ".lock")
     gone = msgspec.json.encode(replace(me, created=0.0, since="then"))
     (store.folder / ".lock.holder").write_bytes(gone)
@@ -227,7 +223,7 @@ def test_a_folder_in_use_is_checked_but_not_changed(store: Store) -> None:
     (store.folder / "matrix.csv").unlink()
     half = store.folder / "records" / "x.json.1-0123abcd.tmp"
     half.write_bytes(b"half")
-    with held(store.folder / ".lock", notice=refuse):
+    with held(store.folder / ".lock", notice=pytest.fail):
         before = everything(store.folder)
         checked = run_check(store)
         assert everything(store.folder) == before
@@ -239,7 +235,7 @@ def test_a_folder_in_use_is_checked_but_not_changed(store: Store) -> None:
 
 def test_a_folder_that_another_host_may_use_is_not_changed(store: Store) -> None:
     (store.folder / "matrix.csv").unlink()
-    with held(store.folder / ".lock", notice=refuse):
+    with held(store.folder / ".lock", notice=pytest.fail):
         holder = last_holder(store.folder / ".lock")
     assert holder is not None
     note = store.folder / ".lock.holder"
@@ -264,7 +260,7 @@ def test_bad_attempts_predictions_and_foreign_files_are_reported(store: Store) -
     other, cut = [path.stem for path in sorted((store.folder / "predictions").glob("*.npz"))][1:3]
     store.save_predictions(other, LABELS, PREDICTIONS[::-1])
     (store.folder / "predictions" / f"{cut}.npz").write_bytes(b"PK\3\4")
-    write_matrix(store, store.records(refuse))
+    write_matrix(store, store.records(pytest.fail))
     told = lines_of(run_check(store))
     for problem in (
         f"{failed.run_id}.8.json: it holds attempt 1 of run {failed.run_id}",

@@ -10,12 +10,10 @@ from tests.conftest import WorkerRuns
 
 
 def children() -> set[int]:
-    """Ids of this process's children."""
     return {child.pid for child in psutil.Process().children()}
 
 
 def alive(pid: int) -> bool:
-    """Whether a process has not ended."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -23,7 +21,6 @@ def alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    """Waits until a process has ended."""
     deadline = time.monotonic() + 240
     while alive(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"

@@ -8,7 +8,6 @@ from tests.made import made_failure, made_record, made_run
 
 
 def learned(*durations_s: float) -> TimeLeft:
-    """An estimate from finished runs that took so long."""
     left = TimeLeft()
     for seed, total_s in enumerate(durations_s):
         left.learn(made_record(seed, record={"timings": Timings(total_s=total_s)}))

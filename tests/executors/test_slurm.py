@@ -23,7 +23,6 @@ submitit = pytest.importorskip("submitit", reason="needs submitit: pip install '
 
 @pytest.fixture
 def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RemoteExecutor]:
-    """Returns an executor that submits to this machine."""
     monkeypatch.setattr(module, "STATE_INTERVAL_S", 0.2)
     monkeypatch.setattr(module, "SETTLE_S", 0.5)
 

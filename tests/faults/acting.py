@@ -25,7 +25,6 @@ PROGRAM = [sys.executable, "-m", "tests.faults.acting"]
 
 
 def plan_of(folder: Path) -> Any:
-    """A plan of three runs of one cell."""
     from bench.grid.plan import Plan  # here, as the workers need no torch
 
     runs = [made_run(seed, architecture="cnn4", pipeline="native") for seed in range(3)]
@@ -66,7 +65,6 @@ def run_job(*arguments: Any) -> Iterator[Any]:
 
 
 def main(folder: Path, address: str) -> int:
-    """Runs the grid and returns its exit code."""
     ray.run_job, ray.NO_NODE_TIMEOUT_S, ray.HEAD_TIMEOUT_S = run_job, 6.0, 20.0
     plan = plan_of(folder)
     reporter = TextReporter(terminal=False)

@@ -64,7 +64,6 @@ class Disk:
         return path if path is not None and path.is_relative_to(self.folder) else None
 
     def _undo(self, name: str, path: Path, arguments: Any) -> Callable[[], None] | None:
-        """What takes a change of names back."""
         if name == "open" and arguments[1] & os.O_CREAT and not path.exists():
             return lambda: path.unlink(missing_ok=True)
         if name == "mkdir" and not path.exists():
@@ -116,7 +115,6 @@ class Disk:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Replaces the functions of `os` by `call`."""
         with pytest.MonkeyPatch.context() as patch:
             for name in CALLS:
                 self.real[name] = getattr(os, name)

@@ -1,17 +1,14 @@
 """Commands that train the nets of `troubles.py`, and the processes that they leave."""
 
-import json
 import os
 import shlex
+import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
-from typing import Any
 
 import pytest
 
@@ -33,18 +30,14 @@ def grid(names: str, *more: str, pipeline: str = "kornia", epochs: int = 2) -> l
 
 @dataclass(kw_only=True)
 class Command:
-    """A command that is running or has ended."""
+    """A `bench` command that is running or has ended; its processes have `mark`."""
 
-    pid: int
+    process: "subprocess.Popen[bytes]"
     folder: Path
-    zygote: "Zygote"
-
-    def send(self, number: int) -> None:
-        os.kill(self.pid, number)
+    mark: str
 
     def code(self) -> int:
-        """Waits for its end and returns its exit code."""
-        return self.zygote.code(self.pid)
+        return self.process.wait(PATIENCE_S)
 
     @property
     def output(self) -> str:
@@ -64,73 +57,44 @@ class Command:
         return shlex.split(line.removeprefix("to continue: bench "))
 
     def wait_for(self, moment: str) -> None:
-        """Waits until one of its processes has come to that moment."""
         mark = self.folder / f"at-{moment}"
-        until(
-            lambda: mark.exists() and bool(mark.read_text()),
-            lambda: f"never {moment}: {self.output}{self.problems}",
-        )
-
-
-class Zygote:
-    """The process that all commands are forked from; see `tests.faults.zygote`."""
-
-    def __init__(self, copy: Path) -> None:
-        self._mark = token_hex(8)
-        environment = {**os.environ, "PYTHONPATH": str(copy), MARK: self._mark, "COLUMNS": "200"}
-        program = Path(__file__).with_name("zygote.py")
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(program)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._codes: dict[int, int] = {}
-        self._wait_for(lambda message: "ready" in message)
-
-    def run(self, folder: Path, arguments: Sequence[str], streams: Sequence[str] = ()) -> Command:
-        """Starts `bench` with its output in files of the folder, or with these streams."""
-        folder.mkdir(exist_ok=True)
-        named = [folder / "nothing", folder / "output", folder / "problems"]
-        for path in named:
-            path.touch()
-            path.write_bytes(b"")
-        order = {
-            "folder": str(folder),
-            "arguments": list(arguments),
-            "streams": list(streams) or [str(path) for path in named],
-        }
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        pid = self._wait_for(lambda message: "pid" in message)["pid"]
-        return Command(pid=pid, folder=folder, zygote=self)
-
-    def code(self, pid: int) -> int:
-        if pid not in self._codes:
-            self._wait_for(lambda message: message.get("ended") == pid)
-        return self._codes[pid]
-
-    def _wait_for(self, sought: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        for line in self._process.stdout:
-            message: dict[str, Any] = json.loads(line)
-            if "ended" in message:
-                self._codes[message["ended"]] = message["code"]
-            if sought(message):
-                return message
-        raise AssertionError("the zygote has ended")
-
-    def left(self) -> list[int]:
-        """Living processes of all commands, whatever group they are in."""
-        return [pid for pid in of_mark(self._mark) if pid != self._process.pid]
+        until(lambda: mark.exists() or self.process.poll() is not None, lambda: f"not {moment}")
+        assert mark.exists(), self.lines
 
     def check_none_left(self) -> None:
-        until(lambda: not self.left(), lambda: f"still there: {self.left()}")
+        until(lambda: not of_mark(self.mark), lambda: f"still there: {of_mark(self.mark)}")
+
+    def check_interrupted(self) -> None:
+        """It ended as interrupted, with no stack trace and no process left."""
+        self.check_none_left()
+        assert self.code() == 130, self.lines
+        assert not [line for line in self.lines if "Traceback" in line or "Exception" in line]
 
     def end(self) -> None:
-        for pid in self.left():
-            os.kill(pid, 9)
-        self._process.kill()
-        self._process.wait()
+        for pid in of_mark(self.mark):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+Start = Callable[..., Command]
+# The shell opens the streams, so that a terminal becomes the one of its session.
+SHELL = ["/bin/sh", "-c", 'exec <"$1" >"$2" 2>"$3"; shift 3; exec "$@"', "sh"]
+
+
+def start_in(
+    copy: Path, folder: Path, arguments: list[str], streams: list[str], mark: str
+) -> Command:
+    """Starts `bench` with its output in files of the folder, or with these streams."""
+    folder.mkdir(exist_ok=True)
+    files = [os.devnull, str(folder / "output"), str(folder / "problems")]
+    for path in files[1:]:
+        Path(path).touch()
+    line, environment = checkout.command(copy, *arguments)
+    process = subprocess.Popen(
+        [*SHELL, *(streams or files), *line],
+        cwd=folder, env=environment | {MARK: mark}, start_new_session=True,
+    )  # fmt: skip
+    return Command(process=process, folder=folder, mark=mark)
 
 
 def of_mark(mark: str) -> list[int]:
@@ -160,13 +124,6 @@ def records(folder: Path) -> dict[str, Record]:
         for group in (folder / "results").glob("*/")
         for record in Store(group).records(pytest.fail)
     }
-
-
-def check_ended(command: Command, zygote: Zygote) -> None:
-    """It ended as interrupted, with no stack trace and no process left."""
-    zygote.check_none_left()
-    assert command.code() == 130, command.output + command.problems
-    assert not [line for line in command.lines if "Traceback" in line or "Exception" in line]
 
 
 def statuses(folder: Path) -> dict[str, str]:

@@ -48,7 +48,6 @@ AXES = ("architecture", "optimizer", "augmentation", "pipeline")
 
 
 def hostile(random: Random, place: int) -> Record:
-    """A record whose texts are all hostile."""
 
     def text() -> str:
         return random.choice(HOSTILE) + random.choice(("", "", random.choice(HOSTILE)))

@@ -31,7 +31,6 @@ TEMP = Path(tempfile.gettempdir())
 
 
 def hashed(plain: object) -> bytes:
-    """JSON with the right content hash."""
     if not isinstance(plain, dict):
         return json.dumps(plain).encode()
     try:

@@ -6,27 +6,29 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests import checkout
-from tests.faults.made import Zygote, check_ended, grid, statuses, until
+from tests.faults.made import Start, grid, statuses, until
 from tests.made import made_record, write_records
 
 
 def is_stuck(pid: int) -> bool:
-    """Whether a process waits for room in a pipe."""
     return Path(f"/proc/{pid}/wchan").read_text() in ("pipe_write", "anon_pipe_write")
 
 
-def test_a_reader_that_does_not_read_holds_up_no_stop(zygote: Zygote, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_reader_that_does_not_read_holds_up_no_stop(start: Start, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)) as reader:
         fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
         arguments = grid("works", "--progress", "json", epochs=30)
         streams = [os.devnull, str(pipe), str(tmp_path / "problems")]
-        command = zygote.run(tmp_path, arguments, streams=streams)
-        until(lambda: is_stuck(command.pid), lambda: "the pipe never was full")
-        command.send(signal.SIGTERM)
-        check_ended(command, zygote)
+        command = start(tmp_path, arguments, streams)
+        until(lambda: is_stuck(command.process.pid), lambda: "the pipe never was full")
+        command.process.send_signal(signal.SIGTERM)
+        command.check_interrupted()
     assert set(statuses(tmp_path)) == {"works"}
 
 

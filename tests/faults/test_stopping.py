@@ -9,7 +9,6 @@ import pty
 import select
 import signal
 import struct
-import subprocess
 import termios
 import time
 from dataclasses import replace
@@ -20,33 +19,28 @@ import msgspec
 import pytest
 
 from bench.record import Record
-from tests import checkout
-from tests.faults.made import (
-    MARK,
-    PATIENCE_S,
-    Command,
-    Zygote,
-    check_ended,
-    grid,
-    make_copy,
-    of_mark,
-    records,
-    statuses,
-    until,
-)
+from tests.faults.made import Command, Start, grid, of_mark, records, statuses, until
 
 BOTH = "works or would_halt"
 ONE = "would_halt"
 
 
-def begin(zygote: Zygote, folder: Path, moment: str, arguments: list[str]) -> Command:
+def begin(start: Start, folder: Path, moment: str, arguments: list[str]) -> Command:
     """A grid that waits at this moment."""
     (folder / f"wait-{moment}").touch()
-    command = zygote.run(folder, arguments)
+    command = start(folder, arguments)
     command.wait_for(moment)
     if moment == "starting":  # the worker starts while the command is still planning
         until(lambda: " started" in command.output, lambda: f"never: {command.output}")
     return command
+
+
+def stop(command: Command, *stops: int) -> None:
+    """Sends signals, and checks that the command ends as interrupted with nothing left."""
+    for place, number in enumerate(stops):
+        time.sleep(0.2 if place else 0)
+        command.process.send_signal(number)
+    command.check_interrupted()
 
 
 def release(folder: Path) -> None:
@@ -54,8 +48,12 @@ def release(folder: Path) -> None:
         path.unlink()
 
 
-def scores(record: Record) -> dict[str, Any]:
-    """The parts of a record that do not depend on time."""
+def scores(folder: Path) -> dict[str, Any]:
+    """The parts of each record that do not depend on time."""
+    return {name: scores_of(record) for name, record in records(folder).items()}
+
+
+def scores_of(record: Record) -> dict[str, Any]:
     curve = [
         (point.epoch, point.train_loss, point.validation_loss, point.validation_accuracy)
         for point in record.curve
@@ -64,44 +62,33 @@ def scores(record: Record) -> dict[str, Any]:
     return {"curve": curve, "metrics": msgspec.to_builtins(metrics)}
 
 
-def stop(command: Command, zygote: Zygote, *stops: int) -> None:
-    """Sends signals, and checks that the command ends as interrupted with nothing left."""
-    for place, number in enumerate(stops):
-        time.sleep(0.2 if place else 0)
-        command.send(number)
-    check_ended(command, zygote)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    command = zygote.run(folder, grid(BOTH))
-    assert command.code() == 0, command.problems
-    return {name: scores(record) for name, record in records(folder).items()}
-
-
+@pytest.mark.slow
 def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
-    zygote: Zygote, tmp_path: Path, uninterrupted: dict[str, Any]
+    start: Start, tmp_path: Path
 ) -> None:
-    command = begin(zygote, tmp_path, "training", grid(BOTH))
-    stop(command, zygote, signal.SIGINT)
+    names = f"segfaults or {BOTH}"
+    command = begin(start, tmp_path, "training", grid(names))
+    assert len(of_mark(command.mark)) >= 5  # command, worker, guard, and two that the net started
+    stop(command, signal.SIGINT)
     before = records(tmp_path)
-    assert {name: record.status for name, record in before.items()} == {
-        "works": "ok",
-        "would_halt": "interrupted",
-    }
+    assert statuses(tmp_path) == {
+        "segfaults": "crashed", "works": "ok", "would_halt": "interrupted",
+    }  # fmt: skip
+    assert "Fatal Python error" in before["segfaults"].error.traceback
     assert len(before["would_halt"].curve) == 1
-    assert "2 runs: 1 ok, 1 interrupted" in command.output
+    assert "3 runs: 1 ok, 1 crashed, 1 interrupted" in command.output
     (table,) = tmp_path.glob("results/*/matrix.md")
     assert "interrupted" in table.read_text()
 
     release(tmp_path)
-    rest = zygote.run(tmp_path, command.to_continue())
-    assert rest.code() == 0, rest.problems
+    assert start(tmp_path, command.to_continue()).code() == 1  # one has crashed
     after = records(tmp_path)
     assert after["works"] == before["works"]
     assert after["would_halt"].attempt == 2
-    assert {name: scores(record) for name, record in after.items()} == uninterrupted
+    uninterrupted = start(tmp_path / "another", grid(BOTH))
+    assert uninterrupted.code() == 0, uninterrupted.problems
+    expected = scores(uninterrupted.folder)
+    assert {name: scores_of(after[name]) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -116,10 +103,10 @@ def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
     ],
 )
 def test_a_stop_at_an_awkward_moment(
-    zygote: Zygote, tmp_path: Path, moment: str, numbers: list[int]
+    start: Start, tmp_path: Path, moment: str, numbers: list[int]
 ) -> None:
-    command = begin(zygote, tmp_path, moment, grid(ONE))
-    stop(command, zygote, *numbers)
+    command = begin(start, tmp_path, moment, grid(ONE))
+    stop(command, *numbers)
     if moment == "planning":
         assert command.problems == "bench: interrupted\n"
         assert statuses(tmp_path) == {}
@@ -128,11 +115,12 @@ def test_a_stop_at_an_awkward_moment(
         assert command.to_continue() == grid(ONE)
 
 
-def test_a_terminal_that_is_closed(zygote: Zygote, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_terminal_that_is_closed(start: Start, tmp_path: Path) -> None:
     (tmp_path / "wait-training").touch()
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = zygote.run(tmp_path, grid(ONE), streams=[os.ttyname(terminal)] * 3)
+    command = start(tmp_path, grid(ONE), [os.ttyname(terminal)] * 3)
 
     def has_reached_training() -> bool:
         while select.select([controller], [], [], 0)[0]:
@@ -142,50 +130,25 @@ def test_a_terminal_that_is_closed(zygote: Zygote, tmp_path: Path) -> None:
     until(has_reached_training, lambda: "it never trained")
     os.close(terminal)  # only now: while nobody has it open, reading fails
     os.close(controller)
-    check_ended(command, zygote)
+    command.check_interrupted()
     assert statuses(tmp_path) == {ONE: "interrupted"}
 
 
+@pytest.mark.slow
 def test_a_parent_that_is_killed_takes_all_along_and_the_next_call_does_the_rest(
-    zygote: Zygote, tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     arguments = grid(BOTH, pipeline="torchvision[workers=2]")
-    command = begin(zygote, tmp_path, "training", arguments)
-    command.send(signal.SIGKILL)
+    command = begin(start, tmp_path, "training", arguments)
+    command.process.kill()
     assert command.code() == -signal.SIGKILL
-    zygote.check_none_left()
+    command.check_none_left()
     assert statuses(tmp_path) == {"works": "ok"}
     before = records(tmp_path)
     release(tmp_path)
-    rest = zygote.run(tmp_path, arguments)
+    rest = start(tmp_path, arguments)
     assert rest.code() == 0, rest.output + rest.problems
     after = records(tmp_path)
     assert statuses(tmp_path) == {"works": "ok", "would_halt": "ok"}
     assert after | before == after
-    zygote.check_none_left()
-
-
-@pytest.mark.slow
-def test_a_crash_and_ctrl_c_where_every_process_starts_python_anew(tmp_path: Path) -> None:
-    copy = make_copy(tmp_path / "copy")
-    line, environment = checkout.command(copy, *grid("segfaults or works or would_halt"))
-    (copy / "wait-training").touch()
-    process = subprocess.Popen(
-        line, cwd=copy, env={**environment, MARK: "real"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        until((copy / "at-training").exists, lambda: "it never came to the net that waits")
-        assert len(of_mark("real")) >= 5  # command, worker, guard, and two that the net started
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=PATIENCE_S)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 130, output
-    assert "Traceback" not in output
-    assert "to continue: bench run" in output
-    expected = {"segfaults": "crashed", "works": "ok", "would_halt": "interrupted"}
-    assert statuses(copy) == expected
-    assert "Fatal Python error" in records(copy)["segfaults"].error.traceback
-    until(lambda: not of_mark("real"), lambda: "processes are left")
+    rest.check_none_left()

@@ -59,8 +59,6 @@ class Known:
 
 
 class Machine(RuleBasedStateMachine):
-    """A store, and what is known to be in it."""
-
     def __init__(self) -> None:
         super().__init__()
         place = MEMORY if MEMORY.is_dir() else None

@@ -75,7 +75,6 @@ def name_of(golden: Path) -> str:
 
 
 def check_content(record: Record, name: str) -> None:
-    """The record holds what the golden file of that name does."""
     if name == "failed":
         found = (record.status, record.error.type, record.attempt, len(record.curve))
         assert found == ("crashed", "WorkerLost", 2, 2)

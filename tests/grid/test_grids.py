@@ -112,30 +112,22 @@ def test_a_pipeline_that_cannot_be_imported_keeps_its_cells(
     assert CPU.cell("cnn2", "sgd", "none", "kornia").pipeline == "kornia"
 
 
-def test_uncompiled_runs_are_ordered_by_seed() -> None:
-    cells = [made_cell(architecture=name) for name in ("resnet34", "resnet18")]
-    runs = runs_of(cells, seeds=range(2), fingerprint="f00d")
-    assert [(run.cell.architecture, run.seed) for run in runs] == [
-        ("resnet34", 0),
-        ("resnet18", 0),
-        ("resnet34", 1),
-        ("resnet18", 1),
+@pytest.mark.parametrize("compiled", [False, True])
+def test_runs_are_ordered_by_seed_and_those_of_a_compiled_net_are_consecutive(
+    compiled: bool,
+) -> None:
+    nets, optimizers, seeds = ("resnet34", "resnet18"), ("sgd", "adamw"), range(2)
+    cells = [
+        made_cell(architecture=net, optimizer=optimizer, compile=compiled)
+        for optimizer in optimizers
+        for net in nets
     ]
+    runs = runs_of(cells, seeds=seeds, fingerprint="f00d")
+    found = [(run.cell.architecture, run.seed, run.cell.optimizer) for run in runs]
+    if compiled:
+        assert found == list(product(nets, seeds, optimizers))
+    else:
+        assert found == [(net, seed, name) for seed, name, net in product(seeds, optimizers, nets)]
     assert {run.fingerprint for run in runs} == {"f00d"}
     assert runs[0].versions == registry.versions(cells[0])
-    assert len({run.id for run in runs}) == 4
-
-
-def test_runs_that_share_a_compiled_net_are_consecutive() -> None:
-    cells = [
-        made_cell(architecture=architecture, optimizer=optimizer, compile=True)
-        for optimizer in ("sgd", "adamw")
-        for architecture in ("resnet34", "resnet18")
-    ]
-    runs = runs_of(cells, seeds=range(2), fingerprint="")
-    assert [(run.cell.architecture, run.seed, run.cell.optimizer) for run in runs] == [
-        (architecture, seed, optimizer)
-        for architecture in ("resnet34", "resnet18")
-        for seed in (0, 1)
-        for optimizer in ("sgd", "adamw")
-    ]
+    assert len({run.id for run in runs}) == len(runs)

@@ -41,7 +41,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def bench(line: str) -> Result:
-    """A command of the docs, in this process."""
     return CliRunner().invoke(app.app, shlex.split(line)[1:])
 
 

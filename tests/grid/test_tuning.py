@@ -183,7 +183,6 @@ def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> 
 
 
 def bench_tune(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Any:
-    """`bench tune` over the made plan."""
     device_is(monkeypatch, Probe(cuda_problem="none"))
     monkeypatch.setattr(planning, "make", lambda options, report, probe: plan(folder, BASE))
     return CliRunner().invoke(app.app, ["tune", "--trials", "4", *arguments])

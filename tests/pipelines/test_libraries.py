@@ -10,6 +10,7 @@ import pipelines
 from pipelines import libraries
 from pipelines.base import Library
 from pipelines.catalog import Unavailable
+from pipelines.dali_ops import trial
 from pipelines.kornia import KORNIA
 from pipelines.torchvision import TORCHVISION
 from pipelines.torchvision_batch import TORCHVISION_BATCH
@@ -58,3 +59,27 @@ def test_a_library_that_cannot_be_imported_makes_the_pipeline_unavailable(
     needed = name.removesuffix("_batch")
     with pytest.raises(Unavailable, match=f"^{needed} cannot be used here: .*{reason}"):
         pipelines.build(name, images, "flip_crop", batch_size=10)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ImportError("libcudart.so.12: cannot open shared object file"), "cannot be imported"),
+        (OSError("libnvimgcodec: wrong ELF class"), "cannot be imported"),
+        (RuntimeError("no kernel image is available\nstack"), "fails when it is first used"),
+    ],
+)
+@pytest.mark.parametrize("name", ["dali", "dali[dynamic]"])
+def test_a_dali_that_does_not_work_has_its_reason_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, name: str
+) -> None:
+    def refuse(module: str) -> None:
+        raise error
+
+    monkeypatch.setattr(trial, "import_module", refuse)
+    monkeypatch.setattr("pipelines.dali.fault", trial.fault.__wrapped__)
+    with pytest.raises(Unavailable) as caught:
+        pipelines.build(name, pipelines.load("shapes").test, "none", batch_size=4)
+    assert reason in str(caught.value)
+    assert str(error).splitlines()[0] in str(caught.value)
+    assert "\n" not in str(caught.value)

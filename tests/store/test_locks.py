@@ -52,21 +52,17 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / ".lock"
 
 
-def never(text: str) -> None:
-    pytest.fail(text)
-
-
 def test_a_lock_and_its_note_are_released_after_an_error(lock: Path) -> None:
-    with suppress(RuntimeError), held(lock, notice=never):
+    with suppress(RuntimeError), held(lock, notice=pytest.fail):
         holder = current_holder(lock)
         assert (holder.pid, holder.is_alive()) == (os.getpid(), True)
         raise RuntimeError
     assert last_holder(lock) is None
-    with held(lock, notice=never):
+    with held(lock, notice=pytest.fail):
         pass
 
 
-@pytest.mark.parametrize("taken", [lambda path: held(path, notice=never), serialized])
+@pytest.mark.parametrize("taken", [lambda path: held(path, notice=pytest.fail), serialized])
 def test_a_lock_that_cannot_be_created_is_one_sentence(tmp_path: Path, taken: object) -> None:
     (tmp_path / "file").write_text("mine")
     with (
@@ -114,7 +110,7 @@ def test_a_killed_holder_is_reported_once_and_its_lock_is_free(lock: Path) -> No
 
 
 def test_a_holder_with_a_reused_pid_is_dead(lock: Path) -> None:
-    with held(lock, notice=never):
+    with held(lock, notice=pytest.fail):
         holder = last_holder(lock)
     assert replace(holder, created=holder.created - 1000).is_alive() is False
 
@@ -122,7 +118,7 @@ def test_a_holder_with_a_reused_pid_is_dead(lock: Path) -> None:
 @pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"namespace": "pid:[1]"}])
 def test_a_holder_on_another_host_may_be_alive(lock: Path, changes: dict[str, str]) -> None:
     """This host cannot know; only taking the lock decides."""
-    with held(lock, notice=never):
+    with held(lock, notice=pytest.fail):
         holder = last_holder(lock)
     assert holder is not None
     elsewhere = replace(holder, **changes)
@@ -139,7 +135,7 @@ def test_a_holder_on_another_host_may_be_alive(lock: Path, changes: dict[str, st
 def test_an_invalid_note_is_ignored(lock: Path, note: bytes) -> None:
     note_of(lock).write_bytes(note)
     assert last_holder(lock) is None
-    with held(lock, notice=never):
+    with held(lock, notice=pytest.fail):
         assert current_holder(lock) is not None
 
 

@@ -22,14 +22,10 @@ from bench.tensorboard.run_log import (
 from tests.made import made_failure, made_metrics, made_record
 
 
-def refuse(text: str) -> None:
-    raise AssertionError(text)
-
-
 def written(
     folder: Path, record: Record, positives_K2T: np.ndarray | None = None
 ) -> EventAccumulator:
-    log = RunLog(folder, on_error=refuse)
+    log = RunLog(folder, on_error=pytest.fail)
     for point in record.curve:
         log.point(point)
     log.finish(record, positives_K2T)
@@ -172,7 +168,7 @@ def test_data_of_precision_recall_curves_is_kept_with_predictions(tmp_path: Path
 def test_a_rebuilt_event_file_equals_the_original(tmp_path: Path) -> None:
     record = made_record()
     live = written(tmp_path / "live", record)
-    write_run(tmp_path / "again", record, None, on_error=refuse)
+    write_run(tmp_path / "again", record, None, on_error=pytest.fail)
     again = EventAccumulator(str(tmp_path / "again")).Reload()
     assert again.Tags() == live.Tags()
     for tag in again.Tags()["scalars"]:
@@ -203,7 +199,7 @@ def test_an_unwritable_folder_is_reported_once_without_failing(tmp_path: Path) -
 
 
 def test_points_can_be_read_during_the_run(tmp_path: Path) -> None:
-    log = RunLog(tmp_path, on_error=refuse)
+    log = RunLog(tmp_path, on_error=pytest.fail)
     record = made_record()
     log.point(record.curve[0])
     assert len(EventAccumulator(str(tmp_path)).Reload().Scalars("loss/train")) == 1

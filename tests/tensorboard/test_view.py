@@ -21,16 +21,12 @@ from bench.tensorboard.view import MAX_AUTO_SELECTED, PRESELECTED, View, rank, r
 from tests.made import made_failure, made_record, made_run
 
 
-def ignore(text: str) -> None:
-    pass
-
-
 def group(root: Path, name: str, *records: Record, rebuilt: bool = True) -> Store:
     store = Store(root / name)
     for record in records:
         store.write(record)
     if rebuilt:
-        rebuild(select_runs(store.folder, ""), ignore)
+        rebuild(select_runs(store.folder, ""), print)
     return store
 
 
@@ -73,14 +69,14 @@ def test_event_files_are_rebuilt_from_records(tmp_path: Path) -> None:
         "resnet18-sgd-flip_crop-kornia-seed0", "resnet18-sgd-flip_crop-kornia-seed1",
         "vit_tiny-sgd-flip_crop-kornia-seed0", "matrix", "seeds",
     }  # fmt: skip
-    rebuild([selected], ignore)  # again: each file is replaced
+    rebuild([selected], print)  # again: each file is replaced
     assert all(len(list(folder.iterdir())) == 1 for folder in selected.folders)
 
 
 def test_a_folder_in_use_is_not_rebuilt(tmp_path: Path) -> None:
     store = group(tmp_path, "a", made_record())
     with store.lock(), pytest.raises(StoreError, match="already running"):
-        rebuild(select_runs(tmp_path, ""), ignore)
+        rebuild(select_runs(tmp_path, ""), print)
 
 
 def test_all_runs_of_one_group_are_shown_by_name(tmp_path: Path) -> None:
@@ -179,7 +175,7 @@ def test_shared_folders_of_each_group_are_selected(tmp_path: Path) -> None:
         strip = BytesIO()
         Image.new("RGB", (128, 64)).save(strip, "PNG")
         store.write_derived("examples/none__kornia.png", strip.getvalue())
-        rebuild(select_runs(store.folder, ""), ignore)
+        rebuild(select_runs(store.folder, ""), print)
         write_loaders(store, {"kornia": {64: 100.0}}, on_error=pytest.fail)
     found = set(preselected(view(tmp_path, root)))
     for name in ("a_shapes_cpu", "b_shapes_cpu"):

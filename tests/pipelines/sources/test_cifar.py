@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pipelines import sources
-from pipelines.sources import cifar, download, tfjs, unpack
+from pipelines.sources import cifar, tfjs, unpack
 from pipelines.sources.base import Data
 from pipelines.sources.errors import SourceError
-from tests.made_sources import MadeCifar, lay_out, made_cifar, no_npm, put_npm
+from tests.made_sources import MadeCifar, lay_out, no_npm, offline_cifar, put_npm
 from tests.mirror import Mirror, refused, serve
 
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -22,12 +22,7 @@ GIVE_UP_S = 20.0
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MadeCifar:
-    monkeypatch.setattr(download, "ANSWER_S", 0.5)
-    monkeypatch.setattr(download, "STALL_S", 0.3)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("PIPELINE_BENCH_DATA", str(tmp_path / "usual"))
-    no_npm(monkeypatch)
-    return made_cifar(monkeypatch)
+    return offline_cifar(monkeypatch, tmp_path)
 
 
 @pytest.fixture
