@@ -39,6 +39,14 @@ def bench(checkout: Path, *arguments: str, timeout: float = 300) -> Done:
     )
 
 
+def program(path: Path, script: str) -> Path:
+    """Writes a shell script that can be run."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 def python(
     code: str, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> Done:

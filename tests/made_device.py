@@ -39,11 +39,7 @@ def source_is(
     source: str = "shapes",
     problem: str = "",
 ) -> None:
-    """Replaces the sources that a module uses by a single one of 100 images.
-
-    Args:
-        problem: Why it stands in for CIFAR-10.
-    """
+    """Replaces the sources that a module uses by a single one of 100 images."""
 
     def resolve(asked: str, data_dir: Path, report: Callable[[str], None]) -> tuple[str, str]:
         if asked not in ("auto", source):

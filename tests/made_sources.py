@@ -16,6 +16,7 @@ from PIL import Image
 from pipelines.sources import cifar, download, tfjs
 from pipelines.sources.arrays import Arrays, Labelled
 from pipelines.sources.measures import content
+from tests import checkout
 
 BATCH = 4
 
@@ -84,10 +85,7 @@ def lay_out(files: dict[str, bytes], data_dir: Path) -> Path:
 
 def put_npm(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts an `npm` that runs `script` first on the path."""
-    folder.mkdir()
-    npm = folder / "npm"
-    npm.write_text(f"#!/bin/sh\n{script}\n")
-    npm.chmod(0o755)
+    checkout.program(folder / "npm", script)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 

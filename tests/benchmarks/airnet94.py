@@ -5,10 +5,9 @@
 All 50,000 images of CIFAR-10, float32, on the CPU. Each side is a process that takes one step when
 it is its turn and sleeps otherwise, so that disturbances affect all sides alike. The suite's side
 is the run of `bench run --grid speedrun -k airnet94 --scale full --device cpu`; the plain side is
-`plain_airnet94.py`, once as it is and once with the suite's memory settings.
-`tests/training/test_airnet94_recipe.py` checks that both do the same work. A side's time is the sum
-of its steps, with data and whitening, without compilation. STEPS is 25 by default, one of eight
-epochs; 200 are the whole run, which takes hours and ends with the accuracies.
+`plain_airnet94.py`, once as it is and once with the suite's memory settings. A side's time is the
+sum of its steps, without compilation. STEPS is 25 by default, one of eight epochs; 200 are the
+whole run, which takes hours and ends with the accuracies.
 """
 
 import sys

@@ -1,13 +1,9 @@
-"""What the benchmarks share.
-
-Run one as `python -m tests.benchmarks.NAME`; it prints its figures as JSON.
-"""
+"""What the benchmarks share; each prints its figures as JSON."""
 
 import json
 import os
 import platform
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,13 +81,7 @@ Ask = Callable[[str], Any]
 
 @contextmanager
 def side(name: str, *arguments: str, settings: Mapping[str, str]) -> Iterator[Ask]:
-    """One side of a benchmark as a process that sleeps until it is asked to do something.
-
-    Args:
-        name: The benchmark, which calls `serve` with these arguments.
-        arguments: Its command line.
-        settings: Variables added to its environment.
-    """
+    """One side of a benchmark as a process that sleeps until it is asked to do something."""
     process = subprocess.Popen(
         [sys.executable, "-m", f"tests.benchmarks.{name}", *arguments],
         cwd=ROOT, env={**os.environ, **settings},
@@ -134,18 +124,3 @@ def full_record(seed: int, *, record: Mapping[str, Any] | None = None, **cell: A
     )
     fields = {"metrics": metrics, **(record or {})}
     return made_record(seed, accuracy=accuracy, images_per_s=images_per_s, record=fields, **cell)
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """A browser, or None where Chromium is not installed."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        yield None
-        return
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()

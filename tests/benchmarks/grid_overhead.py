@@ -3,9 +3,7 @@
     python -m tests.benchmarks.grid_overhead [SEEDS]
 
 The command on a small real grid: cnn4 and resnet18 with SGD and AdamW at scale cpu on generated
-images, into an empty folder; then once more with nothing left to do. The figures are the parts by
-the records' timings, and the rest outside of runs: start, plan, start of workers, tables, event
-files and end.
+images, into an empty folder; then once more with nothing left to do.
 """
 
 import subprocess

@@ -110,11 +110,7 @@ def augmented(padded_NCHW: Tensor) -> Tensor:
 
 
 class Plain:
-    """A training on uint8 images (N, 32, 32, 3) and their labels (N,).
-
-    Args:
-        images_NHWC, labels_N: To train on.
-    """
+    """A training on uint8 images (N, 32, 32, 3) and their labels (N,)."""
 
     def __init__(self, images_NHWC: Tensor, labels_N: Tensor) -> None:
         self.labels_N = labels_N

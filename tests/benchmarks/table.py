@@ -3,8 +3,7 @@
     python -m tests.benchmarks.table [FOLDER]
 
 Reads the benchmarks' JSON files in a folder (by default the committed ones of the two-core machine)
-and writes `benchmarks.md` beside them. Figures that miss their target are shown like the others;
-benchmarks without a file are named below the table.
+and writes `benchmarks.md` beside them.
 """
 
 import json

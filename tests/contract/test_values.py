@@ -1,7 +1,4 @@
-"""Ops that change pixel values give the reference's pixels, alone and one after another.
-
-Ranges of a single value fix the parameters, so that a pipeline's draws needn't be known.
-"""
+"""Ops that change pixel values give the reference's pixels, alone and one after another."""
 
 import numpy as np
 import pytest

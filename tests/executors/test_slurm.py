@@ -13,7 +13,7 @@ from bench.executors import slurm as module
 from bench.executors.remote import RemoteExecutor
 from bench.executors.slurm import SlurmCluster, SlurmOptions, read_slurm_options, sbatch_parameters
 from bench.record import Record
-from tests.checkout import ROOT
+from tests import checkout
 from tests.executors.fake_cluster import made_job, tiny_job, watcher
 from tests.executors.fake_slurm_job import fake_job
 from tests.executors.remote_checks import check_retry, check_same_numbers, check_stopping
@@ -38,8 +38,8 @@ def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
 @pytest.fixture
 def _fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "run_and_write", fake_job)
-    here = str(ROOT)
-    monkeypatch.setenv("PYTHONPATH", here)  # for the jobs, which import `fake_job` by its name
+    # For the jobs, which import `fake_job` by its name.
+    monkeypatch.setenv("PYTHONPATH", str(checkout.ROOT))
 
 
 @pytest.mark.usefixtures("_fake_runs")
@@ -159,9 +159,7 @@ def test_where_there_is_no_accounting_the_queue_is_asked_what_is_over(
     over: bool,
 ) -> None:
     for name, script in (("sbatch", "true"), ("srun", "true"), ("squeue", squeue)):
-        command = tmp_path / name
-        command.write_text(f"#!/bin/sh\n{script}\n")
-        command.chmod(0o755)
+        checkout.program(tmp_path / name, script)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     cluster = SlurmCluster.connect(
         SlurmOptions(folder=tmp_path / "jobs"), device="cpu", timeout_s=9.0, log=pytest.fail

@@ -1,13 +1,16 @@
 """Fixtures for tests of what happens when things go wrong."""
 
+import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
 
 import pytest
 
+from tests import checkout
 from tests.cli.conftest import bench, machine, refused  # noqa: F401 - used as fixtures
-from tests.faults.made import Command, Start, make_copy, start_in
+from tests.faults.made import MARK, SHELL, Command, Start, make_copy
 from tests.made_sources import MadeCifar, offline_cifar
 
 
@@ -18,11 +21,18 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start(copy: Path) -> Iterator[Start]:
-    """Starts commands that train the nets of `troubles.py`; ends what they leave."""
+    """Starts commands with their output in files of a folder, or with these streams."""
     started: list[Command] = []
 
     def start(folder: Path, arguments: list[str], streams: Sequence[str] = ()) -> Command:
-        started.append(start_in(copy, folder, arguments, list(streams), token_hex(8)))
+        folder.mkdir(exist_ok=True)
+        files = [os.devnull, str(folder / "output"), str(folder / "problems")]
+        line, environment = checkout.command(copy, *arguments)
+        process = subprocess.Popen(
+            [*SHELL, *(streams or files), *line],
+            cwd=folder, env=environment | {MARK: (mark := token_hex(8))}, start_new_session=True,
+        )  # fmt: skip
+        started.append(Command(process=process, folder=folder, mark=mark))
         return started[-1]
 
     yield start

@@ -22,24 +22,15 @@ class Died(BaseException):
 
 @dataclass
 class Disk:
-    """System calls below a folder, which end after a number of them and may be taken back.
-
-    Args:
-        folder: Calls on files elsewhere are not counted.
-        left: Calls until the process dies; None if it does not.
-        dead: Whether it has died.
-        named: Unsynced changes of names: their folder, and a function that undoes each.
-        unsettled: Inodes of files with unsynced content.
-        paths: Open files, by descriptor.
-        real: The system's own calls.
-    """
+    """System calls below a folder, which end after `left` of them and may be taken back."""
 
     folder: Path
     left: int | None = None
     dead: bool = False
+    # Unsynced changes of names: their folder, and a function that undoes each.
     named: list[tuple[Path, Callable[[], None]]] = field(default_factory=list)
-    unsettled: set[int] = field(default_factory=set)
-    paths: dict[int, Path] = field(default_factory=dict)
+    unsettled: set[int] = field(default_factory=set)  # inodes of files with unsynced content
+    paths: dict[int, Path] = field(default_factory=dict)  # by descriptor
     real: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     def call(self, name: str, *arguments: Any, **more: Any) -> Any:
@@ -93,12 +84,7 @@ class Disk:
             self.named.append((path.parent, undo))
 
     def cut_power(self, kept: int, share: float) -> None:
-        """Undoes all but the first `kept` unsynced changes of names; truncates unsynced content.
-
-        Args:
-            kept: Number of changes that had reached the disk anyway, in order.
-            share: Share of each unsynced file that had.
-        """
+        """Undoes all but the first `kept` unsynced changes of names, keeps a share of contents."""
         for _, undo in reversed(self.named[kept:]):
             undo()
         for path in self.folder.rglob("*"):

@@ -41,13 +41,7 @@ def run_isolated(
     seconds: float = 300.0,
     more_memory: int = GIB,
 ) -> None:
-    """Runs `work` in a forked process.
-
-    Args:
-        work: Raises if it finds a fault.
-        writes: Folders in which files may be changed.
-        seconds: Time limit.
-        more_memory: Bytes of address space beyond those at the start.
+    """Runs `work`, which may change files in the folders `writes`, in a forked process.
 
     Raises:
         AssertionError: It raised, did what it may not, or did not end; with its traceback.

@@ -39,13 +39,17 @@ class Command:
     def code(self) -> int:
         return self.process.wait(PATIENCE_S)
 
+    def read(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text() if path.exists() else ""
+
     @property
     def output(self) -> str:
-        return (self.folder / "output").read_text()
+        return self.read("output")
 
     @property
     def problems(self) -> str:
-        return (self.folder / "problems").read_text()
+        return self.read("problems")
 
     @property
     def lines(self) -> list[str]:
@@ -79,22 +83,6 @@ class Command:
 Start = Callable[..., Command]
 # The shell opens the streams, so that a terminal becomes the one of its session.
 SHELL = ["/bin/sh", "-c", 'exec <"$1" >"$2" 2>"$3"; shift 3; exec "$@"', "sh"]
-
-
-def start_in(
-    copy: Path, folder: Path, arguments: list[str], streams: list[str], mark: str
-) -> Command:
-    """Starts `bench` with its output in files of the folder, or with these streams."""
-    folder.mkdir(exist_ok=True)
-    files = [os.devnull, str(folder / "output"), str(folder / "problems")]
-    for path in files[1:]:
-        Path(path).touch()
-    line, environment = checkout.command(copy, *arguments)
-    process = subprocess.Popen(
-        [*SHELL, *(streams or files), *line],
-        cwd=folder, env=environment | {MARK: mark}, start_new_session=True,
-    )  # fmt: skip
-    return Command(process=process, folder=folder, mark=mark)
 
 
 def of_mark(mark: str) -> list[int]:

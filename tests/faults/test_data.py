@@ -1,7 +1,4 @@
-"""Images that are missing, damaged or hostile.
-
-Archives are made; checksums fit them where a fault is to get past the checksum.
-"""
+"""Images that are missing, damaged or hostile, also where their checksums are right."""
 
 import io
 import tarfile

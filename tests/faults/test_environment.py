@@ -17,6 +17,7 @@ from bench.store.store import Store
 from pipelines import sources
 from pipelines.sources import places
 from pipelines.sources.errors import SourceError
+from tests import checkout
 from tests.checkout import ROOT
 from tests.faults.permissions import as_ordinary_user
 from tests.made import made_record
@@ -97,13 +98,10 @@ def test_a_deleted_current_folder_is_one_sentence(tmp_path: Path) -> None:
         "import os, sys; from bench.cli.app import main; os.mkdir('gone'); os.chdir('gone'); "
         "os.rmdir('../gone'); sys.argv = ['bench', 'list']; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = checkout.python(code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(b"bench: the current folder has been deleted: change to")
-    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith("bench: the current folder has been deleted: change to")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_argument_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:

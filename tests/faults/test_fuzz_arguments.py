@@ -1,7 +1,4 @@
-"""Random command lines and files of recipes are carried out, or refused in one sentence.
-
-The command line is called in process on a pretended machine; nothing is trained or written.
-"""
+"""Random command lines and files of recipes are carried out, or refused in one sentence."""
 
 import json
 import re

@@ -1,8 +1,4 @@
-"""Folders of images, event files and results that others made.
-
-Whatever lies in them is used, left out, or refused in one sentence. Nothing outside is written, no
-program is started, nothing is unpickled, memory and time are limited.
-"""
+"""Whatever lies in folders of images, event files and results is used, left out, or refused."""
 
 import io
 import os

@@ -1,8 +1,4 @@
-"""Texts of records are shown as text in every form.
-
-They may be HTML, scripts, links, formulas, markup, escape sequences, or change the direction of
-writing.
-"""
+"""Texts of records, whatever they try, are shown as text in every form."""
 
 import csv
 import io

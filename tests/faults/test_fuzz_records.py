@@ -101,7 +101,7 @@ def test_accepted_records_can_be_shown_in_every_form(tmp_path: Path) -> None:
             page([Content(group=Group(folder=folder), records=records)])
             for record in records[:10]:
                 show(find_run(folder, record.run_id), width=80, color=False)
-            check(folder, dry_run=True, data_dir=None, report=pytest.fail)
+            check(folder, dry_run=True, report=pytest.fail)
 
     run_isolated(work, writes=[tmp_path, TEMP])
 
@@ -130,7 +130,7 @@ def test_a_folder_of_strange_files_can_be_read(tmp_path: Path) -> None:
         assert len(told) > 60
         assert any("huge.json" in line and "bytes are more than" in line for line in told)
         assert [record.run_id for record in store.records(pytest.fail)] == [kept.run_id]
-        check(store.folder, dry_run=False, data_dir=None, report=told.append)
+        check(store.folder, dry_run=False, report=told.append)
         assert "resnet18" in render_all(tmp_path / "results", "md")
 
     run_isolated(work, writes=[tmp_path, TEMP], more_memory=2**29)

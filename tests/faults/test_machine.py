@@ -1,11 +1,10 @@
 """Machines without a GPU or compiler, with a broken driver, or a DALI for another CUDA."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +13,7 @@ import pytest
 from bench.machine import doctor, environment
 from bench.machine.doctor import Smi
 from bench.machine.environment import Probe
-from tests.checkout import ROOT
+from tests import checkout
 from tests.cli.conftest import Bench
 from tests.made_device import device_is
 
@@ -37,27 +36,19 @@ esac
 
 
 @pytest.fixture
-def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
     """Puts an nvidia-smi that is a shell script first on the path."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(doctor, "SMI_TIMEOUT_S", 60.0)
-
-    def put(script: str) -> None:
-        path = folder / "nvidia-smi"
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-
-    return put
+    return partial(checkout.program, tmp_path / "bin" / "nvidia-smi")
 
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("verb", ["run", "loaders"])
 def test_cuda_without_a_gpu_is_refused_with_the_doctors_advice(
     refused: Callable[..., str],
-    smi: Callable[[str], None],
+    smi: Callable[[str], object],
     monkeypatch: pytest.MonkeyPatch,
     verb: str,
 ) -> None:
@@ -97,7 +88,7 @@ SMI_FAULTS = {
 
 @pytest.mark.parametrize("case", SMI_FAULTS)
 def test_an_nvidia_smi_that_fails_gets_its_reason_and_advice(
-    smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, case: str
+    smi: Callable[[str], object], monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     script, message, advice = SMI_FAULTS[case]
     smi(script)
@@ -112,7 +103,7 @@ def test_an_nvidia_smi_that_fails_gets_its_reason_and_advice(
     assert advice in check.advice
 
 
-def test_a_driver_without_a_gpu_is_no_failure(smi: Callable[[str], None]) -> None:
+def test_a_driver_without_a_gpu_is_no_failure(smi: Callable[[str], object]) -> None:
     smi("echo 'No devices were found'; exit 6")
     check = doctor.check_gpu(NO_GPU, doctor.query_smi())
     assert check.status == "warn"
@@ -120,7 +111,7 @@ def test_a_driver_without_a_gpu_is_no_failure(smi: Callable[[str], None]) -> Non
 
 
 def test_garbage_of_nvidia_smi_becomes_no_name_of_a_machine(
-    smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    smi: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Results are filed under torch's name of the GPU instead."""
     monkeypatch.setattr(environment, "probe", lambda: GPU)
@@ -129,7 +120,7 @@ def test_garbage_of_nvidia_smi_becomes_no_name_of_a_machine(
         assert environment.machine_name("cuda") == "nvidia-h100"
 
 
-def test_the_driver_and_its_cuda_are_read_and_judged(smi: Callable[[str], None]) -> None:
+def test_the_driver_and_its_cuda_are_read_and_judged(smi: Callable[[str], object]) -> None:
     smi(SMI.replace("13.0", "12.9"))
     found = doctor.query_smi()
     assert (found.driver, found.cuda) == ("580.95.05", "12.9")
@@ -177,10 +168,7 @@ def test_missing_torch_is_one_sentence_and_missing_dali_only_skips_its_cells(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(HIDE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "list"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = checkout.python("from bench.cli.app import main; main()", "list")
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert "No module named 'torch'" in line

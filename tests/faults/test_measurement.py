@@ -1,7 +1,4 @@
-"""Disturbed measurements are marked in the record, the table and the conclusions.
-
-Those of a GPU are tested with a fake NVML in `tests/machine/test_gpu.py`.
-"""
+"""Disturbed measurements are marked in the record, the table and the conclusions."""
 
 import sys
 import time

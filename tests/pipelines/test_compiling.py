@@ -12,21 +12,16 @@ from torch import Tensor
 
 from pipelines import compiling
 from pipelines.compiling import compiled, compiler_problem
+from tests import checkout
 
 LIMIT = 2  # graphs of one code object; torch ships 8, each of which takes seconds to build
-
-
-def compiler_script(path: Path, script: str) -> Path:
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path
 
 
 def test_what_torch_compile_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert compiler_problem(gpu=False) == "no C++ compiler found (looked for g++)"
-    compiler_script(tmp_path / "g++", "exit 0")
+    checkout.program(tmp_path / "g++", "exit 0")
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     assert "Python.h" in compiler_problem(gpu=False)
     (tmp_path / "Python.h").touch()
@@ -46,7 +41,7 @@ def test_a_compiler_that_is_there_and_does_not_work_gives_its_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, fault: str
 ) -> None:
     monkeypatch.setattr(compiling, "TRIAL_TIMEOUT_S", 1.0)
-    compiler = compiler_script(tmp_path / "compiler", script)
+    compiler = checkout.program(tmp_path / "compiler", script)
     monkeypatch.setenv("CXX", str(compiler))
     problem = compiler_problem(gpu=False)
     assert problem.startswith(f"the C++ compiler {compiler} does not work: ")

@@ -1,7 +1,4 @@
-"""DALI's two modes agree, and its short cuts change nothing.
-
-DALI decodes files anew to what `read_image` makes of them.
-"""
+"""DALI's two modes agree, its short cuts change nothing, and it decodes as `read_image` does."""
 
 from dataclasses import replace
 from pathlib import Path

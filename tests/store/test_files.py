@@ -1,7 +1,4 @@
-"""Files are written atomically; system errors become one sentence; names are safe.
-
-In derived folders, old files are removed and foreign ones kept.
-"""
+"""Files are written atomically; system errors become one sentence; names are safe."""
 
 import os
 from pathlib import Path

@@ -115,7 +115,7 @@ def test_the_newest_successful_record_wins_and_the_others_become_attempts(
         f"{attempts}/{run_id}.1/profiles/{run_id}.txt": "profiles of " + hour.format(1),
         f"{attempts}/{run_id}.2/logs/{run_id}.log": "logs of " + hour.format(3),
     }
-    checked = check(out, dry_run=True, data_dir=None, report=lambda said: None)
+    checked = check(out, dry_run=True, report=lambda said: None)
     assert not [one for one in checked.findings if re.search("matrix|attempts", str(one.path))]
     before = everything(out)
     assert merged(b, a, a, out=out) == [f"{out / GROUP}: 1 run"]

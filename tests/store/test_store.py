@@ -1,7 +1,6 @@
 """The store: finished records are never lost, damaged ones never used.
 
-Crashes at any system call are tested in `tests/faults/test_store_model.py`, folders that cannot be
-used in `tests/faults/test_environment.py`.
+Crashes at any system call are tested in `tests/faults/test_store_model.py`.
 """
 
 import os
