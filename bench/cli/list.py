@@ -15,8 +15,8 @@ from bench.errors import BenchError, check_choice
 from bench.text import printable, wrapped
 
 if TYPE_CHECKING:
-    from bench.grid.listing import Listing
     from bench.grid.plugins import Plugins
+    from bench.listing import Listing
     from bench.record import Record
 
 ZOO = (
@@ -52,7 +52,7 @@ def list_entries(
 @contextmanager
 def _plugins(asked: Sequence[str]) -> "Iterator[Plugins | None]":
     """The plugins in use; None without any, as looking for them imports torch."""
-    from bench.grid.listing import PLUGINS
+    from bench.listing import PLUGINS
 
     if not asked and not entry_points(group=PLUGINS):
         yield None
@@ -69,7 +69,7 @@ def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, li
     Raises:
         UsageError: The kind is unknown.
     """
-    from bench.grid.listing import TYPES, stated_entries
+    from bench.listing import TYPES, stated_entries
 
     if kind is not None:
         check_choice("kind of entry", kind, [*TYPES, "grids", "plugins"])
@@ -99,7 +99,7 @@ def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[
     from bench.cell import Run, Scale
     from bench.executors.base import TimeLeft
     from bench.grid import grids, recipe_files
-    from bench.grid.listing import Listing
+    from bench.listing import Listing
     from bench.machine.environment import machine_names
 
     machines = machine_names()
@@ -146,7 +146,7 @@ def _records(machines: Sequence[str]) -> "list[Record]":
 
 
 def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
-    from bench.grid.listing import Listing
+    from bench.listing import Listing
 
     found = [
         Listing(kind="plugins", name=name, why="", problem=reason)

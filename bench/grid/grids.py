@@ -7,8 +7,8 @@ from typing import Any
 import architectures
 from bench.cell import Cell, Run, Scale
 from bench.errors import check_choice
-from bench.grid.listing import Listing
 from bench.grid.recipe_files import Book
+from bench.listing import Listing
 from pipelines.catalog import Origin, Unavailable, UnknownName
 
 _FULL = Cell(

@@ -24,7 +24,7 @@ from bench.cell import Cell
 from bench.errors import UsageError
 from bench.grid import grids, registry
 from bench.grid.grids import Grid, GridConfig
-from bench.grid.listing import PLUGINS
+from bench.listing import PLUGINS
 from bench.store.files import StrangeFile, read_file
 from pipelines import importing
 from pipelines.base import Library

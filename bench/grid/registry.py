@@ -6,7 +6,7 @@ from typing import Any
 import architectures
 from bench import optimizers
 from bench.cell import AXES, Cell, Version, version_of
-from bench.grid.listing import FIELDS, Listing
+from bench.listing import FIELDS, Listing
 from pipelines import augmentations, building
 from pipelines.base import Unsupported
 from pipelines.catalog import Catalog, Origin, Unavailable

@@ -8,7 +8,6 @@ best. Holm's correction covers the answers of a group.
 
 import math
 import statistics
-import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from bench.report.statistics.outcomes import (
     to_scale,
 )
 from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord
-from bench.text import count
+from bench.text import count, wrapped
 
 MAX_NAMES = 2
 WORSE = {"Quickest pipeline": "slower", "Soonest net": "later"}
@@ -53,7 +52,9 @@ class Answer:
             of_all = f"{len(tied)} of {len(p)} others"
             names = " and ".join(tied) if len(tied) <= MAX_NAMES else of_all
             return replace(self, why=f"statistically tied with {names} ({self.why})")
-        others = f"all {len(p)} others are" if len(p) > 1 else "the other one is"
+        others = {1: "the other one is", 2: "both others are"}.get(
+            len(p), f"all {len(p)} others are"
+        )
         worse = WORSE.get(self.question, "worse")
         return replace(self, sure=True, why=f"{others} {worse} ({self.why})")
 
@@ -295,16 +296,7 @@ def answer_lines(found: Sequence[Answer], *, width: int = 80) -> list[str]:
     lines = []
     for answer, head, verdict in zip(found, heads, verdicts, strict=True):
         texts = [head.ljust(column) + verdict] if beside else filter(None, (head, verdict))
-        text = "\n".join(
-            textwrap.fill(
-                text,
-                width,
-                initial_indent=indent,
-                subsequent_indent=indent,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            for text in texts
-        )
-        lines += (answer.question + text[len(answer.question) :]).split("\n")
+        own = [line for text in texts for line in wrapped(text, width - len(indent)).split("\n")]
+        lines.append(answer.question.ljust(len(indent)) + own[0])
+        lines += [indent + line for line in own[1:]]
     return lines

@@ -33,9 +33,6 @@ def caveats(outcomes: Outcomes) -> Iterator[str]:
         yield from suspect_times(good)
         yield from _targets(good)
         yield from _draws(good)
-        lowest = min((pct for one in good if (pct := one.mean("stall_pct")) is not None), default=0)
-        if lowest < 0:
-            yield f"The lowest stall is {lowest:.1f} %, so differences this small are noise."
         yield from _steps([run for outcome in good for run in outcome.good])
     yield from failed_runs(outcomes)
     yield from uneven_failures(outcomes)
@@ -175,13 +172,6 @@ def _steps(runs: Sequence[RecordSummary]) -> Iterator[str]:
             f"{len(why)} of {count(len(steps), 'run')} launched their steps one operation at a "
             f"time ({'; '.join(sorted(set(why))[:MAX_TEXTS])}); the others replayed a CUDA "
             "graph, which keeps the GPU busier with small nets."
-        )
-    compiled = [run.compiled for run in runs if run.compiled]
-    cached = sum(how != "anew" for how in compiled)
-    if cached:
-        yield (
-            f"{cached} of {count(len(compiled), 'run')} with compiled code took some or all of it "
-            "from torch's cache on disk, so their compilation was faster than a first one."
         )
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import listing
 from bench.cli.list import entries, render
-from bench.grid import listing, registry
+from bench.grid import registry
 from bench.grid.grids import GRIDS
 from bench.grid.registry import CATALOGS
 from bench.machine.environment import machine_names

@@ -100,12 +100,6 @@ def test_targets() -> None:
     assert "target" not in speedrun
 
 
-def test_a_stall_below_zero_is_noise() -> None:
-    text = text_of(made_record(images_per_s=2240.0), made_record(architecture="vit"))
-    assert "The lowest stall is -12.0 %, so differences this small are noise." in text
-    assert "stall" not in text_of(made_record(), made_record(record={"throughput": None}))
-
-
 def test_draws_for_a_whole_batch() -> None:
     draws = {"Crop": "per batch", "HorizontalFlip": "per sample"}
     text = text_of(made_record(record={"augmentation_draws": draws}))
@@ -139,15 +133,6 @@ def test_launched_and_replayed_steps() -> None:
     assert "launched" not in text_of(graph, full(optimizer="muon", record={"stepping": GRAPH}))
     assert "launched" not in text_of(lion)
     assert "launched" not in text_of(full())
-
-
-def test_cached_compiled_code() -> None:
-    anew = full(record={"compiled": "anew"})
-    part = full(optimizer="lion", record={"compiled": "partly from cache"})
-    whole = full(optimizer="muon", record={"compiled": "from cache"})
-    text = text_of(anew, part, whole, full(optimizer="adamw"))
-    assert "2 of 3 runs with compiled code took some or all of it from torch's cache" in text
-    assert "from torch's cache" not in text_of(anew, full(optimizer="adamw"))
 
 
 NETS = ("cnn2", "cnn4", "resnet18", "vit")

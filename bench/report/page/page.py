@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from bench.cell import AXES, HPARAMS, plain_text
+from bench.listing import readable_entries
 from bench.record import Record
 from bench.report import reasons
 from bench.report.columns import ACCURACY, COLUMNS, METRICS, MORE_COLUMNS, SPEED, TIME
@@ -55,7 +56,7 @@ def render(contents: Sequence[Content]) -> str:
             data={group["prefix"]: group["cells"] for group in groups},
             sections=SECTIONS,
             essay=reasons.essay(),
-            entries=reasons.entries(),
+            entries=readable_entries(),
             checksum=checksum((content.records, content.loaders) for content in contents),
             policy=_policy(script),
             style=(HERE / "assets" / "page.css").read_text(encoding="utf-8"),
@@ -224,16 +225,21 @@ def _settings(record: Record) -> dict[str, str]:
 
 
 def _runs(outcome: Outcome[Record], runs: Sequence[Record]) -> dict[str, Any]:
-    """A table of the runs, rendered as the matrix is."""
+    """A table of the runs, rendered as the matrix is, and their notes."""
     frame = pd.DataFrame([replace(outcome, runs=(run,)).row for run in runs])
     texts, _ = shown(frame, [*METRICS, "notes"])
+    notes = [
+        f"seed {run.seed}: {note}"
+        for run, note in zip(runs, texts.pop("notes"), strict=True)
+        if note
+    ]
     texts = {name: column for name, column in texts.items() if _has_text(column)}
     rows = [
         [run.seed, run.run_id, run.status, *(column[place] for column in texts.values())]
         for place, run in enumerate(runs)
     ]
     heads = ["seed", "run", "status", *(one.header for one in columns_of(texts).values())]
-    return {"heads": heads, "runs": rows}
+    return {"heads": heads, "runs": rows, "notes": notes}
 
 
 def _curves(outcome: Outcome[Record]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.grid import listing, registry
+from bench import listing
+from bench.grid import registry
 
 ENTRY = 'NET = Architecture(name="a", why="b", build=f, parameters=1)\n'
 

@@ -8,6 +8,7 @@ import ast
 import pkgutil
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,18 +57,30 @@ def stated_entries() -> dict[str, list[Listing]] | None:
     return found if unique else None
 
 
-def _of_package(kind: str, package: str, type_name: str) -> Iterator[Listing]:
+def readable_entries() -> dict[str, list[Listing]]:
+    """The entries whose text can be read, by kind, whether their libraries are installed or not."""
+    return {kind: list(_of_package(kind, *TYPES[kind], strict=False)) for kind in TYPES}
+
+
+def _of_package(
+    kind: str, package: str, type_name: str, *, strict: bool = True
+) -> Iterator[Listing]:
     spec = find_spec(package)
     for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
         finder: Any = module.module_finder
         file = f"{module.name}/__init__.py" if module.ispkg else f"{module.name}.py"
         if not file.startswith("_"):
-            text = Path(finder.path, file).read_text(encoding="utf-8")
-            yield from (Listing(kind=kind, **entry) for entry in entries_of(text, type_name))
+            with nullcontext() if strict else suppress(ValueError, SyntaxError):
+                text = Path(finder.path, file).read_text(encoding="utf-8")
+                for entry in entries_of(text, type_name, strict=strict):
+                    yield Listing(kind=kind, **entry)
 
 
-def entries_of(text: str, type_name: str) -> list[dict[str, Any]]:
+def entries_of(text: str, type_name: str, *, strict: bool = True) -> list[dict[str, Any]]:
     """The fields of the entries that a module assigns to names, all of them literals.
+
+    Args:
+        strict: Whether to raise if the module may fail to be imported.
 
     Raises:
         ValueError: It may have others, or may fail to be imported.
@@ -77,19 +90,23 @@ def entries_of(text: str, type_name: str) -> list[dict[str, Any]]:
     found = []
     for node in tree.body:
         match node:
+            case ast.Assign(value=ast.Call(func=ast.Name(id=name)) as call) if name == type_name:
+                given = {keyword.arg: keyword.value for keyword in call.keywords}
+                found.append({f: ast.literal_eval(given[f]) for f in FIELDS if f in given})
+            case _ if not strict:
+                pass
             case ast.Import():
                 _check_installed(*(alias.name for alias in node.names))
             case ast.ImportFrom():
                 _check_installed(node.module or ".")
-            case ast.Assign(value=ast.Call(func=ast.Name(id=name)) as call) if name == type_name:
-                given = {keyword.arg: keyword.value for keyword in call.keywords}
-                found.append({f: ast.literal_eval(given[f]) for f in FIELDS if f in given})
             case ast.FunctionDef() | ast.ClassDef() | ast.Assign() | ast.AnnAssign():
                 pass
             case ast.Expr(value=ast.Constant()) | ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 pass
             case _:
                 raise ValueError(f"line {node.lineno} may fail")
+    if not strict:
+        return found
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     parts = [part for call in calls for part in (call.func, *call.args)]
     if sum(isinstance(part, ast.Name) and part.id == type_name for part in parts) != len(found):
