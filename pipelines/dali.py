@@ -50,6 +50,8 @@ class DaliPipeline(Pipeline):
         flipped_N = flipped(request, index).to(torch.int32)
         shares: deque[Tensor | None] = deque()
         scheduled = 0
+        assert self._engine is not None, "the pipeline is closed"
+        self._engine.begin_epoch()
         try:
             for step, labels_B in enumerate(labels):
                 while scheduled < min(step + PREFETCH, len(order)):
@@ -76,7 +78,7 @@ class DaliPipeline(Pipeline):
         )
         try:
             fed_B = first_B.to(request.device) if feed.gpu else first_B
-            engine.start([feed.batch(fed_B) for _ in range(PREFETCH)], draws)
+            engine.start(fed_B, draws)
         except RuntimeError as error:
             raise feed.explain(first_B, error) from error
         return engine
@@ -86,7 +88,7 @@ class DaliPipeline(Pipeline):
         assert self._engine is not None, "the pipeline is closed"
         self._running.append(index_B)
         try:
-            self._engine.submit(self._feed.batch(fed_B), draws)
+            self._engine.submit(fed_B, draws)
         except RuntimeError as error:
             raise self._close_after(error) from error
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,9 +21,12 @@ HELD = PREFETCH + 2  # batches whose inputs are kept alive, as DALI doesn't copy
 class Engine(ABC):
     """Runs a plan, batch after batch, in the background."""
 
+    def begin_epoch(self) -> None:  # noqa: B027 - only one of them has its own stream
+        """Call when an epoch's samples are on their way to the device, before its batches."""
+
     @abstractmethod
-    def submit(self, fed: Any, draws: Sequence[Tensor]) -> None:
-        """Starts a batch, given the feed's data and the draws."""
+    def submit(self, index_B: Tensor, draws: Sequence[Tensor]) -> None:
+        """Starts a batch, given its samples on the feed's device and the draws."""
 
     @abstractmethod
     def take(self) -> Tensor:
@@ -30,14 +34,20 @@ class Engine(ABC):
 
 
 class GraphEngine(Engine):
-    """A DALI graph, built once; its inputs are named "0" (images), "1", "2", …"""
+    """A DALI graph, built once; its inputs are named "0" (images), "1", "2", …
+
+    On a GPU, images are gathered on a stream of their own and copied by DALI on that stream. Not
+    copied, DALI would read them without waiting for the gather; on torch's stream, the gather would
+    wait for the training steps in its queue.
+    """
 
     def __init__(self, plan: Plan, feed: Feed, batch_size: int, device: torch.device) -> None:
         from nvidia.dali import Pipeline, fn, math, types
 
         gpu = device.type == "cuda"
         self._device = device
-        self._layout = feed.layout
+        self._feed = feed
+        self._gathering = torch.cuda.Stream(device) if feed.gpu else None  # type: ignore[no-untyped-call]
         self._held: deque[list[Any]] = deque(maxlen=HELD)
         self._pipe: Any = Pipeline(
             batch_size=batch_size,
@@ -47,7 +57,8 @@ class GraphEngine(Engine):
         )
         with self._pipe:
             operators = Operators(fn=fn, math=math, types=types, gpu=gpu)
-            fed = fn.external_source(name="0", device="gpu" if feed.gpu else "cpu", no_copy=True)
+            place = "gpu" if feed.gpu else "cpu"
+            fed = fn.external_source(name="0", device=place, no_copy=not feed.gpu)
             inputs = [
                 fn.external_source(name=str(name), no_copy=True)
                 for name in range(1, 1 + plan.inputs())
@@ -56,23 +67,32 @@ class GraphEngine(Engine):
             self._pipe.set_outputs(images)
         self._pipe.build()
 
-    def start(self, fed: Sequence[Any], draws: Sequence[Tensor]) -> None:
+    def start(self, index_B: Tensor, draws: Sequence[Tensor]) -> None:
         """Fills and empties the queue: the first run takes several batches, later ones one."""
-        for images in fed:
-            self._give(images, draws)
+        self.begin_epoch()
+        for _ in range(PREFETCH):
+            self._give(index_B, draws)
         self._pipe.schedule_run()
-        for _ in fed:
+        for _ in range(PREFETCH):
             self.take()
 
-    def submit(self, fed: Any, draws: Sequence[Tensor]) -> None:
-        self._give(fed, draws)
+    def begin_epoch(self) -> None:
+        if self._gathering is not None:
+            self._gathering.wait_stream(torch.cuda.current_stream(self._device))
+
+    def submit(self, index_B: Tensor, draws: Sequence[Tensor]) -> None:
+        self._give(index_B, draws)
         self._pipe.schedule_run()
 
-    def _give(self, fed: Any, draws: Sequence[Tensor]) -> None:
-        arrays = [fed, *(draw.numpy() for draw in draws)]
-        for name, array in enumerate(arrays):
-            self._pipe.feed_input(str(name), array, layout=self._layout if name == 0 else "")
-        self._held.append(arrays)
+    def _give(self, index_B: Tensor, draws: Sequence[Tensor]) -> None:
+        stream = self._gathering
+        with nullcontext() if stream is None else torch.cuda.stream(stream):
+            fed = self._feed.batch(index_B)
+        self._pipe.feed_input("0", fed, layout=self._feed.layout, cuda_stream=stream)
+        arrays = [draw.numpy() for draw in draws]
+        for name, array in enumerate(arrays, start=1):
+            self._pipe.feed_input(str(name), array, layout="")
+        self._held.append([fed, *arrays])
 
     def take(self) -> Tensor:
         gpu = self._device.type == "cuda"
@@ -106,8 +126,8 @@ class DynamicEngine(Engine):
         self._made: deque[Any] = deque()
         self._held: deque[list[Any]] = deque(maxlen=HELD)
 
-    def submit(self, fed: Any, draws: Sequence[Tensor]) -> None:
-        as_batch = self._dynamic.as_batch
+    def submit(self, index_B: Tensor, draws: Sequence[Tensor]) -> None:
+        as_batch, fed = self._dynamic.as_batch, self._feed.batch(index_B)
         arrays = [fed, *(draw.numpy() for draw in draws)]
         with self._context:
             whole = OnOneStream(fed) if isinstance(fed, Tensor) else fed

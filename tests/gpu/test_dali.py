@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pipelines import building
 from pipelines.augmentations import Augmentation
+from pipelines.base import Normaliser
 from pipelines.dali import problem
 from pipelines.ops import Op
 from pipelines.sources.base import Images
@@ -39,6 +40,22 @@ def test_ops_do_on_the_device_what_they_do_on_the_cpu(variant: str, name: str) -
     expected, expected_labels = epoch(variant, noise(), POLICIES[name], "cpu")
     torch.testing.assert_close(x, expected, atol=0.01, rtol=0.001)
     torch.testing.assert_close(labels, expected_labels)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_batches_are_right_while_the_device_is_busy(variant: str) -> None:
+    images, policy = noise(), Augmentation(ops=())
+    with building.build(variant, images, policy, batch_size=2, device=DEVICE) as pipeline:
+        expected_NCHW = Normaliser(images, images.images.device)(images.images)
+        batches = pipeline.epoch(0)
+        for number, index_B in enumerate(pipeline.permutation(0)):
+            if DEVICE == "cuda" and number >= 8:
+                torch.cuda._sleep(100_000_000)  # type: ignore[no-untyped-call]  # about 50 ms
+            x_BCHW, labels_B = next(batches)
+            assert torch.equal(labels_B.cpu(), images.labels[index_B])
+            torch.testing.assert_close(
+                x_BCHW.cpu(), expected_NCHW[index_B], atol=0.01, rtol=0.001
+            )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
