@@ -107,7 +107,9 @@ def fit_whitening(net: nn.Module, images_NCHW: Tensor) -> None:
     length = channels * PATCH**2
     moment, count = images_NCHW.new_zeros(length, length), 0
     for part_NCHW in torch.split(images_NCHW, 500):
-        patches_LM = F.unfold(part_NCHW, PATCH).transpose(0, 1).reshape(length, -1)
+        # `F.unfold` launches a kernel for each image on a GPU
+        patches_NCHWhw = part_NCHW.unfold(2, PATCH, 1).unfold(3, PATCH, 1)
+        patches_LM = patches_NCHWhw.permute(1, 4, 5, 0, 2, 3).reshape(length, -1)
         moment += patches_LM @ patches_LM.T
         count += patches_LM.shape[1]
     values, vectors = torch.linalg.eigh(moment / count)

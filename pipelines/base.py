@@ -72,6 +72,10 @@ class Cursor(Protocol):
         """The generators it uses besides the device's default generator."""
         ...
 
+    def prepare(self, index: int) -> None:
+        """Does the host's part of `begin(index)` in advance, while the device is busy."""
+        ...
+
     def begin(self, index: int) -> None:
         """Moves to the start of epoch `index`; may use the host."""
         ...
@@ -191,15 +195,19 @@ def flipped(request: Request, index: int) -> Tensor:
     return (starts + index) % 2 == 1
 
 
-def normalise(
-    images_BHWC: Tensor,
-    images: Images,
-    dtype: torch.dtype,
-    memory_format: torch.memory_format = torch.channels_last,
-) -> Tensor:
-    """Reference normalisation: uint8 (B, H, W, C) to (B, C, H, W)."""
-    device = images_BHWC.device
-    mean = torch.tensor(images.mean, device=device) * 255.0
-    std = torch.tensor(images.std, device=device) * 255.0
-    x_BHWC = (images_BHWC.to(torch.float32) - mean) / std
-    return x_BHWC.permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=memory_format)
+class Normaliser:
+    """Reference normalisation, with mean and deviation of a source kept on a device."""
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        self._mean_C = torch.tensor(images.mean, device=device) * 255.0
+        self._std_C = torch.tensor(images.std, device=device) * 255.0
+
+    def __call__(
+        self,
+        images_BHWC: Tensor,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> Tensor:
+        """Images uint8 (B, H, W, C) to (B, C, H, W)."""
+        x_BHWC = (images_BHWC.to(torch.float32) - self._mean_C) / self._std_C
+        return x_BHWC.permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=memory_format)

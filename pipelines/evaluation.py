@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipelines.base import Batch, Pipeline, Request, Semantics, normalise
+from pipelines.base import Batch, Normaliser, Pipeline, Request, Semantics
 
 
 class EvaluationPipeline(Pipeline):
@@ -13,10 +13,11 @@ class EvaluationPipeline(Pipeline):
         self.steps_per_epoch = -(-len(request.images) // request.batch_size)
         self.images_NHWC = request.images.images.to(request.device)
         self.labels_N = request.images.labels.to(request.device)
+        self._normalise = Normaliser(request.images, request.device)
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
         for start in range(0, len(request.images), request.batch_size):
             images_BHWC = self.images_NHWC[start : start + request.batch_size]
-            x_BCHW = normalise(images_BHWC, request.images, request.dtype, request.memory_format)
+            x_BCHW = self._normalise(images_BHWC, request.dtype, request.memory_format)
             yield x_BCHW, self.labels_N[start : start + request.batch_size]

@@ -57,6 +57,7 @@ class NativeCursor:
     def __init__(self, pipeline: NativePipeline) -> None:
         device = pipeline.request.device
         self._pipeline = pipeline
+        self._prepared: tuple[int, tuple[Tensor, ...]] = (-1, ())  # an epoch and its `_on_host`
         self._order_SB = torch.empty(0)
         self._step_1 = torch.zeros(1, dtype=torch.int64, device=device)
         self._generator = torch.Generator(device)
@@ -67,13 +68,28 @@ class NativeCursor:
     def generators(self) -> Sequence[torch.Generator]:
         return (self._generator,)
 
+    def prepare(self, index: int) -> None:
+        self._prepared = index, self._on_host(index)
+
+    def _on_host(self, index: int) -> tuple[Tensor, ...]:
+        """The order of an epoch and, if some ops need them, its flips."""
+        request = self._pipeline.request
+        values = [self._pipeline.permutation(index)]
+        if self._fixed:
+            values.append((~flipped(request, index)).to(torch.float32))
+        if request.device.type == "cuda":
+            values = [value.pin_memory() for value in values]
+        return tuple(values)
+
     def begin(self, index: int) -> None:
         request = self._pipeline.request
-        self._order_SB = in_place(self._order_SB, self._pipeline.permutation(index), request.device)
+        prepared, values = self._prepared
+        order_SB, *flips_N = values if prepared == index else self._on_host(index)
+        self._prepared = (-1, ())
+        self._order_SB = in_place(self._order_SB, order_SB, request.device)
         self._step_1.zero_()
         self._generator.manual_seed(derive_seed(request.seed, "draws", index))
-        if self._fixed:
-            unless_flipped_N = (~flipped(request, index)).to(torch.float32)
+        for unless_flipped_N in flips_N:
             self._unless_flipped_N = in_place(
                 self._unless_flipped_N, unless_flipped_N, request.device
             )
@@ -95,8 +111,8 @@ class NativeCursor:
 def in_place(memory: Tensor, values: Tensor, device: torch.device) -> Tensor:
     """Copies `values` to a device, into `memory` if they fit, as CUDA graphs need fixed memory."""
     if memory.shape != values.shape:
-        return values.to(device)
-    return memory.copy_(values)
+        return values.to(device, non_blocking=True)
+    return memory.copy_(values, non_blocking=True)
 
 
 def program(request: Request) -> Program:
