@@ -5,9 +5,12 @@ the spans themselves.
 """
 
 import os
+import time
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Self
+
+RESOLVABLE_S = 1.0  # span of which the energy is known: the counter changes every 20 to 100 ms
 
 # Reasons for low clocks that count as disturbances; a power cap is normal.
 SLOWED = {
@@ -27,7 +30,7 @@ class GpuState:
     """Totals over the spans of the training clock; None or empty if NVML does not report them.
 
     Args:
-        energy_j: Energy used by the whole device.
+        energy_j: Energy used by the whole device; None if a span was shorter than `RESOLVABLE_S`.
         sm_mhz: Clock rate of the multiprocessors at the end of each span.
         temperature_c: Highest temperature at the end of a span.
         hot_s: Time of thermal throttling.
@@ -50,6 +53,8 @@ class GpuWatch:
         self._nvml = nvml
         self._handle = handle
         self.state = GpuState()
+        self._begun_s = 0.0
+        self._resolved = True  # whether every span was long enough for the energy counter
         self._energy_mj: int | None = None
         self._hot_ns: int | None = None
 
@@ -66,20 +71,22 @@ class GpuWatch:
             raise GpuUnreadable("nvidia-ml-py is not installed") from error
         try:
             pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
+            return cls(pynvml, _handle(pynvml, uuid))
         except pynvml.NVMLError as error:
             raise GpuUnreadable(f"NVML: {error}") from error
-        return cls(pynvml, handle)
 
     def begin(self) -> None:
         """Call just before a span."""
         self._energy_mj, self._hot_ns = self._energy(), self._heat()
+        self._begun_s = time.monotonic()
 
     def end(self) -> None:
         """Call just after a span."""
         energy_mj, hot_ns = self._energy(), self._heat()
         state = self.state
-        if energy_mj is not None and self._energy_mj is not None:
+        if time.monotonic() - self._begun_s < RESOLVABLE_S:
+            self._resolved, state.energy_j = False, None
+        if self._resolved and energy_mj is not None and self._energy_mj is not None:
             state.energy_j = (state.energy_j or 0.0) + (energy_mj - self._energy_mj) / 1000.0
         if hot_ns is not None and self._hot_ns is not None:
             state.hot_s = (state.hot_s or 0.0) + (hot_ns - self._hot_ns) / 1e9
@@ -120,3 +127,12 @@ class GpuWatch:
             return getattr(self._nvml, function)(self._handle, *arguments)
         except self._nvml.NVMLError:
             return None
+
+
+def _handle(nvml: ModuleType, uuid: str) -> Any:
+    """The device of this UUID; torch leaves out the prefix, which a MIG instance has of its own."""
+    plain = uuid.removeprefix("GPU-").removeprefix("MIG-")
+    try:
+        return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{plain}")
+    except nvml.NVMLError:
+        return nvml.nvmlDeviceGetHandleByUUID(f"MIG-{plain}")

@@ -2,13 +2,14 @@
 
 import os
 import sys
+from itertools import chain, cycle
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from bench.machine import monitor
+from bench.machine import gpu, monitor
 from bench.machine.clock import TrainingClock
 from bench.machine.gpu import SLOWED, GpuUnreadable, GpuWatch
 
@@ -47,6 +48,8 @@ class MadeNvml(ModuleType):
             raise Refused(self.now["refuse"])
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        if uuid not in self.now.get("devices", (uuid,)):
+            raise Refused("not found")
         return uuid
 
 
@@ -61,7 +64,15 @@ def answers(energy_mj: int, hot_ns: int, mhz: int, heat: int, bits: int = 0) -> 
     }
 
 
-def test_counters_add_up_over_spans_only() -> None:
+def spans_take(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    """Each span takes these seconds, the last one for all others."""
+    times = [time for second in seconds for time in (0.0, second)]
+    clock = chain(times, cycle(times[-2:]))
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+
+def test_counters_add_up_over_spans_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans_take(monkeypatch, 1.5)
     nvml = MadeNvml()
     watch = GpuWatch(nvml, "device")
     for before, after in (
@@ -78,6 +89,20 @@ def test_counters_add_up_over_spans_only() -> None:
     assert watch.state.temperature_c == 60
     assert watch.state.slowed == ["heat"]
     assert watch.state.others == 0
+
+
+@pytest.mark.parametrize("seconds", [(0.5,), (2.0, 0.5), (0.5, 2.0)])
+def test_the_energy_of_a_short_span_is_unknown(
+    seconds: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans_take(monkeypatch, *seconds)
+    nvml = MadeNvml(**answers(1000, 0, 300, 40))
+    watch = GpuWatch(nvml, "device")
+    for _ in range(2):
+        watch.begin()
+        watch.end()
+    assert watch.state.energy_j is None
+    assert watch.state.sm_mhz == [300, 300]
 
 
 def test_unsupported_queries_stay_unknown() -> None:
@@ -106,6 +131,13 @@ def test_a_device_is_found_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GpuWatch.find("GPU-12-34")._handle == "GPU-12-34"
 
 
+@pytest.mark.parametrize("uuid", ["12-34", "MIG-12-34"])
+def test_a_mig_instance_is_found_by_its_uuid(uuid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = MadeNvml(devices=("MIG-12-34",))
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert GpuWatch.find(uuid)._handle == "MIG-12-34"
+
+
 def test_a_missing_nvml_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +152,7 @@ def test_a_missing_nvml_is_an_error(
 
 
 def test_the_gpu_is_queried_around_each_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans_take(monkeypatch, 4.0)
     nvml = MadeNvml(**answers(1000, 0, 300, 40))
     monkeypatch.setattr(monitor, "gpu_watch", lambda device: GpuWatch(nvml, "device"))
     clock = TrainingClock(torch.device("cpu"))
