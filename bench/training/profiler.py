@@ -12,7 +12,7 @@ from bench.cell import Run
 from bench.store.store import Store
 
 if TYPE_CHECKING:
-    from bench.training.loop import Step
+    from bench.training.cuda_graph import Trainer
     from pipelines.base import Batch, Pipeline
 
 WARM_STEPS, STEPS = 1, 3
@@ -34,19 +34,20 @@ class Profile:
 
 
 def keep_profile(
-    store: Store, run_id: str, title: str, step: "Step", pipeline: "Pipeline", epoch: int
+    store: Store, run_id: str, title: str, trainer: "Trainer", pipeline: "Pipeline", epoch: int
 ) -> None:
     """Writes `profiles/<run_id>.json.gz` and `.txt`; errors are printed, and the run continues.
 
     Args:
         title: First line of the table.
-        step: Changes the weights, which must not be used afterwards.
+        trainer: Changes the weights, which must not be used afterwards.
         epoch: Epoch of the pipeline, repeated if it is too short.
     """
     try:
-        profile = profile_steps(step, pipeline, epoch)
+        profile = profile_steps(trainer, pipeline, epoch)
         path = store.write_derived(trace_name(run_id), profile.trace)
-        text = f"{title}: {STEPS} training steps of {pipeline.request.batch_size} images\n"
+        how = "launched" if trainer.captured is None else "replayed"
+        text = f"{title}: {STEPS} {how} training steps of {pipeline.request.batch_size} images\n"
         store.write_derived(f"profiles/{run_id}.txt", text + profile.table)
         print(f"profile of {STEPS} steps: {path} (open it at {VIEWER})", flush=True)
     except Exception:  # noqa: BLE001 - must not fail a trained run
@@ -68,9 +69,9 @@ def traces_summary(folder: Path, runs: Sequence[Run]) -> str:
     return text if count == len(runs) else f"{text}; the logs of the others say why"
 
 
-def profile_steps(step: "Step", pipeline: "Pipeline", epoch: int) -> Profile:
+def profile_steps(trainer: "Trainer", pipeline: "Pipeline", epoch: int) -> Profile:
     """Profiles `STEPS` training steps, data included, after `WARM_STEPS`."""
-    from torch.profiler import ProfilerActivity, profile, record_function, schedule
+    from torch.profiler import ProfilerActivity, profile, schedule
 
     from bench.machine.clock import synchronize
 
@@ -79,14 +80,11 @@ def profile_steps(step: "Step", pipeline: "Pipeline", epoch: int) -> Profile:
     activities += [ProfilerActivity.CUDA] if device.type == "cuda" else []
     plan = schedule(wait=0, warmup=WARM_STEPS, active=STEPS, repeat=1)
     with (
-        closing(_endless(pipeline, epoch)) as batches,
+        closing(_steps(trainer, pipeline, epoch)) as steps,
         profile(activities=activities, schedule=plan) as profiler,
     ):
         for _ in range(WARM_STEPS + STEPS):
-            with record_function("data"):
-                images_BCHW, labels = next(batches)
-            with record_function("step"):
-                step(images_BCHW, labels)
+            next(steps)
             synchronize(device)
             profiler.step()
     by = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
@@ -97,6 +95,27 @@ def profile_steps(step: "Step", pipeline: "Pipeline", epoch: int) -> Profile:
         path = Path(folder) / "trace.json.gz"
         profiler.export_chrome_trace(str(path))
         return Profile(trace=path.read_bytes(), table=table)
+
+
+def _steps(trainer: "Trainer", pipeline: "Pipeline", epoch: int) -> Generator[None, None, None]:
+    """Takes a step each time it is advanced, in the way that the run did."""
+    from torch.profiler import record_function
+
+    captured = trainer.captured
+    if captured is not None and captured.cursor is not None:
+        captured.cursor.begin(epoch)
+        while True:
+            with record_function("step"):  # its graph includes the data
+                captured()
+            yield
+    batches = _endless(pipeline, epoch)
+    with closing(batches):
+        while True:
+            with record_function("data"):
+                batch = next(batches)
+            with record_function("step"):
+                trainer.take(batch)
+            yield
 
 
 def _endless(pipeline: "Pipeline", epoch: int) -> "Generator[Batch, None, None]":
