@@ -16,6 +16,7 @@ from bench.recipe import Recipe
 Scale = Literal["full", "cpu"]
 Protocol = Literal["validation", "speedrun"]
 Precision = Literal["fp32", "bf16"]
+CompileMode = Literal["default", "max-autotune"]
 Version = int | str
 EVAL_VIEWS = (1, 2, 6)
 OF = " of "  # between an entry's version and its origin
@@ -50,6 +51,8 @@ class Cell:
         eval_views: Averaged views per test image: 1 (unchanged), 2 (and mirrored) or 6 (and both
             shifted by a pixel up-left and down-right, which get half of the weight).
         recipe: Settings of the optimizer; None for its defaults, as in old records.
+        compile_mode: "max-autotune" lets the compiler time several kernels for each operation on a
+            GPU, which takes minutes for each net.
     """
 
     architecture: str
@@ -71,6 +74,7 @@ class Cell:
     protocol: Protocol = "validation"
     eval_views: int = 1
     recipe: Recipe | None = None
+    compile_mode: CompileMode = "default"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.width <= 16:
@@ -82,6 +86,8 @@ class Cell:
             raise ValueError(f"target_accuracy lies in (0, 1], got {self.target_accuracy}")
         if self.eval_views not in EVAL_VIEWS:
             raise ValueError(f"eval_views is one of {EVAL_VIEWS}, got {self.eval_views}")
+        if self.recipe is not None and self.recipe.weights == "bf16" != self.precision:
+            raise ValueError("weights in bf16 need --precision bf16")
         for name in ("width", "target_accuracy"):  # 1 and 1.0 are equal cells: one id for both
             if type(getattr(self, name)) is not float:
                 object.__setattr__(self, name, float(getattr(self, name)))
@@ -117,7 +123,8 @@ class Cell:
         if not self.compile:
             return ""
         parts = (self.architecture, self.width, self.batch_size, self.precision, self.source)
-        return "/".join(map(str, (*parts, self.device)))
+        quick = self.compile_mode == "default"
+        return "/".join(map(str, (*parts, self.device, *(() if quick else (self.compile_mode,)))))
 
 
 Role = Literal["axis", "condition", "budget", "net", "recipe"]
@@ -184,6 +191,9 @@ FIELDS: dict[str, FieldInfo] = {
         settable=int,
     ),
     "recipe": FieldInfo(role="recipe", hparam=False),
+    "compile_mode": FieldInfo(
+        role="budget", label="{} kernels", title=9, quiet=True, hparam=False, option="compile_mode"
+    ),
 }
 # Number of fields in the first records; `Run.id` leaves out later ones at their default.
 FIRST_CELL_FIELDS = 19

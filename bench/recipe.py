@@ -13,6 +13,8 @@ from pipelines.catalog import unknown_name
 DECAY = 0.2  # final share of a run in which `wsd` decays
 DEFAULT_ORIGIN = "default of the optimizer, not tuned for the net"
 Average = Literal["none", "ema", "lookahead"]
+Weights = Literal["fp32", "bf16"]
+COUNTS = ("fit_images", "renormalise_every")  # fields that are whole numbers from 1
 SHARES = {  # maximum of each field that is a share
     "warmup": 0.999,
     "start_factor": 1.0,
@@ -72,6 +74,10 @@ class Recipe:
         average_decay: Decay of the average per step, in [0, 1).
         options: The optimizer's own settings, sorted by name.
         origin: Description of where the values come from; not part of a run's id.
+        weights: Data type of the weights; with "bf16", norms stay in float32.
+        fit_images: Training images that a part of the net is fitted to, if it is not trained.
+        renormalise_every: Steps from one normalisation of a matrix to the next, for optimizers that
+            keep the norm of matrices (muon_sgd).
 
     Raises:
         ValueError: A value is out of range.
@@ -88,6 +94,9 @@ class Recipe:
     average_decay: float = 0.95
     options: tuple[tuple[str, float], ...] = ()
     origin: str = ""
+    weights: Weights = "fp32"
+    fit_images: int = 5000
+    renormalise_every: int = 1
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lr) and self.lr > 0):
@@ -96,8 +105,12 @@ class Recipe:
             raise ValueError(f"weight_decay is at least 0, got {self.weight_decay:g}")
         if self.schedule not in SCHEDULES:
             raise ValueError(unknown_name("schedule", self.schedule, SCHEDULES))
-        if self.average not in get_args(Average):
-            raise ValueError(unknown_name("average", self.average, list(get_args(Average))))
+        for name, kind in (("average", Average), ("weights", Weights)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(unknown_name(name, getattr(self, name), list(get_args(kind))))
+        for name in COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, got {getattr(self, name)}")
         for name, largest in SHARES.items():
             value = getattr(self, name)
             if not 0 <= value <= largest:

@@ -27,6 +27,7 @@ class RunOptions:
     target: float | None = None
     precision: str | None = None
     compile: bool | None = None
+    compile_mode: str | None = None
     out: Path = Path("results")
     retry_failed: bool = False
     retry_suspect: bool = False

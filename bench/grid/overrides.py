@@ -7,12 +7,16 @@ from typing import Any
 from bench.cell import FIELDS, Cell
 from bench.errors import UsageError
 from bench.grid.recipe_files import untuned, with_options
-from bench.recipe import DEFAULT_ORIGIN, SHARES
+from bench.recipe import COUNTS, DEFAULT_ORIGIN, SHARES
 from pipelines.catalog import unknown_name
 
 PREFIX = "optimizer."  # prefix of an optimizer's options, and of these fields of a recipe:
 OF_OPTIMIZER = ("lr", "weight_decay")
-OF_RECIPE: Mapping[str, type] = {"schedule": str, "average": str, **dict.fromkeys(SHARES, float)}
+OF_RECIPE: Mapping[str, type] = {
+    **dict.fromkeys(("schedule", "average", "weights"), str),
+    **dict.fromkeys(SHARES, float),
+    **dict.fromkeys(COUNTS, int),
+}
 OF_CELL: Mapping[str, type] = {
     name: info.settable for name, info in FIELDS.items() if info.settable is not None
 }

@@ -119,6 +119,12 @@ class ChainedOptimizer(torch.optim.Optimizer):
         for part in self.parts:
             part.step()
 
+    def host_step(self) -> None:
+        """The host's part of a step, for parts that have one."""
+        for part in self.parts:
+            if hasattr(part, "host_step"):
+                part.host_step()
+
     def compile_step(self) -> None:
         """Compiles the step of each part that supports it; the others are fused already."""
         for part in self.parts:

@@ -128,7 +128,8 @@ class Muon(torch.optim.Optimizer):
         lr, momentum, weight_decay: As in SGD; decay is decoupled.
         steps: Newton-Schulz iterations.
         rms: Root mean square of an update at rate 1; None keeps singular values near one.
-        renormalise: Whether each weight is brought to the norm sqrt(out) before its update.
+        renormalise_every: Steps after which each weight is brought to the norm sqrt(out), before
+            its update: 1 for all steps, more for the calls of `host_step`, 0 for never.
 
     Source: https://kellerjordan.github.io/posts/muon/; `rms` 0.2 as in https://arxiv.org/abs/2502.16982
     """
@@ -142,11 +143,12 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         steps: int = 5,
         rms: float | None = 0.2,
-        renormalise: bool = False,
+        renormalise_every: int = 0,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(params, defaults)
-        self._rule = Rule(steps=steps, rms=rms, renormalise=renormalise)
+        self._rule = Rule(steps=steps, rms=rms, renormalise=renormalise_every == 1)
+        self._every, self._done = renormalise_every, 0
         self._rules: dict[tuple[tuple[int, int], ...], Rule] = {}
         self._update = update
         self._compiled = False
@@ -162,6 +164,14 @@ class Muon(torch.optim.Optimizer):
             trained = [weight for weight in group["params"] if weight.grad is not None]
             if trained:
                 self._step(group, trained)
+
+    @torch.no_grad()
+    def host_step(self) -> None:
+        """What is not done in every step, and so not in a captured one; call it after each step."""
+        self._done += 1
+        if self._every > 1 and self._done % self._every == 0:
+            for group in self.param_groups:
+                renormalise([weight for weight in group["params"] if weight.requires_grad])
 
     def _step(self, group: dict[str, Any], trained: list[nn.Parameter]) -> None:
         weights = [weight.detach() for weight in trained]
@@ -210,10 +220,7 @@ def update(
     """
     ahead = [as_matrix(tensor) for tensor in nesterov(gradients, buffers, momentum)]
     if rule.renormalise:
-        norms = torch._foreach_norm(weights)
-        torch._foreach_maximum_(norms, TINY)
-        torch._foreach_div_(norms, [math.sqrt(len(weight)) for weight in weights])
-        torch._foreach_div_(weights, norms)
+        renormalise(weights)
     if isinstance(decay, Tensor) or decay:
         torch._foreach_mul_(weights, 1.0 - rate * decay)
     targets = [as_matrix(weight) for weight in weights]
@@ -221,6 +228,14 @@ def update(
         orthogonal = orthogonal_in(bucket, ahead, rule.steps, DTYPE[targets[0].device.type])
         for index, matrix in zip(bucket.members, orthogonal, strict=True):
             move(targets[index], matrix, rate, rule.scale(targets[index]))
+
+
+def renormalise(weights: list[Tensor]) -> None:
+    """Brings each weight to the norm sqrt(out), in place."""
+    norms = torch._foreach_norm(weights)
+    torch._foreach_maximum_(norms, TINY)
+    torch._foreach_div_(norms, [math.sqrt(len(weight)) for weight in weights])
+    torch._foreach_div_(weights, norms)
 
 
 def nesterov(gradients: list[Tensor], buffers: list[Tensor], momentum: Number) -> list[Tensor]:

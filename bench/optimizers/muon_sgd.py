@@ -39,7 +39,7 @@ def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         momentum=recipe.option("momentum"),
         steps=int(recipe.option("steps")),
         rms=None,
-        renormalise=True,
+        renormalise_every=recipe.renormalise_every,
     )
     return ChainedOptimizer(muon, sgd)
 

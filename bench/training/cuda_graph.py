@@ -133,13 +133,18 @@ class CapturedStep:
             self.cursor.begin(index)
             for _ in range(pipeline.steps_per_epoch):
                 self()
+            self.cursor.prepare(index + 1)  # while the device works through the queue
         else:
-            assert self.batch is not None
             for batch in pipeline.epoch(index):
-                for memory, values in zip(self.batch, batch, strict=True):
-                    memory.copy_(values)
-                self()
+                self.take(batch)
         return self.loss_sum.clone()
+
+    def take(self, batch: Batch) -> None:
+        """Takes a step on a batch, which is copied to the graphs' memory."""
+        assert self.batch is not None
+        for memory, values in zip(self.batch, batch, strict=True):
+            memory.copy_(values)
+        self()
 
 
 def capture_step(
@@ -235,6 +240,13 @@ class Trainer:
 
     step: Step
     captured: CapturedStep | None = None
+
+    def take(self, batch: Batch) -> None:
+        """Takes a step on a batch; not if captured graphs make the batches."""
+        if self.captured is None:
+            self.step(*batch)
+        else:
+            self.captured.take(batch)
 
     def epoch(self, parts: Parts, index: int) -> Tensor:
         """Trains on an epoch; returns the sum of the losses, a scalar on the device."""

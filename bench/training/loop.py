@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from bench.machine.clock import synchronize
+from bench.training.compiling import Loss
 from bench.training.freezing import Freezing
 from bench.training.lr_schedule import LRSchedule
 from bench.training.tta import averaged_logits
@@ -29,6 +30,7 @@ class Step:
     Args:
         model: Images (B, C, H, W) to logits (B, classes); may be compiled.
         autocast: Creates the mixed-precision context of the forward pass.
+        loss: Logits (B, classes) and labels to the mean loss; may be compiled.
         passes: If more than one, `optimizer.step` gets a function that runs another pass.
         average: Average of the weights, if any.
         recent: Images of the last steps, for optimizers that evaluate other weights than they
@@ -40,6 +42,7 @@ class Step:
     schedule: LRSchedule
     autocast: Autocast
     label_smoothing: float
+    loss: Loss = F.cross_entropy
     passes: int = 1
     freezing: Freezing | None = None
     average: WeightAverage | None = None
@@ -56,13 +59,17 @@ class Step:
     def device_work(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
         """The part of a step on the device, with the same operations each time."""
         loss = self.backward(images_BCHW, labels)
+        self.update(images_BCHW, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        return loss.detach()
+
+    def update(self, images_BCHW: Tensor, labels: Tensor) -> None:
+        """The optimizer's update, after `backward`, including its further passes."""
         if self.passes > 1:
             self.optimizer.step(partial(self.backward, images_BCHW, labels))  # type: ignore[arg-type]
         else:
             self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        return loss.detach()
 
     def host_work(self) -> None:
         """The part of a step that depends on the number of steps, which the host counts."""
@@ -70,6 +77,8 @@ class Step:
             self.freezing.step()
         if self.average is not None:
             self.average.update()
+        if hasattr(self.optimizer, "host_step"):
+            self.optimizer.host_step()
 
     @property
     def freeze_state(self) -> int:
@@ -90,7 +99,7 @@ class Step:
         """One pass; returns the mean loss and adds its gradients to the weights'."""
         with self.autocast():
             logits_BK = self.model(images_BCHW)
-            loss = F.cross_entropy(logits_BK, labels, label_smoothing=self.label_smoothing)
+            loss = self.loss(logits_BK, labels, label_smoothing=self.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -24,16 +24,22 @@ from bench.store.artifacts import keep_example
 from bench.store.files import StoreError
 from bench.store.store import Store
 from bench.training.ceiling import Ceiling, frozen_as_halfway, throughput
-from bench.training.cuda_graph import WARMUP_EPOCH, build_trainer
+from bench.training.cuda_graph import WARMUP_EPOCH, Trainer, build_trainer
 from bench.training.loop import Predictions, Step, cached_step_s, padded, predict
 from bench.training.metrics import Scores, full_scores, positives, quick_scores
 from bench.training.profiler import keep_profile
-from bench.training.setup import Parts, Shared, compiles_update, fresh_step, prepare, recipe_of
+from bench.training.setup import (
+    Parts,
+    Shared,
+    compiles_update,
+    fresh_step,
+    prepare,
+    recipe_of,
+)
 from bench.training.timing_checks import timing_problems
-from pipelines.base import Batch, Pipeline, normalise
+from pipelines.base import Batch, Normaliser, Pipeline
 
 WARMUP_STEPS = 3
-FITTING_IMAGES = 5000  # as cifar10-airbench fits its whitening
 
 
 class Diverged(RuntimeError):
@@ -57,7 +63,7 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
         with draft.untimed():
             keep_example(store, run.cell, ceiling.batch[0], parts.training)
         watch = CompileWatch()
-        step = fit(draft, parts, ceiling, on_point)
+        trainer = fit(draft, parts, ceiling, on_point)
         recompiled = watch.new_graphs()
         evaluate_test(draft, parts, store)
         draft.memory = memory.peaks()
@@ -67,14 +73,14 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
         draft.timing_suspect += timing_problems(
             recompiled=recompiled,
             curve=draft.curve,
-            steady=step.freezing is None,
+            steady=trainer.step.freezing is None,
             throughput=draft.throughput,
             conditions=draft.conditions,
         )
         if draft.job.profile:
             with draft.untimed():
-                step = frozen_as_halfway(fresh_step(parts))
-                keep_profile(store, run.id, run.name, step, parts.pipeline, WARMUP_EPOCH)
+                frozen_as_halfway(trainer.step)
+                keep_profile(store, run.id, run.name, trainer, parts.pipeline, WARMUP_EPOCH)
 
 
 def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemory) -> Ceiling:
@@ -131,7 +137,7 @@ def first_use_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, 
     clock = TrainingClock(device)
     ends_s = [0.0]
     for _ in range(2):
-        for part in (partial(step.backward, *batch), step.optimizer.step):
+        for part in (partial(step.backward, *batch), partial(step.update, *batch)):
             with clock.running():
                 part()
             ends_s.append(clock.wall_s)
@@ -168,8 +174,8 @@ def evaluation_s(parts: Parts, batch: Batch) -> float:
 
 def fit(
     draft: RecordBuilder, parts: Parts, ceiling: Ceiling, on_point: Callable[[Point], None]
-) -> Step:
-    """Trains all epochs and returns the step; the clock stops for evaluation and logging.
+) -> Trainer:
+    """Trains all epochs and returns the trainer; the clock stops for evaluation and logging.
 
     Raises:
         Diverged: A loss is not finite.
@@ -213,7 +219,7 @@ def fit(
         with draft.timed("warmup_s"):
             ceiling.measure_during(step, epoch)
     draft.conditions = machine.conditions(clock.wall_s)
-    return step
+    return trainer
 
 
 def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> None:
@@ -228,7 +234,7 @@ def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> Non
 
 def fit_to_data(draft: RecordBuilder, parts: Parts, clock: TrainingClock) -> None:
     """Fits the part of the net that is fitted instead of trained (whitening); timed."""
-    if architectures.get(parts.cell.architecture).fit is None:
+    if parts.fitting_NHWC is None:
         return
     with clock.running():
         fit_net(parts)
@@ -238,9 +244,9 @@ def fit_to_data(draft: RecordBuilder, parts: Parts, clock: TrainingClock) -> Non
 def fit_net(parts: Parts) -> None:
     """Fits the untrained part of the net, if any, to the first training images."""
     fit_part = architectures.get(parts.cell.architecture).fit
-    if fit_part is not None:
-        images = parts.training.images[:FITTING_IMAGES].to(parts.device)
-        fit_part(parts.net.module, normalise(images, parts.training, torch.float32))
+    if fit_part is not None and parts.fitting_NHWC is not None:
+        normalise = Normaliser(parts.training, parts.device)
+        fit_part(parts.net.module, normalise(parts.fitting_NHWC))
 
 
 def evaluate_validation(draft: RecordBuilder, parts: Parts) -> Scores | None:

@@ -14,6 +14,7 @@ from bench import optimizers
 from bench.cell import Cell
 from bench.job import RecordBuilder
 from bench.recipe import Recipe
+from bench.training.compiling import compiled_net, loss_of
 from bench.training.freezing import Freezing, trained_parameters
 from bench.training.loop import Autocast, Step
 from bench.training.lr_schedule import LRSchedule
@@ -24,6 +25,7 @@ from pipelines.sources.base import Images
 from pipelines.sources.split import reduced, training_and_validation
 
 REFRESH_BATCHES = 8  # training batches that batch-norm statistics are refreshed from
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images
 
 
@@ -59,7 +61,12 @@ class Shared:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Everything one run trains with."""
+    """Everything one run trains with.
+
+    Args:
+        fitting_NHWC: The first training images, uint8 on the device, if a part of the net is
+            fitted to them instead of trained.
+    """
 
     cell: Cell
     seed: int
@@ -68,6 +75,7 @@ class Parts:
     weights: dict[str, Tensor]
     pipeline: Pipeline
     training: Images
+    fitting_NHWC: Tensor | None
     validation: Pipeline | None
     test: Pipeline
     classes: tuple[str, ...]
@@ -101,6 +109,9 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
         evaluation = partial(
             build, augmentation="none", batch_size=EVALUATION_BATCH[device.type], training=False
         )
+    fitting_NHWC = None
+    if architectures.get(cell.architecture).fit is not None:
+        fitting_NHWC = training.images[: recipe_of(cell).fit_images].to(device)
     draft.parameters = trained_parameters(net.module)
     draft.augmentation_draws = dict(pipeline.semantics.draws)
     draft.reads = building.reads(cell.pipeline, training)
@@ -112,6 +123,7 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
         weights={name: value.clone() for name, value in net.module.state_dict().items()},
         pipeline=pipeline,
         training=training,
+        fitting_NHWC=fitting_NHWC,
         validation=None if validation is None else evaluation(validation),
         test=evaluation(reduced(data.test, cell.test_images)),
         classes=data.train.classes,
@@ -131,15 +143,26 @@ def build_net(cell: Cell, seed: int, images: Images, device: torch.device, share
         channels=images.images.shape[3],
         width=cell.width,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe_of(cell).weights == "bf16":
+        halve(module)
     if not cell.compile:
         return Net(module=module, forward=module)
-    if cell.model_key in shared.nets:
-        net = shared.nets[cell.model_key]
+    key = f"{cell.model_key} with {recipe_of(cell).weights} weights"
+    if key in shared.nets:
+        net = shared.nets[key]
         net.module.load_state_dict(module.state_dict())
         return net
-    net = Net(module=module, forward=torch.compile(module, dynamic=False))  # type: ignore[arg-type]
-    shared.nets[cell.model_key] = net
+    net = Net(module=module, forward=compiled_net(module, cell))
+    shared.nets[key] = net
     return net
+
+
+def halve(net: nn.Module) -> None:
+    """Makes the weights bfloat16, in place, except for those of norms."""
+    for module in net.modules():
+        if not isinstance(module, NORMS):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def recipe_of(cell: Cell) -> Recipe:
@@ -162,6 +185,7 @@ def fresh_step(parts: Parts) -> Step:
         optimizer=optimizer,
         schedule=LRSchedule(optimizer, factors(optimizer, recipe, steps), steps),
         autocast=parts.autocast,
+        loss=loss_of(cell),
         label_smoothing=recipe.label_smoothing,
         passes=entry.passes,
         freezing=freezing if freezing.changes else None,
