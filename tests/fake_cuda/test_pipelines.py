@@ -1,0 +1,82 @@
+"""Batches of every pipeline and policy on fake CUDA: format, waits, launches."""
+
+import pytest
+import torch
+
+import pipelines
+from pipelines import augmentations, building
+from pipelines.base import Pipeline, Unsupported
+from tests.fake_cuda.device import fake_cuda
+
+VARIANTS = ("native[eager]", "kornia", "torchvision_batch")
+
+
+def built(variant: str, policy: str, *, training: bool = True) -> Pipeline:
+    images = pipelines.load("shapes").train
+    try:
+        return building.build(
+            variant, images, policy, batch_size=64, device="cuda", dtype=torch.bfloat16,
+            training=training,
+        )  # fmt: skip
+    except Unsupported as error:
+        pytest.skip(str(error))
+
+
+# Operations of a batch, before the compiler fuses those of native. A number that grows is a batch
+# that became slower; one that falls is to be entered here.
+LAUNCHES = {
+    "native[eager]": {
+        "affine": 200, "alternating_flip_crop": 51, "autoaugment": 409, "color": 127, "cutmix":
+        98, "erasing": 93, "flip_crop": 49, "flip_crop_cutout": 63, "mixup": 69, "none": 33,
+        "randaugment": 381, "resized_crop": 198, "speedrun94": 51, "speedrun96": 65,
+        "trivialaugment": 220,
+    },
+    "kornia": {
+        "affine": 116, "alternating_flip_crop": 56, "color": 174, "flip_crop": 57,
+        "flip_crop_cutout": 73, "none": 12, "resized_crop": 143, "speedrun94": 56, "speedrun96":
+        72,
+    },
+    "torchvision_batch": {
+        "affine": 22, "alternating_flip_crop": 16, "autoaugment": 38, "color": 81, "cutmix": 24,
+        "erasing": 13, "flip_crop": 14, "flip_crop_cutout": 15, "mixup": 26, "none": 9,
+        "randaugment": 32, "resized_crop": 11, "speedrun94": 16, "speedrun96": 18,
+        "trivialaugment": 23,
+    },
+}  # fmt: skip
+STAGED = {"kornia": 16}  # copies of drawn parameters, without waiting
+
+
+@pytest.mark.parametrize("policy", augmentations.catalog.entries)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_batch_waits_for_nothing(
+    variant: str, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_cuda(monkeypatch) as device:
+        batches = built(variant, policy).epoch(0)
+        next(batches)
+        device.clear()
+        images_BCHW, labels = next(batches)
+    assert images_BCHW.device.type == labels.device.type == "cuda"
+    assert images_BCHW.dtype == torch.bfloat16
+    assert images_BCHW.is_contiguous(memory_format=torch.channels_last)
+    assert not device.mixed
+    assert device.launches.total() <= LAUNCHES[variant][policy]
+    if variant != "torchvision_batch":  # which waits inside torchvision
+        assert not device.waits
+        assert device.staged.total() <= STAGED.get(variant, 0)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_epoch_of_native_waits_for_nothing(
+    training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_cuda(monkeypatch) as device:
+        pipeline = built("native[eager]", "speedrun94" if training else "none", training=training)
+        for _ in pipeline.epoch(0):
+            pass
+        device.clear()
+        for _ in pipeline.epoch(1):
+            pass
+    assert not device.waits
+    assert not device.staged
+    assert not device.mixed
