@@ -48,7 +48,7 @@ class Peaks:
     """Peak performance of a device; a multiply-add is two operations, bytes are read plus written.
 
     Args:
-        precision: On a GPU, fp32 means TF32, the default of its convolutions.
+        precision: On a GPU, fp32 means TF32, as in runs.
         threads: Number of threads on a CPU.
     """
 

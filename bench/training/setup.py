@@ -100,6 +100,8 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
             validation_images=cell.validation_images,
         )
     dtype = torch.bfloat16 if cell.precision == "bf16" else torch.float32
+    if device.type == "cuda":
+        set_up_gpu()
     with draft.timed("build_s"):
         if cell.compile or building.parse(cell.pipeline).mode == "compiled":
             shared.start_compiler(device)
@@ -131,6 +133,12 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
             torch.autocast, device.type, dtype=torch.bfloat16, enabled=cell.precision == "bf16"
         ),
     )
+
+
+def set_up_gpu() -> None:
+    """Lets cuDNN time its algorithms for each shape, and products use TF32 as convolutions do."""
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
 
 
 def build_net(cell: Cell, seed: int, images: Images, device: torch.device, shared: Shared) -> Net:
