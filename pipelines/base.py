@@ -146,6 +146,7 @@ class Library:
         modes: Its modes ("kornia[compiled]"); the first is the default.
         options: Its integer options ("torchvision[workers=4]"), with defaults.
         problem: (mode, device type) to the reason why it can't run here; "" if it can.
+        replays: Whether its pipelines have a `cursor`, so that CUDA graphs can make the batches.
         decodes: Whether it decodes `Images.files`, if any, in each epoch instead of reading the
             array of decoded images.
         reference: Home page of the library.
@@ -159,6 +160,7 @@ class Library:
     modes: tuple[str, ...] = ()
     options: Mapping[str, int] = field(default_factory=dict)
     problem: Callable[[str, str], str] = lambda mode, device: ""
+    replays: bool = False
     decodes: bool = False
     reference: str = ""
     version: int = 1

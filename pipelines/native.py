@@ -175,6 +175,7 @@ NATIVE = Library(
     build=NativePipeline,
     ops=dict.fromkeys([*moves.MOVES, *EDITS, *mixes.MIXES], "per sample"),
     modes=("compiled", "eager"),
+    replays=True,
     problem=problem,
     reference="https://github.com/KellerJordan/cifar10-airbench (the idea; here as one gather)",
 )

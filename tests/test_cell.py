@@ -35,6 +35,7 @@ OTHER: dict[str, Any] = {
     "protocol": "speedrun",
     "eval_views": 6,
     "recipe": Recipe(lr=0.1),
+    "compile_mode": "max-autotune",
 }
 
 

@@ -31,7 +31,8 @@ PANELS = {
         "plugin", "source", "image_size", "decode", "data_dir", "rerun",
     ),
     "Budget and recipe": (
-        "scale", "epochs", "target", "precision", "compile_nets", "overrides", "recipes",
+        "scale", "epochs", "target", "precision", "compile_nets", "compile_mode", "overrides",
+        "recipes",
     ),
     "Where it is trained": (
         "device", "executor", "address", "slurm", "shard", "timeout", "exclusive_timing",
@@ -81,6 +82,10 @@ def run(
     compile_nets: Annotated[
         bool | None,
         typer.Option("--compile/--no-compile", help="torch.compile the nets (default: on a GPU)."),
+    ] = None,
+    compile_mode: Annotated[
+        str | None,
+        typer.Option(help="default, or max-autotune to let it time kernels (minutes a net)."),
     ] = None,
     overrides: Annotated[
         list[str] | None,

@@ -23,9 +23,7 @@ def table(
     ] = None,
     group: Annotated[
         str | None,
-        typer.Option(
-            metavar="AXIS,AXIS", help="Axes to keep; rows are means over the others."
-        ),
+        typer.Option(metavar="AXIS,AXIS", help="Axes to keep; rows are means over the others."),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(help="Show one column as a pivot table, such as accuracy.")

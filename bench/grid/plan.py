@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from bench.cell import AXES, FIELDS, Cell, Precision, Run, Scale, plugins_of
+from bench.cell import AXES, FIELDS, Cell, CompileMode, Precision, Run, Scale, plugins_of
 from bench.errors import UsageError, check_choice
 from bench.grid import grids, recipe_files, registry
 from bench.grid.grids import BUDGETS, GridConfig
@@ -210,6 +210,7 @@ def check(options: RunOptions) -> None:
         ("--device", options.device, ["auto", "cpu", "cuda"]),
         ("--scale", options.scale, get_args(Scale)),
         ("--precision", options.precision, get_args(Precision)),
+        ("--compile-mode", options.compile_mode, get_args(CompileMode)),
     ):
         if value is not None:
             check_choice(f"value of {name}", value, known)
@@ -265,6 +266,10 @@ def choose_config(options: RunOptions, probe: Probe, device: str) -> GridConfig:
         base = replace(usual, **_asked_fields(options))
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if base.compile_mode != "default" and not (base.compile and device == "cuda"):
+        raise UsageError(
+            f"--compile-mode {base.compile_mode} is for nets compiled for a GPU: leave it out here"
+        )
     return GridConfig(base=base, book=recipe_files.book(scale, options.recipes))
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.executors.protocol import STARTUP_TIMEOUT_S, Ready, Worker, WorkerLost
-from bench.loaders.plan import Candidate, Plan
+from bench.loaders.plan import REPLAYED, Candidate, Plan
 from bench.loaders.worker import (
     Build,
     Built,
@@ -240,7 +240,8 @@ def build(plan: Plan, measurement: Measurement) -> None:
     """Builds the pipeline in its worker and takes a first batch."""
     header, series = plan.header, measurement.series
     request = Build(
-        pipeline=series.pipeline,
+        pipeline=series.pipeline.removesuffix(REPLAYED),
+        replay=series.pipeline.endswith(REPLAYED),
         source=header.source,
         data_dir=str(plan.data_dir),
         augmentation=header.augmentation,

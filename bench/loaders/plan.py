@@ -18,6 +18,7 @@ from pipelines.catalog import Unavailable
 # On a CPU a batch of 50,000 takes a per-sample pipeline half a minute and shows nothing new.
 BATCH_SIZES = {"cpu": (128, 512, 2048), "cuda": (128, 512, 2048, 50_000)}
 SERIES_S = 30.0  # a series that took this long gets no more repeats
+REPLAYED = " (replayed)"  # after the name of a pipeline whose batches a CUDA graph makes
 PATIENCE_S = 900.0  # time limit of a first batch, and of a repeat in addition to its duration
 
 
@@ -41,7 +42,8 @@ class Candidate:
     """A pipeline to measure.
 
     Args:
-        name: Its spelling for `--pipeline`.
+        name: Its spelling for `--pipeline`, with `REPLAYED` if a CUDA graph makes the batches as in
+            training; else Python launches each operation.
         compiled: Whether it compiles its operations.
         problem: Why it cannot run here; "" if it can.
     """
@@ -127,12 +129,15 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
     )
     machine = environment.machine_name(device)
     places = registry.places(
-        pipeline=[each.name for each in candidates], augmentation=[options.augmentation]
+        pipeline=[each.name.removesuffix(REPLAYED) for each in candidates],
+        augmentation=[options.augmentation],
     )
     return Plan(
         header=replace(header, plugins=tuple(places)),
         candidates=[
-            each if each.problem else replace(each, reads=building.reads(each.name, images))
+            each
+            if each.problem
+            else replace(each, reads=building.reads(each.name.removesuffix(REPLAYED), images))
             for each in candidates
         ],
         batch_sizes=choose_batch_sizes(options.batch_sizes, len(images), device),
@@ -191,7 +196,9 @@ def choose_candidates(options: Options, device: str) -> list[Candidate]:
         except building.Unsupported as error:
             problem = str(error)
         compiled = variant.mode == "compiled"
-        candidates[variant.name] = Candidate(name=variant.name, compiled=compiled, problem=problem)
+        replays = variant.library.replays and device == "cuda"
+        for name in (variant.name, variant.name + REPLAYED) if replays else (variant.name,):
+            candidates[name] = Candidate(name=name, compiled=compiled, problem=problem)
     return list(candidates.values())
 
 

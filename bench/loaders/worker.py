@@ -7,10 +7,10 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -21,6 +21,9 @@ from bench.record import Conditions, Memory, Reads, Status
 from bench.store.loaders_record import Repeat
 
 if TYPE_CHECKING:
+    import torch
+
+    from bench.training.cuda_graph import Capture
     from pipelines.base import Batch, Pipeline
     from pipelines.sources.base import Images
 
@@ -44,6 +47,7 @@ class Build(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     device: str
     precision: str
     plugins: dict[str, str] = {}
+    replay: bool = False
 
 
 class Measure(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -134,8 +138,9 @@ def answer(bench: "LoaderBench", request: Request) -> Reply:
 class LoaderBench:
     """The pipeline of this process, with its counters."""
 
-    def __init__(self) -> None:
+    def __init__(self, capture: "Callable[[torch.device], Capture] | None" = None) -> None:
         self._epochs = count()
+        self._capture = capture or cuda_capture
         self._device_gib = 0.0
         self._plugins = ExitStack()  # open until the process ends
 
@@ -173,7 +178,10 @@ class LoaderBench:
         # a round would leave work uncounted. An epoch may have fewer batches than workers.
         workers = variant.options.get("workers", 1)
         self._round = max(1, min(workers, self._pipeline.steps_per_epoch))
-        with closing(endless(self._pipeline, self._epochs)) as batches:
+        self._source: Epochs = self._pipeline
+        if request.replay:
+            self._source = ReplayedEpochs(self._pipeline, self._capture(device))
+        with closing(endless(self._source, self._epochs)) as batches:
             x_BCHW, _ = next(batches)
             synchronize(device)
             first_batch_s = time.perf_counter() - built_s
@@ -195,7 +203,7 @@ class LoaderBench:
         clock, graphs = TrainingClock(self._device), CompileWatch()
         machine = monitor.MachineMonitor(self._device)
         images = batches = 0
-        with closing(endless(self._pipeline, self._epochs)) as stream, machine.running(clock):
+        with closing(endless(self._source, self._epochs)) as stream, machine.running(clock):
             start = time.perf_counter()
             for _, labels in stream:
                 images += len(labels)
@@ -242,10 +250,48 @@ def _difference(now_gib: float | None, before_gib: float | None) -> float | None
     return None if now_gib is None or before_gib is None else now_gib - before_gib
 
 
-def endless(pipeline: "Pipeline", epochs: Iterator[int]) -> "Generator[Batch, None, None]":
+def cuda_capture(device: "torch.device") -> "Capture":
+    """Captures into CUDA graphs."""
+    from bench.training.cuda_graph import CudaCapture
+
+    return CudaCapture(device)
+
+
+class Epochs(Protocol):
+    """What gives the batches of an epoch."""
+
+    def epoch(self, index: int) -> "Iterator[Batch]":
+        """Batches of epoch `index`."""
+        ...
+
+
+class ReplayedEpochs:
+    """The epochs of a pipeline with a cursor; each batch is made by replaying a captured one."""
+
+    def __init__(self, pipeline: "Pipeline", capture: "Capture") -> None:
+        cursor = pipeline.cursor()
+        assert cursor is not None, f"{type(pipeline).__name__} declares replays but has no cursor"
+        self._cursor = cursor
+        self._steps = pipeline.steps_per_epoch
+        cursor.begin(0)
+        self._graph = capture(self._make, cursor.generators)
+
+    def _make(self) -> None:
+        self._batch = self._cursor.next()
+
+    def epoch(self, index: int) -> "Generator[Batch, None, None]":
+        """Batches in the same memory: each is valid until the next one."""
+        self._cursor.begin(index)
+        for _ in range(self._steps):
+            self._graph.replay()
+            yield self._batch
+        self._cursor.prepare(index + 1)
+
+
+def endless(source: Epochs, epochs: Iterator[int]) -> "Generator[Batch, None, None]":
     """Batches of one epoch after another; closing it closes the current epoch."""
     for index in epochs:
-        yield from pipeline.epoch(index)
+        yield from source.epoch(index)
 
 
 def describe(device: str) -> Described:

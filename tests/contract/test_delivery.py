@@ -44,6 +44,12 @@ def test_batches_have_the_requested_shape_dtype_and_memory_format(
 
 
 @every_variant
+def test_only_pipelines_that_declare_replays_have_a_cursor(variant: str) -> None:
+    with build(variant, numbered(64), ()) as pipeline:
+        assert (pipeline.cursor() is not None) == building.parse(variant).library.replays
+
+
+@every_variant
 def test_evaluation_is_the_same_code_for_all(variant: str) -> None:
     images = numbered(100)
     with building.build(variant, images, "flip_crop", batch_size=64, training=False) as pipeline:

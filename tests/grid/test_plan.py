@@ -106,6 +106,13 @@ def test_impossible_compilation_is_refused_only_if_requested() -> None:
         config(NO_COMPILER, compile=True)
 
 
+def test_kernels_are_timed_only_for_nets_compiled_for_a_gpu() -> None:
+    assert config(GPU, "cuda", compile_mode="max-autotune").base.compile_mode == "max-autotune"
+    for probe, device, compiled in ((GPU, "cuda", False), (NO_GPU, "cpu", True)):
+        with pytest.raises(UsageError, match="is for nets compiled for a GPU"):
+            config(probe, device, compile_mode="max-autotune", compile=compiled)
+
+
 def test_options_set_any_axis_and_the_epochs() -> None:
     options = RunOptions(architecture="cnn2", optimizer="muon", augmentation="color", epochs=9)
     (cell,) = choose_cells(replace(options, pipeline="native", select="native"), config())

@@ -31,6 +31,13 @@ def test_every_variant_is_a_candidate_and_unavailable_ones_have_a_reason() -> No
     assert found["native[eager]"].problem == ""
 
 
+def test_on_a_gpu_what_a_graph_can_hold_is_measured_both_ways() -> None:
+    options = Options(pipelines=["native[eager]", "kornia"])
+    found = [one.name for one in plan.choose_candidates(options, "cuda")]
+    assert found == ["native[eager]", "native[eager] (replayed)", "kornia"]
+    assert plan.choose_candidates(options, "cpu")[1].name == "kornia"
+
+
 def test_a_pipeline_requested_twice_is_measured_once() -> None:
     options = Options(pipelines=("kornia", "kornia[eager]"))
     assert [one.name for one in plan.choose_candidates(options, "cpu")] == ["kornia"]

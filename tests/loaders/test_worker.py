@@ -13,6 +13,7 @@ from bench.loaders.worker import Build, Built, Failed, LoaderBench, Measure, Mea
 from bench.machine import roofline
 from pipelines.base import Unsupported
 from pipelines.sources.base import Images
+from tests.tape import capture
 
 
 def made_order(**changes: Any) -> Build:
@@ -64,6 +65,19 @@ def test_a_worker_counts_whole_batches_across_epochs() -> None:
     assert longer.memory.torch_gib is None
     assert (longer.conditions.cpu_others_pct is None) is (sys.platform != "linux"), "known at once"
     assert longer.recompiled == 0
+
+
+@pytest.mark.usefixtures("images")
+def test_batches_are_replayed_if_asked() -> None:
+    bench = LoaderBench(capture=lambda device: capture)  # type: ignore[arg-type, return-value]
+    built = answer(bench, made_order(replay=True))
+    assert isinstance(built, Built), built
+    found = [x_BCHW.clone() for x_BCHW, _ in bench._source.epoch(3)]
+    expected = [x_BCHW for x_BCHW, _ in bench._pipeline.epoch(3)]
+    torch.testing.assert_close(found, expected)
+    quick = answer(bench, Measure(seconds=1e-9))
+    assert isinstance(quick, Measured), quick
+    assert quick.repeat.images == 8 * worker.MIN_BATCHES
 
 
 @pytest.mark.usefixtures("images")

@@ -1,4 +1,4 @@
-"""How nets and losses are compiled: right gradients of pools, and no code of before from the cache."""
+"""Compiled nets and losses: right gradients of pools, and no outdated code from the cache."""
 
 from collections.abc import Iterator
 from dataclasses import replace
