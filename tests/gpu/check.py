@@ -26,7 +26,8 @@ DEVICE_VARIABLE = "PIPELINE_BENCH_GPU_TESTS_ON"  # read by tests/gpu/device.py
 GROUP = "GROUP"  # in a command: the group that the steps before wrote
 MIN_STEP_S = 10.0  # with less time left no step is started
 INTERRUPT_S = 30.0  # for a grid to write its tables after Ctrl-C
-TAIL_LINES = 25
+TAIL_LINES = 40
+FIRST = ("first_checks", "dali", "replay")  # the tests that tell most, within three minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +50,15 @@ class Outcome:
 
 def gpu_steps(device: str, out: Path, source: str, more: Sequence[str] = ()) -> list[Step]:
     """The tests file by file, then the measurements in order of worth."""
+    files = sorted(path.stem for path in (ROOT / "tests" / "gpu").glob("test_*.py"))
+    names = [file.removeprefix("test_") for file in files if file != "test_check"]
     tests = [
         Step(
-            name=f"tests of {path.stem.removeprefix('test_')}",
-            arguments=["-m", "pytest", "-q", "-m", "gpu", str(path.relative_to(ROOT))],
+            name=f"tests of {name}",
+            arguments=["-m", "pytest", "-q", "-s", "-m", "gpu", f"tests/gpu/test_{name}.py"],
             limit_s=300.0,
         )
-        for path in sorted((ROOT / "tests" / "gpu").glob("test_*.py"))
-        if path.name != "test_check.py"
+        for name in dict.fromkeys((*FIRST, *names))
     ]
     common = ["--device", device, "--out", str(out), "--source", source, *more]
     run = ["-m", "bench", "run", "--progress", "json", *common]

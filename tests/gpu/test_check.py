@@ -67,6 +67,7 @@ def test_tests_come_first_then_measurements_in_order_of_worth(device: str, tmp_p
     names = [step.name for step in steps]
     assert names[-5:] == ["airnet94", "loaders", "default grid", "airnet96", "roofline"]
     assert all(name.startswith("tests of ") for name in names[:-5])
+    assert names[:3] == ["tests of first_checks", "tests of dali", "tests of replay"]
     for step in steps[:-5]:
         assert (ROOT / step.arguments[-1]).is_file()
     assert GROUP in steps[-1].arguments

@@ -53,9 +53,7 @@ def test_batches_are_right_while_the_device_is_busy(variant: str) -> None:
                 torch.cuda._sleep(100_000_000)  # type: ignore[no-untyped-call]  # about 50 ms
             x_BCHW, labels_B = next(batches)
             assert torch.equal(labels_B.cpu(), images.labels[index_B])
-            torch.testing.assert_close(
-                x_BCHW.cpu(), expected_NCHW[index_B], atol=0.01, rtol=0.001
-            )
+            torch.testing.assert_close(x_BCHW.cpu(), expected_NCHW[index_B], atol=0.01, rtol=0.001)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
