@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,14 +11,15 @@ import torch
 
 import architectures
 from bench import optimizers
-from bench.cell import Cell, Run
-from bench.job import Job, RecordBuilder
+from bench.cell import EVAL_VIEWS, Cell
+from bench.job import RecordBuilder
 from bench.record import GRAPH, LAUNCHED
 from bench.training import cuda_graph
+from bench.training.loop import predict
 from bench.training.run import train
-from bench.training.setup import Shared
-from pipelines import sources
-from tests.fake_cuda.device import FakeCuda, fake_cuda
+from bench.training.setup import Shared, prepare
+from tests.fake_cuda.device import CUDA, FakeCuda, fake_cuda
+from tests.training.test_run import builder
 
 CELL = Cell(
     architecture="cnn4",
@@ -76,9 +78,7 @@ class Result:
 
 
 def trained(cell: Cell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
-    data_dir = str(sources.default_data_dir())
-    job = Job(run=Run(cell=cell, seed=0), folder=str(folder), data_dir=data_dir)
-    draft = RecordBuilder(job=job)
+    draft = builder(cell, folder)
     with fake_cuda(monkeypatch) as device:
         captures = Captures(device=device)
         monkeypatch.setattr(cuda_graph, "CudaCapture", lambda device: captures)
@@ -131,3 +131,17 @@ def test_a_pipeline_feeds_a_captured_step(
 def test_a_net_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = trained(replace(CELL, architecture=name), tmp_path, monkeypatch)
     check(result, NET_LAUNCHES[name])
+
+
+@pytest.mark.parametrize("eval_views", EVAL_VIEWS)
+def test_predictions_wait_for_nothing(
+    eval_views: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_cuda(monkeypatch) as device:
+        shared = Shared(compiler_started=True)
+        with closing(prepare(builder(CELL, tmp_path), shared, CUDA)) as parts:
+            device.clear()
+            predict(parts.net.forward, parts.test, parts.autocast, eval_views=eval_views)
+    assert not device.waits
+    assert not device.staged
+    assert not device.mixed

@@ -153,7 +153,7 @@ def moved(weights: list[nn.Parameter], optimizer: Muon, rates: Sequence[float | 
         optimizer.step()
 
 
-@pytest.mark.parametrize("more", [{"weight_decay": 0.1}, {"rms": None, "renormalise": True}])
+@pytest.mark.parametrize("more", [{"weight_decay": 0.1}, {"rms": None, "renormalise_every": 1}])
 @pytest.mark.usefixtures("captured_only")
 def test_compiled_updates_are_the_updates_in_one_graph_for_all_rates(more: dict[str, Any]) -> None:
     sides, optimizers = both_sides(steps=3, **more)
@@ -213,12 +213,27 @@ def test_optimizers_together_compile_those_that_can_be() -> None:
 
 def test_renormalised_weights_have_the_norm_of_the_root_of_their_outputs() -> None:
     weights = [weight_of((9, 4, 3, 3), torch.channels_last), nn.Parameter(torch.zeros(4, 4))]
-    optimizer = Muon(weights, lr=1e-9, momentum=0.6, rms=None, renormalise=True)
+    optimizer = Muon(weights, lr=1e-9, momentum=0.6, rms=None, renormalise_every=1)
     for weight in weights:
         weight.grad = torch.randn_like(weight)
     optimizer.step()
     assert float(weights[0].detach().norm()) == pytest.approx(3.0, rel=1e-5)
     assert torch.isfinite(weights[1]).all()
+
+
+def test_rarer_renormalisation_is_work_of_the_host() -> None:
+    weight = weight_of((9, 4, 3, 3), torch.channels_last)
+    optimizer = Muon([weight], lr=1e-9, momentum=0.6, rms=None, renormalise_every=3)
+    both = ChainedOptimizer(optimizer, torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.1))
+    norms = [weight.detach().norm().item()]
+    for _ in range(3):
+        weight.grad = torch.randn_like(weight)
+        both.step()
+        both.host_step()
+        norms.append(weight.detach().norm().item())
+    assert norms[:3] == pytest.approx(norms[:1] * 3, rel=1e-5)
+    assert norms[0] != pytest.approx(3.0, rel=0.1)
+    assert norms[3] == pytest.approx(3.0, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(64, 16, 3, 3), (16, 16, 3, 3), (48, 24), (24, 48)])

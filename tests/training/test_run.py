@@ -5,7 +5,7 @@ The slow tier compiles nets, pipelines and updates, once for each kind of compil
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +72,24 @@ def run(cell: Cell, folder: Path, *, seed: int = 0, shared: Shared | None = None
 
 def outcome(record: Record) -> list[tuple[float | None, ...]]:
     return [(p.train_loss, p.validation_loss, p.validation_accuracy) for p in record.curve]
+
+
+def test_weights_in_half_precision_train_and_norms_stay_whole(tmp_path: Path) -> None:
+    recipe = replace(optimizers.catalog.get("sgd").default_recipe(50), weights="bf16")
+    cell = replace(CELL, precision="bf16", recipe=recipe)
+    shared = Shared()
+    record = run(cell, tmp_path, shared=shared)
+    with closing(preparing.prepare(builder(cell, tmp_path), shared, torch.device("cpu"))) as parts:
+        dtypes = {
+            type(module).__name__: parameter.dtype
+            for module in parts.net.module.modules()
+            for parameter in module.parameters(recurse=False)
+        }
+    assert dtypes["BatchNorm2d"] == torch.float32
+    assert dtypes["Conv2d"] == dtypes["Linear"] == torch.bfloat16
+    assert record.curve[-1].train_loss < record.curve[0].train_loss
+    with pytest.raises(ValueError, match="weights in bf16 need --precision bf16"):
+        replace(cell, precision="fp32")
 
 
 def test_a_record_is_complete(tmp_path: Path) -> None:
