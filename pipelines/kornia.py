@@ -103,7 +103,8 @@ def augmenter(setup: Setup) -> Callable[[Tensor, Tensor], Tensor]:
 def modules(setup: Setup) -> nn.ModuleList:
     """The policy and the normalisation, for images (B, C, H, W) float in [0, 1]."""
     kornia = import_module(AUGMENTATION)
-    mean, std = torch.tensor(setup.mean), torch.tensor(setup.std)
+    # `to` leaves them where they are, and from the host they would be copied for every batch.
+    mean, std = (torch.tensor(each, device=setup.device) for each in (setup.mean, setup.std))
     normalise = kornia.Normalize(mean=mean, std=std, p=1.0)
     return nn.ModuleList([*(OPS[type(op)](kornia, op, setup) for op in setup.ops), normalise])
 
