@@ -213,3 +213,13 @@ class Normaliser:
         """Images uint8 (B, H, W, C) to (B, C, H, W)."""
         x_BHWC = (images_BHWC.to(torch.float32) - self._mean_C) / self._std_C
         return x_BHWC.permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=memory_format)
+
+
+def normalise(
+    images_BHWC: Tensor,
+    images: Images,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format = torch.channels_last,
+) -> Tensor:
+    """`Normaliser` for once: on a GPU it copies mean and deviation there each time."""
+    return Normaliser(images, images_BHWC.device)(images_BHWC, dtype, memory_format)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines import building
-from pipelines.base import Normaliser
+from pipelines.base import normalise
 from pipelines.verification.made_images import numbered
 from tests.contract.variants import build, variants
 
@@ -38,7 +38,7 @@ def test_batches_have_the_requested_shape_dtype_and_memory_format(
     assert labels_B.dtype == torch.int64
     assert labels_B.shape == (64,)
     assert torch.equal(labels_B, images.labels[index_B])
-    expected = Normaliser(images, images.images.device)(images.images[index_B])
+    expected = normalise(images.images[index_B], images, torch.float32)
     atol, rtol = (1e-5, 1e-5) if dtype == torch.float32 else (0.02, 0.01)
     torch.testing.assert_close(x_BCHW.float(), expected, atol=atol, rtol=rtol)
 
@@ -55,6 +55,6 @@ def test_evaluation_is_the_same_code_for_all(variant: str) -> None:
     with building.build(variant, images, "flip_crop", batch_size=64, training=False) as pipeline:
         batches = list(pipeline.epoch(0))
     assert [len(x) for x, _ in batches] == [64, 36]
-    expected = Normaliser(images, images.images.device)(images.images)
+    expected = normalise(images.images, images, torch.float32)
     assert torch.equal(torch.cat([x for x, _ in batches]), expected)
     assert torch.equal(torch.cat([labels for _, labels in batches]), images.labels)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipelines import building
 from pipelines.augmentations import Augmentation
-from pipelines.base import Normaliser
+from pipelines.base import normalise
 from pipelines.dali import problem
 from pipelines.ops import Op
 from pipelines.sources.base import Images
@@ -46,7 +46,7 @@ def test_ops_do_on_the_device_what_they_do_on_the_cpu(variant: str, name: str) -
 def test_batches_are_right_while_the_device_is_busy(variant: str) -> None:
     images, policy = noise(), Augmentation(ops=())
     with building.build(variant, images, policy, batch_size=2, device=DEVICE) as pipeline:
-        expected_NCHW = Normaliser(images, images.images.device)(images.images)
+        expected_NCHW = normalise(images.images, images, torch.float32)
         batches = pipeline.epoch(0)
         for number, index_B in enumerate(pipeline.permutation(0)):
             if DEVICE == "cuda" and number >= 8:

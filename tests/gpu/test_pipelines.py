@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipelines import dali
-from pipelines.base import Normaliser
+from pipelines.base import normalise
 from pipelines.ops import Crop, HorizontalFlip
 from pipelines.verification.made_images import alike, mean_255, noise_image, numbered, pixels
 from pipelines.verification.reference import Explainer
@@ -26,7 +26,7 @@ def test_batches_are_delivered_on_the_device(variant: str) -> None:
         ):
             assert x_BCHW.device.type == labels_B.device.type == DEVICE
             assert x_BCHW.is_contiguous(memory_format=torch.channels_last)
-            expected = Normaliser(images, images.images.device)(images.images[index_B])
+            expected = normalise(images.images[index_B], images, torch.float32)
             torch.testing.assert_close(x_BCHW.float().cpu(), expected, atol=0.02, rtol=0.01)
             assert torch.equal(labels_B.cpu(), images.labels[index_B])
 

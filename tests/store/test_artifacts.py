@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.store.artifacts import STRIP_IMAGES, example_name, keep_example, kept_examples, strip_png
 from bench.store.store import Store
-from pipelines.base import Normaliser
+from pipelines.base import normalise
 from pipelines.sources.base import Images
 from tests.made import made_cell
 
@@ -31,7 +31,7 @@ def source(side: int = 32, channels: int = 3, count: int = 20) -> Images:
 
 
 def batch(images: Images, dtype: torch.dtype = torch.float32) -> Tensor:
-    return Normaliser(images, images.images.device)(images.images, dtype)
+    return normalise(images.images, images, dtype)
 
 
 def pixels(png: bytes) -> np.ndarray:
