@@ -96,7 +96,7 @@ def homes(runs: list[Run], of: int) -> dict[str, int]:
 
 @QUICK
 @given(nets=NETS, seeds=SEEDS, of=SHARDS)
-def test_shards_are_disjoint_whole_and_equal_and_keep_the_order(
+def test_shards_are_disjoint_whole_and_equal_keep_the_order_and_compile_few_nets(
     nets: list[int], seeds: int, of: int
 ) -> None:
     runs = runs_of(nets, seeds)
@@ -106,12 +106,6 @@ def test_shards_are_disjoint_whole_and_equal_and_keep_the_order(
     assert max(sizes) - min(sizes) <= 1
     for one in found:
         assert one == [run for run in runs if run in one]
-
-
-@QUICK
-@given(nets=NETS, seeds=SEEDS, of=SHARDS)
-def test_a_net_is_compiled_in_few_shards(nets: list[int], seeds: int, of: int) -> None:
-    found = parts(runs_of(nets, seeds), of)
     compiled = sum(len({run.cell.model_key for run in one}) for one in found)
     assert compiled <= len(nets) + of - 1
 

@@ -110,10 +110,7 @@ LIES: list[tuple[Change, str]] = [
     (changed("metrics", macro_f1=0.86), "macro_f1 is 0.86"),
     (changed("metrics", recall=0.86), "recall is 0.86"),
     (changed("metrics", confusion=((40, 10), (6, 45))), "in the confusion matrix 51"),
-    (
-        changed("metrics", time_to_accuracy_s=None),
-        "was not reached, by its curve reached",
-    ),
+    (changed("metrics", time_to_accuracy_s=None), "was not reached, by its curve reached"),
     (changed("metrics", time_to_accuracy_with_compile_s=2.0), "with compilation sooner"),
     (changed_class(f1=0.5), "the f1 of class 'cat' is 0.5"),
     (changed_class(recall=0.5), "the recall of class 'cat' is 0.5"),

@@ -151,12 +151,7 @@ def test_options_reach_sbatch(tmp_path: Path) -> None:
     ],
 )
 def test_where_there_is_no_accounting_the_queue_is_asked_what_is_over(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    done: bool,
-    state: str,
-    squeue: str,
-    over: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: bool, state: str, squeue: str, over: bool
 ) -> None:
     for name, script in (("sbatch", "true"), ("srun", "true"), ("squeue", squeue)):
         checkout.program(tmp_path / name, script)

@@ -65,9 +65,7 @@ def test_defaults_are_declared_by_entries() -> None:
     assert names
 
 
-def test_versions_come_from_entries_and_are_zero_for_unavailable_ones(
-    shelf: Shelf,
-) -> None:
+def test_versions_come_from_entries_and_are_zero_for_unavailable_ones(shelf: Shelf) -> None:
     found = registry.versions(made_cell(pipeline="flips"))
     assert found == {"architecture": 1, "optimizer": 1, "augmentation": 1, "pipeline": 7}
     assert registry.versions(made_cell(pipeline="gone"))["pipeline"] == 0

@@ -30,8 +30,7 @@ from tests.made import made_record, made_run
 from tests.made_device import device_is
 
 SETTING = GridConfig(
-    base=replace(BUDGETS["cpu"], source="shapes", device="cpu"),
-    book=Book(entries={}),
+    base=replace(BUDGETS["cpu"], source="shapes", device="cpu"), book=Book(entries={})
 )
 BASE = SETTING.cell("cnn4", "sgd", "flip_crop", "native")
 

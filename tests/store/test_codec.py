@@ -64,9 +64,7 @@ def test_any_numbers_and_texts_survive_a_round_trip(
 
 
 @given(environment=st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_any_environment_is_kept_and_decoded_only_once(
-    environment: dict[str, Any],
-) -> None:
+def test_any_environment_is_kept_and_decoded_only_once(environment: dict[str, Any]) -> None:
     text = encode(made_record(record={"environment": environment}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "_check", lambda text: pytest.fail("it was decoded twice"))

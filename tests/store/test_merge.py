@@ -79,10 +79,7 @@ def test_runs_of_two_hosts_are_merged_with_their_artifacts(a: Path, b: Path, out
     second = keep(group(b), at(2, 1), *BESIDE)
     other = keep(group(b, "h100_cifar10_full"), at(3, 0), "logs")
     said = merged(a, b, out=out)
-    assert said == [
-        f"{out / GROUP}: 2 runs, 2 new",
-        f"{out / 'h100_cifar10_full'}: 1 run, 1 new",
-    ]
+    assert said == [f"{out / GROUP}: 2 runs, 2 new", f"{out / 'h100_cifar10_full'}: 1 run, 1 new"]
     for source, record in ((a, first), (b, second)):
         names = [f"records/{record.run_id}.json", *(name_of(kind, record) for kind in BESIDE)]
         for name in names:
@@ -238,11 +235,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_merged(
     ("sources", "target", "said"),
     [
         (["all"], "all", "all cannot be merged into itself: name another --out"),
-        (
-            ["all"],
-            "all/new",
-            "--out all/new lies inside of the source all: name another one",
-        ),
+        (["all"], "all/new", "--out all/new lies inside of the source all: name another one"),
         (["all/host"], "all", "the source all/host lies inside of --out all"),
         (["link"], "all", "link cannot be merged into itself"),
         (["all"], "group", "group is one group: name the results folder"),
@@ -252,11 +245,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_merged(
     ],
 )
 def test_invalid_sources_are_refused_in_one_sentence_without_writing(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    sources: Sequence[str],
-    target: str,
-    said: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: Sequence[str], target: str, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     keep(group(Path("all")), at(1))

@@ -42,9 +42,7 @@ def test_an_empty_store_has_nothing(store: Store) -> None:
     assert not store.folder.exists()
 
 
-def test_a_damaged_attempt_is_quarantined_and_its_number_not_reused(
-    store: Store,
-) -> None:
+def test_a_damaged_attempt_is_quarantined_and_its_number_not_reused(store: Store) -> None:
     for _ in range(3):
         last = store.write(made_failure())
     path = put(store, f".attempts/{last.run_id}.2.json", b"{")

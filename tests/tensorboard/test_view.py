@@ -9,8 +9,6 @@ from urllib.parse import unquote
 
 import pytest
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import plugin_data_pb2
 
 from bench.errors import UsageError
 from bench.record import Record
@@ -19,6 +17,7 @@ from bench.store.store import Store
 from bench.tensorboard.overview import SEEDS, seeds_name, write_loaders
 from bench.tensorboard.view import MAX_AUTO_SELECTED, PRESELECTED, View, rank, rebuild, select_runs
 from tests.made import made_failure, made_record, made_run
+from tests.tensorboard.test_overview import columns_of
 
 
 def group(root: Path, name: str, *records: Record, rebuilt: bool = True) -> Store:
@@ -48,10 +47,8 @@ def links(made: View) -> set[str]:
 
 
 def architectures_in(folder: Path) -> list[str]:
-    events = EventAccumulator(str(folder)).Reload()
-    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
-    columns = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.hparam_infos
-    (found,) = (info for info in columns if info.name == "architecture")
+    infos = columns_of(folder).hparam_infos
+    (found,) = (info for info in infos if info.name == "architecture")
     return list(found.domain_discrete)
 
 
@@ -99,7 +96,7 @@ def test_only_selected_cells_are_shown_and_in_the_table(tmp_path: Path) -> None:
         "seeds/cnn4-sgd-flip_crop-kornia",
         "cnn4-sgd-flip_crop-kornia-seed0", "cnn4-sgd-flip_crop-kornia-seed1",
     }  # fmt: skip
-    assert architectures_in(made.folder / "matrix") == ["cnn4"]
+    assert architectures_in(made.folder) == ["cnn4"]
 
 
 def test_several_groups_are_subfolders_with_one_table(tmp_path: Path) -> None:
@@ -111,7 +108,7 @@ def test_several_groups_are_subfolders_with_one_table(tmp_path: Path) -> None:
         "a_shapes_cpu/cnn4-sgd-flip_crop-kornia-seed0",
         "b_shapes_cpu/vit_tiny-sgd-flip_crop-kornia-seed0",
     }
-    assert architectures_in(made.folder / "matrix") == ["cnn4", "vit_tiny"]
+    assert architectures_in(made.folder) == ["cnn4", "vit_tiny"]
 
 
 def test_later_runs_are_shown(tmp_path: Path) -> None:
