@@ -175,20 +175,14 @@ def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     if times:
         yield "recorded", f"from {times[0]} to {times[-1]}"
     for name in dict.fromkeys(name for record in records for name in record.environment):
-        values = [record.environment.get(name) for record in records]
-        counts = Counter(
-            "no" if value is False else "yes" if value is True else str(value)
-            for value in values
-            if value not in (None, "")
-        )
-        if not counts:
-            continue
-        same = len(counts) == 1 and counts.total() == len(records)
+        values = (record.environment.get(name) for record in records)
+        counts = Counter(plain_text(value) for value in values if value not in (None, ""))
         texts = [
-            value if same else f"{value} ({number} of {len(records)} runs)"
-            for value, number in counts.most_common()
+            text if number == len(records) else f"{text} ({number} of {len(records)} runs)"
+            for text, number in counts.most_common()
         ]
-        yield name.replace("_", " "), "; ".join(texts)
+        if texts:
+            yield name.replace("_", " "), "; ".join(texts)
     commands = Counter(record.command for record in records if record.command)
     for line, number in commands.most_common():
         yield "command", f"{line} ({count(number, 'run')})"
