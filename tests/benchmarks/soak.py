@@ -67,10 +67,6 @@ class Watch:
         self.seen.append(found)
 
 
-def growth_pct(first: float, last: float) -> float:
-    return round(100 * (last / first - 1), 2)
-
-
 def main(runs: int = 2000) -> None:
     before = conditions()
     watch = Watch()
@@ -89,7 +85,8 @@ def main(runs: int = 2000) -> None:
         "workers": len(watch.workers),
         "seconds": round(time.perf_counter() - began, 1),
         "growth_pct": {
-            name: growth_pct(warm[name], last[name]) for name in ("parent_mib", "worker_mib")
+            name: round(100 * (last[name] / warm[name] - 1), 2)
+            for name in ("parent_mib", "worker_mib")
         },
         "files_more": {name: last[name] - warm[name] for name in ("parent_files", "worker_files")},
         "write_ms_median": {

@@ -4,25 +4,21 @@
 
 Groups of 10, 100, ... up to LARGEST (default 10,000) made records. Each command is a process of its
 own; all take turns for REPEATS (default 5) rounds, with `python -c pass` for comparison. The
-figures are wall and CPU seconds, peak memory (at least that of this process), and the CPU time of
-one more record from one size to the next. Linux and macOS only.
+figures are wall and CPU seconds, and peak memory (at least that of this process). Linux and macOS
+only.
 """
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 from bench.record import Record
-from bench.store.codec import encode
-from tests.benchmarks.common import ROOT, conditions, full_record
+from tests.benchmarks.common import ROOT, conditions, full_record, print_figures
+from tests.made import write_records
 
 SEEDS, EPOCHS, OFTEN_UP_TO = 10, 16, 10_000
 
@@ -36,18 +32,10 @@ def made(number: int) -> Record:
 
 
 def fill(root: Path, sizes: list[int]) -> list[Path]:
-    """A group of each size; the smaller ones hold the first records of the largest."""
-    folders = [root / f"made-{size}_shapes_cpu" / "records" for size in sizes]
-    for folder in folders:
-        folder.mkdir(parents=True)
-    for number in range(max(sizes)):
-        record = made(number)
-        first, *others = (f for f, size in zip(folders, sizes, strict=True) if number < size)
-        path = first / f"{record.run_id}.json"
-        path.write_bytes(encode(record))
-        for folder in others:
-            (folder / path.name).hardlink_to(path)
-    return [folder.parent for folder in folders]
+    """A group of each size."""
+    return [
+        write_records(root / f"made-{size}_shapes_cpu", map(made, range(size))) for size in sizes
+    ]
 
 
 def process(command: list[str]) -> tuple[float, float, float]:
@@ -61,12 +49,6 @@ def process(command: list[str]) -> tuple[float, float, float]:
         raise subprocess.CalledProcessError(child.returncode, command)
     kib = used.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     return wall_s, used.ru_utime + used.ru_stime, kib / 1024
-
-
-def growth(cpu_s: dict[int, float]) -> Iterator[dict[str, float]]:
-    """CPU time of one more record, from each size to the next."""
-    for (few, few_s), (many, many_s) in pairwise(sorted(cpu_s.items())):
-        yield {"from": few, "to": many, "cpu_us": round(1e6 * (many_s - few_s) / (many - few), 1)}
 
 
 def main(repeats: int = 5, largest: int = 10_000) -> None:
@@ -91,9 +73,7 @@ def main(repeats: int = 5, largest: int = 10_000) -> None:
         }
         for label, times in found.items()
     }
-    cpu_s = {size: median(cpu for _, cpu, _ in found[f"table, {size} records"]) for size in sizes}
-    told = {"conditions": before, "figures": figures, "cpu_us_a_record_more": [*growth(cpu_s)]}
-    print(json.dumps(told, indent=1))
+    print_figures(before, figures)
 
 
 if __name__ == "__main__":
