@@ -57,6 +57,16 @@ def test_a_made_cache_is_used_again(tmp_path: Path) -> None:
     assert contents(tmp_path / "deep" / "folder") == [".lock", "data", "source.json"]
 
 
+def test_writing_to_an_array_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    found, _ = obtain(tmp_path)
+    for name, array in (
+        ("train_images", found.sets["train"].images), ("train_labels", found.sets["train"].labels),
+    ):  # fmt: skip
+        before = file_of(tmp_path, name).read_bytes()
+        array[:] = 0
+        assert file_of(tmp_path, name).read_bytes() == before
+
+
 def test_another_key_replaces_the_cache_under_arrays_that_stay_valid(tmp_path: Path) -> None:
     old, _ = obtain(tmp_path)
     new, messages = obtain(tmp_path, seed=1, key="another")

@@ -67,7 +67,7 @@ def test_shapes_are_drawn_once_a_version(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("small_shapes")
-def test_tensors_are_what_was_made_and_guard_the_file(tmp_path: Path) -> None:
+def test_tensors_are_what_was_made(tmp_path: Path) -> None:
     made = made_arrays()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -78,11 +78,6 @@ def test_tensors_are_what_was_made_and_guard_the_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(part.images.numpy(), expected.images)
         np.testing.assert_array_equal(part.labels.numpy(), expected.labels)
     assert (data.test.mean, data.test.std) == (data.train.mean, data.train.std)
-    data.train.images.zero_()
-    data.train.labels.zero_()
-    again = sources.load("shapes", tmp_path)
-    np.testing.assert_array_equal(again.train.images.numpy(), made.sets["train"].images)
-    np.testing.assert_array_equal(again.train.labels.numpy(), made.sets["train"].labels)
 
 
 def test_resolving_a_source_imports_no_torch() -> None:
