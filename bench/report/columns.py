@@ -22,13 +22,18 @@ class Column:
     digits: int | None = None  # after the decimal point; None to show values as they are
     factor: float = 1.0  # from the recorded to the displayed unit
     best: Literal["highest", "lowest"] | None = None  # which value is bold
-    priority: int = 0  # narrow terminals drop the highest first, and never 0
+    priority: int = 0  # narrow terminals drop the highest first; 1 after all else, 0 never
     footnote: Literal["", "narrow", "always"] = ""  # when a terminal shows marks instead
 
     @property
     def is_number(self) -> bool:
         """Whether it is aligned to the right."""
         return self.kind != "text"
+
+    def decimals(self, value: float) -> int:
+        """Digits after the point of a value in the displayed unit: one more below 10 s."""
+        seconds = self.kind == "time" and self.best == "lowest"
+        return (self.digits or 0) + (seconds and value < 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ COLUMNS: dict[str, Column] = {
         Column(name="augmentation", header="augmentation"),
         Column(name="pipeline", header="pipeline"),
         Column(name="cells", header="cells", kind="count"),
-        Column(name="seeds", header="seeds", kind="count", priority=2),
+        Column(name="seeds", header="seeds", kind="count", priority=3),
         Metric(
             name="accuracy", header="accuracy %", short="acc. %", label="accuracy",
             of=_of_metrics("accuracy"), kind="score", digits=2, factor=100, best="highest",
@@ -82,11 +87,12 @@ COLUMNS: dict[str, Column] = {
         Metric(
             name="one_view_accuracy", header="one view %", label="one-view accuracy",
             of=_of_metrics("one_view_accuracy"), kind="score", digits=2, factor=100, best="highest",
-            priority=3,
+            priority=4,
         ),
         Metric(
             name="macro_f1", header="macro F1 %", short="F1 %", label="macro F1",
             of=_of_metrics("macro_f1"), kind="score", digits=2, factor=100, best="highest",
+            priority=1,
         ),
         Metric(
             name="images_per_s", header="images/s", short="img/s", label="images/s",
@@ -96,9 +102,9 @@ COLUMNS: dict[str, Column] = {
         Metric(  # none is best: low values are mostly noise
             name="stall_pct", header="stall %", label="stall",
             of=lambda run: run.throughput.stall_pct if run.throughput else None,
-            kind="time", digits=1,
+            kind="time", digits=1, priority=1,
         ),
-        Column(name="bound_by", header="bound by", priority=4),
+        Column(name="bound_by", header="bound by", priority=5),
         Metric(
             name="time_to_accuracy_s", header="time to accuracy s", short="time s",
             label="time to accuracy",
@@ -109,22 +115,22 @@ COLUMNS: dict[str, Column] = {
             name="time_to_accuracy_with_compile_s", header="with compile s",
             label="time to accuracy with compilation",
             of=_of_metrics("time_to_accuracy_with_compile_s"), to_target=True,
-            kind="time", digits=1, best="lowest", priority=4,
+            kind="time", digits=1, best="lowest", priority=5,
         ),
         Metric(
             name="train_s", header="train s", label="train time",
             of=lambda run: run.timings.train_s,
-            kind="time", digits=1, best="lowest", priority=7,
+            kind="time", digits=1, best="lowest", priority=8,
         ),
-        Metric(
+        Metric(  # none is best: small differences are noise
             name="memory_gib", header="memory GiB", label="peak memory", of=_peak_gib,
-            kind="memory", digits=2, best="lowest", priority=5,
+            kind="memory", digits=2, priority=6,
         ),
         Metric(
             name="energy_j", header="energy J", label="energy", of=lambda run: run.energy_j,
-            kind="energy", digits=0, best="lowest", priority=6,
+            kind="energy", digits=0, best="lowest", priority=7,
         ),
-        Column(name="reads", header="reads", priority=1),
+        Column(name="reads", header="reads", priority=2),
         Column(name="budget", header="budget", footnote="narrow"),
         Column(name="notes", header="notes", footnote="always"),
     )

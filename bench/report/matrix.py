@@ -14,7 +14,7 @@ from bench.cell import AXES, Cell
 from bench.errors import UsageError
 from bench.record import Record, RecordSummary, RecordT, time_to_accuracy_s
 from bench.report.columns import METRICS, TIME, Metric, column_named
-from bench.report.render import ABSENT, NOT_REACHED, SUSPECT
+from bench.report.render import ABSENT, NOT_REACHED, SUSPECT, is_partial
 from bench.report.rows import Outcome, bound_by, by_kind, distinctions, grouped, title
 from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.text import count
@@ -64,14 +64,16 @@ def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[Reco
 
 
 def sort(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Sorts rows, best first; cells with seeds that missed the target come after the others."""
+    """Sorts rows, best first; missed targets and means that lack runs come after the others."""
     axes = [axis for axis in AXES if axis in frame.columns and axis != column]
+    partial = [is_partial(column_named(column), row) for row in frame.to_dict(orient="records")]
+    last = {"last": pd.Series(partial, dtype=int).mask(frame[column].isna(), 2)}
     if column.startswith("time_to_accuracy"):
         missed = frame["reached"].ne(frame["seeds"]).astype(int).mask(frame["seeds"] == 0, 2)
-        keys = {"missed": missed, "time": frame[column], "worse": -frame["accuracy"]}
+        keys = {"missed": missed, **last, "time": frame[column], "worse": -frame["accuracy"]}
     else:
         descending = column == "seeds" or column_named(column).best == "highest"
-        keys = {"key": frame[column].rank(ascending=not descending, method="dense")}
+        keys = {**last, "key": frame[column].rank(ascending=not descending, method="dense")}
     order = pd.DataFrame(keys | {axis: frame[axis] for axis in axes}).sort_values([*keys, *axes])
     return frame.loc[order.index].reset_index(drop=True)
 
@@ -139,6 +141,11 @@ class Mean(Generic[RecordT]):
         values = [value for value in means if value is not None]
         return statistics.fmean(values) if values else None
 
+    @property
+    def decimals(self) -> int:
+        """Digits after the point of the value and its deviation."""
+        return self.metric.decimals((self.value or 0) * self.metric.factor)
+
     @cached_property
     def runs(self) -> tuple[int, int]:
         """All runs, and those that the value is the mean of."""
@@ -155,7 +162,7 @@ class Mean(Generic[RecordT]):
         """The value in the displayed unit, or why there is none."""
         metric = self.metric
         if self.value is not None:
-            return f"{self.value * metric.factor:,.{metric.digits or 0}f}"
+            return f"{self.value * metric.factor:,.{self.decimals}f}"
         if not any(outcome.good for outcome in self.outcomes):
             counts = Counter(run.status for outcome in self.outcomes for run in outcome.runs)
             return min(counts, key=lambda status: (-counts[status], status), default=ABSENT)

@@ -93,7 +93,7 @@ class Table:
         table = self._marked("always")
         if width is None:
             return table
-        table = table._dropped(width)
+        table = table._dropped(width, keep=1)
         return table if table._least(width) <= width else self._short()._dropped(width)
 
     def _marked(self, *kinds: str) -> "Table":
@@ -136,32 +136,32 @@ class Table:
         table = replace(self, columns=columns, cells=cells, footnotes=footnotes, gap=gap)
         return table._marked("always", "narrow")
 
-    def _dropped(self, width: int) -> "Table":
-        """The table without the least important columns that do not fit."""
+    def _dropped(self, width: int, keep: int = 0) -> "Table":
+        """The table without the least important columns that do not fit, from `keep` on kept."""
         columns, headers = dict(self.columns), []
         for name in sorted(columns, key=lambda name: -columns[name].priority):
-            fits = replace(self, columns=columns)._least(width) <= width
-            if fits or not columns[name].priority:
+            priority = columns[name].priority
+            most = width if priority > 1 else self._share(width)
+            if replace(self, columns=columns)._least(most) <= width or priority <= keep:
                 break
             headers.append(columns.pop(name).header)
         left_out = [f"columns left out for width: {', '.join(headers)}"] * bool(headers)
         return replace(self, columns=columns, notes=[*self.notes, *left_out])
 
     def _parts(self, width: int | None) -> list["Table"]:
-        """Tables that fit the width, each with the first column."""
-        first, *names = self.columns.items()
-        parts = [replace(self, columns=dict([first]))]
+        """Tables that fit the width, each with the first column and the marks."""
+        first, *names = (name for name in self.columns if name != "marks")
+
+        def part(names: Sequence[str]) -> "Table":
+            kept = {name: self.columns[name] for name in (*names, "marks") if name in self.columns}
+            return replace(self, columns=kept)
+
+        parts = [[first]]
         for name in names:
-            wider = replace(self, columns=dict([*parts[-1].columns.items(), name]))
-            if (
-                width is None
-                or len(wider.columns) == 2
-                or wider._least(self._share(width)) <= width
-            ):
-                parts[-1] = wider
-            else:
-                parts.append(replace(self, columns=dict([first, name])))
-        return parts
+            wider = [*parts[-1], name]
+            fits = width is None or part(wider)._least(self._share(width)) <= width
+            parts[-1:] = [wider] if fits or len(wider) == 2 else [parts[-1], [first, name]]
+        return [part(names) for names in parts]
 
     def _share(self, width: int) -> int:
         """What the first column keeps before others go below; cells' names are long."""
@@ -269,7 +269,7 @@ def shown(
     for name in names:
         check_choice("column", name, sorted(known))
     return (
-        {name: [_text(name, row) for row in rows] for name in names},
+        {name: [_text(name, row, rows) for row in rows] for name in names},
         {name: _best(name, rows) for name in names},
     )
 
@@ -305,7 +305,7 @@ def _notes(row: Row) -> str:
     return "; ".join(filter(None, (failed, suspect, row["draws"])))
 
 
-def _text(name: str, row: Row) -> str:
+def _text(name: str, row: Row, rows: Sequence[Row]) -> str:
     value, column = row[name], column_named(name)
     to_target = isinstance(column, Metric) and column.to_target
     if name in TOTALS:
@@ -315,26 +315,30 @@ def _text(name: str, row: Row) -> str:
         return NOT_REACHED
     if is_missing(value):
         timing = isinstance(column, Metric) and column.timing
-        return SUSPECT if timing and row["trusted"] < row["seeds"] else ABSENT
+        measured = column.kind != "energy" or not all(is_missing(one[name]) for one in rows)
+        suspect = timing and measured and row["trusted"] < row["seeds"]
+        return SUSPECT if suspect else ABSENT
     if column.digits is None:
         return str(value)
-    text = f"{value * column.factor:.{column.digits}f}"
+    decimals = column.decimals(value * column.factor)
+    text = f"{value * column.factor:.{decimals}f}"
     sd = row.get(f"{name}_sd", math.nan)
     if not is_missing(sd):
-        text += f" \u00b1 {sd * column.factor:.{column.digits}f}"
+        text += f" \u00b1 {sd * column.factor:.{decimals}f}"
     if to_target and row["reached"] < row["seeds"]:
         text += f" ({row['reached']:.0f}/{row['seeds']} reached)"
-    elif _is_partial(column, row):
+    elif row["trusted"] < row["seeds"] and is_partial(column, row):
         text += f" ({row['trusted']} of {row['seeds']})"
     return text
 
 
-def _is_partial(column: Column, row: Row) -> bool:
+def is_partial(column: Column, row: Mapping[Any, Any]) -> bool:
     """Whether a mean over cells, or a time to the target, lacks some of the runs."""
-    if not isinstance(column, Metric) or not column.timing:
+    if not isinstance(column, Metric):
         return False
-    missed = column.to_target and row["reached"] < row["seeds"]
-    return bool(missed or (row.get("all_cells", 1) > 1 and row["trusted"] < row["seeds"]))
+    missed = column.to_target and row["reached"] is not None and row["reached"] < row["seeds"]
+    used = row["trusted" if column.timing else "seeds"]
+    return bool(missed or (row.get("all_cells", 1) > 1 and used < row["runs"]))
 
 
 def _best(name: str, rows: list[Row]) -> set[int]:
@@ -345,7 +349,7 @@ def _best(name: str, rows: list[Row]) -> set[int]:
     values = {
         index: row[name]
         for index, row in enumerate(rows)
-        if row["status"] == "ok" and not is_missing(row[name]) and not _is_partial(column, row)
+        if row["status"] == "ok" and not is_missing(row[name]) and not is_partial(column, row)
     }
     top = (min if column.best == "lowest" else max)(values.values(), default=None)
     return {index for index, value in values.items() if value == top}

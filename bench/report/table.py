@@ -245,7 +245,7 @@ def _sheet(
         names = [name for name in names if name in kinds]
         named = names and not frame.duplicated(names).any() and frame["machine"].nunique() == 1
         if "budget" in kinds and named:  # it may be dropped
-            kinds["budget"] = replace(kinds["budget"], footnote="", priority=2)
+            kinds["budget"] = replace(kinds["budget"], footnote="", priority=3)
     texts = Table(title=" | ".join(title), columns=kinds, cells=cells, best=best, names=names)
     return Sheet(title=matrix.title, numbers=frame, texts=texts, notes=notes)
 
@@ -312,7 +312,7 @@ def _entry(mean: Mean[RecordT]) -> str:
     sd = mean.outcomes[0].row[f"{mean.metric.name}_sd"] if len(mean.outcomes) == 1 else None
     text = mean.text
     if sd is not None:
-        text += f" \u00b1 {sd * mean.metric.factor:.{mean.metric.digits}f}"
+        text += f" \u00b1 {sd * mean.metric.factor:.{mean.decimals}f}"
     return f"{text} ({mean.runs[1]} of {mean.runs[0]})" if mean.partial else text
 
 

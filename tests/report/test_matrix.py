@@ -67,7 +67,7 @@ def test_a_missed_target_is_shown_in_every_format() -> None:
 
 def test_a_target_that_some_seeds_missed_shows_how_many_reached_it() -> None:
     records = [made_record(seed, time_to_accuracy_s=2.0 if seed < 3 else None) for seed in range(5)]
-    assert "2.0 \u00b1 0.0 (3/5 reached)" in render(build(records), "md")
+    assert "2.00 \u00b1 0.00 (3/5 reached)" in render(build(records), "md")
 
 
 def test_nothing_is_reached_or_missed_without_a_validation_set() -> None:
@@ -197,10 +197,10 @@ def test_the_best_are_bold_and_suspect_times_are_never_best() -> None:
                     record={"timing_suspect": ("throttled",)}),
     ]  # fmt: skip
     text = render(build(records), "md")
-    for bold in ("**90.00**", "**200**", "**2.0**"):
+    for bold in ("**90.00**", "**200**", "**2.00**"):
         assert bold in text
     assert "**900**" not in text
-    assert "**1.0**" not in text
+    assert "**1.00**" not in text
     assert "\x1b[1;32m" in render(build(records), "rich", color=True)
     assert "\x1b" not in render(build(records), "rich")
 

@@ -67,6 +67,18 @@ def test_names_that_are_too_long_are_on_a_line_of_their_own() -> None:
     assert re.match(r" +70\.00 69\.00 ", rows[place + 1])
 
 
+@pytest.mark.parametrize("width", [40, 60, 70, 80])
+def test_marks_stay_beside_the_rows(width: int) -> None:
+    sheets = [*records(), *(made_record(n, architecture=f"n{n}") for n in range(3))]
+    text = render(build(sheets), "rich", width=width)
+    blocks = [block for block in text.split("\n\n") if "\n----" in block]
+    for block in blocks:
+        rows = [line for line in block.splitlines() if line.startswith("cnn")]
+        assert rows
+        assert re.search(r" [a-z]$", block, re.MULTILINE), block
+    assert len(blocks) == 1 or width == 40
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_columns_that_must_stay_continue_below(width: int) -> None:
     names = ["architecture", "pipeline", "accuracy", "train_s", "time_to_accuracy_s", "seeds"]

@@ -14,8 +14,8 @@ from bench.errors import UsageError
 from bench.record import Record
 from bench.report.columns import METRICS
 from bench.report.figures.heatmaps import tiles
-from bench.report.matrix import PARTIAL, Matrix, averaged, build
-from bench.report.render import Form
+from bench.report.matrix import PARTIAL, Matrix, averaged, build, sort
+from bench.report.render import Form, shown
 from bench.report.table import (
     Pivot,
     Shape,
@@ -228,9 +228,24 @@ def test_a_missed_target_counts_sorts_last_and_is_never_the_best(tmp_path: Path)
     assert math.isnan(rows[2]["time_to_accuracy_s"])
     assert [(row["reached"], row["seeds"]) for row in rows] == [(2, 2), (1, 2), (0, 2)]
     text = tables(tmp_path, records, "md", ("architecture",))
-    assert "1.0 (1/2 reached)" in text
-    assert "**6.0**" in text
+    assert "1.00 (1/2 reached)" in text
+    assert "**6.00**" in text
     assert "not reached" in text
+
+
+@pytest.mark.parametrize("column", ["time_to_accuracy_s", "images_per_s"])
+def test_means_that_lack_runs_come_after_the_others_and_are_never_the_best(column: str) -> None:
+    busy = {"timing_suspect": ("throttled",)}
+    records = [
+        made_record(pipeline=pipeline, architecture=net, images_per_s=speed,
+                    time_to_accuracy_s=900 / speed, record=busy if net in bad else {})
+        for pipeline, speed, bad in (("a", 300.0, ""), ("b", 900.0, "y"), ("c", 99.0, "xy"))
+        for net in "xy"
+    ]  # fmt: skip
+    frame, _ = averaged(build(records), ["pipeline"])
+    frame = sort(frame, column)
+    assert frame["pipeline"].tolist() == ["a", "b", "c"]
+    assert shown(frame, [column])[1] == {column: {0}}
 
 
 def test_a_failed_cell_is_counted_but_not_averaged(tmp_path: Path) -> None:
@@ -271,7 +286,7 @@ def test_a_pivot_table_has_each_value_in_its_place_and_one_best(tmp_path: Path) 
     assert "**40.00**" in text
     assert text.startswith("### accuracy %, architecture x optimizer | AMD EPYC")
     slow = tables(tmp_path, square(), "md", Pivot(metric="train_s"))
-    assert slow.count("**4.0**") == 4  # all alike
+    assert slow.count("**4.00**") == 4  # all alike
 
 
 def test_a_pivot_table_says_why_a_value_is_missing(tmp_path: Path) -> None:
@@ -285,7 +300,7 @@ def test_a_pivot_table_says_why_a_value_is_missing(tmp_path: Path) -> None:
     lines = tables(tmp_path, records, "md", of).splitlines()
     cells = {line.split("|")[1].strip(): [part.strip() for part in line.split("|")[2:4]]
              for line in lines if line.startswith("| ")}  # fmt: skip
-    assert cells["sgd"] == ["**3.0 \u00b1 1.4**", "-"]
+    assert cells["sgd"] == ["**3.00 \u00b1 1.41**", "-"]
     assert cells["muon"] == ["not reached", "oom"]
     (table,) = json.loads(tables(tmp_path, records, "json", of))
     assert table["rows"][0]["optimizer"] == "muon"

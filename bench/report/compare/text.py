@@ -160,7 +160,7 @@ def _fact(found: Difference | None, name: str) -> str:
         return f"{value:,} of {found.facts['images']:,}"
     if name == "seeds":
         return ", ".join(map(str, value))
-    return NOT_REACHED if math.isinf(value) else f"{value:,.{found.metric.digits}f}"
+    return NOT_REACHED if math.isinf(value) else f"{value:,.{found.metric.decimals(value)}f}"
 
 
 def _claims(verdicts: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ def frontiers(comparison: Comparison) -> Iterator[style.Sketch]:
         colours = style.cycle(levels(comparison.outcomes, "optimizer"), style.PALETTE)
         numbered = {
             f"{number}  {style.shown_name(point.outcome.label, 40)}: {point.accuracy:.2f} %, "
-            f"{point.x:,.{against.digits}f}": style.gid([point.outcome])
+            f"{point.x:,.{against.decimals(point.x)}f}": style.gid([point.outcome])
             for number, point in enumerate(best[:MAX_NUMBERED], start=1)
         }
         hollow = sum(not point.trusted for point in found)

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench.cell import AXES
-from bench.record import Memory, Record, Throughput, Timings
+from bench.record import Memory, Record, Timings
 from bench.report import figures
 from bench.report.columns import ACCURACY, METRICS, SPEED, TIME
 from bench.report.figures import draw
-from bench.report.figures.bars import rank_and_note, seconds, time_parts, time_to_accuracy
+from bench.report.figures.bars import rank_and_note, time_to_accuracy
 from bench.report.figures.comparison import Comparison, comparisons
 from bench.report.figures.curves import MAX_LINES, curves, line, thinned
 from bench.report.figures.effects import MAX_ROWS, effects
@@ -62,7 +62,6 @@ EVERY = {
     "effects_time_to_accuracy_s",
     "pipelines_throughput",
     "stall_architecture_pipeline",
-    "where_the_time_went",
     "pipelines_alone",
 }
 NETS = ("cnn4", "timm:<b>&\"'$x$</svg>")
@@ -214,7 +213,7 @@ def test_without_a_result_nothing_is_drawn() -> None:
 
 def test_one_cell_and_speed_runs_have_fewer_pictures() -> None:
     names = {picture.name for picture in draw([made_record()], None)}
-    assert {"where_the_time_went", "curves_accuracy_epochs"} <= names
+    assert "curves_accuracy_epochs" in names
     assert not any(name.startswith(("accuracy", "time", "pipelines", "stall")) for name in names)
     speedrun = [
         made_record(optimizer=name, protocol="speedrun", time_to_accuracy_s=None) for name in "ab"
@@ -321,7 +320,7 @@ def outside(sketch: Sketch, slack: float) -> Iterator[str]:
 CURVE, STALL = "validation_accuracy", METRICS["stall_pct"]
 
 
-@pytest.mark.parametrize("section", [time_to_accuracy, heatmaps, time_parts])
+@pytest.mark.parametrize("section", [time_to_accuracy, heatmaps])
 def test_every_text_lies_within_its_picture(
     section: Callable[[Comparison], Iterator[Sketch]],
 ) -> None:
@@ -388,14 +387,14 @@ def test_what_was_missed_failed_or_not_run_is_said() -> None:
         made_record(optimizer="a", architecture="cnn4"),
     )
     found = tiles(outcomes, TIME, AXES[:2])
-    assert list(found["text"]) == ["3.0", ABSENT, ABSENT, "3.0", NOT_REACHED, "oom"]
+    assert list(found["text"]) == ["3.00", ABSENT, ABSENT, "3.00", NOT_REACHED, "oom"]
     reached, missed = (made_record(n, time_to_accuracy_s=s) for n, s in ((0, 2.0), (1, None)))
     partly = outcomes_of(reached, missed, made_failure(2))
     busy = outcomes_of(made_record(record=BUSY))
     found = [tiles(partly, TIME, AXES[:2])]
     found += [tiles(busy, metric, AXES[:2]) for metric in (ACCURACY, SPEED, TIME, STALL)]
     texts = [text for one in found for text in one["text"]]
-    assert texts == ["2.0\n1 of 3", "70.00", "suspect", "suspect", "suspect"]
+    assert texts == ["2.00\n1 of 3", "70.00", "suspect", "suspect", "suspect"]
 
 
 BUSY = {"timing_suspect": ("busy",)}
@@ -589,40 +588,6 @@ def test_a_pipeline_with_some_suspect_cells_is_hollow_and_not_ranked() -> None:
     assert "Hollow: of some augmentations only" in sketch.caption
     faces = [line.get_markerfacecolor() for line in sketch.figure.axes[0].lines if line.get_gid()]
     assert faces.count("none") == 2
-
-
-PARTS = Timings(
-    import_s=1.0, load_s=2.0, build_s=3.0, first_batch_s=4.0, compile_s=5.0, warmup_s=12.0,
-    train_s=20.0, evaluate_s=6.0, total_s=50.0,
-)  # fmt: skip
-
-
-def timed(stall_pct: float | None, timings: Timings = PARTS) -> Record:
-    throughput = Throughput(median=1.0, p5=1.0, p95=1.0, stall_pct=stall_pct)
-    return made_record(record={"timings": timings, "throughput": throughput})
-
-
-def test_the_parts_of_a_run_add_up_to_import_and_total() -> None:
-    found = seconds(timed(25.0))
-    assert (found["train"], found["data wait"]) == (15.0, 5.0)
-    assert (found["other warm-up"], found["rest"]) == (3.0, 7.0)
-    assert sum(found.values()) == pytest.approx(51.0)
-    for stall_pct in (None, -14.0, 0.0):
-        assert seconds(timed(stall_pct))["data wait"] == 0.0
-    paid_by_another_run = replace(PARTS, warmup_s=1.0, total_s=30.0)
-    assert min(seconds(timed(25.0, paid_by_another_run)).values()) == 0.0
-
-
-def test_bars_are_means_over_the_runs_of_a_net_with_a_pipeline() -> None:
-    longer = replace(PARTS, evaluate_s=8.0, total_s=52.0)
-    runs = [timed(25.0), replace(timed(25.0, longer), run_id="other", seed=1)]
-    with settings():
-        (sketch,) = time_parts(compared(runs))
-    (axes,) = sketch.figure.axes
-    assert axes.get_yticklabels()[0].get_text() == "resnet18 · kornia"
-    ends = [patch.get_x() + patch.get_width() for patch in axes.patches]
-    assert max(ends) == pytest.approx(52.0)
-    assert axes.texts[0].get_text() == "52.0 s, 2 runs"
 
 
 def forest(better: str, optimizers: Sequence[str], **grid: Any) -> tuple[Sketch, Any]:

@@ -175,6 +175,7 @@ function closer(cell) {
   const parts = { commands, curves, confusion, confused, per_class: classes };
   const known = Object.keys(parts).filter((name) => cell[name]?.length);
   return make("div", { class: "closer" }, tableOf("runs", cell.heads, cell.runs),
+    ...cell.notes.map((note) => make("p", null, note)),
     make("div", { class: "side" }, ...known.map((name) => parts[name](cell))),
     part("Settings", "", make("dl", { class: "settings" }, ...settings)));
 }
