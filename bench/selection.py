@@ -127,7 +127,7 @@ class _Parser:
 
     def _advice(self, word: str) -> str:
         known = sorted({part for name in self._names for part in name.split("/")})
-        near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
         advice = f"did you mean {' or '.join(near)}? " if near else ""
         if hint := self._hint(word):
             advice = f"{hint}; "

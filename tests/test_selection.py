@@ -41,6 +41,7 @@ def test_expressions(expression: str, count: int) -> None:
     ("expression", "message"),
     [
         ("resnt18", "did you mean resnet18"),
+        ("cnn4", "no cell has 'cnn4': words are"),
         ("resnet18 and vit_tiny", "matches none of the 6 cells"),
         *((text, "malformed") for text in ("and", "resnet18 and", "(resnet18", "resnet18)", "()")),
     ],

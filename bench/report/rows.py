@@ -141,7 +141,9 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
     for same, name in product(alike.values(), named):  # values with one text: targets .9401, .9404
         if len({getattr(key.cell, name) for key in same}) > 1:
             for key in same:
-                words[key].append(f"{name} {getattr(key.cell, name)}")
+                value = getattr(key.cell, name)
+                target = name == "target_accuracy"
+                words[key].append(f"target {100 * value:.10g} %" if target else f"{name} {value}")
     return {key: ", ".join(texts) for key, texts in words.items()}
 
 

@@ -39,6 +39,19 @@ SCORES = (
     "accuracy", "one_view_accuracy", "macro_f1", "precision", "recall", "validation_accuracy"
 )  # fmt: skip
 WORDS = {"_pct": " %", "_gib": " GiB", "_f1": " F1", "_": " "}  # in names of values
+CONDITIONS = {  # in words, by field
+    "power_w": "the GPU used {:.1f} W",
+    "sm_mhz": "the GPU ran at {:.0f} MHz",
+    "temperature_c": "the GPU was at most {:.0f} \u00b0C hot",
+    "hot_s": "heat slowed the GPU down for {:.1f} s",
+    "slowed": "the GPU was slowed down by: {}",
+    "gpu_others": "other programs on the GPU: {}",
+    "cpu_others_pct": "other programs used {:.1f} % of the CPU",
+    "cpu_idle_pct": "{:.1f} % of the CPU was idle",
+    "cpu_stolen_pct": "the virtual machine's host took {:.1f} % of the CPU",
+    "cpu_waited_pct": "the run waited for a core in {:.1f} % of its time",
+    "neighbours": "other runs on this machine: {}",
+}
 MAX_EPOCHS = 20  # rows of the curve
 MAX_CLASSES = 20  # of the confusion matrix
 
@@ -167,8 +180,9 @@ def _sections(found: FoundRun) -> Iterator[tuple[str, dict[str, str] | list[Part
         yield "throughput, images/s", _named(asdict(record.throughput), "{:10,.1f}")
     yield "peak memory", _named(asdict(record.memory), "{:8.2f}")
     conditions = asdict(record.conditions)
-    slowed = {"slowed": ", ".join(conditions.pop("slowed"))}
-    yield "conditions", _named(conditions, "{:8.4g}") | slowed
+    conditions["slowed"] = ", ".join(conditions["slowed"]) or None
+    known = {name: value for name, value in conditions.items() if value is not None}
+    yield "conditions", [CONDITIONS[name].format(value) for name, value in known.items()]
     known = {name: value for name, value in record.environment.items() if name not in SOFTWARE}
     changed = ", with uncommitted changes" if known.pop("dirty", False) else ""
     yield "machine and software", _named(known) | {"software": versions([record]) + changed}

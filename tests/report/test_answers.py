@@ -157,6 +157,8 @@ def test_the_best_cell() -> None:
     found = of(records, "Best accuracy")
     assert (found.entry, found.sure) == ("a/sgd/none/kornia", True)
     assert found.why == "the other one is worse (5 seeds)"
+    three = [*records, *(made_record(seed, architecture="c", accuracy=0.5) for seed in range(5))]
+    assert of(three, "Best accuracy").why.startswith("both others are worse")
     other = made_record(width=0.5, accuracy=0.9)
     assert of([*records, other], "Best accuracy").value.endswith(" points), among 2 of 3 cells")
     few = of(records[:-1], "Best accuracy")

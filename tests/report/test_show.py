@@ -234,7 +234,15 @@ def test_a_record_of_an_old_version_can_be_shown(tmp_path: Path) -> None:
 
 def test_host_gpu_and_neighbours(tmp_path: Path) -> None:
     environment = ENVIRONMENT | {"host": "3f9c02ab", "gpu_mark": "1b2c3d4e"}
-    changes = {"environment": environment, "conditions": Conditions(neighbours=1)}
+    conditions = Conditions(neighbours=1, cpu_others_pct=0.5342, slowed=("heat", "power"))
+    changes = {"environment": environment, "conditions": conditions}
     said = shown(tmp_path, made_record(images_per_s=2200.0, record=changes))
-    for part in ("host   ", "gpu mark  1b2c3d4e", "neighbours         1\n", "stall %       -10.0"):
+    for part in ("host   ", "gpu mark  1b2c3d4e", "stall %       -10.0"):
         assert part in said
+    lines = said.partition("\nconditions\n")[2].partition("\n\n")[0].splitlines()
+    assert lines == [
+        "the GPU was slowed down by: heat, power",
+        "other programs used 0.5 % of the CPU",
+        "other runs on this machine: 1",
+    ]
+    assert {*show.CONDITIONS} == {*Conditions.__dataclass_fields__}

@@ -148,8 +148,8 @@ def _over_images(cells: Sequence[Match], a: Side, b: Side) -> tuple[Found, str]:
         same_source = cell.a.key.fingerprint == cell.b.key.fingerprint
         found.append(None)
         if not all(kept):
-            sides = " and ".join(name for name, side in zip("ab", kept, strict=True) if not side)
-            reasons[f"no predictions on side {sides}"] += 1
+            sides = [f"side {name}" for name, side in zip("ab", kept, strict=True) if not side]
+            reasons[f"no predictions on {'sides a and b' if len(sides) > 1 else sides[0]}"] += 1
         elif same_source and all(np.array_equal(labels[0], other) for other in labels):
             found[-1] = on_same_images(*([one.right for one in side] for side in kept))
         else:

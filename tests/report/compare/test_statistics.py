@@ -115,4 +115,4 @@ def test_why_images_are_not_compared_is_one_line(tmp_path: Path) -> None:
     kept.save_predictions(a.run_id, LABELS, LABELS)  # of another attempt: the record says 70 %
     assert compared(tmp_path).notes[-1].endswith("no predictions on side a in 1 cell.")
     (tmp_path / "b" / "m_shapes_cpu" / "predictions").rename(tmp_path / "away")
-    assert compared(tmp_path).notes[-1].endswith("no predictions on side a and b in 1 cell.")
+    assert compared(tmp_path).notes[-1].endswith("no predictions on sides a and b in 1 cell.")

@@ -134,12 +134,12 @@ def test_settings_are_ranked_separately() -> None:
 def test_targets_are_ranked_separately_for_times_only() -> None:
     records = [made_record(target_accuracy=target) for target in (0.9401, 0.9404)]
     assert groups(records, ACCURACY) == {"": 2}
-    assert groups(records, TIME) == {"target_accuracy 0.9401": 1, "target_accuracy 0.9404": 1}
+    assert groups(records, TIME) == {"target 94.01 %": 1, "target 94.04 %": 1}
     found = of(records, ACCURACY)
     labels = {outcome.label for outcome in outcomes_by_group(records).popitem()[1]}
     assert found.uncompared == 1
     assert labels == {
-        f"resnet18/sgd/flip_crop/kornia (target_accuracy {target})" for target in (0.9401, 0.9404)
+        f"resnet18/sgd/flip_crop/kornia (target {100 * target:g} %)" for target in (0.9401, 0.9404)
     }
 
 
