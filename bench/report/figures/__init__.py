@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.process import usable_cores
 from bench.record import Record
-from bench.report.figures.bars import time_parts, time_to_accuracy
+from bench.report.figures.bars import time_to_accuracy
 from bench.report.figures.comparison import Comparison, comparisons
 from bench.report.figures.curves import curves
 from bench.report.figures.effects import effects
@@ -32,7 +32,6 @@ FIGURES: tuple[Figure, ...] = (
     heatmaps,
     curves,
     pipelines,
-    time_parts,
     pipelines_alone,
 )
 MANY = 200  # records from which processes share the work; starting them takes a second or two
