@@ -42,7 +42,9 @@ LONG = (
 )
 
 
-@pytest.mark.parametrize("variant", [*eager_variants(), "kornia[compiled]"])
+@pytest.mark.parametrize(
+    "variant", [*eager_variants(), pytest.param("kornia[compiled]", marks=pytest.mark.slow)]
+)
 def test_ops_are_carried_out_in_the_policys_order(variant: str) -> None:
     supported(variant, LONG)
     with build(variant, made(smooth_image()[None].repeat(64, axis=0)), LONG) as pipeline:

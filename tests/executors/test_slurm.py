@@ -75,6 +75,7 @@ def test_a_run_gives_the_same_numbers_as_on_this_machine(
     check_same_numbers(connect(), tmp_path)
 
 
+@pytest.mark.slow
 def test_stopping_leaves_no_process(connect: Callable[..., RemoteExecutor], tmp_path: Path) -> None:
     check_stopping(connect(), tmp_path)
 

@@ -49,6 +49,7 @@ def run_of(architecture: str) -> Run:
     return Run(cell=cell, seed=0, versions=registry.versions(cell), fingerprint="f00d")
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_works_as_described(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": doc_block("python")})
     *lines, _ = doc_block("sh").splitlines()
