@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import optimizers
-from bench.cell import Scale
+from bench.cell import FIRST_RECIPE_FIELDS, Scale
 from bench.errors import UsageError, check_choice
 from bench.recipe import DEFAULT_ORIGIN, Recipe
 from bench.store.files import read_file
@@ -147,9 +147,16 @@ def _entry(path: Path, number: int, plain: Any) -> Entry:
 
 
 def render(entries: Iterable[Entry]) -> str:
-    """The text of a file, with entries sorted by name; inverse of `read`."""
+    """The text of a file, with entries sorted by name; inverse of `read`.
+
+    Fields that the first files did not have are left out at their default.
+    """
     plain = []
+    later = fields(Recipe)[FIRST_RECIPE_FIELDS:]
     for entry in sorted(entries, key=lambda entry: (entry.architecture, entry.optimizer)):
         settings = asdict(entry.recipe) | {"options": dict(entry.recipe.options)}
+        for field in later:
+            if settings[field.name] == field.default:
+                del settings[field.name]
         plain.append({key: getattr(entry, key) for key in KEYS} | settings)
     return json.dumps(plain, indent=1) + "\n"

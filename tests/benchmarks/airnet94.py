@@ -51,7 +51,7 @@ class Suite:
 
     def __init__(self) -> None:
         self.builder, self.parts = prepared(cell_of_airnet94())
-        fresh_step(self.parts)(*first_batch(self.parts.pipeline))
+        fresh_step(self.parts)(*first_batch(self.parts))
 
     def steps(self) -> Iterator[None]:
         step = fresh_step(self.parts)

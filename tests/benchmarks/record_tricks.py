@@ -66,16 +66,17 @@ def main() -> None:
         for name, changes in TRICKS.items():
             found[name].append(accuracy_pct(cell_of(changes), seed))
             print(f"seed {seed}, {name}: {found[name][-1]:.2f} %", file=sys.stderr, flush=True)
-    figures: dict[str, object] = {"seeds": seeds, "plain_accuracy_pct": mean(found["plain"])}
+    gained: dict[str, dict[str, float]] = {}
     for name in list(TRICKS)[1:]:
         gains = [a - b for a, b in zip(found[name], found["plain"], strict=True)]
         half = t.ppf(0.975, seeds - 1) * statistics.stdev(gains) / seeds**0.5
-        figures[name] = {
+        gained[name] = {
             "points": mean(gains),
             "low_95": round(statistics.fmean(gains) - half, 2),
             "high_95": round(statistics.fmean(gains) + half, 2),
         }
-    print_figures(before, figures)
+    plain = {"seeds": seeds, "plain_accuracy_pct": mean(found["plain"])}
+    print_figures(before, plain | {"points": gained})
 
 
 def mean(values: list[float]) -> float:
