@@ -85,14 +85,12 @@ COLUMNS: dict[str, Column] = {
             of=_of_metrics("accuracy"), kind="score", digits=2, factor=100, best="highest",
         ),
         Metric(
-            name="one_view_accuracy", header="one view %", label="one-view accuracy",
+            name="one_view_accuracy", header="one view %", label="one-view accuracy", priority=4,
             of=_of_metrics("one_view_accuracy"), kind="score", digits=2, factor=100, best="highest",
-            priority=4,
         ),
         Metric(
-            name="macro_f1", header="macro F1 %", short="F1 %", label="macro F1",
+            name="macro_f1", header="macro F1 %", short="F1 %", label="macro F1", priority=1,
             of=_of_metrics("macro_f1"), kind="score", digits=2, factor=100, best="highest",
-            priority=1,
         ),
         Metric(
             name="images_per_s", header="images/s", short="img/s", label="images/s",
@@ -107,8 +105,7 @@ COLUMNS: dict[str, Column] = {
         Column(name="bound_by", header="bound by", priority=5),
         Metric(
             name="time_to_accuracy_s", header="time to accuracy s", short="time s",
-            label="time to accuracy",
-            of=_of_metrics("time_to_accuracy_s"), to_target=True,
+            label="time to accuracy", of=_of_metrics("time_to_accuracy_s"), to_target=True,
             kind="time", digits=1, best="lowest",
         ),
         Metric(
@@ -135,17 +132,12 @@ COLUMNS: dict[str, Column] = {
         Column(name="notes", header="notes", footnote="always"),
     )
 }  # fmt: skip
-MORE_COLUMNS: dict[str, Column] = {  # shown only on request
-    column.name: column
-    for column in (
-        Column(name="status", header="status"),
-        Column(name="runs", header="runs", kind="count"),
-        Column(name="reached", header="reached", kind="count", digits=0),
-        Column(name="trusted", header="trusted", kind="count", digits=0),
-        Column(name="parameters", header="parameters", kind="count", digits=0),
-        Column(name="draws", header="draws"),
-        Column(name="timing_suspect", header="timing suspect"),
-    )
+MORE_COLUMNS = {  # shown only on request
+    name: Column(name=name, header=name, kind="count", digits=0)
+    for name in ("runs", "reached", "trusted", "parameters")
+} | {
+    name: Column(name=name, header=name.replace("_", " "))
+    for name in ("status", "draws", "timing_suspect")
 }
 METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column, Metric)}
 ACCURACY, MACRO_F1 = METRICS["accuracy"], METRICS["macro_f1"]

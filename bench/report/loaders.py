@@ -4,6 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -102,9 +103,7 @@ def _row(record: LoadersRecord, series: Series) -> Row:
         "first_batch_s": series.first_batch_s,
         "compile_s": max(0.0, (series.first_batch_s or 0.0) - warm_s) if compiled else None,
         "build_s": series.build_s,
-        "host_gib": series.memory.host_gib,
-        "torch_gib": series.memory.torch_gib,
-        "device_gib": series.memory.device_gib,
+        **asdict(series.memory),
         "bytes_per_image": series.bytes_per_image,
         "bandwidth_pct": share,
         "draws": draws(series),
@@ -155,9 +154,6 @@ def notes(found: Sequence[Row]) -> list[str]:
         f"Series with fewer than {LEAST_REPEATS} repeats are not ranked.": few,
         'Overlapping intervals are not ranked: "2-3" is second or third at its batch size.': (
             not few and any("-" in row["rank"] for row in good)
-        ),
-        "Series with long repeats have fewer of them: see the repeats column.": (
-            len({row["repeats"] for row in good}) > 1
         ),
         "host GiB is the growth of the pipeline's own process; DataLoader workers are separate "
         "processes and are not counted.": any(row["host_gib"] is not None for row in found),

@@ -83,13 +83,10 @@ def cautions(frame: pd.DataFrame) -> Iterator[str]:
     good = frame[frame["seeds"] > 0]
     if len(good) < 2:
         return
-    fewest = int(good["seeds"].min())
-    if fewest < SEEDS_NEEDED:
-        seeds = "one seed" if fewest == 1 else f"{fewest} seeds"
-        which = "each cell has" if good["seeds"].max() == fewest else "some cells have only"
+    if good["seeds"].min() < SEEDS_NEEDED:
         yield (
-            f"Too few seeds to say that one cell is better than another: {which} {seeds}, a claim "
-            f"needs {SEEDS_NEEDED} (--seeds {SEEDS_NEEDED})."
+            "Too few seeds to say of every cell whether it is better than another: a claim needs "
+            f"{SEEDS_NEEDED} (--seeds {SEEDS_NEEDED})."
         )
     machines = good["machine"].unique()
     if len(machines) > 1:
@@ -141,11 +138,6 @@ class Mean(Generic[RecordT]):
         values = [value for value in means if value is not None]
         return statistics.fmean(values) if values else None
 
-    @property
-    def decimals(self) -> int:
-        """Digits after the point of the value and its deviation."""
-        return self.metric.decimals((self.value or 0) * self.metric.factor)
-
     @cached_property
     def runs(self) -> tuple[int, int]:
         """All runs, and those that the value is the mean of."""
@@ -162,7 +154,8 @@ class Mean(Generic[RecordT]):
         """The value in the displayed unit, or why there is none."""
         metric = self.metric
         if self.value is not None:
-            return f"{self.value * metric.factor:,.{self.decimals}f}"
+            value = self.value * metric.factor
+            return f"{value:,.{metric.decimals(value)}f}"
         if not any(outcome.good for outcome in self.outcomes):
             counts = Counter(run.status for outcome in self.outcomes for run in outcome.runs)
             return min(counts, key=lambda status: (-counts[status], status), default=ABSENT)
@@ -195,7 +188,8 @@ def averaged(matrix: Matrix[RecordT], axes: Sequence[str]) -> tuple[pd.DataFrame
     alone = ["budget", "parameters", *(f"{name}_sd" for name in METRICS)]
     sums = ("seeds", "runs", "trusted", "cells", "all_cells")
     how: dict[str, Any] = dict.fromkeys(GROUP, "first") | dict.fromkeys(METRICS, "mean")
-    how |= dict.fromkeys(sums, "sum") | dict.fromkeys(alone, _if_alone)
+    how |= dict.fromkeys(sums, "sum")
+    how |= dict.fromkeys(alone, lambda values: values.iloc[0] if len(values) == 1 else None)
     how |= {"reached": lambda values: values.sum(min_count=1), "status": _status}
     how |= dict.fromkeys(("reads", "draws", "timing_suspect", "reason"), _texts)
     found = groups.agg(how).reset_index()
@@ -204,10 +198,6 @@ def averaged(matrix: Matrix[RecordT], axes: Sequence[str]) -> tuple[pd.DataFrame
     columns = [name for name in matrix.frame if name in found]
     found = found[[*columns, "cells", "all_cells"]]
     return sort(found, TIME.name), [*averaging_notes(matrix, axes, TIME)]
-
-
-def _if_alone(values: "pd.Series[Any]") -> Any:
-    return values.iloc[0] if len(values) == 1 else None
 
 
 def _texts(values: Iterable[str]) -> str:
@@ -303,8 +293,7 @@ def versions(records: Iterable[RecordSummary]) -> str:
     for name, label in SOFTWARE.items():
         values = sorted({str(value) for one in known if (value := one.get(name))})
         shown = [value[:7] if name == "commit" else value for value in values[:MAX_VERSIONS]]
-        if len(values) > MAX_VERSIONS:
-            shown.append(f"{len(values) - MAX_VERSIONS} more")
+        shown += [f"{len(values) - MAX_VERSIONS} more"] * (len(values) > MAX_VERSIONS)
         if shown:
             texts.append(f"{label} {' and '.join(shown)}")
     return ", ".join(texts)

@@ -274,11 +274,6 @@ def shown(
     )
 
 
-def columns_of(names: Iterable[str]) -> dict[str, Column]:
-    """How to show the columns of a matrix."""
-    return {name: column_named(name) for name in names}
-
-
 def is_missing(value: object) -> bool:
     """Whether a cell of a matrix is empty."""
     return value is None or (isinstance(value, float) and math.isnan(value))

@@ -203,8 +203,7 @@ def _named(values: Mapping[str, Any], form: str = "{}") -> dict[str, str]:
 
 def _run(found: FoundRun) -> dict[str, str]:
     record, cell = found.record, found.record.cell
-    quiet = [name for name, info in FIELDS.items() if info.quiet]
-    usual = [name for name in quiet if is_default(name, getattr(cell, name))]
+    usual = [n for n, info in FIELDS.items() if info.quiet and is_default(n, getattr(cell, n))]
     recipe = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
     if cell.recipe is None:
         recipe = "the optimizer's own (not recorded by this older version)"

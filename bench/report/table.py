@@ -18,7 +18,7 @@ from bench.cell import AXES
 from bench.errors import UsageError, check_choice
 from bench.record import Record, RecordSummary, RecordT
 from bench.report.answers import Answer, answer_lines, answers
-from bench.report.columns import ACCURACY, COLUMNS, METRICS, Column, Metric
+from bench.report.columns import ACCURACY, COLUMNS, METRICS, Column, Metric, column_named
 from bench.report.matrix import (
     GROUP,
     PARTIAL,
@@ -33,7 +33,7 @@ from bench.report.matrix import (
     sort,
     versions,
 )
-from bench.report.render import FORMS, NOT_REACHED, Form, Table, columns_of, csv, shown
+from bench.report.render import FORMS, NOT_REACHED, Form, Table, csv, shown
 from bench.report.rows import Key, grouped
 from bench.selection import matching
 from bench.store.files import StoreError, UnusableFile
@@ -235,7 +235,7 @@ def _sheet(
         check_choice("column to sort by", sort_by, list(frame.columns))
         frame = sort(frame, sort_by)
     cells, best = shown(frame, columns)
-    title, kinds = [matrix.title], columns_of(cells)
+    title, kinds = [matrix.title], {name: column_named(name) for name in cells}
     names = [name for name in AXES if name in cells]
     if columns is not None:  # none is dropped
         frame = frame.assign(notes=cells.get("notes", ""))[list(columns)]
@@ -276,7 +276,9 @@ def footings(records: Iterable[RecordT]) -> list[list[RecordT]]:
 
 def pivoted(matrix: Matrix[RecordT], pivot: Pivot) -> Sheet:
     """A pivot table of one metric of a matrix; values of several cells are averaged."""
-    axes = pivot.axes or _usual_axes(matrix.frame)
+    differing = {axis for axis in AXES if matrix.frame[axis].nunique() > 1}
+    usual = max(combinations(AXES, 2), key=lambda pair: len(differing & set(pair)))
+    axes = pivot.axes or usual
     metric = METRICS[pivot.metric]
     found = means(matrix.outcomes, metric, axes)
     rows, heads = (sorted({place[axis] for place in found}) for axis in (0, 1))
@@ -310,13 +312,7 @@ def pivoted(matrix: Matrix[RecordT], pivot: Pivot) -> Sheet:
 def _entry(mean: Mean[RecordT]) -> str:
     """The value; its deviation, if it is that of one cell; and the runs, if some have none."""
     sd = mean.outcomes[0].row[f"{mean.metric.name}_sd"] if len(mean.outcomes) == 1 else None
-    text = mean.text
+    text, digits = mean.text, mean.metric.decimals((mean.value or 0) * mean.metric.factor)
     if sd is not None:
-        text += f" \u00b1 {sd * mean.metric.factor:.{mean.decimals}f}"
+        text += f" \u00b1 {sd * mean.metric.factor:.{digits}f}"
     return f"{text} ({mean.runs[1]} of {mean.runs[0]})" if mean.partial else text
-
-
-def _usual_axes(frame: pd.DataFrame) -> tuple[str, str]:
-    """The first two axes that differ in a matrix, with another one if fewer do."""
-    differing = {axis for axis in AXES if frame[axis].nunique() > 1}
-    return max(combinations(AXES, 2), key=lambda pair: len(differing & set(pair)))

@@ -4,6 +4,7 @@ The same contents give the same bytes: nothing in it depends on when it is made.
 """
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,10 +23,10 @@ from bench.cell import AXES, HPARAMS, plain_text
 from bench.listing import readable_entries
 from bench.record import Record
 from bench.report import reasons
-from bench.report.columns import ACCURACY, COLUMNS, METRICS, MORE_COLUMNS, SPEED, TIME
+from bench.report.columns import ACCURACY, COLUMNS, METRICS, MORE_COLUMNS, SPEED, TIME, column_named
 from bench.report.matrix import Matrix, build
 from bench.report.page.contents import Content, checksum
-from bench.report.render import ABSENT, columns_of, is_missing, shown
+from bench.report.render import ABSENT, is_missing, shown
 from bench.report.rows import Outcome, settings
 from bench.report.show import rerun_command
 from bench.text import count
@@ -41,7 +42,7 @@ SECTIONS = {
 KEY = (ACCURACY.name, TIME.name, SPEED.name)  # columns that answer; they come first
 MAX_CONFUSION_CLASSES = 20  # with more classes, the most frequent confusions are listed
 MAX_CONFUSIONS = 40
-DIGITS = 6  # significant digits of curves; the page shows fewer
+PLACES = 4  # decimals of curves
 
 
 def render(contents: Sequence[Content]) -> str:
@@ -83,12 +84,7 @@ def environment() -> Environment:
 
 def _code(value: object) -> Markup:
     """A text as HTML; what stands between backticks becomes code."""
-    parts = [escape(part) for part in str(value).split("`")]
-    if len(parts) % 2 == 0:
-        return Markup("`").join(parts)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)
-    )
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(value))))
 
 
 def _base64(data: bytes) -> str:
@@ -147,7 +143,8 @@ def _matrix(matrix: Matrix[Record]) -> dict[str, Any]:
     names = (*KEY, *usual, *AXES, *COLUMNS, *MORE_COLUMNS)
     texts, best = shown(matrix.frame, [name for name in dict.fromkeys(names) if name in known])
     notes = texts.pop("notes")
-    columns = columns_of(name for name in texts if name != "budget" and _has_text(texts[name]))
+    named = [name for name in texts if name != "budget" and _has_text(texts[name])]
+    columns = {name: column_named(name) for name in named}
     return {
         "order": "soonest to the target" if TIME.name in columns else "most accurate",
         "columns": columns,
@@ -222,17 +219,14 @@ def _runs(outcome: Outcome[Record], runs: Sequence[Record]) -> dict[str, Any]:
     """A table of the runs, rendered as the matrix is, and their notes."""
     frame = pd.DataFrame([replace(outcome, runs=(run,)).row for run in runs])
     texts, _ = shown(frame, [*METRICS, "notes"])
-    notes = [
-        f"seed {run.seed}: {note}"
-        for run, note in zip(runs, texts.pop("notes"), strict=True)
-        if note
-    ]
+    noted = zip(runs, texts.pop("notes"), strict=True)
+    notes = [f"seed {run.seed}: {note}" for run, note in noted if note]
     texts = {name: column for name, column in texts.items() if _has_text(column)}
     rows = [
         [run.seed, run.run_id, run.status, *(column[place] for column in texts.values())]
         for place, run in enumerate(runs)
     ]
-    heads = ["seed", "run", "status", *(one.header for one in columns_of(texts).values())]
+    heads = ["seed", "run", "status", *(column_named(name).header for name in texts)]
     return {"heads": heads, "runs": rows, "notes": notes}
 
 
@@ -247,10 +241,7 @@ def _curves(outcome: Outcome[Record]) -> dict[str, Any]:
     name, factor = ("validation_accuracy", 100) if held_out else ("train_loss", 1)
     curves = [
         [
-            [
-                float(f"{number:.{DIGITS}g}")
-                for number in (point.train_s if timed else point.epoch, value * factor)
-            ]
+            [round(point.train_s if timed else point.epoch, PLACES), round(value * factor, PLACES)]
             for point in run.curve
             if (value := getattr(point, name)) is not None
         ]

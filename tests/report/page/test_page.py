@@ -110,7 +110,7 @@ def test_any_text_comes_back_as_it_was(said: str) -> None:
     said = said.replace("\r", "").replace("\0", "")  # HTML has no way to write these
     template = environment().from_string('<p title="{{ said }}">{{ said | code }}</p>')
     element = Reader(template.render(said=said))
-    assert "".join(element.texts) in (said, said.replace("`", ""))
+    assert "".join(element.texts).replace("`", "") == said.replace("`", "")
     assert element.elements[0] == ("p", {"title": said})
 
 
