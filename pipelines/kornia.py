@@ -18,9 +18,14 @@ from pipelines.ops import (
     ColorJitter,
     Crop,
     Cutout,
+    GaussianBlur,
+    Grayscale,
     HorizontalFlip,
     Op,
     RandomResizedCrop,
+    Rotation,
+    Solarize,
+    VerticalFlip,
 )
 from pipelines.randomness import OwnStream
 
@@ -194,6 +199,11 @@ def random_resized_crop(kornia: Any, op: RandomResizedCrop, setup: Setup) -> Any
     )
 
 
+def solarize(kornia: Any, op: Solarize, setup: Setup) -> Any:
+    """A fixed threshold, and nothing added."""
+    return kornia.RandomSolarize((op.threshold, op.threshold), (0.0, 0.0), p=op.p)
+
+
 # For each op: (the module `kornia.augmentation`, the op, the setup) to a module for a batch.
 #
 # Kornia's policies named RandAugment, TrivialAugment and AutoAugment are different ones: one choice
@@ -201,13 +211,20 @@ def random_resized_crop(kornia: Any, op: RandomResizedCrop, setup: Setup) -> Any
 # (RandAugment), shears multiplied by 180 to degrees (0.3 becomes tan 54 = 1.38), moves of at most
 # 0.1 (RandAugment) or 0.5 (TrivialAugment) of the side instead of 150/331 or 32 pixels, continuous
 # magnitudes within a bin, results that are not rounded to 8 bits.
+# Its mixes pair images by a permutation and return labels as (own, other, weight), not as shares of
+# classes; hence no MixUp, CutMix and RandomChoice.
 OPS: dict[type[Op], Callable[[Any, Any, Setup], Any]] = {
     Crop: crop,
     HorizontalFlip: lambda kornia, op, setup: kornia.RandomHorizontalFlip(p=op.p),
+    VerticalFlip: lambda kornia, op, setup: kornia.RandomVerticalFlip(p=op.p),
     AlternatingFlip: lambda kornia, op, setup: Alternating(),
     Cutout: cutout,
     ColorJitter: color_jitter,
     Affine: affine,
+    Rotation: lambda kornia, op, setup: affine(kornia, op.affine, setup),
+    Grayscale: lambda kornia, op, setup: kornia.RandomGrayscale(p=op.p),
+    Solarize: solarize,
+    GaussianBlur: lambda kornia, op, setup: kornia.RandomGaussianBlur(op.kernel, op.sigma, p=1.0),
     RandomResizedCrop: random_resized_crop,
 }
 

@@ -4,6 +4,8 @@ All ops act on images in [0, 1] before normalisation unless they say otherwise, 
 parameters per sample.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +13,10 @@ from typing import Literal
 @dataclass(frozen=True)
 class Op:
     """Base of all ops."""
+
+    def problem(self, height: int, width: int) -> str:
+        """Why it can't work on images of this size in pixels: "its pad is at most 3"."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +36,9 @@ class Crop(Op):
         if self.padding not in ("reflect", "zero"):
             raise ValueError(f"Crop padding is 'reflect' or 'zero', got {self.padding!r}")
 
+    def problem(self, height: int, width: int) -> str:
+        return _limited("pad", self.pad, min(height, width) - 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class HorizontalFlip(Op):
@@ -40,6 +49,16 @@ class HorizontalFlip(Op):
     def __post_init__(self) -> None:
         if not 0.0 <= self.p <= 1.0:
             raise ValueError(f"HorizontalFlip p lies in [0, 1], got {self.p}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerticalFlip(Op):
+    """Mirrors top to bottom with probability `p`."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_share("VerticalFlip p", self.p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +74,9 @@ class Cutout(Op):
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"Cutout needs size >= 1, got {self.size}")
+
+    def problem(self, height: int, width: int) -> str:
+        return _limited("size", self.size, min(height, width) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +106,9 @@ class RandomErasing(Op):
         _check_share("RandomErasing p", self.p)
         _check_range("RandomErasing scale", self.scale, low=0.0, high=1.0)
         _check_range("RandomErasing ratio", self.ratio, low=1e-3, high=1e3)
+
+    def problem(self, height: int, width: int) -> str:
+        return _rectangle(self, height, width, (height - 1, width - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +154,73 @@ class Affine(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rotation(Op):
+    """Rotates about the image's centre, bilinear, black outside: an `Affine` that only rotates.
+
+    Args:
+        degrees: The angle is uniform in -degrees..degrees, counter-clockwise.
+    """
+
+    degrees: float = 15.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.degrees <= 180.0:
+            raise ValueError(f"Rotation degrees lies in [0, 180], got {self.degrees}")
+
+    @property
+    def affine(self) -> Affine:
+        """The same op as an `Affine`."""
+        return Affine(degrees=self.degrees, translate=0.0, scale=(1.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grayscale(Op):
+    """Replaces all channels by the luminance with probability `p`.
+
+    The weights of red, green and blue are 0.2989, 0.587 and 0.114; images of one channel don't
+    change.
+    """
+
+    p: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_share("Grayscale p", self.p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solarize(Op):
+    """Inverts all values at or above `threshold` with probability `p`."""
+
+    threshold: float = 0.5
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_share("Solarize threshold", self.threshold)
+        _check_share("Solarize p", self.p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianBlur(Op):
+    """Blurs with a Gaussian kernel, reflecting at the edges without repeating the edge pixel.
+
+    Args:
+        kernel: Odd width and height of the kernel in pixels, which is normalised.
+        sigma: Range of the standard deviation in pixels, uniform.
+    """
+
+    kernel: int = 3
+    sigma: tuple[float, float] = (0.1, 2.0)
+
+    def __post_init__(self) -> None:
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"GaussianBlur needs an odd kernel >= 1, got {self.kernel}")
+        _check_range("GaussianBlur sigma", self.sigma, low=0.01, high=100.0)
+
+    def problem(self, height: int, width: int) -> str:
+        return _limited("kernel", self.kernel, 2 * min(height, width) - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RandomResizedCrop(Op):
     """Crops a rectangle and resizes it to the image's size, bilinear.
 
@@ -144,6 +236,10 @@ class RandomResizedCrop(Op):
     def __post_init__(self) -> None:
         _check_range("RandomResizedCrop scale", self.scale, low=1e-3, high=1.0)
         _check_range("RandomResizedCrop ratio", self.ratio, low=1e-3, high=1e3)
+
+    def problem(self, height: int, width: int) -> str:
+        # its ratio is width to height
+        return _rectangle(self, width, height, (width, height))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +331,57 @@ class CutMix(Op):
             raise ValueError(f"CutMix alpha is above 0, got {self.alpha}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RandomChoice(Op):
+    """Mixes by `mix_up` with probability `p`, otherwise by `cut_mix`; the last op of a policy."""
+
+    mix_up: MixUp = MixUp()
+    cut_mix: CutMix = CutMix()
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_share("RandomChoice p", self.p)
+
+
 AUTOMATIC = (RandAugment, TrivialAugment, AutoAugment)
-MIXING = (MixUp, CutMix)
+MIXING = (MixUp, CutMix, RandomChoice)
+
+
+def problem(ops: Sequence[Op], image_size: tuple[int, int]) -> str:
+    """Why no pipeline can carry out a policy on images of (height, width) pixels; "" if one can."""
+    height, width = image_size
+    for op in ops:
+        if reason := op.problem(height, width):
+            return f"{op} does not fit images of {height} x {width} pixels: {reason}"
+    mixing = [type(op).__name__ for op in ops if isinstance(op, MIXING)]
+    if len(mixing) > 1:
+        return f"{' and '.join(mixing)} both mix images: a policy has one such op at most"
+    if mixing and not isinstance(ops[-1], MIXING):
+        return f"{mixing[0]} mixes finished images: it comes last in a policy"
+    if sum(isinstance(op, AlternatingFlip) for op in ops) > 1:
+        return "AlternatingFlip twice mirrors every image back: a policy has one at most"
+    return ""
+
+
+def _limited(name: str, pixels: int, most: int) -> str:
+    return f"its {name} is at most {most}" if pixels > most else ""
+
+
+def _rectangle(op: RandomErasing | RandomResizedCrop, a: int, b: int, most: tuple[int, int]) -> str:
+    """Says that no area and ratio (of the first side to the second) give a rectangle that fits.
+
+    Args:
+        a: The image's first side in pixels, `b` the second.
+        most: The longest sides of a rectangle.
+    """
+    low, high = op.ratio
+    for share in op.scale:
+        for ratio in (low, high, min(max(a / b, low), high), min(max(1.0, low), high)):
+            area = share * a * b
+            sides = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 1 <= sides[0] <= most[0] and 1 <= sides[1] <= most[1]:
+                return ""
+    return "no rectangle of its scale and ratio fits into them"
 
 
 def _check_bins(name: str, bins: int) -> None:

@@ -30,13 +30,19 @@ from pipelines.ops import (
     Crop,
     CutMix,
     Cutout,
+    GaussianBlur,
+    Grayscale,
     HorizontalFlip,
     MixUp,
     Op,
     RandAugment,
+    RandomChoice,
     RandomErasing,
     RandomResizedCrop,
+    Rotation,
+    Solarize,
     TrivialAugment,
+    VerticalFlip,
 )
 from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images
@@ -271,6 +277,12 @@ def random_resized_crop(v2: Any, op: RandomResizedCrop, images: Images) -> Any:
     return v2.RandomResizedCrop(images.image_size, scale=op.scale, ratio=op.ratio, antialias=False)
 
 
+def random_choice(v2: Any, op: RandomChoice, classes: int) -> Any:
+    """One of the two mixes."""
+    mixes = [OPS[type(each)].build(v2, each, classes) for each in (op.mix_up, op.cut_mix)]
+    return v2.RandomChoice(mixes, p=[op.p, 1.0 - op.p])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """An op's implementation in torchvision, for one image or a batch.
@@ -292,12 +304,21 @@ FLOAT, UINT8 = torch.float32, torch.uint8
 OPS: dict[type[Op], Way] = {
     Crop: Way(build=crop),
     HorizontalFlip: Way(build=lambda v2, op, images: v2.RandomHorizontalFlip(p=op.p)),
+    VerticalFlip: Way(build=lambda v2, op, images: v2.RandomVerticalFlip(p=op.p)),
     AlternatingFlip: Way(build=lambda v2, op, images: Alternating()),
     Cutout: Way(build=cutout, dtype=FLOAT),
     RandomErasing: Way(build=random_erasing, dtype=FLOAT),
     ColorJitter: Way(build=color_jitter, dtype=FLOAT),
     Affine: Way(build=lambda v2, op, images: AffineWarp(op), dtype=FLOAT),
     RandomResizedCrop: Way(build=random_resized_crop, dtype=FLOAT),
+    Rotation: Way(build=lambda v2, op, images: AffineWarp(op.affine), dtype=FLOAT),
+    Grayscale: Way(build=lambda v2, op, images: v2.RandomGrayscale(p=op.p), dtype=FLOAT),
+    Solarize: Way(
+        build=lambda v2, op, images: v2.RandomSolarize(threshold=op.threshold, p=op.p), dtype=FLOAT
+    ),
+    GaussianBlur: Way(
+        build=lambda v2, op, images: v2.GaussianBlur(op.kernel, op.sigma), dtype=FLOAT
+    ),
     # Nearest interpolation and black fill are their defaults.
     RandAugment: Way(
         build=lambda v2, op, images: v2.RandAugment(op.n, op.magnitude, op.bins), dtype=UINT8
@@ -314,6 +335,7 @@ OPS: dict[type[Op], Way] = {
         build=lambda v2, op, classes: v2.CutMix(alpha=op.alpha, num_classes=classes),
         draws="per batch",
     ),
+    RandomChoice: Way(build=random_choice, draws="per batch"),
 }
 
 

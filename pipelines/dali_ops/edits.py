@@ -8,7 +8,16 @@ import torch
 
 from pipelines.dali_ops.flow import Draws, Flow, Operators, Size, Way
 from pipelines.native_ops.edits import GREY, TRIES, between, centred_rectangle, first
-from pipelines.ops import Affine, ColorJitter, Op, RandomResizedCrop
+from pipelines.ops import (
+    Affine,
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    Op,
+    RandomResizedCrop,
+    Rotation,
+    Solarize,
+)
 
 UNCHANGED = {
     "brightness": 1.0,
@@ -37,7 +46,7 @@ def draw_affine(op: Affine, size: Size, count: int, generator: torch.Generator) 
     return (torch.stack(rows, dim=1),)
 
 
-def add_affine(op: Affine, flow: Flow, matrix: object) -> None:
+def add_affine(op: Affine | Rotation, flow: Flow, matrix: object) -> None:
     """One bilinear warp."""
     types = flow.operators.types
     flow.images = flow.operators.fn.warp_affine(
@@ -46,6 +55,43 @@ def add_affine(op: Affine, flow: Flow, matrix: object) -> None:
         fill_value=0.0,
         interp_type=types.INTERP_LINEAR,
         dtype=types.FLOAT,
+    )
+    flow.whole = False
+
+
+def draw_done(
+    op: Grayscale | Solarize, size: Size, count: int, generator: torch.Generator
+) -> Draws:
+    """1 for samples to change: float32 (count,)."""
+    return ((torch.rand(count, generator=generator) < op.p).to(torch.float32),)
+
+
+def add_grayscale(op: Grayscale, flow: Flow, done: Any) -> None:
+    """The grey image where `done` is 1."""
+    flow.widen()
+    operators, channels = flow.operators, len(flow.mean)
+    grey = luminance(operators, flow.images, channels, copies=channels)
+    done = operators.here(done)
+    flow.images = grey * done + flow.images * (1.0 - done)
+
+
+def add_solarize(op: Solarize, flow: Flow, done: Any) -> None:
+    """x + (255 - 2 x), where `done` is 1 and x is bright."""
+    flow.widen()
+    x = flow.images
+    inverted = (x >= 255.0 * op.threshold) * flow.operators.here(done)
+    flow.images = x + inverted * (255.0 - x * 2.0)
+
+
+def draw_blur(op: GaussianBlur, size: Size, count: int, generator: torch.Generator) -> Draws:
+    """Standard deviations: float32 (count,)."""
+    return (between(torch.rand(count, generator=generator), *op.sigma),)
+
+
+def add_blur(op: GaussianBlur, flow: Flow, sigma: object) -> None:
+    """DALI's blur, which reflects at the edges as declared."""
+    flow.images = flow.operators.fn.gaussian_blur(
+        flow.images, sigma=sigma, window_size=op.kernel, dtype=flow.operators.types.FLOAT
     )
     flow.whole = False
 
@@ -166,6 +212,10 @@ def turn_hue(operators: Operators, x: Any, turns: Any) -> Any:
 WAYS: dict[type[Op], Way] = {
     ColorJitter: Way(draw=draw_jitter, add=add_jitter, inputs=lambda op: len(parts(op)), raw=True),
     Affine: Way(draw=draw_affine, add=add_affine, raw=True),
+    Rotation: Way(draw=lambda op, *given: draw_affine(op.affine, *given), add=add_affine, raw=True),
+    Grayscale: Way(draw=draw_done, add=add_grayscale, raw=True),
+    Solarize: Way(draw=draw_done, add=add_solarize, raw=True),
+    GaussianBlur: Way(draw=draw_blur, add=add_blur, raw=True),
     RandomResizedCrop: Way(
         draw=draw_resized_crop, add=add_resized_crop, inputs=lambda op: 2, raw=True
     ),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pipelines.dali_ops.flow import Draws, Flow, Size, Way
 from pipelines.native_ops.mixes import beta
-from pipelines.ops import CutMix, MixUp, Op
+from pipelines.ops import CutMix, MixUp, Op, RandomChoice
 
 
 def partners(count: int) -> Tensor:
@@ -67,9 +67,36 @@ def cut_mix_own(size: Size, draws: Draws) -> Tensor:
     return 1.0 - draws[2][:, 1].prod(dim=1) / (size[0] * size[1])
 
 
+def draw_choice(op: RandomChoice, size: Size, count: int, generator: torch.Generator) -> Draws:
+    """The draws of both ops, each neutral where the other is chosen."""
+    own, partner = draw_mix_up(op.mix_up, size, count, generator)
+    ids, anchors, shapes = draw_cut_mix(op.cut_mix, size, count, generator)
+    blends = torch.rand(count, generator=generator) < op.p
+    shapes[blends, 1] = 0
+    return torch.where(blends, own, 1.0), partner, ids, anchors, shapes
+
+
+def add_choice(op: RandomChoice, flow: Flow, own: Any, partner: Any, *pastes: Any) -> None:
+    """Pastes, then blends with the other image."""
+    if not flow.normalised:
+        flow.normalise()
+    own, other = (
+        flow.operators.here(own),
+        flow.operators.fn.permute_batch(flow.images, indices=partner),
+    )
+    add_cut_mix(op.cut_mix, flow, *pastes)
+    flow.images = other * (1.0 - own) + flow.images * own
+
+
 WAYS: dict[type[Op], Way] = {
     MixUp: Way(
         draw=draw_mix_up, add=add_mix_up, inputs=lambda op: 2, own=lambda size, draws: draws[0]
+    ),
+    RandomChoice: Way(
+        draw=draw_choice,
+        add=add_choice,
+        inputs=lambda op: 5,
+        own=lambda size, draws: draws[0] * cut_mix_own(size, draws[2:]),
     ),
     CutMix: Way(draw=draw_cut_mix, add=add_cut_mix, inputs=lambda op: 3, own=cut_mix_own),
 }

@@ -6,7 +6,15 @@ import torch
 
 from pipelines.dali_ops.flow import Draws, Flow, Size, Way, draw_nothing
 from pipelines.native_ops.edits import TRIES, between, first
-from pipelines.ops import AlternatingFlip, Crop, Cutout, HorizontalFlip, Op, RandomErasing
+from pipelines.ops import (
+    AlternatingFlip,
+    Crop,
+    Cutout,
+    HorizontalFlip,
+    Op,
+    RandomErasing,
+    VerticalFlip,
+)
 
 
 def draw_crop(op: Crop, size: Size, count: int, generator: torch.Generator) -> Draws:
@@ -33,7 +41,9 @@ def add_crop(op: Crop, flow: Flow, start: object) -> None:
     flow.pad = 0
 
 
-def draw_flip(op: HorizontalFlip, size: Size, count: int, generator: torch.Generator) -> Draws:
+def draw_flip(
+    op: HorizontalFlip | VerticalFlip, size: Size, count: int, generator: torch.Generator
+) -> Draws:
     """1 for samples to mirror: int32 (count,)."""
     return ((torch.rand(count, generator=generator) < op.p).to(torch.int32),)
 
@@ -44,6 +54,11 @@ def add_flip(op: HorizontalFlip | AlternatingFlip, flow: Flow, mirror: object) -
         flow.images = flow.operators.fn.flip(flow.images, horizontal=mirror, vertical=0)
     else:
         flow.normalise(mirror=mirror)
+
+
+def add_vertical_flip(op: VerticalFlip, flow: Flow, mirror: object) -> None:
+    """Mirrors top to bottom."""
+    flow.images = flow.operators.fn.flip(flow.images, horizontal=0, vertical=mirror)
 
 
 def draw_cutout(op: Cutout, size: Size, count: int, generator: torch.Generator) -> Draws:
@@ -93,6 +108,7 @@ def erase(flow: Flow, anchor: object, shape: object) -> None:
 WAYS: dict[type[Op], Way] = {
     Crop: Way(draw=draw_crop, add=add_crop),
     HorizontalFlip: Way(draw=draw_flip, add=add_flip),
+    VerticalFlip: Way(draw=draw_flip, add=add_vertical_flip),
     AlternatingFlip: Way(draw=draw_nothing, add=add_flip),
     Cutout: Way(draw=draw_cutout, add=add_cutout),
     RandomErasing: Way(draw=draw_erasing, add=add_erasing, inputs=lambda op: 2),

@@ -6,8 +6,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from pipelines.ops import Affine, ColorJitter, Op, RandomResizedCrop
+from pipelines.ops import (
+    Affine,
+    ColorJitter,
+    GaussianBlur,
+    Grayscale,
+    Op,
+    RandomResizedCrop,
+    Rotation,
+    Solarize,
+)
 
 GREY = (0.2989, 0.587, 0.114)  # torchvision's weights
 TRIES = 10
@@ -126,6 +136,32 @@ def affine(op: Affine, x_BHWC: Tensor, u_B4: Tensor) -> Tensor:
     return bilinear(x_BHWC, rows, columns, black_outside=True)
 
 
+def grayscale(op: Grayscale, x_BHWC: Tensor, u_B1: Tensor) -> Tensor:
+    """Grey images where the draw is below `p`."""
+    return torch.where(u_B1[:, :, None, None] < op.p, grey(x_BHWC), x_BHWC)
+
+
+def solarize(op: Solarize, x_BHWC: Tensor, u_B1: Tensor) -> Tensor:
+    """Inverts bright values where the draw is below `p`."""
+    inverted = (x_BHWC >= 255.0 * op.threshold) & (u_B1[:, :, None, None] < op.p)
+    return torch.where(inverted, 255.0 - x_BHWC, x_BHWC)
+
+
+def gaussian_blur(op: GaussianBlur, x_BHWC: Tensor, u_B1: Tensor) -> Tensor:
+    """One pass along the rows and one along the columns."""
+    half = op.kernel // 2
+    steps = torch.arange(-half, half + 1, device=x_BHWC.device)
+    weight_BK = torch.exp(-0.5 * (steps / between(u_B1, *op.sigma)) ** 2)
+    weight_BK = weight_BK / weight_BK.sum(dim=1, keepdim=True)
+    x_BCHW = functional.pad(x_BHWC.permute(0, 3, 1, 2), (half,) * 4, mode="reflect")
+    for axis in (2, 3):
+        size = x_BCHW.shape[axis] - 2 * half
+        shifted = [x_BCHW.narrow(axis, start, size) for start in range(op.kernel)]
+        weights = weight_BK[:, :, None, None, None].unbind(dim=1)
+        x_BCHW = torch.stack([w * x for w, x in zip(weights, shifted, strict=True)]).sum(dim=0)
+    return x_BCHW.permute(0, 2, 3, 1)
+
+
 def random_resized_crop(op: RandomResizedCrop, x_BHWC: Tensor, u_BK: Tensor) -> Tensor:
     """Crops and resizes; draws are ten areas, ten ratios, and the position."""
     height, width = x_BHWC.shape[1:3]
@@ -173,5 +209,9 @@ def resized(size: int, part_B: Tensor, start_B: Tensor) -> Tensor:
 EDITS: dict[type[Op], Edit] = {
     ColorJitter: Edit(draws=4, apply=color_jitter),
     Affine: Edit(draws=4, apply=affine),
+    Rotation: Edit(draws=4, apply=lambda op, x_BHWC, u_B4: affine(op.affine, x_BHWC, u_B4)),
+    Grayscale: Edit(draws=1, apply=grayscale),
+    Solarize: Edit(draws=1, apply=solarize),
+    GaussianBlur: Edit(draws=1, apply=gaussian_blur),
     RandomResizedCrop: Edit(draws=2 * TRIES + 2, apply=random_resized_crop),
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.ops import CutMix, MixUp, Op
+from pipelines.ops import CutMix, MixUp, Op, RandomChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,8 @@ class Mix:
     """An op type that mixes images of a batch.
 
     Args:
-        weight: (op, count, generator) to Beta draws float32 (count,) on the generator's device.
+        weight: (op, count, generator) to Beta draws float32 (count,) on the generator's device;
+            (2, count) for `RandomChoice`.
         draws: Number of additional uniform draws per sample.
         apply: (op, images (B, C, H, W), weight (B,), draws (B, draws)) to mixed images, and each
             image's own share (B,).
@@ -59,6 +60,22 @@ def cut_mix(op: CutMix, x_BCHW: Tensor, weight_B: Tensor, u_B2: Tensor) -> tuple
     return torch.where(pasted_B1HW, x_BCHW.roll(1, 0), x_BCHW), own_B
 
 
+def choice_weights(op: RandomChoice, count: int, generator: torch.Generator) -> Tensor:
+    """The weights of both ops: (2, count)."""
+    return torch.stack([beta(each, count, generator) for each in (op.mix_up, op.cut_mix)])
+
+
+def random_choice(
+    op: RandomChoice, x_BCHW: Tensor, weight_2B: Tensor, u_B3: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Does both, and takes one per image; the last draw chooses."""
+    blended_BCHW, blended_own_B = mix_up(op.mix_up, x_BCHW, weight_2B[0], u_B3[:, :0])
+    pasted_BCHW, pasted_own_B = cut_mix(op.cut_mix, x_BCHW, weight_2B[1], u_B3[:, :2])
+    blends_B = u_B3[:, 2] < op.p
+    x_BCHW = torch.where(blends_B[:, None, None, None], blended_BCHW, pasted_BCHW)
+    return x_BCHW, torch.where(blends_B, blended_own_B, pasted_own_B)
+
+
 def mixed_labels(labels_B: Tensor, own_B: Tensor, classes: int) -> Tensor:
     """float32 (B, classes): the image's share for its label, the rest for its neighbour's."""
     class_K = torch.arange(classes, device=labels_B.device)
@@ -72,4 +89,5 @@ def mixed_labels(labels_B: Tensor, own_B: Tensor, classes: int) -> Tensor:
 MIXES: dict[type[Op], Mix] = {
     MixUp: Mix(weight=beta, draws=0, apply=mix_up),
     CutMix: Mix(weight=beta, draws=2, apply=cut_mix),
+    RandomChoice: Mix(weight=choice_weights, draws=3, apply=random_choice),
 }

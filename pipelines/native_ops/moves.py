@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from pipelines.native_ops.edits import TRIES, between, first
-from pipelines.ops import AlternatingFlip, Crop, Cutout, HorizontalFlip, Op, RandomErasing
+from pipelines.ops import (
+    AlternatingFlip,
+    Crop,
+    Cutout,
+    HorizontalFlip,
+    Op,
+    RandomErasing,
+    VerticalFlip,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +150,16 @@ def horizontal_flip(op: HorizontalFlip, places: Places, u_B1: Tensor) -> Places:
     )
 
 
+def vertical_flip(op: VerticalFlip, places: Places, u_B1: Tensor) -> Places:
+    """Mirrors the rows where the draw is below `p`."""
+    mirrored_BH = places.rows_BH.shape[1] - 1 - places.rows_BH
+    return Places(
+        rows_BH=torch.where(u_B1 < op.p, mirrored_BH, places.rows_BH),
+        columns_BW=places.columns_BW,
+        covers=places.covers,
+    )
+
+
 def alternating_flip(op: AlternatingFlip, places: Places, u_B1: Tensor) -> Places:
     """Mirrors the columns where the draw, determined by seed and epoch, is 0."""
     return horizontal_flip(HorizontalFlip(p=0.5), places, u_B1)
@@ -194,6 +212,7 @@ MOVES: dict[type[Op], Move] = {
         paint=lambda op: Paint(mean=False, border=True) if op.padding == "zero" else None,
     ),
     HorizontalFlip: Move(draws=1, trace=horizontal_flip),
+    VerticalFlip: Move(draws=1, trace=vertical_flip),
     AlternatingFlip: Move(draws=1, trace=alternating_flip),
     RandomErasing: Move(
         draws=2 * TRIES + 3,

@@ -14,13 +14,19 @@ from pipelines.ops import (
     Crop,
     CutMix,
     Cutout,
+    GaussianBlur,
+    Grayscale,
     HorizontalFlip,
     MixUp,
     Op,
     RandAugment,
+    RandomChoice,
     RandomErasing,
     RandomResizedCrop,
+    Rotation,
+    Solarize,
     TrivialAugment,
+    VerticalFlip,
 )
 from pipelines.verification import delivery
 from pipelines.verification.draws import check_draws
@@ -35,6 +41,7 @@ POLICIES: dict[str, tuple[Op, ...]] = {
     "Crop reflect": (Crop(pad=4, padding="reflect"),),
     "Crop zero": (Crop(pad=4, padding="zero"),),
     "HorizontalFlip": (HorizontalFlip(p=0.5),),
+    "VerticalFlip": (VerticalFlip(p=0.3),),
     "AlternatingFlip": (AlternatingFlip(),),
     "Cutout": (Cutout(size=5),),
     "Crop, HorizontalFlip": (Crop(pad=2), HorizontalFlip()),
@@ -46,12 +53,17 @@ POLICIES: dict[str, tuple[Op, ...]] = {
         ),
     ),
     "Affine": (Affine(),),
+    "Rotation": (Rotation(degrees=30.0),),
+    "Grayscale": (Grayscale(p=0.4),),
+    "Solarize": (Solarize(threshold=0.6, p=0.4),),
+    "GaussianBlur": (GaussianBlur(kernel=5, sigma=(0.5, 2.0)),),
     "RandomResizedCrop": (RandomResizedCrop(scale=(0.4, 1.0), ratio=(0.7, 1.4)),),
     "RandAugment": (RandAugment(),),
     "TrivialAugment": (TrivialAugment(),),
     "AutoAugment": (AutoAugment(),),
     "MixUp": (MixUp(alpha=0.8),),
     "CutMix": (CutMix(alpha=0.8),),
+    "RandomChoice": (RandomChoice(mix_up=MixUp(alpha=1.0), cut_mix=CutMix(alpha=0.8), p=0.4),),
 }
 
 

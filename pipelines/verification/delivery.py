@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pipelines.base import Batch, normalise
-from pipelines.ops import AUTOMATIC, ColorJitter
+from pipelines.ops import AUTOMATIC, ColorJitter, Grayscale, Solarize
 from pipelines.sources.base import Images
 from pipelines.verification import made_images, outcomes
 from pipelines.verification.readers import EXACT, colour_halves, left_is_brighter
@@ -13,6 +13,7 @@ from pipelines.verification.trial import Trial, first, require
 
 FEW_BATCHES = 1  # if part of an epoch is enough
 FEW_IMAGES = 64  # checked images of a batch, if checking is slow
+RECOLOURING = (ColorJitter, Grayscale, Solarize)  # colours don't identify their images
 LEFT_OVER = 100  # images beyond the last full batch
 
 
@@ -74,7 +75,7 @@ def check_samples(trial: Trial, images: Images, batch: Batch, index_B: Tensor) -
         ):
             _, error = outcomes.counted(op, index % 2).nearest(pixels)
             require(error < EXACT, otherwise)
-    elif isinstance(op, ColorJitter):
+    elif isinstance(op, RECOLOURING):
         brighter = torch.from_numpy(left_is_brighter(made_images.pixels(x_BCHW)))
         require(torch.equal(brighter, index_B % 2 == 0), otherwise)
     else:
@@ -118,7 +119,7 @@ def images_for(trial: Trial, drawn: int) -> Images:
     count = (drawn if trial.compiled else 2 * trial.batch_size + LEFT_OVER) // 2 * 2
     if any(isinstance(op, AUTOMATIC) for op in trial.ops):
         pair = [outcomes.photo(outcomes.SIZE, number) for number in (0, 1)]
-    elif any(isinstance(op, ColorJitter) for op in trial.ops):
+    elif any(isinstance(op, RECOLOURING) for op in trial.ops):
         pair = [colour_halves(), colour_halves()[:, ::-1]]
     else:
         return made_images.numbered(count)

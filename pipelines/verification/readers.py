@@ -6,7 +6,7 @@ the pixels' error against the reference with the same parameters.
 
 import colorsys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,11 +21,17 @@ from pipelines.ops import (
     Crop,
     CutMix,
     Cutout,
+    GaussianBlur,
+    Grayscale,
     HorizontalFlip,
     MixUp,
     Op,
+    RandomChoice,
     RandomErasing,
     RandomResizedCrop,
+    Rotation,
+    Solarize,
+    VerticalFlip,
 )
 from pipelines.sources.base import Images
 from pipelines.verification import made_images, outcomes, reference
@@ -37,11 +43,16 @@ EXACT = 0.1  # tolerance (0..255) of ops that only move pixels
 CLOSE = 0.5  # of other ops; libraries' grey weights have three or four digits
 LABEL_TOLERANCE = 2e-3  # between shares of labels and shares of images
 BINS = 16
+FLIPS = (HorizontalFlip, VerticalFlip)
+WHOLE = 2e-4  # shares of images this near to 0 or 1 are whole
 SIMULATED = 20_000
 PINNED = 512  # images, if nothing is drawn
 COMPARED = 64  # outputs compared with a slow reference
 # Two colours, left and right; factors of 0.8 to 1.2 take neither to 0 or 255.
 COLOUR_PAIR = np.array([[170.0, 140.0, 110.0], [90.0, 60.0, 70.0]])
+
+
+WARP = ("degrees", "right", "down", "scale")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +80,7 @@ class Reader:
 @cache
 def reader_for(ops: tuple[Op, ...]) -> Reader:
     """The reader for a policy of `checks.POLICIES`."""
-    if {type(op) for op in ops} <= {Crop, HorizontalFlip, Cutout}:
+    if {type(op) for op in ops} <= {Crop, HorizontalFlip, VerticalFlip, Cutout}:
         return moves(ops)
     (op,) = ops
     if isinstance(op, AUTOMATIC):
@@ -83,12 +94,23 @@ def reader_for(ops: tuple[Op, ...]) -> Reader:
             return jitter(op)
         case Affine():
             return warp(op)
+        case Rotation():
+            return warp(op.affine, fixed=(1, 2, 3))
+        case Grayscale():
+            return by_chance(op, reference.grey(made_images.noise_image().astype(float)))
+        case Solarize():
+            image = made_images.noise_image().astype(float)
+            return by_chance(op, reference.solarize(image, op.threshold))
+        case GaussianBlur():
+            return blur(op)
         case RandomResizedCrop():
             return resized_crop(op)
         case MixUp():
             return mix_up(op)
         case CutMix():
             return cut_mix(op)
+        case RandomChoice():
+            return mix_choice(op)
     raise NotImplementedError(type(op).__name__)
 
 
@@ -108,11 +130,10 @@ def moves(ops: tuple[Op, ...]) -> Reader:
             names.append(f"{type(op).__name__} {('down', 'right')[part]}")
             count = len(np.unique(possible[:, part]))
             even = np.full(count, 1 / count)
-            chances.append(np.array([1 - op.p, op.p]) if isinstance(op, HorizontalFlip) else even)
+            chances.append(np.array([1 - op.p, op.p]) if isinstance(op, FLIPS) else even)
     # A flip carries less information than an offset, so more samples are needed.
-    count = (
-        2 * made_images.COUNT if {type(op) for op in ops} == {HorizontalFlip} else made_images.COUNT
-    )
+    flips_only = all(isinstance(op, FLIPS) for op in ops)
+    count = 2 * made_images.COUNT if flips_only else made_images.COUNT
     return Reader(
         images=made_images.alike(count),
         read=read,
@@ -170,8 +191,12 @@ def jitter(op: ColorJitter) -> Reader:
     )
 
 
-def warp(op: Affine) -> Reader:
-    """Angle, moves and scale, from two ramps that show where pixels come from."""
+def warp(op: Affine, fixed: Sequence[int] = ()) -> Reader:
+    """Angle, moves and scale, from two ramps that show where pixels come from.
+
+    Args:
+        fixed: The last parameters, if they change nothing.
+    """
     size, move = made_images.SIZE, op.translate * made_images.SIZE
     middle = (size - 1) / 2
     image = made_images.ramp_image().astype(float)
@@ -186,22 +211,65 @@ def warp(op: Affine) -> Reader:
         moves = -np.linalg.solve(matrix[:, :, :2], matrix[:, :, 2:])[..., 0]
         degrees, scale = np.degrees(np.arctan2(d, a)), 2 / np.hypot(a, d)
         drawn = np.stack([degrees, moves[:, 0], moves[:, 1], scale], axis=1)
-        names = "degrees", "right", "down", "scale"
+        drawn[:, fixed] = (0.0, 0.0, 1.0) if fixed else ()
         made = [
-            reference.warp(image, **dict(zip(names, each, strict=True)))
-            for each in drawn[:COMPARED]
+            reference.warp(image, **dict(zip(WARP, each, strict=True))) for each in drawn[:COMPARED]
         ]
         error = float(np.abs(np.stack(made) - found.pixels[:COMPARED]).max())
-        turn = -op.degrees, op.degrees
-        return binned(drawn, (turn, (-move, move), (-move, move), op.scale)), error
+        ranges = (-op.degrees, op.degrees), (-move, move), (-move, move), op.scale
+        free = len(WARP) - len(fixed)
+        return binned(drawn[:, :free], ranges[:free]), error
 
+    names = WARP[: len(WARP) - len(fixed)]
     return Reader(
         images=made_images.alike(made_images.COUNT, made_images.ramp_image()),
         read=read,
-        names=("degrees", "right", "down", "scale"),
-        expected=(even_bins(),) * 4,
+        names=names,
+        expected=(even_bins(),) * len(names),
         tolerance=CLOSE,
         independent=True,
+    )
+
+
+def by_chance(op: Grayscale | Solarize, changed: NDArray[np.float64]) -> Reader:
+    """Whether noise is unchanged or `changed`."""
+    both = np.stack([made_images.noise_image().astype(float), changed])
+
+    def read(found: Delivered) -> tuple[Whole, float]:
+        off = np.stack([np.abs(found.pixels - each).max(axis=(1, 2, 3)) for each in both])
+        return off.argmin(axis=0)[:, None], float(off.min(axis=0).max())
+
+    return Reader(
+        images=made_images.alike(2 * made_images.COUNT),
+        read=read,
+        names=("whether",),
+        expected=(np.array([1 - op.p, op.p]),),
+        tolerance=CLOSE,
+    )
+
+
+def blur(op: GaussianBlur) -> Reader:
+    """The deviation, from what is left of a bright pixel in red."""
+    image, middle = made_images.noise_image().copy(), made_images.SIZE // 2
+    image[..., 0] = 0
+    image[middle, middle, 0] = 255
+    sigmas = np.linspace(op.sigma[1], op.sigma[0], 1000)
+    steps = np.arange(op.kernel) - op.kernel // 2
+    weights = np.exp(-0.5 * (steps / sigmas[:, None]) ** 2)
+    left = 255 / weights.sum(axis=1) ** 2  # ascends, as the deviations fall
+
+    def read(found: Delivered) -> tuple[Whole, float]:
+        drawn = np.interp(found.pixels[:, middle, middle, 0], left, sigmas)
+        made = [reference.blur(image.astype(float), op.kernel, each) for each in drawn[:COMPARED]]
+        error = float(np.abs(np.stack(made) - found.pixels[:COMPARED]).max())
+        return binned(drawn[:, None], (op.sigma,)), error
+
+    return Reader(
+        images=made_images.alike(made_images.COUNT, image),
+        read=read,
+        names=("sigma",),
+        expected=(even_bins(),),
+        tolerance=CLOSE,
     )
 
 
@@ -276,6 +344,42 @@ def cut_mix(op: CutMix) -> Reader:
         read=read,
         names=("top", "left", "height", "width"),
         expected=tuple(np.bincount(each, minlength=made_images.SIZE + 1) for each in columns),
+    )
+
+
+def mix_choice(op: RandomChoice) -> Reader:
+    """Which mix it was, and the share of the image or the pasted rectangle."""
+    images = made_images.numbered(made_images.COUNT)
+    rng = np.random.default_rng(0)
+    blends = (rng.random(SIMULATED) < op.p).astype(int)
+    share = rng.beta(op.mix_up.alpha, op.mix_up.alpha, SIMULATED)
+    sides = reference.draw_cut_mix(op.cut_mix, made_images.SIZE, rng, SIMULATED)[2:]
+    sides = tuple((1 - blends) * each * (sides[0] * sides[1] > 0) for each in sides)
+
+    def read(found: Delivered) -> tuple[Whole, float]:
+        own, other, number = mixed_pair(images, found)
+        gap = own - other
+        share_NHW = ((found.pixels - other) * gap).sum(axis=3) / (gap**2).sum(axis=3)
+        share = share_NHW.mean(axis=(1, 2))
+        _, box = boxes(share_NHW < 0.5)
+        blended = np.abs(share_NHW - ~box).max(axis=(1, 2)) > WHOLE
+        check_labels(images, found, number, share)
+        used = np.where(blended[:, None, None], share[:, None, None], ~box)
+        off = np.abs(found.pixels - other - used[..., None] * gap).max()
+        rectangle, _ = boxes(box & ~blended[:, None, None])
+        weight = np.where(blended, 1 + (share * BINS).clip(0, BINS - 1).astype(int), 0)
+        return np.stack([blended, weight, rectangle[:, 2], rectangle[:, 3]], axis=1), float(off)
+
+    weights = blends * (1 + np.minimum(share * BINS, BINS - 1).astype(int))
+    return Reader(
+        images=images,
+        read=read,
+        names=("choice", "weight", "height", "width"),
+        expected=(
+            np.array([1 - op.p, op.p]),
+            np.bincount(weights, minlength=BINS + 1),
+            *(np.bincount(each, minlength=made_images.SIZE + 1) for each in sides),
+        ),
     )
 
 

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.ops import Crop, CutMix, Cutout, HorizontalFlip, Op, RandomErasing, RandomResizedCrop
+from pipelines.ops import (
+    Crop,
+    CutMix,
+    Cutout,
+    HorizontalFlip,
+    Op,
+    RandomErasing,
+    RandomResizedCrop,
+    VerticalFlip,
+)
 
 Image = NDArray[np.float64]  # (H, W, C) in 0..255
 GREY = np.array([0.2989, 0.587, 0.114])
@@ -70,6 +79,33 @@ def cut_and_resize(image: Image, top: int, left: int, high: int, wide: int) -> I
     r = ((row + 0.5) * high / height - 0.5).clip(0, high - 1)
     c = ((column + 0.5) * wide / width - 0.5).clip(0, wide - 1)
     return read_between(part, r, c)
+
+
+def grey(image: Image) -> Image:
+    """The luminance in every channel."""
+    luminance: Image = (image @ GREY)[..., None].repeat(image.shape[2], axis=2)
+    return luminance
+
+
+def solarize(image: Image, threshold: float) -> Image:
+    """Inverts values at or above a threshold in 0..1."""
+    inverted: Image = np.where(image >= 255 * threshold, 255 - image, image)
+    return inverted
+
+
+def blur(image: Image, kernel: int, sigma: float) -> Image:
+    """Blurs with a normalised Gaussian kernel, reflecting at the edges."""
+    height, width = image.shape[:2]
+    half = kernel // 2
+    padded = np.pad(image, ((half, half), (half, half), (0, 0)), mode="reflect")
+    total: Image = np.zeros_like(image)
+    weights = 0.0
+    for down, right in np.ndindex(kernel, kernel):
+        weight = math.exp(-((down - half) ** 2 + (right - half) ** 2) / (2 * sigma**2))
+        total += weight * padded[down : down + height, right : right + width]
+        weights += weight
+    total /= weights
+    return total
 
 
 def draw_resized_crop(
@@ -134,6 +170,11 @@ def flip(op: HorizontalFlip, image: Image, mean: Image, flipped: int) -> Image:
     return image[:, ::-1] if flipped else image
 
 
+def vertical_flip(op: VerticalFlip, image: Image, mean: Image, flipped: int) -> Image:
+    """Turns the image upside down if `flipped`."""
+    return image[::-1] if flipped else image
+
+
 def cutout(op: Cutout, image: Image, mean: Image, top: int, left: int) -> Image:
     """Sets a square to the mean."""
     covered = image.copy()
@@ -145,7 +186,7 @@ def parameters(op: Op, height: int, width: int) -> Iterator[Parameters]:
     """All possible parameters of an op."""
     if isinstance(op, Crop):
         yield from np.ndindex(2 * op.pad + 1, 2 * op.pad + 1)
-    elif isinstance(op, HorizontalFlip):
+    elif isinstance(op, HorizontalFlip | VerticalFlip):
         yield from ((0,), (1,))
     elif isinstance(op, Cutout):
         yield from np.ndindex(height - op.size + 1, width - op.size + 1)
@@ -159,6 +200,8 @@ def apply(op: Op, image: Image, mean: Image, drawn: Parameters) -> Image:
         return crop(op, image, mean, *drawn)
     if isinstance(op, HorizontalFlip):
         return flip(op, image, mean, *drawn)
+    if isinstance(op, VerticalFlip):
+        return vertical_flip(op, image, mean, *drawn)
     if isinstance(op, Cutout):
         return cutout(op, image, mean, *drawn)
     raise NotImplementedError(type(op).__name__)

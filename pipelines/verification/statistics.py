@@ -1,6 +1,6 @@
 """Chi-square tests of declared distributions and of independence.
 
-A test rejects below `ALPHA`. `bench loaders --verify` makes about 220 of them per pipeline, under
+A test rejects below `ALPHA`. `bench loaders --verify` makes about 270 of them per pipeline, under
 5,000 in all, so a correct pipeline is rejected in fewer than one run of 1,000.
 
 Power with the 4,096 samples of an op: crop offsets whose ends are half as frequent as the others

@@ -8,7 +8,7 @@ import torch
 
 from pipelines import building
 from pipelines.augmentations import Augmentation
-from pipelines.ops import Affine, ColorJitter, Crop, Cutout, HorizontalFlip, MixUp, Op
+from pipelines.ops import Affine, ColorJitter, Crop, Cutout, HorizontalFlip, Op, RandomChoice
 from pipelines.verification.checks import POLICIES, check, verify
 from pipelines.verification.made_images import alike
 from pipelines.verification.trial import Trial
@@ -59,7 +59,7 @@ def test_ops_together_are_done_and_drawn_as_declared(variant: str, name: str) ->
 
 
 def test_workers_change_nothing() -> None:
-    ops = Crop(), HorizontalFlip(), ColorJitter(), Affine(), Cutout(size=4), MixUp()
+    ops = Crop(), HorizontalFlip(), ColorJitter(), Affine(), Cutout(size=4), RandomChoice()
     found = []
     for variant in ("torchvision[workers=0]", "torchvision[workers=2]"):
         with build(variant, alike(256), ops) as pipeline:

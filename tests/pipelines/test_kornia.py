@@ -5,11 +5,35 @@ import torch
 
 from pipelines import kornia
 from pipelines.libraries import missing
-from pipelines.ops import Affine, ColorJitter, Crop, Cutout, HorizontalFlip, RandomResizedCrop
+from pipelines.ops import (
+    Affine,
+    ColorJitter,
+    Crop,
+    Cutout,
+    GaussianBlur,
+    Grayscale,
+    HorizontalFlip,
+    RandomResizedCrop,
+    Rotation,
+    Solarize,
+    VerticalFlip,
+)
 
 pytestmark = pytest.mark.skipif(bool(missing("kornia")), reason="kornia is not installed")
 
-OPS = (Crop(), HorizontalFlip(), Cutout(size=4), ColorJitter(), Affine(), RandomResizedCrop())
+OPS = (
+    Crop(),
+    HorizontalFlip(),
+    VerticalFlip(),
+    Cutout(size=4),
+    ColorJitter(),
+    Affine(),
+    Rotation(),
+    RandomResizedCrop(),
+    Grayscale(),
+    Solarize(),
+    GaussianBlur(),
+)
 
 
 def test_kornia_draws_its_parameters_on_the_cpu() -> None:
