@@ -25,7 +25,11 @@ Draws = Literal["per sample", "per batch"]
 
 
 class Unsupported(RuntimeError):
-    """A pipeline lacks an op; the message names both ("kornia has no Crop")."""
+    """A pipeline lacks an op, or can't make such batches; the message says why."""
+
+
+class BrokenPromise(AssertionError):
+    """A pipeline does not deliver what it must; the message says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +153,8 @@ class Library:
         replays: Whether its pipelines have a `cursor`, so that CUDA graphs can make the batches.
         decodes: Whether it decodes `Images.files`, if any, in each epoch instead of reading the
             array of decoded images.
+        shared_bytes: (images, batch size, options) to the bytes of shared memory that batches from
+            its worker processes take at most.
         reference: Home page of the library.
         version: Raised when its output changes, so that old results are not reused.
     """
@@ -162,6 +168,7 @@ class Library:
     problem: Callable[[str, str], str] = lambda mode, device: ""
     replays: bool = False
     decodes: bool = False
+    shared_bytes: Callable[[Images, int, Mapping[str, int]], int] = lambda *_: 0
     reference: str = ""
     version: int = 1
 

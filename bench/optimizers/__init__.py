@@ -29,7 +29,7 @@ class Optimizer:
         grows: How the default learning rate grows with the batch size: in proportion (SGD,
             arXiv:1706.02677) or with the root (Adam and related ones, arXiv:2205.10287).
         passes: Forward and backward passes per step; if more than one, `step` takes a function
-            that runs another pass.
+            that clears the gradients, runs another pass, and returns the loss.
         settles: Whether it evaluates other weights than it trains, with the methods `eval` and
             `train` of schedulefree's optimizers.
         capturable: Whether a CUDA graph can capture a step: everything that changes between steps,

@@ -18,12 +18,12 @@ from bench import optimizers
 from bench.job import RecordBuilder
 from bench.machine.clock import synchronize
 from bench.record import CAPTURE_FAILED, GRAPH, LAUNCHED
+from bench.training.delivery import WARMUP_EPOCH, Delivery
 from bench.training.loop import Step, train_epoch
 from bench.training.setup import Parts, fresh_step, reset_net
 from pipelines.base import Batch, Cursor, Pipeline
 
 WARM_STEPS = 3  # before a capture, to build all kernels and create all optimizer state
-WARMUP_EPOCH = 2**31  # beyond all training epochs: its random draws are never reused
 MAX_REASON_LENGTH = 200
 
 
@@ -126,16 +126,16 @@ class CapturedStep:
         self.graphs[self.step.freeze_state].replay()
         self.step.host_work()
 
-    def epoch(self, pipeline: Pipeline, index: int) -> Tensor:
+    def epoch(self, source: Pipeline | Delivery, index: int) -> Tensor:
         """Trains on epoch `index`; returns the sum of the losses, a scalar on the device."""
         self.loss_sum.zero_()
         if self.cursor is not None:
             self.cursor.begin(index)
-            for _ in range(pipeline.steps_per_epoch):
+            for _ in range(source.steps_per_epoch):
                 self()
             self.cursor.prepare(index + 1)  # while the device works through the queue
         else:
-            for batch in pipeline.epoch(index):
+            for batch in source.epoch(index):
                 self.take(batch)
         return self.loss_sum.clone()
 
@@ -251,8 +251,8 @@ class Trainer:
     def epoch(self, parts: Parts, index: int) -> Tensor:
         """Trains on an epoch; returns the sum of the losses, a scalar on the device."""
         if self.captured is not None:
-            return self.captured.epoch(parts.pipeline, index)
-        return train_epoch(self.step, parts.pipeline.epoch(index), parts.device)
+            return self.captured.epoch(parts.delivery, index)
+        return train_epoch(self.step, parts.delivery.epoch(index), parts.device)
 
 
 def build_trainer(
@@ -271,6 +271,7 @@ def build_trainer(
         return Trainer(step=step)
     cursor = parts.pipeline.cursor()
     if cursor is not None:
+        parts.delivery.check_cursor(cursor)
         cursor.begin(WARMUP_EPOCH)
     source = cursor or (batch[0].clone(), batch[1].clone())
     captured = try_to_capture(draft, parts, step, source, capture, step.freeze_states)

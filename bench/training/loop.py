@@ -31,7 +31,8 @@ class Step:
         model: Images (B, C, H, W) to logits (B, classes); may be compiled.
         autocast: Creates the mixed-precision context of the forward pass.
         loss: Logits (B, classes) and labels to the mean loss; may be compiled.
-        passes: If more than one, `optimizer.step` gets a function that runs another pass.
+        passes: If more than one, `optimizer.step` gets a function that runs another pass, which
+            replaces the gradients.
         average: Average of the weights, if any.
         recent: Images of the last steps, for optimizers that evaluate other weights than they
             train; None for all others.
@@ -67,9 +68,18 @@ class Step:
     def update(self, images_BCHW: Tensor, labels: Tensor) -> None:
         """The optimizer's update, after `backward`, including its further passes."""
         if self.passes > 1:
-            self.optimizer.step(partial(self.backward, images_BCHW, labels))  # type: ignore[arg-type]
+            self.optimizer.step(partial(self.again, images_BCHW, labels))  # type: ignore[arg-type]
         else:
             self.optimizer.step()
+
+    def again(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
+        """Another pass, as torch's closures are: clears the gradients and returns the loss.
+
+        Source: https://docs.pytorch.org/docs/stable/optim.html#optimizer-step-closure
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.enable_grad():
+            return self.backward(images_BCHW, labels)
 
     def host_work(self) -> None:
         """The part of a step that depends on the number of steps, which the host counts."""

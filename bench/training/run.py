@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,8 @@ from bench.store.artifacts import keep_example
 from bench.store.files import StoreError
 from bench.store.store import Store
 from bench.training.ceiling import Ceiling, frozen_as_halfway, throughput
-from bench.training.cuda_graph import WARMUP_EPOCH, Trainer, build_trainer
+from bench.training.cuda_graph import Trainer, build_trainer
+from bench.training.delivery import WARMUP_EPOCH
 from bench.training.loop import Predictions, Step, cached_step_s, padded, predict
 from bench.training.metrics import Scores, full_scores, positives, quick_scores
 from bench.training.profiler import keep_profile
@@ -87,7 +88,7 @@ def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemo
     """Triggers all one-off costs, with random labels, and measures the ceiling."""
     cell = parts.cell
     start, cache = time.perf_counter(), CacheWatch()
-    batch = first_batch(parts.pipeline)
+    batch = first_batch(parts)
     first_batch_s, pipeline_code = time.perf_counter() - start, cache.new()
     step = fresh_step(parts)
     timed = partial(cached_step_s, partial(step, *batch), parts.device, steps=1)
@@ -146,12 +147,9 @@ def first_use_s(step: Step, batch: Batch, device: torch.device) -> tuple[float, 
     return max(0.0, first_pass_s - pass_s), max(0.0, first_update_s - update_s)
 
 
-def first_batch(pipeline: Pipeline) -> Batch:
+def first_batch(parts: Parts) -> Batch:
     """A batch of real images with random labels in the pipeline's format."""
-    batches = pipeline.epoch(WARMUP_EPOCH)
-    images_BCHW, labels = next(batches)
-    if isinstance(batches, Generator):
-        batches.close()  # its workers must be idle while steps are timed
+    images_BCHW, labels = parts.delivery.first_batch()
     if labels.ndim == 2:
         return images_BCHW, torch.rand_like(labels).softmax(dim=1)
     return images_BCHW, labels[torch.randperm(len(labels), device=labels.device)]
@@ -183,9 +181,9 @@ def fit(
     clock, machine = TrainingClock(parts.device), MachineMonitor(parts.device)
     with draft.timed("warmup_s"):
         trainer = build_trainer(draft, parts, ceiling.capture, ceiling.batch)
-    step, steps = trainer.step, parts.pipeline.steps_per_epoch
+    step, steps = trainer.step, parts.delivery.steps_per_epoch
     fit_to_data(draft, parts, clock)
-    images = steps * parts.cell.batch_size
+    seen = 0
     for epoch in range(parts.cell.epochs):
         before_s = clock.wall_s
         with machine.running(clock):
@@ -195,12 +193,15 @@ def fit(
         draft.timings["train_s"] = clock.wall_s
         draft.timings["train_device_s"] = clock.device_s
         draft.energy_j = machine.energy_j()
+        parts.delivery.check_epoch(epoch)
+        images = parts.delivery.images
+        seen += images
         epoch_s = clock.wall_s - before_s
         loss = loss_sum.item() / steps
         scores = evaluate_validation(draft, parts)
         point = Point(
             epoch=epoch + 1,
-            images=(epoch + 1) * images,
+            images=seen,
             train_s=clock.wall_s,
             train_loss=loss,
             learning_rate=step.schedule.highest((epoch + 1) * steps),

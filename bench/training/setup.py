@@ -15,6 +15,7 @@ from bench.cell import Cell
 from bench.job import RecordBuilder
 from bench.recipe import Recipe
 from bench.training.compiling import compiled_net, loss_of
+from bench.training.delivery import Delivery
 from bench.training.freezing import Freezing, trained_parameters
 from bench.training.loop import Autocast, Step
 from bench.training.lr_schedule import LRSchedule
@@ -74,6 +75,7 @@ class Parts:
     net: Net
     weights: dict[str, Tensor]
     pipeline: Pipeline
+    delivery: Delivery
     training: Images
     fitting_NHWC: Tensor | None
     validation: Pipeline | None
@@ -95,6 +97,7 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
         data = pipelines.load(cell.source, draft.job.data_dir)
         training, validation = training_and_validation(
             data.train,
+            data.validation,
             protocol=cell.protocol,
             train_images=cell.train_images,
             validation_images=cell.validation_images,
@@ -105,6 +108,8 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
     with draft.timed("build_s"):
         if cell.compile or building.parse(cell.pipeline).mode == "compiled":
             shared.start_compiler(device)
+        if isinstance(run.versions.get("architecture"), str):  # of a plugin: not in the plan
+            check_net(cell, data.train, device)
         net = build_net(cell, run.seed, data.train, device, shared)
         build = partial(pipelines.build, cell.pipeline, device=device, dtype=dtype, seed=run.seed)
         pipeline = build(training, cell.augmentation, batch_size=cell.batch_size)
@@ -124,6 +129,14 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
         net=net,
         weights={name: value.clone() for name, value in net.module.state_dict().items()},
         pipeline=pipeline,
+        delivery=Delivery(
+            pipeline,
+            cell.pipeline,
+            training,
+            batch_size=cell.batch_size,
+            device=device,
+            dtype=dtype,
+        ),
         training=training,
         fitting_NHWC=fitting_NHWC,
         validation=None if validation is None else evaluation(validation),
@@ -139,6 +152,21 @@ def set_up_gpu() -> None:
     """Lets cuDNN time its algorithms for each shape, and products use TF32 as convolutions do."""
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
+
+
+def check_net(cell: Cell, images: Images, device: torch.device) -> None:
+    """Raises `Unfit` if a cell's net can't take the images, or its outputs aren't logits."""
+    problem = architectures.problem(
+        cell.architecture,
+        classes=len(images.classes),
+        image_size=images.image_size[0],
+        channels=images.images.shape[3],
+        width=cell.width,
+        batch_size=cell.batch_size,
+        device=device.type,
+    )
+    if problem:
+        raise architectures.Unfit(problem)
 
 
 def build_net(cell: Cell, seed: int, images: Images, device: torch.device, shared: Shared) -> Net:

@@ -10,16 +10,12 @@ from torch import Tensor
 
 from pipelines import building
 from pipelines.augmentations import Augmentation
-from pipelines.base import Batch, Pipeline
+from pipelines.base import Batch, BrokenPromise, Pipeline
 from pipelines.ops import MIXING, Op
 from pipelines.sources.base import Images
 from pipelines.verification import made_images
 
 BATCH = 256
-
-
-class BrokenPromise(AssertionError):
-    """A check of a pipeline fails; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,6 +82,38 @@ def test_an_epoch_sums_its_losses_and_advances_the_schedule() -> None:
     assert one.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 4)
 
 
+class Twice(torch.optim.SGD):
+    """Takes a step with the gradient of a second pass, and keeps what the closure returned."""
+
+    @torch.no_grad()
+    def step(self, closure: Any) -> None:  # type: ignore[override]
+        self.losses = [closure() for _ in range(self.passes)]
+        super().step()
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_a_further_pass_replaces_the_gradients(passes: int) -> None:
+    net, other = made_net(), made_net()
+    optimizer = Twice(net.parameters(), lr=0.1)
+    optimizer.passes = passes
+    step, once = replace(loop_step(net), optimizer=optimizer, passes=2), loop_step(other)
+    batch = next(batches(1))
+    step(*batch)
+    loss = once(*batch)
+    for found, wanted in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(found, wanted)
+    assert [value.item() for value in optimizer.losses] == [loss.item()] * passes
+
+
+def test_an_optimizer_that_runs_many_passes_trains() -> None:
+    net = made_net()
+    optimizer = torch.optim.LBFGS(net.parameters(), max_iter=5)
+    step = replace(loop_step(net), optimizer=optimizer, passes=2)
+    batch = next(batches(1))
+    losses = [step(*batch).item() for _ in range(4)]
+    assert losses[-1] < 0.1 * losses[0]
+
+
 def test_cached_steps_are_as_many_as_requested() -> None:
     step = loop_step(made_net())
     seconds = cached_step_s(partial(step, *next(batches(1))), CPU, steps=4)

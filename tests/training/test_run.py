@@ -30,6 +30,7 @@ from bench.store.store import Store
 from bench.training import cuda_graph
 from bench.training import run as running
 from bench.training import setup as preparing
+from bench.training.delivery import WARMUP_EPOCH
 from bench.training.run import Diverged, train
 from bench.training.setup import Shared
 from pipelines import sources
@@ -303,7 +304,7 @@ def test_epochs_and_pipelines_are_closed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(EvaluationPipeline, "close", lambda pipeline: events.append("close"))
     run(CELL, tmp_path)
     warm, *rest = [events[at : at + 2] for at in range(0, len(events) - 3, 2)]
-    assert warm == [f"begin {running.WARMUP_EPOCH}", f"end {running.WARMUP_EPOCH}"]
+    assert warm == [f"begin {WARMUP_EPOCH}", f"end {WARMUP_EPOCH}"]
     assert rest == [["begin 0", "end 0"], ["begin 1", "end 1"]]
     assert events[-3:] == ["close"] * 3
 
