@@ -42,7 +42,7 @@ def _best_text(outcomes: Outcomes, metric: Metric) -> str:
     found = best(outcomes, metric)
     if found is None:
         return ""
-    value = f"{found.value:.1f} s" if metric is TIME else f"{found.value:.2f} %"
+    value = f"{found.value:.{metric.decimals(found.value)}f} {'s' if metric is TIME else '%'}"
     seeds = count(found.seeds, "seed")
     texts = [f"Best {metric.label}: {code(found.outcome.label)} with {value} ({seeds})"]
     tied = [label for label, p in found.p.items() if p >= ALPHA]
@@ -55,8 +55,7 @@ def _best_text(outcomes: Outcomes, metric: Metric) -> str:
         missed = count(found.missed, "cell")
         texts.append(f"{missed} missed the target with every seed, which counts as worse")
     if found.uncompared:
-        good = "good and trusted" if metric.timing else "good"
-        few = f"not {SEEDS_NEEDED} {good} seeds on both sides"
+        few = f"not {SEEDS_NEEDED} good{' and trusted' * metric.timing} seeds on both sides"
         texts.append(f"{count(found.uncompared, 'cell')} cannot be compared ({few})")
     return "; ".join(texts) + "."
 
