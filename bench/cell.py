@@ -222,6 +222,7 @@ def is_default(name: str, value: object) -> bool:
 
 
 AXES = fields_of("axis")
+IMAGE_LIMITS = ("train_images", "validation_images", "test_images")
 HPARAMS = tuple(name for name, info in FIELDS.items() if info.hparam)
 
 

@@ -64,6 +64,7 @@ class RecordBuilder:
     compiled: Compiled = ""
     timing_suspect: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
+    image_counts: dict[str, int] = field(default_factory=dict)  # by field of the record
     _start: float = field(default_factory=time.perf_counter)
     _started: str = field(default_factory=lambda: _now())
 
@@ -114,6 +115,7 @@ class RecordBuilder:
             started=self._started,
             finished=_now(),
             command=self.job.command,
+            **self.image_counts,  # type: ignore[arg-type]
         )
 
 

@@ -229,6 +229,7 @@ class Conditions:
         cpu_stolen_pct: Share of the usable cores that the virtual machine's host took.
         cpu_waited_pct: Share of its runnable time that the run waited for a core, all processes.
         neighbours: Number of other runs of this suite on the host.
+        paused_s: Seconds of the training clock in which the process did not run at all.
     """
 
     power_w: float | None = None
@@ -242,6 +243,7 @@ class Conditions:
     cpu_stolen_pct: float | None = None
     cpu_waited_pct: float | None = None
     neighbours: int | None = None
+    paused_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -264,6 +266,8 @@ class RecordSummary:
         attempt: Number of the attempt at the run, from 1.
         command: The command line that started it.
         content_hash: Hash of the content (see `bench.store.codec`); "" until it is written.
+        training_images: Number of images in the training set; None in older records, as are
+            `validation_images` and `test_images`.
     """
 
     run_id: str
@@ -292,6 +296,17 @@ class RecordSummary:
     command: str = ""
     schema_version: int = SCHEMA_VERSION
     content_hash: str = ""
+    training_images: Count | None = None
+    validation_images: Count | None = None
+    test_images: Count | None = None
+
+    @property
+    def image_counts(self) -> str:
+        """The sizes of its sets: "108 training, 13 validation and 30 test images"."""
+        if self.training_images is None:
+            return ""
+        held_out = f", {self.validation_images:,} validation" if self.validation_images else ""
+        return f"{self.training_images:,} training{held_out} and {self.test_images:,} test images"
 
     @property
     def name(self) -> str:

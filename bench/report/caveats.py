@@ -5,7 +5,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.cell import Cell, fields_of
+from bench.cell import fields_of
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import LAUNCHED, RecordSummary
 from bench.report.columns import ACCURACY, TIME
@@ -21,7 +21,7 @@ def caveats(outcomes: Outcomes) -> Iterator[str]:
     """The caveats of the cells of one machine, scale and source."""
     good = [outcome for outcome in outcomes if outcome.good]
     cells = [outcome.cell for outcome in outcomes]
-    yield from _scale(cells)
+    yield from _scale(outcomes)
     if any(cell.source == "shapes" for cell in cells):
         yield (
             "The images are generated (`shapes`): accuracies and the effects of augmentations do "
@@ -38,12 +38,14 @@ def caveats(outcomes: Outcomes) -> Iterator[str]:
     yield from uneven_failures(outcomes)
 
 
-def _scale(cells: Sequence[Cell]) -> Iterator[str]:
-    small = [cell for cell in cells if cell.scale == "cpu"]
+def _scale(outcomes: Outcomes) -> Iterator[str]:
+    small = [outcome.cell for outcome in outcomes if outcome.cell.scale == "cpu"]
+    runs = [run for outcome in outcomes for run in outcome.runs if run.cell.scale == "cpu"]
+    seen = [run.training_images for run in runs if run.training_images is not None]
     if small:
         yield (
             f"Scale `cpu`: width {_range(cell.width for cell in small)}, training images "
-            f"{_range(cell.train_images for cell in small)}, epochs "
+            f"{_range(seen or [cell.train_images for cell in small])}, epochs "
             f"{_range(cell.epochs for cell in small)}. It shows what works and where training "
             "waits for data; accuracies and rankings at full scale may differ."
         )

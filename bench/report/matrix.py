@@ -55,7 +55,7 @@ def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[Reco
     rows = [outcome.row | {"outcome": outcome} for outcome in outcomes]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(METRIC_COLUMNS, float))
     frame = sort(frame, TIME.name)
-    shared = title(list(found)) if found else "no records"
+    shared = title(found) if found else "no records"
     return Matrix(
         title=f"reference | {shared}" if reference else shared,
         outcomes=tuple(frame.pop("outcome")),

@@ -7,7 +7,7 @@ import math
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, product, zip_longest
@@ -104,15 +104,18 @@ def _machine(record: RecordSummary) -> str:
     return f"{cpu}, {record.environment.get('cores')} cores"
 
 
-def title(keys: Sequence[Key]) -> str:
-    """What all keys share: machine, scale, source, target, budget and torch version."""
+def title(rows: Mapping[Key, Sequence[RecordSummary]]) -> str:
+    """What all rows share: machine, scale, source, images, target, budget and torch version."""
+    keys = list(rows)
+    counts = {text for runs in rows.values() for run in runs if (text := run.image_counts)}
     parts, cell = [key.parts() for key in keys], keys[0].cell
     names = [
         name
         for name, info in sorted(FIELDS.items(), key=lambda item: item[1].title)
         if info.title and not (info.quiet and is_default(name, getattr(cell, name)))
     ]
-    texts = [{one[name] for one in parts} for name in ("machine", *names, "torch")]
+    texts = [{one[name] for one in parts} for name in ("machine", *names)]
+    texts += [counts, {one["torch"] for one in parts}]
     return " | ".join(text for shared in texts if len(shared) == 1 for text in shared if text)
 
 

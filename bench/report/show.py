@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bench.cell import FIELDS, Cell, is_default, plugins_of
+from bench.cell import FIELDS, IMAGE_LIMITS, Cell, is_default, plugins_of
 from bench.errors import UsageError
 from bench.record import Metrics, Point, Record
 from bench.report.columns import Column, Kind
@@ -51,6 +51,7 @@ CONDITIONS = {  # in words, by field
     "cpu_stolen_pct": "the virtual machine's host took {:.1f} % of the CPU",
     "cpu_waited_pct": "the run waited for a core in {:.1f} % of its time",
     "neighbours": "other runs on this machine: {}",
+    "paused_s": "the process did not run for {:.1f} s of the training clock",
 }
 MAX_EPOCHS = 20  # rows of the curve
 MAX_CLASSES = 20  # of the confusion matrix
@@ -204,6 +205,8 @@ def _named(values: Mapping[str, Any], form: str = "{}") -> dict[str, str]:
 def _run(found: FoundRun) -> dict[str, str]:
     record, cell = found.record, found.record.cell
     usual = [n for n, info in FIELDS.items() if info.quiet and is_default(n, getattr(cell, n))]
+    if record.image_counts:
+        usual += IMAGE_LIMITS
     recipe = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
     if cell.recipe is None:
         recipe = "the optimizer's own (not recorded by this older version)"
@@ -219,7 +222,7 @@ def _run(found: FoundRun) -> dict[str, str]:
         "cell": ", ".join(text for name, text in cell.labels().items() if name not in usual),
         "recipe": recipe,
         "entries": ", ".join(entries),
-        "images": record.fingerprint,
+        "images": ", ".join(filter(None, (record.image_counts, record.fingerprint))),
         "pipeline reads": record.reads,
         "per batch": ", ".join(draws),
         "steps": record.stepping,

@@ -122,6 +122,12 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
     draft.parameters = trained_parameters(net.module)
     draft.augmentation_draws = dict(pipeline.semantics.draws)
     draft.reads = building.reads(cell.pipeline, training)
+    test = reduced(data.test, cell.test_images)
+    draft.image_counts = {
+        "training_images": len(training),
+        "validation_images": 0 if validation is None else len(validation),
+        "test_images": len(test),
+    }
     return Parts(
         cell=cell,
         seed=run.seed,
@@ -140,7 +146,7 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
         training=training,
         fitting_NHWC=fitting_NHWC,
         validation=None if validation is None else evaluation(validation),
-        test=evaluation(reduced(data.test, cell.test_images)),
+        test=evaluation(test),
         classes=data.train.classes,
         autocast=partial(
             torch.autocast, device.type, dtype=torch.bfloat16, enabled=cell.precision == "bf16"

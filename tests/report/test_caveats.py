@@ -35,6 +35,8 @@ def test_a_clean_grid_at_full_scale_has_no_caveats() -> None:
 def test_scale_and_source() -> None:
     text = text_of(made_record(), made_record(epochs=9))
     assert "Scale `cpu`: width 0.25, training images 1,000, epochs 4 to 9." in text
+    seen = text_of(made_record(record={"training_images": 108}), made_record(epochs=9))
+    assert "training images 108, epochs 4 to 9." in seen
     assert "generated (`shapes`)" in text
     assert "Scale" not in text_of(full())
     assert "generated" not in text_of(full())

@@ -37,6 +37,14 @@ def test_mean_and_sd_are_over_seeds() -> None:
     assert "\u00b1" not in render(build(records[:1]), "md")
 
 
+def test_the_title_has_the_images_that_all_runs_had() -> None:
+    counts = {"training_images": 108, "validation_images": 13, "test_images": 30}
+    records = [made_record(record=counts), made_record(1), made_failure(2)]
+    assert "108 training, 13 validation and 30 test images" in build(records).title
+    other = made_record(3, epochs=9, record=counts | {"training_images": 96})
+    assert "test images" not in build([*records, other]).title
+
+
 def test_the_order_of_records_does_not_matter() -> None:
     records = [made_record(seed, architecture=name) for seed in range(2) for name in "abc"]
     assert render(build(records), "md") == render(build(records[::-1]), "md")

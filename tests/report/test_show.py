@@ -125,6 +125,19 @@ def test_everything_that_was_recorded_is_shown(tmp_path: Path) -> None:
     assert "\x1b" not in said
 
 
+def test_images_that_were_there_are_shown_instead_of_limits(tmp_path: Path) -> None:
+    counts = {"training_images": 1108, "validation_images": 13, "test_images": 30}
+    said = shown(tmp_path, made_record(record=counts))
+    assert "1,108 training, 13 validation and 30 test images" in said
+    assert "1000 images" not in said
+    assert "all validation" not in said
+    whole = shown(tmp_path, made_record(1, record=counts | {"validation_images": 0}))
+    assert "1,108 training and 30 test images" in whole
+    paused = Conditions(paused_s=63.21)
+    said = shown(tmp_path, made_record(2, record={"conditions": paused}))
+    assert "the process did not run for 63.2 s of the training clock" in said
+
+
 def test_a_missed_target_differs_from_no_validation(tmp_path: Path) -> None:
     missed = shown(tmp_path, made_record(time_to_accuracy_s=None))
     assert "60.0% on validation not reached" in missed

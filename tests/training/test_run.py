@@ -103,6 +103,7 @@ def test_a_record_is_complete(tmp_path: Path) -> None:
     assert record.timings.train_s == record.curve[-1].train_s
     assert record.timings.train_device_s is None
     assert sum(map(sum, record.metrics.confusion)) == 500
+    assert record.image_counts == "300 training, 100 validation and 500 test images"
     assert record.throughput.stall_pct == pytest.approx(
         100 * (1 - record.throughput.median / record.throughput.ceiling)
     )
@@ -273,6 +274,7 @@ def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
     record = run(replace(CELL, protocol="speedrun"), tmp_path)
     assert [point.validation_accuracy for point in record.curve] == [None, None]
     assert record.metrics.time_to_accuracy_s is None
+    assert record.image_counts == "300 training and 500 test images"
 
 
 def test_the_test_set_is_used_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
