@@ -33,6 +33,7 @@ def loaders(
     source: verb.Source = "auto",
     image_size: verb.ImageSize = None,
     decode: verb.Decode = False,
+    skip_bad: verb.SkipBad = False,
     data_dir: verb.DataDir = None,
     device: verb.Device = "auto",
     repeats: Annotated[
@@ -64,7 +65,7 @@ def loaders(
         pipelines=pipeline or (),
         augmentation=augmentation,
         batch_sizes=batch_size or (),
-        source=verb.source_name(source, image_size, decode),
+        source=verb.source_name(source, image_size, decode=decode, skip_bad=skip_bad),
         data_dir=data_dir,
         device=device,
         repeats=repeats,

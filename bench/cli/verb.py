@@ -143,7 +143,9 @@ DataDir = Annotated[
         metavar="FOLDER", help="Where datasets are cached; may hold torchvision's CIFAR files."
     ),
 ]
-Source = Annotated[str, typer.Option(help="auto, cifar10, cifar100, shapes or folder:PATH.")]
+Source = Annotated[
+    str, typer.Option(help="auto, cifar10, cifar100, shapes, folder:PATH or npz:PATH.")
+]
 ImageSize = Annotated[
     int | None,
     typer.Option(
@@ -155,6 +157,9 @@ Decode = Annotated[
     typer.Option(
         "--decode", help="Decode a folder's files in every epoch, in pipelines that can do that."
     ),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out a folder's files that cannot be read.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
 Select = Annotated[
@@ -180,8 +185,10 @@ def check_format(form: str) -> None:
     check_choice("format", form, ("rich", "json"))
 
 
-def source_name(source: str, image_size: int | None, decode: bool) -> str:
-    """The source's name with its image size and decoding, as cells spell it."""
+def source_name(
+    source: str, image_size: int | None, *, decode: bool = False, skip_bad: bool = False
+) -> str:
+    """The source's name with the options about its files, as cells spell it."""
     from pipelines.sources.tree_name import with_options
 
-    return with_options(source, image_size=image_size, decode=decode)
+    return with_options(source, image_size=image_size, decode=decode, skip_bad=skip_bad)

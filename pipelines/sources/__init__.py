@@ -1,30 +1,34 @@
-"""Sources of images: `cifar10`, `cifar100`, `shapes` (generated) and `folder:PATH`.
+"""Sources: `cifar10`, `cifar100`, `shapes` (generated), `folder:PATH` (files), `npz:PATH` (arrays).
 
-`folder:PATH[size=224,decode]` resizes images to 224 pixels instead of 32, and lets pipelines decode
-the files in each epoch if they can.
+`folder:PATH[size=224,decode,skip-bad]` resizes images to 224 pixels instead of 32, lets pipelines
+decode the files in each epoch if they can, and leaves out files that can't be read.
 
 A source is downloaded or read once, checked, and cached as arrays that later calls map into memory.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipelines.catalog import UnknownName, unknown_name
 from pipelines.sources import cache, cifar, tree_name
-from pipelines.sources.arrays import SETS, Arrays, Labelled, Set
+from pipelines.sources.arrays import Arrays, Cached, Labelled, Set
 from pipelines.sources.errors import NotObtained, Report, SourceError
 from pipelines.sources.places import default_data_dir, expanded
 
 if TYPE_CHECKING:
     from pipelines.sources.base import Data
+    from pipelines.sources.folder import Tree
 
 __all__ = ["SourceError", "default_data_dir", "is_cached", "load", "resolve"]
 
-NAMES = ["cifar10", "cifar100", "shapes", "folder:PATH"]
+NAMES = ["cifar10", "cifar100", "shapes"]
+IN_FILES = ["folder:PATH", "npz:PATH"]
 AUTO = "auto"
 
 
@@ -36,20 +40,23 @@ class _Recipe:
         folder: The source's folder in the cache.
         key: Identifies the result; a cache with another key is stale.
         make: Makes the source, given an empty folder to work in.
-        files: Image files of each set, for pipelines to decode.
+        name: The name of a source in files.
+        tree: The scan of a folder source.
     """
 
     folder: str
     key: str
     make: Callable[[Path, Report], Arrays]
-    files: Mapping[Set, tuple[Path, ...]] = field(default_factory=dict)
+    name: tree_name.TreeName | None = None
+    tree: "Tree | None" = None
 
 
 def load(name: str, data_dir: str | Path | None = None, *, report: Report | None = None) -> "Data":
     """The images of a source, downloaded or read first if necessary.
 
     Args:
-        name: "cifar10", "cifar100", "shapes", "folder:PATH" or "folder:PATH[size=224,decode]".
+        name: "cifar10", "cifar100", "shapes", "folder:PATH", "folder:PATH[size=224,decode]" or
+            "npz:PATH".
         data_dir: Where sources are cached; may contain torchvision's CIFAR files. If it isn't
             writable, the cache is in the default folder.
         report: Called with lines about progress.
@@ -71,19 +78,30 @@ def load(name: str, data_dir: str | Path | None = None, *, report: Report | None
         lambda scratch: recipe.make(scratch, log),
         log,
     )
-    train, test = (
-        Images(
-            images=torch.from_numpy(found.sets[which].images),
-            labels=torch.from_numpy(found.sets[which].labels),
+    if found.bad:
+        _check_bad(recipe, found)
+    files = _files(recipe, found)
+    sets = {
+        which: Images(
+            images=torch.from_numpy(part.images),
+            labels=torch.from_numpy(part.labels),
             classes=found.classes,
             mean=found.mean,
             std=found.std,
             fingerprint=found.fingerprints[which],
-            files=recipe.files.get(which, ()),
+            files=files.get(which, ()),
         )
-        for which in SETS
+        for which, part in found.sets.items()
+    }
+    validation = sets.get("validation")
+    return Data(
+        name=name if recipe.name is None else _canonical(recipe.name, found),
+        train=sets["train"],
+        test=sets["test" if "test" in sets else "validation"],
+        validation=validation,
+        bad=found.bad,
+        skipped=recipe.tree.skipped if recipe.tree else (),
     )
-    return Data(name=name, train=train, test=test)
 
 
 def resolve(
@@ -105,6 +123,40 @@ def resolve(
     except SourceError as error:
         return "shapes", str(error)
     return "cifar10", ""
+
+
+def _check_bad(recipe: _Recipe, found: Cached) -> None:
+    """Raises unless the bad files are to be left out, and leave images of every class."""
+    from pipelines.sources.folder import bad_files
+
+    assert recipe.name is not None
+    error = bad_files(recipe.name.root, found.bad)
+    if not recipe.name.skip_bad:
+        raise error
+    counts = np.bincount(found.sets["train"].labels, minlength=len(found.classes))
+    if lost := [name for name, number in zip(found.classes, counts, strict=True) if not number]:
+        raise SourceError(
+            f"without the files that cannot be read, the class {lost[0]!r} has no training image: "
+            f"{error}"
+        )
+
+
+def _files(recipe: _Recipe, found: Cached) -> dict[Set, tuple[Path, ...]]:
+    """The image files of each set, if pipelines are to decode them."""
+    from pipelines.sources.folder import as_text
+
+    if recipe.tree is None or recipe.name is None or not recipe.name.decode:
+        return {}
+    bad = {file.path for file in found.bad}
+    return {
+        which: tuple(recipe.tree.root / one.path for one in items if as_text(one.path) not in bad)
+        for which, items in recipe.tree.items.items()
+    }
+
+
+def _canonical(name: tree_name.TreeName, found: Cached) -> str:
+    test = "20%" if found.split else "" if "test" in found.sets else "val"
+    return replace(name, skip_bad=bool(found.bad), bad=len(found.bad), test=test).name
 
 
 def is_cached(name: str, data_dir: str | Path | None = None) -> bool:
@@ -137,16 +189,18 @@ def _place(data_dir: Path, recipe: _Recipe) -> Path:
 
 
 def _check(name: str) -> None:
-    if name.startswith(tree_name.PREFIX):
+    if name.startswith(tree_name.PREFIXES):
         tree_name.parse(name)
-    elif name not in NAMES[:-1]:
-        raise UnknownName(unknown_name("source", name, [AUTO, *NAMES]))
+    elif name not in NAMES:
+        raise UnknownName(unknown_name("source", name, [AUTO, *NAMES, *IN_FILES]))
 
 
 def _recipe(name: str, data_dir: Path) -> _Recipe:
     _check(name)
     if name.startswith(tree_name.PREFIX):
         return _tree(tree_name.parse(name))
+    if name.startswith(tree_name.NPZ):
+        return _npz(tree_name.parse(name))
     if name == "shapes":
         return _shapes()
     spec = cifar.CIFAR10 if name == "cifar10" else cifar.CIFAR100
@@ -163,14 +217,29 @@ def _tree(name: tree_name.TreeName) -> _Recipe:
 
     tree = scan(name.root)
     size = name.image_size
-    place = hashlib.sha256(os.fsencode(name.root.resolve())).hexdigest()[:16]
-    files = {which: tuple(tree.root / item.path for item in tree.items[which]) for which in SETS}
     return _Recipe(
-        folder=f"folder-{place}-{size}",
+        folder=f"folder-{_place_of(name.root)}-{size}",
         key=f"{tree.key}-{size}",
         make=lambda scratch, report: decode_tree(tree, size, scratch, report),
-        files=files if name.decode else {},
+        name=name,
+        tree=tree,
     )
+
+
+def _npz(name: tree_name.TreeName) -> _Recipe:
+    from pipelines.sources import npz
+
+    return _Recipe(
+        folder=f"npz-{_place_of(name.root)}",
+        key=npz.key(name.root),
+        make=lambda scratch, report: npz.read(name.root, report),
+        name=name,
+    )
+
+
+def _place_of(path: Path) -> str:
+    """Identifies a path, however it is spelled, in names of folders of the cache."""
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
 
 
 def _shapes() -> _Recipe:

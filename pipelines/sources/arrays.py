@@ -6,8 +6,8 @@ from typing import Literal
 
 from pipelines.sources.measures import Bytes, Labels
 
-Set = Literal["train", "test"]
-SETS: tuple[Set, ...] = ("train", "test")
+Set = Literal["train", "test", "validation"]
+SETS: tuple[Set, ...] = ("train", "test", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,32 @@ class Labelled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BadFile:
+    """An image file that cannot be read.
+
+    Args:
+        path: Relative to the tree, as text.
+        reason: Why not, a few words.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arrays:
-    """A source's two sets, and its class names."""
+    """A source as it is read.
+
+    Args:
+        sets: "train", and "test" or "validation" or both.
+        bad: Files that can't be read.
+        split: Whether the test set was split off here.
+    """
 
     sets: Mapping[Set, Labelled]
     classes: tuple[str, ...]
+    bad: tuple[BadFile, ...] = ()
+    split: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.sources.arrays import BadFile
 from pipelines.sources.errors import SourceError
 
 __all__ = ["Data", "Images", "SourceError"]
@@ -70,13 +71,26 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A source's two sets. `train` still includes the validation set; `test` is used once."""
+    """A source's sets; `test` is used once.
+
+    Args:
+        name: The canonical name, which says where the test set is from if it isn't the source's
+            own, and how many files are left out.
+        train: Includes the validation images if `validation` is None.
+        validation: The source's own validation set.
+        bad: Image files that are left out, as they can't be read.
+        skipped: Files and folders of a tree that are no images of a class.
+    """
 
     name: str
     train: Images
     test: Images
+    validation: Images | None = None
+    bad: tuple[BadFile, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Identifies both sets."""
-        return f"{self.train.fingerprint[:16]}-{self.test.fingerprint[:16]}"
+        """Identifies all sets."""
+        sets = (self.train, self.test, *(() if self.validation is None else (self.validation,)))
+        return "-".join(images.fingerprint[:16] for images in sets)

@@ -1,5 +1,6 @@
 """Decodes the image files of a tree into arrays of one size."""
 
+import errno
 import os
 import time
 import warnings
@@ -10,19 +11,20 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.base import usable_cores
-from pipelines.sources.arrays import SETS, Arrays, Labelled, Set
+from pipelines.sources.arrays import Arrays, BadFile, Labelled, Set
 from pipelines.sources.errors import Report, writing
-from pipelines.sources.folder import Tree, unreadable
+from pipelines.sources.folder import Tree, as_text, bad_files, formats, unreadable
 from pipelines.sources.measures import Bytes
 
 MAX_PIXELS = 90_000_000
 REPORT_S = 3.0
 SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 WIDE = {"I", "F"}
+OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no fault of the file
 
 
 def decode_tree(tree: Tree, image_size: int, scratch: Path, report: Report) -> Arrays:
-    """All images of a tree, as RGB of `image_size` x `image_size`.
+    """All images of a tree that can be read, as RGB of `image_size` x `image_size`.
 
     Args:
         image_size: Pixels per side.
@@ -30,16 +32,25 @@ def decode_tree(tree: Tree, image_size: int, scratch: Path, report: Report) -> A
         report: Called with lines about progress.
 
     Raises:
-        SourceError: A file can't be read as an image; the message names it.
+        SourceError: No file of a set can be read as an image.
     """
-    sets = {
-        name: Labelled(
-            images=_decode(tree, name, image_size, scratch, report),
-            labels=np.array([item.label for item in tree.items[name]], np.int64),
-        )
-        for name in SETS
-    }
-    return Arrays(sets=sets, classes=tree.classes)
+    sets: dict[Set, Labelled] = {}
+    bad: list[BadFile] = []
+    for name, items in tree.items.items():
+        images, reasons = _decode(tree, name, image_size, scratch, report)
+        bad += [
+            BadFile(path=as_text(items[index].path), reason=reason)
+            for index, reason in sorted(reasons.items())
+        ]
+        good = [index for index in range(len(items)) if index not in reasons]
+        if not good:
+            raise bad_files(tree.root, bad)
+        if reasons:
+            for row, index in enumerate(good):
+                images[row] = images[index]
+        labels = np.array([items[index].label for index in good], np.int64)
+        sets[name] = Labelled(images=images[: len(good)], labels=labels)
+    return Arrays(sets=sets, classes=tree.classes, bad=tuple(bad), split=tree.split)
 
 
 def read_image(path: Path, image_size: int) -> Bytes:
@@ -52,7 +63,7 @@ def read_image(path: Path, image_size: int) -> Bytes:
         Exception: Pillow can't read the file.
         ValueError: More than `MAX_PIXELS` pixels, or pixels with an unknown range.
     """
-    with Image.open(path, formats=_formats()) as image:
+    with Image.open(path, formats=formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(
                 f"{image.width}x{image.height} pixels are more than {MAX_PIXELS / 1e6:.0f} million"
@@ -75,12 +86,6 @@ def read_image(path: Path, image_size: int) -> Bytes:
     return np.asarray(square)
 
 
-def _formats() -> list[str]:
-    """All but EPS, as Pillow opens EPS with a program that executes it."""
-    Image.init()
-    return [form for form in Image.OPEN if form != "EPS"]
-
-
 def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
     """As `read_image`, for a file of the tree `root`.
 
@@ -89,20 +94,35 @@ def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
     """
     try:
         return read_image(path, image_size)
-    except UnidentifiedImageError as error:
-        raise unreadable(root, path, "it is not an image") from error
-    except OSError as error:
-        raise unreadable(root, path, error.strerror or str(error)) from error
     except Exception as error:
-        raise unreadable(root, path, str(error) or type(error).__name__) from error
+        raise unreadable(root, path, _reason(error)) from error
 
 
-def _decode(tree: Tree, which: Set, image_size: int, scratch: Path, report: Report) -> Bytes:
+def _reason(error: Exception) -> str:
+    """Why a file can't be read, in a few words."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not an image"
+    return (
+        (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+    )
+
+
+def _decode(
+    tree: Tree, which: Set, image_size: int, scratch: Path, report: Report
+) -> tuple[Bytes, dict[int, str]]:
+    """The images, and why some can't be read, by index."""
     items = tree.items[which]
     images = _on_disk(scratch / f"{which}.npy", (len(items), image_size, image_size, 3))
+    reasons: dict[int, str] = {}
 
     def work(index: int) -> None:
-        images[index] = read_listed(tree.root, tree.root / items[index].path, image_size)
+        path = tree.root / items[index].path
+        try:
+            images[index] = read_image(path, image_size)
+        except Exception as error:
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) in OF_THE_SYSTEM:
+                raise unreadable(tree.root, path, _reason(error)) from error
+            reasons[index] = _reason(error)
 
     reported_at = time.monotonic()
     with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
@@ -117,7 +137,7 @@ def _decode(tree: Tree, which: Set, image_size: int, scratch: Path, report: Repo
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return images
+    return images, reasons
 
 
 def _on_disk(path: Path, shape: tuple[int, ...]) -> Bytes:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.sources.arrays import SETS, Arrays, Cached, Labelled, Set
+from pipelines.sources.arrays import Arrays, BadFile, Cached, Labelled, Set
 from pipelines.sources.measures import fingerprint
 
 NOTE = "source.json"
@@ -46,6 +46,8 @@ class _Note:
     std: tuple[float, ...]
     fingerprints: dict[Set, str]
     files: dict[str, _Stored]
+    bad: tuple[BadFile, ...] = ()
+    split: bool = False
 
 
 def read(folder: Path, key: str) -> Cached | None:
@@ -62,7 +64,7 @@ def read(folder: Path, key: str) -> Cached | None:
     data = folder / note.folder
     try:
         touched = _touched(data, note)
-        sets = {name: _load(data, name) for name in SETS}
+        sets = {name: _load(data, name) for name in note.fingerprints}
     except (OSError, ValueError, EOFError) as error:
         raise Damaged(str(error)) from error
     if touched:
@@ -75,6 +77,8 @@ def read(folder: Path, key: str) -> Cached | None:
         mean=note.mean,
         std=note.std,
         fingerprints=note.fingerprints,
+        bad=note.bad,
+        split=note.split,
     )
 
 
@@ -101,6 +105,8 @@ def write(
                 for name, part in arrays.sets.items()
             },
             files=_stored(data),
+            bad=arrays.bad,
+            split=arrays.split,
         )
         _write_note(folder, note)
     except BaseException:
@@ -132,7 +138,12 @@ def _read_note(folder: Path) -> _Note | None:
         raise Damaged(f"{NOTE}: {error}") from error
     if note.format != FORMAT:
         return None
-    if set(note.files) != {_file(name, part) for name in SETS for part in ("images", "labels")}:
+    sets, parts = note.fingerprints, ("images", "labels")
+    if (
+        "train" not in sets
+        or len(sets) < 2
+        or set(note.files) != {_file(name, part) for name in sets for part in parts}
+    ):
         raise Damaged(f"{NOTE} lists other files")
     if not note.folder.startswith("data-") or Path(note.folder).name != note.folder:
         raise Damaged(f"{NOTE} points to {note.folder!r}")

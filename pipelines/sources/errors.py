@@ -38,3 +38,9 @@ def writing(path: Path) -> Iterator[None]:
             f"cannot write {path}: {error.strerror or error}; "
             "free some space or allow writing, or name another folder with --data-dir"
         ) from error
+
+
+def listed(texts: Sequence[str], most: int = 10) -> str:
+    """The first few texts with commas between them, and how many more there are."""
+    more = [f"{len(texts) - most:,} more"] if len(texts) > most else []
+    return ", ".join([*texts[:most], *more])

@@ -5,19 +5,20 @@ import torch
 from torch import Tensor
 
 from pipelines.base import derive_seed
-from pipelines.sources.base import Images
+from pipelines.sources.base import Images, SourceError
 
 VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.2  # of a source without a test set
 
 
 def holdout(labels_N: Tensor, share: float = VALIDATION_SHARE) -> tuple[Tensor, Tensor]:
     """Indices (training, validation), sorted and stratified; they depend only on the labels.
 
-    CIFAR-10: 45,000 and 5,000.
+    At least one image of each class is left for training. CIFAR-10: 45,000 and 5,000.
     """
     rng = np.random.Generator(np.random.PCG64(derive_seed(0, "holdout")))
     chosen = [
-        rng.permutation(members)[: max(1, round(len(members) * share))]
+        rng.permutation(members)[: min(max(1, round(len(members) * share)), len(members) - 1)]
         for members in _members(labels_N)
     ]
     validation = np.sort(np.concatenate(chosen))
@@ -36,17 +37,46 @@ def stratified(labels_N: Tensor, count: int) -> Tensor:
 
 
 def training_and_validation(
-    images: Images, *, protocol: str, train_images: int | None, validation_images: int | None
+    images: Images,
+    own_validation: Images | None = None,
+    *,
+    protocol: str,
+    train_images: int | None,
+    validation_images: int | None,
 ) -> tuple[Images, Images | None]:
-    """The training and validation sets; no validation set with the speedrun protocol."""
+    """The training and validation sets; no validation set with the speedrun protocol.
+
+    Args:
+        images: The source's training set.
+        own_validation: The source's own validation set; None to hold a part of `images` out.
+
+    Raises:
+        SourceError: No image can be held out.
+    """
+    everything = torch.arange(len(images))
     if protocol == "speedrun":
-        everything = torch.arange(len(images))
         return images.subset(_part(everything, images.labels, train_images)), None
+    if own_validation is not None:
+        return (
+            images.subset(_part(everything, images.labels, train_images)),
+            reduced(own_validation, validation_images),
+        )
     training, validation = holdout(images.labels)
+    if not len(validation):
+        raise SourceError(
+            "no image can be held out for validation, as each class has one training image; "
+            "add some, or a folder val"
+        )
     return (
         images.subset(_part(training, images.labels, train_images)),
         images.subset(_part(validation, images.labels, validation_images)),
     )
+
+
+def commonest(images: Images) -> tuple[str, float]:
+    """The commonest class of some images, and its share of them."""
+    counts = torch.bincount(images.labels)
+    return images.classes[int(counts.argmax())], int(counts.max()) / len(images)
 
 
 def reduced(images: Images, count: int | None) -> Images:

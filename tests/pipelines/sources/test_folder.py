@@ -1,5 +1,6 @@
 """`folder:PATH`: any image becomes the same small square, and nothing is left out in silence."""
 
+import errno
 import io
 import os
 import shutil
@@ -17,6 +18,7 @@ from pipelines import sources
 from pipelines.sources import decode, folder
 from pipelines.sources.base import Data
 from pipelines.sources.decode import read_image
+from pipelines.sources.describe import class_sizes, notices
 from pipelines.sources.errors import SourceError
 
 
@@ -84,15 +86,6 @@ def test_the_same_images_elsewhere_have_the_same_fingerprint(tree: Path, tmp_pat
     assert load(tmp_path / "copy").fingerprint == load(tree).fingerprint
 
 
-def test_files_of_the_operating_system_are_skipped(tree: Path) -> None:
-    for name in (".DS_Store", "train/.DS_Store", "train/cat/.DS_Store", "train/cat/Thumbs.db",
-                 "train/cat/._1.png", "train/Thumbs.db"):  # fmt: skip
-        (tree / name).write_bytes(b"x")
-    image_file(tree / "train/.hidden/1.png")
-    (tree / "README.txt").write_text("about")
-    assert reds(load(tree)) == [[10, 20, 30, 40], [50, 60]]
-
-
 @pytest.mark.parametrize("target", [".", "..", "../../..", "loop"])
 def test_links_that_loop_are_not_followed(tree: Path, target: str) -> None:
     (tree / "train/cat/loop").symlink_to(target, target_is_directory=True)
@@ -115,10 +108,10 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-900])
 
 
-NO_IMAGES: dict[str, Callable[[Path], object]] = {
+BAD: dict[str, Callable[[Path], object]] = {
     "truncated": truncated,
     "text": lambda path: path.write_text("not an image"),
-    "pipe": os.mkfifo,
+    "empty": Path.touch,
     "broken link": lambda path: path.symlink_to("nowhere"),
     "bomb": lambda path: Image.new("1", (12_000, 12_000)).save(path, "PNG"),
     "huge bomb": lambda path: Image.new("1", (16_000, 16_000)).save(path, "PNG"),
@@ -126,26 +119,171 @@ NO_IMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", NO_IMAGES)
-def test_a_file_that_is_no_image_is_named(tree: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_named_or_left_out(tree: Path, kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        NO_IMAGES[kind](tree / "train/dog/bad one.png")
+        BAD[kind](tree / "train/dog/0 bad one.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         message = refusal(tree)
-    assert message.startswith(f"train/dog/bad one.png in {tree} cannot be read: ")
-    assert message.endswith("repair or remove it")
-    assert not sources.is_cached(f"folder:{tree}")
+    assert message.startswith(f"train/dog/0 bad one.png in {tree} cannot be read: ")
+    assert message.endswith("repair or remove it, or leave it out with --skip-bad")
+    data = sources.load(f"folder:{tree}[skip-bad,decode]")
+    assert data.name == f"folder:{tree}[decode,skip-bad=1]"
+    assert reds(data) == [[10, 20, 30, 40], [50, 60]]
+    assert [path.name for path in data.train.files] == ["1.png", "2.png", "1.png", "2.png"]
+    assert [file.path for file in data.bad] == ["train/dog/0 bad one.png"]
+    assert any("0 bad one.png" in notice for notice in notices(data))
 
 
-@pytest.mark.parametrize("name", ["train/cat/labels.csv", "train/lost.png", "train/bird/.keep"])
-def test_a_file_in_the_wrong_place_and_an_empty_class_are_named(tree: Path, name: str) -> None:
-    if name.endswith(".keep"):
-        (tree / "train/bird").mkdir()
-        (tree / "test/bird").mkdir()
-    (tree / name).touch()
-    assert name.removesuffix("/.keep") in refusal(tree)
+def test_all_bad_files_are_named_and_no_try_decodes_anew(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(13):
+        (tree / f"train/cat/bad{number:02}.jpg").write_text("<html>")
+    (tree / "test/dog/bad.png").write_text("")
+    first = refusal(tree)
+    assert first.startswith(f"14 files in {tree} cannot be read: train/cat/bad00.jpg (it is not an")
+    assert "bad09.jpg" in first
+    assert "bad10.jpg" not in first
+    assert ", 4 more; repair or remove them, or leave them out with --skip-bad" in first
+    monkeypatch.setattr(decode, "read_image", lambda *args: pytest.fail("decoded"))
+    assert refusal(tree) == first
+    assert len(sources.load(f"folder:{tree}[skip-bad]").bad) == 14
+
+
+def test_without_bad_files_skip_bad_changes_nothing(tree: Path) -> None:
+    data = sources.load(f"folder:{tree}[skip-bad]")
+    assert data.name == f"folder:{tree}"
+    assert data.fingerprint == load(tree).fingerprint
+
+
+def test_bad_files_that_leave_a_class_or_a_set_empty_are_an_error(tree: Path) -> None:
+    for number in (1, 2):
+        (tree / f"train/cat/{number}.png").write_text("")
+    with pytest.raises(SourceError, match="the class 'cat' has no training image: 2 files in"):
+        sources.load(f"folder:{tree}[skip-bad]")
+    for path in tree.glob("test/*/*.png"):
+        path.write_text("")
+    with pytest.raises(SourceError, match="4 files in"):
+        sources.load(f"folder:{tree}[skip-bad]")
+
+
+def test_a_file_that_cannot_be_opened_now_is_not_bad_for_good(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "read_image", refuse)
+        with pytest.raises(SourceError, match="Too many open files"):
+            sources.load(f"folder:{tree}[skip-bad]")
+    assert not load(tree).bad
+
+
+BESIDE = (
+    "README.txt", "train/labels.csv", "train/lost.png", "train/cat/labels.csv", "train/cat/run.py",
+    "train/cat/annotation.xml", "train/cat/clip.mp4", "test/classes.json", "train/cat/empty",
+    "train/@eaDir/cat/1.png", "train/cat/@eaDir/1.png/thumb.jpg", "__MACOSX/train/cat/._1.png",
+    "train/.ipynb_checkpoints/1-checkpoint.png", "train/cat/.ipynb_checkpoints/1.png",
+    "train/.DS_Store", "train/cat/Thumbs.db", "train/cat/desktop.ini", "train/bird/.keep",
+    "train/#recycle/cat/1.png", "docs/index.html", "extra/cat/1.png", "train\\cat\\1.png",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_is_no_image_of_a_class_is_skipped_and_named(tree: Path, name: str) -> None:
+    path = tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("Python" if name.endswith(".py") else "x" * ("." in name))
+    data = load(tree)
+    assert reds(data) == [[10, 20, 30, 40], [50, 60]]
+    assert data.train.classes == ("cat", "dog")
+    (skipped,) = data.skipped
+    assert name.startswith(skipped)
+    (notice,) = notices(data)
+    assert notice.startswith(f"Skipped in folder:{tree}, as no images of a class: 1 ({skipped})")
+
+
+def test_a_pipe_is_skipped_and_never_opened(tree: Path) -> None:
+    os.mkfifo(tree / "train/dog/pipe.png")
+    assert load(tree).skipped == ("train/dog/pipe.png",)
+
+
+def test_images_without_a_suffix_are_found(tree: Path) -> None:
+    for path in tree.glob("*/*/*.png"):
+        path.rename(path.with_suffix(""))
+    (tree / "train/cat/notes").write_text("Python is not a PPM, though it begins as one")
+    assert reds(load(tree)) == [[10, 20, 30, 40], [50, 60]]
+    assert load(tree).skipped == ("train/cat/notes",)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
+def test_a_validation_folder_is_the_validation_set(tree: Path, name: str) -> None:
+    plain = load(tree)
+    image_file(tree / name / "cat/1.png", (70, 0, 0))
+    image_file(tree / name / "dog/1.png", (80, 0, 0))
+    data = load(tree)
+    assert data.name == f"folder:{tree}"
+    assert reds(data) == reds(plain)
+    assert data.validation is not None
+    assert data.validation.images[:, 0, 0, 0].tolist() == [70, 80]
+    assert data.fingerprint.startswith(f"{plain.fingerprint}-")
+    shutil.rmtree(tree / "test")
+    alone = load(tree)
+    assert alone.name == f"folder:{tree}[test=val]"
+    assert alone.test.images[:, 0, 0, 0].tolist() == [70, 80]
+    assert alone.fingerprint != data.fingerprint != plain.fingerprint
+    assert "its validation set is used as the test set too" in next(iter(notices(alone)))
+
+
+def many(root: Path, counts: dict[str, int]) -> Path:
+    for name, count in counts.items():
+        for number in range(count):
+            image_file(root / name / f"{number:03}.png", (number, 0, 0), size=8)
+    return root
+
+
+@pytest.mark.parametrize("below", ["", "train/"])
+def test_one_tree_of_classes_is_split_here(tree: Path, tmp_path: Path, below: str) -> None:
+    root = many(tmp_path / "one", {f"{below}{name}": 20 for name in ("ant", "bee", "val")})
+    for at in ("one", "moved"):
+        data = load(tmp_path / at)
+        assert data.name == f"folder:{tmp_path / at}[test=20%]"
+        assert data.train.classes == ("ant", "bee", "val")
+        assert [*class_sizes(data.train).values(), *class_sizes(data.test).values()] == [16] * 3 + [
+            4
+        ] * 3
+        assert "20% of the images of each class are held back" in next(iter(notices(data)))
+        if at == "one":
+            first = data.fingerprint
+            root.rename(tmp_path / "moved")
+    assert data.fingerprint == first
+    assert sources.load(data.name).name == data.name
+
+
+def test_images_of_a_test_without_classes_are_skipped(tree: Path) -> None:
+    shutil.rmtree(tree / "test")
+    image_file(tree / "test" / "1.png")
+    data = load(tree)
+    assert data.name.endswith("[test=20%]")
+    assert data.skipped == ("test",)
+
+
+def test_a_class_with_one_image_is_trained(tree: Path, tmp_path: Path) -> None:
+    data = load(many(tmp_path / "one", {"ant": 12, "bee": 1, "cat": 2}))
+    assert class_sizes(data.train) == {"ant": 10, "bee": 1, "cat": 1}
+    told = list(notices(data))
+    assert any("2 classes (bee, cat) have one training image, which is" in text for text in told)
+    assert any("the class 'bee' has no test image" in text for text in told)
+
+
+def test_a_thousand_classes_are_read(tree: Path, tmp_path: Path) -> None:
+    data = load(many(tmp_path / "many", {f"{number:04}": 2 for number in range(1000)}))
+    assert (len(data.train), len(data.test), len(data.train.classes)) == (1000, 1000, 1000)
+    assert ", 990 more) have one training image" in list(notices(data))[1]
 
 
 @pytest.mark.parametrize(
@@ -153,9 +291,7 @@ def test_a_file_in_the_wrong_place_and_an_empty_class_are_named(tree: Path, name
     [
         (".", "there is no folder"),
         ("train", "has no folder train"),
-        ("test", "has no folder test"),
-        ("test/dog", "train has the class 'dog' and test does not"),
-        ("train/cat", "test has the class 'cat' and train does not"),
+        ("train/cat", "test has the class 'cat', of which there is no training image"),
     ],
 )
 def test_a_missing_part_of_a_tree_is_named(tree: Path, missing: str, reason: str) -> None:
@@ -164,11 +300,26 @@ def test_a_missing_part_of_a_tree_is_named(tree: Path, missing: str, reason: str
     assert str(tree) in refusal(tree)
 
 
+def test_a_class_without_a_test_image_is_told(tree: Path) -> None:
+    shutil.rmtree(tree / "test/dog")
+    assert f"In folder:{tree}, the class 'dog' has no test image." in notices(load(tree))
+
+
+def test_two_folders_for_one_set_are_refused(tree: Path) -> None:
+    image_file(tree / "val/cat/1.png")
+    image_file(tree / "valid/cat/1.png")
+    assert "has both val and valid" in refusal(tree)
+
+
 def test_no_class_and_one_class_are_refused(tree: Path) -> None:
     shutil.rmtree(tree / "train/dog")
     shutil.rmtree(tree / "test/dog")
     assert "only the class 'cat'" in refusal(tree)
     shutil.rmtree(tree / "train/cat")
+    shutil.rmtree(tree / "test/cat")
+    assert "no class folders" in refusal(tree)
+    image_file(tree / "train/1.png")
+    image_file(tree / "test/1.png")
     assert "no class folders" in refusal(tree)
 
 
@@ -183,9 +334,11 @@ def test_an_unreadable_folder_is_refused(tree: Path, monkeypatch: pytest.MonkeyP
 def test_names_in_any_script_are_classes_and_those_that_look_alike_are_one(tree: Path) -> None:
     (tree / "train/dog").rename(tree / "train" / unicodedata.normalize("NFC", "caf\u00e9"))
     (tree / "test/dog").rename(tree / "test" / unicodedata.normalize("NFD", "caf\u00e9"))
+    names = ("a b \u732b", "\u0643\u0644\u0628", "two\nlines", "a\\b", "a\u2215b", "-rf", "[x]")
     for which in ("train", "test"):
-        image_file(tree / which / "a b \u732b" / "1.png")
-    assert load(tree).train.classes == ("a b \u732b", "caf\u00e9", "cat")
+        for name in names:
+            image_file(tree / which / name / "1\n.png")
+    assert load(tree).train.classes == tuple(sorted([*names, "caf\u00e9", "cat"]))
 
 
 def test_a_name_that_is_no_text_can_be_shown(tree: Path) -> None:

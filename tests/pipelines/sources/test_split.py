@@ -1,10 +1,12 @@
 """The split is stratified, disjoint, complete, and depends on the labels alone."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.sources.errors import SourceError
 from pipelines.sources.split import holdout, reduced, stratified, training_and_validation
 from pipelines.verification.made_images import made
 
@@ -16,7 +18,8 @@ def test_holdout_is_a_partition_that_every_class_takes_part_in(values: list[int]
     labels = torch.tensor(values)
     training, validation = holdout(labels)
     assert torch.cat([training, validation]).sort().values.tolist() == list(range(len(values)))
-    assert set(labels[validation].tolist()) == set(values)
+    assert set(labels[training].tolist()) == set(values)
+    assert set(labels[validation].tolist()) == {one for one in values if values.count(one) > 1}
 
 
 @given(st.integers(1, 199))
@@ -45,6 +48,23 @@ def test_a_split_has_at_most_the_images_that_exist() -> None:
     assert (len(training), len(validation)) == (90, 10)
     assert reduced(IMAGES, None) is IMAGES
     assert reduced(IMAGES, 1000) is IMAGES
+
+
+def test_a_validation_set_of_ones_own_is_used_and_all_else_is_trained() -> None:
+    own = made(np.ones((30, 4, 4, 3), np.uint8))
+    training, validation = training_and_validation(
+        IMAGES, own, protocol="validation", train_images=None, validation_images=20
+    )
+    assert validation is not None
+    assert (len(training), len(validation), validation.images.min()) == (100, 20, 1)
+
+
+def test_without_an_image_to_hold_out_the_reason_is_said() -> None:
+    lone = IMAGES.subset(torch.arange(10))
+    kinds = {"train_images": None, "validation_images": None}
+    with pytest.raises(SourceError, match="each class has one training image"):
+        training_and_validation(lone, protocol="validation", **kinds)
+    assert len(training_and_validation(lone, protocol="speedrun", **kinds)[0]) == 10
 
 
 def test_a_reduced_set_keeps_the_classes_shares() -> None:
