@@ -147,6 +147,8 @@ class Library:
         why: One sentence on what it is for, shown by `bench list`.
         build: Builds the pipeline; only called if `ops` covers the policy.
         ops: Its op types and how it draws their parameters.
+        ways: Its name in the `ways` of a plugin's ops; "" if it can't do them.
+        ways_draw: How it draws their parameters.
         modes: Its modes ("kornia[compiled]"); the first is the default.
         options: Its integer options ("torchvision[workers=4]"), with defaults.
         problem: (mode, device type) to the reason why it can't run here; "" if it can.
@@ -163,6 +165,8 @@ class Library:
     why: str
     build: Callable[[Request], Pipeline]
     ops: Mapping[type[Op], Draws]
+    ways: str = ""
+    ways_draw: Draws = "per sample"
     modes: tuple[str, ...] = ()
     options: Mapping[str, int] = field(default_factory=dict)
     problem: Callable[[str, str], str] = lambda mode, device: ""
@@ -178,10 +182,12 @@ class Library:
         Raises:
             Unsupported: It lacks one of the ops.
         """
+        draws: dict[str, Draws] = {}
         for op in augmentation.ops:
-            if type(op) not in self.ops:
+            if type(op) not in self.ops and self.ways not in op.ways:
                 raise Unsupported(f"{self.name} has no {type(op).__name__}")
-        return Semantics(draws={type(op).__name__: self.ops[type(op)] for op in augmentation.ops})
+            draws[type(op).__name__] = self.ops.get(type(op), self.ways_draw)
+        return Semantics(draws=draws)
 
 
 def usable_cores() -> int:

@@ -130,6 +130,7 @@ DALI = Library(
     ),
     build=DaliPipeline,
     ops=dict.fromkeys(WAYS, "per sample"),
+    ways="dali",
     modes=("graph", "dynamic"),
     problem=problem,
     decodes=True,

@@ -26,6 +26,7 @@ from pipelines.ops import (
     Rotation,
     Solarize,
     VerticalFlip,
+    way_of,
 )
 from pipelines.randomness import OwnStream
 
@@ -111,7 +112,8 @@ def modules(setup: Setup) -> nn.ModuleList:
     # `to` leaves them where they are, and from the host they would be copied for every batch.
     mean, std = (torch.tensor(each, device=setup.device) for each in (setup.mean, setup.std))
     normalise = kornia.Normalize(mean=mean, std=std, p=1.0)
-    return nn.ModuleList([*(OPS[type(op)](kornia, op, setup) for op in setup.ops), normalise])
+    steps = [way_of(op, OPS, "kornia")(kornia, op, setup) for op in setup.ops]
+    return nn.ModuleList([*steps, normalise])
 
 
 def draw_on_cpu(steps: nn.ModuleList) -> nn.ModuleList:
@@ -246,6 +248,7 @@ KORNIA = Library(
     why="A well-known library of augmentations on device batches, with parameters per sample.",
     build=KorniaPipeline,
     ops=dict.fromkeys(OPS, "per sample"),
+    ways="kornia",
     modes=("eager", "compiled"),
     problem=problem,
     reference="https://github.com/kornia/kornia",

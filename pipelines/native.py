@@ -8,7 +8,7 @@ from torch import Tensor
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.compiling import compiler_problem
 from pipelines.native_ops import mixes, moves
-from pipelines.native_ops.kernels import EDITS, Program, draws_of, kernels
+from pipelines.native_ops.kernels import EDITS, Program, draws_of, edit_of, kernels
 from pipelines.ops import AlternatingFlip
 from pipelines.reusing import BatchMemory
 
@@ -147,7 +147,7 @@ def lookups(program: Program, device: torch.device) -> tuple[Tensor | None, ...]
     """The lookup table of each following op, None if it has none."""
     tables: list[Tensor | None] = []
     for op in program.following:
-        make = EDITS[type(op)].table if type(op) in EDITS else None
+        make = None if type(op) in moves.MOVES else edit_of(op).table
         size = program.height, program.width, len(program.mean)
         tables.append(None if make is None else make(op, size).to(device))
     return tuple(tables)
@@ -174,6 +174,7 @@ NATIVE = Library(
     why="Plain tensor operations on the device: one compiled gather reads, augments, normalises.",
     build=NativePipeline,
     ops=dict.fromkeys([*moves.MOVES, *EDITS, *mixes.MIXES], "per sample"),
+    ways="native",
     modes=("compiled", "eager"),
     replays=True,
     problem=problem,

@@ -5,14 +5,16 @@ parameters per sample.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 
 @dataclass(frozen=True)
 class Op:
-    """Base of all ops."""
+    """Base of all ops; `ways` of a plugin's op are what it is in each library, by name."""
+
+    ways: ClassVar[Mapping[str, Any]] = {}
 
     def problem(self, height: int, width: int) -> str:
         """Why it can't work on images of this size in pixels: "its pad is at most 3"."""
@@ -341,6 +343,15 @@ class RandomChoice(Op):
 
     def __post_init__(self) -> None:
         _check_share("RandomChoice p", self.p)
+
+
+WayT = TypeVar("WayT")
+
+
+def way_of(op: Op, ways: Mapping[type[Op], WayT], library: str) -> WayT:
+    """What an op is in a library: one of the library's `ways`, or the op's own."""
+    way: WayT = ways[type(op)] if type(op) in ways else op.ways[library]
+    return way
 
 
 AUTOMATIC = (RandAugment, TrivialAugment, AutoAugment)

@@ -1,6 +1,6 @@
 """torchvision's transforms, one image at a time in the workers of a DataLoader."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -43,6 +43,7 @@ from pipelines.ops import (
     Solarize,
     TrivialAugment,
     VerticalFlip,
+    way_of,
 )
 from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images
@@ -50,6 +51,7 @@ from pipelines.sources.decode import read_listed
 
 V2 = "torchvision.transforms.v2"  # slow to import, so only when a pipeline is built
 MAX_WORKERS = 8
+PREFETCH = 2  # batches that each worker has ready
 Key = tuple[int, int, list[int]]  # epoch, batch, samples
 
 
@@ -67,6 +69,7 @@ class TorchvisionPipeline(Pipeline):
             batch_size=None,
             sampler=self._keys,
             num_workers=workers,
+            prefetch_factor=PREFETCH if workers else None,
             persistent_workers=workers > 0,
             pin_memory=request.device.type == "cuda",
             generator=torch.Generator(),  # otherwise its seed is drawn from the global generator
@@ -174,7 +177,7 @@ def transforms(ops: Sequence[Op], images: Images) -> Any:
     for op in ops:
         if isinstance(op, MIXING):
             continue
-        way = OPS[type(op)]
+        way = way_of(op, OPS, "torchvision")
         if way.dtype not in (None, dtype):
             dtype = way.dtype
             steps.append(v2.ToDtype(dtype, scale=True))
@@ -344,13 +347,23 @@ def problem(mode: str, device: str) -> str:
     return missing("torchvision")
 
 
+def shared_bytes(images: Images, batch_size: int, options: Mapping[str, int]) -> int:
+    """Bytes of the float32 batches that workers have ready, and of the one that is in use."""
+    workers = options["workers"]
+    batches = min(workers * PREFETCH, len(images) // batch_size) + 1
+    image_bytes = 4 * images.images[0].numel() + images.labels.element_size()
+    return batches * batch_size * image_bytes if workers else 0
+
+
 TORCHVISION = Library(
     name="torchvision",
     why="The usual baseline: per-sample transforms in DataLoader workers.",
     build=TorchvisionPipeline,
     ops={kind: way.draws for kind, way in OPS.items()},
+    ways="torchvision",
     options={"workers": min(MAX_WORKERS, usable_cores())},
     problem=problem,
     decodes=True,
+    shared_bytes=shared_bytes,
     reference="https://docs.pytorch.org/vision/stable/transforms.html",
 )

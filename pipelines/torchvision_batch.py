@@ -47,6 +47,8 @@ TORCHVISION_BATCH = Library(
     why="torchvision's transforms on device batches: no workers, but one draw for a whole batch.",
     build=TorchvisionBatchPipeline,
     ops={**dict.fromkeys(OPS, "per batch"), AlternatingFlip: "per sample"},
+    ways="torchvision",
+    ways_draw="per batch",
     problem=problem,
     reference="https://github.com/pytorch/vision/issues/8484",
 )

@@ -8,10 +8,10 @@ from tests.checkout import ROOT
 DOC = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 
 
-def doc_block(language: str) -> str:
-    """The one block of a language in docs/plugins.md."""
-    (block,) = re.findall(rf"```{language}\n(.*?)```", DOC, re.DOTALL)
-    return str(block)
+def doc_block(language: str, word: str = "") -> str:
+    """The first block of a language in docs/plugins.md that has `word` in it."""
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", DOC, re.DOTALL)
+    return next(block for block in blocks if word in block)
 
 
 def net(name: str = "team_net", **fields: object) -> str:

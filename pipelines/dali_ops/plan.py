@@ -10,7 +10,7 @@ from torch import Tensor
 from pipelines.base import Request
 from pipelines.dali_ops import edits, mixes, moves
 from pipelines.dali_ops.flow import Draws, Flow, Operators, Way
-from pipelines.ops import AlternatingFlip, ColorJitter, Crop, Cutout, HorizontalFlip, Op
+from pipelines.ops import AlternatingFlip, ColorJitter, Crop, Cutout, HorizontalFlip, Op, way_of
 from pipelines.sources.base import Images
 
 # DALI's policies named RandAugment, TrivialAugment and AutoAugment differ from the declared ones:
@@ -20,6 +20,11 @@ from pipelines.sources.base import Images
 WAYS: dict[type[Op], Way] = {**moves.WAYS, **edits.WAYS, **mixes.WAYS}
 FLIPS = (HorizontalFlip, AlternatingFlip)
 DTYPES = {torch.float32: "FLOAT", torch.float16: "FLOAT16"}
+
+
+def dali_way(op: Op) -> Way:
+    """What an op is in DALI; a plugin's op brings its own."""
+    return way_of(op, WAYS, "dali")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ class Plan:
 
     def inputs(self) -> int:
         """Number of parameters of all ops."""
-        return sum(WAYS[type(op)].inputs(op) for op in self.ops)
+        return sum(dali_way(op).inputs(op) for op in self.ops)
 
     def draw(
         self, generator: torch.Generator, flipped_B: Tensor
@@ -69,8 +74,8 @@ class Plan:
             if isinstance(op, AlternatingFlip):
                 drawn.append((flipped_B,))
             else:
-                drawn.append(WAYS[type(op)].draw(op, self.size, len(flipped_B), generator))
-        own = WAYS[type(self.ops[-1])].own if self.ops else None
+                drawn.append(dali_way(op).draw(op, self.size, len(flipped_B), generator))
+        own = dali_way(self.ops[-1]).own if self.ops else None
         share_B = own(self.size, drawn[-1]) if own is not None else None
         if self.swapped:
             (mirror_B,), (start_B2,) = drawn[0], drawn[1]
@@ -138,11 +143,11 @@ def run_ops(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]
         pad=plan.pad,
     )
     ops = plan.ordered_ops()
-    raw = max((i for i, op in enumerate(ops) if WAYS[type(op)].raw), default=-1)
+    raw = max((i for i, op in enumerate(ops) if dali_way(op).raw), default=-1)
     given = iter(inputs)
     for index, op in enumerate(ops):
         flow.keep = index < raw
-        way = WAYS[type(op)]
+        way = dali_way(op)
         way.add(op, flow, *(next(given) for _ in range(way.inputs(op))))
     if not flow.normalised:
         flow.normalise()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipelines.compiling import compiled
 from pipelines.native_ops import auto, edits, mixes, moves
-from pipelines.ops import Op
+from pipelines.ops import Op, way_of
 
 EDITS = {**edits.EDITS, **auto.EDITS}
 
@@ -65,9 +65,14 @@ class Kernels:
     mix: Callable[..., tuple[Tensor, Tensor]]
 
 
+def edit_of(op: Op) -> edits.Edit:
+    """What an op does that neither moves nor mixes; a plugin's op brings its own."""
+    return way_of(op, EDITS, "native")
+
+
 def draws_of(op: Op) -> int:
     """Number of uniform draws per sample that an op needs."""
-    draws = (moves.MOVES if type(op) in moves.MOVES else EDITS)[type(op)].draws
+    draws = moves.MOVES[type(op)].draws if type(op) in moves.MOVES else edit_of(op).draws
     return draws if isinstance(draws, int) else draws(op)
 
 
@@ -193,9 +198,9 @@ def follow(
         if type(op) in moves.MOVES:
             x_BHWC = moves.move(op, x_BHWC, u, program.mean)
         elif table is None:
-            x_BHWC = EDITS[type(op)].apply(op, x_BHWC, u)
+            x_BHWC = edit_of(op).apply(op, x_BHWC, u)
         else:
-            x_BHWC = EDITS[type(op)].apply(op, x_BHWC, u, table)
+            x_BHWC = edit_of(op).apply(op, x_BHWC, u, table)
         start += draws_of(op)
     return x_BHWC
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from pipelines import building
 from pipelines.augmentations import Augmentation
-from pipelines.base import Unsupported
+from pipelines.base import BrokenPromise, Unsupported
 from pipelines.catalog import Unavailable
 from pipelines.ops import (
     Affine,
@@ -31,7 +31,7 @@ from pipelines.ops import (
 from pipelines.verification import delivery
 from pipelines.verification.draws import check_draws
 from pipelines.verification.readers import reader_for
-from pipelines.verification.trial import BrokenPromise, Trial
+from pipelines.verification.trial import Trial
 
 SHARED_BATCH = 32  # batch size with one draw per batch; small, for many draws
 

@@ -5,8 +5,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -19,7 +21,11 @@ from bench.grid.options import RunOptions
 from bench.grid.plugins import joined, origin_of, used
 from bench.machine.environment import Probe
 from bench.store.store import Store
+from pipelines import augmentations, building
+from pipelines.augmentations import Augmentation
+from pipelines.base import Unsupported
 from pipelines.catalog import Unavailable
+from pipelines.verification.made_images import numbered, pixels
 from tests.made import made_cell
 from tests.made_device import device_is
 from tests.made_plugins import ROOT, distribution, doc_block, net, write
@@ -36,7 +42,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     assert not grids.JOINED
     assert not any(vars(catalog).get("_joined") for catalog in registry.CATALOGS.values())
     for name in set(sys.modules) - before:
-        if name.startswith(("team", "mine")):
+        if name.startswith(("team", "mine", "inverting")):
             del sys.modules[name]
 
 
@@ -88,6 +94,37 @@ def test_the_pipeline_of_the_docs_passes_verification(tmp_path: Path) -> None:
     verified = bench(doc_block("sh").splitlines()[-1])
     assert verified.exit_code == 0
     assert "2 ok" in verified.output  # without an op, and with the one that it has
+
+
+@pytest.mark.parametrize(
+    "pipeline", ["native[eager]", "torchvision", "torchvision_batch", "kornia"]
+)
+def test_the_op_of_the_docs_is_done_by_each_library(tmp_path: Path, pipeline: str) -> None:
+    write(tmp_path, {"inverting.py": doc_block("python", "Invert")})
+    images = numbered(64)
+    with used(["inverting.py"]):
+        flip, invert = augmentations.catalog.get("inverting").ops
+        always = Augmentation(ops=[replace(flip, p=1.0), replace(invert, p=1.0)])  # type: ignore[call-arg]
+        with building.build(pipeline, images, always, batch_size=64) as built:
+            x_BCHW, _ = next(iter(built.epoch(0)))
+            order = built.permutation(0)[0]
+            draws = built.semantics.draws["Invert"]
+        with pytest.raises(Unsupported, match="dali has no Invert"):
+            building.parse("dali").library.semantics(always)
+    assert np.abs(pixels(x_BCHW) - (255 - images.images[order].numpy())).max() < 0.01
+    assert draws == ("per batch" if pipeline == "torchvision_batch" else "per sample")
+
+
+@pytest.mark.slow
+def test_the_op_of_the_docs_trains(tmp_path: Path) -> None:
+    write(tmp_path, {"inverting.py": doc_block("python", "Invert")})
+    ran = bench(doc_block("sh", "inverting.py"))
+    assert ran.exit_code == 0, ran.output
+    (folder,) = (tmp_path / "results").iterdir()
+    records = Store(folder).records()
+    assert {record.status for record in records if "dali" not in record.cell.pipeline} == {"ok"}
+    for record in records:
+        assert record.versions["augmentation"] == f"1 of {origin_of('inverting.py')}"
 
 
 def test_a_changed_plugin_changes_the_run_id_but_a_moved_one_does_not(tmp_path: Path) -> None:
