@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipelines import building, native
 from pipelines import ops as all_ops
-from pipelines.base import Batch, Pipeline, derive_seed, flipped
+from pipelines.base import Batch, BrokenPromise, Pipeline, derive_seed, flipped
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.native_ops import auto, mixes, moves
 from pipelines.native_ops.moves import Places
@@ -22,7 +22,7 @@ from pipelines.ops import Crop, HorizontalFlip, MixUp, Op, RandomErasing
 from pipelines.verification.checks import POLICIES, verify
 from pipelines.verification.draws import check_draws
 from pipelines.verification.readers import reader_for
-from pipelines.verification.trial import BrokenPromise, Trial
+from pipelines.verification.trial import Trial
 
 PIPELINE = "native[eager]"
 Patch = pytest.MonkeyPatch
