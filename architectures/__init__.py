@@ -5,6 +5,7 @@ model = architectures.build("timm:resnet10t")  # or "torchvision:NAME": any of t
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,12 +117,73 @@ def get(name: str) -> Architecture:
 def build(
     name: str, *, classes: int = 10, image_size: int = 32, channels: int = 3, width: float = 1.0
 ) -> "nn.Module":
-    """A fresh net; see `Spec` for the arguments.
+    """A fresh net; see `Spec` for the arguments. Lazy modules are initialised by a black image.
 
     Raises:
         UnknownName: No architecture of that name.
         Unfit: The net can't take that image size, or that width.
         ValueError: An argument is out of range.
     """
+    from torch import no_grad, zeros
+    from torch.nn.parameter import is_lazy
+
     spec = Spec(classes=classes, image_size=image_size, channels=channels, width=width)
-    return get(name).build(spec)
+    net = get(name).build(spec)
+    if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
+        net.eval()
+        with no_grad():
+            net(zeros(1, channels, image_size, image_size))
+        net.train()
+    return net
+
+
+def output_problem(name: str, output: object, batch_size: int, classes: int) -> str:
+    """How the output of a net differs from logits (batch size, classes); "" if it doesn't."""
+    from torch import Tensor
+
+    if not isinstance(output, Tensor):
+        given = "None" if output is None else f"a {type(output).__name__}"
+    elif output.shape != (batch_size, classes):
+        given = str(tuple(output.shape))
+    elif not output.is_floating_point():
+        given = str(output.dtype)
+    else:
+        return ""
+    return f"{name} gives {given}, wanted ({batch_size}, {classes})"
+
+
+def problem(
+    name: str,
+    *,
+    classes: int,
+    image_size: int,
+    channels: int,
+    width: float,
+    batch_size: int,
+    device: str = "cpu",
+) -> str:
+    """Why a net can't be trained on such images; "" if it can.
+
+    One pass in training and one in evaluation, on tensors without memory; if that fails, with two
+    images on the device.
+    """
+    import torch
+
+    def outputs(where: str, images: int) -> str:
+        net = build(name, classes=classes, image_size=image_size, channels=channels, width=width)
+        net.to(where)
+        x_BCHW = torch.zeros(images, channels, image_size, image_size, device=where)
+        with torch.no_grad():
+            passes = ((net.train(mode), net(x_BCHW)) for mode in (True, False))
+            problems = [output_problem(name, out, images, classes) for _, out in passes]
+        return next(filter(None, problems), "")
+
+    with suppress(Exception), torch.device("meta"):
+        return outputs("meta", batch_size)
+    try:
+        return outputs(device, 2)
+    except Unfit as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a net raises anything
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        return f"{name} cannot take images of {image_size} x {image_size} pixels: {reason}"

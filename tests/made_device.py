@@ -1,16 +1,17 @@
 """A machine that has what a test says: its device, and one source of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
 from bench.executors import local
 from bench.executors.local import WarmStart
 from bench.machine import environment
 from bench.machine.environment import Probe
-from pipelines.sources.base import SourceError
+from pipelines.sources.base import Data, Images, SourceError
 
 NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 
@@ -21,15 +22,25 @@ def device_is(monkeypatch: pytest.MonkeyPatch, probe: Probe) -> None:
     monkeypatch.setattr(local, "warm_start", lambda *, keep_worker: WarmStart(probe=probe))
 
 
-class HundredImages:
-    """What is asked of images before anything is trained on them."""
+class MadeData(Data):
+    """Data with a short fingerprint."""
 
     fingerprint = "f00d"
-    image_size = (32, 32)
-    files = ()
 
-    def __len__(self) -> int:
-        return 100
+
+def made_data(
+    labels: Sequence[int], *, name: str = "shapes", classes: int = 10, size: int = 32
+) -> Data:
+    """Images without memory, which have these labels, for all that is asked before training."""
+    images = Images(
+        images=torch.empty(len(labels), size, size, 3, dtype=torch.uint8, device="meta"),
+        labels=torch.tensor(labels),
+        classes=tuple(f"class {label}" for label in range(classes)),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        fingerprint="f00d",
+    )
+    return MadeData(name=name, train=images, test=images)
 
 
 def source_is(
@@ -38,8 +49,9 @@ def source_is(
     folder: Path,
     source: str = "shapes",
     problem: str = "",
+    images: int = 5000,
 ) -> None:
-    """Replaces the sources that a module uses by a single one of 100 images."""
+    """Replaces the sources that a module uses by a single one of ten classes."""
 
     def resolve(asked: str, data_dir: Path, report: Callable[[str], None]) -> tuple[str, str]:
         if asked not in ("auto", source):
@@ -49,8 +61,6 @@ def source_is(
     sources = SimpleNamespace(
         default_data_dir=lambda: folder / "data",
         resolve=resolve,
-        load=lambda name, data_dir, report: SimpleNamespace(
-            fingerprint="f00d", train=HundredImages()
-        ),
+        load=lambda name, data_dir, report: made_data([i % 10 for i in range(images)], name=name),
     )
     monkeypatch.setattr(module, "sources", sources)

@@ -287,29 +287,38 @@ def work_of(cell: Cell, classes: int = 10) -> Work:
 
 
 def count_work(
-    architecture: str, *, classes: int, image_size: int, channels: int, width: float
+    architecture: str,
+    *,
+    classes: int,
+    image_size: int,
+    channels: int,
+    width: float,
+    images: int = COUNTED_IMAGES,
 ) -> Work:
     """Counts a net's work on tensors without memory; see `architectures.build` for the arguments.
 
     Raises:
         RuntimeError: The net cannot run on tensors without data.
+        Unfit: It can't take such images, or its outputs aren't logits.
     """
     with torch.device("meta"):
         net = architectures.build(
             architecture, classes=classes, image_size=image_size, channels=channels, width=width
         )
-        x_BCHW = torch.empty(COUNTED_IMAGES, channels, image_size, image_size)
+        x_BCHW = torch.empty(images, channels, image_size, image_size)
     outputs: list[int] = []
     formulas = {op: _recording(outputs, formula) for op, formula in flop_registry.items()}
     formulas[torch.ops.aten.convolution_backward] = _conv_backward_flops
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         logits_BK = net(x_BCHW)
+        if problem := architectures.output_problem(architecture, logits_BK, images, classes):
+            raise architectures.Unfit(problem)
         forward_flops, values = counter.get_total_flops(), sum(outputs)
         logits_BK.sum().backward()
     return Work(
-        forward_flops=forward_flops / COUNTED_IMAGES,
-        train_flops=counter.get_total_flops() / COUNTED_IMAGES,
-        values=values / COUNTED_IMAGES,
+        forward_flops=forward_flops / images,
+        train_flops=counter.get_total_flops() / images,
+        values=values / images,
     )
 
 

@@ -12,6 +12,7 @@ from bench.cli import app
 from bench.errors import UsageError
 from bench.executors import runner as executing
 from bench.grid import plan as planning
+from bench.grid.feasible import Feasibility
 from bench.grid.grids import BUDGETS, GRIDS, Grid, GridConfig
 from bench.grid.options import RunOptions
 from bench.grid.plan import Plan, choose_cells, choose_config, choose_device, sort_out
@@ -20,7 +21,7 @@ from bench.record import Conditions
 from bench.store.store import Store
 from pipelines.catalog import UnknownName
 from tests.made import made_failure, made_record, made_run
-from tests.made_device import NO_GPU, device_is, source_is
+from tests.made_device import NO_GPU, device_is, made_data, source_is
 
 Machine = Callable[..., None]
 GPU = Probe(torch="2.11", cuda=True, gpu="NVIDIA H100", bf16=True, compiler=True)
@@ -237,19 +238,18 @@ def test_retry_suspect_repeats_runs_with_suspect_times(tmp_path: Path) -> None:
     assert [run.seed for run in found.todo] == [1]
 
 
-def test_the_expected_work_follows_the_net_and_the_budget(tmp_path: Path) -> None:
+def test_the_expected_work_follows_the_net_and_the_budget() -> None:
     nets = ("cnn4", "resnet18", "vit_tiny")
     todo = [made_run(architecture=net, width=0.125, train_images=900) for net in nets]
     todo += [made_run(architecture="cnn4", width=0.125, train_images=1800), made_run(width=1.0)]
     plugin = replace(todo[0], versions={"architecture": "1 of my_nets.py 01"})
-    plan = replace(made_plan(tmp_path, 0), todo=[*todo, plugin, made_run(architecture="gone")])
-    work = planning.expected_work(plan)
+    feasible = Feasibility(made_data([i % 10 for i in range(3000)]))
+    work = feasible.work_of([*todo, plugin, made_run(architecture="gone")])
     assert sorted(work) == sorted(run.id for run in todo)
     cnn4, resnet18, vit_tiny, more_images, whole = (work[run.id] for run in todo)
     assert 4 < resnet18 / cnn4 < 8 < vit_tiny / cnn4 < 12
     assert more_images == 2 * cnn4
     assert whole > 20 * resnet18
-    assert planning.expected_work(made_plan(tmp_path, 3)) == {}
 
 
 def test_a_damaged_record_is_reported_and_its_run_repeated(tmp_path: Path) -> None:

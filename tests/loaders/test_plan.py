@@ -48,7 +48,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without a GPU and with 100 images of `shapes`; nothing may be measured."""
     monkeypatch.chdir(tmp_path)
     device_is(monkeypatch, NO_GPU)
-    source_is(monkeypatch, plan, tmp_path)
+    source_is(monkeypatch, plan, tmp_path, images=100)
     monkeypatch.setattr(measure, "start_worker", lambda *_: pytest.fail("it measured"))
 
 

@@ -1,0 +1,204 @@
+"""The plan refuses what cannot work on the images, in one sentence, before a worker starts."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import architectures
+from architectures import Architecture, Spec
+from bench.grid.feasible import Feasibility
+from pipelines import augmentations, building, shared_memory
+from pipelines.augmentations import Augmentation
+from pipelines.catalog import Catalog, Origin
+from pipelines.ops import Cutout
+from tests.made import made_cell, made_run
+from tests.made_device import made_data
+
+Net = Callable[[Spec], nn.Module]
+BALANCED = made_data([i % 10 for i in range(1000)])
+
+
+def problem(data: Any = BALANCED, **cell: Any) -> str:
+    small: dict[str, Any] = {
+        "architecture": "cnn2",
+        "width": 0.125,
+        "train_images": None,
+        "batch_size": 64,
+    }
+    return Feasibility(data).problem(made_run(**small | cell))
+
+
+@contextmanager
+def joined(catalog: Catalog[Any], *entries: Any) -> Iterator[None]:
+    origin = Origin(name="mine.py", digest="0", place="/mine.py")
+    catalog.join(entries, origin)
+    try:
+        yield
+    finally:
+        catalog.leave(origin)
+
+
+@pytest.mark.parametrize(
+    ("images", "cell", "left"),
+    [
+        (1000, {}, None),
+        (74, {}, None),
+        (73, {}, 63),
+        (1000, {"train_images": 20}, 20),
+        (20, {}, 10),
+    ],
+)
+def test_a_batch_is_no_larger_than_the_training_set(
+    images: int, cell: dict[str, Any], left: int | None
+) -> None:
+    said = problem(made_data([i % 10 for i in range(images)]), **cell)
+    assert said == (
+        ""
+        if left is None
+        else f"shapes has {left} training images after the split, fewer than a batch of 64: "
+        f"add --set batch_size={left}"
+    )
+
+
+def test_the_speedrun_protocol_holds_nothing_out() -> None:
+    data = made_data([i % 10 for i in range(64)])
+    assert problem(data, protocol="speedrun") == ""
+    assert "54 training images" in problem(data)
+
+
+@pytest.mark.parametrize(
+    "pipeline", ["native", "kornia", "torchvision[workers=0]", "torchvision_batch", "dali"]
+)
+def test_ops_that_do_not_fit_get_the_same_sentence_in_all_pipelines(pipeline: str) -> None:
+    policy = Augmentation(name="big_cutout", ops=[Cutout(size=33)])
+    with joined(augmentations.catalog, policy):
+        said = problem(augmentation="big_cutout", pipeline=pipeline)
+    fitting = "Cutout(size=33) does not fit images of 32 x 32 pixels: its size is at most 31"
+    assert said == fitting
+
+
+class Answers(nn.Module):
+    """A net whose output is changed by a function."""
+
+    def __init__(self, spec: Spec, change: Callable[..., Any]) -> None:
+        super().__init__()
+        self.layer, self.change = nn.Linear(spec.channels, spec.classes), change
+
+    def forward(self, x_BCHW: torch.Tensor) -> Any:
+        return self.change(self.layer(x_BCHW.mean(dim=(2, 3))))
+
+
+def made_net(change: Callable[..., Any]) -> Architecture:
+    def build(spec: Spec) -> nn.Module:
+        return Answers(spec, change)
+
+    return Architecture(name="mine", why="a test", reference="-", build=build, parameters=1)
+
+
+def fails(logits_BK: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("mat1 and mat2\ncannot be multiplied")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda y: y, ""),
+        (lambda y: y[:, :7], "mine gives (64, 7), wanted (64, 10)"),
+        (lambda y: y.repeat(1, 100), "mine gives (64, 1000), wanted (64, 10)"),
+        (lambda y: y[:, :, None, None], "mine gives (64, 10, 1, 1), wanted (64, 10)"),
+        (lambda y: y.mean(), "mine gives (), wanted (64, 10)"),
+        (lambda y: (y, y), "mine gives a tuple, wanted (64, 10)"),
+        (lambda y: {"logits": y}, "mine gives a dict, wanted (64, 10)"),
+        (lambda y: None, "mine gives None, wanted (64, 10)"),
+        (lambda y: y.long(), "mine gives torch.int64, wanted (64, 10)"),
+        (lambda y: y * float(y.sum().item() < 1e9), ""),  # not possible without data
+        (lambda y: (y * y.sum().item())[:, :7], "mine gives (2, 7), wanted (2, 10)"),
+        (fails, "mine cannot take images of 32 x 32 pixels: mat1 and mat2"),
+    ],
+)
+def test_a_net_gives_logits_or_is_refused(change: Callable[..., Any], said: str) -> None:
+    with joined(architectures.catalog, made_net(change)):
+        assert problem(architecture="mine") == said
+
+
+def test_a_net_that_answers_otherwise_in_evaluation_is_refused() -> None:
+    net = made_net(lambda y: y)
+
+    def build(spec: Spec) -> nn.Module:
+        module = net.build(spec)
+        module.register_forward_hook(lambda m, x, y: y if m.training else (y,))
+        return module
+
+    with joined(architectures.catalog, replace(net, build=build)):
+        shape = {"classes": 10, "image_size": 32, "channels": 3, "width": 1.0, "batch_size": 64}
+        said = architectures.problem("mine", **shape)  # type: ignore[arg-type]
+        assert said == "mine gives a tuple, wanted (64, 10)"
+
+
+def test_the_code_of_plugins_is_not_run_in_the_plan() -> None:
+    with joined(architectures.catalog, made_net(fails)):
+        run = made_run(architecture="mine", pipeline="native", train_images=None)
+        run = replace(run, versions=run.versions | {"architecture": "1 of mine.py 0"})
+        assert Feasibility(BALANCED).problem(run) == ""
+
+
+@pytest.mark.parametrize("net", ["vit_tiny", "vgg11_bn"])
+def test_a_net_that_cannot_take_the_size_is_refused(net: str) -> None:
+    data = made_data([i % 10 for i in range(1000)], size=9)
+    said = problem(data, architecture=net, augmentation="none", pipeline="native")
+    assert said.startswith(f"{net} cannot take images of 9 x 9 pixels")
+
+
+def test_the_commonest_class_limits_the_target() -> None:
+    feasible = Feasibility(made_data([0] * 950 + [1] * 50, classes=2))
+    cells = [made_cell(target_accuracy=target, train_images=None) for target in (0.96, 0.95, 0.9)]
+    assert [bool(feasible.target_problem(cell)) for cell in cells] == [False, True, True]
+    assert feasible.target_problem(cells[2]) == (
+        "The target of 90.0% is no more than the 95.0% of validation images that are 'class 0': a "
+        "net that always answers 'class 0' reaches it, so no time to accuracy is given. "
+        "Choose a higher --target."
+    )
+    runs = [replace(made_run(seed), cell=cell) for cell in cells for seed in (0, 1)]
+    assert len(feasible.warnings(runs)) == 2, "one for each target"
+    speedrun = replace(runs[-1], cell=replace(cells[2], protocol="speedrun"))
+    assert feasible.warnings([speedrun]) == []
+
+
+@pytest.mark.parametrize(
+    ("workers", "batch", "free_mib", "needed"),
+    [(8, 512, 16, 24), (8, 512, 64, None), (0, 512, 1, None), (1, 64, 1, 2), (8, 512, None, None)],
+)
+def test_batches_of_workers_fit_into_shared_memory(
+    workers: int,
+    batch: int,
+    free_mib: int | None,
+    needed: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = None if free_mib is None else free_mib * 2**20
+    monkeypatch.setattr(shared_memory, "free_bytes", lambda: free)
+    data = made_data([i % 10 for i in range(2000)])
+    said = problem(data, pipeline=f"torchvision[workers={workers}]", batch_size=batch)
+    if needed is None:
+        assert said == ""
+    else:
+        assert said.startswith(
+            f"torchvision[workers={workers}] needs {needed} MiB of shared memory for its workers' "
+            f"batches, /dev/shm has {free_mib} MiB free: take fewer workers"
+        )
+        assert "docker run --shm-size=1g" in said
+    assert problem(data, pipeline="native", batch_size=batch) == ""
+
+
+def test_large_images_need_more_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_memory, "free_bytes", lambda: 64 * 2**20)
+    images = made_data([i % 10 for i in range(9000)], size=224).train
+    policy = augmentations.catalog.get("none")
+    variant = building.parse("torchvision[workers=8]")
+    assert "needs 625 MiB" in building.unfit(variant, policy, images, 64)
+    assert "--shm-size=5g" in building.unfit(variant, policy, images, 512)
