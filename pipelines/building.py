@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from pipelines import augmentations
+from pipelines import augmentations, ops, shared_memory
 from pipelines.augmentations import Augmentation
 from pipelines.base import Library, Pipeline, Request, Unsupported
 from pipelines.catalog import Catalog, Unavailable, unknown_name
@@ -100,6 +100,17 @@ def variants(options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     return found
 
 
+def unfit(variant: Variant, augmentation: Augmentation, images: Images, batch_size: int) -> str:
+    """Why no batches of a policy can be made of such images; "" if they can.
+
+    The sentence about the policy's ops is the same for all pipelines.
+    """
+    need = variant.library.shared_bytes(images, batch_size, variant.options)
+    return ops.problem(augmentation.ops, images.image_size) or shared_memory.problem(
+        need, variant.name
+    )
+
+
 def build(
     pipeline: str,
     images: Images,
@@ -128,7 +139,8 @@ def build(
     Raises:
         UnknownName: No pipeline or policy of that name.
         Unavailable: The pipeline's library can't be used here.
-        Unsupported: The library lacks an op of the policy.
+        Unsupported: The library lacks an op of the policy, the ops don't fit the images or each
+            other, or there is too little shared memory.
         ValueError: An unknown option, or a batch larger than the set.
     """
     variant = parse(pipeline)
@@ -150,6 +162,8 @@ def build(
         options=variant.options,
     )
     variant.library.semantics(augmentation)
+    if training and (reason := unfit(variant, augmentation, images, batch_size)):
+        raise Unsupported(reason)
     problem = variant.library.problem(variant.mode, request.device.type) if training else ""
     if problem:
         raise Unavailable(problem)

@@ -28,7 +28,7 @@ bench run --rerun resnet18/sgd/none/dali/seed0   # exactly this run again"""
 PANELS = {
     "What is trained": (
         "grid", "select", "seeds", "seed", "architecture", "optimizer", "augmentation", "pipeline",
-        "plugin", "source", "image_size", "decode", "data_dir", "rerun",
+        "plugin", "source", "image_size", "decode", "skip_bad", "data_dir", "rerun",
     ),
     "Budget and recipe": (
         "scale", "epochs", "target", "precision", "compile_nets", "compile_mode", "overrides",
@@ -67,6 +67,7 @@ def run(
     source: verb.Source = "auto",
     image_size: verb.ImageSize = None,
     decode: verb.Decode = False,
+    skip_bad: verb.SkipBad = False,
     data_dir: verb.DataDir = None,
     rerun: Annotated[
         str | None, typer.Option(metavar="RUN", help="Train this run of --out again, not a grid.")
@@ -158,7 +159,7 @@ def run(
 
     given |= {
         "overrides": overrides or (),
-        "source": verb.source_name(source, image_size, decode),
+        "source": verb.source_name(source, image_size, decode=decode, skip_bad=skip_bad),
         "compile": compile_nets,
         "plugins": plugin or (),
     }
@@ -170,12 +171,9 @@ def run(
         console.progress(f"planning {what}: looking at this machine, the data and {out}")
         with closing(warm_start(keep_worker=keep_worker)) as early:  # imports torch meanwhile
             from bench.executors.runner import run_plan
-            from bench.grid.plan import expected_work
             from bench.training.profiler import traces_summary
 
             plan = _plan(options, rerun, console, early)
-            if plan.done or not dry_run:
-                plan = replace(plan, work=expected_work(plan))
             console.plan(plan, every=dry_run)
             if dry_run:
                 return 0

@@ -89,7 +89,7 @@ class TimeLeft:
     work is known.
 
     Args:
-        work: Relative work of runs, by id (see `bench.grid.plan.expected_work`).
+        work: Relative work of runs, by id (see `bench.grid.plan.Plan`).
     """
 
     def __init__(self, work: Mapping[str, float] = MappingProxyType({})) -> None:

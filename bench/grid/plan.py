@@ -1,7 +1,6 @@
 """The plan of a command: from options to the runs that are left to do; writes nothing."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -9,6 +8,7 @@ from typing import Any, get_args
 from bench.cell import AXES, FIELDS, Cell, CompileMode, Precision, Run, Scale, plugins_of
 from bench.errors import UsageError, check_choice
 from bench.grid import grids, recipe_files, registry
+from bench.grid.feasible import Feasibility
 from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.options import RunOptions
 from bench.grid.overrides import apply as apply_overrides
@@ -22,6 +22,7 @@ from bench.store.groups import group_folder
 from bench.store.store import Store
 from bench.text import Log, count
 from pipelines import sources
+from pipelines.sources import describe
 from pipelines.building import canonical_name
 from pipelines.catalog import UnknownName
 
@@ -43,7 +44,7 @@ class Plan:
         seen: Content hashes of the existing records, by run id.
         plugins: Path or module of each plugin in use, by its origin as text.
         shard: Description of the selected shard; "" for the whole grid.
-        work: Relative work of its runs, by id (see `expected_work`).
+        work: Work of the runs to do and done, relative to each other, by id (see `Feasibility`).
     """
 
     device: str
@@ -92,8 +93,9 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
             f"{source!r} instead, so results say nothing about CIFAR-10. "
             "Use --source cifar10 to insist, or --data-dir if you have the files."
         )
-    cells = [replace(cell, source=source) for cell in cells]
     data = sources.load(source, data_dir, report=report)
+    cells = [replace(cell, source=data.name) for cell in cells]
+    notices += describe.notices(data)
     seeds = range(options.seeds) if options.seed is None else [options.seed]
     whole, shard = grids.runs_of(cells, seeds, data.fingerprint), parse_shard(options.shard)
     runs = shard.part(whole)
@@ -101,7 +103,10 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
     if shard.of > 1:
         of_grid = f"shard {shard}: {len(runs)} of the grid's {len(whole)} runs"
         plan = replace(plan, shard=of_grid)
-    return sort_out(plan, options, notices.append)
+    feasible = Feasibility(data)
+    plan = sort_out(plan, options, notices.append, feasible)
+    notices += feasible.warnings(plan.todo)
+    return plan
 
 
 def _planned(
@@ -144,7 +149,10 @@ def rerun(record: Record, options: RunOptions, report: Log, probe: Probe | None 
             f"--rerun: {record.name} would be a different run now: {_difference(record, run)}"
         )
     plan = _planned([run], [cell], data_dir, options, [])
-    plan = sort_out(plan, RunOptions(), plan.notices.append)
+    feasible = Feasibility(data)
+    if reason := feasible.problem(run):
+        raise UsageError(f"--rerun: {record.name} cannot be trained here: {reason}")
+    plan = sort_out(plan, RunOptions(), plan.notices.append, feasible)
     return replace(plan, todo=[run], done=[], failed=[])
 
 
@@ -181,26 +189,6 @@ def _difference(record: Record, run: Run) -> str:
     if run.fingerprint != record.fingerprint:
         changes.append(f"the images of {run.cell.source} have changed")
     return "; ".join(changes) or "the record's id does not match its cell"
-
-
-def expected_work(plan: Plan) -> dict[str, float]:
-    """Work of the runs to do and done, relative to each other, by id.
-
-    Runs with plugins are left out, as plugins' code is run only in workers.
-    """
-    from bench.machine.roofline import work_of  # imports torch's counter, which takes a while
-
-    runs = [run for run in (*plan.todo, *(old.run for old in plan.done)) if not run.plugins]
-    nets = {(run.cell.architecture, run.cell.width): run.cell for run in runs}
-    per_image: dict[tuple[str, float], float] = {}
-    for net, cell in nets.items() if plan.todo and len(nets) > 1 else ():
-        with suppress(Exception):  # the run itself will say what is wrong with the net
-            per_image[net] = work_of(cell).equivalent_flops(cell.precision)
-    return {
-        run.id: per_image[net] * run.cell.epochs * (run.cell.train_images or 1)
-        for run in runs
-        if (net := (run.cell.architecture, run.cell.width)) in per_image
-    }
 
 
 def check(options: RunOptions) -> None:
@@ -303,28 +291,36 @@ def _asked_names(options: RunOptions) -> dict[str, str]:
         raise UsageError(f"--pipeline: {error}") from error
 
 
-def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
+def sort_out(
+    plan: Plan, options: RunOptions, warn: Log, feasible: Feasibility | None = None
+) -> Plan:
     """Sorts a plan's runs into todo, done, failed and skipped, by the existing records.
 
     Args:
         warn: Called with sentences about damaged records and repeated runs.
+        feasible: Checks the runs against the images of the source, if they are known.
     """
     repeated = 0
     records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
+    elsewhere = {r.run.result_id: r for r in records.values() if ":" in r.cell.source}
     todo, done, failed, skipped = [], [], [], []
     problems = {cell: registry.problem(cell) for cell in {run.cell for run in plan.runs}}
+
+    def problem(run: Run) -> str:
+        return problems[run.cell] or (feasible.problem(run) if feasible else "")
+
     for run in plan.runs:
-        record, problem = records.get(run.id), problems[run.cell]
+        record = records.get(run.id) or elsewhere.get(run.result_id)
         if record is not None and record.status == "ok":
             shared = options.exclusive_timing and bool(record.conditions.neighbours)
             suspect = options.retry_suspect and not record.times_trusted
-            if problem is None and (shared or suspect):
+            if (shared or suspect) and not problem(run):
                 repeated += shared
                 todo.append(run)
             else:
                 done.append(record)
-        elif problem is not None:
-            skipped.append((run, problem))
+        elif reason := problem(run):
+            skipped.append((run, reason))
         elif record is None or record.status in RERUN or options.retry_failed:
             todo.append(run)
         else:
@@ -333,4 +329,7 @@ def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
         runs = count(repeated, "run", "runs")
         warn(f"{runs} shared the host with others and will be repeated (--exclusive-timing)")
     seen = {run_id: record.content_hash for run_id, record in records.items()}
-    return replace(plan, todo=todo, done=done, failed=failed, skipped=skipped, seen=seen)
+    plan = replace(plan, todo=todo, done=done, failed=failed, skipped=skipped, seen=seen)
+    if feasible is None or not todo:
+        return plan
+    return replace(plan, work=feasible.work_of([*todo, *(record.run for record in done)]))
