@@ -229,7 +229,7 @@ class Conditions:
         cpu_stolen_pct: Share of the usable cores that the virtual machine's host took.
         cpu_waited_pct: Share of its runnable time that the run waited for a core, all processes.
         neighbours: Number of other runs of this suite on the host.
-        paused_s: Seconds of the training clock in which the process did not run at all.
+        paused_s: Seconds in which the process did not run at all; None if it always ran.
     """
 
     power_w: float | None = None

@@ -1,6 +1,7 @@
-"""The training clock, and counters of what torch.compile builds."""
+"""The training clock, pauses of the process, and counters of what torch.compile builds."""
 
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 import torch
 
 CACHE_COUNTERS = ("hit", "miss")
+BEAT_S = 0.1
+MIN_PAUSE_S = 1.0  # shorter gaps are delays of the scheduler
 
 
 class TrainingClock:
@@ -51,6 +54,49 @@ def synchronize(device: torch.device) -> None:
     """Waits until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+class PauseWatch:
+    """Finds time in which this process did not run: it was stopped, or its machine was suspended.
+
+    A thread wakes up at regular intervals. In a long gap between two beats, either another thread
+    kept it from running, which takes CPU time, or none ran.
+
+    Args:
+        paused_s: Seconds of all pauses so far.
+    """
+
+    def __init__(self) -> None:
+        self.paused_s = 0.0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watches during the `with` block."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(ended,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _beat(self, ended: threading.Event) -> None:
+        over, before_s, cpu_before_s = False, boot_time_s(), time.process_time()
+        while not over:
+            over = ended.wait(BEAT_S)
+            now_s, cpu_s = boot_time_s(), time.process_time()
+            gap_s = now_s - before_s - BEAT_S
+            if gap_s - (cpu_s - cpu_before_s) > MIN_PAUSE_S:
+                self.paused_s += gap_s
+            before_s, cpu_before_s = now_s, cpu_s
+
+
+def boot_time_s() -> float:
+    """A clock that continues while the machine is suspended, which `perf_counter` does not."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class CompileWatch:

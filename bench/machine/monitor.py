@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bench.machine.clock import TrainingClock
+from bench.machine.clock import PauseWatch, TrainingClock
 from bench.machine.cpu import CpuWatch, OtherRunsWatch
 from bench.machine.gpu import GpuState, GpuUnreadable, GpuWatch
 from bench.record import Conditions, Memory
@@ -23,13 +23,14 @@ class MachineMonitor:
         self._gpu = gpu_watch(device)
         self._cpu = CpuWatch()
         self._other_runs = OtherRunsWatch()
+        self._pauses = PauseWatch()
 
     @contextmanager
     def running(self, clock: TrainingClock) -> Iterator[None]:
         """A span of the training clock."""
         if self._gpu is not None:
             self._gpu.begin()
-        with clock.running():
+        with self._pauses.watching(), clock.running():
             yield
         if self._gpu is not None:
             self._gpu.end()
@@ -60,6 +61,7 @@ class MachineMonitor:
             cpu_stolen_pct=shares.stolen_pct if shares else None,
             cpu_waited_pct=shares.waited_pct if shares else None,
             neighbours=self._other_runs.count(),
+            paused_s=self._pauses.paused_s or None,
         )
 
 

@@ -38,6 +38,7 @@ from bench.training.setup import (
     recipe_of,
 )
 from bench.training.timing_checks import timing_problems
+from bench.training.weights import keep_weights
 from pipelines.base import Batch, Normaliser, Pipeline
 
 WARMUP_STEPS = 3
@@ -67,6 +68,9 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
         trainer = fit(draft, parts, ceiling, on_point)
         recompiled = watch.new_graphs()
         evaluate_test(draft, parts, store)
+        if draft.job.keep_weights:
+            with draft.untimed():
+                keep_weights(store, run, parts.net.module, parts.training)
         draft.memory = memory.peaks()
         with draft.timed("warmup_s"):
             ceiling.measure()

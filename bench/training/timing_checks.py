@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from scipy.stats import kendalltau, theilslopes
 
@@ -13,6 +14,9 @@ DRIFT_PCT = 5.0
 DRIFT_P_VALUE = 0.01
 SLOW_FIRST_RATIO = 1.2
 SLOW_FIRST_SPREADS = 5.0
+STALLED_RATIO = 2.0
+STALLED_S = 1.0
+PAUSED_SHARE = 0.01  # of the training clock
 OTHERS_PCT = 10.0
 IDLE_PCT = 10.0
 STOLEN_PCT = 5.0
@@ -43,6 +47,8 @@ def timing_problems(
         epochs = [point.step_ms for point in curve]
         problems += slow_first(epochs)
         problems += drift(epochs)
+        problems += stalled(curve)
+    problems += pauses(conditions, curve[-1].train_s if curve else 0.0)
     problems += disturbances(conditions)
     return problems
 
@@ -88,6 +94,26 @@ def drift(epochs: Sequence[float]) -> list[str]:
         f"epochs became {abs(change_pct):.0f} % {became} from the second to the last: the machine "
         "heated up, or other work started or ended"
     ]
+
+
+def stalled(curve: Sequence[Point]) -> list[str]:
+    """The slowest epoch, apart from the first, if it took far longer than the median."""
+    epochs_s = [point.train_s - before.train_s for before, point in pairwise(curve)]
+    if len(epochs_s) < 3:
+        return []
+    usual_s, longest_s = statistics.median(epochs_s), max(epochs_s)
+    if longest_s < STALLED_RATIO * usual_s or longest_s - usual_s < STALLED_S:
+        return []
+    number = curve[1 + epochs_s.index(longest_s)].epoch
+    return [f"epoch {number} took {longest_s:.1f} s, the median epoch {usual_s:.1f} s"]
+
+
+def pauses(conditions: Conditions, train_s: float) -> list[str]:
+    """Time in which the process was stopped, or the machine suspended."""
+    paused_s = conditions.paused_s or 0.0
+    if paused_s <= PAUSED_SHARE * train_s:
+        return []
+    return [f"the process did not run for {paused_s:.0f} s of the training clock"]
 
 
 def disturbances(conditions: Conditions) -> Iterator[str]:

@@ -1,14 +1,20 @@
-"""Peak memory of one run, on the host and on a GPU."""
+"""Peak memory of one run, on the host and on a GPU; a worker that is stopped while it trains."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
+from bench.executors.base import Watcher
+from bench.executors.local import LocalExecutor
+from bench.job import Job
 from bench.machine import monitor
-from bench.record import Memory
+from bench.record import Memory, Point
+from tests.executors.fake_cluster import tiny_job
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -90,3 +96,25 @@ def test_the_gpu_peak_leaves_out_excluded_memory(monkeypatch: pytest.MonkeyPatch
         allocator.allocate(9)
         allocator.allocate(-9)
     assert memory.peaks().torch_gib == 7, "a peak before an excluded block is kept"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="stops a process by a signal")
+@pytest.mark.slow
+def test_the_times_of_a_stopped_worker_are_suspect(tmp_path: Path) -> None:
+    before = set(psutil.Process().children())
+
+    def stop(job: Job, point: Point, memory: Memory | None) -> None:
+        if point.epoch == 1:
+            (worker,) = set(psutil.Process().children()) - before
+            worker.suspend()
+            time.sleep(4.0)
+            worker.resume()
+
+    watcher = Watcher(started=lambda job: None, epoch=stop)
+    (record,) = LocalExecutor(timeout_s=120.0).run([tiny_job(tmp_path, epochs=100)], watcher)
+    assert record.status == "ok"
+    assert record.conditions.paused_s is not None
+    assert 3.0 < record.conditions.paused_s < 10.0
+    assert not record.times_trusted
+    reasons = [text for text in record.timing_suspect if "the process did not run for" in text]
+    assert len(reasons) == 1

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,9 @@ from bench.training.timing_checks import (
     above_ceiling,
     disturbances,
     drift,
+    pauses,
     slow_first,
+    stalled,
     timing_problems,
 )
 from tests.made import made_curve
@@ -70,6 +73,48 @@ def test_a_drift_of_epoch_times() -> None:
 
 def test_a_net_with_frozen_parameters_may_become_faster() -> None:
     assert problems_of([3.0, *[1.0 - 0.05 * epoch for epoch in range(8)]], steady=False) == []
+
+
+@pytest.mark.parametrize(
+    ("paused_s", "train_s", "text"),
+    [
+        (None, 63.0, None),
+        (62.6, 70.0, "the process did not run for 63 s of the training clock"),
+        (1.2, 4.0, "the process did not run for 1 s of the training clock"),
+        (1.2, 3600.0, None),
+        (3.0, 0.0, "the process did not run for 3 s of the training clock"),
+    ],
+)
+def test_pauses(paused_s: float | None, train_s: float, text: str | None) -> None:
+    assert pauses(Conditions(paused_s=paused_s), train_s) == ([text] if text else [])
+
+
+def test_a_pause_is_a_reason_to_doubt_the_times() -> None:
+    found = replace(QUIET, paused_s=63.0)
+    assert problems_of(conditions=found) == [*pauses(found, 0.0)]
+    assert timing_problems(recompiled=0, conditions=found) == [*pauses(found, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("epochs_s", "text"),
+    [
+        ([5, 2, 2, 65, 2], "epoch 4 took 65.0 s, the median epoch 2.0 s"),
+        ([2, 2, 2, 2, 4.5], "epoch 5 took 4.5 s, the median epoch 2.0 s"),
+        ([65, 2, 2, 2, 2], None),  # the first epoch has its own check
+        ([2, 2, 2, 2, 3.5], None),
+        ([0.1, 0.1, 0.1, 0.7, 0.1], None),  # too short to tell
+        ([2, 2, 65], None),  # so are three epochs
+        ([2], None),
+        ([], None),
+    ],
+)
+def test_an_epoch_that_took_far_longer(epochs_s: list[float], text: str | None) -> None:
+    ends_s = accumulate(epochs_s)
+    curve = [
+        replace(point, train_s=end_s)
+        for point, end_s in zip(made_curve(len(epochs_s), 100, 0.7), ends_s, strict=True)
+    ]
+    assert stalled(curve) == ([text] if text else [])
 
 
 def test_noise_is_rarely_taken_for_a_trend() -> None:
