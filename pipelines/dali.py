@@ -37,11 +37,13 @@ class DaliPipeline(Pipeline):
         self._feed = (
             FileFeed(request) if request.images.files else ArrayFeed(request, self._plan, HELD)
         )
+        self._feed.check()
         self._running: deque[Tensor] = deque()  # samples of the batches DALI is working on
         self._engine: Engine | None = self._start()
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
+        self._feed.check()
         order = self.permutation(index)
         on_device = order.to(request.device)  # once: copying per batch would wait for the GPU
         labels = self._labels_N[on_device]
@@ -50,7 +52,8 @@ class DaliPipeline(Pipeline):
         flipped_N = flipped(request, index).to(torch.int32)
         shares: deque[Tensor | None] = deque()
         scheduled = 0
-        assert self._engine is not None, "the pipeline is closed"
+        if self._engine is None:
+            raise RuntimeError("this pipeline was closed")
         self._engine.begin_epoch()
         try:
             for step, labels_B in enumerate(labels):
@@ -80,6 +83,7 @@ class DaliPipeline(Pipeline):
             fed_B = first_B.to(request.device) if feed.gpu else first_B
             engine.start(fed_B, draws)
         except RuntimeError as error:
+            engine.close()
             raise feed.explain(first_B, error) from error
         return engine
 
@@ -104,7 +108,7 @@ class DaliPipeline(Pipeline):
 
     def _close_after(self, error: Exception) -> Exception:
         """Closes the pipeline after an error of DALI; returns the error to raise."""
-        self._engine = None
+        self.close()
         return self._feed.explain(torch.cat(list(self._running)), error)
 
     def _mixed(self, labels_B: Tensor, share_B: Tensor | None) -> Tensor:
@@ -114,6 +118,8 @@ class DaliPipeline(Pipeline):
         return mixed_labels(labels_B, share_B.to(labels_B.device, non_blocking=True), classes)
 
     def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
         self._engine = None
 
 

@@ -32,6 +32,9 @@ class Engine(ABC):
     def take(self) -> Tensor:
         """The oldest pending batch: images (B, H, W, C) on the device."""
 
+    def close(self) -> None:  # noqa: B027 - only one of them has threads
+        """Ends DALI's work, before the inputs that it may still read are freed."""
+
 
 class GraphEngine(Engine):
     """A DALI graph, built once; its inputs are named "0" (images), "1", "2", …
@@ -101,6 +104,9 @@ class GraphEngine(Engine):
         x_BHWC: Tensor = from_dlpack(found.as_tensor())
         self._pipe.release_outputs()
         return x_BHWC
+
+    def close(self) -> None:
+        self._pipe._shutdown()
 
 
 class DynamicEngine(Engine):

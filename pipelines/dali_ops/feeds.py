@@ -1,22 +1,33 @@
-"""Inputs of DALI: an array in memory, or image files decoded each epoch."""
+"""Inputs of DALI: an array in memory, or image files decoded each epoch.
+
+DALI's decoder may crash the process when it fails, so it must not see a file that it can't decode.
+"""
 
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from pipelines.base import Request, usable_cores
+from pipelines.base import Request, Unsupported, usable_cores
 from pipelines.dali_ops.flow import Operators
 from pipelines.dali_ops.plan import Plan
 from pipelines.ops import Crop
 from pipelines.sources.base import SourceError
+from pipelines.sources.decode import read_image
 
+# How files of the formats begin that DALI decodes, and end if they are whole ("" if unknown).
+FORMATS = {
+    b"\xff\xd8\xff": b"\xff\xd9",  # JPEG
+    b"\x89PNG": b"IEND\xaeB`\x82",
+    **dict.fromkeys((b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP"), b""),  # JPEG 2000 last
+    **dict.fromkeys((b"P%d" % number for number in range(1, 7)), b""),  # PBM, PGM, PPM
+}
 SMALL = 64 * 64  # pixels; smaller images are too little work for many threads
 THREADS_SMALL = 8
 
@@ -41,6 +52,9 @@ class Feed(ABC):
     @abstractmethod
     def images(self, operators: Operators, fed: Any) -> Any:
         """uint8 images HWC from that data, as a graph node or a batch."""
+
+    def check(self) -> None:  # noqa: B027 - an array cannot break
+        """Raises if the data can't be read any more; called before each epoch."""
 
     def explain(self, index_N: Tensor, error: Exception) -> Exception:
         """The error to raise after DALI failed with `error` on some of the samples (N,)."""
@@ -93,6 +107,20 @@ class FileFeed(Feed):
         self.gpu = False
         self.layout = ""
         self.threads = usable_cores()
+        self._checked: list[tuple[int, int]] = [(0, 0)] * len(self._files)
+
+    def check(self) -> None:
+        """Checks the files that have changed since the last call.
+
+        Raises:
+            Unsupported: DALI lacks a file's format.
+            SourceError: A file is broken.
+        """
+        for index, path in enumerate(self._files):
+            state = size_and_time(path)
+            if state != self._checked[index]:
+                check_file(path)
+                self._checked[index] = state
 
     def batch(self, index_B: Tensor) -> Any:
         return [self._names[index] for index in index_B.tolist()]
@@ -102,11 +130,69 @@ class FileFeed(Feed):
 
     def explain(self, index_N: Tensor, error: Exception) -> Exception:
         files = [self._files[index] for index in index_N.tolist()]
-        found = unreadable(files)
-        if found is None:
-            return error
-        path, reason = found
-        return SourceError(f"{path} cannot be decoded: {reason}; repair or remove it")
+        for path in files:
+            if why := problem(path):
+                return broken(path, why)
+        path = next(filter(fails, files), None)
+        return error if path is None else undecodable(path)
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Size and modification time; (-1, -1) if there is no such file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return -1, -1
+    return state.st_size, state.st_mtime_ns
+
+
+def check_file(path: Path) -> None:
+    """Raises as `FileFeed.check`; reads only the ends of a file that looks whole."""
+    head, tail = ends(path)
+    known = next((magic for magic in FORMATS if head.startswith(magic)), None)
+    if known is not None and FORMATS[known] and tail.endswith(FORMATS[known]):
+        return
+    if why := problem(path):
+        raise broken(path, why)
+    if known is None:
+        raise undecodable(path)
+
+
+def ends(path: Path) -> tuple[bytes, bytes]:
+    """The first and the last bytes of a file; none if it can't be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(16)
+            file.seek(-min(16, len(head)), os.SEEK_END)
+            return head, file.read(16)
+    except OSError:
+        return b"", b""
+
+
+def problem(path: Path) -> str:
+    """Why a file can't be read as an image; "" if it can."""
+    try:
+        read_image(path, 1)
+    except FileNotFoundError:
+        return "there is no such file"
+    except Exception as error:  # noqa: BLE001 - Pillow raises many types
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return ""
+
+
+def broken(path: Path, why: str) -> SourceError:
+    """The error for a file that nobody can read."""
+    return SourceError(f"{path} cannot be decoded: {why}; repair or remove it")
+
+
+def undecodable(path: Path) -> Unsupported:
+    """The error for a sound file that DALI can't decode."""
+    with Image.open(path) as image:
+        kind = image.format
+    return Unsupported(
+        f"dali cannot decode {kind} files such as {path}: leave out --decode, or choose another "
+        "pipeline"
+    )
 
 
 def decoded(operators: Operators, names: Any, size: tuple[int, int]) -> Any:
@@ -135,24 +221,21 @@ def decoder(operators: Operators) -> str:
     return "mixed" if operators.fn.__name__ == "nvidia.dali.fn" else "gpu"
 
 
-def unreadable(files: Sequence[Path]) -> tuple[Path, str] | None:
-    """The first file that DALI can't decode on the CPU, and why."""
+def fails(path: Path) -> bool:
+    """Whether DALI can't decode a file on the CPU."""
     from nvidia.dali import Pipeline, fn
 
-    for path in files:
-        if not path.is_file():
-            return path, "there is no such file"
-        graph: Any = Pipeline(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
-        with graph:
-            name = fn.external_source(name="name")
-            graph.set_outputs(fn.decoders.image(fn.io.file.read(name), device="cpu"))
-        graph.build()
-        graph.feed_input("name", [np.frombuffer(os.fsencode(path), np.uint8)])
-        try:
-            graph.run()
-        except RuntimeError:
-            return path, "DALI cannot read it as an image"
-    return None
+    graph: Any = Pipeline(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
+    with graph:
+        name = fn.external_source(name="name")
+        graph.set_outputs(fn.decoders.image(fn.io.file.read(name), device="cpu"))
+    graph.build()
+    graph.feed_input("name", [np.frombuffer(os.fsencode(path), np.uint8)])
+    try:
+        graph.run()
+    except RuntimeError:
+        return True
+    return False
 
 
 def padded(images_NHWC: Tensor, crop: Crop) -> Tensor:

@@ -13,9 +13,10 @@ from torch.utils.dlpack import from_dlpack
 
 from pipelines import building
 from pipelines.augmentations import Augmentation
-from pipelines.base import Pipeline
+from pipelines.base import Pipeline, Unsupported
 from pipelines.dali import DALI, problem
-from pipelines.dali_ops.engines import OnOneStream
+from pipelines.dali_ops.engines import GraphEngine, OnOneStream
+from pipelines.dali_ops.feeds import FileFeed
 from pipelines.ops import (
     Affine,
     AlternatingFlip,
@@ -86,7 +87,7 @@ def test_grey_images_go_through_every_op(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", ["dali", "dali[dynamic]"])
 def test_a_cutout_larger_than_the_images_is_refused(variant: str) -> None:
-    with pytest.raises(ValueError, match="Cutout of 17 pixels does not fit images of"):
+    with pytest.raises(Unsupported, match="does not fit images of"):
         epoch(variant, noise(), (Cutout(size=SIZE + 1),))
 
 
@@ -237,3 +238,78 @@ def test_a_file_that_broke_is_named(variant: str, how: str, lost: Images) -> Non
         build(variant, lost, ()) as again,
     ):
         decoded(again)
+
+
+@pytest.mark.parametrize("form", ["GIF", "ICO", "TGA", "PCX", "SGI"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_format_that_dali_lacks_is_found_before_training(
+    variant: str, form: str, lost: Images
+) -> None:
+    path = next(path for path in lost.files if path.name == "grey.jpg")
+    Image.open(path).convert("RGB").save(path, format=form)  # its name still says JPEG
+    with pytest.raises(Unsupported, match=rf"dali cannot decode {form} files such as .*grey\.jpg"):
+        build(variant, lost, ())
+
+
+@pytest.mark.parametrize("form", ["BMP", "PNG", "PPM", "TIFF", "WEBP", "JPEG2000"])
+def test_formats_that_dali_has_are_decoded(form: str, lost: Images) -> None:
+    for path in lost.files:
+        Image.open(path).convert("RGB").save(path, format=form)
+    with build("dali", lost, ()) as pipeline:
+        assert len(decoded(pipeline)[0]) == len(lost.files)
+
+
+@pytest.mark.parametrize("cut", [0, 20, 300, -100])
+def test_a_cut_file_is_found_without_dali(
+    cut: int, lost: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with build("dali", lost, ()) as pipeline:
+        decoded(pipeline)
+        monkeypatch.setattr(GraphEngine, "submit", None)  # DALI may crash on such files
+        path = next(path for path in lost.files if path.name == "colour.png")
+        path.write_bytes(path.read_bytes()[:cut])
+        with pytest.raises(SourceError, match=r"colour\.png cannot be decoded: .+; repair or"):
+            decoded(pipeline, 1)
+
+
+def test_a_sound_file_with_more_bytes_at_its_end_is_read(lost: Images) -> None:
+    path = lost.files[0]
+    path.write_bytes(path.read_bytes() + b"made by a camera")
+    with build("dali", lost, ()) as pipeline:
+        assert len(decoded(pipeline)[0]) == len(lost.files)
+
+
+@pytest.mark.parametrize("failing", ["submit", "take"])
+def test_a_failed_pipeline_is_closed_and_gets_no_other_batch(
+    failing: str, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def fail(engine: GraphEngine, *given: object) -> None:
+        calls.append(failing)
+        raise RuntimeError("Critical error in pipeline:")
+
+    def close(engine: GraphEngine) -> None:
+        calls.append("close")
+
+    with build("dali", images, ()) as pipeline:
+        monkeypatch.setattr(GraphEngine, failing, fail)
+        monkeypatch.setattr(GraphEngine, "close", close)
+        with pytest.raises(RuntimeError, match="Critical error"):
+            decoded(pipeline)
+        with pytest.raises(RuntimeError, match="was closed"):
+            decoded(pipeline)
+    assert calls == [failing, "close"]
+
+
+@pytest.mark.parametrize(("decodes", "expected"), [(True, Unsupported), (False, SourceError)])
+def test_only_a_file_that_nobody_reads_is_called_broken(
+    decodes: bool, expected: type[Exception], lost: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = FileFeed(build("dali", lost, ()).request)
+    monkeypatch.setattr("pipelines.dali_ops.feeds.fails", lambda path: path == lost.files[3])
+    if not decodes:
+        lost.files[3].write_bytes(b"no image")
+    error = feed.explain(torch.arange(len(lost.files)), RuntimeError("DALI's"))
+    assert type(error) is expected
+    assert str(lost.files[3]) in str(error)
