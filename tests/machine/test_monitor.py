@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,15 @@ def test_the_times_of_a_stopped_worker_are_suspect(tmp_path: Path) -> None:
     def stop(job: Job, point: Point, memory: Memory | None) -> None:
         if point.epoch == 1:
             (worker,) = set(psutil.Process().children()) - before
+            time.sleep(min(1.0, point.train_s / 3))  # into the second epoch
             worker.suspend()
             time.sleep(4.0)
             worker.resume()
 
     watcher = Watcher(started=lambda job: None, epoch=stop)
-    (record,) = LocalExecutor(timeout_s=120.0).run([tiny_job(tmp_path, epochs=100)], watcher)
+    job = tiny_job(tmp_path)
+    long = replace(job, run=replace(job.run, cell=replace(job.run.cell, train_images=8000)))
+    (record,) = LocalExecutor(timeout_s=120.0).run([long], watcher)
     assert record.status == "ok"
     assert record.conditions.paused_s is not None
     assert 3.0 < record.conditions.paused_s < 10.0
