@@ -5,6 +5,7 @@ TensorBoard, `--set` and the options of `bench run` all read it.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal
@@ -19,6 +20,7 @@ Precision = Literal["fp32", "bf16"]
 CompileMode = Literal["default", "max-autotune"]
 Version = int | str
 EVAL_VIEWS = (1, 2, 6)
+_DECODES = re.compile(r"\[(?:[^\[\]]*,)?decode(?:,[^\[\]]*)?\]$")  # of a source's name
 OF = " of "  # between an entry's version and its origin
 
 
@@ -258,6 +260,12 @@ class Run:
         return hashlib.sha256(canonical).hexdigest()[:16]
 
     @property
+    def result_id(self) -> str:
+        """As `id`, but the same for the same images in another place or form."""
+        cell = replace(self.cell, source=without_place(self.cell.source))
+        return replace(self, cell=cell).id
+
+    @property
     def plugins(self) -> tuple[str, ...]:
         """Origins of the entries from plugins: "mine.py 0123456789abcdef"."""
         return plugins_of(self.versions)
@@ -271,6 +279,13 @@ class Run:
     def name(self) -> str:
         """The cell's name with the seed."""
         return f"{self.cell.name}/seed{self.seed}"
+
+
+def without_place(source: str) -> str:
+    """A source without the place of its files, as the images' fingerprint identifies them."""
+    if ":" not in source:
+        return source
+    return "files[decode]" if _DECODES.search(source) else "files"
 
 
 def version_of(number: int, origin: str) -> str:

@@ -22,9 +22,9 @@ from bench.store.groups import group_folder
 from bench.store.store import Store
 from bench.text import Log, count
 from pipelines import sources
-from pipelines.sources import describe
 from pipelines.building import canonical_name
 from pipelines.catalog import UnknownName
+from pipelines.sources import describe
 
 MOST_SEEDS = 10_000
 MOST_EPOCHS = 1_000_000

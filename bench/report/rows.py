@@ -15,7 +15,17 @@ from typing import Any, Generic
 
 import msgspec
 
-from bench.cell import AXES, FIELDS, Cell, Version, fields_of, is_default, number_of, plugins_of
+from bench.cell import (
+    AXES,
+    FIELDS,
+    Cell,
+    Version,
+    fields_of,
+    is_default,
+    number_of,
+    plugins_of,
+    without_place,
+)
 from bench.record import Failure, RecordSummary, RecordT
 from bench.report.columns import METRICS, TIME, Metric
 
@@ -85,16 +95,29 @@ def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     torches = [str(torch) for record in found if (torch := record.environment.get("torch"))]
     usual_machine, usual_torch = statistics.mode(machines or [""]), statistics.mode(torches or [""])
     rows: dict[Key, list[RecordT]] = defaultdict(list)
+    spelled: dict[tuple[str, str], str] = {}  # the first spelling of a source of the same images
     for record in found:
+        place = without_place(record.cell.source), record.fingerprint
+        source = spelled.setdefault(place, record.cell.source)
         key = Key(
-            cell=record.cell.identity,
+            cell=replace(record.cell.identity, source=source),
             versions=tuple(sorted(record.versions.items())),
             fingerprint=record.fingerprint,
             machine=_machine(record) or usual_machine,  # unknown for a run that never started
             torch=str(record.environment.get("torch") or usual_torch),
         )
         rows[key].append(record)
-    return dict(rows)
+    return {key: _once(runs) for key, runs in rows.items()}
+
+
+def _once(runs: list[RecordT]) -> list[RecordT]:
+    """The runs without those that were trained again on the same images in another place."""
+    if len({run.cell.source for run in runs}) == 1:
+        return runs
+    best: dict[int, RecordT] = {}
+    for run in sorted(runs, key=lambda run: (run.status == "ok", run.finished)):
+        best[run.seed] = run
+    return [run for run in runs if run.run_id == best[run.seed].run_id]
 
 
 def _machine(record: RecordSummary) -> str:

@@ -39,10 +39,15 @@ class Group:
 
 def group_folder(root: Path, machine: str, source: str, scale: str) -> Path:
     """The folder of one machine, source and scale: "<root>/<machine>_<source>_<scale>"."""
-    if source.startswith("folder:"):
-        path = Path(source.removeprefix("folder:")).expanduser().resolve()
+    kind = source.partition(":")[0]
+    if source.startswith(("folder:", "npz:")):
+        from pipelines.sources.tree_name import parse  # imports numpy, which takes a while
+
+        name = parse(source)
+        options = source.removeprefix(f"{kind}:{name.path}")
+        path = Path(f"{Path(name.path).expanduser().resolve()}{options}")
         mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
-        source = f"folder-{path.name[:LONGEST_NAME]}-{mark}"
+        source = f"{kind}-{path.name[:LONGEST_NAME]}-{mark}"
     return Path(root) / "_".join(map(slug, (machine, source, scale)))
 
 

@@ -93,10 +93,9 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     known = {name for pairs in NAMES.values() for names in pairs for name in names} | {CLASSES}
-    found = np.load(path, allow_pickle=False)
-    if not isinstance(found, np.lib.npyio.NpzFile):
-        raise ValueError("it is one array without a name")
-    with found:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no complete .npz file")
+    with np.load(path, allow_pickle=False) as found:
         names = [name for name in found.files if name in known]
         return {name: found[name] for name in names or found.files}
 
