@@ -32,6 +32,7 @@ class Job:
         data_dir: Where sources are cached.
         command: The command line, for the record.
         profile: Whether to profile some steps after the run.
+        keep_weights: Whether to keep the trained weights.
         plugins: How to load the plugins that the run needs, by origin.
         exclusive: Whether no other exclusive job of the host may train at the same time.
     """
@@ -41,6 +42,7 @@ class Job:
     data_dir: str
     command: str = ""
     profile: bool = False
+    keep_weights: bool = False
     plugins: Mapping[str, str] = field(default_factory=dict)
     exclusive: bool = False
 

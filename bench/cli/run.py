@@ -37,7 +37,7 @@ PANELS = {
     "Where it is trained": (
         "device", "executor", "address", "slurm", "shard", "timeout", "exclusive_timing",
     ),
-    "Output": ("out", "report", "profile", "progress", "quiet", "dry_run", "debug"),
+    "Output": ("out", "report", "profile", "keep_weights", "progress", "quiet", "dry_run", "debug"),
     "Repeating": ("retry_failed", "retry_suspect", "fail_fast", "wait"),
 }  # fmt: skip
 InAllCells = Annotated[str | None, typer.Option(metavar="NAME", help="Replaces the grid's own.")]
@@ -129,6 +129,9 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Keep a trace of a few steps per run, for Perfetto.")
     ] = False,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Keep each run's weights (docs/reference.md).")
+    ] = False,
     progress: Annotated[str, typer.Option(help="auto, or json: one line per event.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only problems and the summary.")] = False,
     dry_run: Annotated[
@@ -195,6 +198,7 @@ def run(
                     timeout_s=timeout,
                     fail_fast=fail_fast,
                     profile=profile,
+                    keep_weights=keep_weights,
                     exclusive_timing=exclusive_timing,
                     wait=wait,
                     advice=". Add --wait to start when it has ended",

@@ -245,10 +245,10 @@ def run_job(
 
 
 def collect_files(job: Job) -> Files:
-    """Log, predictions, event files and profile of a run, by path in the group's folder."""
+    """Log, predictions, event files, profile and weights of a run, by path in the group's folder."""
     store = Store(Path(job.folder))
     paths = [store.log_path(job.run.id), *store.tensorboard_path(job.run).rglob("*")]
-    for name in ("predictions", "profiles"):
+    for name in ("predictions", "profiles", "weights"):
         paths += (store.folder / name).glob(f"*{job.run.id}*")
     return {
         str(path.relative_to(store.folder)): path.read_bytes() for path in paths if path.is_file()

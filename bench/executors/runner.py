@@ -57,6 +57,7 @@ def run_plan(
     timeout_s: float,
     fail_fast: bool,
     profile: bool = False,
+    keep_weights: bool = False,
     exclusive_timing: bool = False,
     wait: bool = False,
     advice: str = "",
@@ -72,6 +73,7 @@ def run_plan(
         timeout_s: Time limit of one run.
         fail_fast: Whether to stop at the first failed run.
         profile: Whether to profile some steps of each run.
+        keep_weights: Whether to keep the trained weights of each run.
         exclusive_timing: Whether only one run at a time is trained on each host.
         wait: Whether to wait while another command uses the results folder.
         advice: Advice for the error if another command uses the folder.
@@ -89,6 +91,7 @@ def run_plan(
         store=store,
         command=command,
         profile=profile,
+        keep_weights=keep_weights,
         exclusive_timing=exclusive_timing,
         fail_fast=fail_fast,
     )
@@ -131,6 +134,7 @@ class _Grid:
     store: Store
     command: str
     profile: bool
+    keep_weights: bool
     exclusive_timing: bool
     fail_fast: bool
     counts: Counter[str] = field(default_factory=lambda: Counter({"ok": 0}))
@@ -200,6 +204,7 @@ class _Grid:
             data_dir=str(self.plan.data_dir),
             command=self.command,
             profile=self.profile,
+            keep_weights=self.keep_weights,
             plugins={origin: self.plan.plugins[origin] for origin in run.plugins},
             exclusive=self.exclusive_timing,
         )

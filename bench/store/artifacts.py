@@ -51,6 +51,7 @@ def artifacts(folder: Path, record: Record) -> dict[str, Path]:
     paths = [
         folder / "predictions" / f"{run_id}.npz",
         folder / "logs" / f"{run_id}.log",
+        folder / "weights" / f"{run_id}.safetensors",
         folder / "profiles" / f"{run_id}.json.gz",
         folder / "profiles" / f"{run_id}.txt",
     ]

@@ -9,6 +9,7 @@ scale:
     logs/<run_id>.log           output of the run's worker
     predictions/<run_id>.npz    test labels and predictions
     examples/<policy>__<pipeline>.png    augmented images (see `bench.store.artifacts`)
+    weights/<run_id>.safetensors  the trained weights, if they were to be kept
     profiles/<run_id>.json.gz   a trace of some steps, next to a table of the slowest ops
     tensorboard/<run>/          event files; `bench.tensorboard` lists the other folders
     matrix.csv, matrix.md       the table, rebuilt from the records
@@ -89,15 +90,20 @@ class Store:
         return self._make("logs") / f"{run_id}.log"
 
     def fresh_log(self, run_id: str) -> Path:
-        """Path of a run's log, after removing the log of an earlier attempt.
+        """Path of a run's log, after removing log and weights of an earlier attempt.
 
         Raises:
-            StoreError: It cannot be removed.
+            StoreError: One cannot be removed.
         """
         log = self.log_path(run_id)
-        with explained(f"remove the old log {log}"):
-            log.unlink(missing_ok=True)
+        for old in (log, self.weights_path(run_id)):
+            with explained(f"remove the old file {old}"):
+                old.unlink(missing_ok=True)
         return log
+
+    def weights_path(self, run_id: str) -> Path:
+        """Path of a run's trained weights, which exist if they were kept."""
+        return self.folder / "weights" / f"{run_id}.safetensors"
 
     def tensorboard_folder(self) -> Path:
         """Folder of all event files."""
