@@ -207,6 +207,7 @@ def _run(found: FoundRun) -> dict[str, str]:
     usual = [n for n, info in FIELDS.items() if info.quiet and is_default(n, getattr(cell, n))]
     if record.image_counts:
         usual += IMAGE_LIMITS
+    weights = found.store.weights_path(record.run_id)
     recipe = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
     if cell.recipe is None:
         recipe = "the optimizer's own (not recorded by this older version)"
@@ -217,6 +218,7 @@ def _run(found: FoundRun) -> dict[str, str]:
     return {
         "id": f"{record.run_id}, seed {record.seed}, attempt {record.attempt}",
         "record": str(found.store.record_path(record.run_id)),
+        "weights": str(weights) if weights.is_file() else "",
         "time": record.started and f"{_moment(record.started)} to {_moment(record.finished)}",
         "command": record.command,
         "cell": ", ".join(text for name, text in cell.labels().items() if name not in usual),
