@@ -245,7 +245,7 @@ def run_job(
 
 
 def collect_files(job: Job) -> Files:
-    """Log, predictions, event files, profile and weights of a run, by path in the group's folder."""
+    """Files of a run other than its record, by path in the group's folder."""
     store = Store(Path(job.folder))
     paths = [store.log_path(job.run.id), *store.tensorboard_path(job.run).rglob("*")]
     for name in ("predictions", "profiles", "weights"):
