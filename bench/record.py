@@ -151,8 +151,10 @@ class Metrics:
         one_view_accuracy: Accuracy on the unchanged images alone.
         validation_accuracy: After the last epoch; None without a validation set.
         time_to_accuracy_s: Seconds on the training clock until validation accuracy first reached
-            the target; None if it never did.
+            the target; None if it never did, or if reaching it means nothing.
         time_to_accuracy_with_compile_s: The same plus `Timings.once_s`.
+        commonest_share: Share of validation images of the commonest class; None without a
+            validation set, and in older records.
 
     Raises:
         ValueError: The size of the confusion matrix differs from the number of classes.
@@ -170,6 +172,7 @@ class Metrics:
     validation_accuracy: Share | None = None
     time_to_accuracy_s: Amount | None = None
     time_to_accuracy_with_compile_s: Amount | None = None
+    commonest_share: Share | None = None
 
     def __post_init__(self) -> None:
         classes = len(self.per_class)
@@ -324,6 +327,12 @@ class RecordSummary:
         return self.status == "ok" and self.metrics is not None and not self.timing_suspect
 
     @property
+    def seeks_target(self) -> bool:
+        """Whether reaching the target means something: it is above the commonest class's share."""
+        share = (self.metrics and self.metrics.commonest_share) or 0.0
+        return self.cell.holds_out and self.cell.target_accuracy > share
+
+    @property
     def run(self) -> Run:
         """The recorded run."""
         return Run(
@@ -341,8 +350,15 @@ class Record(RecordSummary):
 RecordT = TypeVar("RecordT", bound=RecordSummary)
 
 
-def time_to_accuracy_s(curve: Iterable[Point], target: float) -> float | None:
-    """Training clock at the first point whose validation accuracy is at least `target`."""
+def time_to_accuracy_s(
+    curve: Iterable[Point], target: float, commonest_share: float | None = None
+) -> float | None:
+    """Training clock at the first point whose validation accuracy is at least `target`.
+
+    None too if a net that always answers the commonest class reaches the target.
+    """
+    if commonest_share is not None and target <= commonest_share:
+        return None
     for point in curve:
         if point.validation_accuracy is not None and point.validation_accuracy >= target:
             return point.train_s

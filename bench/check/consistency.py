@@ -128,7 +128,8 @@ def _differing(what: str, stored: float, found: float) -> Iterator[str]:
 
 
 def _time_to_accuracy(record: Record, metrics: Metrics) -> Iterator[str]:
-    by_curve_s = time_to_accuracy_s(record.curve, record.cell.target_accuracy)
+    target, share = record.cell.target_accuracy, metrics.commonest_share
+    by_curve_s = time_to_accuracy_s(record.curve, target, share)
     stored_s, cold_s = metrics.time_to_accuracy_s, metrics.time_to_accuracy_with_compile_s
     if by_curve_s is None or stored_s is None:
         agree = by_curve_s == stored_s

@@ -433,7 +433,7 @@ def _outcome(record: Record) -> str:
     parts = [f"{'ok':<10} {record.name}"]
     if record.metrics is not None:
         parts.append(f"accuracy {record.metrics.accuracy:.1%}")
-        if record.cell.holds_out:
+        if record.seeks_target:
             reached_s = record.metrics.time_to_accuracy_s
             when = "not reached" if reached_s is None else f"in {reached_s:.1f} s"
             parts.append(f"{record.cell.target_accuracy:.0%} {when}")

@@ -131,6 +131,14 @@ def suspect_times(good: Outcomes) -> Iterator[str]:
 
 
 def _targets(good: Outcomes) -> Iterator[str]:
+    runs = [run for one in good for run in one.good if run.cell.holds_out and not run.seeks_target]
+    if runs:
+        highest = max(run.metrics.commonest_share or 0.0 for run in runs if run.metrics)
+        yield (
+            f"No time to accuracy is given for {count(len(runs), 'run')}: up to "
+            f"{100 * highest:.1f} % of the validation images are of one class, so a net that "
+            "always answers with it reaches the target. Choose a higher `--target`."
+        )
     for target in sorted({one.cell.target_accuracy for one in good if one.with_target}):
         text = f"the target of {100 * target:g} % validation accuracy"
         found = [one for one in good if one.with_target and one.cell.target_accuracy == target]

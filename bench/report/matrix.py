@@ -268,7 +268,9 @@ def retarget(records: Iterable[Record], target: float) -> tuple[list[Record], st
 
 
 def _with_target(record: Record, target: float) -> Record:
-    metrics, reached_s = record.metrics, time_to_accuracy_s(record.curve, target)
+    metrics = record.metrics
+    share = None if metrics is None else metrics.commonest_share
+    reached_s = time_to_accuracy_s(record.curve, target, share)
     if metrics is not None:
         compiled_s = None if reached_s is None else reached_s + record.timings.once_s
         metrics = replace(

@@ -188,7 +188,7 @@ def settings(cell: Cell) -> dict[str, str]:
 
 def value_of(run: RecordSummary, metric: Metric) -> float | None:
     """A metric of a successful run, in the displayed unit; infinite for a missed target."""
-    if metric.to_target and not run.cell.holds_out:
+    if metric.to_target and not run.seeks_target:
         return None
     value = metric.of(run)
     if value is None:
@@ -247,8 +247,13 @@ class Outcome(Generic[RecordT]):
         return sum(value_of(run, TIME) not in (None, math.inf) for run in self.good)
 
     @property
+    def seeks_target(self) -> bool:
+        """Whether reaching the target means something for all runs."""
+        return all(run.seeks_target for run in self.runs)
+
+    @property
     def with_target(self) -> int:
-        """Number of runs with a target, since they hold out validation images."""
+        """Number of runs with a target that means something."""
         return sum(value_of(run, TIME) is not None for run in self.good)
 
     def over_seeds(self, name: str) -> list[float]:
@@ -275,7 +280,7 @@ class Outcome(Generic[RecordT]):
         suspect = (reason for run in self.good for reason in run.timing_suspect)
         failed = [run for run in self.runs if run.status != "ok" or run.metrics is None]
         return row | {
-            "reached": self.reached if self.cell.holds_out else None,
+            "reached": self.reached if self.seeks_target else None,
             "trusted": len(self.trusted),
             "bound_by": bound_by(row["stall_pct"]),
             "reads": _joined(run.reads for run in self.good),

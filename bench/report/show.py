@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bench.cell import FIELDS, IMAGE_LIMITS, Cell, is_default, plugins_of
+from bench.cell import FIELDS, IMAGE_LIMITS, is_default, plugins_of
 from bench.errors import UsageError
 from bench.record import Metrics, Point, Record
 from bench.report.columns import Column, Kind
@@ -169,7 +169,7 @@ def _sections(found: FoundRun) -> Iterator[tuple[str, dict[str, str] | list[Part
     if metrics is not None:
         scores = _named({name: getattr(metrics, name) for name in SCORES}, "{:.2%}")
         scores |= _named({"loss": metrics.loss}, "{:.3f}")
-        yield "scores", scores | {"time to accuracy": _time_to_accuracy(record.cell, metrics)}
+        yield "scores", scores | {"time to accuracy": _time_to_accuracy(record, metrics)}
     if record.curve:
         yield "curve", [curve(record.curve)]
     if metrics is not None and metrics.per_class:
@@ -238,10 +238,14 @@ def _moment(text: str) -> str:
     return text.replace("T", " ").replace("+00:00", " UTC")
 
 
-def _time_to_accuracy(cell: Cell, metrics: Metrics) -> str:
+def _time_to_accuracy(record: Record, metrics: Metrics) -> str:
+    cell = record.cell
     with_compile_s = metrics.time_to_accuracy_with_compile_s
     if not cell.holds_out:
         return "none, as no validation images are held out"
+    if not record.seeks_target:
+        share = f"{metrics.commonest_share or 0:.1%} of the validation images"
+        return f"none, as {share} are of one class, and the target is {cell.target_accuracy:.1%}"
     if metrics.time_to_accuracy_s is None or with_compile_s is None:
         return f"{cell.target_accuracy:.1%} on validation not reached"
     return (

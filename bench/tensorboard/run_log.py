@@ -237,7 +237,7 @@ def target_state(record: Record) -> str:
     """Whether the run reached its target: one of `TARGETS`."""
     if record.metrics is None:
         return TARGETS[2]
-    if not record.cell.holds_out:
+    if not record.seeks_target:
         return TARGETS[3]
     return TARGETS[record.metrics.time_to_accuracy_s is None]
 

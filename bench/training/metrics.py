@@ -63,6 +63,7 @@ def full_scores(
     curve: Iterable[Point],
     target: float,
     compile_s: float,
+    commonest_share: float | None = None,
 ) -> Metrics:
     """All scores of the test set, and the time to accuracy from the curve.
 
@@ -72,12 +73,13 @@ def full_scores(
         names: Class names in the order of their labels.
         target: Validation accuracy to reach.
         compile_s: Added to the time to accuracy with compilation.
+        commonest_share: Share of validation images of the commonest class, if there are any.
     """
     counts = confusion(logits_NK, labels_N)
     classes = class_scores(counts)
     quick = _scores(logits_NK, labels_N, classes)
     curve = list(curve)
-    reached_s = time_to_accuracy_s(curve, target)
+    reached_s = time_to_accuracy_s(curve, target, commonest_share)
     return Metrics(
         accuracy=quick.accuracy,
         macro_f1=quick.macro_f1,
@@ -98,6 +100,7 @@ def full_scores(
         validation_accuracy=curve[-1].validation_accuracy if curve else None,
         time_to_accuracy_s=reached_s,
         time_to_accuracy_with_compile_s=None if reached_s is None else reached_s + compile_s,
+        commonest_share=commonest_share,
     )
 
 

@@ -100,6 +100,13 @@ def test_targets() -> None:
     assert "1 of 3 runs that reached the target of 60 % validation accuracy" in early
     speedrun = text_of(made_record(protocol="speedrun", time_to_accuracy_s=None))
     assert "target" not in speedrun
+    easy = made_record(time_to_accuracy_s=None)
+    metrics = replace(made_metrics(0.7, None), commonest_share=0.6)
+    said = text_of(replace(easy, metrics=metrics))
+    assert "No time to accuracy is given for 1 run: up to 60.0 % of the validation images" in said
+    assert "No run reached" not in said
+    harder = replace(metrics, commonest_share=0.59)
+    assert "No run reached" in text_of(replace(easy, metrics=harder))
 
 
 def test_draws_for_a_whole_batch() -> None:

@@ -16,7 +16,7 @@ from bench.report import show
 from bench.report.show import find_run, render
 from bench.store.codec import decode
 from bench.store.store import Store
-from tests.made import ENVIRONMENT, made_failure, made_record
+from tests.made import ENVIRONMENT, made_failure, made_metrics, made_record
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -141,6 +141,11 @@ def test_images_that_were_there_are_shown_instead_of_limits(tmp_path: Path) -> N
 def test_a_missed_target_differs_from_no_validation(tmp_path: Path) -> None:
     missed = shown(tmp_path, made_record(time_to_accuracy_s=None))
     assert "60.0% on validation not reached" in missed
+    easy = made_record(2, time_to_accuracy_s=None)
+    metrics = replace(made_metrics(0.7, None), commonest_share=0.75)
+    assert "none, as 75.0% of the validation images are of one class" in shown(
+        tmp_path, replace(easy, metrics=metrics)
+    )
     blind = shown(tmp_path, made_record(1, protocol="speedrun", time_to_accuracy_s=None))
     assert "no validation images are held out" in blind
     assert "not reached" not in blind

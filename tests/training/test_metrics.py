@@ -84,6 +84,14 @@ def test_time_to_accuracy_is_the_first_crossing() -> None:
     assert time_to_accuracy_s([*curve, point(5, 5.0, None)], 0.7) is None
 
 
+@pytest.mark.parametrize(("share", "reached_s"), [(None, 2.0), (0.49, 2.0), (0.5, None), (1, None)])
+def test_a_target_that_the_commonest_class_reaches_has_no_time(
+    share: float | None, reached_s: float | None
+) -> None:
+    curve = [point(1, 1.0, 0.4), point(2, 2.0, 0.6)]
+    assert time_to_accuracy_s(curve, 0.5, share) == reached_s
+
+
 @pytest.mark.parametrize(("target", "times"), [(0.5, (1.5, 3.5)), (0.9, (None, None))])
 def test_compilation_is_added_to_the_second_time(target: float, times: tuple[float, float]) -> None:
     logits, labels = made_logits(0, [1.0] * 7)

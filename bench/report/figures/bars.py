@@ -20,7 +20,7 @@ MAX_BARS = 72
 
 def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
     """A bar for each cell; nothing without a validation set, or if no cell reached the target."""
-    outcomes = [outcome for outcome in comparison.outcomes if outcome.cell.holds_out]
+    outcomes = [outcome for outcome in comparison.outcomes if outcome.seeks_target]
     ranked = sorted(outcomes, key=lambda outcome: rank_and_note(outcome)[0])
     if len(ranked) < 2 or not ranked[0].over_seeds(TIME.name):
         return

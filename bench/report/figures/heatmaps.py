@@ -32,7 +32,7 @@ def heat_map(
     """Draws a heat map and explains the marks that it uses; nothing if it has no two tiles."""
     from matplotlib import colormaps
 
-    if metric is TIME and not any(outcome.cell.holds_out for outcome in comparison.outcomes):
+    if metric is TIME and not any(outcome.seeks_target for outcome in comparison.outcomes):
         return
     cells = [outcome.cell for outcome in comparison.outcomes]
     outcomes = list(compress(comparison.outcomes, common(cells, axes)))
