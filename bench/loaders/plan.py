@@ -95,6 +95,7 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
     from bench.grid import registry
     from bench.grid.plan import choose_device
     from pipelines import building
+    from pipelines.sources import describe
 
     check(options)
     probe = probe or environment.probe()
@@ -110,7 +111,9 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
             f"CIFAR-10 is not available here ({problem}). Measuring with the generated source "
             f"{source!r} instead. Use --source cifar10 to insist, --data-dir if you have it."
         )
-    images = sources.load(source, data_dir, report=log).train
+    data = sources.load(source, data_dir, report=log)
+    source, images = data.name, data.train
+    notices += describe.notices(data)
     header = LoadersRecord(
         source=source,
         fingerprint=images.fingerprint,
