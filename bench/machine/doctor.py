@@ -18,6 +18,7 @@ from bench.machine.environment import Probe, python_environment
 from bench.process import run_briefly, usable_cores
 from bench.store.files import StoreError, explained
 from bench.text import count
+from pipelines import shared_memory
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -25,6 +26,7 @@ TRIAL_TIMEOUT_S = 300.0
 SMI_TIMEOUT_S = 10.0
 MIN_TORCH = (2, 11)
 MIN_DISK_GIB = 2.0
+MIN_SHARED_GIB = 1.0  # eight workers with batches of 512 small images take 0.1, of larger ones 5
 MIN_DATA_GIB = 0.6  # CIFAR-10's archive, what it unpacks to, and the cache
 NO_GPU = "No devices were found"  # output of nvidia-smi
 REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
@@ -85,7 +87,8 @@ def run_checks(data_dir: Path | None, results: Path) -> list[Check]:
         python = _ok("python", platform.python_version())
         found: list[Check | None] = [python, *_gpu_checks(probe, smi)]
         found += [*libraries, dali.result(), compiler.result()]
-    found += [check_data(data_dir), check_results(results), check_gpu_use(probe, smi), cpu]
+    found += [check_data(data_dir), check_results(results), check_shared_memory()]
+    found += [check_gpu_use(probe, smi), cpu]
     return [check for check in found if check is not None]
 
 
@@ -419,6 +422,18 @@ def check_results(results: Path) -> Check:
         message = f"{free_gib:.1f} GiB are free for {results}, {MIN_DISK_GIB:.0f} are advised"
         return _warn("results", message, "make room, or name a folder on another disk with --out")
     return _ok("results", f"{results} can be written, {free_gib:.0f} GiB are free")
+
+
+def check_shared_memory() -> Check | None:
+    """Checks that there is room for the batches of pipelines with worker processes."""
+    free = shared_memory.free_bytes()
+    if free is None:
+        return None
+    message = f"{shared_memory.PLACE} has {free / 2**30:.2f} GiB free"
+    if free >= MIN_SHARED_GIB * 2**30:
+        return _ok("shared mem", message)
+    message += ": large batches of torchvision's workers do not fit, and their cells are skipped"
+    return _warn("shared mem", message, "in a container, start it with docker run --shm-size=8g")
 
 
 def check_cpu() -> Check:

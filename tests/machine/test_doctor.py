@@ -167,6 +167,16 @@ def test_a_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert (check.status, "0.5 GiB" in check.message) == ("warn", True)
 
 
+@pytest.mark.parametrize(("free", "status"), [(None, None), (2**26, "warn"), (2**34, "ok")])
+def test_little_shared_memory_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, free: int | None, status: str | None
+) -> None:
+    monkeypatch.setattr(doctor.shared_memory, "free_bytes", lambda: free)
+    check = doctor.check_shared_memory()
+    assert (check and check.status) == status
+    assert not check or ("docker run --shm-size=" in check.advice) == (status == "warn")
+
+
 def test_few_threads_and_a_busy_machine_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "usable_cores", lambda: 8)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
