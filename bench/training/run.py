@@ -40,6 +40,8 @@ from bench.training.setup import (
 from bench.training.timing_checks import timing_problems
 from bench.training.weights import keep_weights
 from pipelines.base import Batch, Normaliser, Pipeline
+from pipelines.sources.cache import compare_again
+from pipelines.sources.split import commonest
 
 WARMUP_STEPS = 3
 
@@ -53,7 +55,9 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
 
     Raises:
         Diverged: The loss became NaN or infinite.
+        pipelines.base.BrokenPromise: The pipeline did not deliver what was asked for.
         pipelines.base.Unsupported: The pipeline lacks an op of the policy.
+        pipelines.sources.SourceError: The cached images changed since they were first read.
     """
     run = draft.job.run
     device = torch.device(run.cell.device)
@@ -82,6 +86,8 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
             throughput=draft.throughput,
             conditions=draft.conditions,
         )
+        with draft.untimed():
+            compare_again()
         if draft.job.profile:
             with draft.untimed():
                 frozen_as_halfway(trainer.step)
@@ -280,6 +286,9 @@ def evaluate_test(draft: RecordBuilder, parts: Parts, store: Store) -> None:
             curve=draft.curve,
             target=cell.target_accuracy,
             compile_s=Timings(**draft.timings).once_s,  # type: ignore[arg-type]
+            commonest_share=commonest(parts.validation.request.images)[1]
+            if parts.validation
+            else None,
         )
         check_finite(cell, draft.curve[-1], "test", metrics.loss)
         draft.metrics = replace(

@@ -15,10 +15,29 @@ from pipelines.sources.measures import mean_and_std
 
 def present(folder: Path, key: str) -> bool:
     """Whether `folder` contains a usable cache with this key."""
+    return _present(folder, key, compare=False)
+
+
+def _present(folder: Path, key: str, *, compare: bool) -> bool:
     try:
-        return disk.read(folder, key) is not None
+        return disk.read(folder, key, compare=compare) is not None
     except disk.Damaged:
         return False
+
+
+def compare_again() -> None:
+    """Checks that no cache has changed since this process first read it.
+
+    Raises:
+        SourceError: One has.
+    """
+    try:
+        disk.compare_again()
+    except disk.Damaged as damage:
+        raise SourceError(
+            f"the cached images changed while they were in use ({damage}); check the disk, and run "
+            "the same command again, which makes the cache anew"
+        ) from damage
 
 
 def obtain(folder: Path, key: str, make: Callable[[Path], Arrays], report: Report) -> Cached:
@@ -34,7 +53,7 @@ def obtain(folder: Path, key: str, make: Callable[[Path], Arrays], report: Repor
         SourceError: The cache can't be written, or `make` raises it.
     """
     try:
-        found = disk.read(folder, key)
+        found = disk.read(folder, key, compare=True)
     except disk.Damaged as damage:
         report(f"the cache in {folder} is damaged ({damage}); it is made again")
         found = None
@@ -43,14 +62,14 @@ def obtain(folder: Path, key: str, make: Callable[[Path], Arrays], report: Repor
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, report) as locked:
-        if not present(folder, key):  # another process may just have made it
+        if not _present(folder, key, compare=True):  # another process may just have made it
             if locked:
                 disk.sweep(folder)
             _make(folder, key, make)
             if locked:
                 disk.sweep(folder)
         try:
-            found = disk.read(folder, key)
+            found = disk.read(folder, key, compare=True)
         except disk.Damaged as damage:
             raise SourceError(
                 f"the cache just made in {folder} is damaged ({damage}); "

@@ -50,10 +50,17 @@ class _Note:
     split: bool = False
 
 
-def read(folder: Path, key: str) -> Cached | None:
+_compared: dict[Path, _Note] = {}  # data folders whose bytes this process has compared
+
+
+def read(folder: Path, key: str, *, compare: bool) -> Cached | None:
     """The cache in `folder`; None if there is none, or one with another key.
 
-    Sizes are always checked, bytes only if a file was modified.
+    Sizes are always checked, bytes if a file was modified.
+
+    Args:
+        compare: Whether bytes are compared too, once in each process: a disk may change them
+            without a new time of modification.
 
     Raises:
         Damaged: It differs from what was written.
@@ -67,8 +74,11 @@ def read(folder: Path, key: str) -> Cached | None:
         sets = {name: _load(data, name) for name in note.fingerprints}
     except (OSError, ValueError, EOFError) as error:
         raise Damaged(str(error)) from error
-    if touched:
+    if touched or (compare and data not in _compared):
+        _compared.pop(data, None)
         _compare(note, sets)
+        _compared[data] = note
+    if touched:
         with suppress(OSError):  # a copied cache in a read-only folder stays usable
             _write_note(folder, replace(note, files=_stored(data)))
     return Cached(
@@ -80,6 +90,22 @@ def read(folder: Path, key: str) -> Cached | None:
         bad=note.bad,
         split=note.split,
     )
+
+
+def compare_again() -> None:
+    """Compares the bytes of all caches that this process has read.
+
+    Raises:
+        Damaged: Bytes changed since.
+    """
+    for data, note in list(_compared.items()):
+        try:
+            _compare(note, {name: _load(data, name) for name in note.fingerprints})
+        except FileNotFoundError:  # another process has replaced it; mapped arrays stay valid
+            continue
+        except (Damaged, OSError, ValueError, EOFError) as error:
+            del _compared[data]
+            raise Damaged(f"{data}: {error}") from error
 
 
 def write(
@@ -173,7 +199,7 @@ def _load(data: Path, name: Set) -> Labelled:
 def _compare(note: _Note, sets: Mapping[Set, Labelled]) -> None:
     for name, part in sets.items():
         if fingerprint(part.images, part.labels, note.classes) != note.fingerprints.get(name):
-            raise Damaged(f"the bytes of the {name} set changed")
+            raise Damaged(f"the bytes of {name}_images.npy or {name}_labels.npy changed")
 
 
 def _file(name: Set, part: str) -> str:

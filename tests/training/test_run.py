@@ -3,6 +3,7 @@
 The slow tier compiles nets, pipelines and updates, once for each kind of compilation cost.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +26,7 @@ from bench.cell import Cell, Run
 from bench.job import Job, RecordBuilder
 from bench.machine.clock import TrainingClock
 from bench.machine.cpu import training_threads
-from bench.record import Record
+from bench.record import Point, Record
 from bench.store.store import Store
 from bench.training import cuda_graph
 from bench.training import run as running
@@ -38,6 +39,8 @@ from pipelines.base import Batch
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.kornia import KorniaPipeline
 from pipelines.native_ops.kernels import kernels
+from pipelines.sources import disk
+from pipelines.sources.errors import SourceError
 from tests.made_optimizers import compile_quickly
 
 slow = pytest.mark.slow
@@ -275,6 +278,27 @@ def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
     assert [point.validation_accuracy for point in record.curve] == [None, None]
     assert record.metrics.time_to_accuracy_s is None
     assert record.image_counts == "300 training and 500 test images"
+
+
+def test_images_that_change_during_a_run_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_compared", {})
+    data_dir = tmp_path / "data"
+    draft = builder(CELL, tmp_path)
+    draft.job = replace(draft.job, data_dir=str(data_dir))
+
+    def rot(point: Point) -> None:
+        (path,) = data_dir.rglob("test_labels.npy")
+        status = path.stat()
+        with path.open("r+b") as file:
+            file.seek(-8, os.SEEK_END)
+            file.write(bytes([9]))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    with pytest.raises(SourceError, match=r"the bytes of test_images.npy or test_labels.npy"):
+        train(draft, Shared(), rot)
+    assert draft.curve
 
 
 def test_the_test_set_is_used_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,84 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
     assert contents(tmp_path) == [".lock", "data", "source.json"]
 
 
+def rot(path: Path) -> None:
+    """Changes a byte near the end of a file; size and time of modification stay."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(before.st_size - 8)
+        (value,) = file.read(1)
+        file.seek(before.st_size - 8)
+        file.write(bytes([value ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture
+def new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Forgets which caches were compared, as a new process would."""
+
+    def forget() -> None:
+        monkeypatch.setattr(disk, "_compared", {})
+
+    forget()
+    return forget
+
+
+ARRAYS = [f"{which}_{part}" for which in ("train", "test") for part in ("images", "labels")]
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_bit_rot_is_found_by_the_next_process(
+    tmp_path: Path, name: str, new_process: Callable[[], None]
+) -> None:
+    obtain(tmp_path)
+    rot(file_of(tmp_path, name))
+    new_process()
+    assert cache.present(tmp_path, KEY), "without reading images"
+    found, (message,) = obtain(tmp_path)
+    assert holds(found, 0)
+    assert f"the bytes of {name.partition('_')[0]}_images.npy" in message
+    assert obtain(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_bit_rot_is_found_while_a_cache_is_in_use(
+    tmp_path: Path, name: str, new_process: Callable[[], None]
+) -> None:
+    obtain(tmp_path / "other")
+    obtain(tmp_path / "one")
+    cache.compare_again()
+    rot(file_of(tmp_path / "one", name))
+    with pytest.raises(SourceError, match="changed while they were in use") as found:
+        cache.compare_again()
+    assert str(file_of(tmp_path / "one", name).parent) in str(found.value)
+    assert "run the same command again" in str(found.value)
+    again, (message,) = obtain(tmp_path / "one")
+    assert "damaged" in message
+    assert holds(again, 0)
+    cache.compare_again()
+
+
+def test_a_cache_that_was_replaced_in_use_is_no_damage(
+    tmp_path: Path, new_process: Callable[[], None]
+) -> None:
+    obtain(tmp_path)
+    obtain(tmp_path, seed=1, key="another")
+    cache.compare_again()
+
+
+def test_bytes_are_compared_once_in_a_process(
+    tmp_path: Path, new_process: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obtain(tmp_path)
+    new_process()
+    compared: list[object] = []
+    compare = disk._compare
+    monkeypatch.setattr(disk, "_compare", lambda *what: (compared.append(what), compare(*what)))
+    for _ in range(3):
+        obtain(tmp_path)
+    assert len(compared) == 1
+
+
 def test_a_description_of_another_format_is_no_cache(tmp_path: Path) -> None:
     obtain(tmp_path)
     text = (tmp_path / "source.json").read_text().replace('"format": 1', '"format": 2')
