@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import architectures
-from architectures import Spec, Unfit
+from architectures import Architecture, Spec, Unfit
+from pipelines.catalog import Origin
 from tests import checkout
 
 NAMES = list(architectures.catalog.entries)
@@ -304,3 +305,31 @@ def test_parameters_as_published_for_cifar10(name: str) -> None:
 def test_flops_as_published(name: str) -> None:
     found = architectures.catalog.get(name).flops / 2e9
     assert found == pytest.approx(GIGA_MULTIPLY_ADDS[name], rel=0.015)
+
+
+def lazy_net(spec: Spec) -> nn.Module:
+    return nn.Sequential(
+        nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(spec.classes)
+    )
+
+
+def test_lazy_modules_are_initialised_and_the_seed_decides_their_weights() -> None:
+    entry = Architecture(
+        name="lazy", why="a test", reference="-", build=lazy_net, parameters=1, flops=1
+    )
+    origin = Origin(name="mine.py", digest="0", place="/mine.py")
+    architectures.catalog.join([entry], origin)
+    try:
+        nets = []
+        for _ in range(2):
+            torch.manual_seed(7)
+            nets.append(architectures.build("lazy", image_size=9))
+        shape = {"classes": 10, "image_size": 9, "channels": 3, "width": 1.0, "batch_size": 4}
+        assert architectures.problem("lazy", **shape) == ""  # type: ignore[arg-type]
+    finally:
+        architectures.catalog.leave(origin)
+    first, second = (net.state_dict() for net in nets)
+    assert first["3.weight"].shape == (10, 8 * 7 * 7)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert nets[0].training
+    assert not first["1.running_mean"].any(), "batch statistics are those of a fresh net"

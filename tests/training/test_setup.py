@@ -1,0 +1,63 @@
+"""The net of a plugin, whose code only workers run, is checked before it is trained."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import architectures
+from architectures import Architecture, Unfit
+from bench.job import Job, RecordBuilder
+from bench.training import setup
+from bench.training.setup import Shared, prepare
+from pipelines.catalog import Origin
+from tests.made import made_run
+from tests.made_device import made_data
+
+DATA = made_data([i % 10 for i in range(1000)], size=8)
+
+
+class Built(Exception):
+    """The net would be built to be trained."""
+
+
+def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch, net: nn.Module, version: str) -> None:
+    """Prepares a run of a net of a plugin, up to where the net is built."""
+
+    def build_net(*_: object) -> None:
+        raise Built
+
+    entry = Architecture(
+        name="mine", why="a test", reference="-", build=lambda spec: net, parameters=1
+    )
+    origin = Origin(name="mine.py", digest="0", place="/mine.py")
+    run = made_run(architecture="mine", pipeline="native", augmentation="none")
+    run = replace(run, versions=run.versions | {"architecture": version or 1})
+    job = Job(run=run, folder=str(folder), data_dir=str(folder))
+    monkeypatch.setattr("pipelines.load", lambda *_: DATA, raising=False)
+    monkeypatch.setattr(setup, "build_net", build_net)
+    architectures.catalog.join([entry], origin)
+    try:
+        prepare(RecordBuilder(job=job), Shared(), torch.device("cpu"))
+    finally:
+        architectures.catalog.leave(origin)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"), [(10, None), (7, r"mine gives \(100, 7\), wanted \(100, 10\)")]
+)
+def test_the_net_of_a_plugin_is_checked(
+    outputs: int, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, outputs))
+    with pytest.raises(Unfit if said else Built, match=said):
+        prepared(tmp_path, monkeypatch, net, "1 of mine.py 0")
+
+
+def test_the_suites_nets_were_checked_in_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Built):
+        prepared(tmp_path, monkeypatch, nn.Identity(), "")
