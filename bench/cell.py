@@ -6,7 +6,7 @@ TensorBoard, `--set` and the options of `bench run` all read it.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ class Cell:
         optimizer: Entry name.
         augmentation: Entry name.
         pipeline: Canonical spelling: "kornia[compiled]".
-        source: "cifar10", "cifar100", "shapes" or "folder:PATH".
+        source: "cifar10", "cifar100", "shapes", "folder:PATH" or "npz:PATH".
         scale: Size class of the cell; a table never mixes two.
         device: "cuda" or "cpu".
         epochs: Passes over the training images.
@@ -286,6 +286,22 @@ def without_place(source: str) -> str:
     if ":" not in source:
         return source
     return "files[decode]" if _DECODES.search(source) else "files"
+
+
+def mixture(kinds: Iterable[tuple[str, str, str]]) -> list[str]:
+    """What a group must not mix, "shapes at cpu scale", from sources, fingerprints and scales.
+
+    Sources in files are the same if they have, or once had, the same images.
+    """
+    groups: list[set[object]] = []
+    for source, fingerprint, scale in kinds:
+        alike: set[object] = {
+            f"{source} at {scale} scale",
+            (without_place(source), fingerprint, scale),
+        }
+        joined = alike.union(*(group for group in groups if group & alike))
+        groups = [group for group in groups if not group & alike] + [joined]
+    return sorted(min(text for text in group if isinstance(text, str)) for group in groups)
 
 
 def version_of(number: int, origin: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.cell import mixture
 from bench.check.consistency import problems
 from bench.record import Record
 from bench.store import locks
@@ -96,13 +97,13 @@ def check_records(store: Store, read: RecordFiles) -> Iterator[Finding]:
         for problem in problems(record):
             advice = f"its values cannot be trusted: move it out of records/, then {RUN_AGAIN}"
             yield Finding("wrong", path, problem, advice)
-    kinds = {(record.cell.source, record.cell.scale) for record in read.records.values()}
+    records = read.records.values()
+    kinds = mixture((one.cell.source, one.fingerprint, one.cell.scale) for one in records)
     if len(kinds) > 1:
-        mixed = ", ".join(f"{source} at {scale} scale" for source, scale in sorted(kinds))
         yield Finding(
             "wrong",
             folder,
-            f"it mixes records of {mixed}",
+            f"it mixes records of {', '.join(kinds)}",
             "a table never mixes them: give each a separate group folder",
         )
     for path in _entries(folder):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.cell import mixture
 from bench.errors import UsageError
 from bench.record import Record, RecordSummary
 from bench.store import locks
@@ -83,12 +84,12 @@ class MergeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _SourceGroup:
-    """A group of a source; `kinds` are the sources and scales of its records."""
+    """A group of a source; `kinds` are sources, fingerprints and scales of its records."""
 
     folder: Path
     run_ids: frozenset[str]
     damaged: Mapping[Path, str]
-    kinds: frozenset[tuple[str, str]]
+    kinds: frozenset[tuple[str, str, str]]
 
 
 def merge(
@@ -179,7 +180,7 @@ def _survey(folder: Path) -> _SourceGroup:
         else:
             if record is not None:
                 run_ids.add(record.run_id)
-                kinds.add((record.cell.source, record.cell.scale))
+                kinds.add((record.cell.source, record.fingerprint, record.cell.scale))
     return _SourceGroup(
         folder=folder, run_ids=frozenset(run_ids), damaged=damaged, kinds=frozenset(kinds)
     )
@@ -187,12 +188,12 @@ def _survey(folder: Path) -> _SourceGroup:
 
 def _refuse_mixture(name: str, groups: Sequence[_SourceGroup]) -> None:
     """Raises if groups of the same name have different sources or scales."""
-    kinds = frozenset[tuple[str, str]]().union(*(group.kinds for group in groups))
+    kinds = mixture(kind for group in groups for kind in group.kinds)
     if len(kinds) > 1:
         folders = ", ".join(str(group.folder) for group in groups if group.kinds)
-        mixed = " and ".join(f"{source} at {scale} scale" for source, scale in sorted(kinds))
         raise UsageError(
-            f"the group {name} would mix {mixed} ({folders}): give each a separate group"
+            f"the group {name} would mix {' and '.join(kinds)} ({folders}): "
+            "give each a separate group"
         )
 
 

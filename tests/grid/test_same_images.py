@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cell import Run, without_place
+from bench.cell import Run, mixture, without_place
 from bench.grid import plan as planning
 from bench.grid.options import RunOptions
 from bench.grid.plan import Plan
@@ -100,3 +101,12 @@ def test_runs_on_the_same_images_share_a_row_and_count_once() -> None:
 )
 def test_a_source_without_its_place(source: str, rest: str) -> None:
     assert without_place(source) == rest
+
+
+def test_a_group_may_hold_the_same_images_under_other_names_and_nothing_else() -> None:
+    same = [("folder:/a", "f1", "cpu"), ("folder:a", "f1", "cpu"), ("folder:/a", "f2", "cpu")]
+    for kinds in permutations(same):
+        assert mixture(kinds) == ["folder:/a at cpu scale"]
+    assert mixture([*same, ("folder:b", "f3", "cpu"), ("folder:a", "f1", "full")]) == [
+        "folder:/a at cpu scale", "folder:a at full scale", "folder:b at cpu scale"
+    ]  # fmt: skip
