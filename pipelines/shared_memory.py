@@ -15,6 +15,18 @@ def free_bytes() -> int | None:
     return room.f_bavail * room.f_frsize
 
 
+def described() -> str:
+    """How much shared memory is free, and the remedy, for an error of a worker."""
+    free = free_bytes()
+    if free is None:
+        return "take fewer workers"
+    return (
+        f"{PLACE}, in which workers hand over batches, has {free / 2**20:,.0f} MiB free: if that "
+        "is too little, take fewer workers, as in --pipeline 'torchvision[workers=0]', or start "
+        "the container with docker run --shm-size=2g"
+    )
+
+
 def problem(need: int, pipeline: str) -> str:
     """Why batches of `need` bytes can't be handed over; "" if they can.
 

@@ -1,15 +1,20 @@
 """torchvision's transforms, one image at a time in the workers of a DataLoader."""
 
+import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing.process import BaseProcess
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pipelines import shared_memory
 from pipelines.base import (
     Batch,
     Draws,
@@ -52,7 +57,13 @@ from pipelines.sources.decode import read_listed
 V2 = "torchvision.transforms.v2"  # slow to import, so only when a pipeline is built
 MAX_WORKERS = 8
 PREFETCH = 2  # batches that each worker has ready
+CHECK_S = 20.0  # without a batch, until the workers are looked at
+QUIET_CHECKS = 3  # in which no worker used a core, until they count as lost
 Key = tuple[int, int, list[int]]  # epoch, batch, samples
+
+
+class LoaderWorkerLost(RuntimeError):
+    """A worker process has died, or its batch never arrives; the message says why."""
 
 
 class TorchvisionPipeline(Pipeline):
@@ -71,6 +82,7 @@ class TorchvisionPipeline(Pipeline):
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
             persistent_workers=workers > 0,
+            timeout=CHECK_S if workers else 0.0,
             pin_memory=request.device.type == "cuda",
             generator=torch.Generator(),  # otherwise its seed is drawn from the global generator
         )
@@ -81,7 +93,7 @@ class TorchvisionPipeline(Pipeline):
             raise RuntimeError("this pipeline was closed")
         self._keys.epoch = index
         stream = OwnStream(derive_seed(request.seed, "mixes", index), torch.device("cpu"))
-        batches = iter(self._loader)
+        batches = Received(self._loader)
         try:
             for x_BCHW, labels in batches:
                 x_BCHW = x_BCHW.to(request.device, non_blocking=True)
@@ -93,11 +105,76 @@ class TorchvisionPipeline(Pipeline):
         finally:
             # Workers of an interrupted epoch would continue and slow down the next.
             self._keys.interrupted = True
-            for _ in batches:
-                pass
+            if batches.lost():
+                self.close()
+            else:
+                for _ in batches:
+                    pass
 
     def close(self) -> None:
         self._loader = None  # the workers stop with the loader's iterator
+
+
+class Received(Iterator[Batch]):
+    """The batches of an epoch; torch itself would wait for that of a lost worker without end."""
+
+    def __init__(self, loader: "DataLoader[Batch]") -> None:
+        self._batches = iter(loader)
+        self._workers: Sequence[BaseProcess] = getattr(self._batches, "_workers", ())
+        self._silent = False
+
+    def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            LoaderWorkerLost: A worker has died, or all are silent.
+        """
+        quiet, used_s, asked = 0, 0.0, time.monotonic()
+        while True:
+            try:
+                batch: Batch = next(self._batches)
+                return batch
+            except RuntimeError as error:
+                if not self.lost():
+                    if time.monotonic() - asked < CHECK_S:  # the error of a worker
+                        raise
+                    before_s, used_s, asked = used_s, cpu_s(self._workers), time.monotonic()
+                    quiet = quiet + 1 if used_s - before_s < 0.01 * CHECK_S else 1
+                    self._silent = quiet >= QUIET_CHECKS
+                if why := self.lost():
+                    raise LoaderWorkerLost(why) from error
+
+    def lost(self) -> str:
+        """Why a batch will never arrive; "" if all workers work."""
+        for worker in self._workers:
+            if not worker.is_alive():
+                return death(worker.exitcode or 0)
+        if self._silent:
+            return (
+                f"no worker process of the DataLoader has sent a batch or used a core for "
+                f"{CHECK_S * QUIET_CHECKS:g} s: a batch was lost, or the workers are stopped; "
+                f"{shared_memory.described()}"
+            )
+        return ""
+
+
+def cpu_s(workers: Sequence[BaseProcess]) -> float:
+    """Seconds of CPU time that processes have used."""
+    times = (psutil.Process(worker.pid).cpu_times() for worker in workers)
+    return float(sum(each.user + each.system for each in times))
+
+
+def death(code: int) -> str:
+    """Why a worker process died, from its exit code; and what to do."""
+    if code >= 0:
+        return f"a worker process of the DataLoader exited by itself with exit code {code}"
+    name = signal.Signals(-code).name
+    advice = {
+        signal.SIGBUS: shared_memory.described(),
+        signal.SIGKILL: "the system kills processes when the host's memory is used up: take fewer "
+        "workers, as in --pipeline 'torchvision[workers=2]'",
+    }.get(signal.Signals(-code), "the log has what it printed")
+    return f"a worker process of the DataLoader was killed by signal {-code} {name}; {advice}"
 
 
 class Keys(Sampler[Key]):

@@ -1,0 +1,123 @@
+"""Workers of torchvision's DataLoader that die, stop, or whose batch is lost."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pipelines import building, torchvision
+from pipelines.augmentations import Augmentation
+from pipelines.base import Batch, Pipeline
+from pipelines.sources.errors import SourceError
+from pipelines.torchvision import Key, LoaderWorkerLost, Samples, death
+from pipelines.verification.made_images import numbered
+
+
+def lose(key: Key) -> None:
+    """What a full /dev/shm can do: the batch is never sent, and the worker lives on."""
+    time.sleep(600)
+
+
+def kill(number: signal.Signals) -> Callable[[Key], None]:
+    return lambda key: os.kill(os.getpid(), number)
+
+
+def leave(key: Key) -> None:
+    os._exit(3)
+
+
+def fail(key: Key) -> None:
+    raise SourceError("bee/7.png cannot be read: it is not an image; repair or remove it")
+
+
+def build(
+    monkeypatch: pytest.MonkeyPatch, fault: Callable[[Key], None], epoch: int = 0
+) -> Pipeline:
+    """A pipeline whose second batch of an epoch meets a fault in its worker."""
+    original = Samples.__getitem__
+
+    def get(samples: Samples, key: Key) -> Batch:
+        if key[0] == epoch and key[1] == 1:
+            fault(key)
+        return original(samples, key)
+
+    monkeypatch.setattr(Samples, "__getitem__", get)
+    images = numbered(64)
+    return building.build("torchvision[workers=2]", images, Augmentation(ops=()), batch_size=8)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (kill(signal.SIGBUS), "killed by signal 7 SIGBUS; /dev/shm, in which .* MiB free"),
+        (kill(signal.SIGKILL), "killed by signal 9 SIGKILL; the system kills .*fewer workers"),
+        (kill(signal.SIGSEGV), "killed by signal 11 SIGSEGV; the log"),
+        (leave, "exited by itself with exit code 3"),
+    ],
+)
+def test_a_dead_worker_is_noticed_at_once(
+    fault: Callable[[Key], None], reason: str, epoch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = build(monkeypatch, fault, epoch)
+    start = time.monotonic()
+    for index in range(epoch):
+        list(pipeline.epoch(index))
+    with pytest.raises(LoaderWorkerLost, match=reason):
+        list(pipeline.epoch(epoch))
+    assert time.monotonic() - start < 20
+    with pytest.raises(RuntimeError, match="was closed"):
+        list(pipeline.epoch(2))
+
+
+@pytest.mark.slow  # torch waits for the workers when it ends them
+@pytest.mark.parametrize("fault", [lose, kill(signal.SIGSTOP)])
+def test_a_lost_batch_is_noticed(
+    fault: Callable[[Key], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision, "CHECK_S", 0.3)
+    pipeline = build(monkeypatch, fault)
+    with pytest.raises(LoaderWorkerLost, match=r"no worker process .* has sent a batch .*/dev/shm"):
+        list(pipeline.epoch(0))
+
+
+def test_a_slow_worker_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(key: Key) -> None:
+        end = time.monotonic() + 2.0
+        while time.monotonic() < end:
+            torch.rand(1000)
+
+    monkeypatch.setattr(torchvision, "CHECK_S", 0.3)
+    pipeline = build(monkeypatch, work)
+    assert len(list(pipeline.epoch(0))) == pipeline.steps_per_epoch
+    pipeline.close()
+
+
+def test_a_death_in_the_training_step_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = build(monkeypatch, kill(signal.SIGKILL), epoch=9)
+    batches = pipeline.epoch(9)
+    next(batches)
+    with pytest.raises(RuntimeError, match="killed by signal"):
+        time.sleep(5)  # torch raises in the main thread
+    batches.close()  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="was closed"):
+        list(pipeline.epoch(1))
+
+
+def test_the_error_of_a_worker_leaves_the_others_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = build(monkeypatch, fail)
+    with pytest.raises(SourceError, match=r"bee/7\.png"):
+        list(pipeline.epoch(0))
+    assert len(list(pipeline.epoch(1))) == pipeline.steps_per_epoch
+    pipeline.close()
+
+
+def test_real_limits_lie_within_a_minute() -> None:
+    assert torchvision.CHECK_S * torchvision.QUIET_CHECKS <= 60
+
+
+def test_an_unknown_signal_is_named() -> None:
+    assert "SIGABRT" in death(-6)
