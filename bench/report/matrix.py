@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.cell import AXES, Cell
 from bench.errors import UsageError
+from bench.flat import settings
 from bench.record import Record, RecordSummary, RecordT, time_to_accuracy_s
 from bench.report.columns import METRICS, TIME, Metric, column_named
 from bench.report.render import ABSENT, NOT_REACHED, SUSPECT, is_partial
@@ -20,6 +21,7 @@ from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.text import count
 
 GROUP = ("machine", "source", "scale")
+SETTINGS = ("epochs", "batch_size", "lr", "target_accuracy")  # columns even if all rows share them
 REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
 PARTIAL = "2 of 3: runs that the number is the mean of, out of all."
 METRIC_COLUMNS = [name for metric in METRICS for name in (metric, f"{metric}_sd")]
@@ -50,9 +52,12 @@ def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[Reco
         Outcome(key=key, runs=tuple(runs), label=key.cell.name, budget=budgets[key])
         for key, runs in found.items()
     ]
-    columns = [*GROUP, *AXES, "budget", "seeds", "runs", *METRIC_COLUMNS]
+    given = pd.DataFrame([settings(outcome.cell) for outcome in outcomes])
+    varied = [n for n in given if n in SETTINGS or given[n].nunique(dropna=False) > 1]
+    varied = [name for name in varied if name not in (*GROUP, *AXES)]
+    columns = [*GROUP, *AXES, "budget", *varied, "seeds", "runs", *METRIC_COLUMNS]
     columns += ["reached", "trusted", *REMARKS, "parameters", "outcome"]
-    rows = [outcome.row | {"outcome": outcome} for outcome in outcomes]
+    rows = [settings(one.cell) | one.row | {"outcome": one} for one in outcomes]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(METRIC_COLUMNS, float))
     frame = sort(frame, TIME.name)
     shared = title(found) if found else "no records"

@@ -33,7 +33,7 @@ from bench.report.matrix import (
     sort,
     versions,
 )
-from bench.report.render import FORMS, NOT_REACHED, Form, Table, csv, shown
+from bench.report.render import FORMS, Form, Table, csv, shown
 from bench.report.rows import Key, grouped
 from bench.selection import matching
 from bench.store.files import StoreError, UnusableFile
@@ -84,15 +84,6 @@ class Sheet:
     versions: str = ""
     answers: Sequence[Answer] = ()
 
-    def csv_frame(self) -> pd.DataFrame:
-        """The numbers for CSV, with a missed target as text."""
-        found = self.numbers.copy()
-        for name in found.columns:
-            if name in METRICS and METRICS[name].to_target:
-                missed = pd.Series(self.texts.cells[name]) == NOT_REACHED
-                found[name] = found[name].astype(object).mask(missed, NOT_REACHED)
-        return found
-
     def as_json(self) -> dict[str, object]:
         """Title, notes, versions, answers and rows; a missed target is null."""
         return {
@@ -122,7 +113,7 @@ def _drawn(sheets: Sequence[Sheet], form: Form, width: int | None, *, color: boo
     if form == "json":
         return json.dumps([sheet.as_json() for sheet in sheets], indent=1) + "\n"
     if form == "csv":
-        return csv(pd.concat([sheet.csv_frame() for sheet in sheets], ignore_index=True))
+        return csv(pd.concat([sheet.numbers for sheet in sheets], ignore_index=True))
     return "\n".join(sheet.text(form, width, color=color) for sheet in sheets)
 
 
@@ -173,7 +164,7 @@ def render_all(
     check_choice("format", form, FORMS)
     if isinstance(shape, Pivot) and (sort_by is not None or columns is not None):
         raise UsageError("a pivot table has fixed columns: leave --sort and --columns out")
-    found = _found(root, machine, expression, target, on_warning)
+    found = selected(root, machine, expression, target, on_warning)
     own = {group: part for group, part in found.items() if not group.reference}
     sheets: list[Sheet] = []
     for group, (records, notes) in (own or found).items():
@@ -193,7 +184,7 @@ def render_all(
     return _drawn(sheets, form, width, color=color)
 
 
-def _found(
+def selected(
     root: Path,
     machine: Collection[str],
     expression: str,
@@ -290,10 +281,7 @@ def pivoted(matrix: Matrix[RecordT], pivot: Pivot) -> Sheet:
     if any(one.partial for one in found.values()):
         notes.append(PARTIAL)
     same = {name: [matrix.frame[name].iloc[0]] * len(rows) for name in GROUP if rows}
-    numbers = {
-        head: [one.text if one.value is None and one.outcomes else one.value for one in column]
-        for head, column in entries.items()
-    }
+    numbers = {head: [one.value for one in column] for head, column in entries.items()}
     texts = Table(
         title=f"{metric.header}, {' x '.join(axes)} | {matrix.title}",
         columns={axes[0]: COLUMNS[axes[0]]}

@@ -65,10 +65,12 @@ def test_rows_are_sorted_by_time_then_missed_by_accuracy_then_failed() -> None:
     ]  # fmt: skip
 
 
-def test_a_missed_target_is_shown_in_every_format() -> None:
+def test_a_missed_target_is_text_for_readers_and_empty_for_programs() -> None:
     matrix = build([made_record(time_to_accuracy_s=None)])
-    for form in ("rich", "md", "csv"):
+    for form in ("rich", "md"):
         assert "not reached" in render(matrix, form)  # type: ignore[arg-type]
+    (written,) = csv.DictReader(StringIO(render(matrix, "csv")))
+    assert (written["time_to_accuracy_s"], written["reached"], written["seeds"]) == ("", "0", "1")
     (row,) = json.loads(render(matrix, "json"))[0]["rows"]
     assert (row["time_to_accuracy_s"], row["reached"], row["seeds"]) == (None, 0, 1)
 
@@ -192,7 +194,8 @@ def test_suspect_times_are_excluded_and_counted_in_notes() -> None:
     assert shown(means, ["images_per_s"])[0] == {"images_per_s": ["1000 (1 of 3)"]}
     assert notes[0].startswith("2 of 3 runs have suspect timings")
     pivot = pivoted(matrix, Pivot(metric="images_per_s"))
-    assert pivot.numbers["sgd"].tolist() == ["suspect", 1000.0]
+    assert pivot.numbers["sgd"].tolist() == [None, 1000.0]
+    assert pivot.texts.cells["sgd"][0] == "suspect"
     assert pivot.notes[0] == notes[0]
     assert not pivoted(matrix, Pivot(metric="accuracy")).notes
 

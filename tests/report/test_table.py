@@ -304,7 +304,7 @@ def test_a_pivot_table_says_why_a_value_is_missing(tmp_path: Path) -> None:
     assert cells["muon"] == ["not reached", "oom"]
     (table,) = json.loads(tables(tmp_path, records, "json", of))
     assert table["rows"][0]["optimizer"] == "muon"
-    assert table["rows"][0]["vit"] == "oom"
+    assert table["rows"][0]["vit"] is None  # numbers only; the texts above say why
     assert table["rows"][1]["vit"] is None
     assert table["rows"][1]["resnet18"] == 3.0
 
@@ -373,5 +373,6 @@ def test_tables_of_only_failures_work_in_every_format(
 ) -> None:
     records = [made_failure(0, status="oom"), made_failure(1, architecture="vit", status="oom")]
     text = tables(tmp_path, records, form, of)
-    assert "oom" in text or "0 of 2 cells ok" in text
+    only_numbers = isinstance(of, Pivot) and form in ("csv", "json")
+    assert "oom" in text or "0 of 2 cells ok" in text or only_numbers
     assert "nan" not in text.lower().replace("nano", "")

@@ -1,0 +1,55 @@
+"""Records as flat rows for data frames: one column for each setting and each number."""
+
+from typing import Any
+
+import msgspec
+
+from bench.cell import AXES, Cell
+from bench.record import RecordSummary
+
+Scalar = str | int | float | bool | None
+PARTS = ("metrics", "throughput", "timings", "memory", "conditions")
+RENAMED = {  # of the parts, whose names alone would say too little, or exist already
+    "precision": "macro_precision",
+    "recall": "macro_recall",
+    "median": "images_per_s",
+    "p5": "images_per_s_p5",
+    "p95": "images_per_s_p95",
+    "ceiling": "images_per_s_ceiling",
+}
+OWN = (
+    "energy_j", "parameters", "training_images", "validation_images", "test_images", "fingerprint",
+    "reads", "stepping", "compiled", "attempt", "started", "finished", "command",
+)  # fmt: skip
+
+
+def settings(cell: Cell) -> dict[str, Scalar]:
+    """The fields of a cell, and of its recipe with the optimizer's options; None if unset."""
+    fields = msgspec.to_builtins(cell)
+    recipe = fields.pop("recipe") or {}
+    recipe.pop("origin", "")
+    options = dict(recipe.pop("options", ()))
+    return {**fields, **{k: v for k, v in {**recipe, **options}.items() if k not in fields}}
+
+
+def row(record: RecordSummary) -> dict[str, Scalar]:
+    """A run: its settings, and its numbers in recorded units; None where there is none.
+
+    `reached` is 1 or 0 for a tested run whose target means something.
+    """
+    tested = record.metrics if record.seeks_target else None
+    found: dict[str, Any] = {"run_id": record.run_id}
+    found |= {axis: getattr(record.cell, axis) for axis in AXES}
+    found |= {"seed": record.seed, "status": record.status, **settings(record.cell)}
+    found["reached"] = tested and int(tested.time_to_accuracy_s is not None)
+    for part in PARTS:
+        fields = getattr(record, part) or type(None)
+        for name in getattr(fields, "__dataclass_fields__", ()):
+            found.setdefault(RENAMED.get(name, name), getattr(fields, name))
+    found |= {name: getattr(record, name) for name in OWN}
+    found["timing_suspect"] = "; ".join(record.timing_suspect)
+    error = record.error
+    found["error"] = " ".join(f"{error.type}: {error.message}".split()) if error else ""
+    for name, value in record.environment.items():
+        found.setdefault(name, "" if value is None else value)
+    return {name: value for name, value in found.items() if isinstance(value, Scalar)}
