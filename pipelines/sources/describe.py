@@ -1,4 +1,4 @@
-"""What a user should know about a source before anything is trained on it."""
+"""What to know about a source before anything is trained on it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -30,16 +30,20 @@ def notices(data: Data) -> Iterator[str]:
             yield f"In {name}, {_have(none)} no {which} image."
     if data.bad:
         files = listed([f"{file.path} ({file.reason})" for file in data.bad])
-        yield f"Left out of {name}, as they cannot be read: {len(data.bad):,} files ({files})."
+        yield f"Left out of {name}, as unreadable: {_count(data.bad)} ({files})."
     if data.skipped:
         files = listed(data.skipped)
-        yield f"Skipped in {name}, as no images of a class: {len(data.skipped):,} ({files})."
+        yield f"Skipped in {name}, as not images of a class: {_count(data.skipped)} ({files})."
 
 
 def class_sizes(images: Images) -> dict[str, int]:
     """The number of images of each class."""
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     return dict(zip(images.classes, counts, strict=True))
+
+
+def _count(files: Sequence[object]) -> str:
+    return f"{len(files):,} {'entry' if len(files) == 1 else 'entries'}"
 
 
 def _have(classes: Sequence[str]) -> str:

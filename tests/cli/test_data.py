@@ -37,8 +37,8 @@ def test_class_sizes_bad_and_skipped_files_are_shown(tree: Path, bench: Bench) -
         "  two lines: 10 training, 2 test",
     ]  # fmt: skip
     assert "the class 'dog' has one training image" in shown.stderr
-    assert "cannot be read: 9 files (train/dog/0.png (it is not an image), " in shown.stderr
-    assert "no images of a class: 2 (train/@eaDir, train/labels.csv)" in shown.stderr
+    assert "as unreadable: 9 entries (train/dog/0.png (it is not an image), " in shown.stderr
+    assert "as not images of a class: 2 entries (train/@eaDir, train/labels.csv)" in shown.stderr
     assert "refuses this source" in shown.stderr
     left_out = bench("data", f"folder:{tree}", "--skip-bad")
     assert left_out.exit_code == 0

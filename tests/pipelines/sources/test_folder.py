@@ -204,7 +204,9 @@ def test_what_is_no_image_of_a_class_is_skipped_and_named(tree: Path, name: str)
     (skipped,) = data.skipped
     assert name.startswith(skipped)
     (notice,) = notices(data)
-    assert notice.startswith(f"Skipped in folder:{tree}, as no images of a class: 1 ({skipped})")
+    assert notice.startswith(
+        f"Skipped in folder:{tree}, as not images of a class: 1 entry ({skipped})"
+    )
 
 
 def test_a_pipe_is_skipped_and_never_opened(tree: Path) -> None:
