@@ -151,6 +151,7 @@ class LoaderBench:
         import pipelines
         from bench.machine import monitor
         from bench.machine.clock import synchronize
+        from bench.training.delivery import Delivery
         from pipelines.building import parse, reads
 
         if request.plugins:
@@ -160,6 +161,7 @@ class LoaderBench:
         self._device = device = torch.device(request.device)
         images = pipelines.load(request.source, request.data_dir).train
         variant = parse(request.pipeline)  # imports its library
+        dtype = torch.bfloat16 if request.precision == "bf16" else torch.float32
         torch.zeros(1, device=device)  # the device's context is not counted as the pipeline's
         monitor.reset_peaks(device)
         self._before = self._at_request = monitor.peaks(device)
@@ -170,7 +172,7 @@ class LoaderBench:
             request.augmentation,
             batch_size=request.batch_size,
             device=device,
-            dtype=torch.bfloat16 if request.precision == "bf16" else torch.float32,
+            dtype=dtype,
         )
         synchronize(device)
         built_s = time.perf_counter()
@@ -178,13 +180,22 @@ class LoaderBench:
         # a round would leave work uncounted. An epoch may have fewer batches than workers.
         workers = variant.options.get("workers", 1)
         self._round = max(1, min(workers, self._pipeline.steps_per_epoch))
-        self._source: Epochs = self._pipeline
+        delivery = Delivery(
+            self._pipeline,
+            request.pipeline,
+            images,
+            batch_size=request.batch_size,
+            device=device,
+            dtype=dtype,
+        )
+        self._source: Epochs = delivery
         if request.replay:
             self._source = ReplayedEpochs(self._pipeline, self._capture(device))
         with closing(endless(self._source, self._epochs)) as batches:
             x_BCHW, _ = next(batches)
             synchronize(device)
             first_batch_s = time.perf_counter() - built_s
+        delivery.first_batch()  # checks its values
         return Built(
             build_s=built_s - start,
             first_batch_s=first_batch_s,

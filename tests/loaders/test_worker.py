@@ -68,6 +68,24 @@ def test_a_worker_counts_whole_batches_across_epochs() -> None:
 
 
 @pytest.mark.usefixtures("images")
+def test_batches_that_did_not_come_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.native import NativePipeline
+
+    epoch = NativePipeline.epoch
+    first = iter([0])
+
+    def broken(pipeline: NativePipeline, index: int) -> Any:
+        x_BCHW, labels = next(epoch(pipeline, index))
+        return iter([(x_BCHW[: 8 - next(first, 7)], labels)])  # the first batch is whole
+
+    monkeypatch.setattr(NativePipeline, "epoch", broken)
+    reply = answer(LoaderBench(), made_order())
+    assert isinstance(reply, Failed)
+    assert reply.status == "crashed"
+    assert "the pipeline native[eager] breaks its promise: batch 1 of the warm-up" in reply.reason
+
+
+@pytest.mark.usefixtures("images")
 def test_batches_are_replayed_if_asked() -> None:
     bench = LoaderBench(capture=lambda device: capture)  # type: ignore[arg-type, return-value]
     built = answer(bench, made_order(replay=True))
