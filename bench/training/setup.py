@@ -15,6 +15,7 @@ from bench.cell import Cell
 from bench.job import RecordBuilder
 from bench.recipe import Recipe
 from bench.training.compiling import compiled_net, loss_of
+from bench.training.convolutions import avoid_faulty_kernels, sliced
 from bench.training.delivery import Delivery
 from bench.training.freezing import Freezing, trained_parameters
 from bench.training.loop import Autocast, Step
@@ -120,6 +121,8 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
     if architectures.get(cell.architecture).fit is not None:
         fitting_NHWC = training.images[: recipe_of(cell).fit_images].to(device)
     draft.parameters = trained_parameters(net.module)
+    if names := sliced(net.module):
+        draft.environment["sliced_convolutions"] = f"{names}: a kernel of oneDNN is faulty (#6035)"
     draft.augmentation_draws = dict(pipeline.semantics.draws)
     draft.reads = building.reads(cell.pipeline, training)
     test = reduced(data.test, cell.test_images)
@@ -187,6 +190,7 @@ def build_net(cell: Cell, seed: int, images: Images, device: torch.device, share
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe_of(cell).weights == "bf16":
         halve(module)
+    avoid_faulty_kernels(module, device)
     if not cell.compile:
         return Net(module=module, forward=module)
     key = f"{cell.model_key} with {recipe_of(cell).weights} weights"

@@ -1,0 +1,51 @@
+"""Keeps nets on a CPU away from a faulty kernel of oneDNN.
+
+The weight gradient of a strided 1x1 convolution of few channels, channels last, is written beyond
+its workspace (oneDNN issue 6035): the process dies, or other values change. Taking the pixels first
+and convolving them without a stride gives the same numbers by another kernel.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FAULTY_BELOW = {"AVX2": 8, "AVX512": 16}  # input channels, by the capability of the CPU
+
+
+class SlicedConv2d(nn.Conv2d):
+    """A strided 1x1 convolution that never calls the faulty kernel."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        down, right = map(int, self.stride)
+        if input.shape[2] % down or input.shape[3] % right:  # oneDNN takes another kernel
+            return nn.Conv2d._conv_forward(self, input, weight, bias)
+        x_BCHW: Tensor = functional.conv2d(input[:, :, ::down, ::right], weight, bias)
+        return x_BCHW
+
+
+def avoid_faulty_kernels(net: nn.Module, device: torch.device) -> None:
+    """Replaces the convolutions that would meet the faulty kernel, in place."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return
+    below = FAULTY_BELOW.get(torch.backends.cpu.get_cpu_capability(), 0)
+    for module in net.modules():
+        if is_affected(module, below):
+            module.__class__ = SlicedConv2d
+
+
+def sliced(net: nn.Module) -> str:
+    """Names of the convolutions that were replaced: "3.downsample.0, 5.downsample.0"."""
+    named = net.named_modules()
+    return ", ".join(name for name, module in named if isinstance(module, SlicedConv2d))
+
+
+def is_affected(module: nn.Module, below: int) -> bool:
+    """Whether a module is a strided 1x1 convolution of fewer than `below` channels."""
+    return (
+        type(module) is nn.Conv2d
+        and module.kernel_size == (1, 1)
+        and module.stride != (1, 1)
+        and module.padding in ((0, 0), "valid")
+        and module.groups == 1
+        and module.in_channels < below
+    )
