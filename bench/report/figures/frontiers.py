@@ -122,7 +122,8 @@ def _frontier_figure(
         )
     steps = sorted((point.x, point.accuracy) for point in best)
     where: Any = "pre" if against.higher else "post"  # what is possible with no loss of the other
-    axes.step(*zip(*steps, strict=True), where=where, color=style.GREY, linewidth=1.0, zorder=1)
+    if steps:
+        axes.step(*zip(*steps, strict=True), where=where, color=style.GREY, linewidth=1.0, zorder=1)
     axes.margins(x=0.08, y=0.1)
     style.log_scale(axes.xaxis)
     axes.set_xlabel(style.toward_better(style.axis_label(against), higher=against.higher))

@@ -211,6 +211,11 @@ def test_without_a_result_nothing_is_drawn() -> None:
     assert draw([made_failure(optimizer=name) for name in "ab"], None) == []
 
 
+def test_cells_that_are_all_suspect_are_drawn() -> None:
+    doubts = {"timing_suspect": ("busy",)}
+    assert draw([made_record(pipeline=name, record=doubts) for name in ("native", "kornia")], None)
+
+
 def test_one_cell_and_speed_runs_have_fewer_pictures() -> None:
     names = {picture.name for picture in draw([made_record()], None)}
     assert "curves_accuracy_epochs" in names
