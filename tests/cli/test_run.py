@@ -81,7 +81,7 @@ def test_every_option_reaches_the_plan(bench: Bench, monkeypatch: pytest.MonkeyP
 CELLS = {
     "changed budget": made_cell(epochs=25, train_images=123, width=0.3),
     "changed recipe": made_cell(recipe=Recipe(lr=0.123, schedule="cosine", average="ema")),
-    "net of timm": made_cell(architecture="timm:resnet10t"),
+    "net of timm": made_cell(architecture="timm:resnet10t", width=1.0),
     "six views": made_cell(eval_views=6, protocol="speedrun"),
 }
 
