@@ -1,14 +1,22 @@
 """Records as flat rows for data frames: one column for each setting and each number."""
 
+from dataclasses import fields
 from typing import Any
 
 import msgspec
 
 from bench.cell import AXES, Cell
-from bench.record import RecordSummary
+from bench.record import Conditions, Memory, Metrics, RecordSummary, Throughput, Timings
 
 Scalar = str | int | float | bool | None
-PARTS = ("metrics", "throughput", "timings", "memory", "conditions")
+PARTS = {
+    "metrics": Metrics,
+    "throughput": Throughput,
+    "timings": Timings,
+    "memory": Memory,
+    "conditions": Conditions,
+}
+TABLES = ("per_class", "confusion", "slowed")  # fields of the parts that are no scalars
 RENAMED = {  # of the parts, whose names alone would say too little, or exist already
     "precision": "macro_precision",
     "recall": "macro_recall",
@@ -25,11 +33,11 @@ OWN = (
 
 def settings(cell: Cell) -> dict[str, Scalar]:
     """The fields of a cell, and of its recipe with the optimizer's options; None if unset."""
-    fields = msgspec.to_builtins(cell)
-    recipe = fields.pop("recipe") or {}
+    own = msgspec.to_builtins(cell)
+    recipe = own.pop("recipe") or {}
     recipe.pop("origin", "")
     options = dict(recipe.pop("options", ()))
-    return {**fields, **{k: v for k, v in {**recipe, **options}.items() if k not in fields}}
+    return {**own, **recipe, **options, **own}  # the cell's first, and they win
 
 
 def row(record: RecordSummary) -> dict[str, Scalar]:
@@ -42,10 +50,10 @@ def row(record: RecordSummary) -> dict[str, Scalar]:
     found |= {axis: getattr(record.cell, axis) for axis in AXES}
     found |= {"seed": record.seed, "status": record.status, **settings(record.cell)}
     found["reached"] = tested and int(tested.time_to_accuracy_s is not None)
-    for part in PARTS:
-        fields = getattr(record, part) or type(None)
-        for name in getattr(fields, "__dataclass_fields__", ()):
-            found.setdefault(RENAMED.get(name, name), getattr(fields, name))
+    for part, kind in PARTS.items():
+        for name in (field.name for field in fields(kind) if field.name not in TABLES):
+            value = getattr(getattr(record, part), name, None)
+            found.setdefault(RENAMED.get(name, name), value)
     found |= {name: getattr(record, name) for name in OWN}
     found["timing_suspect"] = "; ".join(record.timing_suspect)
     error = record.error
