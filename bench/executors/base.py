@@ -160,5 +160,5 @@ def duration(seconds: float) -> str:
 
 def first_line(record: Record) -> str:
     """The first line of a record's error message; "" if it has none."""
-    lines = record.error.message.splitlines() if record.error else []
+    lines = record.error.message.strip().splitlines() if record.error else []
     return lines[0] if lines else ""

@@ -10,6 +10,7 @@ may touch the device, so this worker probes it and then imports what runs need.
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.errors import LONGEST_TRACEBACK, shortened
 from bench.executors.base import Watcher
 from bench.executors.protocol import (
     PROBE,
@@ -42,6 +44,11 @@ from bench.store.store import Store
 LOCK = Path("/tmp/pipeline-bench.timing")
 LOCK_POLL_S = 0.2
 FATAL_ERROR = "Fatal Python error"
+TAIL_BYTES = 2**20
+_LIBRARY_FRAME = re.compile(
+    r'File ".*/(?:site|dist)-packages/(?P<library>nvidia/\w+|\w+)(?:/.*)?/(?P<file>[^/"]+)", '
+    r"line (?P<line>\d+)"
+)
 
 
 @contextmanager
@@ -208,7 +215,23 @@ def _stop(worker: Worker | None) -> None:
 
 
 def _failure(kind: str, message: str, log: Path) -> Failure:
-    return Failure(type=kind, message=message, traceback=tail(log), log=f"logs/{log.name}")
+    end = tail(log)
+    if kind == "WorkerLost" and (place := crash_place(end)):
+        message = f"{message} in {place}"
+    return Failure(type=kind, message=message, traceback=end, log=f"logs/{log.name}")
+
+
+def crash_place(dump: str) -> str:
+    """The library of the innermost call in a dump of `faulthandler`: "torch (graph.py, line 9)".
+
+    "" if the text has no dump, or the dump no library.
+    """
+    _, found, frames = dump.partition(FATAL_ERROR)
+    frames = frames.partition("Current thread")[2] or frames
+    frame = _LIBRARY_FRAME.search(frames) if found else None
+    if frame is None:
+        return ""
+    return f"{frame['library'].replace('/', '.')} ({frame['file']}, line {frame['line']})"
 
 
 def interrupted_record(builder: RecordBuilder) -> Record:
@@ -223,11 +246,14 @@ def tail(log: Path, lines: int = 40) -> str:
     If Python reported a fatal error, the first lines of that report, where the innermost call is.
     """
     try:
-        text = log.read_text(errors="replace").splitlines()
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
     crashes = [at for at, line in enumerate(text) if line.startswith(FATAL_ERROR)]
-    return "\n".join(text[crashes[-1] : crashes[-1] + lines] if crashes else text[-lines:])
+    wanted = text[crashes[-1] : crashes[-1] + lines] if crashes else text[-lines:]
+    return shortened("\n".join(wanted), LONGEST_TRACEBACK)
 
 
 @dataclass(kw_only=True)

@@ -37,6 +37,7 @@ from bench.store.files import explained
 STARTUP_TIMEOUT_S = 300.0
 TERM_GRACE_S = 3.0
 POLL_S = 1.0
+LARGEST_MESSAGE = 64 * 2**20  # bytes; twice a record's limit
 # Spinning OpenMP threads make steps twenty times slower when another process wants the core;
 # sleeping ones cost almost nothing. By default glibc returns large tensors to the system, and
 # clearing their pages takes a sixth of a CPU step of 2,000 images. Both are read when the process
@@ -126,7 +127,7 @@ class Worker:
     process: "subprocess.Popen[bytes]"
     key: str
     mark: str = ""
-    _buffer: bytes = b""
+    _buffer: bytearray = field(default_factory=bytearray)
     _lines: list[bytes] = field(default_factory=list)
 
     @classmethod
@@ -199,7 +200,13 @@ class Worker:
             chunk = os.read(descriptor, 1 << 16) if readable else b""
             if not chunk and (dead or readable):
                 raise WorkerLost(cause_of_death(self.process.wait()))
-            *self._lines, self._buffer = (self._buffer + chunk).split(b"\n")
+            self._buffer += chunk
+            if b"\n" in chunk:
+                *lines, rest = self._buffer.split(b"\n")
+                self._lines, self._buffer = [bytes(line) for line in lines], rest
+            elif len(self._buffer) > LARGEST_MESSAGE:
+                limit = f"{LARGEST_MESSAGE / 2**20:.0f} MiB"
+                raise WorkerLost(f"the worker sent a message of more than {limit}")
         try:
             return decode(self._lines.pop(0))
         except msgspec.DecodeError as error:

@@ -17,7 +17,7 @@ import ray
 from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bench.errors import UsageError
+from bench.errors import UsageError, innermost, shortened
 from bench.executors.protocol import Message, read_message
 from bench.executors.remote import (
     THREADS,
@@ -320,4 +320,4 @@ def _unusable_node(node: str, error: exceptions.RayError) -> Exception:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
+    return shortened(next(iter(innermost(error)[1].splitlines()), ""))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench.errors import UsageError, check_choice
+from bench.errors import UsageError, check_choice, shortened
 from bench.executors.protocol import Message, read_message
 from bench.executors.remote import (
     THREADS,
@@ -323,5 +323,5 @@ def _final_state(handle: "submitit.Job[None]") -> str:
     with suppress(OSError, UnicodeDecodeError):
         lines = (handle.stderr() or "").strip().splitlines()
         if lines:
-            return f"{handle.state}: {lines[-1]}"
+            return f"{handle.state}: {shortened(lines[-1])}"
     return str(handle.state)

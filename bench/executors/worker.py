@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from bench.cell import Cell
+from bench.errors import LONGEST_TRACEBACK, innermost, shortened
 from bench.executors.protocol import (
     PROBE,
     Done,
@@ -138,11 +139,12 @@ def status_of(error: Exception) -> Status:
 
 def failure_of(error: Exception, log: Path) -> Failure:
     """The failure for a record: message, end of the traceback, name of the log."""
+    kind, message = innermost(error)
     lines = "".join(traceback.format_exception(error)).splitlines()[-40:]
     return Failure(
-        type=type(error).__name__,
-        message=str(error) or type(error).__name__,
-        traceback="\n".join(lines),
+        type=kind,
+        message=shortened(message),
+        traceback=shortened("\n".join(lines), LONGEST_TRACEBACK),
         log=f"logs/{log.name}",
     )
 
@@ -181,7 +183,7 @@ def out_of_memory_message(error: BaseException, cell: Cell, peak: Memory) -> str
     return (
         f"out of memory with batch size {cell.batch_size}{peaks}; the batch size is never changed "
         f"automatically: {smaller}--set width={cell.width / 2:g} makes a cell that needs less\n"
-        f"{str(error) or type(error).__name__}"
+        f"{shortened(innermost(error)[1])}"
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from bench.errors import innermost, shortened
 from bench.executors.protocol import Ready, become_worker, send
 from bench.executors.worker import status_of
 from bench.machine.cpu import run_in_progress
@@ -130,8 +131,9 @@ def answer(bench: "LoaderBench", request: Request) -> Reply:
     except Exception as error:  # noqa: BLE001 - any failure becomes a row of the table
         traceback.print_exc()
         status = status_of(error)
-        message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        reason = message if status == "skipped" else f"{type(error).__name__}: {message}"
+        kind, message = innermost(error)
+        message = shortened(message.splitlines()[0])
+        reason = message if status == "skipped" else f"{kind}: {message}"
         return Failed(status=status, reason=reason)
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
-from bench.errors import BenchError
+from bench.errors import BenchError, shortened
 from bench.record import SCHEMA_VERSION, Record, RecordT
 from bench.store.files import StrangeFile, UnusableFile, move_aside, read_file, unreadable
 from bench.text import sanitize
 
 LARGEST_FILE = 32 * 2**20  # bytes: a confusion matrix of some thousand classes
+LONGEST_TEXT = 100_000  # characters of each text in a record
 LONGEST_REASON = 300  # characters; a reason may quote the file
 
 
@@ -59,6 +60,7 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
+        value = shortened(value, LONGEST_TEXT)
         return value if value.isascii() else value.encode(errors="replace").decode()
     if isinstance(value, dict):
         return {json_safe(key): json_safe(item) for key, item in value.items()}

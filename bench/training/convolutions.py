@@ -18,7 +18,8 @@ class SlicedConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         down, right = map(int, self.stride)
         if input.shape[2] % down or input.shape[3] % right:  # oneDNN takes another kernel
-            return nn.Conv2d._conv_forward(self, input, weight, bias)
+            whole_BCHW: Tensor = super()._conv_forward(input, weight, bias)
+            return whole_BCHW
         x_BCHW: Tensor = functional.conv2d(input[:, :, ::down, ::right], weight, bias)
         return x_BCHW
 
