@@ -134,8 +134,8 @@ class Delivery:
 
     def _check_labels(self, labels: Tensor, where: str) -> None:
         if labels.is_floating_point():
-            unknown = ~labels.isfinite() | (labels < 0)
-            allowed = "shares of the classes"
+            unknown = ((labels.sum(dim=1) - 1).abs() < 0.01).logical_not() | (labels < 0).any(dim=1)
+            allowed = "shares of the classes, which add up to 1"
         else:
             unknown = (labels < 0) | (labels >= len(self._classes))
             allowed = f"numbers from 0 to {len(self._classes) - 1}"

@@ -129,6 +129,8 @@ def test_kept_promises(change: Change) -> None:
         (with_labels(lambda y: y + 1), "labels of its first batch are not numbers from 0 to 2"),
         (with_labels(lambda y: y - 1), "labels of its first batch are not numbers from 0 to 2"),
         (with_labels(lambda y: shares(y) / 0), "are not shares of the classes"),
+        (with_labels(lambda y: shares(y) * 2), "are not shares of the classes"),
+        (with_labels(lambda y: shares(y) * 2 - 1 / 3), "are not shares of the classes"),
         (with_labels(lambda y: 0 * y + 2), "epoch 1 has 12 labels of class cat, which has 4"),
     ],
 )  # fmt: skip
