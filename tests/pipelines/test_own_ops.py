@@ -1,7 +1,7 @@
 """Ops from outside the suite say in `ways` what they are in each library."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def add(op: Op, flow: Flow, factor: Any) -> None:
 class Half(Op):
     """Half the brightness; in all libraries."""
 
-    ways = {
+    ways: ClassVar = {
         "native": Edit(draws=0, apply=lambda op, x_BHWC, u_B0: x_BHWC * 0.5),
         "torchvision": Way(build=lambda v2, op, images: HalfOf(), dtype=torch.float32),
         "kornia": lambda kornia, op, setup: HalfOf(),
