@@ -45,6 +45,7 @@ class Plan:
         plugins: Path or module of each plugin in use, by its origin as text.
         shard: Description of the selected shard; "" for the whole grid.
         work: Work of the runs to do and done, relative to each other, by id (see `Feasibility`).
+        feasible: Checks runs against the images of the source, if they are known.
     """
 
     device: str
@@ -60,6 +61,7 @@ class Plan:
     plugins: Mapping[str, str] = field(default_factory=dict)
     shard: str = ""
     work: Mapping[str, float] = field(default_factory=dict)
+    feasible: Feasibility | None = None
 
 
 def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
@@ -104,7 +106,7 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
         of_grid = f"shard {shard}: {len(runs)} of the grid's {len(whole)} runs"
         plan = replace(plan, shard=of_grid)
     feasible = Feasibility(data)
-    plan = sort_out(plan, options, notices.append, feasible)
+    plan = sort_out(replace(plan, feasible=feasible), options, notices.append)
     notices += feasible.warnings(plan.todo)
     return plan
 
@@ -152,7 +154,7 @@ def rerun(record: Record, options: RunOptions, report: Log, probe: Probe | None 
     feasible = Feasibility(data)
     if reason := feasible.problem(run):
         raise UsageError(f"--rerun: {record.name} cannot be trained here: {reason}")
-    plan = sort_out(plan, RunOptions(), plan.notices.append, feasible)
+    plan = sort_out(replace(plan, feasible=feasible), RunOptions(), plan.notices.append)
     return replace(plan, todo=[run], done=[], failed=[])
 
 
@@ -291,14 +293,11 @@ def _asked_names(options: RunOptions) -> dict[str, str]:
         raise UsageError(f"--pipeline: {error}") from error
 
 
-def sort_out(
-    plan: Plan, options: RunOptions, warn: Log, feasible: Feasibility | None = None
-) -> Plan:
+def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
     """Sorts a plan's runs into todo, done, failed and skipped, by the existing records.
 
     Args:
         warn: Called with sentences about damaged records and repeated runs.
-        feasible: Checks the runs against the images of the source, if they are known.
     """
     repeated = 0
     records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
@@ -307,7 +306,7 @@ def sort_out(
     problems = {cell: registry.problem(cell) for cell in {run.cell for run in plan.runs}}
 
     def problem(run: Run) -> str:
-        return problems[run.cell] or (feasible.problem(run) if feasible else "")
+        return problems[run.cell] or (plan.feasible.problem(run) if plan.feasible else "")
 
     for run in plan.runs:
         record = records.get(run.id) or elsewhere.get(run.result_id)
@@ -329,7 +328,13 @@ def sort_out(
         runs = count(repeated, "run", "runs")
         warn(f"{runs} shared the host with others and will be repeated (--exclusive-timing)")
     seen = {run_id: record.content_hash for run_id, record in records.items()}
-    plan = replace(plan, todo=todo, done=done, failed=failed, skipped=skipped, seen=seen)
-    if feasible is None or not todo:
-        return plan
-    return replace(plan, work=feasible.work_of([*todo, *(record.run for record in done)]))
+    sorted_runs = [*todo, *(record.run for record in done)] if todo else []
+    return replace(
+        plan,
+        todo=todo,
+        done=done,
+        failed=failed,
+        skipped=skipped,
+        seen=seen,
+        work=plan.feasible.work_of(sorted_runs) if plan.feasible else {},
+    )

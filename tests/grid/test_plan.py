@@ -209,6 +209,21 @@ def test_runs_that_cannot_run_here_are_skipped_unless_they_are_done(
     assert found.todo == found.failed == []
 
 
+def test_runs_that_do_not_fit_the_images_are_skipped_and_the_others_run(tmp_path: Path) -> None:
+    small = {"architecture": "cnn2", "width": 0.125, "train_images": None}
+    runs = [made_run(batch_size=size, **small) for size in (64, 90, 91)]  # type: ignore[arg-type]
+    plan = replace(made_plan(tmp_path, 0), runs=runs)
+    plan = replace(plan, feasible=Feasibility(made_data([i % 10 for i in range(100)])))
+    found = sort_out(plan, RunOptions(), pytest.fail)
+    assert [run.cell.batch_size for run in found.todo] == [64, 90]
+    ((run, reason),) = found.skipped
+    assert (run.cell.batch_size, "add --set batch_size=90" in reason) == (91, True)
+    assert found.work.keys() == {run.id for run in found.todo}
+    Store(tmp_path).write(replace(made_record(), run_id=runs[2].id, cell=runs[2].cell))
+    for options in (RunOptions(), RunOptions(retry_suspect=True)):
+        assert [record.run_id for record in sort_out(plan, options, pytest.fail).done]
+
+
 def test_exclusive_timing_repeats_runs_that_shared_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
