@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bench.report.answers import Answer
 
 
+LONGEST_LINE = 500  # characters of an error that a terminal shows
+
+
 @dataclass(frozen=True, kw_only=True)
 class Watcher:
     """Callbacks of an executor, always called by the thread that runs it.
@@ -161,4 +164,5 @@ def duration(seconds: float) -> str:
 def first_line(record: Record) -> str:
     """The first line of a record's error message; "" if it has none."""
     lines = record.error.message.strip().splitlines() if record.error else []
-    return lines[0] if lines else ""
+    line = lines[0] if lines else ""
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"

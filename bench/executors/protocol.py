@@ -199,7 +199,7 @@ class Worker:
                 raise TimeoutError
             chunk = os.read(descriptor, 1 << 16) if readable else b""
             if not chunk and (dead or readable):
-                raise WorkerLost(cause_of_death(self.process.wait()))
+                raise WorkerLost(self._cause_of_death())
             self._buffer += chunk
             if b"\n" in chunk:
                 *lines, rest = self._buffer.split(b"\n")
@@ -211,6 +211,12 @@ class Worker:
             return decode(self._lines.pop(0))
         except msgspec.DecodeError as error:
             raise WorkerLost(f"the worker sent an invalid message: {error}") from error
+
+    def _cause_of_death(self) -> str:
+        try:
+            return cause_of_death(self.process.wait(TERM_GRACE_S))
+        except subprocess.TimeoutExpired:
+            return "the worker closed its output but did not end"
 
     def stop(self) -> None:
         """Ends the worker and all its descendants: SIGTERM, then SIGKILL. Can be called twice."""

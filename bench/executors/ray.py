@@ -40,6 +40,7 @@ WATCH_S = 1.0  # between checks of the head
 CONNECT_TIMEOUT_S = 5.0
 CHECK_TIMEOUT_S = 120.0
 CANCEL_TIMEOUT_S = 10.0
+SILENT_S = 60.0  # for a message that Ray says has come
 NO_NODE_TIMEOUT_S = 60.0
 HEAD_TIMEOUT_S = 40.0  # after 60 s Ray kills the calling process
 
@@ -151,7 +152,7 @@ class RayCluster:
 
     def _next_message(self, ticket: Any) -> Message | JobLost | None:
         try:
-            result = ray.get(next(ticket))
+            result = ray.get(next(ticket), timeout=SILENT_S)
         except exceptions.RayTaskError as error:
             raise _unusable_node("that was to train a run", error) from error
         except (exceptions.RayError, StopIteration) as error:

@@ -12,7 +12,14 @@ import pytest
 
 from bench.executors import local
 from bench.executors.base import Watcher
-from bench.executors.local import LocalExecutor, WarmStart, tail, timing_lock, warm_start
+from bench.executors.local import (
+    LocalExecutor,
+    WarmStart,
+    crash_place,
+    tail,
+    timing_lock,
+    warm_start,
+)
 from bench.executors.protocol import Done, EpochDone, Worker
 from bench.job import Job, RecordBuilder
 from bench.machine import environment
@@ -35,6 +42,50 @@ def test_tail_of_a_missing_log_is_empty(tmp_path: Path) -> None:
     crash = "\n".join(["before", "Fatal Python error: Aborted", *map(str, range(100))])
     (tmp_path / "a.log").write_text(crash)
     assert tail(tmp_path / "a.log", lines=2) == "Fatal Python error: Aborted\n0"
+
+
+def test_the_tail_of_a_line_of_100_mb_is_its_ends(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"first\n" + b"y" * 100_000_000 + b"the end")
+    assert len(tail(log)) < 21_000
+    assert tail(log).endswith("the end")
+
+
+DUMP = """Fatal Python error: Segmentation fault
+
+Thread 0x00007f3daa076b80 (most recent call first):
+  File "/usr/lib/python3.11/threading.py", line 320 in wait
+
+Current thread 0x00007f3daa076b81 (most recent call first):
+{frames}
+Extension modules: numpy._core._multiarray_umath, torch._C (total: 23)
+"""
+
+
+@pytest.mark.parametrize(
+    ("frames", "place"),
+    [
+        (
+            '  File "/v/lib/python3.11/site-packages/nvidia/dali/pipeline.py", line 1462 in run\n'
+            '  File "/work/pipelines/dali.py", line 9 in take',
+            "nvidia.dali (pipeline.py, line 1462)",
+        ),
+        (
+            '  File "/v/site-packages/torch/autograd/graph.py", line 8 in run\n'
+            '  File "/v/site-packages/torch/_tensor.py", line 5 in backward',
+            "torch (graph.py, line 8)",
+        ),
+        (
+            '  File "/home/me/mine.py", line 3 in epoch\n'
+            '  File "/usr/lib/python3/dist-packages/cv2/__init__.py", line 2 in read',
+            "cv2 (__init__.py, line 2)",
+        ),
+        ('  File "/home/me/mine.py", line 3 in epoch', ""),
+    ],
+)
+def test_a_crash_is_told_with_the_library(frames: str, place: str) -> None:
+    assert crash_place("before\n" + DUMP.format(frames=frames)) == place
+    assert crash_place(frames) == ""
 
 
 def acted(folder: Path, *parts: str, timeout_s: float = 60.0) -> list[Record]:

@@ -122,3 +122,32 @@ def test_workers_start_with_the_settings_unless_the_user_has_set_them(
         worker.stop()
     assert found["MALLOC_MMAP_MAX_"] == "0"
     assert found["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_a_message_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "LARGEST_MESSAGE", 2**20)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "endless.py").write_text(
+        "import os\nfor _ in range(100):\n    os.write(1, b'x' * 65536)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = Worker.start("key", tmp_path / "log", module="endless")
+    try:
+        with pytest.raises(WorkerLost, match="sent a message of more than 1 MiB"):
+            worker.receive(read_message, time.monotonic() + 240)
+    finally:
+        worker.stop()
+
+
+def test_a_worker_that_closes_its_output_and_lives_on_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "TERM_GRACE_S", 0.2)
+    (tmp_path / "closing.py").write_text("import os, time\nos.close(1)\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = Worker.start("key", tmp_path / "log", module="closing")
+    try:
+        with pytest.raises(WorkerLost, match="closed its output but did not end"):
+            worker.receive(read_message, time.monotonic() + 240)
+    finally:
+        worker.stop()
