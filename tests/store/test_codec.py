@@ -215,7 +215,7 @@ def test_a_record_with_an_impossible_value_is_not_written() -> None:
 def test_texts_of_a_record_keep_their_ends(size: int) -> None:
     text = "the start" + "x" * size + "the end"
     failure = Failure(type="RuntimeError", message=text, traceback=text)
-    record = made_record(status="crashed", metrics=None, error=failure, environment={"cpu": text})
+    record = replace(made_failure(), error=failure, environment={"cpu": text})
     kept = codec.decode(codec.encode(record))
     assert kept.error is not None
     for cut in (kept.error.message, kept.error.traceback, kept.environment["cpu"]):
