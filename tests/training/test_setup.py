@@ -36,7 +36,7 @@ def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch, net: nn.Module, vers
     run = made_run(architecture="mine", pipeline="native", augmentation="none")
     run = replace(run, versions=run.versions | {"architecture": version or 1})
     job = Job(run=run, folder=str(folder), data_dir=str(folder))
-    monkeypatch.setattr("pipelines.load", lambda *_: DATA, raising=False)
+    monkeypatch.setattr("pipelines.load", lambda *_, **__: DATA, raising=False)
     monkeypatch.setattr(setup, "build_net", build_net)
     architectures.catalog.join([entry], origin)
     try:
