@@ -95,7 +95,7 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
     """Reads the source, splits it, and builds net and pipelines."""
     run, cell = draft.job.run, draft.job.run.cell
     with draft.timed("load_s"):
-        data = pipelines.load(cell.source, draft.job.data_dir)
+        data = pipelines.load(cell.source, draft.job.data_dir, report=partial(print, flush=True))
         training, validation = training_and_validation(
             data.train,
             data.validation,

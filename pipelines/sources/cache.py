@@ -35,8 +35,8 @@ def compare_again() -> None:
         disk.compare_again()
     except disk.Damaged as damage:
         raise SourceError(
-            f"the cached images changed while they were in use ({damage}); check the disk, and run "
-            "the same command again, which makes the cache anew"
+            f"the cached images changed while they were in use ({damage}); check the disk; the "
+            "next run makes the cache anew"
         ) from damage
 
 

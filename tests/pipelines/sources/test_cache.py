@@ -165,7 +165,7 @@ def test_bit_rot_is_found_while_a_cache_is_in_use(
     with pytest.raises(SourceError, match="changed while they were in use") as found:
         cache.compare_again()
     assert str(file_of(tmp_path / "one", name).parent) in str(found.value)
-    assert "run the same command again" in str(found.value)
+    assert "the next run makes the cache anew" in str(found.value)
     again, (message,) = obtain(tmp_path / "one")
     assert "damaged" in message
     assert holds(again, 0)
