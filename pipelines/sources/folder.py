@@ -38,7 +38,7 @@ IMAGE_SUFFIXES = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm",
     ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
-NEEDED = "it needs train/CLASS/ and test/CLASS/ or val/CLASS/, or CLASS/ alone to be split here"
+NEEDED = "it needs train/CLASS/ and test/CLASS/ or val/CLASS/, or CLASS/ with images alone"
 UNREADABLE = -1  # size of a file that may not be read, so that it is read once it may be
 
 
@@ -166,7 +166,7 @@ def _scan_set(root: Path, folder: Path, skipped: list[Path]) -> list[_File]:
     for path in _entries(root, folder, skipped):
         beside: list[Path] = []
         members: list[_File] = []
-        if path.is_dir():
+        if path.is_dir() and (folder != root or _has_images(root, path)):
             members += _walk(root, path, _class_name(path), (folder.resolve(),), beside)
         skipped += beside if members else [path]
         files += members
@@ -201,11 +201,20 @@ def _walk(
             skipped.append(path)
 
 
+def _has_images(root: Path, folder: Path) -> bool:
+    """Whether images lie directly in the folder; else what may be a home folder is not searched."""
+    return any(path.is_file() and _is_image(path) for path in _entries(root, folder, []))
+
+
 def _is_image(path: Path) -> bool:
     """Whether the file is called as an image, or begins as one."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
+        if (
+            not path.stat().st_size
+        ):  # files of the kernel too, some of which wait when they are read
+            return False
         with path.open("rb") as file:
             start = file.read(16)
         likely = [name for name in formats() if (accept := Image.OPEN[name][1]) and accept(start)]

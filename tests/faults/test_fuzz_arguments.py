@@ -23,6 +23,7 @@ from pipelines import sources
 from tests.faults.fuzzing import TIMES, run_isolated
 from tests.faults.mutations import ODD_TEXTS, TOKENS, changed_bytes, with_token, with_values
 from tests.made import made_failure, made_record
+from tests.made_device import made_data
 
 WORDS = ("resnet18", "sgd", "none", "kornia", "cnn4", "flip_crop", "zzz", "k", "/", "seed0")
 NUMBERS = (
@@ -40,6 +41,7 @@ SOURCES = (
     "shapes", "auto", "cifar11", "folder:", "folder:.", "folder:/", "folder:/nowhere", "folder:~",
     "folder:/dev/null", "folder:x[size=0]", "folder:x[size=999999999]", "folder:x[size=٣]",
     "folder:x[decode,decode]", "folder:\0", "folder:" + "x" * 5000, "folder:" + "[size=8]" * 500,
+    "npz:", "npz:.", "npz:/dev/null", "npz:x[size=8]", "folder:x[skip-bad=٣]", "folder:x[test=val]",
     "folder:x[size=8", "FOLDER:x", "folder:~nobody-of-that-name/x", "shapes[decode]", "folder:%00",
 )  # fmt: skip
 KEYS = (
@@ -58,9 +60,9 @@ def results(monkeypatch: pytest.MonkeyPatch, machine: None, tmp_path: Path) -> P
         return ("shapes", "no network") if asked == "auto" else sources.resolve(asked)
 
     def load(name: str, data_dir: Path, report: Callable[[str], None]) -> Any:
-        if name.startswith("folder:"):
+        if name.startswith(("folder:", "npz:")):
             return sources.load(name, data_dir, report=report)
-        return SimpleNamespace(fingerprint="f00d", train=SimpleNamespace(classes=("a", "b")))
+        return made_data([number % 10 for number in range(5000)], name=name)
 
     made = SimpleNamespace(default_data_dir=lambda: tmp_path / "data", resolve=resolve, load=load)
     monkeypatch.setattr(planning.environment, "nvidia_smi", lambda *fields: "")

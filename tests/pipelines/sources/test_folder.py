@@ -266,6 +266,19 @@ def test_one_tree_of_classes_is_split_here(tree: Path, tmp_path: Path, below: st
     assert sources.load(data.name).name == data.name
 
 
+def test_without_folders_of_sets_a_class_has_its_images_directly(
+    tree: Path, tmp_path: Path
+) -> None:
+    """So that a home folder, or the folder above, is not taken for a tree of classes."""
+    root = many(tmp_path / "one", {"ant": 5, "bee": 5, "more/cat": 5})
+    data = load(root)
+    assert data.train.classes == ("ant", "bee")
+    assert data.skipped == ("more",)
+    shutil.rmtree(root / "ant")
+    (root / "bee").rename(root / "more/bee")
+    assert "no class folders with images" in refusal(root)
+
+
 def test_images_of_a_test_without_classes_are_skipped(tree: Path) -> None:
     shutil.rmtree(tree / "test")
     image_file(tree / "test" / "1.png")
