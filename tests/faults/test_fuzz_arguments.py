@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import bench.grid.plan as planning
@@ -149,6 +150,7 @@ def test_any_arguments_of_run_and_table_end_well(results: Path, count: int) -> N
     run = ("run", "--dry-run", "--device", "cpu", "--grid", "smoke")
 
     def work() -> None:
+        torch.set_num_threads(1)  # the threads of the process that was forked are not in this one
         random = Random(count)
         ends = [call(*run, *run_words(random)) for _ in range(count * TIMES)]
         assert {0, 2} == set(ends)
