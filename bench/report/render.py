@@ -150,7 +150,7 @@ class Table:
 
     def _parts(self, width: int | None) -> list["Table"]:
         """Tables that fit the width, each with the first column and the marks."""
-        first, *names = (name for name in self.columns if name != "marks")
+        first, *names = [name for name in self.columns if name != "marks"] or ["marks"]
 
         def part(names: Sequence[str]) -> "Table":
             kept = {name: self.columns[name] for name in (*names, "marks") if name in self.columns}
