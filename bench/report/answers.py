@@ -268,7 +268,7 @@ def _by_loaders(loaders: LoadersRecord) -> Draft | None:
     lead = _lead(medians[leader] - medians[others[0]], others[0], SPEED)
     value = f"{_speed(medians[leader])} alone, batch {trusted[-1]} ({lead})"
     repeats = min(len(each) for size in trusted for each in sizes[size].values())
-    why = f"{count(repeats, 'repeat')}"
+    why = count(repeats, "repeat")
     if repeats < LEAST_REPEATS:
         why = f"{why} each, a claim needs {LEAST_REPEATS}"
     answer = Answer(question=ASKED[0].question, entry=leader, value=value, why=why)

@@ -154,8 +154,7 @@ def _targets(good: Outcomes) -> Iterator[str]:
 
 
 def _at_first_evaluation(run: RecordSummary) -> bool:
-    curve = getattr(run, "curve", ())
-    evaluated = [point for point in curve if point.validation_accuracy is not None]
+    evaluated = [p for p in getattr(run, "curve", ()) if p.validation_accuracy is not None]
     reached_s = TIME.of(run)
     return bool(evaluated) and reached_s is not None and reached_s <= evaluated[0].train_s
 
@@ -197,8 +196,7 @@ def failed_runs(outcomes: Outcomes) -> Iterator[str]:
 
 
 def _reason(run: RecordSummary) -> str:
-    message = run.error.message.strip() if run.error else ""
-    first = message.splitlines()[0] if message else ""
+    first = next(iter(run.error.message.strip().splitlines()), "") if run.error else ""
     status = "" if run.status == "skipped" else run.status
     return " ".join(filter(None, (status, code(first) if first else ""))) or "without a reason"
 

@@ -3,7 +3,7 @@
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
 from typing import Any, Generic
@@ -11,9 +11,8 @@ from typing import Any, Generic
 import pandas as pd
 
 from bench.cell import AXES, Cell
-from bench.errors import UsageError
 from bench.flat import settings
-from bench.record import Record, RecordSummary, RecordT, time_to_accuracy_s
+from bench.record import RecordSummary, RecordT
 from bench.report.columns import METRICS, TIME, Metric, column_named
 from bench.report.render import ABSENT, NOT_REACHED, SUSPECT, is_partial
 from bench.report.rows import Outcome, bound_by, by_kind, distinctions, grouped, title
@@ -244,44 +243,6 @@ def averaging_notes(matrix: Matrix[RecordT], axes: Sequence[str], metric: Metric
         differing |= set.union(*budgets) - set.intersection(*budgets) - {""}
     if differing:
         yield f"Cells within a mean also differ in {', '.join(sorted(differing))}."
-
-
-def retarget(records: Iterable[Record], target: float) -> tuple[list[Record], str]:
-    """The records with another target, a validation accuracy in (0, 1], and a note about it.
-
-    Of runs that differed only in their target, the one that ended last is kept.
-
-    Raises:
-        UsageError: The target is not in (0, 1].
-    """
-    if not 0 < target <= 1:
-        raise UsageError(f"--target is a share in (0, 1], such as 0.9 for 90 %, got {target:g}")
-    found = list(records)
-    kept: dict[tuple[Cell, object, int], Record] = {}
-    for record in sorted(found, key=lambda record: (record.status == "ok", record.finished)):
-        changed = _with_target(record, target)
-        versions = tuple(sorted(record.versions.items()))
-        kept[changed.cell.identity, (versions, record.fingerprint), record.seed] = changed
-    own = sorted({record.cell.target_accuracy for record in found})
-    note = (
-        f"time to accuracy was recalculated from the curves for {target:.1%} validation accuracy; "
-        f"the runs were made with {', '.join(f'{value:.1%}' for value in own)}"
-    )
-    if left_out := len(found) - len(kept):
-        note += f"; {left_out} runs that differed from others only in their target are left out"
-    return list(kept.values()), note
-
-
-def _with_target(record: Record, target: float) -> Record:
-    metrics = record.metrics
-    share = None if metrics is None else metrics.commonest_share
-    reached_s = time_to_accuracy_s(record.curve, target, share)
-    if metrics is not None:
-        compiled_s = None if reached_s is None else reached_s + record.timings.once_s
-        metrics = replace(
-            metrics, time_to_accuracy_s=reached_s, time_to_accuracy_with_compile_s=compiled_s
-        )
-    return replace(record, cell=replace(record.cell, target_accuracy=target), metrics=metrics)
 
 
 SOFTWARE = {

@@ -114,9 +114,8 @@ def _once(runs: list[RecordT]) -> list[RecordT]:
     """The runs without those that were trained again on the same images in another place."""
     if len({run.cell.source for run in runs}) == 1:
         return runs
-    best: dict[int, RecordT] = {}
-    for run in sorted(runs, key=lambda run: (run.status == "ok", run.finished)):
-        best[run.seed] = run
+    by_worth = sorted(runs, key=lambda run: (run.status == "ok", run.finished))
+    best = {run.seed: run for run in by_worth}
     return [run for run in runs if run.run_id == best[run.seed].run_id]
 
 

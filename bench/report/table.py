@@ -29,12 +29,12 @@ from bench.report.matrix import (
     build,
     cautions,
     means,
-    retarget,
     sort,
     versions,
 )
 from bench.report.render import FORMS, Form, Table, csv, shown
 from bench.report.rows import Key, grouped
+from bench.retarget import retarget
 from bench.selection import matching
 from bench.store.files import StoreError, UnusableFile
 from bench.store.groups import Group, groups
