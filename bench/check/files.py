@@ -151,7 +151,7 @@ def check_predictions(store: Store, read: RecordFiles) -> Iterator[Finding]:
     for run_id, record in scored.items():
         path = folder / f"{run_id}.npz"
         if not path.exists():
-            advice = "the report's most mistaken images leave its run out"
+            advice = "bench compare cannot test its images against those of another run"
             yield Finding("note", path, "predictions were not kept", advice)
         elif problem := _prediction_problem(store, record):
             advice = "delete it, or move its record away as well and run the grid again"

@@ -216,7 +216,7 @@ def _speed(logarithm: float) -> str:
 def _lead(lead: float, other: str, metric: Metric) -> str:
     if metric is ACCURACY:
         return f"{lead:.2f} points ahead of {other}"
-    ratio = f"{math.exp(abs(lead)):.3g}\u00d7"
+    ratio = f"{math.exp(abs(lead)):,.2f}\u00d7"
     return f"{other} takes {ratio}" if metric is TIME else f"{ratio} {other}"
 
 

@@ -173,7 +173,7 @@ def test_pipelines_alone_answer_before_training_does() -> None:
     lost = lost_series("dali", "skipped", "dali is not installed")
     found = of(made_grid(), "Quickest pipeline", loaders=made_loaders(*both, lost))
     assert (found.entry, found.sure) == ("native", True)
-    assert found.value == "1,020 images/s alone, batch 512 (2\u00d7 kornia)"
+    assert found.value == "1,020 images/s alone, batch 512 (2.00\u00d7 kornia)"
     assert found.why == "the other one is slower (5 repeats)"
     small = [
         made_series(s.pipeline, *r, batch_size=128) for s, r in zip(both, (SLOW, FAST), strict=True)
