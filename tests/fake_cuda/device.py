@@ -20,6 +20,10 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from bench.optimizers._muon import compiled_update
+from bench.training.compiling import compiled_loss
+from pipelines.kornia import augmenter
+from pipelines.native_ops.kernels import kernels
 from tests.fake_cuda.autograd import backward
 from tests.waiting import waits
 
@@ -223,6 +227,12 @@ def _not_compiled(function: Any = None, **options: object) -> Any:
     return function or (lambda decorated: decorated)
 
 
+def _forget_compiled() -> None:
+    """What one test has compiled, or made of fake tensors, is of no use to another."""
+    for cached in (compiled_loss, compiled_update, augmenter, kernels):
+        cached.cache_clear()
+
+
 @contextmanager
 def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     """A fake GPU in the `with` block; torch.compile does nothing there."""
@@ -255,12 +265,13 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setattr(Tensor, "pin_memory", _pinned)
     monkeypatch.setattr(Tensor, "tolist", _listed)
     monkeypatch.setattr(nn.Module, "_apply", _moved)
-    torch._C._set_only_lift_cpu_tensors(
-        True
-    )  # torch.tensor(..., device="cuda") copies from the host
+    # So that torch.tensor(..., device="cuda") copies from the host.
+    torch._C._set_only_lift_cpu_tensors(True)
+    _forget_compiled()
     try:
         with mode:
             yield mode
     finally:
+        _forget_compiled()
         torch._C._set_only_lift_cpu_tensors(False)
         pinned.clear()
