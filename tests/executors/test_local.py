@@ -67,7 +67,7 @@ Extension modules: numpy._core._multiarray_umath, torch._C (total: 23)
     [
         (
             '  File "/v/lib/python3.11/site-packages/nvidia/dali/pipeline.py", line 1462 in run\n'
-            '  File "/work/pipelines/dali.py", line 9 in take',
+            '  File "/opt/pipelines/dali.py", line 9 in take',
             "nvidia.dali (pipeline.py, line 1462)",
         ),
         (
