@@ -84,10 +84,10 @@ def per_run(results: Path, form: str, *, expression: str, target: float | None) 
     """Prints one row for each run, whose columns have numbers, or texts, or are empty."""
     import pandas as pd
 
-    from bench.flat import row
     from bench.machine.environment import machine_names
     from bench.report.render import as_markdown, csv
     from bench.report.table import selected
+    from bench.store.flat import row
     from bench.store.store import to_stderr
 
     form = "csv" if form == "rich" else form

@@ -11,12 +11,12 @@ from typing import Any, Generic
 import pandas as pd
 
 from bench.cell import AXES, Cell
-from bench.flat import settings
 from bench.record import RecordSummary, RecordT
 from bench.report.columns import METRICS, TIME, Metric, column_named
 from bench.report.render import ABSENT, NOT_REACHED, SUSPECT, is_partial
 from bench.report.rows import Outcome, bound_by, by_kind, distinctions, grouped, title
 from bench.report.statistics.intervals import SEEDS_NEEDED
+from bench.store.flat import settings
 from bench.text import count
 
 GROUP = ("machine", "source", "scale")

@@ -13,8 +13,6 @@ from functools import cached_property
 from itertools import chain, product, zip_longest
 from typing import Any, Generic
 
-import msgspec
-
 from bench.cell import (
     AXES,
     FIELDS,
@@ -28,6 +26,7 @@ from bench.cell import (
 )
 from bench.record import Failure, RecordSummary, RecordT
 from bench.report.columns import METRICS, TIME, Metric
+from bench.store.flat import recipe_settings
 
 PIPELINE_BOUND_PCT = 50.0
 MODEL_BOUND_PCT = 10.0  # a stall below this is within the noise of a throughput
@@ -173,15 +172,10 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
 
 
 def settings(cell: Cell) -> dict[str, str]:
-    """The recipe's settings by name, including optimizer options; empty for old records."""
-    if cell.recipe is None:
-        return {}
-    plain = msgspec.to_builtins(cell.recipe)
-    plain |= dict(plain.pop("options"))
-    plain.pop("origin")
+    """The recipe's settings as texts by name; empty for old records."""
     return {
         name: f"{value:g}" if isinstance(value, float) else str(value)
-        for name, value in plain.items()
+        for name, value in recipe_settings(cell).items()
     }
 
 

@@ -34,11 +34,11 @@ from bench.report.matrix import (
 )
 from bench.report.render import FORMS, Form, Table, csv, shown
 from bench.report.rows import Key, grouped
-from bench.retarget import retarget
 from bench.selection import matching
 from bench.store.files import StoreError, UnusableFile
 from bench.store.groups import Group, groups
 from bench.store.loaders_record import LoadersRecord, read_loaders
+from bench.store.retarget import retarget
 from bench.store.store import Store, to_stderr
 from bench.text import Log, count, shell_command
 

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from bench import flat
 from bench.cell import FIELDS
 from bench.cli import app
 from bench.cli import table as table_verb
@@ -17,6 +16,7 @@ from bench.recipe import Recipe
 from bench.record import Failure
 from bench.report.columns import METRICS
 from bench.report.matrix import METRIC_COLUMNS, SETTINGS
+from bench.store import flat
 from tests.made import made_failure, made_record, write_records
 
 RECIPE = Recipe(lr=0.1, options=(("momentum", 0.9),))

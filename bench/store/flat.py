@@ -31,13 +31,21 @@ OWN = (
 )  # fmt: skip
 
 
+def recipe_settings(cell: Cell) -> dict[str, Scalar]:
+    """The recipe's settings by name, with the optimizer's options; empty for old records."""
+    if cell.recipe is None:
+        return {}
+    plain = msgspec.to_builtins(cell.recipe)
+    plain |= dict(plain.pop("options"))
+    plain.pop("origin")
+    return plain  # type: ignore[no-any-return]
+
+
 def settings(cell: Cell) -> dict[str, Scalar]:
-    """The fields of a cell, and of its recipe with the optimizer's options; None if unset."""
+    """The fields of a cell and the settings of its recipe; None if unset."""
     own = msgspec.to_builtins(cell)
-    recipe = own.pop("recipe") or {}
-    recipe.pop("origin", "")
-    options = dict(recipe.pop("options", ()))
-    return {**own, **recipe, **options, **own}  # the cell's first, and they win
+    own.pop("recipe")
+    return {**own, **recipe_settings(cell), **own}  # the cell's first, and they win
 
 
 def row(record: RecordSummary) -> dict[str, Scalar]:

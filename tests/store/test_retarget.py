@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.retarget import retarget
+from bench.store.retarget import retarget
 from bench.store.store import Store
 from tests.checkout import ROOT
 from tests.made import made_failure, made_record
