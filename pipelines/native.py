@@ -116,15 +116,9 @@ def in_place(memory: Tensor, values: Tensor, device: torch.device) -> Tensor:
 
 
 def program(request: Request) -> Program:
-    """The program of a request.
-
-    Raises:
-        ValueError: An op that mixes is not the last.
-    """
+    """The program of a request."""
     ops = tuple(request.augmentation.ops)
     mixing = [op for op in ops if type(op) in mixes.MIXES]
-    if mixing and ops[-1:] != tuple(mixing):
-        raise ValueError(f"{type(mixing[0]).__name__} mixes finished images: it comes last")
     plain = ops[: len(ops) - len(mixing)]
     split = next((i for i, op in enumerate(plain) if type(op) not in moves.MOVES), len(plain))
     height, width = request.images.image_size

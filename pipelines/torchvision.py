@@ -265,18 +265,10 @@ def transforms(ops: Sequence[Op], images: Images) -> Any:
 
 
 def mixing(ops: Sequence[Op], classes: int) -> nn.Module | None:
-    """torchvision's mix of whole batches; None if the policy has none.
-
-    Raises:
-        ValueError: An op that mixes is not the last.
-    """
-    mixes = [op for op in ops if isinstance(op, MIXING)]
-    if not mixes:
+    """torchvision's mix of whole batches; None if the policy has none."""
+    if not (ops and isinstance(ops[-1], MIXING)):
         return None
-    op, *more = mixes
-    if more or ops[-1] is not op:
-        raise ValueError(f"{type(op).__name__} mixes finished images: it comes last")
-    module: nn.Module = OPS[type(op)].build(import_module(V2), op, classes)
+    module: nn.Module = OPS[type(ops[-1])].build(import_module(V2), ops[-1], classes)
     return module
 
 

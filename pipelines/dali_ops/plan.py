@@ -90,13 +90,10 @@ def make_plan(request: Request) -> Plan:
     """The plan of a request.
 
     Raises:
-        ValueError: An op that mixes is not the last, or one does not fit the images.
+        ValueError: An op does not fit the images.
     """
     images = request.images
     ops = tuple(adapted(op, images) for op in request.augmentation.ops)
-    for op in ops[:-1]:
-        if type(op) in mixes.WAYS:
-            raise ValueError(f"{type(op).__name__} mixes finished images: it comes last")
     # Cropping bytes is faster than cropping floats, and the flip then shares the kernel that
     # normalises.
     swapped = len(ops) > 1 and isinstance(ops[0], FLIPS) and isinstance(ops[1], Crop)
