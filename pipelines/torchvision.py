@@ -1,5 +1,6 @@
 """torchvision's transforms, one image at a time in the workers of a DataLoader."""
 
+import gc
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,7 +120,8 @@ class Received(Iterator[Batch]):
     """The batches of an epoch; torch itself would wait for that of a lost worker without end."""
 
     def __init__(self, loader: "DataLoader[Batch]") -> None:
-        self._batches = iter(loader)
+        with garbage_kept():
+            self._batches = iter(loader)
         self._workers: Sequence[BaseProcess] = getattr(self._batches, "_workers", ())
         self._silent = False
 
@@ -156,6 +158,19 @@ class Received(Iterator[Batch]):
                 f"{shared_memory.described()}"
             )
         return ""
+
+
+@contextmanager
+def garbage_kept() -> Iterator[None]:
+    """Keeps the garbage of this process from being collected in processes forked meanwhile.
+
+    Some of it, as a pipeline of DALI, waits for its threads when it goes, and a fork has none.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def cpu_s(workers: Sequence[BaseProcess]) -> float:

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._decomp import decomposition_table
+from torch._inductor import decomposition
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from bench.training import compiling
 from tests.fake_cuda import autograd
 
 PROPERTIES = SimpleNamespace(
@@ -157,3 +160,18 @@ def code_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
 
 def _not_here(arguments: object) -> None:
     raise Written
+
+
+@contextmanager
+def own_decompositions() -> Iterator[None]:
+    """Torch's own pools in Inductor's table, which `compiling.gather_in_pools` takes out."""
+    before = dict(decomposition.decompositions)
+    for overload in ("default", "grad_input"):
+        operator = getattr(compiling.POOL_BACKWARD, overload)
+        decomposition.decompositions[operator] = decomposition_table[operator]
+    decomposition.fast_random_decomps.cache_clear()
+    with torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
+        yield
+    decomposition.decompositions.clear()
+    decomposition.decompositions.update(before)
+    decomposition.fast_random_decomps.cache_clear()

@@ -10,7 +10,7 @@ import torch
 
 import architectures
 from bench.training import compiling
-from tests.fake_cuda.inductor import Graph, on_cuda, written_for
+from tests.fake_cuda.inductor import Graph, on_cuda, own_decompositions, written_for
 from tests.fake_cuda.test_runs import CELL
 
 BATCH = 2000
@@ -21,13 +21,8 @@ LIMITS = {"airnet94": (81, 7.8), "cnn4": (55, 8.09), "resnet9": (98, 24.6)}
 
 @pytest.fixture(autouse=True)
 def decompositions_restored() -> Iterator[None]:
-    from torch._inductor import decomposition
-
-    before = dict(decomposition.decompositions)
-    with torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
+    with own_decompositions():
         yield
-    decomposition.decompositions.update(before)
-    decomposition.fast_random_decomps.cache_clear()
 
 
 def graphs_of(

@@ -1,5 +1,6 @@
 """Workers of torchvision's DataLoader that die, stop, or whose batch is lost."""
 
+import gc
 import os
 import signal
 import time
@@ -31,6 +32,10 @@ def leave(key: Key) -> None:
 
 def fail(key: Key) -> None:
     raise SourceError("bee/7.png cannot be read: it is not an image; repair or remove it")
+
+
+def collect(key: Key) -> None:
+    gc.collect()
 
 
 def build(
@@ -94,6 +99,29 @@ def test_a_slow_worker_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = build(monkeypatch, work)
     assert len(list(pipeline.epoch(0))) == pipeline.steps_per_epoch
     pipeline.close()
+
+
+class EndsInItsProcess:
+    """As DALI's pipelines, whose end waits for threads that a fork does not have."""
+
+    def __init__(self) -> None:
+        self.itself, self.process = self, os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() != self.process:
+            os._exit(5)
+
+
+def test_workers_leave_the_garbage_of_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.disable()
+    try:
+        EndsInItsProcess()
+        pipeline = build(monkeypatch, collect)
+        assert len(list(pipeline.epoch(0))) == pipeline.steps_per_epoch
+        pipeline.close()
+        assert gc.collect() > 0  # it is the parent's to collect
+    finally:
+        gc.enable()
 
 
 def test_a_death_in_the_training_step_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from bench.machine.clock import CacheWatch
 from bench.training import compiling
+from tests.fake_cuda.inductor import own_decompositions
 from tests.made import made_cell
 
 POOLS = {"2": nn.MaxPool2d(2), "3 by 2": nn.MaxPool2d(3, 2, 1), "global": nn.MaxPool2d(8)}
@@ -18,14 +19,9 @@ POOLS = {"2": nn.MaxPool2d(2), "3 by 2": nn.MaxPool2d(3, 2, 1), "global": nn.Max
 
 @pytest.fixture(autouse=True)
 def decompositions_restored() -> Iterator[None]:
-    from torch._inductor import decomposition
-
-    before = dict(decomposition.decompositions)
     torch._dynamo.reset()
-    with torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
+    with own_decompositions():
         yield
-    decomposition.decompositions.update(before)
-    decomposition.fast_random_decomps.cache_clear()
 
 
 def gradient(net: nn.Module) -> Tensor:
