@@ -22,6 +22,7 @@ from pipelines.sources.base import Images
 
 Batch = tuple[Tensor, Tensor]
 Draws = Literal["per sample", "per batch"]
+OWN = "own"  # the mode of `kornia[own]`, with ops by the library's own definition
 
 
 class Unsupported(RuntimeError):
@@ -57,10 +58,30 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnOp:
+    """What a library does by the name of an op, but by another definition.
+
+    Args:
+        differs: How it differs from our definition, in words.
+        draws: "per batch" if all images of a batch share a draw, as that of the op.
+    """
+
+    differs: str
+    draws: Draws = "per sample"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Semantics:
-    """How a pipeline draws the parameters of each op; "per batch" is a weaker augmentation."""
+    """How a pipeline draws the parameters of each op; "per batch" is a weaker augmentation.
+
+    Args:
+        draws: By op.
+        differs: Words on how an op differs from our definition, for those that do. Results with
+            such ops are never ranked with others.
+    """
 
     draws: Mapping[str, Draws]
+    differs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def per_sample(self) -> bool:
@@ -147,10 +168,12 @@ class Library:
         why: One sentence on what it is for, shown by `bench list`.
         build: Builds the pipeline; only called if `ops` covers the policy.
         ops: Its op types and how it draws their parameters.
+        own: What its mode `OWN` does by the name of other ops.
         ways: Its name in the `ways` of a plugin's ops; "" if it can't do them.
         ways_draw: How it draws their parameters.
         modes: Its modes ("kornia[compiled]"); the first is the default.
-        options: Its integer options ("torchvision[workers=4]"), with defaults.
+        options: Its integer options ("torchvision[workers=4]"), with defaults; a default of 0
+            leaves the choice to the pipeline, and isn't part of a variant's name.
         problem: (mode, device type) to the reason why it can't run here; "" if it can.
         replays: Whether its pipelines have a `cursor`, so that CUDA graphs can make the batches.
         decodes: Whether it decodes `Images.files`, if any, in each epoch instead of reading the
@@ -165,6 +188,7 @@ class Library:
     why: str
     build: Callable[[Request], Pipeline]
     ops: Mapping[type[Op], Draws]
+    own: Mapping[type[Op], OwnOp] = field(default_factory=dict)
     ways: str = ""
     ways_draw: Draws = "per sample"
     modes: tuple[str, ...] = ()
@@ -176,18 +200,28 @@ class Library:
     reference: str = ""
     version: int = 1
 
-    def semantics(self, augmentation: Augmentation) -> Semantics:
-        """How this library draws for each op of `augmentation`.
+    def semantics(self, augmentation: Augmentation, mode: str = "") -> Semantics:
+        """How this library in a mode draws for each op of `augmentation`, and what differs.
 
         Raises:
             Unsupported: It lacks one of the ops.
         """
         draws: dict[str, Draws] = {}
+        differs: dict[str, str] = {}
         for op in augmentation.ops:
-            if type(op) not in self.ops and self.ways not in op.ways:
-                raise Unsupported(f"{self.name} has no {type(op).__name__}")
-            draws[type(op).__name__] = self.ops.get(type(op), self.ways_draw)
-        return Semantics(draws=draws)
+            kind, name = type(op), type(op).__name__
+            if kind in self.own and mode == OWN:
+                draws[name], differs[name] = self.own[kind].draws, self.own[kind].differs
+            elif kind in self.own:
+                raise Unsupported(
+                    f"{self.name} has no {name} by this suite's definition; "
+                    f"{self.name}[{OWN}] runs its own"
+                )
+            elif kind not in self.ops and self.ways not in op.ways:
+                raise Unsupported(f"{self.name} has no {name}")
+            else:
+                draws[name] = self.ops.get(kind, self.ways_draw)
+        return Semantics(draws=draws, differs=differs)
 
 
 def usable_cores() -> int:

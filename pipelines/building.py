@@ -9,7 +9,7 @@ import torch
 
 from pipelines import augmentations, ops, shared_memory
 from pipelines.augmentations import Augmentation
-from pipelines.base import Library, Pipeline, Request, Unsupported
+from pipelines.base import OWN, Library, Pipeline, Request, Semantics, Unsupported
 from pipelines.catalog import Catalog, Unavailable, unknown_name
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.sources.base import Images
@@ -29,13 +29,23 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The canonical name: without the default mode, with all options.
+        """The canonical name: without the default mode, with all options that say something.
 
-        Options are always included because their defaults may depend on the machine.
+        A default other than 0 is included too, as it may depend on the machine; 0 leaves the choice
+        to the pipeline.
         """
         parts = [self.mode] if self.library.modes and self.mode != self.library.modes[0] else []
-        parts += [f"{key}={value}" for key, value in sorted(self.options.items())]
+        defaults = self.library.options
+        parts += [
+            f"{key}={value}"
+            for key, value in sorted(self.options.items())
+            if value or defaults[key]
+        ]
         return self.library.name + (f"[{','.join(parts)}]" if parts else "")
+
+    def semantics(self, augmentation: Augmentation) -> Semantics:
+        """As `Library.semantics`, in this mode."""
+        return self.library.semantics(augmentation, self.mode)
 
 
 def parse(spelling: str) -> Variant:
@@ -84,7 +94,7 @@ def reads(spelling: str, images: Images) -> Literal["array", "files"]:
 
 
 def variants(options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """Names of every mode of every pipeline that can be imported.
+    """Names of every mode of every pipeline that can be imported, except `OWN`.
 
     Args:
         options: Options to list per library, such as {"torchvision": ["workers=0"]}; "" means the
@@ -93,11 +103,18 @@ def variants(options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     options = options or {}
     found = []
     for library in catalog.entries.values():
-        for mode in library.modes or ("",):
+        for mode in [mode for mode in library.modes if mode != OWN] or ("",):
             for setting in options.get(library.name, ("",)):
                 inside = ",".join(filter(None, (mode, setting)))
                 found.append(f"{library.name}[{inside}]" if inside else library.name)
     return found
+
+
+def own_variants(augmentation: Augmentation) -> list[str]:
+    """Names of the pipelines that do an op of the policy by their library's own definition."""
+    kinds = {type(op) for op in augmentation.ops}
+    libraries = catalog.entries.values()
+    return [f"{library.name}[{OWN}]" for library in libraries if kinds & set(library.own)]
 
 
 def unfit(variant: Variant, augmentation: Augmentation, images: Images, batch_size: int) -> str:
@@ -161,7 +178,7 @@ def build(
         mode=variant.mode,
         options=variant.options,
     )
-    variant.library.semantics(augmentation)
+    variant.semantics(augmentation)
     if training and (reason := unfit(variant, augmentation, images, batch_size)):
         raise Unsupported(reason)
     problem = variant.library.problem(variant.mode, request.device.type) if training else ""
@@ -176,6 +193,7 @@ __all__ = [
     "build",
     "canonical_name",
     "catalog",
+    "own_variants",
     "parse",
     "reads",
     "variants",

@@ -1,26 +1,43 @@
 """Plain tensor operations on the training device: one fused gather, no data loader."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import torch
 from torch import Tensor
 
-from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.base import Batch, Library, Pipeline, Request, Semantics, derive_seed, flipped
 from pipelines.compiling import compiler_problem
+from pipelines.decoding import OPTIONS, Decoder
 from pipelines.native_ops import mixes, moves
 from pipelines.native_ops.kernels import EDITS, Program, draws_of, edit_of, kernels
 from pipelines.ops import AlternatingFlip
+from pipelines.reading import Reader
 from pipelines.reusing import BatchMemory
 
 COMPILED = "compiled"
 
 
 class NativePipeline(Pipeline):
-    """Reads the source on the device; only the batch is copied."""
+    """Applies the kernels to the source on the device, or to the batches of a reader.
 
-    def __init__(self, request: Request) -> None:
-        super().__init__(request, NATIVE.semantics(request.augmentation))
-        self._images_NHWC = request.images.images.to(request.device).contiguous()
+    Args:
+        semantics: Those of the library; by default `NATIVE`'s.
+        reader: Reads the images of each epoch; by default a `Decoder` if the source has files, and
+            nothing otherwise, as the source is on the device.
+    """
+
+    def __init__(
+        self, request: Request, semantics: Semantics | None = None, reader: Reader | None = None
+    ) -> None:
+        super().__init__(request, semantics or NATIVE.semantics(request.augmentation))
+        if reader is None and request.images.files:
+            reader = Decoder(request)
+        self._reader = reader
+        self._images_NHWC = torch.empty(0, dtype=torch.uint8)
+        if reader is None:
+            self._images_NHWC = request.images.images.to(request.device).contiguous()
+        self._row_B = torch.arange(request.batch_size, device=request.device)
         self._labels_N = request.images.labels.to(request.device)
         self.program = program(request)
         self._kernels = kernels(self.program)
@@ -29,19 +46,41 @@ class NativePipeline(Pipeline):
         self._memory = BatchMemory(shape, request.dtype, request.memory_format)
 
     def epoch(self, index: int) -> Iterator[Batch]:
-        cursor = self.cursor()
+        cursor = NativeCursor(self)
         cursor.begin(index)
-        for _ in range(self.steps_per_epoch):
-            yield cursor.next()
+        if self._reader is None:
+            for _ in range(self.steps_per_epoch):
+                yield cursor.next()
+            return
+        with closing(self._reader.batches(self.permutation(index))) as batches:
+            for images_BHWC in batches:
+                yield cursor.next(images_BHWC.to(self.request.device, non_blocking=True))
 
-    def cursor(self) -> "NativeCursor":
-        return NativeCursor(self)
+    def cursor(self) -> "NativeCursor | None":
+        return NativeCursor(self) if self._reader is None else None
 
-    def batch(self, index_B: Tensor, u_BK: Tensor, generator: torch.Generator) -> Batch:
-        """Images at `index_B` with uniform draws `u_BK`; mixing weights come from `generator`."""
-        located = self._kernels.locate(index_B, u_BK)
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    def batch(
+        self,
+        index_B: Tensor,
+        u_BK: Tensor,
+        generator: torch.Generator,
+        images_BHWC: Tensor | None = None,
+    ) -> Batch:
+        """The samples at `index_B` with uniform draws `u_BK`; mixing weights come from `generator`.
+
+        Args:
+            images_BHWC: Their images, on the device, if the pipeline has a reader.
+        """
+        source, row_B = self._images_NHWC, index_B
+        if images_BHWC is not None:
+            source, row_B = images_BHWC, self._row_B
+        located = self._kernels.locate(row_B, u_BK)
         to_BCHW = self._memory.take() if self.program.writes else None
-        x_BCHW = self._kernels.render(to_BCHW, self._images_NHWC, u_BK, self._tables, *located)
+        x_BCHW = self._kernels.render(to_BCHW, source, u_BK, self._tables, *located)
         labels_B = self._labels_N[index_B]
         op = self.program.mix
         if op is None:
@@ -94,7 +133,8 @@ class NativeCursor:
                 self._unless_flipped_N, unless_flipped_N, request.device
             )
 
-    def next(self) -> Batch:
+    def next(self, images_BHWC: Tensor | None = None) -> Batch:
+        """As `Cursor.next`; `images_BHWC` are the batch's images if a reader has read them."""
         index_B = self._order_SB.index_select(0, self._step_1)[0]
         self._step_1.add_(1).remainder_(len(self._order_SB))
         u_BK = torch.rand(
@@ -105,7 +145,7 @@ class NativeCursor:
         )
         for column in self._fixed:
             u_BK[:, column] = self._unless_flipped_N[index_B]
-        return self._pipeline.batch(index_B, u_BK, self._generator)
+        return self._pipeline.batch(index_B, u_BK, self._generator, images_BHWC)
 
 
 def in_place(memory: Tensor, values: Tensor, device: torch.device) -> Tensor:
@@ -170,7 +210,9 @@ NATIVE = Library(
     ops=dict.fromkeys([*moves.MOVES, *EDITS, *mixes.MIXES], "per sample"),
     ways="native",
     modes=("compiled", "eager"),
+    options=OPTIONS,
     replays=True,
     problem=problem,
+    decodes=True,
     reference="https://github.com/KellerJordan/cifar10-airbench (the idea; here as one gather)",
 )
