@@ -1,4 +1,4 @@
-"""Workers of torchvision's DataLoader that die, stop, or whose batch is lost."""
+"""Workers of a DataLoader that die, stop, or whose batch is lost."""
 
 import gc
 import os
@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pipelines import building, torchvision
+from pipelines import building, workers
 from pipelines.augmentations import Augmentation
 from pipelines.base import Batch, Pipeline
 from pipelines.sources.errors import SourceError
-from pipelines.torchvision import Key, LoaderWorkerLost, Samples, death
 from pipelines.verification.made_images import numbered
+from pipelines.workers import Key, LoaderWorkerLost, Samples, death
 
 
 def lose(key: Key) -> None:
@@ -83,7 +83,7 @@ def test_a_dead_worker_is_noticed_at_once(
 def test_a_lost_batch_is_noticed(
     fault: Callable[[Key], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torchvision, "CHECK_S", 0.3)
+    monkeypatch.setattr(workers, "CHECK_S", 0.3)
     pipeline = build(monkeypatch, fault)
     with pytest.raises(LoaderWorkerLost, match=r"no worker process .* has sent a batch .*/dev/shm"):
         list(pipeline.epoch(0))
@@ -95,7 +95,7 @@ def test_a_slow_worker_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
         while time.monotonic() < end:
             torch.rand(1000)
 
-    monkeypatch.setattr(torchvision, "CHECK_S", 0.3)
+    monkeypatch.setattr(workers, "CHECK_S", 0.3)
     pipeline = build(monkeypatch, work)
     assert len(list(pipeline.epoch(0))) == pipeline.steps_per_epoch
     pipeline.close()
@@ -144,7 +144,7 @@ def test_the_error_of_a_worker_leaves_the_others_alive(monkeypatch: pytest.Monke
 
 
 def test_real_limits_lie_within_a_minute() -> None:
-    assert torchvision.CHECK_S * torchvision.QUIET_CHECKS <= 60
+    assert workers.CHECK_S * workers.QUIET_CHECKS <= 60
 
 
 def test_an_unknown_signal_is_named() -> None:

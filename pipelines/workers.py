@@ -1,0 +1,268 @@
+"""DataLoader workers: one image at a time, whole batches in our order, draws by batch.
+
+What differs between libraries is an `Augment`, which each worker gets as a copy.
+"""
+
+import gc
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pipelines import shared_memory
+from pipelines.base import (
+    Batch,
+    Pipeline,
+    Request,
+    Semantics,
+    derive_seed,
+    flipped,
+    usable_cores,
+)
+from pipelines.ops import AlternatingFlip
+from pipelines.randomness import OwnStream
+from pipelines.sources.base import Images
+from pipelines.sources.decode import read_listed
+
+MAX_WORKERS = 8
+PREFETCH = 2  # batches that each worker has ready
+CHECK_S = 20.0  # without a batch, until the workers are looked at
+QUIET_CHECKS = 3  # in which no worker used a core, until they count as lost
+OPTIONS: Mapping[str, int] = {"workers": min(MAX_WORKERS, usable_cores())}
+Key = tuple[int, int, list[int]]  # epoch, batch, samples
+Read = Callable[[Path, int], Tensor]  # a file and the image's size to uint8 (H, W, C)
+
+
+class LoaderWorkerLost(RuntimeError):
+    """A worker process has died, or its batch never arrives; the message says why."""
+
+
+class Augment(Protocol):
+    """A policy and the normalisation for the images of a batch."""
+
+    def __call__(self, images: Iterator[Tensor], flipped: Sequence[bool], seed: int) -> Tensor:
+        """Float images (B, C, H, W) of uint8 images (H, W, C), drawn by `seed` alone.
+
+        Args:
+            flipped: The images that an alternating flip mirrors.
+        """
+        ...
+
+
+def read_with_pillow(path: Path, size: int) -> Tensor:
+    """The reference's reading."""
+    return torch.from_numpy(read_listed(path.parent, path, size).copy())
+
+
+class LoaderPipeline(Pipeline):
+    """The setup of most training scripts: workers, pinned memory, one copy per batch.
+
+    Args:
+        augment: Run in the workers.
+        mix: Applied to whole batches in this process; None if the policy has no such op.
+        read: How files are read.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        semantics: Semantics,
+        augment: Augment,
+        mix: nn.Module | None = None,
+        read: Read = read_with_pillow,
+    ) -> None:
+        super().__init__(request, semantics)
+        workers = request.options["workers"]
+        self._mix = mix
+        self._keys = Keys(self)
+        self._loader: DataLoader[Batch] | None = DataLoader(
+            Samples(request, augment, read),
+            batch_size=None,
+            sampler=self._keys,
+            num_workers=workers,
+            prefetch_factor=PREFETCH if workers else None,
+            persistent_workers=workers > 0,
+            timeout=CHECK_S if workers else 0.0,
+            pin_memory=request.device.type == "cuda",
+            generator=torch.Generator(),  # otherwise its seed is drawn from the global generator
+        )
+
+    def epoch(self, index: int) -> Iterator[Batch]:
+        request = self.request
+        if self._loader is None:
+            raise RuntimeError("this pipeline was closed")
+        self._keys.epoch = index
+        stream = OwnStream(derive_seed(request.seed, "mixes", index), torch.device("cpu"))
+        batches = Received(self._loader)
+        try:
+            for x_BCHW, labels in batches:
+                x_BCHW = x_BCHW.to(request.device, non_blocking=True)
+                labels = labels.to(request.device, non_blocking=True)
+                if self._mix is not None:
+                    with stream.drawing():
+                        x_BCHW, labels = self._mix(x_BCHW, labels)
+                yield x_BCHW.to(dtype=request.dtype, memory_format=request.memory_format), labels
+        finally:
+            # Workers of an interrupted epoch would continue and slow down the next.
+            self._keys.interrupted = True
+            if batches.lost():
+                self.close()
+            else:
+                for _ in batches:
+                    pass
+
+    def close(self) -> None:
+        self._loader = None  # the workers stop with the loader's iterator
+
+
+class Received(Iterator[Batch]):
+    """The batches of an epoch; torch itself would wait for that of a lost worker without end."""
+
+    def __init__(self, loader: "DataLoader[Batch]") -> None:
+        with garbage_kept():
+            self._batches = iter(loader)
+        self._workers: Sequence[BaseProcess] = getattr(self._batches, "_workers", ())
+        self._silent = False
+
+    def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            LoaderWorkerLost: A worker has died, or all are silent.
+        """
+        quiet, used_s, asked = 0, 0.0, time.monotonic()
+        while True:
+            try:
+                batch: Batch = next(self._batches)
+                return batch
+            except RuntimeError as error:
+                if not self.lost():
+                    if time.monotonic() - asked < CHECK_S:  # the error of a worker
+                        raise
+                    before_s, used_s, asked = used_s, cpu_s(self._workers), time.monotonic()
+                    quiet = quiet + 1 if used_s - before_s < 0.01 * CHECK_S else 1
+                    self._silent = quiet >= QUIET_CHECKS
+                if why := self.lost():
+                    raise LoaderWorkerLost(why) from error
+
+    def lost(self) -> str:
+        """Why a batch will never arrive; "" if all workers work."""
+        for worker in self._workers:
+            if not worker.is_alive():
+                return death(worker.exitcode or 0)
+        if self._silent:
+            return (
+                f"no worker process of the DataLoader has sent a batch or used a core for "
+                f"{CHECK_S * QUIET_CHECKS:g} s: a batch was lost, or the workers are stopped; "
+                f"{shared_memory.described()}"
+            )
+        return ""
+
+
+@contextmanager
+def garbage_kept() -> Iterator[None]:
+    """Keeps the garbage of this process from being collected in processes forked meanwhile.
+
+    Some of it, as a pipeline of DALI, waits for its threads when it goes, and a fork has none.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def cpu_s(workers: Sequence[BaseProcess]) -> float:
+    """Seconds of CPU time that processes have used."""
+    times = (psutil.Process(worker.pid).cpu_times() for worker in workers)
+    return float(sum(each.user + each.system for each in times))
+
+
+def death(code: int) -> str:
+    """Why a worker process died, from its exit code; and what to do."""
+    if code >= 0:
+        return f"a worker process of the DataLoader exited by itself with exit code {code}"
+    name = signal.Signals(-code).name
+    advice = {
+        signal.SIGBUS: shared_memory.described(),
+        signal.SIGKILL: "the system kills processes when the host's memory is used up: take fewer "
+        "workers, as in --pipeline 'torchvision[workers=2]'",
+    }.get(signal.Signals(-code), "the log has what it printed")
+    return f"a worker process of the DataLoader was killed by signal {-code} {name}; {advice}"
+
+
+class Keys(Sampler[Key]):
+    """Batches in the order of our permutation, with epoch and number as seed."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.epoch = 0
+        self.interrupted = False
+
+    def __len__(self) -> int:
+        return self._pipeline.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Key]:
+        epoch, self.interrupted = self.epoch, False
+        for batch, samples in enumerate(self._pipeline.permutation(epoch).tolist()):
+            if self.interrupted:
+                return
+            yield epoch, batch, samples
+
+
+class Samples(Dataset[Batch]):
+    """Builds whole batches, sample by sample, so that draws don't depend on the worker."""
+
+    def __init__(self, request: Request, augment: Augment, read: Read) -> None:
+        self._request, self._augment, self._read = request, augment, read
+        self._alternates = any(isinstance(op, AlternatingFlip) for op in request.augmentation.ops)
+        self._flipped = -1, torch.empty(0)
+
+    def __getitem__(self, key: Key) -> Batch:
+        epoch, batch, samples = key
+        seed = derive_seed(self._request.seed, "draws", epoch, batch)
+        with single_thread():
+            x_BCHW = self._augment(map(self._source, samples), self._mirrored(epoch, samples), seed)
+        return x_BCHW, self._request.images.labels[samples]
+
+    def _mirrored(self, epoch: int, samples: list[int]) -> list[bool]:
+        if not self._alternates:
+            return [False] * len(samples)
+        if self._flipped[0] != epoch:
+            self._flipped = epoch, flipped(self._request, epoch)
+        mirrored: list[bool] = self._flipped[1][samples].tolist()
+        return mirrored
+
+    def _source(self, index: int) -> Tensor:
+        """uint8 (H, W, C), decoded now if the source has files."""
+        images = self._request.images
+        if not images.files:
+            return images.images[index]
+        return self._read(images.files[index], images.image_size[0])
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Uses one thread, as a worker does: an image is too little work for more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def shared_bytes(images: Images, batch_size: int, options: Mapping[str, int]) -> int:
+    """Bytes of the float32 batches that workers have ready, and of the one that is in use."""
+    workers = options["workers"]
+    batches = min(workers * PREFETCH, len(images) // batch_size) + 1
+    image_bytes = 4 * images.images[0].numel() + images.labels.element_size()
+    return batches * batch_size * image_bytes if workers else 0
