@@ -32,16 +32,10 @@ class Cell:
     run's id, so that old records keep theirs.
 
     Args:
-        architecture: Entry name.
-        optimizer: Entry name.
-        augmentation: Entry name.
         pipeline: Canonical spelling: "kornia[compiled]".
         source: "cifar10", "cifar100", "shapes", "folder:PATH" or "npz:PATH".
         scale: Size class of the cell; a table never mixes two.
-        device: "cuda" or "cpu".
-        epochs: Passes over the training images.
         batch_size: Images per step; never changed automatically.
-        width: Channel multiplier of the net.
         train_images: Maximum number of training images, a stratified subset; None for all.
         validation_images: The same for validation images.
         test_images: The same for test images.
@@ -233,8 +227,6 @@ class Run:
     """One cell with one seed: the unit that is trained and recorded.
 
     Args:
-        cell: What to train.
-        seed: Seed of weights, order and augmentation.
         versions: Entry versions by axis. For a plugin's entry, with the plugin's name and digest:
             "1 of mine.py 0123456789abcdef".
         fingerprint: Identifies the source's images.

@@ -28,11 +28,6 @@ class Job:
     """A run to train, as sent to a worker.
 
     Args:
-        folder: The group folder.
-        data_dir: Where sources are cached.
-        command: The command line, for the record.
-        profile: Whether to profile some steps after the run.
-        keep_weights: Whether to keep the trained weights.
         plugins: How to load the plugins that the run needs, by origin.
         exclusive: Whether no other exclusive job of the host may train at the same time.
     """

@@ -62,13 +62,10 @@ class Recipe:
     Add new fields at the end, with a default: at the default they are not part of a run's id.
 
     Args:
-        lr: Peak learning rate for the cell's batch size.
-        weight_decay: Weight decay, except for biases, norms, tokens and positions.
         schedule: A key of `SCHEDULES`.
         warmup: Share of the run over which the rate rises, in [0, 1).
         start_factor: Factor on the peak rate at the first step of the warm-up.
         end_factor: Factor on the peak rate after the last step.
-        label_smoothing: Label smoothing of the cross-entropy loss, in [0, 1).
         average: Weight averaging: "none", "ema" evaluates the average, "lookahead" resets the
             weights to it every few steps.
         average_decay: Decay of the average per step, in [0, 1).

@@ -31,7 +31,6 @@ def select(
     """The cells whose name matches `expression`; all of them if it is empty.
 
     Args:
-        cells: The cells to choose from.
         expression: Parts of names, joined by and, or, not and brackets.
         hint: Advice about a word that no cell contains; "" for none.
         option: The command-line option that messages name.

@@ -31,13 +31,7 @@ LEVELS: dict[Level, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """The result of a check.
-
-    Args:
-        groups: Number of group folders.
-        records: Number of usable records.
-        findings: In the order of the folders.
-    """
+    """The result of a check."""
 
     groups: int
     records: int
@@ -51,11 +45,6 @@ class CheckResult:
 
 def check(results: Path, *, dry_run: bool, report: Log) -> CheckResult:
     """Checks all groups at or below a results folder.
-
-    Args:
-        results: The folder, or one group in it.
-        dry_run: Whether to write nothing.
-        report: Called with a message about what is being rebuilt.
 
     Raises:
         StoreError: There is no such folder, or no group in it.

@@ -94,17 +94,7 @@ def _ignore(message: str) -> None:
 
 
 def rebuild(store: Store, stale: Sequence[Finding], report: Log) -> None:
-    """Rebuilds outdated files; the caller holds the folder's lock.
-
-    Args:
-        store: The group's store.
-        stale: The findings about outdated files.
-        report: Called with a message about what is being rebuilt.
-
-    Raises:
-        StoreError: A record or file cannot be read or written.
-        UsageError: The event files cannot be written.
-    """
+    """Rebuilds outdated files; the caller holds the folder's lock."""
     names = {finding.path.name for finding in stale if finding.path.parent == store.folder}
     with store.deriving():
         records = store.records(report)

@@ -29,9 +29,6 @@ class Finding:
     Args:
         level: "wrong": it cannot be fixed here; "stale": it can be rebuilt from the records;
             "fixed": it was rebuilt; "note": it is not an error.
-        path: The file or folder.
-        problem: Short description.
-        advice: What to do about it, if anything.
     """
 
     level: Level
@@ -49,8 +46,6 @@ class RecordFiles:
     """The record files of a folder.
 
     Args:
-        records: The usable records.
-        damaged: Why records are damaged.
         refused: Errors of unreadable files and those of a newer version, which are not touched.
     """
 

@@ -91,11 +91,7 @@ def _imported(kind: str) -> "list[Listing]":
 
 
 def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[Listing]":
-    """All grids with their number of cells, and how long these take on this machine.
-
-    Args:
-        stated: Whether the entries need not be imported, as there are no plugins.
-    """
+    """All grids with their number of cells and duration here; without imports if `stated`."""
     from bench.cell import Run, Scale
     from bench.executors.base import TimeLeft
     from bench.grid import grids, recipe_files

@@ -125,12 +125,7 @@ def _search(
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """Trains the runs of a search, which are kept in a store of their own and not repeated.
-
-    Args:
-        base: Provides folder and device; its runs are not trained.
-        early: A prestarted worker, if any.
-    """
+    """Trains the runs of a search, which are kept in the folder of `base` and not repeated."""
 
     base: "Plan"
     console: "Reporter"

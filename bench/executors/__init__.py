@@ -17,9 +17,7 @@ class Choice:
     """Where runs are to be trained.
 
     Args:
-        name: One of `EXECUTORS`.
         address: Address of the Ray cluster: host:port, or auto.
-        slurm: Options of the Slurm cluster.
     """
 
     name: str = "local"
@@ -31,8 +29,6 @@ def choose_executor(name: str, address: str = "auto", slurm: Sequence[str] = ())
     """Checks the command-line options before planning.
 
     Args:
-        name: One of `EXECUTORS`.
-        address: Address of the Ray cluster.
         slurm: Slurm options, each as KEY=VALUE.
 
     Raises:
@@ -63,8 +59,6 @@ def create_executor(
     """Creates the executor; None for this host and one run at a time.
 
     Args:
-        device: "cuda" or "cpu".
-        timeout_s: Time limit of one run.
         log: Called with messages about jobs that wait for a cluster.
         one_at_a_time: Whether to use only one GPU of this host.
 

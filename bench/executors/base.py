@@ -90,9 +90,6 @@ class TimeLeft:
     A run takes a fixed time, and a time in proportion to its work. Both are means over the most
     similar finished runs: same architecture and pipeline, else same architecture, else any whose
     work is known.
-
-    Args:
-        work: Relative work of runs, by id (see `bench.grid.plan.Plan`).
     """
 
     def __init__(self, work: Mapping[str, float] = MappingProxyType({})) -> None:

@@ -75,11 +75,7 @@ def same_model(gpus: Sequence[Gpu]) -> list[Gpu]:
 
 
 class JobQueue:
-    """Chooses the next job for a free lane.
-
-    Args:
-        jobs: The order is kept among jobs with the same compiled model.
-    """
+    """Chooses the next job for a free lane; jobs with the same compiled model keep their order."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._waiting: dict[tuple[str, ...], list[Job]] = {}
@@ -107,10 +103,7 @@ class Lane:
     """A GPU and the thread that follows its worker; the thread outlives its workers.
 
     Args:
-        executor: Starts its workers.
-        events: Receives their messages.
         key: Key of its worker's compiled model.
-        builder: Record builder of its current job.
     """
 
     executor: LocalExecutor
@@ -162,7 +155,6 @@ class MultiGpuExecutor:
 
     Args:
         devices: Values of CUDA_VISIBLE_DEVICES, one per worker.
-        timeout_s: Time limit of one run.
     """
 
     devices: Sequence[str]

@@ -58,11 +58,7 @@ class RayCluster:
 
     @classmethod
     def connect(cls, address: str, *, device: str, timeout_s: float) -> "RayCluster":
-        """Connects this process to a cluster and checks its nodes.
-
-        Raises:
-            UsageError: There is no cluster, or its nodes cannot be used.
-        """
+        """Connects this process to a cluster and checks its nodes; UsageError if it is unusable."""
         _connect(address)
         cluster = cls(
             device=device,
@@ -238,11 +234,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 def _is_usable(answer: Any, host: str) -> bool:
-    """Waits for `check_node` on a node; False if the node has died.
-
-    Raises:
-        UsageError: The node cannot be used.
-    """
+    """Waits for `check_node` on a node; False if it has died, UsageError if it cannot be used."""
     try:
         ray.get(answer, timeout=CHECK_TIMEOUT_S)
     except (exceptions.TaskUnschedulableError, exceptions.NodeDiedError):
@@ -253,11 +245,7 @@ def _is_usable(answer: Any, host: str) -> bool:
 
 
 def _connect(address: str) -> None:
-    """Connects this process to the cluster.
-
-    Raises:
-        UsageError: There is none at the address, or it has another token or version.
-    """
+    """Connects this process; UsageError if none answers, or it has another token or version."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     missing = "no Ray cluster runs on this host"
     advice = "start one with `ray start --head`, or name another one with --address HOST:PORT"
@@ -279,11 +267,7 @@ def _connect(address: str) -> None:
 
 
 def _authenticate(address: str) -> None:
-    """Loads this host's token, which Ray does only for the address "auto".
-
-    Raises:
-        UsageError: The cluster refuses it.
-    """
+    """Loads this host's token, which Ray does only for "auto"; UsageError if it is refused."""
     try:
         from ray._private.authentication import authentication_token_setup
         from ray._raylet import GcsClient  # type: ignore[attr-defined]

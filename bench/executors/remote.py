@@ -178,7 +178,6 @@ def node_versions(device: str, cluster_package: str) -> Versions:
     """Machine and versions, which must be equal on all nodes for runs to be comparable.
 
     Args:
-        device: "cuda" or "cpu".
         cluster_package: The package that submits jobs to the cluster.
     """
     names = ("torch", cluster_package, "pipeline-bench")
@@ -215,8 +214,6 @@ def run_job(
     """Runs one job on this node.
 
     Args:
-        encoded_job: The job as JSON.
-        timeout_s: Time limit of the run.
         cluster_package: See `node_versions`.
         expected: `node_versions` of the process that writes the records.
         threads: Value of `THREADS` in that process.

@@ -70,16 +70,9 @@ def run_plan(
 
     Args:
         command: The command line, for the records.
-        timeout_s: Time limit of one run.
-        fail_fast: Whether to stop at the first failed run.
-        profile: Whether to profile some steps of each run.
-        keep_weights: Whether to keep the trained weights of each run.
         exclusive_timing: Whether only one run at a time is trained on each host.
-        wait: Whether to wait while another command uses the results folder.
-        advice: Advice for the error if another command uses the folder.
         executor: Trains the runs and is closed at the end; by default on this machine, one run at a
             time.
-        early: A prestarted worker for the default executor.
 
     Raises:
         StoreError: The results folder cannot be written or is in use.
@@ -265,11 +258,7 @@ class _Grid:
 
 
 def print_record(record: Record) -> str:
-    """Prints a record that could not be written to standard error, as one line of JSON.
-
-    Returns:
-        Instructions for the user.
-    """
+    """Prints a record that could not be written to standard error, as JSON; returns advice."""
     print(encode(record).decode().strip(), file=sys.stderr, flush=True)
     return (
         f"The record of {record.name} is the line of JSON above, complete: save it as "

@@ -169,12 +169,7 @@ class SlurmCluster:
     def connect(
         cls, options: SlurmOptions, *, device: str, timeout_s: float, log: Log
     ) -> "SlurmCluster":
-        """Creates the folder for messages and the submitit executor.
-
-        Raises:
-            UsageError: This host cannot submit jobs.
-            StoreError: The folder cannot be created.
-        """
+        """Creates the folder for messages and the submitit executor; UsageError without Slurm."""
         import submitit
 
         if options.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):

@@ -36,11 +36,8 @@ class Plan:
     """A grid on this machine, and what is left of it.
 
     Args:
-        device: "cuda" or "cpu".
         folder: The group folder of machine, source and scale.
         failed: Records of runs that failed, which only --retry-failed trains again.
-        skipped: Runs that cannot be trained here, with the reason.
-        notices: Sentences to show before training.
         seen: Content hashes of the existing records, by run id.
         plugins: Path or module of each plugin in use, by its origin as text.
         shard: Description of the selected shard; "" for the whole grid.
@@ -66,10 +63,6 @@ class Plan:
 
 def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
     """Resolves device, scale, source and cells, and looks up what is done.
-
-    Args:
-        report: Called with lines about progress, for example of a download.
-        probe: A description of the machine, if it was probed before.
 
     Raises:
         UsageError: An option names something that does not exist or is unavailable.
@@ -294,11 +287,7 @@ def _asked_names(options: RunOptions) -> dict[str, str]:
 
 
 def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
-    """Sorts a plan's runs into todo, done, failed and skipped, by the existing records.
-
-    Args:
-        warn: Called with sentences about damaged records and repeated runs.
-    """
+    """Sorts a plan's runs into todo, done, failed and skipped, by the existing records."""
     repeated = 0
     records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
     elsewhere = {r.run.result_id: r for r in records.values() if ":" in r.cell.source}

@@ -228,11 +228,7 @@ def _digest(parts: Iterator[bytes] | list[bytes]) -> str:
 
 
 def _import(origin: Origin) -> ModuleType:
-    """The plugin's module.
-
-    Raises:
-        Broken: It cannot be imported, or has changed since `origin` was made.
-    """
+    """The plugin's module; Broken if it cannot be imported, or has changed since `origin`."""
     with _printing_to_stderr():
         path = Path(origin.place)
         if not path.is_absolute():
@@ -274,11 +270,7 @@ def _printing_to_stderr() -> Iterator[None]:
 
 
 def _entries(origin: Origin) -> dict[str, list[Any]]:
-    """A plugin's entries by kind, without those it imported from the suite or another plugin.
-
-    Raises:
-        Broken: It cannot be imported, defines no entry, or an entry of it is malformed.
-    """
+    """A plugin's own entries by kind; Broken if it has none, or one is malformed."""
     module = _import(origin)
     found: dict[str, list[Any]] = {}
     for kind, catalog in registry.CATALOGS.items():

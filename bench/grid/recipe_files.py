@@ -52,12 +52,7 @@ class Book:
 
 
 def untuned(optimizer: str, batch_size: int) -> Recipe:
-    """The defaults of an optimizer for a batch size.
-
-    Raises:
-        UnknownName: There is no such optimizer.
-        Unavailable: It cannot be used here.
-    """
+    """The defaults of an optimizer for a batch size; raises as `Book.find`."""
     default = optimizers.catalog.get(optimizer).default_recipe(batch_size)
     return replace(default, origin=DEFAULT_ORIGIN)
 
@@ -80,11 +75,7 @@ def with_options(recipe: Recipe, optimizer: str, changes: Mapping[str, float]) -
 
 
 def book(scale: Scale, user_file: Path | None = None) -> Book:
-    """The suite's recipes for a scale, and those of a user's file, which take precedence.
-
-    Raises:
-        UsageError: A file cannot be read, or has an invalid recipe.
-    """
+    """The suite's recipes for a scale, and those of a user's file, which take precedence."""
     entries = dict(_shipped(scale))
     if user_file is not None:
         entries |= by_name(read(user_file))

@@ -107,16 +107,12 @@ def places(**names: Iterable[str]) -> dict[str, str]:
 
 
 def problem(cell: Cell) -> str | None:
-    """Why a cell cannot run here, or None.
-
-    Raises:
-        UnknownName: The cell names something that does not exist.
-    """
+    """Why a cell cannot run here, or None; UnknownName as `versions`."""
     try:
         for axis in AXES:
             find(axis, getattr(cell, axis))
         variant = building.parse(cell.pipeline)
-        variant.library.semantics(augmentations.catalog.get(cell.augmentation))
+        variant.semantics(augmentations.catalog.get(cell.augmentation))
     except (Unavailable, Unsupported) as error:
         return str(error)
     return variant.library.problem(variant.mode, cell.device) or None

@@ -130,7 +130,6 @@ def search(cells: Sequence[Cell], train: Train, *, trials: int, seeds: int) -> l
     """Searches for every net and optimizer of the cells.
 
     Args:
-        trials: Candidates per net and optimizer, including the defaults.
         seeds: Fresh seeds for the final comparison.
     """
     defaults = default_cells(cells)

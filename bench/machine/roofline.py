@@ -93,10 +93,8 @@ class Row:
     """One net, by its fastest record.
 
     Args:
-        forward_flops: Per image, like all others.
         train_flops: Including every pass of the optimizer.
         ceiling_images_per_s: Speed of the step alone, on one cached batch.
-        images_per_s: Speed with data loading.
         compute_limit_images_per_s: Speed at the device's peak if memory were free.
         memory_limit_images_per_s: Speed at the device's peak if arithmetic were free.
     """
@@ -133,11 +131,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """The nets of a group compared with the peaks of a device.
-
-    Args:
-        problems: Reasons why nets are left out, by name.
-    """
+    """The nets of a group compared with the peaks of a device; `problems` of those left out."""
 
     environment: Mapping[str, Any]
     peaks: Sequence[Peaks]
@@ -179,11 +173,7 @@ class Roofline:
         return json.dumps(json_safe(plain), indent=1).encode() + b"\n"
 
     def write(self, folder: Path) -> None:
-        """Writes `roofline.json` and `roofline.md`.
-
-        Raises:
-            StoreError: The folder can't be written.
-        """
+        """Writes `roofline.json` and `roofline.md`."""
         write_atomically(folder / f"{NAME}.json", self.json())
         write_atomically(folder / f"{NAME}.md", self.markdown().encode())
 

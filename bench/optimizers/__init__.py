@@ -20,9 +20,6 @@ class Optimizer:
     """An optimizer as an entry of the catalog: the update rule and its settings.
 
     Args:
-        name: Name on the command line.
-        why: One sentence on what it is for, shown by `bench list`.
-        reference: The paper or code it follows.
         build: Makes the torch optimizer for a net and a recipe, at the peak learning rates.
         recipe: Settings for architectures without their own recipe, at `BATCH_SIZE`.
         options: Its other settings with their defaults, such as "momentum".
@@ -34,7 +31,6 @@ class Optimizer:
             `train` of schedulefree's optimizers.
         capturable: Whether a CUDA graph can capture a step: everything that changes between steps,
             including the rate, is in tensors that are zero before the first step.
-        default: Whether the default grid uses it.
         version: Raised when the update or a setting changes, so that old results are not reused.
     """
 

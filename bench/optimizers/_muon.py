@@ -22,9 +22,7 @@ class Bucket:
     """Matrices that are orthogonalised in one batch, padded to one shape.
 
     Args:
-        members: Indices of the matrices.
         rows: Rows of the padded shape; at most `columns`, as tall matrices are transposed.
-        columns: Columns of the padded shape.
     """
 
     members: tuple[int, ...]

@@ -81,11 +81,7 @@ ASKED = (
 def answers(
     records: Iterable[RecordSummary], *, loaders: LoadersRecord | None = None
 ) -> list[Answer]:
-    """The answers from the records of one group.
-
-    Args:
-        loaders: Measurements of the pipelines alone, which come before the speeds of training.
-    """
+    """The answers from the records of one group; `loaders` come before the speeds of training."""
     outcomes = [one for group in outcomes_by_group(records).values() for one in group]
     alone = _by_loaders(loaders) if loaders else None
     drafts = [alone] if alone else []

@@ -19,9 +19,6 @@ def conclude(
     """Sentences about the records of a page, by section; names are between backticks.
 
     Each group of machine, scale and source is treated separately, and named if there are several.
-
-    Args:
-        measured: The records' effects, if they were computed before.
     """
     found: dict[str, list[str]] = {"Best cells": [], "Effects": [], "Caveats": []}
     groups = outcomes_by_group(records)

@@ -151,9 +151,7 @@ def render_all(
     the command that shows them. CSV is one table, JSON a list of tables.
 
     Args:
-        sort_by: A column, best first; by default time to accuracy.
         columns: By default the usual ones, or all in "csv" and "json".
-        expression: Selects cells, in the syntax of -k.
         target: Validation accuracy for time to accuracy; by default each run's own.
         on_warning: Called with a sentence about each damaged record.
 

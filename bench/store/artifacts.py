@@ -41,12 +41,7 @@ MIN_SIDE = 64  # pixels; small images are magnified and large ones reduced to ab
 
 
 def artifacts(folder: Path, record: Record) -> dict[str, Path]:
-    """The artifacts of a record by their name relative to `folder`; links are left out.
-
-    Args:
-        folder: The group's folder, or the folder of an earlier record.
-        record: The record of the run.
-    """
+    """The artifacts of a record by their name relative to `folder`; links are left out."""
     run_id = record.run_id
     paths = [
         folder / "predictions" / f"{run_id}.npz",
@@ -91,11 +86,7 @@ def replace_artifacts(found: Mapping[str, Path], folder: Path, record: Record, w
 
 
 def fill_artifacts(found: Mapping[str, Path], folder: Path, record: Record, warn: Log) -> bool:
-    """Copies missing artifacts of a record; event files only if it has no others.
-
-    Returns:
-        Whether any were missing.
-    """
+    """Copies missing artifacts (event files only if it has no others); returns whether any."""
     there = artifacts(folder, record)
     other_events = {name for name in there if name.startswith("tensorboard/")} - set(found)
     missing = {
@@ -118,8 +109,6 @@ def keep_example(store: Store, cell: Cell, images_BCHW: "Tensor", source: "Image
     A failed write is reported on standard output, and the run continues.
 
     Args:
-        store: The group's store.
-        cell: Its policy and pipeline produced the images.
         images_BCHW: Output of a pipeline: normalised, any floating dtype.
         source: The original images, for mean and standard deviation.
     """

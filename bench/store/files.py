@@ -46,9 +46,7 @@ class UnusableFile(StoreError):
     """A file in a results folder that cannot be used.
 
     Args:
-        path: The file.
         problem: What is wrong with it, as a predicate: "cannot be read".
-        advice: What to do.
     """
 
     def __init__(self, path: Path, problem: str, advice: str) -> None:
@@ -142,11 +140,7 @@ def read_file(path: Path, most: int) -> bytes:
 
 
 def make_folder(folder: Path) -> None:
-    """Creates a folder and its parents, synced to the disk.
-
-    Raises:
-        OSError: A folder cannot be created, or a file has its name.
-    """
+    """Creates a folder and its parents, synced to the disk."""
     if folder.is_dir():
         return
     if folder.parent != folder:
@@ -165,11 +159,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_folders(folders: Iterable[Path]) -> None:
-    """Syncs folders and those of their parents that this process may write.
-
-    Raises:
-        OSError: A folder cannot be synced.
-    """
+    """Syncs folders and those of their parents that this process may write."""
     synced: set[Path] = set()
     for folder in folders:
         place = folder.absolute()
@@ -206,10 +196,6 @@ def slug(text: str, keep: str = "") -> str:
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes files into a folder and removes those that only the last call wrote.
 
-    Args:
-        folder: Created if need be.
-        files: Name to content.
-
     Raises:
         StoreError: A file cannot be written or removed.
     """
@@ -235,7 +221,6 @@ def unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> list[Path
     """Abandoned temporary files in a group folder, at any depth.
 
     Args:
-        folder: The group's folder.
         nobody_writes: Folders that no other process can be writing: there, recent files are
             abandoned too.
     """

@@ -16,12 +16,7 @@ DEPTH = 3  # levels below a results folder that are searched for groups
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """A group folder found under a results folder.
-
-    Args:
-        folder: Its path.
-        reference: Whether it is a reference matrix of the repository.
-    """
+    """A group folder found under a results folder, perhaps one of the repository's reference."""
 
     folder: Path
     reference: bool = False

@@ -34,8 +34,6 @@ class Holder:
     """A process that took a lock, as written in its note.
 
     Args:
-        pid: Process id.
-        host: Name of its host.
         namespace: The pid namespace of `pid`, as containers have separate ones.
         created: Start time of the process in seconds since 1970, to detect a reused pid.
         since: When it took the lock, in UTC.
@@ -106,9 +104,7 @@ def held(path: Path, *, notice: Log, wait: bool = False, advice: str = "") -> It
     """Holds the lock file `path`.
 
     Args:
-        path: The lock file; created if need be, never removed.
         notice: Called with a message when waiting, or when the last holder has died.
-        wait: Whether to wait for another process that holds it.
         advice: Advice for the error if the lock is taken.
 
     Raises:

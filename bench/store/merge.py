@@ -69,7 +69,6 @@ class MergeResult:
     """The result of a merge.
 
     Args:
-        groups: The number of runs and of each kind of change, by group.
         left_out: Number of files that were reported and left out, such as damaged ones.
     """
 
@@ -100,7 +99,6 @@ def merge(
     Args:
         sources: Results folders, or single groups.
         out: A results folder; created if need be.
-        report: Called with a message about files that are left out or in use.
         refresh: Rebuilds the derived files of a group.
 
     Raises:
@@ -254,8 +252,6 @@ class StoredRecord:
     """A record in a group's folder.
 
     Args:
-        record: The record.
-        text: Content of the file.
         identity: Hash of everything but the attempt number.
         folder: The folder of its artifacts.
         current: Whether it is the run's record there, not an earlier attempt.

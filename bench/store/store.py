@@ -70,11 +70,7 @@ def to_stderr(message: str) -> None:
 
 
 class Store:
-    """One group folder.
-
-    Args:
-        folder: The group's folder; created on the first write.
-    """
+    """One group folder, created on the first write."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -151,9 +147,6 @@ class Store:
 
         An earlier record of the same run is moved to `.attempts/`, and the new one gets the next
         `attempt` number; a skipped run does not count as an attempt.
-
-        Returns:
-            The record as written.
 
         Raises:
             RecordError: The record is too large or invalid.
@@ -261,9 +254,7 @@ class Store:
         """Locks the folder for one writer; removes leftovers of processes that died.
 
         Args:
-            wait: Whether to wait for another process that holds it.
             notice: Called with a message when waiting, and about removed files.
-            advice: Advice for the error if the folder is in use.
 
         Raises:
             StoreError: Another process holds it; the message names it.

@@ -89,8 +89,6 @@ class EventFile:
 
         Args:
             positives_2T: True and false positives at evenly spaced thresholds from 0 to 1.
-            support: Number of images of the class.
-            images: Number of all images.
         """
         import numpy as np
 

@@ -63,9 +63,7 @@ def write_overview(
     """Writes the files that a group's runs share, before and after a grid.
 
     Args:
-        records: All records of the group.
         planned: Runs that are not yet trained.
-        on_error: Called with a sentence if something cannot be written.
     """
     folder = store.tensorboard_folder()
     try:
@@ -158,7 +156,6 @@ def custom_scalars_layout(tags: Collection[str], *, seeds: bool) -> Any:
 
     Args:
         tags: Tags of the runs; charts of other tags are left out. Empty for all charts.
-        seeds: Whether a cell has several seeds.
     """
     categories = []
     for category, charts in CHARTS.items():

@@ -41,7 +41,6 @@ class RunLog:
     """The event file of one run; an error in it never ends the run.
 
     Args:
-        folder: The run's folder; event files of an earlier attempt are removed.
         on_error: Called with a sentence at the first error; nothing more is written after it.
     """
 
@@ -53,11 +52,7 @@ class RunLog:
             self._events = EventFile(folder)
 
     def point(self, point: Point, wall_time: float | None = None) -> None:
-        """Writes the scalars of one epoch; the step is the number of images seen.
-
-        Args:
-            wall_time: When it was measured, in seconds since 1970; None for now.
-        """
+        """Writes the scalars of one epoch; the step is the number of images seen."""
         if (events := self._events) is None:
             return
         with self._errors_reported():

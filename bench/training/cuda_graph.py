@@ -106,7 +106,6 @@ class CapturedStep:
     """A step whose device work is replayed.
 
     Args:
-        step: The captured step; its host work is still done for each step.
         graphs: Graphs by freeze state (`Step.freeze_state`).
         loss_sum: float32 (); each replay adds its loss.
         cursor: Makes the batches if the graphs include that.

@@ -22,12 +22,6 @@ class Delivery:
 
     Shape, type and device are compared for each batch, and batches are counted in each epoch.
     Values are read only off the training clock: pixels in the warm-up, labels after each epoch.
-
-    Args:
-        name: The pipeline's name, for messages.
-        images: The training set.
-        device: Where batches belong.
-        dtype: Data type of the images.
     """
 
     def __init__(
@@ -83,11 +77,7 @@ class Delivery:
             raise self._broken(f"{_name(index)} has {_batches(step)}, not {steps}")
 
     def first_batch(self) -> Batch:
-        """The first batch of the warm-up, with its values checked.
-
-        Raises:
-            BrokenPromise: There is none, or it is not as asked for.
-        """
+        """The first batch of the warm-up, with its values checked."""
         steps, announced = self.steps_per_epoch, self._pipeline.steps_per_epoch
         if announced != steps:
             raise self._broken(f"it announces {_batches(announced)} an epoch, not {steps}")
@@ -104,22 +94,14 @@ class Delivery:
         return batch
 
     def check_cursor(self, cursor: Cursor) -> None:
-        """Checks an epoch of a cursor, whose batches nobody sees once they are captured.
-
-        Raises:
-            BrokenPromise: Its batches are not as asked for.
-        """
+        """Checks an epoch of a cursor, whose batches nobody sees once they are captured."""
         cursor.begin(WARMUP_EPOCH)
         for _ in self._checked((cursor.next() for _ in range(self.steps_per_epoch)), WARMUP_EPOCH):
             pass
         self.check_epoch(WARMUP_EPOCH)
 
     def check_epoch(self, index: int) -> None:
-        """Checks the labels of the last epoch; waits for the device.
-
-        Raises:
-            BrokenPromise: An image came more than once, or a label is unknown.
-        """
+        """Checks the labels of the last epoch; waits for the device."""
         if self._mixed:
             return
         self._check_labels(self._labels_SB, _name(index))

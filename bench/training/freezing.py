@@ -20,10 +20,6 @@ class Freezing:
     A net declares the share as the attribute `trained_for` of a parameter. Backward passes then
     skip what only frozen parameters need. A compiled net is recompiled for each freeze state, which
     the warm-up does with `go_to`.
-
-    Args:
-        net: Its parameters with that attribute become trainable.
-        steps: Length of the whole run.
     """
 
     def __init__(self, net: nn.Module, steps: int) -> None:

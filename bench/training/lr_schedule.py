@@ -15,7 +15,6 @@ class LRSchedule:
     Args:
         optimizer: The rates of its groups are the peak rates.
         factors: For each group, the factor on its peak rate as a function of the step.
-        steps: Length of the whole run; later steps keep the last rates.
     """
 
     def __init__(

@@ -71,9 +71,7 @@ def full_scores(
         logits_NK: (N, classes), any floating dtype.
         labels_N: int64 (N,).
         names: Class names in the order of their labels.
-        target: Validation accuracy to reach.
         compile_s: Added to the time to accuracy with compilation.
-        commonest_share: Share of validation images of the commonest class, if there are any.
     """
     counts = confusion(logits_NK, labels_N)
     classes = class_scores(counts)

@@ -39,7 +39,6 @@ def keep_profile(
     """Writes `profiles/<run_id>.json.gz` and `.txt`; errors are printed, and the run continues.
 
     Args:
-        title: First line of the table.
         trainer: Changes the weights, which must not be used afterwards.
         epoch: Epoch of the pipeline, repeated if it is too short.
     """

@@ -183,11 +183,7 @@ def evaluation_s(parts: Parts, batch: Batch) -> float:
 def fit(
     draft: RecordBuilder, parts: Parts, ceiling: Ceiling, on_point: Callable[[Point], None]
 ) -> Trainer:
-    """Trains all epochs and returns the trainer; the clock stops for evaluation and logging.
-
-    Raises:
-        Diverged: A loss is not finite.
-    """
+    """Trains all epochs and returns the trainer; the clock stops for evaluation and logging."""
     clock, machine = TrainingClock(parts.device), MachineMonitor(parts.device)
     with draft.timed("warmup_s"):
         trainer = build_trainer(draft, parts, ceiling.capture, ceiling.batch)
@@ -270,11 +266,7 @@ def evaluate_validation(draft: RecordBuilder, parts: Parts) -> Scores | None:
 
 
 def evaluate_test(draft: RecordBuilder, parts: Parts, store: Store) -> None:
-    """Evaluates the test set once and stores the predictions.
-
-    Raises:
-        Diverged: The final weights give no finite loss.
-    """
+    """Evaluates the test set once and stores the predictions."""
     cell = parts.cell
     with draft.timed("evaluate_s"), evaluation_threads(cell):
         predictions = predict_all(parts, parts.test)

@@ -35,7 +35,6 @@ def timing_problems(
 
     Args:
         recompiled: Number of graphs that torch.compile built on the training clock.
-        curve: One point per epoch.
         steady: Whether every epoch does the same work, i.e. no parameters are frozen.
     """
     problems = []

@@ -13,7 +13,6 @@ def keep_weights(store: Store, run: Run, net: nn.Module, images: Images) -> None
     """Writes `weights/<run_id>.safetensors`; a failed write is printed, and the run continues.
 
     Args:
-        net: In the state in which it was tested.
         images: The training images, for what a user of the weights must know about them.
     """
     about = {

@@ -31,12 +31,7 @@ def render(
     width: int | None = None,
     color: bool = False,
 ) -> str:
-    """The comparison as text.
-
-    Args:
-        every: Whether to show cells without a verdict too.
-        width: Of the terminal; `color` is for it as well.
-    """
+    """The comparison as text; `every` shows cells without a verdict too."""
     if form == "json":
         text = msgspec.json.encode(_as_json(comparison))  # writes infinity as null
         return msgspec.json.format(text, indent=1).decode() + "\n"

@@ -31,9 +31,7 @@ def write_report(
     Reference groups get pages only if there are no other groups.
 
     Args:
-        results: A results folder, or one group in it.
         out: Writes one page of all groups here instead.
-        expression: -k expression that selects cells.
         machines: Names of this machine; their groups come first.
 
     Raises:

@@ -94,11 +94,7 @@ def _of_factor(good: Sequence[Outcome[Any]], factor: str) -> Iterator[dict[str, 
 def effect(
     pairs: Sequence[Pair], factor: str, metric: Metric, *, null: float = 0.0
 ) -> dict[str, Any] | None:
-    """A row of `effects` without its names; None if no pair has values on both sides.
-
-    Args:
-        null: Subtracted from the values of the levels (from their logarithms for ratios).
-    """
+    """A row of `effects` without names, less `null`; None without values on both sides."""
     sides = [
         (values_by_seed(pair.level, metric, null), values_by_seed(pair.reference, metric))
         for pair in pairs
@@ -176,11 +172,7 @@ def _over_seeds(by_seed: Sequence[Sequence[tuple[float, float]]], metric: Metric
 def tested(
     level: Sequence[float], reference: Sequence[float], *, paired: bool
 ) -> tuple[Method, Test]:
-    """The test over seeds; by ranks if a run missed the target.
-
-    Args:
-        paired: Whether values at the same position belong together.
-    """
+    """The test over seeds, by ranks if a run missed the target; `paired` by position."""
     if not is_finite(level, reference):
         return "Mann-Whitney", mann_whitney(level, reference)
     if not paired:
