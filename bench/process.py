@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -25,6 +25,8 @@ from secrets import token_hex
 from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
+
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -213,6 +215,52 @@ def marked_processes(mark: str) -> list[int]:
     return pids
 
 
+SILENCE_S = 55.0  # without work, until a process that should start counts as stuck
+LOOK_S = 2.0
+LEAST_CPU_S = 0.2  # more than a thread that only looks now and then if it may go on
+LEAST_BYTES = 2**16
+
+
+class Pulse:
+    """Whether something works: uses the CPU, or reads.
+
+    Args:
+        work: Seconds of CPU time used so far, and bytes read.
+    """
+
+    def __init__(self, work: Callable[[], tuple[float, int]]) -> None:
+        self._work = work
+        self._looked_s = self._worked_s = time.monotonic()
+        self._seen = work()
+
+    def is_silent(self) -> bool:
+        """Whether it has done nothing for `SILENCE_S`, or since this was made; cheap to ask."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s > LOOK_S:
+            work, self._looked_s = self._work(), now_s
+            if abs(work[0] - self._seen[0]) > LEAST_CPU_S or work[1] - self._seen[1] > LEAST_BYTES:
+                self._seen, self._worked_s = work, now_s
+        return now_s - self._worked_s > SILENCE_S
+
+
+def pulse_of(pid: int) -> Pulse:
+    """The pulse of another process and its descendants."""
+    import psutil  # late import: quick commands do not need it
+
+    def work() -> tuple[float, int]:
+        cpu_s, read_bytes = 0.0, 0
+        with suppress(psutil.Error):  # they have ended
+            process = psutil.Process(pid)
+            for each in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    cpu_s += sum(each.cpu_times()[:4])
+                    if hasattr(each, "io_counters"):  # not on macOS
+                        read_bytes += getattr(each.io_counters(), "read_chars", 0)
+        return cpu_s, read_bytes
+
+    return Pulse(work)
+
+
 class _LossyWriter(io.RawIOBase):
     """Writes to a borrowed descriptor and drops what cannot be written."""
 
@@ -246,9 +294,7 @@ class Answer:
     """What a program printed.
 
     Args:
-        text: Its standard output, stripped.
         problem: Why it failed, in one line; "" if it succeeded.
-        missing: Whether the program is not installed.
     """
 
     text: str = ""
@@ -260,34 +306,60 @@ def run_briefly(command: Sequence[str], *, timeout_s: float = 10.0) -> Answer:
     """Runs a command; kills it with all its descendants if it hangs."""
     name = command[0]
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        done = run_watched(command, timeout_s=timeout_s)
     except FileNotFoundError:
         return Answer(problem=f"{name} is not installed", missing=True)
     except OSError as error:
         return Answer(problem=f"{name} cannot be started: {error.strerror}")
-    try:
-        output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        _give_up(process)
         return Answer(problem=f"{name} hangs: it did not answer within {timeout_s:g} s")
-    except BaseException:
-        _give_up(process)
-        raise
-    text = output.decode("utf-8", "replace").strip()
-    if process.returncode:
-        lines = (errors.decode("utf-8", "replace").strip() or text).splitlines()
-        reason = lines[0] if lines else f"exit status {process.returncode}"
+    text = done.stdout.strip()
+    if done.returncode:
+        lines = (done.stderr.strip() or text).splitlines()
+        reason = lines[0] if lines else f"exit status {done.returncode}"
         return Answer(text=text, problem=f"{name} fails: {reason}")
     return Answer(text=text)
 
 
-def _give_up(process: "subprocess.Popen[bytes]") -> None:
+def run_watched(
+    command: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a command; kills it with all its descendants if it hangs.
+
+    Raises:
+        OSError: It cannot be started.
+        subprocess.TimeoutExpired: It took longer than `timeout_s`, or was silent for a minute.
+    """
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        pulse = pulse_of(process.pid) if timeout_s > SILENCE_S else None
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_s = deadline - time.monotonic()
+            try:
+                output, errors = process.communicate(timeout=min(LOOK_S, max(0.0, left_s)))
+            except subprocess.TimeoutExpired:
+                silent = pulse is not None and pulse.is_silent()
+                if silent or left_s <= 0:
+                    waited_s = SILENCE_S if silent else timeout_s
+                    raise subprocess.TimeoutExpired(command, waited_s) from None
+            else:
+                return subprocess.CompletedProcess(command, process.returncode, output, errors)
+    except BaseException:
+        _give_up(process)
+        raise
+
+
+def _give_up(process: "subprocess.Popen[str]") -> None:
     """Kills it without waiting long, since a process blocked on a dead GPU survives SIGKILL."""
     with suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -303,6 +375,9 @@ def import_in_background(library: str) -> Iterator[None]:
     """Imports a library in a thread during the block.
 
     A failed import is reported where the library is used, not here.
+
+    Raises:
+        UsageError: It has not been imported, and this process does nothing any more.
     """
 
     def import_it() -> None:
@@ -314,7 +389,15 @@ def import_in_background(library: str) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join()  # an interpreter that exits during an import crashes
+        pulse = Pulse(lambda: (time.process_time(), 0))
+        while thread.is_alive():  # an interpreter that exits during an import crashes
+            thread.join(LOOK_S)
+            if thread.is_alive() and pulse.is_silent():
+                raise UsageError(
+                    f"importing {library} has done nothing for {SILENCE_S:g} s: it waits for "
+                    "something, such as a network disk or a lock; try `python -X importtime "
+                    f"-c 'import {library}'`"
+                )
 
 
 def usable_cores() -> int:

@@ -30,12 +30,18 @@ from bench.executors.protocol import (
     Ready,
     Worker,
     WorkerLost,
+    WorkerSilent,
     read_message,
 )
 from bench.job import Job, RecordBuilder
 from bench.machine import environment
 from bench.machine.environment import PROBE_TIMEOUT_S, Probe
-from bench.process import import_in_background, signals_allowed, signals_deferred
+from bench.process import (
+    SILENCE_S,
+    import_in_background,
+    signals_allowed,
+    signals_deferred,
+)
 from bench.record import Failure, Record
 from bench.store.files import StoreError, explained
 from bench.store.store import Store
@@ -89,11 +95,8 @@ class LocalExecutor:
     """Trains jobs one after another; see `Executor`.
 
     Args:
-        timeout_s: Time limit of one run.
-        environment: Additional environment variables of the workers.
         prestart: Whether to start the next worker while the current one trains. Useful on a GPU; on
             a CPU it would disturb the timing.
-        next_worker: A worker that was started earlier.
     """
 
     timeout_s: float
@@ -183,6 +186,8 @@ class LocalExecutor:
             self.worker.key = key
             try:
                 return _wait_until_ready(self.worker)
+            except WorkerSilent:
+                raise
             except WorkerLost:  # it had no log; a second one logs the reason
                 self.stop()
         self.worker = Worker.start(key, log, environment=self.environment)
@@ -202,7 +207,7 @@ class LocalExecutor:
 
 def _wait_until_ready(worker: Worker) -> Worker:
     try:
-        worker.receive(read_message, time.monotonic() + STARTUP_TIMEOUT_S)
+        worker.receive(read_message, time.monotonic() + STARTUP_TIMEOUT_S, starts=True)
     except TimeoutError:
         raise WorkerLost(f"no worker was ready within {STARTUP_TIMEOUT_S:g} s") from None
     return worker
@@ -261,7 +266,6 @@ class WarmStart:
     """A probed device and a prestarted worker; close it at the end of the command.
 
     Args:
-        probe: Capabilities of the device.
         worker: A worker without a run; None if there is none or it was taken.
     """
 
@@ -282,21 +286,19 @@ class WarmStart:
 
 
 def warm_start(*, keep_worker: bool) -> WarmStart:
-    """Probes the device in another process while importing torch in this one.
-
-    Args:
-        keep_worker: Whether that process becomes the first worker.
-    """
+    """Probes the device in another process, perhaps the first worker, and imports torch here."""
     early = WarmStart(probe=Probe())
     with import_in_background("torch"):
         try:
             if keep_worker:
                 early.worker = Worker.start("", Path(os.devnull), arguments=[PROBE])
                 deadline = time.monotonic() + PROBE_TIMEOUT_S
-                early.probe = early.worker.receive(_read_probe, deadline)
+                early.probe = early.worker.receive(_read_probe, deadline, starts=True)
                 return early
         except BaseException as error:
             early.close()
+            if isinstance(error, WorkerSilent):
+                return WarmStart(probe=environment.timed_out(SILENCE_S))
             if isinstance(error, TimeoutError):
                 return WarmStart(probe=environment.timed_out(PROBE_TIMEOUT_S))
             if not isinstance(error, (OSError, StoreError, WorkerLost)):

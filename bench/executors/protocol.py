@@ -25,16 +25,18 @@ from bench.job import Job
 from bench.machine.environment import Probe, python_environment, python_module
 from bench.process import (
     MARK,
+    SILENCE_S,
     die_with_parent,
     kill_marked,
     new_mark,
+    pulse_of,
     signals_allowed,
     tolerate_full_disk,
 )
 from bench.record import Memory, Point, Record
 from bench.store.files import explained
 
-STARTUP_TIMEOUT_S = 300.0
+STARTUP_TIMEOUT_S = 600.0  # for a worker that works meanwhile
 TERM_GRACE_S = 3.0
 POLL_S = 1.0
 LARGEST_MESSAGE = 64 * 2**20  # bytes; twice a record's limit
@@ -115,6 +117,16 @@ class WorkerLost(RuntimeError):
     """A worker died, or sent something that is not a message."""
 
 
+class WorkerSilent(WorkerLost):
+    """A worker that should start does nothing; another one would not either."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the worker did not start: for {SILENCE_S:g} s it has neither used the CPU nor read "
+            "a file, so an import waits for something, such as a network disk, a lock or a driver"
+        )
+
+
 @dataclass(kw_only=True)
 class Worker:
     """The parent's handle of a worker process.
@@ -177,15 +189,24 @@ class Worker:
         with suppress(BrokenPipeError):
             send(self.process.stdin, request)
 
-    def receive(self, decode: Callable[[bytes], MessageT], deadline: float) -> MessageT:
+    def receive(
+        self, decode: Callable[[bytes], MessageT], deadline: float, *, starts: bool = False
+    ) -> MessageT:
         """Waits for the next line and decodes it.
 
+        Args:
+            decode: Decodes the line.
+            deadline: In monotonic seconds.
+            starts: Whether the worker only has to start, so that it must work meanwhile.
+
         Raises:
-            TimeoutError: None arrived before `deadline` (monotonic seconds).
+            TimeoutError: None arrived before `deadline`.
             WorkerLost: The worker died, or sent something that is not a message.
+            WorkerSilent: It should start, but does nothing.
         """
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
+        pulse = pulse_of(self.process.pid) if starts and not self._lines else None
         while not self._lines:
             left_s = max(0.0, deadline - time.monotonic())
             # A descendant of a dead worker may keep the pipe open, so EOF alone is not enough.
@@ -197,6 +218,8 @@ class Worker:
             # After a suspend beyond the deadline, messages received meanwhile are read first.
             if not (readable or dead or left_s):
                 raise TimeoutError
+            if pulse and not (readable or dead) and pulse.is_silent():
+                raise WorkerSilent
             chunk = os.read(descriptor, 1 << 16) if readable else b""
             if not chunk and (dead or readable):
                 raise WorkerLost(self._cause_of_death())

@@ -16,6 +16,7 @@ import msgspec
 
 from bench.errors import UsageError
 from bench.executors.protocol import STARTUP_TIMEOUT_S, Ready, Worker, WorkerLost
+from bench.loaders import page_cache
 from bench.loaders.plan import REPLAYED, Candidate, Plan
 from bench.loaders.worker import (
     Build,
@@ -97,7 +98,7 @@ def start_worker(store: Store, name: str, compiled_code: Path) -> Worker:
 def ask(
     worker: Worker, request: Request | None, reply_type: type[ReplyT], timeout_s: float
 ) -> ReplyT:
-    """Sends a request, if there is one, and waits for the reply.
+    """Sends a request, or none to a worker that starts, and waits for the reply.
 
     Raises:
         RequestFailed: The worker died, took too long, or replied that it failed.
@@ -105,7 +106,7 @@ def ask(
     if request is not None:
         worker.send(request)
     try:
-        reply = worker.receive(read_reply, time.monotonic() + timeout_s)
+        reply = worker.receive(read_reply, time.monotonic() + timeout_s, starts=request is None)
     except TimeoutError:
         reason = f"no answer within {timeout_s:g} s, so it was stopped"
         raise RequestFailed("timeout", reason) from None
@@ -199,6 +200,14 @@ def measure_batch_size(
             measurement.request(None, Ready, STARTUP_TIMEOUT_S)
         for measurement in measurements:
             build(plan, measurement)
+        if plan.cold:
+            log(f"batch size {batch_size}: a repeat with an empty page cache")
+            for measurement in measurements:
+                repeat_cold(
+                    plan, measurement, sum(each.worker is not None for each in measurements)
+                )
+        if plan.files:
+            page_cache.warm(plan.files)
         for number in range(1, 2 * plan.repeats + 1):
             left = [each for each in measurements if each.worker and wants_more(plan, each.series)]
             if not left:
@@ -259,20 +268,44 @@ def build(plan: Plan, measurement: Measurement) -> None:
             first_batch_s=built.first_batch_s,
             bytes_per_image=built.bytes_per_image,
             memory=built.memory,
+            processes_gib=built.processes_gib,
         )
 
 
 def repeat(plan: Plan, measurement: Measurement, workers: int) -> None:
     """Measures one more repeat in the worker, one of several that use the device."""
-    seconds = plan.header.repeat_s
-    measured = measurement.request(Measure(seconds=seconds), Measured, plan.patience_s + seconds)
-    if measured is not None:
-        others = measured.conditions.gpu_others or 0  # with our other workers, which are idle
-        conditions = replace(measured.conditions, gpu_others=max(0, others - workers + 1))
-        problems = timing_problems(recompiled=measured.recompiled, conditions=conditions)
-        new = replace(measured.repeat, timing_suspect=tuple(problems))
+    new = measured_repeat(plan, measurement, workers, cold=False)
+    if new is not None:
         repeats = (*measurement.series.repeats, new)
-        measurement.series = replace(measurement.series, repeats=repeats, memory=measured.memory)
+        measurement.series = replace(measurement.series, repeats=repeats)
+
+
+def repeat_cold(plan: Plan, measurement: Measurement, workers: int) -> None:
+    """Measures a repeat that finds no image file in the page cache, if the series reads files."""
+    if measurement.series.reads == "files":
+        cold = measured_repeat(plan, measurement, workers, cold=True)
+        measurement.series = replace(measurement.series, cold=cold)
+
+
+def measured_repeat(
+    plan: Plan, measurement: Measurement, workers: int, *, cold: bool
+) -> Repeat | None:
+    """A repeat of the worker with what disturbed it; the series gets its memory. None if it fails."""
+    request = Measure(seconds=plan.header.repeat_s, cold=cold)
+    measured = measurement.request(request, Measured, plan.patience_s + request.seconds)
+    if measured is None:
+        return None
+    series = measurement.series
+    peaks_gib = [
+        each for each in (series.processes_gib, measured.processes_gib) if each is not None
+    ]
+    measurement.series = replace(
+        series, memory=measured.memory, processes_gib=max(peaks_gib, default=None)
+    )
+    others = measured.conditions.gpu_others or 0  # with our other workers, which are idle
+    conditions = replace(measured.conditions, gpu_others=max(0, others - workers + 1))
+    problems = timing_problems(recompiled=measured.recompiled, conditions=conditions)
+    return replace(measured.repeat, timing_suspect=tuple(problems))
 
 
 def is_complete(plan: Plan, repeats: Sequence[Repeat]) -> bool:

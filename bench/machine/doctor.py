@@ -15,7 +15,7 @@ from typing import Literal
 
 from bench.machine import environment
 from bench.machine.environment import Probe, python_environment
-from bench.process import run_briefly, usable_cores
+from bench.process import run_briefly, run_watched, usable_cores
 from bench.store.files import StoreError, explained
 from bench.text import count
 from pipelines import shared_memory
@@ -71,12 +71,7 @@ class Check:
 
 
 def run_checks(data_dir: Path | None, results: Path) -> list[Check]:
-    """Checks all that a grid needs; works without a GPU and without torch.
-
-    Args:
-        data_dir: Where sources are cached; None for the default.
-        results: The results folder, which is left unchanged.
-    """
+    """Checks all that a grid needs; works without a GPU and without torch."""
     cpu = check_cpu()  # before the other checks use it
     smi = query_smi()
     probe = environment.probe()
@@ -132,11 +127,8 @@ class Smi:
     """Output of nvidia-smi for the first visible GPU.
 
     Args:
-        gpu: Name of the GPU.
-        driver: Version of the driver.
         cuda: Latest CUDA version that the driver supports; "" if unknown.
         problem: Why the output is missing.
-        missing: Whether nvidia-smi is not installed.
     """
 
     gpu: str = ""
@@ -275,17 +267,12 @@ def try_python(code: str) -> "subprocess.CompletedProcess[str]":
     """Runs Python code in a new process that finds the same packages.
 
     Raises:
-        subprocess.TimeoutExpired: It takes longer than `TRIAL_TIMEOUT_S`.
+        subprocess.TimeoutExpired: It takes longer than `TRIAL_TIMEOUT_S`, or does nothing.
     """
-    return subprocess.run(
+    return run_watched(
         [sys.executable, "-P", "-c", code],
-        env=python_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=TRIAL_TIMEOUT_S,
-        check=False,
+        timeout_s=TRIAL_TIMEOUT_S,
+        environment=python_environment(),
     )
 
 
@@ -303,8 +290,8 @@ def check_library(name: str) -> Check:
     module, status, advice = LIBRARIES[name]
     try:
         done = try_python(f"import {module}")
-    except subprocess.TimeoutExpired:
-        return _fail(name, f"importing it takes more than {TRIAL_TIMEOUT_S:.0f} s", advice)
+    except subprocess.TimeoutExpired as error:
+        return _fail(name, f"importing it takes more than {error.timeout:.0f} s", advice)
     if done.returncode == 0:
         version = environment.package_version(environment.PACKAGES.get(name, name))
         return _ok(name, version or "importable")
@@ -318,8 +305,8 @@ def check_dali(probe: Probe, smi: Smi) -> Check:
         return _ok("dali", "for Linux only, its cells are skipped")
     try:
         done = try_python(DALI_TRIAL.format(device="cuda" if probe.cuda else "cpu"))
-    except subprocess.TimeoutExpired:
-        message = f"trying it takes more than {TRIAL_TIMEOUT_S:.0f} s: its cells will time out"
+    except subprocess.TimeoutExpired as error:
+        message = f"trying it takes more than {error.timeout:.0f} s: its cells will time out"
         return _warn("dali", message, "pip uninstall nvidia-dali-cuda130")
     fault, wheels = [*done.stdout.splitlines(), "", ""][:2]
     if done.returncode:
@@ -352,8 +339,8 @@ def check_compiler(probe: Probe) -> Check:
     start = time.monotonic()
     try:
         done = try_python(COMPILE_TRIAL)
-    except subprocess.TimeoutExpired:
-        message = f"torch.compile takes more than {TRIAL_TIMEOUT_S:.0f} s for a small function"
+    except subprocess.TimeoutExpired as error:
+        message = f"torch.compile takes more than {error.timeout:.0f} s for a small function"
         return _warn("compile", message, WITHOUT_COMPILE)
     if done.returncode:
         message = f"torch.compile fails: {error_line(done)}"

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from bench.process import import_in_background, run_briefly, usable_cores
+from bench.process import import_in_background, run_briefly, run_watched, usable_cores
 from bench.store.files import slug
 from bench.text import shell_command
 from pipelines.dali_ops.trial import wheels
@@ -66,11 +66,7 @@ class Probe:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Software and hardware for the record, without names of host, user or path.
-
-    Args:
-        device: "cuda" or "cpu"; on a CPU, the fields of the GPU are None.
-    """
+    """Software and hardware for the record, without names of host, user or path."""
     import torch
 
     software = {name: package_version(package) for name, package in PACKAGES.items()}
@@ -255,17 +251,13 @@ def timed_out(timeout_s: float) -> Probe:
 def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
     """Probes the device in a separate process, so that this one never touches CUDA."""
     try:
-        done = subprocess.run(
+        done = run_watched(
             python_module("bench.machine.probe"),
-            env=python_environment(),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
+            timeout_s=timeout_s,
+            environment=python_environment(),
         )
-    except subprocess.TimeoutExpired:
-        return timed_out(timeout_s)
+    except subprocess.TimeoutExpired as error:
+        return timed_out(error.timeout)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         errors = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -4,12 +4,14 @@ import errno
 import fcntl
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import process
 from bench.executors import local
 from bench.executors.base import Watcher
 from bench.executors.local import (
@@ -150,6 +152,40 @@ def test_a_worker_that_died_between_runs_costs_none(tmp_path: Path) -> None:
     second = next(records)
     assert (first.status, second.status) == ("ok", "ok")
     assert first.environment != second.environment
+
+
+WORKS = {
+    "sleeps": "time.sleep(600)",
+    "counts": "while True: sum(range(10**6))",
+    "reads": "while True: open(__import__('os').__file__).read(); time.sleep(0.01)",
+    "waits for a child that counts": "import subprocess; subprocess.run([sys.executable, '-c', "
+    "'while True: sum(range(10**6))'])",
+}
+
+
+@pytest.mark.parametrize(
+    ("work", "prestarted"), [("sleeps", True), *((work, False) for work in WORKS)]
+)
+def test_a_worker_that_does_not_start_is_waited_for_while_it_works(
+    work: str,
+    prestarted: bool,
+    tmp_path: Path,
+    worker_runs: WorkerRuns,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 2.0)
+    monkeypatch.setattr(process, "LOOK_S", 0.2)
+    monkeypatch.setattr(process, "LEAST_CPU_S", 0.02)
+    monkeypatch.setattr(local, "STARTUP_TIMEOUT_S", 4.0)
+    worker_runs(f"import sys, time\n{WORKS[work]}")
+    ahead = Worker.start("", tmp_path / "ahead.log") if prestarted else None
+    executor = LocalExecutor(timeout_s=60.0, next_worker=ahead)
+    (record,) = executor.run([made_job(tmp_path, "plays", 0)], watcher())
+    assert record.status == "crashed"
+    assert record.error is not None
+    silent = "neither used the CPU nor read a file" in record.error.message
+    assert silent is (work == "sleeps"), record.error.message
+    assert silent or "no worker was ready within 4 s" in record.error.message
 
 
 @pytest.mark.usefixtures("actor")
@@ -346,10 +382,21 @@ def test_one_that_takes_too_long_is_not_waited_for(
     assert warm_start(keep_worker=True) == WarmStart(probe=Probe(cuda_problem=said))
 
 
+@pytest.mark.parametrize("keep_worker", [True, False])
+def test_one_that_is_silent_is_not_waited_for(
+    keep_worker: bool, monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns
+) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 1.0)
+    monkeypatch.setattr(process, "LOOK_S", 0.1)
+    command = [sys.executable, str(worker_runs("import time; time.sleep(600)"))]
+    monkeypatch.setattr(environment, "python_module", lambda name: command)
+    assert "torch did not answer within" in warm_start(keep_worker=keep_worker).probe.cuda_problem
+
+
 def test_a_stop_while_it_is_waited_for_ends_it(
     monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns
 ) -> None:
-    def stopped(worker: Worker, *arguments: object) -> None:
+    def stopped(worker: Worker, *arguments: object, **more: object) -> None:
         raise KeyboardInterrupt
 
     worker_runs("import time; time.sleep(600)")

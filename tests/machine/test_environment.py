@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from bench import process
+from bench.errors import UsageError
 from bench.machine import environment, probe
 from tests import checkout
 from tests.checkout import ROOT
@@ -185,6 +186,18 @@ def test_probe_while_importing_a_library(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert imports_before[0] is False
     assert sys.modules["slow_library"].DONE
     assert "broken_library" not in sys.modules
+
+
+def test_an_import_that_waits_for_something_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "stuck_library.py").write_text("import threading; threading.Event().wait(9)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(environment, "probe", environment.Probe)
+    monkeypatch.setattr(process, "SILENCE_S", 1.0)
+    monkeypatch.setattr(process, "LOOK_S", 0.1)
+    with pytest.raises(UsageError, match="importing stuck_library has done nothing for 1 s"):
+        environment.probe_while_importing("stuck_library")
 
 
 ANSWER = json.dumps({"torch": "9", "cuda": True})
