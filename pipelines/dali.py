@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.catalog import Unavailable
+from pipelines.dali_ops import own
 from pipelines.dali_ops.engines import HELD, PREFETCH, DynamicEngine, Engine, GraphEngine
 from pipelines.dali_ops.feeds import ArrayFeed, FileFeed
 from pipelines.dali_ops.plan import WAYS, make_plan
@@ -28,7 +29,7 @@ class DaliPipeline(Pipeline):
     """Feeds DALI with samples and random numbers, `PREFETCH` batches ahead."""
 
     def __init__(self, request: Request) -> None:
-        super().__init__(request, DALI.semantics(request.augmentation))
+        super().__init__(request, DALI.semantics(request.augmentation, request.mode))
         broken = fault(request.device.type, dynamic=request.mode == DYNAMIC)
         if broken:
             raise Unavailable(f"dali cannot be used here: {broken}; bench doctor says what to do")
@@ -132,12 +133,14 @@ DALI = Library(
     name="dali",
     why=(
         "NVIDIA's pipeline engine with its own fused kernels, outside of torch; "
-        "its dynamic mode is experimental."
+        "its dynamic mode is experimental; dali[own] also does RandAugment, TrivialAugment and "
+        "AutoAugment by DALI's definitions, which differ from ours."
     ),
     build=DaliPipeline,
     ops=dict.fromkeys(WAYS, "per sample"),
+    own=own.OPS,
     ways="dali",
-    modes=("graph", "dynamic"),
+    modes=("graph", "dynamic", "own"),
     problem=problem,
     decodes=True,
     reference="https://github.com/NVIDIA/DALI",

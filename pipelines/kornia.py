@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.compiling import compiled, compiler_problem
+from pipelines.kornia_ops import own
 from pipelines.libraries import missing, require
 from pipelines.ops import (
+    MIXING,
     Affine,
     AlternatingFlip,
     ColorJitter,
@@ -42,18 +44,21 @@ class KorniaPipeline(Pipeline):
     """
 
     def __init__(self, request: Request) -> None:
-        super().__init__(request, KORNIA.semantics(request.augmentation))
+        super().__init__(request, KORNIA.semantics(request.augmentation, request.mode))
         require("kornia", AUGMENTATION)
         self._images_NHWC = request.images.images.to(request.device)
         self._labels_N = request.images.labels.to(request.device)
+        ops = request.augmentation.ops
+        classes = len(request.images.classes)
+        self._mix = own.Mix(ops[-1], classes) if ops and isinstance(ops[-1], MIXING) else None
         self._augment = augmenter(
             Setup(
-                ops=tuple(request.augmentation.ops),
+                ops=tuple(op for op in ops if not isinstance(op, MIXING)),
                 image_size=request.images.image_size,
                 mean=request.images.mean,
                 std=request.images.std,
                 device=request.device,
-                dtype=request.dtype,
+                dtype=torch.float32 if self._mix else request.dtype,
                 memory_format=request.memory_format,
                 compile=request.mode == COMPILED,
             )
@@ -64,9 +69,13 @@ class KorniaPipeline(Pipeline):
         stream = OwnStream(derive_seed(request.seed, "draws", index), request.device)
         flipped_N = flipped(request, index).to(request.device)
         for index_B in self.permutation(index).to(request.device):
+            labels = self._labels_N[index_B]
             with stream.drawing():
                 x_BCHW = self._augment(self._images_NHWC[index_B], flipped_N[index_B])
-            yield x_BCHW, self._labels_N[index_B]
+                if self._mix is not None:
+                    x_BCHW, labels = self._mix(x_BCHW, labels)
+            x_BCHW = x_BCHW.to(request.dtype).contiguous(memory_format=request.memory_format)
+            yield x_BCHW, labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +121,8 @@ def modules(setup: Setup) -> nn.ModuleList:
     # `to` leaves them where they are, and from the host they would be copied for every batch.
     mean, std = (torch.tensor(each, device=setup.device) for each in (setup.mean, setup.std))
     normalise = kornia.Normalize(mean=mean, std=std, p=1.0)
-    steps = [way_of(op, OPS, "kornia")(kornia, op, setup) for op in setup.ops]
+    ways = OPS | own.MODULES
+    steps = [way_of(op, ways, "kornia")(kornia, op, setup) for op in setup.ops]
     return nn.ModuleList([*steps, normalise])
 
 
@@ -207,14 +217,7 @@ def solarize(kornia: Any, op: Solarize, setup: Setup) -> Any:
 
 
 # For each op: (the module `kornia.augmentation`, the op, the setup) to a module for a batch.
-#
-# Kornia's policies named RandAugment, TrivialAugment and AutoAugment are different ones: one choice
-# of op for the whole batch, RandAugment without repeats, no identity, an added solarize_add
-# (RandAugment), shears multiplied by 180 to degrees (0.3 becomes tan 54 = 1.38), moves of at most
-# 0.1 (RandAugment) or 0.5 (TrivialAugment) of the side instead of 150/331 or 32 pixels, continuous
-# magnitudes within a bin, results that are not rounded to 8 bits.
-# Its mixes pair images by a permutation and return labels as (own, other, weight), not as shares of
-# classes; hence no MixUp, CutMix and RandomChoice.
+# `kornia_ops.own` has those that mean something else by the name.
 OPS: dict[type[Op], Callable[[Any, Any, Setup], Any]] = {
     Crop: crop,
     HorizontalFlip: lambda kornia, op, setup: kornia.RandomHorizontalFlip(p=op.p),
@@ -245,11 +248,16 @@ def problem(mode: str, device: str) -> str:
 
 KORNIA = Library(
     name="kornia",
-    why="A well-known library of augmentations on device batches, with parameters per sample.",
+    why=(
+        "A well-known library of augmentations on device batches, with parameters per sample; "
+        "kornia[own] also does RandomErasing, RandAugment, TrivialAugment, AutoAugment, MixUp and "
+        "CutMix by Kornia's definitions, which differ from ours."
+    ),
     build=KorniaPipeline,
     ops=dict.fromkeys(OPS, "per sample"),
+    own=own.OPS,
     ways="kornia",
-    modes=("eager", "compiled"),
+    modes=("eager", "compiled", "own"),
     problem=problem,
     reference="https://github.com/kornia/kornia",
 )

@@ -163,6 +163,7 @@ def pipelines(config: GridConfig) -> list[Cell]:
         for augmentation in config.names("augmentations")
         for pipeline in config.entries("pipelines")
         for mode in pipeline.modes or ("",)
+        if mode != "own"  # other work by the same names
     ]
 
 

@@ -45,20 +45,15 @@ class GraphEngine(Engine):
     """
 
     def __init__(self, plan: Plan, feed: Feed, batch_size: int, device: torch.device) -> None:
-        from nvidia.dali import Pipeline, fn, math, types
+        from nvidia.dali import fn, math, pipeline_def, types
 
         gpu = device.type == "cuda"
         self._device = device
         self._feed = feed
         self._gathering = torch.cuda.Stream(device) if feed.gpu else None  # type: ignore[no-untyped-call]
         self._held: deque[list[Any]] = deque(maxlen=HELD)
-        self._pipe: Any = Pipeline(
-            batch_size=batch_size,
-            num_threads=feed.threads,
-            device_id=device_id(device) if gpu else None,
-            prefetch_queue_depth=PREFETCH,
-        )
-        with self._pipe:
+
+        def graph() -> Any:
             operators = Operators(fn=fn, math=math, types=types, gpu=gpu)
             place = "gpu" if feed.gpu else "cpu"
             fed = fn.external_source(name="0", device=place, no_copy=not feed.gpu)
@@ -66,8 +61,14 @@ class GraphEngine(Engine):
                 fn.external_source(name=str(name), no_copy=True)
                 for name in range(1, 1 + plan.inputs())
             ]
-            images = run_ops(plan, operators, feed.images(operators, fed), inputs)
-            self._pipe.set_outputs(images)
+            return run_ops(plan, operators, feed.images(operators, fed), inputs)
+
+        self._pipe: Any = pipeline_def(graph, enable_conditionals=plan.conditional)(
+            batch_size=batch_size,
+            num_threads=feed.threads,
+            device_id=device_id(device) if gpu else None,
+            prefetch_queue_depth=PREFETCH,
+        )
         self._pipe.build()
 
     def start(self, index_B: Tensor, draws: Sequence[Tensor]) -> None:

@@ -8,15 +8,12 @@ import torch
 from torch import Tensor
 
 from pipelines.base import Request
-from pipelines.dali_ops import edits, mixes, moves
+from pipelines.dali_ops import edits, mixes, moves, own
 from pipelines.dali_ops.flow import Draws, Flow, Operators, Way
 from pipelines.ops import AlternatingFlip, ColorJitter, Crop, Cutout, HorizontalFlip, Op, way_of
 from pipelines.sources.base import Images
 
-# DALI's policies named RandAugment, TrivialAugment and AutoAugment differ from the declared ones:
-# moves by fractions of a pixel, equalize as in OpenCV, sharpness that smooths edge pixels too,
-# contrast about a mean without rounding, solarize from 256 on, and for CIFAR-10 magnitudes from 0.1
-# to 1.9 without signs.
+# `own` has those that mean something else by the name.
 WAYS: dict[type[Op], Way] = {**moves.WAYS, **edits.WAYS, **mixes.WAYS}
 FLIPS = (HorizontalFlip, AlternatingFlip)
 DTYPES = {torch.float32: "FLOAT", torch.float16: "FLOAT16"}
@@ -24,7 +21,7 @@ DTYPES = {torch.float32: "FLOAT", torch.float16: "FLOAT16"}
 
 def dali_way(op: Op) -> Way:
     """What an op is in DALI; a plugin's op brings its own."""
-    return way_of(op, WAYS, "dali")
+    return way_of(op, WAYS | own.WAYS, "dali")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +50,11 @@ class Plan:
         """The ops in the order of application."""
         return (self.ops[1], self.ops[0], *self.ops[2:]) if self.swapped else self.ops
 
+    @property
+    def conditional(self) -> bool:
+        """Whether it takes different operators for the samples of a batch."""
+        return any(type(op) in own.WAYS for op in self.ops)
+
     def inputs(self) -> int:
         """Number of parameters of all ops."""
         return sum(dali_way(op).inputs(op) for op in self.ops)
@@ -75,8 +77,8 @@ class Plan:
                 drawn.append((flipped_B,))
             else:
                 drawn.append(dali_way(op).draw(op, self.size, len(flipped_B), generator))
-        own = dali_way(self.ops[-1]).own if self.ops else None
-        share_B = own(self.size, drawn[-1]) if own is not None else None
+        share_of = dali_way(self.ops[-1]).own if self.ops else None
+        share_B = share_of(self.size, drawn[-1]) if share_of is not None else None
         if self.swapped:
             (mirror_B,), (start_B2,) = drawn[0], drawn[1]
             start_B2[:, 1] *= 1 - 2 * mirror_B
