@@ -3,7 +3,7 @@
 import json
 
 from bench.record import Memory
-from bench.report.columns import COLUMNS, METRICS
+from bench.report.columns import METRICS
 from bench.report.matrix import averaged, build
 from bench.report.render import ABSENT, SUSPECT, shown
 from bench.report.table import Pivot, pivoted, render
@@ -60,10 +60,3 @@ def test_seconds_below_ten_have_two_digits() -> None:
     )  # fmt: skip
     pivot = pivoted(matrix, Pivot(metric="time_to_accuracy_s"))
     assert pivot.texts.cells["muon"] == ["0.16", "0.24", "12.3"]
-
-
-def test_every_metric_has_digits() -> None:
-    for metric in METRICS.values():
-        assert metric.digits is not None
-        assert metric.label
-    assert all(COLUMNS[name].name == name for name in COLUMNS)

@@ -21,7 +21,7 @@ def rows_of(matrix: Matrix) -> list[dict[str, Any]]:
     return list(csv.DictReader(StringIO(render(matrix, "csv"))))
 
 
-def test_mean_and_sd_are_over_seeds() -> None:
+def test_mean_and_sd_are_over_seeds_in_any_order() -> None:
     records = [made_record(seed, accuracy=value) for seed, value in enumerate((0.2, 0.5, 0.8))]
     (row,) = rows_of(build(records))
     assert (row["seeds"], float(row["accuracy"])) == ("3", pytest.approx(0.5))
@@ -29,17 +29,6 @@ def test_mean_and_sd_are_over_seeds() -> None:
     (row,) = rows_of(build(records[:1]))
     assert row["accuracy_sd"] == ""
     assert "\u00b1" not in render(build(records[:1]), "md")
-
-
-def test_the_title_has_the_images_that_all_runs_had() -> None:
-    counts = {"training_images": 108, "validation_images": 13, "test_images": 30}
-    records = [made_record(record=counts), made_record(1), made_failure(2)]
-    assert "108 training, 13 validation and 30 test images" in build(records).title
-    other = made_record(3, epochs=9, record=counts | {"training_images": 96})
-    assert "test images" not in build([*records, other]).title
-
-
-def test_the_order_of_records_does_not_matter() -> None:
     records = [made_record(seed, architecture=name) for seed in range(2) for name in "abc"]
     assert render(build(records), "md") == render(build(records[::-1]), "md")
 
@@ -67,25 +56,12 @@ def test_a_missed_target_is_text_for_readers_and_empty_for_programs() -> None:
     assert (written["time_to_accuracy_s"], written["reached"], written["seeds"]) == ("", "0", "1")
     (row,) = json.loads(render(matrix, "json"))[0]["rows"]
     assert (row["time_to_accuracy_s"], row["reached"], row["seeds"]) == (None, 0, 1)
-
-
-def test_a_target_that_some_seeds_missed_shows_how_many_reached_it() -> None:
     records = [made_record(seed, time_to_accuracy_s=2.0 if seed < 3 else None) for seed in range(5)]
     assert "2.00 \u00b1 0.00 (3/5 reached)" in render(build(records), "md")
-
-
-def test_nothing_is_reached_or_missed_without_a_validation_set() -> None:
     matrix = build([made_record(protocol="speedrun", time_to_accuracy_s=None)])
     assert "not reached" not in render(matrix, "md") + render(matrix, "csv")
     assert "speedrun protocol" in render(matrix, "md")
     assert "target" not in matrix.title
-
-
-def test_a_failed_cell_is_a_row() -> None:
-    matrix = build([made_record(), made_failure(architecture="vit", status="oom")])
-    row = rows_of(matrix)[1]
-    assert (row["status"], row["reason"]) == ("oom", "RuntimeError: it broke")
-    assert (row["seeds"], row["runs"], row["accuracy"]) == ("0", "1", "")
 
 
 @pytest.mark.parametrize(
@@ -103,13 +79,17 @@ def test_reasons_are_not_repeated(status: str, error: str, shown: str) -> None:
     assert f"| {shown} |" in " ".join(text.split())
 
 
-def test_failed_seeds_of_a_cell_are_counted_and_their_values_ignored() -> None:
+def test_failed_cells_are_rows_and_failed_seeds_counted_but_ignored() -> None:
     cut = made_record(1, accuracy=0.1, record={"status": "interrupted"})
     records = [made_record(0), cut, made_failure(2), made_failure(3, status="oom")]
     (row,) = rows_of(build(records))
     assert (row["seeds"], row["runs"], float(row["accuracy"])) == ("1", "4", 0.7)
     assert row["status"] == "1 ok, 1 interrupted, 1 crashed, 1 oom"
     assert "| 1/4 |" in " ".join(render(build(records), "md").split())
+    matrix = build([made_record(), made_failure(architecture="vit", status="oom")])
+    row = rows_of(matrix)[1]
+    assert (row["status"], row["reason"]) == ("oom", "RuntimeError: it broke")
+    assert (row["seeds"], row["runs"], row["accuracy"]) == ("0", "1", "")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +126,11 @@ def test_the_title_names_what_all_rows_share() -> None:
         assert part in title
     assert "4 epochs" not in build([made_record(), made_record(epochs=5)]).title
     assert build([made_record()], reference=True).title.startswith("reference")
+    counts = {"training_images": 108, "validation_images": 13, "test_images": 30}
+    records = [made_record(record=counts), made_record(1), made_failure(2)]
+    assert "108 training, 13 validation and 30 test images" in build(records).title
+    other = made_record(3, epochs=9, record=counts | {"training_images": 96})
+    assert "test images" not in build([*records, other]).title
 
 
 def test_suspect_reasons_that_differ_only_in_numbers_are_one_note() -> None:
@@ -161,13 +146,22 @@ def test_suspect_reasons_that_differ_only_in_numbers_are_one_note() -> None:
     assert by_kind(["used 7 to 12.5 %", "used 3 %", "used"]) == ["used 3 to 12.5 %", "used"]
 
 
-def test_versions_are_shown_only_where_an_entry_has_several() -> None:
+def test_versions_are_shown_only_where_there_are_several_and_then_all() -> None:
     other = made_record(optimizer="adamw", record={"versions": {"optimizer": 2}})
     first = made_record(record={"versions": {"optimizer": 1}})
     assert [row["budget"] for row in rows_of(build([first, other]))] == ["", ""]
     second = made_record(record={"versions": {"optimizer": 2}})
     budgets = {row["budget"] for row in rows_of(build([first, second, other]))}
     assert budgets == {"optimizer v1", "optimizer v2", ""}
+    records = [
+        made_record(record={"environment": {"torch": torch, "commit": commit}})
+        for torch, commit in (("2.1", "a" * 40), ("2.2", "b" * 40), ("2.2", "c" * 40), ("", "d"))
+    ]  # fmt: skip
+    said = versions(records)
+    assert "torch 2.1 and 2.2" in said
+    assert "commit aaaaaaa and bbbbbbb and ccccccc and 1 more" in said
+    assert versions([]) == ""
+    assert versions([replace(records[0], environment={})]) == ""
 
 
 def test_suspect_times_are_excluded_and_counted_in_notes() -> None:
@@ -243,15 +237,3 @@ def test_rows_of_one_name_show_differing_optimizer_settings() -> None:
     assert "lr 0.1" in text
     assert "lr 0.2" in text
     assert "lr" not in render(build([one]), "md")
-
-
-def test_several_versions_are_all_named() -> None:
-    records = [
-        made_record(record={"environment": {"torch": torch, "commit": commit}})
-        for torch, commit in (("2.1", "a" * 40), ("2.2", "b" * 40), ("2.2", "c" * 40), ("", "d"))
-    ]  # fmt: skip
-    said = versions(records)
-    assert "torch 2.1 and 2.2" in said
-    assert "commit aaaaaaa and bbbbbbb and ccccccc and 1 more" in said
-    assert versions([]) == ""
-    assert versions([replace(records[0], environment={})]) == ""

@@ -15,13 +15,6 @@ from tests.made import made_failure, made_record
 LONG = "torchvision[workers=2]"
 
 
-def test_text_in_a_reason_cannot_break_the_table() -> None:
-    record = made_record(pipeline="a|b")
-    lines = render(build([record]), "md").strip().splitlines()
-    unescaped = [line.replace("\\|", "").count("|") for line in lines[2:]]
-    assert len(set(unescaped)) == 1
-
-
 def rows_of(records: list[Any], width: int | None) -> tuple[list[str], str]:
     """The rows of a matrix and the text below it."""
     text = render(build(records), "rich", width=width)

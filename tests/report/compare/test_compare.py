@@ -62,13 +62,17 @@ def test_what_became_slower_is_told_and_nothing_else(metric: Metric) -> None:
     assert back["cnn4"] == "faster"
 
 
-def test_scores_are_compared_in_points() -> None:
+def test_scores_are_compared_in_points_and_times_to_one_target_only() -> None:
     found = against(grid(0), grid(1, lambda **_: {"accuracy": 0.63}), ACCURACY)
     assert set(verdicts(found).values()) == {"higher"}
     for metric in (ACCURACY, MACRO_F1):
         for row in found.rows:
             interval = row.found[metric.name].interval
             assert interval.low < 3.0 < interval.high
+    a, b = grid(0), grid(1, target_accuracy=0.5)
+    assert "time_to_accuracy_s" not in against(a, b).rows[0].found
+    with pytest.raises(UsageError, match="different targets"):
+        against(a, b, TIME)
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 4])
@@ -123,7 +127,7 @@ def test_a_missed_target_is_longer_than_any_time() -> None:
     assert verdicts(both)["cnn4"] == "cannot tell"
 
 
-def test_suspect_timings_are_left_out_of_speeds_and_said() -> None:
+def test_suspect_timings_are_left_out_of_speeds_and_failed_runs_counted() -> None:
     marked = [
         replace(one, timing_suspect=("throttled",)) if one.seed == 0 else one
         for one in grid(1, lambda **_: {"images_per_s": 100.0, "accuracy": 0.9})
@@ -134,9 +138,6 @@ def test_suspect_timings_are_left_out_of_speeds_and_said() -> None:
     assert any("Side b: Suspect timings" in note and "3 of 15" in note for note in found.notes)
     with pytest.raises(UsageError, match="15 of 30 runs have suspect timings"):
         against(grid(0), [replace(one, timing_suspect=("throttled",)) for one in grid(1)])
-
-
-def test_runs_that_failed_are_counted_on_their_side() -> None:
     broken = [*grid(1, architecture=("cnn2",)), *[
         made_failure(seed, status="oom", architecture="cnn4", augmentation="none")
         for seed in range(5)
@@ -146,7 +147,7 @@ def test_runs_that_failed_are_counted_on_their_side() -> None:
     assert any("Side b: 5 runs did not end well" in note for note in found.notes)
 
 
-def test_what_is_compared_is_left_out_of_the_match() -> None:
+def test_what_is_compared_is_left_out_of_the_match_unless_both_sides_have_it() -> None:
     a, b = grid(0, pipeline=("native",)), grid(1, pipeline=("kornia",), architecture=NETS[:2])
     found = against(a, b)
     assert sorted(verdicts(found)) == ["cnn2", "cnn4"]
@@ -154,9 +155,6 @@ def test_what_is_compared_is_left_out_of_the_match() -> None:
     assert found.differences == ("pipeline: native -> kornia",)
     assert found.unmatched["only_a"] == ["resnet18/sgd/none/native"]
     assert any("Only on side a: 1 cell" in note for note in found.notes)
-
-
-def test_a_pipeline_that_both_have_is_no_difference() -> None:
     a, b = grid(0, pipeline=("native", "dali")), grid(1, pipeline=("kornia", "native"))
     found = match_sides(side("a", a), side("b", b))
     assert {cell.a.label for cell in found.cells} == {f"{net}/sgd/none/native" for net in NETS}
@@ -214,13 +212,6 @@ def test_a_cell_that_has_two_of_what_is_compared_is_refused_or_left_out() -> Non
     assert any(
         note.startswith("Left out because they match more than one cell") for note in found.notes
     )
-
-
-def test_times_to_different_targets_are_not_compared() -> None:
-    a, b = grid(0), grid(1, target_accuracy=0.5)
-    assert "time_to_accuracy_s" not in against(a, b).rows[0].found
-    with pytest.raises(UsageError, match="different targets"):
-        against(a, b, TIME)
 
 
 def test_sides_that_ran_one_after_the_other_are_told() -> None:
@@ -303,7 +294,7 @@ def test_slower_by_more_than_the_limit_breaks_it(speed: float, limit: int, broke
     assert (len(found.broken), found.tested, found.too_few) == (broken, 3, 0)  # two cells, and both
 
 
-def test_times_and_scores_break_their_limits_too() -> None:
+def test_limits_of_times_and_scores_are_broken_by_enough_seeds_or_cells() -> None:
     a = quiet_grid(0)
     assert judged("slower:3%", a, quiet_grid(1, time_to_accuracy_s=3.3), TIME).broken
     assert judged("slower:3%", a, quiet_grid(1, time_to_accuracy_s=None), TIME).broken
@@ -313,9 +304,6 @@ def test_times_and_scores_break_their_limits_too() -> None:
     assert judged("macro_f1:0.5 points", a, lower).broken
     assert not judged("accuracy:1.5", a, lower).broken
     assert not judged("accuracy:0.5", lower, a).broken
-
-
-def test_too_few_seeds_break_nothing_but_enough_cells_do() -> None:
     half = quiet_grid(1, seeds=2, images_per_s=500.0)
     few = judged("slower:3%", quiet_grid(0, seeds=2), half)
     assert (few.broken, few.tested, few.too_few) == ((), 0, 2)

@@ -206,17 +206,14 @@ def test_what_was_missed_and_what_failed_is_written_in_the_pictures(
     assert "Without a measurement: dali at 512 (skipped), zoo at 512 (crashed)." in alone
 
 
-def test_without_a_result_nothing_is_drawn() -> None:
+def test_without_a_result_nothing_is_drawn_but_suspect_cells_are() -> None:
     assert draw([], None) == []
     assert draw([made_failure(optimizer=name) for name in "ab"], None) == []
-
-
-def test_cells_that_are_all_suspect_are_drawn() -> None:
     doubts = {"timing_suspect": ("busy",)}
     assert draw([made_record(pipeline=name, record=doubts) for name in ("native", "kornia")], None)
 
 
-def test_one_cell_and_speed_runs_have_fewer_pictures() -> None:
+def test_a_picture_is_drawn_only_where_two_cells_have_its_measures() -> None:
     names = {picture.name for picture in draw([made_record()], None)}
     assert "curves_accuracy_epochs" in names
     assert not any(name.startswith(("accuracy", "time", "pipelines", "stall")) for name in names)
@@ -226,6 +223,10 @@ def test_one_cell_and_speed_runs_have_fewer_pictures() -> None:
     names = {picture.name for picture in draw(speedrun, None)}
     assert "accuracy_architecture_optimizer" in names
     assert not any("time_to_accuracy" in name for name in names)
+    records = [made_record(optimizer="a", record={"energy_j": 1.0}), made_record(optimizer="b")]
+    with settings():
+        names = [sketch.name for sketch in frontiers(compared(records))]
+    assert names == ["accuracy_images_per_s", "accuracy_train_s"]
 
 
 def test_pipelines_alone_need_no_records() -> None:
@@ -270,11 +271,20 @@ def drawn(comparison: Comparison) -> Sketch:
         return next(iter(curves(comparison)))
 
 
-def test_lines_of_a_crowded_panel_are_thin() -> None:
+def test_lines_of_a_crowded_panel_are_thin_and_names_cut_alike_have_panels_of_their_own() -> None:
     for cells in (MAX_LINES, MAX_LINES + 1):
         sketch = drawn(compared([made_record(optimizer=f"o{number}") for number in range(cells)]))
         (lines,) = sketch.figure.axes[0].collections
         assert bool(lines.get_linewidth()[0] > 1) is (cells == MAX_LINES)
+    names = [f"timm:{'x' * 30}{middle}{'y' * 30}" for middle in "ab"]
+    records = [
+        made_record(architecture=name, pipeline=pipeline)
+        for name in names
+        for pipeline in ("dali", "native")
+    ]
+    comparison = compared(records)
+    assert len(fed(comparison)) == 2
+    assert len(drawn(comparison).figure.axes) == 2
 
 
 def test_of_many_nets_those_with_most_pipelines_are_shown_then_the_quickest() -> None:
@@ -289,18 +299,6 @@ def test_of_many_nets_those_with_most_pipelines_are_shown_then_the_quickest() ->
     with settings():
         sketch = next(pipelines(compared(records)))
     assert "12 of 15 pairs of architecture and optimizer: those with most" in sketch.caption
-
-
-def test_long_names_that_are_cut_alike_keep_panels_of_their_own() -> None:
-    names = [f"timm:{'x' * 30}{middle}{'y' * 30}" for middle in "ab"]
-    records = [
-        made_record(architecture=name, pipeline=pipeline)
-        for name in names
-        for pipeline in ("dali", "native")
-    ]
-    comparison = compared(records)
-    assert len(fed(comparison)) == 2
-    assert len(drawn(comparison).figure.axes) == 2
 
 
 NUMBER = re.compile(r"[\d.,]+")  # ticks that lie beyond the view are there, but not drawn
@@ -538,13 +536,6 @@ def test_the_frontier_is_what_nothing_beats_and_no_suspect_time_is_on_it(against
     (axes,) = drawn[f"accuracy_{against.name}"].figure.axes
     faces = [len(one.get_facecolor()) for one in axes.collections]
     assert faces.count(0) == len(hollow)
-
-
-def test_memory_and_energy_are_drawn_only_where_two_cells_have_them() -> None:
-    records = [made_record(optimizer="a", record={"energy_j": 1.0}), made_record(optimizer="b")]
-    with settings():
-        names = [sketch.name for sketch in frontiers(compared(records))]
-    assert names == ["accuracy_images_per_s", "accuracy_train_s"]
 
 
 def test_a_feed_has_the_pipeline_alone_its_ceiling_and_what_training_got() -> None:

@@ -150,15 +150,12 @@ def test_every_row_of_the_matrix_has_the_figures_of_its_records() -> None:
     assert Reader(page).all("data-cell") == [*embedded(page)]
 
 
-def test_answers_say_whether_they_are_sure() -> None:
+def test_answers_say_whether_they_are_sure_and_effects_are_on_the_first_screen() -> None:
     answer = Answer(question="Best net", entry="a/b", value="9 %", sure=False, why="one seed each")
     page = render([made_content(answers=[answer, replace(answer, sure=True)])])
     assert "<b>a/<wbr>b</b>9 %" in page
     assert '<em class="unsure">cannot tell</em> one seed each' in page
     assert '<em class="sure">sure</em> one seed each' in page
-
-
-def test_the_effects_are_on_the_first_screen() -> None:
     pictures = [made_picture("bars"), made_picture("effects")]
     page = render([made_content(pictures=pictures)])
     assert page.index('id="g0-figure-effects"') < page.index('class="matrix"')
@@ -223,14 +220,11 @@ def test_several_groups_share_a_page_and_no_id() -> None:
     assert page.count("shipped with the suite") == 1
 
 
-def test_a_group_without_runs_says_so() -> None:
+def test_a_group_without_runs_says_so_and_examples_are_shown() -> None:
     page = render([made_content((), conclusions={}, pictures=[made_picture("pipelines_alone")])])
     assert "No runs are recorded here yet" in page
     assert "title of pipelines_alone" in page
     assert "epyc_shapes_cpu" in page
-
-
-def test_examples_are_shown() -> None:
     page = render([made_content(examples={("mixup", "dali[dynamic]"): b"strip"})])
     assert "<b>mixup</b> by <b>dali[dynamic]</b>" in page
     assert "data:image/png;base64,c3RyaXA=" in page

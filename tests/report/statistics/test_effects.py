@@ -88,16 +88,20 @@ def test_fewer_than_five_nets_are_compared_over_seeds() -> None:
     few = of(made_grid(flip_helps, seeds=4, **options), ACCURACY)
     assert (few.verdict, few.estimate > 4) == ("too few seeds", True)
     assert all(map(pd.isna, (few.low, few.high, few.p, few.p_adjusted)))
-
-
-def test_cells_with_fewer_seeds_do_not_hinder_those_with_enough() -> None:
     options: dict[str, Any] = {"architecture": ("cnn2",), "optimizer": ("sgd",)}
     one = made_grid(flip_helps, **options | {"optimizer": ("adamw",)})
     found = of([*made_grid(flip_helps, seeds=5, **options), *one], ACCURACY)
     assert (found.over, found.cells, found.runs, found.verdict) == ("5 seeds", 1, 5, "higher")
+    records = made_grid(
+        lambda architecture, **_: {"accuracy": 0.7 if architecture == "vit" else 0.6},
+        architecture=("cnn2", "vit"), optimizer=("sgd", "a", "b", "c", "d"), seeds=5,
+    )  # fmt: skip
+    found = of(records, ACCURACY, "vit")
+    assert (found.over, found.cells, found.nets) == ("5 seeds", 10, 1)
+    assert (found.reference, found.verdict) == ("cnn2", "higher")
 
 
-def test_seeds_are_paired() -> None:
+def test_seeds_are_paired_but_speeds_are_not() -> None:
     rng = np.random.default_rng(0)
     luck = rng.normal(0, 2, 5)
     records = [
@@ -107,9 +111,6 @@ def test_seeds_are_paired() -> None:
     ]
     found = of(records, ACCURACY)
     assert (found.verdict, found.estimate) == ("higher", pytest.approx(1.0))
-
-
-def test_speeds_are_not_paired() -> None:
     records = made_grid(flip_helps, architecture=("cnn2",), optimizer=("sgd",), seeds=5)
     found = of(records, SPEED)
     level, reference = (
@@ -143,16 +144,6 @@ def test_the_luck_of_a_nets_seed_is_not_an_effect_of_the_net() -> None:
         assert of(records, ACCURACY, "net1").over == over
 
 
-def test_two_nets_are_compared_over_seeds() -> None:
-    records = made_grid(
-        lambda architecture, **_: {"accuracy": 0.7 if architecture == "vit" else 0.6},
-        architecture=("cnn2", "vit"), optimizer=("sgd", "a", "b", "c", "d"), seeds=5,
-    )  # fmt: skip
-    found = of(records, ACCURACY, "vit")
-    assert (found.over, found.cells, found.nets) == ("5 seeds", 10, 1)
-    assert (found.reference, found.verdict) == ("cnn2", "higher")
-
-
 def test_cells_are_matched_in_all_else() -> None:
     newer = made_record().versions | {"pipeline": 2}
     records = [
@@ -169,12 +160,14 @@ def test_cells_are_matched_in_all_else() -> None:
     assert [len(pairs) for pairs in again.pairs.values()] == [1]
 
 
-def test_a_different_target_matters_for_times_to_it_only() -> None:
+def test_times_to_accuracy_need_one_target() -> None:
     records = [
         made_record(augmentation=level, target_accuracy=target)
         for level, target in (("none", 0.94), ("flip_crop", 0.96))
     ]
     assert set(effects(records).metric) == {"accuracy", "macro_f1", "images_per_s"}
+    frame = effects(made_grid(flip_helps, protocol="speedrun"))
+    assert set(frame.metric) == {"accuracy", "macro_f1", "images_per_s"}
 
 
 def test_optimizers_are_compared_each_with_its_recipe_augmentations_with_one() -> None:
@@ -203,16 +196,13 @@ def test_references() -> None:
     assert set(effects(records).factor) == {"optimizer"}
 
 
-def test_versions_of_an_entry_are_separate_levels() -> None:
+def test_versions_of_an_entry_are_separate_levels_and_groups_never_mixed() -> None:
     records = [
         made_record(optimizer="sgd"),
         made_record(optimizer="muon", record={"versions": {"optimizer": 1}}),
         made_record(optimizer="muon", record={"versions": {"optimizer": 2}}),
     ]
     assert list(matched(records, "optimizer").pairs) == ["muon v1", "muon v2"]
-
-
-def test_groups_are_never_mixed() -> None:
     gpu = {"environment": {"gpu": "H100", "torch": "2.11.0"}}
     records = [
         made_record(augmentation="none", record=gpu),
@@ -251,7 +241,7 @@ def test_misses_of_seeds_count_too() -> None:
     assert pd.isna(found.estimate)
 
 
-def test_nets_on_which_each_side_misses_once_are_even() -> None:
+def test_nothing_is_claimed_where_both_sides_miss() -> None:
     missed = {("none", "sgd"), ("flip_crop", "adamw")}
     records = made_grid(
         lambda augmentation, optimizer, **_: (
@@ -260,20 +250,12 @@ def test_nets_on_which_each_side_misses_once_are_even() -> None:
     )
     found = of(records, TIME)
     assert (found.cells, found.verdict, found.p) == (10, "cannot tell", 1.0)
-
-
-def test_nothing_is_claimed_where_both_miss() -> None:
     found = of(made_grid(lambda **_: {"time_to_accuracy_s": None}), TIME)
     assert (found.cells, found.verdict) == (10, "cannot tell")
     assert (found.reached, found.reference_reached, pd.isna(found.estimate)) == (0, 0, True)
 
 
-def test_the_speedrun_protocol_has_no_time_to_accuracy() -> None:
-    frame = effects(made_grid(flip_helps, protocol="speedrun"))
-    assert set(frame.metric) == {"accuracy", "macro_f1", "images_per_s"}
-
-
-def test_runs_with_suspect_timings_contribute_only_scores() -> None:
+def test_suspect_runs_contribute_only_scores_and_failed_ones_nothing() -> None:
     records = made_grid(flip_helps)
     suspect = [replace(record, timing_suspect=("busy",)) for record in records[:2]] + records[2:]
     assert [of(suspect, metric).cells for metric in (ACCURACY, SPEED, TIME)] == [10, 9, 9]
@@ -281,9 +263,6 @@ def test_runs_with_suspect_timings_contribute_only_scores() -> None:
     seeds[0] = replace(seeds[0], timing_suspect=("busy",))
     found = of(seeds, TIME)
     assert (found.runs, found.reference_runs) == (20, 19)
-
-
-def test_failed_runs_are_excluded_from_effects() -> None:
     records = [*made_grid(flip_helps), made_failure(architecture="new", augmentation="flip_crop")]
     pd.testing.assert_frame_equal(effects(records), effects(records[:-1]))
 

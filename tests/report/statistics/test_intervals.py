@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.report.statistics.intervals import (
-    Interval,
     Test,
     detectable,
     holm,
     mann_whitney,
-    sampling_error,
     signed_rank,
     student,
     tamhane,
@@ -49,10 +47,6 @@ def test_too_few_values_have_no_test_and_equal_ones_no_difference() -> None:
     assert welch([1.0, 1.0], [1.0, 1.0]).p == 1.0
     assert welch([1.0, 1.0], [2.0, 2.0]).p == 0.0
     assert student([0.1 + 0.2 - 0.3] * 5).side == 0
-
-
-def test_logarithms_become_ratios() -> None:
-    assert Interval(middle=0.0, low=-1.0, high=math.log(2)).as_ratio().high == pytest.approx(2)
 
 
 @given(
@@ -128,11 +122,6 @@ def test_the_detectable_difference_agrees_with_the_test() -> None:
         p = welch([value + factor * least for value in side], side).p
         assert (tamhane([p] * 19)[0] < 0.05) == significant
     assert tamhane([1.0, 0.0]) == [1.0, 0.0]
-
-
-def test_sampling_error_of_an_accuracy() -> None:
-    assert 100 * sampling_error(0.94, 10_000) == pytest.approx(0.4655, abs=1e-3)
-    assert 100 * sampling_error(0.94, 100_000) == pytest.approx(0.1472, abs=1e-3)
 
 
 def test_holm_as_published() -> None:

@@ -56,9 +56,13 @@ def test_the_true_best_is_tied_as_often_as_claimed() -> None:
     assert lost <= 10
 
 
-def test_fewer_than_five_seeds_give_no_verdict() -> None:
+def test_without_values_or_five_seeds_there_is_no_verdict() -> None:
     found = of(few(seeds=4), ACCURACY)
     assert (found.p, found.uncompared) == ({}, 4)
+    records = [made_record(record={"throughput": None})]
+    assert of(records, SPEED) is None
+    found = of(records, ACCURACY)
+    assert (found.p, found.uncompared) == ({}, 0)
 
 
 def test_cells_that_missed_the_target_count_as_worse_however_many_there_are() -> None:
@@ -91,7 +95,7 @@ def test_a_cell_that_missed_the_target_is_never_the_best() -> None:
     assert best_time.outcome.cell.architecture == "vit"
 
 
-def test_a_cell_with_failed_runs_is_neither_the_best_nor_worse() -> None:
+def test_cells_with_failed_or_suspect_runs_are_neither_the_best_nor_dropped() -> None:
     records = few(seeds=5)
     better = made_grid(
         lambda **_: {"accuracy": 0.9}, architecture="x", optimizer=("sgd",), augmentation=("none",),
@@ -101,6 +105,9 @@ def test_a_cell_with_failed_runs_is_neither_the_best_nor_worse() -> None:
     found = of([*records, *better, failed], ACCURACY)
     assert found.outcome.cell.architecture in {"cnn4", "vgg11"}
     assert (tied(found)[0], found.lead < 0) == ("x/sgd/none/kornia", True)
+    busy = made_record(architecture="x", images_per_s=9e9, record={"timing_suspect": ("busy",)})
+    found = of([made_record(), busy], SPEED)
+    assert (found.outcome.cell.architecture, found.uncompared) == ("resnet18", 1)
 
 
 def test_the_best_cell_is_bold_in_the_matrix() -> None:
@@ -126,12 +133,9 @@ def groups(records: list[Record], metric: Metric) -> dict[str, int]:
     return {words: len(cells) for words, cells in ranking_groups(outcomes, metric)}
 
 
-def test_settings_are_ranked_separately() -> None:
+def test_settings_are_ranked_separately_and_targets_for_times_only() -> None:
     records = [made_record(), made_record(width=0.5), made_record(epochs=9)]
     assert groups(records, ACCURACY) == {"width 0.25": 2, "width 0.5": 1}
-
-
-def test_targets_are_ranked_separately_for_times_only() -> None:
     records = [made_record(target_accuracy=target) for target in (0.9401, 0.9404)]
     assert groups(records, ACCURACY) == {"": 2}
     assert groups(records, TIME) == {"target 94.01 %": 1, "target 94.04 %": 1}
@@ -141,16 +145,3 @@ def test_targets_are_ranked_separately_for_times_only() -> None:
     assert labels == {
         f"resnet18/sgd/flip_crop/kornia (target {100 * target:g} %)" for target in (0.9401, 0.9404)
     }
-
-
-def test_cells_with_suspect_timings_only_are_not_dropped() -> None:
-    busy = made_record(architecture="x", images_per_s=9e9, record={"timing_suspect": ("busy",)})
-    found = of([made_record(), busy], SPEED)
-    assert (found.outcome.cell.architecture, found.uncompared) == ("resnet18", 1)
-
-
-def test_without_values_there_is_no_best() -> None:
-    records = [made_record(record={"throughput": None})]
-    assert of(records, SPEED) is None
-    found = of(records, ACCURACY)
-    assert (found.p, found.uncompared) == ({}, 0)
