@@ -24,15 +24,20 @@ from pathlib import Path
 from secrets import token_hex
 from threading import Thread
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TextIO, TypeVar
 
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkProcess
+
     from _typeshed import ReadableBuffer
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+QuestionT = TypeVar("QuestionT")
+AnswerT = TypeVar("AnswerT")
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -259,6 +264,76 @@ def pulse_of(pid: int) -> Pulse:
         return cpu_s, read_bytes
 
     return Pulse(work)
+
+
+class Ended(RuntimeError):
+    """A process that should answer has crashed, or does nothing; the message says which."""
+
+
+class Forked(Generic[QuestionT, AnswerT]):
+    """Calls a function in a fork of this process, so that a crash ends only the fork.
+
+    The fork is kept for the next call until `close`. Without forks, calls it in this process.
+    """
+
+    def __init__(self, function: Callable[[QuestionT], AnswerT]) -> None:
+        self._function = function
+        self._process: ForkProcess | None = None
+
+    def __call__(self, question: QuestionT) -> AnswerT:
+        """The function's result.
+
+        Raises:
+            Ended: The fork has crashed, or does nothing.
+        """
+        if sys.platform != "linux":
+            return self._function(question)
+        if self._process is None:
+            self._start()
+        process, pipe = self._process, self._pipe
+        assert process is not None
+        try:
+            pipe.send(question)
+            pulse: Pulse | None = None
+            while not pipe.poll(LOOK_S):
+                pulse = pulse or pulse_of(process.pid or 0)
+                if pulse.is_silent():
+                    raise Ended(f"it did nothing for {SILENCE_S:g} s")
+            answer: AnswerT = pipe.recv()
+        except (EOFError, OSError):
+            process.join()
+            code = process.exitcode or 0
+            how = f"died of {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+            self.close()
+            raise Ended(f"its process {how}") from None
+        except BaseException:
+            self.close()
+            raise
+        return answer
+
+    def _start(self) -> None:
+        from multiprocessing import get_context  # late import: quick commands do not need it
+
+        fork = get_context("fork")
+        self._pipe, end = fork.Pipe()
+        self._process = fork.Process(target=self._serve, args=(end,), daemon=True)
+        self._process.start()
+        end.close()
+
+    def _serve(self, pipe: "Connection[Any, Any]") -> None:
+        self._pipe.close()  # so that it ends with its parent
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with suppress(EOFError):
+            while True:
+                pipe.send(self._function(pipe.recv()))
+
+    def close(self) -> None:
+        """Ends the fork, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
+            self._process = None
 
 
 class _LossyWriter(io.RawIOBase):

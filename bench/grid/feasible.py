@@ -9,6 +9,7 @@ import torch
 
 import architectures
 from bench.cell import Cell, Run
+from bench.process import Ended, Forked
 from bench.text import count
 from pipelines import augmentations, building
 from pipelines.sources.base import Data, Images, SourceError
@@ -52,7 +53,12 @@ class Feasibility:
             return ""  # code of plugins is run only in workers, which check the net themselves
         net = net_of(cell)
         if net not in self._problems:
-            self._problems[net] = self._try(cell)
+            try:
+                self._problems[net], work = self._trial(cell)
+            except Ended as error:
+                self._problems[net], work = f"{cell.architecture} cannot be tried: {error}", None
+            if work is not None:
+                self.work[net] = work
         return self._problems[net]
 
     def work_of(self, runs: Iterable[Run]) -> dict[str, float]:
@@ -100,8 +106,16 @@ class Feasibility:
         validation = None if own is None else _light(own)
         return replace(self.data, train=_light(self.data.train), validation=validation)
 
-    def _try(self, cell: Cell) -> str:
-        """Runs a cell's net once, without memory, and keeps its work."""
+    @cached_property
+    def _trial(self) -> Forked[Cell, tuple[str, float | None]]:
+        return Forked(self._try)
+
+    def close(self) -> None:
+        """Ends the process that tries nets; it is started again when it is needed."""
+        self._trial.close()
+
+    def _try(self, cell: Cell) -> tuple[str, float | None]:
+        """Runs a cell's net once, without memory: the problem or "", and its work."""
         from bench.machine.roofline import count_work  # imports torch's counter, which is slow
 
         images = self.data.train
@@ -114,9 +128,10 @@ class Feasibility:
         try:
             work = count_work(cell.architecture, **shape, images=cell.batch_size)
         except Exception:  # noqa: BLE001 - a net raises anything; some can't be counted
-            return architectures.problem(cell.architecture, **shape, batch_size=cell.batch_size)
-        self.work[net_of(cell)] = work.equivalent_flops(cell.precision)
-        return ""
+            torch.set_num_threads(1)  # a fork has lost the threads of OpenMP
+            problem = architectures.problem(cell.architecture, **shape, batch_size=cell.batch_size)
+            return problem, None
+        return "", work.equivalent_flops(cell.precision)
 
 
 def net_of(cell: Cell) -> Net:

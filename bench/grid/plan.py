@@ -318,6 +318,9 @@ def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
         warn(f"{runs} shared the host with others and will be repeated (--exclusive-timing)")
     seen = {run_id: record.content_hash for run_id, record in records.items()}
     sorted_runs = [*todo, *(record.run for record in done)] if todo else []
+    work = plan.feasible.work_of(sorted_runs) if plan.feasible else {}
+    if plan.feasible:
+        plan.feasible.close()
     return replace(
         plan,
         todo=todo,
@@ -325,5 +328,5 @@ def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
         failed=failed,
         skipped=skipped,
         seen=seen,
-        work=plan.feasible.work_of(sorted_runs) if plan.feasible else {},
+        work=work,
     )

@@ -1,5 +1,9 @@
 """The plan refuses what cannot work on the images, in one sentence, before a worker starts."""
 
+import os
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +15,7 @@ from torch import nn
 
 import architectures
 from architectures import Architecture, Spec
+from bench import process
 from bench.grid.feasible import Feasibility
 from pipelines import augmentations, building, shared_memory
 from pipelines.augmentations import Augmentation
@@ -124,6 +129,29 @@ def fails(logits_BK: torch.Tensor) -> torch.Tensor:
 def test_a_net_gives_logits_or_is_refused(change: Callable[..., Any], said: str) -> None:
     with joined(architectures.catalog, made_net(change)):
         assert problem(architecture="mine") == said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nets are tried in a fork")
+@pytest.mark.parametrize(
+    ("ends", "how"),
+    [
+        (lambda y: os.kill(os.getpid(), signal.SIGSEGV), "its process died of SIGSEGV"),
+        (lambda y: os._exit(3), "its process exited with 3"),
+        (lambda y: time.sleep(600), "it did nothing for 1 s"),
+    ],
+)
+def test_a_net_that_ends_its_process_is_refused_and_others_are_tried(
+    ends: Callable[..., Any], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 1.0)
+    monkeypatch.setattr(process, "LOOK_S", 0.1)
+    feasible, nets = Feasibility(BALANCED), (made_net(ends), replace(made_net(id), name="other"))
+    small: dict[str, Any] = {"pipeline": "native", "train_images": None, "batch_size": 64}
+    with joined(architectures.catalog, *nets):
+        first, second = (feasible.problem(made_run(architecture=net.name, **small)) for net in nets)
+    feasible.close()
+    assert first == f"mine cannot be tried: {how}"
+    assert second == "other gives a int, wanted (64, 10)"
 
 
 def test_a_net_that_answers_otherwise_in_evaluation_is_refused() -> None:
