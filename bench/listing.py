@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pipelines.libraries import missing
+
 PLUGINS = "pipeline_bench"  # group of entry points
 TYPES = {  # package and type of the entries of a kind
     "architectures": ("architectures", "Architecture"),
@@ -21,7 +23,7 @@ TYPES = {  # package and type of the entries of a kind
     "augmentations": ("pipelines.augmentations", "Augmentation"),
     "pipelines": ("pipelines", "Library"),
 }
-FIELDS = ("name", "why", "default", "modes", "parameters", "flops")
+FIELDS = ("name", "why", "default", "modes", "install", "parameters", "flops")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class Listing:
     Args:
         problem: Why it cannot be used here.
         modes: Of a pipeline; the first is the default.
+        install: What pip installs for an optional pipeline.
         parameters: Of a net, as `flops` are.
         cells: Of a grid; `expected_s` is the time that they take here, as far as is known.
     """
@@ -41,6 +44,7 @@ class Listing:
     default: bool = False
     problem: str = ""
     modes: tuple[str, ...] = ()
+    install: str = ""
     parameters: int = 0
     flops: int = 0
     cells: int = 0
@@ -73,7 +77,14 @@ def _of_package(
             with nullcontext() if strict else suppress(ValueError, SyntaxError):
                 text = Path(finder.path, file).read_text(encoding="utf-8")
                 for entry in entries_of(text, type_name, strict=strict):
-                    yield Listing(kind=kind, **entry)
+                    yield listed(kind, **entry)
+
+
+def listed(kind: str, **fields: Any) -> Listing:
+    """A usable entry, or one whose optional library is not installed."""
+    install = fields.get("install", "")
+    problem = missing(fields["name"], install) if install else ""
+    return Listing(kind=kind, problem=problem, **fields)
 
 
 def entries_of(text: str, type_name: str, *, strict: bool = True) -> list[dict[str, Any]]:

@@ -180,6 +180,7 @@ class Library:
             array of decoded images.
         shared_bytes: (images, batch size, options) to the bytes of shared memory that batches from
             its worker processes take at most.
+        install: What pip installs for it, if users choose to; the default grid does without it.
         reference: Home page of the library.
         version: Raised when its output changes, so that old results are not reused.
     """
@@ -197,6 +198,7 @@ class Library:
     replays: bool = False
     decodes: bool = False
     shared_bytes: Callable[[Images, int, Mapping[str, int]], int] = lambda *_: 0
+    install: str = ""
     reference: str = ""
     version: int = 1
 

@@ -6,10 +6,14 @@ from pipelines import importing
 from pipelines.catalog import Unavailable
 
 
-def missing(library: str) -> str:
-    """Why a library isn't found; "" if it is installed, whether it works or not."""
+def missing(library: str, wanted: str = "") -> str:
+    """Why a library isn't found; "" if it is installed, whether it works or not.
+
+    Args:
+        wanted: What pip is to install, if not just the library's name.
+    """
     if find_spec(library) is None:
-        return f"{library} is not installed: pip install {library}"
+        return f"{library} is not installed: pip install {wanted or library}"
     return ""
 
 

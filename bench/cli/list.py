@@ -157,7 +157,7 @@ def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
 def _json(entry: "Listing") -> dict[str, Any]:
     """The fields of an entry; of sizes only those that its kind has."""
     fields = asdict(entry)
-    sizes = ("modes", "parameters", "flops", "cells", "expected_s")
+    sizes = ("modes", "install", "parameters", "flops", "cells", "expected_s")
     return {name: value for name, value in fields.items() if value or name not in sizes}
 
 

@@ -148,9 +148,10 @@ def default(config: GridConfig) -> list[Cell]:
         for augmentation in config.names("augmentations", defaults=True)
     ]
     pipeline_slice = [
-        config.cell("cnn4", "sgd", augmentation, pipeline)
+        config.cell("cnn4", "sgd", augmentation, pipeline.name)
         for augmentation in config.names("augmentations", defaults=True)
-        for pipeline in config.names("pipelines")
+        for pipeline in config.entries("pipelines")
+        if not pipeline.install  # the same cells wherever it is run
     ]
     return unique([*cells, *pipeline_slice])
 

@@ -6,7 +6,7 @@ from typing import Any
 import architectures
 from bench import optimizers
 from bench.cell import AXES, Cell, Version, version_of
-from bench.listing import FIELDS, Listing
+from bench.listing import FIELDS, Listing, listed
 from pipelines import augmentations, building
 from pipelines.base import Unsupported
 from pipelines.catalog import Catalog, Origin, Unavailable
@@ -23,9 +23,7 @@ def listing(kind: str) -> list[Listing]:
     """Every entry of a kind, then the files that cannot be imported."""
     catalog = CATALOGS[kind]
     usable = [
-        Listing(
-            kind=kind, **{field: getattr(entry, field) for field in FIELDS if hasattr(entry, field)}
-        )
+        listed(kind, **{field: getattr(entry, field) for field in FIELDS if hasattr(entry, field)})
         for entry in catalog.entries.values()
     ]
     broken = [

@@ -8,12 +8,17 @@ from pipelines.base import Pipeline
 from pipelines.ops import Op
 from pipelines.sources.base import Images
 
-OPTIONS = {"torchvision": ("workers=0", "workers=2")}
+OPTIONS = dict.fromkeys(("torchvision", "albumentations"), ("workers=0", "workers=2"))
 
 
 def variants() -> list[str]:
-    """The name of every mode of every pipeline, and of some options."""
-    return [building.canonical_name(spelling) for spelling in building.variants(OPTIONS)]
+    """Every mode of every pipeline whose library is installed, and some options."""
+    found = [building.parse(spelling) for spelling in building.variants(OPTIONS)]
+    return [
+        each.name
+        for each in found
+        if not (each.library.install and each.library.problem(each.mode, "cpu"))
+    ]
 
 
 def eager_variants() -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from bench.cell import AXES, Cell
 from bench.grid import registry
 from bench.grid.grids import BUDGETS, GRIDS, GridConfig, cells_of, runs_of
-from pipelines import augmentations, building
+from pipelines import augmentations, building, libraries
 from pipelines.building import canonical_name
 from pipelines.catalog import Unavailable
 from tests.made import made_cell
@@ -19,6 +19,10 @@ GPU = GridConfig(base=replace(BUDGETS["full"], precision="bf16", compile=True))
 
 def axes(cell: Cell) -> tuple[str, str, str, str]:
     return cell.architecture, cell.optimizer, cell.augmentation, cell.pipeline
+
+
+def required_pipelines() -> list[str]:
+    return [name for name, entry in building.catalog.entries.items() if not entry.install]
 
 
 @pytest.mark.parametrize("config", [CPU, GPU], ids=["cpu", "gpu"])
@@ -32,7 +36,7 @@ def test_the_default_grid_is_all_defaults_through_kornia_and_a_slice_over_pipeli
     assert len(augmentations) >= 3
     kornia = canonical_name("kornia")
     through_kornia = set(product(architectures, optimizers, augmentations, [kornia]))
-    pipelines = [canonical_name(name) for name in building.catalog.entries]
+    pipelines = [canonical_name(name) for name in required_pipelines()]
     assert len(set(pipelines)) >= 3
     across = set(product(["cnn4"], ["sgd"], augmentations, pipelines))
     cells = cells_of("default", config)
@@ -50,7 +54,7 @@ def test_all_cells_of_a_grid_share_settings_and_budget() -> None:
 def test_smoke_has_a_tiny_cell_for_each_pipeline() -> None:
     smoke, default = cells_of("smoke", CPU), cells_of("default", CPU)
     names = [cell.pipeline.partition("[")[0] for cell in smoke]
-    assert sorted(names) == sorted(building.catalog.entries)
+    assert sorted(names) == sorted(required_pipelines())
     assert {cell.optimizer for cell in smoke} == {cell.optimizer for cell in default}
     assert "optimizer" not in GRIDS["smoke"].why
     steps = sum(cell.epochs * (cell.train_images or 0) // cell.batch_size for cell in smoke)
@@ -67,6 +71,20 @@ def test_the_pipelines_grid_has_two_nets_under_every_policy_and_every_mode() -> 
     assert {"native", "native[eager]", "kornia", "kornia[compiled]", "dali"} <= named
     assert any(name.startswith("torchvision[workers=") for name in named)
     assert len(cells) == 2 * len(augmentations.catalog.entries) * len(named)
+
+
+def test_optional_pipelines_are_in_their_grid_where_they_are_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    optional = set(building.catalog.entries) - set(required_pipelines())
+    assert "albumentations" in optional
+    for installed in (object(), None):
+        monkeypatch.setattr(libraries, "find_spec", lambda name, found=installed: found)
+        named = {cell.pipeline.partition("[")[0] for cell in cells_of("pipelines", CPU)}
+        assert named & optional == (optional if installed else set())
+        known = {entry.name: entry.problem for entry in registry.listing("pipelines")}
+        reason = "albumentations is not installed: pip install albumentations==2.0.8"
+        assert known["albumentations"] == ("" if installed else reason)
 
 
 def test_grids_of_one_axis_include_all_its_entries() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import pipelines
-from pipelines import libraries
+from pipelines import building, libraries
 from pipelines.base import Library
 from pipelines.catalog import Unavailable
 from pipelines.dali_ops import trial
@@ -23,7 +23,8 @@ names = building.variants()
 assert len(names) >= 8, names
 print(*[name for name in ("torchvision", "kornia", "nvidia.dali") if name in sys.modules])
 """
-ENTRIES = [TORCHVISION, TORCHVISION_BATCH, KORNIA]
+OPTIONAL = [entry for entry in building.catalog.entries.values() if entry.install]
+ENTRIES = [TORCHVISION, TORCHVISION_BATCH, KORNIA, *OPTIONAL]
 
 
 def test_planning_imports_no_library() -> None:
@@ -36,7 +37,8 @@ def test_a_missing_library_is_named(entry: Library, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     mode = entry.modes[0] if entry.modes else ""
     needed = entry.name.removesuffix("_batch")
-    assert entry.problem(mode, "cpu") == f"{needed} is not installed: pip install {needed}"
+    wanted = entry.install or needed
+    assert entry.problem(mode, "cpu") == f"{needed} is not installed: pip install {wanted}"
 
 
 @pytest.mark.parametrize(
