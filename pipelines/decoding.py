@@ -1,64 +1,120 @@
 """Decodes image files into batches, in threads that don't hold Python's lock meanwhile."""
 
+import struct
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from pipelines.base import Request, usable_cores
-from pipelines.sources.decode import read_listed
+from pipelines.reusing import BatchMemory
+from pipelines.sources.decode import MAX_PIXELS, central_square, read_listed
+from pipelines.sources.measures import Bytes
 
 THREADS, READ_AHEAD = "threads", "read_ahead"
 OPTIONS = {THREADS: 0, READ_AHEAD: 0}  # 0 for the choice below
 AHEAD = 2  # batches
+METADATA, FRAMES = 0xFFE1, (0xFFC0, 0xFFC1, 0xFFC2)  # markers of a JPEG file
 
 
 class Decoder:
     """A `Reader` of `Images.files`: as `sources.decode.read_image`, within 1 of 255.
 
-    The request's options are `threads` (0 for one per usable core) and `read_ahead`, in batches.
+    The request's options are `threads` (0 for one per usable core) and `read_ahead`, the number of
+    batches that are decoded while one is used.
     """
 
     def __init__(self, request: Request) -> None:
         self._files = request.images.files
         self._size = request.images.image_size[0]
-        self._pinned = request.device.type == "cuda"
+        self._gpu = request.device.type == "cuda"
         self._ahead = request.options.get(READ_AHEAD) or AHEAD
-        self._pool = ThreadPoolExecutor(request.options.get(THREADS) or usable_cores())
+        shape = request.batch_size, 3, self._size, self._size
+        self._memory = BatchMemory(shape, torch.uint8, torch.channels_last, kept=self._ahead + 2)
+        self._pool = ThreadPoolExecutor(request.options.get(THREADS) or usable_cores(), "decoder")
 
     def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
-        waiting: deque[tuple[Tensor, list[Future[None]]]] = deque()
-        rows = iter(order_SB.tolist())
+        rows = deque(order_SB.tolist())
+        coming: deque[tuple[Tensor, list[Future[None]]]] = deque()
         try:
-            while True:
-                while len(waiting) < self._ahead and (row := next(rows, None)) is not None:
-                    shape = len(row), self._size, self._size, 3
-                    batch_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
-                    waiting.append(
-                        (
-                            batch_BHWC,
-                            [
-                                self._pool.submit(self._read, *each)
-                                for each in zip(batch_BHWC, row, strict=True)
-                            ],
-                        )
-                    )
-                if not waiting:
-                    return
-                batch_BHWC, futures = waiting.popleft()
-                for future in futures:
-                    future.result()
+            while rows or coming:
+                while rows and len(coming) <= self._ahead:
+                    coming.append(self._start(rows.popleft()))
+                batch_BHWC, decoded = coming[0]
+                for each in decoded:
+                    each.result()
+                coming.popleft()
                 yield batch_BHWC
+                del batch_BHWC  # so that its memory is free if the caller doesn't hold it
         finally:
-            for _, futures in waiting:
-                for future in futures:
-                    future.cancel()
+            for _, decoded in coming:
+                for each in decoded:
+                    each.cancel()
 
-    def _read(self, to_HWC: Tensor, index: int) -> None:
-        path = self._files[index]
-        to_HWC.copy_(torch.from_numpy(read_listed(path.parent, path, self._size).copy()))
+    def _start(self, row: list[int]) -> tuple[Tensor, list[Future[None]]]:
+        """The memory of a batch, and the work that fills it."""
+        if self._gpu:  # torch itself reuses pinned memory once it has been copied from
+            shape = len(row), self._size, self._size, 3
+            batch_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        else:
+            batch_BHWC = self._memory.take().permute(0, 2, 3, 1)
+        images = batch_BHWC.numpy()
+        work = [self._pool.submit(self._read, *each) for each in zip(row, images, strict=True)]
+        return batch_BHWC, work
+
+    def _read(self, index: int, to_HWC: Bytes) -> None:
+        to_HWC[:] = read(self._files[index], self._size)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+
+def read(path: Path, size: int) -> Bytes:
+    """One image as RGB uint8 (size, size, 3), within 1 of what `read_image` gives.
+
+    Raises:
+        SourceError: It can't be read; the message names it.
+    """
+    try:
+        data = bytearray(path.read_bytes())
+        if not is_common_jpeg(data):
+            return read_listed(path.parent, path, size)
+        image_CHW = decode_jpeg(
+            torch.frombuffer(data, dtype=torch.uint8),
+            ImageReadMode.UNCHANGED,
+            apply_exif_orientation=True,
+        )
+    except (OSError, RuntimeError):  # `read_image` decides whether a file is broken
+        return read_listed(path.parent, path, size)
+    left, top, side = central_square(image_CHW.shape[2], image_CHW.shape[1])
+    square_CHW = image_CHW[:, top : top + side, left : left + side]
+    resized_1CHW = functional.interpolate(
+        square_CHW[None], (size, size), mode="bilinear", antialias=True
+    )
+    return resized_1CHW[0].permute(1, 2, 0).expand(-1, -1, 3).numpy()
+
+
+def is_common_jpeg(data: bytearray) -> bool:
+    """Whether torchvision decodes a file as Pillow does, by the file's head.
+
+    That is a JPEG file, grey or of three colours with 8 bits, of a permitted size, without other
+    metadata than Exif, which may say how it is rotated.
+    """
+    at, end = 2, len(data) - 10
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    while at < end:
+        marker, length = struct.unpack_from(">HH", data, at)
+        if marker in FRAMES:
+            bits, height, width, colours = struct.unpack_from(">BHHB", data, at + 4)
+            return bits == 8 and colours in (1, 3) and 0 < height * width <= MAX_PIXELS
+        other = marker == METADATA and not data.startswith(b"Exif\0\0", at + 4)
+        if marker < 0xFF00 or other:
+            return False
+        at += 2 + length
+    return False

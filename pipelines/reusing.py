@@ -15,12 +15,17 @@ class BatchMemory:
     """Provides tensors of one shape (B, C, H, W), type and memory format.
 
     Memory that is still in use (by the batch, a view, a NumPy array, a saved activation) is not
-    reused; new memory is allocated instead. At most `MAX_KEPT` blocks are kept.
+    reused; new memory is allocated instead. At most `kept` blocks are kept.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format
+        self,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        memory_format: torch.memory_format,
+        kept: int = MAX_KEPT,
     ) -> None:
+        self._max_kept = kept
         self._like = torch.empty(shape, dtype=dtype, device="meta", memory_format=memory_format)
         self._kept: list[torch.UntypedStorage] = []
 
@@ -32,7 +37,7 @@ class BatchMemory:
             if use_count(storage) == 1:
                 return self._tensor(storage)
         storage = torch.UntypedStorage(self._like.nbytes)  # type: ignore[no-untyped-call]
-        if len(self._kept) < MAX_KEPT:
+        if len(self._kept) < self._max_kept:
             self._kept.append(storage)
         return self._tensor(storage)
 

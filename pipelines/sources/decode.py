@@ -76,14 +76,15 @@ def read_image(path: Path, image_size: int) -> Bytes:
         if upright.mode in SIXTEEN_BITS:
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         rgb = upright.convert("RGB")
-    side = min(rgb.size)
-    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
-    square = rgb.resize(
-        (image_size, image_size),
-        Image.Resampling.BILINEAR,
-        box=(left, top, left + side, top + side),
-    )
-    return np.asarray(square)
+    left, top, side = central_square(*rgb.size)
+    square = rgb.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((image_size, image_size), Image.Resampling.BILINEAR))
+
+
+def central_square(width: int, height: int) -> tuple[int, int, int]:
+    """(left, top, side) of the largest central square, rounded down to whole pixels."""
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side
 
 
 def read_listed(root: Path, path: Path, image_size: int) -> Bytes:

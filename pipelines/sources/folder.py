@@ -15,7 +15,7 @@ from pipelines.sources.arrays import SETS, BadFile, Set
 from pipelines.sources.errors import SourceError, listed
 from pipelines.sources.split import TEST_SHARE, holdout
 
-VERSION = 1
+VERSION = 2
 MAX_CLASSES = 3000  # limited by the size of the confusion matrix
 # Names of the sets' folders, in lower case.
 SPLITS: dict[str, Set] = {
