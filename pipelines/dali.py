@@ -38,13 +38,11 @@ class DaliPipeline(Pipeline):
         self._feed = (
             FileFeed(request) if request.images.files else ArrayFeed(request, self._plan, HELD)
         )
-        self._feed.check()
         self._running: deque[Tensor] = deque()  # samples of the batches DALI is working on
         self._engine: Engine | None = self._start()
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
-        self._feed.check()
         order = self.permutation(index)
         on_device = order.to(request.device)  # once: copying per batch would wait for the GPU
         labels = self._labels_N[on_device]
@@ -64,6 +62,7 @@ class DaliPipeline(Pipeline):
                     self._submit(order[scheduled], fed[scheduled], draws)
                     scheduled += 1
                 x_BCHW = self._take()
+                self._feed.check(order[step])
                 yield x_BCHW, self._mixed(labels_B, shares.popleft())
         finally:
             # An interrupted epoch leaves batches in the queue that the next epoch must not get.

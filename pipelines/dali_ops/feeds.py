@@ -1,11 +1,13 @@
 """Inputs of DALI: an array in memory, or image files decoded each epoch.
 
-DALI's decoder may crash the process when it fails, so it must not see a file that it can't decode.
+DALI decodes what is left of a cut file without an error, so files are compared with what they were
+after they have been read.
 """
 
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from pipelines.dali_ops.plan import Plan
 from pipelines.ops import Crop
 from pipelines.sources.base import SourceError
 from pipelines.sources.decode import read_image
+from pipelines.sources.errors import listed
 
 # How files of the formats begin that DALI decodes, and end if they are whole ("" if unknown).
 FORMATS = {
@@ -53,8 +56,8 @@ class Feed(ABC):
     def images(self, operators: Operators, fed: Any) -> Any:
         """uint8 images HWC from that data, as a graph node or a batch."""
 
-    def check(self) -> None:  # noqa: B027 - an array cannot break
-        """Raises if the data can't be read any more; called before each epoch."""
+    def check(self, index_B: Tensor) -> None:  # noqa: B027 - an array cannot break
+        """Raises if the data of some samples is broken; called after they were read."""
 
     def explain(self, index_N: Tensor, error: Exception) -> Exception:
         """The error to raise after DALI failed with `error` on some of the samples (N,)."""
@@ -96,6 +99,8 @@ class ArrayFeed(Feed):
 class FileFeed(Feed):
     """Names of files, which DALI reads and decodes on all cores.
 
+    The files are checked at once, and those that have changed after they were read.
+
     The result is that of `sources.decode`: upright RGB, the largest central square, resized with
     antialiasing and rounded to bytes.
     """
@@ -107,20 +112,23 @@ class FileFeed(Feed):
         self.gpu = False
         self.layout = ""
         self.threads = usable_cores()
-        self._checked: list[tuple[int, int]] = [(0, 0)] * len(self._files)
+        self._states = [size_and_time(path) for path in self._files]
+        for path in self._files:
+            check_file(path)
 
-    def check(self) -> None:
-        """Checks the files that have changed since the last call.
+    def check(self, index_B: Tensor) -> None:
+        """Decodes those of the files that have changed.
 
         Raises:
-            Unsupported: DALI lacks a file's format.
             SourceError: A file is broken.
         """
-        for index, path in enumerate(self._files):
+        for index in index_B.tolist():
+            path = self._files[index]
             state = size_and_time(path)
-            if state != self._checked[index]:
-                check_file(path)
-                self._checked[index] = state
+            if state != self._states[index]:
+                if why := problem(path):
+                    raise broken(path, why)
+                self._states[index] = state
 
     def batch(self, index_B: Tensor) -> Any:
         return [self._names[index] for index in index_B.tolist()]
@@ -133,8 +141,13 @@ class FileFeed(Feed):
         for path in files:
             if why := problem(path):
                 return broken(path, why)
-        path = next(filter(fails, files), None)
-        return error if path is None else undecodable(path)
+        if path := refused(files):
+            return SourceError(
+                f"dali cannot decode {path}, although Pillow can: save the file anew, or choose "
+                "another pipeline"
+            )
+        error.add_note(f"DALI was decoding {listed([str(path) for path in files])}")
+        return error
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
@@ -147,7 +160,12 @@ def size_and_time(path: Path) -> tuple[int, int]:
 
 
 def check_file(path: Path) -> None:
-    """Raises as `FileFeed.check`; reads only the ends of a file that looks whole."""
+    """Reads only the ends of a file that looks whole.
+
+    Raises:
+        Unsupported: DALI lacks the file's format.
+        SourceError: The file is broken.
+    """
     head, tail = ends(path)
     known = next((magic for magic in FORMATS if head.startswith(magic)), None)
     if known is not None and FORMATS[known] and tail.endswith(FORMATS[known]):
@@ -198,20 +216,31 @@ def undecodable(path: Path) -> Unsupported:
 def decoded(operators: Operators, names: Any, size: tuple[int, int]) -> Any:
     """uint8 images of one size from the names of their files."""
     fn, types = operators.fn, operators.types
-    encoded = fn.io.file.read(names)
+    encoded = read(fn, names)
     shape = fn.peek_image_shape(encoded, dtype=types.FLOAT)  # upright, as the decoder rotates it
     shape = fn.slice(shape, start=[0], shape=[2], axes=[0])
     side = fn.reductions.min(shape, axes=[0], keep_dims=True)
-    start = (shape - side) / 2.0
+    start = operators.math.floor((shape - side) / 2.0)
     image = fn.decoders.image(encoded, device=decoder(operators), output_type=types.RGB)
-    return fn.resize(
+    square = fn.slice(
         image,
+        start,
+        fn.cat(side, side),
+        axes=[0, 1],
+        normalized_anchor=False,
+        normalized_shape=False,
+    )
+    return fn.resize(
+        square,
         size=[float(length) for length in size],
-        roi_start=start,
-        roi_end=start + side,
         interp_type=types.INTERP_LINEAR,
         antialias=True,
     )
+
+
+def read(fn: Any, names: Any) -> Any:
+    """The files' bytes; DALI's default, to map files into memory, dies if one is cut meanwhile."""
+    return fn.io.file.read(names, dont_use_mmap=True)
 
 
 def decoder(operators: Operators) -> str:
@@ -221,21 +250,22 @@ def decoder(operators: Operators) -> str:
     return "mixed" if operators.fn.__name__ == "nvidia.dali.fn" else "gpu"
 
 
-def fails(path: Path) -> bool:
-    """Whether DALI can't decode a file on the CPU."""
+def refused(files: Sequence[Path]) -> Path | None:
+    """The first file that DALI can't decode on the CPU."""
     from nvidia.dali import Pipeline, fn
 
     graph: Any = Pipeline(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
     with graph:
         name = fn.external_source(name="name")
-        graph.set_outputs(fn.decoders.image(fn.io.file.read(name), device="cpu"))
+        graph.set_outputs(fn.decoders.image(read(fn, name), device="cpu"))
     graph.build()
-    graph.feed_input("name", [np.frombuffer(os.fsencode(path), np.uint8)])
-    try:
-        graph.run()
-    except RuntimeError:
-        return True
-    return False
+    for path in files:
+        graph.feed_input("name", [np.frombuffer(os.fsencode(path), np.uint8)])
+        try:
+            graph.run()
+        except RuntimeError:
+            return path
+    return None
 
 
 def padded(images_NHWC: Tensor, crop: Crop) -> Tensor:
