@@ -56,6 +56,7 @@ class RecordBuilder:
     energy_j: float | None = None
     parameters: int | None = None
     augmentation_draws: dict[str, str] = field(default_factory=dict)
+    augmentation_differs: dict[str, str] = field(default_factory=dict)
     reads: Reads = "array"
     stepping: str = ""
     compiled: Compiled = ""
@@ -104,6 +105,7 @@ class RecordBuilder:
             energy_j=self.energy_j,
             parameters=self.parameters,
             augmentation_draws=self.augmentation_draws,
+            augmentation_differs=self.augmentation_differs,
             reads=self.reads,
             stepping=self.stepping,
             compiled=self.compiled,

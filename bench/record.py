@@ -5,7 +5,7 @@ fields state the range of each value; msgspec checks it whenever a record is rea
 not import torch, since every reader of records uses it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Annotated, Any, Literal, TypeVar
@@ -271,6 +271,7 @@ class RecordSummary:
         content_hash: Hash of the content (see `bench.store.codec`); "" until it is written.
         training_images: Number of images in the training set; None in older records, as are
             `validation_images` and `test_images`.
+        augmentation_differs: Op to words on how it differs from our definition, for those that do.
     """
 
     run_id: str
@@ -302,6 +303,7 @@ class RecordSummary:
     training_images: Count | None = None
     validation_images: Count | None = None
     test_images: Count | None = None
+    augmentation_differs: dict[str, str] = field(default_factory=dict)
 
     @property
     def image_counts(self) -> str:
@@ -310,6 +312,17 @@ class RecordSummary:
             return ""
         held_out = f", {self.validation_images:,} validation" if self.validation_images else ""
         return f"{self.training_images:,} training{held_out} and {self.test_images:,} test images"
+
+    @property
+    def own_ops(self) -> str:
+        """The ops of which its pipeline does others: "kornia's own RandAugment"."""
+        names = " and ".join(sorted(self.augmentation_differs))
+        return names and f"{self.cell.pipeline.partition('[')[0]}'s own {names}"
+
+    @property
+    def other_ops(self) -> str:
+        """How they differ: "another RandAugment: ..."."""
+        return other_ops(self.augmentation_differs)
 
     @property
     def name(self) -> str:
@@ -345,6 +358,11 @@ class Record(RecordSummary):
     """The complete result of one run."""
 
     curve: tuple[Point, ...] = ()
+
+
+def other_ops(differs: Mapping[str, str]) -> str:
+    """How ops differ from our definitions: "another RandAugment: ..."."""
+    return "; ".join(f"another {op}: {how}" for op, how in differs.items())
 
 
 RecordT = TypeVar("RecordT", bound=RecordSummary)

@@ -33,6 +33,7 @@ def caveats(outcomes: Outcomes) -> Iterator[str]:
         yield from suspect_times(good)
         yield from _targets(good)
         yield from _draws(good)
+        yield from _differs(good)
         yield from _steps([run for outcome in good for run in outcome.good])
     yield from failed_runs(outcomes)
     yield from uneven_failures(outcomes)
@@ -171,6 +172,13 @@ def _draws(good: Outcomes) -> Iterator[str]:
             f"({listed(sorted(ops[pipeline]))}), so its augmentations are weaker than per-sample "
             "ones."
         )
+
+
+def _differs(good: Outcomes) -> Iterator[str]:
+    runs = [run for outcome in good for run in outcome.good]
+    words = {(r.cell.pipeline, *item) for r in runs for item in r.augmentation_differs.items()}
+    for pipeline, op, how in sorted(words):
+        yield f"{code(pipeline)} does another {code(op)} and is not ranked with others: {how}."
 
 
 def _steps(runs: Sequence[RecordSummary]) -> Iterator[str]:

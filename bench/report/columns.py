@@ -137,7 +137,7 @@ MORE_COLUMNS = {  # shown only on request
     for name in ("runs", "reached", "trusted", "parameters")
 } | {
     name: Column(name=name, header=name.replace("_", " "))
-    for name in ("status", "draws", "timing_suspect")
+    for name in ("status", "draws", "differs", "timing_suspect")
 }
 METRICS = {name: column for name, column in COLUMNS.items() if isinstance(column, Metric)}
 ACCURACY, MACRO_F1 = METRICS["accuracy"], METRICS["macro_f1"]

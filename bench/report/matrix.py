@@ -21,7 +21,7 @@ from bench.text import count
 
 GROUP = ("machine", "source", "scale")
 SETTINGS = ("epochs", "batch_size", "lr", "target_accuracy")  # columns even if all rows share them
-REMARKS = ("bound_by", "reads", "draws", "timing_suspect", "status", "reason")
+REMARKS = ("bound_by", "reads", "draws", "differs", "timing_suspect", "status", "reason")
 PARTIAL = "2 of 3: runs that the number is the mean of, out of all."
 METRIC_COLUMNS = [name for metric in METRICS for name in (metric, f"{metric}_sd")]
 
@@ -195,7 +195,7 @@ def averaged(matrix: Matrix[RecordT], axes: Sequence[str]) -> tuple[pd.DataFrame
     how |= dict.fromkeys(sums, "sum")
     how |= dict.fromkeys(alone, lambda values: values.iloc[0] if len(values) == 1 else None)
     how |= {"reached": lambda values: values.sum(min_count=1), "status": _status}
-    how |= dict.fromkeys(("reads", "draws", "timing_suspect", "reason"), _texts)
+    how |= dict.fromkeys((*REMARKS[1:5], "reason"), _texts)
     found = groups.agg(how).reset_index()
     found["bound_by"] = [bound_by(None if pd.isna(v) else v) for v in found["stall_pct"]]
     found = found.astype(dict.fromkeys(METRIC_COLUMNS, float)).fillna({"budget": ""})

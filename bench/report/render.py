@@ -297,7 +297,7 @@ def _notes(row: Row) -> str:
     if suspect:
         part = f" in {row['seeds'] - row['trusted']} of {row['seeds']} runs"
         suspect = f"timing suspect{part * (row['seeds'] > 1)}: {suspect}"
-    return "; ".join(filter(None, (failed, suspect, row["draws"])))
+    return "; ".join(filter(None, (failed, suspect, row["draws"], row["differs"])))
 
 
 def _text(name: str, row: Row, rows: Sequence[Row]) -> str:
@@ -337,14 +337,16 @@ def is_partial(column: Column, row: Mapping[Any, Any]) -> bool:
 
 
 def _best(name: str, rows: list[Row]) -> set[int]:
-    """Rows with the best value; those with a missed target never have it."""
+    """Rows with the best value; those with a missed target or other ops never have it."""
     column = column_named(name)
     if column.best is None or len(rows) < 2:
         return set()
     values = {
         index: row[name]
         for index, row in enumerate(rows)
-        if row["status"] == "ok" and not is_missing(row[name]) and not is_partial(column, row)
+        if row["status"] == "ok"
+        and not (is_missing(row[name]) or is_partial(column, row))
+        and not row["differs"]
     }
     top = (min if column.best == "lowest" else max)(values.values(), default=None)
     return {index for index, value in values.items() if value == top}

@@ -42,6 +42,7 @@ class Key:
     fingerprint: str
     machine: str
     torch: str
+    differs: str = ""  # "kornia's own RandAugment", which is never ranked with others
 
     def parts(self) -> dict[str, str]:
         """Display texts of what may differ between rows of a table, except for the axes."""
@@ -54,6 +55,7 @@ class Key:
         parts["plugins"] = ", ".join(plugins_of(dict(self.versions)))
         parts["fingerprint"] = f"images {self.fingerprint[:8]}"
         parts["machine"] = self.machine
+        parts["differs"] = self.differs
         parts["torch"] = f"torch {self.torch}" if self.torch else ""
         return parts
 
@@ -94,6 +96,7 @@ def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     torches = [str(torch) for record in found if (torch := record.environment.get("torch"))]
     usual_machine, usual_torch = statistics.mode(machines or [""]), statistics.mode(torches or [""])
     rows: dict[Key, list[RecordT]] = defaultdict(list)
+    differs = {one.cell.identity: one.own_ops for one in found if one.own_ops}
     spelled: dict[tuple[str, str], str] = {}  # the first spelling of a source of the same images
     for record in found:
         place = without_place(record.cell.source), record.fingerprint
@@ -104,6 +107,7 @@ def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
             fingerprint=record.fingerprint,
             machine=_machine(record) or usual_machine,  # unknown for a run that never started
             torch=str(record.environment.get("torch") or usual_torch),
+            differs=differs.get(record.cell.identity, ""),  # of its other runs if it failed early
         )
         rows[key].append(record)
     return {key: _once(runs) for key, runs in rows.items()}
@@ -135,7 +139,7 @@ def title(rows: Mapping[Key, Sequence[RecordSummary]]) -> str:
         for name, info in sorted(FIELDS.items(), key=lambda item: item[1].title)
         if info.title and not (info.quiet and is_default(name, getattr(cell, name)))
     ]
-    texts = [{one[name] for one in parts} for name in ("machine", *names)]
+    texts = [{one[name] for one in parts} for name in ("machine", "differs", *names)]
     texts += [counts, {one["torch"] for one in parts}]
     return " | ".join(text for shared in texts if len(shared) == 1 for text in shared if text)
 
@@ -278,6 +282,7 @@ class Outcome(Generic[RecordT]):
             "bound_by": bound_by(row["stall_pct"]),
             "reads": _joined(run.reads for run in self.good),
             "draws": per_batch and f"per batch: {per_batch}",
+            "differs": _joined(run.other_ops for run in self.runs if run.other_ops),
             "timing_suspect": _joined(by_kind(suspect)),
             "status": _status(len(self.good), failed),
             "reason": _joined(_reason(run.status, run.error) for run in failed if run.error),

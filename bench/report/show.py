@@ -227,6 +227,7 @@ def _run(found: FoundRun) -> dict[str, str]:
         "images": ", ".join(filter(None, (record.image_counts, record.fingerprint))),
         "pipeline reads": record.reads,
         "per batch": ", ".join(draws),
+        "differing ops": record.other_ops,
         "steps": record.stepping,
         "compiled code": record.compiled,
         **_named({"parameters": record.parameters, "energy_j": record.energy_j}, "{:,.0f}"),

@@ -15,7 +15,7 @@ from bench.cell import Cell
 from bench.job import RecordBuilder
 from bench.recipe import Recipe
 from bench.training.compiling import compiled_net, loss_of
-from bench.training.convolutions import avoid_faulty_kernels, sliced
+from bench.training.convolutions import FaultyCalls, avoid_faulty_kernels, sliced
 from bench.training.delivery import Delivery
 from bench.training.freezing import Freezing, trained_parameters
 from bench.training.loop import Autocast, Step
@@ -124,6 +124,7 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
     if names := sliced(net.module):
         draft.environment["sliced_convolutions"] = f"{names}: a kernel of oneDNN is faulty (#6035)"
     draft.augmentation_draws = dict(pipeline.semantics.draws)
+    draft.augmentation_differs = dict(pipeline.semantics.differs)
     draft.reads = building.reads(cell.pipeline, training)
     test = reduced(data.test, cell.test_images)
     draft.image_counts = {
@@ -165,15 +166,19 @@ def set_up_gpu() -> None:
 
 def check_net(cell: Cell, images: Images, device: torch.device) -> None:
     """Raises `Unfit` if a cell's net can't take the images, or its outputs aren't logits."""
-    problem = architectures.problem(
-        cell.architecture,
-        classes=len(images.classes),
-        image_size=images.image_size[0],
-        channels=images.images.shape[3],
-        width=cell.width,
-        batch_size=cell.batch_size,
-        device=device.type,
-    )
+    with FaultyCalls(device) as faulty:
+        problem = architectures.problem(
+            cell.architecture,
+            classes=len(images.classes),
+            image_size=images.image_size[0],
+            channels=images.images.shape[3],
+            width=cell.width,
+            batch_size=cell.batch_size,
+            device=device.type,
+            prepare=faulty.prepare,
+        )
+    if not problem and faulty.found:
+        problem = f"{cell.architecture} cannot be trained here: {faulty.found}"
     if problem:
         raise architectures.Unfit(problem)
 

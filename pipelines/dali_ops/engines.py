@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from pipelines.base import Unsupported
 from pipelines.dali_ops.feeds import Feed
 from pipelines.dali_ops.flow import Operators
 from pipelines.dali_ops.plan import Plan, run_ops
@@ -63,12 +64,17 @@ class GraphEngine(Engine):
             ]
             return run_ops(plan, operators, feed.images(operators, fed), inputs)
 
-        self._pipe: Any = pipeline_def(graph, enable_conditionals=plan.conditional)(
-            batch_size=batch_size,
-            num_threads=feed.threads,
-            device_id=device_id(device) if gpu else None,
-            prefetch_queue_depth=PREFETCH,
-        )
+        try:
+            self._pipe: Any = pipeline_def(graph, enable_conditionals=plan.conditional)(
+                batch_size=batch_size,
+                num_threads=feed.threads,
+                device_id=device_id(device) if gpu else None,
+                prefetch_queue_depth=PREFETCH,
+            )
+        except Exception as error:
+            if isinstance(error.__context__, Unsupported):  # DALI wraps what rewritten code raises
+                raise error.__context__ from None
+            raise
         self._pipe.build()
 
     def start(self, index_B: Tensor, draws: Sequence[Tensor]) -> None:

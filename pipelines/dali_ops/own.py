@@ -17,15 +17,15 @@ from pipelines.dali_ops.flow import Draws, Flow, Size, Way
 from pipelines.ops import AutoAugment, Op, RandAugment, TrivialAugment
 
 PIXELS = (
-    "grey outside, bilinear, moves by fractions of a pixel; equalize as in OpenCV; sharpness at "
-    "the edges too; solarize from 256 on"
+    "grey outside, bilinear, moves by fractions of a pixel, equalize as in OpenCV, sharpness at "
+    "the edges too, solarize from 256 on"
 )
 OPS: dict[type[Op], OwnOp] = {
-    RandAugment: OwnOp(differs=f"moves to 100/224 of the side; {PIXELS}"),
-    TrivialAugment: OwnOp(differs=f"brightness and the like by 0.01 at least; {PIXELS}"),
+    RandAugment: OwnOp(differs=f"moves to 100/224 of the side, {PIXELS}"),
+    TrivialAugment: OwnOp(differs=f"brightness and the like by 0.01 at least, {PIXELS}"),
     AutoAugment: OwnOp(
         differs="brightness and the like from 0.1 to 1.9 and posterize to 0 to 4 bits, without "
-        f"signs and in 11 bins; moves up to the whole side; {PIXELS}"
+        f"signs and in 11 bins, moves up to the whole side, {PIXELS}"
     ),
 }
 

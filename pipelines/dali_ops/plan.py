@@ -132,6 +132,8 @@ def run_ops(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]
     Args:
         inputs: From `Plan.draw`.
     """
+    from nvidia.dali.pipeline import do_not_convert
+
     flow = Flow(
         operators=operators,
         images=images,
@@ -147,7 +149,9 @@ def run_ops(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]
     for index, op in enumerate(ops):
         flow.keep = index < raw
         way = dali_way(op)
-        way.add(op, flow, *(next(given) for _ in range(way.inputs(op))))
+        # DALI rewrites its own policies, in which samples take different ops; ours need not be.
+        add = way.add if type(op) in own.WAYS else do_not_convert(way.add)
+        add(op, flow, *(next(given) for _ in range(way.inputs(op))))
     if not flow.normalised:
         flow.normalise()
     return flow.images

@@ -27,32 +27,32 @@ M_BINS = 30  # Kornia's magnitudes lie between 0 and this, both excluded
 BILINEAR = "bilinear, not rounded to 8 bits"
 OPS: dict[type[Op], OwnOp] = {
     RandomErasing: OwnOp(
-        differs="fills with black; the ratio is below or above 1 with equal chances and uniform "
-        "there; sides are cut to the image instead of drawn again"
+        differs="fills with black, the ratio is below or above 1 with equal chances and uniform "
+        "there, sides are cut to the image instead of drawn again"
     ),
     RandAugment: OwnOp(
         differs="ops are drawn once per batch, without repeats, from 15 (invert and solarize_add, "
-        "no identity); shears to 54 degrees, moves to 0.1 of the side, brightness and the like "
-        f"from 0.1 to 1.9 without signs; {BILINEAR}",
+        "no identity), shears to 54 degrees, moves to 0.1 of the side, brightness and the like "
+        f"from 0.1 to 1.9 without signs, {BILINEAR}",
         draws="per batch",
     ),
     TrivialAugment: OwnOp(
-        differs="the op is drawn once per batch, from 12 (no identity, no colour); magnitudes are "
-        "continuous; shears to 54 and rotations to 30 degrees, moves to half the side, posterize "
-        f"to 0 to 4 bits; {BILINEAR}",
+        differs="the op is drawn once per batch, from 12 (no identity, no colour), magnitudes are "
+        "continuous, shears to 54 and rotations to 30 degrees, moves to half the side, posterize "
+        f"to 0 to 4 bits, {BILINEAR}",
         draws="per batch",
     ),
     AutoAugment: OwnOp(
-        differs="the pair of ops is drawn once per batch; magnitudes are continuous within a bin "
-        "of a scale from negative to positive, without random signs; shears to 54 degrees, moves "
-        f"to half the side; {BILINEAR}",
+        differs="the pair of ops is drawn once per batch, magnitudes are continuous within a bin "
+        "of a scale from negative to positive, without random signs, shears to 54 degrees, moves "
+        f"to half the side, {BILINEAR}",
         draws="per batch",
     ),
     MixUp: OwnOp(
-        differs="weights are uniform in 0..1 whatever alpha is; partners are a random permutation"
+        differs="weights are uniform in 0..1 whatever alpha is, partners are a random permutation"
     ),
     CutMix: OwnOp(
-        differs="the rectangle lies inside the image instead of being cut off at its edges; "
+        differs="the rectangle lies inside the image instead of being cut off at its edges, "
         "partners are a random permutation"
     ),
 }

@@ -73,7 +73,8 @@ class Finding:
 
     Args:
         op: A key of `POLICIES`.
-        status: "ok", "wrong", or "skipped" if the library lacks the op or can't run here.
+        status: "ok", "wrong", or "skipped" if the library lacks the op, does another one by its
+            name, or can't run here.
         problem: What is wrong, or why it was skipped.
         error: Largest pixel error on the scale 0..255; None if pixels were not compared.
         draws: "per sample" or "per batch", as declared; "" if nothing is drawn.
@@ -91,8 +92,11 @@ def verify(spelling: str, op: str, device: str) -> Finding:
     """Verifies one pipeline on one policy; an exception becomes the finding."""
     ops = POLICIES[op]
     try:
-        draws = building.parse(spelling).library.semantics(Augmentation(ops=ops)).draws
-        shared = "per batch" in draws.values()
+        semantics = building.parse(spelling).semantics(Augmentation(ops=ops))
+        if semantics.differs:
+            words = "; ".join(f"another {name}: {how}" for name, how in semantics.differs.items())
+            return Finding(pipeline=spelling, op=op, status="skipped", problem=words)
+        draws, shared = semantics.draws, not semantics.per_sample
         error = check(Trial(spelling, ops, device, shared=shared))
     except (Unsupported, Unavailable) as reason:
         return Finding(pipeline=spelling, op=op, status="skipped", problem=str(reason))

@@ -16,9 +16,20 @@ from pipelines.verification.checks import POLICIES, Finding, verify
 PIPELINE = "native[eager]"
 
 
-def test_a_library_without_the_op_is_skipped_with_a_reason() -> None:
-    finding = verify("kornia", "MixUp", "cpu")
-    assert (finding.status, finding.problem) == ("skipped", "kornia has no MixUp")
+@pytest.mark.parametrize(
+    ("pipeline", "op", "problem"),
+    [
+        ("kornia", "RandomChoice", "kornia has no RandomChoice"),
+        ("kornia", "MixUp", "kornia has no MixUp by this suite's definition; kornia[own] runs"),
+        ("kornia[own]", "MixUp", "another MixUp: weights are uniform"),
+    ],
+)
+def test_a_library_without_the_op_is_skipped_with_a_reason(
+    pipeline: str, op: str, problem: str
+) -> None:
+    finding = verify(pipeline, op, "cpu")
+    assert finding.status == "skipped"
+    assert finding.problem.startswith(problem)
 
 
 def test_a_failing_pipeline_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,8 @@ def _fields(key: Key) -> dict[str, Hashable]:
     """What identifies a cell; all but `STRICT` may differ between the sides of a matched cell."""
     found: dict[str, Hashable] = {name: getattr(key.cell, name) for name in FIELDS}
     found |= {f"{kind} version": number for kind, number in key.versions}
-    return found | {"images": key.fingerprint, "machine": key.machine, "torch": key.torch}
+    found |= {"images": key.fingerprint, "machine": key.machine, "torch": key.torch}
+    return found | {"definitions of ops": key.differs or "ours"}
 
 
 def _divide(pair: Pair, strict: bool) -> tuple[list[str], list[Pair]]:
