@@ -161,17 +161,18 @@ def problem(
     width: float,
     batch_size: int,
     device: str = "cpu",
+    prepare: "Callable[[nn.Module], None]" = lambda net: None,
 ) -> str:
     """Why a net can't be trained on such images; "" if it can.
 
     One pass in training and one in evaluation, on tensors without memory; if that fails, with two
-    images on the device.
+    images on the device. The net is prepared before.
     """
     import torch
 
     def outputs(where: str, images: int) -> str:
         net = build(name, classes=classes, image_size=image_size, channels=channels, width=width)
-        net.to(where)
+        prepare(net.to(where))
         x_BCHW = torch.zeros(images, channels, image_size, image_size, device=where)
         with torch.no_grad():
             passes = ((net.train(mode), net(x_BCHW)) for mode in (True, False))

@@ -2,14 +2,22 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import architectures
+from architectures import Architecture, Spec, Unfit
 from bench.training.convolutions import SlicedConv2d, avoid_faulty_kernels, is_affected, sliced
+from bench.training.setup import check_net
+from tests.made import made_cell
+from tests.made_device import made_data
 
 CPU = torch.device("cpu")
 KERNELS = """
@@ -70,6 +78,48 @@ def test_only_strided_1x1_convolutions_of_few_channels_are_affected(
     net: nn.Module, affected: bool
 ) -> None:
     assert is_affected(net, 16) is affected
+
+
+class Strided(nn.Conv2d):
+    """A convolution of another type, or one that a function makes."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW = functional.conv2d(x_BCHW, self.weight, None, self.stride, groups=self.groups)
+        return y_BCHW
+
+
+@pytest.mark.parametrize(
+    ("build", "size", "refused"),
+    [
+        (lambda: Strided(3, 10, 1, stride=2), 32, True),
+        (lambda: Strided(3, 10, 1, stride=(1, 2)), 32, True),
+        (lambda: Strided(3, 10, 1, stride=2), 33, False),
+        (lambda: Strided(3, 10, 1), 32, False),
+        (lambda: Strided(3, 10, 3, stride=2), 32, False),
+        (lambda: nn.Sequential(nn.Conv2d(3, 16, 1), Strided(16, 10, 1, stride=2)), 32, False),
+        (lambda: nn.Conv2d(3, 10, 1, stride=2), 32, False),
+        (lambda: nn.LazyConv2d(10, 1, stride=2), 32, False),
+    ],
+)
+def test_a_net_that_would_call_the_faulty_kernel_otherwise_is_refused(
+    build: Callable[[], nn.Module], size: int, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+    def net(spec: Spec) -> nn.Module:
+        return nn.Sequential(build(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    mine = Architecture(name="mine", why="-", reference="-", build=net, parameters=0)
+    monkeypatch.setattr(architectures, "get", lambda name: mine)
+    cell, data = made_cell(architecture="mine", batch_size=8), made_data([0, 1] * 8, size=size)
+    images = replace(data.train, classes=tuple(map(str, range(10))))
+    check_net(cell, images, torch.device("cuda"))
+    with (
+        pytest.raises(Unfit, match="mine cannot be trained here: a 1x1 convolution of 3 ")
+        if (refused)
+        else nullcontext()
+    ):
+        check_net(cell, images, CPU)
 
 
 @pytest.mark.parametrize(("capability", "count"), [("AVX512", 1), ("AVX2", 0), ("DEFAULT", 0)])
