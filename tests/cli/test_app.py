@@ -56,6 +56,9 @@ def test_the_version_is_shown(bench: Bench) -> None:
         (["-k", "resnet18 and vit_tiny"], "matches none of"),
         (["-k", "resnet18 and"], "is malformed: a word is missing"),
         (["--source", "cifar11"], "unknown source 'cifar11'"),
+        (["--architecture", "resnet81"], "unknown architecture 'resnet81': did you mean resnet18"),
+        (["--optimizer", "sdg"], "unknown optimizer 'sdg': did you mean sgd"),
+        (["--augmentation", "flipcrop"], "unknown augmentation 'flipcrop'"),
         (["--pipeline", "kornja"], "unknown pipeline 'kornja': did you mean kornia?"),
         (["--pipeline", "kornia[compile]"], "did you mean compiled?"),
         (["--device", "cuda"], "no GPU can be used here: no NVIDIA driver"),
@@ -98,26 +101,6 @@ def test_errors_of_the_parser_are_plain_sentences(
 
 
 @pytest.mark.usefixtures("machine")
-@pytest.mark.parametrize("place", ["file", "file/below"])
-def test_unwritable_results_are_reported_before_training(
-    refused: Callable[..., str], tmp_path: Path, place: str
-) -> None:
-    (tmp_path / "file").write_text("no folder")
-    message = refused("run", "--device", "cpu", "--out", place)
-    assert "Not a directory" in message or "File exists" in message
-
-
-@pytest.mark.usefixtures("machine")
-def test_a_dry_run_names_every_run_and_writes_nothing(bench: Bench, tmp_path: Path) -> None:
-    done = bench(
-        "run", "--dry-run", "--device", "cpu", "-k", "resnet18/sgd/none/kornia", "--seeds", "2"
-    )
-    assert done.exit_code == 0, done.output
-    assert done.stdout.count("to run   resnet18/sgd/none/kornia/seed") == 2
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("machine")
 def test_a_folder_in_use_is_reported(bench: Bench, tmp_path: Path) -> None:
     options = ["run", "--device", "cpu", "--out", "out"]
     folder = planning.make(RunOptions(device="cpu", out=Path("out")), print).folder
@@ -151,6 +134,7 @@ def test_exit_code_and_summary_of_a_grid(
         (["table", "."], "there are no records under ."),
         (["compare", "a", "--format", "markdown"], "unknown format 'markdown'"),
         (["list", "pipeline"], "unknown kind of entry 'pipeline': did you mean pipelines or"),
+        (["list", "--format", "jsn"], "unknown format 'jsn': did you mean json?"),
     ],
 )
 def test_other_verbs_report_errors_in_one_sentence(

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,7 +112,3 @@ def test_cells_of_a_plugins_grid_have_recipes(
     )
     write(tmp_path, {"mine.py": grid})
     assert re.search("mine +1 cell +a test", bench("list", "grids", "--plugin", "mine.py").stdout)
-
-
-def test_an_unknown_format_is_refused(refused: Callable[..., str]) -> None:
-    assert "unknown format 'jsn': did you mean json?" in refused("list", "--format", "jsn")

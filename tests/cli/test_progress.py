@@ -86,18 +86,15 @@ def test_a_terminal_gets_a_bar_and_the_same_outcomes() -> None:
     assert text.endswith("curves: bench tensorboard results\n")
 
 
-def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    text = shown(Plan(notices=["look"]), [], is_terminal=True)
-    assert "look" in text
-    assert "33m" not in text
-
-
-def test_a_notice_is_shown_once() -> None:
+def test_a_notice_is_shown_once_and_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(todo=[made_run(0)], notices=["Training on shapes instead."])
     text = shown(plan, [made_record(0)], is_terminal=False)
     assert text.startswith("NOTICE: Training on shapes instead.\n1 to run")
     assert text.count("Training on shapes") == 1
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = shown(Plan(notices=["look"]), [], is_terminal=True)
+    assert "look" in text
+    assert "33m" not in text
 
 
 def test_a_terminal_gets_words_whole_and_commands_unbroken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,11 +141,6 @@ def test_the_reporter_is_chosen_by_name() -> None:
         reporter("jsn", quiet=False)
 
 
-def test_names_with_brackets_are_not_parsed_as_markup() -> None:
-    run, record = made_run(pipeline="kornia[bold]"), made_record(pipeline="kornia[bold]")
-    assert "kornia[bold]" in shown(Plan(todo=[run]), [record], is_terminal=True)
-
-
 def test_a_dry_run_names_every_run() -> None:
     out = StringIO()
     plan = Plan(
@@ -167,14 +159,22 @@ def test_a_dry_run_names_every_run() -> None:
     assert "seed400: dali is not installed" in text
 
 
-def test_the_summary_counts_runs_that_are_left() -> None:
+def test_the_summary_counts_runs_left_and_the_training_time_of_this_grid() -> None:
     plan = Plan(todo=[made_run(seed) for seed in range(3)])
     text = shown(plan, [made_record(0)], is_terminal=False)
     assert "1 ok, 2 left | " in text
     assert text.endswith("to continue: bench run --grid default\n")
+    out = StringIO()
+    console = TextReporter(file=out, terminal=False)
+    console.plan(Plan(todo=[made_run(0), made_run(1)], done=[made_record(7)]))
+    console.run_finished(made_record(0))
+    console.run_started(made_run(1), 1, 2)
+    console.run_finished(made_record(1))
+    console.summary({"ok": 2}, Path("matrix.md"), "bench run")
+    assert "of which 4 s on the training clocks" in out.getvalue()
 
 
-def test_the_live_view_shows_the_run_that_reported_last_and_counts_the_others() -> None:
+def test_the_live_view_counts_concurrent_runs_also_for_the_time_left() -> None:
     console = TextReporter(file=StringIO(), terminal=False)
     for seed in range(3):
         console.run_started(made_run(seed), seed + 1, 9)
@@ -184,9 +184,6 @@ def test_the_live_view_shows_the_run_that_reported_last_and_counts_the_others() 
     assert "0/9" in drawn(console)
     console.run_finished(made_record(1))
     assert "1/9" in drawn(console)
-
-
-def test_the_time_left_accounts_for_concurrent_runs() -> None:
     console = TextReporter(file=StringIO(), terminal=False)
     done = made_record(9, record={"timings": Timings(total_s=100.0)})
     runs = [made_run(seed) for seed in range(8)]
@@ -203,18 +200,6 @@ def drawn(console: TextReporter, width: int = 120) -> str:
     out = StringIO()
     Console(file=out, width=width, color_system=None).print(console._view())
     return out.getvalue()
-
-
-def test_the_summary_shows_the_training_time_of_this_grid() -> None:
-    """Runs that were done before, or that another process trained meanwhile, are not counted."""
-    out = StringIO()
-    console = TextReporter(file=out, terminal=False)
-    console.plan(Plan(todo=[made_run(0), made_run(1)], done=[made_record(7)]))
-    console.run_finished(made_record(0))
-    console.run_started(made_run(1), 1, 2)
-    console.run_finished(made_record(1))
-    console.summary({"ok": 2}, Path("matrix.md"), "bench run")
-    assert "of which 4 s on the training clocks" in out.getvalue()
 
 
 @pytest.fixture
@@ -268,18 +253,15 @@ def test_events_are_complete_and_in_order(events: list[dict[str, Any]]) -> None:
     assert summary["training_s"] == 8.0  # of both runs
 
 
-def test_nan_and_infinity_are_null_in_json() -> None:
-    out = StringIO()
-    record = made_record(record={"parameters": 1}, accuracy=float("nan"))
-    JsonReporter(file=out).run_finished(record)
-    assert json.loads(out.getvalue())["accuracy"] is None
-
-
-def test_every_event_and_field_is_documented(events: list[dict[str, Any]]) -> None:
+def test_every_event_and_field_is_documented_and_nan_is_null(events: list[dict[str, Any]]) -> None:
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     for event in events:
         for name in (*event, event["event"]):
             assert f"`{name}`" in text, name
+    out = StringIO()
+    record = made_record(record={"parameters": 1}, accuracy=float("nan"))
+    JsonReporter(file=out).run_finished(record)
+    assert json.loads(out.getvalue())["accuracy"] is None
 
 
 POINT = made_curve(4, 1000, 0.8)[1]
@@ -327,7 +309,7 @@ def test_unknown_values_are_not_shown() -> None:
     reporter.close()
 
 
-def test_the_live_view_is_removed_at_the_end() -> None:
+def test_the_live_view_is_erased_at_the_end_and_from_a_narrowed_terminal() -> None:
     out = StringIO()
     console = TextReporter(file=out, terminal=True)
     console.run_started(made_run(), 1, 1)
@@ -337,9 +319,6 @@ def test_the_live_view_is_removed_at_the_end() -> None:
     console.close()
     shows_cursor, erases_line = "\x1b[?25h", "\x1b[1A\x1b[2K"
     assert out.getvalue().endswith(shows_cursor + "\r" + 3 * erases_line)
-
-
-def test_a_view_of_a_narrowed_terminal_is_erased_completely() -> None:
     console = TextReporter(file=(out := StringIO()), terminal=True)
     console.run_started(made_run(), 1, 1)  # three lines of 34 to 40 characters
     before = out.tell()
