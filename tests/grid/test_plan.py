@@ -19,7 +19,6 @@ from bench.grid.plan import Plan, choose_cells, choose_config, choose_device, so
 from bench.machine.environment import Probe
 from bench.record import Conditions
 from bench.store.store import Store
-from pipelines.catalog import UnknownName
 from tests.made import made_failure, made_record, made_run
 from tests.made_device import NO_GPU, device_is, made_data, source_is
 
@@ -80,19 +79,13 @@ def config(probe: Probe = NO_GPU, device: str = "cpu", **options: Any) -> GridCo
     return choose_config(RunOptions(**options), probe, device)
 
 
-def test_a_gpu_gets_the_full_scale_bf16_and_compiled_nets() -> None:
+def test_scale_precision_and_compilation_follow_the_device_unless_they_are_asked_for() -> None:
     base = config(GPU, "cuda").base
     assert base == replace(BUDGETS["full"], source="auto", precision="bf16", compile=True)
     assert config(replace(GPU, bf16=False), "cuda").base.precision == "fp32"
-
-
-def test_a_cpu_gets_its_own_scale_in_fp32_without_compilation() -> None:
     base = config().base
     assert base == replace(BUDGETS["cpu"], source="auto")
     assert (base.precision, base.compile, base.device) == ("fp32", False, "cpu")
-
-
-def test_options_override_defaults() -> None:
     base = config(scale="full", precision="bf16", compile=True, target=0.5).base
     changes = {"precision": "bf16", "compile": True, "target_accuracy": 0.5}
     assert base == replace(BUDGETS["full"], source="auto", device="cpu", **changes)
@@ -105,24 +98,29 @@ def test_impossible_compilation_is_refused_only_if_requested() -> None:
     assert not config(replace(GPU, compiler_problem="no C compiler found"), "cuda").base.compile
     with pytest.raises(UsageError, match=r"no C\+\+ compiler found\. .* add --no-compile"):
         config(NO_COMPILER, compile=True)
-
-
-def test_kernels_are_timed_only_for_nets_compiled_for_a_gpu() -> None:
     assert config(GPU, "cuda", compile_mode="max-autotune").base.compile_mode == "max-autotune"
     for probe, device, compiled in ((GPU, "cuda", False), (NO_GPU, "cpu", True)):
         with pytest.raises(UsageError, match="is for nets compiled for a GPU"):
             config(probe, device, compile_mode="max-autotune", compile=compiled)
 
 
-def test_options_set_any_axis_and_the_epochs() -> None:
+def test_options_set_any_axis_and_set_changes_only_selected_cells() -> None:
     options = RunOptions(architecture="cnn2", optimizer="muon", augmentation="color", epochs=9)
     (cell,) = choose_cells(replace(options, pipeline="native", select="native"), config())
     assert cell.name == "cnn2/muon/color/native"
     assert cell.epochs == 9
     assert dict(cell.recipe.options).keys() >= {"momentum"}  # muon's own, not those it replaced
+    options = RunOptions(select="sgd and cnn4", overrides=("optimizer.momentum=0.8",))
+    cells = choose_cells(options, config())
+    assert cells
+    assert all(dict(cell.recipe.options)["momentum"] == 0.8 for cell in cells if cell.recipe)
+    with pytest.raises(UsageError, match="option of the optimizer adamw 'momentum'"):
+        choose_cells(replace(options, select="cnn4"), config())
 
 
-def test_an_option_changes_only_its_field() -> None:
+def test_an_option_changes_only_its_field_and_is_refused_without_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """On a GPU, whose usual batch size is not that of the smoke grid; smoothing is off in seed."""
     on_gpu = config(GPU, "cuda")
     plain = choose_cells(RunOptions(grid="smoke"), on_gpu)
@@ -135,37 +133,10 @@ def test_an_option_changes_only_its_field() -> None:
     assert {cell.optimizer for cell in cells} == {"sgd"}
     assert {cell.epochs for cell in cells} == {5, 25}
     assert {cell.recipe.label_smoothing for cell in cells if cell.recipe} == {0.0}
-
-
-def test_an_option_without_effect_on_a_grid_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid(name="fixed", why="a test", cells=lambda config: [made_run().cell])
     monkeypatch.setitem(GRIDS, "fixed", grid)
     with pytest.raises(UsageError, match="--optimizer has no effect on the grid fixed"):
         choose_cells(RunOptions(grid="fixed", optimizer="muon"), config())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"architecture": "resnet81"}, "unknown architecture 'resnet81': did you mean resnet18"),
-        ({"optimizer": "sdg"}, "unknown optimizer 'sdg': did you mean sgd"),
-        ({"augmentation": "flipcrop"}, "unknown augmentation 'flipcrop'"),
-        ({"pipeline": "kornja"}, "unknown pipeline 'kornja': did you mean kornia"),
-        ({"pipeline": "kornia[compile]"}, "unknown option of kornia 'compile'"),
-    ],
-)
-def test_an_unknown_entry_is_refused(options: dict[str, str], message: str) -> None:
-    with pytest.raises((UnknownName, UsageError), match=message):
-        choose_cells(RunOptions(**options), config())
-
-
-def test_set_changes_only_selected_cells() -> None:
-    options = RunOptions(select="sgd and cnn4", overrides=("optimizer.momentum=0.8",))
-    cells = choose_cells(options, config())
-    assert cells
-    assert all(dict(cell.recipe.options)["momentum"] == 0.8 for cell in cells if cell.recipe)
-    with pytest.raises(UsageError, match="option of the optimizer adamw 'momentum'"):
-        choose_cells(replace(options, select="cnn4"), config())
 
 
 def made_plan(folder: Path, seeds: int) -> Plan:
@@ -339,7 +310,9 @@ def test_all_shards_together_are_the_whole_grid(machine: Machine) -> None:
     assert shards[1].shard == f"shard 2/2: {len(shards[1].runs)} of the grid's {len(todo)} runs"
 
 
-def test_a_dry_run_names_its_shard_even_if_empty(machine: Machine) -> None:
+def test_a_dry_run_and_the_summary_name_their_shard_even_if_empty(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine()
     shown = []
     for number in (1, 2):
@@ -349,10 +322,6 @@ def test_a_dry_run_names_its_shard_even_if_empty(machine: Machine) -> None:
         assert f"shard {number}/2: " in done.stdout
         shown.append(done.stdout.count("to run   resnet18"))
     assert sorted(shown) == [0, 1]
-
-
-def test_the_summary_names_its_shard(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine()
     outcome = executing.GridOutcome(counts=executing.Counter(ok=1), interrupted=False)
     monkeypatch.setattr(executing, "run_plan", lambda *args, **kwargs: outcome)
     done = CliRunner().invoke(app.app, ["run", *WORDS, "resnet18 and sgd", "--shard", "2/4"])

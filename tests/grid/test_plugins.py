@@ -127,16 +127,15 @@ def test_the_op_of_the_docs_trains(tmp_path: Path) -> None:
         assert record.versions["augmentation"] == f"1 of {origin_of('inverting.py')}"
 
 
-def test_a_changed_plugin_changes_the_run_id_but_a_moved_one_does_not(tmp_path: Path) -> None:
+def test_a_changed_plugin_changes_the_ids_of_its_own_runs_but_a_moved_one_does_not(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, {"mine.py": net(), "moved/mine.py": net(), "changed/mine.py": net() + "#"})
     ids = []
     for place in ("mine.py", "moved/mine.py", "changed/mine.py"):
         with used([place]):
             ids.append(run_of("team_net").id)
     assert ids[0] == ids[1] != ids[2]
-
-
-def test_runs_of_the_suites_own_entries_keep_their_ids(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": net()})
     before = run_of("cnn4")
     with used(["mine.py"]):
@@ -160,7 +159,7 @@ def test_the_digest_of_a_package_covers_all_its_sources(tmp_path: Path) -> None:
     assert origin_of("team_a.nets").digest != first.digest
 
 
-def test_imported_entries_do_not_belong_to_a_plugin(tmp_path: Path) -> None:
+def test_a_plugin_is_loaded_once_without_the_entries_that_it_imported(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
@@ -176,9 +175,6 @@ def test_imported_entries_do_not_belong_to_a_plugin(tmp_path: Path) -> None:
             {"architectures": ["team_b_net"]},
             {"architectures": ["team_net"]},
         ]
-
-
-def test_a_plugin_named_twice_is_loaded_once(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": net()})
     with used(["mine.py", str(tmp_path / "mine.py")]) as plugins:
         assert len(plugins.loaded) == 1

@@ -119,6 +119,9 @@ def test_the_best_contender_is_found_and_confirmed_on_fresh_seeds(
     fresh = {seed for _, seed in trained.runs if seed >= tuning.FIRST_FRESH_SEED}
     assert fresh == set(range(tuning.FIRST_FRESH_SEED, tuning.FIRST_FRESH_SEED + 5))
     assert len(trained.runs) == 12 + 6 + 3 * 2 + 2 * 5
+    assert score(None) == 0.0
+    assert score(replace(made_record(), status="diverged")) == 0.0
+    assert found.winner.test_images == tuning.TEST_IMAGES
 
 
 def test_a_search_that_was_cut_off_goes_on(tmp_path: Path, trained: Trained) -> None:
@@ -132,13 +135,6 @@ def test_a_search_that_was_cut_off_goes_on(tmp_path: Path, trained: Trained) -> 
     assert len(trained.runs) == 12 + 6 + 3 * 2 + 2 * 5
 
 
-def test_runs_that_did_not_end_well_lose(tmp_path: Path, trained: Trained) -> None:
-    (found,) = search(tmp_path, trials=4)
-    assert score(None) == 0.0
-    assert score(replace(made_record(), status="diverged")) == 0.0
-    assert found.winner.test_images == tuning.TEST_IMAGES
-
-
 def made(scores: list[float], default_scores: list[float], *, same: bool = False) -> TuningResult:
     default = candidates(BASE, 2)
     return TuningResult(
@@ -149,7 +145,7 @@ def made(scores: list[float], default_scores: list[float], *, same: bool = False
     )
 
 
-def test_verdicts_need_more_than_noise() -> None:
+def test_verdicts_need_more_than_noise_and_an_unlucky_winner_is_not_chosen() -> None:
     better = made([0.5, 0.51, 0.52], [0.3, 0.31, 0.32])
     assert better.verdict == "better"
     assert better.margin == pytest.approx(0.2)
@@ -158,9 +154,6 @@ def test_verdicts_need_more_than_noise() -> None:
     assert close.verdict == "cannot tell"
     assert made([0.3], [0.2]).verdict == "cannot tell"
     assert made([0.3], [0.3], same=True).verdict == "the default won"
-
-
-def test_a_winner_that_fresh_seeds_do_not_bear_out_is_not_chosen() -> None:
     unlucky = made([0.3, 0.31], [0.4, 0.41])
     assert unlucky.chosen == unlucky.default
     assert "found nothing better" in origin(unlucky, "a machine", "2026-01-01")
