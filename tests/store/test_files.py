@@ -85,12 +85,15 @@ def found(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
 
 
-def test_old_files_are_removed_and_foreign_ones_kept(tmp_path: Path) -> None:
+def test_old_files_are_removed_foreign_ones_kept_and_folders_an_error(tmp_path: Path) -> None:
     replace_files(tmp_path, {"old.png": b"ours", "kept.svg": b"ours"})
     (tmp_path / "mine.png").write_bytes(b"mine")
     for _ in range(2):
         replace_files(tmp_path, {"new.png": b"new", "kept.svg": b"again"})
     assert found(tmp_path) == {"mine.png": b"mine", "new.png": b"new", "kept.svg": b"again"}
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(StoreError, match=r"cannot write .*a\.png"):
+        replace_files(tmp_path, {"a.png": b"1"})
 
 
 @pytest.mark.parametrize("text", ["{", "7", '[["a.png"], 7]', '["../a.png", "/a.png"]'])
@@ -102,9 +105,3 @@ def test_a_damaged_list_of_files_removes_nothing(text: str, tmp_path: Path) -> N
     replace_files(folder, {"b.png": b"2"})
     assert found(folder) == {"a.png": b"1", "b.png": b"2"}
     assert (tmp_path / "a.png").exists()
-
-
-def test_a_name_taken_by_a_folder_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.png").mkdir()
-    with pytest.raises(StoreError, match=r"cannot write .*a\.png"):
-        replace_files(tmp_path, {"a.png": b"1"})

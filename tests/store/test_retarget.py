@@ -49,7 +49,7 @@ def test_reference_records_keep_their_times_for_their_original_target() -> None:
         )
 
 
-def test_runs_that_differ_only_in_target_count_once() -> None:
+def test_runs_that_differ_only_in_target_count_once_and_failed_ones_reach_none() -> None:
     older = made_record(target_accuracy=0.5, record={"finished": "2026-01-01"})
     newer = made_record(target_accuracy=0.6, record={"finished": "2026-01-02"})
     failed = made_failure(target_accuracy=0.7)
@@ -57,17 +57,14 @@ def test_runs_that_differ_only_in_target_count_once() -> None:
     assert [record.run_id for record in found] == [newer.run_id]
     assert "2 runs that differed" in note
     assert "left out" not in retarget([newer], 0.4)[1]
+    failed, blind = made_failure(), made_record(protocol="speedrun")
+    blind = replace(blind, curve=tuple(replace(p, validation_accuracy=None) for p in blind.curve))
+    found, _ = retarget([failed, blind], 0.1)
+    assert {record.status for record in found} == {"ok", "crashed"}
+    assert all(r.metrics is None or r.metrics.time_to_accuracy_s is None for r in found)
 
 
 @pytest.mark.parametrize("target", [0.0, -1.0, 90.0, math.nan])
 def test_a_target_is_a_share(target: float) -> None:
     with pytest.raises(UsageError, match=r"share in \(0, 1\]"):
         retarget([made_record()], target)
-
-
-def test_a_run_that_failed_and_one_without_validation_reach_no_target() -> None:
-    failed, blind = made_failure(), made_record(protocol="speedrun")
-    blind = replace(blind, curve=tuple(replace(p, validation_accuracy=None) for p in blind.curve))
-    found, _ = retarget([failed, blind], 0.1)
-    assert {record.status for record in found} == {"ok", "crashed"}
-    assert all(r.metrics is None or r.metrics.time_to_accuracy_s is None for r in found)
