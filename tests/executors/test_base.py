@@ -31,6 +31,8 @@ def test_an_estimate_comes_from_the_most_similar_finished_runs() -> None:
     left.learn(made_record(epochs=2))
     assert left.of(run) == pytest.approx(2 + 8)
     assert left.of(alike) == pytest.approx(2 + 8)
+    assert TimeLeft().of_all([made_run()]) is None
+    assert learned(100.0).of_all([]) is None
 
 
 # Seconds that scale with the work, and the work, of the nets of a grid on two cores, in its order.
@@ -72,11 +74,6 @@ def test_runs_of_100_s_are_shared_out_over_the_workers(
     runs = [made_run(seed) for seed in range(seeds)]
     elapsed = {run.id: seconds for run, seconds in zip(runs, elapsed_s, strict=False)}
     assert learned(100.0).of_all(runs, elapsed) == pytest.approx(left_s)
-
-
-def test_nothing_is_known_without_a_finished_run() -> None:
-    assert TimeLeft().of_all([made_run()]) is None
-    assert learned(100.0).of_all([]) is None
 
 
 @pytest.mark.parametrize(

@@ -74,13 +74,16 @@ def test_a_thousand_jobs_are_recorded_once_each_and_never_more_begun_than_there_
     assert cluster.most == 8
 
 
-def test_a_job_that_is_lost_every_time_is_a_row_with_the_reason(tmp_path: Path) -> None:
+def test_a_job_that_is_lost_every_time_is_a_row_whoever_watches(tmp_path: Path) -> None:
     lost: list[Record] = []
     executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: MAX_ATTEMPTS}))
     bad, good = executor.run(jobs_of(tmp_path, 2), watcher(lost))
     assert (bad.status, good.status) == ("crashed", "ok")
     assert "lost 3 times, the last time because the node burned down" in bad.error.message
     assert [record.status for record in lost] == ["interrupted"] * (MAX_ATTEMPTS - 1)
+    executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: 1}))
+    silent = Watcher(started=lambda job: None, epoch=lambda *epoch: None)
+    assert [record.status for record in executor.run(jobs_of(tmp_path, 1), silent)] == ["ok"]
 
 
 def test_a_job_is_asked_for_only_when_it_can_begin(tmp_path: Path) -> None:
@@ -150,12 +153,6 @@ def test_a_job_that_the_cluster_begins_anew_has_lost_a_try(tmp_path: Path, anew:
     )
     assert (cluster.submitted, record.status) == (1, "ok" if anew < MAX_ATTEMPTS else "crashed")
     assert cluster.cancelled == ([] if anew < MAX_ATTEMPTS else [1])
-
-
-def test_who_watches_need_not_ask_for_lost_tries(tmp_path: Path) -> None:
-    watcher = Watcher(started=lambda job: None, epoch=lambda *epoch: None)
-    executor = RemoteExecutor(cluster=Cluster(room=1, losses={0: 1}))
-    assert [record.status for record in executor.run(jobs_of(tmp_path, 1), watcher)] == ["ok"]
 
 
 def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:

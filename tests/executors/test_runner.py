@@ -253,7 +253,9 @@ def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(tmp_pat
     assert made == []
 
 
-def test_nothing_to_do_counts_what_was_done_and_starts_no_worker(tmp_path: Path) -> None:
+def test_what_was_done_counts_and_every_status_fails_a_grid_or_is_tried_again(
+    tmp_path: Path,
+) -> None:
     done = Store(tmp_path).write(made_record(0))
     plan = replace(planned(tmp_path, 1), todo=[], done=[done])
     outcome, _ = carry_out(plan)
@@ -262,9 +264,6 @@ def test_nothing_to_do_counts_what_was_done_and_starts_no_worker(tmp_path: Path)
     executor = Executor(9.0, prestart=False, next_worker=None)
     carry_out(plan, executor=executor)
     assert executor.closed
-
-
-def test_a_status_either_fails_a_grid_or_is_tried_again() -> None:
     assert not set(FAILED) & set(RERUN)
     assert {"ok", *FAILED, *RERUN} == set(Status.__args__)
 

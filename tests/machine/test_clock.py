@@ -19,7 +19,9 @@ from tests.checkout import ROOT
 CPU = torch.device("cpu")
 
 
-def test_only_spans_count_including_failed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_spans_count_including_failed_ones_and_a_cpu_has_no_device_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ticks = iter([0.0, 2.0, 50.0, 53.0])
     monkeypatch.setattr(clocks.time, "perf_counter", lambda: next(ticks))
     clock = TrainingClock(CPU)
@@ -30,9 +32,6 @@ def test_only_spans_count_including_failed_ones(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(RuntimeError), clock.running():
         raise RuntimeError
     assert clock.wall_s == 5.0
-
-
-def test_a_cpu_has_no_device_time() -> None:
     assert TrainingClock(CPU).device_s is None
     synchronize(CPU)
 

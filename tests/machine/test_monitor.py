@@ -37,14 +37,6 @@ def test_the_load_of_the_cpu_is_known_even_after_a_short_run() -> None:
     assert monitor.MachineMonitor(CPU).conditions(train_s=0.1).cpu_others_pct is not None
 
 
-def test_a_cpu_has_no_device_memory() -> None:
-    memory = monitor.PeakMemory(CPU)
-    with memory.excluded():
-        pass
-    peaks = memory.peaks()
-    assert (peaks.torch_gib, peaks.device_gib) == (None, None)
-
-
 def test_the_host_peak_is_unknown_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*arguments: object) -> str:
         raise FileNotFoundError
@@ -55,11 +47,18 @@ def test_the_host_peak_is_unknown_without_proc(monkeypatch: pytest.MonkeyPatch) 
     assert monitor.peaks(CPU) == Memory()
 
 
-def test_peaks_are_read_in_kibibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peaks_are_read_in_kibibytes_and_a_cpu_has_no_device_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path: "VmPeak: 9 kB\nVmHWM:\t 1048576 kB\n")
     assert monitor.peaks(CPU).host_gib == 1.0
     monkeypatch.setattr(Path, "read_text", lambda path: "Name: x\n")
     assert monitor.peaks(CPU).host_gib is None
+    memory = monitor.PeakMemory(CPU)
+    with memory.excluded():
+        pass
+    peaks = memory.peaks()
+    assert (peaks.torch_gib, peaks.device_gib) == (None, None)
 
 
 class MadeAllocator:

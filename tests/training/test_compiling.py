@@ -56,7 +56,7 @@ def gathered(net: nn.Module) -> nn.Module:
     return compiling.compiled_net(net, made_cell(compile=True))
 
 
-def test_options_of_a_gpu() -> None:
+def test_options_and_the_compiled_loss_are_for_a_gpu_only() -> None:
     assert compiling.options(made_cell(device="cpu")) is None
     cell = made_cell(device="cuda", compile=True)
     assert compiling.options(cell) == {"combo_kernels": True}
@@ -64,10 +64,6 @@ def test_options_of_a_gpu() -> None:
     assert timed is not None
     assert timed["max_autotune"]
     assert not timed.get("triton.cudagraphs")  # the suite captures whole steps itself
-
-
-def test_the_loss_is_compiled_on_a_gpu_only() -> None:
-    cell = made_cell(device="cuda", compile=True)
     assert compiling.loss_of(cell) is compiling.compiled_loss()
     assert compiling.loss_of(replace(cell, compile=False)) is F.cross_entropy
     assert compiling.loss_of(replace(cell, device="cpu")) is F.cross_entropy

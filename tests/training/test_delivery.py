@@ -147,12 +147,16 @@ def test_promises_hold_in_each_epoch() -> None:
         seen(Changed(with_labels(lambda y: y + 1), only=1))
 
 
-def test_labels_are_counted_in_memory_that_is_used_again() -> None:
+def test_labels_are_counted_without_a_wait_in_memory_that_is_used_again() -> None:
     memory = torch.empty(BATCH, dtype=torch.int64)
     assert (
         seen(Changed(lambda batches: ((x, memory.copy_(y)) for x, y in batches))).images
         == STEPS * BATCH
     )
+    delivery = seen(Changed(list))
+    with timed_region() as waiting:
+        assert len(list(delivery.epoch(0))) == STEPS
+    assert waiting == []
 
 
 def test_the_number_of_batches_is_not_the_pipelines_choice() -> None:
@@ -192,13 +196,6 @@ def test_an_epoch_of_a_cursor_is_checked_in_the_warm_up() -> None:
     ):
         with pytest.raises(BrokenPromise, match=what):
             delivery.check_cursor(Walk(wrong))
-
-
-def test_an_epoch_is_checked_without_a_wait() -> None:
-    delivery = seen(Changed(list))
-    with timed_region() as waiting:
-        assert len(list(delivery.epoch(0))) == STEPS
-    assert waiting == []
 
 
 def test_a_broken_promise_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

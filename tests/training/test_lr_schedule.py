@@ -43,14 +43,9 @@ def test_rates_agree_with_torchs_scheduler(on_device: bool) -> None:
         wanted.step()
         schedule.step()
     assert rates(own) == pytest.approx(rates(other), rel=1e-6, abs=1e-9)
-
-
-@pytest.mark.parametrize("on_device", [False, True])
-def test_rates_stay_constant_after_the_run(on_device: bool) -> None:
-    optimizer, schedule = scheduled(on_device)
-    for _ in range(STEPS + 3):
+    for _ in range(3):  # after the run they stay as they are
         schedule.step()
-    assert rates(optimizer) == pytest.approx([0.0, 0.5 / (1 + STEPS)])
+    assert rates(own) == pytest.approx([0.0, 0.5 / (1 + STEPS)])
     assert schedule.highest(STEPS + 3) == schedule.highest(STEPS) == 0.5 / (1 + STEPS)
 
 

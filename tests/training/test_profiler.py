@@ -109,6 +109,7 @@ def test_trace_and_table_are_written(tmp_path: Path, capsys: pytest.CaptureFixtu
     summary = traces_summary(tmp_path, [run])
     assert summary.startswith("traces of 1 of 1 runs")
     assert "logs" not in summary
+    assert traces_summary(tmp_path, []).startswith("no traces")
 
 
 def test_a_failed_profile_does_not_fail_the_run(
@@ -121,7 +122,3 @@ def test_a_failed_profile_does_not_fail_the_run(
     assert "no more images" in output.err
     assert not (tmp_path / trace_name(run.id)).exists()
     assert "the logs of the others say why" in traces_summary(tmp_path, [run])
-
-
-def test_finished_runs_have_no_trace(tmp_path: Path) -> None:
-    assert traces_summary(tmp_path, []).startswith("no traces")

@@ -46,18 +46,16 @@ def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch, net: nn.Module, vers
 
 
 @pytest.mark.parametrize(
-    ("outputs", "said"), [(10, None), (7, r"mine gives \(100, 7\), wanted \(100, 10\)")]
+    ("outputs", "version", "said"),
+    [
+        (10, "1 of mine.py 0", None),
+        (7, "1 of mine.py 0", r"mine gives \(100, 7\), wanted \(100, 10\)"),
+        (7, "", None),  # the plan has checked the suite's own nets
+    ],
 )
 def test_the_net_of_a_plugin_is_checked(
-    outputs: int, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outputs: int, version: str, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, outputs))
     with pytest.raises(Unfit if said else Built, match=said):
-        prepared(tmp_path, monkeypatch, net, "1 of mine.py 0")
-
-
-def test_the_suites_nets_were_checked_in_the_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(Built):
-        prepared(tmp_path, monkeypatch, nn.Identity(), "")
+        prepared(tmp_path, monkeypatch, net, version)

@@ -36,12 +36,9 @@ def problems_of(epochs_s: Sequence[float] = (1.0,) * 8, **parts: object) -> list
     return timing_problems(curve=curve, **given | parts)  # type: ignore[arg-type]
 
 
-def test_an_undisturbed_run_is_trusted() -> None:
+def test_an_undisturbed_run_is_trusted_without_graphs_compiled_inside_the_clock() -> None:
     assert problems_of() == []
     assert problems_of(throughput=None, conditions=Conditions()) == []
-
-
-def test_graphs_compiled_inside_the_clock() -> None:
     assert problems_of(recompiled=2) == ["2 graphs compiled inside the clock"]
 
 
@@ -61,7 +58,7 @@ def test_a_slow_first_epoch() -> None:
     assert slow_first([9.0, 1.0, 1.0]) == [], "three epochs tell nothing"
 
 
-def test_a_drift_of_epoch_times() -> None:
+def test_a_drift_of_epoch_times_where_no_parameters_are_frozen() -> None:
     (text,) = problems_of([1.0, *[1.0 + 0.02 * epoch for epoch in range(8)]])
     assert text.startswith("epochs became 14 % longer from the second to the last")
     (text,) = problems_of([1.0, *[1.0 - 0.02 * epoch for epoch in range(8)]])
@@ -69,9 +66,6 @@ def test_a_drift_of_epoch_times() -> None:
     assert drift([1.0 + 0.005 * epoch for epoch in range(9)]) == [], "less than 5 %"
     assert drift([1.0, 1.0, 1.3, 1.0, 1.0, 1.0, 1.0, 1.4]) == [], "single slow epochs are no trend"
     assert drift([1.0, 1.1, 1.2, 1.3]) == [], "too few epochs for a trend"
-
-
-def test_a_net_with_frozen_parameters_may_become_faster() -> None:
     assert problems_of([3.0, *[1.0 - 0.05 * epoch for epoch in range(8)]], steady=False) == []
 
 
