@@ -27,6 +27,16 @@ def made_series(pipeline: str, *images_per_s: float, **changes: Any) -> Series:
     return Series(**fields | changes)
 
 
+def decoding(series: Series, *cpu_s_per_1000: float, cold: str = "") -> Series:
+    """The series as of a pipeline that decodes files; `cold` is what the page cache was then."""
+    own = [
+        replace(repeat, cpu_s_per_1000=cpu_s, page_cache="warm")
+        for repeat, cpu_s in zip(series.repeats, cpu_s_per_1000, strict=True)
+    ]
+    first = replace(own[0], images_per_s=5.0, page_cache=cold) if cold else None
+    return replace(series, reads="files", repeats=tuple(own), cold=first, processes_gib=1.5)
+
+
 BUSY = "other processes used 60 % of the CPU, which had no core to spare"
 
 

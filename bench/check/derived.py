@@ -104,7 +104,7 @@ def rebuild(store: Store, stale: Sequence[Finding], report: Log) -> None:
         loaders = read_loaders(store.folder)
         if loaders is not None:
             loaders_report.write_tables(store, loaders)
-            write_loaders(store, loaders_report.images_per_s(loaders), on_error=report)
+            write_loaders(store, loaders.images_per_s, on_error=report)
     events = store.tensorboard_folder()
     if any(events in finding.path.parents for finding in stale):
         _rebuild_events(store)

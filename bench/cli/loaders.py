@@ -27,7 +27,8 @@ def loaders(
     batch_size: Annotated[
         list[int] | None,
         typer.Option(
-            metavar="IMAGES", help="Can be repeated (default: 128, 512, 2048; on a GPU 50000 too)."
+            metavar="IMAGES",
+            help="Can be repeated (default: 128, 512, 2048; on a GPU 50000 too; of files 128).",
         ),
     ] = None,
     source: verb.Source = "auto",
@@ -45,6 +46,10 @@ def loaders(
     seconds: Annotated[
         float, typer.Option(metavar="SECONDS", help="Minimum time of a repeat.")
     ] = 1.0,
+    cold: Annotated[
+        bool,
+        typer.Option("--cold", help="First a repeat with the image files out of the page cache."),
+    ] = False,
     form: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
     out: verb.Out = Path("results"),
     verify: Annotated[
@@ -70,6 +75,7 @@ def loaders(
         device=device,
         repeats=repeats,
         repeat_s=seconds,
+        cold=cold,
         out=out,
     )
     probe = probe_while_importing("torch")  # before anything else imports torch
@@ -101,10 +107,10 @@ def _echo(render: Callable[..., str], form: str, what: object) -> None:
 
 
 def _keep(folder: Path, log: "Log", record: "LoadersRecord") -> None:
-    from bench.report.loaders import images_per_s, write_tables
+    from bench.report.loaders import write_tables
     from bench.store.store import Store
     from bench.tensorboard.overview import write_loaders
 
     store = Store(folder)
     write_tables(store, record)
-    write_loaders(store, images_per_s(record), on_error=log)
+    write_loaders(store, record.images_per_s, on_error=log)

@@ -264,6 +264,7 @@ def build(plan: Plan, measurement: Measurement) -> None:
         measurement.series = replace(
             series,
             draws=built.draws,
+            differs=built.differs,
             build_s=built.build_s,
             first_batch_s=built.first_batch_s,
             bytes_per_image=built.bytes_per_image,
@@ -290,7 +291,7 @@ def repeat_cold(plan: Plan, measurement: Measurement, workers: int) -> None:
 def measured_repeat(
     plan: Plan, measurement: Measurement, workers: int, *, cold: bool
 ) -> Repeat | None:
-    """A repeat of the worker with what disturbed it; the series gets its memory. None if it fails."""
+    """A repeat with what disturbed it; None if the worker fails. The series gets its memory."""
     request = Measure(seconds=plan.header.repeat_s, cold=cold)
     measured = measurement.request(request, Measured, plan.patience_s + request.seconds)
     if measured is None:

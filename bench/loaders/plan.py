@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError, check_choice
 from bench.machine import environment
@@ -15,8 +16,13 @@ from bench.text import Log
 from pipelines import sources
 from pipelines.catalog import Unavailable
 
-# On a CPU a batch of 50,000 takes a per-sample pipeline half a minute and shows nothing new.
-BATCH_SIZES = {"cpu": (128, 512, 2048), "cuda": (128, 512, 2048, 50_000)}
+if TYPE_CHECKING:
+    from pipelines.augmentations import Augmentation
+    from pipelines.sources.base import Images
+
+# On a CPU a batch of 50,000 takes a per-sample pipeline half a minute and shows nothing new; so do
+# large batches of decoded files.
+BATCH_SIZES = {"cpu": (128, 512, 2048), "cuda": (128, 512, 2048, 50_000), "files": (128,)}
 SERIES_S = 30.0  # a series that took this long gets no more repeats
 REPLAYED = " (replayed)"  # after the name of a pipeline whose batches a CUDA graph makes
 PATIENCE_S = 900.0  # time limit of a first batch, and of a repeat in addition to its duration
@@ -34,6 +40,7 @@ class Options:
     device: str = "auto"
     repeats: int = 5
     repeat_s: float = 1.0
+    cold: bool = False
     out: Path = Path("results")
 
 
@@ -66,6 +73,8 @@ class Plan:
         folder: The group folder of machine, source and scale.
         notices: Sentences to show before measuring.
         plugins: Path or module of each plugin in use, by its origin as text.
+        files: Image files, if a pipeline decodes them.
+        cold: Whether these pipelines are also measured with an empty page cache.
         patience_s: See `PATIENCE_S`.
         series_s: See `SERIES_S`; a series always gets enough repeats for a rank.
     """
@@ -78,6 +87,8 @@ class Plan:
     folder: Path
     notices: Sequence[str]
     plugins: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[Path] = ()
+    cold: bool = False
     patience_s: float = PATIENCE_S
     series_s: float = SERIES_S
 
@@ -94,7 +105,6 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
     """
     from bench.grid import registry
     from bench.grid.plan import choose_device
-    from pipelines import building
     from pipelines.sources import describe
 
     check(options)
@@ -113,6 +123,12 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
         )
     data = sources.load(source, data_dir, report=log)
     source, images = data.name, data.train
+    candidates = with_reads(candidates, images)
+    files = images.files if any(each.reads == "files" for each in candidates) else ()
+    if options.cold and not files:
+        raise UsageError(
+            "--cold is for pipelines that decode image files: add --source folder:PATH --decode"
+        )
     notices += describe.notices(data)
     header = LoadersRecord(
         source=source,
@@ -137,19 +153,32 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
     )
     return Plan(
         header=replace(header, plugins=tuple(places)),
-        candidates=[
-            each
-            if each.problem
-            else replace(each, reads=building.reads(each.name.removesuffix(REPLAYED), images))
-            for each in candidates
-        ],
-        batch_sizes=choose_batch_sizes(options.batch_sizes, len(images), device),
+        candidates=candidates,
+        batch_sizes=choose_batch_sizes(
+            options.batch_sizes, len(images), "files" if files else device
+        ),
         repeats=options.repeats,
         data_dir=data_dir,
         folder=group_folder(options.out, machine, source, header.scale),
         notices=notices,
         plugins=places,
+        files=files,
+        cold=options.cold,
     )
+
+
+def with_reads(candidates: Sequence[Candidate], images: "Images") -> list[Candidate]:
+    """The candidates with what they read; who decodes files has no batches to replay."""
+    from pipelines import building
+
+    found = []
+    for each in candidates:
+        reads = (
+            "array" if each.problem else building.reads(each.name.removesuffix(REPLAYED), images)
+        )
+        if reads == "array" or not each.name.endswith(REPLAYED):
+            found.append(replace(each, reads=reads))
+    return found
 
 
 def check(options: Options) -> None:
@@ -163,19 +192,19 @@ def check(options: Options) -> None:
         raise UsageError(f"--batch-size is at least 1, got {min(options.batch_sizes)}")
 
 
-def choose_batch_sizes(asked: Sequence[int], images: int, device: str) -> list[int]:
-    """The requested batch sizes, or the device's defaults limited to the size of the source.
+def choose_batch_sizes(asked: Sequence[int], images: int, usual: str) -> list[int]:
+    """The requested batch sizes, or a default of `BATCH_SIZES`, limited to the size of the source.
 
     Raises:
         UsageError: A requested one is larger than the source.
     """
     if asked and max(asked) > images:
         raise UsageError(f"--batch-size {max(asked)} is more than the source's {images} images")
-    return sorted(set(asked or (min(size, images) for size in BATCH_SIZES[device])))
+    return sorted(set(asked or (min(size, images) for size in BATCH_SIZES[usual])))
 
 
 def choose_candidates(options: Options, device: str) -> list[Candidate]:
-    """The requested pipelines, or all variants.
+    """The requested pipelines, or all variants; `OWN` if the policy differs there.
 
     Raises:
         UsageError: A pipeline lacks the requested mode or option.
@@ -185,7 +214,7 @@ def choose_candidates(options: Options, device: str) -> list[Candidate]:
 
     policy = augmentations.catalog.get(options.augmentation)
     candidates: dict[str, Candidate] = {}
-    for spelling in options.pipelines or every_variant():
+    for spelling in options.pipelines or every_variant(policy):
         try:
             variant = building.parse(spelling)
         except Unavailable as error:
@@ -194,7 +223,7 @@ def choose_candidates(options: Options, device: str) -> list[Candidate]:
         except ValueError as error:
             raise UsageError(f"--pipeline: {error}") from error
         try:
-            variant.library.semantics(policy)
+            variant.semantics(policy)
             problem = variant.library.problem(variant.mode, device)
         except building.Unsupported as error:
             problem = str(error)
@@ -205,10 +234,14 @@ def choose_candidates(options: Options, device: str) -> list[Candidate]:
     return list(candidates.values())
 
 
-def every_variant() -> list[str]:
-    """All pipelines in all modes, with their default number of workers and without workers."""
+def every_variant(policy: "Augmentation") -> list[str]:
+    """All pipelines in all modes, with their default number of workers and without workers.
+
+    The libraries' own definitions only if they differ in the policy.
+    """
     from pipelines import building
 
     libraries = building.catalog.entries.values()
     loaders = {each.name: ("workers=0", "") for each in libraries if "workers" in each.options}
-    return building.variants(loaders) + list(building.catalog.broken)
+    own = building.own_variants(policy)
+    return building.variants(loaders) + own + list(building.catalog.broken)

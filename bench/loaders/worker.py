@@ -3,11 +3,12 @@
 Between requests it waits for a line on standard input and uses no CPU.
 """
 
+import math
 import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,10 +19,12 @@ from bench.errors import innermost, shortened
 from bench.executors.protocol import Ready, become_worker, send
 from bench.executors.worker import status_of
 from bench.machine.cpu import run_in_progress
-from bench.record import Conditions, Memory, Reads, Status
+from bench.record import Conditions, Memory, Status
 from bench.store.loaders_record import Repeat
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from bench.training.cuda_graph import Capture
@@ -52,9 +55,13 @@ class Build(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Measure(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """Request: take batches for at least `seconds`."""
+    """Request: take batches for at least `seconds`.
+
+    If `cold`, the image files are taken out of the page cache before, and one epoch is the most.
+    """
 
     seconds: float
+    cold: bool = False
 
 
 class Described(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -72,6 +79,8 @@ class Built(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     bytes_per_image: int
     draws: dict[str, str]
     memory: Memory
+    processes_gib: float | None = None
+    differs: dict[str, str] = {}
 
 
 class Measured(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -81,6 +90,7 @@ class Measured(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     memory: Memory
     conditions: Conditions
     recompiled: int  # graphs that torch.compile built during the repeat
+    processes_gib: float | None = None
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -127,7 +137,7 @@ def answer(bench: "LoaderBench", request: Request) -> Reply:
             case Build():
                 return bench.build(request)
             case Measure():
-                return bench.measure(request.seconds)
+                return bench.measure(request)
     except Exception as error:  # noqa: BLE001 - any failure becomes a row of the table
         traceback.print_exc()
         status = status_of(error)
@@ -151,6 +161,7 @@ class LoaderBench:
         import torch
 
         import pipelines
+        from bench.loaders import usage
         from bench.machine import monitor
         from bench.machine.clock import synchronize
         from bench.training.delivery import Delivery
@@ -165,8 +176,10 @@ class LoaderBench:
         variant = parse(request.pipeline)  # imports its library
         dtype = torch.bfloat16 if request.precision == "bf16" else torch.float32
         torch.zeros(1, device=device)  # the device's context is not counted as the pipeline's
+        self._files = images.files if reads(request.pipeline, images) == "files" else ()
         monitor.reset_peaks(device)
         self._before = self._at_request = monitor.peaks(device)
+        self._processes_before_gib = usage.peak_gib()
         start = time.perf_counter()
         self._pipeline = pipelines.build(
             request.pipeline,
@@ -197,41 +210,72 @@ class LoaderBench:
             x_BCHW, _ = next(batches)
             synchronize(device)
             first_batch_s = time.perf_counter() - built_s
+            processes_gib = self._grown_gib()
         delivery.first_batch()  # checks its values
         return Built(
             build_s=built_s - start,
             first_batch_s=first_batch_s,
-            bytes_per_image=source_bytes(images, reads(request.pipeline, images))
-            + x_BCHW[0].nbytes,
+            bytes_per_image=source_bytes(images, self._files) + x_BCHW[0].nbytes,
             draws=dict(self._pipeline.semantics.draws),
+            differs=dict(self._pipeline.semantics.differs),
             memory=self._memory(),
+            processes_gib=processes_gib,
         )
 
-    def measure(self, seconds: float) -> Measured:
-        """Takes batches for at least `seconds`, from the start of an epoch."""
+    def measure(self, request: Measure) -> Measured:
+        """Takes batches for at least `seconds`, from the start of an epoch.
+
+        CPU time is counted from the first round of batches on: what is read ahead then is as much
+        as at the end.
+        """
+        from bench.loaders import page_cache, usage
         from bench.machine import monitor
         from bench.machine.clock import CompileWatch, TrainingClock
 
+        if request.cold:
+            page_cache.drop(self._files)
+        state = page_cache.state(self._files) if self._files else ""
         self._at_request = monitor.peaks(self._device)
         clock, graphs = TrainingClock(self._device), CompileWatch()
         machine = monitor.MachineMonitor(self._device)
-        images = batches = 0
-        with closing(endless(self._source, self._epochs)) as stream, machine.running(clock):
-            start = time.perf_counter()
-            for _, labels in stream:
-                images += len(labels)
-                batches += 1
-                complete = batches >= MIN_BATCHES and batches % self._round == 0
-                if complete and time.perf_counter() - start >= seconds:
-                    break
+        most = self._pipeline.steps_per_epoch if request.cold else math.inf
+        images = batches = early = 0
+        early_cpu_s = usage.cpu_s()
+        with closing(endless(self._source, self._epochs)) as stream:
+            with machine.running(clock):
+                start = time.perf_counter()
+                for _, labels in stream:
+                    images += len(labels)
+                    batches += 1
+                    complete = batches >= MIN_BATCHES and batches % self._round == 0
+                    over = complete and time.perf_counter() - start >= request.seconds
+                    if over or batches >= most:
+                        break
+                    if batches == self._round:
+                        early, early_cpu_s = images, usage.cpu_s()
+            cpu_s = usage.cpu_s() - early_cpu_s
+            processes_gib = self._grown_gib()
         elapsed_s = clock.wall_s
-        repeat = Repeat(images=images, batch_s=elapsed_s / batches, images_per_s=images / elapsed_s)
+        repeat = Repeat(
+            images=images,
+            batch_s=elapsed_s / batches,
+            images_per_s=images / elapsed_s,
+            cpu_s_per_1000=1000 * cpu_s / (images - early),
+            page_cache=state,
+        )
         return Measured(
             repeat=repeat,
             memory=self._memory(),
             conditions=machine.conditions(elapsed_s),
             recompiled=graphs.new_graphs(),
+            processes_gib=processes_gib,
         )
+
+    def _grown_gib(self) -> float | None:
+        """Peak memory of all processes above that before the pipeline was built."""
+        from bench.loaders import usage
+
+        return _difference(usage.peak_gib(), self._processes_before_gib)
 
     def _memory(self) -> Memory:
         """Peaks above the memory in use before the pipeline was built.
@@ -252,11 +296,11 @@ class LoaderBench:
         )
 
 
-def source_bytes(images: "Images", reads: Reads) -> int:
+def source_bytes(images: "Images", files: "Sequence[Path]") -> int:
     """Bytes read per image; for files, the mean of the first thousand."""
-    if reads == "array":
+    if not files:
         return images.images[0].nbytes
-    return round(statistics.fmean(path.stat().st_size for path in images.files[:1000]))
+    return round(statistics.fmean(path.stat().st_size for path in files[:1000]))
 
 
 def _difference(now_gib: float | None, before_gib: float | None) -> float | None:

@@ -41,11 +41,7 @@ class MachineMonitor:
         return self._gpu.state.energy_j if self._gpu else None
 
     def conditions(self, train_s: float) -> Conditions:
-        """Everything observed so far; waits a second at most until the load of the CPU is known.
-
-        Args:
-            train_s: The training clock.
-        """
+        """Everything observed so far; waits a second at most until the load of the CPU is known."""
         self._cpu.wait()
         shares = self._cpu.shares()
         state = self._gpu.state if self._gpu else GpuState()
@@ -131,19 +127,19 @@ def reset_peaks(device: torch.device) -> None:
 def peaks(device: torch.device) -> Memory:
     """Peaks since `reset_peaks`."""
     if device.type != "cuda":
-        return Memory(host_gib=_host_peak_gib())
+        return Memory(host_gib=host_peak_gib())
     free, total = torch.cuda.mem_get_info(device)
     return Memory(
-        host_gib=_host_peak_gib(),
+        host_gib=host_peak_gib(),
         torch_gib=torch.cuda.max_memory_allocated(device) / GIB,
         device_gib=(total - free) / GIB,
     )
 
 
-def _host_peak_gib() -> float | None:
+def host_peak_gib(pid: int | str = "self") -> float | None:
     """Peak resident set since `reset_peaks`; `getrusage` would give that of the whole process."""
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return None
     for line in status.splitlines():

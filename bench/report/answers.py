@@ -86,7 +86,8 @@ def answers(
     alone = _by_loaders(loaders) if loaders else None
     drafts = [alone] if alone else []
     if outcomes:
-        drafts += [_by_factor(outcomes, asked) for asked in ASKED[len(drafts) :]]
+        alike = [outcome for outcome in outcomes if not outcome.key.differs] or outcomes
+        drafts += [_by_factor(alike, asked) for asked in ASKED[len(drafts) :]]
         drafts.append(_best_cell(outcomes))
     largest = [max(p.values(), default=1.0) for _, p in drafts]
     factors = [after / p if p else 1.0 for p, after in zip(largest, holm(largest), strict=True)]
@@ -251,7 +252,9 @@ def _by_loaders(loaders: LoadersRecord) -> Draft | None:
     None unless two pipelines or more have trusted speeds at a size.
     """
     sizes: dict[int, dict[str, tuple[float, ...]]] = defaultdict(dict)
-    measured = [s for s in loaders.series if s.repeats and s.status in ("ok", "interrupted")]
+    done = [series for series in loaders.series if series.measured and not series.differs]
+    decoding = len({series.pipeline for series in done if series.reads == "files"}) > 1
+    measured = [series for series in done if (series.reads == "files") is decoding]
     for series in measured:
         speeds = [repeat.images_per_s for repeat in series.used]
         sizes[series.batch_size][series.pipeline] = to_scale(speeds, SPEED)
@@ -262,7 +265,8 @@ def _by_loaders(loaders: LoadersRecord) -> Draft | None:
     medians = {name: statistics.median(each) for name, each in sizes[trusted[-1]].items()}
     leader, *others = sorted(medians, key=lambda name: (-medians[name], name))
     lead = _lead(medians[leader] - medians[others[0]], others[0], SPEED)
-    value = f"{_speed(medians[leader])} alone, batch {trusted[-1]} ({lead})"
+    how = f"{'decoding files ' * decoding}alone, batch {trusted[-1]}"
+    value = f"{_speed(medians[leader])} {how} ({lead})"
     repeats = min(len(each) for size in trusted for each in sizes[size].values())
     why = count(repeats, "repeat")
     if repeats < LEAST_REPEATS:

@@ -1,21 +1,17 @@
 """The table of `bench loaders`: pipelines ranked by images/s where intervals do not overlap."""
 
-import json
-import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import msgspec
-import numpy as np
 import pandas as pd
 
 from bench.process import signals_deferred
+from bench.record import other_ops
 from bench.report.columns import Column
 from bench.report.render import ABSENT, FORMS, Form, Row, Table, csv
 from bench.report.rows import by_kind
-from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series
+from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord, Series, as_json, ranks
 from bench.store.store import Store
 
 COLUMNS = {
@@ -25,13 +21,16 @@ COLUMNS = {
         Column(name="pipeline", header="pipeline"),
         Column(name="batch_size", header="batch", kind="count", digits=0),
         Column(name="images_per_s", header="images/s", kind="time", digits=0),
+        Column(name="cold_images_per_s", header="cold images/s", kind="time", digits=0),
+        Column(name="cpu_s_per_1000", header="CPU s/1000 images", kind="time", digits=2),
         Column(name="interval", header="quartiles", kind="time", priority=1),
         Column(name="repeats", header="repeats", kind="count", digits=0),
         Column(name="reads", header="reads"),
         Column(name="first_batch_s", header="first batch s", kind="time", digits=3, priority=2),
         Column(name="compile_s", header="compile s", kind="time", digits=1, priority=4),
         Column(name="build_s", header="build s", kind="time", digits=3, priority=7),
-        Column(name="host_gib", header="host GiB", kind="memory", digits=3, priority=3),
+        Column(name="processes_gib", header="memory GiB", kind="memory", digits=3, priority=1),
+        Column(name="host_gib", header="main process GiB", kind="memory", digits=3, priority=3),
         Column(name="torch_gib", header="torch GiB", kind="memory", digits=3, priority=6),
         Column(name="device_gib", header="device GiB", kind="memory", digits=3, priority=3),
         Column(name="bytes_per_image", header="bytes/image", kind="count", digits=0, priority=8),
@@ -45,80 +44,57 @@ COMMON = ("source", "scale", "device", "precision", "augmentation")
 
 
 def rows(record: LoadersRecord) -> list[Row]:
-    """One row per series, by batch size and speed; those without a result come last.
-
-    Only trusted speeds have a rank. The others come after them and count as possibly faster than
-    measured, since a disturbance only slows down.
-    """
-    found = sorted((_row(record, series) for series in record.series), key=_order)
-    for size in {row["batch_size"] for row in found}:
-        here = [row for row in found if row["batch_size"] == size]
-        measured = [row for row in here if row["images_per_s"] is not None]
-        good = [row for row in measured if row["trusted"]]
-        spans = [(1, len(measured))] * len(good)
-        if all(row["repeats"] >= LEAST_REPEATS for row in good):
-            highest = [row["images_per_s_q3"] for row in good] + [math.inf] * len(measured)
-            spans = ranks([(row["images_per_s_q1"], highest[i]) for i, row in enumerate(measured)])
-        for row, (first, last) in zip(good, spans, strict=False):
-            row["rank"] = str(first) if first == last else f"{first}-{last}"
-    return found
+    """One row per series, by batch size, what is read and speed; untrusted and failed ones last."""
+    placed = ranks(record.series)
+    return sorted((_row(record, series, placed) for series in record.series), key=_order)
 
 
 def _order(row: Row) -> tuple[Any, ...]:
     speed, failed = row["images_per_s"], row["status"] != "ok"
-    place = (speed is None, not row["trusted"], failed, -(speed or 0))
+    place = (
+        speed is None,
+        row["reads"] != "files",
+        bool(row["differs"]),
+        not row["trusted"],
+        failed,
+        -(speed or 0),
+    )
     return (row["batch_size"], *place, row["pipeline"])
 
 
-def ranks(intervals: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
-    """The highest and lowest possible rank of each interval (low, high); higher is better."""
-    lows, highs = zip(*intervals, strict=True) if intervals else ((), ())
-    return [
-        (1 + sum(other > high for other in lows), sum(other >= low for other in highs))
-        for low, high in intervals
-    ]
-
-
-def _row(record: LoadersRecord, series: Series) -> Row:
+def _row(record: LoadersRecord, series: Series, placed: Mapping[tuple[str, int], str]) -> Row:
     """The results of a series; none if it failed, even after some repeats."""
-    ok = series.status in ("ok", "interrupted") and bool(series.repeats)
-    rates = [repeat.images_per_s for repeat in series.used]
-    low, median, high = np.quantile(rates, (0.25, 0.5, 0.75)).tolist() if ok else [None] * 3
-    compiled = ok and series.compiled
-    warm_s = statistics.median(repeat.batch_s for repeat in series.used) if ok else 0.0
+    ok = series.measured
+    low, median, high = series.quartiles if ok else [None] * 3
     share = None
     if median is not None and series.bytes_per_image is not None and record.bandwidth_gb_per_s:
         share = 100 * median * series.bytes_per_image / (1e9 * record.bandwidth_gb_per_s)
     return {
-        "rank": None,
+        "rank": placed.get((series.pipeline, series.batch_size)),
         "pipeline": series.pipeline,
         "batch_size": series.batch_size,
         "images_per_s": median,
         "images_per_s_q1": low,
         "images_per_s_q3": high,
+        "cold_images_per_s": series.cold_images_per_s if ok else None,
+        "cpu_s_per_1000": series.cpu_s_per_1000 if ok else None,
         "repeats": len(series.used),
         "disturbed": len(series.repeats) - len(series.undisturbed),
         "trusted": series.times_trusted,
         "reads": series.reads,
         "first_batch_s": series.first_batch_s,
-        "compile_s": max(0.0, (series.first_batch_s or 0.0) - warm_s) if compiled else None,
+        "compile_s": series.compile_s if ok else None,
         "build_s": series.build_s,
+        "processes_gib": series.processes_gib,
         **asdict(series.memory),
         "bytes_per_image": series.bytes_per_image,
         "bandwidth_pct": share,
-        "draws": draws(series),
+        "draws": series.shared_draws,
+        "differs": other_ops(series.differs),
         "timing_suspect": "; ".join(by_kind(series.timing_suspect)),
         "status": series.status,
         "reason": series.reason,
     }
-
-
-def draws(series: Series) -> str:
-    """ "per sample", or the ops that draw once per batch; "" if unknown."""
-    shared = [op for op, kind in series.draws.items() if kind != "per sample"]
-    if shared:
-        return f"per batch: {', '.join(shared)}"
-    return "per sample" if series.draws or series.status == "ok" else ""
 
 
 def title(record: LoadersRecord) -> str:
@@ -134,6 +110,7 @@ def title(record: LoadersRecord) -> str:
         f"batch size {min(sizes)}" if len(sizes) == 1 else "",
         record.precision,
         f"repeats of {record.repeat_s:g} s",
+        record.page_cache,
         f"memory {record.bandwidth_gb_per_s:.1f} GB/s",
         f"torch {environment.get('torch')}",
     ]
@@ -148,6 +125,9 @@ def notes(found: Sequence[Row]) -> list[str]:
     texts = {
         f"{suspect}. These have no rank, as they may be faster than measured: measure again on a "
         "quiet machine.": suspect,
+        "Other work by the same name has no rank: the marks say what differs.": any(
+            row["differs"] for row in found
+        ),
         'Disturbed repeats are left out: "3 of 5" used three of five.': any(
             row["disturbed"] and not row["timing_suspect"] for row in found
         ),
@@ -155,8 +135,8 @@ def notes(found: Sequence[Row]) -> list[str]:
         'Overlapping intervals are not ranked: "2-3" is second or third at its batch size.': (
             not few and any("-" in row["rank"] for row in good)
         ),
-        "host GiB is the growth of the pipeline's own process; DataLoader workers are separate "
-        "processes and are not counted.": any(row["host_gib"] is not None for row in found),
+        "Pipelines that decode files are not ranked with those that read an array decoded "
+        "before.": len({row["reads"] for row in found if row["images_per_s"] is not None}) > 1,
     }
     return [text for text, holds in texts.items() if holds]
 
@@ -174,7 +154,7 @@ def render(
     """The table as text; `width` and `color` are those of the terminal, for "rich"."""
     found = rows(record)
     if form == "json":
-        return _json(record, found)
+        return as_json(record, title(record), notes(found), found)
     if form == "csv":
         common = {name: getattr(record, name) for name in COMMON}
         return csv(pd.DataFrame([common | row for row in found]))
@@ -196,28 +176,18 @@ def _text(name: str, row: Row) -> str:
         return ABSENT if low is None else f"{low:.0f} to {high:.0f}"
     if name == "repeats" and row["disturbed"] and not row["timing_suspect"]:
         return f"{row['repeats']} of {row['repeats'] + row['disturbed']}"
+    if name == "host_gib" and row["processes_gib"] is not None:
+        return ABSENT  # a part of it
     if name == "notes":
         failed = "" if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
         suspect = row["timing_suspect"].replace("; ", "; timing suspect: ")
         suspect = suspect and f"timing suspect: {suspect}"
         draws = "" if row["draws"] == "per sample" else row["draws"]
-        return "; ".join(filter(None, (failed, suspect, draws)))
+        return "; ".join(filter(None, (failed, suspect, draws, row["differs"])))
     digits, value = COLUMNS[name].digits, row[name]
     if value in (None, "") or (name == "repeats" and not value):
         return ABSENT
     return str(value) if digits is None else f"{value:.{digits}f}"
-
-
-def _json(record: LoadersRecord, found: list[Row]) -> str:
-    """The whole record, each series with the values of its row."""
-    whole: dict[str, Any] = msgspec.to_builtins(record)
-    series = {(one["pipeline"], one["batch_size"]): one for one in whole.pop("series")}
-    whole |= {"title": title(record), "notes": notes(found), "rows": []}
-    for row in found:
-        one = series[row["pipeline"], row["batch_size"]]
-        more = {"draws_by_op": one["draws"]} | {name: one[name] for name in ("compiled", "repeats")}
-        whole["rows"].append(row | more)
-    return json.dumps(whole, indent=1) + "\n"
 
 
 def write_tables(store: Store, record: LoadersRecord) -> None:
@@ -229,12 +199,3 @@ def write_tables(store: Store, record: LoadersRecord) -> None:
     with signals_deferred():
         for form in FORMS[1:]:
             store.write_derived(f"loaders.{form}", render(record, form))
-
-
-def images_per_s(record: LoadersRecord) -> dict[str, dict[int, float]]:
-    """Trusted median images per second, by pipeline and batch size."""
-    measured = [row for row in rows(record) if row["images_per_s"] is not None]
-    found: dict[str, dict[int, float]] = {row["pipeline"]: {} for row in measured}
-    for row in (row for row in measured if row["trusted"]):
-        found[row["pipeline"]][row["batch_size"]] = row["images_per_s"]
-    return found

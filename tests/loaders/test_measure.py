@@ -47,10 +47,11 @@ for line in sys.stdin:
     else:
         if name == "dies":
             os.abort()
-        repeats += 1
+        repeats += not order["cold"]
         on_gpu = name.startswith("gpu")  # with two others; so many first repeats are disturbed
         conditions = busy if on_gpu and repeats <= int(name[3:]) else quiet
-        say(type="Measured", repeat=repeat, memory=memory, recompiled=0,
+        say(type="Measured", repeat=repeat | {"page_cache": "cold" if order["cold"] else "warm"},
+            memory=memory, recompiled=0, processes_gib=[0.5, 2.0, 1.0][min(repeats, 2)],
             conditions=conditions | {"gpu_others": 2 * on_gpu})
 """
 
@@ -139,6 +140,16 @@ def test_repeats_alternate_between_pipelines(
     assert measured == ["loaders-a-8", "loaders-b-8"] * 3
     last_build = max(index for index, (_, order) in enumerate(asked) if order == "Build")
     assert last_build < asked.index(("loaders-a-8", "Measure"))
+
+
+def test_a_cold_repeat_of_what_reads_files_comes_first_and_is_no_repeat(tmp_path: Path) -> None:
+    candidates = [Candidate(name="decodes", reads="files"), *named("array")]
+    plan = made_plan(tmp_path, *candidates, batch_sizes=(8,), cold=True)
+    decodes, array = measure.measure(plan, print).series
+    assert decodes.cold is not None
+    assert (decodes.cold.page_cache, array.cold) == ("cold", None)
+    assert [one.page_cache for one in decodes.repeats] == ["warm"] * 3
+    assert decodes.processes_gib == 2.0, "the peak of all repeats"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -1,6 +1,7 @@
 """The plan of `bench loaders` from its options, and errors."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -27,7 +28,10 @@ def test_every_variant_is_a_candidate_and_unavailable_ones_have_a_reason() -> No
     assert sum(name.startswith("torchvision") for name in found) >= 2
     assert found["native"].compiled
     assert not found["native[eager]"].compiled
-    assert found["kornia"].problem == "kornia has no RandomErasing"
+    assert found["kornia"].problem == (
+        "kornia has no RandomErasing by this suite's definition; kornia[own] runs its own"
+    )
+    assert found["kornia[own]"].problem == ""
     assert found["native[eager]"].problem == ""
 
 
@@ -36,6 +40,22 @@ def test_on_a_gpu_what_a_graph_can_hold_is_measured_both_ways() -> None:
     found = [one.name for one in plan.choose_candidates(options, "cuda")]
     assert found == ["native[eager]", "native[eager] (replayed)", "kornia"]
     assert plan.choose_candidates(options, "cpu")[1].name == "kornia"
+
+
+def test_who_decodes_files_has_nothing_to_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import building
+
+    names = ("native", "native (replayed)", "array", "array (replayed)")
+    candidates = [plan.Candidate(name=name) for name in names]
+    monkeypatch.setattr(building, "reads", lambda name, _: "files" if name == "native" else "array")
+    images: Any = None
+    found = plan.with_reads(candidates, images)
+    assert [(one.name, one.reads) for one in found] == [
+        ("native", "files"),
+        ("array", "array"),
+        ("array (replayed)", "array"),
+    ]
+    assert choose_batch_sizes((), 1000, "files") == [128]
 
 
 def test_a_pipeline_requested_twice_is_measured_once() -> None:
@@ -65,6 +85,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--batch-size", "0"], "--batch-size is at least 1, got 0"),
         (["--batch-size", "101"], "--batch-size 101 is more than the source's 100 images"),
         (["--repeats", "0"], "--repeats is at least 1, got 0"),
+        (["--cold"], "--cold is for pipelines that decode image files: add --source folder:PATH"),
         (["--seconds", "0"], "--seconds is more than 0, got 0"),
         (["--format", "markdown"], "unknown format 'markdown'"),
     ],

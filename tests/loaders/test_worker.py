@@ -1,16 +1,20 @@
 """The worker of `bench loaders`: counts whole batches and reports failures."""
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 import torch
+from PIL import Image
 
-from bench.loaders import worker
+from bench.loaders import page_cache, usage, worker
 from bench.loaders.worker import Build, Built, Failed, LoaderBench, Measure, Measured, answer
-from bench.machine import roofline
+from bench.machine import monitor, roofline
 from pipelines.base import Unsupported
 from pipelines.sources.base import Images
 from tests.tape import capture
@@ -63,6 +67,9 @@ def test_a_worker_counts_whole_batches_across_epochs() -> None:
     assert longer.memory.host_gib is not None
     assert 0 <= longer.memory.host_gib < 1
     assert longer.memory.torch_gib is None
+    assert longer.processes_gib is None or 0 <= longer.processes_gib < 1
+    assert 0 < longer.repeat.cpu_s_per_1000 < 1000
+    assert longer.repeat.page_cache == ""
     assert (longer.conditions.cpu_others_pct is None) is (sys.platform != "linux"), "known at once"
     assert longer.recompiled == 0
 
@@ -147,5 +154,74 @@ def test_bytes_per_image_of_files_are_file_sizes(tmp_path: Path) -> None:
     images = Images(
         images=pixels, labels=labels, classes=("a",), mean=(0,) * 3, std=(1,) * 3, files=paths
     )
-    assert worker.source_bytes(images, "files") == 200
-    assert worker.source_bytes(images, "array") == 48
+    assert worker.source_bytes(images, paths) == 200
+    assert worker.source_bytes(images, ()) == 48
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """JPEG files of two classes."""
+    paths = [tmp_path / f"{number}.jpg" for number in range(20)]
+    rng = np.random.default_rng(0)
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+def test_a_cold_repeat_is_an_epoch_at_most_of_files_that_left_the_page_cache(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pipelines
+
+    images = Images(
+        images=torch.zeros(20, 16, 16, 3, dtype=torch.uint8), labels=torch.arange(20) % 2,
+        classes=("a", "b"), mean=(0.5,) * 3, std=(0.25,) * 3, files=tuple(files),
+    )  # fmt: skip
+    monkeypatch.setattr(pipelines, "load", lambda *_: SimpleNamespace(train=images))
+    bench = LoaderBench()
+    built = answer(bench, made_order(pipeline="torchvision[workers=0]", batch_size=5))
+    assert isinstance(built, Built), built
+    page_cache.warm(files)
+    warm = answer(bench, Measure(seconds=1e-9))
+    cold = answer(bench, Measure(seconds=60, cold=True))
+    assert isinstance(warm, Measured), warm
+    assert isinstance(cold, Measured), cold
+    assert warm.repeat.page_cache in ("warm", "unknown")
+    assert cold.repeat.page_cache == page_cache_after_drop(files)
+    assert cold.repeat.images == 20
+
+
+def page_cache_after_drop(files: list[Path]) -> str:
+    page_cache.drop(files)
+    return page_cache.state(files)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux drops single files")
+def test_pages_are_seen_to_come_and_to_go(files: list[Path], tmp_path: Path) -> None:
+    assert page_cache.warm(files) == sum(path.stat().st_size for path in files)
+    assert page_cache.state(files) == "warm"
+    in_memory = any(
+        part.fstype in ("tmpfs", "ramfs") and tmp_path.is_relative_to(part.mountpoint)
+        for part in psutil.disk_partitions(all=True)
+    )
+    assert page_cache_after_drop(files) == ("warm" if in_memory else "cold")
+    page_cache.warm(files[:10])
+    assert page_cache.state(files) == ("warm" if in_memory else "partly")
+    assert page_cache.state([]) == "unknown"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no proportional sizes")
+def test_cpu_time_and_memory_of_children_count_also_when_they_have_ended() -> None:
+    monitor.reset_peaks(torch.device("cpu"))
+    before_gib, before_s = usage.peak_gib(), usage.cpu_s()
+    work = "import time, sys\nx = b'1' * 2**28\ndel x\n"
+    work += "while time.process_time() < 0.6: pass\nprint(flush=True); sys.stdin.read()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    assert 0.25 <= usage.peak_gib() - before_gib <= 0.35, "with what was freed"
+    child.communicate()
+    assert 0.6 <= usage.cpu_s() - before_s < 3
+    assert abs(usage.peak_gib() - before_gib) < 0.05

@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bench.report.loaders import draws, images_per_s, ranks, render, rows, write_tables
-from bench.store.loaders_record import LEAST_REPEATS
+from bench.report.loaders import render, rows, write_tables
+from bench.store.loaders_record import LEAST_REPEATS, spans_of
 from bench.store.store import Store
 from bench.tensorboard.overview import write_loaders
 from tests.made import ENVIRONMENT
 from tests.made_loaders import (
     BUSY,
     MIXED,
+    decoding,
     disturbed,
     lost_series,
     made_loaders,
@@ -36,7 +37,7 @@ def test_a_rank_is_unique_only_without_overlapping_intervals(
     intervals: list[tuple[float, float]],
 ) -> None:
     for index, ((low, high), (first, last)) in enumerate(
-        zip(intervals, ranks(intervals), strict=True)
+        zip(intervals, spans_of(intervals), strict=True)
     ):
         others = intervals[:index] + intervals[index + 1 :]
         overlaps = any(low <= other[1] and other[0] <= high for other in others)
@@ -49,7 +50,7 @@ def test_ranks_hold_for_all_values_within_the_intervals(
     intervals: list[tuple[float, float]], data: st.DataObject
 ) -> None:
     truth = [data.draw(st.floats(low, high)) for low, high in intervals]
-    for mine, (first, last) in zip(truth, ranks(intervals), strict=True):
+    for mine, (first, last) in zip(truth, spans_of(intervals), strict=True):
         better = sum(other > mine for other in truth)
         worse = sum(other < mine for other in truth)
         assert first <= 1 + better
@@ -87,9 +88,9 @@ def test_compile_time_is_the_first_batch_minus_a_warm_one() -> None:
 
 def test_per_batch_draws_are_named() -> None:
     series = made_series("one", draws={"Crop": "per sample", "MixUp": "per batch"})
-    assert draws(series) == "per batch: MixUp"
-    assert draws(made_series("one", draws={})) == "per sample"
-    assert draws(lost_series("one", "crashed", "boom")) == ""
+    assert series.shared_draws == "per batch: MixUp"
+    assert made_series("one", draws={}).shared_draws == "per sample"
+    assert lost_series("one", "crashed", "boom").shared_draws == ""
 
 
 def test_a_failed_series_keeps_its_repeats_without_rank_and_values() -> None:
@@ -133,7 +134,7 @@ def test_csv_and_json_can_be_read_back() -> None:
 def keep(folder: Path, on_error: Callable[[str], None]) -> None:
     store = Store(folder)
     write_tables(store, MIXED)
-    write_loaders(store, images_per_s(MIXED), on_error=on_error)
+    write_loaders(store, MIXED.images_per_s, on_error=on_error)
 
 
 def test_tables_are_written_into_the_group_folder(tmp_path: Path) -> None:
@@ -176,8 +177,8 @@ def test_suspect_series_have_no_rank_and_may_be_faster_than_measured() -> None:
         ("b", "4"),
         ("busy", None),
     ]
-    assert images_per_s(record)["busy"] == {}
-    assert images_per_s(record)["a"] == {512: 30.0}
+    assert record.images_per_s["busy"] == {}
+    assert record.images_per_s["a"] == {512: 30.0}
     text = render(record, "md")
     assert "1 of 4 series have suspect timings. These have no rank, as they may be" in text
     assert f"timing suspect: {BUSY} |" in text
@@ -185,6 +186,23 @@ def test_suspect_series_have_no_rank_and_may_be_faster_than_measured() -> None:
     (alone,) = json.loads(render(made_loaders(busy), "json"))["rows"]
     assert (alone["timing_suspect"], alone["disturbed"], alone["trusted"]) == (BUSY, 2, False)
     assert "rank |" not in render(made_loaders(busy), "md")
+
+
+def test_who_decodes_files_is_ranked_apart_from_who_reads_an_array() -> None:
+    array = made_series("array", 900, 1000, 1100)
+    slow = decoding(made_series("slow", 10, 11, 12), 5.0, 6.0, 8.0, cold="cold")
+    fast = decoding(made_series("fast", 20, 21, 22), 2.0, 1.0, 3.0, cold="partly")
+    record = made_loaders(array, slow, fast)
+    found = [(row["pipeline"], row["rank"], row["cpu_s_per_1000"]) for row in rows(record)]
+    assert found == [("fast", "1", 2.0), ("slow", "2", 6.0), ("array", "1", None)]
+    for form in ("rich", "md"):
+        text = render(record, form)  # type: ignore[arg-type]
+        assert "are not ranked with those that read an array" in text
+        assert "page cache warm" in text
+    assert "are not ranked with" not in render(made_loaders(slow, fast), "md")
+    table = {row["pipeline"]: row for row in csv.DictReader(StringIO(render(record, "csv")))}
+    assert [table[name]["cold_images_per_s"] for name in ("slow", "fast")] == ["5.0", ""]
+    assert table["slow"]["processes_gib"] == "1.5"
 
 
 def test_single_disturbed_repeats_are_left_out() -> None:

@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,11 +12,13 @@ from bench.report.figures import style
 from bench.report.figures.comparison import Comparison, by_axes, levels, mean
 from bench.report.figures.heatmaps import heat_map
 from bench.report.figures.style import Outcomes
-from bench.report.loaders import images_per_s, rows, suspect_count
+from bench.report.loaders import rows, suspect_count
 from bench.report.render import SUSPECT, Row
 from bench.store.loaders_record import LoadersRecord
+from bench.text import count
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_NETS = 12
@@ -26,6 +27,17 @@ LOOKS = {
     "alone": POINT | {"marker": "D", "color": style.PALETTE[2]},
     "ceiling": POINT | {"marker": "|", "color": style.PALETTE[0], "markeredgewidth": 2.5},
     "in training": POINT | {"marker": "o", "color": style.PALETTE[1]},
+}
+
+SIZE, READS, DOT = "batch_size", {"files": "o", "array": "s"}, {"linestyle": "none"}
+LINE: dict[str, Any] = {"color": style.GREY, "linewidth": 0.7, "linestyle": "--"}
+ALONE = {  # name of a figure to its title, what speed is drawn against, and a caption
+    "pipelines_alone": ("Pipelines alone", SIZE, "bars span the quartiles"),
+    "pipelines_cpu": (
+        "CPU time of pipelines",
+        "cpu_s_per_1000",
+        "batch size {}; dashed: cores kept busy",
+    ),
 }
 
 
@@ -55,7 +67,7 @@ def pipelines(comparison: Comparison) -> Iterator[style.Sketch]:
 
 def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
     """The pipelines of a net, the fastest in training first, those without all cells last."""
-    alone = images_per_s(loaders) if loaders else {}
+    alone = loaders.images_per_s if loaders else {}
     every = max(map(len, by_axes(outcomes, "pipeline").values()), default=0)
     found = []
     for (name,), cells in by_axes(outcomes, "pipeline").items():
@@ -150,41 +162,75 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
     colours = style.cycle(list(dict.fromkeys(row["pipeline"] for row in found)), style.PALETTE)
     cells = by_axes(comparison.outcomes, "pipeline")
     gids = {name: style.gid(each) for (name,), each in cells.items()}
-    yield style.Sketch(
-        name="pipelines_alone",
-        title="Pipelines alone" + (" (reference)" * comparison.reference),
-        caption="Without a net, median of the repeats; bars span the quartiles. "
-        f"{style.shown_name(loaders.augmentation)}, {loaders.precision}."
-        + (f" Hollow: {', '.join(filter(None, hollow))}." if any(hollow) else "")
-        + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
-        figure=_alone_figure(found, colours, gids),
-        sections=(style.colour_key("pipeline", colours),),
-    )
+    marks = {f"reads {row['reads']}": {"marker": READS[row["reads"]], **DOT} for row in found}
+    sections = style.colour_key("pipeline", colours), style.Section(title="", looks=marks, gids={})
+    usual = statistics.mode(row[SIZE] for row in found)
+    for name, (title, x, caption) in ALONE.items():
+        shown = [row for row in found if row[x] and (x == SIZE or row[SIZE] == usual)]
+        if shown:
+            yield style.Sketch(
+                name=name,
+                title=title + (" (reference)" * comparison.reference),
+                caption=f"Without a net, median of the repeats; {caption.format(usual)}. "
+                f"{style.shown_name(loaders.augmentation)}, {loaders.precision}."
+                + (f" Hollow: {', '.join(filter(None, hollow))}." if any(hollow) else "")
+                + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
+                figure=_alone_figure(shown, x, colours, gids),
+                sections=sections[: len(marks)],
+            )
 
 
 def _alone_figure(
-    found: Sequence[Row], colours: Mapping[str, str], gids: Mapping[str, str]
+    found: Sequence[Row], x: str, colours: Mapping[str, str], gids: Mapping[str, str]
 ) -> "Figure":
     from matplotlib.ticker import NullLocator
 
     figure, (axes,) = style.canvas(4.6, 3.2)
-    columns = ["batch_size", "images_per_s", "images_per_s_q1", "images_per_s_q3"]
-    frame = pd.DataFrame(found)
-    for (name, color), trusted in product(colours.items(), (True, False)):
-        points = frame[(frame["pipeline"] == name) & (frame["trusted"] == trusted)]
-        sizes, medians, low, high = points[columns].to_numpy(float).T
+    columns = [x, "images_per_s", "images_per_s_q1", "images_per_s_q3"]
+    groups: Any = pd.DataFrame(found).groupby(["pipeline", "trusted", "reads"])
+    for (name, trusted, reads), points in groups:
+        values, medians, low, high = points[columns].to_numpy(float).T
         container = axes.errorbar(
-            sizes, medians, yerr=[medians - low, high - medians], color=color,
-            fmt="o-" if trusted else "o", markerfacecolor=color if trusted else "none",
+            values, medians, yerr=[medians - low, high - medians], color=colours[name],
+            fmt=READS[reads] + "-" * trusted, markerfacecolor=None if trusted else "none",
             linewidth=1.3, markersize=4.5, capsize=3,
         )  # fmt: skip
         for artist in container.get_children():
             artist.set_gid(gids.get(name))
+    style.log_scale(axes.yaxis)
+    axes.set_ylabel(style.toward_better("images/s", higher=True))
+    if x != SIZE:
+        _cores(axes, found, gids)
+        return figure
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
-    batch_sizes = sorted({row["batch_size"] for row in found})
+    batch_sizes = sorted({row[SIZE] for row in found})
     axes.set_xticks(batch_sizes, [f"{size:,}" for size in batch_sizes])
-    style.log_scale(axes.yaxis)
     axes.set_xlabel("batch size (images)")
-    axes.set_ylabel(style.toward_better("images/s", higher=True))
     return figure
+
+
+def _cores(axes: "Axes", found: Sequence[Row], gids: Mapping[str, str]) -> None:
+    """Names the points, and draws lines along which 1, 2, 4, ... cores are busy."""
+    axes.set_xscale("log")
+    axes.margins(0.15)
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    text: dict[str, Any] = {"textcoords": "offset points", "size": style.SMALL}
+    below = 0.0
+    for row in sorted(found, key=lambda row: row["images_per_s"]):
+        x, y = row["cpu_s_per_1000"], row["images_per_s"]
+        below = max(y, below * (high / low) ** 0.06)  # a line of text higher than the one before
+        side = 1 if x * x < left * right else -1
+        axes.annotate(
+            style.shown_name(row["pipeline"]), (x, below), xytext=(6 * side, -2),
+            ha="left" if side > 0 else "right", gid=gids.get(row["pipeline"]), **text,
+        )  # fmt: skip
+    for cores in (2**power for power in range(10)):
+        start, end = max(left, 1000 * cores / high), min(right, 1000 * cores / low)
+        if end > 1.1 * start:
+            top = 1000 * cores / start
+            axes.plot([start, end], [top, 1000 * cores / end], **LINE)
+            axes.annotate(count(cores, "core"), (start, top), xytext=(4, -9), **text)
+    axes.set(xlim=(left, right), ylim=(low, high))
+    style.log_scale(axes.xaxis)
+    axes.set_xlabel(style.toward_better("CPU seconds per 1,000 images", higher=False))

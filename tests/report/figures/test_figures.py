@@ -2,8 +2,6 @@
 
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -41,7 +39,7 @@ from bench.report.rows import Outcome
 from bench.report.statistics.effects import effects as effects_of
 from tests.made import made_failure, made_record
 from tests.made_grid import made_grid
-from tests.made_loaders import MIXED, disturbed, lost_series, made_loaders, made_series
+from tests.made_loaders import MIXED, decoding, disturbed, lost_series, made_loaders, made_series
 
 EVERY = {
     "time_to_accuracy",
@@ -123,15 +121,7 @@ def test_the_same_records_in_any_order_give_the_same_bytes(pictures: Sequence[Pi
     assert draw(shuffled, MIXED, effects_of(shuffled)) == list(pictures)
 
 
-def test_pngs_are_white_and_sharp(pictures: Sequence[Picture]) -> None:
-    for drawn in pictures:
-        image = Image.open(BytesIO(drawn.png))
-        corners = [(0, 0), (image.width - 1, 0), (0, image.height - 1)]
-        assert {image.convert("RGB").getpixel(corner) for corner in corners} == {(255, 255, 255)}
-        assert round(float(image.info["dpi"][0])) == 150
-
-
-def test_svgs_scale_and_take_the_colour_of_the_page(pictures: Sequence[Picture]) -> None:
+def test_svgs_take_the_colour_of_the_page_and_pngs_are_white(pictures: Sequence[Picture]) -> None:
     for drawn in pictures:
         root = ElementTree.fromstring(drawn.svg)
         assert not {"width", "height"} & set(root.attrib)
@@ -146,6 +136,10 @@ def test_svgs_scale_and_take_the_colour_of_the_page(pictures: Sequence[Picture])
         assert "currentColor" in styles
         assert FOREGROUND not in styles
         assert not re.search("fill: (#000000|black|#ffffff|white)(?!.*font)", root.get("style", ""))
+        image = Image.open(BytesIO(drawn.png))
+        corners = [(0, 0), (image.width - 1, 0), (0, image.height - 1)]
+        assert {image.convert("RGB").getpixel(corner) for corner in corners} == {(255, 255, 255)}
+        assert round(float(image.info["dpi"][0])) == 150
 
 
 def test_no_two_pictures_of_a_page_share_an_id(pictures: Sequence[Picture]) -> None:
@@ -241,10 +235,19 @@ def test_pipelines_alone_need_no_records() -> None:
     assert "fill-opacity: 0" not in found.svg
 
 
-def test_matplotlib_is_imported_only_to_draw() -> None:
-    code = "import sys, bench.report.figures; print({'matplotlib', 'torch'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+def test_speed_is_drawn_against_cpu_time_with_each_pipeline_named() -> None:
+    native = decoding(made_series("native", 90.0, 100.0, 110.0), 9.0, 10.0, 11.0)
+    busy = disturbed(decoding(made_series("busy", 190.0, 200.0, 210.0), 4.0, 5.0, 6.0))
+    array = decoding(made_series("array", 900.0, 1000.0, 1100.0), 0.9, 1.0, 1.1)
+    other_size = decoding(made_series("native", 5.0, batch_size=8), 50.0)
+    loaders = made_loaders(native, busy, replace(array, reads="array"), other_size)
+    alone, found = draw([], loaders)
+    assert (alone.name, found.name) == ("pipelines_alone", "pipelines_cpu")
+    assert "batch size 512" in found.caption
+    said = texts(found.svg)
+    assert {"native", "busy", "array", "1 core", "reads files", "reads array"} <= set(said)
+    assert said.count("native") == 2, "at its point and in the key; not at the other batch size"
+    assert "fill-opacity: 0" in found.svg
 
 
 @pytest.mark.slow

@@ -1,0 +1,57 @@
+"""CPU time and memory of this process and its descendants: loader workers, and all threads."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from bench.machine.monitor import GIB, host_peak_gib
+
+_OWN_KB = re.compile(r"^Pss_(?:Anon|Shmem): +(\d+) kB", re.MULTILINE)
+
+
+def cpu_s() -> float:
+    """User and system time so far, with that of children that have ended."""
+    total_s = 0.0
+    for process in _family():
+        with suppress(psutil.Error):  # it has ended: its parent has its time now
+            total_s += sum(process.cpu_times()[:4])
+    return total_s
+
+
+def peak_gib() -> float | None:
+    """The sum of the memory of each process at its peak; what they share counts once.
+
+    That is the anonymous and shared part of the proportional set size (PSS), and the difference
+    between the resident set now and at its peak, which `monitor.reset_peaks` resets. Mapped files,
+    such as libraries, don't count, as their share depends on others. Where there is no PSS, as on
+    macOS, it is the unique set size (USS) now. None if it is unknown.
+    """
+    total_gib = 0.0
+    for process in _family():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has ended
+            try:
+                total_gib += _now_gib(process)
+                now_gib = process.memory_info().rss / GIB
+            except (psutil.AccessDenied, PermissionError):
+                return None
+            total_gib += max(0.0, (host_peak_gib(process.pid) or 0.0) - now_gib)
+    return total_gib
+
+
+def _now_gib(process: psutil.Process) -> float:
+    try:
+        sizes = _OWN_KB.findall(Path(f"/proc/{process.pid}/smaps_rollup").read_text())
+    except FileNotFoundError:
+        sizes = []
+    if sizes or psutil.LINUX:
+        return sum(map(int, sizes)) * 1024 / GIB
+    return float(process.memory_full_info().uss) / GIB
+
+
+def _family() -> Iterator[psutil.Process]:
+    own = psutil.Process()
+    yield own
+    yield from own.children(recursive=True)
