@@ -20,7 +20,8 @@ MAX_PIXELS = 90_000_000
 REPORT_S = 3.0
 SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 WIDE = {"I", "F"}
-OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no fault of the file
+FILES, MEMORY = "raise the limit with ulimit -n", "free some memory"
+OF_THE_SYSTEM = {errno.EMFILE: FILES, errno.ENFILE: FILES, errno.ENOMEM: MEMORY}
 
 
 def decode_tree(tree: Tree, image_size: int, scratch: Path, report: Report) -> Arrays:
@@ -96,7 +97,15 @@ def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
     try:
         return read_image(path, image_size)
     except Exception as error:
-        raise unreadable(root, path, _reason(error)) from error
+        advice = _advice(error) or "repair or remove it"
+        raise unreadable(root, path, _reason(error), advice) from error
+
+
+def _advice(error: Exception) -> str:
+    """What to do about an error that is no fault of the file; "" if it is one."""
+    if isinstance(error, MemoryError):
+        return MEMORY
+    return OF_THE_SYSTEM.get(getattr(error, "errno", None) or 0, "")
 
 
 def _reason(error: Exception) -> str:
@@ -121,8 +130,8 @@ def _decode(
         try:
             images[index] = read_image(path, image_size)
         except Exception as error:
-            if isinstance(error, MemoryError) or getattr(error, "errno", None) in OF_THE_SYSTEM:
-                raise unreadable(tree.root, path, _reason(error)) from error
+            if advice := _advice(error):
+                raise unreadable(tree.root, path, _reason(error), advice) from error
             reasons[index] = _reason(error)
 
     reported_at = time.monotonic()

@@ -261,11 +261,12 @@ def _split(root: Path, items: Sequence[Item]) -> dict[Set, list[Item]]:
     }
 
 
-def unreadable(root: Path, path: Path, reason: str) -> SourceError:
+def unreadable(
+    root: Path, path: Path, reason: str, advice: str = "repair or remove it"
+) -> SourceError:
     """The error for an unusable `path` in the tree `root`."""
-    return SourceError(
-        f"{as_text(path.relative_to(root))} in {root} cannot be read: {reason}; repair or remove it"
-    )
+    name = as_text(path.relative_to(root))
+    return SourceError(f"{name} in {root} cannot be read: {reason}; {advice}")
 
 
 def bad_files(root: Path, bad: Sequence[BadFile]) -> SourceError:
