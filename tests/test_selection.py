@@ -43,7 +43,8 @@ def test_expressions(expression: str, count: int) -> None:
         ("resnt18", "did you mean resnet18"),
         ("cnn4", "no cell has 'cnn4': words are"),
         ("resnet18 and vit_tiny", "matches none of the 6 cells"),
-        *((text, "malformed") for text in ("and", "resnet18 and", "(resnet18", "resnet18)", "()")),
+        ("resnet18 and", "is malformed: a word is missing"),
+        *((text, "malformed") for text in ("and", "(resnet18", "resnet18)", "()")),
     ],
 )
 def test_wrong_expressions_are_refused(expression: str, message: str) -> None:
@@ -144,7 +145,7 @@ def test_seeds_that_are_added_move_one_cell_at_most_over_each_cut(
         assert len(moved) <= 1
 
 
-def test_shards_are_the_same_in_every_process() -> None:
+def test_shards_are_the_same_in_every_process_and_a_grid_is_one() -> None:
     """A host computes its part by itself; Python's own hashes differ between processes."""
     runs = [made_run(seed, architecture=f"net{seed}", compile=True) for seed in range(9)]
     assert [[run.seed for run in part] for part in parts(runs, 3)] == [
@@ -152,6 +153,9 @@ def test_shards_are_the_same_in_every_process() -> None:
         [1, 4, 5],
         [0, 2, 8],
     ]
+    runs = runs_of([2, 1], seeds=2)
+    assert parse_shard(None) == parse_shard("1/1") == Shard()
+    assert parse_shard(None).part(runs) == runs
 
 
 @pytest.mark.parametrize(
@@ -176,9 +180,3 @@ def test_what_is_no_shard_is_refused_in_one_sentence(text: str, said: str) -> No
         parse_shard(text)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 200
-
-
-def test_the_whole_grid_is_one_shard() -> None:
-    runs = runs_of([2, 1], seeds=2)
-    assert parse_shard(None) == parse_shard("1/1") == Shard()
-    assert parse_shard(None).part(runs) == runs

@@ -45,14 +45,13 @@ def test_class_sizes_bad_and_skipped_files_are_shown(tree: Path, bench: Bench) -
     assert left_out.stdout == shown.stdout
 
 
-def test_a_validation_set_is_counted(tree: Path, bench: Bench) -> None:
+def test_a_validation_set_is_counted_and_many_classes_are_not_all_listed(
+    tree: Path, bench: Bench, tmp_path: Path
+) -> None:
     (tree / "test").rename(tree / "valid")
     shown = bench("data", f"folder:{tree}")
     assert "[test=val]: 30 training, 6 validation and 6 test images" in shown.stdout
     assert "  cat: 10 training, 2 validation, 2 test\n" in shown.stdout
-
-
-def test_many_classes_are_not_all_listed(tmp_path: Path, tree: Path, bench: Bench) -> None:
     labels = np.repeat(np.arange(100), 3)[1:]
     np.savez(tmp_path / "many.npz", images=np.zeros((299, 8, 8), np.uint8), labels=labels)
     shown = bench("data", f"npz:{tmp_path / 'many.npz'}")

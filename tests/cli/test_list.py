@@ -31,15 +31,12 @@ def test_every_usable_entry_is_listed_with_its_reason() -> None:
     assert all(grid.why in text for grid in GRIDS.values())
 
 
-def test_a_single_kind_is_listed_with_defaults_marked() -> None:
+def test_a_kind_is_listed_with_defaults_marked_and_lines_wrapped_at_words() -> None:
     lines = render(entries("grids")).splitlines()
     assert lines[0] == "grids"
     assert [line.split()[:2] for line in lines if " default " in line] == [["default", "*"]]
     assert not any(line.split()[1] == "*" for line in lines[1:] if "smoke" in line)
     assert "optimizers" not in entries("augmentations")
-
-
-def test_lines_are_wrapped_at_words_for_a_terminal() -> None:
     found = entries(None)
     assert max(map(len, render(found, 80).splitlines())) <= 80
     assert render(found, 80).split() == render(found).split()

@@ -113,8 +113,8 @@ def test_rerun_finds_a_run_like_show_in_any_group(bench: Bench, trained: list[Pl
     assert [str(plan.folder.parent) for plan in trained] == ["results"] * 3 + ["results/reference"]
 
 
-def test_rerun_of_a_reference_run_does_not_write_into_the_reference(
-    bench: Bench, trained: list[Plan]
+def test_the_rerun_command_does_not_name_the_reference_and_keeps_the_tilde(
+    bench: Bench, trained: list[Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = record_of(made_cell())
     Store(Path("results/reference/b")).write(record)
@@ -122,6 +122,11 @@ def test_rerun_of_a_reference_run_does_not_write_into_the_reference(
     assert command == f"bench run --rerun {record.run_id} --out results"
     assert bench(*shlex.split(command)[1:]).exit_code == 0
     assert trained[0].folder.parent == Path("results")
+    monkeypatch.setenv("HOME", "/home/ann")
+    record = record_of(made_cell(), command="bench run --plugin ~/'my nets.py'")
+    record = replace(record, versions=record.versions | {"architecture": "1 of my_nets.py 01"})
+    command = rerun_command(record, Path("/home/ann/my results"))
+    assert command.endswith("--out ~/'my results' --plugin ~/'my nets.py'")
 
 
 def test_a_rerun_needs_the_plugin_that_the_run_had(
@@ -144,16 +149,6 @@ def test_a_rerun_needs_the_plugin_that_the_run_had(
     assert "would be a different run now: the architecture team_net is version 1 of my_nets" in (
         message
     )
-
-
-def test_the_rerun_command_keeps_the_tilde_for_the_shell(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("HOME", "/home/ann")
-    record = record_of(made_cell(), command="bench run --plugin ~/'my nets.py'")
-    record = replace(record, versions=record.versions | {"architecture": "1 of my_nets.py 01"})
-    command = rerun_command(record, Path("/home/ann/my results"))
-    assert command.endswith("--out ~/'my results' --plugin ~/'my nets.py'")
 
 
 @pytest.mark.parametrize(
@@ -182,13 +177,15 @@ def test_rerun_refuses_a_run_that_would_be_different_now(
     assert message in refused("run", "--rerun", other.run_id)
 
 
-def test_a_rerun_of_a_compiled_net_needs_a_compiler(
+def test_a_rerun_needs_the_record_and_for_a_compiled_net_a_compiler(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device_is(monkeypatch, Probe(cuda_problem="none", compiler_problem="no C++ compiler"))
     record = record_of(made_cell(compile=True))
     Store(Path("results/g")).write(record)
     assert "it needs torch.compile: no C++ compiler" in refused("run", "--rerun", record.run_id)
+    Store(Path("results/g")).write(record_of(made_cell()))
+    assert "no run under results has 'vgg'" in refused("run", "--rerun", "vgg")
 
 
 @pytest.mark.parametrize(
@@ -206,11 +203,6 @@ def test_rerun_refuses_options_that_choose_what_is_trained(
     message = refused("run", "--rerun", record.run_id, *options.split())
     option = options.split()[0].replace("--no-compile", "--compile")
     assert message == f"bench: --rerun trains the recorded run: leave out {option}"
-
-
-def test_a_rerun_of_an_unknown_run_is_refused(refused: Callable[..., str]) -> None:
-    Store(Path("results/g")).write(record_of(made_cell()))
-    assert "no run under results has 'vgg'" in refused("run", "--rerun", "vgg")
 
 
 def test_the_first_line_comes_before_torch(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from bench.cell import FIELDS
 from bench.cli import app
 from bench.cli import table as table_verb
 from bench.recipe import Recipe
-from bench.record import Failure
 from bench.report.columns import METRICS
 from bench.report.matrix import METRIC_COLUMNS, SETTINGS
 from bench.store import flat
@@ -109,11 +108,6 @@ def test_what_is_text_in_some_runs_is_text_in_all(tmp_path: Path) -> None:
     write_records(tmp_path / "here_shapes_cpu", records)
     rows = json.loads(bench(tmp_path, "--per-run", "--format", "json").stdout)
     assert {(row["driver"], row["gpu"]) for row in rows} == {("570", ""), ("570.1", ""), ("", "")}
-
-
-def test_errors_are_one_line(tmp_path: Path) -> None:
-    error = Failure(type="ValueError", message="one\n\n  two\n")
-    assert flat.row(replace(made_failure(), error=error))["error"] == "ValueError: one two"
 
 
 @pytest.mark.parametrize(

@@ -106,16 +106,15 @@ def taken(waiting: JobQueue, order: str, number: int = 2) -> list[str]:
     return [job.run.cell.architecture if job else "-" for job in jobs]
 
 
-def test_a_model_stays_with_its_lane_and_the_largest_goes_first(tmp_path: Path) -> None:
+def test_the_largest_model_goes_first_and_stays_with_its_lane_unless_another_is_idle(
+    tmp_path: Path,
+) -> None:
     jobs = compiled(tmp_path, {"few": 2, "many": 4, "one": 1})
     assert taken(JobQueue(jobs), "01001010") == [
         "many", "few", "many", "many", "few", "many", "one", "-",
     ]  # fmt: skip
     waiting = JobQueue(compiled(tmp_path, {"a": 4, "b": 3}))
     assert "".join(taken(waiting, "0" * 8, number=1)) == "aaaabbb-"
-
-
-def test_an_idle_lane_helps_and_takes_uncompiled_runs_in_order(tmp_path: Path) -> None:
     waiting = JobQueue(compiled(tmp_path, {"only": 4}))
     assert taken(waiting, "01010") == ["only"] * 4 + ["-"]
     jobs = [made_job(tmp_path, net) for net in ("a", "b", "c")]

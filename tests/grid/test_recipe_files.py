@@ -27,7 +27,7 @@ def write(path: Path, *entries: Any) -> Path:
     return file
 
 
-def test_recipe_files_round_trip(tmp_path: Path) -> None:
+def test_recipe_files_round_trip_and_a_missing_key_is_named(tmp_path: Path) -> None:
     (entry,) = read(write(tmp_path, GOOD))
     assert (entry.recipe.lr, entry.recipe.option("beta2")) == (0.004, 0.95)
     assert entry.recipe.option("beta1") == 0.9  # the optimizer's own default
@@ -35,6 +35,10 @@ def test_recipe_files_round_trip(tmp_path: Path) -> None:
     again.write_text(render([entry]))
     assert read(again) == [entry]
     assert render(read(again)) == again.read_text()
+    for key in ("architecture", "optimizer", "batch_size", "lr"):
+        lacking = {name: value for name, value in GOOD.items() if name != key}
+        with pytest.raises(UsageError, match=f"lacks the key '{key}'"):
+            read(write(tmp_path, lacking))
 
 
 def test_recipes_take_precedence_over_optimizer_defaults(tmp_path: Path) -> None:
@@ -63,13 +67,6 @@ def test_recipes_take_precedence_over_optimizer_defaults(tmp_path: Path) -> None
 def test_an_error_names_its_place(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(write(tmp_path, GOOD | change))
-
-
-def test_a_missing_key_is_named(tmp_path: Path) -> None:
-    for key in ("architecture", "optimizer", "batch_size", "lr"):
-        lacking = {name: value for name, value in GOOD.items() if name != key}
-        with pytest.raises(UsageError, match=f"lacks the key '{key}'"):
-            read(write(tmp_path, lacking))
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[1]"])

@@ -71,14 +71,11 @@ def test_no_records_one_cell_and_only_failures() -> None:
     assert len(conclude([made_record(time_to_accuracy_s=None)])["Best cells"]) == 1
 
 
-def test_groups_are_separate_and_named() -> None:
+def test_groups_are_separate_and_named_and_hostile_names_escaped() -> None:
     other = made_grid(lambda **_: {"accuracy": 0.9}, source="cifar10", augmentation=("flip_crop",))
     found = conclude([*made_grid(augmentation=("none",)), *other])
     texts = found["Best cells"] + found["Caveats"]
     assert all(text.startswith("AMD EPYC, 2 cores, cpu, ") for text in texts)
-
-
-def test_hostile_names_are_escaped() -> None:
     names = ("<img onerror=x>", "a`b\nc")
     records = [made_record(seed, architecture=name) for name in names for seed in range(5)]
     text = "\n".join(conclude(records)["Best cells"])

@@ -27,10 +27,15 @@ def put(store: Store, name: str, content: bytes) -> Path:
     return path
 
 
-def test_an_empty_store_has_nothing(store: Store) -> None:
+def test_an_empty_store_has_nothing_and_a_copied_record_is_not_counted_twice(store: Store) -> None:
     assert store.records() == []
     assert store.read("0123456789abcdef") is None
     assert not store.folder.exists()
+    record = store.write(made_record())
+    put(store, "copy.json", store.record_path(record.run_id).read_bytes())
+    warnings: list[str] = []
+    assert len(store.records(warnings.append)) == 1
+    assert record.run_id in warnings[0]
 
 
 def test_a_damaged_attempt_is_quarantined_and_its_number_not_reused(store: Store) -> None:
@@ -107,14 +112,6 @@ def test_a_damaged_record_is_quarantined(store: Store, damage: object, said: str
     assert (path.parent / ".quarantine" / path.name).exists()
     assert store.write(bad).attempt == 1
     assert len(store.records()) == 2
-
-
-def test_a_copied_record_is_not_counted_twice(store: Store) -> None:
-    record = store.write(made_record())
-    put(store, "copy.json", store.record_path(record.run_id).read_bytes())
-    warnings: list[str] = []
-    assert len(store.records(warnings.append)) == 1
-    assert record.run_id in warnings[0]
 
 
 def test_a_full_disk_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

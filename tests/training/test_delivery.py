@@ -140,11 +140,15 @@ def test_broken_promises(change: Change, what: str) -> None:
     assert what in str(broken.value)
 
 
-def test_promises_hold_in_each_epoch() -> None:
+def test_promises_hold_in_each_epoch_and_batches_are_not_the_pipelines_choice() -> None:
     with pytest.raises(BrokenPromise, match="epoch 2 has 1 batch, not 3"):
         seen(Changed(lambda batches: batches[:1], only=1))
     with pytest.raises(BrokenPromise, match="labels of epoch 2 are not numbers from 0 to 2"):
         seen(Changed(with_labels(lambda y: y + 1), only=1))
+    pipeline = Changed(lambda batches: batches[:1])
+    pipeline.steps_per_epoch = 1
+    with pytest.raises(BrokenPromise, match="it announces 1 batch an epoch, not 3"):
+        seen(pipeline)
 
 
 def test_labels_are_counted_without_a_wait_in_memory_that_is_used_again() -> None:
@@ -157,13 +161,6 @@ def test_labels_are_counted_without_a_wait_in_memory_that_is_used_again() -> Non
     with timed_region() as waiting:
         assert len(list(delivery.epoch(0))) == STEPS
     assert waiting == []
-
-
-def test_the_number_of_batches_is_not_the_pipelines_choice() -> None:
-    pipeline = Changed(lambda batches: batches[:1])
-    pipeline.steps_per_epoch = 1
-    with pytest.raises(BrokenPromise, match="it announces 1 batch an epoch, not 3"):
-        seen(pipeline)
 
 
 class Walk:

@@ -96,7 +96,7 @@ def test_weights_in_half_precision_train_and_norms_stay_whole(tmp_path: Path) ->
         replace(cell, precision="fp32")
 
 
-def test_a_record_is_complete(tmp_path: Path) -> None:
+def test_a_record_is_complete_and_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
     record = run(CELL, tmp_path)
     assert [point.images for point in record.curve] == [300, 600]
     assert record.metrics.time_to_accuracy_s == record.curve[0].train_s
@@ -114,6 +114,10 @@ def test_a_record_is_complete(tmp_path: Path) -> None:
     assert record.parameters
     assert record.memory.host_gib
     assert record.memory.host_gib > 0.1
+    record = run(replace(CELL, protocol="speedrun"), tmp_path)
+    assert [point.validation_accuracy for point in record.curve] == [None, None]
+    assert record.metrics.time_to_accuracy_s is None
+    assert record.image_counts == "300 training and 500 test images"
 
 
 def test_saved_predictions_give_the_recorded_scores_in_scikit_learn(tmp_path: Path) -> None:
@@ -273,13 +277,6 @@ def test_freeze_states_are_compiled_in_the_warm_up(
     assert record.parameters < sum(weight.numel() for weight in net.parameters())
 
 
-def test_the_speedrun_protocol_has_no_validation(tmp_path: Path) -> None:
-    record = run(replace(CELL, protocol="speedrun"), tmp_path)
-    assert [point.validation_accuracy for point in record.curve] == [None, None]
-    assert record.metrics.time_to_accuracy_s is None
-    assert record.image_counts == "300 training and 500 test images"
-
-
 def test_images_that_change_during_a_run_end_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +298,9 @@ def test_images_that_change_during_a_run_end_it(
     assert draft.curve
 
 
-def test_the_test_set_is_used_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_set_is_used_once_and_all_pipelines_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = []
     epoch = EvaluationPipeline.epoch
 
@@ -310,18 +309,13 @@ def test_the_test_set_is_used_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return epoch(pipeline, index)
 
     monkeypatch.setattr(EvaluationPipeline, "epoch", counted)
-    run(CELL, tmp_path)
-    assert sizes == [100, 100, 500]
-
-
-def test_epochs_and_pipelines_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = []
-    epoch = KorniaPipeline.epoch
+    kornia_epoch = KorniaPipeline.epoch
 
     def watched(pipeline: KorniaPipeline, index: int) -> Iterator[Batch]:
         events.append(f"begin {index}")
         try:
-            yield from epoch(pipeline, index)
+            yield from kornia_epoch(pipeline, index)
         finally:
             events.append(f"end {index}")
 
@@ -333,6 +327,7 @@ def test_epochs_and_pipelines_are_closed(tmp_path: Path, monkeypatch: pytest.Mon
     assert warm == [f"begin {WARMUP_EPOCH}", f"end {WARMUP_EPOCH}"]
     assert rest == [["begin 0", "end 0"], ["begin 1", "end 1"]]
     assert events[-3:] == ["close"] * 3
+    assert sizes == [100, 100, 500]
 
 
 def test_an_infinite_loss_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
