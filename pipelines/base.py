@@ -216,7 +216,7 @@ class Library:
                 draws[name], differs[name] = self.own[kind].draws, self.own[kind].differs
             elif kind in self.own:
                 raise Unsupported(
-                    f"{self.name} has no {name} by this suite's definition; "
+                    f"{self.name} has no {name} by this suite's definition, but "
                     f"{self.name}[{OWN}] runs its own"
                 )
             elif kind not in self.ops and self.ways not in op.ways:

@@ -66,6 +66,26 @@ def test_a_batch_waits_for_nothing(
         assert device.staged.total() <= STAGED.get(variant, 0)
 
 
+OWN = [
+    name
+    for name, policy in augmentations.catalog.entries.items()
+    if "kornia[own]" in building.own_variants(policy)
+]
+
+
+@pytest.mark.parametrize("policy", OWN)
+def test_kornias_own_ops_draw_on_the_cpu(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)  # whose kernels have no fake
+    with fake_cuda(monkeypatch) as device:
+        batches = built("kornia[own]", policy).epoch(0)
+        next(batches)
+        device.clear()
+        found = [next(batches) for _ in range(8)]  # ops are drawn for each
+    assert {each.device.type for batch in found for each in batch} == {"cuda"}
+    assert not device.mixed
+    assert policy == "cutmix" or not device.waits  # Kornia pastes by a mask of the batch
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_an_epoch_of_native_waits_for_nothing(
     training: bool, monkeypatch: pytest.MonkeyPatch

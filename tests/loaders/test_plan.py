@@ -29,7 +29,7 @@ def test_every_variant_is_a_candidate_and_unavailable_ones_have_a_reason() -> No
     assert found["native"].compiled
     assert not found["native[eager]"].compiled
     assert found["kornia"].problem == (
-        "kornia has no RandomErasing by this suite's definition; kornia[own] runs its own"
+        "kornia has no RandomErasing by this suite's definition, but kornia[own] runs its own"
     )
     assert found["kornia[own]"].problem == ""
     assert found["native[eager]"].problem == ""

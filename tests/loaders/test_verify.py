@@ -20,7 +20,7 @@ PIPELINE = "native[eager]"
     ("pipeline", "op", "problem"),
     [
         ("kornia", "RandomChoice", "kornia has no RandomChoice"),
-        ("kornia", "MixUp", "kornia has no MixUp by this suite's definition; kornia[own] runs"),
+        ("kornia", "MixUp", "kornia has no MixUp by this suite's definition, but kornia[own] runs"),
         ("kornia[own]", "MixUp", "another MixUp: weights are uniform"),
     ],
 )
