@@ -2,13 +2,15 @@
 
 import importlib
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 IMPORT_TIMEOUT_S = 120.0  # a large library on a slow disk takes a minute the first time
 REPEAT_S = 1.0
+_executed: dict[str, tuple[str, bytes]] = {}  # path and source, by the module's name
 
 
 class Broken(Exception):
@@ -37,6 +39,33 @@ def load(name: str, by: Callable[[str], ModuleType] = importlib.import_module) -
     except BaseException as error:  # pytest and others define base exceptions
         text = " ".join(str(error).split())
         raise Broken(f"{type(error).__name__}: {text}" if text else type(error).__name__) from error
+
+
+def execute(name: str, path: str, source: bytes) -> ModuleType:
+    """Runs a file as a module, without writing bytecode next to it."""
+    module = ModuleType(name)
+    module.__file__ = path
+    sys.modules[name] = module  # needed by dataclasses and pickle
+    try:
+        exec(compile(source, path, "exec"), vars(module))
+    except BaseException:
+        del sys.modules[name]
+        raise
+    _executed[name] = path, source
+    return module
+
+
+class Executed:
+    """Pickled before objects of modules that `execute` made, it makes these where it is read."""
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[object, ...]]:
+        return _execute_missing, (_executed,)
+
+
+def _execute_missing(executed: Mapping[str, tuple[str, bytes]]) -> None:
+    for name, (path, source) in executed.items():
+        if name not in sys.modules:
+            execute(name, path, source)
 
 
 @contextmanager

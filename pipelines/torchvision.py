@@ -55,8 +55,12 @@ class Transforms:
     """The transforms of a policy for the images of a batch, one by one."""
 
     def __init__(self, ops: Sequence[Op], images: Images) -> None:
+        self._arguments = ops, images
         self._transform = transforms(ops, images)
         self._flips = [step for step in self._transform.transforms if isinstance(step, Alternating)]
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what a policy builds may not be sent
+        return Transforms, self._arguments
 
     def __call__(self, images: Iterator[Tensor], flipped: Sequence[bool], seed: int) -> Tensor:
         with OwnStream(seed, torch.device("cpu")).drawing():

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from pickle import PicklingError
+from typing import Any, Protocol
 
 import psutil
 import torch
@@ -23,10 +24,12 @@ from pipelines.base import (
     Pipeline,
     Request,
     Semantics,
+    Unsupported,
     derive_seed,
     flipped,
     usable_cores,
 )
+from pipelines.importing import Executed
 from pipelines.ops import AlternatingFlip
 from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images
@@ -128,7 +131,13 @@ class Received(Iterator[Batch]):
 
     def __init__(self, loader: "DataLoader[Batch]") -> None:
         with garbage_kept():
-            self._batches = iter(loader)
+            try:
+                self._batches = iter(loader)
+            except (PicklingError, AttributeError, TypeError) as error:
+                raise Unsupported(
+                    "worker processes are no forks here, and the policy cannot be sent to them "
+                    f"({error}): take workers=0, or ops whose fields are no functions"
+                ) from error
         self._workers: Sequence[BaseProcess] = getattr(self._batches, "_workers", ())
         self._silent = False
 
@@ -226,6 +235,9 @@ class Samples(Dataset[Batch]):
         self._alternates = any(isinstance(op, AlternatingFlip) for op in request.augmentation.ops)
         self._flipped = -1, torch.empty(0)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # for workers that are no forks
+        return _samples, (Executed(), self._request, self._augment, self._read)
+
     def __getitem__(self, key: Key) -> Batch:
         epoch, batch, samples = key
         seed = derive_seed(self._request.seed, "draws", epoch, batch)
@@ -247,6 +259,10 @@ class Samples(Dataset[Batch]):
         if not images.files:
             return images.images[index]
         return self._read(images.files[index], images.image_size[0])
+
+
+def _samples(executed: object, *arguments: Any) -> Samples:
+    return Samples(*arguments)
 
 
 @contextmanager

@@ -238,20 +238,7 @@ def _import(origin: Origin) -> ModuleType:
             raise Broken("it was changed while it was read; run the command again")
         stem = re.sub(r"\W", "_", path.stem)
         name = f"plugin_{stem}_{origin.digest}"
-        return importing.load(name, partial(_execute, source, origin.place))
-
-
-def _execute(source: bytes, path: str, name: str) -> ModuleType:
-    """Runs a file as a module, without writing bytecode next to it."""
-    module = ModuleType(name)
-    module.__file__ = path
-    sys.modules[name] = module  # needed by dataclasses and pickle
-    try:
-        exec(compile(source, path, "exec"), vars(module))
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+        return importing.load(name, partial(importing.execute, path=origin.place, source=source))
 
 
 @contextmanager

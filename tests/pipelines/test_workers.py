@@ -1,20 +1,29 @@
 """Workers of a DataLoader that die, stop, or whose batch is lost."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 
-from pipelines import building, workers
+from bench.grid.plugins import used
+from pipelines import augmentations, building, workers
 from pipelines.augmentations import Augmentation
-from pipelines.base import Batch, Pipeline
+from pipelines.base import Batch, Pipeline, Unsupported
+from pipelines.ops import Affine, AlternatingFlip, Op, RandAugment
 from pipelines.sources.errors import SourceError
+from pipelines.torchvision import Way
 from pipelines.verification.made_images import numbered
 from pipelines.workers import Key, LoaderWorkerLost, Samples, death
+from tests import made_plugins
 
 
 def lose(key: Key) -> None:
@@ -149,3 +158,63 @@ def test_real_limits_lie_within_a_minute() -> None:
 
 def test_an_unknown_signal_is_named() -> None:
     assert "SIGABRT" in death(-6)
+
+
+@contextmanager
+def started_by(method: str) -> Iterator[None]:
+    """Within the block, processes start as on macOS and Windows ("spawn"), or by a fork."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(method, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["torchvision", "albumentations"])
+def test_workers_that_are_no_forks_deliver_the_same(library: str, tmp_path: Path) -> None:
+    if reason := building.parse(library).library.problem("", "cpu"):
+        pytest.skip(reason)
+    plugin = tmp_path / "inverting.py"
+    plugin.write_text(made_plugins.doc_block("python", "class Invert"))
+    found = []
+    with used([str(plugin)]):
+        policy = augmentations.catalog.get("inverting")
+        if library == "torchvision":
+            ops = (AlternatingFlip(), RandAugment(), Affine(), *policy.ops)
+        else:
+            ops = (AlternatingFlip(), Affine())
+        for method in ("fork", "spawn"):
+            with (
+                started_by(method),
+                building.build(
+                    f"{library}[workers=1]",
+                    numbered(64),
+                    replace(policy, ops=ops),
+                    batch_size=32,
+                ) as pipeline,
+            ):
+                found.append([x for index in (0, 1) for x, _ in pipeline.epoch(index)])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd(Op):
+    """Holds a function that no import finds."""
+
+    change: Callable[[torch.Tensor], torch.Tensor] = lambda x: 255 - x
+    ways: ClassVar = {"torchvision": Way(build=lambda v2, op, images: v2.Lambda(op.change))}
+
+
+def test_a_policy_that_cannot_be_sent_is_one_sentence() -> None:
+    policy = Augmentation(ops=[Odd()])
+    for method in ("fork", "spawn"):
+        pipeline = building.build("torchvision[workers=1]", numbered(64), policy, batch_size=32)
+        with started_by(method), pipeline:
+            if method == "fork":
+                assert len(list(pipeline.epoch(0))) == 2
+            else:
+                with pytest.raises(Unsupported, match=r"cannot be sent to them .*workers=0"):
+                    next(iter(pipeline.epoch(0)))
