@@ -35,7 +35,9 @@ class Decoder:
         self._gpu = request.device.type == "cuda"
         self._ahead = request.options.get(READ_AHEAD) or AHEAD
         shape = request.batch_size, 3, self._size, self._size
-        self._memory = BatchMemory(shape, torch.uint8, torch.channels_last, kept=self._ahead + 2)
+        # One more is in use, one is awaited, one is about to be let go by the thread that ended it.
+        kept = self._ahead + 3
+        self._memory = BatchMemory(shape, torch.uint8, torch.channels_last, kept)
         self._pool = ThreadPoolExecutor(request.options.get(THREADS) or usable_cores(), "decoder")
 
     def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:

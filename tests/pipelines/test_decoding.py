@@ -1,0 +1,227 @@
+"""The decoder gives the reference's pixels, bounds its memory, and survives broken files."""
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines import building, decoding
+from pipelines.augmentations import Augmentation
+from pipelines.base import Request, usable_cores
+from pipelines.decoding import AHEAD, Decoder, is_common_jpeg, read
+from pipelines.sources.base import Images, SourceError
+from pipelines.sources.decode import read_image
+from pipelines.sources.measures import Bytes
+from tests.pipelines.photographs import KINDS, Kind, images_of, write
+
+SIZE, BATCH, COUNT = 48, 4, 40
+OTHER = {"CMYK", "YCCK"}
+XMP = (
+    b'\xff\xe1\x00\x86http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<a tiff:Orientation="6" /></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_is_read_as_by_the_reference(name: str, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    path = write(tmp_path / "image", "coffee", kind)
+    assert is_common_jpeg(bytearray(path.read_bytes())) == (
+        kind.form == "JPEG" and kind.mode not in OTHER
+    )
+    for size in (20, 224):
+        error = np.abs(read(path, size).astype(int) - read_image(path, size))
+        # Torch's weights have 16 bits, so that both passes of a resize may round differently.
+        assert error.max() <= 2
+        assert (error > 1).mean() < 1e-4
+
+
+def test_an_orientation_that_only_pillow_finds_is_left_to_it(tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain.jpg", "coffee", KINDS["JPEG 4:2:0"])
+    data = plain.read_bytes()
+    segment = XMP[:2] + (len(XMP) - 2).to_bytes(2) + XMP[4:]
+    turned = tmp_path / "turned.jpg"
+    turned.write_bytes(data[:2] + segment + data[2:])
+    assert np.array_equal(read(turned, SIZE), read_image(turned, SIZE))
+    assert np.abs(read(turned, SIZE) - np.rot90(read_image(plain, SIZE), -1).astype(int)).max() <= 1
+
+
+def write_files(folder: Path, count: int = COUNT) -> list[Path]:
+    kind = Kind(size=(70, 53))
+    return [
+        write(folder / f"{number}.jpg", ["coffee", "astronaut"][number % 2], kind)
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    return images_of(write_files(tmp_path_factory.mktemp("files")), SIZE)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Images:
+    """Images whose files are a test's to break."""
+    return images_of(write_files(tmp_path), SIZE)
+
+
+def decoder(images: Images, **options: int) -> Decoder:
+    policy = Augmentation(ops=())
+    device = torch.device("cpu")
+    return Decoder(
+        Request(
+            images=images, augmentation=policy, batch_size=BATCH, device=device, options=options
+        )
+    )
+
+
+ORDER = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0)).view(-1, BATCH)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+def test_batches_that_are_held_keep_their_pixels_and_others_share_memory(images: Images) -> None:
+    reader = decoder(images)
+    held = list(reader.batches(ORDER))
+    for batch_BHWC, index_B in zip(held, ORDER, strict=True):
+        difference = batch_BHWC.int() - images.images[index_B].int()
+        assert difference.abs().max() <= 1
+    held.clear()
+    places = {batch_BHWC.data_ptr() for batch_BHWC in reader.batches(ORDER)}
+    reader.close()
+    assert len(places) <= AHEAD + 3 < len(ORDER)
+
+
+@pytest.mark.parametrize("options", [{}, {"threads": 3, "read_ahead": 1}])
+def test_no_more_than_asked_is_read_ahead(
+    options: dict[str, int], images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def counting(path: Path, size: int) -> Bytes:
+        done.append(threading.current_thread().name)
+        time.sleep(0.002)
+        return np.zeros((size, size, 3), np.uint8)
+
+    monkeypatch.setattr(decoding, "read", counting)
+    reader = decoder(images, **options)
+    batches = reader.batches(ORDER)
+    next(batches)
+    time.sleep(0.3)
+    assert len(done) == BATCH * (1 + options.get("read_ahead", AHEAD))
+    assert len(set(done)) == options.get("threads", usable_cores())
+    batches.close()
+    reader.close()
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def replaced(path: Path) -> None:
+    path.write_text("no image")
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def made_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("breaking", [truncated, replaced, deleted, made_a_folder])
+@pytest.mark.parametrize("variant", ["native[eager]", "native[eager,threads=5]"])
+def test_a_file_that_breaks_ends_the_epoch_with_its_name(
+    breaking: Callable[[Path], None], variant: str, own: Images
+) -> None:
+    with building.build(variant, own, "flip_crop", batch_size=BATCH) as pipeline:
+        batches = pipeline.epoch(0)
+        next(batches)
+        path = own.files[int(pipeline.permutation(0)[-1, 0])]
+        breaking(path)
+        with pytest.raises(SourceError, match=rf"^{path.name} in .* cannot be read: .*; repair"):
+            list(batches)
+        assert len(next(pipeline.epoch(0))[0]) == BATCH
+
+
+def test_too_many_open_files_is_no_fault_of_the_file(own: Images) -> None:
+    reader = decoder(own)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = os.dup(0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+    try:
+        with pytest.raises(SourceError, match="Too many open files; raise the limit with ulimit"):
+            list(reader.batches(ORDER))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(spare)
+        reader.close()
+
+
+@pytest.mark.slow
+def test_a_thousand_interruptions_leave_no_thread_and_no_deadlock(images: Images) -> None:
+    rng, before = random.Random(0), threading.active_count()
+    reader = decoder(images, threads=4)
+    for number in range(1000):
+        batches = reader.batches(ORDER)
+        for _ in range(rng.randrange(len(ORDER))):
+            next(batches)
+        time.sleep(rng.random() * 0.002)
+        batches.close()
+        if number % 10 == 0:
+            reader.close()
+            assert threading.active_count() == before
+            reader = decoder(images, threads=4)
+    assert len(list(reader.batches(ORDER))) == len(ORDER)
+    reader.close()
+
+
+LARGER_THAN_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np, psutil, torch
+from pipelines import building
+from pipelines.sources.base import Images
+
+file, folder, size, margin = Path(sys.argv[1]), sys.argv[2], 224, 256 << 20
+count = 10 * margin // (size * size * 3)
+blank = np.lib.format.open_memmap(folder + "/a.npy", "w+", np.uint8, (count, size, size, 3))
+blank = np.load(folder + "/a.npy", mmap_mode="r")
+images = Images(
+    images=torch.from_numpy(blank), labels=torch.arange(count) % 2, classes=("a", "b"),
+    mean=(0.5,) * 3, std=(0.2,) * 3, files=(file,) * count,
+)
+torch.set_num_threads(1)
+data = psutil.Process().memory_info().data
+resource.setrlimit(resource.RLIMIT_DATA, (data + margin, -1))
+with building.build("native[eager]", images, "flip_crop", batch_size=16) as pipeline:
+    for step, (x, y) in enumerate(pipeline.epoch(0)):
+        assert x.isfinite().all()
+        if step == 20:
+            break
+print("fits")
+"""
+
+
+@pytest.mark.slow
+def test_a_folder_ten_times_as_large_as_memory_works(tmp_path: Path) -> None:
+    path = write(tmp_path / "image.jpg", "coffee", KINDS["JPEG 4:2:0"])
+    command = [sys.executable, "-c", LARGER_THAN_MEMORY, str(path), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "fits\n", done.stderr
