@@ -180,6 +180,8 @@ class Library:
             array of decoded images.
         shared_bytes: (images, batch size, options) to the bytes of shared memory that batches from
             its worker processes take at most.
+        unfit: (images, batch size, options) to the reason why it can't read such images with such
+            options, found in a moment; "" if it can.
         install: What pip installs for it, if users choose to; the default grid does without it.
         reference: Home page of the library.
         version: Raised when its output changes, so that old results are not reused.
@@ -198,6 +200,7 @@ class Library:
     replays: bool = False
     decodes: bool = False
     shared_bytes: Callable[[Images, int, Mapping[str, int]], int] = lambda *_: 0
+    unfit: Callable[[Images, int, Mapping[str, int]], str] = lambda *_: ""
     install: str = ""
     reference: str = ""
     version: int = 1

@@ -123,8 +123,10 @@ def unfit(variant: Variant, augmentation: Augmentation, images: Images, batch_si
     The sentence about the policy's ops is the same for all pipelines.
     """
     need = variant.library.shared_bytes(images, batch_size, variant.options)
-    return ops.problem(augmentation.ops, images.image_size) or shared_memory.problem(
-        need, variant.name
+    return (
+        ops.problem(augmentation.ops, images.image_size)
+        or variant.library.unfit(images, batch_size, variant.options)
+        or shared_memory.problem(need, variant.name)
     )
 
 

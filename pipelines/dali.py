@@ -17,7 +17,7 @@ from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipp
 from pipelines.catalog import Unavailable
 from pipelines.dali_ops import own
 from pipelines.dali_ops.engines import HELD, PREFETCH, DynamicEngine, Engine, GraphEngine
-from pipelines.dali_ops.feeds import ArrayFeed, FileFeed
+from pipelines.dali_ops.feeds import ArrayFeed, FileFeed, unfit
 from pipelines.dali_ops.plan import WAYS, make_plan
 from pipelines.dali_ops.trial import fault, missing
 from pipelines.native_ops.mixes import mixed_labels
@@ -142,5 +142,6 @@ DALI = Library(
     modes=("graph", "dynamic", "own"),
     problem=problem,
     decodes=True,
+    unfit=unfit,
     reference="https://github.com/NVIDIA/DALI",
 )

@@ -29,6 +29,7 @@ class Feasibility:
     data: Data
     work: dict[Net, float] = field(default_factory=dict)
     _problems: dict[Net, str] = field(default_factory=dict)
+    _unfit: dict[tuple[Any, ...], str] = field(default_factory=dict)
     _splits: dict[tuple[Any, ...], tuple[Images, Images | None]] = field(default_factory=dict)
 
     def problem(self, run: Run) -> str:
@@ -45,9 +46,12 @@ class Feasibility:
                 f"{cell.source} has {count(images, 'training image')} after the split, fewer than "
                 f"a batch of {cell.batch_size}{advice}"
             )
-        policy = augmentations.catalog.get(cell.augmentation)
-        variant = building.parse(cell.pipeline)
-        if reason := building.unfit(variant, policy, training, cell.batch_size):
+        batches = cell.pipeline, cell.augmentation, cell.batch_size, split_of(cell)
+        if batches not in self._unfit:
+            policy = augmentations.catalog.get(cell.augmentation)
+            variant = building.parse(cell.pipeline)
+            self._unfit[batches] = building.unfit(variant, policy, training, cell.batch_size)
+        if reason := self._unfit[batches]:
             return reason
         if isinstance(run.versions.get("architecture"), str):
             return ""  # code of plugins is run only in workers, which check the net themselves
@@ -77,7 +81,7 @@ class Feasibility:
 
     def split(self, cell: Cell) -> tuple[Images, Images | None]:
         """A cell's training and validation sets, without memory for the images."""
-        key = (cell.protocol, cell.train_images, cell.validation_images)
+        key = split_of(cell)
         if key not in self._splits:
             self._splits[key] = training_and_validation(
                 self._light.train,
@@ -139,6 +143,11 @@ def net_of(cell: Cell) -> Net:
     return cell.architecture, cell.width, cell.batch_size
 
 
+def split_of(cell: Cell) -> tuple[Any, ...]:
+    """What distinguishes the training and validation sets of a source's cells."""
+    return cell.protocol, cell.train_images, cell.validation_images
+
+
 def _light(images: Images) -> Images:
     pixels = torch.empty(images.images.shape, dtype=torch.uint8, device="meta")
-    return replace(images, images=pixels, files=())
+    return replace(images, images=pixels)

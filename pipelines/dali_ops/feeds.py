@@ -7,7 +7,7 @@ after they have been read.
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipelines.base import Request, Unsupported, usable_cores
 from pipelines.dali_ops.flow import Operators
 from pipelines.dali_ops.plan import Plan
 from pipelines.ops import Crop
-from pipelines.sources.base import SourceError
+from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_image
 from pipelines.sources.errors import listed
 
@@ -31,6 +31,8 @@ FORMATS = {
     **dict.fromkeys((b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP"), b""),  # JPEG 2000 last
     **dict.fromkeys((b"P%d" % number for number in range(1, 7)), b""),  # PBM, PGM, PPM
 }
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2",
+            ".ppm", ".pgm", ".pbm", ".pnm")  # fmt: skip
 SMALL = 64 * 64  # pixels; smaller images are too little work for many threads
 THREADS_SMALL = 8
 
@@ -167,13 +169,27 @@ def check_file(path: Path) -> None:
         SourceError: The file is broken.
     """
     head, tail = ends(path)
-    known = next((magic for magic in FORMATS if head.startswith(magic)), None)
+    known = magic_of(head)
     if known is not None and FORMATS[known] and tail.endswith(FORMATS[known]):
         return
     if why := problem(path):
         raise broken(path, why)
     if known is None:
         raise undecodable(path)
+
+
+def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
+    """Why DALI can't decode the files; opens only those whose names leave that open."""
+    for path in images.files:
+        if not path.name.lower().endswith(SUFFIXES) and magic_of(ends(path)[0]) is None:
+            why = problem(path)
+            return str(broken(path, why) if why else undecodable(path))
+    return ""
+
+
+def magic_of(head: bytes) -> bytes | None:
+    """How a format that DALI decodes begins, if that is how a file begins."""
+    return next((magic for magic in FORMATS if head.startswith(magic)), None)
 
 
 def ends(path: Path) -> tuple[bytes, bytes]:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import architectures
@@ -85,6 +87,26 @@ def test_ops_that_do_not_fit_get_the_same_sentence_in_all_pipelines(pipeline: st
         said = problem(augmentation="big_cutout", pipeline=pipeline)
     fitting = "Cutout(size=33) does not fit images of 32 x 32 pixels: its size is at most 31"
     assert said == fitting
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "refused"), [("GIF", ".gif", True), ("WEBP", ".webp", False)]
+)
+def test_files_that_a_library_cannot_decode_are_told_in_the_plan(
+    form: str, suffix: str, refused: bool, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{number}{suffix}" for number in range(100)]
+    for path in files:
+        Image.new("RGB", (8, 8)).save(path, format=form)
+    data = made_data([number % 10 for number in range(100)])
+    decoding = replace(data, train=replace(data.train, files=tuple(files)))
+    for pipeline in ("dali", "dali[dynamic]", "native"):
+        assert problem(data, pipeline=pipeline) == ""
+        said = problem(decoding, pipeline=pipeline)
+        if refused and pipeline != "native":
+            assert said.startswith(f"dali cannot decode {form} files such as {tmp_path}")
+        else:
+            assert said == ""
 
 
 class Answers(nn.Module):
