@@ -2,10 +2,11 @@
 
 import struct
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,12 +14,13 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from pipelines.base import Request, usable_cores
 from pipelines.reusing import BatchMemory
+from pipelines.sources.base import Images
 from pipelines.sources.decode import MAX_PIXELS, central_square, read_listed
 from pipelines.sources.measures import Bytes
 
 THREADS, READ_AHEAD = "threads", "read_ahead"
 OPTIONS = {THREADS: 0, READ_AHEAD: 0}  # 0 for the choice below
-AHEAD = 2  # batches
+AHEAD, MAX_THREADS = 2, 256
 METADATA, FRAMES = 0xFFE1, (0xFFC0, 0xFFC1, 0xFFC2)  # markers of a JPEG file
 
 
@@ -74,6 +76,24 @@ class Decoder:
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+
+def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
+    """Why these options don't fit; "" if they do."""
+    asked = [f"{key}={options[key]}" for key in OPTIONS if options[key]]
+    if asked and not images.files:
+        return f"{asked[0]} is about decoding image files: add --decode, or leave it out"
+    if options[THREADS] > MAX_THREADS:
+        return f"{asked[0]} is too many: take at most {MAX_THREADS} threads"
+    held = min(options[READ_AHEAD], len(images) // batch_size) + 2
+    need = held * batch_size * images.images[0].numel()
+    free = psutil.virtual_memory().available
+    if options[READ_AHEAD] and need > free:
+        return (
+            f"{asked[-1]} takes {need / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are "
+            "free: read fewer batches ahead"
+        )
+    return ""
 
 
 def read(path: Path, size: int) -> Bytes:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipelines.base import Batch, Library, Pipeline, Request, Semantics, derive_seed, flipped
 from pipelines.compiling import compiler_problem
-from pipelines.decoding import OPTIONS, Decoder
+from pipelines.decoding import OPTIONS, Decoder, unfit
 from pipelines.native_ops import mixes, moves
 from pipelines.native_ops.kernels import EDITS, Program, draws_of, edit_of, kernels
 from pipelines.ops import AlternatingFlip
@@ -214,5 +214,6 @@ NATIVE = Library(
     replays=True,
     problem=problem,
     decodes=True,
+    unfit=unfit,
     reference="https://github.com/KellerJordan/cifar10-airbench (the idea; here as one gather)",
 )

@@ -33,7 +33,7 @@ MADE = Library(
     build=Plain,
     ops={HorizontalFlip: "per batch"},
     modes=("eager", "compiled"),
-    options={"workers": 2, "ahead": 3},
+    options={"workers": 2, "ahead": 3, "threads": 0},
     problem=lambda mode, device: "no compiler here" if mode == "compiled" else "",
 )
 BARE = Library(name="bare", why="a test", build=Plain, ops={})
@@ -65,6 +65,8 @@ def images(count: int = 10) -> Images:
         ("made[compiled]", "made[compiled,ahead=3,workers=2]"),
         ("made[workers=7,compiled]", "made[compiled,ahead=3,workers=7]"),
         ("made[ workers=07 , ahead=0 ]", "made[ahead=0,workers=7]"),
+        ("made[threads=0]", "made[ahead=3,workers=2]"),
+        ("made[threads=6]", "made[ahead=3,threads=6,workers=2]"),
     ],
 )
 def test_every_spelling_has_one_canonical_name(spelling: str, name: str) -> None:
@@ -77,7 +79,10 @@ def test_every_spelling_has_one_canonical_name(spelling: str, name: str) -> None
     [
         ("made[", "pipeline 'made[' is not spelled NAME or NAME[mode,option=number]"),
         ("made[eager][eager]", "is not spelled NAME"),
-        ("made[compile]", "did you mean compiled? known are eager, compiled, workers, ahead"),
+        (
+            "made[compile]",
+            "did you mean compiled? known are eager, compiled, workers, ahead",
+        ),
         ("made[compiled=1]", "unknown option of made 'compiled'"),
         ("bare[eager]", "unknown option of bare 'eager'"),
         ("made[workers=two]", "in 'made[workers=two]', workers needs a whole number, as in"),
@@ -113,7 +118,7 @@ def test_build_passes_every_argument_to_the_library() -> None:
     )
     request = pipeline.request
     assert isinstance(pipeline, Plain)
-    assert (request.mode, request.options) == ("eager", {"workers": 5, "ahead": 3})
+    assert (request.mode, request.options) == ("eager", {"workers": 5, "ahead": 3, "threads": 0})
     assert (request.batch_size, request.dtype, request.seed) == (3, torch.bfloat16, 7)
     assert request.memory_format == torch.contiguous_format
     assert request.device == torch.device("cpu")

@@ -8,15 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from pipelines import building, decoding
 from pipelines.augmentations import Augmentation
-from pipelines.base import Request, usable_cores
+from pipelines.base import Request, Unsupported, usable_cores
 from pipelines.decoding import AHEAD, Decoder, is_common_jpeg, read
 from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_image
@@ -174,6 +177,23 @@ def test_too_many_open_files_is_no_fault_of_the_file(own: Images) -> None:
         reader.close()
 
 
+@pytest.mark.parametrize(
+    ("options", "files", "reason"),
+    [
+        ("threads=5000", True, "threads=5000 is too many: take at most 256 threads"),
+        ("read_ahead=1", False, "read_ahead=1 is about decoding image files: add --decode"),
+        ("read_ahead=2", True, "read_ahead=2 takes 0.0 GiB of memory, and 0.0 GiB are free"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    options: str, files: bool, reason: str, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100_000))
+    source = images if files else replace(images, files=())
+    with pytest.raises(Unsupported, match=reason):
+        building.build(f"native[eager,{options}]", source, "none", batch_size=BATCH)
+
+
 @pytest.mark.slow
 def test_a_thousand_interruptions_leave_no_thread_and_no_deadlock(images: Images) -> None:
     rng, before = random.Random(0), threading.active_count()
@@ -194,6 +214,7 @@ def test_a_thousand_interruptions_leave_no_thread_and_no_deadlock(images: Images
 
 LARGER_THAN_MEMORY = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np, psutil, torch
 from pipelines import building
