@@ -16,19 +16,10 @@ ENVIRONMENT = {"cpu": "AMD EPYC", "gpu": None, "torch": "2.11.0", "cores": 2}
 def made_cell(**changes: Any) -> Cell:
     """A cell of the cpu scale; `changes` are fields of `Cell`."""
     fields: dict[str, Any] = {
-        "architecture": "resnet18",
-        "optimizer": "sgd",
-        "augmentation": "flip_crop",
-        "pipeline": "kornia",
-        "source": "shapes",
-        "scale": "cpu",
-        "device": "cpu",
-        "epochs": 4,
-        "batch_size": 100,
-        "width": 0.25,
-        "train_images": 1000,
-        "target_accuracy": 0.6,
-    }
+        "architecture": "resnet18", "optimizer": "sgd", "augmentation": "flip_crop",
+        "pipeline": "kornia", "source": "shapes", "scale": "cpu", "device": "cpu", "epochs": 4,
+        "batch_size": 100, "width": 0.25, "train_images": 1000, "target_accuracy": 0.6,
+    }  # fmt: skip
     return Cell(**fields | changes)
 
 
@@ -64,17 +55,10 @@ def made_metrics(accuracy: float, time_to_accuracy_s: float | None) -> Metrics:
         for name in ("cat", "dog")
     )
     return Metrics(
-        accuracy=accuracy,
-        macro_f1=accuracy - 0.01,
-        precision=accuracy,
-        recall=accuracy,
-        loss=1.0,
-        per_class=per_class,
-        confusion=((40, 10), (5, 45)),
-        validation_accuracy=accuracy,
-        time_to_accuracy_s=time_to_accuracy_s,
-        time_to_accuracy_with_compile_s=with_compile_s,
-    )
+        accuracy=accuracy, macro_f1=accuracy - 0.01, precision=accuracy, recall=accuracy, loss=1.0,
+        per_class=per_class, confusion=((40, 10), (5, 45)), validation_accuracy=accuracy,
+        time_to_accuracy_s=time_to_accuracy_s, time_to_accuracy_with_compile_s=with_compile_s,
+    )  # fmt: skip
 
 
 def made_record(

@@ -16,27 +16,13 @@ from tests import checkout
 from tests.made import made_cell, made_run
 
 OTHER: dict[str, Any] = {
-    "architecture": "vgg11",
-    "optimizer": "muon",
-    "augmentation": "none",
-    "pipeline": "kornia[compiled]",
-    "source": "cifar10",
-    "scale": "full",
-    "device": "cuda",
-    "epochs": 5,
-    "batch_size": 101,
-    "width": 0.5,
-    "train_images": None,
-    "validation_images": 7,
-    "test_images": 9,
-    "precision": "bf16",
-    "compile": True,
-    "target_accuracy": 0.61,
-    "protocol": "speedrun",
-    "eval_views": 6,
-    "recipe": Recipe(lr=0.1),
+    "architecture": "vgg11", "optimizer": "muon", "augmentation": "none",
+    "pipeline": "kornia[compiled]", "source": "cifar10", "scale": "full", "device": "cuda",
+    "epochs": 5, "batch_size": 101, "width": 0.5, "train_images": None, "validation_images": 7,
+    "test_images": 9, "precision": "bf16", "compile": True, "target_accuracy": 0.61,
+    "protocol": "speedrun", "eval_views": 6, "recipe": Recipe(lr=0.1),
     "compile_mode": "max-autotune",
-}
+}  # fmt: skip
 
 
 def test_every_field_of_a_cell_is_described_and_tried_below() -> None:

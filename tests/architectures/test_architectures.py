@@ -244,19 +244,10 @@ IMAGENET = {
 
 # Millions for CIFAR-10, by the papers and by the tables of CIFAR ports, of the other nets.
 CIFAR10 = {
-    "vgg11_bn": "9.23",
-    "vgg16_bn": "14.73",
-    "preact_resnet18": "11.17",
-    "resnext29_2x64d": "9.13",
-    "resnet20": "0.27",
-    "resnet56": "0.85",
-    "wrn16_8": "11.0",
-    "wrn28_10": "36.5",
-    "wrn40_4": "8.9",
-    "resnet9": "6.57",
-    "convmixer": "0.59",
-    "airnet94": "1.97",
-}
+    "vgg11_bn": "9.23", "vgg16_bn": "14.73", "preact_resnet18": "11.17", "resnext29_2x64d": "9.13",
+    "resnet20": "0.27", "resnet56": "0.85", "wrn16_8": "11.0", "wrn28_10": "36.5",
+    "wrn40_4": "8.9", "resnet9": "6.57", "convmixer": "0.59", "airnet94": "1.97",
+}  # fmt: skip
 
 # Giga multiply-adds of one image of 32 x 32, by the tables of CIFAR ports.
 GIGA_MULTIPLY_ADDS = {

@@ -15,15 +15,9 @@ from bench.process import Answer
 from pipelines import sources
 
 GOOD = Probe(
-    torch="2.14.1+cu130",
-    torch_cuda="13.0",
-    cuda=True,
-    gpu="NVIDIA H100",
-    capability="9.0",
-    memory_gib=79.2,
-    bf16=True,
-    compiler=True,
-)
+    torch="2.14.1+cu130", torch_cuda="13.0", cuda=True, gpu="NVIDIA H100", capability="9.0",
+    memory_gib=79.2, bf16=True, compiler=True,
+)  # fmt: skip
 NO_GPU = Probe(torch="2.14.1", torch_cuda="13.0", cuda_problem="Found no NVIDIA driver")
 SMI = Smi(gpu="NVIDIA H100", driver="580.1", cuda="13.1")
 MISSING = Smi(problem="nvidia-smi is not installed", missing=True)

@@ -45,21 +45,10 @@ from tests.made_optimizers import compile_quickly
 
 slow = pytest.mark.slow
 CELL = Cell(
-    architecture="cnn2",
-    optimizer="sgd",
-    augmentation="flip_crop",
-    pipeline="kornia",
-    source="shapes",
-    scale="cpu",
-    device="cpu",
-    epochs=2,
-    batch_size=50,
-    width=0.25,
-    train_images=300,
-    validation_images=100,
-    test_images=500,
-    target_accuracy=0.01,
-)
+    architecture="cnn2", optimizer="sgd", augmentation="flip_crop", pipeline="kornia",
+    source="shapes", scale="cpu", device="cpu", epochs=2, batch_size=50, width=0.25,
+    train_images=300, validation_images=100, test_images=500, target_accuracy=0.01,
+)  # fmt: skip
 
 
 def builder(cell: Cell, folder: Path, seed: int = 0) -> RecordBuilder:

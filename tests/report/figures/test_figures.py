@@ -97,6 +97,12 @@ def group() -> list[Record]:
     return records
 
 
+@pytest.fixture(autouse=True)
+def _settings() -> Iterator[None]:
+    with settings():
+        yield
+
+
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:
     return draw(group(), MIXED, effects_of(group()))
@@ -218,8 +224,7 @@ def test_a_picture_is_drawn_only_where_two_cells_have_its_measures() -> None:
     assert "accuracy_architecture_optimizer" in names
     assert not any("time_to_accuracy" in name for name in names)
     records = [made_record(optimizer="a", record={"energy_j": 1.0}), made_record(optimizer="b")]
-    with settings():
-        names = [sketch.name for sketch in frontiers(compared(records))]
+    names = [sketch.name for sketch in frontiers(compared(records))]
     assert names == ["accuracy_images_per_s", "accuracy_train_s"]
 
 
@@ -270,8 +275,7 @@ def compared(records: Sequence[Record]) -> Comparison:
 
 
 def drawn(comparison: Comparison) -> Sketch:
-    with settings():
-        return next(iter(curves(comparison)))
+    return next(iter(curves(comparison)))
 
 
 def test_lines_of_a_crowded_panel_are_thin_and_names_cut_alike_have_panels_of_their_own() -> None:
@@ -299,8 +303,7 @@ def test_of_many_nets_those_with_most_pipelines_are_shown_then_the_quickest() ->
     records.append(made_record(architecture="net00", pipeline="kornia", images_per_s=1.0))
     names = [name.partition(" ")[0] for name in fed(compared(records))]
     assert names == ["net00", *(f"net{number:02}" for number in range(MAX_NETS + 2, 0, -1))]
-    with settings():
-        sketch = next(pipelines(compared(records)))
+    sketch = next(pipelines(compared(records)))
     assert "12 of 15 pairs of architecture and optimizer: those with most" in sketch.caption
 
 
@@ -331,12 +334,11 @@ def test_every_text_lies_within_its_picture(
     section: Callable[[Comparison], Iterator[Sketch]],
 ) -> None:
     comparison = compared(group())
-    with settings():
-        sketches = list(section(comparison))
-        for sketch in sketches:
-            picture(sketch, group=comparison.title, digest="digest")
-            # Long texts are some points wider in an SVG than where the layout measured them.
-            assert list(outside(sketch, slack=6.0)) == []
+    sketches = list(section(comparison))
+    for sketch in sketches:
+        picture(sketch, group=comparison.title, digest="digest")
+        # Long texts are some points wider in an SVG than where the layout measured them.
+        assert list(outside(sketch, slack=6.0)) == []
     assert sketches
 
 
@@ -364,8 +366,7 @@ def test_budgets_of_one_cell_are_never_compared_in_a_picture() -> None:
     short = [made_record(epochs=4, optimizer=name) for name in ("sgd", "muon")]
     found = comparisons([*short, made_record(epochs=8, optimizer="sgd")])
     assert [{each.cell.epochs for each in one.outcomes} for one in found] == [{4}, {8}]
-    with settings():
-        drawn = [sketch for one in found for sketch in curves(one)]
+    drawn = [sketch for one in found for sketch in curves(one)]
     assert len({one.name for one in drawn}) == len({one.title for one in drawn}) == len(drawn)
     assert [drawn[0].title, drawn[6].title] == [
         f"Validation accuracy against epochs ({epochs} epochs)" for epochs in (4, 8)
@@ -423,18 +424,17 @@ def planted(speed: float) -> list[Record]:
 @pytest.mark.parametrize("figure", figures.FIGURES)
 def test_suspect_times_change_no_figure_and_captions_count_them(figure: Any) -> None:
     """Whatever they are, except for hollow points, which no line joins."""
-    with settings():
-        slow, fast = ([*figure(compared(planted(speed)))] for speed in (1e-3, 1e3))
-        for one, other in zip(slow, fast, strict=True):
-            timed = not re.match(r"(accuracy|macro_f1)_arch|class|.*_epochs", one.name)
-            said = re.search(r"Suspect timings, left out of all means: \d+ of \d+ r", one.caption)
-            assert (said is not None) is timed
-            assert (one.caption, one.sections) == (other.caption, other.sections)
-            if one.name.startswith(("accuracy_images", "accuracy_train")):
-                assert "3 hollow cells have suspect timings only" in one.caption
-            else:
-                drawn = [picture(each, group="g", digest="d").svg for each in (one, other)]
-                assert drawn[0] == drawn[1], one.name
+    slow, fast = ([*figure(compared(planted(speed)))] for speed in (1e-3, 1e3))
+    for one, other in zip(slow, fast, strict=True):
+        timed = not re.match(r"(accuracy|macro_f1)_arch|class|.*_epochs", one.name)
+        said = re.search(r"Suspect timings, left out of all means: \d+ of \d+ r", one.caption)
+        assert (said is not None) is timed
+        assert (one.caption, one.sections) == (other.caption, other.sections)
+        if one.name.startswith(("accuracy_images", "accuracy_train")):
+            assert "3 hollow cells have suspect timings only" in one.caption
+        else:
+            drawn = [picture(each, group="g", digest="d").svg for each in (one, other)]
+            assert drawn[0] == drawn[1], one.name
     assert slow or figure is figures.pipelines_alone
 
 
@@ -447,8 +447,7 @@ def test_the_best_is_brightest_whichever_way_a_measure_runs() -> None:
         found = tiles(outcomes_of(*records), metric, AXES[:2])
         assert dict(zip(found["share"], found["column"], strict=True))[1.0] == best
         assert sorted(found["share"]) == [0.0, 1.0]
-    with settings():
-        sketch = next(one for one in heatmaps(compared(records)) if one.name.startswith("images"))
+    sketch = next(one for one in heatmaps(compared(records)) if one.name.startswith("images"))
     (key,) = sketch.sections
     assert list(key.looks) == ["worst: 500", "best: 900"]
 
@@ -460,11 +459,10 @@ def test_a_curve_that_begins_high_does_not_flatten_the_others() -> None:
         return replace(one, curve=tuple(curve))
 
     usual = [losses(net, 2.3) for net in "abc"]
-    with settings():
-        found = [
-            {one.name: one for one in curves(compared(records))}["curves_training_loss_epochs"]
-            for records in (usual, [*usual, losses("d", 8.5)])
-        ]
+    found = [
+        {one.name: one for one in curves(compared(records))}["curves_training_loss_epochs"]
+        for records in (usual, [*usual, losses("d", 8.5)])
+    ]
     tops = [one.figure.axes[0].get_ylim()[1] for one in found]
     assert tops == [pytest.approx(2.3, rel=0.1), pytest.approx(1.5 * 2.3)]
     assert "Values over 3.45 are cut off." in found[1].caption
@@ -534,8 +532,7 @@ def test_the_frontier_is_what_nothing_beats_and_no_suspect_time_is_on_it(against
     hollow = {"busy"} if against.timing else set()
     assert {point.outcome.label for point in found if not point.best} == {"bad"} | hollow
     assert [point.accuracy for point in found][:2] == pytest.approx([90, 70])
-    with settings():
-        drawn = {sketch.name: sketch for sketch in frontiers(compared(records))}
+    drawn = {sketch.name: sketch for sketch in frontiers(compared(records))}
     (axes,) = drawn[f"accuracy_{against.name}"].figure.axes
     faces = [len(one.get_facecolor()) for one in axes.collections]
     assert faces.count(0) == len(hollow)
@@ -582,8 +579,7 @@ def test_a_pipeline_with_some_suspect_cells_is_hollow_and_not_ranked() -> None:
     comparison = compared(records)
     (kornia, native) = feeds(comparison.outcomes, None)
     assert (kornia.partial, native.partial, native.note) == (False, True, "stall 25 %, 1 of 2")
-    with settings():
-        sketch = next(pipelines(comparison))
+    sketch = next(pipelines(comparison))
     assert "Hollow: of some augmentations only" in sketch.caption
     faces = [line.get_markerfacecolor() for line in sketch.figure.axes[0].lines if line.get_gid()]
     assert faces.count("none") == 2
@@ -596,8 +592,7 @@ def forest(better: str, optimizers: Sequence[str], **grid: Any) -> tuple[Sketch,
         return {"accuracy": 0.65 if optimizer == better else 0.6}
 
     records = made_grid(planted, optimizer=optimizers, augmentation=("none",), seeds=5, **grid)
-    with settings():
-        sketch = next(effects(compared(records), effects_of(records)))
+    sketch = next(effects(compared(records), effects_of(records)))
     return sketch, sketch.figure.axes[0]
 
 
@@ -608,8 +603,7 @@ def test_effects_are_filled_only_where_the_test_finds_a_difference() -> None:
     filled = [one.get_markerfacecolor() != "none" for one in axes.lines if one.get_marker() == "o"]
     assert filled == [False] * 4 + [True, False]
     assert axes.get_xlabel() == "test accuracy (points) → better"
-    with settings():
-        root = ElementTree.fromstring(picture(sketch, group="g", digest="d").svg)
+    root = ElementTree.fromstring(picture(sketch, group="g", digest="d").svg)
     cells = [e.get("data-cells", "").split() for e in root.iter() if e.get("data-cells")]
     assert len(cells[-1]) == 5, "those of a level, one for each net"
 

@@ -72,7 +72,7 @@ def test_planted_effects_are_found_with_intervals_that_cover_them() -> None:
     records = made_grid(flip_helps)
     for metric, truth in ((ACCURACY, 5), (MACRO_F1, 5), (SPEED, 0.8), (TIME, 2)):
         found = of(records, metric)
-        assert found.low <= truth <= found.high, metric
+        assert 0 < found.low <= truth <= found.high, metric
         assert found.low < found.estimate < found.high
         assert found.verdict == ("lower" if truth < 1 else "higher")
         assert (found.cells, found.nets, found.over) == (10, 5, "5 nets")
