@@ -7,7 +7,7 @@ import pytest
 
 from tests.benchmarks import table
 
-SHARED = {"common", "table", "jpeg_tree", "plain_airnet94"}
+SHARED = {"common", "table", "jpeg_tree", "decoded_pixels", "plain_airnet94"}
 
 
 def test_the_committed_table_is_made_from_the_figures_beside_it() -> None:
