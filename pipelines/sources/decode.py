@@ -13,7 +13,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipelines.base import usable_cores
 from pipelines.sources.arrays import Arrays, BadFile, Labelled, Set
 from pipelines.sources.errors import Report, writing
-from pipelines.sources.folder import Tree, as_text, bad_files, formats, unreadable
+from pipelines.sources.folder import (
+    HEIC,
+    Tree,
+    as_text,
+    bad_files,
+    formats,
+    reads_heic,
+    unreadable,
+)
 from pipelines.sources.measures import Bytes
 
 MAX_PIXELS = 90_000_000
@@ -98,7 +106,7 @@ def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
         return read_image(path, image_size)
     except Exception as error:
         advice = _advice(error) or "repair or remove it"
-        raise unreadable(root, path, _reason(error), advice) from error
+        raise unreadable(root, path, _reason(error, path), advice) from error
 
 
 def _advice(error: Exception) -> str:
@@ -108,9 +116,11 @@ def _advice(error: Exception) -> str:
     return OF_THE_SYSTEM.get(getattr(error, "errno", None) or 0, "")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: Path) -> str:
     """Why a file can't be read, in a few words."""
     if isinstance(error, UnidentifiedImageError):
+        if path.suffix.lower() in HEIC and not reads_heic():
+            return "it is HEIC, which needs pip install pillow-heif or is to be saved as JPEG"
         return "it is not an image"
     return (
         (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
@@ -131,8 +141,8 @@ def _decode(
             images[index] = read_image(path, image_size)
         except Exception as error:
             if advice := _advice(error):
-                raise unreadable(tree.root, path, _reason(error), advice) from error
-            reasons[index] = _reason(error)
+                raise unreadable(tree.root, path, _reason(error, path), advice) from error
+            reasons[index] = _reason(error, path)
 
     reported_at = time.monotonic()
     with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:

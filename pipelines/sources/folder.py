@@ -6,6 +6,8 @@ import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -38,6 +40,7 @@ IMAGE_SUFFIXES = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm",
     ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
+HEIC = {".heic", ".heif"}
 NEEDED = "it needs train/CLASS/ and test/CLASS/ or val/CLASS/, or CLASS/ with images alone"
 UNREADABLE = -1  # size of a file that may not be read, so that it is read once it may be
 
@@ -194,11 +197,15 @@ def _walk(
             yield _File(
                 path=path.relative_to(root),
                 class_name=class_name,
-                size=status.st_size if os.access(path, os.R_OK) else UNREADABLE,
+                size=status.st_size if _is_readable(path) else UNREADABLE,
                 modified_ns=status.st_mtime_ns,
             )
         else:
             skipped.append(path)
+
+
+def _is_readable(path: Path) -> bool:
+    return os.access(path, os.R_OK) and (path.suffix.lower() not in HEIC or reads_heic())
 
 
 def _has_images(root: Path, folder: Path) -> bool:
@@ -230,7 +237,18 @@ def _is_image(path: Path) -> bool:
 def formats() -> list[str]:
     """All but EPS, as Pillow opens EPS with a program that executes it."""
     Image.init()
+    reads_heic()
     return [form for form in Image.OPEN if form != "EPS"]
+
+
+@cache
+def reads_heic() -> bool:
+    """Whether Pillow reads HEIC, because pillow-heif is installed."""
+    try:
+        import_module("pillow_heif").register_heif_opener()
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _entries(root: Path, folder: Path, skipped: list[Path]) -> list[Path]:

@@ -4,15 +4,19 @@ import errno
 import io
 import os
 import shutil
+import sys
 import unicodedata
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from pipelines import sources
 from pipelines.sources import decode, folder
@@ -135,6 +139,33 @@ def test_a_bad_file_is_named_or_left_out(tree: Path, kind: str) -> None:
     assert [path.name for path in data.train.files] == ["1.png", "2.png", "1.png", "2.png"]
     assert [file.path for file in data.bad] == ["train/dog/0 bad one.png"]
     assert any("0 bad one.png" in notice for notice in notices(data))
+
+
+def test_heic_needs_a_library_and_is_read_once_it_is_there(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_file(tree / "train/cat/3.png", (25, 0, 0))
+    (tree / "train/cat/3.png").rename(tree / "train/cat/3.heic")
+    (tree / "train/cat/3.heic").write_bytes(
+        b"\0\0\0\x18ftypheic" + (tree / "train/cat/3.heic").read_bytes()
+    )
+
+    def opened(file: IO[bytes], name: str = "") -> PngImageFile:
+        return PngImageFile(io.BytesIO(file.read()[12:]))
+
+    def register() -> None:  # as pillow-heif does
+        Image.register_open("HEIF", opened, lambda head: head[4:8] == b"ftyp")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    folder.reads_heic.cache_clear()
+    assert "3.heic" in (said := refusal(tree))
+    assert "it is HEIC, which needs pip install pillow-heif" in said
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
+    folder.reads_heic.cache_clear()
+    assert reds(load(tree))[0] == [10, 20, 25, 30, 40]
+    folder.reads_heic.cache_clear()
 
 
 def test_all_bad_files_are_named_and_no_try_decodes_anew(
