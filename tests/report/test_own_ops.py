@@ -11,6 +11,8 @@ from bench.report import loaders, show, table
 from bench.report.answers import answers
 from bench.report.compare.sides import Side, differences, match_sides
 from bench.report.conclusions import conclude
+from bench.report.figures.comparison import comparisons
+from bench.report.figures.pipelines import pipelines_alone
 from bench.report.matrix import build
 from bench.report.statistics.effects import effects
 from bench.report.table import footings
@@ -69,6 +71,8 @@ def test_tables_say_what_differs(form: str) -> None:
         ("native", "1"),
         ("kornia[own]", None),
     ]
+    sketch, *_ = pipelines_alone(comparisons(RECORDS, record)[0])
+    assert "With another op by the name: kornia[own]." in sketch.caption
     assert not any("kornia" in answer.entry for answer in answers([], loaders=record))
 
 

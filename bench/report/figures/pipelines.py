@@ -158,6 +158,7 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
         if row not in found
     ]
     interrupted = sum(row["status"] == "interrupted" for row in found)
+    own = ", ".join(dict.fromkeys(row["pipeline"] for row in found if row["differs"]))
     hollow = [suspect_count(found), f"{interrupted} interrupted" * bool(interrupted)]
     colours = style.cycle(list(dict.fromkeys(row["pipeline"] for row in found)), style.PALETTE)
     cells = by_axes(comparison.outcomes, "pipeline")
@@ -174,6 +175,7 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
                 caption=f"Without a net, median of the repeats; {caption.format(usual)}. "
                 f"{style.shown_name(loaders.augmentation)}, {loaders.precision}."
                 + (f" Hollow: {', '.join(filter(None, hollow))}." if any(hollow) else "")
+                + (f" With another op by the name: {own}." if own else "")
                 + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
                 figure=_alone_figure(shown, x, colours, gids),
                 sections=sections[: len(marks)],
