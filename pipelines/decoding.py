@@ -2,8 +2,9 @@
 
 import struct
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,32 @@ THREADS, READ_AHEAD = "threads", "read_ahead"
 OPTIONS = {THREADS: 0, READ_AHEAD: 0}  # 0 for the choice below
 AHEAD, MAX_THREADS = 2, 256
 METADATA, FRAMES = 0xFFE1, (0xFFC0, 0xFFC1, 0xFFC2)  # markers of a JPEG file
+
+
+class DeviceImages:
+    """A source's images on the training device, gathered there or decoded from its files."""
+
+    def __init__(self, request: Request) -> None:
+        self._device = request.device
+        self._reader = Decoder(request) if request.images.files else None
+        self._images_NHWC = request.images.images
+        if self._reader is None:
+            self._images_NHWC = self._images_NHWC.to(request.device)
+
+    def batches(self, order_SB: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """The samples (B,) of each row of the order, and their images: uint8 (B, H, W, C)."""
+        on_device_SB = order_SB.to(self._device)
+        if self._reader is None:
+            for index_B in on_device_SB:
+                yield index_B, self._images_NHWC[index_B]
+            return
+        with closing(self._reader.batches(order_SB)) as batches:
+            for index_B, images_BHWC in zip(on_device_SB, batches, strict=True):
+                yield index_B, images_BHWC.to(self._device, non_blocking=True)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
 
 
 class Decoder:

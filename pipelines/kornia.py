@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.compiling import compiled, compiler_problem
+from pipelines.decoding import OPTIONS, DeviceImages, unfit
 from pipelines.kornia_ops import own
 from pipelines.libraries import missing, require
 from pipelines.ops import (
@@ -37,7 +38,7 @@ AUGMENTATION = "kornia.augmentation"  # slow to import, so only when a pipeline 
 
 
 class KorniaPipeline(Pipeline):
-    """Gathers a uint8 batch on the device, scales it to [0, 1], and applies Kornia's modules.
+    """Takes a uint8 batch on the device, scales it to [0, 1], and applies Kornia's modules.
 
     Kornia takes only floats, is fastest on contiguous images and loses channels_last, so batches
     are made contiguous first and converted to the requested memory format afterwards.
@@ -46,7 +47,7 @@ class KorniaPipeline(Pipeline):
     def __init__(self, request: Request) -> None:
         super().__init__(request, KORNIA.semantics(request.augmentation, request.mode))
         require("kornia", AUGMENTATION)
-        self._images_NHWC = request.images.images.to(request.device)
+        self._images = DeviceImages(request)
         self._labels_N = request.images.labels.to(request.device)
         ops = request.augmentation.ops
         classes = len(request.images.classes)
@@ -68,14 +69,17 @@ class KorniaPipeline(Pipeline):
         request = self.request
         stream = OwnStream(derive_seed(request.seed, "draws", index), request.device)
         flipped_N = flipped(request, index).to(request.device)
-        for index_B in self.permutation(index).to(request.device):
+        for index_B, images_BHWC in self._images.batches(self.permutation(index)):
             labels = self._labels_N[index_B]
             with stream.drawing():
-                x_BCHW = self._augment(self._images_NHWC[index_B], flipped_N[index_B])
+                x_BCHW = self._augment(images_BHWC, flipped_N[index_B])
                 if self._mix is not None:
                     x_BCHW, labels = self._mix(x_BCHW, labels)
             x_BCHW = x_BCHW.to(request.dtype).contiguous(memory_format=request.memory_format)
             yield x_BCHW, labels
+
+    def close(self) -> None:
+        self._images.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +262,9 @@ KORNIA = Library(
     own=own.OPS,
     ways="kornia",
     modes=("eager", "compiled", "own"),
+    options=OPTIONS,
     problem=problem,
+    decodes=True,
+    unfit=unfit,
     reference="https://github.com/kornia/kornia",
 )

@@ -7,6 +7,7 @@ weaker, and declared so.
 from collections.abc import Iterator
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
+from pipelines.decoding import OPTIONS, DeviceImages, unfit
 from pipelines.libraries import require
 from pipelines.ops import AlternatingFlip
 from pipelines.randomness import OwnStream
@@ -14,12 +15,12 @@ from pipelines.torchvision import OPS, V2, Alternating, mixing, problem, transfo
 
 
 class TorchvisionBatchPipeline(Pipeline):
-    """Gathers a uint8 batch on the device and applies the transforms to it."""
+    """Takes a uint8 batch on the device and applies the transforms to it."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, TORCHVISION_BATCH.semantics(request.augmentation))
         require("torchvision", V2)
-        self._images_NHWC = request.images.images.to(request.device)
+        self._images = DeviceImages(request)
         self._labels_N = request.images.labels.to(request.device)
         self._mix = mixing(request.augmentation.ops, len(request.images.classes))
         self._transform = transforms(request.augmentation.ops, request.images)
@@ -29,17 +30,20 @@ class TorchvisionBatchPipeline(Pipeline):
         request = self.request
         stream = OwnStream(derive_seed(request.seed, "draws", index), request.device)
         flipped_N = flipped(request, index).to(request.device) if self._flips else None
-        for index_B in self.permutation(index).to(request.device):
+        for index_B, images_BHWC in self._images.batches(self.permutation(index)):
             for flip in self._flips:
                 assert flipped_N is not None
                 flip.flipped = flipped_N[index_B]
             labels = self._labels_N[index_B]
             with stream.drawing():
-                x_BCHW = self._transform(self._images_NHWC[index_B].permute(0, 3, 1, 2))
+                x_BCHW = self._transform(images_BHWC.permute(0, 3, 1, 2))
                 if self._mix is not None:
                     x_BCHW, labels = self._mix(x_BCHW, labels)
             x_BCHW = x_BCHW.to(request.dtype).contiguous(memory_format=request.memory_format)
             yield x_BCHW, labels
+
+    def close(self) -> None:
+        self._images.close()
 
 
 TORCHVISION_BATCH = Library(
@@ -49,6 +53,9 @@ TORCHVISION_BATCH = Library(
     ops={**dict.fromkeys(OPS, "per batch"), AlternatingFlip: "per sample"},
     ways="torchvision",
     ways_draw="per batch",
+    options=OPTIONS,
     problem=problem,
+    decodes=True,
+    unfit=unfit,
     reference="https://github.com/pytorch/vision/issues/8484",
 )
