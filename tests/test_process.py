@@ -261,9 +261,7 @@ def test_what_a_worker_that_died_had_started_is_ended_without_its_parent(worker:
 
 
 @pytest.mark.parametrize("worker_too", [False, True])
-def test_a_parent_that_is_killed_leaves_nothing(
-    script: Path, tmp_path: Path, worker_too: bool
-) -> None:
+def test_a_killed_parent_leaves_nothing(script: Path, tmp_path: Path, worker_too: bool) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(script), str(tmp_path / "log")],
         env=environment.python_environment(),

@@ -135,9 +135,7 @@ def test_runs_that_are_added_move_as_many_over_each_cut_at_most(
 
 @QUICK
 @given(nets=NETS, seeds=SEEDS, more=st.integers(1, 4), of=SHARDS)
-def test_seeds_that_are_added_move_one_cell_at_most_over_each_cut(
-    nets: list[int], seeds: int, more: int, of: int
-) -> None:
+def test_more_seeds_move_few_cells_at_cuts(nets: list[int], seeds: int, more: int, of: int) -> None:
     runs = runs_of(nets, seeds)
     before, after = homes(runs, of), homes(runs_of(nets, seeds * more), of)
     for cut in range(1, of):

@@ -132,9 +132,7 @@ def test_malformed_limits_are_refused(text: str) -> None:
         (["after", "--metric", "accuracy", "--fail-on", "accuracy:0.5"], 0, "higher in"),
     ],
 )
-def test_limits_set_the_exit_code(
-    compare: Bench, arguments: list[str], code: int, said: str
-) -> None:
+def test_limits_set_exit_codes(compare: Bench, arguments: list[str], code: int, said: str) -> None:
     done = compare("before", *arguments)
     assert done.exit_code == code, done.output
     assert said in done.stdout
@@ -160,9 +158,7 @@ def test_a_limit_that_cannot_be_judged_is_a_usage_error(compare: Bench) -> None:
         (["before", "after", "-a", "cnn2", "-b", "cnn4 and native", "-k", "kornia"], "-b"),
     ],
 )
-def test_invalid_usage_gives_one_sentence(
-    refused: Callable[..., str], arguments: list[str], said: str
-) -> None:
+def test_wrong_usage_is_told(refused: Callable[..., str], arguments: list[str], said: str) -> None:
     assert said in refused("compare", *arguments)
 
 

@@ -45,9 +45,7 @@ def test_class_sizes_bad_and_skipped_files_are_shown(tree: Path, bench: Bench) -
     assert left_out.stdout == shown.stdout
 
 
-def test_a_validation_set_is_counted_and_many_classes_are_not_all_listed(
-    tree: Path, bench: Bench, tmp_path: Path
-) -> None:
+def test_validation_and_many_classes_are_counted(tree: Path, bench: Bench, tmp_path: Path) -> None:
     (tree / "test").rename(tree / "valid")
     shown = bench("data", f"folder:{tree}")
     assert "[test=val]: 30 training, 6 validation and 6 test images" in shown.stdout

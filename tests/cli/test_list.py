@@ -52,9 +52,7 @@ def test_list_and_show_do_not_import_torch(tmp_path: Path, verb: str) -> None:
     assert "resnet18" in done.stdout
 
 
-def test_grids_have_cells_and_the_time_that_this_machine_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_grids_have_cells_and_a_time_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert re.search(r"smoke +5 cells  ", render(entries("grids")))
     assert "`bench run --grid smoke`" in render(entries("grids"))
@@ -63,7 +61,8 @@ def test_grids_have_cells_and_the_time_that_this_machine_takes(
     cell = replace(record.cell, scale="full" if len(machine_names()) > 1 else "cpu")
     Store(tmp_path / "results" / f"{machine_names()[0]}_x").write(replace(record, cell=cell))
     by_name = {entry.name: entry for entry in entries("grids")["grids"]}
-    assert all(entry.expected_s for entry in by_name.values())
+    unknown = {name for name, entry in by_name.items() if not entry.expected_s}
+    assert unknown == {"decode"}, "its work depends on the images"
     assert re.search(r"default +\* +66 cells, about [\d.]+ (min|h) ", render(entries("grids")))
 
 

@@ -364,9 +364,7 @@ print("dropped without a complaint")
         ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", "one\ntwo\n"),  # as nohup does
     ],
 )
-def test_a_closed_reader_stops_the_command_and_redirects_output_to_stderr(
-    before: str, lines: str
-) -> None:
+def test_a_closed_reader_stops_the_command_and_redirects_output(before: str, lines: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(before=before)],
         env=python_environment(),

@@ -87,9 +87,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize("case", CELLS)
-def test_a_rerun_trains_exactly_the_recorded_run(
-    bench: Bench, trained: list[Plan], case: str
-) -> None:
+def test_a_rerun_trains_just_the_recorded_run(bench: Bench, trained: list[Plan], case: str) -> None:
     failed = {"status": "crashed", "error": made_failure().error} if case == "six views" else {}
     record = record_of(CELLS[case], 2, **failed)
     Store(Path("results/somewhere")).write(record)
@@ -195,9 +193,7 @@ def test_a_rerun_needs_the_record_and_for_a_compiled_net_a_compiler(
         "--source cifar10", "--device cpu", "--no-compile",
     ],
 )  # fmt: skip
-def test_rerun_refuses_options_that_choose_what_is_trained(
-    refused: Callable[..., str], options: str
-) -> None:
+def test_rerun_refuses_options_that_choose_runs(refused: Callable[..., str], options: str) -> None:
     record = record_of(made_cell())
     Store(Path("results/g")).write(record)
     message = refused("run", "--rerun", record.run_id, *options.split())

@@ -29,9 +29,7 @@ ERRORS: list[tuple[Exception, int, str]] = [
 
 
 @pytest.mark.parametrize(("error", "code", "said"), ERRORS, ids=lambda value: str(value)[:40])
-def test_every_error_is_one_sentence_with_its_exit_code(
-    error: BaseException, code: int, said: str
-) -> None:
+def test_an_error_is_a_sentence_with_exit_code(error: BaseException, code: int, said: str) -> None:
     broken = typer.Typer()
 
     @broken.command(cls=Verb)

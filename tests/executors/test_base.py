@@ -68,9 +68,7 @@ def test_the_time_left_of_a_grid_of_unequal_nets_is_right_within_a_factor(share:
         (2, [130.0], 100.0),  # the one that takes longer than expected is about to end
     ],
 )
-def test_runs_of_100_s_are_shared_out_over_the_workers(
-    seeds: int, elapsed_s: list[float], left_s: float
-) -> None:
+def test_runs_are_shared_out_to_workers(seeds: int, elapsed_s: list[float], left_s: float) -> None:
     runs = [made_run(seed) for seed in range(seeds)]
     elapsed = {run.id: seconds for run, seconds in zip(runs, elapsed_s, strict=False)}
     assert learned(100.0).of_all(runs, elapsed) == pytest.approx(left_s)

@@ -53,9 +53,7 @@ def test_what_is_visible(visible: str | None, indexes: str) -> None:
     assert [gpu.index for gpu in same_model(LISTED)] == ["0", "1"]
 
 
-def test_a_host_with_several_gpus_uses_those_of_one_model(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_host_uses_gpus_of_one_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: list[str] = []
 
     def asked(device: str = "cuda", **more: bool) -> object:
@@ -106,9 +104,7 @@ def taken(waiting: JobQueue, order: str, number: int = 2) -> list[str]:
     return [job.run.cell.architecture if job else "-" for job in jobs]
 
 
-def test_the_largest_model_goes_first_and_stays_with_its_lane_unless_another_is_idle(
-    tmp_path: Path,
-) -> None:
+def test_the_largest_model_goes_first_and_an_idle_lane_helps_others(tmp_path: Path) -> None:
     jobs = compiled(tmp_path, {"few": 2, "many": 4, "one": 1})
     assert taken(JobQueue(jobs), "01001010") == [
         "many", "few", "many", "many", "few", "many", "one", "-",

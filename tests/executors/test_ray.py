@@ -102,9 +102,7 @@ def test_a_worker_that_is_killed_is_tried_again_and_the_attempts_are_counted(
 
 
 @pytest.mark.slow
-def test_a_run_gives_the_same_numbers_as_on_this_machine(
-    connect: Callable[[], RemoteExecutor], tmp_path: Path
-) -> None:
+def test_a_run_gives_equal_numbers(connect: Callable[[], RemoteExecutor], tmp_path: Path) -> None:
     check_same_numbers(connect(), tmp_path)
 
 
@@ -133,9 +131,7 @@ def test_a_node_that_dies_while_it_is_is_usable_is_none(monkeypatch: pytest.Monk
         module._is_usable(exceptions.RaySystemError("other"), "1.2.3.4")
 
 
-def test_what_ray_prints_goes_beside_the_results(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_ray_prints_goes_to_stderr(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def talkative(*arguments: Any, **more: Any) -> None:
         print("(raylet) a node is gone")
         raise UsageError("no cluster")
@@ -188,9 +184,7 @@ def guarded_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.mark.slow
-def test_a_cluster_that_asks_for_a_token_gets_it_or_is_told_apart_from_none(
-    guarded_address: str, tmp_path: Path
-) -> None:
+def test_a_cluster_gets_a_token_or_says_it_needs_one(guarded_address: str, tmp_path: Path) -> None:
     def connect() -> "subprocess.CompletedProcess[str]":
         code = (
             "from bench.executors.ray import RayCluster\n"
@@ -220,9 +214,7 @@ def test_no_cluster_at_the_address() -> None:
 
 
 @pytest.mark.parametrize(("name", "library"), [("ray", "ray"), ("slurm", "submitit")])
-def test_without_the_library_there_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, name: str, library: str
-) -> None:
+def test_a_library_may_be_missing(monkeypatch: pytest.MonkeyPatch, name: str, library: str) -> None:
     monkeypatch.setattr(executors, "find_spec", lambda name: None)
     done = CliRunner().invoke(app.app, ["run", "--executor", name])
     assert done.exit_code == 2

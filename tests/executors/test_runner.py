@@ -163,9 +163,7 @@ def test_a_stop_between_a_run_and_its_record_loses_nothing(tmp_path: Path, statu
     assert (tmp_path / "matrix.md").exists()
 
 
-def test_a_stop_while_a_record_is_written_comes_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_waits_for_the_record_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = Store.write
 
     def stopped(store: Store, record: Record) -> Record:
@@ -180,9 +178,7 @@ def test_a_stop_while_a_record_is_written_comes_after_it(
     assert "ok         resnet18/sgd/flip_crop/kornia/seed0" in text
 
 
-def test_a_second_stop_while_tables_are_made_skips_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_stop_skips_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = lambda *_: signal.raise_signal(signal.SIGINT)  # noqa: E731
     monkeypatch.setattr(executing, "write_matrix", stop)
     outcome, text = carry_out(planned(tmp_path, 2), "ok", "stop")
@@ -214,9 +210,7 @@ def test_a_disk_that_fills_up_leaves_no_worker_and_keeps_what_was_finished(
     assert "resnet18" in (tmp_path / "matrix.md").read_text()
 
 
-def test_tables_that_cannot_be_written_cost_no_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_tables_cost_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = files.write_atomically
 
     def full(path: Path, content: bytes) -> None:
@@ -253,9 +247,7 @@ def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(tmp_pat
     assert made == []
 
 
-def test_what_was_done_counts_and_every_status_fails_a_grid_or_is_tried_again(
-    tmp_path: Path,
-) -> None:
+def test_what_was_done_counts_and_a_status_fails_a_grid_or_is_retried(tmp_path: Path) -> None:
     done = Store(tmp_path).write(made_record(0))
     plan = replace(planned(tmp_path, 1), todo=[], done=[done])
     outcome, _ = carry_out(plan)

@@ -88,9 +88,7 @@ def test_others_see_that_a_run_is_at_work(job: Job, monkeypatch: pytest.MonkeyPa
     assert [*seen, has_run_in_progress(os.getpid())] == [True, False]
 
 
-def test_a_run_that_ends_well_is_told_point_by_point(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_good_run_is_told_point_by_point(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
         draft.memory = Memory(host_gib=1.5)
         for point in made_curve(2, 100, 0.5):
@@ -125,9 +123,7 @@ def test_a_run_that_raises_keeps_what_is_known_of_it(
     assert "CUDA out of memory" in capsys.readouterr().err
 
 
-def test_a_run_is_ok_though_its_artifacts_cannot_be_written(
-    job: Job, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unwritable_artifacts_leave_a_run_ok(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(job.folder)
     for name in ("tensorboard", "predictions", "examples"):
         (folder / name).write_text("a file")

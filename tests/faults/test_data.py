@@ -115,9 +115,7 @@ def test_a_broken_archive_is_one_sentence_and_no_cache(
     assert not sources.is_cached("cifar10", tmp_path)
 
 
-def test_a_read_only_data_folder_is_read_and_the_default_one_written(
-    cifar10: MadeCifar, tmp_path: Path
-) -> None:
+def test_a_read_only_folder_is_read_another_written(cifar10: MadeCifar, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     lay_out(cifar10.files, shared)
     shared.chmod(0o555)
@@ -128,9 +126,7 @@ def test_a_read_only_data_folder_is_read_and_the_default_one_written(
     assert {path.name for path in shared.iterdir()} == {FOLDER}
 
 
-def test_no_writable_folder_is_one_sentence(
-    bench: Bench, cifar10: MadeCifar, tmp_path: Path
-) -> None:
+def test_no_writable_folder_is_a_sentence(bench: Bench, cifar10: MadeCifar, tmp_path: Path) -> None:
     lay_out(cifar10.files, tmp_path / "shared")
     (tmp_path / "usual").mkdir()
     for name in ("shared", "usual"):

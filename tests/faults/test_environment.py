@@ -146,9 +146,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("homeless")
-def test_a_user_without_a_home_is_told_what_to_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_a_home_it_asks_for_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for words in (["data", "shapes"], ["data", "shapes", "--data-dir", "~/images"]):
         done = CliRunner().invoke(app.app, words)
         assert done.exit_code == 2, (done.output, done.exception)

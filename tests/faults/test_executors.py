@@ -134,9 +134,7 @@ def grid(nodes: Nodes, mark: str, tmp_path: Path) -> Iterator[Grid]:
 
 
 @pytest.mark.parametrize("lost", ["head", "head, which starts again", "head, which hangs", "nodes"])
-def test_a_grid_ends_in_order_and_the_same_command_finishes_it(
-    nodes: Nodes, grid: Grid, lost: str
-) -> None:
+def test_a_grid_ends_and_the_same_command_goes_on(nodes: Nodes, grid: Grid, lost: str) -> None:
     if lost == "nodes":
         nodes.kill_nodes()
         reason = "no node of the Ray cluster has a free CPU"

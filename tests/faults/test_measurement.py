@@ -73,9 +73,7 @@ def test_few_seeds_and_mixed_machines_are_noted_beside_the_table() -> None:
     assert "Too few seeds" in table
 
 
-def test_a_clock_that_jumps_changes_no_duration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_jumping_clock_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of day goes back an hour at each reading while a run trains."""
     hours, now, start = count(1), time.time(), time.monotonic()
     monkeypatch.setattr(time, "time", lambda: now - 3600.0 * next(hours))

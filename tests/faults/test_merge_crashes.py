@@ -45,9 +45,7 @@ def artifacts(root: Path) -> set[str]:
     }
 
 
-def test_a_merge_that_ends_before_any_system_call_has_the_same_end_when_it_is_repeated(
-    root: Path,
-) -> None:
+def test_a_merge_that_ends_at_any_system_call_can_be_repeated_in_full(root: Path) -> None:
     """Nothing that was there is lost. At every third call the power fails too."""
     sources, before = lay(root)
     untouched = [everything(source) for source in sources]

@@ -51,9 +51,7 @@ def _no_entry_stays(machine: None) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_file_that_is_no_plugin_is_refused(
-    refused: Callable[..., str], name: str, tmp_path: Path
-) -> None:
+def test_no_plugin_file_is_refused(refused: Callable[..., str], name: str, tmp_path: Path) -> None:
     text, reason = BROKEN[name]
     write(tmp_path, {"beside_it.py": ""})
     (tmp_path / f"{name}.py").write_text(text, errors="surrogateescape")
@@ -94,24 +92,18 @@ def test_what_is_no_file_and_no_module_is_refused(
 
 
 @pytest.mark.parametrize("verb", ["tune", "loaders", "loaders --verify", "list"])
-def test_every_verb_refuses_a_plugin_that_cannot_be_used(
-    refused: Callable[..., str], verb: str
-) -> None:
+def test_every_verb_refuses_an_unusable_plugin(refused: Callable[..., str], verb: str) -> None:
     assert "there is no such file" in refused(*verb.split(), "--plugin", "gone.py")
 
 
-def test_two_plugins_with_one_name_are_refused_with_both_files(
-    refused: Callable[..., str], tmp_path: Path
-) -> None:
+def test_two_plugins_with_one_name_are_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     write(tmp_path, {"a.py": net(), "b.py": net(), "bad.py": "1 / 0"})
     line = refused("list", "--plugin", "a.py", "--plugin", "b.py")
     assert "--plugin b.py: the name 'team_net' of its architecture is taken by a.py; give" in line
     assert "ZeroDivisionError" in refused("list", "--plugin", "a.py", "--plugin", "bad.py")
 
 
-def test_what_a_plugin_prints_goes_to_standard_error(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plugin_prints_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     noise = "import os\nprint('by python')\nos.write(1, b'by a library\\n')\n"
     write(tmp_path, {"loud.py": noise + net()})
     with used(["loud.py"]):
@@ -143,9 +135,7 @@ def test_a_file_that_cannot_be_imported_leaves_no_module(tmp_path: Path) -> None
         ),
     ],
 )
-def test_a_grid_that_returns_no_cells_is_refused(
-    bench: Bench, cells: str, reason: str, tmp_path: Path
-) -> None:
+def test_a_grid_needs_real_cells(bench: Bench, cells: str, reason: str, tmp_path: Path) -> None:
     write(tmp_path, {"odd.py": GRID.format(name="ours", cells=cells)})
     done = bench("run", "--plugin", "odd.py", "--grid", "ours", "--source", "shapes", "--dry-run")
     assert done.exit_code == 2

@@ -59,9 +59,7 @@ def scores(record: Record) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
-    start: Start, tmp_path: Path
-) -> None:
+def test_a_stop_leaves_a_summary_and_a_command_to_go_on(start: Start, tmp_path: Path) -> None:
     names = f"segfaults or {BOTH}"
     command = begin(start, tmp_path, "training", grid(names))
     assert len(of_mark(command.mark)) >= 5  # command, worker, guard, and two that the net started
@@ -98,9 +96,7 @@ def test_a_stop_leaves_a_summary_and_the_command_that_does_the_rest(
         pytest.param("evaluating", [signal.SIGTERM], marks=pytest.mark.slow),
     ],
 )
-def test_a_stop_at_an_awkward_moment(
-    start: Start, tmp_path: Path, moment: str, numbers: list[int]
-) -> None:
+def test_stops_at_any_moment(start: Start, tmp_path: Path, moment: str, numbers: list[int]) -> None:
     command = begin(start, tmp_path, moment, grid(ONE))
     stop(command, *numbers)
     if moment == "planning":
@@ -131,9 +127,7 @@ def test_a_terminal_that_is_closed(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_parent_that_is_killed_takes_all_along_and_the_next_call_does_the_rest(
-    start: Start, tmp_path: Path
-) -> None:
+def test_a_killed_parent_takes_all_along_and_a_call_does_rest(start: Start, tmp_path: Path) -> None:
     arguments = grid(BOTH, pipeline="torchvision[workers=2]")
     command = begin(start, tmp_path, "training", arguments)
     command.process.kill()

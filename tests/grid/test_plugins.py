@@ -127,9 +127,7 @@ def test_the_op_of_the_docs_trains(tmp_path: Path) -> None:
         assert record.versions["augmentation"] == f"1 of {origin_of('inverting.py')}"
 
 
-def test_a_changed_plugin_changes_the_ids_of_its_own_runs_but_a_moved_one_does_not(
-    tmp_path: Path,
-) -> None:
+def test_a_changed_plugin_changes_its_own_runs_ids_but_a_moved_one_not(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": net(), "moved/mine.py": net(), "changed/mine.py": net() + "#"})
     ids = []
     for place in ("mine.py", "moved/mine.py", "changed/mine.py"):

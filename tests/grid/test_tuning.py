@@ -107,9 +107,7 @@ def search(folder: Path, trials: int = 12) -> list[TuningResult]:
     return tuning.search([run.cell for run in base.runs], train, trials=trials, seeds=5)
 
 
-def test_the_best_contender_is_found_and_confirmed_on_fresh_seeds(
-    tmp_path: Path, trained: Trained
-) -> None:
+def test_the_best_is_found_and_confirmed_on_fresh_seeds(tmp_path: Path, trained: Trained) -> None:
     (found,) = search(tmp_path)
     best = max(candidates(BASE, 12), key=lambda cell: cell.recipe.lr)  # type: ignore[union-attr]
     assert found.winner.recipe == best.recipe

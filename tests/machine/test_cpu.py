@@ -34,9 +34,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Show:
     return show_process
 
 
-def test_counters_cover_the_usable_cores_and_this_session(
-    show: Show, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_counters_cover_cores_and_session(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     cores = [CoreTimes(10, 1, 2, 100, 5, 3, 4, 6), CoreTimes(*[900] * 8),
              CoreTimes(20, 0, 0, 200, 0, 0, 0, 1)]  # fmt: skip
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2}, raising=False)
@@ -176,9 +174,7 @@ def test_busy_workers_are_counted(show: Show, clock: list[float]) -> None:
     assert watch.count() == 2
 
 
-def test_other_runs_are_unknown_on_other_systems(
-    show: Show, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_systems_know_no_other_runs(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu.psutil, "LINUX", False)
     assert cpu.OtherRunsWatch().count() is None
 

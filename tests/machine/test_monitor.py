@@ -47,9 +47,7 @@ def test_the_host_peak_is_unknown_without_proc(monkeypatch: pytest.MonkeyPatch) 
     assert monitor.peaks(CPU) == Memory()
 
 
-def test_peaks_are_read_in_kibibytes_and_a_cpu_has_no_device_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_peaks_are_in_kibibytes_and_a_cpu_has_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path: "VmPeak: 9 kB\nVmHWM:\t 1048576 kB\n")
     assert monitor.peaks(CPU).host_gib == 1.0
     monkeypatch.setattr(Path, "read_text", lambda path: "Name: x\n")

@@ -12,6 +12,7 @@ import architectures
 from bench.machine import roofline
 from bench.record import Record, Throughput
 from bench.store.store import Store
+from tests.fake_cuda.device import fake_cuda
 from tests.made import made_failure, made_record
 
 # Training arithmetic in GFLOP and the memory limit in thousand images/s at 3.0 TB/s in bf16, by an
@@ -107,9 +108,7 @@ def test_a_peak_is_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.threads == torch.get_num_threads()
 
 
-def test_both_files_are_written_from_the_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_written_from_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         roofline, "measure_peaks", lambda device, precision: replace(PEAKS, precision=precision)
     )
@@ -130,9 +129,7 @@ def test_both_files_are_written_from_the_records(
     assert "| resnet18 | sam |" in text
 
 
-def test_peaks_are_measured_with_the_threads_of_each_net(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_peaks_have_the_threads_of_a_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def with_threads(device: torch.device, precision: Any) -> roofline.Peaks:
         threads = torch.get_num_threads()
         return replace(PEAKS, precision=precision, threads=threads, flops_per_s=threads * 1e12)

@@ -37,9 +37,7 @@ def matrices_of(shapes: list[tuple[int, int]]) -> list[Tensor]:
 
 @settings(deadline=None, max_examples=50)
 @given(shapes=SHAPES, waste=WASTES)
-def test_buckets_hold_each_matrix_once_and_waste_no_more_than_allowed(
-    shapes: list[tuple[int, int]], waste: float
-) -> None:
+def test_buckets_hold_all_and_waste_little(shapes: list[tuple[int, int]], waste: float) -> None:
     found = buckets(shapes, waste)
     assert sorted(index for bucket in found for index in bucket.members) == list(range(len(shapes)))
     for bucket in found:
@@ -52,9 +50,7 @@ def test_buckets_hold_each_matrix_once_and_waste_no_more_than_allowed(
 
 @settings(deadline=None, max_examples=50)
 @given(shapes=SHAPES, waste=WASTES)
-def test_padded_batches_give_what_each_matrix_gives_alone(
-    shapes: list[tuple[int, int]], waste: float
-) -> None:
+def test_padded_batches_give_the_same_matrices(shapes: list[tuple[int, int]], waste: float) -> None:
     matrices = [matrix.double() for matrix in matrices_of(shapes)]
     for bucket in buckets(shapes, waste):
         found = orthogonal_in(bucket, matrices, 5, torch.float64)
@@ -98,9 +94,7 @@ def test_the_memory_format_changes_no_update(gradient_layout: torch.memory_forma
 
 
 @pytest.mark.parametrize("shape", [(48, 24), (24, 48), (16, 16)])
-def test_updates_are_those_of_torch_in_bfloat16(
-    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_updates_are_as_in_torch(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_muon.DTYPE, "cpu", torch.bfloat16)
     ours, theirs = (weight_of(shape, torch.contiguous_format) for _ in range(2))
     settings_of: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
@@ -182,9 +176,7 @@ def test_compiled_kernels_give_the_updates() -> None:
 
 
 @pytest.mark.usefixtures("captured_only")
-def test_compiled_updates_are_the_updates_in_the_numbers_and_batches_of_a_gpu(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_compiled_updates_are_the_updates_in_gpu_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     for table in (_muon.DTYPE, _muon.WASTE):
         monkeypatch.setitem(table, "cpu", table["cuda"])
     sides, optimizers = both_sides(weight_decay=0.1)

@@ -277,9 +277,7 @@ def test_a_pivot_table_has_each_value_in_its_place_and_one_best(tmp_path: Path) 
     assert slow.count("**4.00**") == 4  # all alike
 
 
-def test_a_pivot_table_says_why_a_value_is_missing_and_over_how_many_runs_it_is(
-    tmp_path: Path,
-) -> None:
+def test_a_pivot_table_says_why_a_value_is_missing_or_of_how_many_runs(tmp_path: Path) -> None:
     records = [
         made_record(0, time_to_accuracy_s=2.0),
         made_record(1, time_to_accuracy_s=4.0),
@@ -355,9 +353,7 @@ def test_means_can_be_sorted_and_their_columns_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", get_args(Form))
 @pytest.mark.parametrize("of", [None, ("pipeline",), Pivot()])
-def test_tables_of_only_failures_work_in_every_format(
-    tmp_path: Path, form: Form, of: Shape
-) -> None:
+def test_tables_of_failures_work_in_every_format(tmp_path: Path, form: Form, of: Shape) -> None:
     records = [made_failure(0, status="oom"), made_failure(1, architecture="vit", status="oom")]
     text = tables(tmp_path, records, form, of)
     only_numbers = isinstance(of, Pivot) and form in ("csv", "json")

@@ -49,9 +49,7 @@ def test_an_explanation_names_the_file_once() -> None:
     assert str(caught.value) == "cannot read it: as a library says it"
 
 
-def test_concurrent_writers_use_different_temporary_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_writers_use_temporary_files_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace, path, used = Path.replace, tmp_path / "matrix.md", []
 
     def second(temporary: Path, target: Path) -> Path:

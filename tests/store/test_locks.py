@@ -139,9 +139,7 @@ def test_an_invalid_note_is_ignored(lock: Path, note: bytes) -> None:
         assert current_holder(lock) is not None
 
 
-def test_waiting_reports_the_holder_and_then_takes_the_lock(
-    lock: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_reports_the_holder_of_a_lock(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "POLL_S", 0.01)
     told = []
     with other_holder(lock) as process:

@@ -89,9 +89,7 @@ def test_runs_of_two_hosts_are_merged_with_their_artifacts(a: Path, b: Path, out
     assert len(table.splitlines()) == 2, "two seeds of one cell are one row"
 
 
-def test_the_newest_successful_record_wins_and_the_others_become_attempts(
-    a: Path, b: Path, out: Path
-) -> None:
+def test_the_newest_good_record_wins_others_become_attempts(a: Path, b: Path, out: Path) -> None:
     keep(group(a), at(2), "predictions", "logs")
     keep(group(b), at(3, status="crashed"), "logs")
     keep(group(out), at(1), "predictions", "profiles")
@@ -168,9 +166,7 @@ def test_examples_and_loaders_are_merged_without_overwriting(a: Path, b: Path, o
 
 
 @pytest.mark.parametrize("earlier", [False, True])
-def test_a_damaged_source_record_is_reported_and_left_out(
-    a: Path, out: Path, earlier: bool
-) -> None:
+def test_a_damaged_source_record_is_told_and_left_out(a: Path, out: Path, earlier: bool) -> None:
     good = keep(group(a), at(1, 0))
     name = ".attempts/{}.1.json" if earlier else "{}.json"
     path = put(a / GROUP / "records" / name.format(at(2, 1).run_id), encode(at(2, 1))[:-9])
@@ -215,9 +211,7 @@ def test_a_folder_being_written_is_merged_with_its_current_records(a: Path, out:
 
 
 @pytest.mark.parametrize("busy", ["a merge", "a run"])
-def test_a_folder_in_use_is_refused_before_anything_is_merged(
-    a: Path, out: Path, busy: str
-) -> None:
+def test_a_folder_in_use_is_refused_before_all_is_merged(a: Path, out: Path, busy: str) -> None:
     keep(group(a), at(1))
     keep(group(out), at(2))
     before = everything(out)
@@ -271,9 +265,7 @@ def test_a_source_group_that_links_to_the_target_is_refused(a: Path, out: Path) 
         merge([a], out, print, refresh)
 
 
-def test_groups_of_one_name_with_different_sources_are_not_mixed(
-    a: Path, b: Path, out: Path
-) -> None:
+def test_groups_of_one_name_with_other_sources_are_not_mixed(a: Path, b: Path, out: Path) -> None:
     """Only renamed groups are affected: the suite's own names contain source and scale."""
     keep(group(a), at(1))
     keep(group(b), replace(made_record(source="cifar10", scale="full"), finished=at(1).finished))
@@ -285,9 +277,7 @@ def test_groups_of_one_name_with_different_sources_are_not_mixed(
         merge([b], out, print, refresh)
 
 
-def test_a_full_disk_is_reported_before_merging(
-    a: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_merging_needs_room_on_disk(a: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "NEEDED_MIB", 2**40)
     keep(group(a), at(1))
     with pytest.raises(StoreError, match="MiB are free for"):

@@ -69,9 +69,7 @@ def test_a_record_replaced_while_a_damaged_one_is_read_is_not_quarantined(
     assert (path.exists(), warnings) == (True, [])
 
 
-def test_a_record_that_is_too_large_changes_nothing(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_large_a_record_is_not_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = store.write(made_failure())
     before = store.record_path(kept.run_id).read_bytes()
     monkeypatch.setattr(codec, "LARGEST_FILE", len(before) + 100)
@@ -130,9 +128,7 @@ def test_a_full_disk_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -
         store.check_writable()
 
 
-def test_records_can_be_read_from_a_read_only_folder(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_only_folders_can_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(made_record())
     put(store, "bad.json", b"bad")
 

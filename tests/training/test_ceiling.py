@@ -44,9 +44,7 @@ def with_recipe(optimizer: str, **changes: Any) -> Cell:
         pytest.param(replace(SMALL, pipeline="kornia"), id="kornia"),
     ],
 )
-def test_measuring_does_not_affect_the_run(
-    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measuring_is_harmless(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = replace(cell, epochs=3)
     found = run(cell, tmp_path / "measured")
     monkeypatch.setattr(ceiling, "WITHIN_RUN", 0)

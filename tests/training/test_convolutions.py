@@ -74,9 +74,7 @@ def test_a_sliced_convolution_gives_the_numbers_of_a_contiguous_one(
         (nn.Conv1d(8, 16, 1, stride=2), False),
     ],
 )
-def test_only_strided_1x1_convolutions_of_few_channels_are_affected(
-    net: nn.Module, affected: bool
-) -> None:
+def test_strided_1x1_convolutions_of_few_channels_are_hit(net: nn.Module, affected: bool) -> None:
     assert is_affected(net, 16) is affected
 
 
@@ -123,7 +121,7 @@ def test_a_net_that_would_call_the_faulty_kernel_otherwise_is_refused(
 
 
 @pytest.mark.parametrize(("capability", "count"), [("AVX512", 1), ("AVX2", 0), ("DEFAULT", 0)])
-def test_a_narrow_resnet_is_mended_where_the_fault_is(
+def test_narrow_nets_are_mended(
     capability: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)

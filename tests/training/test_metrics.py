@@ -82,9 +82,7 @@ def test_time_to_accuracy_is_the_first_crossing_and_an_unused_class_does_not_cou
 
 
 @pytest.mark.parametrize(("share", "reached_s"), [(None, 2.0), (0.49, 2.0), (0.5, None), (1, None)])
-def test_a_target_that_the_commonest_class_reaches_has_no_time(
-    share: float | None, reached_s: float | None
-) -> None:
+def test_a_target_needs_more_than_one_class(share: float | None, reached_s: float | None) -> None:
     curve = [point(1, 1.0, 0.4), point(2, 2.0, 0.6)]
     assert time_to_accuracy_s(curve, 0.5, share) == reached_s
 

@@ -112,9 +112,7 @@ def test_trace_and_table_are_written(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert traces_summary(tmp_path, []).startswith("no traces")
 
 
-def test_a_failed_profile_does_not_fail_the_run(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_profile_fails_no_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store, run = Store(tmp_path), made_run()
     keep_profile(store, run.id, run.name, trainer(), Counted(broken=True), 0)
     output = capfd.readouterr()

@@ -124,9 +124,7 @@ def test_saved_predictions_give_the_recorded_scores_in_scikit_learn(tmp_path: Pa
     "pipeline",
     ["kornia", *(pytest.param(p, marks=slow) for p in ("native[eager]", "torchvision[workers=1]"))],
 )
-def test_a_seed_gives_the_same_curve_regardless_of_earlier_cells(
-    pipeline: str, tmp_path: Path
-) -> None:
+def test_a_seed_gives_one_curve_whatever_was_before(pipeline: str, tmp_path: Path) -> None:
     cell = replace(CELL, pipeline=pipeline)
     alone = run(cell, tmp_path / "alone")
     shared = Shared()
@@ -250,9 +248,7 @@ def test_updates_are_compiled_on_a_gpu_where_the_net_is() -> None:
 
 
 @slow
-def test_freeze_states_are_compiled_in_the_warm_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_warm_up_compiles_freeze_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_quickly(monkeypatch)
     torch.compiler.reset()
     cell = replace(
@@ -266,9 +262,7 @@ def test_freeze_states_are_compiled_in_the_warm_up(
     assert record.parameters < sum(weight.numel() for weight in net.parameters())
 
 
-def test_images_that_change_during_a_run_end_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_that_change_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "_compared", {})
     data_dir = tmp_path / "data"
     draft = builder(CELL, tmp_path)

@@ -41,9 +41,7 @@ def page(rng: np.random.Generator, seeds: tuple[int, int], planted: float) -> li
 
 
 @pytest.mark.parametrize("seeds", [(1, 1), (3, 3), (1, 5)])
-def test_chance_is_claimed_on_few_pages_and_most_differences_are_found(
-    seeds: tuple[int, int],
-) -> None:
+def test_chance_is_rarely_claimed_and_most_differences_are_found(seeds: tuple[int, int]) -> None:
     rng, pages = np.random.default_rng(20), 150
     false = sum(set(page(rng, seeds, 0.0)) != {"cannot tell"} for _ in range(pages))
     assert false <= 0.05 * pages + 2 * np.sqrt(0.05 * 0.95 * pages)
@@ -90,9 +88,7 @@ def compared(tmp_path: Path) -> Comparison:
 
 
 @pytest.mark.parametrize(("seeds", "test"), [((1, 1), "McNemar"), ((2, 1), "t over images")])
-def test_kept_predictions_are_compared_image_by_image(
-    tmp_path: Path, seeds: Sequence[int], test: str
-) -> None:
+def test_predictions_are_compared_by_image(tmp_path: Path, seeds: Sequence[int], test: str) -> None:
     with_predictions(tmp_path / "a", seeds[0], 300, "native")
     with_predictions(tmp_path / "b", seeds[1], 240, "kornia")
     found = compared(tmp_path)

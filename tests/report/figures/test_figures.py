@@ -195,9 +195,7 @@ def test_hostile_names_stay_names(pictures: Sequence[Picture]) -> None:
         assert all(character.isprintable() or character == "\n" for character in drawn.svg)
 
 
-def test_what_was_missed_and_what_failed_is_written_in_the_pictures(
-    pictures: Sequence[Picture],
-) -> None:
+def test_what_was_missed_or_failed_is_written_in_pictures(pictures: Sequence[Picture]) -> None:
     by_name = {picture.name: picture for picture in pictures}
     bars = texts(by_name["time_to_accuracy"].svg)
     assert any(text.startswith("not reached (test") for text in bars)
@@ -330,9 +328,7 @@ CURVE, STALL = "validation_accuracy", METRICS["stall_pct"]
 
 
 @pytest.mark.parametrize("section", [time_to_accuracy, heatmaps])
-def test_every_text_lies_within_its_picture(
-    section: Callable[[Comparison], Iterator[Sketch]],
-) -> None:
+def test_texts_lie_within_their_picture(section: Callable[[Comparison], Iterator[Sketch]]) -> None:
     comparison = compared(group())
     sketches = list(section(comparison))
     for sketch in sketches:

@@ -90,9 +90,7 @@ def open_figure(page: "Page", name: str) -> "Locator":
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_opens_without_an_error_fits_and_has_contrast(
-    open_page: OpenPage, path: Path, width: int, scheme: str
-) -> None:
+def test_it_opens_with_contrast(open_page: OpenPage, path: Path, width: int, scheme: str) -> None:
     page, problems = open_page(path, width=width, scheme=scheme)
     height = page.evaluate("document.documentElement.scrollHeight")
     assert height < {1280: 2200, 390: 4000}[width], "answers first, the rest is folded"
@@ -263,9 +261,7 @@ def test_the_table_is_copied_and_saved_as_csv(page: "Page") -> None:
     assert page.evaluate("['=1+1', '-1.5', 'a,b'].map(csvField)") == ["'=1+1", "-1.5", '"a,b"']
 
 
-def test_on_a_telephone_names_stay_and_a_cue_shows_what_is_beside(
-    open_page: OpenPage, path: Path
-) -> None:
+def test_on_a_telephone_names_stay_and_a_cue_shows_more(open_page: OpenPage, path: Path) -> None:
     page, problems = open_page(path, width=390)
     last = page.locator(".best td:last-child").first
     assert last.evaluate("one => one.getBoundingClientRect().right") <= 390
