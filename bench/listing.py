@@ -23,7 +23,7 @@ TYPES = {  # package and type of the entries of a kind
     "augmentations": ("pipelines.augmentations", "Augmentation"),
     "pipelines": ("pipelines", "Library"),
 }
-FIELDS = ("name", "why", "default", "modes", "install", "parameters", "flops")
+FIELDS = ("name", "why", "default", "modes", "decodes", "install", "parameters", "flops")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class Listing:
     Args:
         problem: Why it cannot be used here.
         modes: Of a pipeline; the first is the default.
+        decodes: Whether a pipeline decodes image files in each epoch.
         install: What pip installs for an optional pipeline.
         parameters: Of a net, as `flops` are.
         cells: Of a grid; `expected_s` is the time that they take here, as far as is known.
@@ -44,6 +45,7 @@ class Listing:
     default: bool = False
     problem: str = ""
     modes: tuple[str, ...] = ()
+    decodes: bool = False
     install: str = ""
     parameters: int = 0
     flops: int = 0

@@ -111,7 +111,8 @@ def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[
             cells = grids.unique(grids.cells_of(name, config))
         except BenchError as error:  # of a plugin
             entry, cells = replace(entry, problem=str(error)), []
-        found.append((entry, [Run(cell=cell, seed=0) for cell in cells]))
+        timed = [] if grid.files else cells  # the work depends on the size of the user's images
+        found.append((replace(entry, cells=len(cells)), [Run(cell=cell, seed=0) for cell in timed]))
         runs += found[-1][1]
     flops = {entry.name: entry.flops for entry in listed["architectures"] if entry.flops}
     work = {
@@ -123,7 +124,7 @@ def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[
     for record in records:
         left.learn(record)
     return [
-        replace(entry, cells=len(of_grid), expected_s=left.of_all(of_grid))
+        replace(entry, expected_s=left.of_all(of_grid) if of_grid else None)
         for entry, of_grid in found
     ]
 
@@ -157,7 +158,7 @@ def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
 def _json(entry: "Listing") -> dict[str, Any]:
     """The fields of an entry; of sizes only those that its kind has."""
     fields = asdict(entry)
-    sizes = ("modes", "install", "parameters", "flops", "cells", "expected_s")
+    sizes = ("modes", "decodes", "install", "parameters", "flops", "cells", "expected_s")
     return {name: value for name, value in fields.items() if value or name not in sizes}
 
 

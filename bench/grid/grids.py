@@ -117,22 +117,23 @@ Cells = Callable[[GridConfig], list[Cell]]
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A grid as an entry: its name, what it is for, and its cells."""
+    """A grid as an entry: its name, what it is for, its cells, and whether it needs image files."""
 
     name: str
     why: str
     cells: Cells
+    files: bool = False
 
 
 GRIDS: dict[str, Grid] = {}
 JOINED: dict[str, tuple[Grid, Origin]] = {}  # grids of plugins that are loaded
 
 
-def _grid(name: str, why: str) -> Callable[[Cells], Cells]:
+def _grid(name: str, why: str, *, files: bool = False) -> Callable[[Cells], Cells]:
     """Adds the decorated function to `GRIDS`."""
 
     def add(cells: Cells) -> Cells:
-        GRIDS[name] = Grid(name=name, why=why, cells=cells)
+        GRIDS[name] = Grid(name=name, why=why, cells=cells, files=files)
         return cells
 
     return add
@@ -166,6 +167,33 @@ def pipelines(config: GridConfig) -> list[Cell]:
         for mode in pipeline.modes or ("",)
         if mode != "own"  # other work by the same names
     ]
+
+
+@_grid(
+    "decode",
+    "every pipeline that decodes image files x nets of growing size: who waits?",
+    files=True,
+)
+def decode(config: GridConfig) -> list[Cell]:
+    """Short runs that show from which net on the pipeline no longer matters.
+
+    From `cnn2` to `resnet18` the work of a step grows twenty times. All have one batch size, so
+    that they read alike.
+    """
+    full = config.base.scale == "full"
+    small = config.of(
+        epochs=2,
+        train_images=25_600 if full else 512,
+        validation_images=1000 if full else 100,
+        test_images=1000 if full else 100,
+    )
+    cells = [
+        small.cell(architecture, "sgd", "resized_crop", pipeline.name)
+        for architecture in ("cnn2", "cnn4", "cnn6", "resnet18")
+        for pipeline in config.entries("pipelines")
+        if pipeline.decodes
+    ]
+    return [replace(cell, batch_size=128 if full else 32) for cell in cells]
 
 
 @_grid("smoke", "a tiny cell for each pipeline: does everything work here?")

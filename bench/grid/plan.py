@@ -25,6 +25,7 @@ from pipelines import sources
 from pipelines.building import canonical_name
 from pipelines.catalog import UnknownName
 from pipelines.sources import describe
+from pipelines.sources.tree_name import decodes
 
 MOST_SEEDS = 10_000
 MOST_EPOCHS = 1_000_000
@@ -189,6 +190,11 @@ def _difference(record: Record, run: Run) -> str:
 def check(options: RunOptions) -> None:
     """Raises UsageError for values that are invalid on any machine."""
     check_choice("grid", options.grid, grids.grids())
+    if grids.grids()[options.grid].files and not decodes(options.source):
+        raise UsageError(
+            f"the grid {options.grid} is about decoding image files: add "
+            "--source folder:PATH --decode --image-size 224"
+        )
     for name, value, known in (
         ("--device", options.device, ["auto", "cpu", "cuda"]),
         ("--scale", options.scale, get_args(Scale)),

@@ -187,7 +187,7 @@ def _text(name: str, row: Row) -> str:
     digits, value = COLUMNS[name].digits, row[name]
     if value in (None, "") or (name == "repeats" and not value):
         return ABSENT
-    return str(value) if digits is None else f"{value:.{digits}f}"
+    return str(value) if digits is None or isinstance(value, str) else f"{value:.{digits}f}"
 
 
 def write_tables(store: Store, record: LoadersRecord) -> None:

@@ -108,11 +108,13 @@ class Series:
         return statistics.quantiles(rates, method="inclusive") if len(rates) > 1 else 3 * rates
 
     @property
-    def cold_images_per_s(self) -> float | None:
-        """Its speed with an empty page cache, if that could be had and nothing disturbed it."""
-        cold = self.cold
-        sound = cold and cold.page_cache == "cold" and not cold.timing_suspect
-        return cold.images_per_s if cold and sound else None
+    def cold_images_per_s(self) -> float | str | None:
+        """Its speed with an empty page cache; "suspect", or "unknown" if that could not be had."""
+        if self.cold is None:
+            return None
+        if self.cold.page_cache != "cold":
+            return "unknown"
+        return "suspect" if self.cold.timing_suspect else self.cold.images_per_s
 
     @property
     def cpu_s_per_1000(self) -> float | None:

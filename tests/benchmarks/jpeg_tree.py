@@ -1,11 +1,12 @@
 """A tree of JPEG files of many sizes, to measure pipelines that decode.
 
     python -m tests.benchmarks.jpeg_tree FOLDER [TRAINING_IMAGES]
-    bench loaders --source folder:FOLDER --decode --image-size 224 --augmentation flip_crop
+    bench loaders --source folder:FOLDER --decode --image-size 224 --augmentation resized_crop
+    bench run --grid decode --source folder:FOLDER --decode --image-size 224
 
-CIFAR-10's images enlarged to between 256 and 512 pixels a side at quality 95, with noise, so that
-they are as hard to decode as photographs; 2,048 training images by default, a tenth as many to
-test.
+The images of `--source auto` enlarged to between 256 and 512 pixels a side at quality 95, with
+noise, so that they are as hard to decode as photographs; 2,048 training images by default, a tenth
+as many to test.
 """
 
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 import pipelines
+from pipelines import sources
 from pipelines.sources.base import Images
 
 QUALITY = 95
@@ -37,7 +39,8 @@ def write(images: Images, folder: Path, count: int, rng: np.random.Generator) ->
 
 
 def main(folder: Path, count: int = 2048) -> None:
-    data, rng = pipelines.load("cifar10"), np.random.default_rng(0)
+    source, _ = sources.resolve("auto", sources.default_data_dir())
+    data, rng = pipelines.load(source), np.random.default_rng(0)
     total = write(data.train, folder / "train", count, rng)
     write(data.test, folder / "test", max(20, count // 10), rng)
     print(f"{count} training images, {total / count / 1000:.0f} kB each, in {folder}")

@@ -116,6 +116,21 @@ def test_the_first_experiment_has_five_nets_two_optimizers_two_budgets() -> None
     assert all(cell.recipe is not None and cell.recipe.label_smoothing == 0 for cell in cells)
 
 
+@pytest.mark.parametrize("config", [CPU, GPU], ids=["cpu", "gpu"])
+def test_the_decode_grid_feeds_nets_of_growing_size_from_every_pipeline_that_decodes(
+    config: GridConfig,
+) -> None:
+    cells = cells_of("decode", config)
+    decode = {name for name, entry in building.catalog.entries.items() if entry.decodes}
+    assert decode >= {"native", "dali", "torchvision"}
+    usable = {entry.name for entry in config.entries("pipelines")}
+    for net in ("cnn2", "cnn4", "cnn6", "resnet18"):
+        names = [cell.pipeline.partition("[")[0] for cell in cells if cell.architecture == net]
+        assert sorted(names) == sorted(decode & usable)
+    assert len({(cell.batch_size, cell.epochs, cell.train_images) for cell in cells}) == 1
+    assert GRIDS["decode"].files
+
+
 def test_grids_are_registered_under_their_names() -> None:
     assert all(name == entry.name and entry.why for name, entry in GRIDS.items())
 

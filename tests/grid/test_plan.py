@@ -284,6 +284,13 @@ def test_an_invalid_selection_is_refused_before_any_download(
 WORDS = ["--source", "shapes", "--device", "cpu", "-k"]
 
 
+def test_the_decode_grid_says_which_images_it_needs() -> None:
+    for source in ("auto", "npz:mine.npz", "folder:tree", "folder:tree[size=224]"):
+        with pytest.raises(UsageError, match="add --source folder:PATH --decode --image-size 224"):
+            planning.check(RunOptions(grid="decode", source=source))
+    planning.check(RunOptions(grid="decode", source="folder:tree[size=224,decode]"))
+
+
 def test_all_shards_together_are_the_whole_grid(machine: Machine) -> None:
     machine()
     options = RunOptions(source="shapes", device="cpu", select="resnet18 and sgd", seeds=5)

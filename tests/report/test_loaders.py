@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -201,8 +202,12 @@ def test_who_decodes_files_is_ranked_apart_from_who_reads_an_array() -> None:
         assert "page cache warm" in text
     assert "are not ranked with" not in render(made_loaders(slow, fast), "md")
     table = {row["pipeline"]: row for row in csv.DictReader(StringIO(render(record, "csv")))}
-    assert [table[name]["cold_images_per_s"] for name in ("slow", "fast")] == ["5.0", ""]
-    assert table["slow"]["processes_gib"] == "1.5"
+    assert [row["processes_gib"] for row in table.values()] == ["1.5", "1.5", ""]
+    cold = [table[name]["cold_images_per_s"] for name in ("slow", "fast", "array")]
+    assert cold == ["5.0", "unknown", ""]
+    assert slow.cold is not None
+    busy = replace(slow, cold=replace(slow.cold, timing_suspect=(BUSY,)))
+    assert " suspect " in render(made_loaders(busy), "md")
 
 
 def test_single_disturbed_repeats_are_left_out() -> None:
