@@ -21,6 +21,14 @@ SLOWED = {
 }
 
 
+def set_up_gpu() -> None:
+    """Lets cuDNN time its algorithms for each shape, and products use TF32 as convolutions do."""
+    import torch  # late import: the main process reads the state of a GPU without torch
+
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+
+
 class GpuUnreadable(RuntimeError):
     """NVML can't be queried; the message says why."""
 

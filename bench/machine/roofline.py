@@ -23,6 +23,7 @@ from bench.cell import Cell, Precision
 from bench.machine import environment
 from bench.machine.clock import synchronize
 from bench.machine.cpu import set_threads
+from bench.machine.gpu import set_up_gpu
 from bench.record import Record
 from bench.store.codec import json_safe
 from bench.store.files import write_atomically
@@ -339,8 +340,8 @@ def _conv_backward_flops(
 def measure_peaks(device: torch.device, precision: Precision) -> Peaks:
     """Measures with torch's current number of threads; takes some seconds."""
     gpu = device.type == "cuda"
-    if gpu and precision == "fp32":
-        torch.set_float32_matmul_precision("high")
+    if gpu:
+        set_up_gpu()
     side, dtype = MATRIX_SIDE[device.type], DTYPES[precision]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(a)

@@ -43,7 +43,7 @@ def faulty_below(device: torch.device) -> int:
     return FAULTY_BELOW.get(torch.backends.cpu.get_cpu_capability(), 0)
 
 
-class FaultyCalls(TorchDispatchMode):
+class FaultyCalls(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes convolutions that meet the faulty kernel though no `nn.Conv2d` makes them.
 
     Args:
@@ -51,7 +51,7 @@ class FaultyCalls(TorchDispatchMode):
     """
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device, self.below = device, faulty_below(device)
         self.found = ""
 

@@ -13,6 +13,7 @@ import pipelines
 from bench import optimizers
 from bench.cell import Cell
 from bench.job import RecordBuilder
+from bench.machine.gpu import set_up_gpu
 from bench.recipe import Recipe
 from bench.training.compiling import compiled_net, loss_of
 from bench.training.convolutions import FaultyCalls, avoid_faulty_kernels, sliced
@@ -156,12 +157,6 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
             torch.autocast, device.type, dtype=torch.bfloat16, enabled=cell.precision == "bf16"
         ),
     )
-
-
-def set_up_gpu() -> None:
-    """Lets cuDNN time its algorithms for each shape, and products use TF32 as convolutions do."""
-    torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
 
 
 def check_net(cell: Cell, images: Images, device: torch.device) -> None:

@@ -22,11 +22,12 @@ from torch.nn import functional as F
 
 import architectures
 from bench.machine.cpu import training_threads
+from bench.machine.gpu import set_up_gpu
 from bench.record import GRAPH, Record
 from bench.training import compiling
 from bench.training.profiler import STEPS, trace_name
 from bench.training.run import train
-from bench.training.setup import Shared, set_up_gpu
+from bench.training.setup import Shared
 from tests.gpu.device import DEVICE, cuda_alone, on_the_device
 from tests.training.test_run import CELL as SMALL
 from tests.training.test_run import builder, run

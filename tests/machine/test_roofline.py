@@ -108,6 +108,19 @@ def test_a_peak_is_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.threads == torch.get_num_threads()
 
 
+def test_peaks_of_a_gpu_are_measured_with_the_settings_of_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(roofline, "set_up_gpu", lambda: calls.append("set up"))
+    monkeypatch.setattr(
+        roofline, "seconds", lambda work, device: (calls.append("measured"), 1.0)[1]
+    )
+    with fake_cuda(monkeypatch):
+        roofline.measure_peaks(torch.device("cuda"), "fp32")
+    assert calls == ["set up", "measured", "measured"]
+
+
 def test_files_are_written_from_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         roofline, "measure_peaks", lambda device, precision: replace(PEAKS, precision=precision)
