@@ -1,7 +1,4 @@
-"""Recipes: what they may hold, what is refused, and how changes by hand get into cells.
-
-Schedules: they rise to one, go down as they say, and never leave their range.
-"""
+"""Recipes: what they may hold, what is refused, changes by hand, and the range of schedules."""
 
 import math
 from typing import Any

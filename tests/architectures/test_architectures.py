@@ -1,7 +1,4 @@
-"""Every architecture keeps the same promises, and has the published parameters and FLOPs.
-
-What rests on code that the nets share is quick for the nets of the default grid, slow for others.
-"""
+"""Every architecture keeps the same promises, and has the published parameters and FLOPs."""
 
 import re
 from collections.abc import Iterator

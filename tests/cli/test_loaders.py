@@ -32,9 +32,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             "--pipeline", "native[eager]"]  # fmt: skip
 
 
-def test_two_real_pipelines_are_measured_from_the_command_line(
-    arguments: list[str], tmp_path: Path
-) -> None:
+def test_two_real_pipelines_are_measured(arguments: list[str], tmp_path: Path) -> None:
     more = ["--decode", "--pipeline", "torchvision[workers=0]", "--batch-size", "8", "--repeats",
             "3", "--seconds", "0.05", "--format", "json", "--out", str(tmp_path)]  # fmt: skip
     done = CliRunner().invoke(app.app, [*arguments, *more])
@@ -86,9 +84,7 @@ def lines_until(process: "subprocess.Popen[str]", end: str) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_the_table_and_record_of_finished_measurements(
-    arguments: list[str], tmp_path: Path
-) -> None:
+def test_ctrl_c_keeps_finished_measurements(arguments: list[str], tmp_path: Path) -> None:
     more = ["--batch-size", "8", "--batch-size", "16", "--repeats", "100000", "--seconds", "0.01",
             "--out", str(tmp_path)]  # fmt: skip
     line = [sys.executable, "-m", "bench", *arguments, *more]

@@ -206,9 +206,7 @@ def test_a_run_that_takes_too_long_keeps_its_curve_and_its_log(tmp_path: Path) -
         ("babbles", "sent an invalid message"),
     ],
 )
-def test_a_worker_that_breaks_says_how_and_the_next_run_gets_another(
-    tmp_path: Path, part: str, message: str
-) -> None:
+def test_a_broken_worker_says_how_and_is_replaced(tmp_path: Path, part: str, message: str) -> None:
     bad, good = acted(tmp_path, part, "plays")
     assert (bad.status, good.status) == ("crashed", "ok")
     assert message in bad.error.message
@@ -370,9 +368,7 @@ def test_one_that_does_not_answer_is_replaced_by_a_probe(
     assert (found.probe, found.worker) == (HERE, None)
 
 
-def test_one_that_takes_too_long_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns
-) -> None:
+def test_a_slow_one_is_given_up(monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns) -> None:
     monkeypatch.setattr(local, "PROBE_TIMEOUT_S", 1.0)
     worker_runs("import time; time.sleep(600)")
     said = "torch did not answer within 1 s"
@@ -390,9 +386,7 @@ def test_one_that_is_silent_is_not_waited_for(
     assert "torch did not answer within" in warm_start(keep_worker=keep_worker).probe.cuda_problem
 
 
-def test_a_stop_while_it_is_waited_for_ends_it(
-    monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns
-) -> None:
+def test_a_stop_meanwhile_ends_it(monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns) -> None:
     def stopped(worker: Worker, *arguments: object, **more: object) -> None:
         raise KeyboardInterrupt
 
@@ -403,9 +397,7 @@ def test_a_stop_while_it_is_waited_for_ends_it(
 
 
 @pytest.mark.parametrize("cuda", [False, True])
-def test_one_that_nobody_takes_or_that_has_touched_a_gpu_is_ended(
-    cuda: bool, worker_runs: WorkerRuns
-) -> None:
+def test_one_not_taken_or_with_a_gpu_is_ended(cuda: bool, worker_runs: WorkerRuns) -> None:
     worker_runs(ANSWERS.replace("false", str(cuda).lower()))
     found = warm_start(keep_worker=True)
     assert found.probe == Probe(torch="9", cuda=cuda)

@@ -88,9 +88,7 @@ def stubborn() -> Iterator[Worker]:
     process.wait()
 
 
-def test_a_worker_that_ignores_the_request_is_killed(
-    stubborn: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stubborn_worker_is_killed(stubborn: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "TERM_GRACE_S", 0.2)
     with pytest.raises(WorkerLost, match="invalid message"):
         stubborn.receive(read_message, time.monotonic() + 240)
@@ -139,9 +137,7 @@ def test_a_message_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         worker.stop()
 
 
-def test_a_worker_that_closes_its_output_and_lives_on_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mute_worker_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "TERM_GRACE_S", 0.2)
     (tmp_path / "closing.py").write_text("import os, time\nos.close(1)\ntime.sleep(600)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

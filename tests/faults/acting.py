@@ -1,7 +1,4 @@
-"""A grid on a Ray cluster in its own process whose workers only pretend to train.
-
-All runs but the first wait for a file `go` in the folder, and each worker leaves a process behind.
-"""
+"""A grid on Ray whose workers pretend to train; all runs but the first wait for a file `go`."""
 
 import subprocess
 import sys

@@ -41,11 +41,7 @@ def run_isolated(
     seconds: float = 300.0,
     more_memory: int = GIB,
 ) -> None:
-    """Runs `work`, which may change files in the folders `writes`, in a forked process.
-
-    Raises:
-        AssertionError: It raised, did what it may not, or did not end; with its traceback.
-    """
+    """Runs `work`, which may change files in `writes`, in a forked process; shows its traceback."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads

@@ -1,7 +1,4 @@
-"""A grid that is stopped, however and whenever, loses nothing but time.
-
-The worker has started processes, one of them in a session of its own; none may be left.
-"""
+"""A grid that is stopped, however and whenever, loses nothing but time and leaves no process."""
 
 import fcntl
 import os

@@ -27,11 +27,9 @@ GPU = Probe(torch="2.11", cuda=True, gpu="NVIDIA H100", bf16=True, compiler=True
 NO_COMPILER = replace(NO_GPU, compiler=False, compiler_problem="no C++ compiler found")
 
 
-def test_invalid_options_are_refused_before_the_machine_is_probed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_invalid_options_are_refused_before_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning.environment, "probe", lambda: pytest.fail("looked"))
-    with pytest.raises(UsageError, match="^--seeds is at least 1, got 0"):
+    with pytest.raises(UsageError, match=r"^--seeds is at least 1, got 0"):
         planning.make(RunOptions(seeds=0), print)
 
 
@@ -54,9 +52,7 @@ def test_the_gpu_is_the_default_device_and_its_absence_gives_a_notice(
     assert all("No GPU (no NVIDIA driver): running on the CPU" in text for text in notices)
 
 
-def test_a_requested_gpu_that_does_not_work_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_requested_gpu_that_does_not_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "gpu_problems", lambda probe: "it is unplugged -> plug it in")
     with pytest.raises(UsageError, match=r"here: no NVIDIA driver\. .* unplugged -> plug it in\."):
         choose_device("cuda", NO_GPU, [])
@@ -105,9 +101,7 @@ def test_options_set_any_axis_and_set_changes_only_selected_cells() -> None:
         choose_cells(replace(options, select="cnn4"), config())
 
 
-def test_an_option_changes_only_its_field_and_is_refused_without_effect(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_option_changes_only_its_field_or_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU, whose usual batch size is not that of the smoke grid; smoothing is off in seed."""
     on_gpu = config(GPU, "cuda")
     plain = choose_cells(RunOptions(grid="smoke"), on_gpu)
@@ -182,9 +176,7 @@ def test_runs_that_do_not_fit_the_images_are_skipped_and_the_others_run(tmp_path
         assert [record.run_id for record in sort_out(plan, options, pytest.fail).done]
 
 
-def test_exclusive_timing_repeats_runs_that_shared_the_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exclusive_timing_trains_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beside = {2: 3, 1: 0, 0: None}
     for seed, count in beside.items():
         conditions = Conditions(neighbours=count)
@@ -249,9 +241,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     return pretend
 
 
-def test_a_plan_is_made_writes_nothing_and_notes_a_replacement_for_cifar(
-    machine: Machine, tmp_path: Path
-) -> None:
+def test_a_plan_writes_nothing_and_notes_another_source(machine: Machine, tmp_path: Path) -> None:
     machine(NO_GPU, "cifar10")
     out = tmp_path / "out"
     plan = planning.make(RunOptions(out=out, seeds=2, select="cnn4"), print)
@@ -271,9 +261,7 @@ def test_a_plan_is_made_writes_nothing_and_notes_a_replacement_for_cifar(
     assert plan.folder.name == "my-cuda_shapes_full"
 
 
-def test_an_invalid_selection_is_refused_before_any_download(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_selection_is_read_before_data(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(NO_GPU, "shapes")
     for name in ("resolve", "load"):
         monkeypatch.setattr(planning.sources, name, lambda *args, **kwargs: pytest.fail("fetched"))

@@ -131,9 +131,7 @@ def test_name_of_the_first_visible_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert environment.machine_names() == (environment.machine_name("cpu"),)
 
 
-def test_hanging_or_failing_commands_give_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_commands_that_fail_give_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pretend(monkeypatch, tmp_path, "slow", "import time; time.sleep(30)")
     pretend(monkeypatch, tmp_path, "broken", "print('half'); sys.exit(1)")
     assert environment.run_command(["slow"], timeout_s=0.2) is None
@@ -175,9 +173,7 @@ def test_probe_while_importing_a_library(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "broken_library" not in sys.modules
 
 
-def test_an_import_that_waits_for_something_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_import_that_waits_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "stuck_library.py").write_text("import threading; threading.Event().wait(9)")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(environment, "probe", environment.Probe)

@@ -1,7 +1,4 @@
-"""Every optimizer: its parameters, its step, and that it learns; then what single ones do.
-
-The quick tier trains the optimizers of the default grid only; the slow tier trains all of them.
-"""
+"""Every optimizer: its parameters, its step, and that it learns; then what single ones do."""
 
 import copy
 from dataclasses import replace

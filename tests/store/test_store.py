@@ -1,7 +1,4 @@
-"""The store: finished records are never lost, damaged ones never used.
-
-Crashes at any system call are tested in `tests/faults/test_store_model.py`.
-"""
+"""The store: finished records are never lost, damaged ones never used."""
 
 import os
 from pathlib import Path

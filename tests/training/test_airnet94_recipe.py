@@ -1,7 +1,4 @@
-"""The suite's airnet94 computes the same as an independent plain program.
-
-`tests/benchmarks/airnet94.py` compares their times, which is meaningless otherwise.
-"""
+"""The suite's airnet94 computes the same as the plain program that it is timed against."""
 
 import pytest
 import torch

@@ -121,9 +121,7 @@ def test_a_net_that_would_call_the_faulty_kernel_otherwise_is_refused(
 
 
 @pytest.mark.parametrize(("capability", "count"), [("AVX512", 1), ("AVX2", 0), ("DEFAULT", 0)])
-def test_narrow_nets_are_mended(
-    capability: str, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thin_net_is_mended(capability: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     net = architectures.build("resnet18", classes=10, image_size=32, channels=3, width=0.125)
     before = net.state_dict()

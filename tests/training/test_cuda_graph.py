@@ -1,7 +1,4 @@
-"""Replayed steps train like launched ones, in single steps and in whole runs.
-
-On a CPU a tape stands in for CUDA graphs (`tests/tape.py`).
-"""
+"""Replayed steps train like launched ones; on a CPU a tape stands in for CUDA graphs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,4 @@
-"""One run on generated images: its record, and bitwise reproducibility.
-
-The slow tier compiles nets, pipelines and updates, once for each kind of compilation cost.
-"""
+"""One run on generated images: its record, and bitwise reproducibility."""
 
 import os
 from collections import Counter

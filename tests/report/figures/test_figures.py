@@ -68,10 +68,7 @@ AUGMENTATIONS = ("none", "a" * 90, "two\nlines\x00\u202e")
 
 
 def group() -> list[Record]:
-    """Two nets, two optimizers, three policies, two seeds; a failure, a miss, two pipelines.
-
-    Some names try to be markup, mathematics, hidden, endless or not printable.
-    """
+    """Nets, optimizers, policies, seeds, a failure and a miss; some names try to be markup or hidden."""
     records: list[Record] = []
     for place, (net, optimizer, policy) in enumerate(
         (net, optimizer, policy)
