@@ -35,11 +35,7 @@ _DALI_END = re.compile(r"\s*(?:C\+\+ context:|Stacktrace \(|Current pipeline obj
 
 
 def innermost(error: BaseException) -> tuple[str, str]:
-    """Type and message of what went wrong, without the wrappers of libraries around it.
-
-    Knows those of Ray and torch.compile, which hold the error, and those of DataLoader, DALI and
-    multiprocessing, which hold its text.
-    """
+    """Type and message of what went wrong, without what Ray, torch, DALI or pools put around."""
     for name in ("cause", "inner_exception"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException):

@@ -51,11 +51,7 @@ def select(
 def matching(
     groups: Mapping[K, Sequence[RecordT]], expression: str, *, option: str = "-k"
 ) -> dict[K, list[RecordT]]:
-    """The records of each group whose cell matches; words may occur in any group.
-
-    Raises:
-        UsageError: As `select`.
-    """
+    """The records of each group whose cell matches, as in `select`; words of any group do."""
     if not (expression.strip() and any(groups.values())):  # avoids hashing thousands of cells
         return {group: list(records) for group, records in groups.items()}
     cells = list({record.cell: None for records in groups.values() for record in records})
@@ -176,11 +172,7 @@ class Shard:
 
 
 def parse_shard(text: str | None) -> Shard:
-    """The shard that "3/8" names; the whole grid for None.
-
-    Raises:
-        UsageError: The text is malformed, or there is no such shard.
-    """
+    """The shard that "3/8" names, the whole grid for None; UsageError if there is none."""
     if text is None:
         return Shard()
     match = _SHARD.fullmatch(text)

@@ -68,12 +68,7 @@ _COMMAND = re.compile(r"`[^`]*`|\bbench [a-z]+(?: -[\w-]+(?:[ =](?:'[^']*'|[^\s'
 
 
 def wrapped(text: str, width: int | None, indent: str = "") -> str:
-    """The text in lines of at most `width`, broken between words but not within a command.
-
-    Args:
-        width: None for one line.
-        indent: What the lines after the first begin with.
-    """
+    """The text in lines of at most `width` (None: in one), which break no word and no command."""
     if width is None:
         return text
     joined = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), text)
@@ -112,12 +107,7 @@ def in_one_line(text: str) -> str:
 
 
 def sanitize(value: ValueT, text: bytes | None = None) -> ValueT:
-    """A record (any dataclass) with `printable` applied to every text in it.
-
-    Args:
-        value: The record.
-        text: The JSON that it was read from, if any, which saves encoding it.
-    """
+    """A record (any dataclass) with `printable` texts; `text` is its JSON, if it is known."""
     if text is None or not _is_plain(text):
         text = msgspec.json.encode(value)
     if _is_plain(text):

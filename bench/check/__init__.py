@@ -44,11 +44,7 @@ class CheckResult:
 
 
 def check(results: Path, *, dry_run: bool, report: Log) -> CheckResult:
-    """Checks all groups at or below a results folder.
-
-    Raises:
-        StoreError: There is no such folder, or no group in it.
-    """
+    """Checks all groups at or below a results folder; StoreError if there are none."""
     folders = result_folders(results)
     if not folders:
         raise StoreError(f"there are no results under {results}: `bench run` makes some")

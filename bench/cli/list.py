@@ -64,11 +64,7 @@ def _plugins(asked: Sequence[str]) -> "Iterator[Plugins | None]":
 
 
 def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, list[Listing]]":
-    """All entries by kind, sorted by name; plugins only if loaded or requested.
-
-    Raises:
-        UsageError: The kind is unknown.
-    """
+    """All entries by kind, sorted by name; plugins only if loaded; UsageError for another kind."""
     from bench.listing import TYPES, stated_entries
 
     if kind is not None:

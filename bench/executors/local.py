@@ -59,11 +59,7 @@ _LIBRARY_FRAME = re.compile(
 
 @contextmanager
 def timing_lock(lock: Path = LOCK) -> Iterator[None]:
-    """Waits until no other process of this host holds the lock, and holds it during the block.
-
-    Raises:
-        StoreError: The lock file cannot be opened or locked.
-    """
+    """Waits for the lock, held by no other process of this host; StoreError if it is unusable."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # it may belong to another user
     with ExitStack() as stack:
         try:
@@ -227,10 +223,7 @@ def _failure(kind: str, message: str, log: Path) -> Failure:
 
 
 def crash_place(dump: str) -> str:
-    """The library of the innermost call in a dump of `faulthandler`: "torch (graph.py, line 9)".
-
-    "" if the text has no dump, or the dump no library.
-    """
+    """The library of a `faulthandler` dump's innermost call: "torch (graph.py, line 9)", or ""."""
     _, found, frames = dump.partition(FATAL_ERROR)
     frames = frames.partition("Current thread")[2] or frames
     frame = _LIBRARY_FRAME.search(frames) if found else None
@@ -246,10 +239,7 @@ def interrupted_record(builder: RecordBuilder) -> Record:
 
 
 def tail(log: Path, lines: int = 40) -> str:
-    """The last lines of a log; "" if there is none.
-
-    If Python reported a fatal error, the first lines of that report, where the innermost call is.
-    """
+    """The last lines of a log, or the first ones of a fatal error's report; "" if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL_BYTES))

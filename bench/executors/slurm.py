@@ -71,11 +71,7 @@ class SlurmOptions:
 
 
 def read_slurm_options(words: Sequence[str]) -> SlurmOptions:
-    """Reads options given as KEY=VALUE.
-
-    Raises:
-        UsageError: A key or value is invalid, or a key is given twice.
-    """
+    """Reads options given as KEY=VALUE; UsageError if one is invalid or given twice."""
     known = [field.name for field in fields(SlurmOptions)]
     values: dict[str, object] = {}
     for word in words:

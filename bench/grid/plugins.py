@@ -154,14 +154,7 @@ def _guarded(entry: Grid, origin: Origin) -> Grid:
 
 
 def origin_of(name: str) -> Origin:
-    """Where a plugin is, with a digest of its source; does not run the plugin.
-
-    Args:
-        name: Path of a file, or name of an importable module.
-
-    Raises:
-        Broken: There is no such file or module, or its source cannot be read.
-    """
+    """Where a plugin (a file or module) is, with a digest of its source, which is not run."""
     try:
         path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()

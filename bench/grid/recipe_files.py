@@ -138,10 +138,7 @@ def _entry(path: Path, number: int, plain: Any) -> Entry:
 
 
 def render(entries: Iterable[Entry]) -> str:
-    """The text of a file, with entries sorted by name; inverse of `read`.
-
-    Fields that the first files did not have are left out at their default.
-    """
+    """The text of a file by name, without later fields at their default; inverse of `read`."""
     plain = []
     later = fields(Recipe)[FIRST_RECIPE_FIELDS:]
     for entry in sorted(entries, key=lambda entry: (entry.architecture, entry.optimizer)):

@@ -178,10 +178,7 @@ def has_run_in_progress(pid: int) -> bool:
 
 
 class OtherRunsWatch:
-    """Counts the other workers on this host that used the CPU.
-
-    A worker that waits during a job uses no CPU and disturbs no other run.
-    """
+    """Counts the other workers on this host that used the CPU; a waiting one disturbs no run."""
 
     def __init__(self) -> None:
         self._first_seen: dict[int, tuple[float, float]] = {}

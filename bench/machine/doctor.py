@@ -264,11 +264,7 @@ def check_gpu_use(probe: Probe, smi: Smi) -> Check | None:
 
 
 def try_python(code: str) -> "subprocess.CompletedProcess[str]":
-    """Runs Python code in a new process that finds the same packages.
-
-    Raises:
-        subprocess.TimeoutExpired: It takes longer than `TRIAL_TIMEOUT_S`, or does nothing.
-    """
+    """Runs Python code in a new process; TimeoutExpired if it takes too long or is idle."""
     return run_watched(
         [sys.executable, "-P", "-c", code],
         timeout_s=TRIAL_TIMEOUT_S,

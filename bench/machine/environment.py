@@ -111,10 +111,7 @@ def _driver() -> str | None:
 
 
 def host_mark() -> str:
-    """Distinguishes this host from others without naming it: "3f9c02ab".
-
-    A hash, since machine-id(5) of systemd says not to publish the id itself.
-    """
+    """Distinguishes hosts: "3f9c02ab", a hash, as systemd's machine-id is not to be published."""
     try:
         number = Path("/etc/machine-id").read_text()
     except OSError:

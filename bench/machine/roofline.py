@@ -197,11 +197,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
 
 
 def measure(folder: Path, device: str) -> Roofline:
-    """Measures the peaks of `device` ("cuda" or "cpu") and compares a group's records with them.
-
-    Raises:
-        StoreError: The folder can't be read.
-    """
+    """Measures the peaks of "cuda" or "cpu" and compares a group's records with them."""
     records = fastest(Store(folder).records())
     default: Precision = "bf16" if device == "cuda" else "fp32"
     peaks = {}

@@ -70,10 +70,7 @@ def groups(parameters: Iterable[nn.Parameter], **settings: object) -> list[dict[
 
 
 def decay_groups(net: nn.Module, weight_decay: float, **rest: object) -> list[dict[str, Any]]:
-    """Groups for a torch optimizer: weights with decay; biases, norms and tokens without.
-
-    Settings in `rest` apply to biases, norms and tokens.
-    """
+    """Groups for torch: weights with decay; biases, norms and tokens without, but with `rest`."""
     parameters = split_parameters(net)
     return [
         *groups(parameters.matrices + parameters.weights, weight_decay=weight_decay),

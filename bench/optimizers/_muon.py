@@ -61,10 +61,7 @@ def work(rows: int, columns: int) -> int:
 def orthogonal_in(
     bucket: Bucket, matrices: Sequence[Tensor], steps: int, dtype: torch.dtype
 ) -> list[Tensor]:
-    """The bucket's matrices orthogonalised in `dtype`, each in its shape.
-
-    Padding does not change the result: rows and columns of zeros stay zeros.
-    """
+    """The bucket's matrices orthogonalised in `dtype`, each in its shape; padding stays zero."""
     chosen = [matrices[index] for index in bucket.members]
     size = (len(chosen), bucket.rows, bucket.columns)
     x_BMN = chosen[0].new_zeros(size, dtype=dtype)
@@ -212,10 +209,7 @@ def update(
     *,
     rule: Rule,
 ) -> None:
-    """Updates weights and their momentum buffers in place.
-
-    `rate`, `momentum` and `decay` are numbers, or tensors () on the device.
-    """
+    """Updates weights and momentum in place; rates are numbers, or tensors () on the device."""
     ahead = [as_matrix(tensor) for tensor in nesterov(gradients, buffers, momentum)]
     if rule.renormalise:
         renormalise(weights)

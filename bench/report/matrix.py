@@ -39,12 +39,7 @@ class Matrix(Generic[RecordT]):
 
 
 def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[RecordT]:
-    """The matrix of one group's records, sorted by time to accuracy, then accuracy.
-
-    Args:
-        records: Records of one machine, source and scale.
-        reference: Whether the title says that this is a reference matrix.
-    """
+    """The matrix of one machine, source and scale, sorted by time to accuracy, then accuracy."""
     found = grouped(records)
     budgets = distinctions(list(found))
     outcomes = [

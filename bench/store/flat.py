@@ -49,10 +49,7 @@ def settings(cell: Cell) -> dict[str, Scalar]:
 
 
 def row(record: RecordSummary) -> dict[str, Scalar]:
-    """A run: its settings, and its numbers in recorded units; None where there is none.
-
-    `reached` is 1 or 0 for a tested run whose target means something.
-    """
+    """A run's settings and recorded numbers, or None; `reached` is 1 or 0 if its target counts."""
     tested = record.metrics if record.seeks_target else None
     found: dict[str, Any] = {"run_id": record.run_id}
     found |= {axis: getattr(record.cell, axis) for axis in AXES}

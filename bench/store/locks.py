@@ -153,11 +153,7 @@ def _try_acquire(lock: "BaseFileLock", path: Path) -> bool:
 
 @contextmanager
 def serialized(path: Path) -> Iterator[None]:
-    """Waits for the lock file `path` and holds it for a short block.
-
-    Raises:
-        StoreError: It cannot be locked.
-    """
+    """Waits for the lock file `path` and holds it for a short block; StoreError if it can't."""
     from filelock import FileLock
 
     lock = FileLock(path)

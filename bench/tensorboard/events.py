@@ -119,10 +119,7 @@ def _escaped(value: object) -> str:
 
 
 def confusion_png(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
-    """A PNG of a confusion matrix: rows are true classes, columns predictions.
-
-    A cell is as dark as its share of the row's images; its number is the count.
-    """
+    """A PNG of a confusion matrix, rows true; a cell is as dark as its share of the row."""
     numbered = len(confusion) <= MAX_NUMBERED_CLASSES
     side = CELL if numbered else max(2, CELL * MAX_NUMBERED_CLASSES // len(confusion))
     font = ImageFont.load_default(FONT_SIZE)

@@ -103,10 +103,7 @@ def write_examples(folder: Path, pictures: Mapping[str, bytes]) -> None:
 
 
 def write_seeds(folder: Path, records: Iterable[Record]) -> None:
-    """Writes mean, lowest and highest over the seeds of each cell that has several.
-
-    Times and speeds are from seeds without suspect timings.
-    """
+    """Writes mean, lowest and highest over the (trusted) seeds of each cell that has several."""
     if folder.is_dir():  # its cells may have changed
         shutil.rmtree(folder)
     for name, runs in runs_by_cell(records).items():

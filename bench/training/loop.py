@@ -178,10 +178,7 @@ def _timed(step: Callable[[], object]) -> float:
 def predict(
     model: nn.Module, pipeline: Pipeline, autocast: Autocast, *, eval_views: int = 1
 ) -> Predictions:
-    """Logits of every image, on the device.
-
-    The last batch is padded to full size, so that compiled models see only one shape.
-    """
+    """Logits of every image, on the device; the last batch is padded, so that shapes stay."""
     size = pipeline.request.batch_size
     logits: list[Tensor] = []
     one_view: list[Tensor] = []

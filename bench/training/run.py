@@ -166,10 +166,7 @@ def first_batch(parts: Parts) -> Batch:
 
 
 def evaluation_s(parts: Parts, batch: Batch) -> float:
-    """Seconds for an evaluation batch, which also builds its graph before the clock starts.
-
-    It repeats training images, as the test set is not used before the last step.
-    """
+    """Seconds of an evaluation batch of training images, which builds its graph off the clock."""
     evaluation = parts.test.request
     images_BCHW = padded(batch[0], evaluation.batch_size, evaluation.memory_format)
     clock = TrainingClock(parts.device)

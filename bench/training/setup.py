@@ -258,10 +258,7 @@ def reset_net(parts: Parts) -> None:
 def factors(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> list[Callable[[int], float]]:
-    """For each parameter group, the factor on its peak rate as a function of the step.
-
-    A group with the key "trained_for" finishes its schedule in that share of the run.
-    """
+    """Each group's factor on its peak rate by step; "trained_for" shortens its schedule."""
 
     def scheduled(share: float) -> Callable[[int], float]:
         def factor(step: int) -> float:

@@ -86,11 +86,7 @@ class Comparison:
 
 
 def compare(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> Comparison:
-    """Matches the cells of two sides and tests them.
-
-    Raises:
-        UsageError: The sides have no cell in common, or no data of the metric.
-    """
+    """Matches the cells of two sides and tests them; UsageError without common cells or data."""
     matches = match_sides(a, b)
     cells, same_target = matches.cells, SAME_TARGET.isdisjoint(matches.compared)
     metrics = [each for each in METRICS.values() if same_target or not each.to_target]

@@ -140,11 +140,7 @@ Pair = tuple[list[Key], list[Key]]
 
 
 def match_sides(a: Side, b: Side) -> Matches:
-    """The matched cells.
-
-    Raises:
-        UsageError: The sides have no cell in common; the message says why.
-    """
+    """The matched cells; UsageError, which says why, if the sides have none in common."""
     runs_a, runs_b = grouped(a.records), grouped(b.records)
     compared, parts = _divide((list(runs_a), list(runs_b)), strict=True)
     axes = [name for name in compared if name in AXES]

@@ -63,11 +63,7 @@ def heat_map(
 
 
 def tiles(outcomes: Outcomes, metric: Metric, axes: tuple[str, str]) -> pd.DataFrame:
-    """The tiles of a heat map, the best net first.
-
-    `text` is what a tile says, and `share` where its value lies between the worst (0) and the best
-    (1).
-    """
+    """The tiles of a heat map, best net first; `share` is 0 for the worst, 1 for the best."""
     found = means(outcomes, metric, axes)
     rows = []
     for row, column in product(by_accuracy(outcomes, axes[0]), levels(outcomes, axes[1])):

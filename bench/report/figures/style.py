@@ -186,10 +186,7 @@ def log_scale(axis: "Axis") -> None:
 
 
 def picture(sketch: Sketch, *, group: str, digest: str) -> Picture:
-    """Saves a sketch; the same sketch gives the same bytes.
-
-    `group` stands below the title in the PNG; `digest` keeps ids in the SVG unique on a page.
-    """
+    """Saves a sketch, always as the same bytes; `digest` keeps ids in the SVG unique on a page."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG

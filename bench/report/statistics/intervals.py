@@ -89,10 +89,7 @@ def _t_test(value: float, error: float, freedom: float) -> Test:
 
 
 def signed_rank(differences: Sequence[float]) -> Test:
-    """Wilcoxon's signed-rank test, exact with ties, which SciPy's is not.
-
-    Infinite differences rank above all others; zeros are left out.
-    """
+    """Wilcoxon's signed-rank test, exact with ties as SciPy's is not; infinite ones rank first."""
     import numpy as np
     from scipy.stats import rankdata
 
@@ -186,11 +183,7 @@ def tamhane(p_values: Sequence[float]) -> list[float]:
 
 
 def detectable(deviation: float, seeds: int, cells: int) -> float:
-    """The smallest difference from the best of `cells` that is significant under `tamhane`.
-
-    Args:
-        deviation: Standard deviation between the seeds of one cell.
-    """
+    """The smallest difference from the best of `cells` that is significant under `tamhane`."""
     alpha = -math.expm1(math.log1p(-ALPHA) / _pairs(cells))
     return quantile(alpha, 2 * seeds - 2) * deviation * math.sqrt(2 / seeds)
 

@@ -68,7 +68,7 @@ AUGMENTATIONS = ("none", "a" * 90, "two\nlines\x00\u202e")
 
 
 def group() -> list[Record]:
-    """Nets, optimizers, policies, seeds, a failure and a miss; some names try to be markup or hidden."""
+    """Cells with two seeds, a failure and a miss; some names try to be markup or are hidden."""
     records: list[Record] = []
     for place, (net, optimizer, policy) in enumerate(
         (net, optimizer, policy)

@@ -88,7 +88,7 @@ def test_a_miss_ranks_beyond_every_time() -> None:
 
 
 def false_claims(cells: int, seeds: int, spread: float, pages: int = 2000) -> float:
-    """The share of pages of equal cells, with unequal deviations, that call some worse than the best."""
+    """The share of pages of equal cells, of unequal spread, that call some worse than the best."""
     deviations = np.geomspace(1, spread, cells)
     values = np.random.default_rng(0).normal(0, deviations[:, None], (pages, cells, seeds))
     means, errors = values.mean(2), values.var(2, ddof=1) / seeds
