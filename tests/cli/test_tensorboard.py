@@ -65,7 +65,7 @@ def processes_with(tmp: Path) -> Iterator[int]:
     "stop",
     [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
 )
-def test_the_server_answers_and_ends(results: Path, tmp_path: Path, stop: signal.Signals) -> None:
+def test_the_server_leaves_no_process(results: Path, tmp_path: Path, stop: signal.Signals) -> None:
     process = start_verb(results, tmp_path)
     try:
         line = process.stdout.readline()

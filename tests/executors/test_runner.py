@@ -163,7 +163,7 @@ def test_a_stop_between_a_run_and_its_record_loses_nothing(tmp_path: Path, statu
     assert (tmp_path / "matrix.md").exists()
 
 
-def test_a_stop_waits_for_the_record_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_comes_after_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = Store.write
 
     def stopped(store: Store, record: Record) -> Record:

@@ -51,7 +51,7 @@ def _no_entry_stays(machine: None) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_no_plugin_file_is_refused(refused: Callable[..., str], name: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(refused: Callable[..., str], name: str, tmp_path: Path) -> None:
     text, reason = BROKEN[name]
     write(tmp_path, {"beside_it.py": ""})
     (tmp_path / f"{name}.py").write_text(text, errors="surrogateescape")

@@ -124,7 +124,7 @@ def test_a_terminal_that_is_closed(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_parent_takes_all_along_and_a_call_does_rest(start: Start, tmp_path: Path) -> None:
+def test_a_killed_parent_takes_all_along_and_the_grid_goes_on(start: Start, tmp_path: Path) -> None:
     arguments = grid(BOTH, pipeline="torchvision[workers=2]")
     command = begin(start, tmp_path, "training", arguments)
     command.process.kill()

@@ -49,7 +49,7 @@ def test_an_explanation_names_the_file_once() -> None:
     assert str(caught.value) == "cannot read it: as a library says it"
 
 
-def test_writers_use_temporary_files_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_have_own_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace, path, used = Path.replace, tmp_path / "matrix.md", []
 
     def second(temporary: Path, target: Path) -> Path:

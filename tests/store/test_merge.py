@@ -211,7 +211,7 @@ def test_a_folder_being_written_is_merged_with_its_current_records(a: Path, out:
 
 
 @pytest.mark.parametrize("busy", ["a merge", "a run"])
-def test_a_folder_in_use_is_refused_before_all_is_merged(a: Path, out: Path, busy: str) -> None:
+def test_a_folder_in_use_is_refused_before_any_merge(a: Path, out: Path, busy: str) -> None:
     keep(group(a), at(1))
     keep(group(out), at(2))
     before = everything(out)

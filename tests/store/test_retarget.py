@@ -25,7 +25,7 @@ def test_another_target_uses_the_curves() -> None:
 
 
 @given(st.floats(0.01, 1), st.floats(0, 9), st.floats(0, 9))
-def test_the_own_target_keeps_times(target: float, compile_s: float, first_batch_s: float) -> None:
+def test_its_own_target_keeps_times(target: float, compile_s: float, first_batch_s: float) -> None:
     made = made_record(accuracy=1.0, target_accuracy=target)
     record = replace(made, timings=replace(made.timings, compile_s=compile_s,
                                            first_batch_s=first_batch_s))  # fmt: skip
