@@ -30,7 +30,7 @@ COLUMNS = {
         Column(name="compile_s", header="compile s", kind="time", digits=1, priority=4),
         Column(name="build_s", header="build s", kind="time", digits=3, priority=7),
         Column(name="processes_gib", header="memory GiB", kind="memory", digits=3, priority=1),
-        Column(name="host_gib", header="main process GiB", kind="memory", digits=3, priority=3),
+        Column(name="host_gib", header="main process GiB", kind="memory", digits=3, priority=6),
         Column(name="torch_gib", header="torch GiB", kind="memory", digits=3, priority=6),
         Column(name="device_gib", header="device GiB", kind="memory", digits=3, priority=3),
         Column(name="bytes_per_image", header="bytes/image", kind="count", digits=0, priority=8),
@@ -76,6 +76,7 @@ def _row(record: LoadersRecord, series: Series, placed: Mapping[tuple[str, int],
         "images_per_s": median,
         "images_per_s_q1": low,
         "images_per_s_q3": high,
+        "cold_problem": series.cold_problem,
         "cold_images_per_s": series.cold_images_per_s if ok else None,
         "cpu_s_per_1000": series.cpu_s_per_1000 if ok else None,
         "repeats": len(series.used),
@@ -176,18 +177,17 @@ def _text(name: str, row: Row) -> str:
         return ABSENT if low is None else f"{low:.0f} to {high:.0f}"
     if name == "repeats" and row["disturbed"] and not row["timing_suspect"]:
         return f"{row['repeats']} of {row['repeats'] + row['disturbed']}"
-    if name == "host_gib" and row["processes_gib"] is not None:
-        return ABSENT  # a part of it
     if name == "notes":
         failed = "" if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
         suspect = row["timing_suspect"].replace("; ", "; timing suspect: ")
         suspect = suspect and f"timing suspect: {suspect}"
         draws = "" if row["draws"] == "per sample" else row["draws"]
-        return "; ".join(filter(None, (failed, suspect, draws, row["differs"])))
+        parts = failed, suspect, draws, row["differs"], row["cold_problem"]
+        return "; ".join(filter(None, parts))
     digits, value = COLUMNS[name].digits, row[name]
     if value in (None, "") or (name == "repeats" and not value):
         return ABSENT
-    return str(value) if digits is None or isinstance(value, str) else f"{value:.{digits}f}"
+    return str(value) if digits is None else f"{value:.{digits}f}"
 
 
 def write_tables(store: Store, record: LoadersRecord) -> None:

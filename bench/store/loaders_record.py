@@ -108,13 +108,19 @@ class Series:
         return statistics.quantiles(rates, method="inclusive") if len(rates) > 1 else 3 * rates
 
     @property
-    def cold_images_per_s(self) -> float | str | None:
-        """Its speed with an empty page cache; "suspect", or "unknown" if that could not be had."""
+    def cold_images_per_s(self) -> float | None:
+        """Its speed with an empty page cache, if it was measured without a problem."""
+        return self.cold.images_per_s if self.cold and not self.cold_problem else None
+
+    @property
+    def cold_problem(self) -> str:
+        """Why its speed with an empty page cache is not known though it was asked for."""
         if self.cold is None:
-            return None
+            return ""
         if self.cold.page_cache != "cold":
-            return "unknown"
-        return "suspect" if self.cold.timing_suspect else self.cold.images_per_s
+            return f"cold speed unknown, as the page cache was not emptied ({self.cold.page_cache})"
+        suspect = "; ".join(self.cold.timing_suspect)
+        return suspect and f"cold speed suspect: {suspect}"
 
     @property
     def cpu_s_per_1000(self) -> float | None:
