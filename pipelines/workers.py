@@ -32,7 +32,7 @@ from pipelines.base import (
 from pipelines.importing import Executed
 from pipelines.ops import AlternatingFlip
 from pipelines.randomness import OwnStream
-from pipelines.sources.base import Images
+from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_listed
 
 MAX_WORKERS = 8
@@ -41,6 +41,7 @@ CHECK_S = 20.0  # without a batch, until the workers are looked at
 QUIET_CHECKS = 3  # in which no worker used a core, until they count as lost
 OPTIONS: Mapping[str, int] = {"workers": min(MAX_WORKERS, usable_cores())}
 Key = tuple[int, int, list[int]]  # epoch, batch, samples
+Received = Batch | SourceError  # from a worker
 Read = Callable[[Path, int], Tensor]  # a file and the image's size to uint8 (H, W, C)
 
 
@@ -86,7 +87,7 @@ class LoaderPipeline(Pipeline):
         workers = request.options["workers"]
         self._mix = mix
         self._keys = Keys(self)
-        self._loader: DataLoader[Batch] | None = DataLoader(
+        self._loader: DataLoader[Received] | None = DataLoader(
             Samples(request, augment, read),
             batch_size=None,
             sampler=self._keys,
@@ -104,11 +105,13 @@ class LoaderPipeline(Pipeline):
             raise RuntimeError("this pipeline was closed")
         self._keys.epoch = index
         stream = OwnStream(derive_seed(request.seed, "mixes", index), torch.device("cpu"))
-        batches = Received(self._loader)
+        batches = Batches(self._loader)
         try:
-            for x_BCHW, labels in batches:
-                x_BCHW = x_BCHW.to(request.device, non_blocking=True)
-                labels = labels.to(request.device, non_blocking=True)
+            for batch in batches:
+                if isinstance(batch, SourceError):
+                    raise batch
+                x_BCHW = batch[0].to(request.device, non_blocking=True)
+                labels = batch[1].to(request.device, non_blocking=True)
                 if self._mix is not None:
                     with stream.drawing():
                         x_BCHW, labels = self._mix(x_BCHW, labels)
@@ -123,13 +126,16 @@ class LoaderPipeline(Pipeline):
                     pass
 
     def close(self) -> None:
-        self._loader = None  # the workers stop with the loader's iterator
+        iterator: Any = getattr(self._loader, "_iterator", None)
+        self._loader = None
+        if iterator is not None:  # else the workers stop with it, which an error's frames may hold
+            iterator._shutdown_workers()
 
 
-class Received(Iterator[Batch]):
+class Batches(Iterator[Received]):
     """The batches of an epoch; torch itself would wait for that of a lost worker without end."""
 
-    def __init__(self, loader: "DataLoader[Batch]") -> None:
+    def __init__(self, loader: "DataLoader[Received]") -> None:
         with garbage_kept():
             try:
                 self._batches = iter(loader)
@@ -141,7 +147,7 @@ class Received(Iterator[Batch]):
         self._workers: Sequence[BaseProcess] = getattr(self._batches, "_workers", ())
         self._silent = False
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Received:
         """The next batch.
 
         Raises:
@@ -150,7 +156,7 @@ class Received(Iterator[Batch]):
         quiet, used_s, asked = 0, 0.0, time.monotonic()
         while True:
             try:
-                batch: Batch = next(self._batches)
+                batch: Received = next(self._batches)
                 return batch
             except RuntimeError as error:
                 if not self.lost():
@@ -227,7 +233,7 @@ class Keys(Sampler[Key]):
             yield epoch, batch, samples
 
 
-class Samples(Dataset[Batch]):
+class Samples(Dataset[Received]):
     """Builds whole batches, sample by sample, so that draws don't depend on the worker."""
 
     def __init__(self, request: Request, augment: Augment, read: Read) -> None:
@@ -238,7 +244,14 @@ class Samples(Dataset[Batch]):
     def __reduce__(self) -> tuple[Any, ...]:  # for workers that are no forks
         return _samples, (Executed(), self._request, self._augment, self._read)
 
-    def __getitem__(self, key: Key) -> Batch:
+    def __getitem__(self, key: Key) -> Received:
+        """A batch, or the error of a file, as torch would wrap it in the worker's traceback."""
+        try:
+            return self._batch(key)
+        except SourceError as error:
+            return error
+
+    def _batch(self, key: Key) -> Batch:
         epoch, batch, samples = key
         seed = derive_seed(self._request.seed, "draws", epoch, batch)
         with single_thread():

@@ -1,0 +1,163 @@
+"""SPDL: a pipeline of threads that reads and decodes, here in our order, for native's kernels."""
+
+import io
+import signal
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipelines.base import Library, Request, usable_cores
+from pipelines.catalog import Unavailable
+from pipelines.decoding import OPTIONS, READ_AHEAD, THREADS, is_common_jpeg
+from pipelines.libraries import missing, require
+from pipelines.native import NATIVE, NativePipeline
+from pipelines.sources.decode import read_listed
+from pipelines.sources.measures import Bytes
+
+AHEAD = 2  # batches
+ORIENTATION = 0x112  # EXIF's tag
+# FFmpeg's best conversion of colours, and its bilinear filter, which is antialiased.
+FLAGS = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+
+
+def build(request: Request) -> NativePipeline:
+    """A reader under native's kernels."""
+    require("spdl", "spdl.pipeline")
+    return NativePipeline(request, SPDL.semantics(request.augmentation), Reader(request))
+
+
+class Reader:
+    """Gathers batches from an array, or decodes and resizes files one by one, in SPDL's threads.
+
+    FFmpeg decodes and resizes common JPEG files; its colours differ a little from libjpeg's. Others
+    are read by the reference.
+
+    `read_ahead` is the size of SPDL's last queue in batches; its stages hold up to six more.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._threads = request.options[THREADS] or usable_cores()
+        if request.images.files:
+            self._io = ffmpeg()
+            size = request.images.image_size[0]
+            self._filter = (
+                "crop='min(iw,ih)':'min(iw,ih)':'floor((iw-ow)/2)':'floor((ih-oh)/2)':exact=1,"
+                f"scale={size}:{size}:flags={FLAGS},format=pix_fmts=rgb24"
+            )
+
+    def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
+        builder: Any = import_module("spdl.pipeline").PipelineBuilder()
+        threads: dict[str, Any] = {"concurrency": self._threads, "output_order": "input"}
+        if self._request.images.files:
+            builder.add_source(order_SB.flatten().tolist()).pipe(self._decode, **threads)
+            builder.aggregate(order_SB.shape[1])
+        else:
+            builder.add_source(order_SB.unbind()).pipe(self._gather, **threads)
+        builder.add_sink(self._request.options[READ_AHEAD] or AHEAD)
+        pipeline = builder.build(num_threads=self._threads)
+        with pipeline.auto_stop():
+            for batch in pipeline:
+                yield self._stacked(batch) if self._request.images.files else batch
+
+    def _gather(self, index_B: Tensor) -> Tensor:
+        return self._request.images.images[index_B]
+
+    def _decode(self, index: int) -> Bytes | Exception:
+        """An image, or an error, which SPDL itself would log and pass over."""
+        try:
+            return self._read(self._request.images.files[index])
+        except Exception as error:  # noqa: BLE001 - raised by `_stacked`
+            return error
+
+    def _read(self, path: Path) -> Bytes:
+        try:
+            data = path.read_bytes()
+            if is_upright_jpeg(data):
+                packets = self._io.demux_image(data)
+                frames = self._io.decode_packets(packets, filter_desc=self._filter)
+                image_HWC: Bytes = self._io.to_numpy(self._io.convert_frames(frames))
+                return image_HWC
+        except (OSError, RuntimeError):
+            pass  # `read_listed` decides whether a file is broken
+        return read_listed(path.parent, path, self._request.images.image_size[0])
+
+    def _stacked(self, images: Sequence[Bytes | Exception]) -> Tensor:
+        decoded = []
+        for image in images:
+            if isinstance(image, Exception):
+                raise image
+            decoded.append(image)
+        batch_BHWC = torch.from_numpy(np.stack(decoded))
+        return batch_BHWC.pin_memory() if self._request.device.type == "cuda" else batch_BHWC
+
+    def close(self) -> None:
+        """Threads end with each epoch."""
+
+
+def ffmpeg() -> Any:
+    """SPDL's module that decodes.
+
+    Raises:
+        Unavailable: It finds no FFmpeg.
+    """
+    require("spdl", "spdl.io")
+    try:
+        import_module("spdl.io.lib")._import_libspdl()
+        restore_signals()
+    except RuntimeError as error:
+        raise Unavailable(
+            "spdl decodes files by FFmpeg's shared libraries, which are not installed: apt-get "
+            "install ffmpeg"
+        ) from error
+    return import_module("spdl.io")
+
+
+def restore_signals() -> None:
+    """Puts Python's handlers back, which SPDL replaces by some that print a stack and abort."""
+    if threading.current_thread() is threading.main_thread():
+        for number in signal.valid_signals():
+            if (handler := signal.getsignal(number)) is not None:
+                with suppress(OSError, ValueError):  # those that cannot be set
+                    signal.signal(number, handler)
+
+
+def is_upright_jpeg(data: bytes) -> bool:
+    """Whether FFmpeg decodes a file as Pillow does; it ignores EXIF, and fills what is missing."""
+    if not (data.endswith(b"\xff\xd9") and is_common_jpeg(bytearray(data))):
+        return False
+    if b"Exif" not in data[:4096]:
+        return True
+    with Image.open(io.BytesIO(data)) as image:
+        return bool(image.getexif().get(ORIENTATION, 1) == 1)
+
+
+def problem(mode: str, device: str) -> str:
+    """Why a mode can't run on a device type; "" if it can."""
+    return missing("spdl", SPDL.install) or NATIVE.problem(mode, device)
+
+
+SPDL = Library(
+    name="spdl",
+    why=(
+        "Reads and decodes in SPDL's threads, by FFmpeg (apt-get install ffmpeg); the policy by "
+        "native's kernels."
+    ),
+    build=build,
+    ops=NATIVE.ops,
+    ways=NATIVE.ways,
+    modes=("compiled", "eager"),
+    options=OPTIONS,
+    problem=problem,
+    decodes=True,
+    install="spdl",
+    reference="https://github.com/facebookresearch/spdl",
+)
