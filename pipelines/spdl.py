@@ -153,7 +153,7 @@ SPDL = Library(
     ),
     build=build,
     ops=NATIVE.ops,
-    ways=NATIVE.ways,
+    ways="native",
     modes=("compiled", "eager"),
     options=OPTIONS,
     problem=problem,

@@ -1,0 +1,84 @@
+"""Grain: threads that read elements of a data set, here in our order, for native's kernels."""
+
+from collections.abc import Generator
+from contextlib import closing
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.base import Library, Request, usable_cores
+from pipelines.decoding import OPTIONS, READ_AHEAD, THREADS, read
+from pipelines.libraries import missing, require
+from pipelines.native import NATIVE, NativePipeline
+from pipelines.sources.measures import Bytes
+
+AHEAD = 2  # batches
+
+
+def build(request: Request) -> NativePipeline:
+    """A reader under native's kernels."""
+    require("grain", "grain")
+    return NativePipeline(request, GRAIN.semantics(request.augmentation), Reader(request))
+
+
+class Reader:
+    """Gathers batches from an array, or decodes files one by one as `native` does, in threads."""
+
+    def __init__(self, request: Request) -> None:
+        self._images = request.images
+        self._pinned = request.device.type == "cuda"
+        self._threads = request.options[THREADS] or usable_cores()
+        self._ahead = request.options[READ_AHEAD] or AHEAD
+
+    def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
+        grain: Any = import_module("grain")
+        if not self._images.files:
+            ahead = grain.ReadOptions(self._threads, self._ahead)
+            rows = grain.MapDataset.source(order_SB.unbind()).map(self._gather)
+            batches = rows.to_iter_dataset(ahead)
+        else:
+            size = order_SB.shape[1]
+            ahead = grain.ReadOptions(self._threads, self._ahead * size)
+            images = grain.MapDataset.source(order_SB.flatten().tolist()).map(self._read)
+            batches = images.to_iter_dataset(ahead).batch(size).map(self._as_tensor)
+        with closing(iter(batches)) as iterator:
+            yield from iterator
+
+    def _gather(self, index_B: Tensor) -> Tensor:
+        return self._images.images[index_B]
+
+    def _read(self, index: int) -> Bytes:
+        return np.ascontiguousarray(read(self._images.files[index], self._images.image_size[0]))
+
+    def _as_tensor(self, images_BHWC: Any) -> Tensor:
+        batch_BHWC = torch.from_numpy(np.asarray(images_BHWC))
+        return batch_BHWC.pin_memory() if self._pinned else batch_BHWC
+
+    def close(self) -> None:
+        """Threads end with each epoch."""
+
+
+def problem(mode: str, device: str) -> str:
+    """Why a mode can't run on a device type; "" if it can."""
+    return missing("grain", GRAIN.install) or NATIVE.problem(mode, device)
+
+
+GRAIN = Library(
+    name="grain",
+    why=(
+        "Google's loader from the world of JAX: its threads read in order and decode by "
+        "torchvision; the policy by native's kernels."
+    ),
+    build=build,
+    ops=NATIVE.ops,
+    ways="native",
+    modes=("compiled", "eager"),
+    options=OPTIONS,
+    problem=problem,
+    decodes=True,
+    install="grain",
+    reference="https://github.com/google/grain",
+)
