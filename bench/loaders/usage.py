@@ -1,7 +1,8 @@
 """CPU time and memory of this process and its descendants: loader workers, and all threads."""
 
+import os
 import re
-from collections.abc import Iterator
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +15,9 @@ _OWN_KB = re.compile(r"^Pss_(?:Anon|Shmem): +(\d+) kB", re.MULTILINE)
 
 def cpu_s() -> float:
     """User and system time so far, with that of children that have ended."""
-    total_s = 0.0
-    for process in _family():
+    ended = os.times()
+    total_s = time.process_time() + ended.children_user + ended.children_system
+    for process in _children():
         with suppress(psutil.Error):  # it has ended: its parent has its time now
             total_s += sum(process.cpu_times()[:4])
     return total_s
@@ -30,7 +32,7 @@ def peak_gib() -> float | None:
     macOS, it is the unique set size (USS) now. None if it is unknown.
     """
     total_gib = 0.0
-    for process in _family():
+    for process in (psutil.Process(), *_children()):
         with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has ended
             try:
                 total_gib += _now_gib(process)
@@ -51,7 +53,6 @@ def _now_gib(process: psutil.Process) -> float:
     return float(process.memory_full_info().uss) / GIB
 
 
-def _family() -> Iterator[psutil.Process]:
-    own = psutil.Process()
-    yield own
-    yield from own.children(recursive=True)
+def _children() -> list[psutil.Process]:
+    found: list[psutil.Process] = psutil.Process().children(recursive=True)
+    return found

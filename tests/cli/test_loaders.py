@@ -33,19 +33,24 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_two_real_pipelines_are_measured(arguments: list[str], tmp_path: Path) -> None:
-    more = ["--decode", "--pipeline", "torchvision[workers=0]", "--batch-size", "8", "--repeats",
-            "3", "--seconds", "0.05", "--format", "json", "--out", str(tmp_path)]  # fmt: skip
+    more = ["--decode", "--cold", "--pipeline", "torchvision[workers=0]", "--batch-size", "8",
+            "--repeats", "3", "--seconds", "0.05", "--format", "json",
+            "--out", str(tmp_path)]  # fmt: skip
     done = CliRunner().invoke(app.app, [*arguments, *more])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     reads = {row["pipeline"]: row["reads"] for row in found["rows"]}
-    assert reads == {"native[eager]": "array", "torchvision[workers=0]": "files"}
+    assert reads == {"native[eager]": "files", "torchvision[workers=0]": "files"}
     for row in found["rows"]:
         assert row["status"] == "ok"
         assert 3 <= len(row["repeats"]) <= 6, "disturbed ones are measured again"
         assert row["images_per_s"] > 0
         assert row["first_batch_s"] > 0
         assert row["draws"] == "per sample"
+        assert row["cpu_s_per_1000"] > 0
+        assert row["processes_gib"] is None or row["processes_gib"] > 0
+        assert 0 < row["cold"]["images"] <= 40, "an epoch at most"
+        assert {repeat["page_cache"] for repeat in row["repeats"]} <= {"warm", "unknown"}
     assert found["environment"]["torch"]
     (written,) = tmp_path.glob("*/loaders.json")
     assert written.read_text() == done.stdout
