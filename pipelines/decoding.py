@@ -1,14 +1,16 @@
 """Decodes image files into batches, in threads that don't hold Python's lock meanwhile."""
 
+import io
 import struct
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -22,6 +24,7 @@ from pipelines.sources.measures import Bytes
 THREADS, READ_AHEAD = "threads", "read_ahead"
 OPTIONS = {THREADS: 0, READ_AHEAD: 0}  # 0 for the choice below
 AHEAD, MAX_THREADS = 2, 256
+ORIENTATION = 0x112  # Exif's tag
 METADATA, FRAMES = 0xFFE1, (0xFFC0, 0xFFC1, 0xFFC2)  # markers of a JPEG file
 
 
@@ -123,8 +126,21 @@ def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
     return ""
 
 
-def read(path: Path, size: int) -> Bytes:
+def by_torchvision(data: bytearray) -> Tensor:
+    """uint8 (C, H, W) of a JPEG file."""
+    image_CHW: Tensor = decode_jpeg(
+        torch.frombuffer(data, dtype=torch.uint8),
+        ImageReadMode.UNCHANGED,
+        apply_exif_orientation=True,
+    )
+    return image_CHW
+
+
+def read(path: Path, size: int, decode: Callable[[bytearray], Tensor] = by_torchvision) -> Bytes:
     """One image as RGB uint8 (size, size, 3), within 1 of what `read_image` gives.
+
+    Args:
+        decode: Of a common JPEG file, upright; one that raises a RuntimeError leaves it to Pillow.
 
     Raises:
         SourceError: It can't be read; the message names it.
@@ -133,11 +149,7 @@ def read(path: Path, size: int) -> Bytes:
         data = bytearray(path.read_bytes())
         if not is_common_jpeg(data):
             return read_listed(path.parent, path, size)
-        image_CHW = decode_jpeg(
-            torch.frombuffer(data, dtype=torch.uint8),
-            ImageReadMode.UNCHANGED,
-            apply_exif_orientation=True,
-        )
+        image_CHW = decode(data)
     except (OSError, RuntimeError):  # `read_image` decides whether a file is broken
         return read_listed(path.parent, path, size)
     left, top, side = central_square(image_CHW.shape[2], image_CHW.shape[1])
@@ -167,3 +179,13 @@ def is_common_jpeg(data: bytearray) -> bool:
             return False
         at += 2 + length
     return False
+
+
+def is_whole_and_upright(data: bytearray) -> bool:
+    """Whether decoders that fill what is missing, and ignore Exif, give all of a JPEG upright."""
+    if not data.endswith(b"\xff\xd9"):
+        return False
+    if b"Exif" not in data[:4096]:
+        return True
+    with Image.open(io.BytesIO(data)) as image:
+        return bool(image.getexif().get(ORIENTATION, 1) == 1)

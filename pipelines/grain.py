@@ -1,7 +1,7 @@
 """Grain: threads that read elements of a data set, here in our order, for native's kernels."""
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -20,8 +20,25 @@ AHEAD = 2  # batches
 
 def build(request: Request) -> NativePipeline:
     """A reader under native's kernels."""
-    require("grain", "grain")
+    with warnings_of_absl_off():
+        require("grain", "grain")
     return NativePipeline(request, GRAIN.semantics(request.augmentation), Reader(request))
+
+
+@contextmanager
+def warnings_of_absl_off() -> Iterator[None]:
+    """Keeps Grain's import from warning that there is no JAX."""
+    try:
+        logging: Any = import_module("absl.logging")
+    except ImportError:  # Grain's import says so
+        yield
+        return
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 class Reader:

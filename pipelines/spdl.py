@@ -1,6 +1,5 @@
 """SPDL: a pipeline of threads that reads and decodes, here in our order, for native's kernels."""
 
-import io
 import signal
 import threading
 from collections.abc import Generator, Sequence
@@ -11,19 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pipelines.base import Library, Request, usable_cores
 from pipelines.catalog import Unavailable
-from pipelines.decoding import OPTIONS, READ_AHEAD, THREADS, is_common_jpeg
+from pipelines.decoding import OPTIONS, READ_AHEAD, THREADS, is_common_jpeg, is_whole_and_upright
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
 from pipelines.sources.decode import read_listed
 from pipelines.sources.measures import Bytes
 
 AHEAD = 2  # batches
-ORIENTATION = 0x112  # EXIF's tag
 # FFmpeg's best conversion of colours, and its bilinear filter, which is antialiased.
 FLAGS = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
@@ -80,9 +77,9 @@ class Reader:
 
     def _read(self, path: Path) -> Bytes:
         try:
-            data = path.read_bytes()
-            if is_upright_jpeg(data):
-                packets = self._io.demux_image(data)
+            data = bytearray(path.read_bytes())
+            if is_common_jpeg(data) and is_whole_and_upright(data):
+                packets = self._io.demux_image(bytes(data))
                 frames = self._io.decode_packets(packets, filter_desc=self._filter)
                 image_HWC: Bytes = self._io.to_numpy(self._io.convert_frames(frames))
                 return image_HWC
@@ -128,16 +125,6 @@ def restore_signals() -> None:
             if (handler := signal.getsignal(number)) is not None:
                 with suppress(OSError, ValueError):  # those that cannot be set
                     signal.signal(number, handler)
-
-
-def is_upright_jpeg(data: bytes) -> bool:
-    """Whether FFmpeg decodes a file as Pillow does; it ignores EXIF, and fills what is missing."""
-    if not (data.endswith(b"\xff\xd9") and is_common_jpeg(bytearray(data))):
-        return False
-    if b"Exif" not in data[:4096]:
-        return True
-    with Image.open(io.BytesIO(data)) as image:
-        return bool(image.getexif().get(ORIENTATION, 1) == 1)
 
 
 def problem(mode: str, device: str) -> str:
