@@ -314,6 +314,12 @@ class RecordSummary:
         return f"{self.training_images:,} training{held_out} and {self.test_images:,} test images"
 
     @property
+    def own_reading(self) -> str:
+        """ "reads an array", decoded before, of a source whose files are to be decoded."""
+        decodes = "decode" in self.cell.source.rpartition("[")[2].rstrip("]").split(",")
+        return "reads an array" * (decodes and self.reads == "array" and self.status == "ok")
+
+    @property
     def own_ops(self) -> str:
         """The ops of which its pipeline does others: "kornia's own RandAugment"."""
         names = " and ".join(sorted(self.augmentation_differs))

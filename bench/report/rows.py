@@ -42,7 +42,7 @@ class Key:
     fingerprint: str
     machine: str
     torch: str
-    differs: str = ""  # "kornia's own RandAugment", which is never ranked with others
+    differs: str = ""  # "kornia's own RandAugment", "reads an array": never ranked with others
 
     def parts(self) -> dict[str, str]:
         """Display texts of what may differ between rows of a table, except for the axes."""
@@ -96,7 +96,8 @@ def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     torches = [str(torch) for record in found if (torch := record.environment.get("torch"))]
     usual_machine, usual_torch = statistics.mode(machines or [""]), statistics.mode(torches or [""])
     rows: dict[Key, list[RecordT]] = defaultdict(list)
-    differs = {one.cell.identity: one.own_ops for one in found if one.own_ops}
+    apart = ((one.cell.identity, one.own_ops or one.own_reading) for one in found)
+    differs = {identity: text for identity, text in apart if text}
     spelled: dict[tuple[str, str], str] = {}  # the first spelling of a source of the same images
     for record in found:
         place = without_place(record.cell.source), record.fingerprint
@@ -282,7 +283,9 @@ class Outcome(Generic[RecordT]):
             "bound_by": bound_by(row["stall_pct"]),
             "reads": _joined(run.reads for run in self.good),
             "draws": per_batch and f"per batch: {per_batch}",
-            "differs": _joined(run.other_ops for run in self.runs if run.other_ops),
+            "differs": _joined(
+                filter(None, (run.other_ops or run.own_reading for run in self.runs))
+            ),
             "timing_suspect": _joined(by_kind(suspect)),
             "status": _status(len(self.good), failed),
             "reason": _joined(_reason(run.status, run.error) for run in failed if run.error),

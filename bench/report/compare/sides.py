@@ -185,7 +185,7 @@ def _fields(key: Key) -> dict[str, Hashable]:
     found: dict[str, Hashable] = {name: getattr(key.cell, name) for name in FIELDS}
     found |= {f"{kind} version": number for kind, number in key.versions}
     found |= {"images": key.fingerprint, "machine": key.machine, "torch": key.torch}
-    return found | {"definitions of ops": key.differs or "ours"}
+    return found | {"done otherwise": key.differs or "nothing"}
 
 
 def _divide(pair: Pair, strict: bool) -> tuple[list[str], list[Pair]]:
