@@ -45,7 +45,7 @@ def test_seed_versions_and_images_change_the_id_but_not_a_recipes_origin() -> No
     assert made_run(recipe=Recipe(lr=0.2)).id != one.id
 
 
-def test_the_id_is_the_same_in_every_process_and_version() -> None:
+def test_the_id_is_the_same_in_every_process_version_and_reference_record() -> None:
     run = Run(
         cell=Cell(
             architecture="a", optimizer="o", augmentation="g", pipeline="p", epochs=1, batch_size=2
@@ -53,18 +53,15 @@ def test_the_id_is_the_same_in_every_process_and_version() -> None:
         seed=0,
     )
     assert run.id == "b2f4012834caa0ac"
-
-
-REFERENCE = sorted((checkout.ROOT / "results" / "reference").glob("*/records/*.json"))
-
-
-def test_reference_records_keep_their_ids() -> None:
     records = [codec.decode(path.read_bytes()) for path in REFERENCE]
     assert len(records) > 50
     for record in records:
         versions, images = record.versions, record.fingerprint
         run = Run(cell=record.cell, seed=record.seed, versions=versions, fingerprint=images)
         assert run.id == record.run_id
+
+
+REFERENCE = sorted((checkout.ROOT / "results" / "reference").glob("*/records/*.json"))
 
 
 def test_equal_runs_have_equal_ids() -> None:

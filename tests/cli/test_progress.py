@@ -281,12 +281,19 @@ def view(width: int = 120, **changes: Any) -> str:
     return drawn(reporter, width)
 
 
-def test_the_live_view_shows_the_bar_the_run_and_its_last_epoch() -> None:
+def test_the_live_view_shows_the_bar_the_run_and_what_is_known() -> None:
     bar, name, values = view().splitlines()
     assert bar.rstrip().endswith("1/5, about 24 s left")
     assert bar.count("\u2501") == 6  # a fifth of the bar
     assert name == "resnet18/sgd/flip_crop/kornia/seed1"
     assert values == "epoch 2/4 | loss 1.150 | accuracy 40.0% | 1,000 images/s | 2.5 GiB | 0 s"
+    reporter = TextReporter(file=StringIO(), terminal=True)
+    reporter.run_started(made_run(), 1, 1)
+    assert "epoch 0/4 | building, warming up" in drawn(reporter)
+    reporter.epoch(made_run(), replace(POINT, train_loss=None, validation_accuracy=None))
+    assert "epoch 2/4 | 1,000 images/s | 0 s" in drawn(reporter)
+    assert "left" not in drawn(reporter)
+    reporter.close()
 
 
 @pytest.mark.parametrize("width", [20, 79, 200])
@@ -297,16 +304,6 @@ def test_the_live_view_fits_any_width_without_cutting_text(width: int) -> None:
     joined = re.sub(r"\s", "", shown)
     for part in (f"{net}/sgd/flip_crop/kornia/seed1", "1/5", "epoch2/4", "loss1.150", "2.5GiB"):
         assert part in joined
-
-
-def test_unknown_values_are_not_shown() -> None:
-    reporter = TextReporter(file=StringIO(), terminal=True)
-    reporter.run_started(made_run(), 1, 1)
-    assert "epoch 0/4 | building, warming up" in drawn(reporter)
-    reporter.epoch(made_run(), replace(POINT, train_loss=None, validation_accuracy=None))
-    assert "epoch 2/4 | 1,000 images/s | 0 s" in drawn(reporter)
-    assert "left" not in drawn(reporter)
-    reporter.close()
 
 
 def test_the_live_view_is_erased_at_the_end_and_from_a_narrowed_terminal() -> None:

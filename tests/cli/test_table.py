@@ -65,16 +65,13 @@ def test_a_row_for_each_run_and_a_column_for_each_setting(results: Path) -> None
     assert frame.loc[RECORDS[0].run_id, "accuracy"] == 0.7  # as recorded, not in percent
 
 
-def test_number_columns_hold_numbers_or_nothing(results: Path) -> None:
+def test_number_columns_hold_numbers_and_settings_that_differ_have_one(results: Path) -> None:
     runs = frame_of(bench(results, "--per-run").stdout)
     texts = {name for name in runs if not pd.api.types.is_numeric_dtype(runs[name])}
     assert not texts & {*METRICS, *SETTINGS, "reached", "stall_pct", "power_w", "momentum"}
     matrix = frame_of(bench(results, "--format", "csv").stdout)
     for name in (*METRIC_COLUMNS, *SETTINGS, "reached", "seeds", "runs", "trusted"):
         assert pd.api.types.is_numeric_dtype(matrix[name]), name
-
-
-def test_the_matrix_has_a_column_for_each_setting_that_differs(results: Path) -> None:
     frame = frame_of(bench(results, "--format", "csv").stdout).set_index("architecture")
     wide = frame.loc["wide"]
     assert (wide["epochs"], wide["batch_size"], wide["lr"]) == (9, 64, 0.5)

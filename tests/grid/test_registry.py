@@ -48,7 +48,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     return made
 
 
-def test_a_listing_has_usable_entries_before_broken_ones(shelf: Shelf) -> None:
+def test_listings_and_versions_know_broken_entries(shelf: Shelf) -> None:
     found = registry.listing("pipelines")
     assert [(entry.name, entry.problem) for entry in found] == [
         ("flips", ""),
@@ -57,19 +57,16 @@ def test_a_listing_has_usable_entries_before_broken_ones(shelf: Shelf) -> None:
     ]
     assert found[0].why == "a test"
     assert registry.defaults("pipelines") == []
+    found = registry.versions(made_cell(pipeline="flips"))
+    assert found == {"architecture": 1, "optimizer": 1, "augmentation": 1, "pipeline": 7}
+    assert registry.versions(made_cell(pipeline="gone"))["pipeline"] == 0
+    assert registry.versions(made_cell(pipeline="compiles[compiled]"))["pipeline"] == 1
 
 
 def test_defaults_are_declared_by_entries() -> None:
     names = registry.defaults("augmentations")
     assert names == [name for name, entry in augmentations.catalog.entries.items() if entry.default]
     assert names
-
-
-def test_versions_come_from_entries_and_are_zero_for_unavailable_ones(shelf: Shelf) -> None:
-    found = registry.versions(made_cell(pipeline="flips"))
-    assert found == {"architecture": 1, "optimizer": 1, "augmentation": 1, "pipeline": 7}
-    assert registry.versions(made_cell(pipeline="gone"))["pipeline"] == 0
-    assert registry.versions(made_cell(pipeline="compiles[compiled]"))["pipeline"] == 1
 
 
 @pytest.mark.parametrize(

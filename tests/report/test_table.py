@@ -245,7 +245,7 @@ def test_a_failed_cell_is_counted_but_not_averaged(tmp_path: Path) -> None:
     assert "1 of 2 cells ok: RuntimeError: it broke" in text
 
 
-def test_different_budgets_and_torch_versions_are_not_averaged(tmp_path: Path) -> None:
+def test_means_are_of_equal_budgets_and_versions_but_any_batch_size(tmp_path: Path) -> None:
     other = [replace(one, environment=one.environment | {"torch": "2.99"}) for one in square()]
     records = [*square(), *square(epochs=9), *square(precision="bf16"), *square(train_images=500)]
     assert sorted(map(len, footings([*records, *other]))) == [4, 4, 4, 4, 4]
@@ -253,9 +253,6 @@ def test_different_budgets_and_torch_versions_are_not_averaged(tmp_path: Path) -
     assert text.count("###") == 4
     for said in ("4 epochs | fp32", "9 epochs | fp32", "bf16"):
         assert said in text
-
-
-def test_batch_sizes_may_differ_within_a_mean_and_are_named() -> None:
     records = [made_record(optimizer="sgd"), made_record(optimizer="adamw", batch_size=32)]
     (_, notes) = means(records, "architecture")
     assert notes[-1] == "Cells within a mean also differ in batch 100, batch 32."

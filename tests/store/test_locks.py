@@ -52,7 +52,7 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / ".lock"
 
 
-def test_a_lock_and_its_note_are_released_after_an_error(lock: Path) -> None:
+def test_a_lock_is_released_after_an_error_and_a_reused_pid_holds_none(lock: Path) -> None:
     with suppress(RuntimeError), held(lock, notice=pytest.fail):
         holder = current_holder(lock)
         assert (holder.pid, holder.is_alive()) == (os.getpid(), True)
@@ -60,6 +60,9 @@ def test_a_lock_and_its_note_are_released_after_an_error(lock: Path) -> None:
     assert last_holder(lock) is None
     with held(lock, notice=pytest.fail):
         pass
+    with held(lock, notice=pytest.fail):
+        holder = last_holder(lock)
+    assert replace(holder, created=holder.created - 1000).is_alive() is False
 
 
 @pytest.mark.parametrize("taken", [lambda path: held(path, notice=pytest.fail), serialized])
@@ -107,12 +110,6 @@ def test_a_killed_holder_is_reported_once_and_its_lock_is_free(lock: Path) -> No
     (line,) = told
     assert f"was left locked by pid {process.pid} on " in line
     assert "taken over" in line
-
-
-def test_a_holder_with_a_reused_pid_is_dead(lock: Path) -> None:
-    with held(lock, notice=pytest.fail):
-        holder = last_holder(lock)
-    assert replace(holder, created=holder.created - 1000).is_alive() is False
 
 
 @pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"namespace": "pid:[1]"}])

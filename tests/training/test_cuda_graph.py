@@ -118,10 +118,17 @@ def test_a_graph_with_any_policy_and_average(policy: str, more: dict[str, str]) 
         same(launched("sgd", pipeline, **more), again("sgd", pipeline, **more))
 
 
-def test_batches_of_other_pipelines_are_copied() -> None:
+def test_batches_of_other_pipelines_are_copied_and_a_cursor_restarts() -> None:
     with fed(pipeline="kornia") as pipeline:
         assert pipeline.cursor() is None
         same(launched("sgd", pipeline), again("sgd", pipeline))
+    with fed() as pipeline:
+        cursor = pipeline.cursor()
+        cursor.begin(0)
+        labels = [cursor.next()[1] for _ in range(2 * pipeline.steps_per_epoch)]
+        whole = pipeline.steps_per_epoch
+        torch.testing.assert_close(labels[:whole], labels[whole:])
+        torch.testing.assert_close(labels[:whole], [labels_B for _, labels_B in pipeline.epoch(0)])
 
 
 def test_dropout_is_redrawn_at_each_replay() -> None:
@@ -158,16 +165,6 @@ def test_a_capture_restores_the_state() -> None:
         first = [replay.epoch(pipeline, index) for index in range(2)]
         replay.restore()
         torch.testing.assert_close([replay.epoch(pipeline, index) for index in range(2)], first)
-
-
-def test_a_cursor_restarts_after_the_last_batch() -> None:
-    with fed() as pipeline:
-        cursor = pipeline.cursor()
-        cursor.begin(0)
-        labels = [cursor.next()[1] for _ in range(2 * pipeline.steps_per_epoch)]
-        whole = pipeline.steps_per_epoch
-        torch.testing.assert_close(labels[:whole], labels[whole:])
-        torch.testing.assert_close(labels[:whole], [labels_B for _, labels_B in pipeline.epoch(0)])
 
 
 def test_a_failed_capture_releases_its_generators(monkeypatch: pytest.MonkeyPatch) -> None:

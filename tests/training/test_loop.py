@@ -75,11 +75,16 @@ def test_a_step_equals_a_manual_update() -> None:
         assert found.grad is None
 
 
-def test_an_epoch_sums_its_losses_and_advances_the_schedule() -> None:
+def test_epochs_and_cached_steps_advance_the_schedule() -> None:
     one, other = loop_step(made_net()), loop_step(made_net())
     losses = [other(*batch) for batch in batches(3)]
     torch.testing.assert_close(train_epoch(one, batches(3), CPU), torch.stack(losses).sum())
     assert one.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 4)
+    step = loop_step(made_net())
+    seconds = cached_step_s(partial(step, *next(batches(1))), CPU, steps=4)
+    assert len(seconds) == 4
+    assert min(seconds) > 0
+    assert step.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 5)
 
 
 class Twice(torch.optim.SGD):
@@ -112,14 +117,6 @@ def test_an_optimizer_that_runs_many_passes_trains() -> None:
     batch = next(batches(1))
     losses = [step(*batch).item() for _ in range(4)]
     assert losses[-1] < 0.1 * losses[0]
-
-
-def test_cached_steps_are_as_many_as_requested() -> None:
-    step = loop_step(made_net())
-    seconds = cached_step_s(partial(step, *next(batches(1))), CPU, steps=4)
-    assert len(seconds) == 4
-    assert min(seconds) > 0
-    assert step.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 5)
 
 
 class Spy(nn.Module):

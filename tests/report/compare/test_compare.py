@@ -182,7 +182,7 @@ def test_machine_versions_and_commit_are_told_and_do_not_hinder() -> None:
     assert against(a, with_environment(grid(1), commit="a" * 40, driver="570.1")).differences == ()
 
 
-def test_recipes_that_differ_are_told_setting_by_setting() -> None:
+def test_recipes_are_told_by_setting_and_cells_that_agree_in_nothing_refused() -> None:
     a, b = (
         [replace(one, cell=replace(one.cell, recipe=Recipe(lr=lr))) for one in grid(draw)]
         for draw, lr in enumerate((0.1, 0.2))
@@ -190,9 +190,6 @@ def test_recipes_that_differ_are_told_setting_by_setting() -> None:
     assert against(a, b).differences == ("lr: 0.1 -> 0.2",)
     both = [*a, *b]  # each has its own match
     assert len(match_sides(side("a", both), side("b", both)).cells) == 6
-
-
-def test_cells_that_agree_in_nothing_need_to_be_meant() -> None:
     a = grid(0, architecture=("cnn2",), pipeline=("native",))
     b = grid(1, architecture=("vit",), pipeline=("kornia",))
     with pytest.raises(UsageError, match=r"differ in architecture and pipeline"):
@@ -214,17 +211,6 @@ def test_a_cell_that_has_two_of_what_is_compared_is_refused_or_left_out() -> Non
     )
 
 
-def test_sides_that_ran_one_after_the_other_are_told() -> None:
-    early = grid(0)
-    late = [
-        replace(one, started="2026-02-01T00:00:00+00:00", finished="2026-02-01T00:00:09+00:00")
-        for one in grid(1)
-    ]
-    assert any("ended before side b began" in note for note in against(early, late).notes)
-    assert any("ended before side a began" in note for note in against(late, early).notes)
-    assert not any("began" in note for note in against(early, grid(1)).notes)
-
-
 def with_ceilings(records: Sequence[Record], share: float) -> list[Record]:
     """The ceiling of each run, with its noise, is that much above 1,250 images/s."""
     found = []
@@ -235,12 +221,20 @@ def with_ceilings(records: Sequence[Record], share: float) -> list[Record]:
     return found
 
 
-def test_a_ceiling_that_moved_too_is_told() -> None:
+def test_notes_tell_of_a_ceiling_that_moved_and_of_sides_that_ran_in_turn() -> None:
     a, b = with_ceilings(grid(0), 1.0), grid(1, cnn4_is_slower)
     said = "In 1 of 1 cell that became faster or slower, the ceiling"
     assert any(said in note for note in against(a, with_ceilings(b, 0.8)).notes)
     for share in (1.0, 1.2):
         assert not any("ceiling" in note for note in against(a, with_ceilings(b, share)).notes)
+    early = grid(0)
+    late = [
+        replace(one, started="2026-02-01T00:00:00+00:00", finished="2026-02-01T00:00:09+00:00")
+        for one in grid(1)
+    ]
+    assert any("ended before side b began" in note for note in against(early, late).notes)
+    assert any("ended before side a began" in note for note in against(late, early).notes)
+    assert not any("began" in note for note in against(early, grid(1)).notes)
 
 
 def sample(

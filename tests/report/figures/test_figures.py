@@ -110,15 +110,14 @@ def texts(svg: str) -> list[str]:
     return [element.text or "" for element in ElementTree.fromstring(svg).iter()]
 
 
-def test_every_picture_is_drawn(pictures: Sequence[Picture]) -> None:
+def test_every_picture_is_drawn_with_the_same_bytes_in_any_order(
+    pictures: Sequence[Picture],
+) -> None:
     names = [picture.name for picture in pictures]
     assert sorted(names) == sorted(EVERY)
     assert not any("AMD EPYC" in drawn.caption for drawn in pictures), "headers say it once"
     assert len({drawn.title for drawn in pictures}) == len(EVERY)
     assert names[0].startswith("effects"), "the answer comes first"
-
-
-def test_the_same_records_in_any_order_give_the_same_bytes(pictures: Sequence[Picture]) -> None:
     shuffled = group()
     random.Random(1).shuffle(shuffled)
     assert draw(shuffled, MIXED, effects_of(shuffled)) == list(pictures)
@@ -182,7 +181,7 @@ def test_text_can_be_read_on_a_telephone_or_the_figure_scrolls(pictures: Sequenc
         assert min(sizes) * scale > 8.7, drawn.name
 
 
-def test_hostile_names_stay_names(pictures: Sequence[Picture]) -> None:
+def test_hostile_names_stay_names_and_misses_are_written(pictures: Sequence[Picture]) -> None:
     heat_map = next(p for p in pictures if p.name == "accuracy_architecture_optimizer")
     assert NETS[1] in texts(heat_map.svg)
     assert set(OPTIMIZERS) <= set(texts(heat_map.svg))
@@ -190,9 +189,6 @@ def test_hostile_names_stay_names(pictures: Sequence[Picture]) -> None:
     for drawn in pictures:
         assert set(re.findall(r"<([^/ >]+)", drawn.svg)) <= tags | {"image"}
         assert all(character.isprintable() or character == "\n" for character in drawn.svg)
-
-
-def test_what_was_missed_or_failed_is_written_in_pictures(pictures: Sequence[Picture]) -> None:
     by_name = {picture.name: picture for picture in pictures}
     bars = texts(by_name["time_to_accuracy"].svg)
     assert any(text.startswith("not reached (test") for text in bars)
@@ -589,7 +585,7 @@ def forest(better: str, optimizers: Sequence[str], **grid: Any) -> tuple[Sketch,
     return sketch, sketch.figure.axes[0]
 
 
-def test_effects_are_filled_only_where_the_test_finds_a_difference() -> None:
+def test_significant_effects_are_filled_and_come_first() -> None:
     sketch, axes = forest("muon", ("sgd", "muon", "adamw"))
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[-3:] == ["optimizer vs sgd", "muon", "adamw"]
@@ -599,9 +595,6 @@ def test_effects_are_filled_only_where_the_test_finds_a_difference() -> None:
     root = ElementTree.fromstring(picture(sketch, group="g", digest="d").svg)
     cells = [e.get("data-cells", "").split() for e in root.iter() if e.get("data-cells")]
     assert len(cells[-1]) == 5, "those of a level, one for each net"
-
-
-def test_of_many_effects_the_significant_come_first() -> None:
     names = [f"o{number:02}" for number in range(MAX_ROWS + 5)]
     sketch, axes = forest(names[-1], ("sgd", *names), architecture=("vit",))
     assert f"{MAX_ROWS} of {len(names)} effects, the significant first." in sketch.caption
