@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pipelines.base import Library, OwnOp, Request
+from pipelines.decoding import read
 from pipelines.libraries import missing, require
 from pipelines.ops import (
     Affine,
@@ -44,7 +46,25 @@ def build(request: Request) -> LoaderPipeline:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask PyPI
     require(NAME, NAME)
     semantics = ALBUMENTATIONS.semantics(request.augmentation, request.mode)
-    return LoaderPipeline(request, semantics, Transforms(request.augmentation.ops, request.images))
+    transforms = Transforms(request.augmentation.ops, request.images)
+    return LoaderPipeline(request, semantics, transforms, read=read_by_opencv)
+
+
+def read_by_opencv(path: Path, size: int) -> Tensor:
+    """A file decoded by OpenCV, and resized as the reference, as OpenCV's filters do otherwise."""
+    return torch.from_numpy(np.array(read(path, size, by_opencv), order="C"))
+
+
+def by_opencv(data: bytearray) -> Tensor:
+    """uint8 (C, H, W) of a JPEG file."""
+    cv2: Any = import_module("cv2")
+    try:
+        image_HWC = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise RuntimeError(str(error)) from error
+    if image_HWC is None:
+        raise RuntimeError("OpenCV cannot decode it")
+    return torch.from_numpy(image_HWC).permute(2, 0, 1)
 
 
 class Transforms:
@@ -214,7 +234,7 @@ def problem(mode: str, device: str) -> str:
 ALBUMENTATIONS = Library(
     name="albumentations",
     why=(
-        "Transforms by OpenCV, per sample in DataLoader workers; the last MIT release. "
+        "OpenCV decodes and transforms, per sample in DataLoader workers; the last MIT release. "
         "albumentations[own] also does RandomErasing by Albumentations' definition, which differs "
         "from ours."
     ),

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from ctypes.util import find_library
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pipelines.sources.decode import read_listed
 from pipelines.sources.measures import Bytes
 
 AHEAD = 2  # batches
+NO_FFMPEG = "spdl finds no shared libraries of FFmpeg 4 to 9: apt-get install ffmpeg"
 # FFmpeg's best conversion of colours, and its bilinear filter, which is antialiased.
 FLAGS = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
@@ -111,10 +113,7 @@ def ffmpeg() -> Any:
         import_module("spdl.io.lib")._import_libspdl()
         restore_signals()
     except RuntimeError as error:
-        raise Unavailable(
-            "spdl decodes files by FFmpeg's shared libraries, which are not installed: apt-get "
-            "install ffmpeg"
-        ) from error
+        raise Unavailable(NO_FFMPEG) from error
     return import_module("spdl.io")
 
 
@@ -129,7 +128,9 @@ def restore_signals() -> None:
 
 def problem(mode: str, device: str) -> str:
     """Why a mode can't run on a device type; "" if it can."""
-    return missing("spdl", SPDL.install) or NATIVE.problem(mode, device)
+    if reason := missing("spdl", SPDL.install) or NATIVE.problem(mode, device):
+        return reason
+    return "" if find_library("avcodec") else NO_FFMPEG
 
 
 SPDL = Library(

@@ -21,7 +21,13 @@ TOGETHER: dict[str, tuple[Op, ...]] = {
 }
 # Workers only distribute the batches, see below.
 ALONE = [variant for variant in variants() if "workers=2" not in variant]
-SHARE_THEIR_OPS = ("dali[dynamic]", "torchvision_batch")
+SHARE_THEIR_OPS = (
+    "dali[dynamic]",
+    "torchvision_batch",
+    "grain[eager]",
+    "spdl[eager]",
+    "turboloader[eager]",
+)
 CASES = [
     pytest.param(
         variant,

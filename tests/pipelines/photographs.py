@@ -178,6 +178,11 @@ EXPECTED: Mapping[str, Mapping[str, Difference | None]] = {
     "native": TORCH_RESIZE,
     "kornia": TORCH_RESIZE,
     "torchvision_batch": TORCH_RESIZE,
+    "grain": TORCH_RESIZE,
+    "albumentations": TORCH_RESIZE,
+    "turboloader": {
+        "": Difference(inside=6, border=5, mean=1.0, why="a faster, coarser inverse DCT")
+    },
     "dali": {
         "": Difference(border=14, mean=0.2, why="the filter repeats the outermost pixels"),
         "GIF": None,
