@@ -39,7 +39,7 @@ class NativePipeline(Pipeline):
             self._images_NHWC = request.images.images.to(request.device).contiguous()
         self._row_B = torch.arange(request.batch_size, device=request.device)
         self._labels_N = request.images.labels.to(request.device)
-        self.program = program(request)
+        self.program = program(request, fresh=reader is not None)
         self._kernels = kernels(self.program)
         self._tables = lookups(self.program, request.device)
         shape = request.batch_size, len(request.images.mean), *request.images.image_size
@@ -155,8 +155,8 @@ def in_place(memory: Tensor, values: Tensor, device: torch.device) -> Tensor:
     return memory.copy_(values, non_blocking=True)
 
 
-def program(request: Request) -> Program:
-    """The program of a request."""
+def program(request: Request, *, fresh: bool = False) -> Program:
+    """The program of a request; `fresh` as in `Program`."""
     ops = tuple(request.augmentation.ops)
     mixing = [op for op in ops if type(op) in mixes.MIXES]
     plain = ops[: len(ops) - len(mixing)]
@@ -174,6 +174,7 @@ def program(request: Request) -> Program:
         channels_last=request.memory_format == torch.channels_last,
         compile=request.mode == COMPILED,
         writes=request.mode == COMPILED and request.device.type == "cpu",
+        fresh=fresh,
     )
 
 

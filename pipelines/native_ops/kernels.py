@@ -27,6 +27,7 @@ class Program:
         dtype: Data type of the batch's images.
         channels_last: Whether their memory format is channels_last or contiguous.
         writes: Whether `Kernels.render` writes into given memory.
+        fresh: Whether the source is the batch itself, decoded for it.
     """
 
     leading: tuple[Op, ...]
@@ -40,6 +41,7 @@ class Program:
     channels_last: bool
     compile: bool
     writes: bool
+    fresh: bool = False
 
     def draws(self) -> int:
         """Number of uniform draws per sample."""
@@ -124,6 +126,8 @@ def rendering(program: Program) -> Callable[..., Tensor]:
     """A function that renders images (B, C, H, W) in new memory."""
     if program.channels_last and not program.following:
         return rendering_pixels(program)
+    if program.channels_last and program.writes and program.fresh and in_lines(program):
+        return rendering_lines(program)
     used = sum(map(draws_of, program.leading))
     paints = moves.paints(program.leading)
 
@@ -174,6 +178,39 @@ def rendering_pixels(program: Program) -> Callable[..., Tensor]:
         mean_C, std_C = chosen(program.mean, channel_C), chosen(program.std, channel_C)
         place_BHWC = row_BH[:, :, None, None] + column_BW[:, None, :, None] + channel_C
         x_BHWC = source_NHWC.view(-1)[place_BHWC].to(torch.float32)
+        x_BHWC = moves.painted(x_BHWC, paints, covers, mean_C)
+        return ((x_BHWC - mean_C) / std_C).to(program.dtype).permute(0, 3, 1, 2)
+
+    return render
+
+
+def in_lines(program: Program) -> bool:
+    """Whether `rendering_lines` can do the ops: one with `Edit.lines`, and moves after it."""
+    ops = program.leading + program.following
+    return (
+        type(ops[0]) not in moves.MOVES
+        and edit_of(ops[0]).lines is not None
+        and all(type(op) in moves.MOVES for op in ops[1:])
+    )
+
+
+def rendering_lines(program: Program) -> Callable[..., Tensor]:
+    """As `rendering`, by `Edit.lines`."""
+    first, *others = program.following
+    lines = edit_of(first).lines
+    assert lines is not None
+    used, count = draws_of(first), sum(map(draws_of, program.following))
+    paints = moves.paints(others)
+
+    def render(source_BHWC: Tensor, u_BK: Tensor, *_: object) -> Tensor:
+        device = source_BHWC.device
+        start = moves.identity(len(source_BHWC), program.height, program.width, device)
+        places = moves.trace(others, start, u_BK[:, used:count])
+        x_BHWC = source_BHWC.to(torch.float32)
+        x_BHWC = lines(first, x_BHWC, u_BK[:, :used], places.rows_BH, places.columns_BW)
+        channel_C = torch.arange(len(program.mean), device=device)
+        mean_C, std_C = chosen(program.mean, channel_C), chosen(program.std, channel_C)
+        covers = [part for cover in places.covers for part in cover]
         x_BHWC = moves.painted(x_BHWC, paints, covers, mean_C)
         return ((x_BHWC - mean_C) / std_C).to(program.dtype).permute(0, 3, 1, 2)
 

@@ -20,10 +20,20 @@ import torch
 from pipelines import building, decoding
 from pipelines.augmentations import Augmentation
 from pipelines.base import Request, Unsupported, usable_cores
+from pipelines.compiling import compiler_problem
 from pipelines.decoding import AHEAD, Decoder, is_common_jpeg, read
+from pipelines.ops import (
+    ColorJitter,
+    HorizontalFlip,
+    Op,
+    RandomErasing,
+    RandomResizedCrop,
+    VerticalFlip,
+)
 from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_image
 from pipelines.sources.measures import Bytes
+from pipelines.verification.made_images import pixels
 from tests.pipelines.photographs import KINDS, Kind, images_of, write
 
 SIZE, BATCH, COUNT = 48, 4, 40
@@ -90,11 +100,14 @@ def decoder(images: Images, **options: int) -> Decoder:
 ORDER = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0)).view(-1, BATCH)
 
 
+def decoders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decoder")]
+
+
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    assert not decoders()
 
 
 def test_batches_that_are_held_keep_their_pixels_and_others_share_memory(images: Images) -> None:
@@ -194,9 +207,33 @@ def test_options_that_do_not_fit_are_refused(
         building.build(f"native[eager,{options}]", source, "none", batch_size=BATCH)
 
 
+LINES: dict[str, tuple[Op, ...]] = {
+    "crop": (RandomResizedCrop(),),
+    "moves": (RandomResizedCrop(), HorizontalFlip(), RandomErasing(), VerticalFlip()),
+    "others": (HorizontalFlip(), RandomResizedCrop(), ColorJitter()),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(compiler_problem(gpu=False)), reason="no compiler")
+@pytest.mark.parametrize("name", LINES)
+def test_compiled_kernels_do_to_files_what_eager_ones_do_to_the_array(
+    name: str, images: Images
+) -> None:
+    policy = Augmentation(ops=LINES[name])
+    sources = {"native": images, "native[eager]": replace(images, files=())}
+    found = []
+    for variant, source in sources.items():
+        with building.build(variant, source, policy, batch_size=BATCH) as pipeline:
+            found.append(pixels(torch.cat([x for x, _ in pipeline.epoch(1)])))
+    error = np.abs(found[0] - found[1])
+    assert error.mean() < 0.1  # of 255
+    assert (error > 1.01).mean() < 1e-3  # a pixel at a threshold of ColorJitter may go further
+
+
 @pytest.mark.slow
 def test_a_thousand_interruptions_leave_no_thread_and_no_deadlock(images: Images) -> None:
-    rng, before = random.Random(0), threading.active_count()
+    rng = random.Random(0)
     reader = decoder(images, threads=4)
     for number in range(1000):
         batches = reader.batches(ORDER)
@@ -206,7 +243,7 @@ def test_a_thousand_interruptions_leave_no_thread_and_no_deadlock(images: Images
         batches.close()
         if number % 10 == 0:
             reader.close()
-            assert threading.active_count() == before
+            assert not decoders()
             reader = decoder(images, threads=4)
     assert len(list(reader.batches(ORDER))) == len(ORDER)
     reader.close()
