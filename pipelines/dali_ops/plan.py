@@ -132,7 +132,7 @@ def run_ops(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]
     Args:
         inputs: From `Plan.draw`.
     """
-    from nvidia.dali.pipeline import do_not_convert
+    from nvidia.dali import pipeline
 
     flow = Flow(
         operators=operators,
@@ -150,7 +150,7 @@ def run_ops(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]
         flow.keep = index < raw
         way = dali_way(op)
         # DALI rewrites its own policies, in which samples take different ops; ours need not be.
-        add = way.add if type(op) in own.WAYS else do_not_convert(way.add)
+        add = way.add if type(op) in own.WAYS else pipeline.do_not_convert(way.add)
         add(op, flow, *(next(given) for _ in range(way.inputs(op))))
     if not flow.normalised:
         flow.normalise()

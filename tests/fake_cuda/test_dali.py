@@ -40,7 +40,8 @@ def dali(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
 def test_gather_and_copy_share_a_stream_that_does_not_wait_for_steps(
     dali: MagicMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    current, training = [], Stream()
+    current, training, pipe = [], Stream(), MagicMock()
+    dali.pipeline_def.side_effect = lambda graph, **_: lambda **_: (graph(), pipe)[1]
 
     @contextmanager
     def entered(stream: Stream) -> Iterator[None]:
@@ -66,7 +67,6 @@ def test_gather_and_copy_share_a_stream_that_does_not_wait_for_steps(
         engine = GraphEngine(plan, ArrayFeed(request, plan, 4), 4, CUDA)
         engine.begin_epoch()
         engine.submit(torch.arange(4, device=CUDA), [])
-    pipe = dali.Pipeline.return_value
     (stream,) = gathered_on
     fed = pipe.feed_input.call_args_list[0]
     assert fed.kwargs["cuda_stream"] is stream is not training
