@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from pipelines.base import Request, usable_cores
 from pipelines.reusing import BatchMemory
@@ -128,6 +127,8 @@ def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
 
 def by_torchvision(data: bytearray) -> Tensor:
     """uint8 (C, H, W) of a JPEG file."""
+    from torchvision.io import ImageReadMode, decode_jpeg  # slow to import, and only for files
+
     image_CHW: Tensor = decode_jpeg(
         torch.frombuffer(data, dtype=torch.uint8),
         ImageReadMode.UNCHANGED,
