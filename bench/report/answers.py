@@ -265,7 +265,7 @@ def _by_loaders(loaders: LoadersRecord) -> Draft | None:
     medians = {name: statistics.median(each) for name, each in sizes[trusted[-1]].items()}
     leader, *others = sorted(medians, key=lambda name: (-medians[name], name))
     lead = _lead(medians[leader] - medians[others[0]], others[0], SPEED)
-    how = f"{'decoding files ' * decoding}alone, batch {trusted[-1]}"
+    how = f"alone{' from files' * decoding}, batch {trusted[-1]}"
     value = f"{_speed(medians[leader])} {how} ({lead})"
     repeats = min(len(each) for size in trusted for each in sizes[size].values())
     why = count(repeats, "repeat")
