@@ -7,6 +7,7 @@ disturbance of the machine affects all of them. Each has its own folder for comp
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -207,7 +208,9 @@ def measure_batch_size(
                     plan, measurement, sum(each.worker is not None for each in measurements)
                 )
         if plan.files:
-            page_cache.warm(plan.files)
+            log(f"reading {len(plan.files)} image files into the page cache")
+            with suppress(OSError):  # of a file that is gone; the pipelines name it
+                page_cache.warm(plan.files)
         for number in range(1, 2 * plan.repeats + 1):
             left = [each for each in measurements if each.worker and wants_more(plan, each.series)]
             if not left:

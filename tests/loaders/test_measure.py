@@ -144,7 +144,8 @@ def test_repeats_alternate_between_pipelines(
 
 def test_a_cold_repeat_of_what_reads_files_comes_first_and_is_no_repeat(tmp_path: Path) -> None:
     candidates = [Candidate(name="decodes", reads="files"), *named("array")]
-    plan = made_plan(tmp_path, *candidates, batch_sizes=(8,), cold=True)
+    gone = (tmp_path / "gone.jpg",)
+    plan = made_plan(tmp_path, *candidates, batch_sizes=(8,), cold=True, files=gone)
     decodes, array = measure.measure(plan, print).series
     assert decodes.cold is not None
     assert (decodes.cold.page_cache, array.cold) == ("cold", None)
