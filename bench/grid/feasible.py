@@ -53,12 +53,11 @@ class Feasibility:
             self._unfit[batches] = building.unfit(variant, policy, training, cell.batch_size)
         if reason := self._unfit[batches]:
             return reason
-        if isinstance(run.versions.get("architecture"), str):
-            return ""  # code of plugins is run only in workers, which check the net themselves
         net = net_of(cell)
         if net not in self._problems:
+            from_plugin = isinstance(run.versions.get("architecture"), str)
             try:
-                self._problems[net], work = self._trial(cell)
+                self._problems[net], work = self._trial((cell, from_plugin))
             except Ended as error:
                 self._problems[net], work = f"{cell.architecture} cannot be tried: {error}", None
             if work is not None:
@@ -111,17 +110,21 @@ class Feasibility:
         return replace(self.data, train=_light(self.data.train), validation=validation)
 
     @cached_property
-    def _trial(self) -> Forked[Cell, tuple[str, float | None]]:
+    def _trial(self) -> Forked[tuple[Cell, bool], tuple[str, float | None]]:
         return Forked(self._try)
 
     def close(self) -> None:
         """Ends the process that tries nets; it is started again when it is needed."""
         self._trial.close()
 
-    def _try(self, cell: Cell) -> tuple[str, float | None]:
-        """Runs a cell's net once, without memory: the problem or "", and its work."""
+    def _try(self, net: tuple[Cell, bool]) -> tuple[str, float | None]:
+        """Runs a cell's net once, without memory: the problem or "", and its work.
+
+        A plugin's net that needs memory or a GPU is left to the worker, which tries it there.
+        """
         from bench.machine.roofline import count_work  # imports torch's counter, which is slow
 
+        cell, from_plugin = net
         images = self.data.train
         shape: dict[str, Any] = {
             "classes": len(images.classes),
@@ -131,7 +134,11 @@ class Feasibility:
         }
         try:
             work = count_work(cell.architecture, **shape, images=cell.batch_size)
+        except architectures.Unfit as error:
+            return str(error), None
         except Exception:  # noqa: BLE001 - a net raises anything; some can't be counted
+            if from_plugin:
+                return "", None
             torch.set_num_threads(1)  # a fork has lost the threads of OpenMP
             problem = architectures.problem(cell.architecture, **shape, batch_size=cell.batch_size)
             return problem, None

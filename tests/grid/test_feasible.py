@@ -190,11 +190,21 @@ def test_a_net_that_answers_otherwise_in_evaluation_is_refused() -> None:
         assert said == "mine gives a tuple, wanted (64, 10)"
 
 
-def test_the_code_of_plugins_is_not_run_in_the_plan() -> None:
-    with joined(architectures.catalog, made_net(fails)):
-        run = made_run(architecture="mine", pipeline="native", train_images=None)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda y: y[:, :7], "mine gives (64, 7), wanted (64, 10)"),
+        (fails, ""),  # without memory; the worker tries it on the device
+        (lambda y: os.abort(), "mine cannot be tried: its process died of SIGABRT"),
+    ],
+)
+def test_a_plugins_net_is_tried_without_memory(change: Callable[..., Any], said: str) -> None:
+    with joined(architectures.catalog, made_net(change)):
+        run = made_run(
+            architecture="mine", pipeline="native", train_images=None, batch_size=64, width=1.0
+        )
         run = replace(run, versions=run.versions | {"architecture": "1 of mine.py 0"})
-        assert Feasibility(BALANCED).problem(run) == ""
+        assert Feasibility(BALANCED).problem(run) == said
 
 
 @pytest.mark.parametrize("net", ["vit_tiny", "vgg11_bn"])
