@@ -237,14 +237,14 @@ def decoded(operators: Operators, names: Any, size: tuple[int, int]) -> Any:
     shape = fn.slice(shape, start=[0], shape=[2], axes=[0])
     side = fn.reductions.min(shape, axes=[0], keep_dims=True)
     start = operators.math.floor((shape - side) / 2.0)
-    image = fn.decoders.image(encoded, device=decoder(operators), output_type=types.RGB)
-    square = fn.slice(
-        image,
-        start,
-        fn.cat(side, side),
+    # What cannot be parsed fails above: the decoder would fail too, and sometimes crash.
+    square = fn.decoders.image_slice(
+        encoded,
+        start=fn.cast(start, dtype=types.INT32),
+        shape=fn.cast(fn.cat(side, side), dtype=types.INT32),
         axes=[0, 1],
-        normalized_anchor=False,
-        normalized_shape=False,
+        device=decoder(operators),
+        output_type=types.RGB,
     )
     return fn.resize(
         square,
