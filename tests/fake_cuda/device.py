@@ -72,7 +72,11 @@ class FakeCuda(TorchDispatchMode):  # type: ignore[no-untyped-call]
         on_host = [tensor for tensor in tensors if not isinstance(tensor, FakeTensor)]
         device = given.get("device")
         if len(on_host) == len(tensors) and not is_cuda(device):
-            return func(*args, **given)
+            pin = given.pop("pin_memory", False)
+            result = func(*args, **given)
+            if pin:
+                pinned.add(result.untyped_storage().data_ptr())
+            return result
         if waits(func, args):
             self.waits[f"{name_of(func)} at {place()}"] += 1
             return self._made_up(func, args, given)

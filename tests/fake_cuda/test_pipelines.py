@@ -1,5 +1,7 @@
 """Batches of every pipeline and policy on fake CUDA: format, waits, launches."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ import pipelines
 from pipelines import augmentations, building
 from pipelines.base import Pipeline, Unsupported
 from tests.fake_cuda.device import fake_cuda
+from tests.pipelines.photographs import KINDS, images_of, write
 
 VARIANTS = ("native[eager]", "kornia", "torchvision_batch")
 
@@ -64,6 +67,26 @@ def test_a_batch_waits_for_nothing(
     if variant != "torchvision_batch":  # which waits inside torchvision
         assert not device.waits
         assert device.staged.total() <= STAGED.get(variant, 0)
+
+
+@pytest.mark.parametrize("variant", ["native[eager]", "kornia"])
+def test_decoded_batches_are_copied_without_waiting(
+    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "image.jpg", "coffee", KINDS["JPEG, 47x33"])
+    images = images_of([path] * 12, 32)
+    with fake_cuda(monkeypatch) as device:
+        pipeline = building.build(variant, images, "none", batch_size=4, device="cuda")
+        assert pipeline.cursor() is None
+        batches = pipeline.epoch(0)
+        next(batches)
+        device.clear()
+        for images_BCHW, labels in batches:
+            assert images_BCHW.device.type == labels.device.type == "cuda"
+        assert not device.waits
+        assert not device.staged
+        assert not device.mixed
+        pipeline.close()
 
 
 OWN = [
