@@ -221,7 +221,7 @@ OPS: dict[type[Op], Callable[[Any, Any, Setup], Any]] = {
 }
 OWN_OPS: dict[type[Op], OwnOp] = {
     RandomErasing: OwnOp(
-        differs="aspect ratio uniform, not log-uniform; areas that some ratio cannot have left out"
+        differs="aspect ratio uniform, not log-uniform, without areas that some ratio cannot have"
     )
 }
 

@@ -45,6 +45,9 @@ class Half(Op):
         "torchvision": Way(build=lambda v2, op, images: HalfOf(), dtype=torch.float32),
         "kornia": lambda kornia, op, setup: HalfOf(),
         "dali": DaliWay(draw=draw, add=add, raw=True),
+        "albumentations": lambda library, op, setup: library.Lambda(
+            image=lambda image, **_: image * 0.5, p=1.0
+        ),
     }
 
     def problem(self, height: int, width: int) -> str:

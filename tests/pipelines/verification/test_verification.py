@@ -153,9 +153,9 @@ def drawn(change: Callable[[Tensor, Tensor], Tensor]) -> Plant:
         right = native.NativePipeline.batch
 
         def batch(
-            self: native.NativePipeline, index_B: Tensor, u_BK: Tensor, generator: torch.Generator
+            self: native.NativePipeline, index_B: Tensor, u_BK: Tensor, *others: Any
         ) -> Batch:
-            return right(self, index_B, change(index_B, u_BK), generator)
+            return right(self, index_B, change(index_B, u_BK), *others)
 
         patch.setattr(native.NativePipeline, "batch", batch)
 
