@@ -3,10 +3,12 @@
 import io
 import struct
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.base import Request, usable_cores
+from pipelines.catalog import Unavailable
 from pipelines.reusing import BatchMemory
 from pipelines.sources.base import Images
 from pipelines.sources.decode import MAX_PIXELS, central_square, read_listed
@@ -22,6 +25,8 @@ from pipelines.sources.measures import Bytes
 
 THREADS, READ_AHEAD = "threads", "read_ahead"
 OPTIONS = {THREADS: 0, READ_AHEAD: 0}  # 0 for the choice below
+NVJPEG = "nvjpeg"
+OPTIONS_ON_DEVICE = {**OPTIONS, NVJPEG: 0}  # of what can take batches that a GPU has decoded
 AHEAD, MAX_THREADS = 2, 256
 ORIENTATION = 0x112  # Exif's tag
 METADATA, FRAMES = 0xFFE1, (0xFFC0, 0xFFC1, 0xFFC2)  # markers of a JPEG file
@@ -32,7 +37,7 @@ class DeviceImages:
 
     def __init__(self, request: Request) -> None:
         self._device = request.device
-        self._reader = Decoder(request) if request.images.files else None
+        self._reader = decoder(request) if request.images.files else None
         self._images_NHWC = request.images.images
         if self._reader is None:
             self._images_NHWC = self._images_NHWC.to(request.device)
@@ -51,6 +56,19 @@ class DeviceImages:
     def close(self) -> None:
         if self._reader is not None:
             self._reader.close()
+
+
+def decoder(request: Request) -> "Decoder":
+    """The decoder that the options ask for.
+
+    Raises:
+        Unavailable: nvJPEG, without a GPU.
+    """
+    if not request.options.get(NVJPEG):
+        return Decoder(request)
+    if request.device.type != "cuda":
+        raise Unavailable("nvjpeg=1 decodes on a GPU: leave it out, or add --device cuda")
+    return NvjpegDecoder(request)
 
 
 class Decoder:
@@ -73,24 +91,20 @@ class Decoder:
 
     def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
         rows = deque(order_SB.tolist())
-        coming: deque[tuple[Tensor, list[Future[None]]]] = deque()
+        coming: deque[Coming] = deque()
         try:
             while rows or coming:
                 while rows and len(coming) <= self._ahead:
                     coming.append(self._start(rows.popleft()))
-                batch_BHWC, decoded = coming[0]
-                for each in decoded:
+                for each in coming[0].work:
                     each.result()
-                coming.popleft()
-                yield batch_BHWC
-                del batch_BHWC  # so that its memory is free if the caller doesn't hold it
+                yield coming.popleft().batch()
         finally:
-            for _, decoded in coming:
-                for each in decoded:
+            for batch in coming:
+                for each in batch.work:
                     each.cancel()
 
-    def _start(self, row: list[int]) -> tuple[Tensor, list[Future[None]]]:
-        """The memory of a batch, and the work that fills it."""
+    def _start(self, row: list[int]) -> "Coming":
         if self._gpu:  # torch itself reuses pinned memory once it has been copied from
             shape = len(row), self._size, self._size, 3
             batch_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
@@ -98,7 +112,7 @@ class Decoder:
             batch_BHWC = self._memory.take().permute(0, 2, 3, 1)
         images = batch_BHWC.numpy()
         work = [self._pool.submit(self._read, *each) for each in zip(row, images, strict=True)]
-        return batch_BHWC, work
+        return Coming(work=work, batch=lambda: batch_BHWC)
 
     def _read(self, index: int, to_HWC: Bytes) -> None:
         to_HWC[:] = read(self._files[index], self._size)
@@ -107,20 +121,92 @@ class Decoder:
         self._pool.shutdown(cancel_futures=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Coming:
+    """A batch in the making.
+
+    Args:
+        work: What is left to do.
+        batch: Returns the batch after that.
+    """
+
+    work: Sequence[Future[Any]]
+    batch: Callable[[], Tensor]
+
+
+class NvjpegDecoder(Decoder):
+    """As `Decoder`, but nvJPEG decodes JPEG files on the GPU, where torch resizes them.
+
+    Threads read the files; one more thread hands them to the GPU, batch by batch. Other files, and
+    rotated ones, are decoded by the threads.
+    """
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self._device = request.device
+        self._hands_over = ThreadPoolExecutor(1, "decoder of nvJPEG")
+
+    def _start(self, row: list[int]) -> Coming:
+        loaded = [self._pool.submit(self._load, index) for index in row]
+        batch = self._hands_over.submit(lambda: self.assembled([one.result() for one in loaded]))
+        return Coming(work=[*loaded, batch], batch=batch.result)
+
+    def _load(self, index: int) -> Tensor:
+        """The bytes (N,) of a file for nvJPEG, or the decoded image (H, W, C)."""
+        path = self._files[index]
+        with suppress(OSError):
+            data = bytearray(path.read_bytes())
+            if is_common_jpeg(data) and is_whole_and_upright(data):
+                return torch.frombuffer(data, dtype=torch.uint8)
+        image_HWC = torch.from_numpy(read(path, self._size).copy())
+        return image_HWC.pin_memory() if self._gpu else image_HWC
+
+    def assembled(self, loaded: Sequence[Tensor]) -> Tensor:
+        """A batch uint8 (B, H, W, C) on the device, from what `_load` returned."""
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        encoded = [one for one in loaded if one.ndim == 1]
+        decoded = iter(decode_jpeg(encoded, ImageReadMode.RGB, self._device) if encoded else ())
+        return torch.stack(
+            [
+                resized(next(decoded), self._size)
+                if one.ndim == 1
+                else one.to(self._device, non_blocking=True)
+                for one in loaded
+            ]
+        )
+
+    def close(self) -> None:
+        super().close()
+        self._hands_over.shutdown(cancel_futures=True)
+
+
+def resized(image_CHW: Tensor, size: int) -> Tensor:
+    """The central square of an image on any device: uint8 (size, size, C)."""
+    left, top, side = central_square(image_CHW.shape[2], image_CHW.shape[1])
+    square_CHW = image_CHW[:, top : top + side, left : left + side].to(torch.float32)
+    resized_1CHW = functional.interpolate(
+        square_CHW[None], (size, size), mode="bilinear", antialias=True
+    )
+    return resized_1CHW[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+
 def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
     """Why these options don't fit; "" if they do."""
-    asked = [f"{key}={options[key]}" for key in OPTIONS if options[key]]
+    asked = [f"{key}={value}" for key, value in options.items() if value]
     if asked and not images.files:
         return f"{asked[0]} is about decoding image files: add --decode, or leave it out"
+    if options.get(NVJPEG, 0) > 1:
+        return f"nvjpeg is 0 or 1, not {options[NVJPEG]}"
     if options[THREADS] > MAX_THREADS:
-        return f"{asked[0]} is too many: take at most {MAX_THREADS} threads"
+        return f"threads={options[THREADS]} is too many: take at most {MAX_THREADS} threads"
     held = min(options[READ_AHEAD], len(images) // batch_size) + 2
     need = held * batch_size * images.images[0].numel()
     free = psutil.virtual_memory().available
     if options[READ_AHEAD] and need > free:
         return (
-            f"{asked[-1]} takes {need / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are "
-            "free: read fewer batches ahead"
+            f"read_ahead={options[READ_AHEAD]} takes {need / 2**30:,.1f} GiB of memory, and "
+            f"{free / 2**30:,.1f} GiB are free: read fewer batches ahead"
         )
     return ""
 

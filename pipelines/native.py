@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipelines.base import Batch, Library, Pipeline, Request, Semantics, derive_seed, flipped
 from pipelines.compiling import compiler_problem
-from pipelines.decoding import OPTIONS, Decoder, unfit
+from pipelines.decoding import OPTIONS_ON_DEVICE, decoder, unfit
 from pipelines.native_ops import mixes, moves
 from pipelines.native_ops.kernels import EDITS, Program, draws_of, edit_of, kernels
 from pipelines.ops import AlternatingFlip
@@ -32,7 +32,7 @@ class NativePipeline(Pipeline):
     ) -> None:
         super().__init__(request, semantics or NATIVE.semantics(request.augmentation))
         if reader is None and request.images.files:
-            reader = Decoder(request)
+            reader = decoder(request)
         self._reader = reader
         self._images_NHWC = torch.empty(0, dtype=torch.uint8)
         if reader is None:
@@ -211,7 +211,7 @@ NATIVE = Library(
     ops=dict.fromkeys([*moves.MOVES, *EDITS, *mixes.MIXES], "per sample"),
     ways="native",
     modes=("compiled", "eager"),
-    options=OPTIONS,
+    options=OPTIONS_ON_DEVICE,
     replays=True,
     problem=problem,
     decodes=True,

@@ -7,7 +7,7 @@ weaker, and declared so.
 from collections.abc import Iterator
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
-from pipelines.decoding import OPTIONS, DeviceImages, unfit
+from pipelines.decoding import OPTIONS_ON_DEVICE, DeviceImages, unfit
 from pipelines.libraries import require
 from pipelines.ops import AlternatingFlip
 from pipelines.randomness import OwnStream
@@ -53,7 +53,7 @@ TORCHVISION_BATCH = Library(
     ops={**dict.fromkeys(OPS, "per batch"), AlternatingFlip: "per sample"},
     ways="torchvision",
     ways_draw="per batch",
-    options=OPTIONS,
+    options=OPTIONS_ON_DEVICE,
     problem=problem,
     decodes=True,
     unfit=unfit,

@@ -1,13 +1,20 @@
 """Batches of every pipeline and policy on fake CUDA: format, waits, launches."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torchvision.io
+from torch import Tensor
 
 import pipelines
 from pipelines import augmentations, building
-from pipelines.base import Pipeline, Unsupported
+from pipelines.augmentations import Augmentation
+from pipelines.base import Pipeline, Request, Unsupported
+from pipelines.decoding import NvjpegDecoder, decoder
+from pipelines.verification.made_images import made
 from tests.fake_cuda.device import fake_cuda
 from tests.pipelines.photographs import KINDS, images_of, write
 
@@ -87,6 +94,34 @@ def test_decoded_batches_are_copied_without_waiting(
         assert not device.staged
         assert not device.mixed
         pipeline.close()
+
+
+def test_images_of_nvjpeg_are_resized_on_the_device_without_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decode_jpeg(encoded: list[Tensor], mode: object, device: torch.device) -> list[Tensor]:
+        return [torch.empty(3, 40, 60, dtype=torch.uint8, device=device) for _ in encoded]
+
+    monkeypatch.setattr(torchvision.io, "decode_jpeg", decode_jpeg)
+    image_HWC = torch.zeros(32, 32, 3, dtype=torch.uint8)
+    with fake_cuda(monkeypatch) as device:
+        request = Request(
+            images=replace(made(np.zeros((4, 32, 32, 3), np.uint8)), files=(Path("one.jpg"),) * 4),
+            augmentation=Augmentation(ops=()),
+            batch_size=4,
+            device=torch.device("cuda"),
+            options={"nvjpeg": 1},
+        )
+        reader = decoder(request)
+        assert isinstance(reader, NvjpegDecoder)
+        loaded = [torch.zeros(9, dtype=torch.uint8), image_HWC.pin_memory()]
+        batch_BHWC = reader.assembled(loaded)
+        reader.close()
+        assert batch_BHWC.shape == (2, 32, 32, 3)
+        assert (batch_BHWC.dtype, batch_BHWC.device.type) == (torch.uint8, "cuda")
+        assert not device.waits
+        assert not device.staged
+        assert not device.mixed
 
 
 OWN = [

@@ -20,8 +20,9 @@ import torch
 from pipelines import building, decoding
 from pipelines.augmentations import Augmentation
 from pipelines.base import Request, Unsupported, usable_cores
+from pipelines.catalog import Unavailable
 from pipelines.compiling import compiler_problem
-from pipelines.decoding import AHEAD, Decoder, is_common_jpeg, read
+from pipelines.decoding import AHEAD, Decoder, NvjpegDecoder, is_common_jpeg, read
 from pipelines.ops import (
     ColorJitter,
     HorizontalFlip,
@@ -87,14 +88,18 @@ def own(tmp_path: Path) -> Images:
     return images_of(write_files(tmp_path), SIZE)
 
 
-def decoder(images: Images, **options: int) -> Decoder:
-    policy = Augmentation(ops=())
-    device = torch.device("cpu")
-    return Decoder(
-        Request(
-            images=images, augmentation=policy, batch_size=BATCH, device=device, options=options
-        )
+def request_of(images: Images, **options: int) -> Request:
+    return Request(
+        images=images,
+        augmentation=Augmentation(ops=()),
+        batch_size=BATCH,
+        device=torch.device("cpu"),
+        options=options,
     )
+
+
+def decoder(images: Images, **options: int) -> Decoder:
+    return Decoder(request_of(images, **options))
 
 
 ORDER = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0)).view(-1, BATCH)
@@ -194,6 +199,7 @@ def test_too_many_open_files_is_no_fault_of_the_file(own: Images) -> None:
     ("options", "files", "reason"),
     [
         ("threads=5000", True, "threads=5000 is too many: take at most 256 threads"),
+        ("nvjpeg=2", True, "nvjpeg is 0 or 1, not 2"),
         ("read_ahead=1", False, "read_ahead=1 is about decoding image files: add --decode"),
         ("read_ahead=2", True, "read_ahead=2 takes 0.0 GiB of memory, and 0.0 GiB are free"),
     ],
@@ -229,6 +235,29 @@ def test_compiled_kernels_do_to_files_what_eager_ones_do_to_the_array(
     error = np.abs(found[0] - found[1])
     assert error.mean() < 0.1  # of 255
     assert (error > 1.01).mean() < 1e-3  # a pixel at a threshold of ColorJitter may go further
+
+
+def test_nvjpeg_needs_a_gpu(images: Images) -> None:
+    with pytest.raises(Unavailable, match="nvjpeg=1 decodes on a GPU: leave it out, or add"):
+        building.build("native[eager,nvjpeg=1]", images, "none", batch_size=BATCH)
+
+
+def test_batches_for_nvjpeg_mix_its_images_with_those_of_the_threads(tmp_path: Path) -> None:
+    # On a CPU torchvision decodes lists of files as nvJPEG does on a GPU.
+    kinds = ["JPEG 4:2:0", "PNG", "JPEG, EXIF orientation 6", "JPEG, 47x33"]
+    files = [write(tmp_path / f"{i}.jpg", "coffee", KINDS[kind]) for i, kind in enumerate(kinds)]
+    images = images_of(files, SIZE)
+    reader = NvjpegDecoder(request_of(images))
+    loaded = [reader._load(index).ndim for index in range(len(files))]
+    assert loaded == [1, 3, 3, 1]
+    order = torch.tensor([[2, 0, 1, 3]] * 3)
+    for batch_BHWC in reader.batches(order):
+        assert (batch_BHWC.int() - images.images[order[0]].int()).abs().max() <= 1
+    files[3].write_text("no image")
+    with pytest.raises(SourceError, match=r"3\.jpg in .* cannot be read"):
+        list(reader.batches(order))
+    reader.batches(order).close()
+    reader.close()
 
 
 @pytest.mark.slow
