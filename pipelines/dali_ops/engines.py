@@ -33,7 +33,8 @@ class Engine(ABC):
     def take(self) -> Tensor:
         """The oldest pending batch: images (B, H, W, C) on the device."""
 
-    def close(self) -> None:  # noqa: B027 - only one of them has threads
+    @abstractmethod
+    def close(self) -> None:
         """Ends DALI's work, before the inputs that it may still read are freed."""
 
 
@@ -154,6 +155,9 @@ class DynamicEngine(Engine):
         with self._context:
             x_BHWC: Tensor = self._made.popleft().torch()
         return x_BHWC
+
+    def close(self) -> None:
+        self._context._async_executor.shutdown()
 
 
 class OnOneStream:
