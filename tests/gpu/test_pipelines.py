@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import dali
+from pipelines import augmentations, building, dali
 from pipelines.base import normalise
 from pipelines.ops import Crop, HorizontalFlip
 from pipelines.verification.made_images import alike, mean_255, noise_image, numbered, pixels
@@ -46,6 +46,21 @@ def test_ops_give_the_reference_pixels(variant: str) -> None:
         assert len(np.unique(drawn, axis=0)) > 2
     else:
         assert len(np.unique(drawn, axis=0)) == 50
+
+
+@pytest.mark.parametrize("policy", augmentations.catalog.entries)
+def test_libraries_own_ops_are_done_on_the_device(policy: str) -> None:
+    for variant in building.own_variants(augmentations.catalog.get(policy)):
+        if building.catalog.get(variant.partition("[")[0]).problem("own", DEVICE):
+            continue
+        with building.build(
+            variant, numbered(256, 32), policy, batch_size=64, device=DEVICE
+        ) as own:
+            first = [(x.clone(), labels) for x, labels in own.epoch(0)]
+            again = list(own.epoch(0))
+        for (x_BCHW, labels_B), (other_BCHW, _) in zip(first, again, strict=True):
+            assert x_BCHW.device.type == labels_B.device.type == DEVICE
+            assert torch.equal(x_BCHW, other_BCHW)
 
 
 @cuda_alone
