@@ -21,7 +21,7 @@ from pipelines.dali_ops.flow import Operators
 from pipelines.dali_ops.plan import Plan
 from pipelines.ops import Crop
 from pipelines.sources.base import Images, SourceError
-from pipelines.sources.decode import read_image
+from pipelines.sources.decode import read_listed
 from pipelines.sources.errors import listed
 
 # How files of the formats begin that DALI decodes, and end if they are whole ("" if unknown).
@@ -128,8 +128,7 @@ class FileFeed(Feed):
             path = self._files[index]
             state = size_and_time(path)
             if state != self._states[index]:
-                if why := problem(path):
-                    raise broken(path, why)
+                read_once(path)
                 self._states[index] = state
 
     def batch(self, index_B: Tensor) -> Any:
@@ -140,9 +139,11 @@ class FileFeed(Feed):
 
     def explain(self, index_N: Tensor, error: Exception) -> Exception:
         files = [self._files[index] for index in index_N.tolist()]
-        for path in files:
-            if why := problem(path):
-                return broken(path, why)
+        try:
+            for path in files:
+                read_once(path)
+        except SourceError as broken:
+            return broken
         if path := refused(files):
             return SourceError(
                 f"dali cannot decode {path}, although Pillow can: save the file anew, or choose "
@@ -172,8 +173,7 @@ def check_file(path: Path) -> None:
     known = magic_of(head)
     if known is not None and FORMATS[known] and tail.endswith(FORMATS[known]):
         return
-    if why := problem(path):
-        raise broken(path, why)
+    read_once(path)
     if known is None:
         raise undecodable(path)
 
@@ -182,8 +182,11 @@ def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
     """Why DALI can't decode the files; opens only those whose names leave that open."""
     for path in images.files:
         if not path.name.lower().endswith(SUFFIXES) and magic_of(ends(path)[0]) is None:
-            why = problem(path)
-            return str(broken(path, why) if why else undecodable(path))
+            try:
+                read_once(path)
+            except SourceError as broken:
+                return str(broken)
+            return str(undecodable(path))
     return ""
 
 
@@ -203,20 +206,9 @@ def ends(path: Path) -> tuple[bytes, bytes]:
         return b"", b""
 
 
-def problem(path: Path) -> str:
-    """Why a file can't be read as an image; "" if it can."""
-    try:
-        read_image(path, 1)
-    except FileNotFoundError:
-        return "there is no such file"
-    except Exception as error:  # noqa: BLE001 - Pillow raises many types
-        return (str(error).splitlines() or [type(error).__name__])[0]
-    return ""
-
-
-def broken(path: Path, why: str) -> SourceError:
-    """The error for a file that nobody can read."""
-    return SourceError(f"{path} cannot be decoded: {why}; repair or remove it")
+def read_once(path: Path) -> None:
+    """Raises a `SourceError` that names the file if Pillow can't read it."""
+    read_listed(path.parent, path, 1)
 
 
 def undecodable(path: Path) -> Unsupported:
