@@ -175,7 +175,8 @@ class Library:
         options: Its integer options ("torchvision[workers=4]"), with defaults; a default of 0
             leaves the choice to the pipeline, and isn't part of a variant's name.
         problem: (mode, device type) to the reason why it can't run here; "" if it can.
-        replays: Whether its pipelines have a `cursor`, so that CUDA graphs can make the batches.
+        replays: Whether its pipelines have a `cursor` over arrays, so that CUDA graphs can make the
+            batches.
         decodes: Whether it decodes `Images.files`, if any, in each epoch instead of reading the
             array of decoded images.
         shared_bytes: (images, batch size, options) to the bytes of shared memory that batches from
