@@ -171,7 +171,8 @@ def _section(kind: str, found: "Sequence[Listing]", width: int | None) -> str:
         size = f" {_size(entry):<{sizes}}" if sizes else ""
         head = f"  {entry.name:<{names}} {'*' if entry.default else ' '}{size}"
         head = f"  {entry.name}:" if kind == "plugins" else head
-        lines.append((head, f"not usable here: {entry.problem}" if entry.problem else entry.why))
+        problem = f"not usable here: {entry.problem}" if entry.problem else ""
+        lines.append((head, "; ".join(filter(None, (problem, entry.why)))))
     if kind == "plugins" and not found:
         lines.append((" ", "none; name one with --plugin"))
     if kind == "architectures":

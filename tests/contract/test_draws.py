@@ -24,6 +24,7 @@ ALONE = [variant for variant in variants() if "workers=2" not in variant]
 SHARE_THEIR_OPS = (
     "dali[dynamic]",
     "torchvision_batch",
+    "ffcv[eager]",
     "grain[eager]",
     "spdl[eager]",
     "turboloader[eager]",
