@@ -31,6 +31,11 @@ PACKAGES = {
     "kornia": "kornia",
     "timm": "timm",
 }
+OPTIONAL = {  # of pipelines; recorded if they are installed
+    "albumentations": "albumentations",
+    "opencv": "opencv-python-headless",
+    **{name: name for name in ("ffcv", "grain", "spdl", "turboloader")},
+}
 PROBE_TIMEOUT_S = 180.0
 MARK_LENGTH = 8
 MAX_NAME_LENGTH = 100  # for a GPU or a driver
@@ -70,9 +75,11 @@ def describe(device: str) -> dict[str, Any]:
     import torch
 
     software = {name: package_version(package) for name, package in PACKAGES.items()}
+    optional = {name: package_version(package) for name, package in OPTIONAL.items()}
     plain: dict[str, Any] = {
         "python": platform.python_version(),
         **software,
+        **{name: found for name, found in optional.items() if found},
         "dali": dali_version(),
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
