@@ -224,9 +224,11 @@ def _failure(kind: str, message: str, log: Path) -> Failure:
 
 def crash_place(dump: str) -> str:
     """The library of a `faulthandler` dump's innermost call: "torch (graph.py, line 9)", or ""."""
-    _, found, frames = dump.partition(FATAL_ERROR)
-    frames = frames.partition("Current thread")[2] or frames
-    frame = _LIBRARY_FRAME.search(frames) if found else None
+    _, found, threads = dump.partition(FATAL_ERROR)
+    _, current, frames = threads.partition("Current thread")
+    if found and not current:
+        return "a thread of a library, as those that decode files"
+    frame = _LIBRARY_FRAME.search(frames)
     if frame is None:
         return ""
     return f"{frame['library'].replace('/', '.')} ({frame['file']}, line {frame['line']})"

@@ -85,6 +85,8 @@ Extension modules: numpy._core._multiarray_umath, torch._C (total: 23)
 def test_a_crash_is_told_with_the_library(frames: str, place: str) -> None:
     assert crash_place("before\n" + DUMP.format(frames=frames)) == place
     assert crash_place(frames) == ""
+    other = DUMP.format(frames=frames).replace("Current thread", "Thread")
+    assert crash_place(other).startswith("a thread of a library")
 
 
 def acted(folder: Path, *parts: str, timeout_s: float = 60.0) -> list[Record]:
