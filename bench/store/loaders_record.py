@@ -119,7 +119,7 @@ class Series:
             return ""
         if self.cold.page_cache != "cold":
             return f"cold speed unknown, as the page cache was not emptied ({self.cold.page_cache})"
-        suspect = "; ".join(self.cold.timing_suspect)
+        suspect = ", ".join(self.cold.timing_suspect)
         return suspect and f"cold speed suspect: {suspect}"
 
     @property

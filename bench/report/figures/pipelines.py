@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -164,9 +165,16 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
     cells = by_axes(comparison.outcomes, "pipeline")
     gids = {name: style.gid(each) for (name,), each in cells.items()}
     marks = {f"reads {row['reads']}": {"marker": READS[row["reads"]], **DOT} for row in found}
-    sections = style.colour_key("pipeline", colours), style.Section(title="", looks=marks, gids={})
+    names = {f"{number}  {name}": name for number, name in enumerate(colours, start=1)}
+    numbered = {text: colours[name] for text, name in names.items()}
+    own_gids = {text: gids[name] for text, name in names.items() if name in gids}
+    keys = (
+        style.colour_key("pipeline", colours),
+        style.colour_key("pipeline", numbered, gids=own_gids),
+    )
+    reads = [style.Section(title="", looks=marks, gids={})] * (len(marks) > 1)
     usual = statistics.mode(row[SIZE] for row in found)
-    for name, (title, x, caption) in ALONE.items():
+    for key, (name, (title, x, caption)) in zip(keys, ALONE.items(), strict=True):
         shown = [row for row in found if row[x] and (x == SIZE or row[SIZE] == usual)]
         if shown:
             yield style.Sketch(
@@ -178,7 +186,7 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
                 + (f" With another op by the name: {own}." if own else "")
                 + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
                 figure=_alone_figure(shown, x, colours, gids),
-                sections=sections[: len(marks)],
+                sections=(key, *reads),
             )
 
 
@@ -202,7 +210,7 @@ def _alone_figure(
     style.log_scale(axes.yaxis)
     axes.set_ylabel(style.toward_better("images/s", higher=True))
     if x != SIZE:
-        _cores(axes, found, gids)
+        _cores(axes, found, list(colours), gids)
         return figure
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
@@ -212,20 +220,17 @@ def _alone_figure(
     return figure
 
 
-def _cores(axes: "Axes", found: Sequence[Row], gids: Mapping[str, str]) -> None:
-    """Names the points, and draws lines along which 1, 2, 4, ... cores are busy."""
+def _cores(axes: "Axes", found: Sequence[Row], names: list[str], gids: Mapping[str, str]) -> None:
+    """Numbers the points as in the key, and draws lines along which 1, 2, 4, ... cores are busy."""
     axes.set_xscale("log")
     axes.margins(0.15)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     text: dict[str, Any] = {"textcoords": "offset points", "size": style.SMALL}
-    below = 0.0
-    for row in sorted(found, key=lambda row: row["images_per_s"]):
-        x, y = row["cpu_s_per_1000"], row["images_per_s"]
-        below = max(y, below * (high / low) ** 0.06)  # a line of text higher than the one before
-        side = 1 if x * x < left * right else -1
+    for side, row in zip(cycle((5, -5)), found, strict=False):  # so that neighbours don't overlap
         axes.annotate(
-            style.shown_name(row["pipeline"]), (x, below), xytext=(6 * side, -2),
-            ha="left" if side > 0 else "right", gid=gids.get(row["pipeline"]), **text,
+            str(1 + names.index(row["pipeline"])), (row["cpu_s_per_1000"], row["images_per_s"]),
+            xytext=(side, -3), ha="left" if side > 0 else "right", weight="bold",
+            gid=gids.get(row["pipeline"]), **text,
         )  # fmt: skip
     for cores in (2**power for power in range(10)):
         start, end = max(left, 1000 * cores / high), min(right, 1000 * cores / low)
