@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from PIL import Image
@@ -240,9 +241,11 @@ def read(path: Path, size: int, decode: Callable[[bytearray], Tensor] = by_torch
     except (OSError, RuntimeError):  # `read_image` decides whether a file is broken
         return read_listed(path.parent, path, size)
     left, top, side = central_square(image_CHW.shape[2], image_CHW.shape[1])
-    square_CHW = image_CHW[:, top : top + side, left : left + side]
+    square_HWC = image_CHW.permute(1, 2, 0).numpy()[top : top + side, left : left + side]
+    # Copied by NumPy, as torch would start threads of its own for each of ours.
+    square_1CHW = torch.from_numpy(np.ascontiguousarray(square_HWC)).permute(2, 0, 1)[None]
     resized_1CHW = functional.interpolate(
-        square_CHW[None], (size, size), mode="bilinear", antialias=True
+        square_1CHW, (size, size), mode="bilinear", antialias=True
     )
     return resized_1CHW[0].permute(1, 2, 0).expand(-1, -1, 3).numpy()
 
