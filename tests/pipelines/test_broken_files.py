@@ -52,6 +52,7 @@ FAULTS: dict[str, Callable[[Path], object]] = {
     "gone": Path.unlink,
     "folder": replace_by_folder,
 }
+QUICK = ("cut", "spoiled")
 
 
 @pytest.fixture
@@ -87,7 +88,10 @@ def last_file(pipeline: Pipeline, images: Images, epoch: int = 0) -> Path:
 
 
 @pytest.mark.usefixtures("nothing_left")
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in FAULTS],
+)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_file_that_breaks_in_an_epoch_is_named(variant: str, fault: str, images: Images) -> None:
     with build(variant, images) as pipeline:
@@ -154,6 +158,7 @@ def break_often(variant: str, folder: Path) -> None:
         files[FILES // 2].write_bytes(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [each for each in VARIANTS if each.startswith("dali")])
 def test_dali_survives_broken_files(variant: str, tmp_path: Path) -> None:
     call = f"from {__name__} import *; break_often({variant!r}, Path({str(tmp_path)!r}))"

@@ -22,7 +22,7 @@ from tests.pipelines.photographs import (
     images_of,
 )
 
-SIZES = (SIDE, 224)  # pixels; most files have squares of the first
+SIZES = (224, pytest.param(SIDE, marks=pytest.mark.slow))  # pixels; most files have SIDE
 ROUNDING = 0.01  # of levels that were normalised
 
 
