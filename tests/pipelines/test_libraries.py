@@ -21,7 +21,8 @@ import sys
 from pipelines import building
 names = building.variants()
 assert len(names) >= 8, names
-print(*[name for name in ("torchvision", "kornia", "nvidia.dali") if name in sys.modules])
+libraries = "torchvision kornia nvidia.dali albumentations cv2 ffcv grain spdl turboloader"
+print(*[name for name in libraries.split() if name in sys.modules])
 """
 OPTIONAL = [entry for entry in building.catalog.entries.values() if entry.install]
 ENTRIES = [TORCHVISION, TORCHVISION_BATCH, KORNIA, *OPTIONAL]
