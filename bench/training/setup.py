@@ -97,12 +97,15 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
     run, cell = draft.job.run, draft.job.run.cell
     with draft.timed("load_s"):
         data = pipelines.load(cell.source, draft.job.data_dir, report=partial(print, flush=True))
+        fits = architectures.get(cell.architecture).fit is not None
+        draft.reads = building.reads(cell.pipeline, data.train)
         training, validation = training_and_validation(
             data.train,
             data.validation,
             protocol=cell.protocol,
             train_images=cell.train_images,
             validation_images=cell.validation_images,
+            training_pixels=fits or draft.reads == "array",
         )
     dtype = torch.bfloat16 if cell.precision == "bf16" else torch.float32
     if device.type == "cuda":
@@ -119,14 +122,13 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
             build, augmentation="none", batch_size=EVALUATION_BATCH[device.type], training=False
         )
     fitting_NHWC = None
-    if architectures.get(cell.architecture).fit is not None:
+    if fits:
         fitting_NHWC = training.images[: recipe_of(cell).fit_images].to(device)
     draft.parameters = trained_parameters(net.module)
     if names := sliced(net.module):
         draft.environment["sliced_convolutions"] = f"{names}: a kernel of oneDNN is faulty (#6035)"
     draft.augmentation_draws = dict(pipeline.semantics.draws)
     draft.augmentation_differs = dict(pipeline.semantics.differs)
-    draft.reads = building.reads(cell.pipeline, training)
     test = reduced(data.test, cell.test_images)
     draft.image_counts = {
         "training_images": len(training),

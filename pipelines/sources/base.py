@@ -63,10 +63,19 @@ class Images:
         """(height, width)."""
         return self.images.shape[1], self.images.shape[2]
 
-    def subset(self, indices: Tensor) -> "Images":
-        """The images at `indices` (int64, any order), copied; statistics are kept."""
+    def subset(self, indices: Tensor, *, pixels: bool = True) -> "Images":
+        """The images at `indices` (int64, any order), copied; statistics are kept.
+
+        Args:
+            pixels: False to leave out the pixels of a set with files, which may not fit into
+                memory: `images` then has no data, and reading it raises.
+        """
+        if pixels or not self.files:
+            images = self.images[indices]
+        else:
+            images = self.images.new_empty((len(indices), *self.images.shape[1:]), device="meta")
         files = tuple(self.files[index] for index in indices.tolist()) if self.files else ()
-        return replace(self, images=self.images[indices], labels=self.labels[indices], files=files)
+        return replace(self, images=images, labels=self.labels[indices], files=files)
 
 
 @dataclass(frozen=True, kw_only=True)

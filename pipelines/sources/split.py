@@ -43,34 +43,36 @@ def training_and_validation(
     protocol: str,
     train_images: int | None,
     validation_images: int | None,
+    training_pixels: bool = True,
 ) -> tuple[Images, Images | None]:
     """The training and validation sets; no validation set with the speedrun protocol.
 
     Args:
         images: The source's training set.
         own_validation: The source's own validation set; None to hold a part of `images` out.
+        training_pixels: The `pixels` of the training set's `Images.subset`.
 
     Raises:
         SourceError: No image can be held out.
     """
-    everything = torch.arange(len(images))
+
+    def training_set(indices: Tensor) -> Images:
+        chosen = _part(indices, images.labels, train_images)
+        return images.subset(chosen, pixels=training_pixels)
+
     if protocol == "speedrun":
-        return images.subset(_part(everything, images.labels, train_images)), None
+        return training_set(torch.arange(len(images))), None
     if own_validation is not None:
-        return (
-            images.subset(_part(everything, images.labels, train_images)),
-            reduced(own_validation, validation_images),
-        )
+        validation_set = reduced(own_validation, validation_images)
+        return training_set(torch.arange(len(images))), validation_set
     training, validation = holdout(images.labels)
     if not len(validation):
         raise SourceError(
             "no image can be held out for validation, as each class has one training image; "
             "add some, or a folder val"
         )
-    return (
-        images.subset(_part(training, images.labels, train_images)),
-        images.subset(_part(validation, images.labels, validation_images)),
-    )
+    validation_set = images.subset(_part(validation, images.labels, validation_images))
+    return training_set(training), validation_set
 
 
 def commonest(images: Images) -> tuple[str, float]:

@@ -13,6 +13,8 @@ from bench.job import Job, RecordBuilder
 from bench.training import setup
 from bench.training.setup import Shared, prepare
 from pipelines.catalog import Origin
+from pipelines.sources.base import Data
+from pipelines.verification.made_images import numbered
 from tests.made import made_run
 from tests.made_device import made_data
 
@@ -59,3 +61,25 @@ def test_the_net_of_a_plugin_is_checked(
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, outputs))
     with pytest.raises(Unfit if said else Built, match=said):
         prepared(tmp_path, monkeypatch, net, version)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "files", "left_out"),
+    [("cnn2", True, True), ("cnn2", False, False), ("airnet94", True, False)],
+)
+def test_pixels_of_files_that_are_decoded_are_not_read_into_memory(
+    architecture: str, files: bool, left_out: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = numbered(100)
+    names = tuple(Path(f"{i}.jpg") for i in range(100)) if files else ()
+    data = Data(name="files", train=replace(images, files=names), test=images)
+    monkeypatch.setattr("pipelines.load", lambda *_, **__: data, raising=False)
+    run = made_run(
+        architecture=architecture, pipeline="native[eager]", augmentation="none", batch_size=10
+    )
+    job = Job(run=run, folder=str(tmp_path), data_dir=str(tmp_path))
+    parts = prepare(RecordBuilder(job=job), Shared(), torch.device("cpu"))
+    parts.close()
+    assert parts.training.images.is_meta == left_out
+    assert parts.validation is not None
+    assert len(next(iter(parts.validation.epoch(0)))[0]) == 10
