@@ -94,7 +94,11 @@ def _ignore(message: str) -> None:
 
 
 def rebuild(store: Store, stale: Sequence[Finding], report: Log) -> None:
-    """Rebuilds outdated files; the caller holds the folder's lock."""
+    """Rebuilds outdated files; the caller holds the folder's lock.
+
+    Raises:
+        StoreError: A record or file cannot be read or written.
+    """
     names = {finding.path.name for finding in stale if finding.path.parent == store.folder}
     with store.deriving():
         records = store.records(report)

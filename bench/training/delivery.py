@@ -77,7 +77,7 @@ class Delivery:
             raise self._broken(f"{_name(index)} has {_batches(step)}, not {steps}")
 
     def first_batch(self) -> Batch:
-        """The first batch of the warm-up, with its values checked."""
+        """The first batch of the warm-up, with its values checked; BrokenPromise if there is none."""
         steps, announced = self.steps_per_epoch, self._pipeline.steps_per_epoch
         if announced != steps:
             raise self._broken(f"it announces {_batches(announced)} an epoch, not {steps}")
@@ -94,7 +94,7 @@ class Delivery:
         return batch
 
     def check_cursor(self, cursor: Cursor) -> None:
-        """Checks an epoch of a cursor, whose batches nobody sees once they are captured."""
+        """Checks an epoch of a cursor, whose batches nobody sees later; BrokenPromise if wrong."""
         cursor.begin(WARMUP_EPOCH)
         for _ in self._checked((cursor.next() for _ in range(self.steps_per_epoch)), WARMUP_EPOCH):
             pass

@@ -89,7 +89,10 @@ def _t_test(value: float, error: float, freedom: float) -> Test:
 
 
 def signed_rank(differences: Sequence[float]) -> Test:
-    """Wilcoxon's signed-rank test, exact with ties as SciPy's is not; infinite ones rank first."""
+    """Wilcoxon's signed-rank test, exact with ties, which SciPy's is not.
+
+    Infinite differences rank above all others; zeros are left out.
+    """
     import numpy as np
     from scipy.stats import rankdata
 
