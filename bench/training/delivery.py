@@ -77,7 +77,7 @@ class Delivery:
             raise self._broken(f"{_name(index)} has {_batches(step)}, not {steps}")
 
     def first_batch(self) -> Batch:
-        """The first batch of the warm-up, with its values checked; BrokenPromise if there is none."""
+        """The first batch of the warm-up, its values checked; BrokenPromise if there is none."""
         steps, announced = self.steps_per_epoch, self._pipeline.steps_per_epoch
         if announced != steps:
             raise self._broken(f"it announces {_batches(announced)} an epoch, not {steps}")
