@@ -163,7 +163,8 @@ class LocalExecutor:
             late = f"took longer than {self.timeout_s:g} s and was stopped (--timeout)"
             yield Done(record=builder.record("timeout", _failure("Timeout", late, log)))
         except WorkerLost as error:
-            yield Done(record=builder.record("crashed", _failure("WorkerLost", str(error), log)))
+            failure = _failure("WorkerLost", str(error), log, builder.job.run.cell.pipeline)
+            yield Done(record=builder.record("crashed", failure))
 
     def _worker_for(self, job: Job, log: Path) -> Worker:
         """The current worker if it is alive and has the job's model, else a new one."""
@@ -215,19 +216,19 @@ def _stop(worker: Worker | None) -> None:
             worker.stop()
 
 
-def _failure(kind: str, message: str, log: Path) -> Failure:
+def _failure(kind: str, message: str, log: Path, pipeline: str = "") -> Failure:
     end = tail(log)
-    if kind == "WorkerLost" and (place := crash_place(end)):
+    if kind == "WorkerLost" and (place := crash_place(end, pipeline)):
         message = f"{message} in {place}"
     return Failure(type=kind, message=message, traceback=end, log=f"logs/{log.name}")
 
 
-def crash_place(dump: str) -> str:
+def crash_place(dump: str, pipeline: str) -> str:
     """The library of a `faulthandler` dump's innermost call: "torch (graph.py, line 9)", or ""."""
     _, found, threads = dump.partition(FATAL_ERROR)
     _, current, frames = threads.partition("Current thread")
     if found and not current:
-        return "a thread of a library, as those that decode files"
+        return f"a thread of a library, probably of the pipeline {pipeline}"
     frame = _LIBRARY_FRAME.search(frames)
     if frame is None:
         return ""
