@@ -15,6 +15,7 @@ from architectures import Architecture, Spec
 from bench.cli import app
 from bench.report.columns import COLUMNS
 from bench.store.groups import groups
+from bench.store.loaders_record import read_loaders
 from bench.store.store import Store
 from pipelines import sources
 from tests.checkout import ROOT
@@ -86,6 +87,23 @@ def test_the_matrix_is_what_its_command_shows() -> None:
     assert shown.strip() == done.stdout.strip(), (
         f"the README's matrix is out of date: replace it with the output of `bench {match[1]}`"
     )
+
+
+def test_the_speeds_of_loaders_are_those_of_their_record() -> None:
+    table = re.search(r"\[all\]\((results/reference/\S+)/loaders\.md\)", README)
+    assert table
+    record = read_loaders(ROOT / table[1])
+    assert record is not None
+    assert (record.image_size, record.augmentation) == ((224, 224), "flip_crop")
+    for words, name in {
+        "`native` gives": "native",
+        "DALI on the CPU": "dali",
+        "two workers": "torchvision[workers=2]",
+    }.items():
+        found = re.search(rf"{words}\s+([\d,]+)", README)
+        assert found
+        assert int(found[1].replace(",", "")) == round(record.images_per_s[name][128]), name
+        assert all(each.times_trusted for each in record.series if each.pipeline == name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
