@@ -46,8 +46,11 @@ def group_folder(root: Path, machine: str, source: str, scale: str) -> Path:
     return Path(root) / "_".join(map(slug, (machine, source, scale)))
 
 
-def groups(root: Path, *, machines: Collection[str] = ()) -> list[Group]:
+def groups(root: Path, *, machines: Collection[str] = (), loaders: bool = False) -> list[Group]:
     """The group folders at or under `root`: `machines` first, reference matrices last.
+
+    Args:
+        loaders: Whether to include folders with only `loaders.json`.
 
     Raises:
         StoreError: There is no such folder.
@@ -59,26 +62,23 @@ def groups(root: Path, *, machines: Collection[str] = ()) -> list[Group]:
         )
     found = [
         Group(folder=folder, reference=folder.resolve().parent.name == REFERENCE)
-        for folder in _with_records(root, DEPTH)
+        for folder in _groups_below(root, DEPTH, LOADERS_FILE if loaders else "records")
     ]
     return sorted(
         found, key=lambda group: (group.reference, group.machine not in machines, group.name)
     )
 
 
-def _with_records(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "records").is_dir():
+def _groups_below(folder: Path, depth: int, needed: str) -> Iterator[Path]:
+    if (folder / "records").is_dir() or (folder / needed).exists():
         yield folder
     elif depth:
         with explained(f"read {folder}"):
             below = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
         for path in below:
-            yield from _with_records(path, depth - 1)
+            yield from _groups_below(path, depth - 1, needed)
 
 
 def result_folders(results: Path) -> list[Path]:
     """All group folders at or under `results`, including those with only `loaders.json`."""
-    with_records = {group.folder for group in groups(results)}
-    patterns = ("*/" * depth + LOADERS_FILE for depth in range(DEPTH + 1))
-    measured = {path.parent for pattern in patterns for path in results.glob(pattern)}
-    return sorted(with_records | measured)
+    return sorted(group.folder for group in groups(results, loaders=True))

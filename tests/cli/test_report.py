@@ -11,6 +11,7 @@ import pytest
 from bench.record import Record
 from bench.report.figures import Picture
 from bench.report.loaders import render as render_loaders
+from bench.report.loaders import write_tables
 from bench.report.page import contents
 from bench.store.artifacts import PNG_END, PNG_SIGNATURE, example_name
 from bench.store.store import Store
@@ -104,6 +105,16 @@ def test_files_of_the_group_are_shown(report: Bench, results: Path) -> None:
     report(str(store.folder))
     left = {path.name for path in (store.folder / "report").glob("*.png")}
     assert left == {"bars.png", "mine.png"}, "files of people stay, old pictures go"
+
+
+def test_measurements_of_loaders_without_runs_get_a_page(report: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "mine_shapes_cpu"
+    folder.mkdir()
+    write_tables(Store(folder), MIXED)
+    done = report(str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert "Pipelines alone" in (folder / "report.html").read_text()
+    assert (folder / "report" / "pipelines_alone.svg").exists()
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,16 @@ def write_report(
         StoreError: There is nothing to show, or a file cannot be read or written.
         UsageError: The expression matches no cell.
     """
-    chosen = _selected(groups(results, machines=machines), expression, log)
+    chosen = _selected(groups(results, machines=machines, loaders=True), expression, log)
     own = {group: records for group, records in chosen.items() if not group.reference}
     contents = [
         gather(group, records, report=log)
         for group, records in (chosen if out or not own else own).items()
     ]
     if not contents:
-        raise StoreError(f"there are no records under {results}: `bench run` makes some")
+        raise StoreError(
+            f"there are no records under {results}: `bench run` or `bench loaders` makes some"
+        )
     if out is not None:
         write_atomically(out, render(contents).encode())
         return [out]
