@@ -113,7 +113,10 @@ def test_measurements_of_loaders_without_runs_get_a_page(report: Bench, tmp_path
     write_tables(Store(folder), MIXED)
     done = report(str(tmp_path))
     assert done.exit_code == 0, done.output
-    assert "Pipelines alone" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "<h2>pipelines alone</h2>" in page
+    assert "Quickest pipeline" in page
+    assert "no records" not in page
     assert (folder / "report" / "pipelines_alone.svg").exists()
 
 

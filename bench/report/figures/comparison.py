@@ -12,6 +12,7 @@ import msgspec
 from bench.cell import AXES, fields_of
 from bench.record import Record
 from bench.report.figures.style import Outcomes, Section, Sketch, shown_name
+from bench.report.loaders import title as loaders_title
 from bench.report.matrix import build
 from bench.report.rows import Key, Outcome, grouped
 from bench.store.loaders_record import LoadersRecord
@@ -107,6 +108,8 @@ def comparisons(
         for number, keys in enumerate([keys for _, keys in sets] or [[]], start=1)
     ]
     made[0] = replace(made[0], loaders=loaders)
+    if loaders and not found:
+        made[0] = replace(made[0], title=shown_name(loaders_title(loaders), length=None))
     return [
         replace(one, distinction=text, reference=reference)
         for one, text in zip(made, _distinctions([one.title for one in made]), strict=True)

@@ -195,28 +195,34 @@ def _alone_figure(
 ) -> "Figure":
     from matplotlib.ticker import NullLocator
 
-    figure, (axes,) = style.canvas(4.6, 3.2)
+    batch_sizes = sorted({row[SIZE] for row in found})
+    names = list(colours)[::-1] if x == SIZE and len(batch_sizes) == 1 else []  # a line for each
+    figure, (axes,) = style.canvas(4.6, 0.7 + 0.2 * len(names) if names else 3.2)
     columns = [x, "images_per_s", "images_per_s_q1", "images_per_s_q3"]
     groups: Any = pd.DataFrame(found).groupby(["pipeline", "trusted", "reads"])
     for (name, trusted, reads), points in groups:
         values, medians, low, high = points[columns].to_numpy(float).T
+        place: dict[str, Any] = {"x": values, "y": medians, "yerr": [medians - low, high - medians]}
+        if names:
+            place = {"x": medians, "y": [names.index(name)], "xerr": place["yerr"]}
         container = axes.errorbar(
-            values, medians, yerr=[medians - low, high - medians], color=colours[name],
-            fmt=READS[reads] + "-" * trusted, markerfacecolor=None if trusted else "none",
-            linewidth=1.3, markersize=4.5, capsize=3,
+            **place, color=colours[name], fmt=READS[reads] + "-" * trusted, linewidth=1.3,
+            markersize=4.5, markerfacecolor=None if trusted else "none", capsize=3,
         )  # fmt: skip
         for artist in container.get_children():
             artist.set_gid(gids.get(name))
-    style.log_scale(axes.yaxis)
-    axes.set_ylabel(style.toward_better("images/s", higher=True))
-    if x != SIZE:
+    speed_axis = "x" if names else "y"
+    style.log_scale(getattr(axes, f"{speed_axis}axis"))
+    axes.set(**{f"{speed_axis}label": style.toward_better("images/s", higher=True)})
+    if names:
+        axes.set_yticks(range(len(names)), names)
+    elif x != SIZE:
         _cores(axes, found, list(colours), gids)
-        return figure
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
-    batch_sizes = sorted({row[SIZE] for row in found})
-    axes.set_xticks(batch_sizes, [f"{size:,}" for size in batch_sizes])
-    axes.set_xlabel("batch size (images)")
+    else:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(batch_sizes, [f"{size:,}" for size in batch_sizes])
+        axes.set_xlabel("batch size (images)")
     return figure
 
 

@@ -24,6 +24,7 @@ from bench.listing import readable_entries
 from bench.record import Record
 from bench.report import reasons
 from bench.report.columns import ACCURACY, COLUMNS, METRICS, MORE_COLUMNS, SPEED, TIME, column_named
+from bench.report.loaders import title as loaders_title
 from bench.report.matrix import Matrix, build
 from bench.report.page.contents import Content, checksum
 from bench.report.render import ABSENT, is_missing, shown
@@ -102,7 +103,9 @@ def _policy(script: str) -> str:
 def _group(content: Content, prefix: str) -> dict[str, Any]:
     """What the template shows of one group."""
     matrix = build(content.records)
-    full_title = matrix.title if content.records else content.group.name
+    full_title = matrix.title
+    if not content.records:
+        full_title = loaders_title(content.loaders) if content.loaders else content.group.name
     title, *lead = full_title.split(" | ")
     if content.group.reference:
         title, full_title = f"{title} (reference)", f"reference | {full_title}"
