@@ -59,6 +59,34 @@ class DeviceImages:
             self._reader.close()
 
 
+def threads_of(request: Request) -> int:
+    """The number of threads that the options ask for."""
+    return request.options.get(THREADS) or usable_cores()
+
+
+def ahead_of(request: Request) -> int:
+    """The number of batches to read ahead that the options ask for."""
+    return request.options.get(READ_AHEAD) or AHEAD
+
+
+class LibraryReader:
+    """What a `Reader` by another library's threads needs; these end with each epoch."""
+
+    def __init__(self, request: Request) -> None:
+        self.images = request.images
+        self.threads = threads_of(request)
+        self.ahead = ahead_of(request)
+        self._pinned = request.device.type == "cuda"
+
+    def as_batch(self, images_BHWC: Bytes) -> Tensor:
+        """Decoded images as a tensor, in pinned memory for a GPU."""
+        batch_BHWC = torch.from_numpy(images_BHWC)
+        return batch_BHWC.pin_memory() if self._pinned else batch_BHWC
+
+    def close(self) -> None:
+        """Nothing is left to free."""
+
+
 def decoder(request: Request) -> "Decoder":
     """The decoder that the options ask for.
 
@@ -83,12 +111,12 @@ class Decoder:
         self._files = request.images.files
         self._size = request.images.image_size[0]
         self._gpu = request.device.type == "cuda"
-        self._ahead = request.options.get(READ_AHEAD) or AHEAD
+        self._ahead = ahead_of(request)
         shape = request.batch_size, 3, self._size, self._size
         # One more is in use, one is awaited, one is about to be let go by the thread that ended it.
         kept = self._ahead + 3
         self._memory = BatchMemory(shape, torch.uint8, torch.channels_last, kept)
-        self._pool = ThreadPoolExecutor(request.options.get(THREADS) or usable_cores(), "decoder")
+        self._pool = ThreadPoolExecutor(threads_of(request), "decoder")
 
     def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
         rows = deque(order_SB.tolist())

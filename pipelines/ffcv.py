@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.base import Library, Request, Unsupported, usable_cores
-from pipelines.decoding import OPTIONS, READ_AHEAD, THREADS
+from pipelines.base import Library, Request, Unsupported
+from pipelines.decoding import OPTIONS, ahead_of, threads_of
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
 from pipelines.sources.base import Images
 
-AHEAD = 2  # batches
 SETTLE_S = 60.0  # within which a thread that was told to end does so
 
 
@@ -43,10 +42,10 @@ class Reader:
         self._loader = loading.Loader(
             str(path),
             request.batch_size,
-            num_workers=request.options[THREADS] or usable_cores(),
+            num_workers=threads_of(request),
             os_cache=True,
             order=loading.OrderOption.SEQUENTIAL,
-            batches_ahead=request.options[READ_AHEAD] or AHEAD,
+            batches_ahead=ahead_of(request),
             drop_last=True,
             pipelines={"image": [image.SimpleRGBImageDecoder()]},
         )

@@ -6,16 +6,13 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pipelines.base import Library, Request, usable_cores
-from pipelines.decoding import OPTIONS, READ_AHEAD, THREADS, read
+from pipelines.base import Library, Request
+from pipelines.decoding import OPTIONS, LibraryReader, read
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
 from pipelines.sources.measures import Bytes
-
-AHEAD = 2  # batches
 
 
 def build(request: Request) -> NativePipeline:
@@ -41,41 +38,31 @@ def warnings_of_absl_off() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-class Reader:
+class Reader(LibraryReader):
     """Gathers batches from an array, or decodes files one by one as `native` does, in threads."""
-
-    def __init__(self, request: Request) -> None:
-        self._images = request.images
-        self._pinned = request.device.type == "cuda"
-        self._threads = request.options[THREADS] or usable_cores()
-        self._ahead = request.options[READ_AHEAD] or AHEAD
 
     def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
         grain: Any = import_module("grain")
-        if not self._images.files:
-            ahead = grain.ReadOptions(self._threads, self._ahead)
+        if not self.images.files:
+            ahead = grain.ReadOptions(self.threads, self.ahead)
             rows = grain.MapDataset.source(order_SB.unbind()).map(self._gather)
             batches = rows.to_iter_dataset(ahead)
         else:
             size = order_SB.shape[1]
-            ahead = grain.ReadOptions(self._threads, self._ahead * size)
+            ahead = grain.ReadOptions(self.threads, self.ahead * size)
             images = grain.MapDataset.source(order_SB.flatten().tolist()).map(self._read)
             batches = images.to_iter_dataset(ahead).batch(size).map(self._as_tensor)
         with closing(iter(batches)) as iterator:
             yield from iterator
 
     def _gather(self, index_B: Tensor) -> Tensor:
-        return self._images.images[index_B]
+        return self.images.images[index_B]
 
     def _read(self, index: int) -> Bytes:
-        return np.ascontiguousarray(read(self._images.files[index], self._images.image_size[0]))
+        return np.ascontiguousarray(read(self.images.files[index], self.images.image_size[0]))
 
     def _as_tensor(self, images_BHWC: Any) -> Tensor:
-        batch_BHWC = torch.from_numpy(np.asarray(images_BHWC))
-        return batch_BHWC.pin_memory() if self._pinned else batch_BHWC
-
-    def close(self) -> None:
-        """Threads end with each epoch."""
+        return self.as_batch(np.asarray(images_BHWC))
 
 
 def problem(mode: str, device: str) -> str:

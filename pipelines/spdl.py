@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pipelines.base import Library, Request, usable_cores
+from pipelines.base import Library, Request
 from pipelines.catalog import Unavailable
-from pipelines.decoding import OPTIONS, READ_AHEAD, THREADS, is_common_jpeg, is_whole_and_upright
+from pipelines.decoding import OPTIONS, LibraryReader, is_common_jpeg, is_whole_and_upright
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
 from pipelines.sources.decode import read_listed
 from pipelines.sources.measures import Bytes
 
-AHEAD = 2  # batches
 NO_FFMPEG = "spdl finds no shared libraries of FFmpeg 4 to 9: apt-get install ffmpeg"
 # FFmpeg's best conversion of colours, and its bilinear filter, which is antialiased.
 FLAGS = "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
@@ -33,7 +31,7 @@ def build(request: Request) -> NativePipeline:
     return NativePipeline(request, SPDL.semantics(request.augmentation), Reader(request))
 
 
-class Reader:
+class Reader(LibraryReader):
     """Gathers batches from an array, or decodes and resizes files one by one, in SPDL's threads.
 
     FFmpeg decodes and resizes common JPEG files; its colours differ a little from libjpeg's. Others
@@ -43,8 +41,7 @@ class Reader:
     """
 
     def __init__(self, request: Request) -> None:
-        self._request = request
-        self._threads = request.options[THREADS] or usable_cores()
+        super().__init__(request)
         if request.images.files:
             self._io = ffmpeg()
             size = request.images.image_size[0]
@@ -55,25 +52,25 @@ class Reader:
 
     def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
         builder: Any = import_module("spdl.pipeline").PipelineBuilder()
-        threads: dict[str, Any] = {"concurrency": self._threads, "output_order": "input"}
-        if self._request.images.files:
+        threads: dict[str, Any] = {"concurrency": self.threads, "output_order": "input"}
+        if self.images.files:
             builder.add_source(order_SB.flatten().tolist()).pipe(self._decode, **threads)
             builder.aggregate(order_SB.shape[1])
         else:
             builder.add_source(order_SB.unbind()).pipe(self._gather, **threads)
-        builder.add_sink(self._request.options[READ_AHEAD] or AHEAD)
-        pipeline = builder.build(num_threads=self._threads)
+        builder.add_sink(self.ahead)
+        pipeline = builder.build(num_threads=self.threads)
         with pipeline.auto_stop():
             for batch in pipeline:
-                yield self._stacked(batch) if self._request.images.files else batch
+                yield self._stacked(batch) if self.images.files else batch
 
     def _gather(self, index_B: Tensor) -> Tensor:
-        return self._request.images.images[index_B]
+        return self.images.images[index_B]
 
     def _decode(self, index: int) -> Bytes | Exception:
         """An image, or an error, which SPDL itself would log and pass over."""
         try:
-            return self._read(self._request.images.files[index])
+            return self._read(self.images.files[index])
         except Exception as error:  # noqa: BLE001 - raised by `_stacked`
             return error
 
@@ -87,7 +84,7 @@ class Reader:
                 return image_HWC
         except (OSError, RuntimeError):
             pass  # `read_listed` decides whether a file is broken
-        return read_listed(path.parent, path, self._request.images.image_size[0])
+        return read_listed(path.parent, path, self.images.image_size[0])
 
     def _stacked(self, images: Sequence[Bytes | Exception]) -> Tensor:
         decoded = []
@@ -95,11 +92,7 @@ class Reader:
             if isinstance(image, Exception):
                 raise image
             decoded.append(image)
-        batch_BHWC = torch.from_numpy(np.stack(decoded))
-        return batch_BHWC.pin_memory() if self._request.device.type == "cuda" else batch_BHWC
-
-    def close(self) -> None:
-        """Threads end with each epoch."""
+        return self.as_batch(np.stack(decoded))
 
 
 def ffmpeg() -> Any:

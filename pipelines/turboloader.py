@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.base import Library, Request, usable_cores
-from pipelines.decoding import OPTIONS, READ_AHEAD, THREADS, is_whole_and_upright, read
+from pipelines.base import Library, Request
+from pipelines.decoding import OPTIONS, LibraryReader, is_whole_and_upright, read
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
 from pipelines.sources.measures import Bytes
-
-AHEAD = 2  # batches
 
 
 def build(request: Request) -> NativePipeline:
@@ -26,48 +24,38 @@ def build(request: Request) -> NativePipeline:
     return NativePipeline(request, TURBOLOADER.semantics(request.augmentation), Reader(request))
 
 
-class Reader:
+class Reader(LibraryReader):
     """Gathers batches from an array, or decodes files one by one, by a `MapDataLoader`.
 
     TurboLoader's loaders in C++ take a tar archive, in an order of their own, and squash images
     instead of cropping a square, so they cannot do this work.
     """
 
-    def __init__(self, request: Request) -> None:
-        self._images = request.images
-        self._pinned = request.device.type == "cuda"
-        self._threads = request.options[THREADS] or usable_cores()
-        self._ahead = request.options[READ_AHEAD] or AHEAD
-
     def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
         library: Any = import_module("turboloader")
         collate: Callable[[Sequence[Any]], Tensor]
-        if self._images.files:
+        if self.images.files:
             elements = Elements(order_SB.flatten().tolist(), self._read)
             size, collate = order_SB.shape[1], self._stacked
         else:
-            elements = Elements(order_SB.unbind(), self._images.images.__getitem__)
+            elements = Elements(order_SB.unbind(), self.images.images.__getitem__)
             size, collate = 1, lambda batches: batches[0]
         loader = library.MapDataLoader(
             elements,
             size,
-            num_workers=self._threads,
+            num_workers=self.threads,
             collate_fn=collate,
-            prefetch_batches=self._ahead,
+            prefetch_batches=self.ahead,
         )
         with closing(iter(loader)) as batches:
             yield from batches
 
     def _read(self, index: int) -> Bytes:
-        path: Path = self._images.files[index]
-        return np.ascontiguousarray(read(path, self._images.image_size[0], decode))
+        path: Path = self.images.files[index]
+        return np.ascontiguousarray(read(path, self.images.image_size[0], decode))
 
     def _stacked(self, images: Sequence[Bytes]) -> Tensor:
-        batch_BHWC = torch.from_numpy(np.stack(images))
-        return batch_BHWC.pin_memory() if self._pinned else batch_BHWC
-
-    def close(self) -> None:
-        """Threads end with each epoch."""
+        return self.as_batch(np.stack(images))
 
 
 @dataclass(frozen=True)
