@@ -122,28 +122,30 @@ def test_workers_start_with_the_settings_unless_the_user_has_set_them(
     assert found["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
-def test_a_message_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "import os\nfor _ in range(100):\n    os.write(1, b'x' * 65536)\n",
+            "sent a message of more than 1 MiB",
+        ),
+        (
+            "import os, time\nos.close(1)\ntime.sleep(600)\n",
+            "closed its output but did not end",
+        ),
+    ],
+    ids=["a message without end", "mute"],
+)
+def test_a_worker_that_breaks_the_protocol_is_noticed(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(protocol, "LARGEST_MESSAGE", 2**20)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "endless.py").write_text(
-        "import os\nfor _ in range(100):\n    os.write(1, b'x' * 65536)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    worker = Worker.start("key", tmp_path / "log", module="endless")
-    try:
-        with pytest.raises(WorkerLost, match="sent a message of more than 1 MiB"):
-            worker.receive(read_message, time.monotonic() + 240)
-    finally:
-        worker.stop()
-
-
-def test_a_mute_worker_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "TERM_GRACE_S", 0.2)
-    (tmp_path / "closing.py").write_text("import os, time\nos.close(1)\ntime.sleep(600)\n")
+    (tmp_path / "breaking.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    worker = Worker.start("key", tmp_path / "log", module="closing")
+    worker = Worker.start("key", tmp_path / "log", module="breaking")
     try:
-        with pytest.raises(WorkerLost, match="closed its output but did not end"):
+        with pytest.raises(WorkerLost, match=said):
             worker.receive(read_message, time.monotonic() + 240)
     finally:
         worker.stop()
