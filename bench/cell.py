@@ -14,7 +14,7 @@ import msgspec
 
 from bench.recipe import Recipe
 
-Scale = Literal["full", "cpu"]
+Scale = Literal["full", "desk", "cpu"]
 Protocol = Literal["validation", "speedrun"]
 Precision = Literal["fp32", "bf16"]
 CompileMode = Literal["default", "max-autotune"]

@@ -24,6 +24,15 @@ _FULL = Cell(
 )
 BUDGETS: dict[Scale, Cell] = {  # size and epochs of the cells of a scale
     "full": _FULL,
+    "desk": replace(  # six nets, three optimizers, three augmentations: a night without a GPU
+        _FULL,
+        scale="desk",
+        device="cpu",
+        epochs=10,
+        batch_size=128,
+        width=0.25,
+        target_accuracy=0.80,
+    ),
     "cpu": replace(
         _FULL,
         scale="cpu",
@@ -258,19 +267,39 @@ def speedrun(config: GridConfig) -> list[Cell]:
     ]
 
 
+SEED_NETS = ("cnn2", "cnn4", "cnn6", "cnn8", "resnet34")
+SEED_EPOCHS = (5, 25)
+# Widths at which the grid takes about three hours on two cores.
+SEED_WIDTHS = {"cnn2": 0.5, "cnn4": 0.5, "cnn6": 0.5, "cnn8": 0.5, "resnet34": 0.125}
+
+
 @_grid("seed", "the experiment this suite grew from (no random seed): 5 nets, SGD and Adam")
 def seed(config: GridConfig) -> list[Cell]:
     """Plain nets of growing depth and a ResNet, with SGD and Adam, for 5 and for 25 epochs.
 
     Uses cross-entropy without label smoothing and no augmentation.
     """
-    cells = [
-        config.of(epochs=epochs).cell(architecture, optimizer, "none", "native")
-        for epochs in (5, 25)
-        for architecture in ("cnn2", "cnn4", "cnn6", "cnn8", "resnet34")
-        for optimizer in ("sgd", "adam")
-    ]
+    cells = _seed_cells(config, [("sgd", "none"), ("adam", "none")])
     return [_without_smoothing(cell) for cell in cells]
+
+
+@_grid("seed_improved", "the nets and epochs of the grid seed, with Muon and augmentation")
+def seed_improved(config: GridConfig) -> list[Cell]:
+    """What another optimizer and augmentation give, one change at a time and together."""
+    changes = [("sgd", "flip_crop_cutout"), ("muon", "none"), ("muon", "flip_crop_cutout")]
+    return _seed_cells(config, changes)
+
+
+def _seed_cells(config: GridConfig, settings: Sequence[tuple[str, str]]) -> list[Cell]:
+    cells = [
+        config.of(epochs=epochs).cell(architecture, optimizer, augmentation, "native")
+        for epochs in SEED_EPOCHS
+        for architecture in SEED_NETS
+        for optimizer, augmentation in settings
+    ]
+    if config.base.scale != "desk":
+        return cells
+    return [replace(cell, width=SEED_WIDTHS.get(cell.architecture, cell.width)) for cell in cells]
 
 
 def _without_smoothing(cell: Cell) -> Cell:
