@@ -1,14 +1,7 @@
-"""Why the suite measures what it does and why each entry exists, for the page and the docs.
-
-The text is in `reasons.md` next to this file; the reasons of entries are in their files.
-
-    python -m bench.report.reasons > docs/reasons.md
-"""
+"""Why the suite measures what it does: `reasons.md` next to this file, for the page."""
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from bench.listing import readable_entries
 
 TEXT = Path(__file__).with_suffix(".md")
 
@@ -44,19 +37,3 @@ def essay() -> Essay:
 
 def _paragraphs(text: str) -> list[str]:
     return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
-
-
-def markdown() -> str:
-    """docs/reasons.md: the essay and the reasons of all entries."""
-    parts = [TEXT.read_text(encoding="utf-8")]
-    for kind, found in readable_entries().items():
-        lines = [f"## Why these {kind}", "", "In bold: what the default grid uses.", ""]
-        for entry in found:
-            name = f"**`{entry.name}`**" if entry.default else f"`{entry.name}`"
-            lines.append(f"- {name}: {entry.why.rstrip('.')}.")
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")
