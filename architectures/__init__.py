@@ -82,6 +82,8 @@ class Architecture:
         scales: Whether it has a width multiplier; if not, its width is 1.
         default: Whether the default grid uses it.
         version: Raised when the net changes, so that old results are not reused.
+        bf16_on_cpu: Whether bf16 was measured to train it faster than fp32 on a CPU that multiplies
+            bf16 (`tests/benchmarks/cpu_settings.py`).
     """
 
     name: str
@@ -94,6 +96,7 @@ class Architecture:
     scales: bool = True
     default: bool = False
     version: int = 1
+    bf16_on_cpu: bool = False
 
 
 catalog = Catalog(package="architectures", entry_type=Architecture, noun="architecture")

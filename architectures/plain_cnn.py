@@ -44,6 +44,7 @@ CNN2 = Architecture(
     build=partial(build, "cnn2"),
     parameters=77_130,
     flops=41_290_240,
+    bf16_on_cpu=True,
 )
 CNN4 = Architecture(
     name="cnn4",
@@ -53,6 +54,7 @@ CNN4 = Architecture(
     parameters=964_170,
     flops=154_539_008,
     default=True,
+    bf16_on_cpu=True,
 )
 CNN6 = Architecture(
     name="cnn6",
@@ -62,6 +64,7 @@ CNN6 = Architecture(
     parameters=1_148_874,
     flops=305_533_952,
     default=True,
+    bf16_on_cpu=True,
 )
 CNN8 = Architecture(
     name="cnn8",
@@ -70,4 +73,5 @@ CNN8 = Architecture(
     build=partial(build, "cnn8"),
     parameters=4_692_426,
     flops=418_785_280,
+    bf16_on_cpu=True,
 )

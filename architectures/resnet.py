@@ -115,6 +115,7 @@ RESNET18 = Architecture(
     parameters=11_173_962,
     flops=1_110_845_440,
     default=True,
+    bf16_on_cpu=True,
 )
 RESNET34 = Architecture(
     name="resnet34",
@@ -123,6 +124,7 @@ RESNET34 = Architecture(
     build=partial(build, "resnet34"),
     parameters=21_282_122,
     flops=2_318_804_992,
+    bf16_on_cpu=True,
 )
 RESNET50 = Architecture(
     name="resnet50",

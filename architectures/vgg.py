@@ -50,6 +50,7 @@ VGG11_BN = Architecture(
     parameters=9_231_114,
     flops=305_539_072,
     default=True,
+    bf16_on_cpu=True,
 )
 VGG16_BN = Architecture(
     name="vgg16_bn",

@@ -78,8 +78,9 @@ def run(
         float | None, typer.Option(help="Validation accuracy to reach, such as 0.9.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32 or bf16 (default: bf16 on a GPU that has it).")
-    ] = None,
+        str,
+        typer.Option(help="fp32, bf16, or auto: bf16 where the device is faster with it."),
+    ] = "auto",
     compile_nets: Annotated[
         bool | None,
         typer.Option("--compile/--no-compile", help="torch.compile the nets (default: on a GPU)."),

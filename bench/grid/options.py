@@ -25,7 +25,7 @@ class RunOptions:
     scale: str | None = None
     epochs: int | None = None
     target: float | None = None
-    precision: str | None = None
+    precision: str = "auto"
     compile: bool | None = None
     compile_mode: str | None = None
     out: Path = Path("results")

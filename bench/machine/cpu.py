@@ -244,6 +244,22 @@ def _is_light(cell: Cell) -> bool:
     return 0 < flops < LIGHT_FLOPS  # 0: unknown
 
 
+def gains_from_bf16(cell: Cell) -> bool:
+    """Whether a cell's net trains faster in bf16 than in fp32 on this CPU."""
+    if cell.device != "cpu" or not multiplies_bf16():
+        return False
+    return architectures.get(cell.architecture).bf16_on_cpu
+
+
+def multiplies_bf16() -> bool:
+    """Whether the processor multiplies bf16 natively, by AVX512-BF16 or AMX; False if unknown."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(text.split())
+
+
 @contextmanager
 def set_threads(count: int | None) -> Iterator[None]:
     """Sets torch's number of threads in the `with` block; None keeps it."""

@@ -16,6 +16,7 @@ from bench.grid.feasible import Feasibility
 from bench.grid.grids import BUDGETS, GRIDS, Grid, GridConfig
 from bench.grid.options import RunOptions
 from bench.grid.plan import Plan, choose_cells, choose_config, choose_device, sort_out
+from bench.machine import cpu
 from bench.machine.environment import Probe
 from bench.record import Conditions
 from bench.store.store import Store
@@ -74,6 +75,28 @@ def test_scale_precision_and_compilation_follow_the_device_unless_they_are_asked
     assert base == replace(BUDGETS["full"], source="auto", device="cpu", **changes)
     base = config(GPU, "cuda", scale="cpu", compile=False).base
     assert (base.scale, base.compile, base.device) == ("cpu", False, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "expected"),
+    [
+        ("seed", {}, "bf16"),
+        ("seed", {"select": "cnn2"}, "bf16"),
+        ("seed", {"precision": "fp32"}, "fp32"),
+        ("default", {"select": "cnn4"}, "fp32"),  # vit_tiny, also in the grid, gains nothing
+        ("default", {"select": "cnn4", "precision": "bf16"}, "bf16"),
+    ],
+)
+def test_a_grid_has_one_precision_that_all_its_nets_gain_from(
+    monkeypatch: pytest.MonkeyPatch, grid: str, options: dict[str, Any], expected: str
+) -> None:
+    def precisions(*, native: bool) -> set[str]:
+        monkeypatch.setattr(cpu, "multiplies_bf16", lambda: native)
+        asked = RunOptions(grid=grid, **options)
+        return {cell.precision for cell in choose_cells(asked, choose_config(asked, NO_GPU, "cpu"))}
+
+    assert precisions(native=True) == {expected}
+    assert precisions(native=False) == {options.get("precision", "fp32")}
 
 
 def test_impossible_compilation_is_refused_only_if_requested() -> None:
