@@ -114,6 +114,19 @@ def test_the_first_experiment_has_five_nets_two_optimizers_two_budgets() -> None
     assert {cell.epochs for cell in cells} == {5, 25}
     assert {cell.optimizer for cell in cells} == {"sgd", "adam"}
     assert all(cell.recipe is not None and cell.recipe.label_smoothing == 0 for cell in cells)
+    improved = cells_of("seed_improved", CPU)
+    assert {(cell.architecture, cell.epochs) for cell in improved} == {
+        (cell.architecture, cell.epochs) for cell in cells
+    }
+    assert not {axes(cell) for cell in improved} & {axes(cell) for cell in cells}
+
+
+def test_on_a_desk_the_first_experiment_has_wider_nets_that_learn() -> None:
+    desk = GridConfig(base=BUDGETS["desk"])
+    widths = {cell.architecture: cell.width for cell in cells_of("seed", desk)}
+    assert widths.pop("resnet34") < desk.base.width < min(widths.values())
+    assert {cell.width for cell in cells_of("seed", GPU)} == {1.0}
+    assert {cell.train_images for cell in cells_of("seed", desk)} == {None}  # all
 
 
 @pytest.mark.parametrize("config", [CPU, GPU], ids=["cpu", "gpu"])
