@@ -2,12 +2,13 @@
 
     python -m tests.benchmarks.airnet94 [STEPS] [SIDE ...]
 
-All 50,000 images of CIFAR-10, float32, on the CPU. Each side is a process that takes one step when
-it is its turn and sleeps otherwise, so that disturbances affect all sides alike. The suite's side
-is the run of `bench run --grid speedrun -k airnet94 --scale full --device cpu`; the plain side is
-`plain_airnet94.py`, once as it is and once with the suite's memory settings. A side's time is the
-sum of its steps, without compilation. STEPS is 25 by default, one of eight epochs; 200 are the
-whole run, which takes hours and ends with the accuracies.
+All 50,000 images of CIFAR-10, on the CPU. Each side is a process that takes one step when it is its
+turn and sleeps otherwise, so that disturbances affect all sides alike. The suite's side is the run
+of `bench run --grid speedrun -k airnet94 --scale full --device cpu`, in bf16 if the processor
+multiplies it, and once more in fp32; the plain side is `plain_airnet94.py`, in fp32, once as it is
+and once with the suite's memory settings. A side's time is the sum of its steps, without
+compilation. STEPS is 25 by default, one of eight epochs; 200 are the whole run, which takes hours
+and ends with the accuracies.
 """
 
 import sys
@@ -21,10 +22,10 @@ import torch
 import pipelines
 from bench.cell import Run
 from bench.executors.protocol import ENVIRONMENT
-from bench.grid import grids
-from bench.grid.grids import BUDGETS, GridConfig
-from bench.grid.recipe_files import book
+from bench.grid.options import RunOptions
+from bench.grid.plan import choose_cells, choose_config
 from bench.machine.clock import TrainingClock
+from bench.machine.environment import Probe
 from bench.training.loop import predict
 from bench.training.metrics import quick_scores
 from bench.training.run import first_batch, fit_to_data
@@ -35,22 +36,28 @@ from tests.benchmarks.plain_airnet94 import Plain
 CPU = torch.device("cpu")
 EPOCH, WHOLE, REPORT_EVERY = 25, 200, 5
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}  # a waiting side must not keep the cores busy
-SIDES = {"suite": ENVIRONMENT, "plain": PASSIVE, "plain, our memory settings": ENVIRONMENT}
+SUITE, SUITE_FP32 = "suite", "suite, fp32"
+SIDES = {
+    SUITE: ENVIRONMENT,
+    SUITE_FP32: ENVIRONMENT,
+    "plain": PASSIVE,
+    "plain, our memory settings": ENVIRONMENT,
+}
 
 
-def cell_of_airnet94() -> Run:
-    setting = GridConfig(
-        base=replace(BUDGETS["full"], source="cifar10", device="cpu"), book=book("full")
+def run_of_airnet94(precision: str) -> Run:
+    options = RunOptions(
+        grid="speedrun", select="airnet94", scale="full", compile=False, precision=precision
     )
-    (cell,) = (c for c in grids.speedrun(setting) if c.architecture == "airnet94")
-    return Run(cell=cell, seed=0, versions={}, fingerprint="")
+    (cell,) = choose_cells(options, choose_config(options, Probe(), "cpu"))
+    return Run(cell=replace(cell, source="cifar10"), seed=0, versions={}, fingerprint="")
 
 
 class Suite:
     """A run of the suite, a step at a time."""
 
-    def __init__(self) -> None:
-        self.builder, self.parts = prepared(cell_of_airnet94())
+    def __init__(self, precision: str) -> None:
+        self.builder, self.parts = prepared(run_of_airnet94(precision))
         fresh_step(self.parts)(*first_batch(self.parts))
 
     def steps(self) -> Iterator[None]:
@@ -89,7 +96,8 @@ class PlainProgram:
 
 def work(name: str) -> None:
     """Serves one side: seconds of its next step, or its accuracies."""
-    program = Suite() if name == "suite" else PlainProgram()
+    precisions = {SUITE: "auto", SUITE_FP32: "fp32"}
+    program = Suite(precisions[name]) if name in precisions else PlainProgram()
     steps = program.steps()
 
     def answer(question: str) -> object:
@@ -104,7 +112,7 @@ def work(name: str) -> None:
 
 def main(steps: int = EPOCH, *chosen: str) -> None:
     before = conditions()
-    sides = {name: SIDES[name] for name in dict.fromkeys(("suite", *(chosen or SIDES)))}
+    sides = {name: SIDES[name] for name in dict.fromkeys((SUITE, *(chosen or SIDES)))}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     with ExitStack() as stack:
         asked = {
@@ -122,8 +130,8 @@ def main(steps: int = EPOCH, *chosen: str) -> None:
             "train_s": {name: round(sum(found), 1) for name, found in seconds.items()},
             "suite_over": {
                 name: {
-                    "train_s": round(sum(seconds["suite"]) / sum(seconds[name]), 4),
-                    "step_s": median_ratio(seconds["suite"], seconds[name]),
+                    "train_s": round(sum(seconds[SUITE]) / sum(seconds[name]), 4),
+                    "step_s": median_ratio(seconds[SUITE], seconds[name]),
                 }
                 for name in list(sides)[1:]
             },
