@@ -96,7 +96,8 @@ class Catalog(Generic[EntryT]):
 
     def _files(self) -> list[str]:
         folder = importlib.import_module(self.package)
-        return sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+        names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+        return [name for name in names if not name.startswith("_")]  # those are shared code
 
     @cached_property
     def _read(self) -> dict[str, list[EntryT] | importing.Broken]:

@@ -1,12 +1,13 @@
-"""Shared by the optimizers: parameter groups, timm's classes, chained optimizers."""
+"""Shared by the optimizers: parameter groups and timm's classes."""
 
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +22,13 @@ class Parameters:
         rest: Biases, norms, class tokens and position embeddings, which should not decay.
     """
 
-    matrices: list[nn.Parameter]
-    weights: list[nn.Parameter]
-    head: list[nn.Parameter]
-    rest: list[nn.Parameter]
+    matrices: "list[nn.Parameter]"
+    weights: "list[nn.Parameter]"
+    head: "list[nn.Parameter]"
+    rest: "list[nn.Parameter]"
 
 
-def split_parameters(net: nn.Module) -> Parameters:
+def split_parameters(net: "nn.Module") -> Parameters:
     """Classifies parameters by shape and by the order in which the net defines its layers.
 
     A first layer that is not trained (whitening) still counts as the first layer.
@@ -46,7 +47,7 @@ def split_parameters(net: nn.Module) -> Parameters:
     )
 
 
-def is_weight(parameter: Tensor) -> bool:
+def is_weight(parameter: "Tensor") -> bool:
     """Whether it multiplies activations and mixes them.
 
     Tokens and position embeddings have a leading 1, scales one value for each channel.
@@ -54,7 +55,7 @@ def is_weight(parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and 1 < parameter.shape[0] < parameter.numel()
 
 
-def groups(parameters: Iterable[nn.Parameter], **settings: object) -> list[dict[str, Any]]:
+def groups(parameters: "Iterable[nn.Parameter]", **settings: object) -> list[dict[str, Any]]:
     """Groups for a torch optimizer: one, or more if some parameters are frozen during the run.
 
     The attribute `trained_for` of a parameter is the share of the run after which it is frozen;
@@ -69,7 +70,7 @@ def groups(parameters: Iterable[nn.Parameter], **settings: object) -> list[dict[
     ]
 
 
-def decay_groups(net: nn.Module, weight_decay: float, **rest: object) -> list[dict[str, Any]]:
+def decay_groups(net: "nn.Module", weight_decay: float, **rest: object) -> list[dict[str, Any]]:
     """Groups for torch: weights with decay; biases, norms and tokens without, but with `rest`."""
     parameters = split_parameters(net)
     return [
@@ -78,7 +79,7 @@ def decay_groups(net: nn.Module, weight_decay: float, **rest: object) -> list[di
     ]
 
 
-def timm_optimizer(name: str) -> Callable[..., torch.optim.Optimizer]:
+def timm_optimizer(name: str) -> "Callable[..., Optimizer]":
     """timm's optimizer class `name`, imported late because that takes seconds.
 
     The import raises torch.compile's limit on recompilations, which is restored here.
@@ -91,39 +92,3 @@ def timm_optimizer(name: str) -> Callable[..., torch.optim.Optimizer]:
         return getattr(module, name)  # type: ignore[no-any-return]
     finally:
         config.recompile_limit = limit
-
-
-def host_counters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Counters that torch's and timm's optimizers keep in host memory and may read in a step."""
-    holders = [*optimizer.state.values(), *optimizer.param_groups]
-    values = [holder.get(name) for holder in holders for name in ("step", "mu_product")]
-    return [value for value in values if isinstance(value, Tensor)]
-
-
-class ChainedOptimizer(torch.optim.Optimizer):
-    """Several optimizers with different parameters as one, stepped together."""
-
-    def __init__(self, *parts: torch.optim.Optimizer) -> None:
-        self.parts = parts
-        groups = [group for part in parts for group in part.param_groups]
-        super().__init__([{"params": group["params"]} for group in groups], {})
-        self.param_groups = groups  # the parts' own dicts, so that a schedule reaches them
-        for part in parts:
-            part.state = self.state  # shared, keyed by parameter
-
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """A step of each part."""
-        for part in self.parts:
-            part.step()
-
-    def host_step(self) -> None:
-        """The host's part of a step, for parts that have one."""
-        for part in self.parts:
-            if hasattr(part, "host_step"):
-                part.host_step()
-
-    def compile_step(self) -> None:
-        """Compiles the step of each part that supports it; the others are fused already."""
-        for part in self.parts:
-            if hasattr(part, "compile_step"):
-                part.compile_step()

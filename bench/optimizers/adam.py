@@ -1,24 +1,32 @@
 """Adam as first published, and AdamW."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bench.optimizers import Optimizer
 from bench.optimizers._building import decay_groups
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Adam
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build_adam(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build_adam(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """torch's fused Adam; weight decay is added to the gradient."""
-    return _build(torch.optim.Adam, net, recipe)
+    from torch.optim import Adam
+
+    return _build(Adam, net, recipe)
 
 
-def build_adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build_adamw(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """torch's fused AdamW."""
-    return _build(torch.optim.AdamW, net, recipe)
+    from torch.optim import AdamW
+
+    return _build(AdamW, net, recipe)
 
 
-def _build(kind: type[torch.optim.Adam], net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _build(kind: "type[Adam]", net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     return kind(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,

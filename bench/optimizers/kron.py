@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bench.optimizers import Optimizer
 from bench.optimizers._building import decay_groups, timm_optimizer
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
+
 
 @cache
-def _uncompiled() -> Callable[..., torch.optim.Optimizer]:
+def _uncompiled() -> "Callable[..., TorchOptimizer]":
     """timm's class without its compiled functions, which take minutes and gain nothing on a CPU."""
     parent: Any = timm_optimizer("Kron")
     from timm.optim import kron
@@ -27,7 +28,7 @@ def _uncompiled() -> Callable[..., torch.optim.Optimizer]:
     return Kron
 
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """timm's Kron; a convolution is a matrix whose shorter side has a full factor.
 
     A step waits for the GPU once for each weight whose factor it updates, as timm compares two

@@ -1,14 +1,17 @@
 """LAMB: Adam with layer-wise step sizes."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bench.optimizers import Optimizer
 from bench.optimizers._building import decay_groups, timm_optimizer
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """timm's LAMB, over all weights at once; the gradient's norm is clipped at `clip`."""
     return timm_optimizer("Lamb")(
         decay_groups(net, recipe.weight_decay),

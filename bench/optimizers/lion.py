@@ -1,14 +1,17 @@
 """Lion: sign of the momentum."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bench.optimizers import Optimizer
 from bench.optimizers._building import decay_groups, timm_optimizer
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """timm's Lion, over all weights at once."""
     return timm_optimizer("Lion")(
         decay_groups(net, recipe.weight_decay),

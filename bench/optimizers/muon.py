@@ -1,22 +1,29 @@
 """Muon for the hidden matrices, AdamW for the rest."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bench.optimizers import Optimizer
-from bench.optimizers._building import ChainedOptimizer, groups, split_parameters
-from bench.optimizers._muon import Muon
+from bench.optimizers._building import groups, split_parameters
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """Muon's updates are scaled to the size of AdamW's, so both use one learning rate.
 
     Source: https://arxiv.org/abs/2502.16982
     """
+    from torch.optim import AdamW
+
+    from bench.optimizers._chained import ChainedOptimizer
+    from bench.optimizers._muon import Muon
+
     parameters = split_parameters(net)
     decay = recipe.weight_decay
-    adamw = torch.optim.AdamW(
+    adamw = AdamW(
         [
             *groups(parameters.weights, weight_decay=decay),
             *groups(parameters.rest, weight_decay=0.0),

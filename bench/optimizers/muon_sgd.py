@@ -1,26 +1,33 @@
 """Muon for the hidden matrices, SGD for the rest: the 94 % speed record's optimizer."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bench.optimizers import Optimizer
-from bench.optimizers._building import ChainedOptimizer, groups, split_parameters
-from bench.optimizers._muon import Muon
+from bench.optimizers._building import groups, split_parameters
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """Matrices keep the norm sqrt(out), so they need no decay; the head has its own rate.
 
     `weight_decay` is the share by which a step at the peak rate shrinks the other weights; with the
     option `bias_decay` 1, as in the record, biases and norms shrink too.
     """
+    from torch.optim import SGD
+
+    from bench.optimizers._chained import ChainedOptimizer
+    from bench.optimizers._muon import Muon
+
     parameters = split_parameters(net)
     head = {id(parameter) for parameter in parameters.head}
     others = [parameter for parameter in parameters.weights if id(parameter) not in head]
     rest_lr, head_lr = recipe.option("rest_lr"), recipe.option("head_lr")
     rest_decay = recipe.weight_decay * recipe.option("bias_decay")
-    sgd = torch.optim.SGD(
+    sgd = SGD(
         [
             *groups(others, lr=rest_lr, weight_decay=recipe.weight_decay / rest_lr),
             *groups(parameters.rest, lr=rest_lr, weight_decay=rest_decay / rest_lr),

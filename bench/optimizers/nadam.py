@@ -1,16 +1,21 @@
 """NAdam: Adam with Nesterov momentum."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bench.optimizers import Optimizer
 from bench.optimizers._building import decay_groups
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """torch's NAdam, over all weights at once, with decoupled weight decay."""
-    return torch.optim.NAdam(
+    from torch.optim import NAdam
+
+    return NAdam(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
         betas=(recipe.option("beta1"), recipe.option("beta2")),

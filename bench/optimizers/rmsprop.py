@@ -1,16 +1,21 @@
 """RMSprop: steps divided by a running mean of squared gradients."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bench.optimizers import Optimizer
 from bench.optimizers._building import decay_groups
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """torch's RMSprop, over all weights at once; weight decay is added to the gradient."""
-    return torch.optim.RMSprop(
+    from torch.optim import RMSprop
+
+    return RMSprop(
         decay_groups(net, recipe.weight_decay),
         lr=recipe.lr,
         alpha=recipe.option("alpha"),

@@ -1,16 +1,17 @@
 """Schedule-free AdamW and SGD."""
 
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bench.optimizers import Optimizer
 from bench.optimizers._building import decay_groups
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build_adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build_adamw(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """schedulefree's AdamW, over all weights at once; the recipe's schedule does the warm-up."""
     from schedulefree import AdamWScheduleFree
 
@@ -18,16 +19,16 @@ def build_adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return _training(AdamWScheduleFree, net, recipe, betas=betas, eps=recipe.option("eps"))
 
 
-def build_sgd(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build_sgd(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """schedulefree's SGD, over all weights at once; the recipe's schedule does the warm-up."""
     from schedulefree import SGDScheduleFree
 
     return _training(SGDScheduleFree, net, recipe, momentum=recipe.option("momentum"))
 
 
-def _training(kind: Any, net: nn.Module, recipe: Recipe, **more: Any) -> torch.optim.Optimizer:
+def _training(kind: Any, net: "nn.Module", recipe: Recipe, **more: Any) -> "TorchOptimizer":
     groups = decay_groups(net, recipe.weight_decay)
-    optimizer: torch.optim.Optimizer = kind(groups, lr=recipe.lr, foreach=True, **more)
+    optimizer: TorchOptimizer = kind(groups, lr=recipe.lr, foreach=True, **more)
     optimizer.train()  # type: ignore[attr-defined]
     return optimizer
 

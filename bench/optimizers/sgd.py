@@ -1,17 +1,22 @@
 """SGD with Nesterov momentum."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bench.optimizers import Optimizer
 from bench.optimizers._building import decay_groups
 from bench.recipe import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer as TorchOptimizer
 
-def build(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """torch's fused SGD."""
+    from torch.optim import SGD
+
     momentum = recipe.option("momentum")
-    return torch.optim.SGD(
+    return SGD(
         decay_groups(net, recipe.weight_decay, lr=recipe.lr * recipe.option("bias_lr_factor")),
         lr=recipe.lr,
         momentum=momentum,

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from bench.machine.clock import CompileWatch
 from bench.optimizers import _building as parameters
 from bench.optimizers import _muon
-from bench.optimizers._building import ChainedOptimizer
+from bench.optimizers._chained import ChainedOptimizer
 from bench.optimizers._muon import (
     QUINTIC,
     Muon,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bench import optimizers
 from bench.machine.clock import CompileWatch
 from bench.optimizers import _building as parameters
-from bench.optimizers.sam import Sam
+from bench.optimizers._chained import Sam
 from bench.recipe import Recipe
 from bench.training.lr_schedule import LRSchedule
 from bench.training.setup import factors

@@ -19,7 +19,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import architectures
 import pipelines
 from bench import optimizers
-from bench.optimizers._building import host_counters
 from bench.training.loop import Step, cached_step_s, predict, train_epoch
 from bench.training.lr_schedule import LRSchedule
 from pipelines import augmentations
@@ -237,6 +236,13 @@ def test_an_epoch_of_the_native_pipeline_never_waits(policy: str) -> None:
     with built(policy) as pipeline, timed_region() as found:
         assert len(list(pipeline.epoch(0))) == 2
     assert found == []
+
+
+def host_counters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Counters that torch's and timm's optimizers keep in host memory and may read in a step."""
+    holders = [*optimizer.state.values(), *optimizer.param_groups]
+    values = [holder.get(name) for holder in holders for name in ("step", "mu_product")]
+    return [value for value in values if isinstance(value, torch.Tensor)]
 
 
 def waiting_in_an_epoch(step: Step, policy: str) -> list[str]:
