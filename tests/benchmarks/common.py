@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean, stdev
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, t
 
-from bench.cell import Run
+from bench.cell import Cell, Run
 from bench.executors.protocol import ENVIRONMENT
 from bench.job import Job, RecordBuilder
 from bench.machine.environment import cpu_model
@@ -74,6 +76,34 @@ def prepared(run: Run) -> tuple[RecordBuilder, Any]:
     job = Job(run=run, folder="", data_dir=str(sources.default_data_dir()))
     builder = RecordBuilder(job=job)
     return builder, prepare(builder, Shared(), torch.device("cpu"))
+
+
+def accuracy_pct(cell: Cell, seed: int) -> float:
+    """Trains a run; its accuracy on the test set."""
+    from bench.machine.cpu import training_threads
+    from bench.training.run import train
+    from bench.training.setup import Shared
+    from pipelines import sources
+
+    with TemporaryDirectory() as folder, training_threads(cell):
+        data_dir = str(sources.default_data_dir())
+        draft = RecordBuilder(
+            job=Job(run=Run(cell=cell, seed=seed), folder=folder, data_dir=data_dir)
+        )
+        train(draft, Shared(), lambda point: None)
+    assert draft.metrics is not None
+    return 100 * draft.metrics.accuracy
+
+
+def paired_gain(new: Sequence[float], old: Sequence[float]) -> dict[str, float]:
+    """The mean difference of pairs, with its 95 % t interval."""
+    gains = [a - b for a, b in zip(new, old, strict=True)]
+    half = t.ppf(0.975, len(gains) - 1) * stdev(gains) / len(gains) ** 0.5
+    return {
+        "points": round(fmean(gains), 2),
+        "low_95": round(fmean(gains) - half, 2),
+        "high_95": round(fmean(gains) + half, 2),
+    }
 
 
 Ask = Callable[[str], Any]

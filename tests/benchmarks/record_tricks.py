@@ -7,24 +7,16 @@ CPU, six test views; the variants of one seed are trained one after the other. D
 the plain recipe with the same seed, in points, with 95 % t intervals. SEEDS is 10 by default.
 """
 
-import statistics
 import sys
 from collections import defaultdict
 from dataclasses import replace
-from tempfile import TemporaryDirectory
+from statistics import fmean
 from typing import Any
 
-from scipy.stats import t
-
-from bench.cell import Cell, Run
+from bench.cell import Cell
 from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.recipe_files import book
-from bench.job import Job, RecordBuilder
-from bench.machine.cpu import training_threads
-from bench.training.run import train
-from bench.training.setup import Shared
-from pipelines.sources import default_data_dir
-from tests.benchmarks.common import conditions, print_figures
+from tests.benchmarks.common import accuracy_pct, conditions, paired_gain, print_figures
 
 BATCH = 250
 TRICKS: dict[str, dict[str, Any]] = {
@@ -48,16 +40,6 @@ def cell_of(changes: dict[str, Any]) -> Cell:
     return replace(cell, batch_size=BATCH, recipe=replace(cell.recipe, **changes))
 
 
-def accuracy_pct(cell: Cell, seed: int) -> float:
-    """Test accuracy of one run."""
-    with TemporaryDirectory() as folder, training_threads(cell):
-        job = Job(run=Run(cell=cell, seed=seed), folder=folder, data_dir=str(default_data_dir()))
-        draft = RecordBuilder(job=job)
-        train(draft, Shared(), lambda point: None)
-    assert draft.metrics is not None
-    return 100 * draft.metrics.accuracy
-
-
 def main() -> None:
     """Trains all and prints the figures."""
     seeds, before = int(sys.argv[1]) if len(sys.argv) > 1 else 10, conditions()
@@ -66,22 +48,9 @@ def main() -> None:
         for name, changes in TRICKS.items():
             found[name].append(accuracy_pct(cell_of(changes), seed))
             print(f"seed {seed}, {name}: {found[name][-1]:.2f} %", file=sys.stderr, flush=True)
-    gained: dict[str, dict[str, float]] = {}
-    for name in list(TRICKS)[1:]:
-        gains = [a - b for a, b in zip(found[name], found["plain"], strict=True)]
-        half = t.ppf(0.975, seeds - 1) * statistics.stdev(gains) / seeds**0.5
-        gained[name] = {
-            "points": mean(gains),
-            "low_95": round(statistics.fmean(gains) - half, 2),
-            "high_95": round(statistics.fmean(gains) + half, 2),
-        }
-    plain = {"seeds": seeds, "plain_accuracy_pct": mean(found["plain"])}
+    gained = {name: paired_gain(found[name], found["plain"]) for name in list(TRICKS)[1:]}
+    plain = {"seeds": seeds, "plain_accuracy_pct": round(fmean(found["plain"]), 2)}
     print_figures(before, plain | {"points": gained})
-
-
-def mean(values: list[float]) -> float:
-    """The mean, to hundredths."""
-    return round(statistics.fmean(values), 2)
 
 
 if __name__ == "__main__":
