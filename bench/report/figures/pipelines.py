@@ -33,7 +33,7 @@ LOOKS = {
 SIZE, READS, DOT = "batch_size", {"files": "o", "array": "s"}, {"linestyle": "none"}
 LINE: dict[str, Any] = {"color": style.GREY, "linewidth": 0.7, "linestyle": "--"}
 ALONE = {  # name of a figure to its title, what speed is drawn against, and a caption
-    "pipelines_alone": ("Pipelines alone", SIZE, "bars span the quartiles"),
+    "pipelines_alone": ("Pipelines alone", SIZE, "lines span the quartiles"),
     "pipelines_cpu": (
         "CPU time of pipelines",
         "cpu_s_per_1000",
@@ -174,6 +174,7 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
     )
     reads = [style.Section(title="", looks=marks, gids={})] * (len(marks) > 1)
     usual = statistics.mode(row[SIZE] for row in found)
+    one_size = len({row[SIZE] for row in found}) == 1
     for key, (name, (title, x, caption)) in zip(keys, ALONE.items(), strict=True):
         shown = [row for row in found if row[x] and (x == SIZE or row[SIZE] == usual)]
         if shown:
@@ -185,9 +186,47 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
                 + (f" Hollow: {', '.join(filter(None, hollow))}." if any(hollow) else "")
                 + (f" With another op by the name: {own}." if own else "")
                 + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
-                figure=_alone_figure(shown, x, colours, gids),
-                sections=(key, *reads),
+                figure=bars(shown, colours, gids)
+                if x == SIZE and one_size
+                else _alone_figure(shown, x, colours, gids),
+                sections=() if x == SIZE and one_size else (key, *reads),
             )
+
+
+def bars(
+    found: Sequence[Row],
+    colours: Mapping[str, str],
+    gids: Mapping[str, str],
+    *,
+    width_in: float = 4.6,
+    row_in: float = 0.2,
+) -> "Figure":
+    """A bar for each pipeline, with its images/s, and its quartiles as a whisker.
+
+    Untrusted ones are hollow.
+    """
+    figure, (axes,) = style.canvas(width_in, 0.35 + row_in * len(found))
+    values, low, high = ([row[f"images_per_s{end}"] for row in found] for end in ("", "_q1", "_q3"))
+    own = [gids.get(row["pipeline"], "") for row in found]
+    edges = [colours[row["pipeline"]] for row in found]
+    faces = [edge if row["trusted"] else "none" for row, edge in zip(found, edges, strict=True)]
+    style.bars(axes, values, own, height=0.7, color=faces, edgecolor=edges)
+    axes.hlines(range(len(found)), low, high, color=style.FOREGROUND, linewidth=1)
+    mixed = len({row["reads"] for row in found}) > 1
+    notes = [
+        f"{row['images_per_s']:,.0f}"
+        + (f", reads {row['reads']}" if mixed else "")
+        + ("*" if row["draws"].startswith("per batch") else "")
+        for row in found
+    ]
+    names = [style.shown_name(row["pipeline"]) for row in found]
+    style.rows(axes, names, notes, own, ends=high)
+    axes.set_xlim(0, max(high))
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    starred = "\n* one random draw per batch" * any("*" in note for note in notes)
+    axes.set_xlabel(style.toward_better("images/s", higher=True) + starred, loc="left")
+    return figure
 
 
 def _alone_figure(
@@ -195,30 +234,24 @@ def _alone_figure(
 ) -> "Figure":
     from matplotlib.ticker import NullLocator
 
-    batch_sizes = sorted({row[SIZE] for row in found})
-    names = list(colours)[::-1] if x == SIZE and len(batch_sizes) == 1 else []  # a line for each
-    figure, (axes,) = style.canvas(4.6, 0.7 + 0.2 * len(names) if names else 3.2)
+    figure, (axes,) = style.canvas(4.6, 3.2)
     columns = [x, "images_per_s", "images_per_s_q1", "images_per_s_q3"]
     groups: Any = pd.DataFrame(found).groupby(["pipeline", "trusted", "reads"])
     for (name, trusted, reads), points in groups:
         values, medians, low, high = points[columns].to_numpy(float).T
-        place: dict[str, Any] = {"x": values, "y": medians, "yerr": [medians - low, high - medians]}
-        if names:
-            place = {"x": medians, "y": [names.index(name)], "xerr": place["yerr"]}
         container = axes.errorbar(
-            **place, color=colours[name], fmt=READS[reads] + "-" * trusted, linewidth=1.3,
-            markersize=4.5, markerfacecolor=None if trusted else "none", capsize=3,
+            values, medians, [medians - low, high - medians], color=colours[name],
+            fmt=READS[reads] + "-" * trusted, linewidth=1.3, markersize=4.5,
+            markerfacecolor=None if trusted else "none", capsize=3,
         )  # fmt: skip
         for artist in container.get_children():
             artist.set_gid(gids.get(name))
-    speed_axis = "x" if names else "y"
-    style.log_scale(getattr(axes, f"{speed_axis}axis"))
-    axes.set(**{f"{speed_axis}label": style.toward_better("images/s", higher=True)})
-    if names:
-        axes.set_yticks(range(len(names)), names)
-    elif x != SIZE:
+    style.log_scale(axes.yaxis)
+    axes.set_ylabel(style.toward_better("images/s", higher=True))
+    if x != SIZE:
         _cores(axes, found, list(colours), gids)
     else:
+        batch_sizes = sorted({row[SIZE] for row in found})
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(batch_sizes, [f"{size:,}" for size in batch_sizes])

@@ -33,6 +33,11 @@ DASHES: tuple[Any, ...] = (
 )  # fmt: skip
 MARKERS = "osD^vP*X<>hp"
 FOREGROUND = "#010203"  # stands for the page's text colour, in figures.mplstyle too
+ACCENT = PALETTE[1]
+THEMES = {  # contrasts are 4.5 or more to GitHub's backgrounds
+    "light": {FOREGROUND: "#1f2328", ACCENT.lower(): "#0868b9", GREY.lower(): "#6b747e"},
+    "dark": {FOREGROUND: "#e6edf3", ACCENT.lower(): "#56b4e9", GREY.lower(): "#848d97"},
+}
 FONT = "'DejaVu Sans'"  # comes with matplotlib; Verdana is as wide
 SIZE = 8.0  # of text, in points
 SMALL = 7.0
@@ -151,15 +156,19 @@ def colour_key(title: str, colours: Mapping[str, Any], **gids: Any) -> Section:
 
 def rows(
     axes: "Axes", names: Sequence[str], notes: Sequence[str], gids: Sequence[str | None],
-    size: float = SIZE,
+    size: float = SIZE, ends: Sequence[float] = (),
 ) -> None:  # fmt: skip
-    """Names rows from the top down, with a note to the right; headings have no cells."""
+    """Names rows from the top down, with a note to the right or at the `ends` of bars.
+
+    Headings have no cells.
+    """
     axes.set_yticks(range(len(names)), names, size=size)
     for row, (label, note, own) in enumerate(zip(axes.get_yticklabels(), notes, gids, strict=True)):
         label.set(gid=own, weight="bold" if own is None else "normal")
+        place = (ends[row] if ends else 1, row)
         axes.annotate(
-            note, (1, row), xycoords=("axes fraction", "data"), xytext=(4, 0),
-            textcoords="offset points", va="center", size=SMALL, gid=own,
+            note, place, xycoords="data" if ends else ("axes fraction", "data"), xytext=(4, 0),
+            textcoords="offset points", va="center", size=size if ends else SMALL, gid=own,
         )  # fmt: skip
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -187,30 +196,46 @@ def log_scale(axis: "Axis") -> None:
 
 def picture(sketch: Sketch, *, group: str, digest: str) -> Picture:
     """Saves a sketch, always as the same bytes; `digest` keeps ids in the SVG unique on a page."""
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     header, header_in = _lay_out(sketch, group)
-    figure = sketch.figure
-    with matplotlib.rc_context({"svg.hashsalt": f"{sketch.name}-{digest}"}):
-        # The canvases themselves: `savefig` would draw everything twice.
-        png, svg = BytesIO(), BytesIO()
-        figure.set_facecolor("white")
-        agg: Any = FigureCanvasAgg(figure)
-        agg.print_png(png, metadata={"Software": None})
-        for text in header:
-            text.remove()
-        figure.set_facecolor("none")
-        vector: Any = FigureCanvasSVG(figure)
-        vector.print_svg(svg, metadata={"Date": None})
+    # The canvases themselves: `savefig` would draw everything twice.
+    png = BytesIO()
+    sketch.figure.set_facecolor("white")
+    agg: Any = FigureCanvasAgg(sketch.figure)
+    agg.print_png(png, metadata={"Software": None})
+    for text in header:
+        text.remove()
+    svg = _vector(sketch, digest)
     return Picture(
         name=sketch.name,
         title=sketch.title,
         caption=sketch.caption,
-        svg=tidy(svg.getvalue(), label=sketch.title, cut_top=header_in * POINTS),
+        svg=tidy(svg, label=sketch.title, cut_top=header_in * POINTS),
         png=png.getvalue(),
     )
+
+
+def themed(sketch: Sketch, *, group: str) -> dict[str, str]:
+    """A sketch with its header as an SVG file for each theme, always as the same bytes."""
+    _lay_out(sketch, group)
+    svg = _vector(sketch, "themed")
+    return {
+        theme: tidy(svg, label=sketch.title, cut_top=0.0, theme=colours)
+        for theme, colours in THEMES.items()
+    }
+
+
+def _vector(sketch: Sketch, digest: str) -> bytes:
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    svg = BytesIO()
+    sketch.figure.set_facecolor("none")
+    with matplotlib.rc_context({"svg.hashsalt": f"{sketch.name}-{digest}"}):
+        vector: Any = FigureCanvasSVG(sketch.figure)
+        vector.print_svg(svg, metadata={"Date": None})
+    return svg.getvalue()
 
 
 def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
@@ -273,13 +298,14 @@ _FONT_SIZE = re.compile(r"font[^;\"]*?([\d.]+)px")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 
 
-def tidy(svg: bytes, *, label: str, cut_top: float) -> str:
+def tidy(svg: bytes, *, label: str, cut_top: float, theme: Mapping[str, str] | None = None) -> str:
     """Matplotlib's SVG as an element for a page: scalable, and text in the page's colour.
 
     Ids of cells and levels become `data-cells` and `data-level`. Others that nothing refers to are
     the same in all figures and go; the rest are salted hashes.
 
-    `label` is for screen readers; `cut_top` is how many points to leave out at the top.
+    `label` is for screen readers; `cut_top` is how many points to leave out at the top. With a
+    `theme` it is a file instead, of its colours and a size.
     """
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
@@ -298,14 +324,19 @@ def tidy(svg: bytes, *, label: str, cut_top: float) -> str:
                 element.set(name, _NUMBER.sub(_hundredths, value))
             else:
                 value = value.replace(FONT, f"{FONT}, Verdana, sans-serif")
-                element.set(name, value.replace(FOREGROUND, "currentColor"))
+                for colour, shown in (theme or {FOREGROUND: "currentColor"}).items():
+                    value = value.replace(colour, shown)
+                element.set(name, value)
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     root.attrib = {
         "viewBox": f"0 {cut_top:g} {width:g} {height - cut_top:g}",
-        "style": f"width: 100%; max-width: {width * 1.6:.0f}px; height: auto",
         "role": "img",
         "aria-label": label,
     }
+    if theme:
+        root.attrib |= {"width": f"{width * 1.6:.0f}", "height": f"{(height - cut_top) * 1.6:.0f}"}
+        return ElementTree.tostring(root, encoding="unicode")
+    root.attrib["style"] = f"width: 100%; max-width: {width * 1.6:.0f}px; height: auto"
     least = width * READABLE / min(map(float, _FONT_SIZE.findall(svg.decode())), default=SIZE)
     if least > PHONE:
         root.attrib["data-wide"] = ""
