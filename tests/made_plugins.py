@@ -1,17 +1,25 @@
-"""Plugins made for tests: small texts of modules, and the example of the docs."""
+"""Plugins made for tests: small texts of modules, and the examples of the docs."""
 
 import re
+import shutil
 from pathlib import Path
 
 from tests.checkout import ROOT
 
 DOC = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+MINE = "docs/examples/mine.py"  # has one of each kind
+INVERTING = "docs/examples/inverting.py"  # has an op
 
 
-def doc_block(language: str, word: str = "") -> str:
-    """The first block of a language in docs/plugins.md that has `word` in it."""
-    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", DOC, re.DOTALL)
-    return next(block for block in blocks if word in block)
+def doc_commands(word: str = "") -> list[str]:
+    """The lines of the first block of commands in docs/plugins.md that has `word` in it."""
+    blocks: list[str] = re.findall(r"```sh\n(.*?)```", DOC, re.DOTALL)
+    return next(block for block in blocks if word in block).splitlines()
+
+
+def copy_examples(folder: Path) -> None:
+    """Copies the examples of the docs to where the commands expect them."""
+    shutil.copytree(ROOT / "docs" / "examples", folder / "docs" / "examples")
 
 
 def net(name: str = "team_net", **fields: object) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests import checkout
-from tests.made_plugins import doc_block
+from tests.made_plugins import MINE
 
-# The example of docs/plugins.md in each of the folders, where each catalog takes its own kind.
-EXAMPLE = doc_block("python")
+# The example of the docs in each of the folders, where each catalog takes its own kind.
+EXAMPLE = (checkout.ROOT / MINE).read_text(encoding="utf-8")
 for kind in ("Architecture", "Optimizer", "Augmentation"):
     EXAMPLE = EXAMPLE.replace(f" = {kind}(\n", f" = {kind}(\n    default=True,\n")
 FOLDERS = ("architectures", "bench/optimizers", "pipelines/augmentations", "pipelines")

@@ -28,7 +28,16 @@ from pipelines.catalog import Unavailable
 from pipelines.verification.made_images import numbered, pixels
 from tests.made import made_cell
 from tests.made_device import device_is
-from tests.made_plugins import ROOT, distribution, doc_block, net, write
+from tests.made_plugins import (
+    INVERTING,
+    MINE,
+    ROOT,
+    copy_examples,
+    distribution,
+    doc_commands,
+    net,
+    write,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -57,28 +66,28 @@ def run_of(architecture: str) -> Run:
 
 @pytest.mark.slow
 def test_the_example_of_the_docs_works_as_described(tmp_path: Path) -> None:
-    write(tmp_path, {"mine.py": doc_block("python")})
-    *lines, _ = doc_block("sh").splitlines()
+    copy_examples(tmp_path)
+    *lines, _ = doc_commands()
     listed, ran, dry, table = map(bench, lines)
 
     assert (listed.exit_code, ran.exit_code, dry.exit_code) == (0, 0, 0), ran.output
     for name in ("one_layer", "adagrad", "mirrored", "mirrors", "mine"):
         assert f"\n  {name} " in listed.output
-    assert str(origin_of("mine.py")) in listed.output
+    assert str(origin_of(MINE)) in listed.output
 
     (folder,) = (tmp_path / "results").iterdir()
     records = {record.cell.name: record for record in Store(folder).records()}
     ours = records["one_layer/adagrad/mirrored/mirrors"]
     theirs = records["one_layer/sgd/mirrored/native"]
     assert {record.status for record in records.values()} == {"ok"}
-    version = f"1 of {origin_of('mine.py')}"
+    version = f"1 of {origin_of(MINE)}"
     assert set(ours.versions.values()) == {version}
     assert theirs.versions == {
         "architecture": version, "augmentation": version, "optimizer": 1, "pipeline": 1
     }  # fmt: skip
     assert ours.augmentation_draws == {"HorizontalFlip": "per sample"}
 
-    with used(["mine.py"]):
+    with used([MINE]):
         built = architectures.build("one_layer")
         stated = architectures.get("one_layer").parameters
     assert sum(parameter.numel() for parameter in built.parameters()) == stated
@@ -90,8 +99,8 @@ def test_the_example_of_the_docs_works_as_described(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_pipeline_of_the_docs_passes_verification(tmp_path: Path) -> None:
-    write(tmp_path, {"mine.py": doc_block("python")})
-    verified = bench(doc_block("sh").splitlines()[-1])
+    copy_examples(tmp_path)
+    verified = bench(doc_commands()[-1])
     assert verified.exit_code == 0
     assert "2 ok" in verified.output  # without an op, and with the one that it has
 
@@ -100,9 +109,9 @@ def test_the_pipeline_of_the_docs_passes_verification(tmp_path: Path) -> None:
     "pipeline", ["native[eager]", "torchvision", "torchvision_batch", "kornia"]
 )
 def test_the_op_of_the_docs_is_done_by_each_library(tmp_path: Path, pipeline: str) -> None:
-    write(tmp_path, {"inverting.py": doc_block("python", "Invert")})
+    copy_examples(tmp_path)
     images = numbered(64)
-    with used(["inverting.py"]):
+    with used([INVERTING]):
         flip, invert = augmentations.catalog.get("inverting").ops
         always = Augmentation(ops=[replace(flip, p=1.0), replace(invert, p=1.0)])  # type: ignore[call-arg]
         with building.build(pipeline, images, always, batch_size=64) as built:
@@ -117,14 +126,15 @@ def test_the_op_of_the_docs_is_done_by_each_library(tmp_path: Path, pipeline: st
 
 @pytest.mark.slow
 def test_the_op_of_the_docs_trains(tmp_path: Path) -> None:
-    write(tmp_path, {"inverting.py": doc_block("python", "Invert")})
-    ran = bench(doc_block("sh", "inverting.py"))
+    copy_examples(tmp_path)
+    (line,) = doc_commands(INVERTING)
+    ran = bench(line)
     assert ran.exit_code == 0, ran.output
     (folder,) = (tmp_path / "results").iterdir()
     records = Store(folder).records()
     assert {record.status for record in records if "dali" not in record.cell.pipeline} == {"ok"}
     for record in records:
-        assert record.versions["augmentation"] == f"1 of {origin_of('inverting.py')}"
+        assert record.versions["augmentation"] == f"1 of {origin_of(INVERTING)}"
 
 
 def test_a_changed_plugin_changes_its_own_runs_ids_but_a_moved_one_not(tmp_path: Path) -> None:
@@ -240,13 +250,13 @@ def test_tables_and_help_import_no_plugin(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_loaders_records_name_the_plugin(tmp_path: Path) -> None:
-    write(tmp_path, {"mine.py": doc_block("python")})
+    copy_examples(tmp_path)
     done = bench(
-        "bench loaders --plugin mine.py --pipeline mirrors --augmentation mirrored "
+        f"bench loaders --plugin {MINE} --pipeline mirrors --augmentation mirrored "
         "--source shapes --batch-size 64 --repeats 1 --seconds 0.01 --format json"
     )
     assert done.exit_code == 0, done.output
     (path,) = (tmp_path / "results").glob("*/loaders.json")
     found = json.loads(path.read_text())
-    assert found["plugins"] == [str(origin_of("mine.py"))]
+    assert found["plugins"] == [str(origin_of(MINE))]
     assert [row["status"] for row in found["rows"]] == ["ok"]

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -23,7 +22,7 @@ from pipelines.sources.errors import SourceError
 from pipelines.torchvision import Way
 from pipelines.verification.made_images import numbered
 from pipelines.workers import Key, LoaderWorkerLost, Samples, death
-from tests import made_plugins
+from tests.made_plugins import INVERTING, ROOT
 
 
 def lose(key: Key) -> None:
@@ -173,13 +172,11 @@ def started_by(method: str) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["torchvision", "albumentations"])
-def test_workers_that_are_no_forks_deliver_the_same(library: str, tmp_path: Path) -> None:
+def test_workers_that_are_no_forks_deliver_the_same(library: str) -> None:
     if reason := building.parse(library).library.problem("", "cpu"):
         pytest.skip(reason)
-    plugin = tmp_path / "inverting.py"
-    plugin.write_text(made_plugins.doc_block("python", "class Invert"))
     found = []
-    with used([str(plugin)]):
+    with used([str(ROOT / INVERTING)]):
         policy = augmentations.catalog.get("inverting")
         if library == "torchvision":
             ops = (AlternatingFlip(), RandAugment(), Affine(), *policy.ops)
