@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from architectures import Architecture, Spec
 from bench.cli import app
+from bench.grid.grids import BUDGETS
 from bench.report.columns import COLUMNS
 from bench.store.groups import groups
 from bench.store.loaders_record import read_loaders
@@ -123,6 +125,14 @@ def test_the_index_lists_every_page_and_the_reference_every_column() -> None:
         assert page.name == "index.md" or f"({page.name})" in index, page.name
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert not [name for name in COLUMNS if f"`{name}`" not in reference]
+
+
+def test_the_reference_shows_the_scales_as_they_are() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    for scale, cell in BUDGETS.items():
+        images, width = cell.train_images or "all", Fraction(cell.width)
+        row = f"| `{scale}` | {images} | {width} | {cell.epochs} | {cell.batch_size} |"
+        assert f"{row} {cell.target_accuracy:.0%} |".replace("%", " %") in reference
 
 
 def test_the_reference_is_valid_and_has_the_runs_that_the_docs_show() -> None:
