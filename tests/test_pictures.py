@@ -9,10 +9,15 @@ from PIL import Image, ImageColor
 from bench.report.figures.style import THEMES
 from tests.benchmarks import pictures
 from tests.checkout import ROOT
+from tests.made import made_failure, made_record
 from tests.made_loaders import decoding, disturbed, made_loaders, made_series
 
 BACKGROUNDS = {"light": "#ffffff", "dark": "#0d1117"}  # GitHub's
-CHARTS = dict(pictures.charts())
+
+
+@pytest.fixture(scope="module")
+def charts() -> dict[str, str]:
+    return dict(pictures.charts())
 
 
 def drawn(svg: str) -> tuple[list[str], list[float]]:
@@ -23,16 +28,17 @@ def drawn(svg: str) -> tuple[list[str], list[float]]:
     return texts, [float(number) for number in re.findall(r"-?[\d.]+", shapes)]
 
 
-@pytest.mark.parametrize("name", CHARTS)
-def test_the_committed_chart_is_made_from_the_committed_records(name: str) -> None:
-    written = (pictures.PICTURES / name).read_text(encoding="utf-8")
-    texts, shapes = drawn(CHARTS[name])
+def test_the_committed_charts_are_made_from_the_committed_records(charts: dict[str, str]) -> None:
     hint = "out of date: run `python -m tests.benchmarks.pictures`"
-    assert drawn(written)[0] == texts, hint
-    assert drawn(written)[1] == pytest.approx(shapes, abs=0.5), hint
-    assert len(written) < 60_000
-    colours = set(re.findall(r"(?:fill|stroke): (#\w+)", written))
-    assert colours <= set(THEMES[name.rpartition("_")[2].removesuffix(".svg")].values())
+    assert {path.name for path in pictures.PICTURES.glob("*.svg")} == set(charts), hint
+    for name, made in charts.items():
+        written = (pictures.PICTURES / name).read_text(encoding="utf-8")
+        texts, shapes = drawn(made)
+        assert drawn(written)[0] == texts, f"{name} is {hint}"
+        assert drawn(written)[1] == pytest.approx(shapes, abs=0.5), f"{name} is {hint}"
+        assert len(written) < 60_000
+        colours = set(re.findall(r"(?:fill|stroke): (#\w+)", written))
+        assert colours <= set(THEMES[name.rpartition("_")[2].removesuffix(".svg")].values())
 
 
 def luminance(colour: str) -> float:
@@ -73,6 +79,29 @@ def test_a_chart_has_the_fastest_variant_of_each_pipeline_of_equal_work() -> Non
     array = made_series("array", *[9000.0] * 3, batch_size=128)
     record = made_loaders(*series[:-1], disturbed(series[-1]), own, array)
     assert [row["pipeline"] for row in pictures.fastest(record)] == ["a[eager]", "b[workers=2]"]
+
+
+def test_the_chart_of_the_first_experiment_has_means_over_seeds_and_the_published_accuracy() -> (
+    None
+):
+    made = [
+        made_record(
+            seed, accuracy=accuracy, epochs=epochs, architecture="cnn4", optimizer=optimizer,
+            augmentation="none", pipeline="native", width=0.5,
+        )
+        for optimizer, epochs, seed, accuracy in (
+            ("sgd", 5, 0, 0.60), ("sgd", 5, 1, 0.64), ("adam", 5, 0, 0.55),
+            ("sgd", 25, 0, 0.9), ("lion", 5, 0, 0.99),
+        )
+    ]  # fmt: skip
+    runs = pictures.seed_runs([*made, made_failure(architecture="cnn4", epochs=5)], 5)
+    sketch, conditions = pictures.seed_chart(runs, 5)
+    assert sketch.title == "62.0 % in 5 epochs, published 54 %"
+    assert conditions[1] == "1 to 2 seeds"
+    (axes,) = sketch.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cnn4, width 1/2"]
+    places = [float(line.get_xdata()[0]) for line in axes.lines]  # type: ignore[index, arg-type]
+    assert places == pytest.approx([62.0, 55.0, 54.0])
 
 
 def test_pictures_that_pages_show_exist() -> None:

@@ -9,20 +9,28 @@ They go to `docs/pictures`.
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from PIL import Image
 
+from bench.grid.grids import SEED_NETS
+from bench.record import Record
+from bench.report.figures import style
 from bench.report.figures.pipelines import bars
 from bench.report.figures.style import ACCENT, GREY, THEMES, Sketch, settings, themed
 from bench.report.loaders import rows
 from bench.report.page.writing import write_report
 from bench.report.render import Row
 from bench.store.loaders_record import LoadersRecord, read_loaders
+from bench.store.store import Store
+from bench.text import count
 from tests.benchmarks.common import ROOT
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -59,6 +67,16 @@ CHARTS = {
     ),
 }
 
+SEED = "amd-epyc-2-cores_cifar10_desk"
+PUBLISHED = {5: 54.0, 25: 77.34}  # epochs to the first experiment's best test accuracy, in %
+DOT: dict[str, Any] = {"linestyle": "none", "markersize": 5.5}
+WAYS = {  # optimizer and augmentation to the look of its dots
+    "sgd, none": DOT | {"marker": "o", "color": GREY},
+    "adam, none": DOT | {"marker": "s", "color": GREY, "markerfacecolor": "none"},
+    "muon, flip_crop_cutout": DOT | {"marker": "D", "color": ACCENT},
+}
+LINE: dict[str, Any] = {"linestyle": "--", "color": style.FOREGROUND, "linewidth": 1}
+
 
 def fastest(record: LoadersRecord) -> list[Row]:
     """The fastest variant of each pipeline that does equal work, the fastest first.
@@ -78,28 +96,38 @@ def fastest(record: LoadersRecord) -> list[Row]:
 
 def charts() -> Iterator[tuple[str, str]]:
     """Names of files and their contents."""
+    with settings():
+        for sketch, conditions in sketches():
+            shown = ", ".join(part.replace(" ", NO_BREAK) for part in conditions)
+            for theme, svg in themed(sketch, group=shown).items():
+                yield f"{sketch.name}_{theme}.svg", svg + "\n"
+
+
+def sketches() -> Iterator[tuple[Sketch, list[str]]]:
+    """Charts with their conditions; those of the grid `seed` once its records are committed."""
     for name, chart in CHARTS.items():
         record = read_loaders(REFERENCE / chart.group)
         assert record is not None
-        with settings():
-            sketch, conditions = draw(name, chart, record)
-            for theme, svg in themed(sketch, group=conditions).items():
-                yield f"{name}_{theme}.svg", svg + "\n"
+        yield loaders_chart(name, chart, record)
+    if (REFERENCE / SEED).exists():
+        records = Store(REFERENCE / SEED).records()
+        for epochs in PUBLISHED:
+            if runs := seed_runs(records, epochs):
+                yield seed_chart(runs, epochs)
 
 
-def draw(name: str, chart: Chart, record: LoadersRecord) -> tuple[Sketch, str]:
+def loaders_chart(name: str, chart: Chart, record: LoadersRecord) -> tuple[Sketch, list[str]]:
     found = fastest(record)
     speeds = {row["pipeline"].partition("[")[0]: row["images_per_s"] for row in found}
     ratio = speeds["native"] / speeds[BASELINE]
     labelled = [row | {"pipeline": label(row["pipeline"])} for row in found]
     colours = {row["pipeline"]: GREY for row in labelled} | {"native": ACCENT}
     height, width = record.image_size
-    cores = record.environment["cores"]
     conditions = [
         chart.images.format(size=f"{width} {TIMES} {height}"),
         record.augmentation,
         f"batches of {found[0]['batch_size']:,}",
-        f"{record.environment['cpu']}, {cores} cores, no GPU",
+        machine(record.environment),
     ]
     sketch = Sketch(
         name=name,
@@ -107,13 +135,65 @@ def draw(name: str, chart: Chart, record: LoadersRecord) -> tuple[Sketch, str]:
         caption="",
         figure=bars(labelled, colours, {}, width_in=3.4, row_in=chart.row_in),
     )
-    return sketch, ", ".join(part.replace(" ", NO_BREAK) for part in conditions)
+    return sketch, conditions
+
+
+def machine(environment: Mapping[str, Any]) -> str:
+    return environment["gpu"] or f"{environment['cpu']}, {environment['cores']} cores, no GPU"
 
 
 def label(pipeline: str) -> str:
     base, _, workers = pipeline.rstrip("]").partition("[workers=")
     name = LABELS.get(base, base)
     return f"{name}, {workers} workers" if base == BASELINE else name
+
+
+def seed_runs(records: Iterable[Record], epochs: int) -> list[Record]:
+    """The successful runs of the grid `seed` and the best changes to it."""
+    return [
+        run
+        for run in records
+        if run.metrics
+        and (run.cell.epochs, run.cell.pipeline) == (epochs, "native")
+        and run.cell.architecture in SEED_NETS
+        and way_of(run) in WAYS
+    ]
+
+
+def seed_chart(runs: Sequence[Record], epochs: int) -> tuple[Sketch, list[str]]:
+    """Test accuracy of each net: mean, lowest and highest over seeds, and the published one."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: SEED_NETS.index(run.cell.architecture)):
+        assert run.metrics is not None
+        net = f"{run.cell.architecture}, width {Fraction(run.cell.width).limit_denominator(64)}"
+        found[net, way_of(run)].append(100 * run.metrics.accuracy)
+    nets = list(dict.fromkeys(net for net, _ in found))
+    figure, (axes,) = style.canvas(3.4, 0.5 + 0.26 * len(nets))
+    for (net, way), values in found.items():
+        row = nets.index(net)
+        axes.hlines(row, min(values), max(values), color=style.FOREGROUND, linewidth=1)
+        axes.plot([fmean(values)], [row], **WAYS[way])
+    axes.axvline(PUBLISHED[epochs], **LINE)
+    best = [max(fmean(values) for (one, _), values in found.items() if one == net) for net in nets]
+    style.rows(axes, nets, [f"{value:.1f}" for value in best], [""] * len(nets))
+    axes.set_xlim(min(40, *map(min, found.values())), 100)
+    axes.set_xlabel(style.toward_better("test accuracy (%)", higher=True), loc="left")
+    looks = {**WAYS, f"published: {PUBLISHED[epochs]:g} %": LINE}
+    sketch = Sketch(
+        name=f"seed_{epochs}",
+        title=f"{max(best):.1f} % in {epochs} epochs, published {PUBLISHED[epochs]:g} %",
+        caption="",
+        figure=figure,
+        sections=(style.Section(title="optimizer, augmentation", looks=looks, gids={}),),
+    )
+    fewest, most = (count(end(map(len, found.values())), "seed") for end in (min, max))
+    seeds = most if fewest == most else f"{fewest.split()[0]} to {most}"
+    precisions = " and ".join(sorted({run.cell.precision for run in runs}))
+    return sketch, ["CIFAR-10", seeds, precisions, machine(runs[0].environment)]
+
+
+def way_of(run: Record) -> str:
+    return f"{run.cell.optimizer}, {run.cell.augmentation}"
 
 
 def screenshot(group: Path) -> None:
@@ -137,7 +217,8 @@ def screenshot(group: Path) -> None:
 
 
 def main(what: str = "charts", group: str = CHARTS["loaders_memory"].group) -> None:
-    PICTURES.mkdir(exist_ok=True)
+    if what not in ("charts", "screenshot"):
+        sys.exit(f"expected charts or screenshot, not {what}")
     if what == "screenshot":
         screenshot(REFERENCE / group)
         return
