@@ -105,8 +105,13 @@ class Cell:
         return replace(self, **{name: _NEUTRAL[name] for name in names})
 
     def labels(self) -> dict[str, str]:
-        """The labelled fields as text: "16 epochs"."""
-        return {name: info.text(getattr(self, name)) for name, info in FIELDS.items() if info.label}
+        """The labelled fields as text: "16 epochs"; "" for a target without validation images."""
+        texts = {n: info.text(getattr(self, n)) for n, info in FIELDS.items() if info.label}
+        if self.epochs == 1:
+            texts["epochs"] = "1 epoch"
+        if not self.holds_out:
+            texts["target_accuracy"] = ""
+        return texts
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from pipelines.catalog import unknown_name
@@ -116,6 +116,13 @@ class Recipe:
             object.__setattr__(self, name, float(getattr(self, name)))
         options = tuple(sorted((name, float(value)) for name, value in self.options))
         object.__setattr__(self, "options", options)
+
+    @property
+    def settings(self) -> dict[str, str | int | float]:
+        """All settings by name, with the optimizer's own."""
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        del own["origin"]
+        return own | dict(own.pop("options"))
 
     def option(self, name: str) -> float:
         """One of the optimizer's own settings.

@@ -1,23 +1,27 @@
-"""Selects parts of a grid: cells whose name matches `-k`, and the runs of one shard."""
+"""Selects parts of a grid: cells that match `-k`, and the runs of one shard."""
 
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import takewhile
 from typing import TypeVar
 
 from bench.cell import Cell, Run
 from bench.errors import UsageError
+from bench.naming import words as labels
 from bench.record import RecordT
 from bench.text import count
 
 OPERATORS = ("and", "or", "not")
+_ENDS = (*OPERATORS, "(", ")")  # of a label
 MAX_DEPTH = 50  # of nested brackets and nots
 MAX_SHARDS = 10_000
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 _SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
-_Test = Callable[[str], bool]
+_Test = Callable[[int], bool]  # of a position
 K = TypeVar("K")
 
 
@@ -28,10 +32,11 @@ def select(
     *,
     option: str = "-k",
 ) -> list[Cell]:
-    """The cells whose name matches `expression`; all of them if it is empty.
+    """The cells that match `expression`; all of them if it is empty.
 
     Args:
-        expression: Parts of names, joined by and, or, not and brackets.
+        expression: Parts of names and whole labels ("25 epochs"), joined by and, or, not and
+            brackets; or a name with labels in brackets: "cnn4/sgd/none/native (25 epochs)".
         hint: Advice about a word that no cell contains; "" for none.
         option: The command-line option that messages name.
 
@@ -40,12 +45,31 @@ def select(
     """
     if not expression.strip():
         return list(cells)
-    names = [cell.name for cell in cells]
-    matches = _Parser(expression, names, hint, option).parse()
-    chosen = [cell for cell in cells if matches(cell.name)]
-    if not chosen:
+    found = positions(
+        [cell.name for cell in cells], lambda: [*map(labels, cells)], expression, hint, option
+    )
+    if not found:
         raise UsageError(f"{option} {expression!r} matches none of the {count(len(cells), 'cell')}")
-    return chosen
+    return [cells[position] for position in found]
+
+
+def positions(
+    names: Sequence[str],
+    labels: Callable[[], Sequence[Collection[str]]],
+    expression: str,
+    hint: Callable[[str], str] = lambda word: "",
+    option: str = "-k",
+) -> list[int]:
+    """Positions of what matches an expression: by a part of its name, else by a whole label.
+
+    Args:
+        labels: Gives the labels that belong to each name; called only where names do not suffice.
+
+    Raises:
+        UsageError: The expression is malformed, or a word is in no name and no label.
+    """
+    matches = _Parser(expression, names, labels, hint, option).parse()
+    return [position for position in range(len(names)) if matches(position)]
 
 
 def matching(
@@ -66,14 +90,24 @@ class _Parser:
     """Recursive descent: or, and, not, then a bracket or a word."""
 
     def __init__(
-        self, expression: str, names: Sequence[str], hint: Callable[[str], str], option: str
+        self,
+        expression: str,
+        names: Sequence[str],
+        labels: Callable[[], Sequence[Collection[str]]],
+        hint: Callable[[str], str],
+        option: str,
     ) -> None:
         self._option = option
         self._expression = expression
         self._names = names
+        self._read_labels = labels
         self._hint = hint
-        self._tokens = _TOKEN.findall(expression)
+        self._tokens = _TOKEN.findall(expression.replace("'", " ").replace('"', " "))
         self._depth = 0
+
+    @cached_property
+    def _labels(self) -> Sequence[Collection[str]]:
+        return self._read_labels()
 
     def parse(self) -> _Test:
         test = self._or()
@@ -87,13 +121,13 @@ class _Parser:
         tests = [self._and()]
         while self._take("or"):
             tests.append(self._and())
-        return lambda name: any(test(name) for test in tests)
+        return lambda at: any(test(at) for test in tests)
 
     def _and(self) -> _Test:
         tests = [self._not()]
         while self._take("and"):
             tests.append(self._not())
-        return lambda name: all(test(name) for test in tests)
+        return lambda at: all(test(at) for test in tests)
 
     def _not(self) -> _Test:
         self._depth += 1
@@ -101,7 +135,7 @@ class _Parser:
             raise self._malformed(f"it is nested more than {MAX_DEPTH} deep")
         if self._take("not"):
             negated = self._not()
-            test: _Test = lambda name: not negated(name)  # noqa: E731
+            test: _Test = lambda at: not negated(at)  # noqa: E731
         else:
             test = self._bracket_or_word()
         self._depth -= 1
@@ -115,18 +149,44 @@ class _Parser:
             return test
         if not self._tokens or self._tokens[0] in ("and", "or", ")"):
             raise self._malformed("a word is missing")
-        word = self._tokens.pop(0)
-        if not any(word in name for name in self._names):
-            raise UsageError(f"{self._option}: no cell has {word!r}: {self._advice(word)}")
-        return lambda name: word in name
+        word = self._word()
+        if not self._take("("):
+            return self._has(word)
+        inside = [*takewhile(lambda token: token != ")", self._tokens)]
+        del self._tokens[: len(inside)]
+        if not (inside and self._take(")")):
+            raise self._malformed("a bracket is empty or not closed")
+        exact = word in self._names
+        tests = [(lambda at: self._names[at] == word) if exact else self._has(word)]
+        tests += map(self._has, " ".join(inside).split(", "))
+        return lambda at: all(test(at) for test in tests)
+
+    def _word(self) -> str:
+        """The next words if they are a label, "25 epochs", or else the next one."""
+        words = [*takewhile(lambda token: token not in _ENDS, self._tokens)]
+        phrase = " ".join(words)
+        is_label = len(words) > 1 and any(phrase in labels for labels in self._labels)
+        if not is_label and any(words[0] in name for name in self._names):
+            words, phrase = words[:1], words[0]
+        del self._tokens[: len(words)]
+        return phrase
+
+    def _has(self, word: str) -> _Test:
+        """Tests a part of a name, or a label if no name has that part."""
+        if any(word in name for name in self._names):
+            return lambda at: word in self._names[at]
+        if any(word in labels for labels in self._labels):
+            return lambda at: word in self._labels[at]
+        raise UsageError(f"{self._option}: no cell has {word!r}: {self._advice(word)}")
 
     def _advice(self, word: str) -> str:
-        known = sorted({part for name in self._names for part in name.split("/")})
+        parts = sorted({part for name in self._names for part in name.split("/")})
+        known = [*parts, *sorted({label for labels in self._labels for label in labels})]
         near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
         advice = f"did you mean {' or '.join(near)}? " if near else ""
         if hint := self._hint(word):
             advice = f"{hint}; "
-        return f"{advice}words are {', '.join(known)}"
+        return f"{advice}words are {', '.join(parts)}"
 
     def _take(self, token: str) -> bool:
         if self._tokens and self._tokens[0] == token:

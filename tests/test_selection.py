@@ -38,13 +38,38 @@ def test_expressions(expression: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("expression", "chosen"),
+    [
+        ("25 epochs", {1, 3}),
+        ("'1 epoch' or sgd and 25 epochs", {0, 1, 3}),
+        ("not 25 epochs", {0, 2}),
+        ("native (width 0.5, 25 epochs)", {1}),
+        ("cnn4/sgd/none/native (25 epochs)", {1}),
+        ("cnn4/sgd/none/native[x] (25 epochs)", {3}),
+        ("/native (25 epochs)", {1, 3}),
+    ],
+)
+def test_labels_and_names_as_they_are_shown_select(expression: str, chosen: set[int]) -> None:
+    one = {"architecture": "cnn4", "augmentation": "none", "pipeline": "native", "epochs": 25}
+    changes = [{"epochs": 1}, {"width": 0.5}, {"epochs": 5}, {"pipeline": "native[x]"}]
+    cells = [made_cell(**one | change) for change in changes]
+    assert {cells.index(cell) for cell in select(cells, expression)} == chosen
+
+
+@pytest.mark.parametrize(
     ("expression", "message"),
     [
+        ("6 epochs", "no cell has '6 epochs': did you mean 4 epochs"),
+        ("sgd (6 epochs)", "no cell has '6 epochs'"),
+        ("resnet18 adn sgd", "unexpected 'adn' .did you mean and"),
         ("resnt18", "did you mean resnet18"),
         ("cnn4", "no cell has 'cnn4': words are"),
         ("resnet18 and vit_tiny", "matches none of the 6 cells"),
         ("resnet18 and", "is malformed: a word is missing"),
-        *((text, "malformed") for text in ("and", "(resnet18", "resnet18)", "()")),
+        *(
+            (text, "malformed")
+            for text in ("and", "(resnet18", "resnet18)", "()", "sgd ()", "sgd (")
+        ),
     ],
 )
 def test_wrong_expressions_are_refused(expression: str, message: str) -> None:

@@ -25,6 +25,7 @@ from rich.text import Text
 from bench.cell import Run
 from bench.errors import UsageError, check_choice
 from bench.executors.base import Reporter, TimeLeft, duration, first_line, peak_gib
+from bench.naming import Names
 from bench.process import signals_allowed
 from bench.record import Memory, Point, Record
 from bench.text import count, printable, shell_command, wrapped
@@ -122,6 +123,7 @@ class _GridState:
     """Progress of the grid, for both reporters."""
 
     def __init__(self) -> None:
+        self._names = Names()
         self._left = TimeLeft()
         self._waiting: list[Run] = []  # not ended, including running ones
         self._running: dict[str, Running] = {}  # by id, the latest to report last
@@ -130,11 +132,15 @@ class _GridState:
         self._started = time.monotonic()
 
     def _take_plan(self, plan: "Plan") -> None:
+        self._names = plan.names
         self._left = TimeLeft(plan.work)
         for record in plan.done:
             self._left.learn(record)
             self._suspect += not record.times_trusted
         self._waiting = list(plan.todo)
+
+    def _name(self, run: Run | Record) -> str:
+        return self._names(run.name, run.cell)
 
     def _take_epoch(self, run: Run, point: Point, memory: Memory | None) -> None:
         if running := self._running.pop(run.id, None):
@@ -195,31 +201,35 @@ class JsonReporter(_GridState):
         self._event(
             "plan",
             folder=str(plan.folder),
-            todo=[_run_fields(run) for run in plan.todo],
-            done=[_record_fields(record) for record in plan.done],
-            failed=[_record_fields(record) for record in plan.failed],
-            skipped=[_run_fields(run) | {"reason": reason} for run, reason in plan.skipped],
+            todo=[self._run_fields(run) for run in plan.todo],
+            done=[self._record_fields(record) for record in plan.done],
+            failed=[self._record_fields(record) for record in plan.failed],
+            skipped=[self._run_fields(run) | {"reason": reason} for run, reason in plan.skipped],
             left_s=self._left_s(),
         )
 
     def run_started(self, run: Run, position: int, total: int) -> None:
         self._running[run.id] = Running(run=run, position=position, total=total)
         self._event(
-            "started", **_run_fields(run), position=position, total=total, left_s=self._left_s()
+            "started",
+            **self._run_fields(run),
+            position=position,
+            total=total,
+            left_s=self._left_s(),
         )
 
     def epoch(self, run: Run, point: Point, memory: Memory | None = None) -> None:
         self._take_epoch(run, point, memory)
         gib = peak_gib(memory) if memory else None
         values = msgspec.to_builtins(point) | {"epochs": run.cell.epochs, "memory_gib": gib}
-        self._event("epoch", **_run_fields(run), **values)
+        self._event("epoch", **self._run_fields(run), **values)
 
     def run_finished(self, record: Record) -> None:
         self._take_record(record)
         metrics, speed = record.metrics, record.throughput
         self._event(
             "finished",
-            **_record_fields(record),
+            **self._record_fields(record),
             accuracy=metrics.accuracy if metrics else None,
             macro_f1=metrics.macro_f1 if metrics else None,
             time_to_accuracy_s=metrics.time_to_accuracy_s if metrics else None,
@@ -255,13 +265,11 @@ class JsonReporter(_GridState):
         self._file.write(f"{text}\n")
         self._file.flush()
 
+    def _run_fields(self, run: Run) -> dict[str, Any]:
+        return {"run_id": run.id, "name": self._name(run)}
 
-def _run_fields(run: Run) -> dict[str, Any]:
-    return {"run_id": run.id, "name": run.name}
-
-
-def _record_fields(record: Record) -> dict[str, Any]:
-    return {"run_id": record.run_id, "name": record.name, "status": record.status}
+    def _record_fields(self, record: Record) -> dict[str, Any]:
+        return {"run_id": record.run_id, "name": self._name(record), "status": record.status}
 
 
 class TextReporter(_GridState):
@@ -297,11 +305,12 @@ class TextReporter(_GridState):
         counts = ", ".join(f"{number} {word}" for number, word in parts if number)
         self._line(f"{counts or 'nothing to run'}{self._left_text()} | results in {plan.folder}")
         for run in plan.todo if every else ():
-            self._line(f"  to run   {run.name}")
+            self._line(f"  to run   {self._name(run)}")
         for record in plan.failed:
-            self._line(f"  failed   {record.name}: {record.status} (repeat with --retry-failed)")
+            name = self._name(record)
+            self._line(f"  failed   {name}: {record.status} (repeat with --retry-failed)")
         for run, reason in plan.skipped:
-            self._line(f"  skipped  {run.name}: {reason}")
+            self._line(f"  skipped  {self._name(run)}: {reason}")
 
     def run_started(self, run: Run, position: int, total: int) -> None:
         """A run starts; on a terminal the live view shows it."""
@@ -322,7 +331,7 @@ class TextReporter(_GridState):
             self._live._live_render = _Rows("")
             self._live.start(refresh=True)
         else:
-            self._line(f"[{position}/{total}] {run.name} started{self._left_text()}")
+            self._line(f"[{position}/{total}] {self._name(run)} started{self._left_text()}")
 
     def epoch(self, run: Run, point: Point, memory: Memory | None = None) -> None:
         """An epoch ended; only the live view shows it."""
@@ -334,7 +343,9 @@ class TextReporter(_GridState):
         self._take_record(record)
         if self._quiet and record.status not in (*FAILED, "interrupted"):
             return
-        self._line(_outcome(record), STYLES.get(record.status, "red"), indent=INDENT)
+        self._line(
+            _outcome(record, self._name(record)), STYLES.get(record.status, "red"), indent=INDENT
+        )
         if record.error is not None and record.error.log:
             self._line(f"{INDENT}log: {record.error.log}")
 
@@ -374,7 +385,7 @@ class TextReporter(_GridState):
             ProgressBar(total=shown.total, completed=ended, width=BAR_WIDTH),
             f"{ended}/{shown.total}{self._left_text()}",
         )
-        name = shown.run.name + (f" and {others} more" if others else "")
+        name = self._name(shown.run) + (f" and {others} more" if others else "")
         return Group(header, Text(name, "bold"), Text(" | ".join(_live_values(shown))))
 
     def _left_text(self) -> str:
@@ -427,10 +438,10 @@ def _live_values(running: Running) -> list[str]:
     return [*values, duration(running.passed_s)]
 
 
-def _outcome(record: Record) -> str:
+def _outcome(record: Record, name: str) -> str:
     if record.status != "ok":
-        return f"{record.status:<10} {record.name}: {first_line(record)}"
-    parts = [f"{'ok':<10} {record.name}"]
+        return f"{record.status:<10} {name}: {first_line(record)}"
+    parts = [f"{'ok':<10} {name}"]
     if record.metrics is not None:
         parts.append(f"accuracy {record.metrics.accuracy:.1%}")
         if record.seeks_target:

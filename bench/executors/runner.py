@@ -150,7 +150,8 @@ class _Grid:
             return False
         if record.content_hash == self.plan.seen.get(run.id):
             return False
-        self.console.progress(f"{record.name} was done in the meantime by another `bench run`:")
+        name = self.plan.names(record.name, record.cell)
+        self.console.progress(f"{name} was done in the meantime by another `bench run`:")
         self.counts[record.status] += 1
         self.console.run_finished(record)
         return True
@@ -215,7 +216,8 @@ class _Grid:
     def _keep_lost(self, record: Record) -> None:
         """Stores a lost attempt."""
         self._write(record)
-        self.console.progress(f"{record.name} is tried again: {first_line(record)}")
+        name = self.plan.names(record.name, record.cell)
+        self.console.progress(f"{name} is tried again: {first_line(record)}")
 
     def _write(self, record: Record) -> Record:
         """Writes a record, or a failure in place of one that is too large or invalid."""

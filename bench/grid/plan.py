@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from bench.machine import environment
 from bench.machine.cpu import gains_from_bf16
 from bench.machine.doctor import gpu_problems
 from bench.machine.environment import Probe
+from bench.naming import Names
 from bench.record import RERUN, Record
 from bench.selection import parse_shard, select
 from bench.store.groups import group_folder
@@ -46,6 +48,11 @@ class Plan:
         shard: Description of the selected shard; "" for the whole grid.
         work: Work of the runs to do and done, relative to each other, by id (see `Feasibility`).
         feasible: Checks runs against the images of the source, if they are known.
+
+    @cached_property
+    def names(self) -> Names:
+        """Names that tell its runs apart."""
+        return Names(run.cell for run in self.runs)
     """
 
     device: str

@@ -11,10 +11,19 @@ from typing import Any, Generic
 import pandas as pd
 
 from bench.cell import AXES, Cell
+from bench.naming import bracketed
 from bench.record import RecordSummary, RecordT
 from bench.report.columns import METRICS, TIME, Metric, column_named
 from bench.report.render import ABSENT, NOT_REACHED, SUSPECT, is_partial
-from bench.report.rows import Outcome, bound_by, by_kind, distinctions, grouped, title
+from bench.report.rows import (
+    Outcome,
+    bound_by,
+    by_kind,
+    distinctions,
+    grouped,
+    title,
+    told_apart,
+)
 from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.store.flat import settings
 from bench.text import count
@@ -41,15 +50,20 @@ class Matrix(Generic[RecordT]):
 def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[RecordT]:
     """The matrix of one machine, source and scale, sorted by time to accuracy, then accuracy."""
     found = grouped(records)
-    budgets = distinctions(list(found))
+    budgets, apart = distinctions(list(found)), told_apart({key: key.cell.name for key in found})
     outcomes = [
-        Outcome(key=key, runs=tuple(runs), label=key.cell.name, budget=budgets[key])
+        Outcome(
+            key=key,
+            runs=tuple(runs),
+            label=bracketed(key.cell.name, apart[key]),
+            budget=budgets[key],
+        )
         for key, runs in found.items()
     ]
     given = pd.DataFrame([settings(outcome.cell) for outcome in outcomes])
     varied = [n for n in given if n in SETTINGS or given[n].nunique(dropna=False) > 1]
     varied = [name for name in varied if name not in (*GROUP, *AXES)]
-    columns = [*GROUP, *AXES, "budget", *varied, "seeds", "runs", *METRIC_COLUMNS]
+    columns = [*GROUP, "cell", *AXES, "budget", *varied, "seeds", "runs", *METRIC_COLUMNS]
     columns += ["reached", "trusted", *REMARKS, "parameters", "outcome"]
     rows = [settings(one.cell) | one.row | {"outcome": one} for one in outcomes]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(METRIC_COLUMNS, float))

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import chain, product, zip_longest
 from typing import Any, Generic
 
+from bench import naming
 from bench.cell import (
     AXES,
     FIELDS,
@@ -26,7 +27,6 @@ from bench.cell import (
 )
 from bench.record import Failure, RecordSummary, RecordT
 from bench.report.columns import METRICS, TIME, Metric
-from bench.store.flat import recipe_settings
 
 PIPELINE_BOUND_PCT = 50.0
 MODEL_BOUND_PCT = 10.0  # a stall below this is within the noise of a throughput
@@ -47,10 +47,6 @@ class Key:
     def parts(self) -> dict[str, str]:
         """Display texts of what may differ between rows of a table, except for the axes."""
         parts = self.cell.labels()
-        if self.cell.epochs == 1:
-            parts["epochs"] = "1 epoch"
-        if not self.cell.holds_out:
-            parts["target_accuracy"] = ""
         parts |= {kind: f"{kind} v{number_of(version)}" for kind, version in self.versions}
         parts["plugins"] = ", ".join(plugins_of(dict(self.versions)))
         parts["fingerprint"] = f"images {self.fingerprint[:8]}"
@@ -154,34 +150,12 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
     for key, axis in product(keys, AXES):
         if len(versions[axis, getattr(key.cell, axis)]) == 1:
             parts[key].pop(axis, None)
-    names = dict.fromkeys(name for texts in parts.values() for name in texts if name not in ignore)
-    differing = [n for n in names if len({texts.get(n, "") for texts in parts.values()}) > 1]
-    words = {key: [text for n in differing if (text := parts[key].get(n))] for key in keys}
-    recipes: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for key in keys:
-        recipes[key.cell.name].append(settings(key.cell))
-    alike: dict[tuple[str, ...], list[Key]] = defaultdict(list)
-    for key in keys:
-        for name, value in settings(key.cell).items():
-            if any(other.get(name) != value for other in recipes[key.cell.name]):
-                words[key].append(f"{name} {value}")
-        alike[key.cell.name, *words[key]].append(key)
-    named = [name for name in FIELDS if name not in (*AXES, *ignore, "recipe")]
-    for same, name in product(alike.values(), named):  # values with one text: targets .9401, .9404
-        if len({getattr(key.cell, name) for key in same}) > 1:
-            for key in same:
-                value = getattr(key.cell, name)
-                target = name == "target_accuracy"
-                words[key].append(f"target {100 * value:.10g} %" if target else f"{name} {value}")
-    return {key: ", ".join(texts) for key, texts in words.items()}
+    return naming.distinctions({key: key.cell for key in keys}, parts, ignore=ignore)
 
 
-def settings(cell: Cell) -> dict[str, str]:
-    """The recipe's settings as texts by name; empty for old records."""
-    return {
-        name: f"{value:g}" if isinstance(value, float) else str(value)
-        for name, value in recipe_settings(cell).items()
-    }
+def told_apart(names: Mapping[Key, str], *, ignore: Collection[str] = ()) -> dict[Key, str]:
+    """How the keys of one name differ; "" where the name is enough."""
+    return naming.told_apart(names, lambda same: distinctions(same, ignore=ignore))
 
 
 def value_of(run: RecordSummary, metric: Metric) -> float | None:
@@ -270,7 +244,8 @@ class Outcome(Generic[RecordT]):
         """The row of the matrix: mean and deviation of each metric, and texts."""
         row: dict[str, Any] = {"machine": self.key.machine}
         row |= {name: getattr(self.cell, name) for name in ("source", "scale", *AXES)}
-        row |= {"budget": self.budget, "seeds": len(self.good), "runs": len(self.runs)}
+        row |= {"cell": self.label, "budget": self.budget}
+        row |= {"seeds": len(self.good), "runs": len(self.runs)}
         for name in METRICS:
             row[name], row[f"{name}_sd"] = _mean_and_sd(self.over_seeds(name))
         draws = [item for run in self.runs for item in run.augmentation_draws.items()]

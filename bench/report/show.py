@@ -5,26 +5,29 @@ import math
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import chain, pairwise, product
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bench import naming
 from bench.cell import FIELDS, IMAGE_LIMITS, is_default, plugins_of
 from bench.errors import UsageError
 from bench.record import Metrics, Point, Record
 from bench.report.columns import Column, Kind
 from bench.report.matrix import SOFTWARE, versions
 from bench.report.render import ABSENT, BOLD, Table, styled
-from bench.report.rows import settings
+from bench.selection import positions
 from bench.store.codec import encode
 from bench.store.groups import REFERENCE, groups
 from bench.store.store import Store, to_stderr
 from bench.text import Log, printable, sanitize, shell_command, wrapped
 
 MAX_CANDIDATES = 8  # runs listed in a message
+ID_LENGTH = 8  # of a run's id where it tells runs apart
 MAX_CONFUSED = 8  # pairs of classes to list
 STYLES = {"ok": "1;32", "skipped": BOLD, "interrupted": "1;33"}  # others are red
 CURVE = (  # header, field and format
@@ -67,6 +70,9 @@ class FoundRun:
     root: Path
 
 
+Found = tuple[Record, Store]
+
+
 def find_run(
     root: Path, wanted: str, on_warning: Log = to_stderr, *, any_group: bool = False
 ) -> FoundRun:
@@ -83,33 +89,50 @@ def find_run(
         StoreError: There is no such folder, or it cannot be read.
         UsageError: No run matches, or several do; the message names the candidates.
     """
-    known: dict[bool, list[tuple[Record, Store]]] = {False: [], True: []}  # True: the reference
+    known: dict[bool, list[Found]] = {False: [], True: []}  # True: the reference
     for group in groups(root):
         store = Store(group.folder)
         records = store.records(on_warning, sanitized=True)
         known[group.reference] += [(record, store) for record in records]
-    tests: tuple[Callable[[Record], bool], ...] = (
-        lambda record: wanted in (record.run_id, record.name),
-        lambda record: bool(wanted) and record.run_id.startswith(wanted),
-        lambda record: wanted in record.name,
-    )
-    for pairs, matches in product(known.values(), tests):
-        if found := [pair for pair in pairs if matches(pair[0])]:
+    for among in known.values():
+        if found := _matching(among, wanted):
             break
     else:
         raise UsageError(_unknown(wanted, root, [record for record, _ in chain(*known.values())]))
     record, store = found[0]
     if len(found) > 1 and not (any_group and len({one.run_id for one, _ in found}) == 1):
-        raise UsageError(_ambiguous(wanted, found))
+        raise UsageError(_ambiguous(wanted, found, among))
     top = Path(os.path.normpath(root / "..")) if store.folder == root else root
     earlier = [sanitize(attempt) for attempt in store.attempts(record.run_id)]
     return FoundRun(record=record, store=store, earlier=earlier, root=top)
 
 
+def _matching(found: Sequence[Found], wanted: str) -> Sequence[Found]:
+    """The runs with this id or name; or whose id starts with it; or that match it as by -k."""
+    tests: tuple[Callable[[Record], bool], ...] = (
+        lambda record: wanted in (record.run_id, record.name),
+        lambda record: bool(wanted) and record.run_id.startswith(wanted),
+        lambda record: wanted in record.name,
+    )
+    for test in tests:
+        if matches := [one for one in found if test(one[0])]:
+            return matches
+    with suppress(UsageError):
+        names = [record.name for record, _ in found]
+        chosen = positions(names, lambda: [_labels(record) for record, _ in found], wanted)
+        return [found[position] for position in chosen]
+    return []
+
+
+def _labels(record: Record) -> set[str]:
+    return {record.run_id[:ID_LENGTH], *naming.words(record.cell)}
+
+
 def _unknown(wanted: str, root: Path, records: Sequence[Record]) -> str:
     if not records:
         return f"there are no records under {root}: `bench run` makes some"
-    names = sorted({record.name for record in records})
+    shown = naming.Names(record.cell for record in records)
+    names = sorted({shown(record.name, record.cell) for record in records})
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.3) or names[:3]
     return (
         f"no run under {root} has {wanted!r} in its name or at the start of its id: there are "
@@ -117,11 +140,15 @@ def _unknown(wanted: str, root: Path, records: Sequence[Record]) -> str:
     )
 
 
-def _ambiguous(wanted: str, found: Sequence[tuple[Record, Store]]) -> str:
+def _ambiguous(wanted: str, found: Sequence[Found], among: Sequence[Found]) -> str:
     if len({record.run_id for record, _ in found}) == 1:
         folders = ", ".join(str(store.folder) for _, store in found)
         return f"{wanted!r} is in several groups, name one of them after it: {folders}"
-    names = [f"{record.name} ({record.run_id[:8]})" for record, _ in found[:MAX_CANDIDATES]]
+    shown = naming.Names(record.cell for record, _ in among)
+    names = [shown(record.name, record.cell) for record, _ in found[:MAX_CANDIDATES]]
+    for at, (record, _) in enumerate(found[:MAX_CANDIDATES]):
+        if len(_matching(among, names[at])) > 1:
+            names[at] = naming.bracketed(record.name, record.run_id[:ID_LENGTH])
     rest = len(found) - MAX_CANDIDATES
     more = f" and {rest} more" if rest > 0 else ""
     return f"{wanted!r} matches {len(found)} runs, be more specific: {', '.join(names)}{more}"
@@ -208,7 +235,7 @@ def _run(found: FoundRun) -> dict[str, str]:
     if record.image_counts:
         usual += IMAGE_LIMITS
     weights = found.store.weights_path(record.run_id)
-    recipe = ", ".join(f"{name} {value}" for name, value in settings(cell).items())
+    recipe = ", ".join(f"{name} {value}" for name, value in naming.settings(cell).items())
     if cell.recipe is None:
         recipe = "the optimizer's own (not recorded by this older version)"
     elif cell.recipe.origin:

@@ -31,21 +31,12 @@ OWN = (
 )  # fmt: skip
 
 
-def recipe_settings(cell: Cell) -> dict[str, Scalar]:
-    """The recipe's settings by name, with the optimizer's options; empty for old records."""
-    if cell.recipe is None:
-        return {}
-    plain = msgspec.to_builtins(cell.recipe)
-    plain |= dict(plain.pop("options"))
-    plain.pop("origin")
-    return plain  # type: ignore[no-any-return]
-
-
 def settings(cell: Cell) -> dict[str, Scalar]:
-    """The fields of a cell and the settings of its recipe; None if unset."""
+    """The fields of a cell and the settings of its recipe, if any; None if unset."""
     own = msgspec.to_builtins(cell)
     own.pop("recipe")
-    return {**own, **recipe_settings(cell), **own}  # the cell's first, and they win
+    recipe = cell.recipe.settings if cell.recipe else {}
+    return {**own, **recipe, **own}  # the cell's first, and they win
 
 
 def row(record: RecordSummary) -> dict[str, Scalar]:

@@ -16,6 +16,7 @@ from bench.cell import Run
 from bench.cli.progress import JsonReporter, TextReporter, reporter
 from bench.errors import UsageError
 from bench.machine.environment import python_environment
+from bench.naming import Names
 from bench.record import Memory, Record, Timings
 from bench.report.answers import Answer, answer_lines
 from tests.checkout import ROOT
@@ -31,6 +32,10 @@ class Plan:
     skipped: list[tuple[Run, str]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     work: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> Names:
+        return Names(run.cell for run in self.todo)
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +144,23 @@ def test_the_reporter_is_chosen_by_name() -> None:
         reporter("json", quiet=True)
     with pytest.raises(UsageError, match="unknown value of --progress 'jsn': did you mean json"):
         reporter("jsn", quiet=False)
+
+
+def test_runs_of_one_name_are_told_apart() -> None:
+    plan = Plan(todo=[made_run(epochs=epochs) for epochs in (5, 25)])
+    records = [made_record(epochs=5), made_failure(epochs=25)]
+    plan.skipped, plan.failed = [(plan.todo[0], "there is no GPU")], [records[1]]
+    text = shown(plan, records, is_terminal=False)
+    name = plan.todo[0].name
+    for line in (f"skipped  {name} (5 epochs): ", f"failed   {name} (25 epochs): ",
+                 f"[1/2] {name} (5 epochs) started", f"ok         {name} (5 epochs), ",
+                 f"crashed    {name} (25 epochs): "):  # fmt: skip
+        assert line in text
+    TextReporter(file=(out := StringIO()), terminal=False).plan(plan, every=True)
+    assert f"to run   {name} (25 epochs)\n" in out.getvalue()
+    JsonReporter(file=(out := StringIO())).plan(plan)
+    todo = json.loads(out.getvalue())["todo"]
+    assert [run["name"] for run in todo] == [f"{name} (5 epochs)", f"{name} (25 epochs)"]
 
 
 def test_a_dry_run_names_every_run() -> None:

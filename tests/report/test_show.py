@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.errors import UsageError
+from bench.recipe import Recipe
 from bench.record import Conditions, Memory, Metrics, PerClass, Record, Throughput
 from bench.report import show
 from bench.report.show import find_run, render
@@ -55,12 +56,18 @@ def test_a_run_is_found_by_id_name_and_parts_of_them(tmp_path: Path) -> None:
     assert find_run(tmp_path, "vgg11").root == tmp_path
 
 
-def test_an_ambiguous_name_lists_the_candidates(tmp_path: Path) -> None:
-    records = [made_record(seed) for seed in range(10)]
+def test_an_ambiguous_name_lists_names_that_select_one_run_each(tmp_path: Path) -> None:
+    records = [made_record(seed, epochs=epochs) for seed in (1, 10) for epochs in (4, 5)]
+    records += [made_record(2, epochs=epochs, recipe=Recipe(lr=0.1)) for epochs in (4, 5)]
+    records += [replace(records[-1], versions={"architecture": version}) for version in (2, 3, 4)]
+    records = [replace(record, run_id=record.run.id) for record in records]
     filed(tmp_path, *records)
-    with pytest.raises(UsageError, match=r"matches 10 runs.* and 2 more$") as told:
+    with pytest.raises(UsageError, match=r"matches 9 runs.* and 1 more$") as told:
         find_run(tmp_path, "resnet18")
-    assert sum(record.run_id[:8] in str(told.value) for record in records) == 8
+    listed = str(told.value).partition("specific: ")[2].removesuffix(" and 1 more")
+    names = re.findall(r"[^ ]+ \(.*?\)", listed)
+    assert len({find_run(tmp_path, name).record.run_id for name in names}) == 8
+    assert find_run(tmp_path, "5 epochs and seed10").record.run_id == records[3].run_id
 
 
 def test_one_run_on_two_machines_needs_the_folder(tmp_path: Path) -> None:

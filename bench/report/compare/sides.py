@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from bench.cell import AXES, FIELDS, fields_of
 from bench.errors import UsageError
+from bench.naming import bracketed, settings
 from bench.record import Record
 from bench.report.caveats import failed_runs, suspect_times
-from bench.report.rows import Key, Outcome, distinctions, grouped, settings
+from bench.report.rows import Key, Outcome, grouped, told_apart
 from bench.selection import matching
 from bench.store.files import StoreError
 from bench.store.groups import groups
@@ -209,14 +210,9 @@ def _divide(pair: Pair, strict: bool) -> tuple[list[str], list[Pair]]:
 def _labels(keys: Sequence[Key], compared: Collection[str]) -> dict[Key, str]:
     """Names of cells without what is compared; equal names are told apart in brackets."""
     axes = [axis for axis in AXES if axis not in compared] or list(AXES)
-    by_name: dict[str, list[Key]] = defaultdict(list)
-    for key in dict.fromkeys(keys):
-        by_name["/".join(getattr(key.cell, axis) for axis in axes)].append(key)
-    return {
-        key: f"{name} ({apart})" if apart else name
-        for name, same in by_name.items()
-        for key, apart in distinctions(same, ignore=compared).items()
-    }
+    names = {key: "/".join(getattr(key.cell, axis) for axis in axes) for key in keys}
+    apart = told_apart(names, ignore=compared)
+    return {key: bracketed(name, apart[key]) for key, name in names.items()}
 
 
 def _too_many(pair: Pair) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -130,13 +130,12 @@ def _comparison(number: int, records: list[Record]) -> Comparison:
     matrix = build(records)
     cells = [outcome.cell for outcome in matrix.outcomes]
     varying = [axis for axis in AXES if len({getattr(cell, axis) for cell in cells}) > 1]
-    names = Counter(cell.name for cell in cells)
     outcomes = []
     for outcome in matrix.outcomes:
         parts = [shown_name(getattr(outcome.cell, axis)) for axis in varying or AXES]
-        parts += [f"({outcome.budget})"] if names[outcome.cell.name] > 1 else []
+        apart = outcome.label.removeprefix(outcome.cell.name)
         runs = tuple(sorted(outcome.runs, key=lambda run: (run.seed, run.run_id)))
-        outcomes.append(replace(outcome, label=" · ".join(parts), runs=runs))
+        outcomes.append(replace(outcome, label=" · ".join(parts) + apart, runs=runs))
     keys = [outcome.key.parts() for outcome in outcomes]
     differing = [name for name in BUDGET if len({parts[name] for parts in keys}) > 1]
     return Comparison(

@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 
 from bench.cell import AXES, HPARAMS, plain_text
 from bench.listing import readable_entries
+from bench.naming import bracketed, settings
 from bench.record import Record
 from bench.report import reasons
 from bench.report.columns import ACCURACY, COLUMNS, METRICS, MORE_COLUMNS, SPEED, TIME, column_named
@@ -28,7 +29,7 @@ from bench.report.loaders import title as loaders_title
 from bench.report.matrix import Matrix, build
 from bench.report.page.contents import Content, checksum
 from bench.report.render import ABSENT, is_missing, shown
-from bench.report.rows import Outcome, settings
+from bench.report.rows import Outcome
 from bench.report.show import rerun_command
 from bench.text import count
 
@@ -194,7 +195,7 @@ def cell_data(outcome: Outcome[Record], results: Path) -> dict[str, Any]:
     name = outcome.cell.name
     return {
         "name": name,
-        "title": f"{name} ({outcome.budget})" if outcome.budget else name,
+        "title": bracketed(name, outcome.budget),
         "settings": _settings(runs[0]),
         "commands": [line for run in runs if (line := rerun_command(run, results))],
         **_runs(outcome, runs),

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.cell import AXES, Version
+from bench.naming import bracketed
 from bench.record import RecordT
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
-from bench.report.rows import Key, Outcome, distinctions, grouped
+from bench.report.rows import Key, Outcome, distinctions, grouped, told_apart
 from bench.report.statistics.intervals import DIGITS, SEEDS_NEEDED, tamhane, welch
 
 FACTORS = (*AXES, "epochs")
@@ -34,15 +35,11 @@ def outcomes_by_group(
 
 
 def _labelled(found: dict[Key, list[RecordT]]) -> list[Outcome[RecordT]]:
-    same: dict[str, list[Key]] = defaultdict(list)
-    for key in found:
-        same[key.cell.name].append(key)
     outcomes = []
-    for name, keys in same.items():
-        for key, budget in distinctions(keys).items():
-            label = f"{name} ({budget})" if budget else name
-            runs = tuple(sorted(found[key], key=lambda run: run.seed))
-            outcomes.append(Outcome(key=key, runs=runs, label=label, budget=budget))
+    for key, apart in told_apart({key: key.cell.name for key in found}).items():
+        runs = tuple(sorted(found[key], key=lambda run: run.seed))
+        label = bracketed(key.cell.name, apart)
+        outcomes.append(Outcome(key=key, runs=runs, label=label, budget=apart))
     return sorted(outcomes, key=lambda outcome: (outcome.label, outcome.runs[0].run_id))
 
 
