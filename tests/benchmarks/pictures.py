@@ -55,14 +55,14 @@ class Chart:
 CHARTS = {
     "loaders_memory": Chart(
         group="amd-epyc-2-cores_cifar10_cpu",
-        title="images in memory",
+        title="in memory",
         images="CIFAR-10 at {size}",
         row_in=0.36,
     ),
     "loaders_jpeg": Chart(
         group="amd-epyc-2-cores_folder-jpegs-size-224-decode-270188f2_cpu",
         title="JPEG files",
-        images="decoded to {size}",
+        images="Decoded to {size}",
         row_in=0.2,
     ),
 }
@@ -131,7 +131,7 @@ def loaders_chart(name: str, chart: Chart, record: LoadersRecord) -> tuple[Sketc
     ]
     sketch = Sketch(
         name=name,
-        title=f"{ratio:.{0 if ratio >= 10 else 1}f}{TIMES} a DataLoader: {chart.title}",
+        title=f"native: {ratio:.{0 if ratio >= 10 else 1}f}{TIMES} a DataLoader ({chart.title})",
         caption="",
         figure=bars(labelled, colours, {}, width_in=3.4, row_in=chart.row_in),
     )

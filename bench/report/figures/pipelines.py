@@ -194,17 +194,10 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
 
 
 def bars(
-    found: Sequence[Row],
-    colours: Mapping[str, str],
-    gids: Mapping[str, str],
-    *,
-    width_in: float = 4.6,
-    row_in: float = 0.2,
-) -> "Figure":
-    """A bar for each pipeline, with its images/s, and its quartiles as a whisker.
-
-    Untrusted ones are hollow.
-    """
+    found: Sequence[Row], colours: Mapping[str, str], gids: Mapping[str, str], *,
+    width_in: float = 4.6, row_in: float = 0.2,
+) -> "Figure":  # fmt: skip
+    """A bar for each pipeline with its images/s and quartiles; hollow if untrusted."""
     figure, (axes,) = style.canvas(width_in, 0.35 + row_in * len(found))
     values, low, high = ([row[f"images_per_s{end}"] for row in found] for end in ("", "_q1", "_q3"))
     own = [gids.get(row["pipeline"], "") for row in found]
