@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench.cell import fields_of
+from bench.naming import Names
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import LAUNCHED, RecordSummary
 from bench.report.columns import ACCURACY, TIME
@@ -123,7 +124,8 @@ def _recipes(good: Outcomes) -> Iterator[str]:
 def suspect_times(good: Outcomes) -> Iterator[str]:
     """How many runs have suspect timings."""
     runs = [run for outcome in good for run in outcome.good]
-    names = sorted(run.name for run in runs if not run.times_trusted)
+    shown = Names(run.cell for run in runs)
+    names = sorted(shown(run.name, run.cell) for run in runs if not run.times_trusted)
     if names:
         yield (
             f"Suspect timings, excluded from speeds and times but not from scores: {len(names)} of "

@@ -45,6 +45,7 @@ class Table:
     worse: Mapping[str, Collection[int]] = field(default_factory=dict)  # red rows
     notes: Sequence[str] = ()  # sentences
     names: Sequence[str] = ()  # columns that a narrow terminal joins: "cnn4/sgd/none/kornia"
+    joined: Sequence[str] = ()  # the joined texts if they say more: "cnn4/sgd (25 epochs)"
     footnotes: Mapping[str, str] = field(default_factory=dict)  # by mark
     gap: str = "  "
 
@@ -129,7 +130,7 @@ class Table:
                         cells[name], footnotes[mark] = shorter, meaning
         if len(self.names) > 1:
             names = (cells[name] for name in self.names)
-            cells["cell"] = ["/".join(row) for row in zip(*names, strict=True)]
+            cells["cell"] = self.joined or ["/".join(row) for row in zip(*names, strict=True)]
             rest = {name: column for name, column in columns.items() if name not in self.names}
             columns = {"cell": Column(header="cell"), **rest}
         gap = " " if self.names else self.gap

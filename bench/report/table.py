@@ -226,6 +226,7 @@ def _sheet(
     cells, best = shown(frame, columns)
     title, kinds = [matrix.title], {name: column_named(name) for name in cells}
     names = [name for name in AXES if name in cells]
+    joined: list[str] = []
     if columns is not None:  # none is dropped
         frame = frame.assign(notes=cells.get("notes", ""))[list(columns)]
         kinds = {name: replace(column, priority=0) for name, column in kinds.items()}
@@ -235,8 +236,29 @@ def _sheet(
         named = names and not frame.duplicated(names).any() and frame["machine"].nunique() == 1
         if "budget" in kinds and named:  # it may be dropped
             kinds["budget"] = replace(kinds["budget"], footnote="", priority=3)
-    texts = Table(title=" | ".join(title), columns=kinds, cells=cells, best=best, names=names)
+        elif "budget" in kinds and "cell" in frame:  # it stands beside the names
+            kinds = {name: kinds[name] for name in (*names, "budget", *kinds)}
+            joined = [*_short_labels(frame, names)]
+            if all(f"({b})" in name for b, name in zip(cells["budget"], joined, strict=True)):
+                names = [*names, "budget"]  # the joined names say it
+            if len(names) < 2:
+                kinds["budget"] = replace(kinds["budget"], footnote="")
+    texts = Table(
+        title=" | ".join(title),
+        columns=kinds,
+        cells=cells,
+        best=best,
+        names=names,
+        joined=joined,
+    )
     return Sheet(title=matrix.title, numbers=frame, texts=texts, notes=notes)
+
+
+def _short_labels(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    """The cells' labels with only these axes of their names: "cnn4/sgd (25 epochs)"."""
+    for label, *axes in frame[["cell", *AXES]].itertuples(index=False):
+        name = "/".join(axis for axis, column in zip(axes, AXES, strict=True) if column in names)
+        yield (name + label.removeprefix("/".join(axes))).strip()
 
 
 def _shared(columns: dict[str, Column], cells: Mapping[str, Sequence[str]]) -> Iterator[str]:

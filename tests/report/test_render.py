@@ -1,7 +1,7 @@
 """A table as text: escaped, aligned, and fitted to a narrow terminal."""
 
 import re
-from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -82,16 +82,22 @@ def test_columns_that_must_stay_continue_below(width: int) -> None:
         assert header in text
 
 
-def test_rows_of_one_name_keep_what_tells_them_apart() -> None:
-    plain = records()[0]
-    cells = [replace(plain.cell, batch_size=size) for size in (32, 64)]
-    made = [replace(plain, cell=cell, run_id=str(n)) for n, cell in enumerate(cells)]
-    rows, _ = rows_of(made, 80)
-    assert [row.split()[-2:] for row in rows] == [["batch", "32"], ["batch", "64"]]
-    rows, below = rows_of([*made, *records()], 80)
-    assert [row.split()[-1] for row in rows if row.endswith((" a", " b"))] == ["a", "b"]
-    assert "a: batch 32" in below
-    assert "b: batch 64" in below
+@pytest.mark.parametrize(
+    ("width", "begins"), [(None, "{} +{} +batch {}, width"), (72, r"{}/{} \(batch {}\)")]
+)
+def test_rows_of_one_name_begin_with_what_tells_them_apart(width: int | None, begins: str) -> None:
+    sizes = (32, 64)
+    made = [made_record(batch_size=size) for size in sizes]
+    rows, _ = rows_of(made, width)
+    assert [row.split()[:2] for row in rows] == [["batch", "32"], ["batch", "64"]]
+    other = {"architecture": "cnn4", "optimizer": "muon", "width": 1.0}
+    made += [made_record(**other, batch_size=size) for size in sizes]
+    rows, _ = rows_of(made, width)
+    names = product((("cnn4", "muon"), ("resnet18", "sgd")), sizes)
+    for row, (name, size) in zip(rows, names, strict=True):
+        assert re.match(begins.format(*name, size), row)
+    matrix = build(made)
+    assert [*matrix.frame["cell"]] == [outcome.label for outcome in matrix.outcomes]
 
 
 def test_long_words_are_broken_within_their_cell() -> None:
