@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 
 from bench.cell import AXES, HPARAMS, plain_text
 from bench.listing import readable_entries
-from bench.naming import bracketed, settings
+from bench.naming import bracketed, settings, words
 from bench.record import Record
 from bench.report import reasons
 from bench.report.columns import ACCURACY, COLUMNS, METRICS, MORE_COLUMNS, SPEED, TIME, column_named
@@ -196,6 +196,7 @@ def cell_data(outcome: Outcome[Record], results: Path) -> dict[str, Any]:
     return {
         "name": name,
         "title": bracketed(name, outcome.budget),
+        "labels": sorted(words(outcome.cell)),
         "settings": _settings(runs[0]),
         "commands": [line for run in runs if (line := rerun_command(run, results))],
         **_runs(outcome, runs),

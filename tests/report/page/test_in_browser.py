@@ -129,6 +129,8 @@ EXPRESSIONS = (
     "4/sgd/flip_crop/kor", "onerror=alert", "(cnn4", "cnn4)", "()", "and", "not", "cnn4 and",
     "or cnn4", "cnn4 resnet18", "CNN4", "cnn4 AND sgd", "kornai", "nothing", "not and",
     "\tcnn4\nor  vit", "(" * (MAX_DEPTH - 1) + "cnn4" + ")" * (MAX_DEPTH - 1),
+    "4 epochs", "not '4 epochs' or sgd", "sgd (4 epochs)", "5 epochs", "/sgd (5 epochs)", "sgd (",
+    "sgd ()", "cnn6/sgd/flip_crop/dali (4 epochs, width 0.25)", "cnn4 4 epochs",
     "(" * MAX_DEPTH + "cnn4" + ")" * MAX_DEPTH, "not " * MAX_DEPTH + "cnn4",
 )  # fmt: skip
 

@@ -21,9 +21,9 @@ function fill(element, attributes, children) {
 
 // ---- the filter: the grammar of -k, as in bench/selection.py ----
 
-// A test of names. Throws an error that says what is wrong with the expression.
-function parse(expression, names) {
-  const tokens = expression.match(/[()]|[^\s()]+/g) || [];
+// A test of cells. Throws an error that says what is wrong with the expression.
+function parse(expression, cells) {
+  const tokens = expression.replace(/['"]/g, " ").match(/[()]|[^\s()]+/g) || [];
   let depth = 0;
   const take = (token) => tokens[0] === token && tokens.shift() === token;
 
@@ -33,14 +33,14 @@ function parse(expression, names) {
   function joined(operator, part, how) {
     const tests = [part()];
     while (take(operator)) tests.push(part());
-    return (name) => tests[how]((test) => test(name));
+    return (cell) => tests[how]((test) => test(cell));
   }
 
   function negation() {
     depth += 1;
     if (depth > MAX_DEPTH) throw new Error(`it is nested more than ${MAX_DEPTH} deep`);
     const negated = take("not") && negation();
-    const test = negated ? (name) => !negated(name) : bracketOrWord();
+    const test = negated ? (cell) => !negated(cell) : bracketOrWord();
     depth -= 1;
     return test;
   }
@@ -52,9 +52,35 @@ function parse(expression, names) {
       return test;
     }
     if (["and", "or", ")", undefined].includes(tokens[0])) throw new Error("a word is missing");
-    const word = tokens.shift();
-    if (!names.some((name) => name.includes(word))) throw new Error(`no cell has '${word}'`);
-    return (name) => name.includes(word);
+    const word = nextWord();
+    if (!take("(")) return has(word);
+    const inside = until([")"]);
+    tokens.splice(0, inside.length);
+    if (!(inside.length && take(")"))) throw new Error("a bracket is empty or not closed");
+    const named = ({ name }) => name === word;
+    const tests = [cells.some(named) ? named : has(word), ...inside.join(" ").split(", ").map(has)];
+    return (cell) => tests.every((test) => test(cell));
+  }
+
+  function until(ends) {
+    const size = tokens.findIndex((token) => ends.includes(token));
+    return size < 0 ? [...tokens] : tokens.slice(0, size);
+  }
+
+  // The next words if they are a label, "25 epochs", or else the next one.
+  function nextWord() {
+    const words = until(["and", "or", "not", "(", ")"]);
+    const isLabel = words.length > 1 && cells.some((cell) => cell.labels.includes(words.join(" ")));
+    const isPart = !isLabel && cells.some((cell) => cell.name.includes(words[0]));
+    return tokens.splice(0, isPart ? 1 : words.length).join(" ");
+  }
+
+  // A test of a part of the name, or of a label if no name has that part.
+  function has(word) {
+    const part = (cell) => cell.name.includes(word), label = (cell) => cell.labels.includes(word);
+    const test = [part, label].find((one) => cells.some(one));
+    if (!test) throw new Error(`no cell has '${word}'`);
+    return test;
   }
 
   if (!tokens.length) return () => true;
@@ -218,14 +244,14 @@ function startGroup(article) {
     saveState();
     let test;
     try {
-      test = parse(state.k, names);
+      test = parse(state.k, Object.values(cells));
       problem.textContent = "";
     } catch (error) {
       problem.textContent = `${error.message}: write words joined by and, or, not and brackets`;
     }
     input.setAttribute("aria-invalid", String(!test));
     if (!test) return;
-    shown = new Set(Object.keys(cells).filter((id) => test(cells[id].name)));
+    shown = new Set(Object.keys(cells).filter((id) => test(cells[id])));
     for (const [id, row] of rows) row.hidden = !shown.has(id);
     for (const [mark, ids] of marks) mark.classList.toggle("out", !ids.some((id) => shown.has(id)));
     article.querySelector("output").textContent = `${shown.size} of ${rows.size} cells`;
