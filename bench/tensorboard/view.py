@@ -21,10 +21,11 @@ from urllib.parse import quote
 
 from bench.cell import Cell
 from bench.errors import UsageError
+from bench.naming import Names
 from bench.process import MARK, new_mark, signals_raise
 from bench.record import Record
 from bench.selection import matching
-from bench.store.files import StoreError, explained
+from bench.store.files import StoreError, explained, slug
 from bench.store.groups import groups
 from bench.store.store import Store
 from bench.tensorboard.events import PATTERN
@@ -42,6 +43,7 @@ from bench.text import Log, count
 MAX_AUTO_SELECTED = 40  # with more runs TensorBoard selects none
 PRESELECTED = 10
 SHARED = (EXAMPLES, "loaders")  # folders that are always shown
+LONGEST = 200  # characters of a link's name, before its id
 RELOAD_S = 5
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
@@ -97,6 +99,7 @@ class View:
     def __init__(self, folder: Path, selected: Sequence[SelectedRuns]) -> None:
         self.folder = folder
         self._selected = selected
+        self._links = {group.store: link_names(group) for group in selected}
         own = selected[0].store.tensorboard_folder() / MATRIX
         if len(selected) == 1 and selected[0].is_whole_group and has_events(own):
             (folder / MATRIX).symlink_to(own.resolve())  # includes runs that are still to come
@@ -166,7 +169,23 @@ class View:
                     yield from sorted(str(path.relative_to(self.folder)) for path in folders)
 
     def _name(self, group: SelectedRuns, name: str) -> str:
+        name = self._links[group.store].get(name, name)
         return name if len(self._selected) == 1 else f"{group.store.folder.name}/{name}"
+
+
+def link_names(group: SelectedRuns) -> dict[str, str]:
+    """What to call the folders of runs and seeds, so that names tell cells apart."""
+    names = Names(record.cell for record in group.records)
+    found = {}
+    for record, folder in zip(group.records, group.folders, strict=True):
+        seeds, cell = seeds_name(record), record.cell
+        found[folder.name] = f"{_slug(names(record.name, cell))}_{folder.name[-8:]}"
+        found[f"{SEEDS}/{seeds}"] = f"{SEEDS}/{_slug(names(cell.name, cell))}_{seeds[-8:]}"
+    return found
+
+
+def _slug(name: str) -> str:
+    return slug(name, keep="_")[:LONGEST]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

@@ -15,7 +15,15 @@ from bench.record import Record
 from bench.store.files import StoreError
 from bench.store.store import Store
 from bench.tensorboard.overview import SEEDS, seeds_name, write_loaders
-from bench.tensorboard.view import MAX_AUTO_SELECTED, PRESELECTED, View, rank, rebuild, select_runs
+from bench.tensorboard.view import (
+    MAX_AUTO_SELECTED,
+    PRESELECTED,
+    View,
+    link_names,
+    rank,
+    rebuild,
+    select_runs,
+)
 from tests.made import made_failure, made_record, made_run
 from tests.tensorboard.test_overview import columns_of
 
@@ -87,6 +95,16 @@ def test_all_runs_of_one_group_are_shown_by_name(tmp_path: Path) -> None:
     assert (made.folder / run.name).resolve() == run.resolve()
 
 
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    records = [made_record(seed, epochs=epochs) for seed in (0, 1) for epochs in (5, 25)]
+    group(tmp_path / "results", "a", *records)
+    made = view(tmp_path, tmp_path / "results")
+    name = "resnet18-sgd-flip_crop-kornia"
+    shown = {f"{name}-seed{seed}-{epochs}-epochs" for seed in (0, 1) for epochs in (5, 25)}
+    assert links(made) >= shown | {f"seeds/{name}-{epochs}-epochs" for epochs in (5, 25)}
+    assert len(links(made)) == len(links_with_ids(made))
+
+
 def test_only_selected_cells_are_shown_and_in_the_table(tmp_path: Path) -> None:
     records = [made_record(seed, architecture=name) for seed in (0, 1)
                for name in ("cnn4", "resnet18")]  # fmt: skip
@@ -146,6 +164,7 @@ def test_one_run_of_each_pipeline_is_selected_that_differ_in_nothing_else(tmp_pa
     store = group(tmp_path / "results", "a", *alike, *others)
     expected = {store.tensorboard_path(record.run).name for record in alike[::2]}
     expected |= {f"{SEEDS}/{seeds_name(record)}" for record in alike}
+    expected = {link_names(*select_runs(store.folder, ""))[name] for name in expected}
     assert preselected(view(tmp_path, tmp_path / "results")) == dict.fromkeys(expected, True)
 
 
