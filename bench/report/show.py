@@ -64,6 +64,7 @@ MAX_CLASSES = 20  # of the confusion matrix
 class FoundRun:
     """A run, the group that holds it, its earlier attempts (oldest first) and results folder."""
 
+    name: str  # which tells it apart from the others
     record: Record
     store: Store
     earlier: list[Record]
@@ -104,7 +105,8 @@ def find_run(
         raise UsageError(_ambiguous(wanted, found, among))
     top = Path(os.path.normpath(root / "..")) if store.folder == root else root
     earlier = [sanitize(attempt) for attempt in store.attempts(record.run_id)]
-    return FoundRun(record=record, store=store, earlier=earlier, root=top)
+    name = naming.Names(one.cell for one, _ in among)(record.name, record.cell)
+    return FoundRun(name=name, record=record, store=store, earlier=earlier, root=top)
 
 
 def _matching(found: Sequence[Found], wanted: str) -> Sequence[Found]:
@@ -161,7 +163,7 @@ def render(found: FoundRun, *, width: int | None = None, color: bool = False) ->
     """A run as text; `width` is the terminal's, or None for unlimited lines."""
     record = found.record
     status = styled(record.status, STYLES.get(record.status, "1;31"), color)
-    drawn = [f"{styled(record.name, BOLD, color)}  {status}"]
+    drawn = [f"{styled(found.name, BOLD, color)}  {status}"]
     for title, parts in _sections(found):
         if isinstance(parts, dict):
             size = max(map(len, parts), default=0) + 2

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.errors import UsageError
+from bench.naming import Names
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, TRAIN, Metric
 from bench.report.compare.sides import Match, Side, differences, left_out, match_sides
 from bench.report.compare.statistics import (
@@ -94,10 +95,11 @@ def compare(a: Side, b: Side, metric: Metric, limits: Sequence[Limit] = ()) -> C
     if not any(found.get(metric.name, ())):
         raise UsageError(_no_data(cells, metric, same_target))
     judged, (images, without) = found[metric.name], _over_images(cells, a, b)
+    shown = Names(side.cell for cell in cells for side in cell)
     rows = [
         Row(
             label=cell.a.label,
-            names=(cell.a.cell.name, cell.b.cell.name),
+            names=(shown(cell.a.cell.name, cell.a.cell), shown(cell.b.cell.name, cell.b.cell)),
             found={name: one for name, each in found.items() if (one := each[at])},
             judged=judged[at],
             images=images[at],

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from bench.cell import AXES, FIELDS, fields_of
 from bench.errors import UsageError
-from bench.naming import bracketed, settings
+from bench.naming import Names, bracketed, settings
 from bench.record import Record
 from bench.report.caveats import failed_runs, suspect_times
 from bench.report.rows import Key, Outcome, grouped, told_apart
@@ -86,8 +86,10 @@ def read_sides(
         side = replace(read[letter], name=name, records=tuple(records), selected=bool(expression))
         sides.append(side)
     hashes = {(record.run_id, record.content_hash) for record in sides[1].records}
-    shared = [run.name for run in sides[0].records if (run.run_id, run.content_hash) in hashes]
-    if shared:
+    same = [run for run in sides[0].records if (run.run_id, run.content_hash) in hashes]
+    if same:
+        shown = Names(run.cell for run in sides[0].records)
+        shared = [shown(run.name, run.cell) for run in same]
         raise UsageError(
             f"{len(shared)} records are on both sides ({_listed(shared)}): a run is not compared "
             "with itself; choose sides that share none, as in -a native -b kornia"
@@ -143,6 +145,7 @@ Pair = tuple[list[Key], list[Key]]
 def match_sides(a: Side, b: Side) -> Matches:
     """The matched cells; UsageError, which says why, if the sides have none in common."""
     runs_a, runs_b = grouped(a.records), grouped(b.records)
+    whole = _labels([*runs_a, *runs_b], ())
     compared, parts = _divide((list(runs_a), list(runs_b)), strict=True)
     axes = [name for name in compared if name in AXES]
     unlike = len(axes) > 1 and not (a.selected and b.selected)
@@ -154,7 +157,7 @@ def match_sides(a: Side, b: Side) -> Matches:
     if several and not (matched or unlike):
         raise UsageError(_too_many(several[0]))
     if unlike or not matched:
-        names = [_listed(key.cell.name for key in keys) for keys in (runs_a, runs_b)]
+        names = [_listed(whole[key] for key in keys) for keys in (runs_a, runs_b)]
         raise UsageError(
             "the sides have no cell in common"
             + (f", they differ in {' and '.join(axes)}" if axes else "")
@@ -168,7 +171,6 @@ def match_sides(a: Side, b: Side) -> Matches:
         )
         for (key_a,), (key_b,) in matched
     ]
-    whole = _labels([*runs_a, *runs_b], ())
     unmatched = {
         "only_a": [key for in_a, in_b in pairs if not in_b for key in in_a],
         "only_b": [key for in_a, in_b in pairs if not in_a for key in in_b],
