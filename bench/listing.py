@@ -1,15 +1,17 @@
 """Entries as the text of their files states them.
 
-Importing the files imports torch, which takes seconds. `bench list` reads their text instead, and
-imports them only where the text leaves something open.
+Importing the files imports torch, which takes seconds. `bench list` and plans read their text
+instead, and import them only where the text leaves something open.
 """
 
 import ast
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,11 @@ TYPES = {  # package and type of the entries of a kind
     "augmentations": ("pipelines.augmentations", "Augmentation"),
     "pipelines": ("pipelines", "Library"),
 }
-FIELDS = ("name", "why", "default", "modes", "decodes", "install", "parameters", "flops")
+PLANNED = ("version", "scales", "bf16_on_cpu", "options")  # what only plans read
+FIELDS = (
+    "name", "why", "default", "modes", "decodes", "install", "parameters", "flops", *PLANNED
+)  # fmt: skip
+OPTIONS = "pipelines.options"  # whose names an entry's fields may use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,9 @@ class Listing:
         decodes: Whether a pipeline decodes image files in each epoch.
         install: What pip installs for an optional pipeline.
         parameters: Of a net, as `flops` are.
+        version: 0 if the entry's file cannot be imported.
+        scales: Of a net, as `bf16_on_cpu` is.
+        options: Of an optimizer or a pipeline, with their defaults.
         cells: Of a grid; `expected_s` is the time that they take here, as far as is known.
     """
 
@@ -49,10 +58,15 @@ class Listing:
     install: str = ""
     parameters: int = 0
     flops: int = 0
+    version: int = 1
+    scales: bool = True
+    bf16_on_cpu: bool = False
+    options: Mapping[str, float] = field(default_factory=dict)
     cells: int = 0
     expected_s: float | None = None
 
 
+@cache
 def stated_entries() -> dict[str, list[Listing]] | None:
     """All entries of the suite by kind; None if that takes importing their files."""
     try:
@@ -101,11 +115,17 @@ def entries_of(text: str, type_name: str, *, strict: bool = True) -> list[dict[s
     """
     tree = ast.parse(text)
     found = []
+    names = {
+        alias.asname or alias.name: getattr(import_module(OPTIONS), alias.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == OPTIONS
+        for alias in node.names
+    }
     for node in tree.body:
         match node:
             case ast.Assign(value=ast.Call(func=ast.Name(id=name)) as call) if name == type_name:
                 given = {keyword.arg: keyword.value for keyword in call.keywords}
-                found.append({f: ast.literal_eval(given[f]) for f in FIELDS if f in given})
+                found.append({f: _value(given[f], names) for f in FIELDS if f in given})
             case _ if not strict:
                 pass
             case ast.Import():
@@ -127,6 +147,13 @@ def entries_of(text: str, type_name: str, *, strict: bool = True) -> list[dict[s
     if not all(isinstance(entry.get(field), str) for entry in found for field in ("name", "why")):
         raise ValueError("an entry lacks its name or reason")
     return found
+
+
+def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """The value of a literal or of one of `names`; ValueError for anything else."""
+    if isinstance(node, ast.Name) and node.id in names:
+        return names[node.id]
+    return ast.literal_eval(node)
 
 
 def _check_installed(*modules: str) -> None:

@@ -34,8 +34,9 @@ from pipelines.ops import (
     VerticalFlip,
     way_of,
 )
+from pipelines.options import OF_LOADERS
 from pipelines.sources.base import Images
-from pipelines.workers import OPTIONS, LoaderPipeline, shared_bytes
+from pipelines.workers import LoaderPipeline, shared_bytes
 
 NAME = "albumentations"
 KEEP_8_BITS = (Crop, HorizontalFlip, VerticalFlip, AlternatingFlip, Solarize)
@@ -243,7 +244,7 @@ ALBUMENTATIONS = Library(
     own=OWN_OPS,
     ways="albumentations",
     modes=("equal", "own"),
-    options=OPTIONS,
+    options=OF_LOADERS,
     problem=problem,
     decodes=True,
     shared_bytes=shared_bytes,

@@ -6,7 +6,6 @@ in how they do the work.
 """
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from pipelines.augmentations import Augmentation
 from pipelines.ops import Op
+from pipelines.options import usable_cores as usable_cores
 from pipelines.sources.base import Images
 
 Batch = tuple[Tensor, Tensor]
@@ -228,13 +228,6 @@ class Library:
             else:
                 draws[name] = self.ops.get(kind, self.ways_draw)
         return Semantics(draws=draws, differs=differs)
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def derive_seed(seed: int, *stream: str | int) -> int:

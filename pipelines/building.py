@@ -1,22 +1,20 @@
 """Parses a pipeline's name ("torchvision[workers=4]") and builds the pipeline."""
 
-import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from pipelines import augmentations, ops, shared_memory
+from pipelines import augmentations, ops, options, shared_memory
 from pipelines.augmentations import Augmentation
 from pipelines.base import OWN, Library, Pipeline, Request, Semantics, Unsupported
-from pipelines.catalog import Catalog, Unavailable, unknown_name
+from pipelines.catalog import Catalog, Unavailable
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.sources.base import Images
 
 catalog = Catalog(package="pipelines", entry_type=Library, noun="pipeline")
-
-_SPELLING = re.compile(r"(?P<name>[a-z0-9_]+)(\[(?P<options>[^\[\]]*)\])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +27,8 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The canonical name: without the default mode, with all options that say something.
-
-        A default other than 0 is included too, as it may depend on the machine; 0 leaves the choice
-        to the pipeline.
-        """
-        parts = [self.mode] if self.library.modes and self.mode != self.library.modes[0] else []
-        defaults = self.library.options
-        parts += [
-            f"{key}={value}"
-            for key, value in sorted(self.options.items())
-            if value or defaults[key]
-        ]
-        return self.library.name + (f"[{','.join(parts)}]" if parts else "")
+        """The canonical name; see `options.canonical`."""
+        return options.canonical(self.library, self.mode, self.options)
 
     def semantics(self, augmentation: Augmentation) -> Semantics:
         """As `Library.semantics`, in this mode."""
@@ -56,31 +43,16 @@ def parse(spelling: str) -> Variant:
         Unavailable: It can't be imported.
         ValueError: An unknown mode or option, or an invalid value.
     """
-    match = _SPELLING.fullmatch(spelling)
-    if match is None:
-        raise ValueError(f"pipeline {spelling!r} is not spelled NAME or NAME[mode,option=number]")
-    library = catalog.get(match["name"])
-    mode = library.modes[0] if library.modes else ""
-    options = dict(library.options)
-    for part in filter(None, (part.strip() for part in (match["options"] or "").split(","))):
-        key, equals, text = part.partition("=")
-        if not equals and key in library.modes:
-            mode = key
-        elif key not in options:
-            raise ValueError(
-                unknown_name(f"option of {library.name}", key, [*library.modes, *options])
-            )
-        elif not text.isdecimal():
-            raise ValueError(f"in {spelling!r}, {key} needs a whole number, as in {key}=4")
-        else:
-            options[key] = int(text)
-    return Variant(library=library, mode=mode, options=options)
+    library = catalog.get(options.split(spelling)[0])
+    mode, chosen = options.read(library, spelling)
+    return Variant(library=library, mode=mode, options=chosen)
 
 
 def can_be_spelled(name: str) -> bool:
     """Whether `parse` accepts a library of that name."""
-    match = _SPELLING.fullmatch(name)
-    return match is not None and match["name"] == name
+    with suppress(ValueError):
+        return options.split(name)[0] == name
+    return False
 
 
 def canonical_name(spelling: str) -> str:
@@ -93,18 +65,18 @@ def reads(spelling: str, images: Images) -> Literal["array", "files"]:
     return "files" if images.files and parse(spelling).library.decodes else "array"
 
 
-def variants(options: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+def variants(settings: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     """Names of every mode of every pipeline that can be imported, except `OWN`.
 
     Args:
-        options: Options to list per library, such as {"torchvision": ["workers=0"]}; "" means the
+        settings: Options to list per library, such as {"torchvision": ["workers=0"]}; "" means the
             defaults, as for all other libraries.
     """
-    options = options or {}
+    settings = settings or {}
     found = []
     for library in catalog.entries.values():
         for mode in [mode for mode in library.modes if mode != OWN] or ("",):
-            for setting in options.get(library.name, ("",)):
+            for setting in settings.get(library.name, ("",)):
                 inside = ",".join(filter(None, (mode, setting)))
                 found.append(f"{library.name}[{inside}]" if inside else library.name)
     return found

@@ -87,6 +87,8 @@ class Catalog(Generic[EntryT]):
             for entry in found:
                 home = homes.setdefault(entry.name, file)
                 if entries.setdefault(entry.name, entry) is entry:
+                    if file == entry.name:  # other files import it from here
+                        entries[entry.name], homes[entry.name] = entries.pop(entry.name), file
                     continue
                 if file == entry.name:  # this file takes precedence, as in `get`
                     homes[entry.name], entries[entry.name] = file, entry

@@ -19,15 +19,12 @@ from torch.nn import functional
 
 from pipelines.base import Request, usable_cores
 from pipelines.catalog import Unavailable
+from pipelines.options import NVJPEG, READ_AHEAD, THREADS
 from pipelines.reusing import BatchMemory
 from pipelines.sources.base import Images
 from pipelines.sources.decode import MAX_PIXELS, central_square, read_listed
 from pipelines.sources.measures import Bytes
 
-THREADS, READ_AHEAD = "threads", "read_ahead"
-OPTIONS = {THREADS: 0, READ_AHEAD: 0}  # 0 for the choice below
-NVJPEG = "nvjpeg"
-OPTIONS_ON_DEVICE = {**OPTIONS, NVJPEG: 0}  # of what can take batches that a GPU has decoded
 AHEAD, MAX_THREADS = 2, 256
 ORIENTATION = 0x112  # Exif's tag
 METADATA, FRAMES = 0xFFE1, (0xFFC0, 0xFFC1, 0xFFC2)  # markers of a JPEG file

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from pipelines.base import Library, Request, Unsupported
-from pipelines.decoding import OPTIONS, ahead_of, threads_of
+from pipelines.decoding import ahead_of, threads_of
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
+from pipelines.options import OF_READERS
 from pipelines.sources.base import Images
 
 SETTLE_S = 60.0  # within which a thread that was told to end does so
@@ -105,7 +106,7 @@ FFCV = Library(
     ops=NATIVE.ops,
     ways="native",
     modes=("compiled", "eager"),
-    options=OPTIONS,
+    options=OF_READERS,
     problem=problem,
     install="ffcv, after apt-get install g++ pkg-config libopencv-dev libturbojpeg0-dev",
     reference="https://github.com/libffcv/ffcv",

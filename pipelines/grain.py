@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from pipelines.base import Library, Request
-from pipelines.decoding import OPTIONS, LibraryReader, read
+from pipelines.decoding import LibraryReader, read
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
+from pipelines.options import OF_READERS
 from pipelines.sources.measures import Bytes
 
 
@@ -80,7 +81,7 @@ GRAIN = Library(
     ops=NATIVE.ops,
     ways="native",
     modes=("compiled", "eager"),
-    options=OPTIONS,
+    options=OF_READERS,
     problem=problem,
     decodes=True,
     install="grain",

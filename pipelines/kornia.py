@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
 from pipelines.compiling import compiled, compiler_problem
-from pipelines.decoding import OPTIONS_ON_DEVICE, DeviceImages, unfit
+from pipelines.decoding import DeviceImages, unfit
 from pipelines.kornia_ops import own
 from pipelines.libraries import missing, require
 from pipelines.ops import (
@@ -31,6 +31,7 @@ from pipelines.ops import (
     VerticalFlip,
     way_of,
 )
+from pipelines.options import OF_DEVICE_READERS
 from pipelines.randomness import OwnStream
 
 COMPILED = "compiled"
@@ -262,7 +263,7 @@ KORNIA = Library(
     own=own.OPS,
     ways="kornia",
     modes=("eager", "compiled", "own"),
-    options=OPTIONS_ON_DEVICE,
+    options=OF_DEVICE_READERS,
     problem=problem,
     decodes=True,
     unfit=unfit,

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from pipelines.base import Batch, Library, Pipeline, Request, Semantics, derive_seed, flipped
 from pipelines.compiling import compiler_problem
-from pipelines.decoding import OPTIONS_ON_DEVICE, decoder, unfit
+from pipelines.decoding import decoder, unfit
 from pipelines.native_ops import mixes, moves
 from pipelines.native_ops.kernels import EDITS, Program, draws_of, edit_of, kernels
 from pipelines.ops import AlternatingFlip
+from pipelines.options import OF_DEVICE_READERS
 from pipelines.reading import Reader
 from pipelines.reusing import BatchMemory
 
@@ -211,7 +212,7 @@ NATIVE = Library(
     ops=dict.fromkeys([*moves.MOVES, *EDITS, *mixes.MIXES], "per sample"),
     ways="native",
     modes=("compiled", "eager"),
-    options=OPTIONS_ON_DEVICE,
+    options=OF_DEVICE_READERS,
     replays=True,
     problem=problem,
     decodes=True,

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from pipelines.base import Library, Request
 from pipelines.catalog import Unavailable
-from pipelines.decoding import OPTIONS, LibraryReader, is_common_jpeg, is_whole_and_upright
+from pipelines.decoding import LibraryReader, is_common_jpeg, is_whole_and_upright
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
+from pipelines.options import OF_READERS
 from pipelines.sources.decode import read_listed
 from pipelines.sources.measures import Bytes
 
@@ -136,7 +137,7 @@ SPDL = Library(
     ops=NATIVE.ops,
     ways="native",
     modes=("compiled", "eager"),
-    options=OPTIONS,
+    options=OF_READERS,
     problem=problem,
     decodes=True,
     install="spdl",

@@ -34,9 +34,10 @@ from pipelines.ops import (
     VerticalFlip,
     way_of,
 )
+from pipelines.options import OF_LOADERS
 from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images
-from pipelines.workers import OPTIONS, LoaderPipeline, shared_bytes
+from pipelines.workers import LoaderPipeline, shared_bytes
 
 V2 = "torchvision.transforms.v2"  # slow to import, so only when a pipeline is built
 
@@ -253,7 +254,7 @@ TORCHVISION = Library(
     build=build,
     ops={kind: way.draws for kind, way in OPS.items()},
     ways="torchvision",
-    options=OPTIONS,
+    options=OF_LOADERS,
     problem=problem,
     decodes=True,
     shared_bytes=shared_bytes,

@@ -7,9 +7,10 @@ weaker, and declared so.
 from collections.abc import Iterator
 
 from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipped
-from pipelines.decoding import OPTIONS_ON_DEVICE, DeviceImages, unfit
+from pipelines.decoding import DeviceImages, unfit
 from pipelines.libraries import require
 from pipelines.ops import AlternatingFlip
+from pipelines.options import OF_DEVICE_READERS
 from pipelines.randomness import OwnStream
 from pipelines.torchvision import OPS, V2, Alternating, mixing, problem, transforms
 
@@ -53,7 +54,7 @@ TORCHVISION_BATCH = Library(
     ops={**dict.fromkeys(OPS, "per batch"), AlternatingFlip: "per sample"},
     ways="torchvision",
     ways_draw="per batch",
-    options=OPTIONS_ON_DEVICE,
+    options=OF_DEVICE_READERS,
     problem=problem,
     decodes=True,
     unfit=unfit,

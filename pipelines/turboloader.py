@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from pipelines.base import Library, Request
-from pipelines.decoding import OPTIONS, LibraryReader, is_whole_and_upright, read
+from pipelines.decoding import LibraryReader, is_whole_and_upright, read
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
+from pipelines.options import OF_READERS
 from pipelines.sources.measures import Bytes
 
 
@@ -95,7 +96,7 @@ TURBOLOADER = Library(
     ops=NATIVE.ops,
     ways="native",
     modes=("compiled", "eager"),
-    options=OPTIONS,
+    options=OF_READERS,
     problem=problem,
     decodes=True,
     install="turboloader",

@@ -27,7 +27,6 @@ from pipelines.base import (
     Unsupported,
     derive_seed,
     flipped,
-    usable_cores,
 )
 from pipelines.importing import Executed
 from pipelines.ops import AlternatingFlip
@@ -35,11 +34,9 @@ from pipelines.randomness import OwnStream
 from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_listed
 
-MAX_WORKERS = 8
 PREFETCH = 2  # batches that each worker has ready
 CHECK_S = 20.0  # without a batch, until the workers are looked at
 QUIET_CHECKS = 3  # in which no worker used a core, until they count as lost
-OPTIONS: Mapping[str, int] = {"workers": min(MAX_WORKERS, usable_cores())}
 Key = tuple[int, int, list[int]]  # epoch, batch, samples
 Received = Batch | SourceError  # from a worker
 Read = Callable[[Path, int], Tensor]  # a file and the image's size to uint8 (H, W, C)

@@ -60,6 +60,7 @@ def source_is(
 
     sources = SimpleNamespace(
         default_data_dir=lambda: folder / "data",
+        identify=lambda asked, data_dir: None,
         resolve=resolve,
         load=lambda name, data_dir, report: made_data([i % 10 for i in range(images)], name=name),
     )

@@ -1,10 +1,8 @@
 """`bench list`: lists the entries of every kind."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +37,9 @@ def list_entries(
 ) -> None:
     """List what can be trained, and why it is there; * marks what the default grid uses."""
     check_format(form)
-    with _plugins(plugin or ()) as plugins:
+    from bench.grid.plugins import used
+
+    with used(plugin or ()) as plugins:
         found = entries(kind, plugins)
     if form == "json":
         rows = [_json(entry) for of_kind in found.values() for entry in of_kind]
@@ -49,45 +49,25 @@ def list_entries(
     typer.echo(printable(text), nl=False)
 
 
-@contextmanager
-def _plugins(asked: Sequence[str]) -> "Iterator[Plugins | None]":
-    """The plugins in use; None without any, as looking for them imports torch."""
-    from bench.listing import PLUGINS
-
-    if not asked and not entry_points(group=PLUGINS):
-        yield None
-        return
-    from bench.grid.plugins import used
-
-    with used(asked) as plugins:
-        yield plugins
-
-
 def entries(kind: str | None, plugins: "Plugins | None" = None) -> "dict[str, list[Listing]]":
     """All entries by kind, sorted by name; plugins only if loaded; UsageError for another kind."""
-    from bench.listing import TYPES, stated_entries
+    from bench.grid import registry
+    from bench.listing import TYPES
 
     if kind is not None:
         check_choice("kind of entry", kind, [*TYPES, "grids", "plugins"])
-    stated = None if plugins else stated_entries()
-    listed = stated or {name: _imported(name) for name in TYPES}
+    listed = {name: registry.known(name) for name in TYPES}
     found = {name: of_kind for name, of_kind in listed.items() if kind in (None, name)}
     if kind in (None, "grids"):
-        found["grids"] = _grids(listed, stated=stated is not None)
+        found["grids"] = _grids(listed["architectures"])
     loaded = _plugin_entries(plugins) if plugins else []
     if kind == "plugins" or (kind is None and loaded):
         found["plugins"] = loaded
     return {kind: sorted(each, key=lambda entry: entry.name) for kind, each in found.items()}
 
 
-def _imported(kind: str) -> "list[Listing]":
-    from bench.grid.registry import listing
-
-    return listing(kind)
-
-
-def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[Listing]":
-    """All grids with their number of cells and duration here; without imports if `stated`."""
+def _grids(nets: "Sequence[Listing]") -> "list[Listing]":
+    """All grids with their number of cells and duration here."""
     from bench.cell import Run, Scale
     from bench.executors.base import TimeLeft
     from bench.grid import grids, recipe_files
@@ -96,9 +76,7 @@ def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[
 
     machines = machine_names()
     scale: Scale = "full" if len(machines) > 1 else "cpu"
-    config = grids.GridConfig(base=grids.BUDGETS[scale], listed=listed)
-    if not stated:
-        config = replace(config, listed=None, book=recipe_files.book(scale))
+    config = grids.GridConfig(base=grids.BUDGETS[scale], book=recipe_files.book(scale))
     records = [each for each in _records(machines) if each.cell.scale == scale]
     found, runs = [], [record.run for record in records]
     for name, grid in grids.grids().items():
@@ -110,7 +88,7 @@ def _grids(listed: "Mapping[str, Sequence[Listing]]", *, stated: bool) -> "list[
         timed = [] if grid.files else cells  # the work depends on the size of the user's images
         found.append((replace(entry, cells=len(cells)), [Run(cell=cell, seed=0) for cell in timed]))
         runs += found[-1][1]
-    flops = {entry.name: entry.flops for entry in listed["architectures"] if entry.flops}
+    flops = {entry.name: entry.flops for entry in nets if entry.flops}
     work = {
         run.id: float(flops[run.cell.architecture] * run.cell.epochs * (run.cell.train_images or 1))
         for run in runs
@@ -153,7 +131,9 @@ def _plugin_entries(plugins: "Plugins") -> "list[Listing]":
 
 def _json(entry: "Listing") -> dict[str, Any]:
     """The fields of an entry; of sizes only those that its kind has."""
-    fields = asdict(entry)
+    from bench.listing import PLANNED
+
+    fields = {name: value for name, value in asdict(entry).items() if name not in PLANNED}
     sizes = ("modes", "decodes", "install", "parameters", "flops", "cells", "expected_s")
     return {name: value for name, value in fields.items() if value or name not in sizes}
 

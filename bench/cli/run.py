@@ -173,9 +173,8 @@ def run(
     with signals_raise(), closing(reporter(progress, quiet=quiet)) as console:
         what = f"the grid {grid}" if rerun is None else f"{rerun} again"
         console.progress(f"planning {what}: looking at this machine, the data and {out}")
-        with closing(warm_start(keep_worker=keep_worker)) as early:  # imports torch meanwhile
-            from bench.executors.runner import run_plan
-            from bench.training.profiler import traces_summary
+        with closing(warm_start(keep_worker=keep_worker)) as early:
+            from bench.executors.runner import run_plan  # after the first line, as it takes a while
 
             plan = _plan(options, rerun, console, early)
             console.plan(plan, every=dry_run)
@@ -213,6 +212,8 @@ def run(
         if outcome.problem:
             verb.log(f"bench: {outcome.problem}. When that is fixed, continue with: {command}")
         if profile:
+            from bench.training.profiler import traces_summary  # imports torch
+
             console.progress(traces_summary(plan.folder, plan.todo))
         if report and not outcome.problem:
             from bench.report.page.writing import write_report
@@ -231,10 +232,11 @@ def _plan(
 
     with used(options.plugins) as plugins:
         if rerun is None:
-            plan = planning.make(options, console.progress, early.probe)
+            plan = planning.make(options, console.progress, early.probe, early.begin)
         else:
             found = find_run(options.out, rerun, any_group=True)
             options = replace(options, out=found.root)
+            early.begin()
             plan = planning.rerun(found.record, options, console.progress, early.probe)
     plan.notices.extend(plugins.notices())
     if plan.shard:

@@ -76,7 +76,7 @@ def tune(
         out=out,
         plugins=plugin or (),
     )
-    with closing(warm_start(keep_worker=True)) as early:  # imports torch in the background
+    with closing(warm_start(keep_worker=True)) as early:
         return _search(options, early, trials=trials, seeds=seeds, timeout_s=timeout, save=save)
 
 
@@ -98,7 +98,7 @@ def _search(
     from bench.store.store import Store
 
     with used(options.plugins) as plugins, closing(TextReporter()) as console:
-        plan = planning.make(options, console.progress, early.probe)
+        plan = planning.make(options, console.progress, early.probe, early.begin)
         for text in (*plan.notices, *plugins.notices()):
             console.notice(text)
         known = recipe_files.read(save) if save is not None and save.exists() else []

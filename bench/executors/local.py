@@ -4,8 +4,9 @@ A worker is reused as long as its runs succeed and the next run has the same com
 a failure, including a failed CUDA graph capture, it is replaced, as the device or the libraries may
 be in an undefined state.
 
-The first worker is started before planning, which needs to know the device. Only another process
-may touch the device, so this worker probes it and then imports what runs need.
+Where there may be a GPU, the first worker is started before planning, which needs to know the
+device. Only another process may touch the device, so this worker probes it and then imports what
+runs need. Elsewhere it is started when the plan has found something to run.
 """
 
 import fcntl
@@ -260,10 +261,20 @@ class WarmStart:
 
     Args:
         worker: A worker without a run; None if there is none or it was taken.
+        keep_worker: Whether `begin` starts one.
     """
 
     probe: Probe
     worker: Worker | None = None
+    keep_worker: bool = False
+
+    def begin(self) -> None:
+        """Starts a worker, as there is something to run, and imports torch here meanwhile."""
+        if self.keep_worker:
+            self.worker = Worker.start("", Path(os.devnull))
+            self.keep_worker = False
+        with import_in_background("torch"):
+            pass
 
     def take(self, device: str) -> Worker | None:
         """Returns the worker; one that has touched a GPU is not used for CPU runs."""
@@ -279,7 +290,12 @@ class WarmStart:
 
 
 def warm_start(*, keep_worker: bool) -> WarmStart:
-    """Probes the device in another process, perhaps the first worker, and imports torch here."""
+    """Probes the device in another process, perhaps the first worker, and imports torch here.
+
+    Without a driver there is nothing to probe, and nothing is started before `WarmStart.begin`.
+    """
+    if probe := environment.probe_without_torch():
+        return WarmStart(probe=probe, keep_worker=keep_worker)
     early = WarmStart(probe=Probe())
     with import_in_background("torch"):
         try:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import architectures
 from bench.cell import Cell, Run, Scale
 from bench.errors import check_choice
+from bench.grid import registry
 from bench.grid.recipe_files import Book
 from bench.listing import Listing
-from pipelines.catalog import Origin, Unavailable, UnknownName
+from pipelines.catalog import Origin, Unavailable
 
 _FULL = Cell(
     architecture="",
@@ -55,22 +55,15 @@ class GridConfig:
     Args:
         base: All fields except names; its batch size is used where there is no recipe.
         replaced: Names by axis that replace the grid's own, as with `--optimizer sgd`.
-        listed: Entries by kind whose files need not be imported, as cells are only counted; the
-            cells have no recipes then.
     """
 
     base: Cell
     book: Book = field(default_factory=lambda: Book(entries={}))
     replaced: Mapping[str, str] = field(default_factory=dict)
-    listed: Mapping[str, Sequence[Listing]] | None = None
 
     def entries(self, kind: str) -> list[Listing]:
         """The usable entries of a kind, such as "optimizers"."""
-        if self.listed is not None:
-            return [entry for entry in self.listed[kind] if not entry.problem]
-        from bench.grid import registry  # imports torch, which `bench list` does without
-
-        return [entry for entry in registry.listing(kind) if not entry.problem]
+        return [entry for entry in registry.known(kind) if not entry.problem]
 
     def names(self, kind: str, *, defaults: bool = False) -> list[str]:
         """Names of the usable entries of a kind, or of those that the default grid uses."""
@@ -82,29 +75,19 @@ class GridConfig:
             "architecture": architecture,
             "optimizer": optimizer,
             "augmentation": augmentation,
-            "pipeline": pipeline if self.listed else _spelled(pipeline),
+            "pipeline": _spelled(pipeline),
         }
         cell = replace(self.base, **(names | dict(self.replaced)))
-        if self.listed:
-            return cell
         try:
             recipe, size = self.book.find(cell.architecture, cell.optimizer, cell.batch_size)
         except Unavailable:  # the cell will be skipped with the reason
             recipe, size = None, cell.batch_size
-        width = self.base.width if _has_width(cell.architecture) else 1.0
+        width = self.base.width if registry.scales(cell.architecture) else 1.0
         return replace(cell, recipe=recipe, batch_size=size, width=width)
 
     def of(self, **changes: Any) -> "GridConfig":
         """A copy with other values of the cells' fields: `config.of(epochs=5)`."""
         return replace(self, base=replace(self.base, **changes))
-
-
-def _has_width(architecture: str) -> bool:
-    """Whether a net has a channel multiplier; true for one that cannot be looked up here."""
-    try:
-        return architectures.get(architecture).scales
-    except (Unavailable, UnknownName):  # reported where the cell is checked
-        return True
 
 
 def _spelled(pipeline: str) -> str:
@@ -113,10 +96,8 @@ def _spelled(pipeline: str) -> str:
     Raises:
         UnknownName: There is no such pipeline.
     """
-    from pipelines.building import canonical_name  # imports torch
-
     try:
-        return canonical_name(pipeline)
+        return registry.canonical_name(pipeline)
     except Unavailable:
         return pipeline
 
@@ -343,8 +324,6 @@ def runs_of(cells: Sequence[Cell], seeds: Sequence[int], fingerprint: str) -> li
     Runs that share a worker are consecutive; among them, one seed covers all cells before the next
     starts, so that an interrupted grid has complete seeds.
     """
-    from bench.grid import registry  # imports torch
-
     runs = [
         Run(cell=cell, seed=seed, versions=registry.versions(cell), fingerprint=fingerprint)
         for seed in seeds

@@ -1,21 +1,19 @@
 """The plan of a command: from options to the runs that are left to do; writes nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from bench.cell import AXES, FIELDS, Cell, CompileMode, Precision, Run, Scale, plugins_of
 from bench.errors import UsageError, check_choice
 from bench.grid import grids, recipe_files, registry
-from bench.grid.feasible import Feasibility
 from bench.grid.grids import BUDGETS, GridConfig
 from bench.grid.options import RunOptions
 from bench.grid.overrides import apply as apply_overrides
 from bench.grid.overrides import parse as parse_overrides
-from bench.machine import environment
-from bench.machine.cpu import gains_from_bf16
+from bench.machine import cpu, environment
 from bench.machine.doctor import gpu_problems
 from bench.machine.environment import Probe
 from bench.naming import Names
@@ -25,10 +23,12 @@ from bench.store.groups import group_folder
 from bench.store.store import Store
 from bench.text import Log, count
 from pipelines import sources
-from pipelines.building import canonical_name
 from pipelines.catalog import UnknownName
-from pipelines.sources import describe
 from pipelines.sources.tree_name import decodes
+
+if TYPE_CHECKING:
+    from bench.grid.feasible import Feasibility
+    from pipelines.sources.base import Data
 
 MOST_SEEDS = 10_000
 MOST_EPOCHS = 1_000_000
@@ -47,12 +47,7 @@ class Plan:
         plugins: Path or module of each plugin in use, by its origin as text.
         shard: Description of the selected shard; "" for the whole grid.
         work: Work of the runs to do and done, relative to each other, by id (see `Feasibility`).
-        feasible: Checks runs against the images of the source, if they are known.
-
-    @cached_property
-    def names(self) -> Names:
-        """Names that tell its runs apart."""
-        return Names(run.cell for run in self.runs)
+        feasible: Gives what checks runs against the images of the source, which takes torch.
     """
 
     device: str
@@ -68,11 +63,23 @@ class Plan:
     plugins: Mapping[str, str] = field(default_factory=dict)
     shard: str = ""
     work: Mapping[str, float] = field(default_factory=dict)
-    feasible: Feasibility | None = None
+    feasible: "Callable[[], Feasibility] | None" = None
+
+    @cached_property
+    def names(self) -> Names:
+        """Names that tell its runs apart."""
+        return Names(run.cell for run in self.runs)
 
 
-def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
-    """Resolves device, scale, source and cells, and looks up what is done.
+def make(
+    options: RunOptions,
+    report: Log,
+    probe: Probe | None = None,
+    begin: Callable[[], object] = lambda: None,
+) -> Plan:
+    """Resolves device, scale, source and cells, and looks up what is done; see `sort_out`.
+
+    Torch and the entries' files are imported only for runs that are not done.
 
     Raises:
         UsageError: An option names something that does not exist or is unavailable.
@@ -96,7 +103,35 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
         )
     notices += registry.broken_files()
     data_dir = options.data_dir or sources.default_data_dir()
-    source, problem = sources.resolve(options.source, data_dir, report=report)
+    if known := sources.identify(options.source, data_dir):
+        (source, fingerprint), load = (
+            known,
+            partial(sources.load, known[0], data_dir, report=report),
+        )
+    else:
+        source, fingerprint, load = _loaded(options.source, data_dir, report, notices)
+    cells = [replace(cell, source=source) for cell in cells]
+    seeds = range(options.seeds) if options.seed is None else [options.seed]
+    whole, shard = grids.runs_of(cells, seeds, fingerprint), parse_shard(options.shard)
+    runs = shard.part(whole)
+    plan = _planned(runs, cells, data_dir, options, notices)
+    if shard.of > 1:
+        of_grid = f"shard {shard}: {len(runs)} of the grid's {len(whole)} runs"
+        plan = replace(plan, shard=of_grid)
+    plan = replace(plan, feasible=_feasibility(load))
+    plan = sort_out(plan, options, notices.append, begin)
+    if plan.todo and plan.feasible:
+        notices += plan.feasible().warnings(plan.todo)
+    return plan
+
+
+def _loaded(
+    asked: str, data_dir: Path, report: Log, notices: list[str]
+) -> tuple[str, str, "Callable[[], Data]"]:
+    """Loads a source: its name, its fingerprint, and its images."""
+    from pipelines.sources import describe  # late: imports torch, as loading does
+
+    source, problem = sources.resolve(asked, data_dir, report=report)
     if problem:
         notices.append(
             f"CIFAR-10 is unavailable here ({problem}). Training on the generated source "
@@ -104,19 +139,20 @@ def make(options: RunOptions, report: Log, probe: Probe | None = None) -> Plan:
             "Use --source cifar10 to insist, or --data-dir if you have the files."
         )
     data = sources.load(source, data_dir, report=report)
-    cells = [replace(cell, source=data.name) for cell in cells]
     notices += describe.notices(data)
-    seeds = range(options.seeds) if options.seed is None else [options.seed]
-    whole, shard = grids.runs_of(cells, seeds, data.fingerprint), parse_shard(options.shard)
-    runs = shard.part(whole)
-    plan = _planned(runs, cells, data_dir, options, notices)
-    if shard.of > 1:
-        of_grid = f"shard {shard}: {len(runs)} of the grid's {len(whole)} runs"
-        plan = replace(plan, shard=of_grid)
-    feasible = Feasibility(data)
-    plan = sort_out(replace(plan, feasible=feasible), options, notices.append)
-    notices += feasible.warnings(plan.todo)
-    return plan
+    return data.name, data.fingerprint, lambda: data
+
+
+def _feasibility(load: "Callable[[], Data]") -> "Callable[[], Feasibility]":
+    """Loads the images and what checks runs against them when it is first called."""
+
+    @cache
+    def made() -> "Feasibility":
+        from bench.grid.feasible import Feasibility  # late: imports torch
+
+        return Feasibility(load())
+
+    return made
 
 
 def _planned(
@@ -159,8 +195,8 @@ def rerun(record: Record, options: RunOptions, report: Log, probe: Probe | None 
             f"--rerun: {record.name} would be a different run now: {_difference(record, run)}"
         )
     plan = _planned([run], [cell], data_dir, options, [])
-    feasible = Feasibility(data)
-    if reason := feasible.problem(run):
+    feasible = _feasibility(lambda: data)
+    if reason := feasible().problem(run):
         raise UsageError(f"--rerun: {record.name} cannot be trained here: {reason}")
     plan = sort_out(replace(plan, feasible=feasible), RunOptions(), plan.notices.append)
     return replace(plan, todo=[run], done=[], failed=[])
@@ -293,44 +329,65 @@ def choose_cells(options: RunOptions, config: GridConfig) -> list[Cell]:
     asked = _asked_fields(options)
     cells = grids.unique([replace(cell, **asked) for cell in cells])
     # One precision for the whole grid, whatever -k selects, as its nets are compared.
-    if options.precision == AUTO and all(map(gains_from_bf16, cells)):
+    if options.precision == AUTO and all(map(_gains_from_bf16, cells)):
         cells = [replace(cell, precision="bf16") for cell in cells]
     return apply_overrides(select(cells, options.select, registry.hint), values)
+
+
+def _gains_from_bf16(cell: Cell) -> bool:
+    """Whether a cell's net trains faster in bf16 than in fp32 on this CPU."""
+    if cell.device != "cpu" or not cpu.multiplies_bf16():
+        return False
+    return registry.net(cell.architecture).bf16_on_cpu
 
 
 def _asked_names(options: RunOptions) -> dict[str, str]:
     """Entries that options set in every cell, by axis."""
     names = {axis: getattr(options, axis) for axis in AXES if getattr(options, axis) is not None}
     for axis, name in names.items():
-        registry.find(axis, name)  # raises if there is no such entry, or it is unavailable
+        registry.check(axis, name)  # raises if there is no such entry, or it is unavailable
     try:
-        return {k: canonical_name(v) if k == "pipeline" else v for k, v in names.items()}
+        return {k: registry.canonical_name(v) if k == "pipeline" else v for k, v in names.items()}
     except ValueError as error:
         raise UsageError(f"--pipeline: {error}") from error
 
 
-def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
-    """Sorts a plan's runs into todo, done, failed and skipped, by the existing records."""
+def sort_out(
+    plan: Plan, options: RunOptions, warn: Log, begin: Callable[[], object] = lambda: None
+) -> Plan:
+    """Sorts a plan's runs into todo, done, failed and skipped, by the existing records.
+
+    Args:
+        begin: Called once, early, if a run may be left to do.
+    """
+    begin = cache(begin)
     repeated = 0
     records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
     elsewhere = {r.run.result_id: r for r in records.values() if ":" in r.cell.source}
     todo, done, failed, skipped = [], [], [], []
-    problems = {cell: registry.problem(cell) for cell in {run.cell for run in plan.runs}}
+    problems: dict[Cell, str] = {}
 
-    def problem(run: Run) -> str:
-        return problems[run.cell] or (plan.feasible.problem(run) if plan.feasible else "")
+    def problem(run: Run, record: Record | None) -> str:
+        if record is None or record.status != "skipped":
+            begin()
+        if run.cell not in problems:
+            problems[run.cell] = registry.problem(run.cell) or ""
+        if problems[run.cell]:
+            return problems[run.cell]
+        begin()
+        return plan.feasible().problem(run) if plan.feasible else ""
 
     for run in plan.runs:
         record = records.get(run.id) or elsewhere.get(run.result_id)
         if record is not None and record.status == "ok":
             shared = options.exclusive_timing and bool(record.conditions.neighbours)
             suspect = options.retry_suspect and not record.times_trusted
-            if (shared or suspect) and not problem(run):
+            if (shared or suspect) and not problem(run, record):
                 repeated += shared
                 todo.append(run)
             else:
                 done.append(record)
-        elif reason := problem(run):
+        elif reason := problem(run, record):
             skipped.append((run, reason))
         elif record is None or record.status in RERUN or options.retry_failed:
             todo.append(run)
@@ -340,10 +397,11 @@ def sort_out(plan: Plan, options: RunOptions, warn: Log) -> Plan:
         runs = count(repeated, "run", "runs")
         warn(f"{runs} shared the host with others and will be repeated (--exclusive-timing)")
     seen = {run_id: record.content_hash for run_id, record in records.items()}
-    sorted_runs = [*todo, *(record.run for record in done)] if todo else []
-    work = plan.feasible.work_of(sorted_runs) if plan.feasible else {}
-    if plan.feasible:
-        plan.feasible.close()
+    work: Mapping[str, float] = {}
+    if problems and plan.feasible:
+        if todo:
+            work = plan.feasible().work_of([*todo, *(record.run for record in done)])
+        plan.feasible().close()
     return replace(
         plan,
         todo=todo,

@@ -27,8 +27,6 @@ from bench.grid.grids import Grid, GridConfig
 from bench.listing import PLUGINS
 from bench.store.files import StrangeFile, read_file
 from pipelines import importing
-from pipelines.base import Library
-from pipelines.building import can_be_spelled
 from pipelines.catalog import Catalog, Origin, Unavailable, check_named
 from pipelines.importing import Broken
 
@@ -128,9 +126,11 @@ def _in_catalogs(entries: Mapping[str, Sequence[Any]], origin: Origin) -> Iterat
         catalog.join(entries.get(kind, ()), origin)
     own = {entry.name: (_guarded(entry, origin), origin) for entry in entries.get("grids", ())}
     grids.JOINED.update(own)
+    registry.PLUGINS.append(origin)
     try:
         yield
     finally:
+        registry.PLUGINS.remove(origin)
         for catalog in registry.CATALOGS.values():
             catalog.leave(origin)
         for name in own:
@@ -289,6 +289,9 @@ def _check(entry: Any) -> None:
     version = getattr(entry, "version", 1)
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         raise Broken(f"the version of {what} is not a whole number: {version!r}")
+    from pipelines.base import Library  # late: imports torch, which quick commands need not
+    from pipelines.building import can_be_spelled
+
     if isinstance(entry, Library) and not can_be_spelled(entry.name):
         raise Broken(f"{what} needs a name of lower-case letters, digits and '_'")
 

@@ -1,22 +1,53 @@
 """The entries of all catalogs: which are available, why others are not, and their versions."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, ClassVar
 
 import architectures
-from bench import optimizers
 from bench.cell import AXES, Cell, Version, version_of
-from bench.listing import FIELDS, Listing, listed
-from pipelines import augmentations, building
-from pipelines.base import Unsupported
-from pipelines.catalog import Catalog, Origin, Unavailable
+from bench.listing import FIELDS, Listing, listed, stated_entries
+from pipelines import options
+from pipelines.catalog import Catalog, Origin, Unavailable, UnknownName
 
-CATALOGS: Mapping[str, Catalog[Any]] = {
-    "architectures": architectures.catalog,
-    "optimizers": optimizers.catalog,
-    "augmentations": augmentations.catalog,
-    "pipelines": building.catalog,
-}
+
+class _Catalogs(Mapping[str, Catalog[Any]]):
+    """The catalogs by kind, imported when they are asked for: that of pipelines needs torch."""
+
+    homes: ClassVar = {
+        "architectures": "architectures",
+        "optimizers": "bench.optimizers",
+        "augmentations": "pipelines.augmentations",
+        "pipelines": "pipelines.building",
+    }
+
+    def __getitem__(self, kind: str) -> Catalog[Any]:
+        catalog: Catalog[Any] = import_module(self.homes[kind]).catalog
+        return catalog
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.homes)
+
+    def __len__(self) -> int:
+        return len(self.homes)
+
+
+CATALOGS: Mapping[str, Catalog[Any]] = _Catalogs()
+PLUGINS: list[Origin] = []  # whose entries are in the catalogs
+
+
+def known(kind: str) -> list[Listing]:
+    """Every entry of a kind: as the text of the files states them, or `listing`.
+
+    The text is enough unless there are plugins, or something that only an import tells.
+    """
+    stated = None if PLUGINS else stated_entries()
+    return listing(kind) if stated is None else stated[kind]
+
+
+def known_as(axis: str, name: str) -> Listing | None:
+    """The entry of that name as `known` has it; None without one."""
+    return next((entry for entry in known(f"{axis}s") if entry.name == name), None)
 
 
 def listing(kind: str) -> list[Listing]:
@@ -27,7 +58,7 @@ def listing(kind: str) -> list[Listing]:
         for entry in catalog.entries.values()
     ]
     broken = [
-        Listing(kind=kind, name=name, why="", problem=reason)
+        Listing(kind=kind, name=name, why="", problem=reason, version=0)
         for name, reason in catalog.broken.items()
     ]
     return usable + broken
@@ -35,12 +66,14 @@ def listing(kind: str) -> list[Listing]:
 
 def defaults(kind: str) -> list[str]:
     """Names of the entries that the default grid uses."""
-    return [entry.name for entry in listing(kind) if entry.default]
+    return [entry.name for entry in known(kind) if entry.default]
 
 
 def broken_files() -> list[str]:
     """A sentence for each kind with broken files, if a grid used all entries of that kind."""
     sentences = []
+    if not PLUGINS and stated_entries() is not None:
+        return []
     for kind, catalog in CATALOGS.items():
         broken = catalog.broken if catalog.looked_through else {}
         if broken:
@@ -55,9 +88,16 @@ def broken_files() -> list[str]:
 def hint(word: str) -> str:
     """How to train an entry that the grid lacks; "" if `word` is not the name of one."""
     for axis in AXES:
-        if word in CATALOGS[f"{axis}s"].entries:
+        if known_as(axis, word):
             return f"the grid lacks it, --{axis} {word} puts it in all cells"
     return ""
+
+
+def check(axis: str, name: str) -> None:
+    """Raises as `find`, without importing an entry that is known to be usable."""
+    entry = known_as(axis, _without_mode(name))
+    if entry is None or entry.problem:
+        find(axis, name)
 
 
 def find(axis: str, name: str) -> Any:
@@ -82,8 +122,9 @@ def versions(cell: Cell) -> dict[str, Version]:
 
 
 def _version(axis: str, name: str) -> Version:
+    entry = known_as(axis, _without_mode(name))
     try:
-        number = int(find(axis, name).version)
+        number = entry.version if entry else int(find(axis, name).version)
     except Unavailable:
         return 0
     origin = _origin(axis, name)
@@ -91,7 +132,7 @@ def _version(axis: str, name: str) -> Version:
 
 
 def _origin(axis: str, name: str) -> Origin | None:
-    return CATALOGS[f"{axis}s"].origin(_without_mode(name))
+    return CATALOGS[f"{axis}s"].origin(_without_mode(name)) if PLUGINS else None
 
 
 def _without_mode(name: str) -> str:
@@ -104,8 +145,32 @@ def places(**names: Iterable[str]) -> dict[str, str]:
     return {str(origin): origin.place for origin in origins if origin is not None}
 
 
+def canonical_name(pipeline: str) -> str:
+    """The canonical name of a pipeline, as `pipelines.building.canonical_name`."""
+    entry = known_as("pipeline", options.split(pipeline)[0])
+    if entry is None or entry.problem:
+        return str(import_module("pipelines.building").canonical_name(pipeline))
+    return options.canonical(entry, *options.read(entry, pipeline))
+
+
+def net(architecture: str) -> Listing | architectures.Architecture:
+    """What is known of a net, also of those of timm and torchvision; raises as `find`."""
+    return known_as("architecture", architecture) or architectures.get(architecture)
+
+
+def scales(architecture: str) -> bool:
+    """Whether a net has a channel multiplier; true for one that cannot be looked up here."""
+    try:
+        return net(architecture).scales
+    except (Unavailable, UnknownName):  # reported where the cell is checked
+        return True
+
+
 def problem(cell: Cell) -> str | None:
     """Why a cell cannot run here, or None; UnknownName as `versions`."""
+    from pipelines import augmentations, building  # late: they import torch
+    from pipelines.base import Unsupported
+
     try:
         for axis in AXES:
             find(axis, getattr(cell, axis))

@@ -244,13 +244,6 @@ def _is_light(cell: Cell) -> bool:
     return 0 < flops < LIGHT_FLOPS  # 0: unknown
 
 
-def gains_from_bf16(cell: Cell) -> bool:
-    """Whether a cell's net trains faster in bf16 than in fp32 on this CPU."""
-    if cell.device != "cpu" or not multiplies_bf16():
-        return False
-    return architectures.get(cell.architecture).bf16_on_cpu
-
-
 def multiplies_bf16() -> bool:
     """Whether the processor multiplies bf16 natively, by AVX512-BF16 or AMX; False if unknown."""
     try:

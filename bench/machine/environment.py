@@ -9,11 +9,13 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import psutil
 from bench.process import import_in_background, run_briefly, run_watched, usable_cores
 from bench.store.files import slug
 from bench.text import shell_command
+from pipelines.compiling import compiler_problem
 from pipelines.dali_ops.trial import wheels
 
 PACKAGES = {
@@ -37,6 +40,7 @@ OPTIONAL = {  # of pipelines; recorded if they are installed
     **{name: name for name in ("ffcv", "grain", "spdl", "turboloader")},
 }
 PROBE_TIMEOUT_S = 180.0
+DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvmap", "/dev/dxg")  # one for a GPU
 MARK_LENGTH = 8
 MAX_NAME_LENGTH = 100  # for a GPU or a driver
 
@@ -245,6 +249,30 @@ def probe_while_importing(library: str) -> Probe:
     """Runs `probe` while a thread of this process imports a library."""
     with import_in_background(library):
         return probe()
+
+
+def probe_without_torch() -> Probe | None:
+    """What `probe` says on a machine without a GPU's driver, found in a moment; None elsewhere."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text()
+    except OSError:
+        return None
+    built = dict(re.findall(r"^(\w+)\b.* = '(.+)'$", text, re.MULTILINE))
+    driver = any(map(os.path.exists, DRIVERS)) or shutil.which("nvidia-smi")
+    if "__version__" not in built or "hip" in built or (driver and "cuda" in built):
+        return None
+    compiler = compiler_problem(gpu=False)
+    no_driver = "Found no NVIDIA driver on your system"
+    return Probe(
+        torch=built["__version__"],
+        torch_cuda=built.get("cuda", ""),
+        cuda_problem=no_driver if "cuda" in built else "Torch not compiled with CUDA enabled",
+        compiler=not compiler,
+        compiler_problem=compiler,
+    )
 
 
 def timed_out(timeout_s: float) -> Probe:

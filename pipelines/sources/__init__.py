@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipelines.sources.base import Data
     from pipelines.sources.folder import Tree
 
-__all__ = ["SourceError", "default_data_dir", "is_cached", "load", "resolve"]
+__all__ = ["SourceError", "default_data_dir", "identify", "is_cached", "load", "resolve"]
 
 NAMES = ["cifar10", "cifar100", "shapes"]
 IN_FILES = ["folder:PATH", "npz:PATH"]
@@ -170,7 +170,23 @@ def is_cached(name: str, data_dir: str | Path | None = None) -> bool:
         recipe = _recipe(name, folder)
     except SourceError:
         return False
-    return cache.present(_place(folder, recipe), recipe.key)
+    return cache.present(_place(folder, recipe), recipe.key) is not None
+
+
+def identify(name: str, data_dir: str | Path | None = None) -> tuple[str, str] | None:
+    """Name and fingerprint of a source as `load` gives them, without reading images.
+
+    None unless it is one of `NAMES`, or "auto", and in the cache.
+    """
+    name = "cifar10" if name == AUTO else name
+    if name not in NAMES:
+        return None
+    folder = _data_dir(data_dir)
+    recipe = _recipe(name, folder)
+    found = cache.present(_place(folder, recipe), recipe.key)
+    if found is None:
+        return None
+    return name, "-".join(found.fingerprints[which][:16] for which in ("train", "test"))
 
 
 def _data_dir(data_dir: str | Path | None) -> Path:
@@ -183,7 +199,7 @@ def _place(data_dir: Path, recipe: _Recipe) -> Path:
     nearest = next(path for path in (own, *own.parents) if path.exists())
     effective = os.access in os.supports_effective_ids
     read_only = data_dir.is_dir() and not os.access(nearest, os.W_OK, effective_ids=effective)
-    if read_only and not cache.present(own, recipe.key):
+    if read_only and cache.present(own, recipe.key) is None:
         return default_data_dir().absolute() / "cache" / recipe.folder
     return own
 

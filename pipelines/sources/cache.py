@@ -13,16 +13,12 @@ from pipelines.sources.errors import Report, SourceError, writing
 from pipelines.sources.measures import mean_and_std
 
 
-def present(folder: Path, key: str) -> bool:
-    """Whether `folder` contains a usable cache with this key."""
-    return _present(folder, key, compare=False)
-
-
-def _present(folder: Path, key: str, *, compare: bool) -> bool:
+def present(folder: Path, key: str, *, compare: bool = False) -> Cached | None:
+    """The cache in `folder`, if it is usable and has this key; see `disk.read`."""
     try:
-        return disk.read(folder, key, compare=compare) is not None
+        return disk.read(folder, key, compare=compare)
     except disk.Damaged:
-        return False
+        return None
 
 
 def compare_again() -> None:
@@ -62,7 +58,7 @@ def obtain(folder: Path, key: str, make: Callable[[Path], Arrays], report: Repor
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, report) as locked:
-        if not _present(folder, key, compare=True):  # another process may just have made it
+        if not present(folder, key, compare=True):  # another process may just have made it
             if locked:
                 disk.sweep(folder)
             _make(folder, key, make)

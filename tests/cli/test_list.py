@@ -69,7 +69,7 @@ def test_grids_have_cells_and_a_time_here(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_broken_file_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = listing.Listing(kind="optimizers", name="lion", why="", problem="ImportError: no lion")
     imported = registry.listing
-    monkeypatch.setattr(listing, "stated_entries", lambda: None)
+    monkeypatch.setattr(registry, "stated_entries", lambda: None)
     monkeypatch.setattr(registry, "listing", lambda kind: [*imported(kind), broken])
     text = render(entries("optimizers"))
     assert re.search(r"^  lion +not usable here: ImportError: no lion$", text, re.MULTILINE)

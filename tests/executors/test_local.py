@@ -339,10 +339,25 @@ time.sleep(600)
 """
 
 
-def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) -> None:
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be a GPU."""
+    monkeypatch.setattr(environment, "DRIVERS", [__file__])
+
+
+@pytest.mark.parametrize("may_have_gpu", [True, False])
+def test_a_real_one_answers_as_the_probe_does_and_then_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_have_gpu: bool
+) -> None:
+    if may_have_gpu:
+        monkeypatch.setattr(environment, "DRIVERS", [__file__])
+    elif environment.probe_without_torch() is None:
+        pytest.skip("this machine may have a GPU")
     found = warm_start(keep_worker=True)
     try:
+        assert (found.worker is not None) is may_have_gpu
         assert found.probe == environment.probe()
+        found.begin()
         pid = found.worker.process.pid
         executor = LocalExecutor(timeout_s=300.0, next_worker=found.take("cpu"))
         jobs = [tiny_job(tmp_path, seed) for seed in (0, 1)]
@@ -356,6 +371,7 @@ def test_a_real_one_answers_as_the_probe_does_and_then_trains(tmp_path: Path) ->
         found.close()
 
 
+@pytest.mark.usefixtures("driver")
 @pytest.mark.parametrize(
     "script",
     ["import os; os.kill(os.getpid(), 11)", "print('hello')", "import sys; sys.exit(3)"],
@@ -370,6 +386,7 @@ def test_one_that_does_not_answer_is_replaced_by_a_probe(
     assert (found.probe, found.worker) == (HERE, None)
 
 
+@pytest.mark.usefixtures("driver")
 def test_a_slow_one_is_given_up(monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns) -> None:
     monkeypatch.setattr(local, "PROBE_TIMEOUT_S", 1.0)
     worker_runs("import time; time.sleep(600)")
@@ -377,6 +394,7 @@ def test_a_slow_one_is_given_up(monkeypatch: pytest.MonkeyPatch, worker_runs: Wo
     assert warm_start(keep_worker=True) == WarmStart(probe=Probe(cuda_problem=said))
 
 
+@pytest.mark.usefixtures("driver")
 @pytest.mark.parametrize("keep_worker", [True, False])
 def test_one_that_is_silent_is_not_waited_for(
     keep_worker: bool, monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns
@@ -388,6 +406,7 @@ def test_one_that_is_silent_is_not_waited_for(
     assert "torch did not answer within" in warm_start(keep_worker=keep_worker).probe.cuda_problem
 
 
+@pytest.mark.usefixtures("driver")
 def test_a_stop_meanwhile_ends_it(monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns) -> None:
     def stopped(worker: Worker, *arguments: object, **more: object) -> None:
         raise KeyboardInterrupt
@@ -398,6 +417,7 @@ def test_a_stop_meanwhile_ends_it(monkeypatch: pytest.MonkeyPatch, worker_runs: 
         warm_start(keep_worker=True)
 
 
+@pytest.mark.usefixtures("driver")
 @pytest.mark.parametrize("cuda", [False, True])
 def test_one_not_taken_or_with_a_gpu_is_ended(cuda: bool, worker_runs: WorkerRuns) -> None:
     worker_runs(ANSWERS.replace("false", str(cuda).lower()))

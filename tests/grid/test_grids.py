@@ -1,6 +1,7 @@
 """Grids: their cells, without repeats, and the order of their runs."""
 
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from bench.cell import AXES, Cell
 from bench.grid import registry
 from bench.grid.grids import BUDGETS, GRIDS, GridConfig, cells_of, runs_of
+from bench.listing import stated_entries
 from pipelines import augmentations, building, libraries
 from pipelines.building import canonical_name
 from pipelines.catalog import Unavailable
@@ -80,6 +82,7 @@ def test_optional_pipelines_are_in_their_grid_where_they_are_installed(
     assert "albumentations" in optional
     for installed in (object(), None):
         monkeypatch.setattr(libraries, "find_spec", lambda name, found=installed: found)
+        monkeypatch.setattr(registry, "stated_entries", cache(stated_entries.__wrapped__))
         named = {cell.pipeline.partition("[")[0] for cell in cells_of("pipelines", CPU)}
         assert named & optional == (optional if installed else set())
         known = {entry.name: entry.problem for entry in registry.listing("pipelines")}

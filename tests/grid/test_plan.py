@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from bench.cell import AXES
 from bench.cli import app
 from bench.errors import UsageError
 from bench.executors import runner as executing
 from bench.grid import plan as planning
+from bench.grid import registry
 from bench.grid.feasible import Feasibility
 from bench.grid.grids import BUDGETS, GRIDS, Grid, GridConfig
 from bench.grid.options import RunOptions
@@ -20,6 +22,8 @@ from bench.machine import cpu
 from bench.machine.environment import Probe
 from bench.record import Conditions
 from bench.store.store import Store
+from pipelines import sources
+from tests import checkout
 from tests.made import made_failure, made_record, made_run
 from tests.made_device import NO_GPU, device_is, made_data, source_is
 
@@ -188,7 +192,8 @@ def test_runs_that_do_not_fit_the_images_are_skipped_and_the_others_run(tmp_path
     small = {"architecture": "cnn2", "width": 0.125, "train_images": None}
     runs = [made_run(batch_size=size, **small) for size in (64, 90, 91)]  # type: ignore[arg-type]
     plan = replace(made_plan(tmp_path, 0), runs=runs)
-    plan = replace(plan, feasible=Feasibility(made_data([i % 10 for i in range(100)])))
+    feasible = Feasibility(made_data([i % 10 for i in range(100)]))
+    plan = replace(plan, feasible=lambda: feasible)
     found = sort_out(plan, RunOptions(), pytest.fail)
     assert [run.cell.batch_size for run in found.todo] == [64, 90]
     ((run, reason),) = found.skipped
@@ -197,6 +202,28 @@ def test_runs_that_do_not_fit_the_images_are_skipped_and_the_others_run(tmp_path
     Store(tmp_path).write(replace(made_record(), run_id=runs[2].id, cell=runs[2].cell))
     for options in (RunOptions(), RunOptions(retry_suspect=True)):
         assert [record.run_id for record in sort_out(plan, options, pytest.fail).done]
+
+
+def test_what_is_done_is_planned_without_torch(tmp_path: Path) -> None:
+    options = {"grid": "smoke", "select": "native", "source": "shapes", "device": "cpu"}
+    plan = planning.make(RunOptions(out=tmp_path, **options), print, NO_GPU)
+    (run,) = plan.todo
+    fingerprint = sources.load("shapes").fingerprint
+    assert (run.cell.source, run.fingerprint) == ("shapes", fingerprint)
+    assert run.versions == {a: registry.find(a, getattr(run.cell, a)).version for a in AXES}
+    program = f"""
+import sys
+from pathlib import Path
+from bench.grid import plan
+from bench.grid.options import RunOptions
+from bench.machine.environment import Probe
+options = RunOptions(out=Path({str(tmp_path)!r}), **{options})
+made = plan.make(options, print, Probe(), lambda: print("begins"))
+print(len(made.done), "torch" in sys.modules)"""
+    assert checkout.python(program).stdout.split() == ["begins", "0", "True"]
+    done = replace(made_record(), run_id=run.id, cell=run.cell, fingerprint=fingerprint)
+    Store(plan.folder).write(done)
+    assert checkout.python(program).stdout.split() == ["1", "False"]
 
 
 def test_exclusive_timing_trains_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def test_what_was_found_is_written_as_recipes_and_as_a_table(tmp_path: Path) -> 
 
 def bench_tune(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Any:
     device_is(monkeypatch, Probe(cuda_problem="none"))
-    monkeypatch.setattr(planning, "make", lambda options, report, probe: plan(folder, BASE))
+    monkeypatch.setattr(planning, "make", lambda *_: plan(folder, BASE))
     return CliRunner().invoke(app.app, ["tune", "--trials", "4", *arguments])
 
 
