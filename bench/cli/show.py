@@ -9,7 +9,9 @@ from bench.cli.verb import Debug, Format, Results, check_format, screen
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="The run's id or name, or an unambiguous part of it.")],
+    run: Annotated[
+        str, typer.Argument(help="The run's id or name, a part of it, or words as for -k.")
+    ],
     results: Results = Path("results"),
     form: Format = "rich",
     debug: Debug = False,

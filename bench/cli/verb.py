@@ -165,10 +165,14 @@ Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
 Select = Annotated[
     str,
     typer.Option(
-        "-k", metavar="WORDS", help="Only cells whose name matches: 'resnet18 and not adamw'."
+        "-k",
+        metavar="WORDS",
+        help="Only cells that match: 'resnet18 and not adamw', 'sgd and 25 epochs'.",
     ),
 ]
-Scale = Annotated[str | None, typer.Option(help="full, desk or cpu (default: full on a GPU, else cpu).")]
+Scale = Annotated[
+    str | None, typer.Option(help="full, desk or cpu (default: full on a GPU, else cpu).")
+]
 Epochs = Annotated[int | None, typer.Option(help="Epochs per run (default: by scale).")]
 Timeout = Annotated[float, typer.Option(min=1.0, metavar="SECONDS", help="Time limit of each run.")]
 Plugin = Annotated[
