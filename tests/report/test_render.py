@@ -90,7 +90,7 @@ def test_rows_of_one_name_begin_with_what_tells_them_apart(width: int | None, be
     made = [made_record(batch_size=size) for size in sizes]
     rows, _ = rows_of(made, width)
     assert [row.split()[:2] for row in rows] == [["batch", "32"], ["batch", "64"]]
-    other = {"architecture": "cnn4", "optimizer": "muon", "width": 1.0}
+    other: dict[str, Any] = {"architecture": "cnn4", "optimizer": "muon", "width": 1.0}
     made += [made_record(**other, batch_size=size) for size in sizes]
     rows, _ = rows_of(made, width)
     names = product((("cnn4", "muon"), ("resnet18", "sgd")), sizes)
