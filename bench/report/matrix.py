@@ -11,19 +11,10 @@ from typing import Any, Generic
 import pandas as pd
 
 from bench.cell import AXES, Cell
-from bench.naming import bracketed
 from bench.record import RecordSummary, RecordT
 from bench.report.columns import METRICS, TIME, Metric, column_named
 from bench.report.render import ABSENT, NOT_REACHED, SUSPECT, is_partial
-from bench.report.rows import (
-    Outcome,
-    bound_by,
-    by_kind,
-    distinctions,
-    grouped,
-    title,
-    told_apart,
-)
+from bench.report.rows import Outcome, bound_by, by_kind, distinctions, grouped, labels, title
 from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.store.flat import settings
 from bench.text import count
@@ -50,14 +41,9 @@ class Matrix(Generic[RecordT]):
 def build(records: Iterable[RecordT], *, reference: bool = False) -> Matrix[RecordT]:
     """The matrix of one machine, source and scale, sorted by time to accuracy, then accuracy."""
     found = grouped(records)
-    budgets, apart = distinctions(list(found)), told_apart({key: key.cell.name for key in found})
+    budgets, names = distinctions(list(found)), labels({key: key.cell.name for key in found})
     outcomes = [
-        Outcome(
-            key=key,
-            runs=tuple(runs),
-            label=bracketed(key.cell.name, apart[key]),
-            budget=budgets[key],
-        )
+        Outcome(key=key, runs=tuple(runs), label=names[key], budget=budgets[key])
         for key, runs in found.items()
     ]
     given = pd.DataFrame([settings(outcome.cell) for outcome in outcomes])

@@ -153,9 +153,10 @@ def distinctions(keys: Sequence[Key], *, ignore: Collection[str] = ()) -> dict[K
     return naming.distinctions({key: key.cell for key in keys}, parts, ignore=ignore)
 
 
-def told_apart(names: Mapping[Key, str], *, ignore: Collection[str] = ()) -> dict[Key, str]:
-    """How the keys of one name differ; "" where the name is enough."""
-    return naming.told_apart(names, lambda same: distinctions(same, ignore=ignore))
+def labels(names: Mapping[Key, str], *, ignore: Collection[str] = ()) -> dict[Key, str]:
+    """The names; where keys share one, with how they differ in brackets."""
+    apart = naming.told_apart(names, lambda same: distinctions(same, ignore=ignore))
+    return {key: naming.bracketed(name, apart[key]) for key, name in names.items()}
 
 
 def value_of(run: RecordSummary, metric: Metric) -> float | None:

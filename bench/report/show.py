@@ -77,7 +77,7 @@ Found = tuple[Record, Store]
 def find_run(
     root: Path, wanted: str, on_warning: Log = to_stderr, *, any_group: bool = False
 ) -> FoundRun:
-    """The run with this id or name, or the only one whose id starts with it or name contains it.
+    """The run with this id or name, or the only one whose id starts with it or that matches it.
 
     Runs of reference matrices are found if no other run matches.
 
@@ -114,20 +114,18 @@ def _matching(found: Sequence[Found], wanted: str) -> Sequence[Found]:
     tests: tuple[Callable[[Record], bool], ...] = (
         lambda record: wanted in (record.run_id, record.name),
         lambda record: bool(wanted) and record.run_id.startswith(wanted),
-        lambda record: wanted in record.name,
     )
     for test in tests:
         if matches := [one for one in found if test(one[0])]:
             return matches
     with suppress(UsageError):
-        names = [record.name for record, _ in found]
-        chosen = positions(names, lambda: [_labels(record) for record, _ in found], wanted)
-        return [found[position] for position in chosen]
+        places = positions(
+            [record.name for record, _ in found],
+            lambda: [{one.run_id[:ID_LENGTH], *naming.words(one.cell)} for one, _ in found],
+            wanted,
+        )
+        return [found[place] for place in places]
     return []
-
-
-def _labels(record: Record) -> set[str]:
-    return {record.run_id[:ID_LENGTH], *naming.words(record.cell)}
 
 
 def _unknown(wanted: str, root: Path, records: Sequence[Record]) -> str:

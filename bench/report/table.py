@@ -244,12 +244,7 @@ def _sheet(
             if len(names) < 2:
                 kinds["budget"] = replace(kinds["budget"], footnote="")
     texts = Table(
-        title=" | ".join(title),
-        columns=kinds,
-        cells=cells,
-        best=best,
-        names=names,
-        joined=joined,
+        title=" | ".join(title), columns=kinds, cells=cells, best=best, names=names, joined=joined
     )
     return Sheet(title=matrix.title, numbers=frame, texts=texts, notes=notes)
 

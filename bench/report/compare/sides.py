@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from bench.cell import AXES, FIELDS, fields_of
 from bench.errors import UsageError
-from bench.naming import Names, bracketed, settings
+from bench.naming import Names, settings
 from bench.record import Record
 from bench.report.caveats import failed_runs, suspect_times
-from bench.report.rows import Key, Outcome, grouped, told_apart
+from bench.report.rows import Key, Outcome, grouped, labels
 from bench.selection import matching
 from bench.store.files import StoreError
 from bench.store.groups import groups
@@ -163,11 +163,11 @@ def match_sides(a: Side, b: Side) -> Matches:
             + (f", they differ in {' and '.join(axes)}" if axes else "")
             + f" (a has {names[0]}; b has {names[1]}): choose the cells of each with -a and -b"
         )
-    labels = _labels([key for (key,), _ in matched], compared)
+    shown = _labels([key for (key,), _ in matched], compared)
     cells = [
         Match(
-            Outcome(key=key_a, runs=tuple(runs_a[key_a]), label=labels[key_a]),
-            Outcome(key=key_b, runs=tuple(runs_b[key_b]), label=labels[key_a]),
+            Outcome(key=key_a, runs=tuple(runs_a[key_a]), label=shown[key_a]),
+            Outcome(key=key_b, runs=tuple(runs_b[key_b]), label=shown[key_a]),
         )
         for (key_a,), (key_b,) in matched
     ]
@@ -213,8 +213,7 @@ def _labels(keys: Sequence[Key], compared: Collection[str]) -> dict[Key, str]:
     """Names of cells without what is compared; equal names are told apart in brackets."""
     axes = [axis for axis in AXES if axis not in compared] or list(AXES)
     names = {key: "/".join(getattr(key.cell, axis) for axis in axes) for key in keys}
-    apart = told_apart(names, ignore=compared)
-    return {key: bracketed(name, apart[key]) for key, name in names.items()}
+    return labels(names, ignore=compared)
 
 
 def _too_many(pair: Pair) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.cell import AXES, Version
-from bench.naming import bracketed
 from bench.record import RecordT
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
-from bench.report.rows import Key, Outcome, distinctions, grouped, told_apart
+from bench.report.rows import Key, Outcome, distinctions, grouped, labels
 from bench.report.statistics.intervals import DIGITS, SEEDS_NEEDED, tamhane, welch
 
 FACTORS = (*AXES, "epochs")
@@ -35,11 +34,10 @@ def outcomes_by_group(
 
 
 def _labelled(found: dict[Key, list[RecordT]]) -> list[Outcome[RecordT]]:
-    outcomes = []
-    for key, apart in told_apart({key: key.cell.name for key in found}).items():
-        runs = tuple(sorted(found[key], key=lambda run: run.seed))
-        label = bracketed(key.cell.name, apart)
-        outcomes.append(Outcome(key=key, runs=runs, label=label, budget=apart))
+    outcomes = [
+        Outcome(key=key, runs=tuple(sorted(found[key], key=lambda run: run.seed)), label=label)
+        for key, label in labels({key: key.cell.name for key in found}).items()
+    ]
     return sorted(outcomes, key=lambda outcome: (outcome.label, outcome.runs[0].run_id))
 
 
