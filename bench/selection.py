@@ -20,6 +20,7 @@ _ENDS = (*OPERATORS, "(", ")")  # of a label
 MAX_DEPTH = 50  # of nested brackets and nots
 MAX_SHARDS = 10_000
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
+_SEED = re.compile(r"/seed\d+$")  # at the end of a run's name
 _SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 _Test = Callable[[int], bool]  # of a position
 K = TypeVar("K")
@@ -180,6 +181,8 @@ class _Parser:
         raise UsageError(f"{self._option}: no cell has {word!r}: {self._advice(word)}")
 
     def _advice(self, word: str) -> str:
+        if seed := _SEED.search(word):
+            return f"cells have no seeds, leave {seed[0]!r} out"
         parts = sorted({part for name in self._names for part in name.split("/")})
         known = [*parts, *sorted({label for labels in self._labels for label in labels})]
         near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)

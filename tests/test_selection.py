@@ -61,6 +61,7 @@ def test_labels_and_names_as_they_are_shown_select(expression: str, chosen: set[
     [
         ("6 epochs", "no cell has '6 epochs': did you mean 4 epochs"),
         ("sgd (6 epochs)", "no cell has '6 epochs'"),
+        ("sgd/flip_crop/kornia/seed0 (4 epochs)", "leave '/seed0' out"),
         ("resnet18 adn sgd", "unexpected 'adn' .did you mean and"),
         ("resnt18", "did you mean resnet18"),
         ("cnn4", "no cell has 'cnn4': words are"),

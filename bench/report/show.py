@@ -145,8 +145,9 @@ def _ambiguous(wanted: str, found: Sequence[Found], among: Sequence[Found]) -> s
         folders = ", ".join(str(store.folder) for _, store in found)
         return f"{wanted!r} is in several groups, name one of them after it: {folders}"
     shown = naming.Names(record.cell for record, _ in among)
-    names = [shown(record.name, record.cell) for record, _ in found[:MAX_CANDIDATES]]
-    for at, (record, _) in enumerate(found[:MAX_CANDIDATES]):
+    listed = sorted(found, key=lambda one: shown(one[0].name, one[0].cell))[:MAX_CANDIDATES]
+    names = [shown(record.name, record.cell) for record, _ in listed]
+    for at, (record, _) in enumerate(listed):
         if len(_matching(among, names[at])) > 1:
             names[at] = naming.bracketed(record.name, record.run_id[:ID_LENGTH])
     rest = len(found) - MAX_CANDIDATES
