@@ -1,5 +1,6 @@
 """`bench doctor`: checks this machine and suggests commands that fix problems."""
 
+import json
 import os
 import platform
 import re
@@ -7,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from bench.machine import environment
@@ -47,6 +51,24 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 x = torch.rand(64, device=device)
 assert torch.allclose(torch.compile(lambda x: (x * 2 + 1).relu())(x), x * 2 + 1)
 """
+PROBE_TRIAL = """
+import json
+from dataclasses import asdict
+from bench.machine.probe import probe_here
+print(json.dumps(asdict(probe_here())))
+"""
+TOGETHER = """
+import contextlib, json, time
+from bench.process import exit_without_teardown
+def main():
+    for name, code in {trials!r}.items():
+        start = time.monotonic()
+        with contextlib.suppress(BaseException):
+            exec(code, {{}})
+            print(json.dumps([name, time.monotonic() - start]), flush=True)
+exit_without_teardown(main)
+"""
+NOTHING: Mapping[str, float] = MappingProxyType({})
 DALI_TRIAL = """
 from pipelines.dali_ops import trial
 print(trial.missing() or trial.fault({device!r}))
@@ -74,11 +96,12 @@ def run_checks(data_dir: Path | None, results: Path) -> list[Check]:
     """Checks all that a grid needs; works without a GPU and without torch."""
     cpu = check_cpu()  # before the other checks use it
     smi = query_smi()
-    probe = environment.probe()
+    probe, worked = try_together()
+    probe = probe or environment.probe()
     with ThreadPoolExecutor(max_workers=2) as pool:
-        libraries = pool.map(check_library, LIBRARIES)
+        libraries = pool.map(partial(check_library, worked=worked), LIBRARIES)
         dali = pool.submit(check_dali, probe, smi)
-        compiler = pool.submit(check_compiler, probe)
+        compiler = pool.submit(check_compiler, probe, worked)
         python = _ok("python", platform.python_version())
         found: list[Check | None] = [python, *_gpu_checks(probe, smi)]
         found += [*libraries, dali.result(), compiler.result()]
@@ -260,7 +283,30 @@ def check_gpu_use(probe: Probe, smi: Smi) -> Check | None:
     return _warn("gpu use", message, "wait for them or stop them: they make timings worthless")
 
 
-# Libraries and torch.compile, each tried in a separate process
+# Libraries and torch.compile, tried in one process, and in one each where that fails
+
+
+def try_together() -> tuple[Probe | None, dict[str, float]]:
+    """Probes the device and tries the libraries and torch.compile in one process.
+
+    Importing torch takes most of the time of each. Returns the probe, if it succeeded, and the
+    seconds of each trial that did; the others may have failed because of each other.
+    """
+    imports = {name: f"import {module}" for name, (module, _, _) in LIBRARIES.items()}
+    trials = {"probe": PROBE_TRIAL, **imports, "compile": COMPILE_TRIAL}
+    try:
+        done = try_python(TOGETHER.format(trials=trials))
+    except subprocess.TimeoutExpired:
+        return None, {}
+    probe, worked = None, {}
+    for line in done.stdout.splitlines():
+        with suppress(ValueError, TypeError):  # printed by a library
+            answer = json.loads(line)
+            if isinstance(answer, dict):
+                probe = Probe(**answer)
+            else:
+                worked.update([answer])
+    return probe, worked
 
 
 def try_python(code: str) -> "subprocess.CompletedProcess[str]":
@@ -281,18 +327,19 @@ def error_line(done: "subprocess.CompletedProcess[str]") -> str:
     return (errors or lines)[-1]
 
 
-def check_library(name: str) -> Check:
-    """Checks that a library of `LIBRARIES` can be imported."""
+def check_library(name: str, worked: Mapping[str, float] = NOTHING) -> Check:
+    """Checks that a library of `LIBRARIES` can be imported, unless that is among what `worked`."""
     module, status, advice = LIBRARIES[name]
-    try:
-        done = try_python(f"import {module}")
-    except subprocess.TimeoutExpired as error:
-        return _fail(name, f"importing it takes more than {error.timeout:.0f} s", advice)
-    if done.returncode == 0:
-        version = environment.package_version(environment.PACKAGES.get(name, name))
-        return _ok(name, version or "importable")
-    message = f"cannot be imported: {error_line(done)}"
-    return Check(name=name, status=status, message=message, advice=advice)
+    if name not in worked:
+        try:
+            done = try_python(f"import {module}")
+        except subprocess.TimeoutExpired as error:
+            return _fail(name, f"importing it takes more than {error.timeout:.0f} s", advice)
+        if done.returncode:
+            message = f"cannot be imported: {error_line(done)}"
+            return Check(name=name, status=status, message=message, advice=advice)
+    version = environment.package_version(environment.PACKAGES.get(name, name))
+    return _ok(name, version or "importable")
 
 
 def check_dali(probe: Probe, smi: Smi) -> Check:
@@ -327,11 +374,13 @@ def _dali_advice(wheels: list[str], smi: Smi) -> str:
     return f"pip install {'--force-reinstall ' if wheels else ''}{wheel}"
 
 
-def check_compiler(probe: Probe) -> Check:
-    """Checks that torch.compile works by compiling a small function."""
+def check_compiler(probe: Probe, worked: Mapping[str, float] = NOTHING) -> Check:
+    """Checks that torch.compile works by compiling a small function, as `check_library`."""
     if probe.compiler_problem:
         message = f"torch.compile cannot work: {probe.compiler_problem}"
         return _warn("compile", message, _compiler_advice(message))
+    if "compile" in worked:
+        return _ok("compile", f"compiled a small function in {worked['compile']:.0f} s")
     start = time.monotonic()
     try:
         done = try_python(COMPILE_TRIAL)

@@ -3,32 +3,29 @@
     python -m tests.benchmarks.grid_overhead [SEEDS]
 
 The command on a small real grid: cnn4 and resnet18 with SGD and AdamW at scale cpu on generated
-images, into an empty folder; then once more with nothing left to do.
+images, into an empty folder; then once more with nothing left to do, also in CPU seconds.
 """
 
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from bench.record import Record
 from bench.store.groups import groups
 from bench.store.store import Store
-from tests.benchmarks.common import ROOT, conditions, print_figures
+from tests.benchmarks.common import conditions, print_figures
+from tests.benchmarks.start_up import process
 
 GRID = ("--grid", "optimizers", "--source", "shapes", "--device", "cpu", "--no-compile",
         "-k", "(cnn4 or resnet18) and (sgd or adamw)")  # fmt: skip
 PARTS = ("load_s", "build_s", "warmup_s", "train_s", "evaluate_s")
 
 
-def command_s(folder: Path, seeds: int) -> float:
-    start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "bench", "run", *GRID, "--seeds", str(seeds), "--out", str(folder)],
-        cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    return time.perf_counter() - start
+def command_s(folder: Path, seeds: int) -> tuple[float, float]:
+    """Wall and CPU seconds of the command."""
+    where = ("--seeds", str(seeds), "--out", str(folder))
+    wall_s, cpu_s, _ = process([sys.executable, "-m", "bench", "run", *GRID, *where])
+    return wall_s, cpu_s
 
 
 def breakdown(wall_s: float, records: list[Record]) -> dict[str, float]:
@@ -48,10 +45,10 @@ def main(seeds: int = 1) -> None:
     before = conditions()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        wall_s = command_s(folder, seeds)
+        wall_s, _ = command_s(folder, seeds)
         (group,) = groups(folder)
         records = Store(group.folder).records()
-        again_s = command_s(folder, seeds)
+        again_s, again_cpu_s = command_s(folder, seeds)
     training_s = sum(record.timings.train_s for record in records)
     figures = {
         "runs": sorted(record.name for record in records),
@@ -61,6 +58,7 @@ def main(seeds: int = 1) -> None:
         "wall_over_training": round(wall_s / training_s, 3),
         "parts": breakdown(wall_s, records),
         "nothing_to_do_s": round(again_s, 3),
+        "nothing_to_do_cpu_s": round(again_cpu_s, 3),
     }
     print_figures(before, figures)
 

@@ -1,26 +1,29 @@
-"""Time of `bench --help`, and of `bench table` against the number of records.
+"""Time of `bench --help`, of `bench doctor`, and of `bench table` against the number of records.
 
     python -m tests.benchmarks.start_up [REPEATS] [LARGEST]
 
 Groups of 10, 100, ... up to LARGEST (default 10,000) made records. Each command is a process of its
-own; all take turns for REPEATS (default 5) rounds, with `python -c pass` for comparison. The
-figures are wall and CPU seconds, and peak memory (at least that of this process). Linux and macOS
-only.
+own; all take turns for REPEATS (default 5) rounds, with `python -c pass` and `import torch` for
+comparison. The figures are wall and CPU seconds, descendants included, and peak memory (at least
+that of this process), and the time of `bench doctor` in imports of torch. Linux and macOS only.
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from bench.record import Record
 from tests.benchmarks.common import ROOT, conditions, full_record, print_figures
 from tests.made import write_records
 
 SEEDS, EPOCHS, OFTEN_UP_TO = 10, 16, 10_000
+COMPARED = ("import torch", "doctor")
 
 
 def made(number: int) -> Record:
@@ -60,12 +63,14 @@ def main(repeats: int = 5, largest: int = 10_000) -> None:
         tables = dict(zip(sizes, fill(Path(name), sizes), strict=True))
         for number in range(repeats):
             found["python -c pass"].append(process([sys.executable, "-c", "pass"]))
+            found["import torch"].append(process([sys.executable, "-c", "import torch"]))
             found["--help"].append(process([*bench, "--help"]))
+            found["doctor"].append(process([*bench, "doctor"]))
             for size, folder in tables.items():
                 if size <= OFTEN_UP_TO or not number:
                     command = [*bench, "table", str(folder), "--format", "md"]
                     found[f"table, {size} records"].append(process(command))
-    figures = {
+    figures: dict[str, dict[str, Any]] = {
         label: {
             "wall_s": [round(wall_s, 3) for wall_s, _, _ in times],
             "cpu_s": [round(cpu_s, 3) for _, cpu_s, _ in times],
@@ -73,7 +78,11 @@ def main(repeats: int = 5, largest: int = 10_000) -> None:
         }
         for label, times in found.items()
     }
-    print_figures(before, figures)
+    ratios = {}
+    for clock in ("wall_s", "cpu_s"):
+        torch_s, doctor_s = (statistics.median(figures[label][clock]) for label in COMPARED)
+        ratios[clock] = round(doctor_s / torch_s, 2)
+    print_figures(before, {**figures, "doctor_over_torch": ratios})
 
 
 if __name__ == "__main__":

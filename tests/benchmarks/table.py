@@ -132,6 +132,8 @@ def scheduling(found: Found) -> Iterator[Row]:
 
 def start_up(found: Found) -> Iterator[Row]:
     yield at_most("bench --help", round(median(found["--help"]["wall_s"]), 2), 0.3, " s")
+    if ratios := found.get("doctor_over_torch"):
+        yield at_most("bench doctor, imports of torch", max(ratios.values()), 4)
     for label, times in found.items():
         if label.startswith("table"):
             wall_s = round(median(times["wall_s"]), 2)

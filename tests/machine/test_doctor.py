@@ -131,9 +131,27 @@ def test_broken_and_hanging_libraries_and_compilers_fail(monkeypatch: pytest.Mon
     assert (check.status, "g++: command not found" in check.message) == ("warn", True)
 
 
+def test_what_fails_beside_others_is_tried_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = {"kornia": "colorsys", "timm": "nowhere", "tensorboard": "ftplib"}
+    libraries = {name: (module, "fail", "fix it") for name, module in modules.items()}
+    monkeypatch.setattr(doctor, "LIBRARIES", libraries)
+    monkeypatch.setattr(doctor, "PROBE_TRIAL", """print('{"torch": "9"}'); print("[noise")""")
+    for ending in ("1 / 0", "import os; os._exit(3)"):
+        monkeypatch.setattr(doctor, "COMPILE_TRIAL", ending)
+        probe, worked = doctor.try_together()
+        assert (probe, [*worked]) == (Probe(torch="9"), ["probe", "kornia", "tensorboard"])
+    python_says(monkeypatch, 1, "ImportError: it fails alone")
+    found = {name: doctor.check_library(name, worked) for name in libraries}
+    assert [check.status for check in found.values()] == ["ok", "fail", "ok"]
+    assert "it fails alone" in found["timm"].message
+    assert "it fails alone" in doctor.check_compiler(GOOD, worked).message
+
+
 @pytest.mark.slow
-def test_an_installed_library_is_imported() -> None:
-    assert doctor.check_library("torchvision").status == "ok"
+def test_one_process_probes_the_device_and_imports_what_is_installed() -> None:
+    probe, worked = doctor.try_together()
+    assert probe == environment.probe()
+    assert {"torchvision", "kornia", "timm"} <= worked.keys()
 
 
 @pytest.mark.parametrize(("cached", "status"), [(True, "ok"), (False, "warn")])
