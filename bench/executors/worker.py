@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import sys
 import time
 import traceback
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Needed by every run; the first use of any optimizer imports torch._dynamo.
 NEEDED_MODULES = ("bench.training.run", "bench.tensorboard.events", "torch._dynamo")
+COMPILER = "torch._inductor.compile_fx"  # needed by runs that compile a net or a pipeline
 OUT_OF_MEMORY_PHRASES = (
     "out of memory",  # CUDA, DALI
     "can't allocate memory",  # torch's CPU allocator
@@ -53,6 +55,8 @@ def main() -> None:
     shared = import_needed()
     import_s += time.perf_counter() - start
     send(messages, Ready(import_s=import_s))
+    if not select.select([sys.stdin], [], [], 0)[0]:  # the parent is still planning
+        import_s += _import_s(COMPILER)
     for line in sys.stdin.buffer:
         record = run_job(read_job(line), shared, messages, import_s)
         send(messages, Done(record=record))

@@ -168,6 +168,7 @@ def run_command(command: list[str], timeout_s: float = 10.0) -> str | None:
     return None if answer.problem else answer.text or None
 
 
+@cache
 def package_version(distribution: str) -> str | None:
     """Installed version of a distribution, or None."""
     try:

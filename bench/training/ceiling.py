@@ -1,7 +1,7 @@
 """The ceiling: throughput of training steps on one batch that is already on the device."""
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,9 @@ from pipelines.base import Batch
 MEASURE_S = 0.1
 MIN_STEPS = 2  # per measurement: a single step may be an outlier
 MAX_STEPS = 100
+MAX_SHARE = 0.1  # of the run's steps, per measurement
 WITHIN_RUN = 2  # measurements during a run, apart from those before and after it
+SHORT_RUN = 100  # steps; a shorter run is measured before and after it only
 
 
 @dataclass(kw_only=True)
@@ -56,7 +58,12 @@ class Ceiling:
         states = [step.freeze_state]
         return try_to_capture(draft, self.parts, step, self.batch, capture, states)
 
-    def measure(self, step_s: float | None = None) -> None:
+    @property
+    def run_steps(self) -> int:
+        """Number of steps of the run."""
+        return self.parts.cell.epochs * self.parts.delivery.steps_per_epoch
+
+    def measure(self, step_s: float | None = None, taken_s: Sequence[float] = ()) -> None:
         """Times as many steps as fit into `MEASURE_S`, starting from the initial weights.
 
         The steps are like the run's, with the freeze state of the middle of the run, as they are
@@ -64,11 +71,15 @@ class Ceiling:
 
         Args:
             step_s: Duration of a step, for the first measurement.
+            taken_s: Durations of such steps that were just taken, which count too.
         """
         expected_s = step_s or statistics.median(self.steps_s)
-        steps = min(MAX_STEPS, max(MIN_STEPS, round(MEASURE_S / expected_s)))
-        with self.memory.excluded():
-            self.steps_s += cached_step_s(self._step(), self.parts.device, steps=steps)
+        fitting = min(MAX_STEPS, MEASURE_S / expected_s, MAX_SHARE * self.run_steps)
+        missing = max(MIN_STEPS, round(fitting)) - len(taken_s)
+        self.steps_s += taken_s
+        if missing > 0:
+            with self.memory.excluded():
+                self.steps_s += cached_step_s(self._step(), self.parts.device, steps=missing)
 
     def _step(self) -> Callable[[], object]:
         if self.captured is None:
@@ -79,7 +90,8 @@ class Ceiling:
 
     def measure_during(self, training: Step, epoch: int) -> None:
         """Measures after epoch `epoch` (from 0) if one is due; does not affect the run."""
-        if epoch + 1 in epochs_to_measure_after(self.parts.cell.epochs):
+        due = epoch + 1 in epochs_to_measure_after(self.parts.cell.epochs)
+        if due and self.run_steps >= SHORT_RUN:
             with undisturbed(self.parts, training):
                 self.measure()
 

@@ -4,8 +4,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from scipy.stats import kendalltau, theilslopes
-
 from bench.record import Conditions, Point, Throughput
 from bench.text import count
 
@@ -79,7 +77,11 @@ def slow_first(epochs: Sequence[float]) -> list[str]:
 def drift(epochs: Sequence[float]) -> list[str]:
     """A trend from the second epoch on: tested by Kendall's tau, its size from Theil and Sen."""
     times = epochs[1:]
-    if len(times) < 5 or not kendalltau(range(len(times)), times).pvalue < DRIFT_P_VALUE:
+    if len(times) < 5:
+        return []
+    from scipy.stats import kendalltau, theilslopes  # late: workers start sooner without it
+
+    if not kendalltau(range(len(times)), times).pvalue < DRIFT_P_VALUE:
         return []
     slope, start, *_ = theilslopes(times, method="joint")
     end = start + slope * (len(times) - 1)

@@ -13,6 +13,7 @@ from bench.cell import Cell
 from bench.machine.monitor import PeakMemory
 from bench.record import Point
 from bench.training import ceiling
+from bench.training import run as running
 from tests.tape import capture
 from tests.training.test_run import CELL, outcome, run
 
@@ -46,6 +47,7 @@ def with_recipe(optimizer: str, **changes: Any) -> Cell:
 )
 def test_measuring_is_harmless(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = replace(cell, epochs=3)
+    monkeypatch.setattr(ceiling, "SHORT_RUN", 0)
     found = run(cell, tmp_path / "measured")
     monkeypatch.setattr(ceiling, "WITHIN_RUN", 0)
     wanted = run(cell, tmp_path / "not")
@@ -58,11 +60,28 @@ def test_measuring_is_harmless(cell: Cell, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_all_measurements_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps_s = iter([[1.0, 1.0], [5.0, 5.0], [3.0, 3.0], [4.0, 4.0]])
-    monkeypatch.setattr(ceiling, "cached_step_s", lambda *all, steps: next(steps_s))
-    record = run(replace(SMALL, epochs=3), tmp_path)
-    assert record.throughput.ceiling == SMALL.batch_size / 3.5
-    assert next(steps_s, None) is None
+    asked: list[int] = []
+
+    def timed(*all: object, steps: int) -> list[float]:
+        asked.append(steps)
+        return [float(len(asked))] * steps
+
+    monkeypatch.setattr(ceiling, "cached_step_s", timed)
+    monkeypatch.setattr(running, "cached_step_s", lambda *all, steps: [9.0])
+    cell = replace(SMALL, epochs=3)
+    record = run(cell, tmp_path / "short")
+    assert asked == [2], "after a short run; before it, the steps of the warm-up count"
+    assert record.throughput.ceiling == SMALL.batch_size / 5.0
+    monkeypatch.setattr(ceiling, "SHORT_RUN", 0)
+    asked.clear()
+    record = run(cell, tmp_path / "long")
+    assert asked == [2, 2, 2], "twice during the run, and after it"
+    assert record.throughput.ceiling == SMALL.batch_size / 2.5
+    asked.clear()
+    monkeypatch.setattr(running, "cached_step_s", lambda *all, steps: [0.01])
+    monkeypatch.setattr(ceiling, "MAX_SHARE", 1.0)
+    run(cell, tmp_path / "quick")
+    assert asked[0] == 8, "the two steps of the warm-up count too"
 
 
 def test_the_stall_is_the_lost_share_of_the_ceiling() -> None:
@@ -97,6 +116,7 @@ def test_memory_of_the_ceiling_is_excluded(tmp_path: Path, monkeypatch: pytest.M
     for name in ("fresh_step", "cached_step_s", "try_to_capture"):
         monkeypatch.setattr(ceiling, name, watched(getattr(ceiling, name)))
     monkeypatch.setattr(ceiling, "capture_for", lambda draft, parts: capture)
+    monkeypatch.setattr(ceiling, "SHORT_RUN", 0)
     run(replace(SMALL, epochs=3), tmp_path)
-    assert len(seen) >= 6
+    assert len(seen) >= 5
     assert all(seen)
