@@ -12,9 +12,8 @@ from bench.errors import UsageError
 from bench.executors.base import Executor, Reporter, Watcher, first_line
 from bench.executors.local import LocalExecutor, WarmStart
 from bench.job import Job, RecordBuilder
-from bench.process import signals_allowed, signals_deferred, signals_raise
+from bench.process import import_in_background, signals_allowed, signals_deferred, signals_raise
 from bench.record import RERUN, Failure, Record, Status
-from bench.report.table import write_matrix
 from bench.store.codec import RecordError, encode
 from bench.store.files import StoreError
 from bench.store.store import Store
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from bench.grid.plan import Plan
 
 FAILED = ("diverged", "oom", "timeout", "crashed")
+TABLES = "bench.report.table"  # imports pandas, while the worker prepares its first run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ class _Grid:
             lost=self._keep_lost,
         )
         records = executor.run(self._jobs(runs), watcher)
-        with signals_deferred(), closing(records):
+        with import_in_background(TABLES), signals_deferred(), closing(records):
             try:
                 for record in records:
                     self._keep(record)
@@ -235,6 +235,8 @@ class _Grid:
 
     def write_tables(self) -> None:
         """Writes the derived files; a failure can be fixed at any time."""
+        from bench.report.table import write_matrix  # see TABLES
+
         records: list[Record] = []
         problem = "the tables are not up to date"
         try:

@@ -180,7 +180,7 @@ def test_a_stop_comes_after_the_record(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_second_stop_skips_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = lambda *_: signal.raise_signal(signal.SIGINT)  # noqa: E731
-    monkeypatch.setattr(executing, "write_matrix", stop)
+    monkeypatch.setattr("bench.report.table.write_matrix", stop)
     outcome, text = carry_out(planned(tmp_path, 2), "ok", "stop")
     assert outcome.exit_code == 130
     assert statuses_of(tmp_path) == {0: "ok", 1: "interrupted"}
