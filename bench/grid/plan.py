@@ -103,6 +103,7 @@ def make(
         )
     notices += registry.broken_files()
     data_dir = options.data_dir or sources.default_data_dir()
+    load: Callable[[], Data]
     if known := sources.identify(options.source, data_dir):
         (source, fingerprint), load = (
             known,

@@ -41,13 +41,15 @@ def known(kind: str) -> list[Listing]:
 
     The text is enough unless there are plugins, or something that only an import tells.
     """
-    stated = None if PLUGINS else stated_entries()
-    return listing(kind) if stated is None else stated[kind]
+    entries = None if PLUGINS else stated_entries()
+    return listing(kind) if entries is None else entries[kind]
 
 
-def known_as(axis: str, name: str) -> Listing | None:
-    """The entry of that name as `known` has it; None without one."""
-    return next((entry for entry in known(f"{axis}s") if entry.name == name), None)
+def stated(axis: str, name: str) -> Listing | None:
+    """The entry of that name as the text of its file states it; None if it must be imported."""
+    entries = None if PLUGINS else stated_entries()
+    of_kind = [] if entries is None else entries[f"{axis}s"]
+    return next((entry for entry in of_kind if entry.name == name), None)
 
 
 def listing(kind: str) -> list[Listing]:
@@ -88,14 +90,14 @@ def broken_files() -> list[str]:
 def hint(word: str) -> str:
     """How to train an entry that the grid lacks; "" if `word` is not the name of one."""
     for axis in AXES:
-        if known_as(axis, word):
+        if any(entry.name == word for entry in known(f"{axis}s")):
             return f"the grid lacks it, --{axis} {word} puts it in all cells"
     return ""
 
 
 def check(axis: str, name: str) -> None:
     """Raises as `find`, without importing an entry that is known to be usable."""
-    entry = known_as(axis, _without_mode(name))
+    entry = stated(axis, _without_mode(name))
     if entry is None or entry.problem:
         find(axis, name)
 
@@ -122,7 +124,7 @@ def versions(cell: Cell) -> dict[str, Version]:
 
 
 def _version(axis: str, name: str) -> Version:
-    entry = known_as(axis, _without_mode(name))
+    entry = stated(axis, _without_mode(name))
     try:
         number = entry.version if entry else int(find(axis, name).version)
     except Unavailable:
@@ -147,7 +149,7 @@ def places(**names: Iterable[str]) -> dict[str, str]:
 
 def canonical_name(pipeline: str) -> str:
     """The canonical name of a pipeline, as `pipelines.building.canonical_name`."""
-    entry = known_as("pipeline", options.split(pipeline)[0])
+    entry = stated("pipeline", options.split(pipeline)[0])
     if entry is None or entry.problem:
         return str(import_module("pipelines.building").canonical_name(pipeline))
     return options.canonical(entry, *options.read(entry, pipeline))
@@ -155,7 +157,7 @@ def canonical_name(pipeline: str) -> str:
 
 def net(architecture: str) -> Listing | architectures.Architecture:
     """What is known of a net, also of those of timm and torchvision; raises as `find`."""
-    return known_as("architecture", architecture) or architectures.get(architecture)
+    return stated("architecture", architecture) or architectures.get(architecture)
 
 
 def scales(architecture: str) -> bool:

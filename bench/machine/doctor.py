@@ -298,7 +298,8 @@ def try_together() -> tuple[Probe | None, dict[str, float]]:
         done = try_python(TOGETHER.format(trials=trials))
     except subprocess.TimeoutExpired:
         return None, {}
-    probe, worked = None, {}
+    probe: Probe | None = None
+    worked: dict[str, float] = {}
     for line in done.stdout.splitlines():
         with suppress(ValueError, TypeError):  # printed by a library
             answer = json.loads(line)
