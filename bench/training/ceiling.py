@@ -19,7 +19,7 @@ from pipelines.base import Batch
 MEASURE_S = 0.1
 MIN_STEPS = 2  # per measurement: a single step may be an outlier
 MAX_STEPS = 100
-MAX_SHARE = 0.1  # of the run's steps, per measurement
+MAX_SHARE = 0.1  # of the run's steps, per measurement on a CPU, where steps are slow
 WITHIN_RUN = 2  # measurements during a run, apart from those before and after it
 SHORT_RUN = 100  # steps; a shorter run is measured before and after it only
 
@@ -74,8 +74,9 @@ class Ceiling:
             taken_s: Durations of such steps that were just taken, which count too.
         """
         expected_s = step_s or statistics.median(self.steps_s)
-        fitting = min(MAX_STEPS, MEASURE_S / expected_s, MAX_SHARE * self.run_steps)
-        missing = max(MIN_STEPS, round(fitting)) - len(taken_s)
+        most = MAX_STEPS if self.parts.device.type == "cuda" else MAX_SHARE * self.run_steps
+        fitting = round(min(most, MAX_STEPS, MEASURE_S / expected_s))
+        missing = max(MIN_STEPS, fitting) - len(taken_s)
         self.steps_s += taken_s
         if missing > 0:
             with self.memory.excluded():
