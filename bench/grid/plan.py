@@ -369,13 +369,16 @@ def sort_out(
     problems: dict[Cell, str] = {}
 
     def problem(run: Run, record: Record | None) -> str:
-        if record is None or record.status != "skipped":
+        status = record.status if record else "interrupted"
+        left = status in (*RERUN, "ok") or options.retry_failed
+        if left and status != "skipped":
             begin()
         if run.cell not in problems:
             problems[run.cell] = registry.problem(run.cell) or ""
         if problems[run.cell]:
             return problems[run.cell]
-        begin()
+        if left:
+            begin()
         return plan.feasible().problem(run) if plan.feasible else ""
 
     for run in plan.runs:

@@ -168,9 +168,12 @@ def test_a_run_is_sorted_by_its_record(
     if status is not None:
         Store(tmp_path).write(made_record() if status == "ok" else made_failure(status=status))
     for retry, expected in ((False, place), (True, place_when_retrying)):
-        found = sort_out(made_plan(tmp_path, 1), RunOptions(retry_failed=retry), pytest.fail)
+        begun: list[bool] = []
+        options, begin = RunOptions(retry_failed=retry), lambda begun=begun: begun.append(True)
+        found = sort_out(made_plan(tmp_path, 1), options, pytest.fail, begin)
         places = {name for name in ("todo", "done", "failed", "skipped") if getattr(found, name)}
         assert places == {expected}
+        assert begun == [True] * (expected == "todo")
 
 
 def test_runs_that_cannot_run_here_are_skipped_unless_they_are_done(
