@@ -228,12 +228,13 @@ def _plan(
 ) -> "Plan":
     from bench.grid import plan as planning
     from bench.grid.plugins import used
-    from bench.report.show import find_run
 
     with used(options.plugins) as plugins:
         if rerun is None:
             plan = planning.make(options, console.progress, early.probe, early.begin)
         else:
+            from bench.report.show import find_run  # imports pandas
+
             found = find_run(options.out, rerun, any_group=True)
             options = replace(options, out=found.root)
             early.begin()
