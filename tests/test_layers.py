@@ -100,6 +100,7 @@ QUICK = (
     [
         (QUICK, {"torch"}),
         ("bench.cli.app", {"numpy", "pandas", "torch"}),
+        ("bench.grid.plan, bench.grid.plugins", {"pandas", "scipy", "torch"}),
         ("bench.report.answers", {"pandas", "scipy", "torch"}),
         ("bench.report.figures", {"matplotlib", "torch"}),
     ],
@@ -108,6 +109,14 @@ def test_quick_modules_do_not_import_slow_ones(modules: str, slow: set[str]) -> 
     """`python -X importtime` shows which one does."""
     done = checkout.python(f"import sys, {modules}; print({slow} & {{*sys.modules}})")
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_settings_of_optimizers_are_read_without_torch() -> None:
+    program = "from bench.optimizers import catalog; import sys; print(len(catalog.entries))"
+    done = checkout.python(f"{program}; print('torch' in sys.modules, catalog.broken)")
+    count, rest = done.stdout.splitlines()
+    assert int(count) >= 14, done.stderr
+    assert rest == "False {}"
 
 
 def test_every_module_can_be_imported() -> None:
