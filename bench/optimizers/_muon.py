@@ -12,7 +12,7 @@ from torch import Tensor, nn
 QUINTIC = (3.4445, -4.7750, 2.0315)  # source: https://kellerjordan.github.io/posts/muon/
 # Padding pays on a GPU, where launches cost most, and not on a CPU, where multiplications do.
 WASTE = {"cuda": 4.0, "cpu": 1.25}
-DTYPE = {"cuda": torch.bfloat16, "cpu": torch.float32}  # CPUs emulate bfloat16
+DTYPE = {"cuda": torch.bfloat16, "cpu": torch.float32}  # most CPUs emulate bfloat16
 TINY = 1e-7  # norms below it count as zero
 Number = float | Tensor
 
