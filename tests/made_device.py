@@ -9,7 +9,7 @@ import torch
 
 from bench.executors import local
 from bench.executors.local import WarmStart
-from bench.machine import environment
+from bench.machine import cpu, environment
 from bench.machine.environment import Probe
 from pipelines.sources.base import Data, Images, SourceError
 
@@ -17,7 +17,8 @@ NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 
 
 def device_is(monkeypatch: pytest.MonkeyPatch, probe: Probe) -> None:
-    """Replaces the probe, and the worker that would be started for it."""
+    """Replaces the probe, and the worker that would be started for it; no CPU has bf16."""
+    monkeypatch.setattr(cpu, "multiplies_bf16", lambda: False)
     monkeypatch.setattr(environment, "probe", lambda: probe)
     monkeypatch.setattr(local, "warm_start", lambda *, keep_worker: WarmStart(probe=probe))
 

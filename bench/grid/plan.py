@@ -96,11 +96,6 @@ def make(
             "--no-compile."
         )
     cells = choose_cells(options, config)  # before anything is downloaded
-    if options.precision == AUTO and device == "cpu" and cells[0].precision == "bf16":
-        notices.append(
-            "Training in bf16: this processor multiplies it, and every net of the grid was faster "
-            "with it than with fp32 (--precision fp32)."
-        )
     notices += registry.broken_files()
     data_dir = options.data_dir or sources.default_data_dir()
     load: Callable[[], Data]
