@@ -140,6 +140,16 @@ def entries_of(text: str, type_name: str, *, strict: bool = True) -> list[dict[s
                 raise ValueError(f"line {node.lineno} may fail")
     if not strict:
         return found
+    shared = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if "._" in f".{node.module}.{alias.name}"
+    }
+    made = (node.value for node in tree.body if isinstance(node, ast.Assign))
+    if any(isinstance(call, ast.Call) and _root(call.func) in shared for call in made):
+        raise ValueError("a shared function may make entries")
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     parts = [part for call in calls for part in (call.func, *call.args)]
     if sum(isinstance(part, ast.Name) and part.id == type_name for part in parts) != len(found):
@@ -147,6 +157,13 @@ def entries_of(text: str, type_name: str, *, strict: bool = True) -> list[dict[s
     if not all(isinstance(entry.get(field), str) for entry in found for field in ("name", "why")):
         raise ValueError("an entry lacks its name or reason")
     return found
+
+
+def _root(node: ast.expr) -> str:
+    """The first name of `a.b.c`; "" of anything else."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:

@@ -21,6 +21,7 @@ def test_the_text_of_the_files_states_what_importing_them_gives() -> None:
         f"import a_library_that_nobody_has\n{ENTRY}",
         f"from . import other\n{ENTRY}",
         f"raise OSError\n{ENTRY}",
+        f"from architectures import _shared\n{ENTRY}other = _shared.entry('b')",
         f"{ENTRY}NETS = [Architecture(name=n) for n in NAMES]",
         f"{ENTRY}make = partial(Architecture, why='c')",
         'NET = Architecture(name=PREFIX + "a", why="b")',

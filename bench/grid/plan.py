@@ -23,7 +23,7 @@ from bench.store.groups import group_folder
 from bench.store.store import Store
 from bench.text import Log, count
 from pipelines import sources
-from pipelines.catalog import UnknownName
+from pipelines.catalog import Unavailable, UnknownName
 from pipelines.sources.tree_name import decodes
 
 if TYPE_CHECKING:
@@ -334,7 +334,10 @@ def _gains_from_bf16(cell: Cell) -> bool:
     """Whether a cell's net trains faster in bf16 than in fp32 on this CPU."""
     if cell.device != "cpu" or not cpu.multiplies_bf16():
         return False
-    return registry.net(cell.architecture).bf16_on_cpu
+    try:
+        return registry.net(cell.architecture).bf16_on_cpu
+    except (Unavailable, UnknownName):  # reported where the cell is checked
+        return False
 
 
 def _asked_names(options: RunOptions) -> dict[str, str]:

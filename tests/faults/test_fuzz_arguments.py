@@ -65,7 +65,12 @@ def results(monkeypatch: pytest.MonkeyPatch, machine: None, tmp_path: Path) -> P
             return sources.load(name, data_dir, report=report)
         return made_data([number % 10 for number in range(5000)], name=name)
 
-    made = SimpleNamespace(default_data_dir=lambda: tmp_path / "data", resolve=resolve, load=load)
+    made = SimpleNamespace(
+        default_data_dir=lambda: tmp_path / "data",
+        identify=lambda *asked: None,
+        resolve=resolve,
+        load=load,
+    )
     monkeypatch.setattr(planning.environment, "nvidia_smi", lambda *fields: "")
     monkeypatch.setattr(planning, "sources", made)
     call("run", "--dry-run", "--grid", "pipelines", "--device", "cpu")  # probes a compiler, once
