@@ -79,9 +79,7 @@ def test_every_command_exists_with_its_options(line: str) -> None:
             assert argument in done.output, f"{verb} has no {argument}"
 
 
-@pytest.mark.parametrize(
-    ("case", "batch_size"), [("images in memory", 2048), ("jpeg files", 128)]
-)
+@pytest.mark.parametrize(("case", "batch_size"), [("images in memory", 2048), ("jpeg files", 128)])
 def test_the_speeds_of_loaders_are_those_of_their_record(case: str, batch_size: int) -> None:
     """In the texts for those who cannot see the charts."""
     link = re.search(rf"\[{case}\]\((results/reference/\S+)/loaders\.md\)", README, re.IGNORECASE)
