@@ -183,11 +183,15 @@ class LocalExecutor:
             self.worker, self.next_worker = self.next_worker, None
             self.worker.key = key
             try:
-                return _wait_until_ready(self.worker)
+                worker = _wait_until_ready(self.worker)
             except WorkerSilent:
                 raise
             except WorkerLost:  # it had no log; a second one logs the reason
                 self.stop()
+            else:
+                if worker.is_alive:
+                    return worker
+                self.stop()  # it died while it waited
         self.worker = Worker.start(key, log, environment=self.environment)
         return _wait_until_ready(self.worker)
 
