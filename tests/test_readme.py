@@ -20,6 +20,7 @@ from bench.store.groups import groups
 from bench.store.loaders_record import read_loaders
 from bench.store.store import Store
 from pipelines import sources
+from tests.benchmarks import first_experiment
 from tests.checkout import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -97,6 +98,15 @@ def test_the_speeds_of_loaders_are_those_of_their_record(case: str, batch_size: 
         assert found
         assert int(found[1].replace(",", "")) == round(record.images_per_s[name][batch_size]), name
         assert all(each.times_trusted for each in record.series if each.pipeline == name)
+
+
+def test_the_table_of_the_first_experiment_is_made_from_its_records() -> None:
+    folder = first_experiment.REFERENCE
+    page = first_experiment.page(Store(folder).records())
+    assert (folder / first_experiment.NAME).read_text() == page, "make it anew with its command"
+    rows = re.findall(r"^\| .*best of the nets.*$|^\| epochs .*$", README, re.MULTILINE)
+    assert len(rows) == 3
+    assert set(rows) <= set(page.splitlines())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.first_experiment [FOLDER]
 
-Reads the records of the grids `seed` and `seed_improved` in a group folder, by default the committed
-one, and writes `first_experiment.md` beside them. Accuracies are those of the test set.
+Reads the records of the grids `seed` and `seed_improved` in a group folder, by default the
+committed one, and writes `first_experiment.md` beside them. Accuracies are those of the test set.
 """
 
 import sys
@@ -16,6 +16,7 @@ from bench.cell import Cell
 from bench.grid.grids import SEED_EPOCHS, SEED_NETS
 from bench.record import Record
 from bench.store.store import Store
+from bench.text import count
 from tests.benchmarks.table import ROOT
 
 REFERENCE = ROOT / "results" / "reference" / "amd-epyc-2-cores_cifar10_desk"
@@ -43,7 +44,7 @@ CHANGES = (
     ("Adam instead of SGD", SGD, ADAM),
     ("augmentation", SGD, SGD_AUGMENTED),
     ("Muon instead of SGD", SGD, MUON),
-    ("both", SGD, MUON_AUGMENTED),
+    ("Muon and augmentation instead of SGD", SGD, MUON_AUGMENTED),
 )
 Scores = Mapping[tuple[int, str, Setting], Sequence[float]]  # %, of each seed
 
@@ -67,7 +68,8 @@ def belongs(cell: Cell, setting: Setting) -> bool:
 
 def accuracy_table(found: Scores, widths: Mapping[str, float]) -> Iterator[str]:
     """A row for each number of epochs and net; the best of each number of epochs is bold."""
-    heads = ["epochs", "net", "published", *(setting.heading for setting in SETTINGS)]
+    settings = [setting for setting in SETTINGS if any(key[2] == setting for key in found)]
+    heads = ["epochs", "net", "published", *(setting.heading for setting in settings)]
     yield f"| {' | '.join(heads)} |"
     yield "|---:|:---|" + "---:|" * (len(heads) - 2)
     for epochs in SEED_EPOCHS:
@@ -75,10 +77,10 @@ def accuracy_table(found: Scores, widths: Mapping[str, float]) -> Iterator[str]:
         for net in SEED_NETS:
             if net not in widths:
                 continue
-            cells = [shown(found.get((epochs, net, setting), ()), best) for setting in SETTINGS]
+            cells = [shown(found.get((epochs, net, setting), ()), best) for setting in settings]
             label = f"{net}, width {widths[net]:g}"
             yield f"| {epochs} | {label} | | {' | '.join(cells)} |"
-        tops = [top(found, epochs, setting) for setting in SETTINGS]
+        tops = [top(found, epochs, setting) for setting in settings]
         yield f"| {epochs} | best of the nets | {PUBLISHED[epochs]} | {' | '.join(tops)} |"
 
 
@@ -101,7 +103,8 @@ def changes_table(found: Scores) -> Iterator[str]:
     yield "|:---|" + "---:|" * len(SEED_EPOCHS)
     for name, before, after in CHANGES:
         cells = [gains(found, epochs, before, after) for epochs in SEED_EPOCHS]
-        yield f"| {name} | {' | '.join(cells)} |"
+        if any(cells):
+            yield f"| {name} | {' | '.join(cells)} |"
 
 
 def gains(found: Scores, epochs: int, before: Setting, after: Setting) -> str:
@@ -112,8 +115,7 @@ def gains(found: Scores, epochs: int, before: Setting, after: Setting) -> str:
     if not differences:
         return ""
     low, high = min(differences), max(differences)
-    count = len(differences)
-    return f"{mean(differences):+.1f} ({low:+.1f} to {high:+.1f}, {count} nets)"
+    return f"{mean(differences):+.1f} ({low:+.1f} to {high:+.1f}, {count(len(differences), 'net')})"
 
 
 def page(records: Sequence[Record]) -> str:
