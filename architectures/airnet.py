@@ -146,6 +146,7 @@ AIRNET94 = Architecture(
     parameters=1_971_352,
     flops=236_294_720,
     fit=fit_whitening,
+    bf16_on_cpu=True,
 )
 AIRNET96 = Architecture(
     name="airnet96",
@@ -155,4 +156,5 @@ AIRNET96 = Architecture(
     parameters=9_915_416,
     flops=903_934_528,
     fit=fit_whitening,
+    bf16_on_cpu=True,
 )

@@ -66,4 +66,5 @@ RESNET9 = Architecture(
     build=build,
     parameters=6_573_120,
     flops=758_523_904,
+    bf16_on_cpu=True,
 )
