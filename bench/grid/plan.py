@@ -23,7 +23,7 @@ from bench.store.groups import group_folder
 from bench.store.store import Store
 from bench.text import Log, count
 from pipelines import sources
-from pipelines.catalog import Unavailable, UnknownName
+from pipelines.catalog import UnknownName
 from pipelines.sources.tree_name import decodes
 
 if TYPE_CHECKING:
@@ -100,10 +100,8 @@ def make(
     data_dir = options.data_dir or sources.default_data_dir()
     load: Callable[[], Data]
     if known := sources.identify(options.source, data_dir):
-        (source, fingerprint), load = (
-            known,
-            partial(sources.load, known[0], data_dir, report=report),
-        )
+        source, fingerprint = known
+        load = partial(sources.load, source, data_dir, report=report)
     else:
         source, fingerprint, load = _loaded(options.source, data_dir, report, notices)
     cells = [replace(cell, source=source) for cell in cells]
@@ -334,10 +332,8 @@ def _gains_from_bf16(cell: Cell) -> bool:
     """Whether a cell's net trains faster in bf16 than in fp32 on this CPU."""
     if cell.device != "cpu" or not cpu.multiplies_bf16():
         return False
-    try:
-        return registry.net(cell.architecture).bf16_on_cpu
-    except (Unavailable, UnknownName):  # reported where the cell is checked
-        return False
+    net = registry.net(cell.architecture)
+    return net is not None and net.bf16_on_cpu
 
 
 def _asked_names(options: RunOptions) -> dict[str, str]:

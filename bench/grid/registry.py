@@ -155,17 +155,21 @@ def canonical_name(pipeline: str) -> str:
     return options.canonical(entry, *options.read(entry, pipeline))
 
 
-def net(architecture: str) -> Listing | architectures.Architecture:
-    """What is known of a net, also of those of timm and torchvision; raises as `find`."""
-    return stated("architecture", architecture) or architectures.get(architecture)
+def net(architecture: str) -> Listing | architectures.Architecture | None:
+    """What is known of a net, also of those of timm and torchvision.
+
+    None for one that cannot be looked up here, which is reported where its cells are checked.
+    """
+    try:
+        return stated("architecture", architecture) or architectures.get(architecture)
+    except (Unavailable, UnknownName):
+        return None
 
 
 def scales(architecture: str) -> bool:
     """Whether a net has a channel multiplier; true for one that cannot be looked up here."""
-    try:
-        return net(architecture).scales
-    except (Unavailable, UnknownName):  # reported where the cell is checked
-        return True
+    entry = net(architecture)
+    return entry is None or entry.scales
 
 
 def problem(cell: Cell) -> str | None:

@@ -31,7 +31,9 @@ from bench.report.render import Row
 from bench.store.loaders_record import LoadersRecord, read_loaders
 from bench.store.store import Store
 from bench.text import count
+from tests.benchmarks import first_experiment
 from tests.benchmarks.common import ROOT
+from tests.benchmarks.first_experiment import PUBLISHED
 
 PICTURES = ROOT / "docs" / "pictures"
 REFERENCE = ROOT / "results" / "reference"
@@ -67,8 +69,6 @@ CHARTS = {
     ),
 }
 
-SEED = "amd-epyc-2-cores_cifar10_desk"
-PUBLISHED = {5: 54.0, 25: 77.34}  # epochs to the first experiment's best test accuracy, in %
 DOT: dict[str, Any] = {"linestyle": "none", "markersize": 5.5}
 WAYS = {  # optimizer and augmentation to the look of its dots
     "sgd, none": DOT | {"marker": "o", "color": GREY},
@@ -109,8 +109,8 @@ def sketches() -> Iterator[tuple[Sketch, list[str]]]:
         record = read_loaders(REFERENCE / chart.group)
         assert record is not None
         yield loaders_chart(name, chart, record)
-    if (REFERENCE / SEED).exists():
-        records = Store(REFERENCE / SEED).records()
+    if first_experiment.REFERENCE.exists():
+        records = Store(first_experiment.REFERENCE).records()
         for epochs in PUBLISHED:
             if runs := seed_runs(records, epochs):
                 yield seed_chart(runs, epochs)
