@@ -34,6 +34,12 @@ class ChainedOptimizer(torch.optim.Optimizer):
             if hasattr(part, "compile_step"):
                 part.compile_step()
 
+    def orthogonalise_in(self, dtype: torch.dtype) -> None:
+        """Sets the type in which parts orthogonalise, for those that do."""
+        for part in self.parts:
+            if hasattr(part, "orthogonalise_in"):
+                part.orthogonalise_in(dtype)
+
 
 class Sam(ChainedOptimizer):
     """Moves up the gradient by `rho`, computes the gradient there, and steps with it.

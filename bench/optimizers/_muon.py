@@ -12,7 +12,7 @@ from torch import Tensor, nn
 QUINTIC = (3.4445, -4.7750, 2.0315)  # source: https://kellerjordan.github.io/posts/muon/
 # Padding pays on a GPU, where launches cost most, and not on a CPU, where multiplications do.
 WASTE = {"cuda": 4.0, "cpu": 1.25}
-DTYPE = {"cuda": torch.bfloat16, "cpu": torch.float32}  # most CPUs emulate bfloat16
+DTYPE = {"cuda": torch.bfloat16, "cpu": torch.float32}  # many CPUs emulate bfloat16
 TINY = 1e-7  # norms below it count as zero
 Number = float | Tensor
 
@@ -101,11 +101,16 @@ def as_matrix(weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """The constants of an update (see `Muon`) and the weights' buckets."""
+    """The constants of an update (see `Muon`) and the weights' buckets.
+
+    Args:
+        dtype: In which matrices are orthogonalised; None takes the device's from `DTYPE`.
+    """
 
     steps: int
     rms: float | None
     renormalise: bool
+    dtype: torch.dtype | None = None
     buckets: tuple[Bucket, ...] = ()
 
     def scale(self, matrix: Tensor) -> float:
@@ -151,6 +156,10 @@ class Muon(torch.optim.Optimizer):
     def compile_step(self) -> None:
         """Compiles the update of a group as one graph, at the first step."""
         self._update, self._compiled = compiled_update(), True
+
+    def orthogonalise_in(self, dtype: torch.dtype) -> None:
+        """Sets the type for Newton-Schulz iterations, before the first step."""
+        self._rule = replace(self._rule, dtype=dtype)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -216,8 +225,9 @@ def update(
     if isinstance(decay, Tensor) or decay:
         torch._foreach_mul_(weights, 1.0 - rate * decay)
     targets = [as_matrix(weight) for weight in weights]
+    dtype = rule.dtype or DTYPE[targets[0].device.type]
     for bucket in rule.buckets:
-        orthogonal = orthogonal_in(bucket, ahead, rule.steps, DTYPE[targets[0].device.type])
+        orthogonal = orthogonal_in(bucket, ahead, rule.steps, dtype)
         for index, matrix in zip(bucket.members, orthogonal, strict=True):
             move(targets[index], matrix, rate, rule.scale(targets[index]))
 

@@ -228,6 +228,8 @@ def fresh_step(parts: Parts) -> Step:
     optimizer = entry.build(module, recipe)
     if compiles_update(cell, optimizer):
         optimizer.compile_step()  # type: ignore[attr-defined]
+    if cell.precision == "bf16" and hasattr(optimizer, "orthogonalise_in"):
+        optimizer.orthogonalise_in(torch.bfloat16)
     return Step(
         model=parts.net.forward,
         optimizer=optimizer,

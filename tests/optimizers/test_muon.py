@@ -94,12 +94,13 @@ def test_the_memory_format_changes_no_update(gradient_layout: torch.memory_forma
 
 
 @pytest.mark.parametrize("shape", [(48, 24), (24, 48), (16, 16)])
-def test_updates_are_as_in_torch(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_muon.DTYPE, "cpu", torch.bfloat16)
+def test_updates_are_as_in_torch(shape: tuple[int, int]) -> None:
     ours, theirs = (weight_of(shape, torch.contiguous_format) for _ in range(2))
     settings_of: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
-    pairs = [
-        (ours, Muon([ours], **settings_of)),
+    muon = Muon([ours], **settings_of)
+    muon.orthogonalise_in(torch.bfloat16)  # as torch does
+    pairs: list[tuple[nn.Parameter, torch.optim.Optimizer]] = [
+        (ours, muon),
         (theirs, torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **settings_of)),
     ]
     for weight, optimizer in pairs:

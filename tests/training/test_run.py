@@ -23,6 +23,7 @@ from bench.cell import Cell, Run
 from bench.job import Job, RecordBuilder
 from bench.machine.clock import TrainingClock
 from bench.machine.cpu import training_threads
+from bench.optimizers import _muon
 from bench.record import Point, Record
 from bench.store.store import Store
 from bench.training import cuda_graph
@@ -242,6 +243,23 @@ def test_updates_are_compiled_on_a_gpu_where_the_net_is() -> None:
     assert not preparing.compiles_update(of_gpu, sgd)
     assert not preparing.compiles_update(replace(of_gpu, compile=False), muon)
     assert not preparing.compiles_update(replace(of_gpu, device="cpu"), muon)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_muon_orthogonalises_in_the_cells_precision(
+    precision: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[torch.dtype] = set()
+
+    def orthogonalise(x_BMN: torch.Tensor, steps: int) -> torch.Tensor:
+        seen.add(x_BMN.dtype)
+        return x_BMN
+
+    monkeypatch.setattr(_muon, "orthogonalise", orthogonalise)
+    run(replace(CELL, optimizer="muon", precision=precision), tmp_path)
+    assert seen == {dtype}
 
 
 @slow
