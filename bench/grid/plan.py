@@ -347,6 +347,21 @@ def _asked_names(options: RunOptions) -> dict[str, str]:
         raise UsageError(f"--pipeline: {error}") from error
 
 
+def _shared_host(record: Record, options: RunOptions) -> bool:
+    """Whether a successful run is repeated because other runs were active on its host."""
+    return options.exclusive_timing and record.status == "ok" and bool(record.conditions.neighbours)
+
+
+def _is_left(record: Record | None, options: RunOptions) -> bool:
+    """Whether a run is to be trained, by its record alone."""
+    if record is None or record.status in RERUN:
+        return True
+    if record.status != "ok":
+        return options.retry_failed
+    suspect = options.retry_suspect and not record.times_trusted
+    return suspect or _shared_host(record, options)
+
+
 def sort_out(
     plan: Plan, options: RunOptions, warn: Log, begin: Callable[[], object] = lambda: None
 ) -> Plan:
@@ -356,47 +371,42 @@ def sort_out(
         begin: Called once, early, if a run may be left to do.
     """
     begin = cache(begin)
-    repeated = 0
     records = {record.run_id: record for record in Store(plan.folder).records(on_warning=warn)}
     elsewhere = {r.run.result_id: r for r in records.values() if ":" in r.cell.source}
-    todo, done, failed, skipped = [], [], [], []
-    problems: dict[Cell, str] = {}
-
-    def problem(run: Run, record: Record | None) -> str:
-        status = record.status if record else "interrupted"
-        left = status in (*RERUN, "ok") or options.retry_failed
-        if left and status != "skipped":
-            begin()
-        if run.cell not in problems:
-            problems[run.cell] = registry.problem(run.cell) or ""
-        if problems[run.cell]:
-            return problems[run.cell]
-        if left:
-            begin()
-        return plan.feasible().problem(run) if plan.feasible else ""
-
+    todo, done, failed, skipped, unsettled = [], [], [], [], []
     for run in plan.runs:
         record = records.get(run.id) or elsewhere.get(run.result_id)
-        if record is not None and record.status == "ok":
-            shared = options.exclusive_timing and bool(record.conditions.neighbours)
-            suspect = options.retry_suspect and not record.times_trusted
-            if (shared or suspect) and not problem(run, record):
-                repeated += shared
-                todo.append(run)
-            else:
-                done.append(record)
-        elif reason := problem(run, record):
-            skipped.append((run, reason))
-        elif record is None or record.status in RERUN or options.retry_failed:
-            todo.append(run)
+        left = _is_left(record, options)
+        if record is not None and record.status == "ok" and not left:
+            done.append(record)
         else:
+            unsettled.append((run, record, left))
+    if any(
+        left and (record is None or record.status != "skipped") for _, record, left in unsettled
+    ):
+        begin()
+    problem_of = cache(registry.problem)
+    repeated = 0
+    for run, record, left in unsettled:
+        reason = problem_of(run.cell)
+        if not reason and plan.feasible:
+            if left:
+                begin()
+            reason = plan.feasible().problem(run)
+        if record and record.status == "ok" and reason:
+            done.append(record)
+        elif reason:
+            skipped.append((run, reason))
+        elif record is not None and not left:
             failed.append(record)
+        else:
+            todo.append(run)
+            repeated += record is not None and _shared_host(record, options)
     if repeated:
         runs = count(repeated, "run", "runs")
         warn(f"{runs} shared the host with others and will be repeated (--exclusive-timing)")
-    seen = {run_id: record.content_hash for run_id, record in records.items()}
     work: Mapping[str, float] = {}
-    if problems and plan.feasible:
+    if unsettled and plan.feasible:
         if todo:
             work = plan.feasible().work_of([*todo, *(record.run for record in done)])
         plan.feasible().close()
@@ -406,6 +416,6 @@ def sort_out(
         done=done,
         failed=failed,
         skipped=skipped,
-        seen=seen,
+        seen={run_id: record.content_hash for run_id, record in records.items()},
         work=work,
     )

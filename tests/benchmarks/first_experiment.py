@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from bench.cell import Cell
 from bench.grid.grids import SEED_EPOCHS, SEED_NETS
 from bench.record import Record
 from bench.store.store import Store
@@ -49,21 +48,26 @@ CHANGES = (
 Scores = Mapping[tuple[int, str, Setting], Sequence[float]]  # %, of each seed
 
 
+def setting_of(record: Record) -> Setting | None:
+    """The setting of a successful run of the experiment; None for other runs."""
+    cell = record.cell
+    if cell.architecture not in SEED_NETS or cell.epochs not in SEED_EPOCHS:
+        return None
+    if record.metrics is None or cell.pipeline != "native":
+        return None
+    names = (cell.optimizer, cell.augmentation)
+    return next((one for one in SETTINGS if names == (one.optimizer, one.augmentation)), None)
+
+
 def scores(records: Sequence[Record]) -> Scores:
     """Test accuracies by epochs, net and setting."""
     found: dict[tuple[int, str, Setting], list[float]] = {}
     for record in records:
-        for setting in SETTINGS:
-            if belongs(record.cell, setting) and record.metrics is not None:
-                key = record.cell.epochs, record.cell.architecture, setting
-                found.setdefault(key, []).append(100 * record.metrics.accuracy)
+        setting = setting_of(record)
+        if setting is not None and record.metrics is not None:
+            key = record.cell.epochs, record.cell.architecture, setting
+            found.setdefault(key, []).append(100 * record.metrics.accuracy)
     return found
-
-
-def belongs(cell: Cell, setting: Setting) -> bool:
-    names = (cell.optimizer, cell.augmentation)
-    known = cell.architecture in SEED_NETS and cell.epochs in SEED_EPOCHS
-    return known and names == (setting.optimizer, setting.augmentation)
 
 
 def accuracy_table(found: Scores, widths: Mapping[str, float]) -> Iterator[str]:
@@ -119,7 +123,7 @@ def gains(found: Scores, epochs: int, before: Setting, after: Setting) -> str:
 
 
 def page(records: Sequence[Record]) -> str:
-    kept = [r for r in records if any(belongs(r.cell, setting) for setting in SETTINGS)]
+    kept = [record for record in records if setting_of(record)]
     found, first = scores(kept), kept[0]
     widths = {net: r.cell.width for net in SEED_NETS for r in kept if r.cell.architecture == net}
     lines = [

@@ -33,7 +33,14 @@ from bench.store.store import Store
 from bench.text import count
 from tests.benchmarks import first_experiment
 from tests.benchmarks.common import ROOT
-from tests.benchmarks.first_experiment import PUBLISHED
+from tests.benchmarks.first_experiment import (
+    ADAM,
+    MUON_AUGMENTED,
+    PUBLISHED,
+    SGD,
+    Setting,
+    setting_of,
+)
 
 PICTURES = ROOT / "docs" / "pictures"
 REFERENCE = ROOT / "results" / "reference"
@@ -70,10 +77,10 @@ CHARTS = {
 }
 
 DOT: dict[str, Any] = {"linestyle": "none", "markersize": 5.5}
-WAYS = {  # optimizer and augmentation to the look of its dots
-    "sgd, none": DOT | {"marker": "o", "color": GREY},
-    "adam, none": DOT | {"marker": "s", "color": GREY, "markerfacecolor": "none"},
-    "muon, flip_crop_cutout": DOT | {"marker": "D", "color": ACCENT},
+LOOKS = {
+    SGD: DOT | {"marker": "o", "color": GREY},
+    ADAM: DOT | {"marker": "s", "color": GREY, "markerfacecolor": "none"},
+    MUON_AUGMENTED: DOT | {"marker": "D", "color": ACCENT},
 }
 LINE: dict[str, Any] = {"linestyle": "--", "color": style.FOREGROUND, "linewidth": 1}
 
@@ -149,36 +156,32 @@ def label(pipeline: str) -> str:
 
 
 def seed_runs(records: Iterable[Record], epochs: int) -> list[Record]:
-    """The successful runs of the grid `seed` and the best changes to it."""
-    return [
-        run
-        for run in records
-        if run.metrics
-        and (run.cell.epochs, run.cell.pipeline) == (epochs, "native")
-        and run.cell.architecture in SEED_NETS
-        and way_of(run) in WAYS
-    ]
+    """The runs of the grid `seed`, and those with the best changes to it."""
+    return [run for run in records if run.cell.epochs == epochs and setting_of(run) in LOOKS]
 
 
 def seed_chart(runs: Sequence[Record], epochs: int) -> tuple[Sketch, list[str]]:
     """Test accuracy of each net: mean, lowest and highest over seeds, and the published one."""
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    found: dict[tuple[str, Setting], list[float]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: SEED_NETS.index(run.cell.architecture)):
+        setting = setting_of(run)
         assert run.metrics is not None
+        assert setting is not None
         net = f"{run.cell.architecture}, width {Fraction(run.cell.width).limit_denominator(64)}"
-        found[net, way_of(run)].append(100 * run.metrics.accuracy)
+        found[net, setting].append(100 * run.metrics.accuracy)
     nets = list(dict.fromkeys(net for net, _ in found))
     figure, (axes,) = style.canvas(3.4, 0.5 + 0.26 * len(nets))
-    for (net, way), values in found.items():
+    for (net, setting), values in found.items():
         row = nets.index(net)
         axes.hlines(row, min(values), max(values), color=style.FOREGROUND, linewidth=1)
-        axes.plot([fmean(values)], [row], **WAYS[way])
+        axes.plot([fmean(values)], [row], **LOOKS[setting])
     axes.axvline(PUBLISHED[epochs], **LINE)
     best = [max(fmean(values) for (one, _), values in found.items() if one == net) for net in nets]
     style.rows(axes, nets, [f"{value:.1f}" for value in best], [""] * len(nets))
     axes.set_xlim(min(40, *map(min, found.values())), 100)
     axes.set_xlabel(style.toward_better("test accuracy (%)", higher=True), loc="left")
-    looks = {**WAYS, f"published: {PUBLISHED[epochs]:g} %": LINE}
+    names = {f"{one.optimizer}, {one.augmentation}": look for one, look in LOOKS.items()}
+    looks = {**names, f"published: {PUBLISHED[epochs]:g} %": LINE}
     sketch = Sketch(
         name=f"seed_{epochs}",
         title=f"{max(best):.1f} % in {epochs} epochs, published {PUBLISHED[epochs]:g} %",
@@ -190,10 +193,6 @@ def seed_chart(runs: Sequence[Record], epochs: int) -> tuple[Sketch, list[str]]:
     seeds = most if fewest == most else f"{fewest.split()[0]} to {most}"
     precisions = " and ".join(sorted({run.cell.precision for run in runs}))
     return sketch, ["CIFAR-10", seeds, precisions, machine(runs[0].environment)]
-
-
-def way_of(run: Record) -> str:
-    return f"{run.cell.optimizer}, {run.cell.augmentation}"
 
 
 def screenshot(group: Path) -> None:
